@@ -1,8 +1,9 @@
 """`python -m benchmarks.exposition`: what a scrape of /metrics costs.
 
-The ledger has twenty versions of one model, each with answers and labels. With the serving metrics of all twenty, that
-is every series a server has. One version gets a label between two scrapes, so that each scrape has something new. A
-scrape runs in one thread. Its processor time is judged, because other work on the machine does not change that.
+The ledger has twenty versions of one model, each with answers and labels. With the serving metrics
+of all twenty, that is every series a server has. One version gets a label between two scrapes, so
+that each scrape has something new. A scrape runs in one thread. Its processor time is judged,
+because other work on the machine does not change that.
 """
 
 import sys
@@ -49,8 +50,14 @@ def main() -> int:
                 serving.of_version("model", version, QueueEstimate(service_s=0.1))
             encoders = {name: choose_encoder(accept)[0] for name, accept in FORMATS.items()}
             lines = len(encoders["text"](registry).splitlines())
-            print(f"{VERSIONS} versions, {lines:,} lines; median of {SCRAPES} scrapes: processor ms (wall ms)")
-            costs = {name: median_cost(partial(encode, registry), desk) for name, encode in encoders.items()}
+            print(
+                f"{VERSIONS} versions, {lines:,} lines; median of {SCRAPES} scrapes: processor ms "
+                "(wall ms)"
+            )
+            costs = {
+                name: median_cost(partial(encode, registry), desk)
+                for name, encode in encoders.items()
+            }
     for name, cost in costs.items():
         print(f"{name:12} {told(cost)}")
     return int(max(cost.cpu_ms for cost in costs.values()) > REQUIRED_MS)
@@ -71,7 +78,9 @@ class Traffic:
         self._recorder.record(rows, heard.put)
         heard.get()
         ids = [row.prediction_id for row in rows]
-        self._recorder.feedback([FeedbackItem("b", prediction_id) for prediction_id in ids[:-50]]).result()
+        self._recorder.feedback(
+            [FeedbackItem("b", prediction_id) for prediction_id in ids[:-50]]
+        ).result()
         self._unlabeled += ids[-50:]
 
     def label(self) -> None:
@@ -82,7 +91,13 @@ class Traffic:
         confidence = float(self._random.uniform(0.5, 1.0))
         probabilities = np.array([1 - confidence, confidence], dtype="<f4").tobytes()
         return PredictionRow(
-            uuid_utils.uuid7().bytes, calibration_id, None, 1, confidence, probabilities, time.time_ns()
+            uuid_utils.uuid7().bytes,
+            calibration_id,
+            None,
+            1,
+            confidence,
+            probabilities,
+            time.time_ns(),
         )
 
 

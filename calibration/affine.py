@@ -1,8 +1,8 @@
 """Affine calibration: softmax(w * z + b), one weight and one bias per class, by maximum likelihood.
 
-Every form here is a linear subspace of (w, b): a temperature has one weight for all classes; vector scaling has all of
-them. The negative log-likelihood is convex in (w, b), so Newton's method with a line search finds the one minimum, the
-same on every run.
+Every form here is a linear subspace of (w, b): a temperature has one weight for all classes; vector
+scaling has all of them. The negative log-likelihood is convex in (w, b), so Newton's method with a
+line search finds the one minimum, the same on every run.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from calibration.bins import FloatArray
 from calibration.metrics import of_true_class
 from calibration.temperature import check_answers, fit_temperature, log_sum_exp, softmax
 
-RIDGE = 1e-6  # toward the start: keeps w and b finite on separable answers and picks one of equal optima
+# toward the start: keeps w and b finite on separable answers and picks one of equal optima
+RIDGE = 1e-6
 _STEPS = 100
 _TOLERANCE = 1e-12
 
@@ -31,7 +32,9 @@ class Affine:
     bias: tuple[float, ...]
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
-        return softmax(np.asarray(logits, dtype=np.float64) * np.array(self.weight) + np.array(self.bias))
+        return softmax(
+            np.asarray(logits, dtype=np.float64) * np.array(self.weight) + np.array(self.bias)
+        )
 
 
 def temperature_form(classes: int) -> FloatArray:
@@ -54,9 +57,14 @@ def vector_form(classes: int) -> FloatArray:
 
 
 def fit_affine(
-    logits: npt.ArrayLike, labels: npt.ArrayLike, basis: FloatArray, *, weights: npt.ArrayLike | None = None
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    basis: FloatArray,
+    *,
+    weights: npt.ArrayLike | None = None,
 ) -> Affine:
-    """Minimize mean NLL + 1e-6/2 |theta|^2 over (w, b) = (1/T, 0) + basis @ theta, for logits of unit spread.
+    """Minimize mean NLL + 1e-6/2 |theta|^2 over (w, b) = (1/T, 0) + basis @ theta, for logits of
+    unit spread.
 
     T is the best temperature of the logits if the basis has a weight, and 1 if it has biases alone.
 
@@ -67,9 +75,11 @@ def fit_affine(
         weights: (N,), how many answers each one stands for; None for one each.
 
     Raises:
-        ValueError: as `calibration.temperature.check_answers`; weights that are not positive and finite.
+        ValueError: as `calibration.temperature.check_answers`; weights that are not positive and
+            finite.
 
-    >>> fit_affine([[0.0, 0.0]] * 4, [1, 1, 1, 0], bias_form(2))([[0.0, 0.0]]).round(3)   # right 3 times of 4
+    >>> # right 3 times of 4
+    >>> fit_affine([[0.0, 0.0]] * 4, [1, 1, 1, 0], bias_form(2))([[0.0, 0.0]]).round(3)
     array([[0.25, 0.75]])
     """
     z, y = check_answers(logits, labels)
@@ -87,12 +97,19 @@ def _shares(weights: npt.ArrayLike | None, n: int) -> FloatArray:
         return np.full(n, 1 / n)
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (n,) or not np.isfinite(w).all() or not (w > 0).all():
-        raise ValueError(f"weights must be positive and finite, one for each of the {n} answers; got shape {w.shape}")
+        raise ValueError(
+            f"weights must be positive and finite, one for each of the {n} answers; got shape "
+            f"{w.shape}"
+        )
     return np.asarray(w / w.sum())
 
 
 def _newton(
-    start: FloatArray, basis: FloatArray, z: FloatArray, labels: npt.NDArray[np.integer], share: FloatArray
+    start: FloatArray,
+    basis: FloatArray,
+    z: FloatArray,
+    labels: npt.NDArray[np.integer],
+    share: FloatArray,
 ) -> FloatArray:
     """Return (2K,) weights and biases, `start` + basis @ theta, for logits z (N, K)."""
     theta = np.zeros(basis.shape[1])
@@ -119,7 +136,11 @@ def _newton(
 
 
 def _loss(
-    scaling: FloatArray, theta: FloatArray, z: FloatArray, labels: npt.NDArray[np.integer], share: FloatArray
+    scaling: FloatArray,
+    theta: FloatArray,
+    z: FloatArray,
+    labels: npt.NDArray[np.integer],
+    share: FloatArray,
 ) -> float:
     scaled = _scale(scaling, z)
     nll = log_sum_exp(scaled) - of_true_class(scaled, labels)

@@ -1,19 +1,23 @@
-"""Has the distribution of the answers changed? A sequential test with a promise of its own, against a finite reference.
+"""Has the distribution of the answers changed? A sequential test with a promise of its own, against
+a finite reference.
 
-An answer is its predicted class and its confidence bin, a coarse logit. Each *view* orders these cells by one number,
-so that an answer has a rank among all earlier answers, reference included. Ties are broken at random. As long as
-reference and answers come in random order from one population, whatever it is, these ranks are independent and uniform
-(conformal p-values; Vovk, Gammerman and Shafer 2005). So the reference may be small, or empty: its estimation error is
-part of the rank. Betting on the ranks is a test martingale (Vovk, Nouretdinov and Gammerman 2003; for two-sample tests
-by betting see Shekhar and Ramdas 2023).
+An answer is its predicted class and its confidence bin, a coarse logit. Each *view* orders these
+cells by one number, so that an answer has a rank among all earlier answers, reference included.
+Ties are broken at random. As long as reference and answers come in random order from one
+population, whatever it is, these ranks are independent and uniform (conformal p-values; Vovk,
+Gammerman and Shafer 2005). So the reference may be small, or empty: its estimation error is part of
+the rank. Betting on the ranks is a test martingale (Vovk, Nouretdinov and Gammerman 2003; for
+two-sample tests by betting see Shekhar and Ramdas 2023).
 
-Each bet multiplies its stake by a density on [0, 1], which is 1 on average. A new stake w_n begins with each answer,
-because a change may come late: M <- e (M + w_n), with stakes that add up to 1. The evidence is the mean of M over views
-and bets, plus the stakes that have not begun. It is an e-process: while nothing changes, the probability that it *ever*
-reaches 1 / alpha is at most alpha, however often anyone looks, for all views together.
+Each bet multiplies its stake by a density on [0, 1], which is 1 on average. A new stake w_n begins
+with each answer, because a change may come late: M <- e (M + w_n), with stakes that add up to 1.
+The evidence is the mean of M over views and bets, plus the stakes that have not begun. It is an
+e-process: while nothing changes, the probability that it *ever* reaches 1 / alpha is at most alpha,
+however often anyone looks, for all views together.
 
-A change that comes slowly is absorbed, since every answer joins those among which the next ones are ranked. Answers
-that come in bursts (many images of one patient) are not in random order, and break the promise.
+A change that comes slowly is absorbed, since every answer joins those among which the next ones are
+ranked. Answers that come in bursts (many images of one patient) are not in random order, and break
+the promise.
 """
 
 import hashlib
@@ -40,7 +44,8 @@ class AnswerDrift:
         log_evalue: now; `log_threshold`: where the sign is raised for good.
         raised_on: the day on which it first got there, in days since 1970; None if it never did.
         bets: answers bet on; `answers`: all answers; `reference`: those of the reference.
-        view: index of the view with the most evidence, when it was raised or else now; `kind`: one of KINDS.
+        view: index of the view with the most evidence, when it was raised or else now; `kind`: one
+            of KINDS.
     """
 
     log_evalue: float
@@ -54,12 +59,15 @@ class AnswerDrift:
 
 
 def views(class_count: int) -> IntArray:
-    """Return the rank of each cell in each view: (V, K * BIN_COUNT), cells by predicted class, then by bin.
+    """Return the rank of each cell in each view: (V, K * BIN_COUNT), cells by predicted class, then
+    by bin.
 
-    Two classes have one view: from sure of the first to sure of the second. More have one view for each class, from any
-    other answer to sure of that class, and a last one for confidence, whatever the class.
+    Two classes have one view: from sure of the first to sure of the second. More have one view for
+    each class, from any other answer to sure of that class, and a last one for confidence, whatever
+    the class.
 
-    >>> views(2)[0, [0, 14, 15, 29]].tolist()   # unsure and sure of the first class, unsure and sure of the second
+    >>> # unsure and sure of the first class, unsure and sure of the second
+    >>> views(2)[0, [0, 14, 15, 29]].tolist()
     [14, 0, 15, 29]
     """
     predicted, bins = np.divmod(np.arange(class_count * BIN_COUNT), BIN_COUNT)
@@ -81,14 +89,20 @@ def count_answers(predicted: npt.ArrayLike, bins: npt.ArrayLike, class_count: in
 
 
 def follow(
-    reference: npt.ArrayLike, days: Iterable[tuple[int, npt.ArrayLike]], *, seed: str, alpha: float = ALPHA
+    reference: npt.ArrayLike,
+    days: Iterable[tuple[int, npt.ArrayLike]],
+    *,
+    seed: str,
+    alpha: float = ALPHA,
 ) -> AnswerDrift:
     """Bet on the answers of each day against all before.
 
     Args:
-        reference: (K, BIN_COUNT) answers by predicted class and confidence bin; all zero without a reference.
+        reference: (K, BIN_COUNT) answers by predicted class and confidence bin; all zero without a
+            reference.
         days: (day, counts of the same shape), in order; a day must be complete.
-        seed: fixes the random order within a day and the ties, so the same days always give the same evidence.
+        seed: fixes the random order within a day and the ties, so the same days always give the
+            same evidence.
         alpha: the probability that the sign is ever raised while nothing changes.
 
     First answers of all confidences, then sure ones of the second class only:
@@ -108,7 +122,9 @@ def follow(
         cells = np.asarray(counts, dtype=np.int64).ravel()
         drawn = _drawn(cells, f"{seed} {day}")
         if len(drawn):
-            trace, totals = _run(log_m, _log_bets(_p_values(bag, ranks[:, drawn], f"{seed} {day}")), bets)
+            trace, totals = _run(
+                log_m, _log_bets(_p_values(bag, ranks[:, drawn], f"{seed} {day}")), bets
+            )
             log_m, total, bets = trace[-1], float(totals[-1]), bets + len(drawn)
             over = np.flatnonzero(totals >= math.log(1 / alpha))
             if raised is None and len(over):
@@ -128,7 +144,8 @@ def follow(
 
 
 def _run(log_m: FloatArray, log_bets: FloatArray, bets: int) -> tuple[FloatArray, FloatArray]:
-    """Run M <- e (M + w) over a day, in logs: M (n, V, B) after each answer, and the log of the evidence, (n,).
+    """Run M <- e (M + w) over a day, in logs: M (n, V, B) after each answer, and the log of the
+    evidence, (n,).
 
     With L the running sum of log e, M_n = exp(L_n) (M_0 + sum of w_k exp(-L_(k-1))).
     """
@@ -144,7 +161,9 @@ def _run(log_m: FloatArray, log_bets: FloatArray, bets: int) -> tuple[FloatArray
 def _by_rank(cells: IntArray, ranks: IntArray) -> IntArray:
     """Counts by rank, (V, C), of counts by cell, (C,)."""
     size = int(ranks.max()) + 1
-    return np.stack([np.bincount(each, weights=cells, minlength=size) for each in ranks]).astype(np.int64)
+    return np.stack([np.bincount(each, weights=cells, minlength=size) for each in ranks]).astype(
+        np.int64
+    )
 
 
 def _drawn(cells: IntArray, seed: str) -> IntArray:
@@ -159,26 +178,42 @@ def _drawn(cells: IntArray, seed: str) -> IntArray:
 
 
 def _p_values(bag: IntArray, drawn: IntArray, seed: str) -> FloatArray:
-    """Randomized ranks (n, V) in (0, 1) of the drawn answers, (V, n); small means higher than those before."""
+    """Randomized ranks (n, V) in (0, 1) of the drawn answers, (V, n); small means higher than those
+    before.
+    """
     found = []
     for number, (counts, view) in enumerate(zip(bag, drawn, strict=True)):
         one_hot = (view[:, None] == np.arange(len(counts))).astype(np.int64)  # (n, C)
         before = counts + np.cumsum(one_hot, axis=0) - one_hot
         same = np.take_along_axis(before, view[:, None], axis=1)[:, 0]
         above = (before * (np.arange(len(counts)) > view[:, None])).sum(axis=1)
-        found.append((above + _uniforms(f"{seed} {number}", len(view)) * (same + 1)) / (before.sum(axis=1) + 1))
+        found.append(
+            (above + _uniforms(f"{seed} {number}", len(view)) * (same + 1))
+            / (before.sum(axis=1) + 1)
+        )
     return np.stack(found, axis=1)
 
 
 def _log_bets(p: FloatArray) -> FloatArray:
-    """Logs (n, V, B) of the factors of the bets in the order of KINDS, each a density of p on (0, 1)."""
+    """Logs (n, V, B) of the factors of the bets in the order of KINDS, each a density of p on (0,
+    1).
+    """
     tilt, spread = 1 - 2 * p, 12 * (p - 0.5) ** 2 - 1
     low, high = 0.5 / np.sqrt(p), 0.5 / np.sqrt(1 - p)
-    bets = (1 + 0.4 * tilt, 1 + 0.9 * tilt, 1 - 0.4 * tilt, 1 - 0.9 * tilt, 1 + 0.45 * spread, 1 - 0.45 * spread)
+    bets = (
+        1 + 0.4 * tilt,
+        1 + 0.9 * tilt,
+        1 - 0.4 * tilt,
+        1 - 0.9 * tilt,
+        1 + 0.45 * spread,
+        1 - 0.45 * spread,
+    )
     return np.log(np.stack([*bets, low, high], axis=-1))
 
 
 def _uniforms(seed: str, count: int) -> FloatArray:
-    """Numbers in (0, 1) that depend on the seed alone, on every machine and for every release of NumPy."""
+    """Numbers in (0, 1) that depend on the seed alone, on every machine and for every release of
+    NumPy.
+    """
     bits = np.frombuffer(hashlib.shake_128(seed.encode()).digest(8 * count), dtype="<u8")
     return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -1,4 +1,5 @@
-"""`BinMeasures`: the measures that bin sums give, and so a ledger, a window or a scrape without single answers.
+"""`BinMeasures`: the measures that bin sums give, and so a ledger, a window or a scrape without
+single answers.
 
 To add one, add a field here; `calibration.measures` has those that need probabilities and labels.
 """
@@ -11,7 +12,9 @@ from calibration.measure_table import Column, from_bins
 
 @dataclass(frozen=True, kw_only=True)
 class BinMeasures:
-    """Calibration and accuracy of one set of labeled answers, from its bin sums. What is undefined is NaN."""
+    """Calibration and accuracy of one set of labeled answers, from its bin sums. What is undefined
+    is NaN.
+    """
 
     n: int = from_bins(
         lambda sums: sums.total,
@@ -48,7 +51,8 @@ class BinMeasures:
         "Mean distance between confidence and accuracy, bin by bin.",
         more="The headline of the field.",
         range="0 to 1, 0 best",
-        misleads="**N is small: it is never 0 by chance**, so read it beside `noise_floor`; opposite errors in one bin "
+        misleads="**N is small: it is never 0 by chance**, so read it beside `noise_floor`; "
+        "opposite errors in one bin "
         "cancel",
         formula="Σ|D| / N",
         source="Naeini 2015, Guo 2017",
@@ -61,7 +65,8 @@ class BinMeasures:
         "Lower bound of the ECE",
         "Bounds of the ECE that infinitely many such answers would show, at 95 % or more.",
         range="0 to 1",
-        misleads="several images belong to one patient: they assume independent answers and are then too short",
+        misleads="several images belong to one patient: they assume independent answers and are "
+        "then too short",
         formula="closed, see `ece_interval`",
         source="[0003](decisions/0003-interval-of-the-ece.md)",
         upper="ece_upper",
@@ -139,7 +144,8 @@ class BinMeasures:
     debiased_rms: float = from_bins(
         metrics.debiased_rms,
         "Debiased error",
-        "Root mean square distance minus the part due to chance. Half of all samples of a calibrated model show 0, and "
+        "Root mean square distance minus the part due to chance. Half of all samples of a "
+        "calibrated model show 0, and "
         "some up to 1.5 times the noise floor: 0 is no proof, and a small value no finding.",
         range="0 to 1, 0 best",
         misleads='it is 0 for about half of all calibrated models: 0 means "not distinguishable"',

@@ -1,7 +1,7 @@
 """Confidence bins and the five additive sums from which every binned measure is computed.
 
-A bin is right-closed, (k/M, (k+1)/M]; confidence 0 belongs to the first. Sums of days, processes and replicas merge by
-addition, so a report on ten million labels costs as much as a report on ten.
+A bin is right-closed, (k/M, (k+1)/M]; confidence 0 belongs to the first. Sums of days, processes
+and replicas merge by addition, so a report on ten million labels costs as much as a report on ten.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +21,9 @@ IntArray = npt.NDArray[np.int64]
 def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray:
     """Return the bin of each confidence. Nothing else in Candor assigns bins.
 
-    A number has one bin whatever its type: the float64 and the float32 number nearest to k/M both count as k/M. So a
-    float32 confidence keeps its bin when a ledger or JSON returns it as a double.
+    A number has one bin whatever its type: the float64 and the float32 number nearest to k/M both
+    count as k/M. So a float32 confidence keeps its bin when a ledger or JSON returns it as a
+    double.
 
     Args:
         confidence: any shape, values in [0, 1].
@@ -44,8 +45,12 @@ def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray
         raise ValueError("confidence must be in [0, 1]; got a value outside it, or NaN")
     edges = _edges(bin_count)
     if values.size < _MANY or bin_count > _FEW_EDGES:
-        return np.asarray(np.searchsorted(edges.astype(values.dtype), values, side="left"), dtype=np.int64)
-    below = np.zeros(values.shape, dtype=np.uint8)  # for many values, a pass per edge is faster than a search per value
+        return np.asarray(
+            np.searchsorted(edges.astype(values.dtype), values, side="left"), dtype=np.int64
+        )
+    below = np.zeros(
+        values.shape, dtype=np.uint8
+    )  # for many values, a pass per edge is faster than a search per value
     for edge in edges.astype(values.dtype):
         below += values > edge
     return below.astype(np.int64)
@@ -56,13 +61,17 @@ _MANY, _FEW_EDGES = 200, 40
 
 @lru_cache(maxsize=64)
 def _edges(bin_count: int) -> FloatArray:
-    """k/M for k = 1..M-1, or the nearest float32 number if that is larger. ceil(p M) would misplace some values."""
+    """k/M for k = 1..M-1, or the nearest float32 number if that is larger. ceil(p M) would misplace
+    some values.
+    """
     exact = np.arange(1, bin_count) / bin_count
     return np.maximum(exact, exact.astype(np.float32).astype(np.float64))
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """Cut n rows into slices that fit the processor's cache; otherwise memory bounds the work on ten million rows."""
+    """Cut n rows into slices that fit the processor's cache; otherwise memory bounds the work on
+    ten million rows.
+    """
     return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
 
 
@@ -71,7 +80,8 @@ _CHUNK = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class BinSums:
-    """Sums per confidence bin over labeled predictions; p is the top-label confidence, c is 1 if it was right.
+    """Sums per confidence bin over labeled predictions; p is the top-label confidence, c is 1 if it
+    was right.
 
     Attributes:
         n: (M,) int64, predictions.
@@ -111,13 +121,22 @@ class BinSums:
         """
         p, c = np.asarray(confidence), np.asarray(correct)
         if p.shape != c.shape or p.ndim != 1:
-            raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
-        parts = (cls.from_index(bin_index(p[rows], bin_count), p[rows], c[rows], bin_count) for rows in chunks(len(p)))
+            raise ValueError(
+                f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)"
+            )
+        parts = (
+            cls.from_index(bin_index(p[rows], bin_count), p[rows], c[rows], bin_count)
+            for rows in chunks(len(p))
+        )
         return sum(parts, start=cls.zeros(bin_count))
 
     @classmethod
     def from_index(
-        cls, index: IntArray, confidence: npt.NDArray[Any], correct: npt.NDArray[Any], bin_count: int
+        cls,
+        index: IntArray,
+        confidence: npt.NDArray[Any],
+        correct: npt.NDArray[Any],
+        bin_count: int,
     ) -> "BinSums":
         """Sum up answers whose bins (N,) in 0..M-1 are given, for bins of unequal width."""
         p, c = confidence.astype(np.float64), correct.astype(np.float64)
@@ -150,7 +169,10 @@ class BinSums:
     def as_rows(self) -> list[dict[str, float]]:
         """Return one plain dictionary per bin, ready for JSON."""
         columns = (self.n, self.confidence, self.correct, self.variance, self.squared_error)
-        return [dict(zip(_KEYS, (column[m].item() for column in columns), strict=True)) for m in range(len(self.n))]
+        return [
+            dict(zip(_KEYS, (column[m].item() for column in columns), strict=True))
+            for m in range(len(self.n))
+        ]
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "BinSums":
@@ -160,7 +182,9 @@ class BinSums:
             KeyError: a row lacks one of the five sums.
         """
         n, *sums = zip(*([row[key] for key in _KEYS] for row in rows), strict=True)
-        return cls(np.array(n, dtype=np.int64), *(np.array(column, dtype=np.float64) for column in sums))
+        return cls(
+            np.array(n, dtype=np.int64), *(np.array(column, dtype=np.float64) for column in sums)
+        )
 
 
 def _total(index: IntArray, values: FloatArray, bin_count: int) -> FloatArray:

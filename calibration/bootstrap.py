@@ -1,10 +1,12 @@
-"""Bootstrap intervals of measures (Efron 1987), by patient if several answers belong to one (cluster bootstrap).
+"""Bootstrap intervals of measures (Efron 1987), by patient if several answers belong to one
+(cluster bootstrap).
 
-Answers of one patient resemble each other. Drawn one by one they would count as independent, and the interval would be
-too short; so whole groups are drawn. BCa corrects for bias of the median and for skew; percentiles do not.
+Answers of one patient resemble each other. Drawn one by one they would count as independent, and
+the interval would be too short; so whole groups are drawn. BCa corrects for bias of the median and
+for skew; percentiles do not.
 
-Do not use it for the ECE: resampling repeats its upward bias instead of correcting it. For independent answers,
-`calibration.metrics.ece_interval` bounds the ECE.
+Do not use it for the ECE: resampling repeats its upward bias instead of correcting it. For
+independent answers, `calibration.metrics.ece_interval` bounds the ECE.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,10 +34,12 @@ def bootstrap_sums(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return intervals of statistics that are functions of sums over answers, with all resamples at once.
+    """Return intervals of statistics that are functions of sums over answers, with all resamples at
+    once.
 
     Args:
-        terms: (N, d) what each answer adds to the d sums; include a column of ones to count answers.
+        terms: (N, d) what each answer adds to the d sums; include a column of ones to count
+            answers.
         statistic: takes sums (B, d), returns (B, s).
         groups: (N,) patient of each answer; None if answers are independent.
         method: `bca`, or `percentile`.
@@ -44,7 +48,8 @@ def bootstrap_sums(
         seed: of the draws; the same seed gives the same interval.
 
     Returns:
-        s intervals, in the order of the statistics. Resamples in which a statistic is NaN do not count for it.
+        s intervals, in the order of the statistics. Resamples in which a statistic is NaN do not
+        count for it.
 
     Raises:
         ValueError: no answers, or groups of another length.
@@ -55,7 +60,9 @@ def bootstrap_sums(
     """
     per_answer = np.asarray(terms, dtype=np.float64)
     group, count = _groups(groups, len(per_answer))
-    sums = np.stack([np.bincount(group, column, count) for column in per_answer.T], axis=1)  # (G, d)
+    sums = np.stack(
+        [np.bincount(group, column, count) for column in per_answer.T], axis=1
+    )  # (G, d)
     # Not a matrix product, whose last bits depend on the number of threads.
     totals = (np.einsum("rn,ns->rs", weights, sums) for weights in _weights(count, resamples, seed))
     drawn = np.concatenate([statistic(each) for each in totals])
@@ -74,7 +81,8 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return intervals of any statistics of n answers, such as areas under curves, by one call per resample.
+    """Return intervals of any statistics of n answers, such as areas under curves, by one call per
+    resample.
 
     Args:
         statistic: takes row numbers (m,), repeated as drawn, returns (s,).
@@ -95,7 +103,11 @@ def bootstrap(
         return np.asarray(statistic(rows), dtype=np.float64).reshape(-1)
 
     values = np.array([value(drawn()) for _ in range(resamples)])
-    left_out = np.array([value(np.flatnonzero(group != g)) for g in range(count)]) if method == "bca" else None
+    left_out = (
+        np.array([value(np.flatnonzero(group != g)) for g in range(count)])
+        if method == "bca"
+        else None
+    )
     return _intervals(values, value(np.arange(n)), left_out, level)
 
 
@@ -105,7 +117,9 @@ def _groups(groups: npt.ArrayLike | None, n: int) -> tuple[IntArray, int]:
     if groups is None:
         return np.arange(n), n
     if np.shape(groups) != (n,):
-        raise ValueError(f"groups must be of shape ({n},), one for each answer; got {np.shape(groups)}")
+        raise ValueError(
+            f"groups must be of shape ({n},), one for each answer; got {np.shape(groups)}"
+        )
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     return index.astype(np.int64), len(names)
 
@@ -119,8 +133,12 @@ def _weights(count: int, resamples: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(cells.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
 
 
-def _intervals(drawn: FloatArray, observed: FloatArray, left_out: FloatArray | None, level: float) -> list[Interval]:
-    """Return one interval per column of drawn (B, s), given observed (s,) and, for BCa, the jackknife (G, s)."""
+def _intervals(
+    drawn: FloatArray, observed: FloatArray, left_out: FloatArray | None, level: float
+) -> list[Interval]:
+    """Return one interval per column of drawn (B, s), given observed (s,) and, for BCa, the
+    jackknife (G, s).
+    """
     tails = ((1 - level) / 2, (1 + level) / 2)
     found = []
     for k, values in enumerate(drawn.T):
@@ -136,7 +154,9 @@ def _intervals(drawn: FloatArray, observed: FloatArray, left_out: FloatArray | N
 def _bca_tails(
     drawn: FloatArray, observed: float, left_out: FloatArray, tails: tuple[float, float]
 ) -> tuple[float, float]:
-    """Shift the tail probabilities by the bias z0 and the acceleration a (Efron 1987, equation 2.3)."""
+    """Shift the tail probabilities by the bias z0 and the acceleration a (Efron 1987, equation
+    2.3).
+    """
     normal, half = NormalDist(), 0.5 / len(drawn)
     below = ((drawn < observed).mean() + (drawn <= observed).mean()) / 2
     bias = normal.inv_cdf(min(max(float(below), half), 1 - half))

@@ -1,7 +1,9 @@
-"""The parts of the Brier score: is it bad because of calibration, or because the model cannot separate the cases?
+"""The parts of the Brier score: is it bad because of calibration, or because the model cannot
+separate the cases?
 
-Source: Murphy 1973, "A new vector partition of the probability score". The term within bins, without which the parts do
-not add up: Stephenson, Coelho and Jolliffe 2008, "Two extra components in the Brier score decomposition".
+Source: Murphy 1973, "A new vector partition of the probability score". The term within bins,
+without which the parts do not add up: Stephenson, Coelho and Jolliffe 2008, "Two extra components
+in the Brier score decomposition".
 """
 
 from collections.abc import Sequence
@@ -17,10 +19,13 @@ class BrierParts:
     """brier = reliability - resolution + uncertainty + within, exactly.
 
     Attributes:
-        reliability: squared distance between mean probability and frequency, per bin; 0 is calibrated.
-        resolution: squared distance between each bin's frequency and the overall one; higher is better.
+        reliability: squared distance between mean probability and frequency, per bin; 0 is
+            calibrated.
+        resolution: squared distance between each bin's frequency and the overall one; higher is
+            better.
         uncertainty: variance of the labels, which no model can change.
-        within: differences inside bins: variance of the probabilities minus twice their covariance with the labels.
+        within: differences inside bins: variance of the probabilities minus twice their covariance
+            with the labels.
     """
 
     reliability: float
@@ -35,7 +40,8 @@ class BrierParts:
 
 
 def brier_parts(classes: Sequence[BinSums]) -> BrierParts:
-    """Decompose the Brier score over all classes, given `calibration.classwise.class_sums`; NaN without data.
+    """Decompose the Brier score over all classes, given `calibration.classwise.class_sums`; NaN
+    without data.
 
     Given the sums of one event, (p, c) in [0, 1] x {0, 1}, it returns the parts of mean (p - c)^2.
 

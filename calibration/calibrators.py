@@ -1,7 +1,9 @@
-"""Calibrators turn a trained network's logits into probabilities. They are fitted after training, on validation alone.
+"""Calibrators turn a trained network's logits into probabilities. They are fitted after training,
+on validation alone.
 
-Each is one class in its own file and one line in `CALIBRATORS`. A calibrator that needs more than NumPy is in the room
-that has the library (isotonic regression: `training.evaluation.isotonic`), which adds it to these.
+Each is one class in its own file and one line in `CALIBRATORS`. A calibrator that needs more than
+NumPy is in the room that has the library (isotonic regression: `training.evaluation.isotonic`),
+which adds it to these.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,8 @@ class Calibrator(Protocol):
 
     Attributes:
         name: its key in a registry.
-        keeps_argmax: whether it never changes the predicted class. If it may, compare it by accuracy too.
+        keeps_argmax: whether it never changes the predicted class. If it may, compare it by
+            accuracy too.
     """
 
     name: ClassVar[str]
@@ -29,7 +32,9 @@ class Calibrator(Protocol):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError if they cannot be fitted."""
+        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError if they cannot be
+        fitted.
+        """
         ...
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
@@ -83,7 +88,9 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
 }
 
 
-def calibrator_from_dict(data: Mapping[str, Any], registry: Mapping[str, type[Calibrator]] = CALIBRATORS) -> Calibrator:
+def calibrator_from_dict(
+    data: Mapping[str, Any], registry: Mapping[str, type[Calibrator]] = CALIBRATORS
+) -> Calibrator:
     """Rebuild any calibrator of `registry` from its `as_dict`.
 
     Raises:
@@ -94,5 +101,7 @@ def calibrator_from_dict(data: Mapping[str, Any], registry: Mapping[str, type[Ca
     """
     kind = registry.get(data["name"])
     if kind is None:
-        raise ValueError(f"no calibrator is called {data['name']!r}; known are {', '.join(registry)}")
+        raise ValueError(
+            f"no calibrator is called {data['name']!r}; known are {', '.join(registry)}"
+        )
     return kind.from_dict(data)

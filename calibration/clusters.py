@@ -1,7 +1,8 @@
-"""Errors of rows that belong together: several images of one patient err together and say less than as many patients.
+"""Errors of rows that belong together: several images of one patient err together and say less than
+as many patients.
 
-The variance of a sum over rows is then estimated from the sums of whole groups (the cluster-robust variance of Liang
-and Zeger 1986), never below that of independent rows.
+The variance of a sum over rows is then estimated from the sums of whole groups (the cluster-robust
+variance of Liang and Zeger 1986), never below that of independent rows.
 """
 
 import math
@@ -35,7 +36,9 @@ class Chance:
     gap_z: float
 
 
-def chance(confidence: npt.ArrayLike, correct: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Chance:
+def chance(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, groups: npt.ArrayLike | None = None
+) -> Chance:
     """Return floor and intervals, by group if answers belong together.
 
     Args:
@@ -60,11 +63,18 @@ def chance(confidence: npt.ArrayLike, correct: npt.ArrayLike, groups: npt.ArrayL
     if groups is None:
         spread = math.sqrt(float(sums.variance.sum()))
         gap_z = -float(sums.difference.sum()) / spread if spread else math.nan
-        return Chance(metrics.noise_floor(sums), metrics.ece_interval(sums), metrics.signed_gap_interval(sums), gap_z)
+        return Chance(
+            metrics.noise_floor(sums),
+            metrics.ece_interval(sums),
+            metrics.signed_gap_interval(sums),
+            gap_z,
+        )
     return _by_group(p, c, sums, np.unique(np.asarray(groups), return_inverse=True)[1])
 
 
-def _by_group(p: FloatArray, c: FloatArray, sums: BinSums, units: npt.NDArray[np.integer]) -> Chance:
+def _by_group(
+    p: FloatArray, c: FloatArray, sums: BinSums, units: npt.NDArray[np.integer]
+) -> Chance:
     n, count, bins = sums.total, int(units.max()) + 1, len(sums.n)
     index = bin_index(p)
     centered = c - p - (sums.difference / np.maximum(sums.n, 1))[index]
@@ -77,7 +87,9 @@ def _by_group(p: FloatArray, c: FloatArray, sums: BinSums, units: npt.NDArray[np
     gap = -float(residual.mean())
     of_groups = small_sample * float((np.bincount(units, residual + gap) ** 2).sum())
     spread = math.sqrt(max(of_groups, float(sums.variance.sum())))
-    by_group = _gap_interval(gap, float(p.mean()), float(residual.var()), of_groups, np.bincount(units))
+    by_group = _gap_interval(
+        gap, float(p.mean()), float(residual.var()), of_groups, np.bincount(units)
+    )
     return Chance(
         floor,
         metrics.ece_interval(sums, variance=variance, total_variance=total, gap_interval=by_group),
@@ -86,7 +98,9 @@ def _by_group(p: FloatArray, c: FloatArray, sums: BinSums, units: npt.NDArray[np
     )
 
 
-def _gap_interval(gap: float, confidence: float, variance: float, of_groups: float, sizes: IntArray) -> Interval:
+def _gap_interval(
+    gap: float, confidence: float, variance: float, of_groups: float, sizes: IntArray
+) -> Interval:
     """Interval of the gap from as many independent answers as these are worth.
 
     Args:
@@ -94,23 +108,36 @@ def _gap_interval(gap: float, confidence: float, variance: float, of_groups: flo
         of_groups: variance of the sum over all answers, from the sums of groups.
         sizes: (G,) answers of each group.
     """
-    n, as_one = int(sizes.sum()), variance * float((sizes**2).sum())  # the variance of groups that err as one
+    n, as_one = (
+        int(sizes.sum()),
+        variance * float((sizes**2).sum()),
+    )  # the variance of groups that err as one
     total = max(of_groups, as_one if len(sizes) < _FEW_GROUPS else variance * n)
-    worth = variance * n**2 / total if total > 0 and variance > 0 else n**2 / float((sizes**2).sum())
+    worth = (
+        variance * n**2 / total if total > 0 and variance > 0 else n**2 / float((sizes**2).sum())
+    )
     return metrics.gap_interval(gap, confidence, variance, worth)
 
 
-def _variance_of_bins(sums: BinSums, cells: npt.NDArray[np.integer], centered: FloatArray) -> FloatArray:
-    """Variance (M,) of each bin's sum, from the sums of groups within it; `cells` (N,) numbers group and bin.
+def _variance_of_bins(
+    sums: BinSums, cells: npt.NDArray[np.integer], centered: FloatArray
+) -> FloatArray:
+    """Variance (M,) of each bin's sum, from the sums of groups within it; `cells` (N,) numbers
+    group and bin.
 
-    With few groups these sums show too little. The variance is then at least that of groups that err as one.
+    With few groups these sums show too little. The variance is then at least that of groups that
+    err as one.
     """
     bins = len(sums.n)
-    cell, place, rows = np.unique(cells, return_inverse=True, return_counts=True)  # the cells that hold an answer
+    cell, place, rows = np.unique(
+        cells, return_inverse=True, return_counts=True
+    )  # the cells that hold an answer
     groups = np.bincount(cell % bins, minlength=bins)
     squares = np.bincount(cell % bins, np.bincount(place, centered) ** 2, minlength=bins)
     seen = squares * groups / np.maximum(groups - 1, 1)
-    as_one = sums.variance * np.bincount(cell % bins, rows**2, minlength=bins) / np.maximum(sums.n, 1)
+    as_one = (
+        sums.variance * np.bincount(cell % bins, rows**2, minlength=bins) / np.maximum(sums.n, 1)
+    )
     return np.asarray(np.where(groups < _FEW_GROUPS, np.maximum(seen, as_one), seen))
 
 

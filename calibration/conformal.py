@@ -1,9 +1,11 @@
-"""Conformal prediction sets: the classes an image may belong to, which include the true one as often as promised.
+"""Conformal prediction sets: the classes an image may belong to, which include the true one as
+often as promised.
 
-Split conformal prediction with the score 1 - p of the true class (LAC: Sadinle, Lei and Wasserman 2019; quantile as in
-Angelopoulos and Bates 2021). Of all sets with that coverage they are the smallest on average. A set may be empty, which
-means that no class is likely enough: refer the image. The promise holds for the average image, not for each class or
-patient, and only while new images come from the same distribution.
+Split conformal prediction with the score 1 - p of the true class (LAC: Sadinle, Lei and Wasserman
+2019; quantile as in Angelopoulos and Bates 2021). Of all sets with that coverage they are the
+smallest on average. A set may be empty, which means that no class is likely enough: refer the
+image. The promise holds for the average image, not for each class or patient, and only while new
+images come from the same distribution.
 """
 
 import math
@@ -24,7 +26,8 @@ class Conformal:
         threshold: in [0, 1]; 0, which a sample that is too small requires, includes every class.
         method: the score.
         mean_set_size: classes per set on the reference.
-        coverage_reference: share of the reference whose true class is in its set; at least 1 - alpha there.
+        coverage_reference: share of the reference whose true class is in its set; at least 1 -
+            alpha there.
     """
 
     alpha: float
@@ -34,16 +37,21 @@ class Conformal:
     coverage_reference: float
 
 
-def conformal(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, alpha: float = 0.1) -> Conformal:
-    """Return the threshold of the sets, from probabilities (N, K) and labels (N,) that were not used in training.
+def conformal(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, alpha: float = 0.1
+) -> Conformal:
+    """Return the threshold of the sets, from probabilities (N, K) and labels (N,) that were not
+    used in training.
 
-    The threshold is the floor((N + 1) alpha)-th smallest probability of a true class, so that a new, exchangeable
-    answer is covered with probability at least 1 - alpha and, without ties, at most 1 - alpha + 1/(N + 1).
+    The threshold is the floor((N + 1) alpha)-th smallest probability of a true class, so that a
+    new, exchangeable answer is covered with probability at least 1 - alpha and, without ties, at
+    most 1 - alpha + 1/(N + 1).
 
     Raises:
         ValueError: alpha outside (0, 1), no answers, labels that do not fit.
 
-    >>> conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1], alpha=0.5).threshold   # .4, .8, .9: the second
+    >>> # .4, .8, .9: the second
+    >>> conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1], alpha=0.5).threshold
     0.8
     """
     if not 0 < alpha < 1:
@@ -54,7 +62,9 @@ def conformal(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, alpha: flo
     rank = math.floor((len(chosen) + 1) * alpha + 1e-9)  # 10 * .3 must not round below 3
     threshold = float(np.partition(chosen, rank - 1)[rank - 1]) if rank else 0.0
     sizes = prediction_sets(probabilities, threshold).sum(axis=1)
-    return Conformal(alpha, threshold, "lac", float(sizes.mean()), float((chosen >= threshold).mean()))
+    return Conformal(
+        alpha, threshold, "lac", float(sizes.mean()), float((chosen >= threshold).mean())
+    )
 
 
 def prediction_sets(probabilities: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:

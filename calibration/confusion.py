@@ -1,4 +1,6 @@
-"""The confusion matrix: how often each true class got each answer, and whether only the case mix has changed."""
+"""The confusion matrix: how often each true class got each answer, and whether only the case mix
+has changed.
+"""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +32,9 @@ def confusion_matrix(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> npt
 
 @dataclass(frozen=True)
 class ClassRates:
-    """Sensitivity and specificity of each class against the rest, (K,) each; NaN without such answers."""
+    """Sensitivity and specificity of each class against the rest, (K,) each; NaN without such
+    answers.
+    """
 
     sensitivity: FloatArray
     specificity: FloatArray
@@ -60,17 +64,20 @@ def recalls(confusion: npt.ArrayLike) -> tuple[float | None, ...]:
 
 
 def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
-    """Return the p-value of the hypothesis that only the frequency of the classes differs between two matrices.
+    """Return the p-value of the hypothesis that only the frequency of the classes differs between
+    two matrices.
 
-    Under label shift the answers given to one true class have the same distribution in both. This is Pearson's test of
-    homogeneity, summed over true classes; the tail of chi-squared is Wilson and Hilferty's approximation (1931), which
-    is within .003 for three degrees of freedom or more. NaN if no class was seen in both.
+    Under label shift the answers given to one true class have the same distribution in both. This
+    is Pearson's test of homogeneity, summed over true classes; the tail of chi-squared is Wilson
+    and Hilferty's approximation (1931), which is within .003 for three degrees of freedom or more.
+    NaN if no class was seen in both.
 
     Args:
         reference: (K, K) counts, a row per true class.
         live: the same for the live answers.
 
-    >>> round(case_mix_p_value([[80, 20], [10, 90]], [[160, 40], [2, 18]]), 2)   # the same rates, another mix
+    >>> # the same rates, another mix
+    >>> round(case_mix_p_value([[80, 20], [10, 90]], [[160, 40], [2, 18]]), 2)
     1.0
     """
     statistic, freedom = 0.0, 0
@@ -87,7 +94,8 @@ def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
 
 
 def chi_squared_deviations(statistic: float, freedom: int) -> float:
-    """Return chi-squared with `freedom` degrees of freedom as a standard normal deviation (Wilson and Hilferty 1931).
+    """Return chi-squared with `freedom` degrees of freedom as a standard normal deviation (Wilson
+    and Hilferty 1931).
 
     >>> round(chi_squared_deviations(18.31, 10), 2)   # the 95 % quantile; exact: 1.64
     1.65

@@ -1,4 +1,6 @@
-"""What the drift detector is set to, and what it remembers between labels, as data that can be saved."""
+"""What the drift detector is set to, and what it remembers between labels, as data that can be
+saved.
+"""
 
 import base64
 from dataclasses import dataclass, field
@@ -28,13 +30,13 @@ class DriftSettings:
         tolerance: eps, the miscalibration in probability that is not worth an alarm, in [0, 0.5).
         bin_count: confidence bins, each with a detector of its own.
         class_count: predicted classes, each with a detector of its own; 0 for none.
-        part: of the false alarms that the average run length allows, in (0, 1]: what this detector may raise, if others
-            share them.
-        class_wise: whether a watch gives each class of its model a detector. If so, its claim is about P(correct |
-            confidence, predicted class), else about P(correct | confidence).
-        audit: whether the detector sees only labels of answers drawn at random for an audit. The draw does not depend
-            on the outcome, so the claim holds for drawn answers as for all, whatever the probability of the draw. The
-            bets need no weights.
+        part: of the false alarms that the average run length allows, in (0, 1]: what this detector
+            may raise, if others share them.
+        class_wise: whether a watch gives each class of its model a detector. If so, its claim is
+            about P(correct | confidence, predicted class), else about P(correct | confidence).
+        audit: whether the detector sees only labels of answers drawn at random for an audit. The
+            draw does not depend on the outcome, so the claim holds for drawn answers as for all,
+            whatever the probability of the draw. The bets need no weights.
     """
 
     average_run_length: float = 1e5
@@ -69,7 +71,9 @@ class DriftSettings:
 
     @property
     def shares(self) -> FloatArray:
-        """(rows,) each stream's share of the evidence in units of 1 / `parts`: whole numbers, so sums are exact."""
+        """(rows,) each stream's share of the evidence in units of 1 / `parts`: whole numbers, so
+        sums are exact.
+        """
         shares = np.ones(self.rows)
         shares[0] = self.parts - (2 if self.class_count else 1)
         return shares
@@ -83,7 +87,11 @@ class DriftSettings:
         """Return the stream that a row of the state belongs to."""
         if row == 0:
             return LabelStream("all")
-        return LabelStream("bin", row - 1) if row <= self.bin_count else LabelStream("class", row - 1 - self.bin_count)
+        return (
+            LabelStream("bin", row - 1)
+            if row <= self.bin_count
+            else LabelStream("class", row - 1 - self.bin_count)
+        )
 
     def evidence(self, m: FloatArray) -> FloatArray:
         """Return (rows, 2), the part of E that each stream and side holds, from M (rows, 2, 5)."""
@@ -103,11 +111,12 @@ class DriftState:
     """Everything the detector remembers, as plain data.
 
     Attributes:
-        m: (rows, 2 sides, 5 shifts) M, in [0, 1e280]. Row 0 is the stream of all labels, then bins, then classes; side
-            0 is overconfidence, side 1 underconfidence.
+        m: (rows, 2 sides, 5 shifts) M, in [0, 1e280]. Row 0 is the stream of all labels, then bins,
+            then classes; side 0 is overconfidence, side 1 underconfidence.
         labels: labels seen since the last reset.
         alarm_label: how many labels had been seen when the alarm was raised; None without an alarm.
-        direction: the side with the most evidence, in the stream with the most, when the alarm was raised.
+        direction: the side with the most evidence, in the stream with the most, when the alarm was
+            raised.
         row: that stream's row.
     """
 
@@ -132,7 +141,9 @@ class DriftState:
     def from_dict(cls, data: dict[str, Any]) -> "DriftState":
         """Rebuild a state from `as_dict`, bit for bit. Raises StateOutdated for another format."""
         if data.get("format") != FORMAT:
-            raise StateOutdated(f"the state has format {data.get('format', 1)}, this release reads format {FORMAT}")
+            raise StateOutdated(
+                f"the state has format {data.get('format', 1)}, this release reads format {FORMAT}"
+            )
         flat = np.frombuffer(base64.b64decode(data["m"]), dtype="<f8").astype(np.float64)
         m = flat.reshape(-1, 2, len(LOG_ODDS_SHIFTS))
         return cls(m, data["labels"], data["alarm_label"], data["direction"], data["row"])

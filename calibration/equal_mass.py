@@ -1,8 +1,9 @@
-"""Bins that hold equally many answers, as in the adaptive ECE (Nguyen and O'Connor 2015; Nixon et al. 2019).
+"""Bins that hold equally many answers, as in the adaptive ECE (Nguyen and O'Connor 2015; Nixon et
+al. 2019).
 
-Where most confidences are near 1, bins of equal width put nearly all answers into one bin, where opposite errors
-cancel. The edges depend on the answers, so these sums do not merge with others. Every measure of `calibration.metrics`
-(ECE, noise floor, z, MCE) applies to them.
+Where most confidences are near 1, bins of equal width put nearly all answers into one bin, where
+opposite errors cancel. The edges depend on the answers, so these sums do not merge with others.
+Every measure of `calibration.metrics` (ECE, noise floor, z, MCE) applies to them.
 """
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from calibration.bins import BIN_COUNT, BinSums, bin_index
 
 
-def equal_mass_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count: int = BIN_COUNT) -> BinSums:
+def equal_mass_sums(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count: int = BIN_COUNT
+) -> BinSums:
     """Sum up answers in bins (e[m-1], e[m]] whose edges are quantiles of the confidences.
 
     Args:
@@ -33,4 +36,6 @@ def equal_mass_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count
     bin_index(p, 1)  # raises ValueError outside [0, 1]
     inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
     edges = np.unique(inner[inner < p.max()])
-    return BinSums.from_index(np.searchsorted(edges, p, side="left").astype(np.int64), p, c, len(edges) + 1)
+    return BinSums.from_index(
+        np.searchsorted(edges, p, side="left").astype(np.int64), p, c, len(edges) + 1
+    )

@@ -1,6 +1,8 @@
-"""What labeled predictions from anywhere show: how calibrated they are, by class too, and what a calibrator would do.
+"""What labeled predictions from anywhere show: how calibrated they are, by class too, and what a
+calibrator would do.
 
-No model is needed. What a calibrator promises is measured on rows that it has not seen (`calibration.honest_fit`).
+No model is needed. What a calibrator promises is measured on rows that it has not seen
+(`calibration.honest_fit`).
 """
 
 import dataclasses
@@ -17,11 +19,19 @@ from calibration.confusion import class_rates, confusion_matrix
 from calibration.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
 from calibration.measures import Measures
 from calibration.metrics import Interval, top_label
-from calibration.portable import CONFIDENCE_CLASSES, PortableCalibrator, Subject, portable, smallest_probability
+from calibration.portable import (
+    CONFIDENCE_CLASSES,
+    PortableCalibrator,
+    Subject,
+    portable,
+    smallest_probability,
+)
 
 FEW = 50  # rows, or groups, below which the verdict is that nothing can be said
 _ALIKE = "all answers are right, or all are wrong, so nothing tells those apart that are not"
-LEVEL = 0.025  # of each of the two signs of miscalibration, so that both together err in 5 of 100 calibrated models
+# of each of the two signs of miscalibration, so that both together err in 5 of 100 calibrated
+# models
+LEVEL = 0.025
 
 
 class Standing(StrEnum):
@@ -36,7 +46,9 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Measured:
-    """One set of answers, measured. `sums`: by confidence bin; `chance`: floor and intervals, by group if known."""
+    """One set of answers, measured. `sums`: by confidence bin; `chance`: floor and intervals, by
+    group if known.
+    """
 
     measures: Measures
     sums: BinSums
@@ -51,7 +63,8 @@ class ClassFigures:
         name: of the class.
         labels: rows whose true class it is.
         answers: rows whose predicted class it is.
-        sensitivity: share of its rows that are predicted as it; `specificity`: share of the others that are not.
+        sensitivity: share of its rows that are predicted as it; `specificity`: share of the others
+            that are not.
         gap: mean confidence minus accuracy of the answers that name it, with a 95 % interval.
     """
 
@@ -88,7 +101,8 @@ class Examination:
     """What labeled predictions show.
 
     Attributes:
-        of: whether all class probabilities are known, or only the confidence of the predicted class.
+        of: whether all class probabilities are known, or only the confidence of the predicted
+            class.
         groups: how many patients or the like; None if every row stands alone.
         standing: the verdict.
         given: all rows, as given.
@@ -143,7 +157,9 @@ def examine(
     effect = None
     calibrator = PortableCalibrator.identity(names, smallest=smallest)
     if fit is not None and fit.affine is not None and fit.remedy is not None:
-        calibrator = portable(fit.affine, method=fit.remedy, classes=names, smallest=smallest, of="probabilities")
+        calibrator = portable(
+            fit.affine, method=fit.remedy, classes=names, smallest=smallest, of="probabilities"
+        )
         before, labels_judged = p[fit.rows], y[fit.rows]
         part = None if groups is None else np.asarray(groups)[fit.rows]
         effect = Effect(
@@ -159,23 +175,34 @@ def examine(
 
 
 def examine_confidence(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, groups: npt.ArrayLike | None = None, seed: int = 0
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    groups: npt.ArrayLike | None = None,
+    seed: int = 0,
 ) -> Examination:
-    """Examine confidences (N,) in [0, 1] and whether the answers were right (N,), where nothing else is known.
+    """Examine confidences (N,) in [0, 1] and whether the answers were right (N,), where nothing
+    else is known.
 
-    The calibrator then takes a confidence and returns the probability that the answer is right. It never changes an
-    answer. Raises ValueError as `examine`.
+    The calibrator then takes a confidence and returns the probability that the answer is right. It
+    never changes an answer. Raises ValueError as `examine`.
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     both = np.stack([1 - p, p], axis=1)
     smallest = smallest_probability(p)
     given = _measure_confidence(p, c, groups)
-    fit, refused = _fit(np.log(np.maximum(both, smallest)), c.astype(np.int64), groups, True, seed, one_label=_ALIKE)
+    fit, refused = _fit(
+        np.log(np.maximum(both, smallest)), c.astype(np.int64), groups, True, seed, one_label=_ALIKE
+    )
     effect = None
     calibrator = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
     if fit is not None and fit.affine is not None and fit.remedy is not None:
         calibrator = portable(
-            fit.affine, method=fit.remedy, classes=CONFIDENCE_CLASSES, smallest=smallest, of="confidence"
+            fit.affine,
+            method=fit.remedy,
+            classes=CONFIDENCE_CLASSES,
+            smallest=smallest,
+            of="confidence",
         )
         part = None if groups is None else np.asarray(groups)[fit.rows]
         before = _measure_confidence(p[fit.rows], c[fit.rows], part)
@@ -185,7 +212,10 @@ def examine_confidence(
 
 
 def class_figures(
-    probabilities: FloatArray, labels: npt.NDArray[np.integer], names: Sequence[str], groups: npt.ArrayLike | None
+    probabilities: FloatArray,
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    groups: npt.ArrayLike | None,
 ) -> tuple[ClassFigures, ...]:
     """Return the figures of each class, from probabilities (N, K) and labels (N,)."""
     confidence, predicted = top_label(probabilities)
@@ -203,7 +233,12 @@ def class_figures(
         counts = int(confusion[number].sum()), int(said.sum())
         found.append(
             ClassFigures(
-                name, *counts, float(rates.sensitivity[number]), float(rates.specificity[number]), gap, interval
+                name,
+                *counts,
+                float(rates.sensitivity[number]),
+                float(rates.specificity[number]),
+                gap,
+                interval,
             )
         )
     return tuple(found)
@@ -218,9 +253,13 @@ def _fit(
     *,
     one_label: str | None = None,
 ) -> tuple[HonestFit | None, str | None]:
-    """The fit, or a clause why there is none: `one_label`, if given, where all labels are the same."""
+    """The fit, or a clause why there is none: `one_label`, if given, where all labels are the
+    same.
+    """
     try:
-        return fit_honestly(logits, labels, groups=groups, allow_label_changes=allow, seed=seed), None
+        return fit_honestly(
+            logits, labels, groups=groups, allow_label_changes=allow, seed=seed
+        ), None
     except OneLabel as alike:
         return None, one_label or str(alike)
     except TooFewRows as few:
@@ -251,10 +290,12 @@ def _about(effect: Effect) -> dict[str, object]:
 
 
 def _standing(given: Measured, groups: int | None, *, calibrated: bool) -> Standing:
-    """The verdict: the mean gap, the ECE's lower bound, or a calibrator that improves rows it has not seen.
+    """The verdict: the mean gap, the ECE's lower bound, or a calibrator that improves rows it has
+    not seen.
 
-    The gap must be too large for a calibrated model, and its interval must exclude 0: one wrong answer in a hundred of
-    .999 is rare, but not as rare as its normal deviation says. Answers of 1 have no deviation; the interval decides.
+    The gap must be too large for a calibrated model, and its interval must exclude 0: one wrong
+    answer in a hundred of .999 is rare, but not as rare as its normal deviation says. Answers of 1
+    have no deviation; the interval decides.
     """
     if min(given.sums.total, groups or given.sums.total) < FEW:
         return Standing.TOO_FEW
@@ -270,12 +311,17 @@ def _measure(p: FloatArray, y: npt.NDArray[np.integer], groups: npt.ArrayLike | 
     return _measured(measures, np.clip(confidence, 0, 1), predicted == y, groups)
 
 
-def _measure_confidence(p: FloatArray, c: npt.NDArray[np.bool_], groups: npt.ArrayLike | None) -> Measured:
+def _measure_confidence(
+    p: FloatArray, c: npt.NDArray[np.bool_], groups: npt.ArrayLike | None
+) -> Measured:
     return _measured(Measures.from_sums(BinSums.from_predictions(p, c)), p, c, groups)
 
 
 def _measured(
-    measures: Measures, confidence: FloatArray, correct: npt.NDArray[np.bool_], groups: npt.ArrayLike | None
+    measures: Measures,
+    confidence: FloatArray,
+    correct: npt.NDArray[np.bool_],
+    groups: npt.ArrayLike | None,
 ) -> Measured:
     by_chance = chance(confidence, correct, groups)
     replaced = dataclasses.replace(

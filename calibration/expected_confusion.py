@@ -1,18 +1,20 @@
-"""Performance before labels: the confusion matrix that the probabilities themselves expect, and the rates it implies.
+"""Performance before labels: the confusion matrix that the probabilities themselves expect, and the
+rates it implies.
 
-If the probabilities are calibrated by predicted class, an answer of class j is truly of class c with the probability
-p_c. So the expected number of answers of j that are truly c is the sum of p_c over these answers. This is
-confidence-based performance estimation (CBPE) as NannyML documents it. The number is Poisson-binomial, with the
-variance sum p_c (1 - p_c), to which two terms may be added:
+If the probabilities are calibrated by predicted class, an answer of class j is truly of class c
+with the probability p_c. So the expected number of answers of j that are truly c is the sum of p_c
+over these answers. This is confidence-based performance estimation (CBPE) as NannyML documents it.
+The number is Poisson-binomial, with the variance sum p_c (1 - p_c), to which two terms may be
+added:
 
-- The calibration was itself measured on a finite reference. With N_j answers of class j there and n_j now, that
-  multiplies the variance by 1 + n_j / N_j.
-- `recalibrated` adds what labels have shown so far: for each predicted class, the mean of (truth - p_c) over its
-  labeled answers. This is the difference estimator of survey sampling, the same as prediction-powered inference
-  (Angelopoulos, Bates, Fannjiang, Jordan and Zrnic 2023).
+- The calibration was itself measured on a finite reference. With N_j answers of class j there and
+  n_j now, that multiplies the variance by 1 + n_j / N_j.
+- `recalibrated` adds what labels have shown so far: for each predicted class, the mean of (truth -
+  p_c) over its labeled answers. This is the difference estimator of survey sampling, the same as
+  prediction-powered inference (Angelopoulos, Bates, Fannjiang, Jordan and Zrnic 2023).
 
-Nothing here can notice that the probabilities are no longer calibrated. All matrices are (K, K): a row per true class,
-a column per predicted class.
+Nothing here can notice that the probabilities are no longer calibrated. All matrices are (K, K): a
+row per true class, a column per predicted class.
 """
 
 import math
@@ -27,10 +29,11 @@ from calibration.metrics import Z95, top_label
 
 @dataclass(frozen=True)
 class RateEstimate:
-    """An estimated rate in [0, 1], of `n` answers, with its 95 % interval and standard deviation; NaN where n is 0.
+    """An estimated rate in [0, 1], of `n` answers, with its 95 % interval and standard deviation;
+    NaN where n is 0.
 
-    Interval and deviation are NaN for a class that no answer predicts, too: nothing there could vary, whatever the
-    truth is.
+    Interval and deviation are NaN for a class that no answer predicts, too: nothing there could
+    vary, whatever the truth is.
     """
 
     value: float
@@ -42,7 +45,8 @@ class RateEstimate:
 
 @dataclass(frozen=True)
 class ProbabilitySums:
-    """Sums of all class probabilities over answers; each (K, K), a row per class, a column per predicted class.
+    """Sums of all class probabilities over answers; each (K, K), a row per class, a column per
+    predicted class.
 
     Attributes:
         total: sum of p_c.
@@ -72,7 +76,9 @@ class ProbabilitySums:
 
     def minus(self, other: "ProbabilitySums") -> "ProbabilitySums":
         """Return the sums over the answers that are not in `other`, a part of these."""
-        return ProbabilitySums(np.maximum(self.total - other.total, 0), np.maximum(self.squared - other.squared, 0))
+        return ProbabilitySums(
+            np.maximum(self.total - other.total, 0), np.maximum(self.squared - other.squared, 0)
+        )
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,16 @@ class LabeledSums:
         truth = np.eye(p.shape[1])[np.asarray(labels)]
         _, predicted = top_label(p)
         chosen = np.eye(p.shape[1])[predicted]
-        return cls(ProbabilitySums.from_probabilities(p), truth.T @ chosen, ((truth - p) ** 2).T @ chosen)
+        return cls(
+            ProbabilitySums.from_probabilities(p), truth.T @ chosen, ((truth - p) ** 2).T @ chosen
+        )
 
 
 @dataclass(frozen=True)
 class ExpectedConfusion:
-    """An estimated confusion matrix: `counts` (K, K), and the `variance` (K, K) of what labels would show."""
+    """An estimated confusion matrix: `counts` (K, K), and the `variance` (K, K) of what labels
+    would show.
+    """
 
     counts: FloatArray
     variance: FloatArray
@@ -113,7 +123,9 @@ class ExpectedConfusion:
         return _rate(hits, spread, self.counts.sum() - hits, spread, paired=True)
 
     def plus(self, known: FloatArray) -> "ExpectedConfusion":
-        """Return the matrix of these answers and of others whose confusion matrix is known, (K, K)."""
+        """Return the matrix of these answers and of others whose confusion matrix is known, (K,
+        K).
+        """
         return ExpectedConfusion(self.counts + known, self.variance)
 
     @property
@@ -145,18 +157,22 @@ class ExpectedConfusion:
         ]
 
 
-def expected_confusion(sums: ProbabilitySums, *, reference: npt.ArrayLike | None = None) -> ExpectedConfusion:
+def expected_confusion(
+    sums: ProbabilitySums, *, reference: npt.ArrayLike | None = None
+) -> ExpectedConfusion:
     """Return the confusion matrix that the probabilities expect.
 
     Args:
         sums: over the answers in question.
-        reference: (K,) answers of each predicted class on which the calibration was measured. None counts the
-            calibration as exactly known; a class without any answer there adds nothing.
+        reference: (K,) answers of each predicted class on which the calibration was measured. None
+            counts the calibration as exactly known; a class without any answer there adds nothing.
 
-    Three answers of .9 and one of .5: 3.2 are expected to be right, with the variance 3 * .09 + .25 = .52.
+    Three answers of .9 and one of .5: 3.2 are expected to be right, with the variance 3 * .09 + .25
+    = .52.
 
     >>> estimate = expected_confusion(ProbabilitySums.from_probabilities([[0.9, 0.1]] * 3 + [[0.5, 0.5]]))
-    >>> round(estimate.accuracy.value, 3), round(estimate.accuracy.deviation, 3)   # 3.2 / 4, sqrt(.52) / 4
+    >>> # 3.2 / 4, sqrt(.52) / 4
+    >>> round(estimate.accuracy.value, 3), round(estimate.accuracy.deviation, 3)
     (0.8, 0.18)
     """
     variance = np.maximum(sums.total - sums.squared, 0.0)
@@ -167,10 +183,11 @@ def expected_confusion(sums: ProbabilitySums, *, reference: npt.ArrayLike | None
 
 
 def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusion | None:
-    """Return the confusion matrix expected after correction by labels, of other answers of the same model.
+    """Return the confusion matrix expected after correction by labels, of other answers of the same
+    model.
 
-    The labels must be a fair sample of the answers of each predicted class. None if a class was predicted here and is
-    not among the labels.
+    The labels must be a fair sample of the answers of each predicted class. None if a class was
+    predicted here and is not among the labels.
 
     Args:
         sums: over the answers in question.
@@ -188,15 +205,21 @@ def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusi
         return None
     n = np.maximum(known, 1.0)
     gap = (labeled.counts - labeled.probabilities.total) / n
-    rate = (labeled.counts + 2 / len(labeled.counts)) / (known + 2)  # so that labels that agree are not certain
+    rate = (labeled.counts + 2 / len(labeled.counts)) / (
+        known + 2
+    )  # so that labels that agree are not certain
     spread = np.maximum(labeled.squared_error / n - gap**2, rate * (1 - rate))
     counts = np.maximum(sums.total + answers * gap, 0.0)
     counts = counts * _ratio(answers, counts.sum(axis=0))
     return ExpectedConfusion(counts, answers * spread * (1 + _ratio(answers, known)))
 
 
-def _rate(hits: float, hits_var: float, misses: float, misses_var: float, *, paired: bool = False) -> RateEstimate:
-    """hits / (hits + misses) by the delta method; `paired`: every miss is the absence of a hit, so the sum is fixed."""
+def _rate(
+    hits: float, hits_var: float, misses: float, misses_var: float, *, paired: bool = False
+) -> RateEstimate:
+    """hits / (hits + misses) by the delta method; `paired`: every miss is the absence of a hit, so
+    the sum is fixed.
+    """
     total = float(hits + misses)
     if not total > 0:
         return RateEstimate(math.nan, math.nan, math.nan, math.nan, 0.0)

@@ -1,8 +1,10 @@
-"""Histogram binning: a probability becomes the frequency of the class among the validation answers of its bin.
+"""Histogram binning: a probability becomes the frequency of the class among the validation answers
+of its bin.
 
-Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either kind), so none is
-nearly empty. Several classes: `calibration.one_vs_rest`. It may change the predicted class. It answers 0 or 1 where a
-bin was pure, and one surprise then costs hundreds of nats of negative log-likelihood: compare it by the Brier score.
+Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either
+kind), so none is nearly empty. Several classes: `calibration.one_vs_rest`. It may change the
+predicted class. It answers 0 or 1 where a bin was pure, and one surprise then costs hundreds of
+nats of negative log-likelihood: compare it by the Brier score.
 """
 
 from collections.abc import Mapping
@@ -18,16 +20,20 @@ from calibration.one_vs_rest import apply_each, fit_each
 
 @dataclass(frozen=True)
 class Steps:
-    """A step function on [0, 1]: `values[m]` on (edges[m-1], edges[m]], with outer edges 0 and 1."""
+    """A step function on [0, 1]: `values[m]` on (edges[m-1], edges[m]], with outer edges 0 and
+    1.
+    """
 
     edges: tuple[float, ...]
     values: tuple[float, ...]
 
     @classmethod
     def fit(cls, p: FloatArray, truth: npt.NDArray[np.bool_], bin_count: int = BIN_COUNT) -> Self:
-        """Place the edges at quantiles of p (N,), fewer if p repeats, and average truth (N,) between them.
+        """Place the edges at quantiles of p (N,), fewer if p repeats, and average truth (N,)
+        between them.
 
-        An edge is halfway to the next larger p, so that rounding in a graph moves no answer into another bin.
+        An edge is halfway to the next larger p, so that rounding in a graph moves no answer into
+        another bin.
 
         >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, False]), bin_count=2)
         Steps(edges=(0.4,), values=(0.0, 0.5))
@@ -44,7 +50,9 @@ class Steps:
         return cls(tuple(edges.tolist()), tuple(values.tolist()))
 
     def __call__(self, p: FloatArray) -> FloatArray:
-        return np.asarray(np.array(self.values)[np.searchsorted(np.array(self.edges), p, side="left")])
+        return np.asarray(
+            np.array(self.values)[np.searchsorted(np.array(self.edges), p, side="left")]
+        )
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,12 @@ class Histogram:
     classes: tuple[Steps, ...]
 
     @classmethod
-    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike, *, bin_count: int = BIN_COUNT) -> Self:
-        """Fit on logits (N, K) and labels (N,). Raises ValueError as `calibration.one_vs_rest.fit_each`."""
+    def fit(
+        cls, logits: npt.ArrayLike, labels: npt.ArrayLike, *, bin_count: int = BIN_COUNT
+    ) -> Self:
+        """Fit on logits (N, K) and labels (N,). Raises ValueError as
+        `calibration.one_vs_rest.fit_each`.
+        """
         return cls(fit_each(lambda p, truth: Steps.fit(p, truth, bin_count), logits, labels))
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
@@ -70,9 +82,14 @@ class Histogram:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the name, and the edges and values of each calibrated class."""
-        return {"name": self.name, "classes": [{"edges": [*s.edges], "values": [*s.values]} for s in self.classes]}
+        return {
+            "name": self.name,
+            "classes": [{"edges": [*s.edges], "values": [*s.values]} for s in self.classes],
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild from `as_dict`."""
-        return cls(tuple(Steps(tuple(row["edges"]), tuple(row["values"])) for row in data["classes"]))
+        return cls(
+            tuple(Steps(tuple(row["edges"]), tuple(row["values"])) for row in data["classes"])
+        )

@@ -1,8 +1,9 @@
 """A calibrator for labeled predictions, and what it improves on rows that it was not fitted on.
 
-Few rows are used by cross-fitting: remedies are chosen and fitted on four fifths and judged on the fifth, five times,
-so that the choice itself is part of what is judged. The calibrator handed out is then chosen and fitted on all rows.
-Many rows are split: up to half of them choose and fit, the others judge the very calibrator that is handed out.
+Few rows are used by cross-fitting: remedies are chosen and fitted on four fifths and judged on the
+fifth, five times, so that the choice itself is part of what is judged. The calibrator handed out is
+then chosen and fitted on all rows. Many rows are split: up to half of them choose and fit, the
+others judge the very calibrator that is handed out.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,11 @@ from calibration.wording import counted
 FEWEST_ROWS = 100
 FEWEST_GROUPS = 20
 MANY_CLASSES = 30  # more cannot have biases of their own
-_CELLS, _CHOICE_ROWS, _FIT_ROWS = 1_000_000, (1_000, 2_500), 20_000  # more rows if they have few classes
+_CELLS, _CHOICE_ROWS, _FIT_ROWS = (
+    1_000_000,
+    (1_000, 2_500),
+    20_000,
+)  # more rows if they have few classes
 
 Judged = Literal["cross-fitted", "held-out"]
 
@@ -70,10 +75,11 @@ def fit_honestly(
     allow_label_changes: bool = False,
     seed: int = 0,
 ) -> HonestFit:
-    """Choose and fit a remedy (`calibration.remedies.choose`), and judge it on rows that it has not seen.
+    """Choose and fit a remedy (`calibration.remedies.choose`), and judge it on rows that it has not
+    seen.
 
-    The predictions are left alone if no remedy improves by a standard error, or if the one chosen does not improve the
-    rows that judge it.
+    The predictions are left alone if no remedy improves by a standard error, or if the one chosen
+    does not improve the rows that judge it.
 
     Args:
         logits: (N, K), logarithms of probabilities, finite.
@@ -91,7 +97,9 @@ def fit_honestly(
     _require(z, y, units)
     most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // z.shape[1]))
     fitting = _Fitting(allow_label_changes, _exclusions(z.shape[1]), seed, most)
-    return _cross_fitted(z, y, units, fitting) if len(y) <= most else _held_out(z, y, units, fitting)
+    return (
+        _cross_fitted(z, y, units, fitting) if len(y) <= most else _held_out(z, y, units, fitting)
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,9 @@ class _Fitting:
     def choose(
         self, z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
     ) -> tuple[RemedyChoice, Affine | None]:
-        few = slice(None) if len(y) <= self.most else slice(self.most)  # the rows come in random order
+        few = (
+            slice(None) if len(y) <= self.most else slice(self.most)
+        )  # the rows come in random order
         groups = None if units is None else units[few]
         choice = choose(
             z[few], y[few], groups=groups, allow_label_changes=self.allow_label_changes, exclude=self.exclude,
@@ -116,27 +126,41 @@ class _Fitting:
 
 
 def _cross_fitted(
-    z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None, fitting: _Fitting
+    z: FloatArray,
+    y: npt.NDArray[np.integer],
+    units: npt.NDArray[np.integer] | None,
+    fitting: _Fitting,
 ) -> HonestFit:
     probabilities = softmax(z)
     (fold,) = fold_numbers(y, units, fitting.seed + 1, repeats=1)
     for number in range(FOLDS):
         held_out = fold == number
-        _, affine = fitting.choose(z[~held_out], y[~held_out], None if units is None else units[~held_out])
+        _, affine = fitting.choose(
+            z[~held_out], y[~held_out], None if units is None else units[~held_out]
+        )
         if affine is not None:
             probabilities[held_out] = affine(z[held_out])
     choice, affine = fitting.choose(z, y, units)
-    return _judge(choice, affine, z, y, units, np.arange(len(y)), probabilities, "cross-fitted", len(y))
+    return _judge(
+        choice, affine, z, y, units, np.arange(len(y)), probabilities, "cross-fitted", len(y)
+    )
 
 
 def _held_out(
-    z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None, fitting: _Fitting
+    z: FloatArray,
+    y: npt.NDArray[np.integer],
+    units: npt.NDArray[np.integer] | None,
+    fitting: _Fitting,
 ) -> HonestFit:
     rng = np.random.default_rng(fitting.seed)
     unit = np.arange(len(y)) if units is None else units
-    order = np.argsort(rng.permutation(int(unit.max()) + 1)[unit], kind="stable")  # rows by shuffled unit
+    order = np.argsort(
+        rng.permutation(int(unit.max()) + 1)[unit], kind="stable"
+    )  # rows by shuffled unit
     end = min(len(y) // 2, max(_FIT_ROWS, _CELLS // z.shape[1]))
-    while end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]:  # a group is not torn apart
+    while (
+        end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]
+    ):  # a group is not torn apart
         end += 1
     fit, rest = order[:end], np.sort(order[end:])
     choice, affine = fitting.choose(z[fit], y[fit], None if units is None else units[fit])
@@ -172,14 +196,23 @@ def _true(probabilities: FloatArray, labels: npt.NDArray[np.integer]) -> FloatAr
     return np.maximum(of_true_class(probabilities, labels), np.finfo(np.float64).tiny)
 
 
-def _require(z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None) -> None:
+def _require(
+    z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
+) -> None:
     if len(y) < FEWEST_ROWS:
-        raise TooFewRows(f"a calibrator needs {FEWEST_ROWS} labeled rows; there {_are(len(y), 'row')}")
+        raise TooFewRows(
+            f"a calibrator needs {FEWEST_ROWS} labeled rows; there {_are(len(y), 'row')}"
+        )
     groups = len(y) if units is None else int(units.max()) + 1
     if groups < FEWEST_GROUPS:
-        raise TooFewRows(f"a calibrator needs {FEWEST_GROUPS} groups; there {_are(groups, 'group')}")
+        raise TooFewRows(
+            f"a calibrator needs {FEWEST_GROUPS} groups; there {_are(groups, 'group')}"
+        )
     if len(np.unique(y)) < 2:
-        raise OneLabel("all labels are of one class, so nothing tells how often the model is wrong about the others")
+        raise OneLabel(
+            "all labels are of one class, so nothing tells how often the model is wrong about the "
+            "others"
+        )
 
 
 def _exclusions(classes: int) -> dict[str, str]:

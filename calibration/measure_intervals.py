@@ -1,7 +1,9 @@
-"""Intervals of the measures that need whole probability vectors, and of accuracy and gap, by patient if they are known.
+"""Intervals of the measures that need whole probability vectors, and of accuracy and gap, by
+patient if they are known.
 
-The bootstrap gives those of means and areas. It shows no variance in answers that are all right or all wrong, so
-accuracy and gap have closed intervals. The ECE and its variants have theirs in `calibration.clusters`.
+The bootstrap gives those of means and areas. It shows no variance in answers that are all right or
+all wrong, so accuracy and gap have closed intervals. The ECE and its variants have theirs in
+`calibration.clusters`.
 """
 
 import numpy as np
@@ -52,7 +54,10 @@ def measure_intervals(
     def areas(rows: IntArray) -> tuple[float, float]:
         return auroc.class_auroc(p[rows], y[rows]), selective.aurc(confidence[rows], correct[rows])
 
-    gap, wrong = chance(confidence, correct, groups).gap, chance(np.ones(len(y)), correct, groups).gap
+    gap, wrong = (
+        chance(confidence, correct, groups).gap,
+        chance(np.ones(len(y)), correct, groups).gap,
+    )
     of_rates = [Interval(1 - wrong.upper, min(1 - wrong.lower, 1.0)), gap]
     of_means = bootstrap_sums(terms, means, groups=groups, resamples=resamples, seed=seed)
     of_areas = bootstrap(areas, len(y), groups=groups, resamples=resamples, seed=seed)

@@ -1,4 +1,5 @@
-"""How one measure is described, for the card, the terminal, the pages, the gauges and docs/measures.md alike.
+"""How one measure is described, for the card, the terminal, the pages, the gauges and
+docs/measures.md alike.
 
 The entries are the fields of `calibration.measures.Measures`.
 """
@@ -16,7 +17,9 @@ Question = Literal["calibration", "probabilities", "ranking"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table in the terminal. Columns are ordered by `place`, then as the measures are."""
+    """A column of a table in the terminal. Columns are ordered by `place`, then as the measures
+    are.
+    """
 
     title: str
     place: int = 0
@@ -32,13 +35,14 @@ class Measure:
         text: what it is, in a sentence.
         bins: computes it from the bin sums alone; None if those do not suffice.
         answers: computes it from probabilities and labels; None if the bin sums suffice.
-        question: the section of docs/measures.md: is it calibrated, are the probabilities good, does the order of
-            confidences tell which answers to doubt.
+        question: the section of docs/measures.md: is it calibrated, are the probabilities good,
+            does the order of confidences tell which answers to doubt.
         documented_with: the measure whose row of docs/measures.md includes this one.
         more, range, misleads, formula, source: the rest of that row, in Markdown.
         digits: decimals in the terminal.
         signed: whether a plus sign is shown.
-        upper: if this is a lower bound, the name of the upper bound, which is shown in the same cell.
+        upper: if this is a lower bound, the name of the upper bound, which is shown in the same
+            cell.
         floor: if this is an error, the name of its noise floor, which is shown in the same cell.
         summary, further: its column in the terminal's table of that name.
         page: whether the pages list it, now and on the card.
@@ -72,7 +76,9 @@ class Measure:
         if (self.bins is None) == (self.answers is None):
             raise ValueError(f"measure {self.title!r} needs either `bins` or `answers`")
         if self.gauge and self.bins is None:
-            raise ValueError(f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand")
+            raise ValueError(
+                f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand"
+            )
 
 
 class MeasureDetails(TypedDict, total=False):
@@ -96,21 +102,33 @@ class MeasureDetails(TypedDict, total=False):
     gauge: str
 
 
-def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **details: Unpack[MeasureDetails]) -> Any:
+def from_bins(
+    compute: Callable[[BinSums], float], title: str, text: str, **details: Unpack[MeasureDetails]
+) -> Any:
     """Return a dataclass field for a measure of bin sums."""
     return _entry(Measure(bins=compute, title=title, text=text, **details))
 
 
 def from_answers(
-    compute: Callable[[MeasuredAnswers], float], title: str, text: str, **details: Unpack[MeasureDetails]
+    compute: Callable[[MeasuredAnswers], float],
+    title: str,
+    text: str,
+    **details: Unpack[MeasureDetails],
 ) -> Any:
-    """Return a dataclass field for a measure of probabilities and labels, None if only bin sums are known."""
+    """Return a dataclass field for a measure of probabilities and labels, None if only bin sums are
+    known.
+    """
     return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
 
 
 def entries(table: type) -> tuple[Measure, ...]:
-    """Return the measures that a dataclass declares with `from_bins` and `from_answers`, in their order."""
-    return tuple(dataclasses.replace(field.metadata["measure"], name=field.name) for field in dataclasses.fields(table))
+    """Return the measures that a dataclass declares with `from_bins` and `from_answers`, in their
+    order.
+    """
+    return tuple(
+        dataclasses.replace(field.metadata["measure"], name=field.name)
+        for field in dataclasses.fields(table)
+    )
 
 
 def _entry(measure: Measure, **options: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Probabilities with their labels, and the sums that several measures share, each computed at most once."""
+"""Probabilities with their labels, and the sums that several measures share, each computed at most
+once.
+"""
 
 from functools import cached_property
 
@@ -16,7 +18,9 @@ SUM_TOLERANCE = 0.01  # for probabilities that were rounded or are in half preci
 
 
 def _require_distributions(probabilities: npt.NDArray[np.floating]) -> None:
-    """Raise ValueError for the first row that is no distribution: logits, or scores of one class against the rest."""
+    """Raise ValueError for the first row that is no distribution: logits, or scores of one class
+    against the rest.
+    """
     if probabilities.ndim != 2 or not probabilities.size:
         return  # the shape is checked where the labels are
     sums = probabilities.sum(axis=1, dtype=np.float64)
@@ -25,7 +29,8 @@ def _require_distributions(probabilities: npt.NDArray[np.floating]) -> None:
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
             f"each row of probabilities must be in [0, 1] and add up to 1; row {row} begins with "
-            f"{np.round(probabilities[row, :3], 3).tolist()} and adds up to {sums[row]:.3f}. Pass logits through "
+            f"{np.round(probabilities[row, :3], 3).tolist()} and adds up to {sums[row]:.3f}. Pass "
+            "logits through "
             "calibration.temperature.softmax first."
         )
 
@@ -37,8 +42,11 @@ class MeasuredAnswers:
     array([ True, False])
     """
 
-    def __init__(self, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT) -> None:
-        """Take probabilities (N, K), each row in [0, 1] and summing to 1 within 0.01, and labels (N,) in 0..K-1.
+    def __init__(
+        self, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
+    ) -> None:
+        """Take probabilities (N, K), each row in [0, 1] and summing to 1 within 0.01, and labels
+        (N,) in 0..K-1.
 
         Raises:
             ValueError: rows that are no probabilities.

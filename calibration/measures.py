@@ -1,7 +1,8 @@
-"""`Measures`: every number that is compared between models, splits or months. Its fields are the table of measures.
+"""`Measures`: every number that is compared between models, splits or months. Its fields are the
+table of measures.
 
-To add a measure, add a field here, or to `BinMeasures` if bin sums give it. The card, the terminal, the pages, the
-gauges and docs/measures.md read its entry.
+To add a measure, add a field here, or to `BinMeasures` if bin sums give it. The card, the terminal,
+the pages, the gauges and docs/measures.md read its entry.
 """
 
 import math
@@ -24,8 +25,8 @@ from calibration.selective import aurc, excess_aurc
 class Measures(BinMeasures):
     """Calibration and accuracy of one set of labeled answers.
 
-    The fields declared here are None if only bin sums are known, which give those of `BinMeasures`. What is undefined
-    is NaN.
+    The fields declared here are None if only bin sums are known, which give those of `BinMeasures`.
+    What is undefined is NaN.
     """
 
     nll: float | None = from_answers(
@@ -35,7 +36,8 @@ class Measures(BinMeasures):
         question="probabilities",
         more="Proper: the truth alone is best.",
         range="0 up, 0 best",
-        misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to 708 nats",
+        misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to "
+        "708 nats",
         formula="-mean ln p_label",
         summary=Column("NLL"),
         page=True,
@@ -58,7 +60,8 @@ class Measures(BinMeasures):
     brier_reliability: float | None = from_answers(
         lambda answers: answers.brier_parts.reliability,
         "Reliability",
-        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty of the data, and what "
+        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty "
+        "of the data, and what "
         "differs inside bins.",
         question="probabilities",
         more="They add up exactly.",
@@ -91,7 +94,8 @@ class Measures(BinMeasures):
         "The ECE of every class's own probability, averaged over classes.",
         more="Sees errors beyond the top label.",
         range="0 to 1",
-        misleads="there are many classes: most p are near 0 and pull it down. Its z is cautious then",
+        misleads="there are many classes: most p are near 0 and pull it down. Its z is cautious "
+        "then",
         formula="mean over k of ECE of (p_k, label = k)",
         source="Kull 2019",
         floor="classwise_noise_floor",
@@ -138,10 +142,12 @@ class Measures(BinMeasures):
     smooth_ece: float | None = from_answers(
         lambda answers: smooth.smooth_ece(answers.smooth),
         "Smooth ECE",
-        "The calibration error without bins: smoothed residuals, with the kernel as wide as the error is large.",
+        "The calibration error without bins: smoothed residuals, with the kernel as wide as the "
+        "error is large.",
         more="Does not jump when a confidence crosses an edge.",
         range="0 to 1",
-        misleads="read as if it were the ECE: it is smaller if errors alternate quickly. Has its own floor and z",
+        misleads="read as if it were the ECE: it is smaller if errors alternate quickly. Has its "
+        "own floor and z",
         formula="s with ∫|Σ K_s(t, p)(p - c)| dt / N = s",
         source="Blasiok & Nakkiran 2023",
         floor="smooth_noise_floor",
@@ -163,7 +169,8 @@ class Measures(BinMeasures):
     auroc: float | None = from_answers(
         lambda answers: class_auroc(answers.probabilities, answers.labels),
         "AUROC",
-        "How often a positive case scores above a negative one (two classes: class 1; more: mean of each against the "
+        "How often a positive case scores above a negative one (two classes: class 1; more: mean "
+        "of each against the "
         "rest).",
         question="ranking",
         range="0 to 1, .5 is chance",
@@ -221,7 +228,9 @@ class Measures(BinMeasures):
         0.5
         """
         answers = MeasuredAnswers(probabilities, labels, bin_count)
-        of_answers: dict[str, Any] = {each.name: each.answers(answers) for each in MEASURES if each.answers}
+        of_answers: dict[str, Any] = {
+            each.name: each.answers(answers) for each in MEASURES if each.answers
+        }
         return cls(**_of_bins(answers.bins), **of_answers)
 
     def as_dict(self) -> dict[str, float | None]:

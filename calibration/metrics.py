@@ -1,7 +1,8 @@
 """Measures of calibration: functions of `BinSums`, and the two that need whole probability vectors.
 
-In the formulas, D = C - S per bin and N = sum n. Without data each measure is NaN. The plug-in ECE is biased upward:
-read it beside `noise_floor`, the value that a perfectly calibrated model would show on as many answers.
+In the formulas, D = C - S per bin and N = sum n. Without data each measure is NaN. The plug-in ECE
+is biased upward: read it beside `noise_floor`, the value that a perfectly calibrated model would
+show on as many answers.
 """
 
 import math
@@ -44,7 +45,9 @@ def _top(p: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDA
     if not 0 < p.shape[1] <= _FEW_CLASSES:
         return p.max(axis=1), p.argmax(axis=1)
     best, predicted = p[:, 0].copy(), np.zeros(len(p), dtype=np.int16)
-    for k in range(1, p.shape[1]):  # NumPy's reduction along a short last axis takes six times as long
+    for k in range(
+        1, p.shape[1]
+    ):  # NumPy's reduction along a short last axis takes six times as long
         np.maximum(predicted, (p[:, k] > best) * np.int16(k), out=predicted)
         np.maximum(best, p[:, k], out=best)
     return best, predicted
@@ -53,7 +56,9 @@ def _top(p: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDA
 _FEW_CLASSES = 32
 
 
-def top_label_sums(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT) -> BinSums:
+def top_label_sums(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
+) -> BinSums:
     """Sum up probabilities (N, K) and labels (N,) by top-label confidence, in chunks of rows.
 
     Raises:
@@ -64,7 +69,9 @@ def top_label_sums(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_coun
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
-        raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")
+        raise ValueError(
+            f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}"
+        )
     sums = BinSums.zeros(bin_count)
     for rows in chunks(len(p)):
         confidence, predicted = top_label(p[rows])
@@ -82,9 +89,15 @@ def ece(sums: BinSums) -> float:
 
 
 def mce(sums: BinSums) -> float:
-    """Maximum calibration error, max |D| / n over the bins with data, in [0, 1] (Naeini et al. 2015)."""
+    """Maximum calibration error, max |D| / n over the bins with data, in [0, 1] (Naeini et al.
+    2015).
+    """
     filled = sums.n > 0
-    return float((np.abs(sums.difference[filled]) / sums.n[filled]).max()) if filled.any() else math.nan
+    return (
+        float((np.abs(sums.difference[filled]) / sums.n[filled]).max())
+        if filled.any()
+        else math.nan
+    )
 
 
 def noise_floor(sums: BinSums) -> float:
@@ -97,7 +110,9 @@ def noise_floor(sums: BinSums) -> float:
 
 
 def ece_spread(sums: BinSums) -> float:
-    """Standard deviation of the ECE for a model with true confidences: sqrt((1 - 2/pi) sum V) / N."""
+    """Standard deviation of the ECE for a model with true confidences: sqrt((1 - 2/pi) sum V) /
+    N.
+    """
     return _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
 
 
@@ -113,21 +128,25 @@ def ece_interval(
     total_variance: float | None = None,
     gap_interval: Interval | None = None,
 ) -> Interval:
-    """Conservative 95 % interval of the ECE that infinitely many such answers would show, clipped to [0, 1].
+    """Conservative 95 % interval of the ECE that infinitely many such answers would show, clipped
+    to [0, 1].
 
-    With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D| + sum(+-e). The
-    lower end subtracts the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation. For
-    a calibrated model it is 0 in at least 96 of 100 simulated samples. The upper end adds the quantile of the second
-    noise, a normal. A bin's noise has variance max(V, Q - D^2/n): V is known even with few answers, and Q - D^2/n is
-    right even if the model is miscalibrated.
+    With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D|
+    + sum(+-e). The lower end subtracts the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation. For
+    a calibrated model it is 0 in at least 96 of 100 simulated samples. The upper end adds the
+    quantile of the second noise, a normal. A bin's noise has variance max(V, Q - D^2/n): V is known
+    even with few answers, and Q - D^2/n is right even if the model is miscalibrated.
 
-    Both are near 0 for a few answers of high confidence that are all wrong. So the interval reaches at least as far
-    down as that of the signed gap does towards 0, and at least as far up as the largest gap in it: |gap| <= ECE.
+    Both are near 0 for a few answers of high confidence that are all wrong. So the interval reaches
+    at least as far down as that of the signed gap does towards 0, and at least as far up as the
+    largest gap in it: |gap| <= ECE.
 
-    `variance` (M,) and `total_variance`, those of the bins and of their sum, replace the variances where answers are
-    not independent (`calibration.clusters`), as far as they are larger; `gap_interval` replaces `signed_gap_interval`.
+    `variance` (M,) and `total_variance`, those of the bins and of their sum, replace the variances
+    where answers are not independent (`calibration.clusters`), as far as they are larger;
+    `gap_interval` replaces `signed_gap_interval`.
 
-    >>> ece_interval(BinSums.from_predictions([0.9, 0.8], [True, True])).lower   # two answers prove nothing
+    >>> # two answers prove nothing
+    >>> ece_interval(BinSums.from_predictions([0.9, 0.8], [True, True])).lower
     0.0
     """
     if not sums.total:
@@ -137,7 +156,9 @@ def ece_interval(
     if variance is not None:
         noise = np.maximum(noise, variance)
     signed = Z95 * math.sqrt(max(float(noise.sum()), total_variance or 0.0))
-    absolute = math.sqrt(2 / math.pi) * float(np.sqrt(noise).sum()) + math.sqrt(1 - 2 / math.pi) * signed
+    absolute = (
+        math.sqrt(2 / math.pi) * float(np.sqrt(noise).sum()) + math.sqrt(1 - 2 / math.pi) * signed
+    )
     estimate, gap, of_gap = ece(sums), signed_gap(sums), gap_interval or signed_gap_interval(sums)
     towards_zero = gap - of_gap.lower if gap > 0 else of_gap.upper - gap
     lower = estimate - max(absolute / sums.total, towards_zero)
@@ -146,7 +167,8 @@ def ece_interval(
 
 
 def signed_gap(sums: BinSums) -> float:
-    """Mean confidence minus accuracy, in [-1, 1]; above 0 the model is overconfident. Unlike the ECE it is unbiased.
+    """Mean confidence minus accuracy, in [-1, 1]; above 0 the model is overconfident. Unlike the
+    ECE it is unbiased.
 
     >>> signed_gap(BinSums.from_predictions([0.9, 0.9], [True, False]))
     0.4
@@ -157,10 +179,13 @@ def signed_gap(sums: BinSums) -> float:
 def signed_gap_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
     """Interval of the signed gap with coverage `level`, within [-1, 1]; see `gap_interval`.
 
-    >>> [round(end, 2) for end in signed_gap_interval(BinSums.from_predictions([1.0], [False]))]   # one wrong answer
+    >>> # one wrong answer
+    >>> [round(end, 2) for end in signed_gap_interval(BinSums.from_predictions([1.0], [False]))]
     [0.17, 1.0]
     """
-    return gap_interval(signed_gap(sums), mean_confidence(sums), _gap_variance_seen(sums), sums.total, level=level)
+    return gap_interval(
+        signed_gap(sums), mean_confidence(sums), _gap_variance_seen(sums), sums.total, level=level
+    )
 
 
 def signed_gap_variance(sums: BinSums) -> float:
@@ -168,21 +193,28 @@ def signed_gap_variance(sums: BinSums) -> float:
     if not sums.total:
         return math.nan
     gap, confidence = signed_gap(sums), mean_confidence(sums)
-    return _with_added_answers(gap, confidence, _gap_variance_seen(sums), sums.total, Z95)[1] / sums.total
+    return (
+        _with_added_answers(gap, confidence, _gap_variance_seen(sums), sums.total, Z95)[1]
+        / sums.total
+    )
 
 
-def gap_interval(gap: float, confidence: float, variance: float, n: float, *, level: float = 0.95) -> Interval:
+def gap_interval(
+    gap: float, confidence: float, variance: float, n: float, *, level: float = 0.95
+) -> Interval:
     """Normal interval of a gap as if z^2 more answers had come, half of them right and half wrong.
 
-    A few answers that are all right, or all wrong, show no variance, and their gap is not certain for that. Agresti
-    and Coull (1998) cure a proportion in this way, and give these intervals if all answers have one confidence. In
-    simulations of 2 to 200 answers the interval holds the gap in 86 to 100 of 100 samples, mostly in about 95.
+    A few answers that are all right, or all wrong, show no variance, and their gap is not certain
+    for that. Agresti and Coull (1998) cure a proportion in this way, and give these intervals if
+    all answers have one confidence. In simulations of 2 to 200 answers the interval holds the gap
+    in 86 to 100 of 100 samples, mostly in about 95.
 
     Args:
         gap: mean confidence minus accuracy, in [-1, 1].
         confidence: mean confidence, in [0, 1]; that of the added answers, too.
         variance: of confidence minus correctness, of one answer.
-        n: answers; the number of independent ones that they are worth, where they are not independent or have weights.
+        n: answers; the number of independent ones that they are worth, where they are not
+            independent or have weights.
         level: coverage, in (0, 1).
 
     Returns:
@@ -196,11 +228,15 @@ def gap_interval(gap: float, confidence: float, variance: float, n: float, *, le
     return Interval(max(center - half, -1.0), min(center + half, 1.0))
 
 
-def _with_added_answers(gap: float, confidence: float, variance: float, n: float, z: float) -> tuple[float, float]:
+def _with_added_answers(
+    gap: float, confidence: float, variance: float, n: float, z: float
+) -> tuple[float, float]:
     """Mean and variance of confidence minus correctness with z^2 more answers."""
     added = z * z
     center = (n * gap + added * (confidence - 0.5)) / (n + added)
-    square = (n * (variance + gap**2) + added / 2 * (confidence**2 + (1 - confidence) ** 2)) / (n + added)
+    square = (n * (variance + gap**2) + added / 2 * (confidence**2 + (1 - confidence) ** 2)) / (
+        n + added
+    )
     return center, square - center**2
 
 
@@ -209,7 +245,8 @@ def _gap_variance_seen(sums: BinSums) -> float:
 
 
 def debiased_rms(sums: BinSums) -> float:
-    """Root mean square calibration error, unbiased before the root: sqrt(max(0, sum (D^2 - Q)/n / N)).
+    """Root mean square calibration error, unbiased before the root: sqrt(max(0, sum (D^2 - Q)/n /
+    N)).
 
     Source: Lee et al. 2023, "T-Cal".
     """
@@ -229,13 +266,16 @@ def mean_confidence(sums: BinSums) -> float:
 
 
 def nll(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood in nats of the true classes; probabilities (N, K), labels (N,) in 0..K-1.
+    """Mean negative log-likelihood in nats of the true classes; probabilities (N, K), labels (N,)
+    in 0..K-1.
 
     >>> round(nll([[0.25, 0.75]], [1]), 4)
     0.2877
     """
     chosen = of_true_class(probabilities, labels)
-    total = sum(float(np.log(np.maximum(chosen[rows], _TINY)).sum()) for rows in chunks(len(chosen)))
+    total = sum(
+        float(np.log(np.maximum(chosen[rows], _TINY)).sum()) for rows in chunks(len(chosen))
+    )
     return -total / len(chosen) if chosen.size else math.nan
 
 
@@ -263,7 +303,9 @@ def of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatA
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
-        raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")
+        raise ValueError(
+            f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}"
+        )
     if y.size and not (y.min() >= 0 and y.max() < p.shape[1]):
         raise ValueError(f"labels must be in 0..{p.shape[1] - 1}; got {y.min()}..{y.max()}")
     chosen = np.empty(len(p))

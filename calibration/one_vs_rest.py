@@ -1,7 +1,9 @@
-"""K binary calibrators become one calibrator of K classes: each class against the rest, then rows are normalized.
+"""K binary calibrators become one calibrator of K classes: each class against the rest, then rows
+are normalized.
 
-Source: Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates", with
-the normalization of Guo et al. 2017. With two classes only the second is calibrated; the first is its complement.
+Source: Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass
+probability estimates", with the normalization of Guo et al. 2017. With two classes only the second
+is calibrated; the first is its complement.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +20,12 @@ BinaryMap = Callable[[FloatArray], FloatArray]
 
 
 def fit_each(
-    fit: Callable[[FloatArray, npt.NDArray[np.bool_]], T], logits: npt.ArrayLike, labels: npt.ArrayLike
+    fit: Callable[[FloatArray, npt.NDArray[np.bool_]], T],
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
 ) -> tuple[T, ...]:
-    """Fit one binary map per class (with two classes: for the second alone) on its probability (N,) and truth (N,).
+    """Fit one binary map per class (with two classes: for the second alone) on its probability (N,)
+    and truth (N,).
 
     Raises:
         ValueError: as `calibration.temperature.check_answers`.
@@ -31,7 +36,8 @@ def fit_each(
 
 
 def apply_each(maps: Sequence[BinaryMap], logits: npt.ArrayLike) -> FloatArray:
-    """Return probabilities (N, K), each class by its own map, normalized. A row of zeros becomes 1/K.
+    """Return probabilities (N, K), each class by its own map, normalized. A row of zeros becomes
+    1/K.
 
     Raises:
         ValueError: the logits have another number of classes than was fitted.
@@ -40,7 +46,9 @@ def apply_each(maps: Sequence[BinaryMap], logits: npt.ArrayLike) -> FloatArray:
     classes = _calibrated_classes(p.shape[1])
     if len(maps) != len(classes):
         fitted = 2 if len(maps) == 1 else len(maps)
-        raise ValueError(f"this calibrator was fitted on {fitted} classes; got logits of {p.shape[1]}")
+        raise ValueError(
+            f"this calibrator was fitted on {fitted} classes; got logits of {p.shape[1]}"
+        )
     if len(maps) == 1:
         second = maps[0](p[:, 1])
         return np.stack([1 - second, second], axis=1)

@@ -1,9 +1,10 @@
 """The onset of a drift: the label from which confidence stopped being true, with an interval.
 
-Suppose confidences were true up to label j - 1 and log-odds are shifted by d from j on. Then label i >= j multiplies
-the likelihood by r_i = q_i/p_i (right) or (1-q_i)/(1-p_i) (wrong), where q_i = sigmoid(logit(p_i) -+ d). The sum over j
-of these products is the statistic that raises a Shiryaev-Roberts alarm. So the share of each term is the posterior of
-its j, with every start and, here, every d of a grid equally likely beforehand (Shiryaev 1963; Pollak 1985).
+Suppose confidences were true up to label j - 1 and log-odds are shifted by d from j on. Then label
+i >= j multiplies the likelihood by r_i = q_i/p_i (right) or (1-q_i)/(1-p_i) (wrong), where q_i =
+sigmoid(logit(p_i) -+ d). The sum over j of these products is the statistic that raises a
+Shiryaev-Roberts alarm. So the share of each term is the posterior of its j, with every start and,
+here, every d of a grid equally likely beforehand (Shiryaev 1963; Pollak 1985).
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ class Onset:
 def onset(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, *, direction: Direction, level: float = 0.95
 ) -> Onset | None:
-    """Estimate the label since which confidence has been wrong, given that it is wrong now; None without labels.
+    """Estimate the label since which confidence has been wrong, given that it is wrong now; None
+    without labels.
 
     Args:
         confidence: (N,) of the top label, in [0, 1], in the order of the labels.
@@ -52,7 +54,9 @@ def onset(
     p = np.clip(np.asarray(confidence, dtype=np.float64), _CLIP, 1 - _CLIP)
     right = np.asarray(correct, dtype=bool)
     if p.shape != right.shape or p.ndim != 1:
-        raise ValueError(f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)")
+        raise ValueError(
+            f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)"
+        )
     if not len(p):
         return None
     share = _weights(p, right, -SHIFTS if direction == "over" else SHIFTS)
@@ -64,7 +68,9 @@ def onset(
 
 def _weights(p: FloatArray, right: npt.NDArray[np.bool_], shifts: FloatArray) -> FloatArray:
     """Return the posterior (N,) of each start."""
-    step = np.where(right[:, None], shifts, 0.0) - np.log1p(p[:, None] * np.expm1(shifts))  # (N, shifts) log r
+    step = np.where(right[:, None], shifts, 0.0) - np.log1p(
+        p[:, None] * np.expm1(shifts)
+    )  # (N, shifts) log r
     log_likelihood = np.logaddexp.reduce(np.cumsum(step[::-1], axis=0)[::-1], axis=1)
     share = np.exp(log_likelihood - log_likelihood.max())
     return np.asarray(share / share.sum())

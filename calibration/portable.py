@@ -1,7 +1,9 @@
-"""A calibrator to take away: a few numbers that turn class probabilities, or a confidence, into calibrated ones.
+"""A calibrator to take away: a few numbers that turn class probabilities, or a confidence, into
+calibrated ones.
 
-Every method is the same map, softmax(weight * log p + bias), so that one rule reads them all. As JSON its format is
-`candor-calibrator/1`, described in docs/reference/calibrator.md; `model_store.calibrator_graph` writes it as ONNX.
+Every method is the same map, softmax(weight * log p + bias), so that one rule reads them all. As
+JSON its format is `candor-calibrator/1`, described in docs/reference/calibrator.md;
+`model_store.calibrator_graph` writes it as ONNX.
 """
 
 import json
@@ -37,7 +39,8 @@ class PortableCalibrator:
         classes: K names, in the order of the columns. Of a confidence: `wrong`, `right`.
         weight, bias: (K,).
         smallest: probabilities below it count as this, since a 0 has no logarithm.
-        of: what it takes: the probabilities (N, K) of all classes, or the confidence (N,) of the predicted class.
+        of: what it takes: the probabilities (N, K) of all classes, or the confidence (N,) of the
+            predicted class.
         about: plain data on where it comes from. Nothing is computed from it.
     """
 
@@ -50,17 +53,21 @@ class PortableCalibrator:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def identity(cls, classes: tuple[str, ...], *, smallest: float = SMALLEST, of: Subject = "probabilities") -> Self:
+    def identity(
+        cls, classes: tuple[str, ...], *, smallest: float = SMALLEST, of: Subject = "probabilities"
+    ) -> Self:
         """The calibrator that changes nothing."""
         return cls("none", classes, (1.0,) * len(classes), (0.0,) * len(classes), smallest, of)
 
     def __call__(self, predictions: npt.ArrayLike) -> FloatArray:
-        """Calibrate probabilities (N, K), each row summing to 1, or confidences (N,) if it is `of` those.
+        """Calibrate probabilities (N, K), each row summing to 1, or confidences (N,) if it is `of`
+        those.
 
         Raises:
             CalibratorInvalid: another number of columns; values outside [0, 1].
 
-        >>> halved = PortableCalibrator("temperature", ("no", "yes"), (0.5, 0.5), (0.0, 0.0))   # T = 2
+        >>> # T = 2
+        >>> halved = PortableCalibrator("temperature", ("no", "yes"), (0.5, 0.5), (0.0, 0.0))
         >>> halved([[0.1, 0.9]])
         array([[0.25, 0.75]])
         """
@@ -69,17 +76,22 @@ class PortableCalibrator:
             raise CalibratorInvalid("a calibrator takes values in [0, 1]; got one outside, or NaN")
         if self.of == "confidence":
             if p.ndim != 1:
-                raise CalibratorInvalid(f"this calibrator takes confidences of shape (N,); got {p.shape}")
+                raise CalibratorInvalid(
+                    f"this calibrator takes confidences of shape (N,); got {p.shape}"
+                )
             return np.asarray(self._calibrate(np.stack([1 - p, p], axis=1))[:, 1])
         if p.ndim != 2 or p.shape[1] != len(self.classes):
             raise CalibratorInvalid(
-                f"this calibrator takes probabilities of shape (N, {len(self.classes)}), of the classes "
+                f"this calibrator takes probabilities of shape (N, {len(self.classes)}), of the "
+                "classes "
                 f"{', '.join(self.classes)}; got {p.shape}"
             )
         return self._calibrate(p)
 
     def from_logits(self, logits: npt.ArrayLike) -> FloatArray:
-        """Calibrate logits (N, K), whatever constant a row may carry. Raises CalibratorInvalid as a call does."""
+        """Calibrate logits (N, K), whatever constant a row may carry. Raises CalibratorInvalid as a
+        call does.
+        """
         z = np.asarray(logits, dtype=np.float64)
         if z.size and not np.isfinite(z).all():
             raise CalibratorInvalid("logits must be finite; got infinity or NaN")
@@ -118,7 +130,8 @@ class PortableCalibrator:
         >>> PortableCalibrator.from_json("{}")
         Traceback (most recent call last):
         ...
-        calibration.portable.CalibratorInvalid: it is no calibrator: "format" must be "candor-calibrator/1"; got None
+        calibration.portable.CalibratorInvalid: it is no calibrator: "format" must be
+        "candor-calibrator/1"; got None
         """
         try:
             data = json.loads(text)
@@ -126,7 +139,9 @@ class PortableCalibrator:
             raise CalibratorInvalid(f"it is no calibrator: not JSON ({error})") from None
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
-            raise CalibratorInvalid(f'it is no calibrator: "format" must be "{FORMAT}"; got {str(found)[:60]}')
+            raise CalibratorInvalid(
+                f'it is no calibrator: "format" must be "{FORMAT}"; got {str(found)[:60]}'
+            )
         return cls._of(data)
 
     @classmethod
@@ -134,12 +149,18 @@ class PortableCalibrator:
         classes, of = data.get("classes"), data.get("of")
         if of not in ("probabilities", "confidence"):
             raise CalibratorInvalid('"of" must be "probabilities" or "confidence"')
-        if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(each, str) for each in classes):
+        if (
+            not isinstance(classes, list)
+            or len(classes) < 2
+            or not all(isinstance(each, str) for each in classes)
+        ):
             raise CalibratorInvalid('"classes" must be a list of two names or more')
         if not isinstance(data.get("method"), str):
             raise CalibratorInvalid('"method" must be a name')
         if of == "confidence" and len(classes) != 2:
-            raise CalibratorInvalid(f"a calibrator of a confidence has two classes; got {len(classes)}")
+            raise CalibratorInvalid(
+                f"a calibrator of a confidence has two classes; got {len(classes)}"
+            )
         numbers = {name: _numbers(data, name, len(classes)) for name in ("weight", "bias")}
         smallest = data.get("smallest")
         if not isinstance(smallest, float) or not 0 < smallest < 0.5:
@@ -159,7 +180,8 @@ def portable(
 
 
 def smallest_probability(probabilities: npt.ArrayLike) -> float:
-    """What stands for a 0: a quarter of the last decimal if probabilities are rounded to 6 or fewer, else 1e-12.
+    """What stands for a 0: a quarter of the last decimal if probabilities are rounded to 6 or
+    fewer, else 1e-12.
 
     A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -27.
 
@@ -179,6 +201,10 @@ def smallest_probability(probabilities: npt.ArrayLike) -> float:
 def _numbers(data: Mapping[str, Any], name: str, length: int) -> tuple[float, ...]:
     values = data.get(name)
     ok = isinstance(values, list) and len(values) == length
-    if not ok or not all(isinstance(each, int | float) and math.isfinite(each) for each in values or ()):
-        raise CalibratorInvalid(f'"{name}" must be a list of {length} finite numbers, one per class')
+    if not ok or not all(
+        isinstance(each, int | float) and math.isfinite(each) for each in values or ()
+    ):
+        raise CalibratorInvalid(
+            f'"{name}" must be a list of {length} finite numbers, one per class'
+        )
     return tuple(float(each) for each in values or ())

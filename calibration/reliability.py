@@ -1,4 +1,6 @@
-"""The numbers behind a reliability diagram (DeGroot and Fienberg 1983): accuracy against confidence, bin by bin."""
+"""The numbers behind a reliability diagram (DeGroot and Fienberg 1983): accuracy against
+confidence, bin by bin.
+"""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from calibration.metrics import Z95, Interval
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """One bin (lower, upper] with n answers, their mean confidence, and their accuracy with a 95 % Wilson interval.
+    """One bin (lower, upper] with n answers, their mean confidence, and their accuracy with a 95 %
+    Wilson interval.
 
     Without answers, all but the bounds and n are NaN.
     """
@@ -39,7 +42,9 @@ def _bar(sums: BinSums, m: int) -> ReliabilityBin:
         return ReliabilityBin(m / count, (m + 1) / count, 0, math.nan, math.nan, math.nan, math.nan)
     accuracy = float(sums.correct[m]) / n
     interval = wilson_interval(accuracy, n)
-    return ReliabilityBin(m / count, (m + 1) / count, n, float(sums.confidence[m]) / n, accuracy, *interval)
+    return ReliabilityBin(
+        m / count, (m + 1) / count, n, float(sums.confidence[m]) / n, accuracy, *interval
+    )
 
 
 def wilson_interval(proportion: float, n: int, z: float = Z95) -> Interval:

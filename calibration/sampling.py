@@ -1,4 +1,6 @@
-"""Random partitions of labeled images that keep the share of each class and do not separate groups."""
+"""Random partitions of labeled images that keep the share of each class and do not separate
+groups.
+"""
 
 from collections.abc import Hashable, Sequence
 
@@ -6,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def stratified_parts(labels: NDArray[np.int64], shares: Sequence[float], *, seed: int) -> list[NDArray[np.int64]]:
+def stratified_parts(
+    labels: NDArray[np.int64], shares: Sequence[float], *, seed: int
+) -> list[NDArray[np.int64]]:
     """Indices of disjoint parts that cover `labels` (N,), each part with its share of every class.
 
-    `shares` sum to 1; counts are rounded per class. Indices are ascending, so a part depends only on labels, shares and
-    seed.
+    `shares` sum to 1; counts are rounded per class. Indices are ascending, so a part depends only
+    on labels, shares and seed.
 
     >>> [part.tolist() for part in stratified_parts(np.array([0, 0, 0, 0, 1, 1, 1, 1]), (0.75, 0.25), seed=0)]
     [[0, 1, 2, 5, 6, 7], [3, 4]]
@@ -28,11 +32,13 @@ def stratified_parts(labels: NDArray[np.int64], shares: Sequence[float], *, seed
 def grouped_parts(
     labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Sequence[float], *, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Like `stratified_parts`, but images (N,) of one group stay together; shares are met as closely as groups allow.
+    """Like `stratified_parts`, but images (N,) of one group stay together; shares are met as
+    closely as groups allow.
 
-    Groups come in random order; ordered by size, the large patients would all end up in one part. Each group goes to
-    the part that is emptiest, relative to its share, in the group's classes, unless it would overfill that part by more
-    than half the group. If no two images share a group, the result is that of `stratified_parts`.
+    Groups come in random order; ordered by size, the large patients would all end up in one part.
+    Each group goes to the part that is emptiest, relative to its share, in the group's classes,
+    unless it would overfill that part by more than half the group. If no two images share a group,
+    the result is that of `stratified_parts`.
 
     >>> labels, groups = np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.array([5, 5, 5, 5, 7, 7, 7, 7])
     >>> [part.tolist() for part in grouped_parts(labels, groups, (0.5, 0.5), seed=0)]
@@ -49,14 +55,19 @@ def grouped_parts(
     for group in np.random.default_rng(seed).permutation(len(sizes)):
         fits = room.sum(axis=1) >= sizes[group] / 2
         emptiness = (brought[group] * room / np.maximum(target, 1e-12)).sum(axis=1)
-        chosen = np.argmax(np.where(fits, emptiness, -np.inf)) if fits.any() else np.argmax(room.sum(axis=1) / total)
+        chosen = (
+            np.argmax(np.where(fits, emptiness, -np.inf))
+            if fits.any()
+            else np.argmax(room.sum(axis=1) / total)
+        )
         part_of[group] = chosen
         room[chosen] -= brought[group]
     return [np.flatnonzero(part_of[unit] == part) for part in range(len(shares))]
 
 
 def joined(*keys: Sequence[Hashable | None]) -> NDArray[np.int64]:
-    """Number of the set of each item, int64 (N,): items that share a key other than None are in one set.
+    """Number of the set of each item, int64 (N,): items that share a key other than None are in one
+    set.
 
     >>> joined(["a", "a", None, "b"], [1, 2, 3, 2]).tolist()
     [0, 0, 2, 0]

@@ -1,7 +1,9 @@
-"""Risk and coverage: the error rate that remains when the least confident answers are referred to a person.
+"""Risk and coverage: the error rate that remains when the least confident answers are referred to a
+person.
 
-Source: Geifman and El-Yaniv 2017, "Selective classification for deep neural networks"; excess area from Geifman, Uziel
-and El-Yaniv 2019, "Bias-reduced uncertainty estimation". They depend on the order of the confidences, not on their
+Source: Geifman and El-Yaniv 2017, "Selective classification for deep neural networks"; excess area
+from Geifman, Uziel and El-Yaniv 2019, "Bias-reduced uncertainty estimation". They depend on the
+order of the confidences, not on their
 values: a monotone change, such as temperature scaling of two classes, does not affect them.
 """
 
@@ -16,7 +18,8 @@ from calibration.bins import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """The curve: one point per distinct confidence, from the highest down. Answers at `threshold` or above are kept.
+    """The curve: one point per distinct confidence, from the highest down. Answers at `threshold`
+    or above are kept.
 
     Attributes:
         threshold: (U,) confidences, decreasing.
@@ -40,7 +43,8 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
 
 
 def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """Area under the risk-coverage curve, in [0, 1]: the mean error rate over all N coverages; NaN without data.
+    """Area under the risk-coverage curve, in [0, 1]: the mean error rate over all N coverages; NaN
+    without data.
 
     Equal confidences have no order, so the result is the mean over all their orders.
 
@@ -58,7 +62,9 @@ def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
 
 def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """AURC minus the AURC of a perfect order (all wrong answers last); 0 is best, NaN without data."""
+    """AURC minus the AURC of a perfect order (all wrong answers last); 0 is best, NaN without
+    data.
+    """
     c = np.asarray(correct, dtype=bool)
     return aurc(confidence, c) - aurc(c.astype(np.float64), c)
 
@@ -66,11 +72,15 @@ def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 def _steps(
     confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct confidences from the highest down (U,), and how many answers and wrong answers are at each or above."""
+    """Distinct confidences from the highest down (U,), and how many answers and wrong answers are
+    at each or above.
+    """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     if p.shape != c.shape or p.ndim != 1:
         raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
     order = np.argsort(-p)
     p, wrong = p[order], np.cumsum(~c[order])
-    last = np.flatnonzero(np.append(p[1:] != p[:-1], True)) if p.size else np.empty(0, dtype=np.int64)
+    last = (
+        np.flatnonzero(np.append(p[1:] != p[:-1], True)) if p.size else np.empty(0, dtype=np.int64)
+    )
     return p[last], (last + 1).astype(np.int64), wrong[last].astype(np.int64)

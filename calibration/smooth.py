@@ -1,9 +1,9 @@
 """Smooth ECE: the calibration error without bins (Blasiok and Nakkiran 2023, "Smooth ECE").
 
-The residuals p - c, placed at their confidences, are smoothed by a Gaussian kernel of width s that is reflected at 0
-and 1. smECE_s is the integral of the absolute value, and the smooth ECE is the s at which smECE_s = s. It changes
-little when confidences change little; the binned ECE may jump. Residuals are kept on a fine grid of [0, 1], so
-that they merge by addition.
+The residuals p - c, placed at their confidences, are smoothed by a Gaussian kernel of width s that
+is reflected at 0 and 1. smECE_s is the integral of the absolute value, and the smooth ECE is the s
+at which smECE_s = s. It changes little when confidences change little; the binned ECE may jump.
+Residuals are kept on a fine grid of [0, 1], so that they merge by addition.
 """
 
 import math
@@ -17,7 +17,8 @@ from calibration.bins import FloatArray, bin_index, chunks
 
 GRID = 4096
 _NARROWEST = 2 / GRID
-# Integral over u of sqrt(1 - r^2) + r asin(r) - 1 with r = exp(-u^2/4): the correlation length of |smoothed noise|.
+# Integral over u of sqrt(1 - r^2) + r asin(r) - 1 with r = exp(-u^2/4): the correlation length of
+# |smoothed noise|.
 _MEMORY = 1.3621282
 
 
@@ -37,11 +38,18 @@ class SmoothSums:
 
     @classmethod
     def from_predictions(cls, confidence: npt.ArrayLike, correct: npt.ArrayLike) -> "SmoothSums":
-        """Sum up confidences (N,) in [0, 1] and correctness (N,). Raises ValueError as `BinSums` does."""
+        """Sum up confidences (N,) in [0, 1] and correctness (N,). Raises ValueError as `BinSums`
+        does.
+        """
         p, c = np.asarray(confidence), np.asarray(correct)
         if p.shape != c.shape or p.ndim != 1:
-            raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
-        parts = (cls._of_chunk(p[rows].astype(np.float64), c[rows].astype(np.float64)) for rows in chunks(len(p)))
+            raise ValueError(
+                f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)"
+            )
+        parts = (
+            cls._of_chunk(p[rows].astype(np.float64), c[rows].astype(np.float64))
+            for rows in chunks(len(p))
+        )
         return sum(parts, start=cls(0, np.zeros(GRID + 1), np.zeros(GRID + 1)))
 
     @classmethod
@@ -60,7 +68,9 @@ class SmoothSums:
         return cls(len(p), spread(p - c), spread(p * (1 - p)))
 
     def __add__(self, other: "SmoothSums") -> "SmoothSums":
-        return SmoothSums(self.n + other.n, self.residual + other.residual, self.variance + other.variance)
+        return SmoothSums(
+            self.n + other.n, self.residual + other.residual, self.variance + other.variance
+        )
 
 
 def smooth_ece(sums: SmoothSums) -> float:
@@ -69,11 +79,16 @@ def smooth_ece(sums: SmoothSums) -> float:
     >>> round(smooth_ece(SmoothSums.from_predictions([0.9] * 1000, [True] * 500 + [False] * 500)), 2)
     0.4
     """
-    return _fixed_point(lambda width: _area(np.abs(_blur(sums.residual, width))) / sums.n) if sums.n else math.nan
+    return (
+        _fixed_point(lambda width: _area(np.abs(_blur(sums.residual, width))) / sums.n)
+        if sums.n
+        else math.nan
+    )
 
 
 def smooth_noise_floor(sums: SmoothSums) -> float:
-    """The smooth ECE that a model with true confidences would show on these answers, about E[smECE].
+    """The smooth ECE that a model with true confidences would show on these answers, about
+    E[smECE].
 
     The fixed point of s -> sqrt(2/pi) integral of the standard deviation of the smoothed residual.
     """
@@ -83,9 +98,9 @@ def smooth_noise_floor(sums: SmoothSums) -> float:
 def smooth_z(sums: SmoothSums) -> float:
     """Standard deviations by which the smooth ECE exceeds its noise floor.
 
-    At a fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, because the smoothed noise at two
-    points correlates as exp(-u^2 / 4 s^2). The variance of the fixed point is (2/3)^2 of that, because the floor falls
-    like s^(-1/2).
+    At a fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, because the
+    smoothed noise at two points correlates as exp(-u^2 / 4 s^2). The variance of the fixed point is
+    (2/3)^2 of that, because the floor falls like s^(-1/2).
     """
     floor = smooth_noise_floor(sums)
     if not floor > 0:
@@ -100,7 +115,9 @@ def _floor(sums: SmoothSums, width: float) -> float:
 
 
 def _fixed_point(error: Callable[[float], float]) -> float:
-    """The width that equals its error; errors fall as widths grow. The error at 2/4096 if it is smaller than that."""
+    """The width that equals its error; errors fall as widths grow. The error at 2/4096 if it is
+    smaller than that.
+    """
     low, high = math.log(_NARROWEST), 0.0
     if error(_NARROWEST) <= _NARROWEST:
         return error(_NARROWEST)
@@ -111,8 +128,12 @@ def _fixed_point(error: Callable[[float], float]) -> float:
 
 
 def _blur(mass: FloatArray, width: float) -> FloatArray:
-    """Smooth masses (4097,) with a reflected Gaussian of standard deviation `width`, as a product of cosine series."""
-    mirrored = np.concatenate([[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]])  # one period, length 2
+    """Smooth masses (4097,) with a reflected Gaussian of standard deviation `width`, as a product
+    of cosine series.
+    """
+    mirrored = np.concatenate(
+        [[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]]
+    )  # one period, length 2
     decay = np.exp(-((math.pi * width * np.arange(GRID + 1)) ** 2) / 2)
     return np.fft.irfft(np.fft.rfft(mirrored) * decay, 2 * GRID)[: GRID + 1]
 
@@ -120,10 +141,17 @@ def _blur(mass: FloatArray, width: float) -> FloatArray:
 def _variance(variance: FloatArray, width: float) -> FloatArray:
     """Variance (4097,) of the smoothed residual as a density: sum of p (1 - p) K(t, p)^2.
 
-    K is the Gaussian plus its image behind 0 or 1; its square is the two squares plus twice their product.
+    K is the Gaussian plus its image behind 0 or 1; its square is the two squares plus twice their
+    product.
     """
-    squares = np.maximum(_blur(variance, width / math.sqrt(2)), 0) * GRID / (2 * width * math.sqrt(math.pi))
-    falloff = np.exp(-((np.arange(GRID + 1) / GRID / width) ** 2)) / (math.sqrt(2 * math.pi) * width)
+    squares = (
+        np.maximum(_blur(variance, width / math.sqrt(2)), 0)
+        * GRID
+        / (2 * width * math.sqrt(math.pi))
+    )
+    falloff = np.exp(-((np.arange(GRID + 1) / GRID / width) ** 2)) / (
+        math.sqrt(2 * math.pi) * width
+    )
     left, right = falloff @ variance, falloff[::-1] @ variance
     return np.asarray(squares + 2 * falloff * left + 2 * falloff[::-1] * right)
 

@@ -1,7 +1,9 @@
-"""Temperature scaling: one number T > 0 by which logits are divided before the softmax (Guo et al. 2017).
+"""Temperature scaling: one number T > 0 by which logits are divided before the softmax (Guo et al.
+2017).
 
-It changes confidences, never the predicted class. Logits are needed only up to a constant per row, so the logarithms of
-served probabilities do as well as the network's own logits. A T fitted on those multiplies the T already in use.
+It changes confidences, never the predicted class. Logits are needed only up to a constant per row,
+so the logarithms of served probabilities do as well as the network's own logits. A T fitted on
+those multiplies the T already in use.
 """
 
 import math
@@ -44,11 +46,14 @@ def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
     return softmax(np.asarray(logits, dtype=np.float64) / temperature)
 
 
-def check_answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.integer]]:
+def check_answers(
+    logits: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[FloatArray, npt.NDArray[np.integer]]:
     """Return logits (N, K) in float64 and labels (N,), checked for fitting a calibrator.
 
     Raises:
-        ValueError: no rows, shapes that do not match, labels outside 0..K-1, logits that are not finite.
+        ValueError: no rows, shapes that do not match, labels outside 0..K-1, logits that are not
+            finite.
     """
     z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if not z.size:
@@ -62,9 +67,10 @@ def check_answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatAr
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return the T in [0.05, 20] that minimizes the negative log-likelihood of the labels.
 
-    If every answer is right, no T does: the smaller it is, the better, until every confidence is 1, which N right
-    answers do not justify. T is then the one at which the mean confidence is (N + 1) / (N + 2), the probability that
-    the next answer is right after N right ones (Laplace's rule of succession).
+    If every answer is right, no T does: the smaller it is, the better, until every confidence is 1,
+    which N right answers do not justify. T is then the one at which the mean confidence is (N + 1)
+    / (N + 2), the probability that the next answer is right after N right ones (Laplace's rule of
+    succession).
 
     Args:
         logits: (N, K), finite; any constant may have been added to a row.
@@ -77,7 +83,8 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> T = fit_temperature(logits, [1, 1, 1, 0])   # right in 3 of 4, so p must become 0.75
     >>> round(float(apply_temperature(logits, T)[0, 1]), 3)
     0.75
-    >>> round(float(apply_temperature(logits, fit_temperature(logits, [1, 1, 1, 1]))[0, 1]), 3)  # 5 / 6, not 1
+    >>> # 5 / 6, not 1
+    >>> round(float(apply_temperature(logits, fit_temperature(logits, [1, 1, 1, 1]))[0, 1]), 3)
     0.833
     """
     z, y = check_answers(logits, labels)
@@ -85,7 +92,9 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     if ((margins < 0).sum(axis=1) == z.shape[1] - 1).all():
         return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2))
 
-    def loss(log_t: float) -> float:  # in log space: if probabilities underflow, the loss would be flat
+    def loss(
+        log_t: float,
+    ) -> float:  # in log space: if probabilities underflow, the loss would be flat
         return float(log_sum_exp(margins / math.exp(log_t)).mean())
 
     # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.
@@ -93,21 +102,26 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def at_bound(temperature: float) -> bool:
-    """Whether a fitted temperature is a bound of the search, so that the labels do not determine it.
+    """Whether a fitted temperature is a bound of the search, so that the labels do not determine
+    it.
 
-    >>> at_bound(fit_temperature([[0.0, 3000.0]] * 3, [1, 1, 0])), at_bound(1.3)   # no T makes these logits modest
+    >>> # no T makes these logits modest
+    >>> at_bound(fit_temperature([[0.0, 3000.0]] * 3, [1, 1, 0])), at_bound(1.3)
     (True, False)
     """
     return not LOWEST * 1.001 < temperature < HIGHEST / 1.001
 
 
 def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
-    """Return the T in [0.05, 20] at which the mean confidence of right answers is nearest to `confidence`.
+    """Return the T in [0.05, 20] at which the mean confidence of right answers is nearest to
+    `confidence`.
 
     `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
     """
 
-    def distance(log_t: float) -> float:  # confidence falls with T, so the distance has a single minimum
+    def distance(
+        log_t: float,
+    ) -> float:  # confidence falls with T, so the distance has a single minimum
         return abs(float(np.exp(-log_sum_exp(margins / math.exp(log_t))).mean()) - confidence)
 
     return math.exp(_golden_section(distance, math.log(LOWEST), math.log(HIGHEST)))

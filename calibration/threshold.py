@@ -1,12 +1,13 @@
 """The referral threshold: answers below it go to a person; for the others an accuracy is promised.
 
-Learn-then-Test (Angelopoulos et al. 2021) with fixed-sequence testing: thresholds are tested downward, each by an exact
-binomial tail, and testing stops at the first that fails. So with probability 1 - delta over the labeled sample, answers
-at or above the returned threshold are right at least as often as promised, as long as new answers come from the
-distribution of the sample.
+Learn-then-Test (Angelopoulos et al. 2021) with fixed-sequence testing: thresholds are tested
+downward, each by an exact binomial tail, and testing stops at the first that fails. So with
+probability 1 - delta over the labeled sample, answers at or above the returned threshold are right
+at least as often as promised, as long as new answers come from the distribution of the sample.
 
-The strictest thresholds have few answers above them and fail by chance. Testing therefore starts where it would most
-likely pass if the confidences were true. The confidences alone decide that, so it spends nothing of delta.
+The strictest thresholds have few answers above them and fail by chance. Testing therefore starts
+where it would most likely pass if the confidences were true. The confidences alone decide that, so
+it spends nothing of delta.
 """
 
 import math
@@ -21,7 +22,9 @@ CANDIDATES = tuple(round(t / 100, 2) for t in range(99, -1, -1))
 
 @dataclass(frozen=True)
 class Threshold:
-    """Refer answers with a confidence below `confidence`; the rest, a fraction `coverage`, keep the promise."""
+    """Refer answers with a confidence below `confidence`; the rest, a fraction `coverage`, keep the
+    promise.
+    """
 
     confidence: float
     promised_accuracy: float
@@ -30,7 +33,11 @@ class Threshold:
 
 
 def referral_threshold(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, promised_accuracy: float, delta: float = 0.05
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    promised_accuracy: float,
+    delta: float = 0.05,
 ) -> Threshold | None:
     """Return the lowest threshold that can be certified, or None if no promise can be made.
 
@@ -45,17 +52,22 @@ def referral_threshold(
 
     >>> referral_threshold([0.9] * 100, [True] * 100, promised_accuracy=0.95).coverage
     1.0
-    >>> referral_threshold([0.9] * 10, [True] * 10, promised_accuracy=0.95) is None   # ten answers prove nothing
+    >>> # ten answers prove nothing
+    >>> referral_threshold([0.9] * 10, [True] * 10, promised_accuracy=0.95) is None
     True
     """
     if not (0 < promised_accuracy < 1 and 0 < delta < 1):
-        raise ValueError(f"promised_accuracy and delta must be in (0, 1); got {promised_accuracy} and {delta}")
+        raise ValueError(
+            f"promised_accuracy and delta must be in (0, 1); got {promised_accuracy} and {delta}"
+        )
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     certified: Threshold | None = None
     for candidate in CANDIDATES[_start(p, promised_accuracy, delta) :]:
         above = p >= candidate
         n = int(above.sum())
-        if certified and n == round(certified.coverage * len(p)):  # the same answers, so the same result
+        if certified and n == round(
+            certified.coverage * len(p)
+        ):  # the same answers, so the same result
             certified = replace(certified, confidence=candidate)
             continue
         if _binomial_tail(int(c[above].sum()), n, promised_accuracy) > delta:
@@ -65,11 +77,17 @@ def referral_threshold(
 
 
 def _start(p: npt.NDArray[np.float64], promised_accuracy: float, delta: float) -> int:
-    """Index of the candidate whose test has most power if the confidences p (N,) are true; the strictest of equals."""
+    """Index of the candidate whose test has most power if the confidences p (N,) are true; the
+    strictest of equals.
+    """
     falling = np.sort(p)[::-1]
-    kept = np.searchsorted(-falling, -np.array(CANDIDATES), side="right")  # answers at or above each candidate
+    kept = np.searchsorted(
+        -falling, -np.array(CANDIDATES), side="right"
+    )  # answers at or above each candidate
     sums, powers = np.append(0.0, np.cumsum(falling)), np.zeros(len(CANDIDATES))
-    needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers cannot pass even if all are right
+    needed = math.log(delta) / math.log(
+        promised_accuracy
+    )  # fewer answers cannot pass even if all are right
     for i in np.flatnonzero((np.diff(kept, prepend=0) > 0) & (kept >= needed)):
         powers[i] = _power(int(kept[i]), float(sums[kept[i]] / kept[i]), promised_accuracy, delta)
     return int(np.argmax(powers))
@@ -94,7 +112,11 @@ def _pmf(successes: npt.NDArray[np.integer], n: int, probability: float) -> npt.
         return np.asarray(successes == round(n * probability), dtype=np.float64)
     log = _log_factorials(n)
     choose = log[n] - log[successes] - log[n - successes]
-    return np.asarray(np.exp(choose + successes * math.log(probability) + (n - successes) * math.log1p(-probability)))
+    return np.asarray(
+        np.exp(
+            choose + successes * math.log(probability) + (n - successes) * math.log1p(-probability)
+        )
+    )
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
-"""Vector scaling: softmax(w * z + b), one weight and one bias per class (Guo et al. 2017, section 4.2).
+"""Vector scaling: softmax(w * z + b), one weight and one bias per class (Guo et al. 2017, section
+4.2).
 
-It may change the predicted class. It depends on the constant that a row of logits may carry, unlike temperature: apply
-it to logits of the kind it was fitted on.
+It may change the predicted class. It depends on the constant that a row of logits may carry, unlike
+temperature: apply it to logits of the kind it was fitted on.
 """
 
 from collections.abc import Mapping

@@ -1,24 +1,28 @@
-"""Candor from Python: measure calibration, train, serve and watch a classifier from a script or a notebook.
+"""Candor from Python: measure calibration, train, serve and watch a classifier from a script or a
+notebook.
 
-Each name below is imported from its package when it is first used, so `import candor` itself is quick and needs neither
-torch nor ONNX Runtime. Training needs the extra `train`.
+Each name below is imported from its package when it is first used, so `import candor` itself is
+quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`.
 
     import candor
 
     candor.measure(probabilities, labels).ece             # how calibrated are these predictions?
-    found = candor.calibrate(probabilities, labels)       # the same as a report, and a calibrator; a notebook shows it
-    found.transform(new_probabilities)                    # calibrated; found.save("calibrator.onnx") takes it away
-    candor.fit_temperature(logits, labels)                # the temperature that calibrates them best
+    found = candor.calibrate(probabilities, labels)       # the same as a report, and a calibrator;
+    a notebook shows it found.transform(new_probabilities)                    # calibrated;
+    found.save("calibrator.onnx") takes it away candor.fit_temperature(logits, labels)
+    # the temperature that calibrates them best
 
     dataset = candor.load_dataset("pneumoniamnist")
     run = candor.train(candor.automatic(dataset), dataset, Path("runs/first"))
     store = candor.Store(Path("models"))
     candor.export(run.folder, store, "pneumonia")
 
-    candor.import_model(Path("theirs.onnx"), store, "theirs", data=Path("labeled"))   # or a model from elsewhere
+    candor.import_model(Path("theirs.onnx"), store, "theirs", data=Path("labeled"))   # or a model
+    from elsewhere
 
     predictor = candor.open_predictor(store.read("pneumonia", 1))
-    predictor.classify(Path("x-ray.png").read_bytes())    # or ask a server: candor.Client(url).predict(...)
+    predictor.classify(Path("x-ray.png").read_bytes())    # or ask a server:
+    candor.Client(url).predict(...)
 
     with candor.Ledger("sqlite:///candor.db") as ledger:  # what a server has recorded
         candor.calibration_report(ledger, "pneumonia").verdict
@@ -122,13 +126,15 @@ def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measure
         labels: (N,) true classes as integers in 0..K-1.
 
     Returns:
-        Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the ECE that a perfectly
-        calibrated model would show on so many labels (`noise_floor`).
+        Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the
+        ECE that a perfectly calibrated model would show on so many labels (`noise_floor`).
 
     Raises:
-        ValueError: the shapes do not match, a row does not add up to 1, or a label is outside 0..K-1.
+        ValueError: the shapes do not match, a row does not add up to 1, or a label is outside
+            0..K-1.
 
-    >>> found = measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)  # 80 % confident, right 60 % of the time
+    >>> # 80 % confident, right 60 % of the time
+    >>> found = measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)
     >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
     ECE 0.20, 95 % interval 0.00 to 0.50
     """
@@ -154,7 +160,9 @@ def _load(name: str) -> object:
             raise
         from model_store.installation import install_command
 
-        raise ImportError(f"candor.{name} needs more packages ({error}): {install_command('train')}") from error
+        raise ImportError(
+            f"candor.{name} needs more packages ({error}): {install_command('train')}"
+        ) from error
 
 
 if not TYPE_CHECKING:  # for a type checker, these would make every name valid

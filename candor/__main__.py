@@ -1,4 +1,6 @@
-"""`candor` and `python -m candor`: the command line, once it is certain that Candor's packages are its own."""
+"""`candor` and `python -m candor`: the command line, once it is certain that Candor's packages are
+its own.
+"""
 
 import sys
 
@@ -6,7 +8,9 @@ from candor.own_packages import ForeignPackage, require_own_packages
 
 
 def main() -> None:
-    """Run the command line. A foreign package in the place of one of Candor's is one sentence and exit code 1."""
+    """Run the command line. A foreign package in the place of one of Candor's is one sentence and
+    exit code 1.
+    """
     try:
         require_own_packages()
     except ForeignPackage as error:

@@ -1,6 +1,8 @@
-"""The entry point of the command line: it lists the verbs, which are in `candor/commands/`, and reports errors.
+"""The entry point of the command line: it lists the verbs, which are in `candor/commands/`, and
+reports errors.
 
-Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
+Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed (one sentence says
+why), 2 wrong usage.
 """
 
 import sys
@@ -41,7 +43,16 @@ app = typer.Typer(
 )
 
 # What the extra `train` installs and nothing else of Candor imports.
-TRAINING_PACKAGES = ("matplotlib", "onnxscript", "safetensors", "scipy", "sklearn", "timm", "torch", "torchvision")
+TRAINING_PACKAGES = (
+    "matplotlib",
+    "onnxscript",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+)
 
 UNIX_MODULES = ("fcntl", "resource", "uvloop")
 
@@ -90,26 +101,36 @@ for group, verbs in GROUPS.items():
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the release and exit.", is_eager=True, callback=_show_release)
+        bool,
+        typer.Option(
+            "--version", help="Show the release and exit.", is_eager=True, callback=_show_release
+        ),
     ] = False,
 ) -> None:
     """Train, serve and monitor medical image classifiers whose confidence you can trust."""
 
 
 def main() -> None:
-    """Run the command line. An error that a room raises on purpose becomes one sentence and exit code 1."""
+    """Run the command line. An error that a room raises on purpose becomes one sentence and exit
+    code 1.
+    """
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
         if sys.platform != "linux" and error.name in UNIX_MODULES:
-            _fail(f"this command needs Linux, and this system is {sys.platform} ({error}); see docs/limits.md")
+            _fail(
+                f"this command needs Linux, and this system is {sys.platform} ({error}); see "
+                "docs/limits.md"
+            )
         if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
             raise
         from model_store.installation import install_command
 
-        _fail(f"this command trains, which needs more packages ({error}): {install_command('train')}")
+        _fail(
+            f"this command trains, which needs more packages ({error}): {install_command('train')}"
+        )
     except Exception as error:
         if not isinstance(error, _expected_errors()):
             raise
@@ -126,7 +147,9 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that are no bugs. They are imported only after an error, to keep the start quick."""
+    """Return the errors that are no bugs. They are imported only after an error, to keep the start
+    quick.
+    """
     from httpx import HTTPError
     from sqlalchemy.exc import DBAPIError
 
@@ -139,4 +162,12 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from training.errors import TrainingError
 
     rooms = (ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError)
-    return *rooms, TokenInvalid, CalibratorInvalid, PredictionsRefused, HTTPError, DBAPIError, OSError
+    return (
+        *rooms,
+        TokenInvalid,
+        CalibratorInvalid,
+        PredictionsRefused,
+        HTTPError,
+        DBAPIError,
+        OSError,
+    )

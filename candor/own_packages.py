@@ -1,8 +1,10 @@
-"""Whether Candor's packages are its own. Their names are common words, which other distributions and folders have too.
+"""Whether Candor's packages are its own. Their names are common words, which other distributions
+and folders have too.
 
-PyPI's `uncertainty-calibration`, for example, installs a package `calibration` too. Of two distributions that install
-the same name, the later one overwrites the earlier one without a word, and uninstalling it leaves a hole. So Candor
-refuses to work beside such a distribution, whichever came first (decision 62).
+PyPI's `uncertainty-calibration`, for example, installs a package `calibration` too. Of two
+distributions that install the same name, the later one overwrites the earlier one without a word,
+and uninstalling it leaves a hole. So Candor refuses to work beside such a distribution, whichever
+came first (decision 62).
 """
 
 import re
@@ -14,9 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-OWN: Final = "candor-calibration"  # calibration.DISTRIBUTION, repeated because that package is what is in doubt
+# calibration.DISTRIBUTION, repeated because that package is what is in doubt
+OWN: Final = "candor-calibration"
 ROOMS: Final = ("calibration", "model_store", "monitoring", "serving", "training")
-_NEEDS: Final = {"calibration": ROOMS[:1], "model_store": ROOMS[:2], "monitoring": ROOMS[:3], "training": ROOMS}
+_NEEDS: Final = {
+    "calibration": ROOMS[:1],
+    "model_store": ROOMS[:2],
+    "monitoring": ROOMS[:3],
+    "training": ROOMS,
+}
 _INSTALLED: Final = re.compile(rf"^(candor|{'|'.join(ROOMS)})(?=/|\.py,)", re.MULTILINE)
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -32,11 +40,14 @@ def require_own_packages_for(module: str) -> None:
 
 @cache
 def require_own_packages(rooms: tuple[str, ...] = ROOMS) -> None:
-    """Raise ForeignPackage if one of `rooms` belongs to another distribution too, or Python finds another one."""
+    """Raise ForeignPackage if one of `rooms` belongs to another distribution too, or Python finds
+    another one.
+    """
     for name, owner in _other_owners().items():
         if name in ("candor", *rooms):
             raise ForeignPackage(
-                f"Candor and the distribution {owner} both install a package `{name}`, and only one of them can work: "
+                f"Candor and the distribution {owner} both install a package `{name}`, and only "
+                "one of them can work: "
                 "install Candor into a virtual environment of its own, or uninstall the other with "
                 f"`{sys.executable} -m pip uninstall {owner}` and then reinstall Candor."
             )
@@ -50,13 +61,16 @@ def _require_own_place(room: str) -> None:
     found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
     if found is None:
         raise ForeignPackage(
-            f"Candor's package `{room}` is no longer complete in {_ROOT / room}: uninstalling another distribution may "
+            f"Candor's package `{room}` is no longer complete in {_ROOT / room}: uninstalling "
+            "another distribution may "
             "have taken it away. Reinstall Candor."
         )
     if found != _ROOT / room / "__init__.py":
         raise ForeignPackage(
-            f"Candor needs its own package `{room}`, but Python finds another one in {found}: take that folder off "
-            "Python's path (PYTHONPATH, or the folder of your script), or uninstall what it belongs to and reinstall "
+            f"Candor needs its own package `{room}`, but Python finds another one in {found}: "
+            "take that folder off "
+            "Python's path (PYTHONPATH, or the folder of your script), or uninstall what it "
+            "belongs to and reinstall "
             "Candor."
         )
 
@@ -72,7 +86,9 @@ def _other_owners() -> dict[str, str]:
 
 
 def _names_of(distribution: Distribution) -> Iterable[str]:
-    """Those of Candor's names that a distribution installs: from its list of names, which is short, or of files."""
+    """Those of Candor's names that a distribution installs: from its list of names, which is short,
+    or of files.
+    """
     listed = distribution.read_text("top_level.txt")
     if listed is None:
         return set(_INSTALLED.findall(distribution.read_text("RECORD") or ""))

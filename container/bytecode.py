@@ -1,8 +1,10 @@
-"""Compile every module that Candor imports, and no other: a read-only image cannot keep bytecode by itself.
+"""Compile every module that Candor imports, and no other: a read-only image cannot keep bytecode by
+itself.
 
     python container/bytecode.py ROOM...
 
-PYTHONPYCACHEPREFIX says where to. The result depends on the sources alone: it holds their hash and not their time.
+PYTHONPYCACHEPREFIX says where to. The result depends on the sources alone: it holds their hash and
+not their time.
 """
 
 import importlib
@@ -27,10 +29,14 @@ def import_all(room: str) -> None:
 def compile_imported() -> int:
     """Compile the source of every module that is loaded; returns how many there are."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    there = {file for file in files if file is not None and Path(file).is_file()}  # torch makes modules without one
+    there = {
+        file for file in files if file is not None and Path(file).is_file()
+    }  # torch makes modules without one
     sources = sorted(file for file in there if file.endswith(".py") and file != __file__)
     for source in sources:
-        py_compile.compile(source, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+        py_compile.compile(
+            source, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
     return len(sources)
 
 

@@ -1,4 +1,5 @@
-"""Join the Python packages of an image and those of its Debian or Ubuntu into one bill of materials (CycloneDX).
+"""Join the Python packages of an image and those of its Debian or Ubuntu into one bill of materials
+(CycloneDX).
 
 python container/sbom.py PYTHON_SBOM DPKG_STATUS > SBOM
 """
@@ -29,4 +30,9 @@ def joined(python: dict[str, Any], status: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(joined(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]).read_text()), indent=1))
+    print(
+        json.dumps(
+            joined(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]).read_text()),
+            indent=1,
+        )
+    )

@@ -1,4 +1,5 @@
-"""Makes the PrometheusRule of `deploy/kubernetes` from `monitoring/rules`: `python -m deploy.prometheus_rule`.
+"""Makes the PrometheusRule of `deploy/kubernetes` from `monitoring/rules`: `python -m
+deploy.prometheus_rule`.
 
 The rules have one source. A test holds that the file is what this makes.
 """
@@ -11,7 +12,9 @@ import yaml
 ROOT: Final = Path(__file__).parents[1]
 SOURCES: Final = sorted((ROOT / "monitoring" / "rules").glob("*.rules.yml"))
 TARGET: Final = ROOT / "deploy" / "kubernetes" / "prometheus" / "prometheus-rule.yaml"
-HEADER: Final = "# Made from monitoring/rules by `python -m deploy.prometheus_rule`; change it there.\n"
+HEADER: Final = (
+    "# Made from monitoring/rules by `python -m deploy.prometheus_rule`; change it there.\n"
+)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -20,7 +23,9 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_representer(
     str,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
 )
 
 

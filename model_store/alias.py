@@ -1,4 +1,6 @@
-"""An alias such as `production`: which bundle it means, and who set it, when and why. One line of JSON in a file."""
+"""An alias such as `production`: which bundle it means, and who set it, when and why. One line of
+JSON in a file.
+"""
 
 import os
 import pwd
@@ -71,20 +73,25 @@ def parse_alias(model: str, alias: str, data: bytes) -> Alias:
     try:
         return Alias.model_validate_json(data)
     except ValidationError as error:
-        raise AliasError(f"the alias '{alias}' of '{model}' is refused: {_reason(model, data, error)}") from error
+        raise AliasError(
+            f"the alias '{alias}' of '{model}' is refused: {_reason(model, data, error)}"
+        ) from error
 
 
 def require_alias_name(alias: str) -> str:
     """Return the name of an alias. Raises AliasError if it cannot be one."""
     if not re.fullmatch(ALIAS_PATTERN, alias):
         raise AliasError(
-            f"{alias[:80]!r} is not a name for an alias: use 1 to 32 of a-z, 0-9, '_', '-', starting with a letter"
+            f"{alias[:80]!r} is not a name for an alias: use 1 to 32 of a-z, 0-9, '_', '-', "
+            "starting with a letter"
         )
     return alias
 
 
 def unsealed_version(data: bytes) -> int | None:
-    """Return the version in an alias of before there were manifests, a number alone; None for any other content."""
+    """Return the version in an alias of before there were manifests, a number alone; None for any
+    other content.
+    """
     text = data.strip()
     return int(text) if re.fullmatch(rb"[1-9][0-9]{0,8}", text) else None
 
@@ -102,7 +109,8 @@ def _reason(model: str, data: bytes, error: ValidationError) -> str:
     version = unsealed_version(data)
     if version is not None:
         return (
-            f"it names version {version} without the digest of its bundle, as Candor did before there were manifests: "
+            f"it names version {version} without the digest of its bundle, as Candor did before "
+            "there were manifests: "
             f"run `candor models verify {model} {version} --adopt`, or {again}"
         )
     if not data.strip():

@@ -1,6 +1,7 @@
 """The TorchServe archive: a zip of the graph, the card, the handler and the preprocessing it needs.
 
-It is written here because torch-model-archiver is no longer maintained and the format is one manifest.
+It is written here because torch-model-archiver is no longer maintained and the format is one
+manifest.
 """
 
 import json
@@ -18,11 +19,24 @@ _IMPORTED = (
     *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
     *(
         f"model_store/image/{name}.py"
-        for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray", "plain_png")
+        for name in (
+            "__init__",
+            "codecs",
+            "cost",
+            "decoder",
+            "dicom",
+            "frames",
+            "gray",
+            "plain_png",
+        )
     ),
-    *(f"model_store/torchserve/{name}.py" for name in ("__init__", "answers", "counters", "delivery", "outbox")),
+    *(
+        f"model_store/torchserve/{name}.py"
+        for name in ("__init__", "answers", "counters", "delivery", "outbox")
+    ),
 )
-# A fixed time stamp and no compression, whose bytes depend on the zlib: equal bundles give equal archives everywhere.
+# A fixed time stamp and no compression, whose bytes depend on the zlib: equal bundles give equal
+# archives everywhere.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 BATCH_SIZE = 16
@@ -34,7 +48,8 @@ def write_archive(
 ) -> None:
     """Write an archive for the model in `onnx`.
 
-    Its card has no file hashes, because it is part of the archive, and nothing that only the monitor reads.
+    Its card has no file hashes, because it is part of the archive, and nothing that only the
+    monitor reads.
 
     Args:
         path: the file, `<name>.mar`.
@@ -47,7 +62,9 @@ def write_archive(
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
         "model-config.yaml": _model_config(workers, batch_delay_ms).encode(),
         "model.onnx": onnx,
-        "card.json": card.model_dump_json(exclude={"files", "input_reference", "variants"}).encode(),
+        "card.json": card.model_dump_json(
+            exclude={"files", "input_reference", "variants"}
+        ).encode(),
         HANDLER: (_ROOM / HANDLER).read_bytes(),
     }
     members |= {name: (_ROOM.parent / name).read_bytes() for name in _IMPORTED}
@@ -57,8 +74,15 @@ def write_archive(
 
 
 def _model_config(workers: int, batch_delay_ms: int) -> str:
-    settings = {"minWorkers": workers, "maxWorkers": workers, "batchSize": BATCH_SIZE, "maxBatchDelay": batch_delay_ms}
-    return "".join(f"{name}: {value}\n" for name, value in (settings | {"responseTimeout": 120}).items())
+    settings = {
+        "minWorkers": workers,
+        "maxWorkers": workers,
+        "batchSize": BATCH_SIZE,
+        "maxBatchDelay": batch_delay_ms,
+    }
+    return "".join(
+        f"{name}: {value}\n" for name, value in (settings | {"responseTimeout": 120}).items()
+    )
 
 
 def _manifest(card: Card) -> str:

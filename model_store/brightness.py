@@ -1,7 +1,7 @@
 """Brightness and contrast of images, measured by training and serving in the same way.
 
-They are cheap, and reveal a pipeline that inverts, rescales or crops differently, or another exposure. They say nothing
-about what an image shows.
+They are cheap, and reveal a pipeline that inverts, rescales or crops differently, or another
+exposure. They say nothing about what an image shows.
 """
 
 import numpy as np

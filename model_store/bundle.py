@@ -1,4 +1,6 @@
-"""One version of one model on disk: written as a whole, and used only after every file in it has been verified."""
+"""One version of one model on disk: written as a whole, and used only after every file in it has
+been verified.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +15,14 @@ from model_store.card import FORMAT_VERSION, Card
 from model_store.diagram import diagram_file
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.graph import check_graph
-from model_store.manifest import FileEntry, Manifest, make_manifest, read_files, read_manifest, write_manifest
+from model_store.manifest import (
+    FileEntry,
+    Manifest,
+    make_manifest,
+    read_files,
+    read_manifest,
+    write_manifest,
+)
 from model_store.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
@@ -43,21 +52,29 @@ class Bundle:
         return replace(self, card=self.card.of_variant(precision), onnx=onnx, variants={})
 
 
-def write_bundle(folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None) -> Card:
-    """Write graphs, archive, card, model card and manifest into an empty folder; return the card with hashes.
+def write_bundle(
+    folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None
+) -> Card:
+    """Write graphs, archive, card, model card and manifest into an empty folder; return the card
+    with hashes.
 
     `variants` are the graphs of `card.variants`, by precision.
 
     Raises:
-        GraphError: the graph breaks the contract or disagrees with the card. Nothing is written then.
+        GraphError: the graph breaks the contract or disagrees with the card. Nothing is written
+            then.
     """
-    graphs = {MODEL_FILE: onnx} | {each.file: (variants or {})[each.precision] for each in card.variants or ()}
+    graphs = {MODEL_FILE: onnx} | {
+        each.file: (variants or {})[each.precision] for each in card.variants or ()
+    }
     _check_graphs(folder, card, graphs)
     archive = folder / f"{card.name}.mar"
     for name, graph in graphs.items():
         (folder / name).write_bytes(graph)
     write_archive(archive, card=card, onnx=onnx)
-    hashes = {name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*graphs, archive.name)}
+    hashes = {
+        name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*graphs, archive.name)
+    }
     card = card.model_copy(update={"files": hashes})
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / MODEL_CARD_FILE).write_text(model_card(card), encoding="utf-8")
@@ -78,7 +95,8 @@ def read_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
         digest: the digest that it must have, if the caller knows one.
 
     Raises:
-        ManifestError, CardError, FileError, GraphError: the message names the folder and what is wrong with it.
+        ManifestError, CardError, FileError, GraphError: the message names the folder and what is
+        wrong with it.
     """
     manifest = read_manifest(folder)
     if digest is not None and manifest.digest != digest:
@@ -91,7 +109,9 @@ def check_unsealed(folder: Path) -> Bundle:
 
     Its digest is that of the manifest that it would get. Raises BundleError.
     """
-    card = parse_card(folder, (folder / CARD_FILE).read_bytes() if (folder / CARD_FILE).is_file() else b"")
+    card = parse_card(
+        folder, (folder / CARD_FILE).read_bytes() if (folder / CARD_FILE).is_file() else b""
+    )
     manifest = make_manifest(folder, name=card.name, version=card.version)
     return _verified(folder, manifest, read_files(folder, manifest))
 
@@ -106,7 +126,8 @@ def parse_card(folder: Path, data: bytes) -> Card:
     if version != FORMAT_VERSION:
         raise CardError(
             folder,
-            f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}: upgrade Candor",
+            f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}: "
+            "upgrade Candor",
         )
     try:
         return Card.model_validate(card)
@@ -124,7 +145,9 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     card = parse_card(folder, contents[CARD_FILE])
     if (card.name, card.version) != (manifest.name, manifest.version):
         raise CardError(
-            folder, f"the card is of {card.name}/{card.version}, the manifest of {manifest.name}/{manifest.version}"
+            folder,
+            f"the card is of {card.name}/{card.version}, the manifest of "
+            f"{manifest.name}/{manifest.version}",
         )
     _check_card_files(folder, card, manifest)
     _check_graphs(folder, card, contents)
@@ -133,8 +156,12 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
 
 
 def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
-    """Raise GraphError unless each graph keeps the contract and agrees with its part of the card."""
-    files = {card.precisions[0]: MODEL_FILE} | {each.precision: each.file for each in card.variants or ()}
+    """Raise GraphError unless each graph keeps the contract and agrees with its part of the
+    card.
+    """
+    files = {card.precisions[0]: MODEL_FILE} | {
+        each.precision: each.file for each in card.variants or ()
+    }
     for precision, name in files.items():
         problem = check_graph(contents[name], card.of_variant(precision))
         if problem:
@@ -147,7 +174,13 @@ def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
         raise CardError(folder, f"card.json lists no {MODEL_FILE}")
     for variant in card.variants or ():
         if variant.file not in card.files:
-            raise CardError(folder, f"card.json lists no {variant.file[:80]!r}, the file of {variant.precision[:20]!r}")
+            raise CardError(
+                folder,
+                f"card.json lists no {variant.file[:80]!r}, the file of {variant.precision[:20]!r}",
+            )
     for name, sha256 in card.files.items():
         if name not in manifest.files or manifest.files[name].sha256 != sha256:
-            raise FileError(folder, f"{name[:80]!r} is not the file of the card: its sha256 differs, or it is missing")
+            raise FileError(
+                folder,
+                f"{name[:80]!r} is not the file of the card: its sha256 differs, or it is missing",
+            )

@@ -1,6 +1,7 @@
 """A calibrator as an ONNX graph of standard operators, for any runtime, behind any model.
 
-Input `probabilities` or `logits`, float32 [N, K], or `confidence` [N, 1]; output `calibrated` of the same shape.
+Input `probabilities` or `logits`, float32 [N, K], or `confidence` [N, 1]; output `calibrated` of
+the same shape.
 """
 
 from typing import Literal
@@ -60,7 +61,9 @@ def calibrator_onnx(calibrator: PortableCalibrator, input_name: Input) -> bytes:
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", width])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
     model.producer_name = "candor"
     helper.set_model_props(
         model,

@@ -1,4 +1,6 @@
-"""The card: what a model is, where it comes from, how calibrated it was, and the hash of each file of its bundle."""
+"""The card: what a model is, where it comes from, how calibrated it was, and the hash of each file
+of its bundle.
+"""
 
 import dataclasses
 from datetime import datetime
@@ -23,7 +25,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class _Frozen(BaseModel):
-    """Unknown fields are ignored: later Candors may add optional ones without another format version."""
+    """Unknown fields are ignored: later Candors may add optional ones without another format
+    version.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -41,30 +45,42 @@ class InputCard(_Frozen):
     @property
     def spec(self) -> InputSpec:
         """The same as a dataclass for `model_store.image`."""
-        return InputSpec(self.channels, self.height, self.width, self.resize, self.window, self.frames)
+        return InputSpec(
+            self.channels, self.height, self.width, self.resize, self.window, self.frames
+        )
 
 
 class TrainingCard(_Frozen):
     """What `candor train --from-card` needs to repeat the run, and what tells whether it did."""
 
     choices: dict[str, Any] = Field(
-        description="every choice of the run by name, such as learning_rate; of a file with weights only its name"
+        description="every choice of the run by name, such as learning_rate; of a file with "
+        "weights only its name"
     )
     loaded: dict[str, Any] | None = Field(
         default=None,
         description="how the data was loaded; `source` is a name, or only the last part of a path",
     )
-    images: dict[str, tuple[int, ...]] = Field(description="number of images by split, one per class")
+    images: dict[str, tuple[int, ...]] = Field(
+        description="number of images by split, one per class"
+    )
     processes: int = Field(ge=1, description="processes that shared the work")
     device: str | None = Field(default=None, description="cpu or cuda")
-    backbone_sha256: str = Field(description="over names and values of the backbone's tensors before training")
+    backbone_sha256: str = Field(
+        description="over names and values of the backbone's tensors before training"
+    )
     checkpoint_sha256: str = Field(description="of the run's checkpoint.safetensors")
 
 
 class Verification(_Frozen):
-    """How far the bundle's probabilities were from those of torch, or of an imported file, when it was made."""
+    """How far the bundle's probabilities were from those of torch, or of an imported file, when it
+    was made.
+    """
 
-    images: int = Field(ge=1, description="validation or labeled images, made-up ones if there were none, in one batch")
+    images: int = Field(
+        ge=1,
+        description="validation or labeled images, made-up ones if there were none, in one batch",
+    )
     alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
     max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
     libraries: dict[str, str]
@@ -77,7 +93,9 @@ class Origin(_Frozen):
     sha256: str = Field(description="of that file, in hexadecimal")
     producer: str = Field(description="who wrote the graph, as it says itself")
     opset: int = Field(ge=0, description="of the file's standard operators")
-    findings: dict[str, str] = Field(description="sentences about input, output, classes and preprocessing")
+    findings: dict[str, str] = Field(
+        description="sentences about input, output, classes and preprocessing"
+    )
 
 
 class Provenance(_Frozen):
@@ -87,20 +105,30 @@ class Provenance(_Frozen):
     fingerprint: str = Field(description="sha256 over the data set's images and labels")
     backbone: str
     loss: str
-    beta: float | None = Field(default=None, description="weight of the calibration term, if the loss has one")
+    beta: float | None = Field(
+        default=None, description="weight of the calibration term, if the loss has one"
+    )
     seed: int
     epochs: int
     libraries: dict[str, str]
     git_commit: str | None = Field(
-        default=None, description="of Candor's own repository; it ends in -dirty if tracked files were changed"
+        default=None,
+        description="of Candor's own repository; it ends in -dirty if tracked files were changed",
     )
-    created_at: datetime = Field(description="when the run was finished, or the version recalibrated")
+    created_at: datetime = Field(
+        description="when the run was finished, or the version recalibrated"
+    )
     training: TrainingCard | None = None
-    parent_version: int | None = Field(default=None, description="the version that was recalibrated, if any")
-    recalibrated_by: Literal["person", "alarm"] | None = Field(
-        default=None, description="who recalibrated: a person, or a process because of a drift alarm"
+    parent_version: int | None = Field(
+        default=None, description="the version that was recalibrated, if any"
     )
-    imported: Origin | None = Field(default=None, description="where a model comes from that Candor did not train")
+    recalibrated_by: Literal["person", "alarm"] | None = Field(
+        default=None,
+        description="who recalibrated: a person, or a process because of a drift alarm",
+    )
+    imported: Origin | None = Field(
+        default=None, description="where a model comes from that Candor did not train"
+    )
 
 
 class BinRow(_Frozen):
@@ -114,36 +142,52 @@ class BinRow(_Frozen):
 
 
 class CalibrationCard(_Frozen):
-    """The calibrator inside the graph, and its measures on the labeled answers that are its reference.
+    """The calibrator inside the graph, and its measures on the labeled answers that are its
+    reference.
 
-    The graph divides the logits by `temperature`, and `method` says where that comes from. "none" was fitted on
-    nothing: it is 1. "temperature" was fitted on the reference, on other images of the same folder, or on live labels.
-    "perturbed" was fitted on perturbed images of the reference, so confidence on the reference itself is too low. With
-    "vector" the graph first applies a weight and a bias of the exported model to each logit; with "histogram" or
-    "isotonic" it maps the softmax of the logits by a function for each class and continues with the logarithm. The card
-    holds none of these. `class_weight` and `class_bias` are others, which a recalibration added after the temperature.
+    The graph divides the logits by `temperature`, and `method` says where that comes from. "none"
+    was fitted on
+    nothing: it is 1. "temperature" was fitted on the reference, on other images of the same folder,
+    or on live labels. "perturbed" was fitted on perturbed images of the reference, so confidence on
+    the reference itself is too low. With "vector" the graph first applies a weight and a bias of
+    the exported model to each logit; with "histogram" or "isotonic" it maps the softmax of the
+    logits by a function for each class and continues with the logarithm. The card holds none of
+    these. `class_weight` and `class_bias` are others, which a recalibration added after the
+    temperature.
     """
 
     method: str = Field(
-        default="temperature", min_length=1, description=f"{', '.join(get_args(CalibrationMethod))}, or a later one"
+        default="temperature",
+        min_length=1,
+        description=f"{', '.join(get_args(CalibrationMethod))}, or a later one",
     )
     temperature: float = Field(gt=0)
-    class_bias: tuple[float, ...] | None = Field(default=None, description="added to logits / temperature, by class")
+    class_bias: tuple[float, ...] | None = Field(
+        default=None, description="added to logits / temperature, by class"
+    )
     class_weight: tuple[float, ...] | None = Field(
-        default=None, description="factors of the log-softmax of logits / temperature, before the class bias"
+        default=None,
+        description="factors of the log-softmax of logits / temperature, before the class bias",
     )
     reference_split: str
     confusion: tuple[tuple[int, ...], ...] | None = Field(
-        default=None, description="answers of the reference: a row per true class, a column per predicted class"
+        default=None,
+        description="answers of the reference: a row per true class, a column per predicted class",
     )
     recall: tuple[Fraction | None, ...] | None = Field(
-        default=None, description="share of each class's images in the reference that got its answer; null: no image"
+        default=None,
+        description="share of each class's images in the reference that got its answer; null: no "
+        "image",
     )
     answers: tuple[tuple[int, ...], ...] | None = Field(
-        default=None, description="answers of the reference: a row per predicted class, a column per confidence bin"
+        default=None,
+        description="answers of the reference: a row per predicted class, a column per confidence "
+        "bin",
     )
     bins: tuple[BinRow, ...] = Field(min_length=1)
-    measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
+    measures: dict[str, float | None] = Field(
+        description="calibration.measures.Measures of the reference"
+    )
 
     @classmethod
     def from_reference(
@@ -167,7 +211,9 @@ class CalibrationCard(_Frozen):
             class_bias=class_bias,
             class_weight=class_weight,
             reference_split=split,
-            confusion=None if confusion is None else tuple(tuple(row) for row in confusion.tolist()),
+            confusion=None
+            if confusion is None
+            else tuple(tuple(row) for row in confusion.tolist()),
             answers=None if answers is None else tuple(tuple(row) for row in answers.tolist()),
             recall=None if confusion is None else recalls(confusion),
             bins=rows,
@@ -190,7 +236,9 @@ class Referral(_Frozen):
 
 
 class ConformalCard(_Frozen):
-    """As `calibration.conformal.Conformal`: a set holds the classes whose probability is at least `threshold`."""
+    """As `calibration.conformal.Conformal`: a set holds the classes whose probability is at least
+    `threshold`.
+    """
 
     alpha: Fraction
     threshold: Fraction
@@ -205,23 +253,31 @@ class ConformalCard(_Frozen):
 
 
 class VariantCard(_Frozen):
-    """The same network in another precision: its file, its own calibrator and promises, and what it costs.
+    """The same network in another precision: its file, its own calibrator and promises, and what it
+    costs.
 
     Everything here was measured on the reference split of the card, with the graph in `file`.
     """
 
-    precision: str = Field(min_length=1, description=f"{', '.join(get_args(Precision))}, or a later one")
+    precision: str = Field(
+        min_length=1, description=f"{', '.join(get_args(Precision))}, or a later one"
+    )
     file: str
     calibration: CalibrationCard
     referral: Referral | None = None
     conformal: ConformalCard | None = None
-    accuracy_loss: float = Field(ge=-1, le=1, description="accuracy of model.onnx minus that of the variant")
+    accuracy_loss: float = Field(
+        ge=-1, le=1, description="accuracy of model.onnx minus that of the variant"
+    )
     agreement: Fraction = Field(description="share of images of which both predict the same class")
-    max_difference: float = Field(ge=0, le=1, description="largest difference of a probability to model.onnx")
+    max_difference: float = Field(
+        ge=0, le=1, description="largest difference of a probability to model.onnx"
+    )
 
 
 class InputReference(_Frozen):
-    """Brightness of `n` validation inputs, as `model_store.brightness` measures it; spreads are between images.
+    """Brightness of `n` validation inputs, as `model_store.brightness` measures it; spreads are
+    between images.
 
     All values are gray levels of the 8-bit input.
     """
@@ -237,15 +293,17 @@ class InputReference(_Frozen):
         """Summarize mean and contrast of each image, (N, 2)."""
         mean, contrast = measured.mean(axis=0).tolist()
         mean_sd, contrast_sd = measured.std(axis=0).tolist()
-        return cls(mean=mean, mean_sd=mean_sd, contrast=contrast, contrast_sd=contrast_sd, n=len(measured))
+        return cls(
+            mean=mean, mean_sd=mean_sd, contrast=contrast, contrast_sd=contrast_sd, n=len(measured)
+        )
 
 
 class Card(_Frozen):
     """card.json, format version 1.
 
-    Later Candors may add optional fields and values of `calibration.method` to this version; readers ignore fields
-    that they do not know. A change that would make such a reader give wrong answers gets another format version, which
-    readers of this one refuse.
+    Later Candors may add optional fields and values of `calibration.method` to this version;
+    readers ignore fields that they do not know. A change that would make such a reader give wrong
+    answers gets another format version, which readers of this one refuse.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -259,14 +317,19 @@ class Card(_Frozen):
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
     verification: Verification | None = None
-    precision: str | None = Field(default=None, description="of the graph that the card describes; null: float32")
+    precision: str | None = Field(
+        default=None, description="of the graph that the card describes; null: float32"
+    )
     variants: tuple[VariantCard, ...] | None = Field(
         default=None, description="the same network in other precisions, each in a file of its own"
     )
     dropped_promises: tuple[str, ...] | None = Field(
-        default=None, description="what versions before this one promised and this one does not, each a sentence"
+        default=None,
+        description="what versions before this one promised and this one does not, each a sentence",
     )
-    files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="file name -> sha256, in hexadecimal"
+    )
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -274,9 +337,11 @@ class Card(_Frozen):
         return (self.precision or "float32", *(each.precision for each in self.variants or ()))
 
     def of_variant(self, precision: str) -> "Card":
-        """The card as it reads for one precision: its calibrator and promises in place of those of model.onnx.
+        """The card as it reads for one precision: its calibrator and promises in place of those of
+        model.onnx.
 
-        Another card is another calibration in the ledger, so answers of two precisions never mix. Raises KeyError.
+        Another card is another calibration in the ledger, so answers of two precisions never mix.
+        Raises KeyError.
         """
         if precision == self.precisions[0]:
             return self
@@ -294,7 +359,9 @@ class Card(_Frozen):
 
     @field_validator("variants")
     @classmethod
-    def _variants_differ(cls, variants: tuple[VariantCard, ...] | None) -> tuple[VariantCard, ...] | None:
+    def _variants_differ(
+        cls, variants: tuple[VariantCard, ...] | None
+    ) -> tuple[VariantCard, ...] | None:
         names = [each.precision for each in variants or ()]
         if len({*names, "float32"}) <= len(names):
             raise ValueError("each variant needs a precision of its own, other than float32")

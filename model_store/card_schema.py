@@ -1,4 +1,5 @@
-"""The JSON Schema of card.json: made from `Card`, shipped in the wheel, and published with the documentation.
+"""The JSON Schema of card.json: made from `Card`, shipped in the wheel, and published with the
+documentation.
 
 `python -m model_store.card_schema` writes both files again after a change of the card.
 """
@@ -10,11 +11,14 @@ from typing import Any
 from model_store.card import FORMAT_VERSION, Card
 
 SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
-PUBLISHED_FILE = Path(__file__).parents[1] / "docs" / "reference" / "card.schema.json"  # in a checkout
+PUBLISHED_FILE = (
+    Path(__file__).parents[1] / "docs" / "reference" / "card.schema.json"
+)  # in a checkout
 
 
 def card_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12) that each card.json of this format version meets, also one of a later Candor.
+    """Return the schema (draft 2020-12) that each card.json of this format version meets, also one
+    of a later Candor.
 
     Unknown fields are allowed everywhere, because a later Candor may add optional ones.
     """

@@ -1,4 +1,6 @@
-"""A list of what a store holds. It verifies the cards but not the models: `verification.verify` does that."""
+"""A list of what a store holds. It verifies the cards but not the models: `verification.verify`
+does that.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +15,9 @@ from model_store.store import Store
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One version of one model. If its card cannot be read, the figures are None and `problem` says why."""
+    """One version of one model. If its card cannot be read, the figures are None and `problem` says
+    why.
+    """
 
     name: str
     version: int

@@ -1,9 +1,10 @@
 """Histogram binning and isotonic regression inside the graph, as standard ONNX operators.
 
-Both map the probability of each class by a function of its own and normalize the row (`calibration.one_vs_rest`). The
-graph computes that in float64, because a step function magnifies rounding, and continues with the logarithm of the
-result where the logits were. So it still ends in a division by `temperature`, which is 1, and a softmax, which a
-recalibration can edit as in any other graph.
+Both map the probability of each class by a function of its own and normalize the row
+(`calibration.one_vs_rest`). The graph computes that in float64, because a step function magnifies
+rounding, and continues with the logarithm of the result where the logits were. So it still ends in
+a division by `temperature`, which is 1, and a softmax, which a recalibration can edit as in any
+other graph.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ _OPSET = 13  # from which on axes are inputs
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A function on [0, 1] in pieces: `base[m] + slope[m] * (p - origin[m])` on (knots[m-1], knots[m]].
+    """A function on [0, 1] in pieces: `base[m] + slope[m] * (p - origin[m])` on (knots[m-1],
+    knots[m]].
 
     `knots` (M,) ascend; the others are (M + 1,).
     """
@@ -62,10 +64,12 @@ class ClassMap:
 
 
 def with_class_maps(model: bytes, maps: Sequence[ClassMap]) -> bytes:
-    """Return the graph with one map per class (of two classes: for the second alone) between logits and temperature.
+    """Return the graph with one map per class (of two classes: for the second alone) between logits
+    and temperature.
 
     Raises:
-        ValueError: the graph does not divide by an initializer `temperature`, or its opset is below 13.
+        ValueError: the graph does not divide by an initializer `temperature`, or its opset is below
+            13.
     """
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
@@ -90,39 +94,67 @@ class _Part:
         self.constants: list[onnx.TensorProto] = []
 
     def log_probabilities(self, logits: str, maps: Sequence[ClassMap]) -> str:
-        """Add everything between the logits (N, K) and the logarithms of the mapped probabilities (N, K), float32."""
+        """Add everything between the logits (N, K) and the logarithms of the mapped probabilities
+        (N, K), float32.
+        """
         wide = self._add("Cast", logits, to=TensorProto.DOUBLE)
         p = self._add("Softmax", wide, axis=-1)  # (N, K)
-        mapped = self._binary(p, maps[0]) if len(maps) == 1 else self._normalized(self._mapped(p, maps), len(maps))
+        mapped = (
+            self._binary(p, maps[0])
+            if len(maps) == 1
+            else self._normalized(self._mapped(p, maps), len(maps))
+        )
         positive = self._add("Max", mapped, self._constant("smallest", _SMALLEST))
         return self._add("Cast", self._add("Log", positive), to=TensorProto.FLOAT)
 
     def _binary(self, p: str, second: ClassMap) -> str:
-        column = self._add("Gather", p, self._constant("second_class", np.array([1])), axis=1)  # (N, 1)
+        column = self._add(
+            "Gather", p, self._constant("second_class", np.array([1])), axis=1
+        )  # (N, 1)
         mapped = self._mapped(column, [second])
-        return self._add("Concat", self._add("Sub", self._constant("one", np.ones(1)), mapped), mapped, axis=1)
+        return self._add(
+            "Concat", self._add("Sub", self._constant("one", np.ones(1)), mapped), mapped, axis=1
+        )
 
     def _mapped(self, p: str, maps: Sequence[ClassMap]) -> str:
-        """Add the map of each column of p (N, K): the number of knots below p is the number of its piece."""
+        """Add the map of each column of p (N, K): the number of knots below p is the number of its
+        piece.
+        """
         last = self._constant("last_axis", np.array([-1]))
-        most = max(1, *(len(each.knots) for each in maps))  # at least one: ONNX Runtime 1.31 reduces no empty axis
-        knots = self._constant("knots", _rows([each.knots for each in maps], most, fill=_BEYOND))  # (K, M)
+        most = max(
+            1, *(len(each.knots) for each in maps)
+        )  # at least one: ONNX Runtime 1.31 reduces no empty axis
+        knots = self._constant(
+            "knots", _rows([each.knots for each in maps], most, fill=_BEYOND)
+        )  # (K, M)
         passed = self._add("Less", knots, self._add("Unsqueeze", p, last))  # (N, K, M)
-        piece = self._add("ReduceSum", self._add("Cast", passed, to=TensorProto.INT64), last, keepdims=0)  # (N, K)
+        piece = self._add(
+            "ReduceSum", self._add("Cast", passed, to=TensorProto.INT64), last, keepdims=0
+        )  # (N, K)
         first = self._constant("first_pieces", np.arange(len(maps)) * (most + 1))
         piece = self._add("Add", piece, first)
         base, slope, origin = (
-            self._add("Gather", self._constant(name, _rows([getattr(m, name) for m in maps], most + 1).ravel()), piece)
+            self._add(
+                "Gather",
+                self._constant(name, _rows([getattr(m, name) for m in maps], most + 1).ravel()),
+                piece,
+            )
             for name in ("base", "slope", "origin")
         )
         return self._add("Add", base, self._add("Mul", slope, self._add("Sub", p, origin)))
 
     def _normalized(self, scores: str, classes: int) -> str:
         """Add the division of each row by its sum; a row of zeros becomes 1 / K."""
-        total = self._add("ReduceSum", scores, self._constant("classes_axis", np.array([-1])), keepdims=1)
-        shares = self._add("Div", scores, self._add("Max", total, self._constant("least_total", _SMALLEST)))
+        total = self._add(
+            "ReduceSum", scores, self._constant("classes_axis", np.array([-1])), keepdims=1
+        )
+        shares = self._add(
+            "Div", scores, self._add("Max", total, self._constant("least_total", _SMALLEST))
+        )
         some = self._add("Greater", total, self._constant("zero", np.zeros(1)))
-        return self._add("Where", some, shares, self._constant("equal_share", np.array([1 / classes])))
+        return self._add(
+            "Where", some, shares, self._constant("equal_share", np.array([1 / classes]))
+        )
 
     def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         output = f"calibrator_{len(self.nodes)}_{operator.lower()}"
@@ -134,6 +166,8 @@ class _Part:
         return f"calibrator_{name}"
 
 
-def _rows(values: Sequence[npt.NDArray[np.float64]], length: int, *, fill: float = 0.0) -> npt.NDArray[np.float64]:
+def _rows(
+    values: Sequence[npt.NDArray[np.float64]], length: int, *, fill: float = 0.0
+) -> npt.NDArray[np.float64]:
     """Stack rows of different lengths, filled up to `length`."""
     return np.stack([np.pad(row, (0, length - len(row)), constant_values=fill) for row in values])

@@ -1,8 +1,9 @@
 """Texts in CSV files that spreadsheets show as they are, and never execute as formulas.
 
-A class, tag, source or file name may begin with `=`, `+`, `-` or `@`, and may come from anybody who may send a label.
-Excel, LibreOffice and Google Sheets would execute it. So every CSV that Candor writes marks such a text with an
-apostrophe, and whatever reads a CSV takes the mark away again. Numbers stay as they are.
+A class, tag, source or file name may begin with `=`, `+`, `-` or `@`, and may come from anybody who
+may send a label. Excel, LibreOffice and Google Sheets would execute it. So every CSV that Candor
+writes marks such a text with an apostrophe, and whatever reads a CSV takes the mark away again.
+Numbers stay as they are.
 
 Source: OWASP, CSV Injection, https://owasp.org/www-community/attacks/CSV_Injection.
 """
@@ -13,9 +14,12 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 MARK: Final = "'"
-# After spaces too, because spreadsheets trim; full-width signs count as their narrow ones in some languages.
+# After spaces too, because spreadsheets trim; full-width signs count as their narrow ones in some
+# languages.
 _FORMULA: Final = re.compile(r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n|%]")
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?( ± \d*\.?\d+)?|-|[+-]?(inf|nan)", re.IGNORECASE)
+_NUMBER: Final = re.compile(
+    r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?( ± \d*\.?\d+)?|-|[+-]?(inf|nan)", re.IGNORECASE
+)
 
 
 class RowWriter(Protocol):

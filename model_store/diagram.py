@@ -1,7 +1,8 @@
-"""The reliability diagram as SVG: accuracy against confidence, the range expected by chance, and the counts.
+"""The reliability diagram as SVG: accuracy against confidence, the range expected by chance, and
+the counts.
 
-Model cards, pages, reports and notebooks all show this one. `templates/drawing.css` has its rules; pages define the
-colors by name, a file of its own gets those of light pages.
+Model cards, pages, reports and notebooks all show this one. `templates/drawing.css` has its rules;
+pages define the colors by name, a file of its own gets those of light pages.
 """
 
 import math
@@ -25,11 +26,19 @@ _LIGHT = {
     **{"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675"},
     **{"accent": "#2563b0", "bad": "#b3261e"},
 }
-_STARTS = (0.8, 0.6, 0.4, 0.2, 0.0)  # of the axis of confidence, which a model with few classes does not use up
+_STARTS = (
+    0.8,
+    0.6,
+    0.4,
+    0.2,
+    0.0,
+)  # of the axis of confidence, which a model with few classes does not use up
 
 
 class Speech(NamedTuple):
-    """How a diagram speaks: texts in a language, texts for one or more, and numbers as they are written in it."""
+    """How a diagram speaks: texts in a language, texts for one or more, and numbers as they are
+    written in it.
+    """
 
     gettext: Callable[[str], str]
     ngettext: Callable[[str, str, int], str]
@@ -37,7 +46,9 @@ class Speech(NamedTuple):
 
 
 class DiagramScale(NamedTuple):
-    """The axes of a diagram: where confidence starts, in [0, 1), and how many answers fill the strip of counts."""
+    """The axes of a diagram: where confidence starts, in [0, 1), and how many answers fill the
+    strip of counts.
+    """
 
     start: float
     most: int
@@ -47,11 +58,14 @@ ENGLISH = Speech(str, lambda one, more, number: one if number == 1 else more, st
 
 
 def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
-    """Return the scale on which all these diagrams fit, so that those beside each other can be compared by eye."""
+    """Return the scale on which all these diagrams fit, so that those beside each other can be
+    compared by eye.
+    """
     filled = [row for bins in diagrams for row in bins if row.n]
     least = min((row.lower for row in filled), default=0.0)
     return DiagramScale(
-        next(each for each in _STARTS if each <= least + 1e-9), max((row.n for row in filled), default=1)
+        next(each for each in _STARTS if each <= least + 1e-9),
+        max((row.n for row in filled), default=1),
     )
 
 
@@ -62,9 +76,11 @@ def reliability_diagram(
     speech: Speech = ENGLISH,
     scale: DiagramScale | None = None,
 ) -> Markup:
-    """Draw the bins that have answers, and describe them for those who do not see them; `of` names the answers.
+    """Draw the bins that have answers, and describe them for those who do not see them; `of` names
+    the answers.
 
-    On the dashed line confidence equals accuracy. `scale` is that of the diagrams beside it, by default its own.
+    On the dashed line confidence equals accuracy. `scale` is that of the diagrams beside it, by
+    default its own.
     """
     return _drawn(bins, of=of, speech=speech, scale=scale, own_style=None)
 
@@ -76,7 +92,9 @@ def diagram_file(
     speech: Speech = ENGLISH,
     scale: DiagramScale | None = None,
 ) -> Markup:
-    """Return the same drawing as an SVG file of its own, with light colors, for any viewer or notebook."""
+    """Return the same drawing as an SVG file of its own, with light colors, for any viewer or
+    notebook.
+    """
     return _drawn(bins, of=of, speech=speech, scale=scale, own_style=file_style())
 
 
@@ -87,13 +105,20 @@ def drawing_rules() -> str:
 
 
 def file_style() -> Markup:
-    """The rules with colors in place of names: not every viewer and notebook that shows SVG knows CSS variables."""
+    """The rules with colors in place of names: not every viewer and notebook that shows SVG knows
+    CSS variables.
+    """
     plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], drawing_rules())
     return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
 
 def _drawn(
-    bins: Sequence[ReliabilityBin], *, of: str, speech: Speech, scale: DiagramScale | None, own_style: Markup | None
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str,
+    speech: Speech,
+    scale: DiagramScale | None,
+    own_style: Markup | None,
 ) -> Markup:
     filled = [row for row in bins if row.n]
     start, most = scale or scale_of([bins])
@@ -117,7 +142,9 @@ def _environment() -> Environment:
 
 
 def environment_of(package: str) -> Environment:
-    """Return Jinja2 for the templates of a package: values are escaped, and an undefined name is an error."""
+    """Return Jinja2 for the templates of a package: values are escaped, and an undefined name is an
+    error.
+    """
     return Environment(
         loader=PackageLoader(package),
         autoescape=True,
@@ -128,22 +155,29 @@ def environment_of(package: str) -> Environment:
     )
 
 
-def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH) -> str:
+def description(
+    bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH
+) -> str:
     """What the diagram shows, in a sentence or two."""
     filled = [row for row in bins if row.n]
     if not filled:
-        return speech.gettext("Reliability diagram of %(of)s: no answer has a label yet.") % {"of": of}
+        return speech.gettext("Reliability diagram of %(of)s: no answer has a label yet.") % {
+            "of": of
+        }
     most = max(filled, key=lambda row: row.n)
     labels = sum(row.n for row in filled)
     text = speech.gettext(
-        "Reliability diagram of %(of)s: %(answers)s in %(bins)s. Accuracy lies below the range that chance explains in "
+        "Reliability diagram of %(of)s: %(answers)s in %(bins)s. Accuracy lies below the range "
+        "that chance explains in "
         "%(below)s of them, above it in %(above)s. The fullest bin: %(fullest)s."
     )
     return text % {
         "of": of,
         "answers": speech.ngettext("%(count)s labeled answer", "%(count)s labeled answers", labels)
         % {"count": speech.localized(f"{labels:,}")},
-        "bins": speech.ngettext("%(count)s confidence bin", "%(count)s confidence bins", len(filled))
+        "bins": speech.ngettext(
+            "%(count)s confidence bin", "%(count)s confidence bins", len(filled)
+        )
         % {"count": len(filled)},
         "below": sum(row.accuracy < _chance(row)[0] for row in filled),
         "above": sum(row.accuracy > _chance(row)[1] for row in filled),
@@ -153,7 +187,10 @@ def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers", spee
 
 def _said(row: ReliabilityBin, speech: Speech) -> str:
     """What the dot of a bin says."""
-    interval = {"lower": f"{100 * row.accuracy_lower:.0f}", "upper": f"{100 * row.accuracy_upper:.0f}"}
+    interval = {
+        "lower": f"{100 * row.accuracy_lower:.0f}",
+        "upper": f"{100 * row.accuracy_upper:.0f}",
+    }
     text = speech.gettext("%(bin)s (95 %% interval %(lower)s to %(upper)s)")
     return text % (interval | {"bin": _answers(row, speech)})
 
@@ -165,18 +202,24 @@ def _answers(row: ReliabilityBin, speech: Speech) -> str:
         row.n,
     )
     shares = {"confidence": percent(row.confidence), "accuracy": percent(row.accuracy)}
-    return text % {name: speech.localized(share) for name, share in (shares | {"count": f"{row.n:,}"}).items()}
+    return text % {
+        name: speech.localized(share) for name, share in (shares | {"count": f"{row.n:,}"}).items()
+    }
 
 
 def _chance(row: ReliabilityBin) -> tuple[float, float]:
-    """Return the accuracies between which 95 % of a calibrated model's dots fall with as many answers."""
+    """Return the accuracies between which 95 % of a calibrated model's dots fall with as many
+    answers.
+    """
     half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
     return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin; `start`: of the axis."""
+    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin; `start`: of
+    the axis.
+    """
 
     most: int
     start: float

@@ -1,9 +1,16 @@
-"""What can be wrong with a bundle, a store or an image. Each error says what was found and what to do."""
+"""What can be wrong with a bundle, a store or an image. Each error says what was found and what to
+do.
+"""
 
 import re
 from pathlib import Path
 
-_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2"}
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"BZh": "bzip2",
+}
 
 
 class ModelStoreError(Exception):
@@ -27,7 +34,11 @@ class UnknownImage(ImageError):
     def __init__(self, formats: tuple[str, ...], *, data: bytes = b"") -> None:
         """`data`: the bytes; those of a compressed file are called so."""
         packed = next((name for sign, name in _PACKED.items() if data.startswith(sign)), None)
-        found = f"are compressed ({packed}), not an image; unpack them" if packed else "are not an image"
+        found = (
+            f"are compressed ({packed}), not an image; unpack them"
+            if packed
+            else "are not an image"
+        )
         super().__init__(f"the bytes {found}: expected one of {', '.join(formats)}")
 
 
@@ -35,7 +46,9 @@ class BrokenImage(ImageError):
     """The bytes begin like an image but cannot be decoded."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the image is damaged or cut short ({reason}): take it again from the original")
+        super().__init__(
+            f"the image is damaged or cut short ({reason}): take it again from the original"
+        )
 
 
 class ImageTooLarge(ImageError):
@@ -43,7 +56,8 @@ class ImageTooLarge(ImageError):
 
     def __init__(self, width: int, height: int, max_pixels: int) -> None:
         super().__init__(
-            f"the image is {width} x {height} pixels, the limit is {max_pixels} in all: scale it down first"
+            f"the image is {width} x {height} pixels, the limit is {max_pixels} in all: scale it "
+            "down first"
         )
 
 
@@ -52,7 +66,8 @@ class ImageTooComplex(ImageError):
 
     def __init__(self, found: str, limit: str) -> None:
         super().__init__(
-            f"the image takes too much to decode ({found}; the limit is {limit}): save it as a plain JPEG or PNG first"
+            f"the image takes too much to decode ({found}; the limit is {limit}): save it as a "
+            "plain JPEG or PNG first"
         )
 
 
@@ -68,14 +83,19 @@ class NoSuchFrame(ImageError):
 
     def __init__(self, number: int, count: int) -> None:
         has = "a single frame" if count == 1 else f"{count} frames, numbered from 1"
-        super().__init__(f"the image has {has}, and frame {number} was asked for: choose one that it has")
+        super().__init__(
+            f"the image has {has}, and frame {number} was asked for: choose one that it has"
+        )
 
 
 class TooManyFrames(ImageError):
     """All frames of a file were asked for, and they are too many or too large together."""
 
     def __init__(self, found: int | str, limit: str) -> None:
-        super().__init__(f"the image has {found} frames; the limit is {limit}: choose single frames by their number")
+        super().__init__(
+            f"the image has {found} frames; the limit is {limit}: choose single frames by their "
+            "number"
+        )
 
 
 class BundleError(ModelStoreError):
@@ -96,7 +116,9 @@ class FileError(BundleError):
 
 
 class ManifestError(BundleError):
-    """manifest.json is missing or altered, or is not the one that an alias, a canary or the ledger names."""
+    """manifest.json is missing or altered, or is not the one that an alias, a canary or the ledger
+    names.
+    """
 
 
 class GraphError(BundleError):
@@ -124,7 +146,9 @@ class SamplesInvalid(ModelStoreError):
 
 
 class VersionRetired(ModelStoreError):
-    """The version was taken out, so no alias and no canary may point at it; or it is in use, so it cannot be."""
+    """The version was taken out, so no alias and no canary may point at it; or it is in use, so it
+    cannot be.
+    """
 
 
 class StoreBusy(ModelStoreError):
@@ -132,7 +156,9 @@ class StoreBusy(ModelStoreError):
 
 
 class NeedsPackages(ModelStoreError):
-    """What may also fail because packages are missing: `install` is then the command that adds them."""
+    """What may also fail because packages are missing: `install` is then the command that adds
+    them.
+    """
 
     def __init__(self, message: str, *, install: str | None = None) -> None:
         self.install = install
@@ -164,7 +190,8 @@ class InvalidName(ModelStoreError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!r} is not a model name: use 1 to 64 of a-z, A-Z, 0-9, '_', '-', '.', starting with a letter"
+            f"{name[:80]!r} is not a model name: use 1 to 64 of a-z, A-Z, 0-9, '_', '-', '.', "
+            "starting with a letter"
             f" or a digit{_suggestion(name)}"
         )
 
@@ -184,6 +211,8 @@ class LinuxRequired(ModelStoreError, RuntimeError):
 
     def __init__(self, what: str, platform: str) -> None:
         super().__init__(
-            f"{what} needs Linux, and this system is {platform}, which does not enforce limits on the memory of a "
-            "process: run it in a Linux container or virtual machine (docs/limits.md#operating-systems)"
+            f"{what} needs Linux, and this system is {platform}, which does not enforce limits on "
+            "the memory of a "
+            "process: run it in a Linux container or virtual machine "
+            "(docs/limits.md#operating-systems)"
         )

@@ -1,4 +1,6 @@
-"""Files of the store: written whole or not at all, and read only if they are plain files of the expected size."""
+"""Files of the store: written whole or not at all, and read only if they are plain files of the
+expected size.
+"""
 
 import os
 import stat
@@ -33,12 +35,16 @@ def read_plain(path: Path, *, limit_bytes: int) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise UnsafeFile(0, "it is not a plain file", str(path))
         if found.st_size > limit_bytes:
-            raise FileTooLarge(0, f"it has {found.st_size:,} bytes, at most {limit_bytes:,} are read", str(path))
+            raise FileTooLarge(
+                0, f"it has {found.st_size:,} bytes, at most {limit_bytes:,} are read", str(path)
+            )
         return file.read(found.st_size)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by one with this content; whoever reads sees the old one or the new one. Durable on return."""
+    """Replace a file by one with this content; whoever reads sees the old one or the new one.
+    Durable on return.
+    """
     descriptor, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,8 +1,9 @@
-"""The contract of the ONNX graph: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
+"""The contract of the ONNX graph: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K]
+out.
 
-The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every runtime gives the same
-calibrated probabilities. Recalibrating edits that float, and may add one weight and one bias per class before the
-softmax.
+The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every
+runtime gives the same calibrated probabilities. Recalibrating edits that float, and may add one
+weight and one bias per class before the softmax.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,9 @@ TEMPERATURE, CLASS_WEIGHT, CLASS_BIAS = "temperature", "class_weight", "class_bi
 
 
 def check_graph(model: bytes, card: Card) -> str | None:
-    """Return a clause that says what is wrong with the graph, or None if it keeps the contract and matches the card."""
+    """Return a clause that says what is wrong with the graph, or None if it keeps the contract and
+    matches the card.
+    """
     try:
         proto = onnx.load_model_from_string(model)
     except DecodeError:
@@ -49,13 +52,15 @@ def with_calibrator(
 ) -> bytes:
     """Return the same graph with another calibrator.
 
-    `class_bias` (K,) is added to the logits after their division by the temperature. With `class_weight` (K,) the
-    log-softmax of the logits is multiplied by it first, which removes the constant that a row may carry. Both become
-    initializers of these names, inserted before the last softmax if the graph has none yet.
+    `class_bias` (K,) is added to the logits after their division by the temperature. With
+    `class_weight` (K,) the log-softmax of the logits is multiplied by it first, which removes the
+    constant that a row may carry. Both become initializers of these names, inserted before the last
+    softmax if the graph has none yet.
 
     Raises:
-        ValueError: the graph has no initializer `temperature`, or a bias is to be inserted and it does not end in a
-            softmax; a temperature that is not positive; numbers that are not finite in float32.
+        ValueError: the graph has no initializer `temperature`, or a bias is to be inserted and it
+            does not end in a softmax; a temperature that is not positive; numbers that are not
+            finite in float32.
     """
     proto = onnx.load_model_from_string(model)
     if _find(proto.graph, TEMPERATURE) is None:
@@ -74,7 +79,8 @@ def with_calibrator(
 
 
 def logits_name(model: bytes) -> str:
-    """Return the tensor that the graph divides by its temperature: the logits, where no calibrator comes before.
+    """Return the tensor that the graph divides by its temperature: the logits, where no calibrator
+    comes before.
 
     Raises:
         ValueError: the graph does not divide by an initializer `temperature`.
@@ -92,14 +98,17 @@ def division_place(graph: onnx.GraphProto) -> int:
 
 
 def with_logits(model: bytes, name: str) -> bytes:
-    """Return the graph with the tensor `name`, float32 [N, K], as a second output: for measuring, not for a bundle."""
+    """Return the graph with the tensor `name`, float32 [N, K], as a second output: for measuring,
+    not for a bundle.
+    """
     proto = onnx.load_model_from_string(model)
     proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return bytes(proto.SerializeToString())
 
 
 def with_vector(model: bytes, *, weight: Sequence[float], bias: Sequence[float]) -> bytes:
-    """Return the graph with logits times `weight` (K,) plus `bias` (K,) before the division by the temperature.
+    """Return the graph with logits times `weight` (K,) plus `bias` (K,) before the division by the
+    temperature.
 
     Raises:
         ValueError: the graph does not divide by an initializer `temperature`.
@@ -108,8 +117,12 @@ def with_vector(model: bytes, *, weight: Sequence[float], bias: Sequence[float])
     graph = proto.graph
     place = division_place(graph)
     division = graph.node[place]
-    scaling = helper.make_node("Mul", [division.input[0], "vector_weight"], ["vector_scaled"], name="vector_scaling")
-    shift = helper.make_node("Add", ["vector_scaled", "vector_bias"], ["vector_shifted"], name="vector_shift")
+    scaling = helper.make_node(
+        "Mul", [division.input[0], "vector_weight"], ["vector_scaled"], name="vector_scaling"
+    )
+    shift = helper.make_node(
+        "Add", ["vector_scaled", "vector_bias"], ["vector_shifted"], name="vector_shift"
+    )
     division.input[0] = "vector_shifted"
     graph.node.insert(place, shift)
     graph.node.insert(place, scaling)
@@ -128,16 +141,25 @@ def _set(graph: onnx.GraphProto, name: str, values: Sequence[float]) -> None:
 
 
 def _insert(graph: onnx.GraphProto, *, weighted: bool) -> None:
-    """Put the nodes of a class bias, and of a class weight, between the logits and the last softmax."""
+    """Put the nodes of a class bias, and of a class weight, between the logits and the last
+    softmax.
+    """
     place, softmax = next(
-        ((place, node) for place, node in enumerate(graph.node) if list(node.output) == [OUTPUT]), (0, None)
+        ((place, node) for place, node in enumerate(graph.node) if list(node.output) == [OUTPUT]),
+        (0, None),
     )
     if softmax is None or softmax.op_type != "Softmax":
-        raise ValueError("the graph does not end in a Softmax, so no class bias can be inserted before it")
+        raise ValueError(
+            "the graph does not end in a Softmax, so no class bias can be inserted before it"
+        )
     logits, nodes = softmax.input[0], []
     if weighted:
-        log_softmax = helper.make_node("LogSoftmax", [logits], ["calibrator_log_probabilities"], axis=-1)
-        scaled = helper.make_node("Mul", ["calibrator_log_probabilities", CLASS_WEIGHT], ["calibrator_weighted"])
+        log_softmax = helper.make_node(
+            "LogSoftmax", [logits], ["calibrator_log_probabilities"], axis=-1
+        )
+        scaled = helper.make_node(
+            "Mul", ["calibrator_log_probabilities", CLASS_WEIGHT], ["calibrator_weighted"]
+        )
         nodes, logits = [log_softmax, scaled], "calibrator_weighted"
     nodes.append(helper.make_node("Add", [logits, CLASS_BIAS], ["calibrator_biased"]))
     softmax.input[0] = "calibrator_biased"
@@ -173,12 +195,17 @@ def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> s
             or found.shape != (len(values),)
             or not np.allclose(found, values, rtol=1e-5, atol=0)
         ):
-            return f"model.onnx has {name} {found.tolist()} ({found.dtype}), the card says {said} (float32)"
+            return (
+                f"model.onnx has {name} {found.tolist()} ({found.dtype}), the card says {said} "
+                "(float32)"
+            )
     return None
 
 
 def _check_operators(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> str | None:
-    """Refuse operators that ONNX does not define: another runtime, or the next release of this one, may lack them."""
+    """Refuse operators that ONNX does not define: another runtime, or the next release of this one,
+    may lack them.
+    """
     own = {(function.domain, function.name) for function in proto.functions}
     custom = sorted(
         f"{node.domain}.{node.op_type}"
@@ -188,7 +215,10 @@ def _check_operators(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) ->
     if not custom:
         return None
     named = ", ".join(dict.fromkeys(custom))
-    return f"model.onnx has operators outside of the ONNX standard: {named}; export it with standard operators only"
+    return (
+        f"model.onnx has operators outside of the ONNX standard: {named}; export it with standard "
+        "operators only"
+    )
 
 
 def _check_onnx(model: bytes) -> str | None:
@@ -209,7 +239,9 @@ def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    """Give every tensor that is an attribute of a node, also inside the branches and bodies of If, Loop and Scan."""
+    """Give every tensor that is an attribute of a node, also inside the branches and bodies of If,
+    Loop and Scan.
+    """
     for attribute in (attribute for node in _with_inner(nodes) for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         for inner in (attribute.g, *attribute.graphs):
@@ -219,8 +251,13 @@ def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
 def _check_tensor(
     kind: str, values: Sequence[onnx.ValueInfoProto], name: str, dtype: int, size: tuple[int, ...]
 ) -> str | None:
-    """Compare one input or output with what is expected. Its first dimension, the batch, must be free."""
-    expected = f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, {', '.join(map(str, size))}]"
+    """Compare one input or output with what is expected. Its first dimension, the batch, must be
+    free.
+    """
+    expected = (
+        f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, "
+        f"{', '.join(map(str, size))}]"
+    )
     found = ", ".join(_describe(value) for value in values) or "none"
     tensor = values[0].type.tensor_type if len(values) == 1 else None
     if tensor is None or values[0].name != name or tensor.elem_type != dtype:

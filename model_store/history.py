@@ -1,7 +1,9 @@
-"""The history of a model: a line of JSON for each thing that was done, in `history.jsonl`. Lines are only appended.
+"""The history of a model: a line of JSON for each thing that was done, in `history.jsonl`. Lines
+are only appended.
 
-Each line holds the hash of the line before it, so a line that was changed, inserted or taken out of the middle shows.
-An alias holds its own last line, so the history can say it even if the process died before it wrote it down.
+Each line holds the hash of the line before it, so a line that was changed, inserted or taken out of
+the middle shows. An alias holds its own last line, so the history can say it even if the process
+died before it wrote it down.
 """
 
 import hashlib
@@ -73,7 +75,9 @@ def new_event(
     why: str | None = None,
     how: str | None = None,
 ) -> StoreEvent:
-    """Return an event of now, by default by the current user. Raises HistoryError for a text that is too long."""
+    """Return an event of now, by default by the current user. Raises HistoryError for a text that
+    is too long.
+    """
     try:
         return StoreEvent(
             action=action,
@@ -97,7 +101,9 @@ def event_of(alias: str, chosen: Alias) -> StoreEvent:
 
 
 def read_events(storage: Storage, model: str) -> list[StoreEvent]:
-    """Return what was done, oldest first. Raises HistoryError for a line that is none, or that does not follow."""
+    """Return what was done, oldest first. Raises HistoryError for a line that is none, or that does
+    not follow.
+    """
     return list(_parsed(model, _read(storage, model)))
 
 
@@ -124,7 +130,8 @@ def known_events(lines: bytes) -> Iterator[StoreEvent]:
 
 
 def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
-    """Return the version to which a rollback takes an alias: that before the last one that was not rolled back.
+    """Return the version to which a rollback takes an alias: that before the last one that was not
+    rolled back.
 
     >>> at = {"at": datetime(2026, 1, 1, tzinfo=UTC), "by": "ann", "alias": "production"}
     >>> promoted = [StoreEvent(action="set", version=version, **at) for version in (1, 2, 3)]
@@ -146,9 +153,15 @@ def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
 
 
 def published_digest(storage: Storage, model: str, version: int) -> str | None:
-    """Return the digest with which a version was published or adopted; None if the history does not say."""
+    """Return the digest with which a version was published or adopted; None if the history does not
+    say.
+    """
     events = known_events(_read(storage, model) or b"")
-    digests = [each.digest for each in events if each.version == version and each.action in ("published", "adopted")]
+    digests = [
+        each.digest
+        for each in events
+        if each.version == version and each.action in ("published", "adopted")
+    ]
     return digests[-1] if digests else None
 
 
@@ -165,10 +178,13 @@ def _parsed(model: str, data: bytes | None) -> Iterator[StoreEvent]:
         try:
             event = StoreEvent.model_validate_json(line)
         except ValidationError as error:
-            raise HistoryError(f"line {number} of the history of '{model}' is no event: somebody changed it") from error
+            raise HistoryError(
+                f"line {number} of the history of '{model}' is no event: somebody changed it"
+            ) from error
         if event.previous != previous:
             raise HistoryError(
-                f"line {number} of the history of '{model}' does not follow the one before: one was changed or removed"
+                f"line {number} of the history of '{model}' does not follow the one before: one "
+                "was changed or removed"
             )
         previous = _hash(line)
         yield event

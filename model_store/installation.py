@@ -1,8 +1,8 @@
 """This installation of Candor: its release, and how it gets an optional extra.
 
-The distribution is called `candor-calibration`, because `candor` on PyPI is somebody else's program. No message tells
-the user to install by name from an index: a checkout is named by its folder, and any other installation by the
-packages that the extra consists of.
+The distribution is called `candor-calibration`, because `candor` on PyPI is somebody else's
+program. No message tells the user to install by name from an index: a checkout is named by its
+folder, and any other installation by the packages that the extra consists of.
 """
 
 import re
@@ -18,7 +18,9 @@ _ROOT = Path(__file__).resolve().parents[1]  # a checkout, or site-packages
 
 
 def release() -> str:
-    """Return the version of the installed distribution; "unknown" if the source was never installed."""
+    """Return the version of the installed distribution; "unknown" if the source was never
+    installed.
+    """
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
@@ -26,7 +28,9 @@ def release() -> str:
 
 
 def typed_command(*arguments: str) -> str:
-    """Return a command line of this Candor that works when it is pasted here: an environment need not be active."""
+    """Return a command line of this Candor that works when it is pasted here: an environment need
+    not be active.
+    """
     beside = Path(sys.executable).with_name("candor")
     found = shutil.which("candor")
     if not beside.is_file():
@@ -46,15 +50,23 @@ def install_command(extra: str, *, root: Path = _ROOT) -> str:
         extra: a key of `optional-dependencies` in pyproject.toml, such as "train".
         root: the folder that holds the packages; a checkout if it also has a pyproject.toml.
     """
-    wanted = ["-e", f"{root}[{extra}]"] if (root / "pyproject.toml").is_file() else requirements(extra)
+    wanted = (
+        ["-e", f"{root}[{extra}]"] if (root / "pyproject.toml").is_file() else requirements(extra)
+    )
     return shlex.join([sys.executable, "-m", "pip", "install", *wanted])
 
 
 def requirements(extra: str) -> list[str]:
-    """Return the packages of an extra as the installed distribution lists them, such as ["pyarrow>=17"]."""
+    """Return the packages of an extra as the installed distribution lists them, such as
+    ["pyarrow>=17"].
+    """
     try:
         listed = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         listed = []
     pairs = (line.partition(";") for line in listed)
-    return [name.strip() for name, _, marker in pairs if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker)]
+    return [
+        name.strip()
+        for name, _, marker in pairs
+        if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker)
+    ]

@@ -1,7 +1,8 @@
-"""manifest.json: the size and SHA-256 of every other file of a bundle. Its own digest identifies the bundle.
+"""manifest.json: the size and SHA-256 of every other file of a bundle. Its own digest identifies
+the bundle.
 
-The manifest has one spelling only, so no bit of it can change unnoticed. Aliases, canaries and the ledger name the
-digest, so a bundle cannot be replaced together with its manifest either.
+The manifest has one spelling only, so no bit of it can change unnoticed. Aliases, canaries and the
+ledger name the digest, so a bundle cannot be replaced together with its manifest either.
 """
 
 import hashlib
@@ -51,7 +52,9 @@ class Manifest(BaseModel):
     files: dict[FileName, FileEntry] = Field(min_length=1)
 
     def as_bytes(self) -> bytes:
-        """Return its one spelling: JSON with sorted keys, two spaces of indentation, and a line feed at the end."""
+        """Return its one spelling: JSON with sorted keys, two spaces of indentation, and a line
+        feed at the end.
+        """
         return (json.dumps(self.model_dump(), sort_keys=True, indent=2) + "\n").encode()
 
     @property
@@ -66,7 +69,9 @@ def digest_of(data: bytes) -> str:
 
 
 def describe(folder: Path) -> dict[str, FileEntry]:
-    """Return size and hash of every file in a folder but the manifest, by name. Raises FileError."""
+    """Return size and hash of every file in a folder but the manifest, by name. Raises
+    FileError.
+    """
     return {path.name: FileEntry.of(_content(folder, path.name)) for path in _visible(folder)}
 
 
@@ -77,7 +82,8 @@ def make_manifest(folder: Path, *, name: str, version: int) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise FileError(
-            folder, f"no manifest can name its files: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            folder,
+            f"no manifest can name its files: {'.'.join(map(str, first['loc']))}: {first['msg']}",
         ) from error
 
 
@@ -97,7 +103,8 @@ def read_manifest(folder: Path) -> Manifest:
             raise FileError(folder, "there is no such folder") from error
         raise ManifestError(
             folder,
-            f"it has no {MANIFEST_FILE}, so nothing protects its card: if an older Candor published it and you trust "
+            f"it has no {MANIFEST_FILE}, so nothing protects its card: if an older Candor "
+            "published it and you trust "
             "it, run `candor models verify MODEL VERSION --adopt`",
         ) from error
     except OSError as error:
@@ -110,7 +117,9 @@ def read_manifest(folder: Path) -> Manifest:
         advice = "; this Candor reads format 1" if place == "format_version" else ""
         raise ManifestError(folder, f"{MANIFEST_FILE}: {place}: {first['msg']}{advice}") from error
     if manifest.as_bytes() != data:
-        raise ManifestError(folder, f"{MANIFEST_FILE} is not spelled as Candor writes it, so somebody changed it")
+        raise ManifestError(
+            folder, f"{MANIFEST_FILE} is not spelled as Candor writes it, so somebody changed it"
+        )
     return manifest
 
 
@@ -121,7 +130,9 @@ def read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """
     strays = sorted({path.name for path in _visible(folder)} - manifest.files.keys())
     if strays:
-        raise FileError(folder, f"it holds {strays[0]!r}, which {MANIFEST_FILE} does not name: move it away")
+        raise FileError(
+            folder, f"it holds {strays[0]!r}, which {MANIFEST_FILE} does not name: move it away"
+        )
     with ThreadPoolExecutor() as pool:  # a server's start waits for reading and hashing
         contents = pool.map(lambda name: read_file(folder, manifest, name), manifest.files)
         return dict(zip(manifest.files, contents, strict=True))
@@ -132,7 +143,10 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
     entry = manifest.files.get(name)
     if entry is None:
         raise FileError(folder, f"{MANIFEST_FILE} lists no {name}")
-    differs = f"{name} is not the file that was published: its sha256 or size differs from {MANIFEST_FILE}"
+    differs = (
+        f"{name} is not the file that was published: its sha256 or size differs from "
+        f"{MANIFEST_FILE}"
+    )
     try:
         data = read_plain(folder / name, limit_bytes=entry.size_bytes)
     except FileTooLarge as error:
@@ -153,4 +167,8 @@ def _content(folder: Path, name: str) -> bytes:
 
 def _visible(folder: Path) -> Iterator[Path]:
     apart = (MANIFEST_FILE, SIGNATURE_FILE)
-    return (path for path in sorted(folder.iterdir()) if not (path.name.startswith(".") or path.name in apart))
+    return (
+        path
+        for path in sorted(folder.iterdir())
+        if not (path.name.startswith(".") or path.name in apart)
+    )

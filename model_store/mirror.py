@@ -11,7 +11,9 @@ DIGEST = ".digest"
 
 
 class Mirror:
-    """A folder with the small files of each model, and the digest of each version that was fetched."""
+    """A folder with the small files of each model, and the digest of each version that was
+    fetched.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,11 +40,19 @@ class Mirror:
         self.keep(model, f"{version}{DIGEST}", digest.encode())
 
     def listing(self) -> Listing:
-        """What is known of the store: each version that was fetched, by its manifest, and the small files."""
+        """What is known of the store: each version that was fetched, by its manifest, and the small
+        files.
+        """
         found: Listing = {}
-        for path in (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        for path in (
+            path
+            for path in self._folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        ):
             model, _, name = path.relative_to(self._folder).as_posix().partition("/")
-            below = f"{name.removesuffix(DIGEST)}/{MANIFEST_FILE}" if name.endswith(DIGEST) else name
+            below = (
+                f"{name.removesuffix(DIGEST)}/{MANIFEST_FILE}" if name.endswith(DIGEST) else name
+            )
             found.setdefault(model, {})[below] = ("mirrored",)
         return found
 

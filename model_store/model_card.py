@@ -11,7 +11,8 @@ _SHOWN = ("n", "accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor"
 _METHODS = {
     "none": "nothing",
     "temperature": "temperature scaling",
-    "perturbed": "temperature scaling, fitted on perturbed images: on images without a shift, confidence is too low",
+    "perturbed": "temperature scaling, fitted on perturbed images: on images without a shift, "
+    "confidence is too low",
     "vector": "vector scaling (a weight and a bias per class)",
     "histogram": "histogram binning of each class",
     "isotonic": "isotonic regression of each class",
@@ -19,8 +20,17 @@ _METHODS = {
 
 
 def model_card(card: Card) -> str:
-    """Return the card as Markdown; it shows the diagram in DIAGRAM_FILE, which must be beside it."""
-    parts = (_head(card), _origin(card), _calibration(card), _classes(card), _promises(card), _variants(card))
+    """Return the card as Markdown; it shows the diagram in DIAGRAM_FILE, which must be beside
+    it.
+    """
+    parts = (
+        _head(card),
+        _origin(card),
+        _calibration(card),
+        _classes(card),
+        _promises(card),
+        _variants(card),
+    )
     return "\n".join((*(line for part in parts for line in part), *_limits(card)))
 
 
@@ -52,7 +62,10 @@ def _origin(card: Card) -> Iterator[str]:
     yield f"- **Data**: {_text(made.dataset)}, fingerprint `{_text(made.fingerprint[:16])}`."
     if made.training is not None:
         for split, counts in made.training.images.items():
-            named = (f"{count:,} {_text(name)}" for count, name in zip(counts, card.classes, strict=False))
+            named = (
+                f"{count:,} {_text(name)}"
+                for count, name in zip(counts, card.classes, strict=False)
+            )
             yield f"    - {_text(split)}: {', '.join(named)}."
     if made.imported is None:
         yield f"- **Network**: {_text(made.backbone)}."
@@ -69,7 +82,9 @@ def _origin(card: Card) -> Iterator[str]:
 def _imported(origin: Origin) -> Iterator[str]:
     digest = _text(origin.sha256[:16])
     yield f"- **Imported** from {_text(origin.file)}, made by {_text(origin.producer)}, sha256 `{digest}`."
-    yield from (f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items())
+    yield from (
+        f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items()
+    )
 
 
 def _is_uncalibrated(card: Card) -> bool:
@@ -89,15 +104,21 @@ def _calibration(card: Card) -> Iterator[str]:
     yield from _table(("measure", "value", "meaning"), _measures(calibration))
     if calibration.reference_split == "val":
         yield (
-            "The calibrator was fitted on these images too, so the figures are somewhat better than on new ones. "
+            "The calibrator was fitted on these images too, so the figures are somewhat better "
+            "than on new ones. "
             "They hold only for images like these.\n"
         )
     if card.verification is not None:
         checked = card.verification
-        compared = "ONNX Runtime and torch" if card.provenance.imported is None else "the bundle and the imported file"
+        compared = (
+            "ONNX Runtime and torch"
+            if card.provenance.imported is None
+            else "the bundle and the imported file"
+        )
         real = "made-up" if card.provenance.imported and not calibration.sums.total else "real"
         yield (
-            f"On {checked.images} {real} images, in one batch and one by one, {compared} differ by at most "
+            f"On {checked.images} {real} images, in one batch and one by one, {compared} differ "
+            "by at most "
             f"{checked.max_difference:.1e} in a probability.\n"
         )
 
@@ -118,10 +139,18 @@ def _classes(card: Card) -> Iterator[str]:
         return
     yield "## Answers by class\n"
     rows = (
-        (_text(name), f"{sum(row):,}", "-" if share is None else f"{share:.3f}", *(f"{count:,}" for count in row))
+        (
+            _text(name),
+            f"{sum(row):,}",
+            "-" if share is None else f"{share:.3f}",
+            *(f"{count:,}" for count in row),
+        )
         for name, row, share in zip(card.classes, confusion, recall, strict=True)
     )
-    yield from _table(("true class", "images", "recall", *(f"answered {_text(name)}" for name in card.classes)), rows)
+    yield from _table(
+        ("true class", "images", "recall", *(f"answered {_text(name)}" for name in card.classes)),
+        rows,
+    )
 
 
 def _promises(card: Card) -> Iterator[str]:
@@ -138,13 +167,16 @@ def _promised(referral: Referral | None, sets: ConformalCard | None) -> Iterator
     if referral is not None:
         yield (
             f"- Answers with a confidence of at least {referral.threshold:.4f} are right in "
-            f"{referral.promised_accuracy:.1%} of cases or more, with probability {1 - referral.delta:.0%} over the "
-            f"choice of the reference images. {referral.coverage:.1%} of its answers were such; a person should look "
+            f"{referral.promised_accuracy:.1%} of cases or more, with probability "
+            f"{1 - referral.delta:.0%} over the "
+            f"choice of the reference images. {referral.coverage:.1%} of its answers were such; a "
+            "person should look "
             "at the others."
         )
     if sets is not None:
         yield (
-            f"- The classes with a probability of at least {sets.threshold:.4f} contain the true one in "
+            f"- The classes with a probability of at least {sets.threshold:.4f} contain the true "
+            "one in "
             f"{1 - sets.alpha:.0%} of cases; on average they are {sets.mean_set_size:.2f} classes."
         )
 
@@ -153,22 +185,36 @@ def _variants(card: Card) -> Iterator[str]:
     if not card.variants:
         return
     yield "## Other precisions\n"
-    header = ("precision", "file", "accuracy", "ECE", "temperature", "same class", "largest difference")
+    header = (
+        "precision",
+        "file",
+        "accuracy",
+        "ECE",
+        "temperature",
+        "same class",
+        "largest difference",
+    )
     yield from _table(header, map(_variant, card.variants))
 
 
 def _variant(variant: VariantCard) -> list[str]:
     figures = (variant.calibration.measures.get(name) for name in ("accuracy", "ece"))
     shown = ("-" if value is None else f"{value:.4f}" for value in figures)
-    costs = (f"{variant.calibration.temperature:.3f}", f"{variant.agreement:.2%}", f"{variant.max_difference:.3f}")
+    costs = (
+        f"{variant.calibration.temperature:.3f}",
+        f"{variant.agreement:.2%}",
+        f"{variant.max_difference:.3f}",
+    )
     return [_text(variant.precision), f"`{variant.file}`", *shown, *costs]
 
 
 def _limits(card: Card) -> Iterator[str]:
     yield "## Limits\n"
     yield (
-        "The figures describe the reference. At another site, with another device or another mix of cases, confidence "
-        "can be wrong: compare it with labels from there before you rely on it, and go on comparing. This is not a "
+        "The figures describe the reference. At another site, with another device or another mix "
+        "of cases, confidence "
+        "can be wrong: compare it with labels from there before you rely on it, and go on "
+        "comparing. This is not a "
         "medical device.\n"
     )
 

@@ -1,4 +1,5 @@
-"""Files at an address that fsspec knows: listed, read, written, and written only if nobody else has meanwhile.
+"""Files at an address that fsspec knows: listed, read, written, and written only if nobody else has
+meanwhile.
 
 On S3 such a condition is part of the write. Other file systems keep only that of a new file.
 """
@@ -12,9 +13,19 @@ from model_store.installation import install_command
 
 RETRIES = 2
 S3 = ("s3", "s3a")
-CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")  # S3: somebody else was faster
-S3_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": RETRIES, "mode": "standard"}}
-Listing = dict[str, dict[str, tuple[object, ...]]]  # model -> path below it -> what changes with its content
+CONFLICTS = (
+    "PreconditionFailed",
+    "ConditionalRequestConflict",
+    "412",
+)  # S3: somebody else was faster
+S3_CONFIG = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "retries": {"max_attempts": RETRIES, "mode": "standard"},
+}
+Listing = dict[
+    str, dict[str, tuple[object, ...]]
+]  # model -> path below it -> what changes with its content
 T = TypeVar("T")
 
 
@@ -22,7 +33,9 @@ class RemoteFiles:
     """The files below one address. Paths are relative to it; all methods raise StoreUnreachable."""
 
     def __init__(self, address: str) -> None:
-        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to nothing."""
+        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to
+        nothing.
+        """
         self.address = address
         self._protocol, self._fs, self._root = _open(address)
 
@@ -36,7 +49,9 @@ class RemoteFiles:
         try:
             size = self._reach(lambda: self._fs.size(self._path(path)))
             if size is not None and size > limit_bytes:
-                raise FileTooLarge(0, f"it has {size:,} bytes, at most {limit_bytes:,} are read", path)
+                raise FileTooLarge(
+                    0, f"it has {size:,} bytes, at most {limit_bytes:,} are read", path
+                )
             data: bytes = self._reach(lambda: self._fs.cat_file(self._path(path)))
         except FileNotFoundError:
             return None
@@ -90,7 +105,9 @@ class RemoteFiles:
         return True
 
     def _reach(self, ask: Callable[[], T]) -> T:
-        """Ask the store. Raises FileNotFoundError, _ConditionFailed, or StoreUnreachable for everything else."""
+        """Ask the store. Raises FileNotFoundError, _ConditionFailed, or StoreUnreachable for
+        everything else.
+        """
         try:
             return ask()
         except FileNotFoundError:
@@ -98,7 +115,9 @@ class RemoteFiles:
         except Exception as error:
             if isinstance(error, FileExistsError) or _s3_code(error) in CONFLICTS:
                 raise _ConditionFailed from error
-            raise StoreUnreachable(f"the store {self.address} cannot be used now: {_reason(error)}") from error
+            raise StoreUnreachable(
+                f"the store {self.address} cannot be used now: {_reason(error)}"
+            ) from error
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -113,7 +132,8 @@ def _open(address: str) -> tuple[str, Any, str]:
     protocol, _, rest = address.partition("://")
     if "@" in rest.split("/")[0]:
         raise StoreAddressInvalid(
-            f"the address of the store must hold no user or password: {protocol} takes credentials in its own way"
+            f"the address of the store must hold no user or password: {protocol} takes "
+            "credentials in its own way"
         )
     extra = "s3" if protocol in S3 else "remote"
     try:
@@ -123,7 +143,8 @@ def _open(address: str) -> tuple[str, Any, str]:
         system = fsspec.filesystem(protocol, skip_instance_cache=protocol in S3, **options)
     except ImportError as error:
         raise StoreAddressInvalid(
-            f"a store at {protocol}:// needs more packages ({error})", install=install_command(extra)
+            f"a store at {protocol}:// needs more packages ({error})",
+            install=install_command(extra),
         ) from error
     except ValueError as error:
         raise StoreAddressInvalid(f"no store can be at {address}: {error}") from error
@@ -131,7 +152,9 @@ def _open(address: str) -> tuple[str, Any, str]:
         system.retries = RETRIES
     root = system._strip_protocol(address).rstrip("/")
     if not root.strip("/"):
-        raise StoreAddressInvalid(f"{address} names no place: write it as {protocol}://bucket/models")
+        raise StoreAddressInvalid(
+            f"{address} names no place: write it as {protocol}://bucket/models"
+        )
     return protocol, system, root
 
 
@@ -141,7 +164,11 @@ def _listing(found: dict[str, dict[str, Any]], root: str) -> Listing:
         model, _, below = path.removeprefix(root).lstrip("/").partition("/")
         if below and detail.get("type") != "directory":
             changed = detail.get("LastModified") or detail.get("mtime") or detail.get("created")
-            listing.setdefault(model, {})[below] = (detail.get("ETag"), detail.get("size"), str(changed))
+            listing.setdefault(model, {})[below] = (
+                detail.get("ETag"),
+                detail.get("size"),
+                str(changed),
+            )
     return listing
 
 

@@ -1,10 +1,11 @@
-"""A store at an address that fsspec knows, such as `s3://bucket/models`; what is read is kept on this machine.
+"""A store at an address that fsspec knows, such as `s3://bucket/models`; what is read is kept on
+this machine.
 
-S3 has conditional writes, so two writers never overwrite each other there. Other file systems compare first and write
-then, so two writers at the same moment may; whoever writes last wins.
+S3 has conditional writes, so two writers never overwrite each other there. Other file systems
+compare first and write then, so two writers at the same moment may; whoever writes last wins.
 
-A version exists once its manifest does, which is written last. If the store cannot be reached, what was read before is
-read again, so a server starts without it.
+A version exists once its manifest does, which is written last. If the store cannot be reached, what
+was read before is read again, so a server starts without it.
 """
 
 import hashlib
@@ -19,7 +20,14 @@ from pathlib import Path
 
 from model_store.errors import BundleError, FileError, StoreUnreachable
 from model_store.files import write_whole
-from model_store.manifest import LIMIT_BYTES, MANIFEST_FILE, SIGNATURE_FILE, digest_of, read_files, read_manifest
+from model_store.manifest import (
+    LIMIT_BYTES,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    digest_of,
+    read_files,
+    read_manifest,
+)
 from model_store.mirror import Mirror
 from model_store.remote_files import Listing, RemoteFiles
 from model_store.storage import SMALL_FILE_BYTES, Entry, Stamp
@@ -35,7 +43,9 @@ class RemoteStorage:
     """Implements `storage.Storage`. `cache` is the folder on this machine."""
 
     def __init__(self, address: str, cache: Path) -> None:
-        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to nothing."""
+        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to
+        nothing.
+        """
         self._files = RemoteFiles(address)
         self._bundles = cache / "bundles"
         self._mirror = Mirror(cache / hashlib.sha256(address.encode()).hexdigest()[:16])
@@ -59,8 +69,14 @@ class RemoteStorage:
         paths = self._list().get(model, {})
         folders = {path.split("/")[0] for path in paths if "/" in path}
         files = {path for path in paths if "/" not in path}
-        found = [Entry(name, is_folder=True, is_whole=f"{name}/{MANIFEST_FILE}" in paths) for name in folders]
-        return sorted([*found, *(Entry(name, is_folder=False) for name in files)], key=lambda entry: entry.name)
+        found = [
+            Entry(name, is_folder=True, is_whole=f"{name}/{MANIFEST_FILE}" in paths)
+            for name in folders
+        ]
+        return sorted(
+            [*found, *(Entry(name, is_folder=False) for name in files)],
+            key=lambda entry: entry.name,
+        )
 
     def read(self, model: str, name: str) -> bytes | None:
         tag = self._list().get(model, {}).get(name)
@@ -127,7 +143,9 @@ class RemoteStorage:
 
     def stamp(self, model: str, version: int) -> Stamp:
         paths = self._list().get(model, {})
-        return tuple((path, tag) for path, tag in sorted(paths.items()) if path.startswith(f"{version}/"))
+        return tuple(
+            (path, tag) for path, tag in sorted(paths.items()) if path.startswith(f"{version}/")
+        )
 
     def remove(self, model: str, version: int) -> None:
         folder = f"{model}/{version}"
@@ -136,16 +154,22 @@ class RemoteStorage:
             self._files.remove_folder(folder)
 
     def leftovers(self, model: str, *, older_than_s: float) -> list[str]:
-        begun = [entry.name for entry in self.entries(model) if entry.is_folder and not entry.is_whole]
+        begun = [
+            entry.name for entry in self.entries(model) if entry.is_folder and not entry.is_whole
+        ]
         before_s = time.time() - older_than_s
-        return [name for name in begun if self._files.modified_s(f"{model}/{name}/{CLAIM}") < before_s]
+        return [
+            name for name in begun if self._files.modified_s(f"{model}/{name}/{CLAIM}") < before_s
+        ]
 
     def clear(self, model: str, name: str) -> None:
         with self._changing():
             self._files.remove_folder(f"{model}/{name}")
 
     def _list(self) -> Listing:
-        """What is in the store, asked with one request per thousand files; while it is away, what was read before."""
+        """What is in the store, asked with one request per thousand files; while it is away, what
+        was read before.
+        """
         with self._lock:
             if time.monotonic() - self._listed_s < LISTING_S:
                 return self._listing
@@ -157,7 +181,8 @@ class RemoteStorage:
                     raise
                 if not self._away:
                     _log.error(
-                        "the store is away, so what was read before is used", extra={"fields": {"reason": str(error)}}
+                        "the store is away, so what was read before is used",
+                        extra={"fields": {"reason": str(error)}},
                     )
                 self._away = True
             else:
@@ -180,7 +205,9 @@ class RemoteStorage:
         """Put a verified copy of a version into a folder, whole or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as temporary:
-            part = Path(temporary) / folder.parent.name / folder.name  # so that errors name the bundle
+            part = (
+                Path(temporary) / folder.parent.name / folder.name
+            )  # so that errors name the bundle
             part.mkdir(parents=True)
             write_whole(part / MANIFEST_FILE, manifest)
             described = read_manifest(part)
@@ -189,14 +216,18 @@ class RemoteStorage:
                 if data is None:
                     raise FileError(part, f"{name!r} is gone")
                 write_whole(part / name, data)
-            self._refuse_unnamed(part, path, known=described.files.keys() | {MANIFEST_FILE, SIGNATURE_FILE, CLAIM})
+            self._refuse_unnamed(
+                part, path, known=described.files.keys() | {MANIFEST_FILE, SIGNATURE_FILE, CLAIM}
+            )
             read_files(part, described)
             with suppress(FileExistsError, OSError):  # another process was faster
                 part.rename(folder)
 
     def _prune(self, model: str) -> None:
         """Keep the copies that were made last: more versions are never loaded at a time."""
-        copies = sorted(self._bundles.glob(f"*/{model}/*"), key=lambda folder: folder.stat().st_mtime)
+        copies = sorted(
+            self._bundles.glob(f"*/{model}/*"), key=lambda folder: folder.stat().st_mtime
+        )
         for folder in copies[:-KEPT_COPIES]:
             shutil.rmtree(folder.parent.parent, ignore_errors=True)
 
@@ -204,16 +235,22 @@ class RemoteStorage:
         """A file that the manifest does not name is refused, as in a folder."""
         model, version = path.split("/")
         names = (
-            each.removeprefix(f"{version}/") for each in self._list().get(model, {}) if each.startswith(f"{version}/")
+            each.removeprefix(f"{version}/")
+            for each in self._list().get(model, {})
+            if each.startswith(f"{version}/")
         )
         for name in names:
             if name not in known and not name.startswith("."):
-                raise FileError(part, f"it holds {name!r}, which {MANIFEST_FILE} does not name: move it away")
+                raise FileError(
+                    part, f"it holds {name!r}, which {MANIFEST_FILE} does not name: move it away"
+                )
 
     def _fetched(self, model: str, version: int) -> Path:
         digest = self._mirror.digest(model, version)
         if digest is None:
-            raise StoreUnreachable(f"the store {self.address} is away, and {model} {version} was never read before")
+            raise StoreUnreachable(
+                f"the store {self.address} is away, and {model} {version} was never read before"
+            )
         return self._bundles / digest.removeprefix("sha256:") / model / str(version)
 
 

@@ -4,7 +4,8 @@
     REPOSITORY/NAME/labels.txt        a class per line, for Triton's classification answers
     REPOSITORY/NAME/VERSION/model.onnx
 
-Source of the layout: Triton's "Model Repository" and "Model Configuration"; KServe's Triton runtime mounts the same.
+Source of the layout: Triton's "Model Repository" and "Model Configuration"; KServe's Triton runtime
+mounts the same.
 """
 
 import json
@@ -24,20 +25,28 @@ _MODELS = "models"
 
 
 def write_triton(bundle: Bundle, repository: Path) -> Path:
-    """Write a bundle's model.onnx as a version of its model in a Triton repository; return the version's folder.
+    """Write a bundle's model.onnx as a version of its model in a Triton repository; return the
+    version's folder.
 
     Raises:
-        RepositoryError: the repository has this version, or the model there has another input or other classes.
+        RepositoryError: the repository has this version, or the model there has another input or
+            other classes.
     """
     card, model = bundle.card, repository / bundle.card.name
     version, config, labels = model / str(card.version), _config(bundle), _labels(card)
     if version.exists():
-        raise RepositoryError(f"{version} exists, and a version never changes; remove it or name another --out")
+        raise RepositoryError(
+            f"{version} exists, and a version never changes; remove it or name another --out"
+        )
     known = {name: model / name for name in (CONFIG_FILE, LABELS_FILE)}
     if known[LABELS_FILE].is_file() and known[LABELS_FILE].read_text(encoding="utf-8") != labels:
         raise RepositoryError(f"{known[LABELS_FILE]} has other classes; name another --out")
-    if known[CONFIG_FILE].is_file() and _tensors(known[CONFIG_FILE].read_text(encoding="utf-8")) != _tensors(config):
-        raise RepositoryError(f"{known[CONFIG_FILE]} has another input or output; name another --out")
+    if known[CONFIG_FILE].is_file() and _tensors(
+        known[CONFIG_FILE].read_text(encoding="utf-8")
+    ) != _tensors(config):
+        raise RepositoryError(
+            f"{known[CONFIG_FILE]} has another input or output; name another --out"
+        )
     model.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=repository))
     try:
@@ -53,7 +62,8 @@ def write_triton(bundle: Bundle, repository: Path) -> Path:
 
 
 def write_kserve(bundle: Bundle, folder: Path, *, storage_uri: str) -> Path:
-    """Write a Triton repository to FOLDER/models, and an InferenceService for it; return the latter's file.
+    """Write a Triton repository to FOLDER/models, and an InferenceService for it; return the
+    latter's file.
 
     `storage_uri` is where you copy FOLDER/models to. Raises RepositoryError as `write_triton`.
     """

@@ -1,4 +1,6 @@
-"""Versions that were taken out, so that nobody promotes them again: `retired.json`, who did it, when and why."""
+"""Versions that were taken out, so that nobody promotes them again: `retired.json`, who did it,
+when and why.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -36,15 +38,24 @@ def require_not_retired(storage: Storage, model: str, version: int) -> None:
     if found is not None:
         because = f": {found.why}" if found.why else ""
         raise VersionRetired(
-            f"version {version} of '{model}' was retired on {found.at:%Y-%m-%d} by {found.by}{because}; "
+            f"version {version} of '{model}' was retired on {found.at:%Y-%m-%d} by "
+            f"{found.by}{because}; "
             f"`candor models retire {model} {version} --undo` brings it back"
         )
 
 
 def write_retirement(
-    storage: Storage, model: str, version: int, *, retired: bool, by: str | None = None, why: str | None = None
+    storage: Storage,
+    model: str,
+    version: int,
+    *,
+    retired: bool,
+    by: str | None = None,
+    why: str | None = None,
 ) -> bool:
-    """Take a version out or bring it back; return whether that changed anything. Raises HistoryError."""
+    """Take a version out or bring it back; return whether that changed anything. Raises
+    HistoryError.
+    """
     while True:
         old = _read(storage, model)
         versions = _parsed(model, old)
@@ -54,7 +65,9 @@ def write_retirement(
             versions[version] = _retirement(by, why)
         else:
             del versions[version]
-        new = _RETIRED.dump_json(dict(sorted(versions.items())), indent=2, exclude_none=True) + b"\n"
+        new = (
+            _RETIRED.dump_json(dict(sorted(versions.items())), indent=2, exclude_none=True) + b"\n"
+        )
         if storage.swap(model, RETIRED_FILE, old, new):
             return True
 
@@ -71,7 +84,9 @@ def _read(storage: Storage, model: str) -> bytes | None:
     try:
         return storage.read(model, RETIRED_FILE)
     except OSError as error:
-        raise HistoryError(f"{RETIRED_FILE} of '{model}' cannot be read: {error.strerror}") from error
+        raise HistoryError(
+            f"{RETIRED_FILE} of '{model}' cannot be read: {error.strerror}"
+        ) from error
 
 
 def _parsed(model: str, data: bytes | None) -> dict[int, Retirement]:
@@ -79,6 +94,7 @@ def _parsed(model: str, data: bytes | None) -> dict[int, Retirement]:
         return {} if data is None else _RETIRED.validate_json(data)
     except ValidationError as error:
         raise HistoryError(
-            f"{RETIRED_FILE} of '{model}' cannot be read, so nothing shows which versions were taken out: restore it, "
+            f"{RETIRED_FILE} of '{model}' cannot be read, so nothing shows which versions were "
+            "taken out: restore it, "
             "or remove it to bring back all"
         ) from error

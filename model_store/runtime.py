@@ -1,7 +1,9 @@
-"""ONNX Runtime with its telemetry off. Every module takes it from here: `from model_store.runtime import ort`.
+"""ONNX Runtime with its telemetry off. Every module takes it from here: `from model_store.runtime
+import ort`.
 
-From release 1.29 on, the official builds write a device id and a database to the home folder and send events to
-Microsoft, unless ORT_DISABLE_TELEMETRY is set before the library is loaded. `disable_telemetry_events` is too late for
+From release 1.29 on, the official builds write a device id and a database to the home folder and
+send events to Microsoft, unless ORT_DISABLE_TELEMETRY is set before the library is loaded.
+`disable_telemetry_events` is too late for
 that: by then the files are written.
 """
 
@@ -14,7 +16,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 __all__ = ["ORT_ERRORS", "ort"]
 
-ort.disable_telemetry_events()  # on Windows this alone counts, and where somebody else had loaded the library already
+# on Windows this alone counts, and where somebody else had loaded the library already
+ort.disable_telemetry_events()
 
 # ONNX Runtime's exceptions have no common base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (

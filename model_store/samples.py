@@ -1,7 +1,8 @@
-"""Sample images of a model, `samples.zip` beside its versions: for people who try it and have no image at hand.
+"""Sample images of a model, `samples.zip` beside its versions: for people who try it and have no
+image at hand.
 
-They are not in bundles, because a bundle leaves the house, and images are somebody's. Whoever may write to the store
-puts them there. The server decodes them like any image that is sent.
+They are not in bundles, because a bundle leaves the house, and images are somebody's. Whoever may
+write to the store puts them there. The server decodes them like any image that is sent.
 """
 
 import io
@@ -52,7 +53,9 @@ def write_samples(storage: Storage, model: str, samples: Sequence[Sample]) -> No
 
 
 def _unpacked(model: str, data: bytes) -> list[Sample]:
-    """The images; what unpacks to more than it says, or is too much, is refused before it is held."""
+    """The images; what unpacks to more than it says, or is too much, is refused before it is
+    held.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             found = packed.infolist()
@@ -62,8 +65,17 @@ def _unpacked(model: str, data: bytes) -> list[Sample]:
             for each in found:
                 with packed.open(each) as file:
                     samples.append(Sample(each.filename, file.read(each.file_size + 1)))
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise SamplesInvalid(f"{SAMPLES_FILE} of '{model}' is no archive that can be read: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+    ) as error:
+        raise SamplesInvalid(
+            f"{SAMPLES_FILE} of '{model}' is no archive that can be read: {error}"
+        ) from error
     _check(model, samples)
     return sorted(samples)
 
@@ -76,7 +88,8 @@ def _check(model: str, samples: Sequence[Sample]) -> None:
         plain = name.isprintable() and not set(name) & set("/\\") and 0 < len(name) <= LONGEST_NAME
         if not plain or names.count(name) > 1:
             raise SamplesInvalid(
-                f"samples of '{model}' need different names of at most {LONGEST_NAME} printable characters without "
+                f"samples of '{model}' need different names of at most {LONGEST_NAME} printable "
+                "characters without "
                 f"slashes; got {name[:LONGEST_NAME]!r}"
             )
 

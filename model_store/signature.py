@@ -1,8 +1,10 @@
-"""The signature of a bundle by OpenSSF's model-signing: a file `model.sig` beside the manifest, made with a key.
+"""The signature of a bundle by OpenSSF's model-signing: a file `model.sig` beside the manifest,
+made with a key.
 
-Signing needs that package. Verifying needs `cryptography` alone: the format is a DSSE envelope around an in-toto
-statement (https://github.com/sigstore/model-transparency), which names each file with its SHA-256. It is compared with
-the manifest that was verified, so no file is read a second time.
+Signing needs that package. Verifying needs `cryptography` alone: the format is a DSSE envelope
+around an in-toto statement (https://github.com/sigstore/model-transparency), which names each file
+with its SHA-256. It is compared with the manifest that was verified, so no file is read a second
+time.
 """
 
 import base64
@@ -36,11 +38,14 @@ def read_public_key(file: Path) -> bytes:
 
 
 def require_signature(bundle: Bundle, signature: bytes | None, key: bytes) -> None:
-    """Raise SignatureError unless `signature` is one of exactly the files of a bundle, by the owner of `key`."""
+    """Raise SignatureError unless `signature` is one of exactly the files of a bundle, by the owner
+    of `key`.
+    """
     name = f"{bundle.card.name} {bundle.card.version}"
     if signature is None:
         raise SignatureError(
-            bundle.folder, f"it has no signature, and one is required: run `candor models sign {name} --key KEY`"
+            bundle.folder,
+            f"it has no signature, and one is required: run `candor models sign {name} --key KEY`",
         )
     manifest = read_manifest(bundle.folder)
     if manifest.digest != bundle.digest:
@@ -56,7 +61,8 @@ def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
         key: PEM file with a private key on the curve P-256, P-384 or P-521.
         password: of that file.
 
-    Raises SignatureKeyInvalid for a key that cannot be used, or if the extra `signing` is not installed.
+    Raises SignatureKeyInvalid for a key that cannot be used, or if the extra `signing` is not
+    installed.
     """
     try:
         from model_signing import hashing, signing
@@ -66,15 +72,29 @@ def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
         ) from error
     known = _files(read_manifest(bundle.folder)).keys()
     others = [path for path in bundle.folder.iterdir() if path.name not in known]
-    secret: Any = None if password is None else password.encode()  # which its annotation calls a str
+    secret: Any = (
+        None if password is None else password.encode()
+    )  # which its annotation calls a str
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / SIGNATURE_FILE
         try:
             signer = signing.Config().use_elliptic_key_signer(private_key=key, password=secret)
-            signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=others)).sign(bundle.folder, made)
-        except (AttributeError, OSError, TypeError, ValueError) as error:  # AttributeError: a key of another kind
-            expected = "a private key in PEM on the curve P-256, P-384 or P-521, and its password if it has one"
-            raise SignatureKeyInvalid(f"the key {key} cannot be used ({error}); expected {expected}") from error
+            signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=others)).sign(
+                bundle.folder, made
+            )
+        except (
+            AttributeError,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:  # AttributeError: a key of another kind
+            expected = (
+                "a private key in PEM on the curve P-256, P-384 or P-521, and its password if it "
+                "has one"
+            )
+            raise SignatureKeyInvalid(
+                f"the key {key} cannot be used ({error}); expected {expected}"
+            ) from error
         return made.read_bytes()
 
 
@@ -93,18 +113,24 @@ def _signed_files(folder: Path, signature: bytes, key: bytes) -> dict[str, str]:
         is_by_key = envelope["payloadType"] == PAYLOAD_TYPE and _verifies(key, signed, payload)
         return _resources(json.loads(payload)) if is_by_key else _refuse(folder)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise SignatureError(folder, f"{SIGNATURE_FILE} is no signature that Candor reads ({error})") from error
+        raise SignatureError(
+            folder, f"{SIGNATURE_FILE} is no signature that Candor reads ({error})"
+        ) from error
 
 
 def _refuse(folder: Path) -> dict[str, str]:
-    raise SignatureError(folder, f"{SIGNATURE_FILE} was not made with the private key of the key that is required")
+    raise SignatureError(
+        folder, f"{SIGNATURE_FILE} was not made with the private key of the key that is required"
+    )
 
 
 def _resources(statement: Mapping[str, Any]) -> dict[str, str]:
     if statement["predicateType"] != PREDICATE_TYPE:
         raise ValueError(f"it is a statement of type {statement['predicateType']}")
     return {
-        each["name"]: each["digest"] for each in statement["predicate"]["resources"] if each["algorithm"] == "sha256"
+        each["name"]: each["digest"]
+        for each in statement["predicate"]["resources"]
+        if each["algorithm"] == "sha256"
     }
 
 
@@ -114,8 +140,15 @@ def _verifies(key: bytes, signature: bytes, payload: bytes) -> bool:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     public = _load(key)
-    digest = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[public.curve.key_size]
-    message = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+    digest = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[
+        public.curve.key_size
+    ]
+    message = b"DSSEv1 %d %s %d %s" % (
+        len(PAYLOAD_TYPE),
+        PAYLOAD_TYPE.encode(),
+        len(payload),
+        payload,
+    )
     try:
         public.verify(signature, message, ec.ECDSA(digest))
     except InvalidSignature:
@@ -143,5 +176,7 @@ def _load(key: bytes) -> Any:
         "secp384r1",
         "secp521r1",
     ):
-        raise SignatureKeyInvalid("the key is on no curve that model-signing uses: P-256, P-384 or P-521")
+        raise SignatureKeyInvalid(
+            "the key is on no curve that model-signing uses: P-256, P-384 or P-521"
+        )
     return public

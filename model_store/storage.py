@@ -1,6 +1,7 @@
 """Where the files of a store are; here, a folder. All that a store does rests on these operations.
 
-A store has a folder for each model. In it are the folders of its versions, and small files beside them.
+A store has a folder for each model. In it are the folders of its versions, and small files beside
+them.
 """
 
 import errno
@@ -27,7 +28,9 @@ Stamp: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A name in the folder of a model; `is_whole` is False for a version that is still being written."""
+    """A name in the folder of a model; `is_whole` is False for a version that is still being
+    written.
+    """
 
     name: str
     is_folder: bool
@@ -63,7 +66,9 @@ class Storage(Protocol):
         ...
 
     def swap(self, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
-        """Replace a small file if it still holds `old`; None stands for no file. Return whether it did."""
+        """Replace a small file if it still holds `old`; None stands for no file. Return whether it
+        did.
+        """
         ...
 
     @contextmanager
@@ -76,7 +81,9 @@ class Storage(Protocol):
         ...
 
     def fetch(self, model: str, version: int) -> Path:
-        """A folder on this machine that holds the version. Raises FileError if it must not be read."""
+        """A folder on this machine that holds the version. Raises FileError if it must not be
+        read.
+        """
         ...
 
     def stamp(self, model: str, version: int) -> Stamp:
@@ -110,11 +117,20 @@ class LocalStorage:
         return self.root.is_dir()
 
     def models(self) -> list[str]:
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.exists() else []
+        return (
+            sorted(path.name for path in self.root.iterdir() if path.is_dir())
+            if self.exists()
+            else []
+        )
 
     def entries(self, model: str) -> list[Entry]:
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / model) as found:
-            return sorted((Entry(each.name, each.is_dir()) for each in found), key=lambda entry: entry.name)
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self.root / model) as found,
+        ):
+            return sorted(
+                (Entry(each.name, each.is_dir()) for each in found), key=lambda entry: entry.name
+            )
         return []
 
     def read(self, model: str, name: str) -> bytes | None:
@@ -173,7 +189,8 @@ class LocalStorage:
             if path.is_symlink():
                 raise FileError(
                     folder,
-                    f"{path} is a symbolic link, and what it leads to may lie outside of the store: move it there",
+                    f"{path} is a symbolic link, and what it leads to may lie outside of the "
+                    "store: move it there",
                 )
         return folder
 
@@ -203,7 +220,9 @@ class LocalStorage:
     def _locked(self, model: str) -> Iterator[None]:
         """Keep other writers out. Without locks in the file system, whoever writes last wins."""
         descriptor = os.open(
-            self.root / model / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+            self.root / model / LOCK_FILE,
+            os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+            0o644,
         )
         try:
             _lock(descriptor, self.root / model)
@@ -219,7 +238,9 @@ def _lock(descriptor: int, folder: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() > until_s:
-                raise StoreBusy(f"another process has written to {folder} for {LOCK_S:g} s; try again") from error
+                raise StoreBusy(
+                    f"another process has written to {folder} for {LOCK_S:g} s; try again"
+                ) from error
             time.sleep(0.01)
         except OSError as error:
             if error.errno not in NO_LOCKS:

@@ -1,4 +1,6 @@
-"""A folder of bundles, `<name>/<version>/`, with an alias such as `production` in a file beside them."""
+"""A folder of bundles, `<name>/<version>/`, with an alias such as `production` in a file beside
+them.
+"""
 
 import re
 from collections.abc import Callable
@@ -8,7 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from model_store.alias import ALIAS_PATTERN, PRODUCTION, Alias, new_alias, parse_alias, require_alias_name
+from model_store.alias import (
+    ALIAS_PATTERN,
+    PRODUCTION,
+    Alias,
+    new_alias,
+    parse_alias,
+    require_alias_name,
+)
 from model_store.bundle import Bundle, read_bundle
 from model_store.card import NAME_PATTERN
 from model_store.errors import (
@@ -28,7 +37,12 @@ from model_store.signature import SignatureError, require_signature
 from model_store.storage import LocalStorage, Stamp, Storage
 
 VERSION_PATTERN = r"[1-9][0-9]{0,8}"
-RECORDS = ("canary.json", HISTORY_FILE, RETIRED_FILE, SAMPLES_FILE)  # files beside the versions that are no aliases
+RECORDS = (
+    "canary.json",
+    HISTORY_FILE,
+    RETIRED_FILE,
+    SAMPLES_FILE,
+)  # files beside the versions that are no aliases
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,9 @@ class Store:
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """Return the published versions of a model in ascending order; an unknown model has none."""
+        """Return the published versions of a model in ascending order; an unknown model has
+        none.
+        """
         return self._numbers(name, begun=False)
 
     def folder(self, name: str, version: int) -> Path:
@@ -71,12 +87,21 @@ class Store:
         """Return where a version is, for people."""
         return f"{self.storage.address}/{name}/{version}"
 
-    def read(self, name: str, version: int | None = None, *, digest: str | None = None, signed: bool = True) -> Bundle:
+    def read(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        digest: str | None = None,
+        signed: bool = True,
+    ) -> Bundle:
         """Return a verified bundle, without a version the one in production.
 
         Args:
-            digest: what the bundle's must be. That of every alias that points at the version is compared anyway.
-            signed: False also reads what is not signed, if the store has a key: to sign it, or to read its card.
+            digest: what the bundle's must be. That of every alias that points at the version is
+                compared anyway.
+            signed: False also reads what is not signed, if the store has a key: to sign it, or to
+                read its card.
 
         Raises:
             NotInStore: no such model or version, or none is in production.
@@ -87,10 +112,16 @@ class Store:
         if chosen is None:
             found = self._found(name)
             raise NotInStore(
-                f"{found}; none is in production: run `candor promote {name} VERSION`" if self.versions(name) else found
+                f"{found}; none is in production: run `candor promote {name} VERSION`"
+                if self.versions(name)
+                else found
             )
         bundle = _verify(self.require(name, chosen), name, chosen)
-        named = {alias: each.digest for alias, each in self.aliases(name).items() if each.version == chosen}
+        named = {
+            alias: each.digest
+            for alias, each in self.aliases(name).items()
+            if each.version == chosen
+        }
         for source, expected in (named | ({"the caller": digest} if digest else {})).items():
             _require_digest(bundle, expected, source)
         if self.key is not None and signed:
@@ -102,16 +133,25 @@ class Store:
         try:
             return self.storage.read(require_name(name), f"{version}/{SIGNATURE_FILE}")
         except OSError as error:
-            raise SignatureError(self.require(name, version), f"{SIGNATURE_FILE}: {error.strerror}") from error
+            raise SignatureError(
+                self.require(name, version), f"{SIGNATURE_FILE}: {error.strerror}"
+            ) from error
 
-    def write_signature(self, name: str, version: int, data: bytes, *, by: str | None = None) -> None:
+    def write_signature(
+        self, name: str, version: int, data: bytes, *, by: str | None = None
+    ) -> None:
         """Write a signature beside a version."""
         self.require(name, version)
         self.storage.write(name, f"{version}/{SIGNATURE_FILE}", data)
         append(self.storage, name, new_event("signed", version=version, by=by))
 
     def publish(
-        self, name: str, build: Callable[[Path, int], object], *, by: str | None = None, why: str | None = None
+        self,
+        name: str,
+        build: Callable[[Path, int], object],
+        *,
+        by: str | None = None,
+        why: str | None = None,
     ) -> int:
         """Publish the next version of a model atomically.
 
@@ -132,17 +172,27 @@ class Store:
             while True:
                 version = max(self._numbers(name, begun=True), default=0) + 1
                 if version > MAX_VERSION:
-                    raise VersionsExhausted(f"'{name}' has a version {MAX_VERSION}, the highest number there is")
+                    raise VersionsExhausted(
+                        f"'{name}' has a version {MAX_VERSION}, the highest number there is"
+                    )
                 build(draft, version)
                 digest = _verify(draft, name, version).digest
                 if self.storage.settle(draft, name, version):
                     break
                 _empty(draft)  # another process has just published this number: build the next
-        with suppress(OSError):  # the version is published; `candor models verify` says that its record is missing
-            append(self.storage, name, new_event("published", version=version, digest=digest, by=by, why=why))
+        with suppress(
+            OSError
+        ):  # the version is published; `candor models verify` says that its record is missing
+            append(
+                self.storage,
+                name,
+                new_event("published", version=version, digest=digest, by=by, why=why),
+            )
         return version
 
-    def promote(self, name: str, version: int, *, by: str | None = None, why: str | None = None) -> Alias:
+    def promote(
+        self, name: str, version: int, *, by: str | None = None, why: str | None = None
+    ) -> Alias:
         """Point `production` at a version, as `set_alias` does."""
         return self.set_alias(name, PRODUCTION, version, by=by, why=why)
 
@@ -164,7 +214,8 @@ class Store:
             action: what the history says was done.
 
         Raises:
-            NotInStore, BundleError: the version does not exist or does not verify. The alias is unchanged then.
+            NotInStore, BundleError: the version does not exist or does not verify. The alias is
+            unchanged then.
             VersionRetired: it was taken out.
             AliasError: that is no name for an alias.
         """
@@ -190,15 +241,22 @@ class Store:
         append(self.storage, name, event_of(alias, chosen))
         return chosen
 
-    def remove_alias(self, name: str, alias: str, *, by: str | None = None, why: str | None = None) -> Alias:
-        """Remove an alias; return where it pointed. Raises AliasError for `production` and for one that is not set."""
+    def remove_alias(
+        self, name: str, alias: str, *, by: str | None = None, why: str | None = None
+    ) -> Alias:
+        """Remove an alias; return where it pointed. Raises AliasError for `production` and for one
+        that is not set.
+        """
         if alias == PRODUCTION:
-            raise AliasError("'production' cannot be removed: promote another version, or stop the server")
+            raise AliasError(
+                "'production' cannot be removed: promote another version, or stop the server"
+            )
         while True:
             old, was = self.recorded(name, alias)
             if was is None:
                 raise AliasError(
-                    f"'{name}' has no alias '{alias}'; it has {', '.join(self.alias_names(name)) or 'none'}"
+                    f"'{name}' has no alias '{alias}'; it has "
+                    f"{', '.join(self.alias_names(name)) or 'none'}"
                 )
             event = new_event("removed", alias=alias, before=was.version, by=by, why=why)
             if self.storage.swap(name, alias, old, None):
@@ -211,7 +269,9 @@ class Store:
             data = self.storage.read(require_name(name), require_alias_name(alias))
         except OSError as error:
             again = f"set it again with `candor promote {name} VERSION`"
-            raise AliasError(f"the alias '{alias}' of '{name}' is refused: {error.strerror}; {again}") from error
+            raise AliasError(
+                f"the alias '{alias}' of '{name}' is refused: {error.strerror}; {again}"
+            ) from error
         return None if data is None else parse_alias(name, alias, data)
 
     def aliases(self, name: str) -> dict[str, Alias]:
@@ -225,11 +285,15 @@ class Store:
 
     def alias_names(self, name: str) -> list[str]:
         """Return the names of a model's aliases, sorted, also of those that cannot be read."""
-        files = (entry.name for entry in self.storage.entries(require_name(name)) if not entry.is_folder)
+        files = (
+            entry.name for entry in self.storage.entries(require_name(name)) if not entry.is_folder
+        )
         return [each for each in files if re.fullmatch(ALIAS_PATTERN, each)]
 
     def production(self, name: str) -> int | None:
-        """Return the version that `production` points at, or None. Raises AliasError if it cannot be read."""
+        """Return the version that `production` points at, or None. Raises AliasError if it cannot
+        be read.
+        """
         found = self.alias(name, PRODUCTION)
         return None if found is None else found.version
 
@@ -246,24 +310,32 @@ class Store:
         return self.storage.stamp(require_name(name), version)
 
     def require(self, name: str, version: int) -> Path:
-        """Return the folder of a version that exists and is no link. Raises NotInStore or FileError."""
+        """Return the folder of a version that exists and is no link. Raises NotInStore or
+        FileError.
+        """
         if version not in self.versions(name):
             raise NotInStore(f"there is no version {version} of '{name}': {self._found(name)}")
         return self.storage.fetch(name, version)
 
     def _numbers(self, name: str, *, begun: bool) -> list[int]:
-        """The versions in ascending order, also those that somebody is publishing if they are `begun`."""
+        """The versions in ascending order, also those that somebody is publishing if they are
+        `begun`.
+        """
         entries = self.storage.entries(require_name(name))
         names = (entry.name for entry in entries if entry.is_whole or begun)
         return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
 
     def note_alias(self, name: str, alias: str) -> None:
-        """Append to the history what an alias says, if the process that set it died before it could."""
+        """Append to the history what an alias says, if the process that set it died before it
+        could.
+        """
         with suppress(OSError):  # a store that is mounted read-only
             self.recorded(name, alias)
 
     def recorded(self, name: str, alias: str) -> tuple[bytes | None, Alias | None]:
-        """Return the content of an alias and what it says, after making sure that the history says it too."""
+        """Return the content of an alias and what it says, after making sure that the history says
+        it too.
+        """
         try:
             old = self.storage.read(name, alias)
         except UnsafeFile:
@@ -290,11 +362,16 @@ class Store:
         where = self.storage.address
         if versions:
             listed = ", ".join(map(str, versions))
-            return f"the store {where} has version{'s' if len(versions) > 1 else ''} {listed} of '{name}'"
+            return (
+                f"the store {where} has version{'s' if len(versions) > 1 else ''} {listed} of "
+                f"'{name}'"
+            )
         if not self.storage.exists():
             return f"there is no store {where}: `candor export` makes it, and --store names another"
         has = (
-            f"it has {', '.join(self.models())}" if self.models() else "it is empty: `candor export` publishes into it"
+            f"it has {', '.join(self.models())}"
+            if self.models()
+            else "it is empty: `candor export` publishes into it"
         )
         return f"the store {where} has no model '{name}'; {has}"
 
@@ -326,7 +403,9 @@ def require_name(name: str) -> str:
 def check_owner(bundle: Bundle, name: str, version: int) -> Bundle:
     """Return a bundle whose card is of this model and version. Raises CardError."""
     if (bundle.card.name, bundle.card.version) != (name, version):
-        raise CardError(bundle.folder, f"its card belongs to {bundle.card.name}/{bundle.card.version}")
+        raise CardError(
+            bundle.folder, f"its card belongs to {bundle.card.name}/{bundle.card.version}"
+        )
     return bundle
 
 
@@ -338,7 +417,8 @@ def _require_digest(bundle: Bundle, expected: str, source: str) -> None:
     if bundle.digest != expected:
         raise ManifestError(
             bundle.folder,
-            f"its digest is {bundle.digest}, but {source} names {expected}. A version never changes: put its files "
+            f"its digest is {bundle.digest}, but {source} names {expected}. A version never "
+            "changes: put its files "
             "back, or publish what it holds now as the next version",
         )
 

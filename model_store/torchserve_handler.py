@@ -1,12 +1,13 @@
 """The TorchServe handler: the same graph, preprocessing, answers and errors as Candor's server.
 
-The archive contains it beside `model.onnx`, `card.json` and the files of `model_store` and `calibration` that it
-imports. So it needs NumPy, Pillow and onnxruntime (and pydicom to read DICOM) and nothing else, not even TorchServe,
-which only calls it. A bad image gets its own 4xx and does not affect the other images of its batch.
+The archive contains it beside `model.onnx`, `card.json` and the files of `model_store` and
+`calibration` that it imports. So it needs NumPy, Pillow and onnxruntime (and pydicom to read DICOM)
+and nothing else, not even TorchServe, which only calls it. A bad image gets its own 4xx and does
+not affect the other images of its batch.
 
-With CANDOR_MONITOR_URL in TorchServe's environment, answers go to that `candor monitor`, through files in
-CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. These three are also settings (serving/settings.py);
-in TorchServe's workers there is nobody else to read them.
+With CANDOR_MONITOR_URL in TorchServe's environment, answers go to that `candor monitor`, through
+files in CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. These three are also
+settings (serving/settings.py); in TorchServe's workers there is nobody else to read them.
 """
 
 import json
@@ -35,7 +36,14 @@ from model_store.errors import (
 )
 from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
 from model_store.runtime import ORT_ERRORS, ort
-from model_store.torchserve.answers import FrameInvalid, Input, RequestIdInvalid, answer_of, logged, request_id_of
+from model_store.torchserve.answers import (
+    FrameInvalid,
+    Input,
+    RequestIdInvalid,
+    answer_of,
+    logged,
+    request_id_of,
+)
 from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.delivery import Delivery, MonitorConnection
 from model_store.torchserve.outbox import OutboxFile, new_file
@@ -62,16 +70,22 @@ PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class CandorHandler:
-    """TorchServe finds it because it is the only class here. It calls `initialize` once and `handle` per batch."""
+    """TorchServe finds it because it is the only class here. It calls `initialize` once and
+    `handle` per batch.
+    """
 
     def initialize(self, context: Any) -> None:
-        """Load the graph and the card from the unpacked archive, and start to deliver answers if a monitor is named."""
+        """Load the graph and the card from the unpacked archive, and start to deliver answers if a
+        monitor is named.
+        """
         folder = Path(context.system_properties["model_dir"])
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._spec = InputSpec(**self._card["input"])
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
-        self._session = ort.InferenceSession((folder / "model.onnx").read_bytes(), providers=providers)
+        self._session = ort.InferenceSession(
+            (folder / "model.onnx").read_bytes(), providers=providers
+        )
         self._counters = WorkerCounters(
             getattr(context, "metrics", None),
             model=self._card["name"],
@@ -83,7 +97,8 @@ class CandorHandler:
             self._deliver_to(url)
 
     def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
-        """Return one answer, or one error whose status is set in `context`, per request of the batch, in order.
+        """Return one answer, or one error whose status is set in `context`, per request of the
+        batch, in order.
 
         A request for all frames of a file gets a list of answers.
         """
@@ -92,7 +107,9 @@ class CandorHandler:
         for index, request in enumerate(requests):
             context.set_response_content_type(index, "application/json")
             try:
-                inputs[index] = self._inputs(request, request_id_of(_header(context, index, "x-request-id")))
+                inputs[index] = self._inputs(
+                    request, request_id_of(_header(context, index, "x-request-id"))
+                )
             except (ImageError, RequestIdInvalid, FrameInvalid) as error:
                 answers[index] = self._refuse(context, index, *STATUS[type(error)], str(error))
         rows = iter(self._infer([each.pixels for given in inputs.values() for each in given]))
@@ -111,12 +128,17 @@ class CandorHandler:
         return answers
 
     def _inputs(self, request: Mapping[str, Any], request_id: str | None) -> list[Input]:
-        """The image of a request, or its chosen frames. Raises ImageError, RequestIdInvalid or FrameInvalid."""
+        """The image of a request, or its chosen frames. Raises ImageError, RequestIdInvalid or
+        FrameInvalid.
+        """
         frame = _frame(request)
         if frame is None:
             return [Input(request_id, decode(_body(request), self._spec))]
         found = decode_frames(_body(request), self._spec, frame)
-        ids = [f"{request_id}/{number}" if request_id and frame == "all" else request_id for number in found.numbers]
+        ids = [
+            f"{request_id}/{number}" if request_id and frame == "all" else request_id
+            for number in found.numbers
+        ]
         return [
             Input(request_id_of(each), pixels, number)
             for each, pixels, number in zip(ids, found.pixels, found.numbers, strict=True)
@@ -130,13 +152,19 @@ class CandorHandler:
             return numbered | {"error": "inference_failed", "detail": row}
         return numbered | answer_of(self._card, row, request_id=given.request_id)
 
-    def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32] | str]:
+    def _infer(
+        self, images: Sequence[npt.NDArray[np.uint8]]
+    ) -> list[npt.NDArray[np.float32] | str]:
         """The probabilities of each image, (K,), or a sentence why there are none."""
         return [
-            row for start in range(0, len(images), BATCH) for row in self._infer_batch(images[start : start + BATCH])
+            row
+            for start in range(0, len(images), BATCH)
+            for row in self._infer_batch(images[start : start + BATCH])
         ]
 
-    def _infer_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32] | str]:
+    def _infer_batch(
+        self, images: Sequence[npt.NDArray[np.uint8]]
+    ) -> list[npt.NDArray[np.float32] | str]:
         try:
             found = self._session.run(["probabilities"], {"image": np.stack(images)})[0]
         except ORT_ERRORS:
@@ -145,7 +173,9 @@ class CandorHandler:
         return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in found]
 
     def _record(self, answered: Sequence[Mapping[str, Any]]) -> None:
-        self._counters.answer(np.array([answer["confidence"] for answer in answered], dtype=np.float32))
+        self._counters.answer(
+            np.array([answer["confidence"] for answer in answered], dtype=np.float32)
+        )
         if self._outbox is None:
             return
         if self._outbox.append([logged(answer) for answer in answered]):
@@ -153,7 +183,9 @@ class CandorHandler:
         else:
             self._counters.lose(len(answered))
 
-    def _refuse(self, context: Any, index: int, status: int, code: str, detail: str) -> dict[str, Any]:
+    def _refuse(
+        self, context: Any, index: int, status: int, code: str, detail: str
+    ) -> dict[str, Any]:
         context.set_response_status(code=status, phrase=HTTPStatus(status).phrase, idx=index)
         self._counters.reject(code)
         return {"error": code, "detail": detail}
@@ -162,7 +194,11 @@ class CandorHandler:
         shared = Path(tempfile.gettempdir()) / f"candor-outbox-{os.getuid()}"
         self._outbox = new_file(Path(os.environ.get("CANDOR_MONITOR_OUTBOX") or shared))
         token = os.environ.get("CANDOR_MONITOR_TOKEN_FILE")
-        declaration = {"model": self._card["name"], "version": self._card["version"], "classes": self._card["classes"]}
+        declaration = {
+            "model": self._card["name"],
+            "version": self._card["version"],
+            "classes": self._card["classes"],
+        }
         self._delivery = Delivery(
             self._outbox,
             MonitorConnection(url, Path(token) if token else None),
@@ -173,7 +209,9 @@ class CandorHandler:
 
 
 def _body(request: Mapping[str, Any]) -> bytes:
-    """Return the encoded image of a request. TorchServe may have parsed JSON and text already, which are not images."""
+    """Return the encoded image of a request. TorchServe may have parsed JSON and text already,
+    which are not images.
+    """
     body = request.get("body") or request.get("data") or b""
     if not isinstance(body, bytes | bytearray):
         raise UnknownImage(KNOWN)
@@ -181,12 +219,16 @@ def _body(request: Mapping[str, Any]) -> bytes:
 
 
 def _frame(request: Mapping[str, Any]) -> FrameChoice | None:
-    """The frames that a request chooses by `?frame=`, which TorchServe passes on like a field. Raises FrameInvalid."""
+    """The frames that a request chooses by `?frame=`, which TorchServe passes on like a field.
+    Raises FrameInvalid.
+    """
     value = request.get("frame")
     if value is None:
         return None
     try:
-        return read_choice(value.decode("latin-1") if isinstance(value, bytes | bytearray) else str(value))
+        return read_choice(
+            value.decode("latin-1") if isinstance(value, bytes | bytearray) else str(value)
+        )
     except ValueError as error:
         raise FrameInvalid(f"frame: {error}.") from None
 
@@ -198,4 +240,7 @@ def _asks_for_all(request: Mapping[str, Any]) -> bool:
 def _header(context: Any, index: int, name: str) -> str | None:
     """Return a header of a request, however it is capitalized."""
     headers = context.get_all_request_header(index)
-    return next((value for key, value in headers.items() if key.lower() == name and isinstance(value, str)), None)
+    return next(
+        (value for key, value in headers.items() if key.lower() == name and isinstance(value, str)),
+        None,
+    )

@@ -1,4 +1,6 @@
-"""Whether a store is whole: every version, alias and canary of a model, and what lies beside them."""
+"""Whether a store is whole: every version, alias and canary of a model, and what lies beside
+them.
+"""
 
 import re
 from collections.abc import Iterator
@@ -33,7 +35,8 @@ class Finding:
 
     Attributes:
         model: its name.
-        kind: of the thing: a version, an alias, the canary, a record such as the history, or none of these.
+        kind: of the thing: a version, an alias, the canary, a record such as the history, or none
+            of these.
         item: its number or name.
         digest: of the bundle, if that is known.
         bundle: the verified bundle of a version.
@@ -109,7 +112,11 @@ def _canary(store: Store, name: str) -> Iterator[Finding]:
 
 def _records(store: Store, name: str) -> Iterator[Finding]:
     """The history, the list of retired versions, and the samples, if they cannot be read."""
-    for file, read in ((HISTORY_FILE, read_events), (RETIRED_FILE, retirements), (SAMPLES_FILE, read_samples)):
+    for file, read in (
+        (HISTORY_FILE, read_events),
+        (RETIRED_FILE, retirements),
+        (SAMPLES_FILE, read_samples),
+    ):
         try:
             read(store.storage, name)
         except (HistoryError, SamplesInvalid) as error:

@@ -1,7 +1,8 @@
-"""What the monitoring room refuses, one class per reason. The table of errors in serving maps each to a status code.
+"""What the monitoring room refuses, one class per reason. The table of errors in serving maps each
+to a status code.
 
-The order below follows the data:  body -> items -> recorder -> ledger,  then  ledger -> report -> page.  Each error
-carries a sentence that says what was sent, what was expected and what to do.
+The order below follows the data:  body -> items -> recorder -> ledger,  then  ledger -> report ->
+page.  Each error carries a sentence that says what was sent, what was expected and what to do.
 """
 
 from collections.abc import Sequence
@@ -16,18 +17,23 @@ class BodyTooLarge(MonitoringError, ValueError):
     """A request body over the limit. It is refused before it is read to its end."""
 
     def __init__(self, *, limit_bytes: int, advice: str, got_bytes: int | None = None) -> None:
-        """`got_bytes`: the length that the client declared. `advice`: a sentence that says what to do."""
+        """`got_bytes`: the length that the client declared. `advice`: a sentence that says what to
+        do.
+        """
         self.limit_bytes = limit_bytes
         got = f"is {got_bytes:,} bytes" if got_bytes is not None else "is longer than the limit"
         super().__init__(f"the body {got}; at most {limit_bytes:,} bytes are taken. {advice}")
 
 
 class BodyCompressed(MonitoringError, ValueError):
-    """A body in a content encoding such as gzip: what it would become in memory cannot be known before."""
+    """A body in a content encoding such as gzip: what it would become in memory cannot be known
+    before.
+    """
 
     def __init__(self, encoding: str) -> None:
         super().__init__(
-            f"the body is compressed (Content-Encoding: {encoding[:40]}), and compressed bodies are not taken; send it "
+            f"the body is compressed (Content-Encoding: {encoding[:40]}), and compressed bodies "
+            "are not taken; send it "
             "as it is, without that header."
         )
 
@@ -43,7 +49,8 @@ class BodiesFull(MonitoringError, RuntimeError):
 
     def __init__(self, capacity_bytes: int) -> None:
         super().__init__(
-            f"the bodies of other requests fill the {capacity_bytes / 2**20:,.0f} MiB that are set aside for bodies "
+            f"the bodies of other requests fill the {capacity_bytes / 2**20:,.0f} MiB that are "
+            "set aside for bodies "
             "(CANDOR_BODY_MEMORY_BYTES), so this one was not read; send it again later."
         )
 
@@ -53,7 +60,9 @@ class BodyNotJson(MonitoringError, ValueError):
 
 
 class FeedbackInvalid(MonitoringError, ValueError):
-    """JSON that is not feedback: wrong types, missing or unknown fields, ids or lists that are too long."""
+    """JSON that is not feedback: wrong types, missing or unknown fields, ids or lists that are too
+    long.
+    """
 
 
 class FormInvalid(MonitoringError, ValueError):
@@ -69,7 +78,9 @@ class TableInvalid(MonitoringError, ValueError):
 
 
 class PredictionInvalid(MonitoringError, ValueError):
-    """A logged prediction with a missing field, numbers that are not probabilities, or a wrong id."""
+    """A logged prediction with a missing field, numbers that are not probabilities, or a wrong
+    id.
+    """
 
 
 class PredictionDiffers(MonitoringError, ValueError):
@@ -84,7 +95,11 @@ class ItemsRejected(MonitoringError, ValueError):
     """
 
     def __init__(
-        self, cause: type[MonitoringError], detail: str, *, results: list[dict[str, Any]] | None = None
+        self,
+        cause: type[MonitoringError],
+        detail: str,
+        *,
+        results: list[dict[str, Any]] | None = None,
     ) -> None:
         self.cause, self.results = cause, results
         if results is not None:
@@ -108,13 +123,17 @@ class ModelDiffers(MonitoringError, ValueError):
 
 
 class ModelServed(MonitoringError, ValueError):
-    """A declaration, or a logged answer, of a model that a server of Candor serves: it would mix two sources."""
+    """A declaration, or a logged answer, of a model that a server of Candor serves: it would mix
+    two sources.
+    """
 
     def __init__(self, model: str, version: int | None = None) -> None:
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         super().__init__(
-            f"Candor serves {which} itself, and its answers are recorded as they are given: send only their true "
-            "labels, with `candor feedback` or POST /feedback. To watch what another server answers, declare it under "
+            f"Candor serves {which} itself, and its answers are recorded as they are given: send "
+            "only their true "
+            "labels, with `candor feedback` or POST /feedback. To watch what another server "
+            "answers, declare it under "
             "another name, with `candor predictions --classes` or POST /models-log."
         )
 
@@ -125,8 +144,10 @@ class BundleReplaced(MonitoringError, ValueError):
     def __init__(self, model: str, version: int, *, digest: str, known: str | None) -> None:
         other = f"a bundle with digest {known}" if known else "one with another card"
         super().__init__(
-            f"bundle {model}/{version} is refused: its digest is {digest}, but the ledger's answers of this version "
-            f"came from {other}. A version never changes: put its files back, publish what it holds now "
+            f"bundle {model}/{version} is refused: its digest is {digest}, but the ledger's "
+            "answers of this version "
+            f"came from {other}. A version never changes: put its files back, publish what it "
+            "holds now "
             "as the next version, or use another ledger"
         )
 
@@ -148,7 +169,8 @@ class TagNotWatched(MonitoringError, LookupError):
     def __init__(self, tag: str, model: str, version: int) -> None:
         super().__init__(
             f"No drift watch of {brief(model)} version {version} is for the tag {brief(tag)}; GET "
-            "/calibration/{model} lists those there are (`tag_watches`). A value gets one with its first label, if "
+            "/calibration/{model} lists those there are (`tag_watches`). A value gets one with "
+            "its first label, if "
             "CANDOR_DRIFT_TAGS names its key."
         )
 
@@ -163,7 +185,9 @@ class LabelUnknown(MonitoringError, ValueError):
     def __init__(self, label: str, classes: tuple[str, ...]) -> None:
         self.label, self.classes = label, classes
         shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
-        super().__init__(f"Label {brief(label)} is not a class of this model; expected one of: {shown}.")
+        super().__init__(
+            f"Label {brief(label)} is not a class of this model; expected one of: {shown}."
+        )
 
 
 class PendingFull(MonitoringError, RuntimeError):
@@ -172,7 +196,8 @@ class PendingFull(MonitoringError, RuntimeError):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(
-            f"{limit:,} labels already wait for their predictions; check that request ids are spelled the same "
+            f"{limit:,} labels already wait for their predictions; check that request ids are "
+            "spelled the same "
             "in predictions and feedback, then send this label again."
         )
 
@@ -180,8 +205,12 @@ class PendingFull(MonitoringError, RuntimeError):
 class ModelNotInLedger(MonitoringError, LookupError):
     """A model, or a version of it, that the ledger has never seen."""
 
-    def __init__(self, model: str, version: int | None = None, *, known: Sequence[str] | None = None) -> None:
-        """`known`: the models, or the versions of this model, that the ledger has; None: nobody looked."""
+    def __init__(
+        self, model: str, version: int | None = None, *, known: Sequence[str] | None = None
+    ) -> None:
+        """`known`: the models, or the versions of this model, that the ledger has; None: nobody
+        looked.
+        """
         self.model, self.version = model, version
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         if known is None:  # only where a server answers; the command line looks
@@ -198,7 +227,11 @@ class ModelNeeded(MonitoringError, LookupError):
 
     def __init__(self, models: list[str]) -> None:
         self.models = models
-        known = f"several models ({', '.join(models[:10])}); name one" if models else "no model yet; serve one first"
+        known = (
+            f"several models ({', '.join(models[:10])}); name one"
+            if models
+            else "no model yet; serve one first"
+        )
         super().__init__(f"The ledger knows {known}.")
 
 
@@ -207,11 +240,15 @@ class QueryInvalid(MonitoringError, ValueError):
 
 
 class LedgerError(MonitoringError, RuntimeError):
-    """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another release."""
+    """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another
+    release.
+    """
 
 
 class LedgerDriverMissing(LedgerError):
-    """The packages that lead to this kind of database are not installed; `install` is the command that adds them."""
+    """The packages that lead to this kind of database are not installed; `install` is the command
+    that adds them.
+    """
 
     def __init__(self, what: str, *, install: str) -> None:
         self.install = install
@@ -239,7 +276,9 @@ class NotRegistered(MonitoringError, LookupError):
 
     def __init__(self, calibration_id: int) -> None:
         self.calibration_id = calibration_id
-        super().__init__(f"Calibration {calibration_id} is not registered; call Recorder.register(card) first.")
+        super().__init__(
+            f"Calibration {calibration_id} is not registered; call Recorder.register(card) first."
+        )
 
 
 class RecorderClosed(MonitoringError, RuntimeError):
@@ -255,7 +294,8 @@ class SpoolFull(MonitoringError, RuntimeError):
     def __init__(self, path: str, limit_bytes: int) -> None:
         self.path, self.limit_bytes = path, limit_bytes
         super().__init__(
-            f"The spool {path} is full ({limit_bytes:,} bytes); bring the ledger back, or raise the limit."
+            f"The spool {path} is full ({limit_bytes:,} bytes); bring the ledger back, or raise "
+            "the limit."
         )
 
 
@@ -265,7 +305,8 @@ class AnswersSpooled(MonitoringError, RuntimeError):
     def __init__(self, rows: int) -> None:
         self.rows = rows
         super().__init__(
-            f"The ledger is or was away, and {rows:,} answer{'s are' if rows != 1 else ' is'} not in it yet; send "
+            f"The ledger is or was away, and {rows:,} answer{'s are' if rows != 1 else ' is'} not "
+            "in it yet; send "
             "these labels again later."
         )
 
@@ -275,7 +316,8 @@ class RecalibrationRefused(MonitoringError, ValueError):
 
 
 def brief(text: str, *, limit: int = 60) -> str:
-    """Quote `text` for an error sentence, cut to `limit` characters so that a caller cannot fill a log.
+    """Quote `text` for an error sentence, cut to `limit` characters so that a caller cannot fill a
+    log.
 
     >>> brief("pneumonia"), brief("a" * 100, limit=4)
     ("'pneumonia'", "'aaaa...'")

@@ -1,7 +1,8 @@
-"""Tags: up to three short texts that a caller sends with an image (site, device, ward), for reports by slice.
+"""Tags: up to three short texts that a caller sends with an image (site, device, ward), for reports
+by slice.
 
-Sent as `site=A,device=CT-2` (in a header, a form field or a CSV cell) or as an object in JSON. They are recorded with
-the answer; the model never sees them. They must not identify a patient.
+Sent as `site=A,device=CT-2` (in a header, a form field or a CSV cell) or as an object in JSON. They
+are recorded with the answer; the model never sees them. They must not identify a patient.
 """
 
 import json
@@ -15,7 +16,8 @@ CHARACTERS = 64
 TEXT_CHARACTERS = 1000  # room for all tags, and for spaces
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EXPECTED = (
-    f"send at most {KEYS} as site=A,device=B: keys of letters, digits, '_', '.', '-', values of printable characters, "
+    f"send at most {KEYS} as site=A,device=B: keys of letters, digits, '_', '.', '-', values of "
+    "printable characters, "
     f"1 to {CHARACTERS} of each."
 )
 
@@ -26,7 +28,8 @@ def is_key(text: str) -> bool:
 
 
 def read_tags(text: str) -> str | None:
-    """Read comma-separated key=value pairs into the form that the ledger stores. Raises TagsInvalid.
+    """Read comma-separated key=value pairs into the form that the ledger stores. Raises
+    TagsInvalid.
 
     >>> read_tags("site=A, device=CT-2")
     '{"device": "CT-2", "site": "A"}'
@@ -36,7 +39,9 @@ def read_tags(text: str) -> str | None:
     return _read(text)
 
 
-@lru_cache(maxsize=1024)  # callers send the same few tags with every image; a megabyte at most, because texts are short
+@lru_cache(
+    maxsize=1024
+)  # callers send the same few tags with every image; a megabyte at most, because texts are short
 def _read(text: str) -> str | None:
     if not text.strip():
         return None
@@ -69,6 +74,11 @@ def _canonical(pairs: list[tuple[str, str]]) -> str:
     for key, value in tags.items():
         if not _KEY.fullmatch(key):
             raise TagsInvalid(f"the tag's key {key[:100]!r} cannot be one; {_EXPECTED}")
-        if len(value) > CHARACTERS or not value.isprintable() or "\ufffd" in value or value == "(other)":
+        if (
+            len(value) > CHARACTERS
+            or not value.isprintable()
+            or "\ufffd" in value
+            or value == "(other)"
+        ):
             raise TagsInvalid(f"tag {key} cannot be {value[:100]!r}; {_EXPECTED}")
     return json.dumps(tags, sort_keys=True)

@@ -1,4 +1,5 @@
-"""A process of the server's own: started by exec, without the server's environment, and ended together with it.
+"""A process of the server's own: started by exec, without the server's environment, and ended
+together with it.
 
 Not forked, because the server has threads of ONNX Runtime.
 """
@@ -18,7 +19,13 @@ _START: Final = (
     "import json, sys; parent, sys.path[:], numbers = json.loads(sys.argv[1]); "
     "from {module} import main; main(parent, *numbers)"
 )
-_ENVIRONMENT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+_ENVIRONMENT: Final = (
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "TZ",
+    "COVERAGE_PROCESS_CONFIG",
+    "COVERAGE_PROCESS_START",
+)
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -30,10 +37,12 @@ def start_child(
     environment: Mapping[str, str],
     stderr: int | IO[Any] | None = subprocess.DEVNULL,
 ) -> "subprocess.Popen[bytes]":
-    """Start `main(parent, *files)` of a module, with `connection` as its standard input. Raises OSError.
+    """Start `main(parent, *files)` of a module, with `connection` as its standard input. Raises
+    OSError.
 
-    Call it in a thread that lives as long as the process may: Linux ends it with the thread. `environment` is added to
-    what Python itself needs. `files` are open files that it inherits, by number.
+    Call it in a thread that lives as long as the process may: Linux ends it with the thread.
+    `environment` is added to what Python itself needs. `files` are open files that it inherits, by
+    number.
     """
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     given = json.dumps([os.getpid(), sys.path, list(files)])

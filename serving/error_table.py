@@ -1,7 +1,7 @@
 """The one table of errors: the status, code and sentence that a client gets for each error class.
 
-The hot route, the other HTTP routes (also of `candor monitor`), the Open Inference Protocol and gRPC all read it.
-docs/reference/errors.md is generated from it.
+The hot route, the other HTTP routes (also of `candor monitor`), the Open Inference Protocol and
+gRPC all read it. docs/reference/errors.md is generated from it.
 """
 
 import json
@@ -78,7 +78,8 @@ from serving.errors import (
 
 Rows = dict[type[Exception], tuple[int, str]]
 
-# Errors of a request for a prediction. Their codes are also the reasons of candor_requests_rejected_total.
+# Errors of a request for a prediction. Their codes are also the reasons of
+# candor_requests_rejected_total.
 PREDICTION_ERRORS: Final[Rows] = {
     MalformedRequest: (400, "malformed_request"),
     EmptyImage: (400, "empty_body"),
@@ -145,10 +146,20 @@ CONNECTION_ERRORS: Final[Rows] = {
     HeadTooLarge: (431, "head_too_large"),
 }
 # Errors of a server of several replicas.
-CLUSTER_ERRORS: Final[Rows] = {MetricsElsewhere: (404, "metrics_elsewhere"), ReplicaLost: (503, "replica_lost")}
-ERRORS: Final[Rows] = PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS | CLUSTER_ERRORS
-NOT_READY: Final = ERRORS[NotReady][0]  # also the status of health checks, whose bodies are not errors
-ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}  # codes of Starlette's own HTTPException
+CLUSTER_ERRORS: Final[Rows] = {
+    MetricsElsewhere: (404, "metrics_elsewhere"),
+    ReplicaLost: (503, "replica_lost"),
+}
+ERRORS: Final[Rows] = (
+    PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS | CLUSTER_ERRORS
+)
+NOT_READY: Final = ERRORS[NotReady][
+    0
+]  # also the status of health checks, whose bodies are not errors
+ROUTING_CODES: Final = {
+    404: "unknown_path",
+    405: "method_not_allowed",
+}  # codes of Starlette's own HTTPException
 # Sentences for errors whose own text is not for clients.
 SENTENCES: Final[dict[type[Exception], str]] = {
     SQLAlchemyError: "The ledger cannot be read or written now; try again later.",
@@ -168,7 +179,9 @@ GRPC_STATUS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """An error as the client sees it. `headers` are ASGI's pairs; `extra` are more fields of the JSON body."""
+    """An error as the client sees it. `headers` are ASGI's pairs; `extra` are more fields of the
+    JSON body.
+    """
 
     status: int
     code: str
@@ -192,12 +205,15 @@ class ErrorAnswer:
 
 
 INTERNAL: Final = ErrorAnswer(
-    500, "internal_error", "the server failed; its log has the details. The request itself is not the cause."
+    500,
+    "internal_error",
+    "the server failed; its log has the details. The request itself is not the cause.",
 )
 
 
 def error_answer(error: BaseException) -> ErrorAnswer:
-    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL if there is none.
+    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL if
+    there is none.
 
     An error that has a row forgets how it came about.
     """
@@ -206,7 +222,10 @@ def error_answer(error: BaseException) -> ErrorAnswer:
             error.status_code,
             ROUTING_CODES.get(error.status_code, "http_error"),
             error.detail,
-            tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()),
+            tuple(
+                (name.lower().encode(), value.encode())
+                for name, value in (error.headers or {}).items()
+            ),
         )
     kind = _row_of(error.cause if isinstance(error, ItemsRejected) else type(error))
     if kind is None:

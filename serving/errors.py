@@ -1,6 +1,7 @@
 """Errors between an image and its answer.
 
-An image passes connection -> access -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer:
+An image passes connection -> access -> head -> admission -> body -> decoding -> queue -> inference
+-> ledger -> answer:
 
     connection  MalformedHttp, HeadTooLarge, HeadTimeout
     access      UnknownHost, Unauthorized, Forbidden, CrossOrigin
@@ -8,7 +9,8 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
                 monitoring.errors.BodyTooLarge
     admission   Overloaded
     body        BodyTooLarge, monitoring.errors.BodyTimeout, MalformedRequest, ClientGone
-    decoding    model_store.errors: its ImageErrors (empty, broken, unknown, too complex ...); Overloaded;
+    decoding    model_store.errors: its ImageErrors (empty, broken, unknown, too complex ...);
+    Overloaded;
                 DecoderUnavailable
     inference   InferenceFailed: the only 500, a bug of the model or of Candor, never of the image
     explaining  ExplanationsBusy
@@ -78,8 +80,10 @@ class StoreMissing(ServingError, LookupError):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"there is no model store {address}, so nothing can be shown or changed here. Use the console of the "
-            "server that answers images, or give this process the store of that server with `--store`."
+            f"there is no model store {address}, so nothing can be shown or changed here. Use the "
+            "console of the "
+            "server that answers images, or give this process the store of that server with "
+            "`--store`."
         )
 
 
@@ -88,7 +92,9 @@ class VersionNotStored(ServingError, LookupError):
 
     def __init__(self, model: str, version: int, *, known: Iterable[int]) -> None:
         stored = ", ".join(str(number) for number in known)
-        super().__init__(f"there is no version {version} of {model!r} in the model store; it has: {stored}.")
+        super().__init__(
+            f"there is no version {version} of {model!r} in the model store; it has: {stored}."
+        )
 
 
 class VersionNotLoaded(ServingError, LookupError):
@@ -96,7 +102,10 @@ class VersionNotLoaded(ServingError, LookupError):
 
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
         loaded = ", ".join(str(number) for number in known)
-        super().__init__(f"version {version[:100]!r} of model {model!r} is not loaded; loaded versions: {loaded}.")
+        super().__init__(
+            f"version {version[:100]!r} of model {model!r} is not loaded; loaded versions: "
+            f"{loaded}."
+        )
 
 
 class Unauthorized(ServingError, PermissionError):
@@ -112,7 +121,8 @@ class CrossOrigin(Forbidden):
 
     def __init__(self, page: str) -> None:
         super().__init__(
-            f"{page} may not send this request; list the page's origin in CANDOR_CORS_ORIGINS if it should."
+            f"{page} may not send this request; list the page's origin in CANDOR_CORS_ORIGINS if "
+            "it should."
         )
 
 
@@ -121,7 +131,8 @@ class UnknownHost(Forbidden):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"this server is not called {name[:100]!r}; list the name in CANDOR_HOSTS if clients should reach it so."
+            f"this server is not called {name[:100]!r}; list the name in CANDOR_HOSTS if clients "
+            "should reach it so."
         )
 
 
@@ -142,7 +153,10 @@ class ReplicaLost(ServingError, RuntimeError):
     retry_after_s = 1
 
     def __init__(self) -> None:
-        super().__init__("no replica answered: the one that had the request ended, or none is ready. Send it again.")
+        super().__init__(
+            "no replica answered: the one that had the request ended, or none is ready. Send it "
+            "again."
+        )
 
 
 class MetricsElsewhere(ServingError, LookupError):
@@ -150,7 +164,8 @@ class MetricsElsewhere(ServingError, LookupError):
 
     def __init__(self) -> None:
         super().__init__(
-            "several replicas answer at this address, each with counters of its own; let Prometheus find them by its "
+            "several replicas answer at this address, each with counters of its own; let "
+            "Prometheus find them by its "
             "HTTP service discovery at /metrics/targets."
         )
 
@@ -161,7 +176,8 @@ class Overloaded(ServingError, RuntimeError):
     def __init__(self, *, wait_s: float, deadline_s: float, clears_s: float) -> None:
         """`clears_s`: seconds until such a request is admitted, if no other arrives."""
         super().__init__(
-            f"the predicted wait of {wait_s:.1f} s is over the deadline of {round(deadline_s, 2):g} s; try again later."
+            f"the predicted wait of {wait_s:.1f} s is over the deadline of "
+            f"{round(deadline_s, 2):g} s; try again later."
         )
         self.retry_after_s: int = max(1, math.ceil(clears_s))
 

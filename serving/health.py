@@ -15,7 +15,9 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Health:
-    """What the server said: whether it is `alive` (or ready, if that was asked), where, and why not."""
+    """What the server said: whether it is `alive` (or ready, if that was asked), where, and why
+    not.
+    """
 
     alive: bool
     url: str
@@ -23,16 +25,25 @@ class Health:
 
 
 def ask(settings: Settings, *, ready: bool = False, timeout_s: float = TIMEOUT_S) -> Health:
-    """Ask /healthz, or /readyz if `ready`. Raises SettingsError if the settings do not say at which port."""
+    """Ask /healthz, or /readyz if `ready`. Raises SettingsError if the settings do not say at which
+    port.
+    """
     if settings.port == 0:
-        raise SettingsError("CANDOR_PORT is 0, so the server took a free port, and nobody but its output says which")
-    host, scheme = _reachable(settings.host), "http" if settings.tls_certificate is None else "https"
+        raise SettingsError(
+            "CANDOR_PORT is 0, so the server took a free port, and nobody but its output says which"
+        )
+    host, scheme = (
+        _reachable(settings.host),
+        "http" if settings.tls_certificate is None else "https",
+    )
     path = "/readyz" if ready else "/healthz"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}{path}"
     try:
         status, body = _get(host, settings.port, path, tls=scheme == "https", timeout_s=timeout_s)
     except (OSError, http.client.HTTPException) as error:
-        return Health(False, url, str(getattr(error, "strerror", None) or error) or type(error).__name__)
+        return Health(
+            False, url, str(getattr(error, "strerror", None) or error) or type(error).__name__
+        )
     if status != http.HTTPStatus.OK:
         return Health(False, url, f"{status} {body[:300].decode(errors='replace')}")
     found = _parsed(body)
@@ -42,7 +53,11 @@ def ask(settings: Settings, *, ready: bool = False, timeout_s: float = TIMEOUT_S
 
 
 def _get(host: str, port: int, path: str, *, tls: bool, timeout_s: float) -> tuple[int, bytes]:
-    connection = _secure(host, port, timeout_s) if tls else http.client.HTTPConnection(host, port, timeout=timeout_s)
+    connection = (
+        _secure(host, port, timeout_s)
+        if tls
+        else http.client.HTTPConnection(host, port, timeout=timeout_s)
+    )
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -52,7 +67,8 @@ def _get(host: str, port: int, path: str, *, tls: bool, timeout_s: float) -> tup
 
 
 def _secure(host: str, port: int, timeout_s: float) -> http.client.HTTPSConnection:
-    # The certificate is for the name that clients use, not for the loopback's; nothing secret is sent.
+    # The certificate is for the name that clients use, not for the loopback's; nothing secret is
+    # sent.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)

@@ -1,9 +1,9 @@
 """The variables that Kubernetes injects into every pod for the Services of its namespace.
 
 A Service named `candor` or `candor-monitor` gives variables such as `CANDOR_SERVICE_HOST`,
-`CANDOR_PORT=tcp://10.0.0.1:8080` and `CANDOR_MONITOR_PORT_8080_TCP_ADDR`. They are not settings, even where one has the
-name of a setting. `enableServiceLinks: false` in the pod switches them off. Source: "Accessing the Service",
-Kubernetes documentation.
+`CANDOR_PORT=tcp://10.0.0.1:8080` and `CANDOR_MONITOR_PORT_8080_TCP_ADDR`. They are not settings,
+even where one has the name of a setting. `enableServiceLinks: false` in the pod switches them off.
+Source: "Accessing the Service", Kubernetes documentation.
 """
 
 import re
@@ -40,6 +40,8 @@ class EnvironmentWithoutLinks(EnvSettingsSource):
     def __call__(self) -> dict[str, object]:
         """The values of the settings."""
         self.env_vars = {
-            name: value for name, value in self.env_vars.items() if value is None or not is_service_link(name, value)
+            name: value
+            for name, value in self.env_vars.items()
+            if value is None or not is_service_link(name, value)
         }
         return super().__call__()

@@ -1,4 +1,6 @@
-"""Settings that hold several values, in the text of one variable: a list of texts, or an object of numbers."""
+"""Settings that hold several values, in the text of one variable: a list of texts, or an object of
+numbers.
+"""
 
 import json
 from typing import Annotated, Any

@@ -1,8 +1,10 @@
-"""All settings of a process, read once. Nothing else reads CANDOR_ variables; training also reads torchrun's.
+"""All settings of a process, read once. Nothing else reads CANDOR_ variables; training also reads
+torchrun's.
 
-The variable CANDOR_X sets the field x of the table (`serving.setting_table`). A CANDOR_ variable without a field is
-refused, so that a misspelled setting is not ignored silently; only what Kubernetes injects (`serving.service_links`) is
-passed over. No sentence repeats a value that may hold a password or a token.
+The variable CANDOR_X sets the field x of the table (`serving.setting_table`). A CANDOR_ variable
+without a field is refused, so that a misspelled setting is not ignored silently; only what
+Kubernetes injects (`serving.service_links`) is passed over. No sentence repeats a value that may
+hold a password or a token.
 """
 
 import difflib
@@ -32,13 +34,19 @@ _ALL_SETTINGS: Final = "unset it, and `candor config show` lists all there are."
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 
-BODY_SHARES: Final = 4  # of the largest body in the memory of all: three copies at its peak, and room for small ones
+BODY_SHARES: Final = (
+    4  # of the largest body in the memory of all: three copies at its peak, and room for small ones
+)
 
 
 class Settings(SettingTable):
-    """The settings. Raises SettingsError for an unknown variable, ValidationError for an invalid value."""
+    """The settings. Raises SettingsError for an unknown variable, ValidationError for an invalid
+    value.
+    """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -61,7 +69,8 @@ class Settings(SettingTable):
             return values
         if values.get("ledger"):
             raise SettingsError(
-                "CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them, or give the first no value "
+                "CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them, or give "
+                "the first no value "
                 "where an image sets it"
             )
         return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
@@ -71,7 +80,8 @@ class Settings(SettingTable):
         least = BODY_SHARES * self.max_body_bytes
         if self.body_memory_bytes is not None and self.body_memory_bytes < least:
             raise ValueError(
-                f"CANDOR_BODY_MEMORY_BYTES must be at least {least}, four times CANDOR_MAX_BODY_BYTES; got "
+                f"CANDOR_BODY_MEMORY_BYTES must be at least {least}, four times "
+                "CANDOR_MAX_BODY_BYTES; got "
                 f"{self.body_memory_bytes}."
             )
         return self
@@ -80,7 +90,8 @@ class Settings(SettingTable):
     def _check_webhook(self) -> "Settings":
         if self.report_webhook and not _is_web_address(self.report_webhook.get_secret_value()):
             raise ValueError(
-                "CANDOR_REPORT_WEBHOOK must be an address that begins with http:// or https://; its value is not shown."
+                "CANDOR_REPORT_WEBHOOK must be an address that begins with http:// or https://; "
+                "its value is not shown."
             )
         return self
 
@@ -88,7 +99,8 @@ class Settings(SettingTable):
     def _check_signing(self) -> "Settings":
         if self.require_signature is not None and self.recalibrate_on_alarm == "promote":
             raise ValueError(
-                "CANDOR_RECALIBRATE_ON_ALARM=promote cannot be kept with CANDOR_REQUIRE_SIGNATURE: no process holds "
+                "CANDOR_RECALIBRATE_ON_ALARM=promote cannot be kept with "
+                "CANDOR_REQUIRE_SIGNATURE: no process holds "
                 "the key to sign what it makes; let it publish, then sign and promote the version."
             )
         return self
@@ -145,7 +157,9 @@ class Settings(SettingTable):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from `overrides` that are not None, else from the environment. Raises SettingsError."""
+    """Settings from `overrides` that are not None, else from the environment. Raises
+    SettingsError.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
     if "ledger" in given:
         given.setdefault("ledger_file", None)
@@ -158,7 +172,8 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def fronts_for(cores: int) -> int:
-    """How many fronts pay on so many cores, by what an answer costs a front and the main process (decision 67).
+    """How many fronts pay on so many cores, by what an answer costs a front and the main process
+    (decision 67).
 
     >>> [fronts_for(cores) for cores in (1, 3, 4, 7, 8, 64)]
     [1, 1, 2, 2, 4, 4]
@@ -172,14 +187,18 @@ def ignored_variables() -> list[str]:
 
 
 def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
-    """Raise SettingsError for the first CANDOR_ variable that is not a setting, with one that is spelled nearly so."""
+    """Raise SettingsError for the first CANDOR_ variable that is not a setting, with one that is
+    spelled nearly so.
+    """
     names = [name.upper() for name in known]
     for variable in sorted(environment):
         name = variable.upper().removeprefix(PREFIX)
         if variable.upper().startswith(PREFIX) and name not in names:
             nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
             hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else _ALL_SETTINGS
-            raise SettingsError(f"{variable} is set in the environment but is not a setting of Candor; {hint}")
+            raise SettingsError(
+                f"{variable} is set in the environment but is not a setting of Candor; {hint}"
+            )
 
 
 def _is_web_address(text: str) -> bool:
@@ -207,5 +226,9 @@ def _sentence(location: tuple[int | str, ...], message: str, value: object) -> s
         return message
     name = str(location[0])
     shown = repr(value)
-    got = "" if name in SECRET or len(shown) > 80 or _MAY_HOLD_SECRET.search(shown) else f"got {shown}; "
+    got = (
+        ""
+        if name in SECRET or len(shown) > 80 or _MAY_HOLD_SECRET.search(shown)
+        else f"got {shown}; "
+    )
     return f"setting {name} ({PREFIX}{name.upper()}): {got}{message[:1].lower()}{message[1:]}"

@@ -26,7 +26,9 @@ class ShownSetting:
 
 
 def shown(settings: Settings) -> Iterator[ShownSetting]:
-    """Yield every setting, in the order of the table. The environment must be what they were loaded from."""
+    """Yield every setting, in the order of the table. The environment must be what they were loaded
+    from.
+    """
     for name, field in Settings.model_fields.items():
         source = "environment" if name in settings.model_fields_set else "default"
         if name == "ledger" and settings.ledger_file is not None:

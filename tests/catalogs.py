@@ -1,7 +1,8 @@
 """`python -m tests.catalogs`: renew the catalogs of the pages' texts, and compile them.
 
-New texts enter each `candor.po` without a translation, texts that are gone leave it. Translate, and run it again: pages
-read `candor.mo`. A test in tests/contract fails while a text lacks its translation, or a catalog is not compiled.
+New texts enter each `candor.po` without a translation, texts that are gone leave it. Translate, and
+run it again: pages read `candor.mo`. A test in tests/contract fails while a text lacks its
+translation, or a catalog is not compiled.
 """
 
 import io
@@ -22,11 +23,15 @@ ROOT: Final = Path(__file__).parents[1]
 LOCALE: Final = ROOT / "monitoring" / "pages" / "locale"
 _WHERE: Final = ("monitoring/pages", "serving", "model_store")
 _METHODS: Final = [("**/templates/**.jinja", "jinja2.ext:babel_extract"), ("**.py", "python")]
-_OPTIONS: Final = {"**/templates/**.jinja": {"trimmed": "true", "silent": "false", "trim_blocks": "true"}}
+_OPTIONS: Final = {
+    "**/templates/**.jinja": {"trimmed": "true", "silent": "false", "trim_blocks": "true"}
+}
 
 
 def extracted() -> Catalog:
-    """All texts of templates and modules that are to be translated, and the names of measures and remedies."""
+    """All texts of templates and modules that are to be translated, and the names of measures and
+    remedies.
+    """
     found = Catalog(domain=DOMAIN)
     for folder in _WHERE:
         for _, _, message, comments, context in extract_from_dir(
@@ -106,7 +111,9 @@ def main() -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(as_text(catalog))
         file.with_suffix(".mo").write_bytes(compiled(catalog))
-        missing = [message.id for message in catalog if message.id and not is_translated(message.string)]
+        missing = [
+            message.id for message in catalog if message.id and not is_translated(message.string)
+        ]
         sys.stdout.write(f"{file}: {len(catalog)} texts, {len(missing)} without a translation\n")
         sys.stdout.writelines(f"  {each}\n" for each in missing)
     return 0

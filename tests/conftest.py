@@ -1,4 +1,5 @@
-"""Fixtures for every room's tests: tiny sound bundles made without torch, a store that holds one, encoded images.
+"""Fixtures for every room's tests: tiny sound bundles made without torch, a store that holds one,
+encoded images.
 
 All factories are session fixtures that keep no state, so hypothesis tests may use them as well.
 """
@@ -31,7 +32,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of real data sets (`pneumoniamnist.npz` and its like), where the machine has one."""
+    """The folder of real data sets (`pneumoniamnist.npz` and its like), where the machine has
+    one.
+    """
     folder = os.environ.get("CANDOR_DATA")
     if not folder:
         pytest.skip("set CANDOR_DATA to a folder with the MedMNIST files to run tests on real data")
@@ -51,7 +54,9 @@ def postgres() -> Iterator[Cluster]:
 
 @pytest.fixture
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a ledger that is not there yet; a module that sets DATABASES = BOTH_DATABASES gets one of each."""
+    """The URL of a ledger that is not there yet; a module that sets DATABASES = BOTH_DATABASES gets
+    one of each.
+    """
     if getattr(request, "param", "sqlite") == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     cluster: Cluster = request.getfixturevalue("postgres")
@@ -66,25 +71,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def make_onnx() -> Callable[..., bytes]:
-    """build_onnx: `make_onnx(classes=3, channels=3, height=8, width=8, temperature=1.5, seed=0)` -> bytes."""
+    """build_onnx: `make_onnx(classes=3, channels=3, height=8, width=8, temperature=1.5, seed=0)` ->
+    bytes.
+    """
     return build_onnx
 
 
 @pytest.fixture(scope="session")
 def make_card() -> Callable[..., Card]:
-    """build_card: `make_card(name=…, version=…, classes=(…), threshold=…, …)` -> Card without files."""
+    """build_card: `make_card(name=…, version=…, classes=(…), threshold=…, …)` -> Card without
+    files.
+    """
     return build_card
 
 
 @pytest.fixture(scope="session")
 def make_bundle() -> Callable[..., Bundle]:
-    """build_bundle: `make_bundle(folder, version, name=…, …)`; also a `build` for `Store.publish`, by partial."""
+    """build_bundle: `make_bundle(folder, version, name=…, …)`; also a `build` for `Store.publish`,
+    by partial.
+    """
     return build_bundle
 
 
 @pytest.fixture
 def tiny_store(tmp_path: Path) -> Store:
-    """A store with version 1 of "tiny" (three classes, RGB 8 x 8, T = 1.5, referral below 0.6) in production."""
+    """A store with version 1 of "tiny" (three classes, RGB 8 x 8, T = 1.5, referral below 0.6) in
+    production.
+    """
     store = Store(tmp_path / "store")
     store.publish("tiny", build_bundle)
     store.promote("tiny", 1)
@@ -93,11 +106,17 @@ def tiny_store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="session")
 def png() -> Callable[..., bytes]:
-    """`png(seed=0, size=(32, 24), mode="RGB")` -> an encoded image, lossless; size is (width, height)."""
+    """`png(seed=0, size=(32, 24), mode="RGB")` -> an encoded image, lossless; size is (width,
+    height).
+    """
     return lambda seed=0, size=(32, 24), mode="RGB": encode(picture(seed, size, mode), "PNG")
 
 
 @pytest.fixture(scope="session")
 def jpeg() -> Callable[..., bytes]:
-    """`jpeg(seed=0, size=(32, 24), mode="RGB")` -> an encoded image of quality 90; size is (width, height)."""
-    return lambda seed=0, size=(32, 24), mode="RGB": encode(picture(seed, size, mode), "JPEG", quality=90)
+    """`jpeg(seed=0, size=(32, 24), mode="RGB")` -> an encoded image of quality 90; size is (width,
+    height).
+    """
+    return lambda seed=0, size=(32, 24), mode="RGB": encode(
+        picture(seed, size, mode), "JPEG", quality=90
+    )

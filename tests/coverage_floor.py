@@ -1,4 +1,6 @@
-"""Holds branch coverage to its floors: 95 % of calibration/ and monitoring/, 85 % of the whole. Run by `make test`."""
+"""Holds branch coverage to its floors: 95 % of calibration/ and monitoring/, 85 % of the whole. Run
+by `make test`.
+"""
 
 import json
 import subprocess

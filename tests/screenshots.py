@@ -1,7 +1,9 @@
-"""Pictures of the console's views, light, dark and on a phone: `python -m tests.screenshots URL FOLDER [IMAGE ...]`.
+"""Pictures of the console's views, light, dark and on a phone: `python -m tests.screenshots URL
+FOLDER [IMAGE ...]`.
 
-URL is a running server without tokens, such as that of `candor serve` on the folder of a demo. The images are tried.
-`python -m docs.generators.pictures --views FOLDER` needs no server: its data are made up.
+URL is a running server without tokens, such as that of `candor serve` on the folder of a demo. The
+images are tried. `python -m docs.generators.pictures --views FOLDER` needs no server: its data are
+made up.
 """
 
 import sys
@@ -20,7 +22,11 @@ def main() -> int:
     if len(sys.argv) < 3:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    url, folder, images = sys.argv[1].rstrip("/"), Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]]
+    url, folder, images = (
+        sys.argv[1].rstrip("/"),
+        Path(sys.argv[2]),
+        [Path(name) for name in sys.argv[3:]],
+    )
     folder.mkdir(parents=True, exist_ok=True)
     model = httpx.get(f"{url}/models").json()["models"][0]["modelName"]
     views = {
@@ -38,9 +44,23 @@ def main() -> int:
         for mode, (width, dark) in MODES.items():
             for name, path in views.items():
                 tried = images if name == "try" else []
-                take(browser, url + path, folder / f"{name}-{mode}.png", width=width, dark=dark, images=tried)
+                take(
+                    browser,
+                    url + path,
+                    folder / f"{name}-{mode}.png",
+                    width=width,
+                    dark=dark,
+                    images=tried,
+                )
             if images:
-                look(browser, f"{url}/try/{model}", folder / f"viewer-{mode}.png", images[0], width=width, dark=dark)
+                look(
+                    browser,
+                    f"{url}/try/{model}",
+                    folder / f"viewer-{mode}.png",
+                    images[0],
+                    width=width,
+                    dark=dark,
+                )
     return 0
 
 
@@ -54,7 +74,9 @@ def take(
     height: int | None = None,
     images: list[Path] | None = None,
 ) -> None:
-    """A picture of a whole page, or of its first `height` pixels, after the images were tried on it."""
+    """A picture of a whole page, or of its first `height` pixels, after the images were tried on
+    it.
+    """
     with open_page(browser, width=width, dark=dark) as page:
         page.goto(url)
         if images:

@@ -1,4 +1,5 @@
-"""Training: data -> network -> loss -> fit -> evaluation -> export. The only room that imports torch.
+"""Training: data -> network -> loss -> fit -> evaluation -> export. The only room that imports
+torch.
 
     datasets/       find, check and read labeled images               -> Dataset
     networks/       frozen backbone and the paper's head              -> Classifier
@@ -11,6 +12,6 @@
     experiments/    many runs: the paper's tables and figures, the choice of a method
 
 Two things come from outside the arguments: the variables by which torchrun tells a process its rank
-(processes/distributed.py), and the time at which a run is finished, which is the date on its card. It never imports
-serving or monitoring.
+(processes/distributed.py), and the time at which a run is finished, which is the date on its card.
+It never imports serving or monitoring.
 """

@@ -39,7 +39,9 @@ class WeightsNotFound(TrainingError, FileNotFoundError):
 
 
 class NotRepeatable(TrainingError, ValueError):
-    """A card whose run cannot be repeated here: choices, data or processes are not those of the run."""
+    """A card whose run cannot be repeated here: choices, data or processes are not those of the
+    run.
+    """
 
 
 class BadWeights(TrainingError, ValueError):
@@ -47,7 +49,9 @@ class BadWeights(TrainingError, ValueError):
 
 
 class LostProcess(TrainingError, RuntimeError):
-    """A process that computed cells or shared a run has ended, and the others cannot continue without it."""
+    """A process that computed cells or shared a run has ended, and the others cannot continue
+    without it.
+    """
 
 
 class BadBackbone(TrainingError, ValueError):
@@ -60,7 +64,8 @@ class TrainingDiverged(TrainingError, ArithmeticError):
     def __init__(self, *, epoch: int, loss: float, learning_rate: float) -> None:
         super().__init__(
             f"the training loss became {loss} in epoch {epoch} at learning rate {learning_rate:g}; "
-            "lower the learning rate (try a tenth), lower beta, or look for broken images in the data"
+            "lower the learning rate (try a tenth), lower beta, or look for broken images in the "
+            "data"
         )
         self.epoch = epoch
 
@@ -77,7 +82,9 @@ class RunDiffers(TrainingError, ValueError):
     """The interrupted run had other choices, so it cannot be resumed with these."""
 
     def __init__(self, out: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
-        said = "; ".join(f"{name} {before!r} then, {now!r} now" for name, (before, now) in differences.items())
+        said = "; ".join(
+            f"{name} {before!r} then, {now!r} now" for name, (before, now) in differences.items()
+        )
         super().__init__(
             f"{out} was started with other choices and interrupted ({said}); "
             "repeat those to resume it, or give --restart to start over"
@@ -91,8 +98,10 @@ class OutOfMemory(TrainingError, MemoryError):
     def __init__(self, *, batch_size: int, micro_batch: int | None) -> None:
         held = micro_batch or batch_size
         super().__init__(
-            f"out of memory with {counted(held, 'image')} at a time: give --micro-batch {max(held // 2, 1)} (the loss "
-            f"stays that of a batch of {batch_size}; batch norm sees fewer), or a smaller --batch-size or --image-size"
+            f"out of memory with {counted(held, 'image')} at a time: give --micro-batch "
+            f"{max(held // 2, 1)} (the loss "
+            f"stays that of a batch of {batch_size}; batch norm sees fewer), or a smaller "
+            "--batch-size or --image-size"
         )
 
 
@@ -149,11 +158,14 @@ class BadRun(TrainingError, ValueError):
 
 
 class UselessModel(TrainingError, ValueError):
-    """A model that is no better than a constant answer, or that never answers one of its classes."""
+    """A model that is no better than a constant answer, or that never answers one of its
+    classes.
+    """
 
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
-            f"{run} is not exported: {'; '.join(shortcomings)}. Add images of the rare classes or merge them, train "
+            f"{run} is not exported: {'; '.join(shortcomings)}. Add images of the rare classes or "
+            "merge them, train "
             "longer or with --class-weights balanced, or export it all the same with --anyway"
         )
         self.shortcomings = tuple(shortcomings)
@@ -164,7 +176,8 @@ class ExportMismatch(TrainingError, ArithmeticError):
 
     def __init__(self, *, difference: float, limit: float, images: int) -> None:
         super().__init__(
-            f"probabilities of ONNX Runtime and torch differ by {difference:.2e} on {images} images, "
+            f"probabilities of ONNX Runtime and torch differ by {difference:.2e} on {images} "
+            "images, "
             f"more than {limit:.0e}; nothing was published"
         )
         self.difference = difference

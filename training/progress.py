@@ -6,8 +6,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Called after each unit of work.
 
-    `stage` names the work ("download", "features train", "epochs dca"); `done` of `total` units are finished;
-    `figures` are numbers to show beside a progress bar (loss, accuracy, gap).
+    `stage` names the work ("download", "features train", "epochs dca"); `done` of `total` units are
+    finished; `figures` are numbers to show beside a progress bar (loss, accuracy, gap).
     """
 
     def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None: ...

@@ -1,1 +1,3 @@
-"""Measures of ten million predictions: Candor beside torchmetrics and netcal, on the same arrays in one run."""
+"""Measures of ten million predictions: Candor beside torchmetrics and netcal, on the same arrays in
+one run.
+"""

@@ -1,7 +1,8 @@
-"""python -m benchmarks.calibration: median seconds, ratio to Candor and memory above the arrays, as a Markdown table.
+"""python -m benchmarks.calibration: median seconds, ratio to Candor and memory above the arrays, as
+a Markdown table.
 
-Every subject runs in its own child process, on the same arrays. Each round goes through all subjects, so that other
-work on the machine affects all of them.
+Every subject runs in its own child process, on the same arrays. Each round goes through all
+subjects, so that other work on the machine affects all of them.
 """
 
 import json
@@ -37,17 +38,24 @@ def main(
         for subject in SUBJECTS:
             for row in _spawn(subject, n, classes, threads, task):
                 found[row["task"], subject].append(row)
-    print(f"{n:,} predictions, {classes} classes, torch with {threads} thread(s), {rounds} rounds\n")
     print(
-        "| task | subject | seconds | Candor is faster by | MB above the arrays | values |\n|---|---|---|---|---|---|"
+        f"{n:,} predictions, {classes} classes, torch with {threads} thread(s), {rounds} rounds\n"
+    )
+    print(
+        "| task | subject | seconds | Candor is faster by | MB above the arrays | values "
+        "|\n|---|---|---|---|---|---|"
     )
     for (name, subject), rows in sorted(found.items(), key=lambda item: item[0][0]):
         print(_line(name, subject, rows, found[name, "candor"]))
 
 
 def _line(name: str, subject: str, rows: list[dict[str, Any]], ours: list[dict[str, Any]]) -> str:
-    ratio = statistics.median(row["seconds"] / own["seconds"] for row, own in zip(rows, ours, strict=True))
-    seconds, megabytes = (statistics.median(row[key] for row in rows) for key in ("seconds", "megabytes"))
+    ratio = statistics.median(
+        row["seconds"] / own["seconds"] for row, own in zip(rows, ours, strict=True)
+    )
+    seconds, megabytes = (
+        statistics.median(row[key] for row in rows) for key in ("seconds", "megabytes")
+    )
     values = ", ".join(f"{value:.5f}" for value in rows[0]["values"])
     return f"| {name} | {subject} | {seconds:.2f} | {ratio:.1f} | {megabytes:.0f} | {values} |"
 
@@ -55,8 +63,12 @@ def _line(name: str, subject: str, rows: list[dict[str, Any]], ours: list[dict[s
 def _spawn(subject: str, n: int, classes: int, threads: int, task: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "benchmarks.calibration", "--child", subject, "--n", str(n)]
     command += ["--classes", str(classes), "--task", task]
-    environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    out = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    environment = os.environ | {
+        name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    }
+    out = subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     rows: list[dict[str, Any]] = json.loads(out.splitlines()[-1])
     return rows
 
@@ -76,7 +88,14 @@ def _measure(subject: str, n: int, classes: int, only: str) -> list[dict[str, An
             before, start = _memory_mb("VmRSS"), time.perf_counter()
             values = run()
             seconds = time.perf_counter() - start
-            rows.append({"task": name, "seconds": seconds, "megabytes": _memory_mb("VmHWM") - before, "values": values})
+            rows.append(
+                {
+                    "task": name,
+                    "seconds": seconds,
+                    "megabytes": _memory_mb("VmHWM") - before,
+                    "values": values,
+                }
+            )
     return rows
 
 

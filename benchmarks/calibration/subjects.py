@@ -1,6 +1,8 @@
-"""What is timed: one function per library and task, from probabilities float32 (N, K) and labels int64 (N,) to numbers.
+"""What is timed: one function per library and task, from probabilities float32 (N, K) and labels
+int64 (N,) to numbers.
 
-Each child process imports only the library that it runs, so that no library counts in the memory of another.
+Each child process imports only the library that it runs, so that no library counts in the memory of
+another.
 """
 
 from collections.abc import Callable
@@ -52,7 +54,9 @@ def torchmetrics(p: NDArray[np.float32], y: NDArray[np.int64]) -> dict[str, Task
     known: dict[str, Any] = {"num_classes": classes, "validate_args": False}
 
     def error(norm: Any) -> float:
-        return float(tm.multiclass_calibration_error(probabilities, labels, n_bins=BINS, norm=norm, **known))
+        return float(
+            tm.multiclass_calibration_error(probabilities, labels, n_bins=BINS, norm=norm, **known)
+        )
 
     def summary() -> tuple[float, ...]:
         accuracy = tm.multiclass_accuracy(probabilities, labels, average="micro", **known)

@@ -1,12 +1,14 @@
-"""A stranger's folders, trained with the defaults, beside the head that a careful person fits on the same features.
+"""A stranger's folders, trained with the defaults, beside the head that a careful person fits on
+the same features.
 
-Each folder is drawn into splits by each seed, trained by `candor train FOLDER --seed N` in a process of its own, and
-fitted by hand (by_hand.py) on the same splits and features. The first seed starts with an empty cache and is the one
-that is timed; the others find the features of the same images in theirs. Differences are means over seeds, with half of
-a 95 % t interval.
+Each folder is drawn into splits by each seed, trained by `candor train FOLDER --seed N` in a
+process of its own, and fitted by hand (by_hand.py) on the same splits and features. The first seed
+starts with an empty cache and is the one that is timed; the others find the features of the same
+images in theirs. Differences are means over seeds, with half of a 95 % t interval.
 
     CANDOR_DATA=... python -m benchmarks.defaults
-    CANDOR_DATA=... python -m benchmarks.defaults --folders rare stain --seeds 5 --recipe fixed --json FILE
+    CANDOR_DATA=... python -m benchmarks.defaults --folders rare stain --seeds 5 --recipe fixed
+    --json FILE
 """
 
 import argparse
@@ -42,8 +44,8 @@ Maps = NDArray[np.float32]
 class DefaultsRow:
     """One folder with one seed. ECE, floor and z are those of test after the temperature.
 
-    `seconds` and `processor_s` are those of `candor train`, with its start and the features of all images; on a machine
-    that does nothing else, they differ by the number of cores that are used.
+    `seconds` and `processor_s` are those of `candor train`, with its start and the features of all
+    images; on a machine that does nothing else, they differ by the number of cores that are used.
     """
 
     folder: str
@@ -63,15 +65,34 @@ class DefaultsRow:
 
 
 def measure(
-    name: str, seed: int, *, folder: Path, home: Path, known: dict[bytes, Maps], arguments: Sequence[str]
+    name: str,
+    seed: int,
+    *,
+    folder: Path,
+    home: Path,
+    known: dict[bytes, Maps],
+    arguments: Sequence[str],
 ) -> DefaultsRow:
-    """Train with the defaults, fit by hand, and measure both on test; `known` has feature maps, and gets new ones."""
+    """Train with the defaults, fit by hand, and measure both on test; `known` has feature maps, and
+    gets new ones.
+    """
     run, cache = home / "run", home / ".cache/candor"
     dataset = load_dataset(str(folder), cache=cache, seed=seed)
     kept = features(dataset, cache)
     if known:
         fill(kept, known)
-    command = [sys.executable, "-m", "candor", "train", str(folder), "--seed", str(seed), "--out", str(run), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "candor",
+        "train",
+        str(folder),
+        "--seed",
+        str(seed),
+        "--out",
+        str(run),
+        *arguments,
+    ]
     started, before = perf_counter(), _processor_s()
     subprocess.run(command, env=os.environ | {"HOME": str(home)}, check=True, capture_output=True)
     seconds, processor_s = perf_counter() - started, _processor_s() - before
@@ -80,7 +101,10 @@ def measure(
     metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
     measures, config = metrics["splits"]["test"]["temperature"], read_record(run).config
     pooled = {
-        split_name: (np.stack([known[each] for each in split.digests]).mean(axis=(2, 3)), split.labels)
+        split_name: (
+            np.stack([known[each] for each in split.digests]).mean(axis=(2, 3)),
+            split.labels,
+        )
         for split_name, split in dataset.splits.items()
     }
     hand = fit_by_hand(pooled, seed=seed)
@@ -105,7 +129,9 @@ def measure(
 def features(dataset: Dataset, cache: Path) -> FeatureCache:
     """The cache in which `candor train` keeps the features of `dataset`."""
     config = TrainConfig()
-    config = config.model_copy(update={"weights": find_weights(config.backbone, Path(os.environ["CANDOR_DATA"]))})
+    config = config.model_copy(
+        update={"weights": find_weights(config.backbone, Path(os.environ["CANDOR_DATA"]))}
+    )
     session = TrainingSession(config, dataset)
     return FeatureCache(
         cache / "features",
@@ -154,15 +180,30 @@ def line(rows: Sequence[DefaultsRow]) -> str:
     return f"| {first.folder} | {' | '.join(figures)} |"
 
 
-COLUMNS = ("images", "classes", "constant", "by hand", "defaults", "difference", "ECE / floor", "z", "seconds", "CPU s")
+COLUMNS = (
+    "images",
+    "classes",
+    "constant",
+    "by hand",
+    "defaults",
+    "difference",
+    "ECE / floor",
+    "z",
+    "seconds",
+    "CPU s",
+)
 
 
 def main() -> None:
     """Print a row per folder and optionally write JSON with a row per folder and seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folders", nargs="+", choices=list(FOLDERS), default=list(FOLDERS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=3, help="0 to 2 were looked at while the recipe was made")
+    parser.add_argument(
+        "--first-seed", type=int, default=3, help="0 to 2 were looked at while the recipe was made"
+    )
     parser.add_argument("--recipe", choices=("auto", "fixed"), default="auto")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
@@ -180,7 +221,9 @@ def main() -> None:
                 home = Path(place) / f"home-{seed}"
                 home.mkdir()
                 arguments = ("--recipe", chosen.recipe)
-                rows.append(measure(name, seed, folder=folder, home=home, known=known, arguments=arguments))
+                rows.append(
+                    measure(name, seed, folder=folder, home=home, known=known, arguments=arguments)
+                )
         print(line(rows), flush=True)
         found += rows
         if chosen.json:

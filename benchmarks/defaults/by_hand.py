@@ -1,8 +1,9 @@
 """The head that a careful person fits by hand on frozen features, with scikit-learn.
 
-Features are the means of the backbone's feature maps, standardized on train. Logistic regression over six strengths of
-regularization with and without balanced class weights, and four networks of one hidden layer, are fitted on train; the
-one that is right most often on validation is taken, ties by its cross-entropy.
+Features are the means of the backbone's feature maps, standardized on train. Logistic regression
+over six strengths of regularization with and without balanced class weights, and four networks of
+one hidden layer, are fitted on train; the one that is right most often on validation is taken, ties
+by its cross-entropy.
 """
 
 import warnings
@@ -31,14 +32,19 @@ class HandFitted:
 
 
 def fit_by_hand(examples: Examples, *, seed: int) -> HandFitted:
-    """Fit every candidate on train, choose on val, and measure on test; `examples` are features (N, C) and labels."""
+    """Fit every candidate on train, choose on val, and measure on test; `examples` are features (N,
+    C) and labels.
+    """
     best: tuple[tuple[float, float], HandFitted] | None = None
     for candidate in candidates(seed):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = make_pipeline(StandardScaler(), candidate).fit(*examples["train"])
         features, labels = examples["val"]
-        accuracy, loss = float(model.score(features, labels)), cross_entropy(model, features, labels)
+        accuracy, loss = (
+            float(model.score(features, labels)),
+            cross_entropy(model, features, labels),
+        )
         if best is None or (-accuracy, loss) < best[0]:
             found = HandFitted(str(candidate), accuracy, float(model.score(*examples["test"])))
             best = ((-accuracy, loss), found)

@@ -1,7 +1,9 @@
-"""Folders of images as strangers bring them: few, many classes, rare classes, color, DICOM, of unequal size.
+"""Folders of images as strangers bring them: few, many classes, rare classes, color, DICOM, of
+unequal size.
 
-The images come from scikit-learn, scikit-image (extra `bench`) and the data sets below `CANDOR_DATA`. Every folder is
-the same each time it is written; none has splits, so Candor draws them.
+The images come from scikit-learn, scikit-image (extra `bench`) and the data sets below
+`CANDOR_DATA`. Every folder is the same each time it is written; none has splits, so Candor draws
+them.
 """
 
 from collections.abc import Callable
@@ -23,18 +25,26 @@ TEXTURES = {
 
 
 def rare(folder: Path, data: Path) -> None:
-    """348 gray radiographs of 256 pixels as JPEG: 230 without findings, 115 with pneumonia, three with covid."""
+    """348 gray radiographs of 256 pixels as JPEG: 230 without findings, 115 with pneumonia, three
+    with covid.
+    """
     for name, count in (("no_findings", 230), ("pneumonia", 115), ("covid-19", 3)):
         for path in radiographs(data, name)[:count]:
             _save(folder / name / path.name, np.asarray(Image.open(path)))
 
 
 def dicom(folder: Path, data: Path) -> None:
-    """320 radiographs of 256 pixels as DICOM, two of each patient: 240 with pneumonia, 80 with covid."""
+    """320 radiographs of 256 pixels as DICOM, two of each patient: 240 with pneumonia, 80 with
+    covid.
+    """
     number = 0
     for name, count in (("pneumonia", 240), ("covid-19", 80)):
         for path in radiographs(data, name)[-count:]:
-            _save_dicom(folder / name / f"{path.stem}.dcm", np.asarray(Image.open(path)), patient=f"{number // 2}")
+            _save_dicom(
+                folder / name / f"{path.stem}.dcm",
+                np.asarray(Image.open(path)),
+                patient=f"{number // 2}",
+            )
             number += 1
 
 
@@ -57,7 +67,8 @@ def digits(folder: Path, data: Path) -> None:
 
 
 def stain(folder: Path, data: Path) -> None:
-    """441 color tiles of 24 pixels as PNG, in three classes by how strongly a tissue section is stained.
+    """441 color tiles of 24 pixels as PNG, in three classes by how strongly a tissue section is
+    stained.
 
     Most tiles are not stained and few are strongly; the names have brackets and colons.
     """
@@ -96,7 +107,9 @@ def faces(folder: Path, data: Path) -> None:
 
 
 def unequal(folder: Path, data: Path) -> None:
-    """1124 radiographs as JPEG, three classes, each image scaled to a size of its own between 60 and 256 pixels."""
+    """1124 radiographs as JPEG, three classes, each image scaled to a size of its own between 60
+    and 256 pixels.
+    """
     generator = np.random.default_rng(0)
     for name in ("no_findings", "pneumonia", "covid-19"):
         for path in radiographs(data, name):
@@ -106,7 +119,8 @@ def unequal(folder: Path, data: Path) -> None:
 
 
 FOLDERS: dict[str, Callable[[Path, Path], None]] = {
-    each.__name__: each for each in (rare, stain, textures, pneumonia, dicom, digits, faces, unequal)
+    each.__name__: each
+    for each in (rare, stain, textures, pneumonia, dicom, digits, faces, unequal)
 }
 
 
@@ -137,9 +151,18 @@ def _save_dicom(path: Path, pixels: Pixels, *, patient: str) -> None:
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    file.SOPClassUID, file.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
     file.PatientID, file.Modality, file.PhotometricInterpretation = patient, "CR", "MONOCHROME2"
     file.Rows, file.Columns = pixels.shape
-    file.SamplesPerPixel, file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 1, 8, 8, 7, 0
+    (
+        file.SamplesPerPixel,
+        file.BitsAllocated,
+        file.BitsStored,
+        file.HighBit,
+        file.PixelRepresentation,
+    ) = 1, 8, 8, 7, 0
     file.PixelData = pixels.tobytes()
     file.save_as(path)

@@ -26,7 +26,9 @@ _PUT = {table: inserting(table) for table in (prediction, feedback, label_curren
 
 
 def build(path: Path, answers: int, *, say: Callable[[str], None] = print) -> None:
-    """Fill a ledger with calibrated answers over a year from twenty sites, a fifth of them labeled within a day."""
+    """Fill a ledger with calibrated answers over a year from twenty sites, a fifth of them labeled
+    within a day.
+    """
     rng = np.random.default_rng(0)
     first_day = time.time_ns() // DAY_NS - DAYS + 1
     with Ledger(f"sqlite:///{path}") as ledger:
@@ -36,14 +38,23 @@ def build(path: Path, answers: int, *, say: Callable[[str], None] = print) -> No
         for start in range(0, answers, _PORTION):
             with ledger.write() as connection:
                 count = min(_PORTION, answers - start)
-                served_ns = first_day * DAY_NS + np.sort(start + rng.random(count) * count) / answers * DAYS * DAY_NS
-                number = _insert(connection, rng, row.calibration_id, served_ns.astype(np.int64), number)
+                served_ns = (
+                    first_day * DAY_NS
+                    + np.sort(start + rng.random(count) * count) / answers * DAYS * DAY_NS
+                )
+                number = _insert(
+                    connection, rng, row.calibration_id, served_ns.astype(np.int64), number
+                )
             if start % (10 * _PORTION) == 0:
                 say(f"{start:,} of {answers:,}")
 
 
 def _insert(
-    connection: Connection, rng: np.random.Generator, calibration_id: int, served_ns: np.ndarray, number: int
+    connection: Connection,
+    rng: np.random.Generator,
+    calibration_id: int,
+    served_ns: np.ndarray,
+    number: int,
 ) -> int:
     count = len(served_ns)
     p = rng.uniform(0.5, 1.0, count).astype(np.float32)
@@ -52,7 +63,8 @@ def _insert(
     correct = rng.random(count) < p
     noise = os.urandom(10 * count)
     ids = [
-        (at // 1_000_000).to_bytes(6, "big") + noise[10 * i : 10 * i + 10] for i, at in enumerate(served_ns.tolist())
+        (at // 1_000_000).to_bytes(6, "big") + noise[10 * i : 10 * i + 10]
+        for i, at in enumerate(served_ns.tolist())
     ]
     vectors = np.stack([1 - p, p], axis=1).astype("<f4")
     tags = [json.dumps({"site": f"s{index:02}"}) for index in range(SITES)]
@@ -60,7 +72,17 @@ def _insert(
     _PUT[prediction].run(
         connection,
         [
-            (ids[i], calibration_id, None, classes[i], confidence[i], vectors[i].tobytes(), at, tags[sites[i]], None)
+            (
+                ids[i],
+                calibration_id,
+                None,
+                classes[i],
+                confidence[i],
+                vectors[i].tobytes(),
+                at,
+                tags[sites[i]],
+                None,
+            )
             for i, at in enumerate(served_ns.tolist())
         ],
     )
@@ -71,12 +93,23 @@ def _insert(
     _PUT[feedback].run(
         connection,
         [
-            (n, ids[i], calibration_id, 0, truth[i], right[i], None, None, int(served_ns[i]) + DAY_NS // 2)
+            (
+                n,
+                ids[i],
+                calibration_id,
+                0,
+                truth[i],
+                right[i],
+                None,
+                None,
+                int(served_ns[i]) + DAY_NS // 2,
+            )
             for n, i in numbered
         ],
     )
     _PUT[label_current].run(
-        connection, [(ids[i], calibration_id, n, 0, truth[i], right[i], confidence[i]) for n, i in numbered]
+        connection,
+        [(ids[i], calibration_id, n, 0, truth[i], right[i], confidence[i]) for n, i in numbered],
     )
     totals: dict[SumKey, list[float]] = {}
     columns = _columns(p.astype(np.float64), correct, labeled)

@@ -1,4 +1,6 @@
-"""The two-class model whose answers fill the ledgers of the benchmarks; its reference is perfectly calibrated."""
+"""The two-class model whose answers fill the ledgers of the benchmarks; its reference is perfectly
+calibrated.
+"""
 
 import numpy as np
 

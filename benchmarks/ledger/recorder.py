@@ -1,4 +1,6 @@
-"""The cost of the recorder: answers with several batches in flight, one answer alone, labels in bulk and one by one."""
+"""The cost of the recorder: answers with several batches in flight, one answer alone, labels in
+bulk and one by one.
+"""
 
 import os
 import time
@@ -30,7 +32,8 @@ class Bench:
         now_ns = time.time_ns()
         confidence = self._rng.uniform(0.5, 1.0, count).astype(np.float32)
         return [
-            PredictionRow(_uuid7(now_ns), self._calibration_id, None, 1, float(p), _pair(p), now_ns) for p in confidence
+            PredictionRow(_uuid7(now_ns), self._calibration_id, None, 1, float(p), _pair(p), now_ns)
+            for p in confidence
         ]
 
     def answers_a_second(self, in_flight: int, *, seconds: float) -> float:
@@ -66,14 +69,19 @@ class Bench:
         return median, p95
 
     def labels_a_second(self, count: int, *, at_once: int) -> float:
-        """First labels per second, sent in lists of `at_once` for answers that were served before."""
+        """First labels per second, sent in lists of `at_once` for answers that were served
+        before.
+        """
         rows = self.rows(count)
         done: SimpleQueue[BaseException | None] = SimpleQueue()
         for start in range(0, count, 4096):
             self.recorder.record(rows[start : start + 4096], done.put)
             done.get()
         correct = self._rng.random(count) < [row.confidence for row in rows]
-        items = [FeedbackItem(CLASSES[int(right)], row.prediction_id) for row, right in zip(rows, correct, strict=True)]
+        items = [
+            FeedbackItem(CLASSES[int(right)], row.prediction_id)
+            for row, right in zip(rows, correct, strict=True)
+        ]
         started = time.perf_counter()
         for start in range(0, count, at_once):
             self.recorder.feedback(items[start : start + at_once]).result()
@@ -87,7 +95,12 @@ class Bench:
 
 def _uuid7(now_ns: int) -> bytes:
     noise = os.urandom(10)
-    return (now_ns // 1_000_000).to_bytes(6, "big") + bytes([0x70 | noise[0] & 0xF]) + noise[1:2] + noise[2:]
+    return (
+        (now_ns // 1_000_000).to_bytes(6, "big")
+        + bytes([0x70 | noise[0] & 0xF])
+        + noise[1:2]
+        + noise[2:]
+    )
 
 
 def _pair(confidence: float) -> bytes:

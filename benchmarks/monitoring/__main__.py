@@ -1,4 +1,6 @@
-"""`python -m benchmarks.monitoring`: the tables of docs/benchmarks.md about the drift watch and selective labels."""
+"""`python -m benchmarks.monitoring`: the tables of docs/benchmarks.md about the drift watch and
+selective labels.
+"""
 
 import argparse
 import itertools
@@ -29,17 +31,28 @@ def false_alarms(alarm: Alarm, *, shape: str, streams: int, run: int = RUN) -> d
 
 
 def delay(
-    alarm: Alarm, *, shape: str, gap: float, streams: int, only_class: int | None = None, before: int = BEFORE
+    alarm: Alarm,
+    *,
+    shape: str,
+    gap: float,
+    streams: int,
+    only_class: int | None = None,
+    before: int = BEFORE,
 ) -> dict[str, float | None]:
     """Median labels from the change to the alarm, over the streams without an earlier one."""
     delays = []
     for seed in range(1000, 1000 + streams):
-        seen = labels(seed, before + AFTER, shape=shape, gap=gap, after=before, only_class=only_class)
+        seen = labels(
+            seed, before + AFTER, shape=shape, gap=gap, after=before, only_class=only_class
+        )
         raised = alarm(seen)
         if raised is None or raised >= before:
             delays.append(np.inf if raised is None else raised - before + 1)
     median = float(np.median(delays)) if delays else None
-    return {"streams": len(delays), "median": None if median is None or np.isinf(median) else median}
+    return {
+        "streams": len(delays),
+        "median": None if median is None or np.isinf(median) else median,
+    }
 
 
 def compare(chosen: dict[str, tuple[Alarm, int]], *, streams: int) -> list[dict[str, Any]]:
@@ -63,15 +76,22 @@ def compare(chosen: dict[str, tuple[Alarm, int]], *, streams: int) -> list[dict[
 
 
 def opposed_classes(*, streams: int, run: int = RUN) -> Iterator[str]:
-    """Lines of a table: models that are calibrated on average and not by class, with and without detectors by class."""
+    """Lines of a table: models that are calibrated on average and not by class, with and without
+    detectors by class.
+    """
     for shape in SHAPES:
         for gap in (0.03, 0.05, 0.10):
             cells = []
             for classes in (2, 0):
                 alarm = candor(classes=classes)
-                raised = [alarm(opposed(seed, run, shape=shape, gap=gap)) for seed in range(streams)]
+                raised = [
+                    alarm(opposed(seed, run, shape=shape, gap=gap)) for seed in range(streams)
+                ]
                 found = [each + 1 for each in raised if each is not None]
-                cells.append(f"{len(found)} of {streams}" + (f", median {np.median(found):.0f}" if classes else ""))
+                cells.append(
+                    f"{len(found)} of {streams}"
+                    + (f", median {np.median(found):.0f}" if classes else "")
+                )
             yield f"| {shape} | {gap:.2f} | {' | '.join(cells)} |"
 
 
@@ -86,7 +106,9 @@ def line(row: dict[str, Any]) -> str:
 def main() -> None:
     """Run the chosen part, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
+    parser.add_argument(
+        "--streams", type=int, default=200, help="calibrated streams per detector [200]"
+    )
     parser.add_argument(
         "--only",
         choices=(
@@ -104,7 +126,9 @@ def main() -> None:
         ),
         help="run only this part",
     )
-    parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
+    parser.add_argument(
+        "--predictions", type=Path, help="predictions.npz of a run, for the real shift"
+    )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     given = parser.parse_args()
     found: dict[str, Any] = {}
@@ -142,7 +166,9 @@ def main() -> None:
     if given.only in (None, "answer-changes"):
         from benchmarks.monitoring.answer_changes import as_rows as answer_changes
 
-        found["answer-changes"] = answer_changes(streams=given.streams, predictions=given.predictions)
+        found["answer-changes"] = answer_changes(
+            streams=given.streams, predictions=given.predictions
+        )
         print(json.dumps(found["answer-changes"], indent=2))
     if given.only in (None, "looking"):
         found["looking"] = looking(models=given.streams)

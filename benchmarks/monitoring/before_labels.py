@@ -1,4 +1,6 @@
-"""Estimated performance against what labels show: calibrated and miscalibrated streams, and the real shift."""
+"""Estimated performance against what labels show: calibrated and miscalibrated streams, and the
+real shift.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +25,11 @@ ANSWERS, REFERENCE, LABELS = 2_000, 500, 300
 
 
 def covered(*, streams: int, classes: int, sharpness: float) -> dict[str, float]:
-    """How often the 95 % intervals hold what labels show, over all rates: from confidence alone, and corrected.
+    """How often the 95 % intervals hold what labels show, over all rates: from confidence alone,
+    and corrected.
 
-    `sharpness` 1 is calibrated; above, log-odds are multiplied by it. The reference is of the same model, and 300
-    labels of other answers correct it.
+    `sharpness` 1 is calibrated; above, log-odds are multiplied by it. The reference is of the same
+    model, and 300 labels of other answers correct it.
     """
     rng = np.random.default_rng(7)
     alone, corrected, errors = [], [], []
@@ -35,9 +38,17 @@ def covered(*, streams: int, classes: int, sharpness: float) -> dict[str, float]
         reference, _ = _drawn(rng, REFERENCE, classes, sharpness)
         known = np.bincount(reference.argmax(axis=1), minlength=classes)
         labeled = LabeledSums.from_predictions(p[:LABELS], labels[:LABELS])
-        served, truth = ProbabilitySums.from_probabilities(p[LABELS:]), confusion_matrix(p[LABELS:], labels[LABELS:])
-        expected, better = expected_confusion(served, reference=known), recalibrated(served, labeled)
-        alone.append([rate.lower <= shown <= rate.upper for _, rate, shown in _beside(expected, truth)])
+        served, truth = (
+            ProbabilitySums.from_probabilities(p[LABELS:]),
+            confusion_matrix(p[LABELS:], labels[LABELS:]),
+        )
+        expected, better = (
+            expected_confusion(served, reference=known),
+            recalibrated(served, labeled),
+        )
+        alone.append(
+            [rate.lower <= shown <= rate.upper for _, rate, shown in _beside(expected, truth)]
+        )
         if better is not None:
             found = list(_beside(better, truth))
             corrected.append([rate.lower <= shown <= rate.upper for _, rate, shown in found])
@@ -52,7 +63,9 @@ def covered(*, streams: int, classes: int, sharpness: float) -> dict[str, float]
 
 
 def real_shift(predictions: Path, *, orders: int = ORDERS) -> dict[str, Any]:
-    """A run calibrated on validation, estimated on the test split: from confidence alone, and after half its labels."""
+    """A run calibrated on validation, estimated on the test split: from confidence alone, and after
+    half its labels.
+    """
     data = np.load(predictions)
     temperature = fit_temperature(data["val_logits"], data["val_labels"])
     splits = {
@@ -72,19 +85,25 @@ def real_shift(predictions: Path, *, orders: int = ORDERS) -> dict[str, Any]:
 
 
 def _halves(p: FloatArray, labels: IntArray, *, orders: int) -> dict[str, dict[str, float]]:
-    """Half of the labels correct the estimate for the other half, in random orders: mean error and coverage."""
+    """Half of the labels correct the estimate for the other half, in random orders: mean error and
+    coverage.
+    """
     errors: dict[str, list[float]] = {}
     inside: dict[str, list[bool]] = {}
     for order in range(orders):
         one, other = np.array_split(np.random.default_rng(order).permutation(len(p)), 2)
         better = recalibrated(
-            ProbabilitySums.from_probabilities(p[other]), LabeledSums.from_predictions(p[one], labels[one])
+            ProbabilitySums.from_probabilities(p[other]),
+            LabeledSums.from_predictions(p[one], labels[one]),
         )
         if better is not None:
             for name, rate, shown in _beside(better, confusion_matrix(p[other], labels[other])):
                 errors.setdefault(name, []).append(rate.value - shown)
                 inside.setdefault(name, []).append(rate.lower <= shown <= rate.upper)
-    return {name: {"error": float(np.mean(errors[name])), "inside": float(np.mean(inside[name]))} for name in errors}
+    return {
+        name: {"error": float(np.mean(errors[name])), "inside": float(np.mean(inside[name]))}
+        for name in errors
+    }
 
 
 def _beside(found: ExpectedConfusion, truth: IntArray) -> Iterator[tuple[str, RateEstimate, float]]:
@@ -95,7 +114,9 @@ def _beside(found: ExpectedConfusion, truth: IntArray) -> Iterator[tuple[str, Ra
         yield f"sensitivity {index}", rate, float(shown)
 
 
-def _drawn(rng: np.random.Generator, n: int, classes: int, sharpness: float) -> tuple[FloatArray, IntArray]:
+def _drawn(
+    rng: np.random.Generator, n: int, classes: int, sharpness: float
+) -> tuple[FloatArray, IntArray]:
     logits = 2 * rng.normal(size=(n, classes))
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = (rng.random(n)[:, None] > p.cumsum(axis=1)).sum(axis=1)
@@ -106,7 +127,9 @@ def _drawn(rng: np.random.Generator, n: int, classes: int, sharpness: float) -> 
 def as_rows(*, streams: int, predictions: Path | None) -> dict[str, Any]:
     """All figures."""
     found: dict[str, Any] = {
-        f"{classes} classes, sharpness {sharpness}": covered(streams=streams, classes=classes, sharpness=sharpness)
+        f"{classes} classes, sharpness {sharpness}": covered(
+            streams=streams, classes=classes, sharpness=sharpness
+        )
         for classes in (2, 5)
         for sharpness in (1.0, 1.5, 2.5)
     }

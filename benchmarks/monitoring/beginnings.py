@@ -1,4 +1,6 @@
-"""The quality of an alarm's estimated start: its error, and the width and coverage of its interval."""
+"""The quality of an alarm's estimated start: its error, and the width and coverage of its
+interval.
+"""
 
 from typing import Any
 
@@ -29,7 +31,12 @@ def _row(shape: str, gap: float, *, streams: int, change: int) -> dict[str, Any]
         begun = onset(until.confidence, until.correct, direction=detector.direction or "over")
         if begun is not None:
             found.append(
-                (alarm - change, begun.label - change, begun.upper - begun.lower, begun.lower <= change <= begun.upper)
+                (
+                    alarm - change,
+                    begun.label - change,
+                    begun.upper - begun.lower,
+                    begun.lower <= change <= begun.upper,
+                )
             )
     delay, error, width, holds = (np.array(column) for column in zip(*found, strict=True))
     return {
@@ -45,5 +52,7 @@ def _row(shape: str, gap: float, *, streams: int, change: int) -> dict[str, Any]
 
 def line(row: dict[str, Any]) -> str:
     """One line of a Markdown table."""
-    figures = f"{row['delay']:.0f} | {row['error']:.0f} | {row['width']:.0f} | {100 * row['holds']:.0f} %"
+    figures = (
+        f"{row['delay']:.0f} | {row['error']:.0f} | {row['width']:.0f} | {100 * row['holds']:.0f} %"
+    )
     return f"| {row['shape']} | {row['gap']:.2f} | {row['alarms']} | {figures} |"

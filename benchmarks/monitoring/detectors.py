@@ -1,7 +1,9 @@
-"""The compared detectors. Each takes labels and returns the index of the first one that raised its alarm.
+"""The compared detectors. Each takes labels and returns the index of the first one that raised its
+alarm.
 
-Ours, the common ones (a windowed ECE against a threshold, Page's CUSUM), and those of river and alibi-detect with their
-defaults, on the answers' errors or on confidence minus correctness, whichever suits them.
+Ours, the common ones (a windowed ECE against a threshold, Page's CUSUM), and those of river and
+alibi-detect with their defaults, on the answers' errors or on confidence minus correctness,
+whichever suits them.
 """
 
 import math
@@ -20,12 +22,18 @@ ARL = 1e5
 
 def candor(*, average_run_length: float = ARL, tolerance: float = 0.01, classes: int = 0) -> Alarm:
     """Our e-detector."""
-    settings = DriftSettings(average_run_length=average_run_length, tolerance=tolerance, class_count=classes)
-    return lambda seen: DriftDetector(settings).update_many(seen.confidence, seen.correct, seen.predicted)
+    settings = DriftSettings(
+        average_run_length=average_run_length, tolerance=tolerance, class_count=classes
+    )
+    return lambda seen: DriftDetector(settings).update_many(
+        seen.confidence, seen.correct, seen.predicted
+    )
 
 
 def windowed_ece(*, window: int = 500, margin: float = 0.02) -> Alarm:
-    """Alarm when the ECE of the last `window` labels exceeds its mean over the first `window` plus a margin."""
+    """Alarm when the ECE of the last `window` labels exceeds its mean over the first `window` plus
+    a margin.
+    """
 
     def alarm(seen: Labels) -> int | None:
         ece = sliding_ece(seen, window)
@@ -37,17 +45,23 @@ def windowed_ece(*, window: int = 500, margin: float = 0.02) -> Alarm:
 def sliding_ece(seen: Labels, window: int) -> FloatArray:
     """(N - window + 1,) ECE of every run of `window` labels."""
     difference = np.zeros((len(seen.correct) + 1, 15))
-    difference[np.arange(len(seen.correct)) + 1, bin_index(seen.confidence)] = seen.correct - seen.confidence
+    difference[np.arange(len(seen.correct)) + 1, bin_index(seen.confidence)] = (
+        seen.correct - seen.confidence
+    )
     total = difference.cumsum(axis=0)
     return np.asarray(np.abs(total[window:] - total[:-window]).sum(axis=1) / window)
 
 
 def cusum(*, shift: float = 0.4, threshold: float = math.log(ARL)) -> Alarm:
-    """Page's CUSUM of the log-likelihood ratio of a log-odds shift, either way; ARL >= exp(threshold)/2 (Lorden)."""
+    """Page's CUSUM of the log-likelihood ratio of a log-odds shift, either way; ARL >=
+    exp(threshold)/2 (Lorden).
+    """
 
     def alarm(seen: Labels) -> int | None:
         odds = np.exp([-shift, shift])
-        step = np.log(np.where(seen.correct[:, None], odds, 1.0) / (1 + seen.confidence[:, None] * (odds - 1)))
+        step = np.log(
+            np.where(seen.correct[:, None], odds, 1.0) / (1 + seen.confidence[:, None] * (odds - 1))
+        )
         total = step.cumsum(axis=0)
         lowest = np.minimum(np.minimum.accumulate(total, axis=0), 0)
         return _first((total - lowest).max(axis=1) >= threshold)
@@ -65,7 +79,9 @@ def of_river(build: Callable[[], object], *, on: Callable[[Labels], FloatArray])
     return alarm
 
 
-def of_alibi(build: Callable[[FloatArray], object], *, on: Callable[[Labels], FloatArray], reference: int) -> Alarm:
+def of_alibi(
+    build: Callable[[FloatArray], object], *, on: Callable[[Labels], FloatArray], reference: int
+) -> Alarm:
     """An online detector of alibi-detect. Its reference is the first labels of the stream."""
 
     def alarm(seen: Labels) -> int | None:
@@ -102,14 +118,19 @@ def _first(over: np.ndarray, start: int = 0) -> int | None:
 
 
 def published() -> dict[str, tuple[Alarm, int]]:
-    """The installed detectors of river and alibi-detect, each with the number of streams that it is fast enough for."""
+    """The installed detectors of river and alibi-detect, each with the number of streams that it is
+    fast enough for.
+    """
     found: dict[str, tuple[Alarm, int]] = {}
     try:
         from river import drift
         from river.drift import binary
 
         found |= {
-            "river PageHinkley(50), gap": (of_river(lambda: drift.PageHinkley(threshold=50), on=gaps), 200),
+            "river PageHinkley(50), gap": (
+                of_river(lambda: drift.PageHinkley(threshold=50), on=gaps),
+                200,
+            ),
             "river ADWIN, gap": (of_river(drift.ADWIN, on=gaps), 40),
             "river KSWIN, gap": (of_river(lambda: drift.KSWIN(seed=0), on=gaps), 10),
             "river DDM, errors": (of_river(binary.DDM, on=errors), 100),
@@ -122,9 +143,14 @@ def published() -> dict[str, tuple[Alarm, int]]:
 
         # An expected run time of 1e5 takes more than 9 GB of memory to configure.
         def fisher(reference: FloatArray) -> object:
-            return FETDriftOnline(reference, ert=1e4, window_sizes=[500], n_bootstraps=20_000, verbose=False)
+            return FETDriftOnline(
+                reference, ert=1e4, window_sizes=[500], n_bootstraps=20_000, verbose=False
+            )
 
-        found["alibi-detect FET, ERT 1e4, errors"] = (of_alibi(fisher, on=errors, reference=2000), 10)
+        found["alibi-detect FET, ERT 1e4, errors"] = (
+            of_alibi(fisher, on=errors, reference=2000),
+            10,
+        )
     except ImportError:
         pass
     return found

@@ -1,5 +1,5 @@
-"""Looking often: how often a perfect model gets each sentence in 250 daily looks, what the sequences hold and cost, and
-where the evidence of calm streams stands.
+"""Looking often: how often a perfect model gets each sentence in 250 daily looks, what the
+sequences hold and cost, and where the evidence of calm streams stands.
 """
 
 import math
@@ -11,7 +11,12 @@ import numpy as np
 from benchmarks.monitoring.streams import SHAPES, TWO_CLASSES, Labels, labels
 from calibration import metrics
 from calibration.bins import BinSums
-from calibration.confidence_sequence import accuracy_evidence, accuracy_sequence, gap_evidence, gap_sequence
+from calibration.confidence_sequence import (
+    accuracy_evidence,
+    accuracy_sequence,
+    gap_evidence,
+    gap_sequence,
+)
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
 from calibration.measures import Measures
@@ -31,24 +36,38 @@ def daily_looks(*, shape: str, models: int) -> dict[str, float]:
     seen: Counter[str] = Counter()
     for seed in range(models):
         seen.update(_findings_of(seed, shape))
-    return {"shape": shape, "models": models} | {name: count / models for name, count in sorted(seen.items())}
+    return {"shape": shape, "models": models} | {
+        name: count / models for name, count in sorted(seen.items())
+    }
 
 
 def _findings_of(seed: int, shape: str) -> set[str]:
-    stream, card = labels(seed, DAYS * PER_DAY, shape=shape), labels(10**6 + seed, REFERENCE, shape=shape)
+    stream, card = (
+        labels(seed, DAYS * PER_DAY, shape=shape),
+        labels(10**6 + seed, REFERENCE, shape=shape),
+    )
     reference = BinSums.from_predictions(card.confidence, card.correct)
     days = [stream[day * PER_DAY : (day + 1) * PER_DAY] for day in range(DAYS)]
     found: set[str] = set()
     for day in range(1, DAYS + 1):
-        every, recent = stream[: day * PER_DAY], stream[max(0, day - WINDOW) * PER_DAY : day * PER_DAY]
+        every, recent = (
+            stream[: day * PER_DAY],
+            stream[max(0, day - WINDOW) * PER_DAY : day * PER_DAY],
+        )
         for name, part in (("all", every), (f"{WINDOW} days", recent)):
             sums = BinSums.from_predictions(part.confidence, part.correct)
             if assess(Measures.from_sums(sums)).status is Status.OFF:
                 found.add(f"status off, {name}")
             if name == "all":
                 found |= _of_all(sums, every, reference)
-        counts = [LabeledDay(at, PER_DAY, float(each.correct.sum()), PER_DAY) for at, each in enumerate(days[:day])]
-        if judge_accuracy(counts, reference).answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
+        counts = [
+            LabeledDay(at, PER_DAY, float(each.correct.sum()), PER_DAY)
+            for at, each in enumerate(days[:day])
+        ]
+        if judge_accuracy(counts, reference).answer in (
+            AccuracyAnswer.LOWER,
+            AccuracyAnswer.HIGHER,
+        ):
             found.add("accuracy lower or higher")
     return found
 
@@ -67,14 +86,18 @@ def _of_all(sums: BinSums, part: Labels, reference: BinSums) -> set[str]:
         by_class[f"predicted:{k}"] = LedgerSums(of_class, of_class.n, of_class.confidence)
     if find_slices(by_class).significant:
         found.add("a class off")
-    lower, upper = gap_sequence(sums.total, -float(sums.difference.sum()), float(sums.squared_error.sum()))
+    lower, upper = gap_sequence(
+        sums.total, -float(sums.difference.sum()), float(sums.squared_error.sum())
+    )
     if lower > 0 or upper < 0:
         found.add("gap at every look")
     return found
 
 
 def coverage(*, shape: str, streams: int, run: int = 20_000) -> dict[str, Any]:
-    """Share of streams in which each sequence contains the truth at every look, and its width beside the interval's."""
+    """Share of streams in which each sequence contains the truth at every look, and its width
+    beside the interval's.
+    """
     kept, lengths = np.zeros(2), np.unique(np.geomspace(1, run, 2_000).astype(int))
     many = labels(10**7, 10**6, shape=shape)
     accuracy = float(many.confidence.mean())
@@ -83,7 +106,10 @@ def coverage(*, shape: str, streams: int, run: int = 20_000) -> dict[str, Any]:
         correct, gaps = np.cumsum(stream.correct), stream.confidence - stream.correct
         gap, squared = np.cumsum(gaps), np.cumsum(gaps**2)
         evidence = [
-            (accuracy_evidence(n, int(correct[n - 1]), accuracy), gap_evidence(n, gap[n - 1], squared[n - 1], 0.0))
+            (
+                accuracy_evidence(n, int(correct[n - 1]), accuracy),
+                gap_evidence(n, gap[n - 1], squared[n - 1], 0.0),
+            )
             for n in lengths
         ]
         kept += (np.array(evidence) < math.log(20)).all(axis=0)
@@ -106,14 +132,22 @@ def _ratio(part: Labels) -> tuple[float, float]:
         gap_sequence(n, -float(sums.difference.sum()), float(sums.squared_error.sum())),
     )
     usual = 2 * metrics.Z95 * math.sqrt(right / n * (1 - right / n) / n)
-    return (accuracy.upper - accuracy.lower) / usual, (gap.upper - gap.lower) / (one.upper - one.lower)
+    return (accuracy.upper - accuracy.lower) / usual, (gap.upper - gap.lower) / (
+        one.upper - one.lower
+    )
 
 
 def calm_evidence(*, shape: str = TWO_CLASSES, streams: int) -> dict[int, list[float]]:
-    """Evidence of calibrated streams as a share of what an alarm takes: quantiles .05, .5 and .95 by labels."""
+    """Evidence of calibrated streams as a share of what an alarm takes: quantiles .05, .5 and .95
+    by labels.
+    """
     shares = []
     for seed in range(streams):
-        stream, detector, row = labels(seed, MARKS[-1], shape=shape), DriftDetector(DriftSettings(class_count=2)), []
+        stream, detector, row = (
+            labels(seed, MARKS[-1], shape=shape),
+            DriftDetector(DriftSettings(class_count=2)),
+            [],
+        )
         for start, stop in zip((0, *MARKS), MARKS, strict=False):
             part = stream[start:stop]
             detector.update_many(part.confidence, part.correct, part.predicted)
@@ -124,13 +158,16 @@ def calm_evidence(*, shape: str = TWO_CLASSES, streams: int) -> dict[int, list[f
 
 
 def accuracy_delay(*, now: float, models: int, before: int = 0, was: float = 0.82) -> float:
-    """Median labels until a drop from `was` to `now` is found, 20 labels a day, after so many labels without one."""
+    """Median labels until a drop from `was` to `now` is found, 20 labels a day, after so many
+    labels without one.
+    """
     delays = []
     for seed in range(models):
         rng = np.random.default_rng(seed)
         reference = BinSums.from_predictions(np.full(REFERENCE, was), rng.random(REFERENCE) < was)
         days = [
-            LabeledDay(day, PER_DAY, float(rng.binomial(PER_DAY, was)), PER_DAY) for day in range(before // PER_DAY)
+            LabeledDay(day, PER_DAY, float(rng.binomial(PER_DAY, was)), PER_DAY)
+            for day in range(before // PER_DAY)
         ]
         start, delay = len(days), math.inf
         for day in range(start, start + 150):

@@ -1,4 +1,5 @@
-"""Recalibration on simulated shifts, by what `candor recalibrate` does: how often it helps, harms or refuses.
+"""Recalibration on simulated shifts, by what `candor recalibrate` does: how often it helps, harms
+or refuses.
 
 Beside it, a temperature fitted on all labels, which always publishes.
 """
@@ -48,7 +49,9 @@ class Shift:
 
 @dataclass(frozen=True)
 class CaseMix:
-    """A calibrated model whose classes have become more and less frequent, by a factor each (label shift)."""
+    """A calibrated model whose classes have become more and less frequent, by a factor each (label
+    shift).
+    """
 
     factor: FloatArray
 
@@ -75,7 +78,9 @@ def overconfident(rng: np.random.Generator, k: int) -> Shift:
 
 @dataclass(frozen=True)
 class Scene:
-    """What has changed, and which answers get a label: `chosen` returns their relative frequency; None for all."""
+    """What has changed, and which answers get a label: `chosen` returns their relative frequency;
+    None for all.
+    """
 
     world: Callable[[np.random.Generator, int], World]
     chosen: Choice | None = None
@@ -86,16 +91,24 @@ SCENES: dict[str, Scene] = {
     "overconfidence": Scene(overconfident),
     "underconfidence": Scene(lambda rng, k: Shift(np.full(k, rng.uniform(1.25, 2.5)), np.zeros(k))),
     "case mix": Scene(lambda rng, k: CaseMix(np.exp(rng.normal(0, 0.8, k)))),
-    "opposite classes": Scene(lambda rng, k: Shift(np.full(k, rng.uniform(0.4, 0.8)), rng.normal(0, 0.8, k))),
-    "nothing; wrong answers labeled 5 times as often": Scene(calibrated, lambda p, y: 1 + 4.0 * (p.argmax(1) != y)),
+    "opposite classes": Scene(
+        lambda rng, k: Shift(np.full(k, rng.uniform(0.4, 0.8)), rng.normal(0, 0.8, k))
+    ),
+    "nothing; wrong answers labeled 5 times as often": Scene(
+        calibrated, lambda p, y: 1 + 4.0 * (p.argmax(1) != y)
+    ),
     "nothing; labels of one class": Scene(calibrated, lambda _, y: (y == 0) + 1e-12),
-    "overconfidence; labels of unsure answers": Scene(overconfident, lambda p, _: (p.max(axis=1) < 0.8) + 1e-12),
+    "overconfidence; labels of unsure answers": Scene(
+        overconfident, lambda p, _: (p.max(axis=1) < 0.8) + 1e-12
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One scene and number of labels. NLL are means over the shifts, in nats, measured on fresh answers."""
+    """One scene and number of labels. NLL are means over the shifts, in nats, measured on fresh
+    answers.
+    """
 
     kind: str
     labels: int
@@ -112,7 +125,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Labeled:
-    """Labeled answers of a simulated model: logits (N, K), labels (N,), its card, and who was labeled of all served."""
+    """Labeled answers of a simulated model: logits (N, K), labels (N,), its card, and who was
+    labeled of all served.
+    """
 
     logits: FloatArray
     labels: IntArray
@@ -123,9 +138,13 @@ class Labeled:
     def recalibrate(self, *, changes: bool) -> Affine | None:
         """Do what `candor recalibrate` does; None where it refuses."""
         answers = LabeledAnswers(0, softmax(self.logits), self.labels, None, None, None)
-        uneven = compare_shares([share for each in range(self.served.shape[1]) for share in self._shares(each)])
+        uneven = compare_shares(
+            [share for each in range(self.served.shape[1]) for share in self._shares(each)]
+        )
         try:
-            found = propose(answers, self.card, min_labels=100, uneven=uneven, allow_label_changes=changes)
+            found = propose(
+                answers, self.card, min_labels=100, uneven=uneven, allow_label_changes=changes
+            )
         except RecalibrationRefused:
             return None
         return found.affine
@@ -134,7 +153,8 @@ class Labeled:
         confidence, answer = top_label(self.served)
         bins = bin_index(confidence)
         counts = [
-            np.bincount(bins[(answer == predicted) & part], minlength=BIN_COUNT) for part in (self.is_labeled, True)
+            np.bincount(bins[(answer == predicted) & part], minlength=BIN_COUNT)
+            for part in (self.is_labeled, True)
         ]
         return shares_by_bin(str(predicted), *counts)
 
@@ -151,7 +171,9 @@ def simulate(*, shifts: int = 200, seed: int = 0) -> list[Row]:
     rows = []
     for kind, scene in SCENES.items():
         for labels in LABELS:
-            figures: dict[str, list[tuple[float, float, float, float, bool]]] = {name: [] for name in METHODS}
+            figures: dict[str, list[tuple[float, float, float, float, bool]]] = {
+                name: [] for name in METHODS
+            }
             for number in range(shifts):
                 rng = np.random.default_rng([seed, labels, number])
                 world = scene.world(rng, k := (2, 3, 5)[number % 3])
@@ -161,7 +183,10 @@ def simulate(*, shifts: int = 200, seed: int = 0) -> list[Row]:
                     fitted = method(seen)
                     after = before if fitted is None else _judge(fitted(fresh[0]), fresh[1])
                     figures[name].append((before[0], after[0], before[1], after[1], fitted is None))
-            rows += [_row(kind, labels, name, np.array(each, dtype=float)) for name, each in figures.items()]
+            rows += [
+                _row(kind, labels, name, np.array(each, dtype=float))
+                for name, each in figures.items()
+            ]
             print(*map(line, rows[-len(METHODS) :]), sep="\n", flush=True)
     return rows
 
@@ -169,7 +194,10 @@ def simulate(*, shifts: int = 200, seed: int = 0) -> list[Row]:
 def line(row: Row) -> str:
     """One line of a Markdown table."""
     counts = f"{row.helps} | {row.harms} | {row.refuses}"
-    figures = f"{row.nll_before:.3f} -> {row.nll_after:.3f} | {row.class_gap_before:.3f} -> {row.class_gap_after:.3f}"
+    figures = (
+        f"{row.nll_before:.3f} -> {row.nll_after:.3f} | {row.class_gap_before:.3f} -> "
+        f"{row.class_gap_after:.3f}"
+    )
     return f"| {row.kind} | {row.labels} | {row.method} | {counts} | {figures} |"
 
 
@@ -187,7 +215,9 @@ def _label(scene: Scene, world: World, rng: np.random.Generator, count: int, k: 
     logits, labels = world.answers(rng, (1 + UNLABELED) * count)
     served = softmax(logits)
     taken = rng.choice(len(labels), count, replace=False, p=_shares(scene.chosen(served, labels)))
-    return Labeled(logits[taken], labels[taken], card, served, np.isin(np.arange(len(labels)), taken))
+    return Labeled(
+        logits[taken], labels[taken], card, served, np.isin(np.arange(len(labels)), taken)
+    )
 
 
 def _card(rng: np.random.Generator, k: int) -> Card:
@@ -225,10 +255,14 @@ def _shares(weights: FloatArray) -> FloatArray:
 
 
 def _judge(probabilities: FloatArray, labels: IntArray) -> tuple[float, float]:
-    """Return NLL and the largest |confidence - accuracy| of the answers of one class that make up 2 % of all."""
+    """Return NLL and the largest |confidence - accuracy| of the answers of one class that make up 2
+    % of all.
+    """
     confidence, predicted = top_label(probabilities)
     counts = np.bincount(predicted, minlength=probabilities.shape[1])
-    sums = np.bincount(predicted, confidence - (predicted == labels), minlength=probabilities.shape[1])
+    sums = np.bincount(
+        predicted, confidence - (predicted == labels), minlength=probabilities.shape[1]
+    )
     enough = counts >= 0.02 * len(labels)
     return nll(probabilities, labels), float(np.abs(sums[enough] / counts[enough]).max())
 

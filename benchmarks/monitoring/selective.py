@@ -1,4 +1,6 @@
-"""Selective labels: a perfectly calibrated model whose wrong answers get a label more often than its right ones."""
+"""Selective labels: a perfectly calibrated model whose wrong answers get a label more often than
+its right ones.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -14,7 +16,9 @@ from monitoring.findings.post_stratification import post_stratify
 
 @dataclass(frozen=True)
 class Selective:
-    """The ECE by each method, over the same served answers. Alarms are label numbers; None means no alarm."""
+    """The ECE by each method, over the same served answers. Alarms are label numbers; None means no
+    alarm.
+    """
 
     answers: int
     true_ece: float
@@ -38,7 +42,9 @@ def simulate(
     shape: str = TWO_CLASSES,
     seed: int = 0,
 ) -> Selective:
-    """Label right answers with probability `right`, wrong ones `ratio` times as often; audit `share` of all answers."""
+    """Label right answers with probability `right`, wrong ones `ratio` times as often; audit
+    `share` of all answers.
+    """
     served = labels(seed, answers, shape=shape, gap=gap)
     rng = np.random.default_rng(seed + 1)
     selected = rng.random(answers) < np.where(served.correct, right, right * ratio)
@@ -48,7 +54,9 @@ def simulate(
         return BinSums.from_predictions(served.confidence[which], served.correct[which])
 
     def alarm(which: np.ndarray) -> int | None:
-        raised = DriftDetector(DriftSettings()).update_many(served.confidence[which], served.correct[which])
+        raised = DriftDetector(DriftSettings()).update_many(
+            served.confidence[which], served.correct[which]
+        )
         return None if raised is None else raised + 1
 
     everything = sums(np.ones(answers, dtype=bool))

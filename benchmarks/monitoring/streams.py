@@ -17,7 +17,9 @@ NARROW, TWO_CLASSES, SURE = SHAPES
 
 @dataclass(frozen=True)
 class Labels:
-    """Arrays of shape (N,): confidence, whether the answer was right, and the predicted class (0 or 1)."""
+    """Arrays of shape (N,): confidence, whether the answer was right, and the predicted class (0 or
+    1).
+    """
 
     confidence: FloatArray
     correct: npt.NDArray[np.bool_]
@@ -30,16 +32,26 @@ class Labels:
 def opposed(seed: int, n: int, *, shape: str, gap: float) -> Labels:
     """Draw n labels of a model that is calibrated on average at each confidence, but by no class.
 
-    Confidence exceeds accuracy in answers of class 0, and falls short of it in those of class 1: by `gap`, or by what
-    is left to 1.
+    Confidence exceeds accuracy in answers of class 0, and falls short of it in those of class 1: by
+    `gap`, or by what is left to 1.
     """
     drawn, rng = labels(seed, n, shape=shape), np.random.default_rng((seed, n))
     error = np.minimum(gap, 1 - drawn.confidence) * np.where(drawn.predicted, 1, -1)
     return Labels(drawn.confidence, rng.random(n) < drawn.confidence + error, drawn.predicted)
 
 
-def labels(seed: int, n: int, *, shape: str, gap: float = 0.0, after: int = 0, only_class: int | None = None) -> Labels:
-    """Draw n labels; from label `after` on, confidence exceeds accuracy by `gap`, in one class only if one is given."""
+def labels(
+    seed: int,
+    n: int,
+    *,
+    shape: str,
+    gap: float = 0.0,
+    after: int = 0,
+    only_class: int | None = None,
+) -> Labels:
+    """Draw n labels; from label `after` on, confidence exceeds accuracy by `gap`, in one class only
+    if one is given.
+    """
     rng = np.random.default_rng(seed)
     lowest, a, b = SHAPES[shape]
     confidence, predicted = lowest + (1 - lowest) * rng.beta(a, b, n), rng.integers(0, 2, n)

@@ -1,4 +1,6 @@
-"""Drift watches of tags: the one promise that all alarms share, and what it costs to find one site that is off."""
+"""Drift watches of tags: the one promise that all alarms share, and what it costs to find one site
+that is off.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,7 +63,9 @@ def false_alarms(*, shape: str, streams: int, average_run_length: float) -> tupl
         of_all += alarms(seen, TAGS.of_everything(settings))
         for key, count in VALUES.items():
             of_value = TAGS.of_slice(settings, slice_of(f"{key}=x"))
-            of_tags += sum(alarms(chosen(seen, tags[key] == value), of_value) for value in range(count))
+            of_tags += sum(
+                alarms(chosen(seen, tags[key] == value), of_value) for value in range(count)
+            )
     return of_all, of_tags
 
 
@@ -72,7 +76,9 @@ def delay(seed: int, *, shape: str, gap: float, tags: TagSettings) -> Delay:
     rng = np.random.default_rng((seed, 2))
     hit = site & (np.arange(n) >= BEFORE)
     seen = replace(seen, correct=np.where(hit, rng.random(n) < seen.confidence - gap, seen.correct))
-    whole = DriftDetector(tags.of_everything(settings)).update_many(seen.confidence, seen.correct, seen.predicted)
+    whole = DriftDetector(tags.of_everything(settings)).update_many(
+        seen.confidence, seen.correct, seen.predicted
+    )
     of_all = np.inf if whole is None or whole < BEFORE else whole - BEFORE + 1
     if not tags.keys:
         return Delay(np.inf, of_all)
@@ -88,7 +94,9 @@ def promises(*, streams: int) -> Iterator[str]:
     """Lines of a table: false alarms of calibrated streams, and what the promise allows."""
     for average_run_length in (1e3, 1e5):
         for shape in SHAPES:
-            of_all, of_tags = false_alarms(shape=shape, streams=streams, average_run_length=average_run_length)
+            of_all, of_tags = false_alarms(
+                shape=shape, streams=streams, average_run_length=average_run_length
+            )
             allowed = streams * RUN / average_run_length
             cells = (of_all, of_tags, of_all + of_tags, f"{allowed:,.0f}")
             yield f"| {average_run_length:,.0f} | {shape} | {' | '.join(map(str, cells))} |"
@@ -102,7 +110,10 @@ def delays(*, streams: int) -> Iterator[str]:
             with_tags = [delay(seed, shape=shape, gap=gap, tags=TAGS) for seed in seeds]
             without = [delay(seed, shape=shape, gap=gap, tags=_NO_TAGS).of_all for seed in seeds]
             site, whole = [each.of_site for each in with_tags], [each.of_all for each in with_tags]
-            cells = [f"{_median(each)} ({np.isfinite(each).sum()} of {streams})" for each in (site, whole, without)]
+            cells = [
+                f"{_median(each)} ({np.isfinite(each).sum()} of {streams})"
+                for each in (site, whole, without)
+            ]
             yield f"| {shape} | {gap:.2f} | {' | '.join(cells)} |"
 
 

@@ -1,7 +1,8 @@
-"""python -m benchmarks.scaling: measures what answers and labels cost here, and computes days of up to a billion.
+"""python -m benchmarks.scaling: measures what answers and labels cost here, and computes days of up
+to a billion.
 
-Without --postgres only SQLite is measured, and nothing is computed. The database should be empty, on this machine, and
-a user that may connect to it as the URL says.
+Without --postgres only SQLite is measured, and nothing is computed. The database should be empty,
+on this machine, and a user that may connect to it as the URL says.
 """
 
 import argparse
@@ -27,7 +28,9 @@ TYPICAL = "resnet18"
 def main() -> None:
     """Measure, compute, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--postgres", metavar="URL", help="an empty PostgreSQL database on this machine")
+    parser.add_argument(
+        "--postgres", metavar="URL", help="an empty PostgreSQL database on this machine"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--out", type=Path, default=Path("scaling"), help="folder for the results")
     chosen = parser.parse_args()
@@ -47,7 +50,9 @@ def main() -> None:
         "server_cpu_s": servers,
     }
     if chosen.postgres:
-        days = [simulate(answers, _constants(costs[-1], servers["PostgreSQL"])) for answers in ANSWERS]
+        days = [
+            simulate(answers, _constants(costs[-1], servers["PostgreSQL"])) for answers in ANSWERS
+        ]
         found["days"] = [asdict(day) for day in days]
         _write_table(chosen.out / "days.csv", days)
     (chosen.out / "scaling.json").write_text(json.dumps(found, indent=2) + "\n")

@@ -1,4 +1,6 @@
-"""What answers and labels cost in a ledger: processor time, bytes on disk, and the most rows a second."""
+"""What answers and labels cost in a ledger: processor time, bytes on disk, and the most rows a
+second.
+"""
 
 import json
 import subprocess
@@ -20,7 +22,9 @@ WRITERS = (1, 2, 4)
 
 @dataclass(frozen=True)
 class RowCost:
-    """Of a thousand rows: processor seconds of the client and of the database's own processes, bytes on disk."""
+    """Of a thousand rows: processor seconds of the client and of the database's own processes,
+    bytes on disk.
+    """
 
     client_cpu_s: float
     database_cpu_s: float
@@ -30,7 +34,9 @@ class RowCost:
 
 @dataclass(frozen=True)
 class LedgerCost:
-    """The costs of one database. `most_rows_per_s` is by the number of processes that write at the same time."""
+    """The costs of one database. `most_rows_per_s` is by the number of processes that write at the
+    same time.
+    """
 
     database: str
     answers: RowCost
@@ -65,14 +71,19 @@ def as_json(cost: LedgerCost) -> dict[str, Any]:
     return asdict(cost)
 
 
-def _cost(work: Callable[[], int], size: Callable[[], float], own_cpu_s: Callable[[], float]) -> RowCost:
+def _cost(
+    work: Callable[[], int], size: Callable[[], float], own_cpu_s: Callable[[], float]
+) -> RowCost:
     before, database_s = size(), own_cpu_s()
     began_s, used_s = time.perf_counter(), time.process_time()
     rows = work()
     took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - used_s
     each = 1000 / rows
     return RowCost(
-        cpu_s * each, (own_cpu_s() - database_s) * each, max(0.0, size() - before) * each, round(rows / took_s)
+        cpu_s * each,
+        (own_cpu_s() - database_s) * each,
+        max(0.0, size() - before) * each,
+        round(rows / took_s),
     )
 
 

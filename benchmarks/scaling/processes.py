@@ -6,11 +6,16 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-PARENT, TIMES = 1, slice(11, 15)  # fields of /proc/PID/stat after the name: the times of ended children are in the last
+PARENT, TIMES = (
+    1,
+    slice(11, 15),
+)  # fields of /proc/PID/stat after the name: the times of ended children are in the last
 
 
 def postmaster(engine: Engine) -> int:
-    """The process id of the PostgreSQL server on this machine: the parent of a connection's process."""
+    """The process id of the PostgreSQL server on this machine: the parent of a connection's
+    process.
+    """
     with engine.connect() as connection:
         backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     return int(_fields(backend)[PARENT])

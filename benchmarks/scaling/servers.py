@@ -1,4 +1,6 @@
-"""What an answer costs a server: processor time of the whole way from the request to the answer, by kind of image."""
+"""What an answer costs a server: processor time of the whole way from the request to the answer, by
+kind of image.
+"""
 
 import json
 import subprocess
@@ -17,7 +19,9 @@ CONNECTIONS = 16
 
 
 def answer_cpu_s(url: str | None, *, seconds: float) -> dict[str, float]:
-    """Processor seconds of a server for a thousand answers, by the name of the subject; `url` is its ledger."""
+    """Processor seconds of a server for a thousand answers, by the name of the subject; `url` is
+    its ledger.
+    """
     return {name: _measured(SUBJECTS[name], url, seconds) for name in KINDS}
 
 
@@ -26,14 +30,19 @@ def _measured(subject: Subject, url: str | None, seconds: float) -> float:
         folder = Path(name)
         candor.publish(Store(folder / "store"), subject, subject.onnx())
         (port,) = free_ports(1)
-        environment = candor.environment(folder, port=port, ledger=False) | {"CANDOR_LEDGER": url or "off"}
+        environment = candor.environment(folder, port=port, ledger=False) | {
+            "CANDOR_LEDGER": url or "off"
+        }
         requests = [
-            Request(f"/predictions/{subject.name}", "application/octet-stream", each) for each in subject.samples()
+            Request(f"/predictions/{subject.name}", "application/octet-stream", each)
+            for each in subject.samples()
         ]
         (folder / "requests").mkdir()
         for number, request in enumerate(requests):
             (folder / "requests" / f"{number}.request").write_bytes(request.encode())
-        with running(Process(candor.COMMAND, port=port, folder=folder, environment=environment)) as process:
+        with running(
+            Process(candor.COMMAND, port=port, folder=folder, environment=environment)
+        ) as process:
             process.first_answer_s(requests[0])
             before_s = process.cpu_s()
             answered = _load(port, folder, seconds)

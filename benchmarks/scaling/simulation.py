@@ -1,7 +1,9 @@
-"""A day at so many answers, from measured constants: cores, disks, and how many PostgreSQL servers the peak needs.
+"""A day at so many answers, from measured constants: cores, disks, and how many PostgreSQL servers
+the peak needs.
 
-Answers of a second are Poisson around a rate that follows the day, with its peak at noon. The ledger commits at most so
-many rows a second; what is left waits. A number of shards is enough if no answer waits for WAIT_S or longer.
+Answers of a second are Poisson around a rate that follows the day, with its peak at noon. The
+ledger commits at most so many rows a second; what is left waits. A number of shards is enough if no
+answer waits for WAIT_S or longer.
 """
 
 from dataclasses import dataclass
@@ -13,14 +15,17 @@ DAY_S = 86_400
 PEAK = 3.0  # times the mean of the day, at noon
 FLOOR = 0.05  # of the peak, at night
 WAIT_S = 1.0
-HEADROOM = 0.5  # of the measured rows a second: the rest is for labels, reports, backups and a lost replica
+# of the measured rows a second: the rest is for labels, reports, backups and a lost replica
+HEADROOM = 0.5
 LABELED = 0.2  # of the answers, each once
 CORE_SHARE = 0.6  # of a core's time that answers may take before another replica is added
 
 
 @dataclass(frozen=True)
 class Constants:
-    """Measured: seconds and bytes of a thousand rows, and the rows that one PostgreSQL commits a second."""
+    """Measured: seconds and bytes of a thousand rows, and the rows that one PostgreSQL commits a
+    second.
+    """
 
     server_cpu_s: float
     database_cpu_s: float
@@ -31,7 +36,9 @@ class Constants:
 
 @dataclass(frozen=True)
 class Day:
-    """What a day with `answers` needs; `longest_wait_s` is that of an answer for its commit, with these `shards`."""
+    """What a day with `answers` needs; `longest_wait_s` is that of an answer for its commit, with
+    these `shards`.
+    """
 
     answers: int
     mean_per_s: float

@@ -1,6 +1,8 @@
-"""One process that records answers as fast as it can: `python -m benchmarks.scaling.writer URL SECONDS`.
+"""One process that records answers as fast as it can: `python -m benchmarks.scaling.writer URL
+SECONDS`.
 
-It prints a JSON object: rows, wall-clock seconds, its own processor seconds. Rows have a request id and one tag.
+It prints a JSON object: rows, wall-clock seconds, its own processor seconds. Rows have a request id
+and one tag.
 """
 
 import json
@@ -52,7 +54,9 @@ class Writer:
     def labels(self) -> int:
         """Send the label of every answer so far, in lists; returns how many."""
         right = self._rng.random(len(self.ids)) < 0.75
-        items = [FeedbackItem(CLASSES[int(each)], key) for key, each in zip(self.ids, right, strict=True)]
+        items = [
+            FeedbackItem(CLASSES[int(each)], key) for key, each in zip(self.ids, right, strict=True)
+        ]
         for start in range(0, len(items), LABELS_AT_ONCE):
             self._recorder.feedback(items[start : start + LABELS_AT_ONCE]).result()
         return len(items)
@@ -72,7 +76,11 @@ class Writer:
             pair = np.array([1 - p, p], dtype="<f4").tobytes()
             tags = json.dumps({"site": f"s{own[1] % 20:02}"})
             request_id = f"accession-{own[2:8].hex()}"
-            rows.append(PredictionRow(key[:16], self._calibration_id, request_id, 1, float(p), pair, now_ns, tags=tags))
+            rows.append(
+                PredictionRow(
+                    key[:16], self._calibration_id, request_id, 1, float(p), pair, now_ns, tags=tags
+                )
+            )
         return rows
 
 
@@ -88,7 +96,15 @@ def main() -> None:
     writer.answers(seconds=1)
     began_s, used_s = time.perf_counter(), time.process_time()
     rows = writer.answers(seconds=float(seconds))
-    print(json.dumps({"rows": rows, "wall_s": time.perf_counter() - began_s, "cpu_s": time.process_time() - used_s}))
+    print(
+        json.dumps(
+            {
+                "rows": rows,
+                "wall_s": time.perf_counter() - began_s,
+                "cpu_s": time.process_time() - used_s,
+            }
+        )
+    )
     writer.close()
 
 

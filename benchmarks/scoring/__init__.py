@@ -1,1 +1,3 @@
-"""How fast `candor predict --out` scores a folder of small images, in how much memory, and that kills cost no row."""
+"""How fast `candor predict --out` scores a folder of small images, in how much memory, and that
+kills cost no row.
+"""

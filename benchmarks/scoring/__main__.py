@@ -1,6 +1,8 @@
-"""python -m benchmarks.scoring --store STORE: scores a million small images, is killed twice, and counts the rows.
+"""python -m benchmarks.scoring --store STORE: scores a million small images, is killed twice, and
+counts the rows.
 
-Images and answers are made below --folder, and stay there. A part of the job that was not finished is continued.
+Images and answers are made below --folder, and stay there. A part of the job that was not finished
+is continued.
 """
 
 import argparse
@@ -36,21 +38,45 @@ class Span:
 def main() -> None:
     """Make the images, score them in spans, count."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
-    parser.add_argument("--store", required=True, help="a model store with one model, which should be tiny")
-    parser.add_argument("--folder", type=Path, default=Path("scoring"), help="for images and answers")
+    parser.add_argument(
+        "--store", required=True, help="a model store with one model, which should be tiny"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("scoring"), help="for images and answers"
+    )
     parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--kill-after", type=float, nargs="*", default=[40.0, 40.0], help="seconds of each killed span")
+    parser.add_argument(
+        "--kill-after",
+        type=float,
+        nargs="*",
+        default=[40.0, 40.0],
+        help="seconds of each killed span",
+    )
     parser.add_argument("--engine", choices=("process", "ray"), default="process")
     chosen = parser.parse_args()
     images, out = chosen.folder / "images", chosen.folder / f"answers-{chosen.engine}"
     broken = make(images, chosen.images)
-    command = [sys.executable, "-m", "candor", "predict", str(images), "--store", chosen.store, "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "candor",
+        "predict",
+        str(images),
+        "--store",
+        chosen.store,
+        "--out",
+        str(out),
+    ]
     command += ["--engine", chosen.engine, "--json"]
     spans = [_span(command, out, limit_s=limit_s) for limit_s in [*chosen.kill_after, float("inf")]]
     found = _counted(out)
     if found != {"rows": chosen.images, "refused": broken, "distinct": chosen.images}:
         raise SystemExit(f"not every image has one row: {found}")
-    json.dump({"cores": os.cpu_count(), "spans": [asdict(each) for each in spans]} | found, sys.stdout, indent=2)
+    json.dump(
+        {"cores": os.cpu_count(), "spans": [asdict(each) for each in spans]} | found,
+        sys.stdout,
+        indent=2,
+    )
 
 
 def _span(command: list[str], out: Path, *, limit_s: float) -> Span:

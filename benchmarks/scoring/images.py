@@ -41,7 +41,9 @@ def _pictures() -> list[np.ndarray]:
     for _ in range(1_000):
         across, down = random.uniform(6, 22, 2)
         spot = np.exp(-((x - across) ** 2 + (y - down) ** 2) / (2 * random.uniform(2, 9) ** 2))
-        found.append((255 * spot * random.uniform(0.3, 1) + random.uniform(0, 20, (SIDE, SIDE))).clip(0, 255))
+        found.append(
+            (255 * spot * random.uniform(0.3, 1) + random.uniform(0, 20, (SIDE, SIDE))).clip(0, 255)
+        )
     return [picture.astype(np.uint8) for picture in found]
 
 
@@ -49,9 +51,16 @@ def _file(number: int, picture: np.ndarray) -> bytes:
     """The PNG of a picture whose first pixels are the number."""
     pixels = picture.copy()
     pixels[0, :24] = [255 * (number >> bit & 1) for bit in range(24)]
-    rows = np.concatenate([np.zeros((SIDE, 1), np.uint8), pixels], axis=1).tobytes()  # each row unfiltered
+    rows = np.concatenate(
+        [np.zeros((SIDE, 1), np.uint8), pixels], axis=1
+    ).tobytes()  # each row unfiltered
     head = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)
-    content = SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows, 1)) + _chunk(b"IEND", b"")
+    content = (
+        SIGNATURE
+        + _chunk(b"IHDR", head)
+        + _chunk(b"IDAT", zlib.compress(rows, 1))
+        + _chunk(b"IEND", b"")
+    )
     return content[:60] if number % BROKEN_EVERY == BROKEN_EVERY - 1 else content
 
 

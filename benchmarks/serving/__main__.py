@@ -1,7 +1,9 @@
-"""`python -m benchmarks.serving`: Candor over HTTP beside ONNX Runtime alone and other model servers, in one run.
+"""`python -m benchmarks.serving`: Candor over HTTP beside ONNX Runtime alone and other model
+servers, in one run.
 
-In each round every server is started, measured and stopped once, with raw probes of ONNX Runtime before and after.
-Results are kept in --out, one file per row, so an interrupted run resumes where it stopped.
+In each round every server is started, measured and stopped once, with raw probes of ONNX Runtime
+before and after. Results are kept in --out, one file per row, so an interrupted run resumes where
+it stopped.
 """
 
 import argparse
@@ -22,7 +24,8 @@ from benchmarks.serving.subjects import SUBJECTS, Subject
 from model_store.image import InputSpec
 
 RAW_BATCHES = (1, 16)
-# The least share of raw throughput that 16 connections must reach, with the ledger, on the model that matters.
+# The least share of raw throughput that 16 connections must reach, with the ledger, on the model
+# that matters.
 REQUIRED = ("resnet18", "candor", "16", 0.85)
 
 
@@ -32,15 +35,23 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = measure_all(options)
     result = summarize(rows)
-    (options.out / "result.json").write_text(json.dumps({"cores": _cores(), "rows": rows}, indent=1))
+    (options.out / "result.json").write_text(
+        json.dumps({"cores": _cores(), "rows": rows}, indent=1)
+    )
     print(tables(result))
     print(goals(result))
     if options.page:
-        write_page(result, machine=f"{_cores()} cores", seconds=options.seconds, rounds=options.repeats)
+        write_page(
+            result, machine=f"{_cores()} cores", seconds=options.seconds, rounds=options.repeats
+        )
     subject, server, count, least = REQUIRED
     ratio = result.get((subject, server), {}).get("ratio", {}).get(count, least)
     if ratio < least:
-        print(f"missed: {subject} at {count} connections: {ratio:.3f} of raw throughput, goal {least}", file=sys.stderr)
+        print(
+            f"missed: {subject} at {count} connections: {ratio:.3f} of raw throughput, goal "
+            f"{least}",
+            file=sys.stderr,
+        )
     return int(ratio < least)
 
 
@@ -59,7 +70,10 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
                 row = json.loads(file.read_text()) if file.exists() else {}
                 if row.get("asked") != asked or "failed" in row:
                     before = before or probe()
-                    print(f"{time.strftime('%H:%M:%S')} round {number}: {subject.name}, {name}", file=sys.stderr)
+                    print(
+                        f"{time.strftime('%H:%M:%S')} round {number}: {subject.name}, {name}",
+                        file=sys.stderr,
+                    )
                     row = {"subject": subject.name, "server": name, "round": number, "asked": asked}
                     row |= measure(name, subject, onnx, **asked)
                     after = probe()
@@ -80,9 +94,13 @@ def _probe(subject: Subject, onnx: bytes, *, seconds: float) -> dict[str, list[f
     added_s = dict.fromkeys(RAW_BATCHES, 0.0)
     if subject.size:
         decoded = partial(decoded_per_s, subject.samples(), InputSpec(*shape), seconds=seconds)
-        added_s = {batch: 1 / decoded(processes=1 if batch == 1 else _cores()) for batch in RAW_BATCHES}
+        added_s = {
+            batch: 1 / decoded(processes=1 if batch == 1 else _cores()) for batch in RAW_BATCHES
+        }
     return {
-        str(batch): [1 / (1 / rate(batch=batch, spinning=mode) + added_s[batch]) for mode in SPINNING]
+        str(batch): [
+            1 / (1 / rate(batch=batch, spinning=mode) + added_s[batch]) for mode in SPINNING
+        ]
         for batch in RAW_BATCHES
     }
 
@@ -100,21 +118,35 @@ def _cores() -> int:
 
 
 def _peers(text: str) -> list[str]:
-    names = list(PEERS) if text == "all" else [name for name in text.split(",") if name not in ("", "none")]
+    names = (
+        list(PEERS)
+        if text == "all"
+        else [name for name in text.split(",") if name not in ("", "none")]
+    )
     if unknown := set(names) - PEERS.keys():
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(PEERS)}, all and none")
+        raise argparse.ArgumentTypeError(
+            f"unknown: {', '.join(unknown)}; known are {', '.join(PEERS)}, all and none"
+        )
     return names
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("--peers", type=_peers, default=[], help=f"all, none, or some of {','.join(PEERS)}")
+    parser.add_argument(
+        "--peers", type=_peers, default=[], help=f"all, none, or some of {','.join(PEERS)}"
+    )
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each measurement")
-    parser.add_argument("--loads-only", action="store_true", help="without hostile input, burst and recovery")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds; in each, every server is started once")
-    parser.add_argument("--out", type=Path, default=Path("build/serving-benchmark"), help="where rows are kept")
+    parser.add_argument(
+        "--loads-only", action="store_true", help="without hostile input, burst and recovery"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="rounds; in each, every server is started once"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/serving-benchmark"), help="where rows are kept"
+    )
     parser.add_argument("--page", action="store_true", help="write tables and picture into docs/")
     return parser.parse_args()
 

@@ -1,4 +1,6 @@
-"""A server's behavior: with invalid images, beside them, in a burst, after a request storm, and on SIGTERM."""
+"""A server's behavior: with invalid images, beside them, in a burst, after a request storm, and on
+SIGTERM.
+"""
 
 import asyncio
 import time
@@ -15,7 +17,9 @@ BURST_S = 120.0
 
 
 def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str, Any]:
-    """The statuses of an invalid and an empty body, and how many good requests failed beside bad ones."""
+    """The statuses of an invalid and an empty body, and how many good requests failed beside bad
+    ones.
+    """
     harmed = 0
     statuses = {"garbage": _status(port, bad), "empty": _status(port, empty)}
     for _ in range(ROUNDS):
@@ -27,7 +31,9 @@ def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str,
 
 
 def burst(port: int, good: Request) -> dict[str, Any]:
-    """How many of BURST requests at once to an idle server succeed, and the seconds until the last answer."""
+    """How many of BURST requests at once to an idle server succeed, and the seconds until the last
+    answer.
+    """
     started_s = time.perf_counter()
     statuses = asyncio.run(ask_all(port, [good] * BURST, timeout_s=BURST_S))
     return {"burst_answered": statuses.count(200), "burst_s": time.perf_counter() - started_s}
@@ -54,7 +60,10 @@ def ended_in_flight(process: Process, good: Request) -> dict[str, int]:
 
     statuses = asyncio.run(ask_and_end())
     good_ones = statuses.count(200)
-    return {"ended_well": good_ones, "ended_refused": len(statuses) - good_ones - statuses.count(None)}
+    return {
+        "ended_well": good_ones,
+        "ended_refused": len(statuses) - good_ones - statuses.count(None),
+    }
 
 
 def _status(port: int, request: Request, *, timeout_s: float = 30.0) -> int | None:

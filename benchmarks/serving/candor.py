@@ -15,20 +15,28 @@ from model_store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
 ROOT = Path(__file__).parents[2]
-ROOMS = tuple(ROOT / room for room in ("calibration", "candor", "model_store", "monitoring", "serving", "training"))
+ROOMS = tuple(
+    ROOT / room
+    for room in ("calibration", "candor", "model_store", "monitoring", "serving", "training")
+)
 
 
 def publish(store: Store, subject: Subject, onnx: bytes) -> None:
     """Make `subject` the production version of the model of its name."""
     version = store.publish(
-        subject.name, lambda folder, number: write_bundle(folder, card=_card(subject, number), onnx=onnx)
+        subject.name,
+        lambda folder, number: write_bundle(folder, card=_card(subject, number), onnx=onnx),
     )
     store.promote(subject.name, version)
 
 
 def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
     """Settings of a server on the store in `folder`: the defaults, except for paths and ports."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANDOR_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "CANDOR_"))
+    }
     return kept | {
         "PYTHONPATH": str(ROOT),
         "CANDOR_PORT": str(port),

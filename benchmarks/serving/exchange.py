@@ -15,7 +15,10 @@ class Request(NamedTuple):
 
     def encode(self) -> bytes:
         """The request's bytes, for a keep-alive connection."""
-        head = f"POST {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\nContent-Type: {self.content_type}\r\n"
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\nContent-Type: "
+            f"{self.content_type}\r\n"
+        )
         return f"{head}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body
 
 
@@ -26,8 +29,12 @@ def ask(port: int, request: Request, *, timeout_s: float = 30.0) -> int | None:
         return _status(connection.recv(65536))
 
 
-async def ask_all(port: int, requests: Sequence[Request], *, timeout_s: float = 60.0) -> list[int | None]:
-    """The status of each request, all sent at once on separate connections; None for one without an answer."""
+async def ask_all(
+    port: int, requests: Sequence[Request], *, timeout_s: float = 60.0
+) -> list[int | None]:
+    """The status of each request, all sent at once on separate connections; None for one without an
+    answer.
+    """
     return await asyncio.gather(*(_ask(port, request, timeout_s) for request in requests))
 
 

@@ -9,7 +9,9 @@ RADIOGRAPHS = ("radiograph", "radiograph-dicom")
 
 
 def goals(result: Result) -> str:
-    """Each goal with its figure and whether it was reached. Goals that this run cannot judge are left out."""
+    """Each goal with its figure and whether it was reached. Goals that this run cannot judge are
+    left out.
+    """
     lines = ["| goal | figure | |", "|---|---|---|"]
     for text, figure, met in _judged(result):
         lines.append(f"| {text} | {figure} | {'met' if met else '**missed**'} |")
@@ -26,12 +28,24 @@ def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
     def ratio(subject: str, server: str, count: str) -> float | None:
         return result.get((subject, server), {}).get("ratio", {}).get(count)
 
-    own: Mapping[str, Row] = {subject: row for (subject, server), row in result.items() if server == "candor"}
+    own: Mapping[str, Row] = {
+        subject: row for (subject, server), row in result.items() if server == "candor"
+    }
     small = {subject: row for subject, row in own.items() if subject in SMALL}
     single = ratio("resnet18", "candor", "1")
     wanted: list[tuple[str, float | None, Callable[[float], bool], str]] = [
-        ("ResNet-18, 16 connections, ledger on: ≥ 0.94 of raw", ratio("resnet18", "candor", "16"), _least(0.94), ".3f"),
-        ("the same, against mosec: > 1", _share(on("resnet18"), mosec("resnet18")), _least(1.0), ".2f"),
+        (
+            "ResNet-18, 16 connections, ledger on: ≥ 0.94 of raw",
+            ratio("resnet18", "candor", "16"),
+            _least(0.94),
+            ".3f",
+        ),
+        (
+            "the same, against mosec: > 1",
+            _share(on("resnet18"), mosec("resnet18")),
+            _least(1.0),
+            ".2f",
+        ),
         (
             "ResNet-18, ledger on against off, 16 connections: ≥ 0.95",
             _share(on("resnet18"), off("resnet18")),
@@ -44,7 +58,12 @@ def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
             _most(1.05),
             ".3f",
         ),
-        ("tiny, 16 connections, ledger on, against mosec: ≥ 1", _share(on("tiny"), mosec("tiny")), _least(1.0), ".2f"),
+        (
+            "tiny, 16 connections, ledger on, against mosec: ≥ 1",
+            _share(on("tiny"), mosec("tiny")),
+            _least(1.0),
+            ".2f",
+        ),
         (
             "tiny, 16 connections, ledger off, against mosec: ≥ 1.4",
             _share(off("tiny"), mosec("tiny")),
@@ -55,10 +74,20 @@ def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
         ("tiny, alone, ledger off, p50: ≤ 0.35 ms", p50("tiny", "candor-off"), _most(0.35), ".2f"),
         ("start to first answer: ≤ 1 s", _largest(small, "start_s"), _most(1.0), ".2f"),
         ("idle memory: ≤ 250 MB", _largest(small, "idle_mb"), _most(250), ".0f"),
-        ("good again after the storm: ≤ 1.5 s", _largest(small, "after_storm_s"), _most(1.5), ".2f"),
+        (
+            "good again after the storm: ≤ 1.5 s",
+            _largest(small, "after_storm_s"),
+            _most(1.5),
+            ".2f",
+        ),
         *_radiographs(result),
         *(
-            (f"{subject}, burst of 64 to an idle server: 64 answered", row["burst_answered"], _least(64), ".0f")
+            (
+                f"{subject}, burst of 64 to an idle server: 64 answered",
+                row["burst_answered"],
+                _least(64),
+                ".0f",
+            )
             for subject, row in own.items()
         ),
     ]
@@ -67,16 +96,32 @@ def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
             yield text, format(figure, form), fits(figure)
 
 
-def _radiographs(result: Result) -> Iterable[tuple[str, float | None, Callable[[float], bool], str]]:
+def _radiographs(
+    result: Result,
+) -> Iterable[tuple[str, float | None, Callable[[float], bool], str]]:
     for subject in RADIOGRAPHS:
         ratio = result.get((subject, "candor"), {}).get("ratio", {}).get("16")
-        yield f"{subject}, 16 connections: ≥ 0.9 of decoding and inference alone", ratio, _least(0.9), ".3f"
+        yield (
+            f"{subject}, 16 connections: ≥ 0.9 of decoding and inference alone",
+            ratio,
+            _least(0.9),
+            ".3f",
+        )
         for count in ("1", "16", "64"):
-            peers = {server for name, server in result if name == subject and not server.startswith("candor")}
+            peers = {
+                server
+                for name, server in result
+                if name == subject and not server.startswith("candor")
+            }
             rates = [_at(result, subject, server, count, "requests_per_s") for server in peers]
             best = max((rate for rate in rates if rate is not None), default=None)
             share = _share(_at(result, subject, "candor", count, "requests_per_s"), best)
-            yield f"{subject}, {count} connections, against the fastest peer: > 1", share, _least(1.0), ".2f"
+            yield (
+                f"{subject}, {count} connections, against the fastest peer: > 1",
+                share,
+                _least(1.0),
+                ".2f",
+            )
 
 
 def partial_rate(result: Result, server: str) -> Callable[[str], float | None]:

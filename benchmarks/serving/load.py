@@ -1,8 +1,8 @@
 """A load generator in its own process: keep-alive connections in a closed loop.
 
-It uses raw sockets on uvloop, because a client library would need more processor time than the server under test.
-`python -m benchmarks.serving.load PORT REQUESTS CONNECTIONS SECONDS` prints one JSON object. REQUESTS is a folder of
-files, each with the bytes of one request.
+It uses raw sockets on uvloop, because a client library would need more processor time than the
+server under test. `python -m benchmarks.serving.load PORT REQUESTS CONNECTIONS SECONDS` prints one
+JSON object. REQUESTS is a folder of files, each with the bytes of one request.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ GAP_S = 0.02  # within which answers follow each other that a server gave togeth
 
 @dataclass
 class Tally:
-    """The result of the counting window: latencies of good answers in seconds, answers by status, lost connections.
+    """The result of the counting window: latencies of good answers in seconds, answers by status,
+    lost connections.
 
     `answered` counts the good answers outside of the window, too.
     """
@@ -50,16 +51,19 @@ class Tally:
 class Window:
     """The counting window, from the end of one batch to the end of another.
 
-    The answers of a batch arrive together. A window by the clock would hold one batch more or less by chance, and one
-    from the first answer of a batch would count that batch, but not the last one, whose time it holds. Answers that
-    follow each other within GAP_S count as one batch, but no more than `connections`.
+    The answers of a batch arrive together. A window by the clock would hold one batch more or less
+    by chance, and one from the first answer of a batch would count that batch, but not the last
+    one, whose time it holds. Answers that follow each other within GAP_S count as one batch, but no
+    more than `connections`.
     """
 
     def __init__(self, seconds: float, *, connections: int) -> None:
         self._seconds, self._connections = seconds, connections
         self._opened_s: float | None = None
         self._last_s = 0.0
-        self._left: int | None = connections  # answers that the first batch may still have; None: it has ended
+        self._left: int | None = (
+            connections  # answers that the first batch may still have; None: it has ended
+        )
         self._last_batch = 0
         self.is_closed = False
         self.closed = asyncio.Event()
@@ -72,7 +76,10 @@ class Window:
             return True
         together, self._last_s, before_s = now_s - self._last_s <= GAP_S, now_s, self._last_s
         if self._opened_s is None or (self._left and together):
-            self._opened_s, self._left = now_s, self._connections if self._opened_s is None else self._left - 1
+            self._opened_s, self._left = (
+                now_s,
+                self._connections if self._opened_s is None else self._left - 1,
+            )
             return False
         self._left = None
         if before_s - self._opened_s >= self._seconds:
@@ -84,7 +91,9 @@ class Window:
         return True
 
     def length_s(self) -> float:
-        """Seconds from opening to closing (or to now); the intended length if it was never opened."""
+        """Seconds from opening to closing (or to now); the intended length if it was never
+        opened.
+        """
         if self._opened_s is None:
             return self._seconds
         return (self._last_s if self.is_closed else time.perf_counter()) - self._opened_s
@@ -104,7 +113,9 @@ class Crowd:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await loop.create_connection(partial(Connection, self, number), "127.0.0.1", self.port)
+                await loop.create_connection(
+                    partial(Connection, self, number), "127.0.0.1", self.port
+                )
                 return
             except OSError:
                 await asyncio.sleep(RECONNECT_S)
@@ -165,8 +176,12 @@ def _whole(head: bytes, rest: bytes) -> bool:
     return b"chunked" not in head or rest.endswith(b"0\r\n\r\n")
 
 
-async def drive(port: int, requests: list[bytes], *, connections: int, seconds: float) -> dict[str, object]:
-    """Load a server for a warm-up of a fifth of `seconds`, then for `seconds` or a little more, counting."""
+async def drive(
+    port: int, requests: list[bytes], *, connections: int, seconds: float
+) -> dict[str, object]:
+    """Load a server for a warm-up of a fifth of `seconds`, then for `seconds` or a little more,
+    counting.
+    """
     crowd = Crowd(port, requests)
     await asyncio.gather(*(crowd.join(number) for number in range(connections)))
     await asyncio.sleep(seconds / 5)
@@ -181,7 +196,13 @@ def main() -> None:
     """Read the command line, drive, print."""
     port, folder, connections, seconds = sys.argv[1:]
     requests = [file.read_bytes() for file in sorted(Path(folder).glob("*.request"))]
-    print(json.dumps(uvloop.run(drive(int(port), requests, connections=int(connections), seconds=float(seconds)))))
+    print(
+        json.dumps(
+            uvloop.run(
+                drive(int(port), requests, connections=int(connections), seconds=float(seconds))
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

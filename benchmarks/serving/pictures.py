@@ -1,4 +1,6 @@
-"""The images that are sent: noise on a smooth ground, so that they compress about as well as photographs."""
+"""The images that are sent: noise on a smooth ground, so that they compress about as well as
+photographs.
+"""
 
 import io
 from typing import Literal, TypeAlias
@@ -22,7 +24,8 @@ def picture(
     encoding: Encoding,
     quality: int = 75,
 ) -> bytes:
-    """An encoded image of `size` (width, height) in pixels, with noise of at most `noise` gray values of 256.
+    """An encoded image of `size` (width, height) in pixels, with noise of at most `noise` gray
+    values of 256.
 
     `quality` is that of a JPEG.
     """

@@ -1,6 +1,8 @@
-"""The throughput of ONNX Runtime alone, which is the ceiling; measured before and after every server row.
+"""The throughput of ONNX Runtime alone, which is the ceiling; measured before and after every
+server row.
 
-For radiographs decoding belongs to it: the ceiling is what decoding and inference cost on these cores.
+For radiographs decoding belongs to it: the ceiling is what decoding and inference cost on these
+cores.
 """
 
 import time
@@ -19,19 +21,30 @@ SPINNING = (True, False)
 
 
 def raw_images_per_s(
-    onnx: bytes, *, shape: tuple[int, int, int], batch: int, threads: int, spinning: bool, seconds: float
+    onnx: bytes,
+    *,
+    shape: tuple[int, int, int],
+    batch: int,
+    threads: int,
+    spinning: bool,
+    seconds: float,
 ) -> float:
     """Images per second of a bare session on decoded images (batch, *shape) uint8.
 
-    `spinning` is the library's default for idle threads. Which of the two is faster depends on what else runs on the
-    machine, so both are measured, and a server is compared with the one that makes it look worse.
+    `spinning` is the library's default for idle threads. Which of the two is faster depends on what
+    else runs on the machine, so both are measured, and a server is compared with the one that makes
+    it look worse.
     """
     images = np.random.default_rng(0).integers(0, 255, (batch, *shape), dtype=np.uint8)
     return _rate(_session(onnx, threads, spinning=spinning), images, seconds)
 
 
-def decoded_per_s(images: Sequence[bytes], spec: InputSpec, *, processes: int, seconds: float) -> float:
-    """Images that so many processes decode at the same time, per second: cores that share a cache do less each."""
+def decoded_per_s(
+    images: Sequence[bytes], spec: InputSpec, *, processes: int, seconds: float
+) -> float:
+    """Images that so many processes decode at the same time, per second: cores that share a cache
+    do less each.
+    """
     decode_each = partial(_decoded_per_s, images, spec)
     if processes == 1:
         return decode_each(seconds)

@@ -24,15 +24,23 @@ class CannotStart(RuntimeError):
 class Process:
     """A started server at `port`; `started_s` is when (perf_counter)."""
 
-    def __init__(self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str]
+    ) -> None:
         self.port = port
         self._log = folder / "server.log"
-        # Descendants with their start time: children of a dead parent cannot be found, and process ids are reused.
+        # Descendants with their start time: children of a dead parent cannot be found, and process
+        # ids are reused.
         self._seen: dict[int, str] = {}
         self.started_s = time.perf_counter()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=folder, env=dict(environment), stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=folder,
+                env=dict(environment),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def first_answer_s(self, request: Request) -> float:
@@ -47,7 +55,9 @@ class Process:
         raise CannotStart(f"no answer in {START_S:.0f} s: {self._said()}")
 
     def rss_mb(self) -> float:
-        """Resident memory of the process and its descendants, MB; pages that they share count in each."""
+        """Resident memory of the process and its descendants, MB; pages that they share count in
+        each.
+        """
         return sum(map(_rss_bytes, self._tree())) / 2**20
 
     def cpu_s(self) -> float:
@@ -60,7 +70,8 @@ class Process:
         return self._process.pid
 
     def cpu_s_by_process(self, words: bytes) -> dict[int, float]:
-        """Processor time so far, in seconds, of the process and of its children whose command line has `words`.
+        """Processor time so far, in seconds, of the process and of its children whose command line
+        has `words`.
 
         That of its other descendants counts as its own.
         """

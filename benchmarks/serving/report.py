@@ -17,7 +17,9 @@ NOTHING = "-"
 
 
 def summarize(rows: Iterable[Row]) -> Result:
-    """The rounds of each server combined. A server that failed keeps its earlier figures, with the reason."""
+    """The rounds of each server combined. A server that failed keeps its earlier figures, with the
+    reason.
+    """
     rounds: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         rounds[row["subject"], row["server"]].append(row)
@@ -27,17 +29,26 @@ def summarize(rows: Iterable[Row]) -> Result:
 def tables(result: Result) -> str:
     """A table of throughput and one of behavior for each subject."""
     subjects = list(dict.fromkeys(subject for subject, _ in result))
-    return "\n".join(_speed(subject, result) + "\n" + _behavior(subject, result) for subject in subjects)
+    return "\n".join(
+        _speed(subject, result) + "\n" + _behavior(subject, result) for subject in subjects
+    )
 
 
 def _medians(rows: Sequence[Row]) -> Row:
     last = rows[-1]
-    merged: Row = {name: last.get(name) for name in ("title", "version", "garbage", "empty", "beside", "failed")}
+    merged: Row = {
+        name: last.get(name)
+        for name in ("title", "version", "garbage", "empty", "beside", "failed")
+    }
     merged["failed"] = next((row["failed"] for row in rows if "failed" in row), None)
     merged["raw"] = {batch: median(_raw(row, batch)[0] for row in rows) for batch in last["raw"][0]}
     for name in FIGURES:
         merged[name] = _median(row.get(name) for row in rows)
-    counts = [count for count in rows[0]["asked"]["connections"] if any(_load(row, str(count)) for row in rows)]
+    counts = [
+        count
+        for count in rows[0]["asked"]["connections"]
+        if any(_load(row, str(count)) for row in rows)
+    ]
     merged["loads"] = {str(count): _load_medians(rows, str(count)) for count in counts}
     merged["ratio"] = {str(count): ratio_to_raw(rows, str(count)) for count in counts}
     return merged
@@ -46,8 +57,8 @@ def _medians(rows: Sequence[Row]) -> Row:
 def ratio_to_raw(rows: Sequence[Row], count: str) -> float:
     """Requests per second as a share of raw images per second: within each round, then the median.
 
-    Compared with each way to run ONNX Runtime; the lower median counts. Taking the better probe within a round would
-    count the machine's noise against the server.
+    Compared with each way to run ONNX Runtime; the lower median counts. Taking the better probe
+    within a round would count the machine's noise against the server.
     """
     batch = "1" if count == "1" else "16"
     served = [(row, _load(row, count)["requests_per_s"]) for row in rows if _load(row, count)]
@@ -95,7 +106,11 @@ def _speed(subject: str, result: Result) -> str:
             _line(
                 [
                     _title(row),
-                    *([f"failed: {row['failed']}"] + [NOTHING] * (len(counts) - 1) if not row["loads"] else cells),
+                    *(
+                        [f"failed: {row['failed']}"] + [NOTHING] * (len(counts) - 1)
+                        if not row["loads"]
+                        else cells
+                    ),
                     NOTHING if ratio is None else f"{ratio:.3f}",
                     _ms(row["loads"]["16"]["cpu_ms"]) if "16" in row["loads"] else NOTHING,
                     " / ".join(f"{row['raw'][batch]:,.0f}" for batch in ("1", "16")),
@@ -123,10 +138,12 @@ def _behavior(subject: str, result: Result) -> str:
         if name == subject:
             harmed = NOTHING if row["harmed"] is None else f"{row['harmed']:.0f} of {row['beside']}"
             figures = [
-                _number(row[figure], digits) for figure, digits in (("start_s", 2), ("idle_mb", 0), ("loaded_mb", 0))
+                _number(row[figure], digits)
+                for figure, digits in (("start_s", 2), ("idle_mb", 0), ("loaded_mb", 0))
             ]
             statuses = [
-                NOTHING if row["start_s"] is None else str(row[kind] or "closed") for kind in ("garbage", "empty")
+                NOTHING if row["start_s"] is None else str(row[kind] or "closed")
+                for kind in ("garbage", "empty")
             ]
             burst = f"{_number(row['burst_answered'], 0)}, {_number(row['burst_s'], 1)}"
             last = [burst, _number(row["after_storm_s"], 2), _ended(row)]
@@ -139,7 +156,10 @@ def _rate(load: Row | None) -> str:
         return NOTHING
     others = f"; also {', '.join(map(str, load['other']))}" if load["other"] else ""
     lost = f"; {load['lost']} lost" if load["lost"] else ""
-    return f"{load['requests_per_s']:,.0f} ({_ms(load['p50_ms'])} / {_ms(load['p99_ms'])}){others}{lost}"
+    return (
+        f"{load['requests_per_s']:,.0f} ({_ms(load['p50_ms'])} / "
+        f"{_ms(load['p99_ms'])}){others}{lost}"
+    )
 
 
 def _ms(value: float) -> str:

@@ -1,4 +1,6 @@
-"""One row of the result: one server, one subject, one round, from the start of the process to its end."""
+"""One row of the result: one server, one subject, one round, from the start of the process to its
+end.
+"""
 
 import json
 import subprocess
@@ -43,7 +45,13 @@ class Launch:
 
 
 def measure(
-    name: str, subject: Subject, onnx: bytes, *, connections: list[int], seconds: float, loads_only: bool = False
+    name: str,
+    subject: Subject,
+    onnx: bytes,
+    *,
+    connections: list[int],
+    seconds: float,
+    loads_only: bool = False,
 ) -> Row:
     """Start the server `name`, measure it and stop it. A failure gives a row with the reason."""
     try:
@@ -68,7 +76,12 @@ def title(name: str) -> str:
 
 
 def _figures(
-    process: Process, subject: Subject, launch: Launch, folder: Path, connections: list[int], seconds: float
+    process: Process,
+    subject: Subject,
+    launch: Launch,
+    folder: Path,
+    connections: list[int],
+    seconds: float,
 ) -> Iterator[Row]:
     """The measurements in order; those that leave a backlog come last."""
     samples = [launch.request(image) for image in subject.samples()]
@@ -82,7 +95,12 @@ def _figures(
 
 
 def _loads(
-    process: Process, subject: Subject, launch: Launch, folder: Path, connections: list[int], seconds: float
+    process: Process,
+    subject: Subject,
+    launch: Launch,
+    folder: Path,
+    connections: list[int],
+    seconds: float,
 ) -> Iterator[Row]:
     """Rates and latencies by the number of connections."""
     process.first_answer_s(launch.request(subject.samples()[0]))
@@ -96,10 +114,15 @@ def _loads(
 
 
 def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
-    """What the load generator finds: rates, latencies, statuses. It sends the requests in `folder`."""
+    """What the load generator finds: rates, latencies, statuses. It sends the requests in
+    `folder`.
+    """
     arguments = [str(port), str(folder / "requests"), str(connections), str(seconds)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.serving.load", *arguments], check=True, capture_output=True, cwd=candor.ROOT
+        [sys.executable, "-m", "benchmarks.serving.load", *arguments],
+        check=True,
+        capture_output=True,
+        cwd=candor.ROOT,
     )
     result: Row = json.loads(done.stdout)
     return result
@@ -141,6 +164,8 @@ def _peer(name: str, peer: Peer, subject: Subject, onnx: bytes) -> Launch:
         copy_decoder(folder / "decoder")
         peer.prepare(scene)
         environment = scene.environment() | dict(peer.variables or {})
-        return Process(peer.start(scene), port=scene.ports[0], folder=folder, environment=environment)
+        return Process(
+            peer.start(scene), port=scene.ports[0], folder=folder, environment=environment
+        )
 
     return Launch(peer.title, installed(bin_folder, peer), peer.path, peer.body, start)

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.serving.storm`: many more connections than a server can answer, all retrying at once.
+"""`python -m benchmarks.serving.storm`: many more connections than a server can answer, all
+retrying at once.
 
-One run measures 16 connections, then a storm of 512 that retry as soon as they are refused. After the storm it measures
-how long a new client waits, and 16 connections again.
+One run measures 16 connections, then a storm of 512 that retry as soon as they are refused. After
+the storm it measures how long a new client waits, and 16 connections again.
 """
 
 import argparse
@@ -28,13 +29,19 @@ from model_store.store import Store
 
 PEAK_CONNECTIONS = 16
 OF_PEAK, RECOVERY_S, GROWTH_MB = 0.9, 1.5, 50.0
-WAITING, LEAST_S, SPARE = 64, 1.0, 1.2  # images that may wait, or a second; 20 % more than that (decision 58)
+WAITING, LEAST_S, SPARE = (
+    64,
+    1.0,
+    1.2,
+)  # images that may wait, or a second; 20 % more than that (decision 58)
 _RECONNECT_S = 0.01
 
 
 @dataclass
 class Storm:
-    """The results of `seconds`. Latencies are those of answers with status 200, in the order of the answers."""
+    """The results of `seconds`. Latencies are those of answers with status 200, in the order of the
+    answers.
+    """
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
@@ -55,15 +62,21 @@ class Storm:
 
     @property
     def p99_of_bound(self) -> float:
-        """The 99th percentile of each latency as a share of what 64 images needed just then, or of one second if that
-        is more.
+        """The 99th percentile of each latency as a share of what 64 images needed just then, or of
+        one second if that is more.
 
-        What they needed is the time from the 64th answer before it. So a machine that slows down for a while does not
-        count as a queue that is too long.
+        What they needed is the time from the 64th answer before it. So a machine that slows down
+        for a while does not count as a queue that is too long.
         """
-        needed_s = (now - then for then, now in zip(self.answered_s, self.answered_s[WAITING:], strict=False))
+        needed_s = (
+            now - then
+            for then, now in zip(self.answered_s, self.answered_s[WAITING:], strict=False)
+        )
         return _p99(
-            [took / max(LEAST_S, needed) for took, needed in zip(self.latencies_s[WAITING:], needed_s, strict=True)]
+            [
+                took / max(LEAST_S, needed)
+                for took, needed in zip(self.latencies_s[WAITING:], needed_s, strict=True)
+            ]
         )
 
 
@@ -73,7 +86,9 @@ def _p99(values: Sequence[float]) -> float:
 
 
 class Client(asyncio.Protocol):
-    """One connection that sends its next request at once after any answer, and reconnects when it is closed."""
+    """One connection that sends its next request at once after any answer, and reconnects when it
+    is closed.
+    """
 
     def __init__(self, port: int, request: bytes, storm: Storm) -> None:
         self._port, self._request, self._storm = port, request, storm
@@ -86,7 +101,9 @@ class Client(asyncio.Protocol):
         """Connect, with retries."""
         while not self._ended:
             try:
-                await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+                await asyncio.get_running_loop().create_connection(
+                    lambda: self, "127.0.0.1", self._port
+                )
             except OSError:
                 await asyncio.sleep(_RECONNECT_S)
             else:
@@ -147,11 +164,16 @@ def _fields(head: bytes) -> dict[bytes, bytes]:
 
 def post(path: str, body: bytes) -> bytes:
     """A whole HTTP request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: image/any\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: image/any\r\nContent-Length: "
+        f"{len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
-async def drive(port: int, request: bytes, *, connections: int, seconds: float, warm_up_s: float = 0.0) -> Storm:
+async def drive(
+    port: int, request: bytes, *, connections: int, seconds: float, warm_up_s: float = 0.0
+) -> Storm:
     """Run `connections` for `seconds`, counted after the warm-up."""
     storm = Storm()
     clients = [Client(port, request, storm) for _ in range(connections)]
@@ -171,7 +193,9 @@ def recovery_s(port: int, path: str, image: bytes) -> float:
     """Seconds until a new client gets status 200, with immediate retries."""
     started_s = time.perf_counter()
     while True:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", image, {"Content-Type": "image/any"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{path}", image, {"Content-Type": "image/any"}
+        )
         try:
             with urllib.request.urlopen(request):
                 return time.perf_counter() - started_s
@@ -206,11 +230,17 @@ def measure(
     peak_s: float,
     memory_of_all: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
-    """The figures of one run. `memory_of_all` gives the memory of a server of several processes, in MB."""
+    """The figures of one run. `memory_of_all` gives the memory of a server of several processes, in
+    MB.
+    """
     request, now_mb = post(path, image), memory_of_all or partial(memory_mb, port)
 
     def run(count: int, duration_s: float) -> Storm:
-        return uvloop.run(drive(port, request, connections=count, seconds=duration_s, warm_up_s=min(2.0, duration_s)))
+        return uvloop.run(
+            drive(
+                port, request, connections=count, seconds=duration_s, warm_up_s=min(2.0, duration_s)
+            )
+        )
 
     before = run(PEAK_CONNECTIONS, peak_s)
     memory = [now_mb()]
@@ -245,20 +275,40 @@ def table(found: dict[str, Any]) -> str:
         ("good answers a second in the storm", f"{found['good_per_s']:.1f}", ""),
         ("of the peak", f"{found['of_peak']:.2f}", f">= {OF_PEAK}"),
         ("99th percentile of good answers, s", f"{found['p99_s']:.2f}", ""),
-        ("the same, of what 64 images needed just then", f"{found['p99_of_bound']:.2f}", f"<= {SPARE}"),
-        ("a newcomer's answer after the storm, s", f"{found['recovery_s']:.2f}", f"<= {RECOVERY_S}"),
+        (
+            "the same, of what 64 images needed just then",
+            f"{found['p99_of_bound']:.2f}",
+            f"<= {SPARE}",
+        ),
+        (
+            "a newcomer's answer after the storm, s",
+            f"{found['recovery_s']:.2f}",
+            f"<= {RECOVERY_S}",
+        ),
         ("memory before / half way / after, MB", memory, "flat"),
-        ("answers by status", ", ".join(f"{count:,} x {key}" for key, count in sorted(found["statuses"].items())), ""),
+        (
+            "answers by status",
+            ", ".join(f"{count:,} x {key}" for key, count in sorted(found["statuses"].items())),
+            "",
+        ),
         ("connections that were closed", f"{found['closed']:,}", ""),
     ]
-    return "\n".join(["| | measured | goal |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+    return "\n".join(
+        ["| | measured | goal |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    )
 
 
 def missed(found: dict[str, Any]) -> list[str]:
     """The goals that the run missed, each with what was measured."""
     most = {"p99_of_bound": SPARE, "recovery_s": RECOVERY_S, "growth_mb": GROWTH_MB}
-    over = [f"{name} = {found[name]:.2f}, goal {goal:.2f}" for name, goal in most.items() if found[name] > goal]
-    return over + ([f"of_peak = {found['of_peak']:.2f}, goal {OF_PEAK}"] if found["of_peak"] < OF_PEAK else [])
+    over = [
+        f"{name} = {found[name]:.2f}, goal {goal:.2f}"
+        for name, goal in most.items()
+        if found[name] > goal
+    ]
+    return over + (
+        [f"of_peak = {found['of_peak']:.2f}, goal {OF_PEAK}"] if found["of_peak"] < OF_PEAK else []
+    )
 
 
 def main() -> int:
@@ -266,17 +316,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.storm", description=__doc__)
     parser.add_argument("--subject", choices=SUBJECTS, default="resnet18")
     parser.add_argument("--connections", type=int, default=512)
-    parser.add_argument("--fronts", type=int, default=1, help="CANDOR_FRONTS; with several, memory is that of all")
+    parser.add_argument(
+        "--fronts", type=int, default=1, help="CANDOR_FRONTS; with several, memory is that of all"
+    )
     parser.add_argument("--minutes", type=float, default=0.5, help="length of the storm")
-    parser.add_argument("--peak-seconds", type=float, default=10.0, help="length of each measurement at 16 connections")
+    parser.add_argument(
+        "--peak-seconds",
+        type=float,
+        default=10.0,
+        help="length of each measurement at 16 connections",
+    )
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     chosen = parser.parse_args()
     subject = SUBJECTS[chosen.subject]
     with tempfile.TemporaryDirectory() as folder:
         (port,) = free_ports(1)
         publish(Store(Path(folder) / "store"), subject, subject.onnx())
-        settings = environment(Path(folder), port=port, ledger=True) | {"CANDOR_FRONTS": str(chosen.fronts)}
-        with running(Process(COMMAND, port=port, folder=Path(folder), environment=settings)) as process:
+        settings = environment(Path(folder), port=port, ledger=True) | {
+            "CANDOR_FRONTS": str(chosen.fronts)
+        }
+        with running(
+            Process(COMMAND, port=port, folder=Path(folder), environment=settings)
+        ) as process:
             _await_ready(port)
             if chosen.fronts > 1:
                 process.wait_for(chosen.fronts, b"serving.process.front")

@@ -1,8 +1,8 @@
 """The measured networks, with random weights, and the images to send.
 
-A ResNet-18 at 224 pixels and a tiny CNN at 28, which get images of that size; the same ResNet-18, which gets
-radiographs; and a network that takes half a second. Weights do not change what an inference costs. Needs torch,
-torchvision and onnxscript (the `train` and `dev` extras).
+A ResNet-18 at 224 pixels and a tiny CNN at 28, which get images of that size; the same ResNet-18,
+which gets radiographs; and a network that takes half a second. Weights do not change what an
+inference costs. Needs torch, torchvision and onnxscript (the `train` and `dev` extras).
 """
 
 from collections.abc import Callable
@@ -25,7 +25,9 @@ HALF_SECOND_LAYERS = 27  # each about a ResNet-18
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, its input, and the images that are sent: as large as the input, or gray and of `size`."""
+    """A network, its input, and the images that are sent: as large as the input, or gray and of
+    `size`.
+    """
 
     name: str
     build: Callable[[], nn.Module]
@@ -72,7 +74,9 @@ class Subject:
 
 
 class _Calibrated(nn.Module):
-    """Normalization, network, temperature and softmax in one graph, as `candor export` writes it."""
+    """Normalization, network, temperature and softmax in one graph, as `candor export` writes
+    it.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -123,8 +127,24 @@ SUBJECTS = {
     for subject in (
         Subject("resnet18", _resnet18, channels=3, side=224, encoding="JPEG", noise=12),
         Subject("tiny", _tiny, channels=1, side=28, encoding="PNG", noise=0),
-        Subject("radiograph", _resnet18, channels=3, side=224, encoding="JPEG", noise=12, size=RADIOGRAPH),
-        Subject("radiograph-dicom", _resnet18, channels=3, side=224, encoding="DICOM", noise=12, size=RADIOGRAPH),
+        Subject(
+            "radiograph",
+            _resnet18,
+            channels=3,
+            side=224,
+            encoding="JPEG",
+            noise=12,
+            size=RADIOGRAPH,
+        ),
+        Subject(
+            "radiograph-dicom",
+            _resnet18,
+            channels=3,
+            side=224,
+            encoding="DICOM",
+            noise=12,
+            size=RADIOGRAPH,
+        ),
         Subject("half-second", _Repeated, channels=3, side=224, encoding="JPEG", noise=12),
     )
 }

@@ -1,1 +1,3 @@
-"""Benchmarks of training: the cost of a loss, and of an epoch on cached features; and the archive of Fashion-MNIST."""
+"""Benchmarks of training: the cost of a loss, and of an epoch on cached features; and the archive
+of Fashion-MNIST.
+"""

@@ -1,10 +1,12 @@
 """An epoch of training a head on cached features, and with the frozen backbone run for every batch.
 
-Both epochs take the same steps on the same images; the second computes what the first reads from disk. They alternate,
-and medians count. Images and weights are random, since speed does not depend on them.
+Both epochs take the same steps on the same images; the second computes what the first reads from
+disk. They alternate, and medians count. Images and weights are random, since speed does not depend
+on them.
 
     python -m benchmarks.training.features
-    python -m benchmarks.training.features --backbones torchvision/resnet50 --side 224 --images 256 --json FILE
+    python -m benchmarks.training.features --backbones torchvision/resnet50 --side 224 --images 256
+    --json FILE
 """
 
 import argparse
@@ -33,7 +35,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class EpochTimes:
-    """Median seconds of an epoch, the speed ratio of cached features, and the seconds of computing them once."""
+    """Median seconds of an epoch, the speed ratio of cached features, and the seconds of computing
+    them once.
+    """
 
     backbone: str
     side: int
@@ -62,17 +66,36 @@ def measure(backbone: str, *, side: int, images: int, turns: int) -> EpochTimes:
     network = session.network()
     pixels = dataset.splits["train"].inputs(config.input_spec(dataset))
     labels = torch.from_numpy(dataset.splits["train"].labels)
-    step = Step(network.head, session.objective(), optimizer=torch.optim.Adam(network.head.parameters()), group=Group())
+    step = Step(
+        network.head,
+        session.objective(),
+        optimizer=torch.optim.Adam(network.head.parameters()),
+        group=Group(),
+    )
     with tempfile.TemporaryDirectory() as folder:
         started = perf_counter()
         cached_features = session.examples(network, cache=Path(folder))["train"].inputs
         first_s = perf_counter() - started
         uncached, cached = [], []
         for _ in range(turns):
-            cached.append(epoch_s(step, (torch.from_numpy(cached_features[rows]) for rows in batches(images)), labels))
-            uncached.append(epoch_s(step, (features(network, pixels[rows]) for rows in batches(images)), labels))
+            cached.append(
+                epoch_s(
+                    step,
+                    (torch.from_numpy(cached_features[rows]) for rows in batches(images)),
+                    labels,
+                )
+            )
+            uncached.append(
+                epoch_s(step, (features(network, pixels[rows]) for rows in batches(images)), labels)
+            )
     return EpochTimes(
-        backbone, side, images, median(uncached), median(cached), median(uncached) / median(cached), first_s
+        backbone,
+        side,
+        images,
+        median(uncached),
+        median(cached),
+        median(uncached) / median(cached),
+        first_s,
     )
 
 
@@ -84,7 +107,9 @@ def epoch_s(step: Step, inputs: Iterator[Tensor], labels: Tensor) -> float:
     return perf_counter() - started
 
 
-def features(network: Classifier, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+def features(
+    network: Classifier, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+) -> Tensor:
     """Features of a batch, from the frozen backbone."""
     with torch.no_grad():
         return network.backbone(torch.from_numpy(pixels))
@@ -98,7 +123,9 @@ def batches(count: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
 
 def main() -> None:
     """Print a row per backbone and optionally write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbones", nargs="+", default=["tf_efficientnet_lite0"])
     parser.add_argument("--side", type=int, default=112)
     parser.add_argument("--images", type=int, default=512)
@@ -107,8 +134,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    rows = [measure(name, side=chosen.side, images=chosen.images, turns=chosen.turns) for name in chosen.backbones]
-    print("| backbone | side | images | epoch uncached s | epoch cached s | times as fast | first s |")
+    rows = [
+        measure(name, side=chosen.side, images=chosen.images, turns=chosen.turns)
+        for name in chosen.backbones
+    ]
+    print(
+        "| backbone | side | images | epoch uncached s | epoch cached s | times as fast | first s |"
+    )
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         figures = f"{row.uncached_s:.2f} | {row.cached_s:.2f} | {row.ratio:.1f} | {row.first_s:.1f}"

@@ -1,4 +1,6 @@
-"""`candor calibrate`: predictions from anywhere become a report and a calibrator; no model, no server, no store."""
+"""`candor calibrate`: predictions from anywhere become a report and a calibrator; no model, no
+server, no store.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,66 +21,96 @@ def calibrate(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Predictions and true labels (none with --apply): .csv, .ndjson, .parquet, or .npz of arrays."
+            help="Predictions and true labels (none with --apply): .csv, .ndjson, .parquet, or "
+            ".npz of arrays."
         ),
     ],
-    label: Annotated[str | None, typer.Option(help="Column of the true class.", rich_help_panel=_COLUMNS)] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the true class.", rich_help_panel=_COLUMNS)
+    ] = None,
     probabilities: Annotated[
         str | None,
         typer.Option(
-            help="Columns of the classes' probabilities, separated by commas; * stands for anything.",
+            help="Columns of the classes' probabilities, separated by commas; * stands for "
+            "anything.",
             rich_help_panel=_COLUMNS,
         ),
     ] = None,
     logits: Annotated[
-        str | None, typer.Option(help="The same for logits; * alone takes the columns found.", rich_help_panel=_COLUMNS)
+        str | None,
+        typer.Option(
+            help="The same for logits; * alone takes the columns found.", rich_help_panel=_COLUMNS
+        ),
     ] = None,
     confidence: Annotated[
-        str | None, typer.Option(help="Column of the predicted class's probability.", rich_help_panel=_COLUMNS)
+        str | None,
+        typer.Option(help="Column of the predicted class's probability.", rich_help_panel=_COLUMNS),
     ] = None,
     predicted: Annotated[
         str | None, typer.Option(help="Column of the predicted class.", rich_help_panel=_COLUMNS)
     ] = None,
     correct: Annotated[
-        str | None, typer.Option(help="Column that says whether the answer was right.", rich_help_panel=_COLUMNS)
+        str | None,
+        typer.Option(
+            help="Column that says whether the answer was right.", rich_help_panel=_COLUMNS
+        ),
     ] = None,
     group: Annotated[
         str | None,
         typer.Option(
-            help="Column of the patient or the like (default: patient, if there is one).", rich_help_panel=_COLUMNS
+            help="Column of the patient or the like (default: patient, if there is one).",
+            rich_help_panel=_COLUMNS,
         ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="Names of the classes, in the order of their columns or numbers.", rich_help_panel=_MEANING),
+        typer.Option(
+            help="Names of the classes, in the order of their columns or numbers.",
+            rich_help_panel=_MEANING,
+        ),
     ] = None,
     positive: Annotated[
-        str | None, typer.Option(help="The class that a single column is about.", rich_help_panel=_MEANING)
+        str | None,
+        typer.Option(help="The class that a single column is about.", rich_help_panel=_MEANING),
     ] = None,
     normalize: Annotated[
-        bool, typer.Option("--normalize", help="Divide each row by its sum.", rich_help_panel=_MEANING)
+        bool,
+        typer.Option("--normalize", help="Divide each row by its sum.", rich_help_panel=_MEANING),
     ] = False,
     allow_label_changes: Annotated[
         bool,
-        typer.Option("--allow-label-changes", help="Consider calibrators that may change the predicted class."),
+        typer.Option(
+            "--allow-label-changes",
+            help="Consider calibrators that may change the predicted class.",
+        ),
     ] = False,
     apply: Annotated[
         Path | None,
-        typer.Option(help="Fit nothing: apply this calibrator to rows that need no labels, and write them to --to."),
+        typer.Option(
+            help="Fit nothing: apply this calibrator to rows that need no labels, and write them "
+            "to --to."
+        ),
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option(help="CSV file for the calibrated rows of --apply, with their ids.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            help="CSV file for the calibrated rows of --apply, with their ids.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for report.html, report.json, reliability.svg, and calibrator.json and .onnx if one helps.",
+            help="Folder for report.html, report.json, reliability.svg, and calibrator.json and "
+            ".onnx if one helps.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the report to this file, as one HTML page.", rich_help_panel=_OUTPUT)
+        Path | None,
+        typer.Option(
+            help="Write the report to this file, as one HTML page.", rich_help_panel=_OUTPUT
+        ),
     ] = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -120,7 +152,9 @@ def calibrate(
     if calibrator is not None and to is not None:
         _apply(read, calibrator, to)
         return
-    done = examine_predictions(read, title=f"Calibration of {file.name}", allow_label_changes=allow_label_changes)
+    done = examine_predictions(
+        read, title=f"Calibration of {file.name}", allow_label_changes=allow_label_changes
+    )
     if json_out:
         print_json(plain(done.as_dict()))
     else:
@@ -138,7 +172,9 @@ def _options(
     from serving.client.columns import ColumnWishes
 
     scores = None if logits == "*" else logits or probabilities
-    kind: Literal["logits", "probabilities"] | None = "logits" if logits else "probabilities" if probabilities else None
+    kind: Literal["logits", "probabilities"] | None = (
+        "logits" if logits else "probabilities" if probabilities else None
+    )
     return ReadingOptions(
         wishes=ColumnWishes(
             label=label,
@@ -186,7 +222,10 @@ def _kept_calibrator(done: "Calibration", out: Path) -> str:
         return f"Calibrator and report are in {out}"
     old = [file.name for file in files if file.exists()]
     earlier = f" {' and '.join(old)} there came from an earlier run." if old else ""
-    return f"The report is in {out}. No calibrator was written: none was fitted that improves predictions.{earlier}"
+    return (
+        f"The report is in {out}. No calibrator was written: none was fitted that improves "
+        f"predictions.{earlier}"
+    )
 
 
 def _calibrator(file: Path) -> "PortableCalibrator":
@@ -203,4 +242,6 @@ def _apply(read: "LabeledPredictions", calibrator: "PortableCalibrator", to: Pat
     write_calibrated(read, calibrator, to)
     for note in read.notes:
         stderr.print(f"Note: {note}", soft_wrap=True)
-    stdout.print(f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}", soft_wrap=True)
+    stdout.print(
+        f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}", soft_wrap=True
+    )

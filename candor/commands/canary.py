@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 DEFAULT_SHARE = 0.05
 
-app = typer.Typer(name="canary", help="Try out a version beside production before promoting it.", no_args_is_help=True)
+app = typer.Typer(
+    name="canary",
+    help="Try out a version beside production before promoting it.",
+    no_args_is_help=True,
+)
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 
@@ -29,15 +33,21 @@ ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 def start(
     model: ModelArgument,
     version: Annotated[int, typer.Argument(help="The version to try out.", parser=version_number)],
-    share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the requests that it answers.")] = None,
-    header: Annotated[bool, typer.Option("--header", help="Answer only requests with X-Candor-Canary: true.")] = False,
+    share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the requests that it answers.")
+    ] = None,
+    header: Annotated[
+        bool, typer.Option("--header", help="Answer only requests with X-Candor-Canary: true.")
+    ] = False,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Compute every answer beside production and only record it.")
+        bool,
+        typer.Option("--shadow", help="Compute every answer beside production and only record it."),
     ] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Start a canary that answers a share of the requests (default: 0.05), or by header, or in shadow mode.
+    """Start a canary that answers a share of the requests (default: 0.05), or by header, or in
+    shadow mode.
 
     Example: candor canary start chest 2 --share 0.05
     """
@@ -57,7 +67,10 @@ def start(
 
 @app.command()
 def status(
-    model: ModelArgument, store: StoreOption = None, ledger: LedgerOption = None, json_out: JsonOption = False
+    model: ModelArgument,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
 ) -> None:
     """Compare canary and production: answers, labels, accuracy and calibration of each.
 
@@ -70,7 +83,11 @@ def status(
     opened = open_store(store)
     canary, production = read_canary(opened, model), opened.production(model)
     versions = {"production": production, "canary": canary.version if canary else None}
-    reports = {role: _report(model, version, ledger) for role, version in versions.items() if version is not None}
+    reports = {
+        role: _report(model, version, ledger)
+        for role, version in versions.items()
+        if version is not None
+    }
     if json_out:
         found = {role: report and report.as_dict() for role, report in reports.items()}
         print_json({"canary": canary.model_dump(mode="json") if canary else None, "reports": found})
@@ -110,17 +127,22 @@ def promote(
     labels = labels_of(model, canary.version, ledger) if canary is not None and running else 0
     if canary is not None and running and not labels and not anyway:
         raise CanaryError(
-            f"no answer of the canary, version {canary.version} of '{model}', has a label, so nothing shows that it is "
+            f"no answer of the canary, version {canary.version} of '{model}', has a label, so "
+            "nothing shows that it is "
             "as good as production: label some of its answers first, or promote it with --anyway"
         )
     ended = end_canary(opened, model, "promoted")
-    stdout.print(f"{model}: version {ended.version} is in production{'' if labels else ', without a label'}")
+    stdout.print(
+        f"{model}: version {ended.version} is in production{'' if labels else ', without a label'}"
+    )
 
 
 @app.command()
 def abort(
     model: ModelArgument,
-    reason: Annotated[str | None, typer.Option(help="Why it is aborted; kept with the canary.", callback=said)] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why it is aborted; kept with the canary.", callback=said)
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """End the canary. Production is not affected.
@@ -135,7 +157,9 @@ def abort(
 
 
 def labels_of(model: str, version: int, ledger: str | None) -> int:
-    """Return how many answers of a version have a label; 0 if there is no ledger or it does not know the version."""
+    """Return how many answers of a version have a label; 0 if there is no ledger or it does not
+    know the version.
+    """
     from monitoring.errors import LedgerError
 
     try:

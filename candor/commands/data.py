@@ -10,22 +10,34 @@ from candor.commands.options import JsonOption, cache_folder
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets.records import LoadArguments
 
-app = typer.Typer(name="data", help="Inspect the images that a model will be trained on.", no_args_is_help=True)
+app = typer.Typer(
+    name="data", help="Inspect the images that a model will be trained on.", no_args_is_help=True
+)
 
-LayoutOption = Annotated[str | None, typer.Option(help="How the images are stored (default: detected).")]
+LayoutOption = Annotated[
+    str | None, typer.Option(help="How the images are stored (default: detected).")
+]
 GroupOption = Annotated[
     str | None,
-    typer.Option(help="Regular expression on the file name; its first group identifies the patient or slide."),
+    typer.Option(
+        help="Regular expression on the file name; its first group identifies the patient or slide."
+    ),
 ]
 LeakageOption = Annotated[
     bool, typer.Option("--allow-leakage", help="Continue although splits share images or patients.")
 ]
-CorruptOption = Annotated[float, typer.Option(min=0, max=1, help="Share of images that may be missing or damaged.")]
+CorruptOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of images that may be missing or damaged.")
+]
 WindowOption = Annotated[
-    str | None, typer.Option(help="CENTER,WIDTH of the window for gray DICOM (default: the layout's, else the file's).")
+    str | None,
+    typer.Option(
+        help="CENTER,WIDTH of the window for gray DICOM (default: the layout's, else the file's)."
+    ),
 ]
 FirstFrameOption = Annotated[
-    bool, typer.Option("--first-frame", help="Use the first frame of DICOM files that have several.")
+    bool,
+    typer.Option("--first-frame", help="Use the first frame of DICOM files that have several."),
 ]
 
 
@@ -55,7 +67,9 @@ def _window(text: str | None) -> tuple[float, float] | None:
     try:
         center, width = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"got the window {text!r}; expected CENTER,WIDTH, such as 40,80") from error
+        raise typer.BadParameter(
+            f"got the window {text!r}; expected CENTER,WIDTH, such as 40,80"
+        ) from error
     if width < 1:
         raise typer.BadParameter(f"got a window width of {width:g}; expected 1 or more")
     return center, width
@@ -70,7 +84,9 @@ def check(
     max_corrupt: CorruptOption = 0.01,
     window: WindowOption = None,
     first_frame: FirstFrameOption = False,
-    seed: Annotated[int, typer.Option(help="Seed for the splits that the data lacks, as in `candor train`.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed for the splits that the data lacks, as in `candor train`.")
+    ] = 0,
     json_out: JsonOption = False,
 ) -> None:
     """Show layout, classes, splits, corrupt files, leakage, and what gives a class away.

@@ -1,4 +1,6 @@
-"""`candor doctor`, `candor health` and `candor config show`: what is wrong here, and how it is configured."""
+"""`candor doctor`, `candor health` and `candor config show`: what is wrong here, and how it is
+configured.
+"""
 
 import dataclasses
 from typing import Annotated
@@ -37,9 +39,12 @@ def doctor(json_out: JsonOption = False) -> None:
 
 
 def health(
-    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it has a model and accepts requests.")] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask whether it has a model and accepts requests.")
+    ] = False,
 ) -> None:
-    """Ask the server of this machine whether it is alive, for health checks. Exit code 1 if it is not.
+    """Ask the server of this machine whether it is alive, for health checks. Exit code 1 if it is
+    not.
 
     CANDOR_HOST, CANDOR_PORT and CANDOR_TLS_CERTIFICATE say where it is.
 
@@ -57,7 +62,9 @@ def health(
 
 @app.command()
 def show(
-    changed: Annotated[bool, typer.Option("--changed", help="Show only what is not at its default.")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Show only what is not at its default.")
+    ] = False,
     json_out: JsonOption = False,
 ) -> None:
     """Print every setting: its value, where that comes from, and what it means. Secrets are masked.

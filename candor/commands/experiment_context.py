@@ -1,4 +1,6 @@
-"""What the commands of `candor experiment` share: the grid they compute, the data and runner it needs, its tables."""
+"""What the commands of `candor experiment` share: the grid they compute, the data and runner it
+needs, its tables.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,9 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
 
 @dataclass(frozen=True)
 class ExperimentContext:
-    """The data sets of a grid by title, the runner that computes its cells, and the folder that holds weights."""
+    """The data sets of a grid by title, the runner that computes its cells, and the folder that
+    holds weights.
+    """
 
     datasets: "Mapping[str, Dataset]"
     runner: "ExperimentRunner"
@@ -28,7 +32,8 @@ class ExperimentContext:
 
 @contextmanager
 def open_context(grid: "Grid", folder: Path, *, jobs: int) -> Iterator[ExperimentContext]:
-    """Read the grid's data sets and show progress bars; name the missing data sets on stderr afterwards.
+    """Read the grid's data sets and show progress bars; name the missing data sets on stderr
+    afterwards.
 
     `folder` keeps cells and tables. Raises DataNotFound if no data set of the grid is available.
     """
@@ -56,10 +61,17 @@ def grid_of(
     seeds: int | None = None,
     first_seed: int = 0,
 ) -> "Grid":
-    """The grid of `preset`, with the data sets, networks, methods and seeds that were given in place of its own."""
+    """The grid of `preset`, with the data sets, networks, methods and seeds that were given in
+    place of its own.
+    """
     from dataclasses import replace
 
-    from training.experiments.presets import PRESETS, data_variant, network_variant, trained_networks
+    from training.experiments.presets import (
+        PRESETS,
+        data_variant,
+        network_variant,
+        trained_networks,
+    )
     from training.experiments.variant import parse_variant
 
     if preset not in PRESETS:
@@ -69,16 +81,24 @@ def grid_of(
     return replace(
         grid,
         data=chosen,
-        networks=tuple(map(network_variant, network)) if network else trained_networks(chosen, grid.networks),
+        networks=tuple(map(network_variant, network))
+        if network
+        else trained_networks(chosen, grid.networks),
         methods=tuple(map(parse_variant, method)) if method else grid.methods,
         seeds=tuple(range(first_seed, first_seed + (seeds or len(grid.seeds)))),
     )
 
 
 def show_tables(
-    tables: "Sequence[ResultTable]", folder: Path, *, notes: Sequence[str] = (), markdown: bool = False
+    tables: "Sequence[ResultTable]",
+    folder: Path,
+    *,
+    notes: Sequence[str] = (),
+    markdown: bool = False,
 ) -> None:
-    """Print the tables on stdout and `notes` on stderr; write tables.md and tables/NAME.csv into `folder`."""
+    """Print the tables on stdout and `notes` on stderr; write tables.md and tables/NAME.csv into
+    `folder`.
+    """
     from candor.terminal.console import stderr, stdout
     from candor.terminal.tables import table
 

@@ -28,23 +28,34 @@ def search(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="Method, 'LOSS [key=value ...]'; values separated by commas are searched, as in 'focal gamma=1,2'. "
+            help="Method, 'LOSS [key=value ...]'; values separated by commas are searched, as in "
+            "'focal gamma=1,2'. "
             "Repeatable; ce must be among them."
         ),
     ] = None,
     axis: Annotated[
         list[str] | None,
-        typer.Option(help="Choice that every method searches, 'KEY=VALUE,VALUE', the default first; repeatable."),
+        typer.Option(
+            help="Choice that every method searches, 'KEY=VALUE,VALUE', the default first; "
+            "repeatable."
+        ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Recipes for each method.")] = 8,
     few: Annotated[int, typer.Option(min=1, help="Seeds of every recipe.")] = 2,
-    finalists: Annotated[int, typer.Option(min=1, help="Recipes of each method that are trained with all seeds.")] = 2,
+    finalists: Annotated[
+        int, typer.Option(min=1, help="Recipes of each method that are trained with all seeds.")
+    ] = 2,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of the search.")] = 8,
     first_seed: FirstSeedOption = 0,
-    test_seeds: Annotated[int, typer.Option(min=1, help="Further seeds, that measure the choices on test.")] = 8,
+    test_seeds: Annotated[
+        int, typer.Option(min=1, help="Further seeds, that measure the choices on test.")
+    ] = 8,
     judge: JudgeOption = "val",
     by: Annotated[
-        str, typer.Option(help="What chooses: ece within the limits below, or nll for the best predictions.")
+        str,
+        typer.Option(
+            help="What chooses: ece within the limits below, or nll for the best predictions."
+        ),
     ] = "ece",
     accuracy_loss: AccuracyLossOption = 0.01,
     nll_share: NllShareOption = 0.05,
@@ -53,7 +64,8 @@ def search(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Search the recipe of every method with the same budget, by validation alone, and measure each with fresh seeds.
+    """Search the recipe of every method with the same budget, by validation alone, and measure each
+    with fresh seeds.
 
     Example: candor experiment search --data images --method ce --method "dca beta=2,5"
     """
@@ -64,13 +76,21 @@ def search(
     from training.experiments.search_space import SHARED, parse_axis, searched_method
 
     if few > seeds:
-        raise typer.BadParameter(f"got {few} of {seeds} seeds; give at most --seeds", param_hint="--few")
+        raise typer.BadParameter(
+            f"got {few} of {seeds} seeds; give at most --seeds", param_hint="--few"
+        )
     if by not in ("ece", "nll"):
         raise typer.BadParameter(f"got {by!r}; choose ece or nll", param_hint="--by")
-    grid, folder = grid_of("search", data=data, network=network, method=method), folder_of(out, "search")
+    grid, folder = (
+        grid_of("search", data=data, network=network, method=method),
+        folder_of(out, "search"),
+    )
     drawn = tuple(range(first_seed, first_seed + seeds))
     fresh = tuple(range(drawn[-1] + 1, drawn[-1] + 1 + test_seeds))
-    budget, shared = SearchBudget(trials, finalists, few, drawn), dict(map(parse_axis, axis)) if axis else SHARED
+    budget, shared = (
+        SearchBudget(trials, finalists, few, drawn),
+        dict(map(parse_axis, axis)) if axis else SHARED,
+    )
     evaluation_set, limits = evaluation_set_of(judge), Limits(accuracy_loss, nll_share)
     if judge == "perturbed":
         grid = grid.with_changes(perturbed=True)
@@ -89,7 +109,12 @@ def search(
         )
         pairs = searching.run()
         report = SearchReport(
-            tuple(pairs), tuple(searching.evaluate(pairs, fresh)), budget, limits, evaluation_set, fresh
+            tuple(pairs),
+            tuple(searching.evaluate(pairs, fresh)),
+            budget,
+            limits,
+            evaluation_set,
+            fresh,
         )
     report.write(folder)
     if json_out:

@@ -1,4 +1,6 @@
-"""`candor experiment`: the paper's tables and figures, and the choice of a method. Every command can be resumed."""
+"""`candor experiment`: the paper's tables and figures, and the choice of a method. Every command
+can be resumed.
+"""
 
 from dataclasses import asdict, replace
 from typing import Annotated
@@ -46,14 +48,19 @@ def compare(
     first_seed: FirstSeedOption = 0,
     ensembles: Annotated[
         int | None,
-        typer.Option(min=2, help="Also measure ensembles of this many seeds of each method; nothing is trained again."),
+        typer.Option(
+            min=2,
+            help="Also measure ensembles of this many seeds of each method; nothing is trained "
+            "again.",
+        ),
     ] = None,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds, beside the paper's figures.
+    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds, beside the
+    paper's figures.
 
     Example: candor experiment compare --preset smoke
     """
@@ -61,11 +68,15 @@ def compare(
     from training.experiments.compare import compare as run_comparison
 
     grid, folder = (
-        grid_of(preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
+        grid_of(
+            preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
+        ),
         folder_of(out, preset),
     )
     with open_context(grid, folder, jobs=jobs) as context:
-        found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
+        found = run_comparison(
+            grid, context.datasets, context.runner, data_folder=context.data_folder
+        )
     found.write(folder)
     if json_out:
         print_json(found.as_rows())
@@ -100,8 +111,12 @@ def beta(
         betas=_numbers(betas),
     )
     with open_context(grid, folder, jobs=jobs) as context:
-        found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
-        traces, _ = trace(panels_grid(grid), context.datasets, context.runner, data_folder=context.data_folder)
+        found = run_comparison(
+            grid, context.datasets, context.runner, data_folder=context.data_folder
+        )
+        traces, _ = trace(
+            panels_grid(grid), context.datasets, context.runner, data_folder=context.data_folder
+        )
     found.write(folder)
     draw_panels(traces, folder)
     show_tables(draw_betas(found, grid, folder), folder, notes=found.notes, markdown=markdown)
@@ -126,10 +141,14 @@ def curves(
     from training.experiments.curves import draw_curves, trace
 
     folder = folder_of(out, "curves")
-    grid = grid_of("curves", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed)
+    grid = grid_of(
+        "curves", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
+    )
     grid = grid.with_changes(epochs=epochs, decay="none")
     with open_context(grid, folder, jobs=jobs) as context:
-        traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
+        traces, notes = trace(
+            grid, context.datasets, context.runner, data_folder=context.data_folder
+        )
     show_tables(draw_curves(traces, folder), folder, notes=notes, markdown=markdown)
 
 
@@ -144,19 +163,26 @@ def embed(
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette).
+    """Figure 2: t-SNE of the features of two methods, and how well they separate the classes
+    (silhouette).
 
     Example: candor experiment embed --seeds 1
     """
     from training.experiments.curves import draw_embeddings, trace
 
     grid, folder = (
-        grid_of("embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
+        grid_of(
+            "embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
+        ),
         folder_of(out, "embed"),
     )
     with open_context(grid, folder, jobs=jobs) as context:
-        traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
-    show_tables(draw_embeddings(traces, context.datasets, folder), folder, notes=notes, markdown=markdown)
+        traces, notes = trace(
+            grid, context.datasets, context.runner, data_folder=context.data_folder
+        )
+    show_tables(
+        draw_embeddings(traces, context.datasets, folder), folder, notes=notes, markdown=markdown
+    )
 
 
 @experiment.command()
@@ -179,7 +205,9 @@ def toy(
     folder = folder_of(out, "toy")
     methods = tuple(map(parse_variant, method or ())) or measured_methods()
     with bars() as progress:
-        tables = run_toy(methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress)
+        tables = run_toy(
+            methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress
+        )
     show_tables(tables, folder, markdown=markdown)
 
 
@@ -189,7 +217,9 @@ def crossval(
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     group_pattern: GroupOption = None,
     layout: LayoutOption = None,
-    network: Annotated[str, typer.Option(help="Network, 'NAME [key=value ...]'.")] = "tf_efficientnet_lite0",
+    network: Annotated[
+        str, typer.Option(help="Network, 'NAME [key=value ...]'.")
+    ] = "tf_efficientnet_lite0",
     method: MethodOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of folds and training.")] = 0,
     recipe: RecipeOption = "auto",
@@ -198,7 +228,8 @@ def crossval(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Cross-validate methods on a small data set, stratified by class and with each patient in one fold.
+    """Cross-validate methods on a small data set, stratified by class and with each patient in one
+    fold.
 
     Example: candor experiment crossval digits --network "small_conv epochs=20" --method ce
     """
@@ -214,7 +245,12 @@ def crossval(
     folder, automatic = folder_of(out, "crossval"), is_automatic(recipe)
     with bars() as progress:
         dataset = load_dataset(
-            data, layout=layout, group_pattern=group_pattern, cache=cache_folder(), seed=seed, progress=progress
+            data,
+            layout=layout,
+            group_pattern=group_pattern,
+            cache=cache_folder(),
+            seed=seed,
+            progress=progress,
         )
         parts = folds_of(dataset, folds, seed=seed)
         grid = replace(
@@ -225,8 +261,12 @@ def crossval(
         runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
         # One grid for all folds, since their results are put together: folds are alike in size.
         (first, *_) = recipe_grids(grid, parts, settings().data) if automatic else (grid,)
-        results, notes = runner.run(replace(first, data=grid.data).cells(parts, settings().data), parts)
-    failures = [f"{each.cell.method}, {each.cell.data}: {each.failure}" for each in results if each.failure]
+        results, notes = runner.run(
+            replace(first, data=grid.data).cells(parts, settings().data), parts
+        )
+    failures = [
+        f"{each.cell.method}, {each.cell.data}: {each.failure}" for each in results if each.failure
+    ]
     found = cross_validate(results)
     for note in dataset.notes:
         stderr.print(f"Note: {note}.")
@@ -246,7 +286,8 @@ def select(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Labeled sample from the place of use, a data set or test:N, that chooses and calibrates instead of "
+            help="Labeled sample from the place of use, a data set or test:N, that chooses and "
+            "calibrates instead of "
             "validation."
         ),
     ] = None,
@@ -259,7 +300,8 @@ def select(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Choose method, strength and calibrator for your data by validation alone, and report how certain that is.
+    """Choose method, strength and calibrator for your data by validation alone, and report how
+    certain that is.
 
     Example: candor experiment select --data images --seeds 3
     """
@@ -272,7 +314,9 @@ def select(
 
     evaluation_set, automatic = evaluation_set_of(judge), is_automatic(recipe)
     grid, folder = (
-        grid_of("select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
+        grid_of(
+            "select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
+        ),
         folder_of(out, "select"),
     )
     if judge == "perturbed":
@@ -280,7 +324,10 @@ def select(
     with open_context(grid, folder, jobs=jobs) as context:
         datasets = context.datasets
         if reference is not None:
-            datasets = {name: with_reference(each, reference, cache=cache_folder()) for name, each in datasets.items()}
+            datasets = {
+                name: with_reference(each, reference, cache=cache_folder())
+                for name, each in datasets.items()
+            }
         grids = recipe_grids(grid, datasets, context.data_folder) if automatic else (grid,)
         cells = [cell for each in grids for cell in each.cells(datasets, context.data_folder)]
         results, notes = context.runner.run(cells, datasets)
@@ -302,4 +349,6 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(each) for each in text.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"{error}; write numbers separated by commas, as in 1,5,10") from error
+        raise typer.BadParameter(
+            f"{error}; write numbers separated by commas, as in 1,5,10"
+        ) from error

@@ -17,37 +17,52 @@ FORMATS = ("bundle", "triton", "kserve")
 
 def export(
     run: Annotated[
-        Path, typer.Argument(help="Run folder that `candor train` wrote; with --format also the folder of a bundle.")
+        Path,
+        typer.Argument(
+            help="Run folder that `candor train` wrote; with --format also the folder of a bundle."
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the model in the store.")] = "model",
     calibrator: Annotated[
         str,
         typer.Option(
-            help="Calibrator in the exported graph: temperature, perturbed, vector, histogram, isotonic or none. "
-            "Use perturbed only if you expect a shift and have no labels from the place of use; without a shift it "
+            help="Calibrator in the exported graph: temperature, perturbed, vector, histogram, "
+            "isotonic or none. "
+            "Use perturbed only if you expect a shift and have no labels from the place of use; "
+            "without a shift it "
             "makes confidence too low."
         ),
     ] = "temperature",
     precision: Annotated[
         str,
         typer.Option(
-            help="Precisions to publish, between commas: float32 (always there), float16 (for GPUs) and int8. Each "
+            help="Precisions to publish, between commas: float32 (always there), float16 (for "
+            "GPUs) and int8. Each "
             "has a calibrator of its own, measured on validation."
         ),
     ] = "float32",
     max_accuracy_loss: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of validation images that a precision may answer worse than float32."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of validation images that a precision may answer worse than float32.",
+        ),
     ] = 0.01,
     data: Annotated[
         str | None,
-        typer.Option(help="The data of the run, for other precisions than float32 (default: where the run found it)."),
+        typer.Option(
+            help="The data of the run, for other precisions than float32 (default: where the run "
+            "found it)."
+        ),
     ] = None,
     store: StoreOption = None,
     anyway: Annotated[
         bool,
         typer.Option(
-            "--anyway", help="Also export a model that beats no constant answer, or that never answers a class."
+            "--anyway",
+            help="Also export a model that beats no constant answer, or that never answers a "
+            "class.",
         ),
     ] = False,
     promote: Annotated[
@@ -57,16 +72,21 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="bundle: the store alone. triton, kserve: also a model repository for these servers, in --out.",
+            help="bundle: the store alone. triton, kserve: also a model repository for these "
+            "servers, in --out.",
         ),
     ] = "bundle",
-    out: Annotated[Path | None, typer.Option(help="Folder of the repository, for triton and kserve.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the repository, for triton and kserve.")
+    ] = None,
     storage_uri: Annotated[
-        str, typer.Option(help="For kserve: where you copy OUT/models to, such as s3://bucket/models.")
+        str,
+        typer.Option(help="For kserve: where you copy OUT/models to, such as s3://bucket/models."),
     ] = "pvc://models",
     json_out: JsonOption = False,
 ) -> None:
-    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive, checked against torch.
+    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive,
+    checked against torch.
 
     A run is published in the store, as a bundle. Another server gets its
     repository from that bundle, or from any bundle that the store has.
@@ -82,12 +102,18 @@ def export(
     from training.runs.export import export as export_run
 
     if form not in FORMATS:
-        raise typer.BadParameter(f"got {form!r}; expected bundle, triton or kserve", param_hint="--format")
+        raise typer.BadParameter(
+            f"got {form!r}; expected bundle, triton or kserve", param_hint="--format"
+        )
     if (form == "bundle") != (out is None):
-        missing = "--out, the folder of the repository" if out is None else "--format triton or kserve"
+        missing = (
+            "--out, the folder of the repository" if out is None else "--format triton or kserve"
+        )
         raise typer.BadParameter(f"--format and --out go together; give {missing}")
     if out is not None and (run / CARD_FILE).is_file():
-        _show_repository(_write_repository(run, precision, form, out, storage_uri), form, out, json_out=json_out)
+        _show_repository(
+            _write_repository(run, precision, form, out, storage_uri), form, out, json_out=json_out
+        )
         return
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
@@ -110,7 +136,11 @@ def export(
         promote_version(target, name, exported.version)
     folder, verified = target.location(name, exported.version), exported.verification
     if out is not None:
-        kept = precisions[0] if len(set(precisions)) == 1 and precisions[0] in exported.card.precisions else "float32"
+        kept = (
+            precisions[0]
+            if len(set(precisions)) == 1 and precisions[0] in exported.card.precisions
+            else "float32"
+        )
         published = target.require(name, exported.version)
         version = _write_repository(published, kept, form, out, storage_uri)
     if json_out:
@@ -129,14 +159,18 @@ def export(
     if calibrator == "perturbed":
         gap = exported.card.calibration.measures["signed_gap"] or 0.0
         stdout.print(
-            "This temperature was fitted on perturbed images. On unperturbed validation images, mean confidence minus\n"
-            f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much in use: then export "
+            "This temperature was fitted on perturbed images. On unperturbed validation images, "
+            "mean confidence minus\n"
+            f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much "
+            "in use: then export "
             "with\n--calibrator temperature."
         )
     for note in _bound_notes(exported.card):
         stdout.print(note, soft_wrap=True)
     images = counted(verified.images, "real image")
-    stdout.print(f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}")
+    stdout.print(
+        f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}"
+    )
     if exported.card.variants:
         stdout.print(variant_table(exported.card))
     for each in exported.refused:
@@ -176,16 +210,24 @@ def _data(run: Path, given: str | None) -> "Dataset":
 
 
 def _write_repository(bundle: Path, precision: str, form: str, out: Path, storage_uri: str) -> Path:
-    """Write one precision of a bundle into a repository; return the version's folder or the service's file."""
+    """Write one precision of a bundle into a repository; return the version's folder or the
+    service's file.
+    """
     from model_store.bundle import read_bundle
     from model_store.repository import write_kserve, write_triton
 
     found = read_bundle(bundle)
     if precision not in found.card.precisions:
         has = ", ".join(found.card.precisions)
-        raise typer.BadParameter(f"the bundle has no {precision!r}; it has {has}", param_hint="--precision")
+        raise typer.BadParameter(
+            f"the bundle has no {precision!r}; it has {has}", param_hint="--precision"
+        )
     chosen = found.of_variant(precision)
-    return write_triton(chosen, out) if form == "triton" else write_kserve(chosen, out, storage_uri=storage_uri)
+    return (
+        write_triton(chosen, out)
+        if form == "triton"
+        else write_kserve(chosen, out, storage_uri=storage_uri)
+    )
 
 
 def _show_repository(written: Path, form: str, out: Path, *, json_out: bool) -> None:
@@ -194,9 +236,13 @@ def _show_repository(written: Path, form: str, out: Path, *, json_out: bool) -> 
     if json_out:
         print_json({"folder": str(written)})
     elif form == "triton":
-        stdout.print(f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}", soft_wrap=True)
+        stdout.print(
+            f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}",
+            soft_wrap=True,
+        )
     else:
         stdout.print(
-            f"Wrote {written}. Next: copy {out / 'models'} to the storageUri in it, then kubectl apply -f {written}",
+            f"Wrote {written}. Next: copy {out / 'models'} to the storageUri in it, then kubectl "
+            f"apply -f {written}",
             soft_wrap=True,
         )

@@ -21,16 +21,20 @@ def import_(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="An ONNX file, a Hugging Face folder, a TorchServe archive (.mar) that holds ONNX, or weights "
+            help="An ONNX file, a Hugging Face folder, a TorchServe archive (.mar) that holds "
+            "ONNX, or weights "
             "(.safetensors, .pth) with --architecture.",
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Name of the model in the store (default: the file's name).")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model in the store (default: the file's name).")
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
             metavar="NAMES|FILE",
-            help="Class names in the order of the model's scores, with commas between, or a file with one on each "
+            help="Class names in the order of the model's scores, with commas between, or a file "
+            "with one on each "
             "line.",
         ),
     ] = None,
@@ -38,7 +42,8 @@ def import_(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Labeled images, FOLDER/CLASS/IMAGE, not from training: one half fits the calibration, the other "
+            help="Labeled images, FOLDER/CLASS/IMAGE, not from training: one half fits the "
+            "calibration, the other "
             "measures "
             "it. Without them the model is published uncalibrated.",
         ),
@@ -49,7 +54,8 @@ def import_(
     normalize: Annotated[
         str | None,
         typer.Option(
-            help=f"{ASKS}: how pixels are scaled, one of imagenet, unit (0 to 1), symmetric (-1 to 1), raw (0 to 255), "
+            help=f"{ASKS}: how pixels are scaled, one of imagenet, unit (0 to 1), symmetric (-1 "
+            "to 1), raw (0 to 255), "
             "caffe, clip, mnist."
         ),
     ] = None,
@@ -57,68 +63,90 @@ def import_(
         float | None, typer.Option(help="Instead of --normalize: pixels are divided by this first.")
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(help="... then this is subtracted, one number or three: 0.5,0.5,0.5.")
+        str | None,
+        typer.Option(help="... then this is subtracted, one number or three: 0.5,0.5,0.5."),
     ] = None,
-    std: Annotated[str | None, typer.Option(help="... then they are divided by this, one number or three.")] = None,
+    std: Annotated[
+        str | None, typer.Option(help="... then they are divided by this, one number or three.")
+    ] = None,
     channels: Annotated[
         str | None, typer.Option(metavar="rgb|bgr", help=f"{ASKS}: the color that comes first.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="HEIGHTxWIDTH", help=f"{ASKS}: size of the model's input, as in 224x224.")
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH", help=f"{ASKS}: size of the model's input, as in 224x224."
+        ),
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(metavar="nchw|nhwc", help=f"{ASKS}: whether channels come before or after the pixels.")
+        str | None,
+        typer.Option(
+            metavar="nchw|nhwc", help=f"{ASKS}: whether channels come before or after the pixels."
+        ),
     ] = None,
     resize: Annotated[
         str | None,
         typer.Option(
-            metavar="stretch|crop", help="How an image gets that size (default: stretch, or what does better)."
+            metavar="stretch|crop",
+            help="How an image gets that size (default: stretch, or what does better).",
         ),
     ] = None,
     crop_from: Annotated[
         str | None,
         typer.Option(
             metavar="HEIGHTxWIDTH",
-            help="Resize to this, larger size and cut the model's size out of the center, as in 256x256.",
+            help="Resize to this, larger size and cut the model's size out of the center, as in "
+            "256x256.",
         ),
     ] = None,
-    output: Annotated[str | None, typer.Option(help=f"{ASKS}: the output with the class scores.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help=f"{ASKS}: the output with the class scores.")
+    ] = None,
     exclusive: Annotated[
         bool,
         typer.Option(
             "--exclusive",
-            help="Each image has exactly one class although the model has a probability of its own for each.",
+            help="Each image has exactly one class although the model has a probability of its "
+            "own for each.",
         ),
     ] = False,
     architecture: Annotated[
         str | None,
         typer.Option(
-            help="The network of a file of weights: torchvision/resnet18, timm/convnext_tiny and so on. Needs torch."
+            help="The network of a file of weights: torchvision/resnet18, timm/convnext_tiny and "
+            "so on. Needs torch."
         ),
     ] = None,
     group_pattern: Annotated[
         str | None,
         typer.Option(
-            help="Regular expression that finds the patient in a file name; images of one patient stay in one half. "
+            help="Regular expression that finds the patient in a file name; images of one patient "
+            "stay in one half. "
             "DICOM "
             "files name theirs."
         ),
     ] = None,
     uncalibrated: Annotated[
-        bool, typer.Option("--uncalibrated", help="Fit no temperature; labeled images only measure.")
+        bool,
+        typer.Option("--uncalibrated", help="Fit no temperature; labeled images only measure."),
     ] = False,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also publish a model that is no better than a constant answer.")
+        bool,
+        typer.Option(
+            "--anyway", help="Also publish a model that is no better than a constant answer."
+        ),
     ] = False,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Publish a model that Candor did not train, calibrated on labeled images, with a card like any other.
+    """Publish a model that Candor did not train, calibrated on labeled images, with a card like any
+    other.
 
     The graph and a few runs tell what goes in and what comes out; what was found
     is printed. The file runs in a process with limits on memory and time.
 
-    Example: candor import classifier.onnx --classes benign,malignant --data labeled --name chest --promote
+    Example: candor import classifier.onnx --classes benign,malignant --data labeled --name chest
+        --promote
     """
     from candor.terminal.console import print_json
     from candor.terminal.imported import print_imported
@@ -161,16 +189,22 @@ def _source(model: Path, architecture: str | None, choices: "ImportChoices") -> 
     weights = model.suffix.lower() in WEIGHTS and not model.is_dir()
     if weights != (architecture is not None):
         raise typer.BadParameter(
-            f"{model} holds weights without their network: name it, as in --architecture torchvision/resnet18"
+            f"{model} holds weights without their network: name it, as in --architecture "
+            "torchvision/resnet18"
             if weights
-            else f"{model} holds its own network; --architecture is for weights ({', '.join(WEIGHTS)})",
+            else f"{model} holds its own network; --architecture is for weights "
+            f"({', '.join(WEIGHTS)})",
             param_hint="--architecture",
         )
     if architecture is not None:
         from training.foreign.weights import from_weights
 
         return from_weights(model, architecture, classes=choices.classes)
-    if model.is_dir() and (model / CONFIG).is_file() and not any((model / each).is_file() for each in ONNX_PLACES):
+    if (
+        model.is_dir()
+        and (model / CONFIG).is_file()
+        and not any((model / each).is_file() for each in ONNX_PLACES)
+    ):
         from training.foreign.hugging_face import from_folder
 
         return from_folder(model)
@@ -199,7 +233,9 @@ def _choices(
     order = _one_of("--channels", channels, ("rgb", "bgr"))
     wished_resize = _one_of("--resize", resize, ("stretch", "crop"))
     last = _one_of("--layout", layout, ("nchw", "nhwc"))
-    preprocessing = PreprocessingWishes(normalization, order, wished_resize, _size("--crop-from", crop_from))
+    preprocessing = PreprocessingWishes(
+        normalization, order, wished_resize, _size("--crop-from", crop_from)
+    )
     return ImportChoices(
         classes=None if classes is None else given_names(classes),
         input=InputWishes(_size("--size", size), None, None if last is None else last == "nhwc"),
@@ -218,13 +254,17 @@ def _normalization(
 
     numbers = (divisor, mean, std)
     if name is not None and any(each is not None for each in numbers):
-        raise typer.BadParameter("give either a name or --divisor, --mean and --std", param_hint="--normalize")
+        raise typer.BadParameter(
+            "give either a name or --divisor, --mean and --std", param_hint="--normalize"
+        )
     if name is not None:
         return name, NORMALIZATIONS[_one_of("--normalize", name, tuple(NORMALIZATIONS))]
     if all(each is None for each in numbers):
         return None
     if divisor is not None and not divisor > 0:
-        raise typer.BadParameter(f"got {divisor:g}; pixels are divided by a number above 0", param_hint="--divisor")
+        raise typer.BadParameter(
+            f"got {divisor:g}; pixels are divided by a number above 0", param_hint="--divisor"
+        )
     deviations = (1.0,) if std is None else _numbers("--std", std)
     if not all(each > 0 for each in deviations):
         raise typer.BadParameter(f"got {std}; deviations are above 0", param_hint="--std")
@@ -236,7 +276,9 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(each) for each in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"got {text!r}; expected numbers with commas between", param_hint=option) from error
+        raise typer.BadParameter(
+            f"got {text!r}; expected numbers with commas between", param_hint=option
+        ) from error
 
 
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> Any:
@@ -250,7 +292,9 @@ def _size(option: str, text: str | None) -> tuple[int, int] | None:
         return None
     sides = text.lower().split("x")
     if len(sides) != 2 or not all(each.isdecimal() and int(each) > 0 for each in sides):
-        raise typer.BadParameter(f"got {text!r}; expected HEIGHTxWIDTH in pixels, as in 224x224", param_hint=option)
+        raise typer.BadParameter(
+            f"got {text!r}; expected HEIGHTxWIDTH in pixels, as in 224x224", param_hint=option
+        )
     return int(sides[0]), int(sides[1])
 
 

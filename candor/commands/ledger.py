@@ -37,7 +37,10 @@ def check(
     with open_ledger(ledger, reading=not repair) as opened, bars() as progress:
         found = (recount.repair if repair else recount.check)(opened, progress=progress)
     if json_out:
-        print_json(dataclasses.asdict(found) | {"differences": [row._asdict() for row in found.differences]})
+        print_json(
+            dataclasses.asdict(found)
+            | {"differences": [row._asdict() for row in found.differences]}
+        )
     else:
         for table, where, was, expected in found.differences:
             stdout.print(f"{table}: {where}: found {was}, expected {expected}")
@@ -45,7 +48,11 @@ def check(
         nouns = ("answer", "label", "day sum", "detector")
         checked = ", ".join(counted(count, noun) for count, noun in zip(counts, nouns, strict=True))
         wrong = ", ".join(f"{count:,} in {table}" for table, count in found.differing.items())
-        verdict = "all agree" if found.agrees else f"{wrong} {'differed, now repaired' if repair else 'differ'}"
+        verdict = (
+            "all agree"
+            if found.agrees
+            else f"{wrong} {'differed, now repaired' if repair else 'differ'}"
+        )
         stdout.print(f"{checked}: {verdict}")
     if not found.agrees and not repair:
         raise typer.Exit(1)
@@ -53,10 +60,15 @@ def check(
 
 @app.command()
 def prune(
-    older_than: Annotated[str, typer.Option(help="Age limit such as 90d, 12w or 36h; whole UTC days are deleted.")],
+    older_than: Annotated[
+        str, typer.Option(help="Age limit such as 90d, 12w or 36h; whole UTC days are deleted.")
+    ],
     trust_clock: Annotated[
         bool,
-        typer.Option("--trust-clock", help="Delete although the ledger was last in use a week ago, or later than now."),
+        typer.Option(
+            "--trust-clock",
+            help="Delete although the ledger was last in use a week ago, or later than now.",
+        ),
     ] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
@@ -87,8 +99,12 @@ def prune(
 
 @app.command()
 def forget(
-    request_id: Annotated[str | None, typer.Option(help="Erase every answer with this request id.")] = None,
-    prediction_id: Annotated[str | None, typer.Option(help="Erase the answer with this id.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="Erase every answer with this request id.")
+    ] = None,
+    prediction_id: Annotated[
+        str | None, typer.Option(help="Erase the answer with this id.")
+    ] = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -109,7 +125,9 @@ def forget(
     try:
         key = None if prediction_id is None else UUID(prediction_id).bytes
     except ValueError:
-        raise typer.BadParameter(f"--prediction-id must be the UUID from an answer; got {prediction_id!r}") from None
+        raise typer.BadParameter(
+            f"--prediction-id must be the UUID from an answer; got {prediction_id!r}"
+        ) from None
     with open_ledger(ledger) as opened:
         erased = erasure.forget(opened, prediction_id=key, request_id=request_id)
     if json_out:
@@ -124,7 +142,9 @@ def forget(
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="File to write, .parquet or .csv.")],
-    model: Annotated[str | None, typer.Option(help="Only this model's answers (default: all).")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only this model's answers (default: all).")
+    ] = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Write one row per answer, with its current label, for other programs.
@@ -143,7 +163,8 @@ def export(
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="File to write the copy to.")], ledger: LedgerOption = None
+    file: Annotated[Path, typer.Argument(help="File to write the copy to.")],
+    ledger: LedgerOption = None,
 ) -> None:
     """Back up a SQLite ledger while servers write to it.
 
@@ -162,11 +183,14 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(help="Backup to put in the place of the ledger.")],
     ledger: LedgerOption = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Keep a ledger that exists beside it.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Keep a ledger that exists beside it.")
+    ] = False,
 ) -> None:
     """Put a backup in the place of a SQLite ledger. Stop its servers and monitors first.
 
-    Answers and labels after the backup are not in it. What was there is kept beside it, and never deleted.
+    Answers and labels after the backup are not in it. What was there is kept beside it, and never
+    deleted.
 
     Example: candor ledger restore copy.db --replace
     """
@@ -176,7 +200,9 @@ def restore(
 
     url = settings(ledger=ledger).ledger_url
     if url is None:
-        raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")
+        raise typer.BadParameter(
+            "the ledger is switched off; give --ledger URL or set CANDOR_LEDGER"
+        )
     found = put(url, file, replace=replace)
     newest = ""
     if found.last_ns is not None:

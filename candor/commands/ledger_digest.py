@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     """Raise BundleReplaced if the ledger knows the version from another bundle.
 
-    Without a ledger there is nothing to compare. One that cannot be asked now is only told: a rollback must not wait
-    for it, and a server compares again.
+    Without a ledger there is nothing to compare. One that cannot be asked now is only told: a
+    rollback must not wait for it, and a server compares again.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,7 +30,10 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     except (LedgerError, SQLAlchemyError) as error:
         if ledger is not None:
             reason = str(error).splitlines()[0].rstrip(".")
-            stderr.print(f"the ledger could not be asked whether it knows this bundle: {reason}", soft_wrap=True)
+            stderr.print(
+                f"the ledger could not be asked whether it knows this bundle: {reason}",
+                soft_wrap=True,
+            )
 
 
 def ledger_problem(bundle: "Bundle", ledger: str | None) -> str | None:

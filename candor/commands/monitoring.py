@@ -18,25 +18,44 @@ from candor.commands.options import (
 
 
 def report(
-    model: Annotated[str | None, typer.Argument(help="The model (default: the only one in the ledger).")] = None,
-    version: Annotated[int | None, typer.Option(help="Version (default: the one registered last).")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="The model (default: the only one in the ledger).")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version (default: the one registered last).")
+    ] = None,
     window: Annotated[
         str | None,
-        typer.Option(help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),
+        typer.Option(
+            help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."
+        ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only answers served since then: days such as 30d, or a date such as 2026-10-01.")
+        str | None,
+        typer.Option(
+            help="Only answers served since then: days such as 30d, or a date such as 2026-10-01."
+        ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write the report to this file, as one HTML page.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write the report to this file, as one HTML page.")
+    ] = None,
     every: Annotated[
         str | None,
-        typer.Option(metavar="day|week|month", help="Keep running, and write a report after each such period (UTC)."),
+        typer.Option(
+            metavar="day|week|month",
+            help="Keep running, and write a report after each such period (UTC).",
+        ),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Folder for the reports of --every.")] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="With --every: write what is due, then end; for a timer of the system.")
+        bool,
+        typer.Option(
+            "--once", help="With --every: write what is due, then end; for a timer of the system."
+        ),
     ] = False,
-    language: Annotated[str, typer.Option(metavar="en|de", help="Language of the HTML pages.")] = "en",
+    language: Annotated[
+        str, typer.Option(metavar="en|de", help="Language of the HTML pages.")
+    ] = "en",
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -57,11 +76,14 @@ def report(
 
     spoken = next((each for each in LANGUAGES if each.code == language), None)
     if spoken is None:
-        raise typer.BadParameter(f"--language is {language!r}; expected {' or '.join(each.code for each in LANGUAGES)}")
+        raise typer.BadParameter(
+            f"--language is {language!r}; expected {' or '.join(each.code for each in LANGUAGES)}"
+        )
     if every is not None:
         if to is None or window or since or version or html or json_out:
             raise typer.BadParameter(
-                "--every needs --to FOLDER, and goes with MODEL, --once, --language and --ledger alone"
+                "--every needs --to FOLDER, and goes with MODEL, --once, --language and --ledger "
+                "alone"
             )
         with reading(Reader(spoken)):
             _report_every(every, to, once=once, model=model, ledger=ledger)
@@ -85,7 +107,9 @@ def report(
         stdout.print(f"The report is in {html}")
 
 
-def _report_every(every: str, folder: Path, *, once: bool, model: str | None, ledger: str | None) -> None:
+def _report_every(
+    every: str, folder: Path, *, once: bool, model: str | None, ledger: str | None
+) -> None:
     """Write reports at regular times; exit with 1 if --once left something undone."""
     from candor.commands.scheduled_reports import keep_reporting
     from monitoring.pages.scheduled_report import Period
@@ -96,7 +120,9 @@ def _report_every(every: str, folder: Path, *, once: bool, model: str | None, le
     secret = settings(ledger=ledger).report_webhook
     webhook = None if secret is None else Webhook(secret.get_secret_value())
     with open_ledger(ledger, reading=True) as opened:
-        if not keep_reporting(opened, folder, Period(every), model=model, webhook=webhook, once=once):
+        if not keep_reporting(
+            opened, folder, Period(every), model=model, webhook=webhook, once=once
+        ):
             raise typer.Exit(1)
 
 
@@ -119,5 +145,7 @@ def monitor(
     """
     from serving.process.monitor_server import serve_monitor
 
-    chosen = settings(host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=on_alarm)
+    chosen = settings(
+        host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=on_alarm
+    )
     raise typer.Exit(serve_monitor(chosen))

@@ -17,19 +17,27 @@ if TYPE_CHECKING:
 def web_address(url: str | None) -> str | None:
     """Return the address of a server; a usage error if it does not say http:// or https://."""
     if url is not None and not url.startswith(("http://", "https://")):
-        raise typer.BadParameter(f"got {url!r}; write it with http:// or https://, as in http://127.0.0.1:8080")
+        raise typer.BadParameter(
+            f"got {url!r}; write it with http:// or https://, as in http://127.0.0.1:8080"
+        )
     return url
 
 
 def version_number(text: str) -> int:
-    """Return a version as `candor models` lists it, and no other spelling of a number; a usage error for those."""
+    """Return a version as `candor models` lists it, and no other spelling of a number; a usage
+    error for those.
+    """
     if not re.fullmatch("[1-9][0-9]{0,8}", text, re.ASCII):
-        raise typer.BadParameter(f"{text[:80]!r} is not a version: write it as `candor models` lists it, such as 2")
+        raise typer.BadParameter(
+            f"{text[:80]!r} is not a version: write it as `candor models` lists it, such as 2"
+        )
     return int(text)
 
 
 def said(text: str | None) -> str | None:
-    """Return why something is done, as it is kept; a usage error for blank text, which would be kept as a reason."""
+    """Return why something is done, as it is kept; a usage error for blank text, which would be
+    kept as a reason.
+    """
     if text is not None and not text.strip():
         raise typer.BadParameter("it says nothing; say why, or leave the option out")
     return text
@@ -38,20 +46,30 @@ def said(text: str | None) -> str | None:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StoreOption = Annotated[
     str | None,
-    typer.Option(help="Model store: a folder or an address such as s3://bucket/models (default: model_store/models)."),
+    typer.Option(
+        help="Model store: a folder or an address such as s3://bucket/models (default: "
+        "model_store/models)."
+    ),
 ]
-LedgerOption = Annotated[str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")]
+LedgerOption = Annotated[
+    str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")
+]
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 UrlOption = Annotated[
     str,
     typer.Option(
-        help="Address of a running `candor serve` or `candor monitor`.", callback=lambda url: web_address(url)
+        help="Address of a running `candor serve` or `candor monitor`.",
+        callback=lambda url: web_address(url),
     ),
 ]
-TokenOption = Annotated[Path | None, typer.Option(help="File with the bearer token, if the server asks for one.")]
+TokenOption = Annotated[
+    Path | None, typer.Option(help="File with the bearer token, if the server asks for one.")
+]
 FileIdOption = Annotated[
     FileIdRule,
-    typer.Option("--request-id", help="What of a path is the request id: the file's name, or all of it."),
+    typer.Option(
+        "--request-id", help="What of a path is the request id: the file's name, or all of it."
+    ),
 ]
 OnAlarmOption = Annotated[
     str | None,
@@ -61,7 +79,9 @@ OnAlarmOption = Annotated[
         help="What to do by itself about a drift alarm (default: off).",
     ),
 ]
-PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8080).")]
+PortOption = Annotated[
+    int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8080).")
+]
 
 
 def settings(
@@ -74,7 +94,9 @@ def settings(
     require_signature: Path | None = None,
     engine: str | None = None,
 ) -> "Settings":
-    """Return the settings: these values if they are not None, else the environment. Raises SettingsError."""
+    """Return the settings: these values if they are not None, else the environment. Raises
+    SettingsError.
+    """
     from serving.settings import load_settings
 
     return load_settings(
@@ -89,10 +111,14 @@ def settings(
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the token in a file. As an argument, other users of the machine could read it. Raises TokenInvalid."""
+    """Return the token in a file. As an argument, other users of the machine could read it. Raises
+    TokenInvalid.
+    """
     from serving.client.client import usable_token
 
-    return None if file is None else usable_token(file.read_text(encoding="utf-8", errors="replace"))
+    return (
+        None if file is None else usable_token(file.read_text(encoding="utf-8", errors="replace"))
+    )
 
 
 def cache_folder() -> Path:
@@ -113,7 +139,8 @@ def require_store(store: "Store") -> None:
 
     if not store.storage.exists():
         raise NotInStore(
-            f"there is no store {store.storage.address}: `candor export` makes it, and --store names another"
+            f"there is no store {store.storage.address}: `candor export` makes it, and --store "
+            "names another"
         )
 
 
@@ -126,5 +153,7 @@ def open_ledger(override: str | None, *, reading: bool = False) -> "Ledger":
 
     url = settings(ledger=override).ledger_url
     if url is None:
-        raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")
+        raise typer.BadParameter(
+            "the ledger is switched off; give --ledger URL or set CANDOR_LEDGER"
+        )
     return Ledger.to_read(url) if reading else Ledger(url, create=False)

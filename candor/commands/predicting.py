@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, TokenOption, read_token, settings, web_address
+from candor.commands.options import (
+    JsonOption,
+    StoreOption,
+    TokenOption,
+    read_token,
+    settings,
+    web_address,
+)
 from candor.commands.scoring import ENGINES, score_folder
 from serving.client.file_ids import FileIdRule, file_id, require_distinct
 
@@ -35,46 +42,66 @@ def read_frame(text: str) -> Any:
 
 def predict(
     images: Annotated[
-        list[str], typer.Argument(help="Image files, or folders of them; with --out one folder, or its address.")
+        list[str],
+        typer.Argument(
+            help="Image files, or folders of them; with --out one folder, or its address."
+        ),
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="Model on the server or in the store, or the folder of a bundle (default: the only model)."),
+        typer.Option(
+            help="Model on the server or in the store, or the folder of a bundle (default: the "
+            "only model)."
+        ),
     ] = None,
-    version: Annotated[int | None, typer.Option(help="Version of the model (default: the one in production).")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version of the model (default: the one in production).")
+    ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Ask this running server, which records its answers.", callback=web_address)
+        str | None,
+        typer.Option(
+            help="Ask this running server, which records its answers.", callback=web_address
+        ),
     ] = None,
     request_id: Annotated[
         FileIdRule | None,
-        typer.Option(help="Send each file's name, or its path, as request id, so that a label can name the file."),
+        typer.Option(
+            help="Send each file's name, or its path, as request id, so that a label can name the "
+            "file."
+        ),
     ] = None,
     frame: Annotated[
         Any,
         typer.Option(
-            help="Of DICOM files with several frames: the number of one from 1, middle, or all (an answer for each; "
+            help="Of DICOM files with several frames: the number of one from 1, middle, or all "
+            "(an answer for each; "
             "not with --out); default: what the model was trained on.",
             metavar="N|middle|all",
             parser=read_frame,
         ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a table to this file: one row per image, with ids.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a table to this file: one row per image, with ids.")
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
-            help="Score a whole folder into this one, or this address: Parquet files, a part of the images in each. "
+            help="Score a whole folder into this one, or this address: Parquet files, a part of "
+            "the images in each. "
             "What is interrupted is continued by the same command."
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="process|ray", help="With --out: score here, or on a Ray cluster.")
+        str,
+        typer.Option(metavar="process|ray", help="With --out: score here, or on a Ray cluster."),
     ] = "process",
     part_size: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=1_000_000,
-            help="With --out: images in a part (default: 5000, or those of the job that is continued).",
+            help="With --out: images in a part (default: 5000, or those of the job that is "
+            "continued).",
         ),
     ] = None,
     token_file: TokenOption = None,
@@ -101,22 +128,34 @@ def predict(
     from serving.client.tables import image_files
 
     if engine not in ENGINES:
-        raise typer.BadParameter(f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine")
+        raise typer.BadParameter(
+            f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine"
+        )
     if out is not None:
         if url is not None or csv is not None or request_id is not None:
             raise typer.BadParameter(
-                "--out scores with a model on disk into Parquet files: without --url, --csv, --request-id"
+                "--out scores with a model on disk into Parquet files: without --url, --csv, "
+                "--request-id"
             )
         known = settings(store=store)
         found = _bundle(model, version, known.opened_store)
         refused = score_folder(
-            images, out, found, known, engine=engine, part_size=part_size, frame=frame, json_out=json_out
+            images,
+            out,
+            found,
+            known,
+            engine=engine,
+            part_size=part_size,
+            frame=frame,
+            json_out=json_out,
         )
         raise typer.Exit(1 if refused else 0)
     if engine != "process":
         raise typer.BadParameter("--engine ray scores a folder into parts; say where with --out")
     if url is None and not (request_id is None and token_file is None):
-        raise typer.BadParameter("--request-id and --token-file are for a server; name it with --url")
+        raise typer.BadParameter(
+            "--request-id and --token-file are for a server; name it with --url"
+        )
     files = image_files(map(Path, images))
     if request_id is not None:
         require_distinct(files, request_id)
@@ -126,7 +165,9 @@ def predict(
             answering = _answers(_bundle_classifier(bundle, frame), files, connections=1)
         else:
             client = opened.enter_context(_client(url, token_file))
-            classify = _server_classifier(client, model or client.only_model(), version, request_id, frame)
+            classify = _server_classifier(
+                client, model or client.only_model(), version, request_id, frame
+            )
             answering = _answers(classify, files, connections=CONNECTIONS)
         table = None if csv is None else opened.enter_context(AnswerTable(csv))
         progress = opened.enter_context(bars())
@@ -146,11 +187,18 @@ def predict(
     raise typer.Exit(1 if any("error" in answer for answer in answers) else 0)
 
 
-def _answers(classify: Classify, files: Sequence[Path], *, connections: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield the answers or the error for each file, in their order: one, or one for each chosen frame."""
+def _answers(
+    classify: Classify, files: Sequence[Path], *, connections: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the answers or the error for each file, in their order: one, or one for each chosen
+    frame.
+    """
     with ThreadPoolExecutor(connections) as pool:
         try:
-            yield from pool.map(lambda file: [{"image": str(file)} | each for each in _answer(classify, file)], files)
+            yield from pool.map(
+                lambda file: [{"image": str(file)} | each for each in _answer(classify, file)],
+                files,
+            )
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -205,13 +253,18 @@ def _bundle_classifier(bundle: "Bundle", frame: Any) -> Classify:
         if frame is None:
             return [named | dataclasses.asdict(predictor.classify(file.read_bytes()))]
         found = predictor.classify_frames(file.read_bytes(), frame)
-        return [{"frame": number} | named | dataclasses.asdict(answer) for number, answer in found.items()]
+        return [
+            {"frame": number} | named | dataclasses.asdict(answer)
+            for number, answer in found.items()
+        ]
 
     return classify
 
 
 def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle":
-    """Return the model in the store, or the bundle in a folder; a usage error if none is named and one must be."""
+    """Return the model in the store, or the bundle in a folder; a usage error if none is named and
+    one must be.
+    """
     from model_store.bundle import CARD_FILE, read_bundle
 
     if model is None:
@@ -222,7 +275,8 @@ def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle"
     if (folder / CARD_FILE).is_file():
         return read_bundle(folder)
     raise typer.BadParameter(
-        f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store {opened.storage.address}, or a "
+        f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store "
+        f"{opened.storage.address}, or a "
         f"folder such as {opened.location('MODEL', 1)}",
         param_hint="--model",
     )
@@ -233,7 +287,11 @@ def _only_model(store: "Store") -> str:
     if len(names) == 1:
         return names[0]
     without = "is empty" if store.storage.exists() else "does not exist"
-    has = f"holds {', '.join(names)}: name one" if names else f"{without}: `candor export` publishes into it"
+    has = (
+        f"holds {', '.join(names)}: name one"
+        if names
+        else f"{without}: `candor export` publishes into it"
+    )
     raise typer.BadParameter(
         f"the store {store.storage.address} {has}; or ask a server with --url", param_hint="--model"
     )

@@ -10,32 +10,52 @@ from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_
 
 def recalibrate(
     model: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[int | None, typer.Option(help="Version to start from (default: production).")] = None,
-    last: Annotated[int | None, typer.Option(help="Use only the latest N labels (default: all).")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version to start from (default: production).")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(help="Use only the latest N labels (default: all).")
+    ] = None,
     min_labels: Annotated[int, typer.Option(help="Refuse to fit on fewer labels than this.")] = 100,
     allow_label_changes: Annotated[
         bool,
-        typer.Option("--allow-label-changes", help="Consider remedies that may change the predicted class."),
+        typer.Option(
+            "--allow-label-changes", help="Consider remedies that may change the predicted class."
+        ),
     ] = False,
     chosen_labels: Annotated[
         bool,
         typer.Option(
-            "--chosen-labels", help="Publish although answers lack labels and nothing shows how the others were chosen."
+            "--chosen-labels",
+            help="Publish although answers lack labels and nothing shows how the others were "
+            "chosen.",
         ),
     ] = False,
     precision: Annotated[
         str | None,
-        typer.Option(help="Precision whose answers to fit on (default: the one served last). The result has only it."),
+        typer.Option(
+            help="Precision whose answers to fit on (default: the one served last). The result "
+            "has only it."
+        ),
     ] = None,
-    preview: Annotated[bool, typer.Option("--preview", help="Show before and after, and publish nothing.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show before and after, and publish nothing.")
+    ] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Also write before and after to this file, with diagrams, as one HTML page.")
+        Path | None,
+        typer.Option(
+            help="Also write before and after to this file, with diagrams, as one HTML page."
+        ),
     ] = None,
     canary: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Let the new version answer this share of the requests.")
+        float | None,
+        typer.Option(min=0, max=1, help="Let the new version answer this share of the requests."),
     ] = None,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Let the new version compute beside production, without answering.")
+        bool,
+        typer.Option(
+            "--shadow", help="Let the new version compute beside production, without answering."
+        ),
     ] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
@@ -77,7 +97,13 @@ def recalibrate(
             publish=not preview,
         )
     if canary is not None or shadow:
-        start_canary(opened, model, done.card.version, mode="shadow" if shadow else "share", share=canary or 0.0)
+        start_canary(
+            opened,
+            model,
+            done.card.version,
+            mode="shadow" if shadow else "share",
+            share=canary or 0.0,
+        )
     if html is not None:
         html.write_text(recalibration_page(preview_of(done)), encoding="utf-8")
     if json_out:
@@ -90,6 +116,12 @@ def recalibrate(
     if preview:
         stdout.print("This was a preview: nothing was published.")
     elif canary is not None or shadow:
-        stdout.print(f"Published as version {done.card.version}, on trial. Next: candor canary status {model}")
+        stdout.print(
+            f"Published as version {done.card.version}, on trial. Next: candor canary status "
+            f"{model}"
+        )
     else:
-        stdout.print(f"Published as version {done.card.version}. Next: candor promote {model} {done.card.version}")
+        stdout.print(
+            f"Published as version {done.card.version}. Next: candor promote {model} "
+            f"{done.card.version}"
+        )

@@ -1,4 +1,6 @@
-"""`candor report --every`: reports at regular times into a folder and, if a setting names one, to a webhook."""
+"""`candor report --every`: reports at regular times into a folder and, if a setting names one, to a
+webhook.
+"""
 
 import logging
 import time
@@ -15,14 +17,24 @@ HTML_LIMIT = 2_000_000  # characters of a page that a webhook gets
 
 
 def keep_reporting(
-    ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: "Webhook | None", once: bool
+    ledger: "Ledger",
+    folder: Path,
+    every: "Period",
+    *,
+    model: str | None,
+    webhook: "Webhook | None",
+    once: bool,
 ) -> bool:
-    """Make what is due and, unless `once`, go on until interrupted; return whether all of the last round succeeded."""
+    """Make what is due and, unless `once`, go on until interrupted; return whether all of the last
+    round succeeded.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from candor.terminal.console import stderr
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and that of a webhook is a secret
+    logging.getLogger("httpx").setLevel(
+        logging.WARNING
+    )  # it logs addresses, and that of a webhook is a secret
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         try:
@@ -38,7 +50,9 @@ def keep_reporting(
 def report_once(
     ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: "Webhook | None"
 ) -> bool:
-    """Make the reports that are due and send those that were not sent; return whether all were sent."""
+    """Make the reports that are due and send those that were not sent; return whether all were
+    sent.
+    """
     from candor.terminal.console import stderr, stdout
     from monitoring.ledger import calibrations
     from monitoring.pages import scheduled_report as schedule

@@ -1,4 +1,6 @@
-"""`candor predict --out`: the answers to all images of a folder, in parts, in this process or on a Ray cluster."""
+"""`candor predict --out`: the answers to all images of a folder, in parts, in this process or on a
+Ray cluster.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -25,7 +27,9 @@ def score_folder(
     frame: "FrameChoice | None",
     json_out: bool,
 ) -> int:
-    """Score one folder or address into another; print the counts. Returns how many images were refused."""
+    """Score one folder or address into another; print the counts. Returns how many images were
+    refused.
+    """
     from calibration.wording import counted
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
@@ -35,11 +39,15 @@ def score_folder(
     from serving.scoring.plan import ScoringPlan
 
     if frame == "all":
-        raise typer.BadParameter("--out has one row for each image: give --frame N or middle, not all")
+        raise typer.BadParameter(
+            "--out has one row for each image: give --frame N or middle, not all"
+        )
     if len(images) == 1 and "://" not in images[0] and not Path(images[0]).exists():
         raise typer.BadParameter(f"there is no folder {images[0]}")
     if len(images) != 1 or not ("://" in images[0] or Path(images[0]).is_dir()):
-        raise typer.BadParameter("--out takes one folder of images, or its address such as s3://bucket/images")
+        raise typer.BadParameter(
+            "--out takes one folder of images, or its address such as s3://bucket/images"
+        )
     if engine == "ray":
         from serving.cluster.scoring import on_cluster as run
     else:
@@ -49,18 +57,29 @@ def score_folder(
     begun = ScoringPlan.read(place)
     if begun is not None and part_size not in (None, begun.part_size):
         stderr.print(
-            f"{place.address} was begun with {counted(begun.part_size, 'image')} in a part, and continues so; "
+            f"{place.address} was begun with {counted(begun.part_size, 'image')} in a part, and "
+            "continues so; "
             "--part-size is not used.",
             soft_wrap=True,
         )
     with bars() as progress:
-        result = score(source, place, variant, known, engine=run, progress=progress, part_size=part_size, frame=frame)
+        result = score(
+            source,
+            place,
+            variant,
+            known,
+            engine=run,
+            progress=progress,
+            part_size=part_size,
+            frame=frame,
+        )
     if json_out:
         print_json(dataclasses.asdict(result))
         return result.refused
     before = f", {result.parts_before:,} of them from before" if result.parts_before else ""
     stdout.print(
-        f"{result.out}: {counted(result.images, 'image')} in {counted(result.parts, 'part')}{before}; "
+        f"{result.out}: {counted(result.images, 'image')} in "
+        f"{counted(result.parts, 'part')}{before}; "
         f"{result.refused:,} refused",
         soft_wrap=True,
     )

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import HostOption, OnAlarmOption, PortOption, StoreOption, require_store, settings
+from candor.commands.options import (
+    HostOption,
+    OnAlarmOption,
+    PortOption,
+    StoreOption,
+    require_store,
+    settings,
+)
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -16,17 +23,27 @@ def serve(
     host: HostOption = None,
     port: PortOption = None,
     store: StoreOption = None,
-    ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")] = None,
+    ledger: Annotated[
+        str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")
+    ] = None,
     on_alarm: OnAlarmOption = None,
     require_signature: Annotated[
-        Path | None, typer.Option(help="Serve only what the owner of this public key, a PEM file, has signed.")
+        Path | None,
+        typer.Option(help="Serve only what the owner of this public key, a PEM file, has signed."),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(metavar="process|ray", help="Run one process, or replicas on a Ray cluster (default: process)."),
+        typer.Option(
+            metavar="process|ray",
+            help="Run one process, or replicas on a Ray cluster (default: process).",
+        ),
     ] = None,
     tune: Annotated[
-        bool, typer.Option("--tune", help="First measure for ten seconds which threads and batch suit this machine.")
+        bool,
+        typer.Option(
+            "--tune",
+            help="First measure for ten seconds which threads and batch suit this machine.",
+        ),
     ] = False,
 ) -> None:
     """Serve the production version of every model over HTTP, with ledger and monitoring.
@@ -69,13 +86,21 @@ def _tuned(known: "Settings") -> "Settings":
     ]
     if not bundles:
         raise typer.BadParameter(
-            f"{store.storage.address} has no model in production to tune for; run `candor promote` first"
+            f"{store.storage.address} has no model in production to tune for; run `candor "
+            "promote` first"
         )
     largest = max(bundles, key=lambda bundle: len(bundle.onnx))
-    stderr.print(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
+    stderr.print(
+        f"measuring {largest.card.name} version {largest.card.version} for ten seconds ..."
+    )
     trials = tune(largest, device=known.device)
     rows = [
-        [str(each.threads), "yes" if each.spinning else "no", str(each.batch), f"{each.images_per_s:.1f}"]
+        [
+            str(each.threads),
+            "yes" if each.spinning else "no",
+            str(each.batch),
+            f"{each.images_per_s:.1f}",
+        ]
         for each in sorted(trials, key=lambda each: -each.images_per_s)
     ]
     stderr.print(table("", ["threads", "spinning", "batch", "images/s"], rows))

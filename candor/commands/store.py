@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_store, said, version_number
+from candor.commands.options import (
+    JsonOption,
+    LedgerOption,
+    StoreOption,
+    open_store,
+    said,
+    version_number,
+)
 
 if TYPE_CHECKING:
     from model_store.bundle import Bundle
@@ -41,7 +48,9 @@ def models(context: typer.Context, store: StoreOption = None, json_out: JsonOpti
     if context.invoked_subcommand is None:
         list_versions(store, json_out)
     elif store is not None or json_out:
-        raise typer.BadParameter(f"write options after the verb: candor models {context.invoked_subcommand} ...")
+        raise typer.BadParameter(
+            f"write options after the verb: candor models {context.invoked_subcommand} ..."
+        )
 
 
 @app.command("list")
@@ -61,19 +70,27 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
     elif entries:
         stdout.print(catalog_table(entries))
     else:
-        stdout.print(f"The store {opened.storage.address} is empty; `candor export` publishes into it.")
+        stdout.print(
+            f"The store {opened.storage.address} is empty; `candor export` publishes into it."
+        )
 
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="The model. MODEL/VERSION in one word works as well.")],
+    model: Annotated[
+        str, typer.Argument(help="The model. MODEL/VERSION in one word works as well.")
+    ],
     which: Annotated[
-        str | None, typer.Argument(metavar="VERSION", help=f"{SOUGHT} (default: the one in production).".capitalize())
+        str | None,
+        typer.Argument(
+            metavar="VERSION", help=f"{SOUGHT} (default: the one in production).".capitalize()
+        ),
     ] = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Show what a version is, where it comes from, how calibrated it was, and what was done with it.
+    """Show what a version is, where it comes from, how calibrated it was, and what was done with
+    it.
 
     Example: candor models show chest 2
     """
@@ -85,8 +102,14 @@ def show(
     opened = open_store(store)
     bundle = find_bundle(opened, model if which is None else f"{model}/{which}")
     card = bundle.card
-    aliases = {alias: each for alias, each in opened.aliases(card.name).items() if each.version == card.version}
-    events = [event for event in read_events(opened.storage, card.name) if event.version == card.version]
+    aliases = {
+        alias: each
+        for alias, each in opened.aliases(card.name).items()
+        if each.version == card.version
+    }
+    events = [
+        event for event in read_events(opened.storage, card.name) if event.version == card.version
+    ]
     files = describe(bundle.folder)
     if json_out:
         print_json(
@@ -107,7 +130,8 @@ def diff(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL A B", help=f"The model, and twice {SOUGHT}. Of two models: MODEL/VERSION MODEL/VERSION."
+            metavar="MODEL A B",
+            help=f"The model, and twice {SOUGHT}. Of two models: MODEL/VERSION MODEL/VERSION.",
         ),
     ],
     store: StoreOption = None,
@@ -122,7 +146,9 @@ def diff(
     from model_store.difference import difference
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
-        raise typer.BadParameter(f"got {' '.join(words)!r}; write it as chest 1 2, or of two models as chest/1 lung/1")
+        raise typer.BadParameter(
+            f"got {' '.join(words)!r}; write it as chest 1 2, or of two models as chest/1 lung/1"
+        )
     first, second = words if len(words) == 2 else (f"{words[0]}/{each}" for each in words[1:])
     opened = open_store(store)
     found = difference(find_bundle(opened, first), find_bundle(opened, second))
@@ -141,12 +167,14 @@ def verify(
     adopt: Annotated[
         bool,
         typer.Option(
-            "--adopt", help="Take over a version of before there were manifests, after showing what it holds."
+            "--adopt",
+            help="Take over a version of before there were manifests, after showing what it holds.",
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Adopt without asking.")] = False,
     key: Annotated[
-        Path | None, typer.Option(help="Also require a signature by the owner of this public key, a PEM file.")
+        Path | None,
+        typer.Option(help="Also require a signature by the owner of this public key, a PEM file."),
     ] = None,
     store: StoreOption = None,
     ledger: LedgerOption = None,
@@ -172,7 +200,11 @@ def verify(
         _adopt(opened, model, version, yes=yes, ledger=ledger)
     findings = []
     for finding in verify_store(opened, model, version):
-        problem = ledger_problem(finding.bundle, ledger) if finding.bundle and not finding.problem else None
+        problem = (
+            ledger_problem(finding.bundle, ledger)
+            if finding.bundle and not finding.problem
+            else None
+        )
         findings.append(dataclasses.replace(finding, problem=problem) if problem else finding)
     if json_out:
         print_json([_plain(finding) for finding in findings])
@@ -209,7 +241,9 @@ def history(
 
 
 def find_bundle(store: "Store", which: str) -> "Bundle":
-    """Return the bundle that MODEL, MODEL/VERSION or MODEL/ALIAS names. Raises NotInStore and BundleError."""
+    """Return the bundle that MODEL, MODEL/VERSION or MODEL/ALIAS names. Raises NotInStore and
+    BundleError.
+    """
     from model_store.errors import NotInStore
 
     name, slash, part = which.partition("/")
@@ -224,7 +258,9 @@ def find_bundle(store: "Store", which: str) -> "Bundle":
     return store.read(name, chosen.version, digest=chosen.digest)
 
 
-def _adopt(store: "Store", model: str | None, version: int | None, *, yes: bool, ledger: str | None) -> None:
+def _adopt(
+    store: "Store", model: str | None, version: int | None, *, yes: bool, ledger: str | None
+) -> None:
     """Show what a version without a manifest holds, ask, and adopt it."""
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.terminal.console import stderr
@@ -244,4 +280,9 @@ def _adopt(store: "Store", model: str | None, version: int | None, *, yes: bool,
 
 
 def _plain(finding: "Finding") -> dict[str, object]:
-    return {"model": finding.model, finding.kind: finding.item, "digest": finding.digest, "problem": finding.problem}
+    return {
+        "model": finding.model,
+        finding.kind: finding.item,
+        "digest": finding.digest,
+        "problem": finding.problem,
+    }

@@ -1,4 +1,6 @@
-"""The verbs of `candor models` that change something: promote, rollback, alias, retire, samples, gc."""
+"""The verbs of `candor models` that change something: promote, rollback, alias, retire, samples,
+gc.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -28,7 +30,10 @@ def promote(
     model: ModelArgument,
     version: Annotated[
         int,
-        typer.Argument(help="The version to serve from now on; an older one is a rollback.", parser=version_number),
+        typer.Argument(
+            help="The version to serve from now on; an older one is a rollback.",
+            parser=version_number,
+        ),
     ],
     why: WhyOption = None,
     store: StoreOption = None,
@@ -51,7 +56,9 @@ def promote(
     require_ledger_agrees(opened.read(model, version), ledger)
     ended = promote_version(opened, model, version, why=why)
     if json_out:
-        print_json({"model": model} | _production(opened, model) | {"canary_ended": ended is not None})
+        print_json(
+            {"model": model} | _production(opened, model) | {"canary_ended": ended is not None}
+        )
         return
     canary = ". Its canary has ended" if ended else ""
     if ended and not labels_of(model, version, ledger):
@@ -60,7 +67,10 @@ def promote(
 
 
 app.command(
-    "promote", help=(promote.__doc__ or "").replace("Example: candor promote", "Example: candor models promote")
+    "promote",
+    help=(promote.__doc__ or "").replace(
+        "Example: candor promote", "Example: candor models promote"
+    ),
 )(promote)
 
 
@@ -89,7 +99,9 @@ def rollback(
     if json_out:
         print_json({"model": model, "alias": alias} | chosen.model_dump(mode="json"))
     else:
-        stdout.print(f"{model}: '{alias}' is back at version {chosen.version}, from {chosen.before}")
+        stdout.print(
+            f"{model}: '{alias}' is back at version {chosen.version}, from {chosen.before}"
+        )
 
 
 @app.command()
@@ -97,7 +109,8 @@ def alias(
     model: ModelArgument,
     name: Annotated[str, typer.Argument(help="The alias: a name of your own, such as staging.")],
     version: Annotated[
-        int | None, typer.Argument(help="The version (default: show where it points).", parser=version_number)
+        int | None,
+        typer.Argument(help="The version (default: show where it points).", parser=version_number),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     why: WhyOption = None,
@@ -127,14 +140,17 @@ def alias(
         found = opened.alias(model, name)
         if found is None:
             raise AliasError(
-                f"'{model}' has no alias '{name}'; it has {', '.join(opened.alias_names(model)) or 'none'}"
+                f"'{model}' has no alias '{name}'; it has "
+                f"{', '.join(opened.alias_names(model)) or 'none'}"
             )
         chosen = found
         because = f": {chosen.why}" if chosen.why else ""
         set_by = f"since {chosen.at:%Y-%m-%d %H:%M} by {chosen.by}{because}"
         said = f"{model}: '{name}' points at version {chosen.version}, {set_by}"
     if json_out:
-        print_json({"model": model, "alias": name, "removed": remove} | chosen.model_dump(mode="json"))
+        print_json(
+            {"model": model, "alias": name, "removed": remove} | chosen.model_dump(mode="json")
+        )
     else:
         stdout.print(said)
 
@@ -143,8 +159,13 @@ def alias(
 def sign(
     model: ModelArgument,
     version: VersionArgument,
-    key: Annotated[Path, typer.Option(help="PEM file with the private key, on the curve P-256, P-384 or P-521.")],
-    password_file: Annotated[Path | None, typer.Option(help="File with the password of the key.")] = None,
+    key: Annotated[
+        Path,
+        typer.Option(help="PEM file with the private key, on the curve P-256, P-384 or P-521."),
+    ],
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with the password of the key.")
+    ] = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -177,7 +198,8 @@ def retire(
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Take a version out, so that it cannot be promoted or tried as a canary. It stays in the store.
+    """Take a version out, so that it cannot be promoted or tried as a canary. It stays in the
+    store.
 
     Refused while an alias or a running canary points at it.
 
@@ -200,13 +222,16 @@ def samples(
     model: ModelArgument,
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files that take the place of all samples.", exists=True, dir_okay=False),
+        typer.Argument(
+            help="Files that take the place of all samples.", exists=True, dir_okay=False
+        ),
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove the samples.")] = False,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Sample images of a model, which its page offers to those who try it. Without files, list them.
+    """Sample images of a model, which its page offers to those who try it. Without files, list
+    them.
 
     Everyone who may open that page can see them: take images that may be shown.
 
@@ -236,9 +261,14 @@ def gc(
     model: Annotated[str | None, typer.Argument(help="The model (default: every model).")] = None,
     keep: Annotated[int, typer.Option(min=1, help="Newest versions of each model that stay.")] = 3,
     days: Annotated[
-        int, typer.Option(min=0, help="What was made, or has answered, within so many days stays, unless retired.")
+        int,
+        typer.Option(
+            min=0, help="What was made, or has answered, within so many days stays, unless retired."
+        ),
     ] = 90,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
@@ -260,7 +290,9 @@ def gc(
     for each in () if json_out else found:
         stdout.print(f"{each.model} {each.version or each.name}: {each.reason}")
     if found and not (dry_run or yes):
-        typer.confirm(f"Remove {'it' if len(found) == 1 else f'these {len(found)}'}?", abort=True, err=True)
+        typer.confirm(
+            f"Remove {'it' if len(found) == 1 else f'these {len(found)}'}?", abort=True, err=True
+        )
     for each in () if dry_run else found:
         collect(opened, each)
     if json_out:
@@ -271,7 +303,9 @@ def gc(
         stderr.print(f"{len(found)} removed")
 
 
-def _removable(store: "Store", model: str | None, *, keep: int, days: int, ledger: str | None) -> "list[Removal]":
+def _removable(
+    store: "Store", model: str | None, *, keep: int, days: int, ledger: str | None
+) -> "list[Removal]":
     from model_store.lifecycle import removable
     from monitoring.ledger.visible_versions import versions_since
 
@@ -284,7 +318,9 @@ def _removable(store: "Store", model: str | None, *, keep: int, days: int, ledge
     return [
         each
         for name in names
-        for each in removable(store, name, answering=answering[name], keep=keep, older_than_days=days)
+        for each in removable(
+            store, name, answering=answering[name], keep=keep, older_than_days=days
+        )
     ]
 
 

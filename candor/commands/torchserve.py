@@ -14,27 +14,41 @@ if TYPE_CHECKING:
     from serving.torchserve.record import TorchServeRecord
 
 app = typer.Typer(
-    name="torchserve", help="Answer with TorchServe instead of Candor's own server.", no_args_is_help=True
+    name="torchserve",
+    help="Answer with TorchServe instead of Candor's own server.",
+    no_args_is_help=True,
 )
 
-FolderOption = Annotated[Path, typer.Option(help="Folder that keeps its tokens, logs and undelivered answers.")]
+FolderOption = Annotated[
+    Path, typer.Option(help="Folder that keeps its tokens, logs and undelivered answers.")
+]
 FOLDER = Path("candor-torchserve")
 
 
 @app.command()
 def start(
-    models: Annotated[list[str] | None, typer.Argument(help="Models to serve (default: all in production).")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models to serve (default: all in production).")
+    ] = None,
     folder: FolderOption = FOLDER,
-    port: Annotated[int, typer.Option(min=0, max=65_531, help="First of five ports; 0 takes free ones.")] = 8090,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_531, help="First of five ports; 0 takes free ones.")
+    ] = 8090,
     host: Annotated[
         str, typer.Option(help="Address for predictions and metrics; 0.0.0.0 for every interface.")
     ] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes for each model.")] = 1,
     batch_delay_ms: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Milliseconds for which it waits for a batch to fill.")
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Milliseconds for which it waits for a batch to fill."
+        ),
     ] = 1,
     tokens: Annotated[
-        bool, typer.Option("--tokens/--no-tokens", help="Ask for tokens, which it writes to FOLDER/key_file.json.")
+        bool,
+        typer.Option(
+            "--tokens/--no-tokens", help="Ask for tokens, which it writes to FOLDER/key_file.json."
+        ),
     ] = True,
     monitor: Annotated[
         str | None,
@@ -47,7 +61,11 @@ def start(
         Path | None, typer.Option(help="File with the monitor's token; its scope is admin.")
     ] = None,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Stay until SIGTERM or Ctrl-C, and end it then, as containers need it.")
+        bool,
+        typer.Option(
+            "--foreground",
+            help="Stay until SIGTERM or Ctrl-C, and end it then, as containers need it.",
+        ),
     ] = False,
     store: StoreOption = None,
 ) -> None:
@@ -64,9 +82,13 @@ def start(
     from serving.torchserve.instance import TorchServeOptions, start, status, stay
     from serving.torchserve.record import KEYS
 
-    settings = load_settings(store=store, monitor_url=monitor, monitor_token_file=monitor_token_file)
+    settings = load_settings(
+        store=store, monitor_url=monitor, monitor_token_file=monitor_token_file
+    )
     if foreground:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # process 1 of a container would ignore it
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # process 1 of a container would ignore it
     stderr.print("starting TorchServe, which takes some seconds ...")
     record = start(
         folder,
@@ -114,7 +136,8 @@ def update(folder: FolderOption = FOLDER, json_out: JsonOption = False) -> None:
 
 @app.command()
 def status(folder: FolderOption = FOLDER, json_out: JsonOption = False) -> None:
-    """Show whether it runs, where, and which versions answer. Exit code 1 if it does not run, or is still starting.
+    """Show whether it runs, where, and which versions answer. Exit code 1 if it does not run, or is
+    still starting.
 
     Example: candor torchserve status
     """
@@ -124,7 +147,11 @@ def status(folder: FolderOption = FOLDER, json_out: JsonOption = False) -> None:
     found = status(folder)
     if json_out:
         record = found.record
-        addresses = {name: record.url(name) for name in ("inference", "management", "metrics")} if record else {}
+        addresses = (
+            {name: record.url(name) for name in ("inference", "management", "metrics")}
+            if record
+            else {}
+        )
         fields = dataclasses.asdict(found)
         print_json(fields | {"addresses": addresses if found.running else {}})
     else:
@@ -143,7 +170,11 @@ def stop(folder: FolderOption = FOLDER) -> None:
     from serving.torchserve.instance import stop
 
     record = stop(folder)
-    stdout.print("TorchServe was not running" if record is None else f"TorchServe has ended (process {record.pid})")
+    stdout.print(
+        "TorchServe was not running"
+        if record is None
+        else f"TorchServe has ended (process {record.pid})"
+    )
 
 
 def _show(found: "TorchServeStatus") -> None:
@@ -161,14 +192,21 @@ def _show(found: "TorchServeStatus") -> None:
             soft_wrap=True,
         )
         rows = [
-            [each.model, str(each.version), f"{each.workers} of {record.workers}", str(each.production or "-")]
+            [
+                each.model,
+                str(each.version),
+                f"{each.workers} of {record.workers}",
+                str(each.production or "-"),
+            ]
             for each in found.models
         ]
         if record.starting:
             stdout.print("It is starting: not every model answers yet.")
         stdout.print(table("", ["model", "answers with version", "workers", "in production"], rows))
         if any(each.production not in (None, each.version) for each in found.models):
-            stdout.print("Another version was promoted since: `candor torchserve update` lets it answer.")
+            stdout.print(
+                "Another version was promoted since: `candor torchserve update` lets it answer."
+            )
     if found.waiting:
         verb = "waits" if found.waiting == 1 else "wait"
         stdout.print(f"{counted(found.waiting, 'answer')} {verb} for the monitor.")
@@ -178,6 +216,7 @@ def _not_running(record: "TorchServeRecord | None") -> str:
     if record is None:
         return "TorchServe is not running; `candor torchserve start` starts it."
     return (
-        f"TorchServe is not running: process {record.pid} has ended without `candor torchserve stop`. The logs in the "
+        f"TorchServe is not running: process {record.pid} has ended without `candor torchserve "
+        "stop`. The logs in the "
         "folder say why; `candor torchserve start` starts it again."
     )

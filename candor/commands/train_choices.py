@@ -1,4 +1,6 @@
-"""The choices that a user of `candor train` makes, and the configuration that follows: from them, or from a card."""
+"""The choices that a user of `candor train` makes, and the configuration that follows: from them,
+or from a card.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +23,9 @@ def option_numbers(options: list[str]) -> dict[str, float]:
     try:
         return {name: float(value) for name, _, value in pairs}
     except ValueError as error:
-        raise typer.BadParameter(f"{error}; write a number, as in --option gamma=3", param_hint="--option") from error
+        raise typer.BadParameter(
+            f"{error}; write a number, as in --option gamma=3", param_hint="--option"
+        ) from error
 
 
 def made_choices(choices: Mapping[str, object]) -> dict[str, object]:
@@ -30,7 +34,9 @@ def made_choices(choices: Mapping[str, object]) -> dict[str, object]:
 
 
 def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":
-    """The configuration: `choices` over the defaults, or those of the digits; a usage error if it is invalid."""
+    """The configuration: `choices` over the defaults, or those of the digits; a usage error if it
+    is invalid.
+    """
     from pydantic import ValidationError
 
     from training.networks.backbones import find_weights
@@ -48,12 +54,19 @@ def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfi
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})
 
 
-def card_repetition(card: Path, choices: Mapping[str, object], reading: "LoadArguments") -> "Repetition":
+def card_repetition(
+    card: Path, choices: Mapping[str, object], reading: "LoadArguments"
+) -> "Repetition":
     """The run behind a card; a usage error if choices are given that it makes itself."""
     from training.runs.repetition import read_repetition
 
     plain = load_arguments(
-        layout=None, group_pattern=None, allow_leakage=False, max_corrupt=0.01, window=None, first_frame=False
+        layout=None,
+        group_pattern=None,
+        allow_leakage=False,
+        max_corrupt=0.01,
+        window=None,
+        first_frame=False,
     )
     given = [name for name in choices if name not in ("weights", "device")]
     given += [name for name, value in reading.items() if value != plain.get(name)]
@@ -66,11 +79,16 @@ def card_repetition(card: Path, choices: Mapping[str, object], reading: "LoadArg
 
 
 def repeated_config(repetition: "Repetition", choices: Mapping[str, object]) -> "TrainConfig":
-    """The configuration of the run to repeat; says on stderr which libraries differ from those of the card."""
+    """The configuration of the run to repeat; says on stderr which libraries differ from those of
+    the card.
+    """
     from candor.terminal.console import stderr
 
     if differences := repetition.differences():
-        stderr.print(f"Note: other libraries than the card's may change the last bits: {'; '.join(differences)}.")
+        stderr.print(
+            "Note: other libraries than the card's may change the last bits: "
+            f"{'; '.join(differences)}."
+        )
     weights, device = choices.get("weights"), choices.get("device")
     return repetition.config(
         weights=weights if weights in ("hub", "none", None) or isinstance(weights, Path) else None,

@@ -121,7 +121,9 @@ def train(
 
     processes = Processes(nproc, nnodes, node_rank, master)
     if engine not in ENGINES:
-        raise typer.BadParameter(f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine")
+        raise typer.BadParameter(
+            f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine"
+        )
     if not already_started() and (processes.several or engine == "ray"):
         if engine == "ray":
             _launch_on_ray(processes, on_gpu=device == "cuda")
@@ -137,7 +139,9 @@ def train(
         first_frame=first_frame,
     )
     if recipe not in RECIPES:
-        raise typer.BadParameter(f"got {recipe!r}; expected {' or '.join(RECIPES)}", param_hint="--recipe")
+        raise typer.BadParameter(
+            f"got {recipe!r}; expected {' or '.join(RECIPES)}", param_hint="--recipe"
+        )
     choices = made_choices(
         {
             "loss": loss,
@@ -184,7 +188,11 @@ def train(
     )
     repetition = card_repetition(from_card, choices, reading) if from_card else None
     own_recipe = data == "digits" and "backbone" not in choices
-    config = repeated_config(repetition, choices) if repetition else chosen_config(choices, digits=own_recipe)
+    config = (
+        repeated_config(repetition, choices)
+        if repetition
+        else chosen_config(choices, digits=own_recipe)
+    )
     group = Group.from_environment()
     trackers: list[Tracker] = []
     if mlflow:
@@ -218,7 +226,9 @@ def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:
     from training.processes.ray_workers import launch_on_ray
 
     if (processes.nnodes, processes.node_rank, processes.master) != (1, 0, None):
-        raise typer.BadParameter("--nnodes, --node-rank and --master are for torchrun; Ray places --nproc processes")
+        raise typer.BadParameter(
+            "--nnodes, --node-rank and --master are for torchrun; Ray places --nproc processes"
+        )
     launch_on_ray("candor", sys.argv[1:], workers=processes.nproc, on_gpu=on_gpu)
 
 
@@ -228,7 +238,9 @@ def _show_losses() -> None:
     from training.losses import loss_table
 
     columns = ("name", "title", "source", "options")
-    stdout.print(table("Losses; join several with +, as in dca+mixup", columns, loss_table(), text=columns))
+    stdout.print(
+        table("Losses; join several with +, as in dca+mixup", columns, loss_table(), text=columns)
+    )
 
 
 def _train(
@@ -244,7 +256,9 @@ def _train(
     tensorboard: bool,
     trackers: "Sequence[Tracker]",
 ) -> tuple["FoundDataset", "RunResult"]:
-    """The data set and the run's result; `given` are the choices that the recipe `auto` keeps, None without it."""
+    """The data set and the run's result; `given` are the choices that the recipe `auto` keeps, None
+    without it.
+    """
     from candor.terminal.console import stderr
     from candor.terminal.progress import bars
     from training.datasets import find_dataset, source_title
@@ -259,7 +273,10 @@ def _train(
         repetition.check_processes(group.size)
         data, reading, seed = repetition.source(data), repetition.reading, repetition.split_seed
     method = config.loss if given is None or not chooses_loss(given) else "auto"
-    folder, known = out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}", settings()
+    folder, known = (
+        out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}",
+        settings(),
+    )
     if group.leads:
         refuse_early(config, folder)
     with bars(lines=True) as shown, _resumable(folder, told=group.leads):
@@ -267,14 +284,23 @@ def _train(
         found = leader_first(
             group,
             lambda: find_dataset(
-                data, data_folder=known.data, cache=cache_folder(), seed=seed, progress=progress, **reading
+                data,
+                data_folder=known.data,
+                cache=cache_folder(),
+                seed=seed,
+                progress=progress,
+                **reading,
             ),
         )
         for note in found.dataset.notes if group.leads else ():
             stderr.print(f"Note: {note}.", soft_wrap=True)
         if repetition:
             repetition.check_data(found.dataset)
-        plan = TrainingPlan((config,)) if given is None else automatic(found.dataset, config, given=given)
+        plan = (
+            TrainingPlan((config,))
+            if given is None
+            else automatic(found.dataset, config, given=given)
+        )
         for reason in plan.reasons if group.leads else ():
             stderr.print(f"Recipe: {reason}.", soft_wrap=True)
         result = run_training(
@@ -300,10 +326,16 @@ def _resumable(folder: Path, *, told: bool) -> Iterator[None]:
     from training.runs.folder import run_folder_of
 
     if told and not stderr.is_terminal:
-        stderr.print("If this is interrupted, the same command resumes it after its last whole epoch.", soft_wrap=True)
+        stderr.print(
+            "If this is interrupted, the same command resumes it after its last whole epoch.",
+            soft_wrap=True,
+        )
     try:
         yield
     except KeyboardInterrupt:
         if told and run_folder_of(folder).begun:
-            stderr.print("Interrupted. The same command resumes the run after its last whole epoch.", soft_wrap=True)
+            stderr.print(
+                "Interrupted. The same command resumes the run after its last whole epoch.",
+                soft_wrap=True,
+            )
         raise

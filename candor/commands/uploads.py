@@ -1,4 +1,6 @@
-"""`candor feedback` and `candor predictions`: labels and answers from a file, sent to a running server."""
+"""`candor feedback` and `candor predictions`: labels and answers from a file, sent to a running
+server.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -23,21 +25,32 @@ def feedback(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A .csv with a header, .ndjson or .parquet. Columns: label, and file, prediction_id or request_id; "
+            help="A .csv with a header, .ndjson or .parquet. Columns: label, and file, "
+            "prediction_id or request_id; "
             "optional: model, source, observed_at."
         ),
     ] = None,
-    prediction_id: Annotated[str | None, typer.Option(help="Label one answer, by its id, instead of a file.")] = None,
+    prediction_id: Annotated[
+        str | None, typer.Option(help="Label one answer, by its id, instead of a file.")
+    ] = None,
     label: Annotated[
         str | None,
-        typer.Option(help="The true class of that answer; with a file, its column of true classes (default: label)."),
+        typer.Option(
+            help="The true class of that answer; with a file, its column of true classes "
+            "(default: label)."
+        ),
     ] = None,
     early: Annotated[
-        bool, typer.Option("--early", help="The labels come before their answers: it is no failure if all wait.")
+        bool,
+        typer.Option(
+            "--early", help="The labels come before their answers: it is no failure if all wait."
+        ),
     ] = False,
     model: Annotated[
         str | None,
-        typer.Option(help="Model of rows that name an answer by file or request_id (default: the only one)."),
+        typer.Option(
+            help="Model of rows that name an answer by file or request_id (default: the only one)."
+        ),
     ] = None,
     request_id: FileIdOption = FileIdRule.FILENAME,
     url: UrlOption = DEFAULT_URL,
@@ -63,7 +76,15 @@ def feedback(
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
-            _send_labels(file, client, label=label, model=model, rule=request_id, early=early, json_out=json_out)
+            _send_labels(
+                file,
+                client,
+                label=label,
+                model=model,
+                rule=request_id,
+                early=early,
+                json_out=json_out,
+            )
             return
         (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
     _show_result(result, prediction_id, json_out=json_out)
@@ -73,20 +94,34 @@ def predictions(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A .csv with a header, .ndjson or .parquet. Columns: request_id or prediction_id; probabilities, or "
-            "predicted and confidence; optional: served_at, tags, audit, label, source, observed_at, model, version."
+            help="A .csv with a header, .ndjson or .parquet. Columns: request_id or "
+            "prediction_id; probabilities, or "
+            "predicted and confidence; optional: served_at, tags, audit, label, source, "
+            "observed_at, model, version."
         ),
     ],
     model: Annotated[str | None, typer.Option(help="Model of the rows that name none.")] = None,
-    version: Annotated[int | None, typer.Option(help="Version of the rows that name none (default: newest).")] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Declare the model first, with these classes, separated by commas.")
+    version: Annotated[
+        int | None, typer.Option(help="Version of the rows that name none (default: newest).")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the true class (default: label).")] = None,
-    predicted: Annotated[str | None, typer.Option(help="Column of the predicted class (default: predicted).")] = None,
-    confidence: Annotated[str | None, typer.Option(help="Column of its probability (default: confidence).")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Declare the model first, with these classes, separated by commas."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the true class (default: label).")
+    ] = None,
+    predicted: Annotated[
+        str | None, typer.Option(help="Column of the predicted class (default: predicted).")
+    ] = None,
+    confidence: Annotated[
+        str | None, typer.Option(help="Column of its probability (default: confidence).")
+    ] = None,
     probabilities: Annotated[
-        str | None, typer.Option(help="Columns of the classes' probabilities, by commas; * stands for anything.")
+        str | None,
+        typer.Option(
+            help="Columns of the classes' probabilities, by commas; * stands for anything."
+        ),
     ] = None,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
@@ -112,7 +147,9 @@ def predictions(
     from serving.client.upload import TableUpload
     from serving.client.upload_columns import prediction_columns, require_truths
 
-    wishes = ColumnWishes(label=label, predicted=predicted, confidence=confidence, scores=probabilities)
+    wishes = ColumnWishes(
+        label=label, predicted=predicted, confidence=confidence, scores=probabilities
+    )
     found = prediction_columns(read_columns(file), FIELDS, wishes)
     if label is None:
         require_truths(read_rows(file), found.columns)
@@ -123,7 +160,11 @@ def predictions(
         raise typer.BadParameter("--classes declares a model; name it with --model")
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if classes is not None:
-            client.declare({"version": 1} | defaults | {"classes": [name.strip() for name in classes.split(",")]})
+            client.declare(
+                {"version": 1}
+                | defaults
+                | {"classes": [name.strip() for name in classes.split(",")]}
+            )
         upload = TableUpload(file, lambda row: defaults | found.item(row))
         scores = [each.column for each in found.columns.scores] if found.sends_scores else []
         sure = [found.sources.get(name, name) for name in ("probabilities", "confidence")]
@@ -132,7 +173,14 @@ def predictions(
 
 
 def _send_labels(
-    file: Path, client: "Client", *, label: str | None, model: str | None, rule: FileIdRule, early: bool, json_out: bool
+    file: Path,
+    client: "Client",
+    *,
+    label: str | None,
+    model: str | None,
+    rule: FileIdRule,
+    early: bool,
+    json_out: bool,
 ) -> None:
     """Send a table of labels, after a look at what its columns are and whether they are truths."""
     from monitoring.feedback.body import FIELDS
@@ -155,7 +203,14 @@ def _send_labels(
         return make({name: value for name, value in row.items() if name != "label"} | truth)
 
     upload = TableUpload(file, item, mixed=column)
-    _send(upload, client, "/feedback", needs=((column,), ANSWER), json_out=json_out, all_may_wait=early)
+    _send(
+        upload,
+        client,
+        "/feedback",
+        needs=((column,), ANSWER),
+        json_out=json_out,
+        all_may_wait=early,
+    )
 
 
 def _tell(file: Path, found: "UploadColumns") -> None:
@@ -166,12 +221,15 @@ def _tell(file: Path, found: "UploadColumns") -> None:
         stderr.print(f"{file}: {line}", soft_wrap=True)
     if found.columns.is_answers:
         stderr.print(
-            f"{file}: these are answers of Candor, so `label` was taken as the predicted class", soft_wrap=True
+            f"{file}: these are answers of Candor, so `label` was taken as the predicted class",
+            soft_wrap=True,
         )
 
 
 def _model_of(file: Path, client: "Client") -> str | None:
-    """Return the server's only model if the table needs one, that is, if it names neither answers nor models."""
+    """Return the server's only model if the table needs one, that is, if it names neither answers
+    nor models.
+    """
     from serving.client.client import ServerRefused
     from serving.client.tables import read_columns
 
@@ -180,7 +238,11 @@ def _model_of(file: Path, client: "Client") -> str | None:
     try:
         return client.only_model()
     except ServerRefused as refused:
-        why = "a monitor does not say which model a label is for" if refused.status == 404 else refused.detail
+        why = (
+            "a monitor does not say which model a label is for"
+            if refused.status == 404
+            else refused.detail
+        )
         raise typer.BadParameter(f"name the model ({why})", param_hint="--model") from refused
 
 
@@ -189,7 +251,8 @@ def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out:
     from candor.terminal.console import print_json, stderr, stdout
 
     lost = {
-        "unknown": "the server's ledger has no answer with this id. `candor predict --url` and every answer show it",
+        "unknown": "the server's ledger has no answer with this id. `candor predict --url` and "
+        "every answer show it",
         "expired": "the ledger no longer keeps an answer of that age",
     }
     reason = lost.get(result["status"])
@@ -214,7 +277,8 @@ def _send(
 ) -> None:
     """Send a table with progress, and print how many rows got which status.
 
-    Exits with 1 if a row was not recorded, and, unless `all_may_wait`, if every label waits for its answer.
+    Exits with 1 if a row was not recorded, and, unless `all_may_wait`, if every label waits for its
+    answer.
     """
     from calibration.wording import counted
     from candor.terminal.console import print_json, stderr, stdout
@@ -224,7 +288,8 @@ def _send(
         done = upload.run(partial(client.upload, path), needs=needs, progress=progress)
     if upload.is_grouped:
         stderr.print(
-            f"{upload.file} is sorted by label; its rows were sent in a random order, because the drift watch must not "
+            f"{upload.file} is sorted by label; its rows were sent in a random order, because the "
+            "drift watch must not "
             "see one class after the other",
             soft_wrap=True,
         )
@@ -238,18 +303,22 @@ def _send(
             stdout.print(f"{status}: {count:,}")
         if done.rejected:
             were = "was" if done.rejected == 1 else "were"
-            stdout.print(f"{counted(done.rejected, 'row')} {were} not recorded; reasons: {rejected_file}")
+            stdout.print(
+                f"{counted(done.rejected, 'row')} {were} not recorded; reasons: {rejected_file}"
+            )
     pending = done.statuses["pending"]
     if pending:
         stderr.print(
-            "pending: no answer has this request id yet, so the label waits for it. Were the images sent with "
+            "pending: no answer has this request id yet, so the label waits for it. Were the "
+            "images sent with "
             "--request-id, and with the same rule (filename or path)?",
             soft_wrap=True,
         )
     waits = pending == done.statuses.total() and not all_may_wait
     if pending and waits:
         stderr.print(
-            f"candor: {upload.file}: no label found its answer. If these labels come before their answers, say --early",
+            f"candor: {upload.file}: no label found its answer. If these labels come before their "
+            "answers, say --early",
             soft_wrap=True,
         )
     if done.rejected or (pending and waits):

@@ -1,6 +1,8 @@
-"""Traffic on running servers, as a hospital would send it: images, labels that come later, and then another camera.
+"""Traffic on running servers, as a hospital would send it: images, labels that come later, and then
+another camera.
 
-It needs neither torch nor the servers' machine: it speaks HTTP, like any client. What it sends is `candor.demo.sample`.
+It needs neither torch nor the servers' machine: it speaks HTTP, like any client. What it sends is
+`candor.demo.sample`.
 """
 
 import time
@@ -72,16 +74,23 @@ class LiveTraffic:
     _waiting: deque[tuple[float, dict[str, Any]]] = field(default_factory=deque)  # (due, label)
 
     def run(self) -> dict[str, Any]:
-        """Send until the alarm, or until the process is stopped; return the figures. Raises TrafficFailed."""
+        """Send until the alarm, or until the process is stopped; return the figures. Raises
+        TrafficFailed.
+        """
         self._await_servers()
         started = self.now_s()
         said = f"Sending {self.plan.rate_hz:g} images a second to {MODEL}; labels follow"
         self.say(f"{said} {self.plan.label_delay_s:g} s later.")
-        false_alarm = self._send(shifted=False, until=lambda now, alarm: now - started >= self.plan.clean_s or alarm)
+        false_alarm = self._send(
+            shifted=False, until=lambda now, alarm: now - started >= self.plan.clean_s or alarm
+        )
         if false_alarm is not None:
-            raise TrafficFailed(f"the alarm was raised before the shift, after {counted(self.labeled, 'label')}")
+            raise TrafficFailed(
+                f"the alarm was raised before the shift, after {counted(self.labeled, 'label')}"
+            )
         self.say(
-            f"{self.sent} answers, {self.labeled} labels, no alarm. From now on the images are from another camera."
+            f"{self.sent} answers, {self.labeled} labels, no alarm. From now on the images are "
+            "from another camera."
         )
         shifted, labels = self.now_s(), self.labeled
         limit_s = self.plan.limit_s
@@ -89,7 +98,8 @@ class LiveTraffic:
         now = self.now_s()
         if alarm is None:
             raise TrafficFailed(
-                f"no alarm within {limit_s:.0f} s and {counted(self.labeled - labels, 'label')} of the shift"
+                f"no alarm within {limit_s:.0f} s and {counted(self.labeled - labels, 'label')} "
+                "of the shift"
             )
         figures = {
             "alarm_after_s": round(now - started, 1),
@@ -99,7 +109,8 @@ class LiveTraffic:
             "missed": self.missed,
         }
         self.say(
-            f"ALARM {now - shifted:.0f} s after the shift, {now - started:.0f} s after the start: the model is "
+            f"ALARM {now - shifted:.0f} s after the shift, {now - started:.0f} s after the start: "
+            "the model is "
             f"{alarm['direction']}confident."
         )
         if not self.plan.once:
@@ -113,16 +124,22 @@ class LiveTraffic:
         while not (self.server.ready() and self.monitor.ready() and self._serves()):
             if self.now_s() > end:
                 raise TrafficFailed(
-                    f"no server with the model {MODEL}, or no monitor, was ready within {self.plan.start_s:.0f} s"
+                    f"no server with the model {MODEL}, or no monitor, was ready within "
+                    f"{self.plan.start_s:.0f} s"
                 )
             if not told:
-                self.say(f"Waiting up to {self.plan.start_s:.0f} s for a server with the model {MODEL}, and a monitor.")
+                self.say(
+                    f"Waiting up to {self.plan.start_s:.0f} s for a server with the model "
+                    f"{MODEL}, and a monitor."
+                )
             told = True
             self.sleep(PAUSE_S)
         if (active := self._alarm()) is not None:
             raise TrafficFailed(
-                f"the drift alarm of {MODEL} is active since label {active['alarm_label']}. Acknowledge it, or begin "
-                f"with an empty ledger: curl -X POST {self.address}/calibration/{MODEL}/acknowledge "
+                f"the drift alarm of {MODEL} is active since label {active['alarm_label']}. "
+                "Acknowledge it, or begin "
+                "with an empty ledger: curl -X POST "
+                f"{self.address}/calibration/{MODEL}/acknowledge "
                 '-d \'{"note": "it was the demo"}\''
             )
 
@@ -136,8 +153,12 @@ class LiveTraffic:
                 raise TrafficFailed(str(refused)) from None
             return False
 
-    def _send(self, *, shifted: bool, until: Callable[[float, bool], bool]) -> dict[str, Any] | None:
-        """Send images at the plan's rate and labels when they are due, until `until(now, alarm)`; return the alarm."""
+    def _send(
+        self, *, shifted: bool, until: Callable[[float, bool], bool]
+    ) -> dict[str, Any] | None:
+        """Send images at the plan's rate and labels when they are due, until `until(now, alarm)`;
+        return the alarm.
+        """
         looked = 0.0
         alarm: dict[str, Any] | None = None
         for now in self._ticks():
@@ -161,7 +182,9 @@ class LiveTraffic:
     def _send_one(self, *, shifted: bool) -> None:
         image, label = self.images.draw(shifted=shifted)
         try:
-            answer = self.server.predict(image, model=MODEL, tags={"camera": "new" if shifted else "old"})
+            answer = self.server.predict(
+                image, model=MODEL, tags={"camera": "new" if shifted else "old"}
+            )
         except (ServerRefused, TransportError):
             self.missed += 1
             self.sleep(PAUSE_S)
@@ -171,7 +194,9 @@ class LiveTraffic:
         self._waiting.append((self.now_s() + self.plan.label_delay_s, item))
 
     def _label_due(self, now: float) -> None:
-        """Send the labels that are due. They stay in the queue until a monitor has acknowledged them."""
+        """Send the labels that are due. They stay in the queue until a monitor has acknowledged
+        them.
+        """
         due = [item for at, item in self._waiting if at <= now]
         if not due:
             return
@@ -188,6 +213,9 @@ class LiveTraffic:
         """What the report says of the drift watch, if its alarm is active."""
         try:
             drift: dict[str, Any] = self.monitor.calibration(MODEL)["drift"]
-        except (ServerRefused, TransportError):  # nothing is known of the model before its first answer
+        except (
+            ServerRefused,
+            TransportError,
+        ):  # nothing is known of the model before its first answer
             return None
         return drift if drift["active"] else None

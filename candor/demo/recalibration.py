@@ -1,4 +1,6 @@
-"""Steps 6 and 7: recalibrate on labeled answers while requests come in, then verify on images not used for it."""
+"""Steps 6 and 7: recalibrate on labeled answers while requests come in, then verify on images not
+used for it.
+"""
 
 import time
 from collections.abc import Mapping
@@ -34,7 +36,13 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
         time.sleep(STREAM_S)
         try:
             with Ledger(session.ledger_url) as ledger:
-                done = fit(ledger, session.store, session.model, answer_filter=wanted, allow_label_changes=True)
+                done = fit(
+                    ledger,
+                    session.store,
+                    session.model,
+                    answer_filter=wanted,
+                    allow_label_changes=True,
+                )
         except RecalibrationRefused as refused:
             stdout.print(f"Nothing was published. {refused}")
             session.figures["recalibrate"] = {"refused": str(refused)}
@@ -44,7 +52,9 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
         while not stream.versions[done.card.version] and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(STREAM_S)
-    stdout.print(f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n")
+    stdout.print(
+        f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n"
+    )
     shown = preview_of(done)
     for part in (
         *remedy_table(done.proposal.choice, unchanged="as served"),
@@ -56,9 +66,12 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
         stdout.print(part)
     for line in note_lines(shown):
         stdout.print(line)
-    answered = ", ".join(f"{count} by version {version}" for version, count in sorted(stream.versions.items()))
+    answered = ", ".join(
+        f"{count} by version {version}" for version, count in sorted(stream.versions.items())
+    )
     stdout.print(
-        f"\nIt was published as version {done.card.version} and promoted while the server answered requests: "
+        f"\nIt was published as version {done.card.version} and promoted while the server "
+        "answered requests: "
         f"{answered}; {len(stream.failures)} failed."
     )
     session.figures["recalibrate"] = {
@@ -75,20 +88,28 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
 
 
 def verify(session: DemoSession, client: Client, second: SentImages, done: Recalibration) -> None:
-    """Step 7: send the images again that the remedy was not fitted on; compare both versions' reports."""
+    """Step 7: send the images again that the remedy was not fitted on; compare both versions'
+    reports.
+    """
     after = send_split(session, client, "test", second.indices)
     label_answers(client, after, stage="labels of test images, again")
     window = f"last:{len(second.indices)}"  # the second half was labeled last, by either version
     versions = {"before": done.parent_version, "after": done.card.version}
     reports = {
-        name: client.calibration(session.model, version=version, window=window) for name, version in versions.items()
+        name: client.calibration(session.model, version=version, window=window)
+        for name, version in versions.items()
     }
     heading("7. Verify")
     stdout.print(
-        f"Both versions on the other {counted(len(second.indices), 'test image')}, which the recalibration did not "
+        f"Both versions on the other {counted(len(second.indices), 'test image')}, which the "
+        "recalibration did not "
         "use:\n"
     )
-    stdout.print(side_by_side({f"version {versions[name]}": report["measures"] for name, report in reports.items()}))
+    stdout.print(
+        side_by_side(
+            {f"version {versions[name]}": report["measures"] for name, report in reports.items()}
+        )
+    )
     pictures = session.out / "pictures"
     pictures.mkdir()
     for name, sums in (("before", second.sums()), ("after", after.sums())):
@@ -106,7 +127,8 @@ def _outcome(reports: Mapping[str, Mapping[str, Any]]) -> str:
     apart = after["ece_upper"] < before["ece_lower"]
     certainty = "the intervals do not overlap" if apart else "the intervals overlap"
     return (
-        f"ECE {verb}: {before['ece']:.3f} -> {after['ece']:.3f} (floor {after['noise_floor']:.3f}); {certainty}. "
+        f"ECE {verb}: {before['ece']:.3f} -> {after['ece']:.3f} (floor "
+        f"{after['noise_floor']:.3f}); {certainty}. "
         f"Accuracy: {before['accuracy']:.3f} -> {after['accuracy']:.3f}."
     )
 

@@ -1,4 +1,6 @@
-"""The demo from the data to the recalibrated model in production. Every number it prints is measured while it runs."""
+"""The demo from the data to the recalibrated model in production. Every number it prints is
+measured while it runs.
+"""
 
 import json
 import shutil
@@ -47,42 +49,62 @@ def run_demo(
     """Train, export, serve, label, drift, recalibrate and verify, printing each step.
 
     Args:
-        source: data set or folder with one; None looks in `data_folder`, then downloads, then takes digits.
+        source: data set or folder with one; None looks in `data_folder`, then downloads, then takes
+            digits.
         data_folder: may also hold pretrained weights.
         cache: keeps downloads and frozen features between runs.
-        out: folder of everything that the demo writes; what an earlier demo wrote there is removed first.
+        out: folder of everything that the demo writes; what an earlier demo wrote there is removed
+            first.
         seed: of the training, and of the order in which images are sent.
         once: stop the server at the end.
         json_file: where to write every figure.
     """
     require_linux("candor demo")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server is stopped too
+    signal.signal(
+        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
+    )  # so that the server is stopped too
     started = time.monotonic()
     _clear(out)
     with bars() as progress:
-        found = find_dataset(source, data_folder=data_folder, cache=cache, seed=seed, progress=progress)
+        found = find_dataset(
+            source, data_folder=data_folder, cache=cache, seed=seed, progress=progress
+        )
         weights_folder = source if source is not None and source.is_dir() else data_folder
         runs = train_both(
-            found, weights_folder=weights_folder, out=out / "runs", cache=cache, seed=seed, progress=progress
+            found,
+            weights_folder=weights_folder,
+            out=out / "runs",
+            cache=cache,
+            seed=seed,
+            progress=progress,
         )
     session = DemoSession(found.dataset, out, np.random.default_rng(seed))
     session.figures.update(seed=seed, dataset=found.dataset.name, origin=found.origin)
-    counts = ", ".join(f"{len(split.labels)} {name}" for name, split in found.dataset.splits.items())
+    counts = ", ".join(
+        f"{len(split.labels)} {name}" for name, split in found.dataset.splits.items()
+    )
     stdout.print(
-        f"{found.note[:1].upper()}{found.note[1:]} ({counts}; classes {', '.join(found.dataset.classes)}). {runs.note}"
+        f"{found.note[:1].upper()}{found.note[1:]} ({counts}; classes "
+        f"{', '.join(found.dataset.classes)}). {runs.note}"
     )
     show_training(session, runs)
     card = publish(session, runs.dca).card
-    with ServerProcess(store=session.store.root, ledger=session.ledger_url, log=out / "server.log") as server:
+    with ServerProcess(
+        store=session.store.root, ledger=session.ledger_url, log=out / "server.log"
+    ) as server:
         with Client(server.url) as client:
             _watch(session, server, client, card)
         _finish(session, seconds=time.monotonic() - started, json_file=json_file)
         if once:
-            serve = typed_command("serve", "--store", str(session.store.root), "--ledger", session.ledger_url)
+            serve = typed_command(
+                "serve", "--store", str(session.store.root), "--ledger", session.ledger_url
+            )
             stdout.print(f"To look at it in a browser: {serve}")
         else:
             report = f"{server.url}/calibration/{session.model}/page"
-            stdout.print(f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}")
+            stdout.print(
+                f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}"
+            )
             server.wait()
 
 
@@ -98,7 +120,9 @@ def _watch(session: DemoSession, server: ServerProcess, client: Client, card: Ca
 
 def _finish(session: DemoSession, *, seconds: float, json_file: Path | None) -> None:
     session.figures["seconds"] = round(seconds, 1)
-    stdout.print(f"\nThe demo took {seconds:.0f} s. Runs, models, ledger and pictures are in {session.out}.")
+    stdout.print(
+        f"\nThe demo took {seconds:.0f} s. Runs, models, ledger and pictures are in {session.out}."
+    )
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(session.figures, indent=2, allow_nan=False) + "\n")

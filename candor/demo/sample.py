@@ -1,4 +1,5 @@
-"""A model and images that come with Candor, so that a stranger without data, network or torch can watch an alarm.
+"""A model and images that come with Candor, so that a stranger without data, network or torch can
+watch an alarm.
 
 The images are scikit-learn's digits (UCI, CC BY 4.0) that the model was not trained on. `python -m
 candor.demo.sample_files` made the files in `sample/`: the graph, the card and the images.
@@ -29,7 +30,8 @@ GRAPH, CARD, IMAGES = "model.onnx", "card.json", "images.npz"
 
 
 class SampleImages:
-    """Images with their true classes, drawn at random: as the model knows them, or from a badly mounted camera.
+    """Images with their true classes, drawn at random: as the model knows them, or from a badly
+    mounted camera.
 
     Attributes:
         pixels: (N, 8, 8) uint8, gray levels 0 to 16.
@@ -44,7 +46,8 @@ class SampleImages:
         self._order: list[int] = []
 
     def draw(self, *, shifted: bool) -> tuple[bytes, str]:
-        """Return the next image as PNG, and its class. All images come in random order before one comes again.
+        """Return the next image as PNG, and its class. All images come in random order before one
+        comes again.
 
         A shifted image is turned, blurred and noisy: confidence stays, accuracy does not.
         """
@@ -57,13 +60,18 @@ class SampleImages:
 
     def _spoiled(self, image: Image.Image) -> Image.Image:
         angle = float(self._generator.uniform(-TURN, TURN))
-        turned = image.rotate(angle, resample=Image.Resampling.BILINEAR).filter(ImageFilter.GaussianBlur(BLUR))
+        turned = image.rotate(angle, resample=Image.Resampling.BILINEAR).filter(
+            ImageFilter.GaussianBlur(BLUR)
+        )
         noise = self._generator.normal(scale=NOISE, size=(image.height, image.width))
-        return Image.fromarray(np.clip(np.rint(np.asarray(turned) + noise), 0, 255).astype(np.uint8))
+        return Image.fromarray(
+            np.clip(np.rint(np.asarray(turned) + noise), 0, 255).astype(np.uint8)
+        )
 
 
 def publish_sample(store: Store) -> int:
-    """Publish the sample model and put it into production, unless the store has it; return the version that serves.
+    """Publish the sample model and put it into production, unless the store has it; return the
+    version that serves.
 
     Some of its images are left beside it, for those who try it in a browser.
     """
@@ -72,7 +80,11 @@ def publish_sample(store: Store) -> int:
     version = store.publish(MODEL, _write)
     images = SampleImages(seed=0)
     drawn = [images.draw(shifted=False) for _ in range(OFFERED)]
-    write_samples(store.storage, MODEL, [Sample(f"{digit} {place}", png) for place, (png, digit) in enumerate(drawn)])
+    write_samples(
+        store.storage,
+        MODEL,
+        [Sample(f"{digit} {place}", png) for place, (png, digit) in enumerate(drawn)],
+    )
     store.promote(MODEL, version)
     return version
 

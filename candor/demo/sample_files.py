@@ -1,4 +1,6 @@
-"""Makes the files of `candor/demo/sample/`, in a checkout with `train`: `python -m candor.demo.sample_files`"""
+"""Makes the files of `candor/demo/sample/`, in a checkout with `train`: `python -m
+candor.demo.sample_files`
+"""
 
 import shutil
 import tempfile
@@ -15,16 +17,24 @@ from training.runs.run import train
 
 
 def write_sample(folder: Path, *, work: Path) -> None:
-    """Train on the digits' training split, export, and keep graph, card, and the images of the other splits."""
-    config = offline_config(loss="dca", seed=0).model_copy(update={"head_reduction": 4})  # half of the file
+    """Train on the digits' training split, export, and keep graph, card, and the images of the
+    other splits.
+    """
+    config = offline_config(loss="dca", seed=0).model_copy(
+        update={"head_reduction": 4}
+    )  # half of the file
     run = train(config, read_digits(), work / "run", cache=work)
     store = Store(work / "store")
     made = store.folder(MODEL, export(run.folder, store, MODEL).version)
     for name in (GRAPH, CARD):
         shutil.copyfile(made / name, folder / name)
     parts = digit_levels()
-    levels, labels = (np.concatenate([parts[split][each] for split in ("val", "test")]) for each in (0, 1))
-    np.savez_compressed(folder / IMAGES, pixels=levels.astype(np.uint8), labels=labels.astype(np.uint8))
+    levels, labels = (
+        np.concatenate([parts[split][each] for split in ("val", "test")]) for each in (0, 1)
+    )
+    np.savez_compressed(
+        folder / IMAGES, pixels=levels.astype(np.uint8), labels=labels.astype(np.uint8)
+    )
 
 
 if __name__ == "__main__":

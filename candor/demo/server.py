@@ -16,7 +16,8 @@ from serving.errors import ServingError
 
 START_S = 30.0
 STOP_S = 30.0
-# Importing a module that is None in sys.modules raises ImportError: this proves that serving needs no torch.
+# Importing a module that is None in sys.modules raises ImportError: this proves that serving needs
+# no torch.
 _PROGRAM = "import sys; sys.modules['torch'] = None; from candor.command_line import main; main()"
 
 
@@ -25,7 +26,8 @@ class ServerFailed(ServingError):
 
 
 class ServerProcess:
-    """Starts a server on a free port when the block begins and stops it with SIGTERM when the block ends.
+    """Starts a server on a free port when the block begins and stops it with SIGTERM when the block
+    ends.
 
     Attributes:
         url: address of the server.
@@ -42,8 +44,12 @@ class ServerProcess:
     def __enter__(self) -> Self:
         started = time.monotonic()
         with self._log.open("wb") as log:
-            environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
-            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, env=environment)
+            environment = {
+                key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")
+            }
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=log, env=environment
+            )
         self.url = self._read_url()
         with Client(self.url) as client:
             while not client.ready():
@@ -54,7 +60,10 @@ class ServerProcess:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -77,7 +86,9 @@ class ServerProcess:
         self._process.wait()
 
     def _read_url(self) -> str:
-        """Return the address in the first line that the server prints, which it does once it listens."""
+        """Return the address in the first line that the server prints, which it does once it
+        listens.
+        """
         lines: queue.Queue[str] = queue.Queue()
         output = self._process.stdout
         if output is None:
@@ -95,5 +106,6 @@ class ServerProcess:
         self._process.kill()
         tail = self._log.read_text(errors="replace").splitlines()[-3:]
         return ServerFailed(
-            f"the server did not become ready within {START_S:.0f} s, or stopped; {self._log} ends: {' | '.join(tail)}"
+            f"the server did not become ready within {START_S:.0f} s, or stopped; {self._log} "
+            f"ends: {' | '.join(tail)}"
         )

@@ -1,4 +1,6 @@
-"""What the steps of the demo share: the data, the folder they write to, and the figures they collect."""
+"""What the steps of the demo share: the data, the folder they write to, and the figures they
+collect.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,4 +55,6 @@ def heading(title: str) -> None:
 
 def side_by_side(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Return a table with one row of measures per name."""
-    return table("", MEASURES_COLUMNS, [measures_row(name, each) for name, each in measures.items()])
+    return table(
+        "", MEASURES_COLUMNS, [measures_row(name, each) for name, each in measures.items()]
+    )

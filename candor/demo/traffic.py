@@ -1,4 +1,6 @@
-"""Images and labels sent over HTTP: a split once, or a stream of requests while something else happens."""
+"""Images and labels sent over HTTP: a split once, or a stream of requests while something else
+happens.
+"""
 
 import threading
 from collections import Counter
@@ -40,13 +42,17 @@ class SentImages:
         return [answer["prediction_id"] for answer in self.answers]
 
     def __add__(self, later: "SentImages") -> "SentImages":
-        return SentImages(self.indices + later.indices, self.answers + later.answers, self.labels + later.labels)
+        return SentImages(
+            self.indices + later.indices, self.answers + later.answers, self.labels + later.labels
+        )
 
     def sums(self) -> BinSums:
         """Return the confidence bins of these answers."""
         confidence = [answer["confidence"] for answer in self.answers]
         pairs = zip(self.answers, self.labels, strict=True)
-        return BinSums.from_predictions(confidence, [answer["label"] == name for answer, name in pairs])
+        return BinSums.from_predictions(
+            confidence, [answer["label"] == name for answer, name in pairs]
+        )
 
 
 def send(
@@ -62,7 +68,9 @@ def send(
     """Send images of a split, as their files or as PNG, over several connections."""
     answers: list[dict[str, Any]] = []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for answer in pool.map(lambda index: client.predict(split.images.encoded(index), model=model), indices):
+        for answer in pool.map(
+            lambda index: client.predict(split.images.encoded(index), model=model), indices
+        ):
             answers.append(answer)
             progress(stage, len(answers), len(indices))
     return SentImages(indices, answers, [classes[split.labels[index]] for index in indices])
@@ -73,7 +81,10 @@ def label(client: Client, sent: SentImages, *, progress: Progress, stage: str) -
     statuses: Counter[str] = Counter()
     pairs = list(zip(sent.prediction_ids, sent.labels, strict=True))
     for start in range(0, len(pairs), LABELS_AT_ONCE):
-        items = [{"prediction_id": key, "label": name} for key, name in pairs[start : start + LABELS_AT_ONCE]]
+        items = [
+            {"prediction_id": key, "label": name}
+            for key, name in pairs[start : start + LABELS_AT_ONCE]
+        ]
         statuses.update(result["status"] for result in client.feedback(items))
         progress(stage, min(start + LABELS_AT_ONCE, len(pairs)), len(pairs))
     return statuses
@@ -97,13 +108,18 @@ class RequestStream:
     def __enter__(self) -> Self:
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._flow, args=(seed,)) for seed in range(CONNECTIONS)]
+        self._threads = [
+            threading.Thread(target=self._flow, args=(seed,)) for seed in range(CONNECTIONS)
+        ]
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stop.set()
         for thread in self._threads:
@@ -111,7 +127,9 @@ class RequestStream:
 
     def _flow(self, seed: int) -> None:
         generator = np.random.default_rng(seed)
-        with Client(self.url, retry=RetryPolicy(attempts=1)) as client:  # no retry: a lost request must be counted
+        with Client(
+            self.url, retry=RetryPolicy(attempts=1)
+        ) as client:  # no retry: a lost request must be counted
             while not self._stop.is_set():
                 image = self.split.images.encoded(int(generator.integers(len(self.split.labels))))
                 try:

@@ -35,34 +35,53 @@ class TwoRuns:
 
 
 def train_both(
-    found: FoundDataset, *, weights_folder: Path | None, out: Path, cache: Path, seed: int, progress: Progress
+    found: FoundDataset,
+    *,
+    weights_folder: Path | None,
+    out: Path,
+    cache: Path,
+    seed: int,
+    progress: Progress,
 ) -> TwoRuns:
-    """Train both runs into `out`. Without pretrained weights a small random network takes over, as `note` says."""
+    """Train both runs into `out`. Without pretrained weights a small random network takes over, as
+    `note` says.
+    """
 
     def run(config: TrainConfig) -> RunResult:
-        return train(config, found.dataset, out / config.loss, cache=cache / "features", progress=progress)
+        return train(
+            config, found.dataset, out / config.loss, cache=cache / "features", progress=progress
+        )
 
     if found.origin != "digits":
         backbone = TrainConfig().backbone
         weights = find_weights(backbone, weights_folder)
         ce, dca = (TrainConfig(loss=loss, seed=seed, weights=weights) for loss in ("ce", "dca"))
         try:
-            return TwoRuns(run(ce), run(dca), f"Network: {backbone}, pretrained and frozen, with the paper's head.")
+            return TwoRuns(
+                run(ce),
+                run(dca),
+                f"Network: {backbone}, pretrained and frozen, with the paper's head.",
+            )
         except WeightsNotFound as error:
             reason = f"{error}. "
     else:
         reason = ""
     ce, dca = (offline_config(loss=loss, seed=seed) for loss in ("ce", "dca"))
     return TwoRuns(
-        run(ce), run(dca), f"{reason}Network: {ce.backbone} with random, frozen weights, and the paper's head."
+        run(ce),
+        run(dca),
+        f"{reason}Network: {ce.backbone} with random, frozen weights, and the paper's head.",
     )
 
 
 def show_training(session: DemoSession, runs: TwoRuns) -> None:
-    """Step 1: how accurate and how calibrated both runs are, with and without temperature scaling."""
+    """Step 1: how accurate and how calibrated both runs are, with and without temperature
+    scaling.
+    """
     heading("1. Train")
     stdout.print(
-        "Two models start from the same weights. One is trained with cross-entropy, the other with DCA, which also\n"
+        "Two models start from the same weights. One is trained with cross-entropy, the other "
+        "with DCA, which also\n"
         "penalizes the difference between confidence and accuracy."
     )
     for split in EVALUATED:
@@ -76,8 +95,10 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
         session.figures[f"train_{split}"] = figures
         stdout.print(table(f"\n{split}", (*MEASURES_COLUMNS, "T"), rows))
     stdout.print(
-        "\nECE is the mean distance between confidence and accuracy. With this many labels even a perfectly\n"
-        "calibrated model would show the ECE in the floor column. Gap is mean confidence minus accuracy: above 0 the\n"
+        "\nECE is the mean distance between confidence and accuracy. With this many labels even a "
+        "perfectly\n"
+        "calibrated model would show the ECE in the floor column. Gap is mean confidence minus "
+        "accuracy: above 0 the\n"
         "model is overconfident. T is the temperature."
     )
     stdout.print(f"{comparison(session.figures['train_test'])}\n")
@@ -85,13 +106,20 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
 
 
 def comparison(test: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what one run shows of the two losses on test, each with its temperature, and that it decides nothing."""
+    """Say what one run shows of the two losses on test, each with its temperature, and that it
+    decides nothing.
+    """
     ce, dca = test["ce_temperature"], test["dca_temperature"]
-    better = (("a lower ECE", dca["ece"] < ce["ece"]), ("a higher accuracy", dca["accuracy"] > ce["accuracy"]))
+    better = (
+        ("a lower ECE", dca["ece"] < ce["ece"]),
+        ("a higher accuracy", dca["accuracy"] > ce["accuracy"]),
+    )
     ahead = [name for name, holds in better if holds]
     return (
-        f"With a temperature, DCA has {' and '.join(ahead) or 'neither a lower ECE nor a higher accuracy'} here than "
-        "cross-entropy. Another\nseed may show the opposite: over eight seeds on PneumoniaMNIST, the two did "
+        "With a temperature, DCA has "
+        f"{' and '.join(ahead) or 'neither a lower ECE nor a higher accuracy'} here than "
+        "cross-entropy. Another\nseed may show the opposite: over eight seeds on PneumoniaMNIST, "
+        "the two did "
         "not differ. docs/results.md has the figures."
     )
 
@@ -104,13 +132,19 @@ def publish(session: DemoSession, run: RunResult) -> ExportedModel:
     files = ", ".join(f"{path.name} {_size(path)}" for path in sorted(folder.iterdir()))
     offer_samples(session)
     heading("2. Export")
-    stdout.print(f"The DCA model is now version {exported.version} of {session.model}, and in production: {folder}")
+    stdout.print(
+        f"The DCA model is now version {exported.version} of {session.model}, and in production: "
+        f"{folder}"
+    )
     stdout.print(f"Files: {files}.")
     stdout.print(
-        f"torch and ONNX Runtime differ by at most {exported.verification.max_difference:.1e} in probability on "
+        f"torch and ONNX Runtime differ by at most {exported.verification.max_difference:.1e} in "
+        "probability on "
         f"{exported.verification.images} real images."
     )
-    session.figures["export"] = exported.verification.model_dump(include={"max_difference", "images"})
+    session.figures["export"] = exported.verification.model_dump(
+        include={"max_difference", "images"}
+    )
     return exported
 
 

@@ -1,6 +1,8 @@
-"""Predictions in a NumPy archive (`.npz`): `probabilities` or `logits`, `labels`, and if known `groups`, `classes`.
+"""Predictions in a NumPy archive (`.npz`): `probabilities` or `logits`, `labels`, and if known
+`groups`, `classes`.
 
-Nothing is unpickled. An archive is looked at before it is unpacked, so that a small file cannot become a large one.
+Nothing is unpickled. An archive is looked at before it is unpacked, so that a small file cannot
+become a large one.
 """
 
 import zipfile
@@ -62,7 +64,8 @@ def _wanted(columns: TableColumns) -> dict[str, str]:
     if len(columns.scores) > 1:
         names = ", ".join(each.column for each in columns.scores)
         raise PredictionsRefused(
-            f"the arrays {names} could each hold the scores: name one, with --probabilities or --logits, and its "
+            f"the arrays {names} could each hold the scores: name one, with --probabilities or "
+            "--logits, and its "
             "labels with --label"
         )
     roles = {
@@ -82,8 +85,20 @@ def _read(file: Path, names: list[str]) -> dict[str, npt.NDArray[Any]]:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 found[name] = np.asarray(archive[name])
-        except (ValueError, KeyError, EOFError, MemoryError, SyntaxError, zlib.error, zipfile.BadZipFile) as error:
-            why = "it holds Python objects, which are not opened" if "allow_pickle" in str(error) else str(error)
+        except (
+            ValueError,
+            KeyError,
+            EOFError,
+            MemoryError,
+            SyntaxError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as error:
+            why = (
+                "it holds Python objects, which are not opened"
+                if "allow_pickle" in str(error)
+                else str(error)
+            )
             raise PredictionsRefused(f"{file}: the array {name!r} cannot be read: {why}") from None
     return found
 
@@ -96,7 +111,9 @@ def _place(found: Collected, role: str, array: npt.NDArray[Any], name: str) -> N
     if role == "scores":
         found.scores = _floats(array.reshape(len(array), 1) if array.ndim == 1 else array, name)
         if found.scores.ndim != 2:
-            raise PredictionsRefused(f"the array {name!r} must be (N, K) or (N,); got {array.shape}")
+            raise PredictionsRefused(
+                f"the array {name!r} must be (N, K) or (N,); got {array.shape}"
+            )
         return
     flat = array.reshape(len(array)) if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1:
@@ -104,12 +121,16 @@ def _place(found: Collected, role: str, array: npt.NDArray[Any], name: str) -> N
     if role in ("confidence", "correct"):
         setattr(found, role, _floats(flat, name))
     else:
-        setattr(found, role, as_codes(flat, found.group_names if role == "groups" else found.classes))
+        setattr(
+            found, role, as_codes(flat, found.group_names if role == "groups" else found.classes)
+        )
 
 
 def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:
     if array.ndim == 0 or array.dtype.kind not in "fiub":
-        raise PredictionsRefused(f"the array {name!r} must hold numbers; got {array.dtype} {array.shape}")
+        raise PredictionsRefused(
+            f"the array {name!r} must hold numbers; got {array.dtype} {array.shape}"
+        )
     return array.astype(np.float64)
 
 
@@ -118,5 +139,7 @@ def _class_names(arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[str, 
     if named is None or count == 1:
         return ("",) if count == 1 else tuple(map(str, range(count)))
     if named.shape != (count,):
-        raise PredictionsRefused(f"the archive names {named.size} classes for {count} columns of scores")
+        raise PredictionsRefused(
+            f"the archive names {named.size} classes for {count} columns of scores"
+        )
     return tuple(map(str, named.tolist()))

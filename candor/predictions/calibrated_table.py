@@ -13,13 +13,18 @@ _NUMBER = "row"
 
 
 def write_calibrated(read: LabeledPredictions, calibrator: PortableCalibrator, file: Path) -> None:
-    """Write a row for each prediction that was read: its number in the source, its ids, and calibrated figures.
+    """Write a row for each prediction that was read: its number in the source, its ids, and
+    calibrated figures.
 
     Raises:
         PredictionsRefused: the classes of the calibrator are not those of the predictions.
         OSError: the file cannot be written.
     """
-    header, cells = _confidences(read, calibrator) if calibrator.of == "confidence" else _classes(read, calibrator)
+    header, cells = (
+        _confidences(read, calibrator)
+        if calibrator.of == "confidence"
+        else _classes(read, calibrator)
+    )
     numbered = _NUMBER not in read.id_names
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = CsvTable(stream)
@@ -29,14 +34,19 @@ def write_calibrated(read: LabeledPredictions, calibrator: PortableCalibrator, f
             writer.writerow([*([read.rows[place]] if numbered else []), *ids, *figures])
 
 
-def _classes(read: LabeledPredictions, calibrator: PortableCalibrator) -> tuple[list[str], Iterator[list[str]]]:
+def _classes(
+    read: LabeledPredictions, calibrator: PortableCalibrator
+) -> tuple[list[str], Iterator[list[str]]]:
     """The header, and the cells of each row, in the order of the calibrator's classes."""
     if read.probabilities is None:
-        raise PredictionsRefused("the calibrator takes the probabilities of all classes; only a confidence is there")
+        raise PredictionsRefused(
+            "the calibrator takes the probabilities of all classes; only a confidence is there"
+        )
     names = calibrator.classes
     if sorted(read.classes) != sorted(names):
         raise PredictionsRefused(
-            f"the calibrator is for the classes {', '.join(names)}; the predictions are of {', '.join(read.classes)}: "
+            f"the calibrator is for the classes {', '.join(names)}; the predictions are of "
+            f"{', '.join(read.classes)}: "
             "name the classes of the columns, in the order of the columns, with --classes"
         )
     calibrated = calibrator(read.probabilities[:, [read.classes.index(name) for name in names]])
@@ -48,7 +58,9 @@ def _classes(read: LabeledPredictions, calibrator: PortableCalibrator) -> tuple[
     return ["predicted", "confidence", *(f"probability {name}" for name in names)], cells
 
 
-def _confidences(read: LabeledPredictions, calibrator: PortableCalibrator) -> tuple[list[str], Iterator[list[str]]]:
+def _confidences(
+    read: LabeledPredictions, calibrator: PortableCalibrator
+) -> tuple[list[str], Iterator[list[str]]]:
     confidence = read.confidence if read.probabilities is None else top_label(read.probabilities)[0]
     if confidence is None:
         raise PredictionsRefused("the calibrator takes confidences; there are none")

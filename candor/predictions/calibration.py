@@ -1,4 +1,6 @@
-"""`Calibration`: labeled predictions, examined. What `candor.calibrate` returns and `candor calibrate` prints."""
+"""`Calibration`: labeled predictions, examined. What `candor.calibrate` returns and `candor
+calibrate` prints.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.examination import Effect, Examination, Measured, Standing, examine, examine_confidence
+from calibration.examination import (
+    Effect,
+    Examination,
+    Measured,
+    Standing,
+    examine,
+    examine_confidence,
+)
 from calibration.measures import Measures
 from calibration.portable import PortableCalibrator
 from calibration.reliability import reliability
@@ -58,7 +67,9 @@ class Calibration:
         title: str,
         worded: Callable[[str], str] = str,
     ) -> None:
-        """`worded` makes a note speak of what the caller can change: options of the command line, or parameters."""
+        """`worded` makes a note speak of what the caller can change: options of the command line,
+        or parameters.
+        """
         self.examination, self.predictions, self.title = examination, predictions, title
         self._worded = worded
 
@@ -79,7 +90,9 @@ class Calibration:
 
     @property
     def effect(self) -> Effect | None:
-        """What the calibrator does on rows that it has not seen; None if the predictions are left alone."""
+        """What the calibrator does on rows that it has not seen; None if the predictions are left
+        alone.
+        """
         return self.examination.effect
 
     @property
@@ -93,13 +106,19 @@ class Calibration:
         return tuple(map(self._worded, (*self.predictions.notes, *notes(self.examination))))
 
     def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
-        """Calibrate probabilities: (N, K), or (N,) of the second of two classes, or confidences (N,) if it is of those.
+        """Calibrate probabilities: (N, K), or (N,) of the second of two classes, or confidences
+        (N,) if it is of those.
 
         Raises:
-            calibration.portable.CalibratorInvalid: another number of classes, or values outside [0, 1].
+            calibration.portable.CalibratorInvalid: another number of classes, or values outside [0,
+            1].
         """
         p = np.asarray(probabilities, dtype=np.float64)
-        if p.ndim == 1 and self.calibrator.of == "probabilities" and len(self.calibrator.classes) == 2:
+        if (
+            p.ndim == 1
+            and self.calibrator.of == "probabilities"
+            and len(self.calibrator.classes) == 2
+        ):
             return np.asarray(self.calibrator(np.stack([1 - p, p], axis=1))[:, 1])
         return self.calibrator(p)
 
@@ -108,7 +127,8 @@ class Calibration:
         return self.calibrator.from_logits(logits)
 
     def save(self, path: str | Path) -> None:
-        """Write the calibrator: `.json`, or `.onnx` with the input that was calibrated (probabilities or logits).
+        """Write the calibrator: `.json`, or `.onnx` with the input that was calibrated
+        (probabilities or logits).
 
         Raises:
             ValueError: another suffix.
@@ -124,7 +144,9 @@ class Calibration:
             raise ValueError(f"a calibrator is saved as .json or .onnx; got {path}")
 
     def plot(self, *, calibrated: bool = False) -> ReliabilityPlot:
-        """Return the reliability diagram of the predictions as given, or of the calibrated rows that judge it."""
+        """Return the reliability diagram of the predictions as given, or of the calibrated rows
+        that judge it.
+        """
         from model_store.diagram import diagram_file
 
         chosen = self.effect.after if calibrated and self.effect else self.examination.given
@@ -162,14 +184,22 @@ class Calibration:
             "groups": found.groups,
             "kind": self.predictions.kind,
             "given": _plain(found.given),
-            "classes": [vars(each) | {"gap_interval": [*each.gap_interval]} for each in found.classes],
+            "classes": [
+                vars(each) | {"gap_interval": [*each.gap_interval]} for each in found.classes
+            ],
             "remedies": [] if fit is None else [vars(each) for each in fit.choice.trials],
             "effect": None if self.effect is None else _effect(self.effect),
             "calibrator": found.calibrator.as_dict(),
         }
 
     def __repr__(self) -> str:
-        return "\n".join([self.verdict, calibrator_sentence(self.examination), *(f"- {note}" for note in self.notes)])
+        return "\n".join(
+            [
+                self.verdict,
+                calibrator_sentence(self.examination),
+                *(f"- {note}" for note in self.notes),
+            ]
+        )
 
     def _repr_html_(self) -> str:
         from monitoring.pages.calibration_page import calibration_fragment
@@ -196,7 +226,9 @@ def examine_predictions(
             seed=seed,
         )
     elif predictions.confidence is not None and predictions.correct is not None:
-        found = examine_confidence(predictions.confidence, predictions.correct, groups=predictions.groups, seed=seed)
+        found = examine_confidence(
+            predictions.confidence, predictions.correct, groups=predictions.groups, seed=seed
+        )
     else:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
     return Calibration(found, predictions, title=title, worded=worded)
@@ -213,22 +245,26 @@ def calibrate(
     allow_label_changes: bool = False,
     seed: int = 0,
 ) -> Calibration:
-    """Measure how calibrated predictions are, and fit a calibrator if one helps on rows that it has not seen.
+    """Measure how calibrated predictions are, and fit a calibrator if one helps on rows that it has
+    not seen.
 
     Args:
-        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. A data frame names them.
+        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. A data
+            frame names them.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
         logits: whether `probabilities` are logits.
         normalize: divide rows that do not add up to 1 by their sum.
         classes: K names, in the order of the columns.
-        groups: (N,) patients or the like, kept together in fits and intervals; None if every row stands alone.
+        groups: (N,) patients or the like, kept together in fits and intervals; None if every row
+            stands alone.
         allow_label_changes: consider calibrators that may change the predicted class.
         seed: of the split into fitting and judging rows.
 
     Raises:
         ValueError: what is wrong with the arrays, in a sentence.
 
-    >>> found = calibrate([[0.1, 0.9]] * 200, [1] * 140 + [0] * 60)    # 90 % confident, right 70 % of the time
+    >>> # 90 % confident, right 70 % of the time
+    >>> found = calibrate([[0.1, 0.9]] * 200, [1] * 140 + [0] * 60)
     >>> found.standing.value, round(float(found.transform([[0.1, 0.9]])[0, 1]), 2)
     ('overconfident', 0.7)
     """
@@ -250,14 +286,19 @@ def calibrate(
     except PredictionsRefused as refused:
         raise PredictionsRefused(in_python(str(refused))) from None
     return examine_predictions(
-        predictions, title="Calibration", allow_label_changes=allow_label_changes, seed=seed, worded=in_python
+        predictions,
+        title="Calibration",
+        allow_label_changes=allow_label_changes,
+        seed=seed,
+        worded=in_python,
     )
 
 
 def _scores(values: npt.NDArray[Any]) -> FloatArray:
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiubO":
         raise PredictionsRefused(
-            f"probabilities must be numbers of shape (N, K) or (N,); got {values.dtype} {values.shape}"
+            f"probabilities must be numbers of shape (N, K) or (N,); got {values.dtype} "
+            f"{values.shape}"
         )
     try:
         numbers = values.astype(np.float64)
@@ -282,12 +323,17 @@ def _column_names(table: object) -> Sequence[Any] | None:
 def _flat(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
     flat = values.reshape(len(values)) if values.ndim == 2 and values.shape[1] == 1 else values
     if flat.shape != (count,):
-        raise PredictionsRefused(f"{name} must be of shape ({count},), one for each row; got {values.shape}")
+        raise PredictionsRefused(
+            f"{name} must be of shape ({count},), one for each row; got {values.shape}"
+        )
     return flat.astype(str) if flat.dtype.kind == "O" else flat
 
 
 def _plain(measured: Measured) -> dict[str, Any]:
-    return {"measures": measured.measures.as_dict(), "bins": [vars(each) for each in reliability(measured.sums)]}
+    return {
+        "measures": measured.measures.as_dict(),
+        "bins": [vars(each) for each in reliability(measured.sums)],
+    }
 
 
 def _effect(effect: Effect) -> dict[str, Any]:

@@ -18,7 +18,12 @@ from serving.client.columns import ClassColumn, TableColumns
 
 _CHUNK = 20_000
 _MISSING = {"", "na", "n/a", "nan", "null"}
-_NO_NUMBER = {"none", "-", "?", "."}  # missing where a number is expected; a class may be called "none"
+_NO_NUMBER = {
+    "none",
+    "-",
+    "?",
+    ".",
+}  # missing where a number is expected; a class may be called "none"
 _YES = {"1", "1.0", "true", "yes", "t", "y", "right", "correct"}
 _NO = {"0", "0.0", "false", "no", "f", "n", "wrong", "incorrect"}
 
@@ -32,7 +37,9 @@ class Codes:
 
     def of(self, values: Sequence[Any]) -> IntArray:
         """Return the code of each value, (n,)."""
-        return np.fromiter((self._code(value) for value in values), dtype=np.int64, count=len(values))
+        return np.fromiter(
+            (self._code(value) for value in values), dtype=np.int64, count=len(values)
+        )
 
     def _code(self, value: Any) -> int:
         text = as_text(value)
@@ -49,8 +56,9 @@ class Collected:
     """Cells as arrays of N rows; what the table lacks is None.
 
     Attributes:
-        scores: (N, K) numbers, NaN where missing; `score_names`: (K,) what the columns say of their classes.
-        labels, predicted: codes in `classes`; `one_hot`: (N, L) numbers, of the classes `one_hot_names`.
+        scores: (N, K) numbers, NaN where missing; `score_names`: (K,) what the columns say of their
+        classes. labels, predicted: codes in `classes`; `one_hot`: (N, L) numbers, of the classes
+        `one_hot_names`.
         confidence: (N,) numbers; `correct`: (N,) 0, 1 or NaN.
         groups: codes in `group_names`.
         ids: (N, I) texts of the columns `id_names`, if they were asked for.
@@ -75,7 +83,9 @@ class Collected:
 def collect(
     file: Path, rows: Iterable[Mapping[str, Any]], columns: TableColumns, *, with_ids: bool = False
 ) -> Collected:
-    """Read the rows of a table, chunk by chunk. Raises PredictionsRefused and what the rows raise."""
+    """Read the rows of a table, chunk by chunk. Raises PredictionsRefused and what the rows
+    raise.
+    """
     found = Collected(one_hot_names=tuple(each.name for each in columns.one_hot))
     if with_ids:
         found.id_names = (*columns.ids, *([columns.group] if columns.group else []))
@@ -96,12 +106,15 @@ def require_room(source: object, cells: int) -> None:
     """Refuse what would not fit into memory."""
     if cells > CELLS_LIMIT:
         raise PredictionsRefused(
-            f"{source} holds more than {CELLS_LIMIT:,} numbers, which is the limit. Draw a random sample of its rows, "
+            f"{source} holds more than {CELLS_LIMIT:,} numbers, which is the limit. Draw a random "
+            "sample of its rows, "
             "or of its patients: the figures hardly change"
         )
 
 
-def _arrays(chunk: Sequence[Mapping[str, Any]], columns: TableColumns, found: Collected) -> dict[str, npt.NDArray[Any]]:
+def _arrays(
+    chunk: Sequence[Mapping[str, Any]], columns: TableColumns, found: Collected
+) -> dict[str, npt.NDArray[Any]]:
     first = found.rows + 1
     arrays: dict[str, npt.NDArray[Any]] = {}
     if columns.vector:
@@ -115,13 +128,19 @@ def _arrays(chunk: Sequence[Mapping[str, Any]], columns: TableColumns, found: Co
         if column:
             arrays[name] = found.classes.of([row.get(column) for row in chunk])
     if columns.confidence:
-        arrays["confidence"] = numbers([row.get(columns.confidence) for row in chunk], columns.confidence, first)
+        arrays["confidence"] = numbers(
+            [row.get(columns.confidence) for row in chunk], columns.confidence, first
+        )
     if columns.correct:
-        arrays["correct"] = _truths([row.get(columns.correct) for row in chunk], columns.correct, first)
+        arrays["correct"] = _truths(
+            [row.get(columns.correct) for row in chunk], columns.correct, first
+        )
     if columns.group:
         arrays["groups"] = found.group_names.of([row.get(columns.group) for row in chunk])
     if found.id_names:
-        arrays["ids"] = np.array([[_cell(row.get(name)) for name in found.id_names] for row in chunk], dtype=object)
+        arrays["ids"] = np.array(
+            [[_cell(row.get(name)) for name in found.id_names] for row in chunk], dtype=object
+        )
     return arrays
 
 
@@ -129,16 +148,25 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _matrix(chunk: Sequence[Mapping[str, Any]], columns: Sequence[ClassColumn], first: int) -> FloatArray:
-    return np.stack([numbers([row.get(each.column) for row in chunk], each.column, first) for each in columns], axis=1)
+def _matrix(
+    chunk: Sequence[Mapping[str, Any]], columns: Sequence[ClassColumn], first: int
+) -> FloatArray:
+    return np.stack(
+        [numbers([row.get(each.column) for row in chunk], each.column, first) for each in columns],
+        axis=1,
+    )
 
 
 def numbers(values: Sequence[Any], column: str, first: int) -> FloatArray:
-    """Return cells as numbers, NaN for missing ones. Raises PredictionsRefused for the first that is none."""
+    """Return cells as numbers, NaN for missing ones. Raises PredictionsRefused for the first that
+    is none.
+    """
     try:
         return np.array(["nan" if value is None else value for value in values], dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
-        return np.array([_number(value, column, first + place) for place, value in enumerate(values)])
+        return np.array(
+            [_number(value, column, first + place) for place, value in enumerate(values)]
+        )
 
 
 def _number(value: Any, column: str, row: int) -> float:
@@ -151,7 +179,9 @@ def _number(value: Any, column: str, row: int) -> float:
     try:
         return float(plain) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise PredictionsRefused(f"row {row:,}, column {column!r}: {text[:40]!r} is no number") from None
+        raise PredictionsRefused(
+            f"row {row:,}, column {column!r}: {text[:40]!r} is no number"
+        ) from None
 
 
 def _truths(values: Sequence[Any], column: str, first: int) -> FloatArray:
@@ -162,14 +192,17 @@ def _truths(values: Sequence[Any], column: str, first: int) -> FloatArray:
             continue
         if text.casefold() not in _YES | _NO:
             raise PredictionsRefused(
-                f"row {first + place:,}, column {column!r}: {text[:40]!r} does not say whether the answer was right; "
+                f"row {first + place:,}, column {column!r}: {text[:40]!r} does not say whether "
+                "the answer was right; "
                 "expected 1 or 0, true or false"
             )
         found[place] = text.casefold() in _YES
     return found
 
 
-def _vectors(chunk: Sequence[Mapping[str, Any]], column: str, found: Collected, first: int) -> FloatArray:
+def _vectors(
+    chunk: Sequence[Mapping[str, Any]], column: str, found: Collected, first: int
+) -> FloatArray:
     rows = []
     for place, row in enumerate(chunk):
         vector = _vector(row.get(column), column, first + place)
@@ -182,13 +215,17 @@ def _vectors(chunk: Sequence[Mapping[str, Any]], column: str, found: Collected, 
             )
         missing = [name for name in found.score_names if vector and name not in vector]
         if missing:
-            raise PredictionsRefused(f"row {first + place:,}: {column!r} has no value for the class {missing[0]!r}")
+            raise PredictionsRefused(
+                f"row {first + place:,}: {column!r} has no value for the class {missing[0]!r}"
+            )
         rows.append([vector.get(name) for name in found.score_names])
     width = len(found.score_names)
     wide = [row if len(row) == width else [None] * width for row in rows]
     if not width:
         return np.full((len(chunk), 0), np.nan)
-    return np.stack([numbers([row[k] for row in wide], column, first) for k in range(width)], axis=1)
+    return np.stack(
+        [numbers([row[k] for row in wide], column, first) for k in range(width)], axis=1
+    )
 
 
 def _vector(value: Any, column: str, row: int) -> dict[str, Any]:
@@ -217,7 +254,13 @@ def as_text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, float | np.floating):
-        return None if np.isnan(value) else str(int(value)) if float(value).is_integer() else str(value)
+        return (
+            None
+            if np.isnan(value)
+            else str(int(value))
+            if float(value).is_integer()
+            else str(value)
+        )
     text = str(value).strip()
     if text.casefold() in _MISSING:
         return None

@@ -1,4 +1,6 @@
-"""From collected cells to labeled predictions: which rows count, what scores are, which class a label names."""
+"""From collected cells to labeled predictions: which rows count, what scores are, which class a
+label names.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,17 +11,31 @@ from candor.predictions.collected import Collected
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.scores import Scores, fractions, interpret_scores, interpret_single
-from candor.predictions.truths import known_names, known_pair, match_labels, positive_class, suspicious_truths
+from candor.predictions.truths import (
+    known_names,
+    known_pair,
+    match_labels,
+    positive_class,
+    suspicious_truths,
+)
 from serving.client.columns import TableColumns
 
 
-def interpret(found: Collected, columns: TableColumns, options: ReadingOptions) -> LabeledPredictions:
+def interpret(
+    found: Collected, columns: TableColumns, options: ReadingOptions
+) -> LabeledPredictions:
     """Return what the cells mean. Raises PredictionsRefused."""
     if not found.rows:
         raise PredictionsRefused("the file has no rows")
-    if columns.is_answers and found.labels is None and options.needs_labels and found.correct is None:
+    if (
+        columns.is_answers
+        and found.labels is None
+        and options.needs_labels
+        and found.correct is None
+    ):
         raise PredictionsRefused(
-            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. Add a column with the "
+            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. "
+            "Add a column with the "
             "true class, and name it with --label"
         )
     if found.scores is not None and found.scores.shape[1]:
@@ -33,9 +49,12 @@ def _of_scores(
     truth = _truth(found) if options.needs_labels else None
     if truth is None and options.needs_labels:
         raise PredictionsRefused(
-            "which column holds the true class? Name it with --label COLUMN (or one column per class: label_A, label_B)"
+            "which column holds the true class? Name it with --label COLUMN (or one column per "
+            "class: label_A, label_B)"
         )
-    kept, notes = _kept(found, truth, np.asarray(np.isnan(values).any(axis=1)), needs_labels=options.needs_labels)
+    kept, notes = _kept(
+        found, truth, np.asarray(np.isnan(values).any(axis=1)), needs_labels=options.needs_labels
+    )
     rows = np.flatnonzero(kept) + 1
     scores, codes = values[kept], None if truth is None else truth[kept]
     kind = options.wishes.kind or columns.kind
@@ -46,9 +65,15 @@ def _of_scores(
         read = interpret_scores(scores, rows, kind=kind, normalize=options.normalize)
     labels = None
     if codes is not None:
-        labels, about = match_labels(found.classes.names, codes, classes, rows, are_given=options.classes is not None)
+        labels, about = match_labels(
+            found.classes.names, codes, classes, rows, are_given=options.classes is not None
+        )
         named = options.wishes.label is not None or found.predicted is not None
-        said = (*said, *about, *suspicious_truths(read.probabilities, labels, classes, are_named=named))
+        said = (
+            *said,
+            *about,
+            *suspicious_truths(read.probabilities, labels, classes, are_named=named),
+        )
     return LabeledPredictions(
         kind=read.kind, classes=classes, probabilities=read.probabilities, labels=labels,
         groups=_groups(found, kept), rows=rows, id_names=found.id_names, ids=_ids(found, kept),
@@ -67,28 +92,40 @@ def _binary(
         classes = known_pair(options.known, (column or "", *found.score_names), options.positive)
     elif codes is None:
         raise PredictionsRefused(
-            "one column of probabilities and no labels: name both classes, with --classes NO,YES; or, if "
+            "one column of probabilities and no labels: name both classes, with --classes NO,YES; "
+            "or, if "
             "it is that of the predicted class, name it with --confidence COLUMN"
         )
     else:
         names = [found.classes.names[code] for code in sorted(set(codes.tolist()))]
-        classes = positive_class(names, found.score_names[0] if found.score_names else "", options.positive)
+        classes = positive_class(
+            names, found.score_names[0] if found.score_names else "", options.positive
+        )
     read = interpret_single(scores, rows, kind=options.wishes.kind or columns.kind)
     what = "logit" if read.kind == "logits" else "probability"
-    return classes, read, (f"{column} was taken as the {what} of {classes[1]!r}; --positive names the other class.",)
+    return (
+        classes,
+        read,
+        (f"{column} was taken as the {what} of {classes[1]!r}; --positive names the other class.",),
+    )
 
 
-def _of_confidence(found: Collected, columns: TableColumns, options: ReadingOptions) -> LabeledPredictions:
+def _of_confidence(
+    found: Collected, columns: TableColumns, options: ReadingOptions
+) -> LabeledPredictions:
     if found.confidence is None:
         _require_truth(found, columns, options)
         names = ", ".join(name for _, name in columns.described()) or "none"
         if options.known:
             raise PredictionsRefused(
-                f"no columns are called as the classes of the calibrator, {', '.join(options.known)}. Name them "
-                f"in this order with --probabilities a,b,c --classes {','.join(options.known)}. Columns: {names}"
+                "no columns are called as the classes of the calibrator, "
+                f"{', '.join(options.known)}. Name them "
+                f"in this order with --probabilities a,b,c --classes {','.join(options.known)}. "
+                f"Columns: {names}"
             )
         raise PredictionsRefused(
-            "which columns hold the probabilities of the classes? Name them with --probabilities 'p_*' or "
+            "which columns hold the probabilities of the classes? Name them with --probabilities "
+            "'p_*' or "
             f"--probabilities a,b,c (--logits for logits). Columns: {names}"
         )
     correct = found.correct if options.needs_labels else None
@@ -110,19 +147,26 @@ def _require_truth(found: Collected, columns: TableColumns, options: ReadingOpti
     lacks = found.labels is None and found.one_hot is None and found.correct is None
     if lacks and options.needs_labels and columns.unused:
         raise PredictionsRefused(
-            f"no column holds the true class: there is {', '.join(columns.unused[:12])}. Name it with --label COLUMN; "
-            "if other columns hold the probabilities of the classes, name them with --probabilities a,b,c. "
-            "Predictions without labels can be calibrated by a calibrator that you have: --apply CALIBRATOR --to FILE"
+            f"no column holds the true class: there is {', '.join(columns.unused[:12])}. Name it "
+            "with --label COLUMN; "
+            "if other columns hold the probabilities of the classes, name them with "
+            "--probabilities a,b,c. "
+            "Predictions without labels can be calibrated by a calibrator that you have: --apply "
+            "CALIBRATOR --to FILE"
         )
 
 
 def _correct(found: Collected) -> FloatArray:
-    """Whether each answer was right, (N,), from predicted class and true label; NaN where one is missing."""
+    """Whether each answer was right, (N,), from predicted class and true label; NaN where one is
+    missing.
+    """
     if found.labels is None or found.predicted is None:
         lacks = "true class (--label)" if found.labels is None else "predicted class (--predicted)"
         raise PredictionsRefused(
-            f"a confidence says how sure an answer was; whether it was right needs a column with the {lacks}, or one "
-            "with 1 and 0 (--correct). If the column is the probability of one class of two, name it with "
+            "a confidence says how sure an answer was; whether it was right needs a column with "
+            f"the {lacks}, or one "
+            "with 1 and 0 (--correct). If the column is the probability of one class of two, name "
+            "it with "
             "--probabilities COLUMN --positive CLASS"
         )
     known = (found.labels >= 0) & (found.predicted >= 0)
@@ -130,7 +174,8 @@ def _correct(found: Collected) -> FloatArray:
     true = {found.classes.names[code] for code in set(found.labels[known].tolist())}
     if known.any() and not said & true:
         raise PredictionsRefused(
-            f"no prediction ({', '.join(sorted(said)[:4])}) is ever a label ({', '.join(sorted(true)[:4])}): write "
+            f"no prediction ({', '.join(sorted(said)[:4])}) is ever a label "
+            f"({', '.join(sorted(true)[:4])}): write "
             "both with the same names"
         )
     return np.where(known, found.labels == found.predicted, np.nan)
@@ -139,17 +184,25 @@ def _correct(found: Collected) -> FloatArray:
 def _kept(
     found: Collected, truth: IntArray | None, missing: npt.NDArray[np.bool_], *, needs_labels: bool
 ) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
-    """The rows that count, (N,), and what is left out. Raises PredictionsRefused if none is left."""
+    """The rows that count, (N,), and what is left out. Raises PredictionsRefused if none is
+    left.
+    """
     unlabeled = np.zeros(found.rows, dtype=bool) if truth is None else truth < 0
     notes = []
     if unlabeled.any():
-        notes.append(f"{counted(int(unlabeled.sum()), 'row')} without a label left out: {_rows(unlabeled)}.")
+        notes.append(
+            f"{counted(int(unlabeled.sum()), 'row')} without a label left out: {_rows(unlabeled)}."
+        )
     if (missing & ~unlabeled).any():
         left = missing & ~unlabeled
-        notes.append(f"{counted(int(left.sum()), 'row')} with a missing value left out: {_rows(left)}.")
+        notes.append(
+            f"{counted(int(left.sum()), 'row')} with a missing value left out: {_rows(left)}."
+        )
     ungrouped = np.zeros(found.rows, dtype=bool) if found.groups is None else found.groups < 0
     if ungrouped.any() and needs_labels:
-        raise PredictionsRefused(f"{_rows(ungrouped)} name no group: fill the column, or leave out --group")
+        raise PredictionsRefused(
+            f"{_rows(ungrouped)} name no group: fill the column, or leave out --group"
+        )
     kept = ~(unlabeled | missing)
     if not kept.any():
         raise PredictionsRefused(
@@ -175,20 +228,24 @@ def _one_hot_labels(found: Collected) -> IntArray | None:
     wrong = ~empty & ((marks.sum(axis=1) != 1) | (marks.max(axis=1) != 1))
     if wrong.any():
         raise PredictionsRefused(
-            f"columns of true labels must have a single 1 in each row; {_rows(wrong)} have not. Labels that do not "
+            f"columns of true labels must have a single 1 in each row; {_rows(wrong)} have not. "
+            "Labels that do not "
             "exclude each other are calibrated one column at a time"
         )
     codes = found.classes.of(found.one_hot_names)
     return np.where(empty, -1, codes[marks.argmax(axis=1)])
 
 
-def _class_names(found: Collected, options: ReadingOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _class_names(
+    found: Collected, options: ReadingOptions
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The classes of the columns, and notes."""
     if options.classes is None:
         return known_names(found.score_names, options.known)
     if len(options.classes) != len(found.score_names):
         raise PredictionsRefused(
-            f"--classes names {len(options.classes)} classes; there are {len(found.score_names)} columns of scores"
+            f"--classes names {len(options.classes)} classes; there are {len(found.score_names)} "
+            "columns of scores"
         )
     return options.classes, ()
 

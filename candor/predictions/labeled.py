@@ -19,11 +19,14 @@ class ReadingOptions:
 
     Attributes:
         wishes: what the columns are.
-        classes: names of the classes in the order of the scores, which is also that of labels given as indices.
+        classes: names of the classes in the order of the scores, which is also that of labels given
+            as indices.
         positive: the class whose probability a single column holds.
         normalize: divide rows that do not add up to 1 by their sum.
-        needs_labels: whether rows without a label are left out; without, labels are not read, and ids are kept.
-        known: the classes that a calibrator is for; empty if there is none. Columns are found by these names.
+        needs_labels: whether rows without a label are left out; without, labels are not read, and
+            ids are kept.
+        known: the classes that a calibrator is for; empty if there is none. Columns are found by
+            these names.
     """
 
     wishes: ColumnWishes = field(default_factory=ColumnWishes)
@@ -46,7 +49,8 @@ class LabeledPredictions:
         confidence, correct: (N,), for a confidence alone.
         groups: (N,) numbers of groups; None if unknown.
         rows: (N,) numbers of these rows in the file, from 1.
-        id_names: I columns that name a row; `ids`: (N, I) their cells as text, kept only if labels are not needed.
+        id_names: I columns that name a row; `ids`: (N, I) their cells as text, kept only if labels
+            are not needed.
         taken: what was taken for what, for a preview.
         notes: sentences on what was guessed or left out.
     """

@@ -1,4 +1,6 @@
-"""Sentences that name options of `candor calibrate`, as they are for a caller of `candor.calibrate`."""
+"""Sentences that name options of `candor calibrate`, as they are for a caller of
+`candor.calibrate`.
+"""
 
 import re
 from typing import Final
@@ -10,10 +12,19 @@ _IN_PYTHON: Final = (
     (r"`--allow-label-changes`", "`allow_label_changes=True`"),
     (r"name the column with `--group`", "give `groups`"),
     (r"fill the column, or leave out --group", "fill them, or leave `groups` out"),
-    (r"Give --positive .*$", "Give `classes`, the second of which is the one that it is the probability of"),
-    (r"--positive names the other class", "`classes` in another order takes it as that of the other"),
+    (
+        r"Give --positive .*$",
+        "Give `classes`, the second of which is the one that it is the probability of",
+    ),
+    (
+        r"--positive names the other class",
+        "`classes` in another order takes it as that of the other",
+    ),
     (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
-    (r"Name the column of true labels with --label; .*$", "Pass the true classes, not the predicted ones"),
+    (
+        r"Name the column of true labels with --label; .*$",
+        "Pass the true classes, not the predicted ones",
+    ),
     (r"--classes", "`classes`"),
 )
 

@@ -1,4 +1,6 @@
-"""Reads labeled predictions from a file: `.csv`, `.ndjson`, `.jsonl`, `.parquet`, or `.npz` of arrays."""
+"""Reads labeled predictions from a file: `.csv`, `.ndjson`, `.jsonl`, `.parquet`, or `.npz` of
+arrays.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +40,9 @@ def read_predictions(
     return interpret(collected, columns, chosen)
 
 
-def _collect(file: Path, options: ReadingOptions, progress: RowsRead | None) -> tuple[TableColumns, Collected]:
+def _collect(
+    file: Path, options: ReadingOptions, progress: RowsRead | None
+) -> tuple[TableColumns, Collected]:
     if file.suffix.lower() == ".npz":
         return collect_archive(file, options.wishes)
     names = read_columns(file)
@@ -48,23 +52,35 @@ def _collect(file: Path, options: ReadingOptions, progress: RowsRead | None) -> 
         columns = find_columns(names, options.wishes, labels=labels)
         if not columns.scores and columns.confidence is None:
             _refuse_names(file, columns, labels)
-    return columns, collect(file, _watched(file, progress), columns, with_ids=not options.needs_labels)
+    return columns, collect(
+        file, _watched(file, progress), columns, with_ids=not options.needs_labels
+    )
 
 
 def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> None:
-    """Say which labels no column is called by, if there are columns that could be those of the classes."""
+    """Say which labels no column is called by, if there are columns that could be those of the
+    classes.
+    """
     sample = list(islice(read_rows(file), _SAMPLE))
-    numeric = [name for name in columns.unused if _holds_numbers([row.get(name) for row in sample], name)]
+    numeric = [
+        name for name in columns.unused if _holds_numbers([row.get(name) for row in sample], name)
+    ]
     called = {name.casefold() for name in numeric}
-    wrong = [(name, count) for name, count in labels.most_common() if name and name.casefold() not in called]
+    wrong = [
+        (name, count)
+        for name, count in labels.most_common()
+        if name and name.casefold() not in called
+    ]
     if len(numeric) < 2 or not wrong:
         return
     said = ", ".join(f"{name!r} ({counted(count, 'row')})" for name, count in wrong[:_LISTED])
     more = f" and {len(wrong) - _LISTED:,} more" if len(wrong) > _LISTED else ""
     listed = ",".join(numeric)
     raise PredictionsRefused(
-        f"labels {said}{more} do not match the columns {', '.join(numeric)}. Correct slips in the file; if labels have "
-        f"other names than the columns of their classes, give --probabilities {listed} --classes with the names of the "
+        f"labels {said}{more} do not match the columns {', '.join(numeric)}. Correct slips in the "
+        "file; if labels have "
+        f"other names than the columns of their classes, give --probabilities {listed} --classes "
+        "with the names of the "
         "labels in the order of these columns"
     )
 

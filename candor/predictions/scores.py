@@ -10,7 +10,8 @@ from candor.predictions.errors import PredictionsRefused, rows_listed
 from serving.client.columns import Kind
 
 SUM_TOLERANCE = 0.01  # for probabilities that were rounded
-_CERTAIN_PERCENT = 30.0  # no network gives a class of two such a logit, and hardly such a probability in another unit
+# no network gives a class of two such a logit, and hardly such a probability in another unit
+_CERTAIN_PERCENT = 30.0
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-def interpret_scores(values: FloatArray, rows: IntArray, *, kind: Kind | None, normalize: bool) -> Scores:
+def interpret_scores(
+    values: FloatArray, rows: IntArray, *, kind: Kind | None, normalize: bool
+) -> Scores:
     """Read scores (N, K) of all classes; `rows` are their numbers in the file.
 
     Raises:
-        PredictionsRefused: values that are not finite, rows that do not add up to 1, scores that may be anything.
+        PredictionsRefused: values that are not finite, rows that do not add up to 1, scores that
+            may be anything.
     """
     _require_finite(values, rows)
     lowest, highest = float(values.min()), float(values.max())
@@ -36,14 +40,19 @@ def interpret_scores(values: FloatArray, rows: IntArray, *, kind: Kind | None, n
         if kind == "probabilities":
             bad = rows[(values < 0).any(axis=1)]
             raise PredictionsRefused(
-                f"probabilities cannot be negative: {rows_listed(bad)}. For logits, give --logits '*'"
+                f"probabilities cannot be negative: {rows_listed(bad)}. For logits, give --logits "
+                "'*'"
             )
-        return Scores(softmax(values), "logits", ("Some scores are below 0, so they were taken as logits.",))
+        return Scores(
+            softmax(values), "logits", ("Some scores are below 0, so they were taken as logits.",)
+        )
     sums = values.sum(axis=1)
     if normalize:
         return Scores(_normalized(values, sums, rows), "probabilities", _normalized_note(sums))
     if highest > 1 + SUM_TOLERANCE and np.abs(sums - 100).max() <= 100 * SUM_TOLERANCE:
-        return Scores(np.clip(values / 100, 0, 1), "probabilities", ("Rows add up to 100: taken as percent.",))
+        return Scores(
+            np.clip(values / 100, 0, 1), "probabilities", ("Rows add up to 100: taken as percent.",)
+        )
     wrong = np.abs(sums - 1) > SUM_TOLERANCE
     if wrong.any():
         _refuse_sums(values, sums, rows, wrong, highest)
@@ -51,7 +60,9 @@ def interpret_scores(values: FloatArray, rows: IntArray, *, kind: Kind | None, n
 
 
 def interpret_single(values: FloatArray, rows: IntArray, *, kind: Kind | None) -> Scores:
-    """Read the score (N,) of the second of two classes. Raises PredictionsRefused as `interpret_scores`."""
+    """Read the score (N,) of the second of two classes. Raises PredictionsRefused as
+    `interpret_scores`.
+    """
     _require_finite(values[:, np.newaxis], rows)
     notes: tuple[str, ...] = ()
     if kind == "logits" or (kind is None and values.min() < 0):
@@ -63,13 +74,16 @@ def interpret_single(values: FloatArray, rows: IntArray, *, kind: Kind | None) -
 
 
 def fractions(values: FloatArray, rows: IntArray) -> tuple[FloatArray, tuple[str, ...]]:
-    """Return numbers (N,) in [0, 1], percentages divided by 100, with a note. Raises PredictionsRefused."""
+    """Return numbers (N,) in [0, 1], percentages divided by 100, with a note. Raises
+    PredictionsRefused.
+    """
     _require_finite(values[:, np.newaxis], rows)
     highest = float(values.max())
     if values.min() < 0 or highest > 100 or 1 + 1e-6 < highest <= _CERTAIN_PERCENT:
         bad = rows[(values < 0) | (values > 1 + 1e-6)]
         raise PredictionsRefused(
-            f"a probability or confidence is between 0 and 1, or in percent; got {values.min():g} to {highest:g} "
+            f"a probability or confidence is between 0 and 1, or in percent; got {values.min():g} "
+            f"to {highest:g} "
             f"({rows_listed(bad)}). For logits, give --logits '*'"
         )
     if highest > 1 + 1e-6:
@@ -80,30 +94,44 @@ def fractions(values: FloatArray, rows: IntArray) -> tuple[FloatArray, tuple[str
 def _require_finite(values: FloatArray, rows: IntArray) -> None:
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
-        raise PredictionsRefused(f"scores must be finite numbers; {rows_listed(rows[bad])} have infinity")
+        raise PredictionsRefused(
+            f"scores must be finite numbers; {rows_listed(rows[bad])} have infinity"
+        )
 
 
-def _refuse_sums(values: FloatArray, sums: FloatArray, rows: IntArray, wrong: np.ndarray, highest: float) -> None:
+def _refuse_sums(
+    values: FloatArray, sums: FloatArray, rows: IntArray, wrong: np.ndarray, highest: float
+) -> None:
     first = int(np.flatnonzero(wrong)[0])
-    example = f"row {rows[first]:,} adds up to {sums[first]:.4g} ({', '.join(f'{v:.4g}' for v in values[first][:6])})"
+    example = (
+        f"row {rows[first]:,} adds up to {sums[first]:.4g} "
+        f"({', '.join(f'{v:.4g}' for v in values[first][:6])})"
+    )
     if highest > 1 + SUM_TOLERANCE:
         raise PredictionsRefused(
-            f"these scores are no probabilities: {example}. If they are logits, give --logits '*'; if counts or "
+            f"these scores are no probabilities: {example}. If they are logits, give --logits "
+            "'*'; if counts or "
             "weights of classes, --normalize divides each row by its sum"
         )
     raise PredictionsRefused(
-        f"{int(wrong.sum()):,} of {len(rows):,} rows do not add up to 1: {rows_listed(rows[wrong])}; {example}. "
-        "--normalize divides each row by its sum; --logits '*' takes values as logits. Scores of labels that do not "
+        f"{int(wrong.sum()):,} of {len(rows):,} rows do not add up to 1: "
+        f"{rows_listed(rows[wrong])}; {example}. "
+        "--normalize divides each row by its sum; --logits '*' takes values as logits. Scores of "
+        "labels that do not "
         "exclude each other (multi-label) are calibrated one column at a time"
     )
 
 
 def _normalized(values: FloatArray, sums: FloatArray, rows: IntArray) -> FloatArray:
     if not (sums > 0).all():
-        raise PredictionsRefused(f"rows of zeros have no sum to divide by: {rows_listed(rows[~(sums > 0)])}")
+        raise PredictionsRefused(
+            f"rows of zeros have no sum to divide by: {rows_listed(rows[~(sums > 0)])}"
+        )
     return np.asarray(values / sums[:, np.newaxis])
 
 
 def _normalized_note(sums: FloatArray) -> tuple[str, ...]:
     changed = int((np.abs(sums - 1) > SUM_TOLERANCE).sum())
-    return (f"--normalize divided rows by their sum; {changed:,} of {len(sums):,} did not add up to 1.",)
+    return (
+        f"--normalize divided rows by their sum; {changed:,} of {len(sums):,} did not add up to 1.",
+    )

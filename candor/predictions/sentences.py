@@ -1,4 +1,6 @@
-"""What an examination of predictions says in sentences: the same in the terminal, on the page and in a notebook."""
+"""What an examination of predictions says in sentences: the same in the terminal, on the page and
+in a notebook.
+"""
 
 from collections.abc import Iterator
 
@@ -25,7 +27,9 @@ _OF_CONFIDENCE = {
 
 
 def remedy_title(name: str, of: Subject) -> str:
-    """The name of a remedy. Without a reference nothing says that a bias corrects a changed case mix."""
+    """The name of a remedy. Without a reference nothing says that a bias corrects a changed case
+    mix.
+    """
     if of == "confidence" and name in _OF_CONFIDENCE:
         return _OF_CONFIDENCE[name]
     return "one bias per class" if name == CASE_MIX.name else REMEDIES[name].title
@@ -36,9 +40,14 @@ def verdict(found: Examination) -> str:
     measures, interval = found.given.measures, found.given.chance.gap
     bounds = f"{100 * interval.lower:+.1f} to {100 * interval.upper:+.1f} points"
     if found.standing is Standing.TOO_FEW:
-        few = counted(found.given.sums.total, "row") if found.groups is None else counted(found.groups, "group")
+        few = (
+            counted(found.given.sums.total, "row")
+            if found.groups is None
+            else counted(found.groups, "group")
+        )
         return (
-            f"{few[:1].upper()}{few[1:]} say nothing about calibration yet: the 95 % interval of confidence minus "
+            f"{few[:1].upper()}{few[1:]} say nothing about calibration yet: the 95 % interval of "
+            "confidence minus "
             f"accuracy is {bounds}."
         )
     level = (
@@ -47,7 +56,8 @@ def verdict(found: Examination) -> str:
     )
     if found.standing in (Standing.OVERCONFIDENT, Standing.UNDERCONFIDENT):
         return (
-            f"On average {percent(measures.mean_confidence)} confident and right {percent(measures.accuracy)} of the "
+            f"On average {percent(measures.mean_confidence)} confident and right "
+            f"{percent(measures.accuracy)} of the "
             f"time. Confidence minus accuracy is {bounds} (95 % interval). {level}"
         )
     if found.standing is Standing.UNEVEN:
@@ -59,7 +69,9 @@ def verdict(found: Examination) -> str:
 
 
 def calibrator_sentence(found: Examination) -> str:
-    """Say what was fitted and what it does on rows that it has not seen, or why nothing was fitted."""
+    """Say what was fitted and what it does on rows that it has not seen, or why nothing was
+    fitted.
+    """
     if found.effect is not None:
         return _effect(found, found.effect)
     if found.fit is None:
@@ -67,10 +79,14 @@ def calibrator_sentence(found: Examination) -> str:
     if found.fit.choice.chosen is not None:
         title = remedy_title(found.fit.choice.chosen, found.of)
         return (
-            f"{title[:1].upper()}{title[1:]} looks best of the remedies. But choosing and fitting it without "
+            f"{title[:1].upper()}{title[1:]} looks best of the remedies. But choosing and fitting "
+            "it without "
             "the rows that judge it did not improve those, so the predictions are left alone."
         )
-    return "No calibrator improves predictions that it has not seen by more than chance: they are left alone."
+    return (
+        "No calibrator improves predictions that it has not seen by more than chance: they are "
+        "left alone."
+    )
 
 
 def notes(found: Examination) -> Iterator[str]:
@@ -78,7 +94,8 @@ def notes(found: Examination) -> Iterator[str]:
     fit, effect = found.fit, found.effect
     if effect is not None and effect.changed:
         yield (
-            f"The calibrator changes the predicted class of {effect.changed:,} of {effect.after.measures.n:,} rows. "
+            f"The calibrator changes the predicted class of {effect.changed:,} of "
+            f"{effect.after.measures.n:,} rows. "
             "Whether its sensitivity and specificity are acceptable is a clinical decision."
         )
     if fit is not None and fit.choice.better is not None:
@@ -95,11 +112,13 @@ def notes(found: Examination) -> Iterator[str]:
         yield f"Rows of one group are kept together in fits and intervals ({counted(found.groups, 'group')})."
     else:
         yield (
-            "Rows count as independent. If several belong to one patient, name the column with `--group`, or intervals "
+            "Rows count as independent. If several belong to one patient, name the column with "
+            "`--group`, or intervals "
             "are too short."
         )
     yield (
-        "All figures hold for cases like these rows, if labels were not chosen by the answer. Rows that the model was "
+        "All figures hold for cases like these rows, if labels were not chosen by the answer. "
+        "Rows that the model was "
         "trained on make it look better than it is."
     )
 
@@ -109,20 +128,27 @@ def _effect(found: Examination, effect: Effect) -> str:
     how = (
         f"On {counted(effect.after.measures.n, 'row')} that were held out from the fit"
         if judged.judged == "held-out"
-        else f"Cross-fitted, so that each of the {counted(effect.after.measures.n, 'row')} is judged by a calibrator "
+        else f"Cross-fitted, so that each of the {counted(effect.after.measures.n, 'row')} is "
+        "judged by a calibrator "
         "that has not seen it"
     )
     before, after = effect.before.measures, effect.after.measures
     return (
-        f"{title[:1].upper()}{title[1:]} was fitted on {counted(judged.fitted_on, 'row')}{_numbers(found)}. {how}, "
-        f"ECE goes from {percent(before.ece)} to {percent(after.ece)} (floor {percent(after.noise_floor)}) and "
+        f"{title[:1].upper()}{title[1:]} was fitted on "
+        f"{counted(judged.fitted_on, 'row')}{_numbers(found)}. {how}, "
+        f"ECE goes from {percent(before.ece)} to {percent(after.ece)} (floor "
+        f"{percent(after.noise_floor)}) and "
         f"confidence minus accuracy from {points(before.signed_gap)} to {points(after.signed_gap)}."
     )
 
 
 def _numbers(found: Examination) -> str:
     weight = found.calibrator.weight
-    return f" (T = {1 / weight[0]:.2f})" if len(set(weight)) == 1 and found.calibrator.method != "case_mix" else ""
+    return (
+        f" (T = {1 / weight[0]:.2f})"
+        if len(set(weight)) == 1 and found.calibrator.method != "case_mix"
+        else ""
+    )
 
 
 def _worse_class(effect: Effect) -> str | None:
@@ -133,6 +159,8 @@ def _worse_class(effect: Effect) -> str | None:
         return None
     name = max(after, key=lambda each: after[each])
     return (
-        f'The error of answers of "{name}" grows from {points(before.get(name, 0.0))} to {points(after[name])}: what '
-        "helps on average does not help this class. More labels of it, or `--allow-label-changes`, may help."
+        f'The error of answers of "{name}" grows from {points(before.get(name, 0.0))} to '
+        f"{points(after[name])}: what "
+        "helps on average does not help this class. More labels of it, or "
+        "`--allow-label-changes`, may help."
     )

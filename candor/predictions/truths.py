@@ -11,12 +11,29 @@ from calibration.metrics import top_label
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from serving.client.answers import all_right_is_implausible
 
-_NEGATIVE = {"0", "false", "no", "n", "negative", "neg", "normal", "healthy", "benign", "absent", "control"}
+_NEGATIVE = {
+    "0",
+    "false",
+    "no",
+    "n",
+    "negative",
+    "neg",
+    "normal",
+    "healthy",
+    "benign",
+    "absent",
+    "control",
+}
 _POSITIVE = {"1", "true", "yes", "y", "positive", "pos", "present"}
 
 
 def match_labels(
-    names: Sequence[str], codes: IntArray, classes: Sequence[str], rows: IntArray, *, are_given: bool
+    names: Sequence[str],
+    codes: IntArray,
+    classes: Sequence[str],
+    rows: IntArray,
+    *,
+    are_given: bool,
 ) -> tuple[IntArray, tuple[str, ...]]:
     """Return the class (N,) of each label, and notes.
 
@@ -24,10 +41,12 @@ def match_labels(
         names: texts of labels; `codes` (N,) point at them.
         classes: names of the scores' columns, in order.
         rows: (N,) numbers in the file.
-        are_given: whether the caller named the classes; else names that are numbers may stand for positions.
+        are_given: whether the caller named the classes; else names that are numbers may stand for
+            positions.
 
     Raises:
-        PredictionsRefused: labels that are no class, or numbers whose order of classes is not known.
+        PredictionsRefused: labels that are no class, or numbers whose order of classes is not
+            known.
     """
     used = sorted(set(codes.tolist()))
     exact = {name: place for place, name in enumerate(classes)}
@@ -37,14 +56,17 @@ def match_labels(
     if None in found.values() and all(_is_index(names[code], len(classes)) for code in used):
         if not are_given and list(classes) != sorted(classes):
             raise PredictionsRefused(
-                f"labels are numbers, and the columns name the classes {', '.join(classes[:8])}: which number is which "
+                f"labels are numbers, and the columns name the classes {', '.join(classes[:8])}: "
+                "which number is which "
                 "class? Give --classes in the order of the numbers, from 0"
             )
         found = {code: int(names[code]) for code in used}
         pairs = ", ".join(f"{place} is {name}" for place, name in enumerate(classes[:4]))
         notes = (f"Labels are numbers; taken in the order of the columns: {pairs}.",)
     else:
-        notes = _spelling([(names[code], classes[at]) for code, at in found.items() if at is not None])
+        notes = _spelling(
+            [(names[code], classes[at]) for code, at in found.items() if at is not None]
+        )
     unknown = [code for code in used if found[code] is None]
     if unknown:
         _refuse_unknown(names, codes, classes, rows, unknown)
@@ -53,21 +75,33 @@ def match_labels(
     return table[codes], notes
 
 
-def known_names(names: Sequence[str], known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names that a calibrator's classes `known` give the columns called `names`, and notes.
+def known_names(
+    names: Sequence[str], known: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that a calibrator's classes `known` give the columns called `names`, and
+    notes.
 
     >>> known_names(["Ill", "normal"], ("normal", "ill")), known_names(["0", "1"], ("normal", "ill"))[0]
     ((('ill', 'normal'), ()), ('normal', 'ill'))
     """
-    if len(names) == len(known) and list(names) == [str(place) for place in range(len(known))] and names != known:
+    if (
+        len(names) == len(known)
+        and list(names) == [str(place) for place in range(len(known))]
+        and names != known
+    ):
         pairs = ", ".join(f"{place} is {name}" for place, name in enumerate(known[:4]))
-        return known, (f"Columns are numbered; taken in the order of the calibrator's classes: {pairs}.",)
+        return known, (
+            f"Columns are numbered; taken in the order of the calibrator's classes: {pairs}.",
+        )
     called = {_loose(name): name for name in known}
     return tuple(name if name in known else called.get(_loose(name), name) for name in names), ()
 
 
-def known_pair(known: tuple[str, ...], column_names: Sequence[str], positive: str | None) -> tuple[str, str]:
-    """Return a calibrator's two classes, the one second whose probability a single column holds: else its second.
+def known_pair(
+    known: tuple[str, ...], column_names: Sequence[str], positive: str | None
+) -> tuple[str, str]:
+    """Return a calibrator's two classes, the one second whose probability a single column holds:
+    else its second.
 
     Raises:
         PredictionsRefused: the calibrator is not of two classes, or none is called `positive`.
@@ -77,12 +111,15 @@ def known_pair(known: tuple[str, ...], column_names: Sequence[str], positive: st
     """
     if len(known) != 2:
         raise PredictionsRefused(
-            f"the calibrator is for the classes {', '.join(known)}; there is a single column of probabilities. Name a "
+            f"the calibrator is for the classes {', '.join(known)}; there is a single column of "
+            "probabilities. Name a "
             "column for each, with --probabilities a,b,c"
         )
     first, second = known
     if positive is not None and _loose(positive) not in (_loose(first), _loose(second)):
-        raise PredictionsRefused(f"--positive {positive}: the calibrator is for the classes {first} and {second}")
+        raise PredictionsRefused(
+            f"--positive {positive}: the calibrator is for the classes {first} and {second}"
+        )
     said = [positive] if positive else column_names
     return (second, first) if _loose(first) in {_loose(each) for each in said} else (first, second)
 
@@ -90,11 +127,16 @@ def known_pair(known: tuple[str, ...], column_names: Sequence[str], positive: st
 def _spelling(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """A note on labels that were taken as classes that are spelled otherwise."""
     differ = [f"{label!r} as {name}" for label, name in pairs if label != name]
-    return (f"Labels differ from the classes in case or marks only; taken: {', '.join(differ[:6])}.",) if differ else ()
+    return (
+        (f"Labels differ from the classes in case or marks only; taken: {', '.join(differ[:6])}.",)
+        if differ
+        else ()
+    )
 
 
 def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -> tuple[str, str]:
-    """Return the two classes of a single probability column, the one whose probability it is second.
+    """Return the two classes of a single probability column, the one whose probability it is
+    second.
 
     Raises:
         PredictionsRefused: not two labels, or no sign of which one the column is about.
@@ -105,7 +147,8 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
     names = sorted(set(labels))
     if len(names) != 2:
         raise PredictionsRefused(
-            f"one column of probabilities needs labels of two classes; found {len(names)} ({', '.join(names[:6])}). "
+            f"one column of probabilities needs labels of two classes; found {len(names)} "
+            f"({', '.join(names[:6])}). "
             "With more classes, each needs a column: name them with --probabilities"
         )
     for named in (wish, column_class):
@@ -113,14 +156,17 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
         if chosen:
             return (names[1 - names.index(chosen[0])], chosen[0])
     if wish:
-        raise PredictionsRefused(f"--positive {wish}: no label is called that; labels are {names[0]} and {names[1]}")
+        raise PredictionsRefused(
+            f"--positive {wish}: no label is called that; labels are {names[0]} and {names[1]}"
+        )
     for second, first in (names, names[::-1]):
         if _loose(first) in _NEGATIVE and _loose(second) not in _NEGATIVE:
             return first, second
         if _loose(second) in _POSITIVE and _loose(first) not in _POSITIVE:
             return first, second
     raise PredictionsRefused(
-        f"is the column the probability of {names[0]!r} or of {names[1]!r}? Give --positive {names[1]}"
+        f"is the column the probability of {names[0]!r} or of {names[1]!r}? Give --positive "
+        f"{names[1]}"
     )
 
 
@@ -130,15 +176,18 @@ def suspicious_truths(
     """Return notes on labels that fit too well or too badly to be the truths of these predictions.
 
     Raises:
-        PredictionsRefused: every label is the predicted class, which the confidences themselves make implausible.
+        PredictionsRefused: every label is the predicted class, which the confidences themselves
+            make implausible.
     """
     confidence, predicted = top_label(probabilities)
     right = predicted == labels
     if right.all():
         if all_right_is_implausible(confidence) and not are_named:
             raise PredictionsRefused(
-                f"the label is the predicted class in all {len(labels):,} rows, though the mean confidence is "
-                f"{100 * confidence.mean():.1f} %: it looks like the prediction, not the truth. Name the column of "
+                f"the label is the predicted class in all {len(labels):,} rows, though the mean "
+                "confidence is "
+                f"{100 * confidence.mean():.1f} %: it looks like the prediction, not the truth. "
+                "Name the column of "
                 "true labels with --label; if it is this one, name it with --label all the same"
             )
         return ["Every answer is right. Make sure that the labels are truths and not predictions."]
@@ -146,15 +195,20 @@ def suspicious_truths(
     if better is None:
         return []
     order, accuracy = better
-    pairs = ", ".join(f"{name} -> {classes[order[k]]}" for k, name in enumerate(classes[:4]) if order[k] != k)
+    pairs = ", ".join(
+        f"{name} -> {classes[order[k]]}" for k, name in enumerate(classes[:4]) if order[k] != k
+    )
     return [
-        f"Accuracy is {100 * right.mean():.1f} %. With the classes in another order ({pairs}) it would be "
+        f"Accuracy is {100 * right.mean():.1f} %. With the classes in another order ({pairs}) it "
+        "would be "
         f"{100 * accuracy:.1f} %: check the order of columns and labels, and give --classes."
     ]
 
 
 def _better_order(probabilities: FloatArray, labels: IntArray) -> tuple[list[int], float] | None:
-    """An order of the classes that makes the answers right far more often, and their accuracy then."""
+    """An order of the classes that makes the answers right far more often, and their accuracy
+    then.
+    """
     confusion = confusion_matrix(probabilities, labels)
     best = confusion.argmax(axis=0)  # the truth that each predicted class mostly stands for
     if len(set(best.tolist())) < len(best):
@@ -166,7 +220,11 @@ def _better_order(probabilities: FloatArray, labels: IntArray) -> tuple[list[int
 
 
 def _refuse_unknown(
-    names: Sequence[str], codes: IntArray, classes: Sequence[str], rows: IntArray, unknown: Sequence[int]
+    names: Sequence[str],
+    codes: IntArray,
+    classes: Sequence[str],
+    rows: IntArray,
+    unknown: Sequence[int],
 ) -> None:
     shown = ", ".join(repr(names[code]) for code in unknown[:5])
     bad = rows[np.isin(codes, unknown)]
@@ -174,7 +232,8 @@ def _refuse_unknown(
     advice = f"Is it a slip for {near[0]!r}? Then correct it in the file. Else g" if near else "G"
     advice += "ive --classes with the names of the labels, in the order of the columns"
     raise PredictionsRefused(
-        f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} ({rows_listed(bad, 3)}); the columns "
+        f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} "
+        f"({rows_listed(bad, 3)}); the columns "
         f"are about {', '.join(classes[:8])}. {advice}"
     )
 

@@ -1,1 +1,3 @@
-"""What the command line prints, one module per subject. Rooms return data; only this package formats it."""
+"""What the command line prints, one module per subject. Rooms return data; only this package
+formats it.
+"""

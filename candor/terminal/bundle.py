@@ -18,7 +18,11 @@ LONGEST = 60  # characters of a value in a table of differences
 
 
 def print_bundle(
-    bundle: Bundle, *, files: Mapping[str, FileEntry], aliases: Mapping[str, Alias], events: Sequence[StoreEvent]
+    bundle: Bundle,
+    *,
+    files: Mapping[str, FileEntry],
+    aliases: Mapping[str, Alias],
+    events: Sequence[StoreEvent],
 ) -> None:
     """Print a version in sections, for people."""
     card = bundle.card
@@ -34,7 +38,9 @@ def print_bundle(
 
 def history_table(events: Sequence[StoreEvent]) -> Table:
     """Return a row per event, oldest first."""
-    rows = [[f"{each.at:%Y-%m-%d %H:%M:%S}", each.by, _said(each), each.why or ""] for each in events]
+    rows = [
+        [f"{each.at:%Y-%m-%d %H:%M:%S}", each.by, _said(each), each.why or ""] for each in events
+    ]
     return table("History", ("when", "who", "what", "why"), rows, text=("who", "what", "why"))
 
 
@@ -57,7 +63,11 @@ def _identity(bundle: Bundle, aliases: Mapping[str, Alias]) -> list[tuple[str, s
 
 def _origin(card: Card) -> list[tuple[str, str]]:
     made = card.provenance
-    parent = f" from version {made.parent_version}, by a {made.recalibrated_by}" if made.recalibrated_by else ""
+    parent = (
+        f" from version {made.parent_version}, by a {made.recalibrated_by}"
+        if made.recalibrated_by
+        else ""
+    )
     return [
         ("made", f"{made.created_at:%Y-%m-%d %H:%M}{parent}"),
         ("data set", f"{made.dataset}, fingerprint {made.fingerprint[:16]}"),
@@ -68,7 +78,10 @@ def _origin(card: Card) -> list[tuple[str, str]]:
 
 def _calibration(card: Card) -> list[tuple[str, str]]:
     calibration, measures = card.calibration, card.calibration.measures
-    ece = f"{figure(measures.get('ece'))} {interval(measures.get('ece_lower'), measures.get('ece_upper'))}"
+    ece = (
+        f"{figure(measures.get('ece'))} "
+        f"{interval(measures.get('ece_lower'), measures.get('ece_upper'))}"
+    )
     found = [
         ("calibrator", f"{calibration.method}, temperature {figure(calibration.temperature)}"),
         ("measured on", f"{calibration.sums.total:,} answers of {calibration.reference_split}"),
@@ -76,13 +89,17 @@ def _calibration(card: Card) -> list[tuple[str, str]]:
         ("ECE", f"{ece}, floor {figure(measures.get('noise_floor'))}"),
     ]
     if card.referral:
-        promise = f"promises accuracy {figure(card.referral.promised_accuracy)} of {card.referral.coverage:.0%}"
+        promise = (
+            f"promises accuracy {figure(card.referral.promised_accuracy)} of "
+            f"{card.referral.coverage:.0%}"
+        )
         found.append(("referral", f"below {figure(card.referral.threshold)}; {promise}"))
     if card.conformal:
         found.append(
             (
                 "prediction sets",
-                f"coverage {1 - card.conformal.alpha:.0%}, mean size {figure(card.conformal.mean_set_size)}",
+                f"coverage {1 - card.conformal.alpha:.0%}, mean size "
+                f"{figure(card.conformal.mean_set_size)}",
             )
         )
     return found + [("no longer", sentence) for sentence in card.dropped_promises or ()]

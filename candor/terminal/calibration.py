@@ -1,4 +1,6 @@
-"""What `candor calibrate` prints: what was read, the verdict, measures, classes, reliability, and the calibrator."""
+"""What `candor calibrate` prints: what was read, the verdict, measures, classes, reliability, and
+the calibrator.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,7 +24,8 @@ def preview_lines(read: LabeledPredictions) -> Iterator[str]:
         yield f"  {role}: {columns}"
     if read.probabilities is not None and read.labels is not None:
         shown = ", ".join(
-            f"{name} {p:.3f}" for name, p in list(zip(read.classes, read.probabilities[0], strict=True))[:6]
+            f"{name} {p:.3f}"
+            for name, p in list(zip(read.classes, read.probabilities[0], strict=True))[:6]
         )
         yield f"  row {read.rows[0]:,}: {shown}; truly {read.classes[read.labels[0]]}"
     elif read.confidence is not None and read.correct is not None:
@@ -52,7 +55,10 @@ def _remedies(found: Examination) -> list[RenderableType]:
         return []
     by_class = found.of == "probabilities"
     return remedy_table(
-        found.fit.choice, unchanged="as given", title=lambda name: remedy_title(name, found.of), by_class=by_class
+        found.fit.choice,
+        unchanged="as given",
+        title=lambda name: remedy_title(name, found.of),
+        by_class=by_class,
     )
 
 
@@ -61,12 +67,16 @@ def _measures(found: Examination) -> Iterator[list[str]]:
     if found.effect is not None:
         if found.effect.fit.judged == "held-out":
             yield measures_row("as given, held-out rows", found.effect.before.measures.as_dict())
-        yield measures_row(f"calibrated, {found.effect.fit.judged}", found.effect.after.measures.as_dict())
+        yield measures_row(
+            f"calibrated, {found.effect.fit.judged}", found.effect.after.measures.as_dict()
+        )
 
 
 def _classes(found: Examination) -> list[RenderableType]:
     before: Sequence[ClassFigures] = found.effect.classes_before if found.effect else found.classes
-    after: Sequence[ClassFigures | None] = found.effect.classes_after if found.effect else [None] * len(before)
+    after: Sequence[ClassFigures | None] = (
+        found.effect.classes_after if found.effect else [None] * len(before)
+    )
     rows = [
         [
             old.name,
@@ -91,11 +101,19 @@ def _classes(found: Examination) -> list[RenderableType]:
         "95 % interval, as given",
     )
     more = len(before) - CLASSES_SHOWN
-    return [table("Classes", columns, rows), *([f"and {more:,} more; --json lists all"] if more > 0 else []), ""]
+    return [
+        table("Classes", columns, rows),
+        *([f"and {more:,} more; --json lists all"] if more > 0 else []),
+        "",
+    ]
 
 
 def _change(before: float, after: float | None, *, sign: bool = False) -> str:
-    return figure(before, sign=sign) if after is None else f"{figure(before, sign=sign)} -> {figure(after, sign=sign)}"
+    return (
+        figure(before, sign=sign)
+        if after is None
+        else f"{figure(before, sign=sign)} -> {figure(after, sign=sign)}"
+    )
 
 
 def _reliability(found: Examination) -> RenderableType:
@@ -110,4 +128,8 @@ def _reliability(found: Examination) -> RenderableType:
         for each in reliability(found.given.sums)
         if each.n
     ]
-    return table("Reliability, as given", ("confidence", "n", "mean confidence", "accuracy", "95 % interval"), rows)
+    return table(
+        "Reliability, as given",
+        ("confidence", "n", "mean confidence", "accuracy", "95 % interval"),
+        rows,
+    )

@@ -20,14 +20,24 @@ def canary_sentence(canary: Canary) -> str:
     """
     if canary.ended is None:
         return f"version {canary.version} is the canary and {canary.how}"
-    how = "was put into production" if canary.ended == "promoted" else "was ended without being put into production"
+    how = (
+        "was put into production"
+        if canary.ended == "promoted"
+        else "was ended without being put into production"
+    )
     why = f": {canary.reason}" if canary.reason else ""
     return f"the last canary, version {canary.version}, {how}{why}"
 
 
-def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Report | None]) -> Table:
-    """Return one row per role, such as "canary"; the report is None if the ledger does not know the version."""
-    return table("", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()])
+def comparison_table(
+    versions: Mapping[str, int | None], reports: Mapping[str, Report | None]
+) -> Table:
+    """Return one row per role, such as "canary"; the report is None if the ledger does not know the
+    version.
+    """
+    return table(
+        "", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()]
+    )
 
 
 def _row(role: str, version: int | None, report: Report | None) -> list[str]:

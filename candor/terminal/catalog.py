@@ -7,7 +7,17 @@ from rich.table import Table
 from candor.terminal.tables import figure, table
 from model_store.catalog import CatalogEntry
 
-COLUMNS = ("model", "version", "aliases", "loss", "temperature", "ECE", "floor", "accuracy", "measured on")
+COLUMNS = (
+    "model",
+    "version",
+    "aliases",
+    "loss",
+    "temperature",
+    "ECE",
+    "floor",
+    "accuracy",
+    "measured on",
+)
 
 
 def catalog_table(entries: Sequence[CatalogEntry]) -> Table:

@@ -1,6 +1,7 @@
 """The two streams of the command line: results go to `stdout`, notes and progress to `stderr`.
 
-Everything that is printed goes through them, and they print text as it is. Names of classes, tags and files come from
+Everything that is printed goes through them, and they print text as it is. Names of classes, tags
+and files come from
 users: they are never markup or emoji codes, and a control character in them is shown, not obeyed.
 """
 
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 TABLE_WIDTH = 120  # narrower windows wrap a table, which loses less than cutting it off
-# All control characters but tab and line feed, characters that reverse the direction of text, and lone surrogates.
+# All control characters but tab and line feed, characters that reverse the direction of text, and
+# lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -12,18 +12,31 @@ EXCLUDED_SHOWN = 20  # left-out files listed by name
 
 
 def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
-    """Return images by class and split, defects and notes; `found` as `training.datasets.describe` returns it."""
+    """Return images by class and split, defects and notes; `found` as `training.datasets.describe`
+    returns it.
+    """
     splits = found["counts"]
-    rows = [[name, *(str(counts[label]) for counts in splits.values())] for label, name in enumerate(found["classes"])]
+    rows = [
+        [name, *(str(counts[label]) for counts in splits.values())]
+        for label, name in enumerate(found["classes"])
+    ]
     rows.append(["all", *(str(sum(counts)) for counts in splits.values())])
     if any(found["groups"].values()):
-        rows.append(["patients or groups", *(str(count or "-") for count in found["groups"].values())])
+        rows.append(
+            ["patients or groups", *(str(count or "-") for count in found["groups"].values())]
+        )
     rows.append(["duplicates", *(str(found["duplicates"][name]) for name in splits)])
     color = "gray" if found["channels"] == 1 else "color"
-    title = f"{found['name']} (layout {found['layout']}): {color}, typically {found['size']} pixels on the longer side"
+    title = (
+        f"{found['name']} (layout {found['layout']}): {color}, typically {found['size']} pixels "
+        "on the longer side"
+    )
     lines = [f"Left out, {counted(len(found['excluded']), 'file')}:"] if found["excluded"] else []
     lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]
     hidden = len(found["excluded"]) - EXCLUDED_SHOWN
     lines += [f"  and {hidden} more; --json lists all of them."] if hidden > 0 else []
     lines += [f"Note: {note}." for note in found["notes"]]
-    return [table(title, ("class", *splits), rows), *(f"\n{line}" if not at else line for at, line in enumerate(lines))]
+    return [
+        table(title, ("class", *splits), rows),
+        *(f"\n{line}" if not at else line for at, line in enumerate(lines)),
+    ]

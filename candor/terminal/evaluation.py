@@ -19,14 +19,24 @@ from training.evaluation.evaluation import (
     temperature_of,
 )
 
-SHOWN: tuple[Method, ...] = ("uncalibrated", "temperature", "perturbed")  # what candor export can put into a graph
-TEMPERATURES: dict[Method, str] = {"temperature": "temperature", "perturbed": "perturbed temperature"}
+SHOWN: tuple[Method, ...] = (
+    "uncalibrated",
+    "temperature",
+    "perturbed",
+)  # what candor export can put into a graph
+TEMPERATURES: dict[Method, str] = {
+    "temperature": "temperature",
+    "perturbed": "perturbed temperature",
+}
 SHORT_LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
-LEGEND = "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
+LEGEND = (
+    "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
+)
 
 
 def evaluation_tables(evaluation: Evaluation, *, verbose: bool = False) -> list[RenderableType]:
-    """Return the measures of validation and test, and how the promises of the model's card were kept.
+    """Return the measures of validation and test, and how the promises of the model's card were
+    kept.
 
     `verbose` adds every calibrator, perturbed validation images and the further measures.
     """
@@ -58,7 +68,9 @@ def temperature_notes(evaluation: Evaluation) -> list[str]:
     return [
         note
         for method in known
-        for note in bound_notes(temperature_of(evaluation.calibrators[method]), name=TEMPERATURES[method])
+        for note in bound_notes(
+            temperature_of(evaluation.calibrators[method]), name=TEMPERATURES[method]
+        )
     ]
 
 
@@ -67,7 +79,8 @@ def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
     if not at_bound(temperature):
         return []
     return [
-        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so the validation "
+        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), "
+        "so the validation "
         "labels do not determine it: they are too few, or nearly all wrong. Do not rely on its "
         "confidence."
     ]
@@ -82,7 +95,10 @@ def _marks(evaluation: Evaluation, split: EvaluatedSplit, method: Method) -> str
 
 def _referral(referral: Mapping[str, Any] | None) -> str:
     if referral is None:
-        return f"Referral: no confidence threshold can promise an accuracy of {PROMISED_ACCURACY} on validation."
+        return (
+            f"Referral: no confidence threshold can promise an accuracy of {PROMISED_ACCURACY} on "
+            "validation."
+        )
     kept = "; ".join(
         f"{split} {figure(each['accuracy'])}, answering {figure(each['coverage'])} of the images"
         for split, each in referral["kept"].items()
@@ -95,7 +111,11 @@ def _referral(referral: Mapping[str, Any] | None) -> str:
 
 def _prediction_sets(sets: Mapping[str, Any]) -> str:
     kept = "; ".join(
-        f"{split} {figure(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes per set"
+        f"{split} {figure(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes per "
+        "set"
         for split, each in sets["kept"].items()
     )
-    return f"Prediction sets. Share that contain the true class: promised {1 - sets['alpha']:.2f}; {kept}."
+    return (
+        f"Prediction sets. Share that contain the true class: promised {1 - sets['alpha']:.2f}; "
+        f"{kept}."
+    )

@@ -1,4 +1,6 @@
-"""What `candor import` prints: what was found out, what was tried, and how calibrated the model is now."""
+"""What `candor import` prints: what was found out, what was tried, and how calibrated the model is
+now.
+"""
 
 from calibration.wording import counted
 from candor.terminal.console import stdout
@@ -10,7 +12,9 @@ from model_store.foreign.model_import import ImportedModel
 TRIALS_SHOWN = 12
 
 
-def print_imported(done: ImportedModel, folder: str, *, promoted: bool, data: LabeledImages | None) -> None:
+def print_imported(
+    done: ImportedModel, folder: str, *, promoted: bool, data: LabeledImages | None
+) -> None:
     """Print the findings, the trials, the card's figures, and the next command."""
     stdout.print("Found")
     for about, sentence in done.findings.items():
@@ -23,18 +27,23 @@ def print_imported(done: ImportedModel, folder: str, *, promoted: bool, data: La
     stdout.print(f"Published {card.name} version {done.version} in {folder}")
     kind = "labeled" if data is not None else "made-up"
     stdout.print(
-        f"Before calibration, its probabilities differ from the file's own by at most {done.difference.largest:.1e} on "
+        "Before calibration, its probabilities differ from the file's own by at most "
+        f"{done.difference.largest:.1e} on "
         f"{counted(done.difference.images, f'{kind} image')}."
     )
     if data is not None:
         held_out = int(data.held_out.sum())
         calibration = card.calibration
         fitted = (
-            f"Temperature {calibration.temperature:.3f}, fitted on {len(data.paths) - held_out} images"
+            f"Temperature {calibration.temperature:.3f}, fitted on {len(data.paths) - held_out} "
+            "images"
             if calibration.method == "temperature"
             else "No temperature was fitted"
         )
-        stdout.print(f"{fitted}; the card's figures are from the other {held_out}. Kept together: {data.grouped_by}.")
+        stdout.print(
+            f"{fitted}; the card's figures are from the other {held_out}. Kept together: "
+            f"{data.grouped_by}."
+        )
         stdout.print(table("", MEASURES_COLUMNS, [measures_row("held out", calibration.measures)]))
     for note in done.notes:
         stdout.print(f"Note: {note}")

@@ -1,4 +1,6 @@
-"""The columns in which a set of measures is printed, the same in every table; the table of measures names them."""
+"""The columns in which a set of measures is printed, the same in every table; the table of measures
+names them.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +11,10 @@ from candor.terminal.tables import figure, interval
 
 def _columns(named: Iterable[tuple[Column | None, Measure]]) -> list[tuple[str, Measure]]:
     chosen = [(column, measure) for column, measure in named if column is not None]
-    return [(column.title, measure) for column, measure in sorted(chosen, key=lambda pair: pair[0].place)]
+    return [
+        (column.title, measure)
+        for column, measure in sorted(chosen, key=lambda pair: pair[0].place)
+    ]
 
 
 _SUMMARY = _columns((measure.summary, measure) for measure in MEASURES)
@@ -19,7 +24,9 @@ FURTHER_COLUMNS = ("", *(title for title, _ in _FURTHER))
 
 
 def measures_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
-    """Return a row under MEASURES_COLUMNS; `measures` as `calibration.measures.Measures.as_dict` returns them."""
+    """Return a row under MEASURES_COLUMNS; `measures` as `calibration.measures.Measures.as_dict`
+    returns them.
+    """
     return [name, *(_cell(measure, measures) for _, measure in _SUMMARY)]
 
 

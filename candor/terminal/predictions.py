@@ -1,7 +1,8 @@
 """What `candor predict` shows: an answer as text, and all of them as a CSV table.
 
-The column of the predicted class is called `predicted`, never `label`: a table with a column `label` is one of true
-labels, and somebody may hand this one to `candor feedback` after adding that column.
+The column of the predicted class is called `predicted`, never `label`: a table with a column
+`label` is one of true labels, and somebody may hand this one to `candor feedback` after adding that
+column.
 """
 
 import json
@@ -49,13 +50,19 @@ def answer_text(answer: Answer) -> str:
       prediction id  01a2
       request id     a.png
     """
-    referral = {True: ", refer to a person", False: ", no referral", None: ", no referral threshold"}[answer["refer"]]
+    referral = {
+        True: ", refer to a person",
+        False: ", no referral",
+        None: ", no referral threshold",
+    }[answer["refer"]]
     lines = [f"{_named(answer)}: {answer['label']} {answer['confidence']:.3f}{referral}"]
     lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
     if answer.get("prediction_set") is not None:
         lines.append(f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}")
     ids = {"prediction id": answer.get("prediction_id"), "request id": answer.get("request_id")}
-    return "\n".join(lines + [f"  {name:13}  {value}" for name, value in ids.items() if value is not None])
+    return "\n".join(
+        lines + [f"  {name:13}  {value}" for name, value in ids.items() if value is not None]
+    )
 
 
 def _named(answer: Answer) -> str:
@@ -88,7 +95,10 @@ class AnswerTable:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._table is None:
             self._begin({})
@@ -125,7 +135,10 @@ def _row(answer: Answer) -> dict[str, Any]:
     classes = {_column(name): value for name, value in answer.get("probabilities", {}).items()}
     refer = {True: "true", False: "false", None: None}[answer.get("refer")]
     members = answer.get("prediction_set")
-    shown = {"refer": refer, "prediction_set": None if members is None else json.dumps(members, ensure_ascii=False)}
+    shown = {
+        "refer": refer,
+        "prediction_set": None if members is None else json.dumps(members, ensure_ascii=False),
+    }
     return dict(answer) | named | shown | classes
 
 

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from candor.terminal.console import stderr, stdout, visible
 
@@ -16,7 +23,9 @@ class Shown(Protocol):
 
 
 class Bars:
-    """One bar per named stage. Called after each unit of work; fits `training.progress.Progress`."""
+    """One bar per named stage. Called after each unit of work; fits
+    `training.progress.Progress`.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -25,7 +34,9 @@ class Bars:
     def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(visible(stage), total=total, figures="")
-        shown = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        shown = "  ".join(
+            f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
+        )
         self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
 
@@ -39,7 +50,9 @@ class Lines:
         """Print a line if this is not merely another step of the same epoch."""
         before, self._done[stage] = self._done.get(stage, 0), done
         if done > before and (done == total or stage.startswith("train ")):
-            shown = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+            shown = "".join(
+                f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
+            )
             stderr.print(f"{stage}: {done:,} of {total:,}{shown}", soft_wrap=True)
 
 
@@ -61,7 +74,9 @@ def bars(*, lines: bool = False) -> Iterator[Shown]:
     )
     captures = stdout.is_terminal  # where stdout goes to a file, the bars must leave it alone
     silent = not stderr.is_terminal
-    progress = Progress(*columns, console=stderr, disable=silent, redirect_stdout=captures, transient=True)
+    progress = Progress(
+        *columns, console=stderr, disable=silent, redirect_stdout=captures, transient=True
+    )
     # Silent bars are never started: Rich before 14.3 would end them with an empty line.
     with nullcontext() if silent else progress:
         yield Bars(progress)

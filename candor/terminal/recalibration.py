@@ -1,4 +1,6 @@
-"""What `candor recalibrate` prints: how the remedies compared, and before and after on held-out labels."""
+"""What `candor recalibrate` prints: how the remedies compared, and before and after on held-out
+labels.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,7 +29,9 @@ def note_lines(shown: RecalibrationPreview) -> list[str]:
 
 
 def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
-    """Return measures, reliability and classes before and after, on the labels that were not used to fit."""
+    """Return measures, reliability and classes before and after, on the labels that were not used
+    to fit.
+    """
     measured = {"as served": shown.before, "recalibrated": shown.after}
     rows = [measures_row(name, each.as_dict()) for name, each in measured.items()]
     return [
@@ -36,7 +40,15 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
         "",
         table(
             "Reliability",
-            ("confidence", "n", "accuracy", "95 % interval", "n after", "accuracy after", "95 % interval"),
+            (
+                "confidence",
+                "n",
+                "accuracy",
+                "95 % interval",
+                "n after",
+                "accuracy after",
+                "95 % interval",
+            ),
             list(_bins(shown)),
         ),
         "",

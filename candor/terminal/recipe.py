@@ -13,7 +13,9 @@ def recipe_table(recipe: RecipeRecord) -> Table:
     rows = [
         [
             *(
-                f"{each.choices[name]:g}" if isinstance(each.choices[name], float) else str(each.choices[name])
+                f"{each.choices[name]:g}"
+                if isinstance(each.choices[name], float)
+                else str(each.choices[name])
                 for name in names
             ),
             figure(each.val_nll),
@@ -23,15 +25,28 @@ def recipe_table(recipe: RecipeRecord) -> Table:
         ]
         for each in recipe.candidates
     ]
-    columns = (*(name.replace("_", " ") for name in names), "val NLL", "val accuracy", "never answered", "")
-    return table("Recipe auto: candidates, by validation after a temperature", columns, rows, text=("never answered",))
+    columns = (
+        *(name.replace("_", " ") for name in names),
+        "val NLL",
+        "val accuracy",
+        "never answered",
+        "",
+    )
+    return table(
+        "Recipe auto: candidates, by validation after a temperature",
+        columns,
+        rows,
+        text=("never answered",),
+    )
 
 
 def recipe_sentence(recipe: RecipeRecord) -> str:
     """Return the candidate that was kept, its choices and how it did on validation, in one line."""
     (kept,) = (each for each in recipe.candidates if each.chosen)
     choices = ", ".join(
-        f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        f"{name.replace('_', ' ')} {value:g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
         for name, value in kept.choices.items()
     )
     return (

@@ -17,9 +17,20 @@ def remedy_table(
 ) -> list[RenderableType]:
     """Return the comparison, and why remedies were left out.
 
-    `unchanged`: names the row without a remedy; `by_class`: whether the error of single classes means anything.
+    `unchanged`: names the row without a remedy; `by_class`: whether the error of single classes
+        means anything.
     """
-    rows = [[unchanged, "0", figure(choice.served_nll), "-", "-", figure(choice.served_classwise_gap), ""]]
+    rows = [
+        [
+            unchanged,
+            "0",
+            figure(choice.served_nll),
+            "-",
+            "-",
+            figure(choice.served_classwise_gap),
+            "",
+        ]
+    ]
     rows += [
         [
             title(trial.name),
@@ -45,7 +56,9 @@ def remedy_table(
         "",
     )
     left_out = [
-        f"Not considered: {title(trial.name)}, because {trial.excluded}." for trial in choice.trials if trial.excluded
+        f"Not considered: {title(trial.name)}, because {trial.excluded}."
+        for trial in choice.trials
+        if trial.excluded
     ]
     heading = "Remedies, cross-validated; the simplest that no richer one beats is chosen"
     return [table(heading, columns, rows), *left_out]

@@ -20,7 +20,8 @@ from monitoring.reports.report import Report
 
 SLICES_SHOWN = 5  # the worst
 _NOTE = (
-    "The intervals hold for all slices at once; miscalibrated: significant at this look, corrected for their number."
+    "The intervals hold for all slices at once; miscalibrated: significant at this look, "
+    "corrected for their number."
 )
 
 
@@ -30,7 +31,8 @@ def report_tables(report: Report) -> list[RenderableType]:
     return [
         f"{report.model} version {report.version}, window {report.window}\n",
         f"Can confidence be believed? {report.verdict}\n",
-        f"Is the model as accurate as it was? {report.accuracy.headline}. {report.accuracy.sentence}\n",
+        f"Is the model as accurate as it was? {report.accuracy.headline}. "
+        f"{report.accuracy.sentence}\n",
         *_advice(report.recommendation, report.further_evidence),
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
@@ -63,8 +65,20 @@ def _expected(expected: ExpectedPerformance) -> list[RenderableType]:
         ]
         for row in expected.rows()
     ]
-    columns = ("", "expected", "95 % interval", "corrected", "95 % interval", "labeled: expected", "shown", "")
-    return [f"\n{expected.sentence}\n", *([table("Estimated before labels", columns, rows)] if rows else [])]
+    columns = (
+        "",
+        "expected",
+        "95 % interval",
+        "corrected",
+        "95 % interval",
+        "labeled: expected",
+        "shown",
+        "",
+    )
+    return [
+        f"\n{expected.sentence}\n",
+        *([table("Estimated before labels", columns, rows)] if rows else []),
+    ]
 
 
 def _estimated(rate: RateEstimate | None) -> tuple[str, str]:
@@ -73,7 +87,11 @@ def _estimated(rate: RateEstimate | None) -> tuple[str, str]:
 
 def _advice(recommendation: Recommendation, evidence: Sequence[str]) -> list[str]:
     lists = {"Evidence": evidence, "What to do": recommendation.what_to_do}
-    parts = [f"{title}:\n" + "".join(f"  - {line}\n" for line in lines) for title, lines in lists.items() if lines]
+    parts = [
+        f"{title}:\n" + "".join(f"  - {line}\n" for line in lines)
+        for title, lines in lists.items()
+        if lines
+    ]
     return [f"Should you be worried? {recommendation.worried}\n", *parts]
 
 
@@ -85,11 +103,14 @@ def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
     state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
     usual = ""
     if calm and not drift.active:
-        lower, upper = (figure(share * drift.log_threshold, 1) for share in (calm.lower, calm.upper))
+        lower, upper = (
+            figure(share * drift.log_threshold, 1) for share in (calm.lower, calm.upper)
+        )
         usual = f" After as many labels, most calibrated models stand between {lower} and {upper}."
     return (
         f" Drift detector: {state}, {counted(drift.labels, 'label')} since the last reset. "
-        f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes {drift.log_threshold:.1f}.{usual}"
+        f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes "
+        f"{drift.log_threshold:.1f}.{usual}"
     )
 
 
@@ -108,7 +129,9 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
         for each in tags.watches[:SLICES_SHOWN]
     ]
     nothing: list[RenderableType] = (
-        [f"No answer with a value of {', '.join(tags.missing)} has a label yet.\n"] if tags.missing else []
+        [f"No answer with a value of {', '.join(tags.missing)} has a label yet.\n"]
+        if tags.missing
+        else []
     )
     if not rows:
         return nothing

@@ -6,19 +6,33 @@ from collections.abc import Collection, Sequence
 from rich.table import Table
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()) -> Table:
-    """Return a table of figures whose first column names the rows; the columns in `text` are wrapped, not cut."""
-    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()
+) -> Table:
+    """Return a table of figures whose first column names the rows; the columns in `text` are
+    wrapped, not cut.
+    """
+    grid = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     for index, column in enumerate(columns):
         wraps = column in text
-        grid.add_column(column, justify="left" if index == 0 or wraps else "right", no_wrap=not wraps)
+        grid.add_column(
+            column, justify="left" if index == 0 or wraps else "right", no_wrap=not wraps
+        )
     for row in rows:
         grid.add_row(*row)
     return grid
 
 
 def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
-    """Write a figure with `digits` decimals, with `sign` a + before what is not negative; a dash for None and NaN.
+    """Write a figure with `digits` decimals, with `sign` a + before what is not negative; a dash
+    for None and NaN.
 
     >>> figure(0.04567), figure(0.04567, sign=True), figure(None)
     ('0.046', '+0.046', '-')

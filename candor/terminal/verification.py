@@ -30,7 +30,8 @@ def print_unsealed(bundle: Bundle) -> None:
     """Print what a version without a manifest holds, for a person to confirm."""
     card = bundle.card
     stdout.print(
-        f"{card.name} version {card.version}, made {card.provenance.created_at:%Y-%m-%d} from {card.provenance.dataset}"
+        f"{card.name} version {card.version}, made {card.provenance.created_at:%Y-%m-%d} from "
+        f"{card.provenance.dataset}"
     )
     for index, name in enumerate(card.classes):
         stdout.print(f"  class {index}: {name}")

@@ -1,4 +1,6 @@
-"""`python -m docs.generators NAME`: print a generated part of the documentation, without building the site."""
+"""`python -m docs.generators NAME`: print a generated part of the documentation, without building
+the site.
+"""
 
 import sys
 

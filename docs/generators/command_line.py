@@ -26,7 +26,9 @@ def _sections(command: Any, name: str, parent: Any) -> list[str]:
 def _section(command: Any, name: str, context: Any) -> str:
     usage = f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
     rows = [_row(each, context) for each in command.params if each.name != "help"]
-    return "\n\n".join([f"## `{name}`", plain(_literal(inspect.cleandoc(command.help))), usage, *_table(rows)])
+    return "\n\n".join(
+        [f"## `{name}`", plain(_literal(inspect.cleandoc(command.help))), usage, *_table(rows)]
+    )
 
 
 def _literal(help_text: str) -> str:

@@ -1,4 +1,6 @@
-"""MkDocs calls this: it puts what the code says into the pages, and lists folders in the navigation."""
+"""MkDocs calls this: it puts what the code says into the pages, and lists folders in the
+navigation.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,9 @@ from docs.generators.tables import expand
 
 
 def on_config(config: Any) -> Any:
-    """In the navigation, write out each entry that is a folder: its README.md, then its other pages by name."""
+    """In the navigation, write out each entry that is a folder: its README.md, then its other pages
+    by name.
+    """
     config["nav"] = [_written_out(entry, Path(config["docs_dir"])) for entry in config["nav"]]
     return config
 
@@ -24,5 +28,7 @@ def _written_out(entry: Any, docs: Path) -> Any:
         return [_written_out(inside, docs) for inside in entry]
     if not entry.endswith("/"):
         return entry
-    pages = sorted((docs / entry).glob("*.md"), key=lambda page: (page.name != "README.md", page.name))
+    pages = sorted(
+        (docs / entry).glob("*.md"), key=lambda page: (page.name != "README.md", page.name)
+    )
     return [page.relative_to(docs).as_posix() for page in pages]

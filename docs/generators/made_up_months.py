@@ -1,6 +1,8 @@
-"""Forty days of a made-up model, always the same: three weeks calibrated, then overconfident on images of a new device.
+"""Forty days of a made-up model, always the same: three weeks calibrated, then overconfident on
+images of a new device.
 
-The alarm follows, then a recalibration, and ten days of the next version. The pages that show it are Candor's own.
+The alarm follows, then a recalibration, and ten days of the next version. The pages that show it
+are Candor's own.
 """
 
 from datetime import UTC, datetime
@@ -44,7 +46,8 @@ class Clock:
 
 
 def fill_store(store: Store) -> None:
-    """Three versions of the first model, the second in production and the third a canary; one version of the other.
+    """Three versions of the first model, the second in production and the third a canary; one
+    version of the other.
 
     Their graphs are tiny; what the pages show is in their cards and in the ledger.
     """
@@ -55,7 +58,9 @@ def fill_store(store: Store) -> None:
             store.publish(model, partial(_write, card=made, onnx=onnx), by="mia", why=why)
         store.promote(model, 1, by="mia", why=whys[0])
     store.promote(MODEL, 2, by="tom", why="recalibrated after the alarm of device B")
-    start_canary(store, MODEL, 3, mode="share", share=0.1, by="mia", why="does it also hold on device A?")
+    start_canary(
+        store, MODEL, 3, mode="share", share=0.1, by="mia", why="does it also hold on device A?"
+    )
 
 
 def _write(folder: Path, _: int, *, card: Card, onnx: bytes) -> None:
@@ -95,11 +100,15 @@ def _serve(recorder: Recorder, store: Store, model: str, version: int) -> int:
 def answers(
     random: np.random.Generator, calibration_id: int, now_ns: int, *, drifted: bool
 ) -> tuple[list[PredictionRow], list[FeedbackItem]]:
-    """A day's answers and the labels of three in four; on device B, drifted, the model is overconfident."""
+    """A day's answers and the labels of three in four; on device B, drifted, the model is
+    overconfident.
+    """
     rows, labels = [], []
     for number in range(ANSWERS):
         device, confidence = "AB"[number % 2], float(0.5 + 0.5 * random.beta(3, 1))
-        right = random.random() < (0.5 + 0.35 * (confidence - 0.5) if drifted and device == "B" else confidence)
+        right = random.random() < (
+            0.5 + 0.35 * (confidence - 0.5) if drifted and device == "B" else confidence
+        )
         predicted = int(random.random() < 0.6)
         at_ns = now_ns + number * 10**9
         serial = (1_000 * calibration_id + number).to_bytes(6, "big")
@@ -119,7 +128,11 @@ def answers(
             )
         )
         if number % 4:
-            labels.append(FeedbackItem(CLASSES[predicted if right else 1 - predicted], identity, source="radiologist"))
+            labels.append(
+                FeedbackItem(
+                    CLASSES[predicted if right else 1 - predicted], identity, source="radiologist"
+                )
+            )
     return rows, labels
 
 
@@ -145,7 +158,10 @@ def card(model: str, version: int, temperature: float) -> Card:
             created_at=datetime(2026, 8 + version, 10, 9, 30, tzinfo=UTC),
         ),
         calibration=CalibrationCard.from_reference(
-            temperature=temperature, split="validation", sums=sums, measures=Measures.from_sums(sums)
+            temperature=temperature,
+            split="validation",
+            sums=sums,
+            measures=Measures.from_sums(sums),
         ),
         referral=Referral(threshold=0.7, promised_accuracy=0.8, delta=0.05, coverage=0.5),
     )

@@ -11,7 +11,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that was not written as Markdown: brackets and angles outside of code spans are what they look like."""
+    """Text that was not written as Markdown: brackets and angles outside of code spans are what
+    they look like.
+    """
     return re.sub(r"(`[^`]*`)|([\[<*_])", lambda found: found[1] or f"\\{found[2]}", text)
 
 

@@ -1,4 +1,6 @@
-"""What each measure means, by the question that it answers: from the entries of `calibration.measures.MEASURES`."""
+"""What each measure means, by the question that it answers: from the entries of
+`calibration.measures.MEASURES`.
+"""
 
 from collections import defaultdict
 

@@ -1,10 +1,11 @@
-"""`python -m docs.generators.pictures`: draw the pictures of pages in docs/, with headless Chromium.
+"""`python -m docs.generators.pictures`: draw the pictures of pages in docs/, with headless
+Chromium.
 
-The data are made up and always the same (`made_up_months.py`). The pages are those of a real `candor monitor` with that
-ledger and store; Grafana draws the same figures in its own way.
+The data are made up and always the same (`made_up_months.py`). The pages are those of a real
+`candor monitor` with that ledger and store; Grafana draws the same figures in its own way.
 
-`--views FOLDER` draws every view of the console into FOLDER instead, light, dark and on a phone, to be looked at.
-`--pdf FILE` also writes the report as a PDF.
+`--views FOLDER` draws every view of the console into FOLDER instead, light, dark and on a phone, to
+be looked at. `--pdf FILE` also writes the report as a PDF.
 """
 
 import argparse
@@ -40,7 +41,9 @@ RECALIBRATION: Final = f"/recalibrate/{MODEL}?version=1&preview=yes&chosen_label
 
 
 class Shot(NamedTuple):
-    """A picture of the documentation: its address at the monitor, or a document's name; its height if it is cut."""
+    """A picture of the documentation: its address at the monitor, or a document's name; its height
+    if it is cut.
+    """
 
     address: str
     height: int | None = None
@@ -96,11 +99,15 @@ def main() -> int:
 
 @contextmanager
 def monitored(folder: Path) -> Iterator[str]:
-    """The address of a `candor monitor` with the made-up ledger and store; the folder also gets the report."""
+    """The address of a `candor monitor` with the made-up ledger and store; the folder also gets the
+    report.
+    """
     clock, store = Clock(), Store(folder / "store")
     fill_store(store)
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as opened:
-        with Recorder(opened, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))) as recorder:
+        with Recorder(
+            opened, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))
+        ) as recorder:
             live(recorder, clock, store)
         filed = read_page_data(opened, MODEL, version=1, window=window_since("40d", now_ns=clock()))
         (folder / "report.html").write_text(report_page(filed), encoding="utf-8")
@@ -112,7 +119,9 @@ def monitored(folder: Path) -> Iterator[str]:
 def monitor(folder: Path, **settings: str) -> Iterator[str]:
     """The address of a `candor monitor` on what is in the folder."""
     ledger, store = f"sqlite:///{folder / 'ledger.db'}", str(folder / "store")
-    process = Process("monitor", folder, ledger=ledger, store=store, drift_tags="device", **settings)
+    process = Process(
+        "monitor", folder, ledger=ledger, store=store, drift_tags="device", **settings
+    )
     try:
         yield str(process.client.base_url).rstrip("/")
     finally:
@@ -120,17 +129,25 @@ def monitor(folder: Path, **settings: str) -> Iterator[str]:
 
 
 def write_documents(folder: Path) -> None:
-    """Write the page of the tutorial on calibrating predictions, from the predictions that it makes."""
-    tutorial = (IMAGES.parent / "tutorials" / "calibrate-predictions.md").read_text(encoding="utf-8")
+    """Write the page of the tutorial on calibrating predictions, from the predictions that it
+    makes.
+    """
+    tutorial = (IMAGES.parent / "tutorials" / "calibrate-predictions.md").read_text(
+        encoding="utf-8"
+    )
     making = tutorial.split("```python\n")[1].split("```")[0]
     subprocess.run([sys.executable, "-c", making], check=True, cwd=folder)
-    found = examine_predictions(read_predictions(folder / "predictions.csv"), title="Calibration of predictions.csv")
+    found = examine_predictions(
+        read_predictions(folder / "predictions.csv"), title="Calibration of predictions.csv"
+    )
     (folder / "tutorial.html").write_text(found.page(), encoding="utf-8")
 
 
 def draw(browser: Browser, url: str, folder: Path, picture: Path, shot: Shot) -> None:
     """Draw one picture, in a palette, which halves its size."""
-    address = url + shot.address if shot.address.startswith("/") else (folder / shot.address).as_uri()
+    address = (
+        url + shot.address if shot.address.startswith("/") else (folder / shot.address).as_uri()
+    )
     take(browser, address, picture, width=WIDTH, height=shot.height)
     Image.open(picture).convert("RGB").quantize(256).save(picture, optimize=True)
 

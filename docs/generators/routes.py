@@ -17,8 +17,12 @@ def routes() -> str:
     by_tag: dict[str, list[str]] = {}
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
-            by_tag.setdefault(operation["tags"][0], []).append(_operation(method.upper(), path, operation))
-    sections = [f"## {tag.capitalize()}\n\n" + "\n\n".join(entries) for tag, entries in by_tag.items()]
+            by_tag.setdefault(operation["tags"][0], []).append(
+                _operation(method.upper(), path, operation)
+            )
+    sections = [
+        f"## {tag.capitalize()}\n\n" + "\n\n".join(entries) for tag, entries in by_tag.items()
+    ]
     schemas = [_schema(name, schema) for name, schema in described["components"]["schemas"].items()]
     return "\n\n".join([*sections, "## Schemas", *schemas])
 
@@ -44,12 +48,19 @@ def _operation(method: str, path: str, operation: Json) -> str:
 
 
 def _contents(content: Json) -> str:
-    return "; ".join(f"`{media}`: {_type(body.get('schema', {}))}" for media, body in content.items())
+    return "; ".join(
+        f"`{media}`: {_type(body.get('schema', {}))}" for media, body in content.items()
+    )
 
 
 def _schema(name: str, schema: Json) -> str:
     rows = [
-        (f"`{key}`", _type(value), "yes" if key in schema.get("required", ()) else "", value.get("description", ""))
+        (
+            f"`{key}`",
+            _type(value),
+            "yes" if key in schema.get("required", ()) else "",
+            value.get("description", ""),
+        )
         for key, value in schema.get("properties", {}).items()
     ]
     parts = [f"### {name}", schema.get("description", "")]

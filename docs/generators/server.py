@@ -20,7 +20,11 @@ from serving.settings import PREFIX, Settings
 def settings() -> str:
     """Every environment variable of `serving/setting_table.py`."""
     rows = (
-        (f"`{PREFIX}{name.upper()}`", f"`{field.default}`", plain(f"{field.description}{_choices(field.annotation)}"))
+        (
+            f"`{PREFIX}{name.upper()}`",
+            f"`{field.default}`",
+            plain(f"{field.description}{_choices(field.annotation)}"),
+        )
         for name, field in Settings.model_fields.items()
     )
     return table(("variable", "default", "meaning"), rows)
@@ -28,7 +32,10 @@ def settings() -> str:
 
 def metrics() -> str:
     """Every metric that a server or a monitor exports."""
-    rows = [(f"`{_exported(family)}`", family.type, plain(family.documentation)) for family in families()]
+    rows = [
+        (f"`{_exported(family)}`", family.type, plain(family.documentation))
+        for family in families()
+    ]
     return table(("metric", "type", "meaning"), sorted(rows))
 
 
@@ -36,7 +43,10 @@ def errors() -> str:
     """Every status and code that an answer can carry, and what it means."""
     rows = [
         *((str(status), f"`{code}`", _sentence(error)) for error, (status, code) in ERRORS.items()),
-        *((str(status), f"`{code}`", HTTPStatus(status).description) for status, code in ROUTING_CODES.items()),
+        *(
+            (str(status), f"`{code}`", HTTPStatus(status).description)
+            for status, code in ROUTING_CODES.items()
+        ),
         (str(INTERNAL.status), f"`{INTERNAL.code}`", INTERNAL.detail),
     ]
     return table(("status", "code", "meaning"), sorted(rows))

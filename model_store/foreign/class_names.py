@@ -1,4 +1,6 @@
-"""The names of the classes, from whoever knows them: the caller, the file, a list beside it, or the labeled folders."""
+"""The names of the classes, from whoever knows them: the caller, the file, a list beside it, or the
+labeled folders.
+"""
 
 import ast
 import json
@@ -25,7 +27,9 @@ class ClassNames:
 
 
 def given_names(text: str) -> ClassNames:
-    """Read what the caller gave: names with commas between, or a file with a name on each line or a JSON list."""
+    """Read what the caller gave: names with commas between, or a file with a name on each line or a
+    JSON list.
+    """
     path = Path(text)
     if "," not in text and path.is_file():
         return ClassNames(_read(path), f"from {path}")
@@ -33,7 +37,12 @@ def given_names(text: str) -> ClassNames:
 
 
 def find_names(
-    model: onnx.ModelProto, count: int, *, labels: Sequence[str] | None, beside: Path | None, folders: Sequence[str]
+    model: onnx.ModelProto,
+    count: int,
+    *,
+    labels: Sequence[str] | None,
+    beside: Path | None,
+    folders: Sequence[str],
 ) -> ClassNames:
     """Return the names for `count` scores.
 
@@ -52,7 +61,8 @@ def find_names(
             return each
     raise ForeignModelUnclear(
         f"the model tells {count} classes apart and the file does not name them: give --classes "
-        f"{','.join(('FIRST', 'SECOND', 'THIRD')[: min(count, 3)])}{',...' if count > 3 else ''}, in the order of "
+        f"{','.join(('FIRST', 'SECOND', 'THIRD')[: min(count, 3)])}{',...' if count > 3 else ''}, "
+        "in the order of "
         "its scores"
     )
 
@@ -61,10 +71,13 @@ def check_names(names: ClassNames, count: int) -> ClassNames:
     """Return the names if they fit. Raises ForeignModelRefused."""
     twice = sorted({each for each in names.names if names.names.count(each) > 1})
     if twice:
-        raise ForeignModelRefused(f"the class {twice[0]!r} is named twice; each class needs a name of its own")
+        raise ForeignModelRefused(
+            f"the class {twice[0]!r} is named twice; each class needs a name of its own"
+        )
     if len(names.names) != count:
         raise ForeignModelRefused(
-            f"{len(names.names)} classes were named ({', '.join(names.names)[:200]}), but the model gives scores for "
+            f"{len(names.names)} classes were named ({', '.join(names.names)[:200]}), but the "
+            "model gives scores for "
             f"{count}: "
             "name all of them, in the order of its scores"
         )
@@ -72,7 +85,10 @@ def check_names(names: ClassNames, count: int) -> ClassNames:
 
 
 def _sources(
-    model: onnx.ModelProto, labels: Sequence[str] | None, beside: Path | None, folders: Sequence[str]
+    model: onnx.ModelProto,
+    labels: Sequence[str] | None,
+    beside: Path | None,
+    folders: Sequence[str],
 ) -> Iterator[ClassNames]:
     numbered = labels is not None and all(each.isdecimal() for each in labels)
     if labels and not numbered:
@@ -86,7 +102,10 @@ def _sources(
             yield ClassNames(_read(path), f"from {name} beside the model")
     if labels and set(folders) <= set(labels):
         yield ClassNames(tuple(labels), "as the graph numbers them")
-    yield ClassNames(tuple(folders), "the labeled folders in alphabetical order, as Keras and torchvision number them")
+    yield ClassNames(
+        tuple(folders),
+        "the labeled folders in alphabetical order, as Keras and torchvision number them",
+    )
     if labels:
         yield ClassNames(tuple(labels), "as the graph numbers them")
 
@@ -95,21 +114,28 @@ def _read(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ForeignModelRefused(f"{path} cannot be read as a list of classes ({error})") from error
+        raise ForeignModelRefused(
+            f"{path} cannot be read as a list of classes ({error})"
+        ) from error
     return _from_text(text)
 
 
 def _from_text(text: str) -> tuple[str, ...]:
-    """Read a JSON or Python list or mapping from numbers, else lines; a leading number on each line is its index.
+    """Read a JSON or Python list or mapping from numbers, else lines; a leading number on each line
+    is its index.
 
     >>> _from_text("0 lung\\n1 heart\\n"), _from_text("{0: 'lung', 1: 'heart'}"), _from_text("lung\\nheart")
     (('lung', 'heart'), ('lung', 'heart'), ('lung', 'heart'))
     """
     data = _literal(text)
     if isinstance(data, dict):
-        inner = next((data[key] for key in ("labels", "classes", "id2label", "names") if key in data), data)
+        inner = next(
+            (data[key] for key in ("labels", "classes", "id2label", "names") if key in data), data
+        )
         if isinstance(inner, dict):
-            inner = [inner[key] for key in sorted(inner, key=lambda each: (len(str(each)), str(each)))]
+            inner = [
+                inner[key] for key in sorted(inner, key=lambda each: (len(str(each)), str(each)))
+            ]
         data = inner
     if isinstance(data, list):
         return tuple(str(each) for each in data)
@@ -117,7 +143,11 @@ def _from_text(text: str) -> tuple[str, ...]:
     numbered = [line.split(maxsplit=1) for line in lines]
     if all(len(pair) == 2 and pair[0].rstrip(":,") == str(at) for at, pair in enumerate(numbered)):
         lines = [pair[1] for pair in numbered]
-    return tuple(lines) if len(lines) > 1 else tuple(each.strip() for each in text.split(",") if each.strip())
+    return (
+        tuple(lines)
+        if len(lines) > 1
+        else tuple(each.strip() for each in text.split(",") if each.strip())
+    )
 
 
 def _literal(text: str) -> object:

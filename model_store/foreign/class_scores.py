@@ -1,7 +1,8 @@
 """What a foreign graph gives: which output holds a score for each class, and what kind of score.
 
-A softmax or sigmoid at the end is cut off, so that a temperature divides logits. What was cut is checked by running
-both; if they differ, the probabilities stay and their logarithms serve as logits, which is the same up to a constant.
+A softmax or sigmoid at the end is cut off, so that a temperature divides logits. What was cut is
+checked by running both; if they differ, the probabilities stay and their logarithms serve as
+logits, which is the same up to a constant.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,26 @@ from calibration.temperature import softmax
 from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.surgery import SAME_ORDER, behind, first_input, producers
 
-Kind = Literal["logits", "probabilities", "binary logit", "binary probability", "independent logits", "independent"]
-FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+Kind = Literal[
+    "logits",
+    "probabilities",
+    "binary logit",
+    "binary probability",
+    "independent logits",
+    "independent",
+]
+FLOATS: Final = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.BFLOAT16,
+)
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
-CUT_DIFFERENCE: Final = 5e-4  # in probability, between the output and what is computed from before its softmax
-# What ends in one of these gives any number, even if the probe images happened to give only some between 0 and 1.
+CUT_DIFFERENCE: Final = (
+    5e-4  # in probability, between the output and what is computed from before its softmax
+)
+# What ends in one of these gives any number, even if the probe images happened to give only some
+# between 0 and 1.
 LINEAR: Final = frozenset(
     {
         "Add",
@@ -34,7 +50,9 @@ LINEAR: Final = frozenset(
         "QLinearMatMul",
     }
 )
-FLOOR: Final = 1e-6  # added to a probability before its logarithm; less where there are many classes
+FLOOR: Final = (
+    1e-6  # added to a probability before its logarithm; less where there are many classes
+)
 CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 Array = npt.NDArray[Any]
@@ -42,7 +60,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ScoreOutput:
-    """An output that may hold class scores: its name, the tensor with its numbers, and class names of a ZipMap."""
+    """An output that may hold class scores: its name, the tensor with its numbers, and class names
+    of a ZipMap.
+    """
 
     output: str
     tensor: str
@@ -57,7 +77,8 @@ class ClassScores:
         source: the output.
         kind: what its numbers are.
         count: classes; 2 where one score stands for both.
-        before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is cut.
+        before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is
+            cut.
     """
 
     source: ScoreOutput
@@ -94,19 +115,24 @@ class ClassScores:
 
 
 def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
-    """Return the outputs that hold floating-point numbers, behind a ZipMap too; labels and strings are left out."""
+    """Return the outputs that hold floating-point numbers, behind a ZipMap too; labels and strings
+    are left out.
+    """
     made_by = producers(model.graph)
     found = []
     for value in model.graph.output:
         node = made_by.get(value.name)
         if node is not None and node.op_type == "ZipMap":
             found.append(ScoreOutput(value.name, first_input(node), _zipped_labels(node)))
-        elif value.type.tensor_type.elem_type in (*FLOATS, 0) and not value.type.HasField("sequence_type"):
+        elif value.type.tensor_type.elem_type in (*FLOATS, 0) and not value.type.HasField(
+            "sequence_type"
+        ):
             found.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
     if not found:
         names = ", ".join(f"'{value.name}'" for value in model.graph.output)
         raise ForeignModelRefused(
-            f"none of its outputs ({names}) holds numbers for classes, only labels: export the probabilities too"
+            f"none of its outputs ({names}) holds numbers for classes, only labels: export the "
+            "probabilities too"
         )
     return found
 
@@ -132,7 +158,9 @@ def _sibling_labels(model: onnx.ModelProto, tensor: str) -> tuple[str, ...] | No
 
 
 def per_image(values: Array, images: int, output: str) -> Array:
-    """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores for each image."""
+    """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores for each
+    image.
+    """
     shape = list(values.shape)
     inner = shape[1:] if shape and shape[0] == images else shape
     wide = [each for each in inner if each > 1]
@@ -144,11 +172,13 @@ def per_image(values: Array, images: int, output: str) -> Array:
             else "several rows for each image, as of a detector"
         )
         raise ForeignModelRefused(
-            f"its output {shown} is {what}, no score for each class: Candor serves classifiers of whole images"
+            f"its output {shown} is {what}, no score for each class: Candor serves classifiers of "
+            "whole images"
         )
     if values.size == 0 or values.size % images:
         raise ForeignModelRefused(
-            f"its output {shown} does not hold the same number of scores for each of {images} images"
+            f"its output {shown} does not hold the same number of scores for each of {images} "
+            "images"
         )
     return np.asarray(values.reshape(images, -1), np.float64)
 
@@ -156,7 +186,9 @@ def per_image(values: Array, images: int, output: str) -> Array:
 def read_scores(
     model: onnx.ModelProto, source: ScoreOutput, scores: npt.NDArray[np.float64], *, exclusive: bool
 ) -> ClassScores:
-    """Tell the kind of the scores of probe images, (N, K). Raises ForeignModelRefused for a multi-label model."""
+    """Tell the kind of the scores of probe images, (N, K). Raises ForeignModelRefused for a
+    multi-label model.
+    """
     if not np.isfinite(scores).all():
         raise ForeignModelRefused(
             f"its output '{source.output}' is not finite for ordinary images: the file is damaged"
@@ -170,20 +202,27 @@ def read_scores(
         kind: Kind = "binary probability" if ends == "sigmoid" or bounded else "binary logit"
         return ClassScores(source, kind, 2, before if ends == "sigmoid" else None)
     if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
-        return ClassScores(source, "probabilities", scores.shape[1], before if ends == "softmax" else None)
+        return ClassScores(
+            source, "probabilities", scores.shape[1], before if ends == "softmax" else None
+        )
     if ends == "sigmoid" or (bounded and scores.max() > 0):
         if not exclusive:
             raise ForeignModelRefused(
-                f"its output '{source.output}' gives each of {scores.shape[1]} classes a probability of its own, so "
+                f"its output '{source.output}' gives each of {scores.shape[1]} classes a "
+                "probability of its own, so "
                 "it is a "
                 "multi-label model. If each image has exactly one of these classes, add --exclusive"
             )
-        return ClassScores(source, "independent", scores.shape[1], before if ends == "sigmoid" else None)
+        return ClassScores(
+            source, "independent", scores.shape[1], before if ends == "sigmoid" else None
+        )
     return ClassScores(source, "logits", scores.shape[1])
 
 
 def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArray[np.float64]:
-    """Return what the model itself says, (N, K) with rows that add up to 1, from its output (N, K or 1)."""
+    """Return what the model itself says, (N, K) with rows that add up to 1, from its output (N, K
+    or 1).
+    """
     if kind == "logits":
         return softmax(scores)
     if kind == "probabilities":
@@ -195,16 +234,24 @@ def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArra
     if kind == "independent logits":
         return softmax(scores)
     floor = floor_of(scores.shape[1])
-    return softmax(np.log(np.maximum(scores, 0) + floor) - np.log(np.maximum(1 - scores, 0) + floor))
+    return softmax(
+        np.log(np.maximum(scores, 0) + floor) - np.log(np.maximum(1 - scores, 0) + floor)
+    )
 
 
 def floor_of(count: int) -> float:
-    """Return what is added to each of `count` probabilities before its logarithm, which a 0 would not have."""
+    """Return what is added to each of `count` probabilities before its logarithm, which a 0 would
+    not have.
+    """
     return min(FLOOR, 1e-4 / count)
 
 
 def choose_output(
-    found: Sequence[tuple[ScoreOutput, int]], classes: int | None, wished: str | None, *, folders: int = 0
+    found: Sequence[tuple[ScoreOutput, int]],
+    classes: int | None,
+    wished: str | None,
+    *,
+    folders: int = 0,
 ) -> ScoreOutput:
     """Return the output with the class scores. `found` are outputs with their scores per image.
 
@@ -219,19 +266,23 @@ def choose_output(
                 return each
         raise ForeignModelRefused(f"it has no output '{wished}' with class scores; it has {names}")
     fitting = [
-        (each, count) for each, count in found if classes is None or count == classes or (count == 1 and classes == 2)
+        (each, count)
+        for each, count in found
+        if classes is None or count == classes or (count == 1 and classes == 2)
     ]
     if not fitting and len(found) == 1:
         return found[0][0]  # the number of classes is compared with the names later
     if not fitting:
         raise ForeignModelRefused(
-            f"none of its outputs has {classes} scores per image, one for each class; it has {names}"
+            f"none of its outputs has {classes} scores per image, one for each class; it has "
+            f"{names}"
         )
     if len({count for _, count in fitting}) > 1:
         fitting = [(each, count) for each, count in fitting if count == folders]
     if not fitting:
         raise ForeignModelUnclear(
-            f"several of its outputs may be class scores: {names}. Give --output NAME, or the class names"
+            f"several of its outputs may be class scores: {names}. Give --output NAME, or the "
+            "class names"
         )
     return min(fitting, key=lambda each: _unlikely(each[0]))[0]
 
@@ -240,4 +291,8 @@ def _unlikely(source: ScoreOutput) -> int:
     """Rank outputs of equal size: a ZipMap or names that say so first."""
     name = source.output.lower()
     words = ("prob", "softmax", "logit", "score", "class", "output", "loss")
-    return -1 if source.labels else next((at for at, word in enumerate(words) if word in name), len(words))
+    return (
+        -1
+        if source.labels
+        else next((at for at, word in enumerate(words) if word in name), len(words))
+    )

@@ -1,7 +1,8 @@
 """ONNX Runtime's own quantized operators, written in operators of the standard.
 
-Its quantizer gives graphs such as QLinearAdd in the domain com.microsoft, which other runtimes lack. Each is defined
-here as ONNX Runtime documents it (its ContribOperators.md), and replaced by its definition.
+Its quantizer gives graphs such as QLinearAdd in the domain com.microsoft, which other runtimes
+lack. Each is defined here as ONNX Runtime documents it (its ContribOperators.md), and replaced by
+its definition.
 """
 
 from typing import Final
@@ -36,16 +37,24 @@ _DEFINITIONS: Final = {
     "QLinearAdd": _binary("QLinearAdd", "Add"),
     "QLinearMul": _binary("QLinearMul", "Mul"),
     "QLinearSigmoid": _unary("QLinearSigmoid", "real_y = Sigmoid (real_x)"),
-    "QLinearLeakyRelu": _unary("QLinearLeakyRelu", "real_y = LeakyRelu <alpha: float = @alpha> (real_x)", "<alpha>"),
-    "QLinearGlobalAveragePool": _unary("QLinearGlobalAveragePool", "real_y = GlobalAveragePool (real_x)"),
+    "QLinearLeakyRelu": _unary(
+        "QLinearLeakyRelu", "real_y = LeakyRelu <alpha: float = @alpha> (real_x)", "<alpha>"
+    ),
+    "QLinearGlobalAveragePool": _unary(
+        "QLinearGlobalAveragePool", "real_y = GlobalAveragePool (real_x)"
+    ),
     "QLinearAveragePool": _unary(
         "QLinearAveragePool",
-        "real_y = AveragePool <kernel_shape: ints = @kernel_shape, strides: ints = @strides, pads: ints = @pads,"
-        " ceil_mode: int = @ceil_mode, count_include_pad: int = @count_include_pad, auto_pad: string = @auto_pad> "
+        "real_y = AveragePool <kernel_shape: ints = @kernel_shape, strides: ints = @strides, "
+        "pads: ints = @pads,"
+        " ceil_mode: int = @ceil_mode, count_include_pad: int = @count_include_pad, auto_pad: "
+        "string = @auto_pad> "
         "(real_x)",
         "<kernel_shape, strides, pads, ceil_mode, count_include_pad, auto_pad>",
     ),
-    "QLinearSoftmax": _unary("QLinearSoftmax", "real_y = Softmax <axis: int = @axis> (real_x)", "<axis>"),
+    "QLinearSoftmax": _unary(
+        "QLinearSoftmax", "real_y = Softmax <axis: int = @axis> (real_x)", "<axis>"
+    ),
     "QGemm": """QGemm <alpha, transA, transB> (a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero) => (y) {
         real_a = DequantizeLinear (a, a_scale, a_zero)
         real_b = DequantizeLinear <axis: int = 0> (b, b_scale, b_zero)
@@ -77,7 +86,10 @@ def expanded(model: onnx.ModelProto, path: object) -> onnx.ModelProto:
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN} & EXPANDED
     if not used:
         return model
-    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), QUANTIZED_OPSET)
+    opset = next(
+        (each.version for each in model.opset_import if each.domain in ("", "ai.onnx")),
+        QUANTIZED_OPSET,
+    )
     for name in sorted(used):
         head = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">'
         model.functions.append(parser.parse_function(head + _DEFINITIONS[name]))

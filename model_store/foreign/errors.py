@@ -1,4 +1,6 @@
-"""Why a foreign model is not taken in. Each error is a sentence that says what was found and what to do."""
+"""Why a foreign model is not taken in. Each error is a sentence that says what was found and what
+to do.
+"""
 
 from model_store.errors import ModelStoreError
 

@@ -1,7 +1,9 @@
-"""What a graph itself reveals about the pixels it was trained on: layers that scale them, a batch norm, metadata.
+"""What a graph itself reveals about the pixels it was trained on: layers that scale them, a batch
+norm, metadata.
 
-A graph that divides by 255 first takes pixels from 0 to 255. A batch norm at the entrance keeps the mean of what it was
-trained on. Windows ML and Azure Custom Vision write the pixel format into the file.
+A graph that divides by 255 first takes pixels from 0 to 255. A batch norm at the entrance keeps the
+mean of what it was trained on. Windows ML and Azure Custom Vision write the pixel format into the
+file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,17 @@ from model_store.foreign.preprocessing import Order
 from model_store.foreign.surgery import constant_values
 
 _PASSING: Final = frozenset(
-    {"Cast", "Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "QuantizeLinear", "DequantizeLinear", "Resize"}
+    {
+        "Cast",
+        "Transpose",
+        "Identity",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Resize",
+    }
 )
 _CAFFE: Final = (103.939, 116.779, 123.68)
 _IMAGENET: Final = (0.485, 0.456, 0.406)
@@ -29,7 +41,9 @@ _RANGES: Final = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the preprocessing, and why: `name` of a normalization, `order` of the channels, or neither."""
+    """What is known of the preprocessing, and why: `name` of a normalization, `order` of the
+    channels, or neither.
+    """
 
     name: str | None = None
     order: Order | None = None
@@ -45,7 +59,11 @@ def _from_metadata(model: onnx.ModelProto) -> Evidence | None:
     said = {each.key: each.value for each in model.metadata_props}
     pixels = said.get("Image.BitmapPixelFormat", "")
     order: Order | None = (
-        "bgr" if pixels.lower().startswith("bgr") else "rgb" if pixels.lower().startswith("rgb") else None
+        "bgr"
+        if pixels.lower().startswith("bgr")
+        else "rgb"
+        if pixels.lower().startswith("rgb")
+        else None
     )
     name = _RANGES.get(said.get("Image.NominalPixelRange", ""))
     if order is None and name is None:
@@ -60,9 +78,17 @@ def _from_layers(model: onnx.ModelProto, image: ImageInput) -> Evidence | None:
         least, most = min(values), max(values)
         if operator == "BatchNormalization":
             if most > 10:
-                return Evidence("raw", None, f"its first batch norm was trained on pixels with a mean of {most:.0f}")
+                return Evidence(
+                    "raw",
+                    None,
+                    f"its first batch norm was trained on pixels with a mean of {most:.0f}",
+                )
             if least > 0.15 and most < 0.85:
-                return Evidence("unit", None, f"its first batch norm was trained on pixels with a mean of {most:.2f}")
+                return Evidence(
+                    "unit",
+                    None,
+                    f"its first batch norm was trained on pixels with a mean of {most:.2f}",
+                )
             return None
         if operator == "Mul" and 0 < most < 0.05:
             return Evidence("raw", _order(values), f"it scales pixels itself (times {most:.4g})")
@@ -80,7 +106,9 @@ def _from_layers(model: onnx.ModelProto, image: ImageInput) -> Evidence | None:
 
 
 def _first_layers(model: onnx.ModelProto, name: str) -> Iterator[tuple[str, list[float]]]:
-    """Give operators with constants, from the input on, until one that is neither elementwise nor passing."""
+    """Give operators with constants, from the input on, until one that is neither elementwise nor
+    passing.
+    """
     for _ in range(20):
         readers = [node for node in model.graph.node if name in node.input]
         if len(readers) != 1:

@@ -1,7 +1,7 @@
 """What a foreign graph takes: the one input that is an image, its layout, size and type.
 
-The declared shape tells most of it. Where dimensions are free, the first convolution or batch norm tells how many
-channels there are, and a transposition in front of it that they come last.
+The declared shape tells most of it. Where dimensions are free, the first convolution or batch norm
+tells how many channels there are, and a transposition in front of it that they come last.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,12 @@ _PASSING: Final = frozenset(
         "Relu",
     }
 )
-_CONVOLUTIONS: Final = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}  # op -> place of its weight
+_CONVOLUTIONS: Final = {
+    "Conv": 1,
+    "FusedConv": 1,
+    "ConvInteger": 1,
+    "QLinearConv": 3,
+}  # op -> place of its weight
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,9 @@ class ImageInput:
     width: int
 
     def arrange(self, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Bring prepared images, (N, C, H, W) float32, into the layout and type of the input, without batch limits."""
+        """Bring prepared images, (N, C, H, W) float32, into the layout and type of the input,
+        without batch limits.
+        """
         ordered = images.transpose(0, 2, 3, 1) if self.channels_last else images
         shaped = ordered.reshape(len(images), *self.shape)
         whole = np.issubdtype(self.dtype, np.integer)
@@ -101,7 +108,9 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class InputWishes:
-    """What the caller says about the input: its size (height, width), and whether channels come last."""
+    """What the caller says about the input: its size (height, width), and whether channels come
+    last.
+    """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
@@ -109,23 +118,30 @@ class InputWishes:
 
 
 def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) -> list[ImageInput]:
-    """Return the readings of an input that its shape allows, most likely first; each has still to be run.
+    """Return the readings of an input that its shape allows, most likely first; each has still to
+    be run.
 
     Raises:
         ForeignModelRefused: it cannot be an image.
-        ForeignModelUnclear: the size is free, or is that of a flat vector, and `wishes` do not give it.
+        ForeignModelUnclear: the size is free, or is that of a flat vector, and `wishes` do not give
+            it.
     """
     if spec.type not in TYPES:
-        raise ForeignModelRefused(f"its input '{spec.name}' is {spec.type}, which is no image of numbers")
+        raise ForeignModelRefused(
+            f"its input '{spec.name}' is {spec.type}, which is no image of numbers"
+        )
     dims = tuple(each if isinstance(each, int) and each > 0 else None for each in spec.shape)
     if not 1 <= len(dims) <= 4:
-        raise ForeignModelRefused(f"its input '{spec.name}' has {len(dims)} dimensions; an image batch has up to four")
+        raise ForeignModelRefused(
+            f"its input '{spec.name}' has {len(dims)} dimensions; an image batch has up to four"
+        )
     readings = [each for each in _readings(model, spec, dims, wishes) if _fits(each, wishes)]
     if not readings:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
         asked = " with the size and layout that were given" if wishes != InputWishes() else ""
         raise ForeignModelRefused(
-            f"its input '{spec.name}' [{shown}] is no image of 1 or 3 channels and at most {LARGEST} pixels a "
+            f"its input '{spec.name}' [{shown}] is no image of 1 or 3 channels and at most "
+            f"{LARGEST} pixels a "
             f"side{asked}; give --size HEIGHTxWIDTH if it is one"
         )
     return readings
@@ -164,18 +180,32 @@ def _batched(
     channels, last = first_channels(model, plain.name)
     for channels_last in sorted((False, True), key=lambda each: each != (last is True)):
         at = 3 if channels_last else 1
-        known = dims[at] if dims[at] is not None else channels if last in (None, channels_last) else None
+        known = (
+            dims[at]
+            if dims[at] is not None
+            else channels
+            if last in (None, channels_last)
+            else None
+        )
         if known not in (1, 3):
             continue
         size = dims[1:3] if channels_last else dims[2:4]
         height, width = _size(size, wishes)
         shape = (height, width, known) if channels_last else (known, height, width)
         yield replace(
-            plain, channels_last=channels_last, shape=shape, batch=dims[0], channels=known, height=height, width=width
+            plain,
+            channels_last=channels_last,
+            shape=shape,
+            batch=dims[0],
+            channels=known,
+            height=height,
+            width=width,
         )
 
 
-def _three(plain: ImageInput, dims: tuple[int | None, ...], wishes: InputWishes) -> Iterator[ImageInput]:
+def _three(
+    plain: ImageInput, dims: tuple[int | None, ...], wishes: InputWishes
+) -> Iterator[ImageInput]:
     first, second, third = dims
     if third in (1, 3) and (first is None or first > 3):
         height, width = _size((first, second), wishes)
@@ -190,7 +220,9 @@ def _three(plain: ImageInput, dims: tuple[int | None, ...], wishes: InputWishes)
         )
     if first == 3:
         height, width = _size((second, third), wishes)
-        yield replace(plain, shape=(3, height, width), batch=UNBATCHED, channels=3, height=height, width=width)
+        yield replace(
+            plain, shape=(3, height, width), batch=UNBATCHED, channels=3, height=height, width=width
+        )
     yield _gray(plain, _size((second, third), wishes), first)
 
 
@@ -198,13 +230,21 @@ def _gray(plain: ImageInput, size: tuple[int, int], batch: int | None) -> ImageI
     return replace(plain, shape=size, batch=batch, channels=1, height=size[0], width=size[1])
 
 
-def _flat(plain: ImageInput, count: int | None, batch: int | None, wishes: InputWishes) -> Iterator[ImageInput]:
-    """A vector of pixels: square and gray, or square in three colors, unless the caller gives the size."""
+def _flat(
+    plain: ImageInput, count: int | None, batch: int | None, wishes: InputWishes
+) -> Iterator[ImageInput]:
+    """A vector of pixels: square and gray, or square in three colors, unless the caller gives the
+    size.
+    """
     if count is None and wishes.size is None:
-        raise ForeignModelUnclear(f"its input '{plain.name}' takes vectors of any length: give --size HEIGHTxWIDTH")
+        raise ForeignModelUnclear(
+            f"its input '{plain.name}' takes vectors of any length: give --size HEIGHTxWIDTH"
+        )
     for channels in (1, 3):
         size = wishes.size or (isqrt((count or 0) // channels),) * 2
-        if count not in (None, channels * size[0] * size[1]) or (count is None and channels != (wishes.channels or 1)):
+        if count not in (None, channels * size[0] * size[1]) or (
+            count is None and channels != (wishes.channels or 1)
+        ):
             continue
         for channels_last in (True, False) if channels == 3 else (False,):
             yield replace(
@@ -222,12 +262,16 @@ def _size(found: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, int]
     height, width = found
     wished = wishes.size or (height or width, width or height)
     if wished[0] is None or wished[1] is None:
-        raise ForeignModelUnclear("it takes images of any size: give --size HEIGHTxWIDTH, the size it was trained on")
+        raise ForeignModelUnclear(
+            "it takes images of any size: give --size HEIGHTxWIDTH, the size it was trained on"
+        )
     return height or wished[0], width or wished[1]
 
 
 def first_channels(model: onnx.ModelProto, name: str) -> tuple[int | None, bool | None]:
-    """Return the channels that the first convolution or batch norm takes, and whether they came last before it."""
+    """Return the channels that the first convolution or batch norm takes, and whether they came
+    last before it.
+    """
     reached: dict[str, bool | None] = {name: None}
     for node in model.graph.node:
         source = next((each for each in node.input if each in reached), None)

@@ -39,7 +39,10 @@ def build_card(
         version=version,
         classes=classes,
         input=InputCard(
-            channels=1 if image.channels == 1 else 3, height=height, width=width, resize=preprocessing.resize
+            channels=1 if image.channels == 1 else 3,
+            height=height,
+            width=width,
+            resize=preprocessing.resize,
         ),
         provenance=Provenance(
             dataset="none" if data is None else data.root.resolve().name,
@@ -63,6 +66,9 @@ def build_card(
         conformal=measured.conformal,
         input_reference=measured.input_reference,
         verification=Verification(
-            images=difference.images, alone=difference.alone, max_difference=difference.largest, libraries=libraries
+            images=difference.images,
+            alone=difference.alone,
+            max_difference=difference.largest,
+            libraries=libraries,
         ),
     )

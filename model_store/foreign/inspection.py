@@ -1,4 +1,6 @@
-"""Find out what a foreign graph takes and gives, by looking at it and by running it on a few made-up images."""
+"""Find out what a foreign graph takes and gives, by looking at it and by running it on a few
+made-up images.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +26,14 @@ from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes, 
 from model_store.foreign.onnx_file import nodes_of
 from model_store.foreign.sandbox import Sandbox, SandboxSession, TensorSpec
 from model_store.foreign.surgery import behind, cut_to, real_inputs
-from model_store.foreign.wrapping import LOGITS, NATIVE, OLDEST_OPSET, LogitsGraph, logits_graph, raised
+from model_store.foreign.wrapping import (
+    LOGITS,
+    NATIVE,
+    OLDEST_OPSET,
+    LogitsGraph,
+    logits_graph,
+    raised,
+)
 
 COMMON_SIZES: Final = (224, 299, 256, 384, 192, 128, 160, 240, 260, 300, 331, 380, 512, 64)
 
@@ -36,7 +45,8 @@ class ModelWishes:
     Attributes:
         input: its input.
         output: the output to take.
-        classes: how many there are, if that is known; `folders` how many have labeled images, which decides if not.
+        classes: how many there are, if that is known; `folders` how many have labeled images, which
+            decides if not.
         exclusive: whether exactly one of several independent probabilities is right.
     """
 
@@ -53,7 +63,9 @@ class OriginalModel:
 
     session: SandboxSession
 
-    def scores(self, image: ImageInput, arrays: npt.NDArray[Any], tensor: str) -> npt.NDArray[np.float64]:
+    def scores(
+        self, image: ImageInput, arrays: npt.NDArray[Any], tensor: str
+    ) -> npt.NDArray[np.float64]:
         """Return the scores (N, K) of images in the model's own layout, each run alone."""
         rows = []
         for array in arrays:
@@ -112,7 +124,9 @@ def inspect_model(model: onnx.ModelProto, wishes: ModelWishes, sandbox: Sandbox)
 
 
 def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
-    """Return made-up prepared images (4, C, H, W): noise in each of the usual ranges, in coarse blocks."""
+    """Return made-up prepared images (4, C, H, W): noise in each of the usual ranges, in coarse
+    blocks.
+    """
     random = np.random.default_rng(0)
     size = (image.channels, -(-image.height // 8), -(-image.width // 8))
     coarse = np.stack([random.random(size) for _ in range(4)]).astype(np.float32)
@@ -120,21 +134,27 @@ def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
     ranges = ((0, 1), (-2, 4), (-1, 2), (0, 255))
     if np.issubdtype(image.dtype, np.unsignedinteger):
         ranges = ((0, 255), (0, 128), (128, 127), (0, 255))
-    return np.stack([low + width * block for (low, width), block in zip(ranges, blocks, strict=True)])
+    return np.stack(
+        [low + width * block for (low, width), block in zip(ranges, blocks, strict=True)]
+    )
 
 
 def _with_one_input(model: onnx.ModelProto, outputs: Sequence[ScoreOutput]) -> list[ScoreOutput]:
     """Keep the outputs that need exactly one input, the same for all."""
-    computed = [each for each in outputs if behind(model, each.tensor) is not None]  # the others repeat an input
+    computed = [
+        each for each in outputs if behind(model, each.tensor) is not None
+    ]  # the others repeat an input
     needed = {
-        each: [value.name for value in real_inputs(cut_to(model, [each.tensor]).graph)] for each in computed or outputs
+        each: [value.name for value in real_inputs(cut_to(model, [each.tensor]).graph)]
+        for each in computed or outputs
     }
     single = [each for each in needed if len(needed[each]) == 1]
     if not single:
         names = ", ".join(f"'{name}'" for name in next(iter(needed.values())))
         what = f"several inputs ({names})" if names else "no input"
         raise ForeignModelRefused(
-            f"its scores need {what}; expected one, the image: export the model with the others fixed"
+            f"its scores need {what}; expected one, the image: export the model with the others "
+            "fixed"
         )
     first = needed[single[0]]
     return [each for each in single if needed[each] == first]
@@ -147,7 +167,9 @@ def _probed(
     outputs: Sequence[ScoreOutput],
     wishes: ModelWishes,
 ) -> tuple[ImageInput, list[tuple[ScoreOutput, npt.NDArray[np.float64]]]]:
-    """Return the first reading of the input that runs, and the scores that outputs give for the probe images."""
+    """Return the first reading of the input that runs, and the scores that outputs give for the
+    probe images.
+    """
     failure: ForeignModelRefused | None = None
     for image in _readings(running, model, spec, outputs, wishes):
         found, failure = _try(running, image, outputs)
@@ -196,7 +218,9 @@ def _try(
 
 
 def _mixes_images(model: onnx.ModelProto) -> bool:
-    """Whether an answer depends on the other images of its batch: their joint range sets the steps of whole numbers."""
+    """Whether an answer depends on the other images of its batch: their joint range sets the steps
+    of whole numbers.
+    """
     return any(node.op_type == "DynamicQuantizeLinear" for node in nodes_of(model))
 
 
@@ -207,12 +231,16 @@ def _core(
     expected: npt.NDArray[np.float64],
     sandbox: Sandbox,
 ) -> LogitsGraph:
-    """Return the logits graph that says what the model says: best without its softmax, and in batches."""
+    """Return the logits graph that says what the model says: best without its softmax, and in
+    batches.
+    """
     arrays = image.arrange(probe_images(image))
     cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
     difference, failure = np.inf, None
     for cut in cuts:
-        for one_by_one in (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True):
+        for one_by_one in (
+            (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True)
+        ):
             try:
                 core = logits_graph(model, image, cut, one_by_one=one_by_one)
                 loaded = sandbox.load(core.serialized)
@@ -227,5 +255,6 @@ def _core(
     if failure and difference == np.inf:
         raise failure
     raise ForeignModelRefused(
-        f"its graph answers differently inside Candor's (by {difference:.2g} in probability), so it is not published"
+        f"its graph answers differently inside Candor's (by {difference:.2g} in probability), so "
+        "it is not published"
     )

@@ -1,7 +1,8 @@
-"""A folder of labeled images, FOLDER/CLASS/**/IMAGE: read, and divided into a half to fit on and a half to measure on.
+"""A folder of labeled images, FOLDER/CLASS/**/IMAGE: read, and divided into a half to fit on and a
+half to measure on.
 
-Images of one patient, and identical files, stay in one half. Patients are those of DICOM files, or what a pattern finds
-in the file names.
+Images of one patient, and identical files, stay in one half. Patients are those of DICOM files, or
+what a pattern finds in the file names.
 """
 
 import hashlib
@@ -52,13 +53,17 @@ class LabeledImages:
         return tuple(sorted(set(self.labels)))
 
     def indices(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the labels as places in `classes`. Raises LabeledFolderRefused for a folder that is no class."""
+        """Return the labels as places in `classes`. Raises LabeledFolderRefused for a folder that
+        is no class.
+        """
         unknown = [each for each in self.folders if each not in classes]
         if unknown:
             raise LabeledFolderRefused(
-                f"{self.root} has the folders {', '.join(unknown)[:300]}, which are no classes of the model; its "
+                f"{self.root} has the folders {', '.join(unknown)[:300]}, which are no classes of "
+                "the model; its "
                 "classes are "
-                f"{', '.join(classes)[:300]}. Rename the folders, or give --classes in the order of the model's scores"
+                f"{', '.join(classes)[:300]}. Rename the folders, or give --classes in the order "
+                "of the model's scores"
             )
         place = {name: at for at, name in enumerate(classes)}
         return np.array([place[each] for each in self.labels], np.int64)
@@ -67,18 +72,24 @@ class LabeledImages:
 def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> LabeledImages:
     """List and divide a labeled folder. Raises LabeledFolderRefused."""
     if not root.is_dir():
-        raise LabeledFolderRefused(f"{root} is no folder; expected {root.name}/CLASS/IMAGE, one folder for each class")
+        raise LabeledFolderRefused(
+            f"{root} is no folder; expected {root.name}/CLASS/IMAGE, one folder for each class"
+        )
     base = _base(root)
-    classes = sorted(each.name for each in base.iterdir() if each.is_dir() and not each.name.startswith("."))
+    classes = sorted(
+        each.name for each in base.iterdir() if each.is_dir() and not each.name.startswith(".")
+    )
     found = [(path, name) for name in classes for path in images_below(base / name)]
     if len({name for _, name in found}) < 2:
         raise LabeledFolderRefused(
-            f"{base} has images in {len({name for _, name in found})} class folders; expected two or more, as in "
+            f"{base} has images in {len({name for _, name in found})} class folders; expected two "
+            "or more, as in "
             f"{base.name}/CLASS/IMAGE ({SUFFIX_LIST})"
         )
     if len(found) < MIN_IMAGES:
         raise LabeledFolderRefused(
-            f"{base} has {len(found)} images; at least {MIN_IMAGES} are needed to fit and to measure"
+            f"{base} has {len(found)} images; at least {MIN_IMAGES} are needed to fit and to "
+            "measure"
         )
     paths = tuple(path for path, _ in found)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
@@ -90,25 +101,38 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     held_out[halves[1]] = True
     if held_out.all() or not held_out.any():
         raise LabeledFolderRefused(
-            f"all images of {base} belong to one group, so no half can be held out: see --group-pattern"
+            f"all images of {base} belong to one group, so no half can be held out: see "
+            "--group-pattern"
         )
     total = hashlib.sha256()
     for (path, name), digest in zip(found, digests, strict=True):
         total.update(f"{name}\0{path.relative_to(base).as_posix()}\0{digest}\n".encode())
-    return LabeledImages(base, paths, tuple(name for _, name in found), held_out, total.hexdigest(), grouped_by)
+    return LabeledImages(
+        base, paths, tuple(name for _, name in found), held_out, total.hexdigest(), grouped_by
+    )
 
 
 def _base(root: Path) -> Path:
-    """Return the folder that holds the class folders: of a data set with splits, the one that training saw least."""
-    inside = {each.name.lower(): each for each in root.iterdir() if each.is_dir() and not each.name.startswith(".")}
+    """Return the folder that holds the class folders: of a data set with splits, the one that
+    training saw least.
+    """
+    inside = {
+        each.name.lower(): each
+        for each in root.iterdir()
+        if each.is_dir() and not each.name.startswith(".")
+    }
     if inside and set(inside) <= set(SPLITS):
-        return inside[next(name for name in ("test", "validation", "valid", "val", "train") if name in inside)]
+        return inside[
+            next(name for name in ("test", "validation", "valid", "val", "train") if name in inside)
+        ]
     return root
 
 
 def _groups(base: Path, paths: Sequence[Path], pattern: str | None) -> tuple[list[str | None], str]:
     if pattern is not None:
-        return [_match(base, path, pattern) for path in paths], f"what {pattern!r} finds in the file name"
+        return [
+            _match(base, path, pattern) for path in paths
+        ], f"what {pattern!r} finds in the file name"
     patients = [_patient(path) for path in paths]
     known = {each for each in patients if each}
     if len(known) > 1:
@@ -121,7 +145,9 @@ def _match(base: Path, path: Path, pattern: str) -> str:
     try:
         found = re.search(pattern, text)
     except re.error as error:
-        raise LabeledFolderRefused(f"the group pattern {pattern!r} is no regular expression: {error}") from error
+        raise LabeledFolderRefused(
+            f"the group pattern {pattern!r} is no regular expression: {error}"
+        ) from error
     if found is None:
         raise LabeledFolderRefused(
             f"the group pattern {pattern!r} finds nothing in {text!r}; every image needs a group"
@@ -130,7 +156,9 @@ def _match(base: Path, path: Path, pattern: str) -> str:
 
 
 def _patient(path: Path) -> str | None:
-    """Return the PatientID of a DICOM file, None for other files and where it is empty or unreadable."""
+    """Return the PatientID of a DICOM file, None for other files and where it is empty or
+    unreadable.
+    """
     with path.open("rb") as file:
         if not is_dicom(file.read(132)):
             return None

@@ -1,4 +1,6 @@
-"""What a card says about an imported model: measured on the half of the labeled images that fitted nothing."""
+"""What a card says about an imported model: measured on the half of the labeled images that fitted
+nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +40,17 @@ def uncalibrated() -> CardFigures:
     """Return what is known without labeled images: nothing, which the card says."""
     nothing = BinSums.zeros()
     card = CalibrationCard.from_reference(
-        method="none", temperature=1.0, split="none", sums=nothing, measures=Measures.from_sums(nothing)
+        method="none",
+        temperature=1.0,
+        split="none",
+        sums=nothing,
+        measures=Measures.from_sums(nothing),
     )
     return CardFigures(
         card,
         notes=(
-            "This model is not calibrated: no labeled images were given, so nothing is known about its confidence. "
+            "This model is not calibrated: no labeled images were given, so nothing is known "
+            "about its confidence. "
             "Import it "
             "again with --data FOLDER, or serve it, send labels, and run `candor recalibrate`.",
         ),
@@ -105,16 +112,24 @@ def measure(
 def _notes(truth: npt.NDArray[np.int64], classes: Sequence[str], data: LabeledImages) -> list[str]:
     notes = []
     if len(truth) < FEW_IMAGES:
-        notes.append(f"The card rests on {len(truth)} held-out images, which is few: look at its intervals.")
+        notes.append(
+            f"The card rests on {len(truth)} held-out images, which is few: look at its intervals."
+        )
     absent = [name for at, name in enumerate(classes) if not (truth == at).any()]
     if absent:
         shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        notes.append(f"No held-out image is of class {shown}: nothing is known about those answers.")
+        notes.append(
+            f"No held-out image is of class {shown}: nothing is known about those answers."
+        )
     return notes
 
 
 def _check_useful(
-    correct: npt.NDArray[np.bool_], truth: npt.NDArray[np.int64], classes: Sequence[str], *, anyway: bool
+    correct: npt.NDArray[np.bool_],
+    truth: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    anyway: bool,
 ) -> None:
     counts = np.bincount(truth, minlength=len(classes))
     constant, accuracy = int(counts.argmax()), float(correct.mean())
@@ -122,11 +137,14 @@ def _check_useful(
     if accuracy > share or anyway:
         return
     raise LabeledFolderRefused(
-        f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of {len(truth)} held-out images, "
+        f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of "
+        f"{len(truth)} held-out images, "
         "and always "
-        f"answering {classes[constant]!r} would be right on {100 * share:.1f} %. Most likely the classes are not in "
+        f"answering {classes[constant]!r} would be right on {100 * share:.1f} %. Most likely the "
+        "classes are not in "
         "the order "
-        "of the model's scores (--classes), or it was trained with another preprocessing (--normalize, --size). To "
+        "of the model's scores (--classes), or it was trained with another preprocessing "
+        "(--normalize, --size). To "
         "publish "
         "it all the same, add --anyway"
     )

@@ -1,4 +1,6 @@
-"""From a foreign model to a published bundle: find out, wrap, calibrate on one half, measure on the other, verify."""
+"""From a foreign model to a published bundle: find out, wrap, calibrate on one half, measure on the
+other, verify.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +18,21 @@ from model_store.foreign.errors import ForeignModelUnclear
 from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes
 from model_store.foreign.imported_card import build_card
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
-from model_store.foreign.labeled_folder import LabeledImages, common_size, decoded, read_labeled_folder
+from model_store.foreign.labeled_folder import (
+    LabeledImages,
+    common_size,
+    decoded,
+    read_labeled_folder,
+)
 from model_store.foreign.measured_card import CardFigures, measure, uncalibrated
 from model_store.foreign.preprocessing import Preprocessing
-from model_store.foreign.preprocessing_choice import Logits, PreprocessingTrial, Progress, Run, spec_of
+from model_store.foreign.preprocessing_choice import (
+    Logits,
+    PreprocessingTrial,
+    Progress,
+    Run,
+    spec_of,
+)
 from model_store.foreign.preprocessing_decision import PreprocessingWishes, decide
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import ForeignSource, open_source
@@ -90,13 +103,14 @@ def import_model(
         path: an ONNX file, a Hugging Face folder or a TorchServe archive with one.
         store: where it goes.
         name: under which it will be served.
-        data: a folder of labeled images, FOLDER/CLASS/IMAGE, not from training; without it the model is published
-            uncalibrated.
+        data: a folder of labeled images, FOLDER/CLASS/IMAGE, not from training; without it the
+            model is published uncalibrated.
         classes: names in the order of the model's scores, if the file does not tell them.
         choices: whatever else the caller decides.
 
     Raises:
-        ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused, InvalidName: as `import_source`.
+        ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused, InvalidName: as
+        `import_source`.
     """
     chosen = choices or ImportChoices()
     if classes is not None:
@@ -141,11 +155,15 @@ def import_source(
             found = core.run({NATIVE: inspection.image.arrange(prepared)}, [LOGITS])[LOGITS]
             return np.asarray(found, np.float64)
 
-        decision = decide(source, inspection, choices.preprocessing, run, data, labels, progress=progress)
+        decision = decide(
+            source, inspection, choices.preprocessing, run, data, labels, progress=progress
+        )
         if data is None or labels is None:
             measured = uncalibrated()
         else:
-            logits, reference = _answers(decision.preprocessing, run, inspection.image, data, progress)
+            logits, reference = _answers(
+                decision.preprocessing, run, inspection.image, data, progress
+            )
             measured = _measured(logits, labels, data, names, choices, reference)
         core.unload()
         temperature = measured.calibration.temperature
@@ -177,7 +195,9 @@ def import_source(
 def _inspected(
     source: ForeignSource, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
 ) -> Inspection:
-    """Inspect; if the input's size is free and nobody gives it, take that of the labeled images if they have one."""
+    """Inspect; if the input's size is free and nobody gives it, take that of the labeled images if
+    they have one.
+    """
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=choices.input.size or source.size)
     folders = 0 if data is None else len(data.folders)
@@ -188,11 +208,16 @@ def _inspected(
         size = common_size(data) if data is not None and given.size is None else None
         if size is None:
             raise
-        return inspect_model(source.model, replace(wishes, input=replace(given, size=size)), sandbox)
+        return inspect_model(
+            source.model, replace(wishes, input=replace(given, size=size)), sandbox
+        )
 
 
 def _named(
-    source: ForeignSource, inspection: Inspection, choices: ImportChoices, data: LabeledImages | None
+    source: ForeignSource,
+    inspection: Inspection,
+    choices: ImportChoices,
+    data: LabeledImages | None,
 ) -> ClassNames:
     count = inspection.scores.count
     if choices.classes is not None:
@@ -209,7 +234,11 @@ def _named(
 
 
 def _answers(
-    preprocessing: Preprocessing, run: Run, image: ImageInput, data: LabeledImages, progress: Progress
+    preprocessing: Preprocessing,
+    run: Run,
+    image: ImageInput,
+    data: LabeledImages,
+    progress: Progress,
 ) -> tuple[Logits, InputReference]:
     """Logits (N, K) of all labeled images, and how bright they are."""
     logits, seen, done = [], [], 0
@@ -246,7 +275,8 @@ def _measured(
     if not choices.calibrate or not at_bound(temperature):
         return measured
     doubt = (
-        f"The temperature {temperature:g} is a bound of its range, so the labels do not determine it: they are too "
+        f"The temperature {temperature:g} is a bound of its range, so the labels do not determine "
+        "it: they are too "
         "few, or the "
         "preprocessing or the order of the classes is wrong."
     )
@@ -266,7 +296,8 @@ def _findings(inspection: Inspection, names: ClassNames) -> dict[str, str]:
     how = "served one by one" if inspection.core.one_by_one else "served in batches"
     return {
         "input": f"'{image.name}': {image.described}, {batch}; {how}",
-        "output": f"'{scores.source.output}': {scores.kind}, {scores.count} classes; {scores.ending}",
+        "output": f"'{scores.source.output}': {scores.kind}, {scores.count} classes; "
+        f"{scores.ending}",
         "classes": f"{_shown(names.names)} ({names.why})",
     }
 

@@ -1,7 +1,8 @@
 """Graphs from before opset 7, of 2017 and 2018, raised to opset 7 so that ONNX Runtime runs them.
 
-Until then broadcasting was asked for by attributes, and training was an attribute too. onnx's own converter moves the
-axis of a broadcast to the wrong place, and knows no step from opset 1. Source: Changelog.md of ONNX.
+Until then broadcasting was asked for by attributes, and training was an attribute too. onnx's own
+converter moves the axis of a broadcast to the wrong place, and knows no step from opset 1. Source:
+Changelog.md of ONNX.
 """
 
 from typing import Final
@@ -52,11 +53,15 @@ def _raise_node(model: onnx.ModelProto, node: onnx.NodeProto, ranks: dict[str, i
         node.attribute.append(helper.make_attribute("axis", 1))
     if node.op_type == "Cast" and "to" in said and said["to"].s:
         gone.add("to")
-        node.attribute.append(helper.make_attribute("to", TensorProto.DataType.Value(said["to"].s.decode())))
+        node.attribute.append(
+            helper.make_attribute("to", TensorProto.DataType.Value(said["to"].s.decode()))
+        )
     if node.op_type == "Reshape" and "shape" in said:
         gone.add("shape")
         name = f"model/shape_of_{node.output[0]}"
-        model.graph.initializer.append(numpy_helper.from_array(np.array(said["shape"].ints, np.int64), name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.array(said["shape"].ints, np.int64), name)
+        )
         node.input.append(name)
     if node.op_type in _PADS and _PADS[node.op_type] in said:
         said[_PADS[node.op_type]].name = "pads"
@@ -76,7 +81,8 @@ def _align(model: onnx.ModelProto, node: onnx.NodeProto, axis: int, ranks: dict[
     shape, rank = constant_shape(model, node.input[1]), ranks.get(node.input[0])
     if shape is None or rank is None:
         raise ForeignModelRefused(
-            f"it is older than opset {RAISED_OPSET} and its {node.op_type} broadcasts in a way that cannot be "
+            f"it is older than opset {RAISED_OPSET} and its {node.op_type} broadcasts in a way "
+            "that cannot be "
             "converted: export it "
             "again with opset 13 or later"
         )
@@ -87,7 +93,8 @@ def _align(model: onnx.ModelProto, node: onnx.NodeProto, axis: int, ranks: dict[
     tensor = next((each for each in model.graph.initializer if each.name == node.input[1]), None)
     if tensor is None:
         raise ForeignModelRefused(
-            f"it is older than opset {RAISED_OPSET} and cannot be converted: export it again with opset 13"
+            f"it is older than opset {RAISED_OPSET} and cannot be converted: export it again with "
+            "opset 13"
         )
     copy = TensorProto()
     copy.CopyFrom(tensor)

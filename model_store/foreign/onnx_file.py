@@ -1,6 +1,8 @@
-"""Read an ONNX file that nobody vouches for. What could reach beyond the file, or beyond ONNX, is refused by name.
+"""Read an ONNX file that nobody vouches for. What could reach beyond the file, or beyond ONNX, is
+refused by name.
 
-Nothing is run here. A file may still ask for endless time or memory when it runs; `sandbox.py` limits both.
+Nothing is run here. A file may still ask for endless time or memory when it runs; `sandbox.py`
+limits both.
 """
 
 from collections import Counter
@@ -17,7 +19,9 @@ from model_store.foreign.contrib_operators import DOMAIN as CONTRIB_DOMAIN
 from model_store.foreign.contrib_operators import EXPANDED, expanded
 from model_store.foreign.errors import ForeignModelRefused
 
-MAX_BYTES: Final = 2**31 - 2**20  # what one protobuf message may hold, with room for what Candor adds
+MAX_BYTES: Final = (
+    2**31 - 2**20
+)  # what one protobuf message may hold, with room for what Candor adds
 MAX_NODES: Final = 200_000
 MAX_DEPTH: Final = 100  # functions that call each other
 DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")  # the last is scikit-learn's and ML.NET's
@@ -25,22 +29,48 @@ DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")  # the last is scikit-learn's and
 READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
 # What people try instead of an ONNX file: how it begins, at which byte, and what to do.
 _OTHERS: Final = (
-    (b"\x89HDF\r\n\x1a\n", 0, "a Keras HDF5 file: load it and call `model.export('model.onnx', format='onnx')`"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        0,
+        "a Keras HDF5 file: load it and call `model.export('model.onnx', format='onnx')`",
+    ),
     (
         b"TFL3",
         4,
-        "a TensorFlow Lite file: convert it with `python -m tf2onnx.convert --tflite FILE --output model.onnx`",
+        "a TensorFlow Lite file: convert it with `python -m tf2onnx.convert --tflite FILE "
+        "--output model.onnx`",
     ),
-    (b"ORTM", 4, "in ONNX Runtime's own format (.ort): import the .onnx file from which it was made"),
+    (
+        b"ORTM",
+        4,
+        "in ONNX Runtime's own format (.ort): import the .onnx file from which it was made",
+    ),
     (
         b"PK\x03\x04",
         0,
-        "a zip file, such as PyTorch or Keras writes: weights need --architecture, anything else an export to ONNX",
+        "a zip file, such as PyTorch or Keras writes: weights need --architecture, anything else "
+        "an export to ONNX",
     ),
-    (b"\x80\x02", 0, "a pickle, which Candor never loads: export the model to ONNX where it was trained"),
-    (b"\x80\x04", 0, "a pickle, which Candor never loads: export the model to ONNX where it was trained"),
-    (b"\x80\x05", 0, "a pickle, which Candor never loads: export the model to ONNX where it was trained"),
-    (b"version https://git-lfs", 0, "a Git LFS pointer, not the model itself: fetch it with `git lfs pull`"),
+    (
+        b"\x80\x02",
+        0,
+        "a pickle, which Candor never loads: export the model to ONNX where it was trained",
+    ),
+    (
+        b"\x80\x04",
+        0,
+        "a pickle, which Candor never loads: export the model to ONNX where it was trained",
+    ),
+    (
+        b"\x80\x05",
+        0,
+        "a pickle, which Candor never loads: export the model to ONNX where it was trained",
+    ),
+    (
+        b"version https://git-lfs",
+        0,
+        "a Git LFS pointer, not the model itself: fetch it with `git lfs pull`",
+    ),
     (b"<", 0, "a web page or XML: download the file itself"),
     (b"\x1f\x8b", 0, "compressed with gzip: unpack it first"),
 )
@@ -50,8 +80,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """Return the model in a file, with its functions inlined and its external data read in.
 
     Raises:
-        ForeignModelRefused: it is no ONNX file, too large, needs operators that neither ONNX nor ONNX Runtime defines,
-            reads other files, or keeps weights outside its folder.
+        ForeignModelRefused: it is no ONNX file, too large, needs operators that neither ONNX nor
+            ONNX Runtime defines, reads other files, or keeps weights outside its folder.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ForeignModelRefused(
@@ -63,7 +93,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """Return a parsed model ready for use. `path` is where it came from. Raises as `read_onnx`."""
     if max(sum(1 for _ in nodes_of(model)), _inlined_nodes(model, path)) > MAX_NODES:
-        raise ForeignModelRefused(f"{path} has more than {MAX_NODES:,} operators, which is no image classifier's size")
+        raise ForeignModelRefused(
+            f"{path} has more than {MAX_NODES:,} operators, which is no image classifier's size"
+        )
     _check_operators(model, path)
     _check_order(model, path)
     _read_external_data(model, path)
@@ -112,13 +144,15 @@ def _parsed(path: Path) -> onnx.ModelProto:
             f"{path} is not an ONNX file, or it is damaged: export or download it again"
         ) from error
     if not model.ir_version or not model.graph.node or not model.graph.output:
-        raise ForeignModelRefused(f"{path} is not an ONNX file: it has no graph with operators and outputs")
+        raise ForeignModelRefused(
+            f"{path} is not an ONNX file: it has no graph with operators and outputs"
+        )
     return model
 
 
 def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
-    """Count the operators once functions are inlined, which call each other. Raises ForeignModelRefused if in a "
-    "circle."""
+    """Count the operators once functions are inlined, which call each other. Raises
+    ForeignModelRefused if in a " "circle."""
     bodies = {(function.domain, function.name): function.node for function in model.functions}
     sizes: dict[tuple[str, str], int] = {}
 
@@ -131,7 +165,9 @@ def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
                     f"{path} has functions that call themselves ({node.op_type}): export it again"
                 )
             if len(above) > MAX_DEPTH:
-                raise ForeignModelRefused(f"{path} has functions in over {MAX_DEPTH} levels: export it again")
+                raise ForeignModelRefused(
+                    f"{path} has functions in over {MAX_DEPTH} levels: export it again"
+                )
             if name in bodies and name not in sizes:
                 sizes[name] = size(bodies[name], (*above, name))
             total += sizes.get(name, 1)
@@ -142,13 +178,18 @@ def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
 
 def _check_order(model: onnx.ModelProto, path: Path) -> None:
     """Refuse graphs whose nodes do not come after what they read; they may form a circle."""
-    known = {"", *(each.name for each in model.graph.input), *(each.name for each in model.graph.initializer)}
+    known = {
+        "",
+        *(each.name for each in model.graph.input),
+        *(each.name for each in model.graph.initializer),
+    }
     known |= {each.values.name for each in model.graph.sparse_initializer}
     for node in model.graph.node:
         missing = [name for name in node.input if name not in known]
         if missing:
             raise ForeignModelRefused(
-                f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, which nothing before it "
+                f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, "
+                "which nothing before it "
                 "gives"
             )
         known.update(node.output)
@@ -158,7 +199,8 @@ def _check_operators(model: onnx.ModelProto, path: Path) -> None:
     reading = sorted({node.op_type for node in nodes_of(model)} & READING)
     if reading:
         raise ForeignModelRefused(
-            f"{path} has the operator {', '.join(reading)}, which runs code or files that the graph names: export the "
+            f"{path} has the operator {', '.join(reading)}, which runs code or files that the "
+            "graph names: export the "
             "model without it"
         )
     own = {(function.domain, function.name) for function in model.functions}
@@ -172,7 +214,8 @@ def _check_operators(model: onnx.ModelProto, path: Path) -> None:
     if foreign:
         names = ", ".join(sorted(foreign)[:5])
         raise ForeignModelRefused(
-            f"{path} needs operators outside of the ONNX standard ({names}), which other runtimes lack: export the "
+            f"{path} needs operators outside of the ONNX standard ({names}), which other runtimes "
+            "lack: export the "
             "model with "
             "standard operators only, and without ONNX Runtime's optimizations"
         )
@@ -193,12 +236,15 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
             raise _incomplete(path, name) from error
         if total > MAX_BYTES:
             raise ForeignModelRefused(
-                f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one file: export a "
+                f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one "
+                "file: export a "
                 "smaller model"
             )
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            numpy_helper.to_array(tensor)  # older releases of onnx take what there is, however little
+            numpy_helper.to_array(
+                tensor
+            )  # older releases of onnx take what there is, however little
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
             raise _incomplete(path, name) from error
         tensor.ClearField("external_data")
@@ -206,17 +252,26 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _inside(folder: Path, name: str, path: Path) -> Path:
-    """Return the file that holds external data; refused unless it is a plain file below the model's folder."""
-    strange = not name or "\0" in name or ".." in PurePosixPath(name).parts or PureWindowsPath(name).is_absolute()
+    """Return the file that holds external data; refused unless it is a plain file below the model's
+    folder.
+    """
+    strange = (
+        not name
+        or "\0" in name
+        or ".." in PurePosixPath(name).parts
+        or PureWindowsPath(name).is_absolute()
+    )
     file = folder / name if not strange else folder
     if strange or PurePosixPath(name).is_absolute() or not file.resolve().is_relative_to(folder):
         raise ForeignModelRefused(
-            f"{path} keeps weights in {name[:200]!r}, outside its own folder: put both into one folder, or export with "
+            f"{path} keeps weights in {name[:200]!r}, outside its own folder: put both into one "
+            "folder, or export with "
             "all weights in one file"
         )
     if not file.is_file():
         raise ForeignModelRefused(
-            f"{path} keeps weights in {name[:200]!r}, which is not there: put that file beside it, or export with all "
+            f"{path} keeps weights in {name[:200]!r}, which is not there: put that file beside "
+            "it, or export with all "
             "weights in one file"
         )
     return file
@@ -224,7 +279,8 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
 
 def _incomplete(path: Path, name: str) -> ForeignModelRefused:
     return ForeignModelRefused(
-        f"{path} keeps weights in {name[:200]!r}, which does not hold them: the file is incomplete or belongs to "
+        f"{path} keeps weights in {name[:200]!r}, which does not hold them: the file is "
+        "incomplete or belongs to "
         "another "
         "model"
     )
@@ -234,4 +290,6 @@ def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:
-        raise ForeignModelRefused(f"{path} has functions that cannot be inlined ({str(error)[:200]})") from error
+        raise ForeignModelRefused(
+            f"{path} has functions that cannot be inlined ({str(error)[:200]})"
+        ) from error

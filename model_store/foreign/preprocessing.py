@@ -1,6 +1,8 @@
-"""From the decoded image to what a foreign model was trained on: order of channels, crop, scale, mean and deviation.
+"""From the decoded image to what a foreign model was trained on: order of channels, crop, scale,
+mean and deviation.
 
-The same arithmetic twice: in NumPy, to try it on images, and as standard ONNX operators, to be part of the bundle.
+The same arithmetic twice: in NumPy, to try it on images, and as standard ONNX operators, to be part
+of the bundle.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ Order = Literal["rgb", "bgr"]
 
 @dataclass(frozen=True)
 class Normalization:
-    """value = (pixel / divisor - mean) / std; mean and std for each channel in the model's order, or one for all."""
+    """value = (pixel / divisor - mean) / std; mean and std for each channel in the model's order,
+    or one for all.
+    """
 
     divisor: float = 1.0
     mean: tuple[float, ...] = (0.0,)
@@ -27,7 +31,9 @@ class Normalization:
     @property
     def formula(self) -> str:
         """The numbers as people write them, such as "(pixel / 255 - 0.5) / 0.5"."""
-        mean, std = (", ".join(f"{each:g}" for each in numbers) for numbers in (self.mean, self.std))
+        mean, std = (
+            ", ".join(f"{each:g}" for each in numbers) for numbers in (self.mean, self.std)
+        )
         return f"(pixel / {self.divisor:g} - {mean}) / {std}"
 
 
@@ -37,7 +43,9 @@ NORMALIZATIONS: Final[dict[str, Normalization]] = {
     "symmetric": Normalization(127.5, (1.0,)),
     "raw": Normalization(),
     "caffe": Normalization(1.0, (103.939, 116.779, 123.68)),
-    "clip": Normalization(255.0, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "clip": Normalization(
+        255.0, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    ),
     "mnist": Normalization(255.0, (0.1307,), (0.3081,)),
 }
 MEANINGS: Final = {
@@ -61,7 +69,8 @@ class Preprocessing:
         normalization: its numbers.
         order: of the channels, as the model expects them.
         resize: how an image gets its size, as on the card.
-        decoded: (height, width) to which the image is resized; the model's own size is cut out of its center.
+        decoded: (height, width) to which the image is resized; the model's own size is cut out of
+            its center.
     """
 
     name: str
@@ -85,11 +94,17 @@ class Preprocessing:
         ordered = cut[:, ::-1] if self.order == "bgr" and image.channels == 3 else cut
         numbers = self.normalization
         values = ordered.astype(np.float32) / np.float32(numbers.divisor)
-        mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (numbers.mean, numbers.std))
+        mean, std = (
+            np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (numbers.mean, numbers.std)
+        )
         return np.asarray((values - mean) / std, dtype=np.float32)
 
-    def nodes(self, source: str, image: ImageInput) -> tuple[list[NodeProto], list[TensorProto], str]:
-        """Return operators and constants that do the same to the tensor `source`, and the name of their result."""
+    def nodes(
+        self, source: str, image: ImageInput
+    ) -> tuple[list[NodeProto], list[TensorProto], str]:
+        """Return operators and constants that do the same to the tensor `source`, and the name of
+        their result.
+        """
         steps = _Steps(source)
         size = self.decoded_size(image)
         for axis, (margin, kept, whole) in enumerate(
@@ -119,7 +134,9 @@ class _Steps:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
-    def add(self, operator: str, constant: npt.NDArray[Any] | None = None, **attributes: Any) -> None:
+    def add(
+        self, operator: str, constant: npt.NDArray[Any] | None = None, **attributes: Any
+    ) -> None:
         name = f"candor/input_{len(self.nodes)}"
         inputs = [self.last]
         if constant is not None:
@@ -150,7 +167,9 @@ def _margins(size: tuple[int, int], image: ImageInput) -> tuple[int, int]:
 def usual(image: ImageInput) -> Iterator[Preprocessing]:
     """Give the preprocessings that makers of image classifiers use, for this input."""
     for name, numbers in _of_type(image):
-        if (image.channels == 1 and len(numbers.mean) > 1) or (name == "mnist" and image.channels == 3):
+        if (image.channels == 1 and len(numbers.mean) > 1) or (
+            name == "mnist" and image.channels == 3
+        ):
             continue
         if image.channels == 1:
             yield Preprocessing(name, numbers)
@@ -161,7 +180,9 @@ def usual(image: ImageInput) -> Iterator[Preprocessing]:
 
 
 def _of_type(image: ImageInput) -> Iterator[tuple[str, Normalization]]:
-    """The normalizations whose values the type of the input can hold; whole numbers around 0 are pixels minus 128."""
+    """The normalizations whose values the type of the input can hold; whole numbers around 0 are
+    pixels minus 128.
+    """
     if not np.issubdtype(image.dtype, np.integer):
         yield from NORMALIZATIONS.items()
         return

@@ -1,7 +1,8 @@
 """Which preprocessing a model was trained with, found by trying the usual ones on labeled images.
 
-The right one is usually plain to see: with a wrong one a model is less accurate, and its likelihood of the true classes
-is lower at any temperature. It is chosen by that likelihood, on images of the half on which the temperature is fitted.
+The right one is usually plain to see: with a wrong one a model is less accurate, and its likelihood
+of the true classes is lower at any temperature. It is chosen by that likelihood, on images of the
+half on which the temperature is fitted.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +30,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PreprocessingTrial:
-    """How a preprocessing, by `name`, did on images: its accuracy, and the NLL of each after the best temperature."""
+    """How a preprocessing, by `name`, did on images: its accuracy, and the NLL of each after the
+    best temperature.
+    """
 
     preprocessing: Preprocessing
     name: str
@@ -105,12 +108,19 @@ def _trial(
         preprocessing,
         preprocessing.described(image.channels),
         float((logits.argmax(axis=1) == labels).mean()),
-        -np.log(np.maximum(of_true_class(apply_temperature(logits, temperature), labels), np.finfo(np.float64).tiny)),
+        -np.log(
+            np.maximum(
+                of_true_class(apply_temperature(logits, temperature), labels),
+                np.finfo(np.float64).tiny,
+            )
+        ),
     )
 
 
 def _sample(data: LabeledImages, labels: npt.NDArray[np.int64]) -> list[int]:
-    """Return images of the half to fit on, the same share of each class, at most about TRIAL_IMAGES."""
+    """Return images of the half to fit on, the same share of each class, at most about
+    TRIAL_IMAGES.
+    """
     fitting = np.flatnonzero(~data.held_out)
     if len(fitting) <= TRIAL_IMAGES:
         return [int(at) for at in fitting]

@@ -1,4 +1,6 @@
-"""Which preprocessing a bundle gets: what the caller says, else the maker, else the graph, else labeled images."""
+"""Which preprocessing a bundle gets: what the caller says, else the maker, else the graph, else
+labeled images.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,11 +13,27 @@ from model_store.foreign.graph_evidence import Evidence, graph_evidence
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.inspection import Inspection
 from model_store.foreign.labeled_folder import LabeledImages
-from model_store.foreign.preprocessing import BLUE_FIRST, MEANINGS, Normalization, Order, Preprocessing, usual
-from model_store.foreign.preprocessing_choice import PreprocessingTrial, Progress, Run, resizings, try_preprocessings
+from model_store.foreign.preprocessing import (
+    BLUE_FIRST,
+    MEANINGS,
+    Normalization,
+    Order,
+    Preprocessing,
+    usual,
+)
+from model_store.foreign.preprocessing_choice import (
+    PreprocessingTrial,
+    Progress,
+    Run,
+    resizings,
+    try_preprocessings,
+)
 from model_store.foreign.source import ForeignSource
 
-ASSUMED = "assumed, because nothing tells it: --channels bgr if the model was trained with OpenCV or Caffe"
+ASSUMED = (
+    "assumed, because nothing tells it: --channels bgr if the model was trained with OpenCV or "
+    "Caffe"
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,9 @@ class Decision:
         return f"{best.described(image.channels)}{meaning}, {sized}; {self.why}"
 
     def doubts(self, image: ImageInput) -> tuple[str, ...]:
-        """Return a note if the labeled images do not tell the preprocessing from others, and what decides."""
+        """Return a note if the labeled images do not tell the preprocessing from others, and what
+        decides.
+        """
         rivals = [each for each in self.trials[1:] if not self.trials[0].is_likelier_than(each)]
         if not rivals:
             return ()
@@ -63,8 +83,10 @@ class Decision:
         options = " and ".join(option for option, differs in differing.items() if differs)
         names = " or ".join(f"{each.name} ({each.preprocessing.resize})" for each in rivals)
         return (
-            f"{rivals[0].images} labeled images do not tell {self.trials[0].name} ({best.resize}), which was taken, "
-            f"from {names}: their NLLs are equal or differ by less than chance. Ask whoever trained the model, and "
+            f"{rivals[0].images} labeled images do not tell {self.trials[0].name} "
+            f"({best.resize}), which was taken, "
+            f"from {names}: their NLLs are equal or differ by less than chance. Ask whoever "
+            "trained the model, and "
             f"import it again with {options} if it was another.",
         )
 
@@ -79,7 +101,9 @@ def decide(
     *,
     progress: Progress,
 ) -> Decision:
-    """Decide. Raises ForeignModelUnclear if several preprocessings are possible and there are no labeled images."""
+    """Decide. Raises ForeignModelUnclear if several preprocessings are possible and there are no
+    labeled images.
+    """
     resize = wishes.resize or source.resize
     sized = wishes.decoded or source.decoded
     options, why = possible(source, inspection, wishes)
@@ -87,12 +111,16 @@ def decide(
     trials: list[PreprocessingTrial] = []
     if data is not None and labels is not None:
         if len(options) > 1:
-            trials = try_preprocessings(options, run, inspection.image, data, labels, progress=progress)
+            trials = try_preprocessings(
+                options, run, inspection.image, data, labels, progress=progress
+            )
             options = [trials[0].preprocessing]
             fits = f"the likeliest of {len(trials)} on {trials[0].images} labeled images"
             why = f"{why}; {fits}" if why else fits
         if resize is None:
-            ways = try_preprocessings(resizings(options[0]), run, inspection.image, data, labels, progress=progress)
+            ways = try_preprocessings(
+                resizings(options[0]), run, inspection.image, data, labels, progress=progress
+            )
             options = [ways[0].preprocessing]
             if ways[0].nll != ways[-1].nll:  # square images come out the same
                 trials = [*ways, *trials[1:]]
@@ -114,9 +142,16 @@ def possible(
     if given is not None:
         name, numbers = given
         why = "as given" if wishes.normalization else source.preprocessing_from
-        known_order = wishes.order or source.order or evidence.order or ("bgr" if name in BLUE_FIRST else None)
+        known_order = (
+            wishes.order
+            or source.order
+            or evidence.order
+            or ("bgr" if name in BLUE_FIRST else None)
+        )
         orders: tuple[Order, ...] = (
-            ("rgb", "bgr") if image.channels == 3 and known_order is None else (known_order or "rgb",)
+            ("rgb", "bgr")
+            if image.channels == 3 and known_order is None
+            else (known_order or "rgb",)
         )
         return [Preprocessing(name, _checked(numbers, image), each) for each in orders], why
     order = wishes.order or source.order
@@ -135,7 +170,8 @@ def _checked(numbers: Normalization, image: ImageInput) -> Normalization:
     for values, what in ((numbers.mean, "mean"), (numbers.std, "std")):
         if len(values) not in (1, image.channels):
             raise ForeignModelRefused(
-                f"{len(values)} numbers were given as {what}; expected one, or one for each of {image.channels} "
+                f"{len(values)} numbers were given as {what}; expected one, or one for each of "
+                f"{image.channels} "
                 "channels"
             )
     return numbers
@@ -145,7 +181,8 @@ def _unclear(options: list[Preprocessing]) -> ForeignModelUnclear:
     names = ", ".join(dict.fromkeys(each.name for each in options))
     also = " and --channels rgb or bgr" if len({each.order for each in options}) > 1 else ""
     return ForeignModelUnclear(
-        f"nothing in the file tells how its pixels were scaled: give --normalize ({names}){also}, or --mean and "
+        f"nothing in the file tells how its pixels were scaled: give --normalize ({names}){also}, "
+        "or --mean and "
         "--std, or "
         "--data FOLDER with labeled images on which the usual ways are tried"
     )

@@ -1,7 +1,7 @@
 """Foreign graphs in a process of its own, with limits on memory and time.
 
-A graph may contain loops, and ask for any amount of memory. ONNX Runtime has no limits for either, and a crash in it
-would end the caller. So nothing of a foreign file runs in the calling process.
+A graph may contain loops, and ask for any amount of memory. ONNX Runtime has no limits for either,
+and a crash in it would end the caller. So nothing of a foreign file runs in the calling process.
 """
 
 import subprocess
@@ -46,9 +46,13 @@ class SandboxSession:
     outputs: tuple[TensorSpec, ...]
 
     def run(self, arrays: dict[str, Array], outputs: Sequence[str] = ()) -> dict[str, Array]:
-        """Return the outputs by name, without those that are no numeric tensors. Raises ForeignModelRefused."""
+        """Return the outputs by name, without those that are no numeric tensors. Raises
+        ForeignModelRefused.
+        """
         asked = {"do": "run", "session": self.number, "outputs": list(outputs)}
-        answer, found = self.sandbox.ask(asked, {f"x:{name}": array for name, array in arrays.items()})
+        answer, found = self.sandbox.ask(
+            asked, {f"x:{name}": array for name, array in arrays.items()}
+        )
         return {answer["outputs"][int(key[2:])]: array for key, array in found.items()}
 
     def unload(self) -> None:
@@ -59,10 +63,13 @@ class SandboxSession:
 class Sandbox:
     """A process with limits in which graphs are loaded and run. Use it as a context manager.
 
-    Methods raise ForeignModelRefused if a graph fails or exceeds the limits. After the latter the process is gone.
+    Methods raise ForeignModelRefused if a graph fails or exceeds the limits. After the latter the
+    process is gone.
     """
 
-    def __init__(self, model_bytes: int, *, memory_bytes: int | None = None, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, model_bytes: int, *, memory_bytes: int | None = None, seconds: float = SECONDS
+    ) -> None:
         """`model_bytes`: size of the foreign graph, on which the limit of memory depends."""
         require_linux("candor import")
         self._seconds, self._limit = seconds, memory_bytes or BASE_BYTES + TIMES_FILE * model_bytes
@@ -79,7 +86,9 @@ class Sandbox:
         found, _ = self.ask({"do": "load"}, {"model": np.frombuffer(model, np.uint8)})
         self._loaded += 1
         inputs, outputs = (
-            tuple(TensorSpec(each["name"], each["type"], tuple(each["shape"])) for each in found[kind])
+            tuple(
+                TensorSpec(each["name"], each["type"], tuple(each["shape"])) for each in found[kind]
+            )
             for kind in ("inputs", "outputs")
         )
         return SandboxSession(self, self._loaded - 1, inputs, outputs)
@@ -98,7 +107,9 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, asked: dict[str, Any], arrays: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+    def ask(
+        self, asked: dict[str, Any], arrays: dict[str, Array]
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
         """Send a message to the worker and return its answer."""
         timer = threading.Timer(self._seconds, self._expire)
         timer.start()
@@ -110,7 +121,9 @@ class Sandbox:
             raise ForeignModelRefused(self._death())
         said = answer.pop("json")
         if "error" in said:
-            raise ForeignModelRefused(f"ONNX Runtime cannot run the model: {_first_line(said['error'])}")
+            raise ForeignModelRefused(
+                f"ONNX Runtime cannot run the model: {_first_line(said['error'])}"
+            )
         return said, answer
 
     def _exchange(self, asked: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Any] | None:
@@ -129,9 +142,15 @@ class Sandbox:
 
     def _death(self) -> str:
         if self._timed_out:
-            return f"the model did not finish within {self._seconds:g} s on a few images: it is no model to serve"
+            return (
+                f"the model did not finish within {self._seconds:g} s on a few images: it is no "
+                "model to serve"
+            )
         most = f"{self._limit / 2**30:.1f} GiB"
-        return f"the model crashed ONNX Runtime, or took over {most} of memory: it is no model to serve"
+        return (
+            f"the model crashed ONNX Runtime, or took over {most} of memory: it is no model to "
+            "serve"
+        )
 
 
 def _first_line(text: str) -> str:

@@ -1,7 +1,8 @@
-"""The process that runs foreign graphs: a script that imports NumPy and ONNX Runtime, and little of Candor.
+"""The process that runs foreign graphs: a script that imports NumPy and ONNX Runtime, and little of
+Candor.
 
-Started by `sandbox.py` with limits on its memory. Messages on stdin and stdout are a length in eight bytes and an .npz
-without pickles; what is no array is JSON in the entry `json`.
+Started by `sandbox.py` with limits on its memory. Messages on stdin and stdout are a length in
+eight bytes and an .npz without pickles; what is no array is JSON in the entry `json`.
 """
 
 import io
@@ -18,7 +19,9 @@ import numpy as np
 
 def main() -> None:
     memory_bytes, threads = int(sys.argv[1]), int(sys.argv[2])
-    sys.path.append(str(Path(__file__).parents[2]))  # the folder of this package, wherever it is installed
+    sys.path.append(
+        str(Path(__file__).parents[2])
+    )  # the folder of this package, wherever it is installed
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "wb")
@@ -43,7 +46,9 @@ def main() -> None:
 
 
 def load(model: bytes, threads: int) -> Any:
-    from model_store.runtime import ort  # not above: who starts this process imports this module too
+    from model_store.runtime import (
+        ort,
+    )  # not above: who starts this process imports this module too
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -60,11 +65,15 @@ def describe(session: Any) -> dict[str, Any]:
     }
 
 
-def run(session: Any, outputs: Any, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def run(
+    session: Any, outputs: Any, arrays: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     names = outputs or [each.name for each in session.get_outputs()]
     found = session.run(names, {name.removeprefix("x:"): array for name, array in arrays.items()})
     plain = {
-        f"y:{at}": value for at, value in enumerate(found) if isinstance(value, np.ndarray) and value.dtype != object
+        f"y:{at}": value
+        for at, value in enumerate(found)
+        if isinstance(value, np.ndarray) and value.dtype != object
     }
     return {"outputs": names}, plain
 
@@ -73,7 +82,9 @@ def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
     head = stream.read(8)
     if len(head) < 8:
         return None
-    with np.load(io.BytesIO(stream.read(struct.unpack("<Q", head)[0])), allow_pickle=False) as arrays:
+    with np.load(
+        io.BytesIO(stream.read(struct.unpack("<Q", head)[0])), allow_pickle=False
+    ) as arrays:
         message: dict[str, Any] = dict(arrays)
     return message | {"json": json.loads(message["json"].tobytes())}
 

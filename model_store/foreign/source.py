@@ -1,7 +1,7 @@
 """Where a foreign model comes from, and what its maker says about it beside the graph.
 
-An ONNX file, a folder as Hugging Face writes it, or a TorchServe archive that holds ONNX. What the maker says about
-classes, size and pixels is believed, unless the caller says something else.
+An ONNX file, a folder as Hugging Face writes it, or a TorchServe archive that holds ONNX. What the
+maker says about classes, size and pixels is believed, unless the caller says something else.
 """
 
 import hashlib
@@ -32,7 +32,8 @@ class ForeignSource:
         file: name of the file; `sha256` of its bytes.
         beside: the folder in which a list of classes may stand, None if there is none.
         classes: names from the maker, empty if unknown; `classes_from` says where they stood.
-        size: (height, width) of the model's input; `decoded` that to which an image is resized before a center crop.
+        size: (height, width) of the model's input; `decoded` that to which an image is resized
+            before a center crop.
         normalization: name and numbers; `preprocessing_from` says where they stood.
         order, resize: as in `Preprocessing`.
     """
@@ -53,12 +54,17 @@ class ForeignSource:
     @property
     def producer(self) -> str:
         """Who wrote the graph, as it says itself."""
-        return f"{self.model.producer_name} {self.model.producer_version}".strip()[:200] or "unknown"
+        return (
+            f"{self.model.producer_name} {self.model.producer_version}".strip()[:200] or "unknown"
+        )
 
     @property
     def opset(self) -> int:
         """Its opset of standard operators."""
-        return max((each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")), default=0)
+        return max(
+            (each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")),
+            default=0,
+        )
 
 
 def open_source(path: Path) -> ForeignSource:
@@ -69,7 +75,9 @@ def open_source(path: Path) -> ForeignSource:
         raise ForeignModelRefused(f"there is no file {path}")
     if path.suffix == ".mar":
         return _from_archive(path)
-    return ForeignSource(read_onnx(path), path.name, file_sha256(path), beside=path.resolve().parent)
+    return ForeignSource(
+        read_onnx(path), path.name, file_sha256(path), beside=path.resolve().parent
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -92,7 +100,8 @@ def with_maker_files(source: ForeignSource, folder: Path) -> ForeignSource:
 
 
 def said_by_maker(folder: Path) -> dict[str, Any]:
-    """Return what config.json and preprocessor_config.json of a Hugging Face folder say, as fields of ForeignSource.
+    """Return what config.json and preprocessor_config.json of a Hugging Face folder say, as fields
+    of ForeignSource.
 
     Raises:
         ForeignModelRefused: one of them cannot be understood.
@@ -101,7 +110,9 @@ def said_by_maker(folder: Path) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if names := config.get("id2label"):
         if not isinstance(names, dict) or not all(each.isdecimal() for each in names):
-            raise ForeignModelRefused(f"{folder / CONFIG}: id2label is no mapping from numbers to names")
+            raise ForeignModelRefused(
+                f"{folder / CONFIG}: id2label is no mapping from numbers to names"
+            )
         said["classes"] = tuple(str(names[each]) for each in sorted(names, key=int))
         said["classes_from"] = f"from {CONFIG}"
     try:
@@ -121,17 +132,33 @@ def _said(processor: dict[str, Any]) -> dict[str, Any]:
         mean, std = processor.get("image_mean", [0.5]), processor.get("image_std", [0.5])
         numbers = Normalization(round(divisor, 6), _numbers(mean), _numbers(std))
     name = next((name for name, known in NORMALIZATIONS.items() if known == numbers), "given")
-    said: dict[str, Any] = {"normalization": (name, numbers), "preprocessing_from": f"from {PROCESSOR}", "order": "rgb"}
+    said: dict[str, Any] = {
+        "normalization": (name, numbers),
+        "preprocessing_from": f"from {PROCESSOR}",
+        "order": "rgb",
+    }
     if processor.get("do_resize", True) is False:
         return said
     size = processor.get("size", {})
     edge = size if isinstance(size, int) else size.get("shortest_edge")
-    whole = (int(size["height"]), int(size["width"])) if not isinstance(size, int) and "height" in size else None
+    whole = (
+        (int(size["height"]), int(size["width"]))
+        if not isinstance(size, int) and "height" in size
+        else None
+    )
     crop = processor.get("crop_size") if processor.get("do_center_crop") else None
     if crop is not None:
-        inner = (int(crop), int(crop)) if isinstance(crop, int) else (int(crop["height"]), int(crop["width"]))
+        inner = (
+            (int(crop), int(crop))
+            if isinstance(crop, int)
+            else (int(crop["height"]), int(crop["width"]))
+        )
         outer = whole or (int(edge), int(edge))
-        return said | {"size": inner, "decoded": max(outer, inner), "resize": "stretch" if whole else "crop"}
+        return said | {
+            "size": inner,
+            "decoded": max(outer, inner),
+            "resize": "stretch" if whole else "crop",
+        }
     if whole is None and edge is not None:
         share = float(processor.get("crop_pct") or 1)
         inner, outer = (int(edge),) * 2, (round(int(edge) / share),) * 2
@@ -148,7 +175,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     if path.stat().st_size > MAX_JSON_BYTES:
-        raise ForeignModelRefused(f"{path} has over {MAX_JSON_BYTES:,} bytes, which is no such file's size")
+        raise ForeignModelRefused(
+            f"{path} has over {MAX_JSON_BYTES:,} bytes, which is no such file's size"
+        )
     return _object(path.read_bytes(), path)
 
 
@@ -167,13 +196,15 @@ def _from_archive(path: Path) -> ForeignSource:
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = _object(
-                _member(archive, "MAR-INF/MANIFEST.json", MAX_JSON_BYTES, path), f"{path}: MANIFEST.json"
+                _member(archive, "MAR-INF/MANIFEST.json", MAX_JSON_BYTES, path),
+                f"{path}: MANIFEST.json",
             )
             inner = manifest.get("model")
             name = inner.get("serializedFile") if isinstance(inner, dict) else None
             if not isinstance(name, str) or not name.endswith(".onnx"):
                 raise ForeignModelRefused(
-                    f"{path} holds {name or 'no model file'!r} and no ONNX file. What TorchServe loads else is a "
+                    f"{path} holds {name or 'no model file'!r} and no ONNX file. What TorchServe "
+                    "loads else is a "
                     "pickle, which "
                     "Candor never loads: export the model to ONNX"
                 )
@@ -184,7 +215,9 @@ def _from_archive(path: Path) -> ForeignSource:
                 else b"{}"
             )
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise ForeignModelRefused(f"{path} is no TorchServe archive, or it is damaged ({error})") from error
+        raise ForeignModelRefused(
+            f"{path} is no TorchServe archive, or it is damaged ({error})"
+        ) from error
     with tempfile.TemporaryDirectory(prefix="candor-import-") as folder:
         file = Path(folder) / "model.onnx"
         file.write_bytes(data)
@@ -196,7 +229,9 @@ def _from_archive(path: Path) -> ForeignSource:
     names = _object(listed, f"{path}: index_to_name.json")
     if names and all(each.isdecimal() for each in names):
         ordered = [names[each] for each in sorted(names, key=int)]
-        classes = tuple(str(each[-1] if isinstance(each, list) and each else each) for each in ordered)
+        classes = tuple(
+            str(each[-1] if isinstance(each, list) and each else each) for each in ordered
+        )
         source = replace(source, classes=classes, classes_from="from index_to_name.json")
     return source
 
@@ -206,8 +241,12 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> byte
     try:
         entry = archive.getinfo(name)
     except KeyError:
-        raise ForeignModelRefused(f"{path} has no {name}, so it is no TorchServe archive of an ONNX model") from None
+        raise ForeignModelRefused(
+            f"{path} has no {name}, so it is no TorchServe archive of an ONNX model"
+        ) from None
     if entry.file_size > limit:
-        raise ForeignModelRefused(f"{path}: {name} unpacks to {entry.file_size:,} bytes; at most {limit:,} are taken")
+        raise ForeignModelRefused(
+            f"{path}: {name} unpacks to {entry.file_size:,} bytes; at most {limit:,} are taken"
+        )
     with archive.open(entry) as file:
         return file.read(limit + 1)

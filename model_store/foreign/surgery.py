@@ -30,13 +30,19 @@ def producers(graph: onnx.GraphProto) -> Producers:
 
 
 def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """Return the inputs that a caller must give; before IR version 4, weights are listed among the inputs."""
-    constants = {tensor.name for tensor in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
+    """Return the inputs that a caller must give; before IR version 4, weights are listed among the
+    inputs.
+    """
+    constants = {tensor.name for tensor in graph.initializer} | {
+        each.values.name for each in graph.sparse_initializer
+    }
     return [each for each in graph.input if each.name not in constants]
 
 
 def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy whose outputs are these tensors, with only the nodes, inputs and constants that they need."""
+    """Return a copy whose outputs are these tensors, with only the nodes, inputs and constants that
+    they need.
+    """
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
     graph = cut.graph
@@ -47,8 +53,13 @@ def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
             needed.update(_read_by(node))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
     _replace(graph.node, nodes)
-    constants = {tensor.name for tensor in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
-    _replace(graph.input, [each for each in graph.input if each.name in needed and each.name not in constants])
+    constants = {tensor.name for tensor in graph.initializer} | {
+        each.values.name for each in graph.sparse_initializer
+    }
+    _replace(
+        graph.input,
+        [each for each in graph.input if each.name in needed and each.name not in constants],
+    )
     _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     del graph.output[:], graph.value_info[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
@@ -56,7 +67,9 @@ def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """Give every tensor that a node reads, also from inside its bodies; more than exist outside does no harm."""
+    """Give every tensor that a node reads, also from inside its bodies; more than exist outside
+    does no harm.
+    """
     yield from node.input
     for attribute in node.attribute:
         for inner in (attribute.g, *attribute.graphs):
@@ -89,7 +102,9 @@ def rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:
 
 
 def behind(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto | None:
-    """Return the node that computes a tensor's numbers, past what only reshapes, casts or requantizes them."""
+    """Return the node that computes a tensor's numbers, past what only reshapes, casts or
+    requantizes them.
+    """
     made_by = producers(model.graph)
     node = made_by.get(tensor)
     while node is not None and node.op_type in SAME_ORDER:
@@ -103,7 +118,9 @@ def first_input(node: onnx.NodeProto) -> str:
 
 
 def constant(model: onnx.ModelProto, name: str) -> "onnx.TensorProto | None":
-    """Return the value of a tensor that does not depend on the input: an initializer, a Constant, or a cast of one."""
+    """Return the value of a tensor that does not depend on the input: an initializer, a Constant,
+    or a cast of one.
+    """
     for tensor in model.graph.initializer:
         if tensor.name == name:
             return tensor

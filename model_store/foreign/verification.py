@@ -1,4 +1,6 @@
-"""The bundle against the file as it came: on real images, or on made-up ones where there are none."""
+"""The bundle against the file as it came: on real images, or on made-up ones where there are
+none.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +26,9 @@ ALONE: Final = 4
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference of a probability, on how many images, and how many of them were also run alone."""
+    """The largest difference of a probability, on how many images, and how many of them were also
+    run alone.
+    """
 
     largest: float
     images: int
@@ -41,9 +45,10 @@ def verify(
 ) -> Difference:
     """Compare the bundle with the file as it came.
 
-    Before calibration, its probabilities are compared with the file's own. Those say nothing about the logits behind
-    an exact 0, which a temperature brings to light. So the calibrated answers are compared with the bundle's logits
-    divided by the temperature. The bundle runs all images in one batch, and some alone, as servers do.
+    Before calibration, its probabilities are compared with the file's own. Those say nothing about
+    the logits behind an exact 0, which a temperature brings to light. So the calibrated answers are
+    compared with the bundle's logits divided by the temperature. The bundle runs all images in one
+    batch, and some alone, as servers do.
 
     Raises:
         ForeignModelRefused: they differ by more than 1e-3.
@@ -51,40 +56,58 @@ def verify(
     image, scores = inspection.image, inspection.scores
     pixels = _pixels(inspection, preprocessing, data)
     arrays = image.arrange(preprocessing.apply(pixels, image))
-    own = own_probabilities(inspection.running.scores(image, arrays, scores.source.tensor), scores.kind)
+    own = own_probabilities(
+        inspection.running.scores(image, arrays, scores.source.tensor), scores.kind
+    )
     difference = _difference(wrap(inspection.core, preprocessing), pixels, own, sandbox)
     if temperature != 1:
         core = sandbox.load(inspection.core.serialized)
         logits = core.run({NATIVE: arrays}, [LOGITS])[LOGITS].astype(np.float64)
         core.unload()
-        difference = max(difference, _difference(graph, pixels, softmax(logits / temperature), sandbox))
+        difference = max(
+            difference, _difference(graph, pixels, softmax(logits / temperature), sandbox)
+        )
     return Difference(difference, len(pixels), min(ALONE, len(pixels)))
 
 
 def _difference(
     graph: bytes, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float64], sandbox: Sandbox
 ) -> float:
-    """Return the largest difference of a probability. Raises ForeignModelRefused if it is more than 1e-3."""
+    """Return the largest difference of a probability. Raises ForeignModelRefused if it is more than
+    1e-3.
+    """
     bundle = sandbox.load(graph)
     together = bundle.run({INPUT: pixels}, [OUTPUT])[OUTPUT]
-    alone = [bundle.run({INPUT: pixels[at : at + 1]}, [OUTPUT])[OUTPUT][0] for at in range(min(ALONE, len(pixels)))]
+    alone = [
+        bundle.run({INPUT: pixels[at : at + 1]}, [OUTPUT])[OUTPUT][0]
+        for at in range(min(ALONE, len(pixels)))
+    ]
     bundle.unload()
     found = np.concatenate([together, alone])
     difference = float(np.abs(found - np.concatenate([expected, expected[: len(alone)]])).max())
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
         raise ForeignModelRefused(
-            f"inside Candor's graph the model answers differently by {difference:.2g} in probability; nothing was "
+            f"inside Candor's graph the model answers differently by {difference:.2g} in "
+            "probability; nothing was "
             "published"
         )
     return difference
 
 
-def _pixels(inspection: Inspection, preprocessing: Preprocessing, data: LabeledImages | None) -> npt.NDArray[np.uint8]:
+def _pixels(
+    inspection: Inspection, preprocessing: Preprocessing, data: LabeledImages | None
+) -> npt.NDArray[np.uint8]:
     """Images of the labeled folder, evenly chosen; without one, blocks of random colors."""
     image = inspection.image
     if data is not None:
-        chosen = range(0, len(data.paths), max(1, len(data.paths) // VERIFIED_IMAGES))[:VERIFIED_IMAGES]
-        return np.concatenate([batch for _, batch in decoded(data, chosen, spec_of(preprocessing, image))])
+        chosen = range(0, len(data.paths), max(1, len(data.paths) // VERIFIED_IMAGES))[
+            :VERIFIED_IMAGES
+        ]
+        return np.concatenate(
+            [batch for _, batch in decoded(data, chosen, spec_of(preprocessing, image))]
+        )
     height, width = preprocessing.decoded_size(image)
-    coarse = np.random.default_rng(0).integers(0, 256, (8, image.channels, -(-height // 4), -(-width // 4)), np.uint8)
+    coarse = np.random.default_rng(0).integers(
+        0, 256, (8, image.channels, -(-height // 4), -(-width // 4)), np.uint8
+    )
     return np.ascontiguousarray(coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, :height, :width])

@@ -1,7 +1,9 @@
-"""One graph that keeps Candor's contract: `image` uint8 in, `probabilities` out, `temperature` an initializer.
+"""One graph that keeps Candor's contract: `image` uint8 in, `probabilities` out, `temperature` an
+initializer.
 
-Built in two steps: the foreign graph reduced to logits for any number of images, then preprocessing in front of it, and
-temperature and softmax behind it. Every operator that is added has meant the same since opset 7.
+Built in two steps: the foreign graph reduced to logits for any number of images, then preprocessing
+in front of it, and temperature and softmax behind it. Every operator that is added has meant the
+same since opset 7.
 """
 
 from collections.abc import Iterable
@@ -28,7 +30,8 @@ _RESERVED = frozenset({INPUT, OUTPUT, TEMPERATURE, CLASS_BIAS, CLASS_WEIGHT})
 
 @dataclass(frozen=True)
 class LogitsGraph:
-    """A foreign graph that maps its own input, [N, ...] under the name NATIVE, to LOGITS float32 [N, K].
+    """A foreign graph that maps its own input, [N, ...] under the name NATIVE, to LOGITS float32
+    [N, K].
 
     `one_by_one`: it takes a fixed number of images, so a Scan runs it for each image by itself.
     """
@@ -44,15 +47,23 @@ class LogitsGraph:
         return bytes(self.model.SerializeToString())
 
 
-def logits_graph(model: onnx.ModelProto, image: ImageInput, scores: ClassScores, *, one_by_one: bool) -> LogitsGraph:
-    """Reduce a foreign graph to its logits. Raises ForeignModelRefused if its opset is too old to be converted."""
+def logits_graph(
+    model: onnx.ModelProto, image: ImageInput, scores: ClassScores, *, one_by_one: bool
+) -> LogitsGraph:
+    """Reduce a foreign graph to its logits. Raises ForeignModelRefused if its opset is too old to
+    be converted.
+    """
     cut = raised(cut_to(model, [scores.tensor]), SCAN_OPSET if one_by_one else OLDEST_OPSET)
     graph = cut.graph
     names = {image.name: _BATCH if one_by_one else NATIVE}
     rename(graph, lambda name: names.get(name) or _free(name))
     tensor = names.get(scores.tensor) or _free(scores.tensor)
     per_image = 1 if scores.kind.startswith("binary") else scores.count
-    rows = _scanned(graph, image, tensor, per_image) if one_by_one else _reshaped(graph, tensor, [-1, per_image])
+    rows = (
+        _scanned(graph, image, tensor, per_image)
+        if one_by_one
+        else _reshaped(graph, tensor, [-1, per_image])
+    )
     _append_logits(graph, rows, scores.kind_after_cut, scores.count)
     _declare(graph, image, scores.count)
     cut.ir_version = min(max(cut.ir_version, IR_VERSION), 10)
@@ -75,7 +86,9 @@ def wrap(core: LogitsGraph, preprocessing: Preprocessing, *, temperature: float 
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(copies)
-    graph.initializer.extend([*constants, numpy_helper.from_array(np.array([temperature], np.float32), TEMPERATURE)])
+    graph.initializer.extend(
+        [*constants, numpy_helper.from_array(np.array([temperature], np.float32), TEMPERATURE)]
+    )
     size = preprocessing.decoded_size(core.image)
     graph.input.append(_value(INPUT, TensorProto.UINT8, (core.image.channels, *size)))
     graph.output.append(_value(OUTPUT, TensorProto.FLOAT, (core.scores.count,)))
@@ -109,7 +122,9 @@ def _free(name: str) -> str:
 
 
 def _reshaped(graph: onnx.GraphProto, tensor: str, shape: Iterable[int]) -> str:
-    graph.initializer.append(numpy_helper.from_array(np.array(list(shape), np.int64), "candor/scores_shape"))
+    graph.initializer.append(
+        numpy_helper.from_array(np.array(list(shape), np.int64), "candor/scores_shape")
+    )
     graph.node.extend(
         [
             helper.make_node("Cast", [tensor], ["candor/scores"], to=TensorProto.FLOAT),
@@ -138,31 +153,45 @@ def _scanned(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: 
         [helper.make_tensor_value_info("candor/one", image.elem_type, list(image.shape))],
         [helper.make_tensor_value_info("candor/row", TensorProto.FLOAT, [per_image])],
     )
-    constants = {"candor/one_shape": shape, "candor/scores_shape": (copies, per_image), "candor/first": ()}
+    constants = {
+        "candor/one_shape": shape,
+        "candor/scores_shape": (copies, per_image),
+        "candor/first": (),
+    }
     for name, values in constants.items():
         array = np.array(values, np.int64) if values else np.array(0, np.int64)
         graph.initializer.append(numpy_helper.from_array(array, name))
     del graph.node[:]
-    graph.node.append(helper.make_node("Scan", [NATIVE], ["candor/rows"], body=body, num_scan_inputs=1))
+    graph.node.append(
+        helper.make_node("Scan", [NATIVE], ["candor/rows"], body=body, num_scan_inputs=1)
+    )
     return "candor/rows"
 
 
 def _append_logits(graph: onnx.GraphProto, rows: str, kind: Kind, count: int) -> None:
     """From scores, float32 [N, K] or [N, 1], to LOGITS [N, K]."""
-    graph.initializer.append(numpy_helper.from_array(np.array([floor_of(count)], np.float32), "candor/floor"))
-    graph.initializer.append(numpy_helper.from_array(np.array([1.0], np.float32), "candor/one_probability"))
+    graph.initializer.append(
+        numpy_helper.from_array(np.array([floor_of(count)], np.float32), "candor/floor")
+    )
+    graph.initializer.append(
+        numpy_helper.from_array(np.array([1.0], np.float32), "candor/one_probability")
+    )
 
     def add(operator: str, inputs: list[str], output: str) -> str:
         graph.node.append(helper.make_node(operator, inputs, [output]))
         return output
 
     def log(name: str, output: str) -> str:
-        floored = add("Add", [add("Relu", [name], f"{output}_positive"), "candor/floor"], f"{output}_floored")
+        floored = add(
+            "Add", [add("Relu", [name], f"{output}_positive"), "candor/floor"], f"{output}_floored"
+        )
         return add("Log", [floored], output)
 
     if kind in ("binary probability", "independent"):
         rest = add("Sub", ["candor/one_probability", rows], "candor/rest")
-        rows = add("Sub", [log(rows, "candor/log"), log(rest, "candor/log_rest")], "candor/log_odds")
+        rows = add(
+            "Sub", [log(rows, "candor/log"), log(rest, "candor/log_rest")], "candor/log_odds"
+        )
     elif kind == "probabilities":
         rows = log(rows, "candor/log")
     if kind.startswith("binary"):
@@ -175,7 +204,11 @@ def _append_logits(graph: onnx.GraphProto, rows: str, kind: Kind, count: int) ->
 
 def _drop_unused(graph: onnx.GraphProto, names: Iterable[str]) -> None:
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used or tensor.name not in set(names)]
+    kept = [
+        tensor
+        for tensor in graph.initializer
+        if tensor.name in used or tensor.name not in set(names)
+    ]
     copies: list[TensorProto] = [*kept]
     del graph.initializer[:]
     graph.initializer.extend(copies)

@@ -1,10 +1,19 @@
 """One decoder turns an image into the model's input, in training, serving and TorchServe.
 
-These files are copied into TorchServe archives. So they import only NumPy, Pillow, each other and `model_store.errors`,
-and pydicom when the first DICOM file arrives.
+These files are copied into TorchServe archives. So they import only NumPy, Pillow, each other and
+`model_store.errors`, and pydicom when the first DICOM file arrives.
 """
 
-from model_store.image.decoder import FORMATS, KNOWN, MAX_PIXELS, InputSpec, decode, decode_frames, open_image, prepare
+from model_store.image.decoder import (
+    FORMATS,
+    KNOWN,
+    MAX_PIXELS,
+    InputSpec,
+    decode,
+    decode_frames,
+    open_image,
+    prepare,
+)
 from model_store.image.dicom import is_dicom
 from model_store.image.frames import DecodedFrames, FrameChoice, read_choice
 

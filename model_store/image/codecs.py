@@ -1,7 +1,9 @@
-"""The compressions of DICOM that Pillow does not read: JPEG Lossless, JPEG of 12 bits, JPEG-LS and HTJ2K.
+"""The compressions of DICOM that Pillow does not read: JPEG Lossless, JPEG of 12 bits, JPEG-LS and
+HTJ2K.
 
-imagecodecs decodes them (the extra `dicom`): libjpeg-turbo, CharLS and OpenJPEG in one package. It is imported with the
-first such file; without it they are refused by name. The header of a frame is read here, before a pixel is decoded.
+imagecodecs decodes them (the extra `dicom`): libjpeg-turbo, CharLS and OpenJPEG in one package. It
+is imported with the first such file; without it they are refused by name. The header of a frame is
+read here, before a pixel is decoded.
 
 Source: ITU-T T.81 B.2.2 (JPEG frame header), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (JPEG 2000 SIZ).
 """
@@ -55,21 +57,28 @@ def decode_frame(frame: bytes, syntax: str, expected: FrameHeader) -> npt.NDArra
 
     Raises:
         ImageTooComplex: too many scans or tiles.
-        ValueError: the frame is another image than the data set announces. imagecodecs raises errors of its own.
+        ValueError: the frame is another image than the data set announces. imagecodecs raises
+            errors of its own.
     """
     found = _read_header(frame, tiled=DECODERS[syntax] == "jpeg2k_decode")
     if found[:3] != expected[:3] or not 1 < found.bits <= expected.bits:
-        raise ValueError(f"holds {tuple(found)} (columns, rows, samples, bits), announces {tuple(expected)}")
+        raise ValueError(
+            f"holds {tuple(found)} (columns, rows, samples, bits), announces {tuple(expected)}"
+        )
     import imagecodecs
 
     pixels: npt.NDArray[Any] = getattr(imagecodecs, DECODERS[syntax])(frame)
-    shape = (expected.rows, expected.columns) + ((expected.samples,) if expected.samples > 1 else ())
+    shape = (expected.rows, expected.columns) + (
+        (expected.samples,) if expected.samples > 1 else ()
+    )
     if pixels.shape != shape:
         raise ValueError(f"decoded as {pixels.shape}, expected {shape}")
     return pixels
 
 
-def stored(pixels: npt.NDArray[Any], *, allocated: int, bits: int, signed: bool) -> npt.NDArray[Any]:
+def stored(
+    pixels: npt.NDArray[Any], *, allocated: int, bits: int, signed: bool
+) -> npt.NDArray[Any]:
     """The integers of `bits` bits that a decoder returned, in `allocated` bits and with their sign.
 
     >>> import numpy as np
@@ -85,7 +94,9 @@ def _read_header(frame: bytes, *, tiled: bool) -> FrameHeader:
     try:
         return _read_tiled(frame) if tiled else _read_jpeg(frame)
     except struct.error:
-        raise ValueError(f"the compressed frame of {len(frame):,} bytes ends within its header") from None
+        raise ValueError(
+            f"the compressed frame of {len(frame):,} bytes ends within its header"
+        ) from None
 
 
 def _read_jpeg(frame: bytes) -> FrameHeader:
@@ -108,7 +119,9 @@ def _read_tiled(frame: bytes) -> FrameHeader:
     """JPEG 2000. Raises ImageTooComplex or ValueError."""
     if frame[:4] != b"\xff\x4f\xff\x51":
         raise ValueError("no JPEG 2000 codestream")
-    right, bottom, left, top, width, height, x, y, samples, depth = struct.unpack_from(">8IHB", frame, 8)
+    right, bottom, left, top, width, height, x, y, samples, depth = struct.unpack_from(
+        ">8IHB", frame, 8
+    )
     if not width or not height:
         raise ValueError("a JPEG 2000 codestream with empty tiles")
     tiles = -(-(right - x) // width) * -(-(bottom - y) // height)

@@ -1,8 +1,10 @@
-"""What decoding an image costs, known from its header: whoever asks for too much is refused before a pixel is decoded.
+"""What decoding an image costs, known from its header: whoever asks for too much is refused before
+a pixel is decoded.
 
-A few hundred bytes can announce work for minutes: a JPEG of thousands of scans, a TIFF in tiles that are much larger
-than the image, a WebP whose canvas Pillow allocates when it opens the file. Memory is an upper bound of the peak,
-copies included, so that whoever runs several decoders can share out what there is.
+A few hundred bytes can announce work for minutes: a JPEG of thousands of scans, a TIFF in tiles
+that are much larger than the image, a WebP whose canvas Pillow allocates when it opens the file.
+Memory is an upper bound of the peak, copies included, so that whoever runs several decoders can
+share out what there is.
 """
 
 import struct
@@ -18,7 +20,9 @@ Reserve: TypeAlias = Callable[[int], None]
 
 MAX_SCANS: Final = 100  # a progressive JPEG has about ten
 MAX_CHUNKS: Final = 20_000  # of a PNG; libpng writes one for each 8 KiB
-MAX_OVERHANG: Final = 4  # pixels that a TIFF decodes for each of its own, in tiles that reach over its edge
+MAX_OVERHANG: Final = (
+    4  # pixels that a TIFF decodes for each of its own, in tiles that reach over its edge
+)
 SMALL_TILE: Final = 1024 * 1024  # a small TIFF may be one tile of this many pixels
 MAX_STRIPS: Final = 200_000
 TILE_WIDTH, TILE_LENGTH, ROWS_PER_STRIP = 322, 323, 278  # TIFF tags
@@ -44,7 +48,8 @@ def unlimited(_: int) -> None:
 
 
 def check_encoded(data: bytes, *, max_pixels: int, reserve: Reserve = unlimited) -> None:
-    """Refuse what would be expensive even to open with Pillow. Raises ImageTooLarge or ImageTooComplex.
+    """Refuse what would be expensive even to open with Pillow. Raises ImageTooLarge or
+    ImageTooComplex.
 
     Reserves the memory of a WebP, whose canvas Pillow allocates when it opens the file.
     """
@@ -69,12 +74,15 @@ def check_opened(image: Image.Image, data: bytes, *, max_pixels: int) -> None:
     elif isinstance(image, JpegImagePlugin.JpegImageFile):
         if (scans := _scans(data)) > MAX_SCANS:
             raise ImageTooComplex(f"a JPEG of {scans:,} scans", f"{MAX_SCANS}")
-    elif isinstance(image, BmpImagePlugin.BmpImageFile) and any(tile[0] == "bmp_rle" for tile in image.tile):
+    elif isinstance(image, BmpImagePlugin.BmpImageFile) and any(
+        tile[0] == "bmp_rle" for tile in image.tile
+    ):
         raise UnsupportedImage("a BMP with run-length compression", "an uncompressed BMP or a PNG")
 
 
 def needed_bytes(image: Image.Image, data: bytes) -> int:
-    """Peak memory of decoding an opened image and converting its color, in bytes; 0 if it is reserved already.
+    """Peak memory of decoding an opened image and converting its color, in bytes; 0 if it is
+    reserved already.
 
     A decoder's own buffers are free again before the image is rotated or its color changes.
     """
@@ -97,8 +105,8 @@ def _scans(data: bytes) -> int:
 def webp_size(data: bytes) -> tuple[int, int]:
     """Width and height of a WebP's canvas; (0, 0) if its header cannot be read.
 
-    Source: WebP Container Specification (VP8X), RFC 6386 section 9.1 (VP8), WebP Lossless Bitstream Specification
-    section 3 (VP8L).
+    Source: WebP Container Specification (VP8X), RFC 6386 section 9.1 (VP8), WebP Lossless Bitstream
+    Specification section 3 (VP8L).
     """
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
@@ -129,16 +137,21 @@ def _check_tiff(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
     compression = str(image.info.get("compression", "raw"))
     if compression not in TIFF_COMPRESSIONS:
         raise UnsupportedImage(
-            f"a TIFF compressed as {compression[:40]}", "an uncompressed TIFF, LZW, Deflate, PackBits or JPEG"
+            f"a TIFF compressed as {compression[:40]}",
+            "an uncompressed TIFF, LZW, Deflate, PackBits or JPEG",
         )
     width, length = _number(image, TILE_WIDTH), _number(image, TILE_LENGTH)
     if width and length:
         _check_tiles(image, width, length, max_pixels)
-    elif (strips := -(-image.height // max(1, _number(image, ROWS_PER_STRIP) or image.height))) > MAX_STRIPS:
+    elif (
+        strips := -(-image.height // max(1, _number(image, ROWS_PER_STRIP) or image.height))
+    ) > MAX_STRIPS:
         raise ImageTooComplex(f"a TIFF in {strips:,} strips", f"{MAX_STRIPS:,}")
 
 
-def _check_tiles(image: TiffImagePlugin.TiffImageFile, width: int, length: int, max_pixels: int) -> None:
+def _check_tiles(
+    image: TiffImagePlugin.TiffImageFile, width: int, length: int, max_pixels: int
+) -> None:
     """Each tile is decoded whole, even if the image is much smaller."""
     if width * length > max_pixels:
         raise ImageTooLarge(width, length, max_pixels)

@@ -1,7 +1,9 @@
-"""How an image becomes the model's input: decode, convert the color, resize. Training and serving use nothing else.
+"""How an image becomes the model's input: decode, convert the color, resize. Training and serving
+use nothing else.
 
-The result is uint8; casting and normalization are in the ONNX graph. What decoding costs is checked before any pixel is
-decoded (cost.py), and colors are converted in bands, so that a large image needs little more than its own memory.
+The result is uint8; casting and normalization are in the ONNX graph. What decoding costs is checked
+before any pixel is decoded (cost.py), and colors are converted in bands, so that a large image
+needs little more than its own memory.
 """
 
 import io
@@ -16,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, NoSuchFrame, UnknownImage, UnsupportedImage
+from model_store.errors import (
+    BrokenImage,
+    EmptyImage,
+    ImageTooComplex,
+    NoSuchFrame,
+    UnknownImage,
+    UnsupportedImage,
+)
 from model_store.image.cost import Reserve, check_encoded, check_opened, needed_bytes, unlimited
 from model_store.image.dicom import DicomFrame, is_dicom, open_dicom, open_frames, render
 from model_store.image.frames import MOST_FRAMES, DecodedFrames, FrameChoice
@@ -35,8 +44,9 @@ Pixels = npt.NDArray[np.uint8]
 
 # Our own check runs first and knows the configured limit, so Pillow's guard against bombs is off.
 Image.MAX_IMAGE_PIXELS = None
-# Both libraries warn about and log odd metadata, as much as a sender likes; only the pixels matter. The filters are set
-# once and not around each call because they are global, and several threads decode images at a time.
+# Both libraries warn about and log odd metadata, as much as a sender likes; only the pixels matter.
+# The filters are set once and not around each call because they are global, and several threads
+# decode images at a time.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
 
@@ -48,9 +58,10 @@ class InputSpec:
     Attributes:
         channels: 1 (gray) or 3 (RGB).
         height, width: in pixels.
-        resize: "stretch" scales both sides to fit; "crop" scales the shorter side and keeps the center of the longer.
-        window: center and width of the window for gray DICOM, in the units after its rescale (Hounsfield for CT); None
-            takes the file's own. It does not affect other formats.
+        resize: "stretch" scales both sides to fit; "crop" scales the shorter side and keeps the
+            center of the longer.
+        window: center and width of the window for gray DICOM, in the units after its rescale
+            (Hounsfield for CT); None takes the file's own. It does not affect other formats.
         frames: "one" refuses a DICOM file with several frames, "first" takes its first frame.
     """
 
@@ -62,25 +73,32 @@ class InputSpec:
     frames: Literal["one", "first"] = "one"
 
 
-def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, reserve: Reserve = unlimited) -> Pixels:
+def decode(
+    data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, reserve: Reserve = unlimited
+) -> Pixels:
     """Decode one encoded image into the model's input.
 
     Args:
-        data: the bytes of a JPEG, PNG, TIFF, BMP, WebP or DICOM file. Of several frames the first is taken; for DICOM
-            `spec.frames` decides.
+        data: the bytes of a JPEG, PNG, TIFF, BMP, WebP or DICOM file. Of several frames the first
+            is taken; for DICOM `spec.frames` decides.
         spec: what the model expects.
         max_pixels: the limit of width times height.
-        reserve: called with the peak of memory in bytes before pixels are decoded; may raise to refuse.
+        reserve: called with the peak of memory in bytes before pixels are decoded; may raise to
+            refuse.
 
     Returns:
         (C, H, W) uint8.
 
     Raises:
-        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge, ImageTooComplex: `model_store.errors`
+        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge, ImageTooComplex:
+        `model_store.errors`
             describes each.
     """
     return _prepared(
-        open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames, reserve=reserve), spec
+        open_image(
+            data, max_pixels=max_pixels, window=spec.window, frames=spec.frames, reserve=reserve
+        ),
+        spec,
     )
 
 
@@ -89,7 +107,9 @@ def _prepared(image: Image.Image, spec: InputSpec) -> Pixels:
         return prepare(image, spec)
     except MemoryError as error:
         raise _out_of_memory(image) from error
-    except ValueError as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
+    except (
+        ValueError
+    ) as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
         raise BrokenImage(str(error)) from error
 
 
@@ -102,7 +122,8 @@ def decode_frames(
     max_pixels: int = MAX_PIXELS,
     reserve: Reserve = unlimited,
 ) -> DecodedFrames:
-    """Decode the chosen frames of an encoded image, each of them as `decode` does a file that holds it alone.
+    """Decode the chosen frames of an encoded image, each of them as `decode` does a file that holds
+    it alone.
 
     Args:
         frame: the number of a frame from 1, "middle" or "all"; in place of `spec.frames`.
@@ -136,14 +157,16 @@ def decode_frames(
 
 
 def _require_one(data: bytes, frame: FrameChoice) -> None:
-    """Refuse to choose among the pictures of a TIFF, PNG or WebP that has several: only frames of DICOM are told apart.
+    """Refuse to choose among the pictures of a TIFF, PNG or WebP that has several: only frames of
+    DICOM are told apart.
 
     Raises NoSuchFrame or UnsupportedImage.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if getattr(image, "is_animated", False):
             raise UnsupportedImage(
-                f"a {image.format} of several pictures", "a single picture, or DICOM, to choose a frame"
+                f"a {image.format} of several pictures",
+                "a single picture, or DICOM, to choose a frame",
             )
     if frame not in (1, "middle", "all"):
         raise NoSuchFrame(int(frame), 1)
@@ -157,11 +180,15 @@ def open_image(
     frames: Literal["one", "first"] = "one",
     reserve: Reserve = unlimited,
 ) -> Image.Image:
-    """Decode one encoded image at its own size, rotated as its EXIF orientation says. Raises the errors of `decode`."""
+    """Decode one encoded image at its own size, rotated as its EXIF orientation says. Raises the
+    errors of `decode`.
+    """
     if not data:
         raise EmptyImage
     if is_dicom(data):
-        return open_dicom(data, max_pixels=max_pixels, window=window, frames=frames, reserve=reserve)
+        return open_dicom(
+            data, max_pixels=max_pixels, window=window, frames=frames, reserve=reserve
+        )
     image: Image.Image | None = None
     try:
         if (plain := read_plain_png(data, max_pixels=max_pixels)) is not None:
@@ -202,8 +229,12 @@ def _out_of_memory(image: Image.Image | None) -> ImageTooComplex:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Rotate a loaded image as its metadata say. Without metadata, skip Pillow's function, which copies the image."""
-    oriented = isinstance(image, TiffImagePlugin.TiffImageFile) or not ORIENTED.isdisjoint(image.info)
+    """Rotate a loaded image as its metadata say. Without metadata, skip Pillow's function, which
+    copies the image.
+    """
+    oriented = isinstance(image, TiffImagePlugin.TiffImageFile) or not ORIENTED.isdisjoint(
+        image.info
+    )
     return ImageOps.exif_transpose(image) if oriented else image
 
 
@@ -216,9 +247,11 @@ def _dark_is_low(image: Image.Image) -> Image.Image:
 
 
 def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Convert a decoded image to the model's colors and size, (C, H, W) uint8, with bilinear filtering.
+    """Convert a decoded image to the model's colors and size, (C, H, W) uint8, with bilinear
+    filtering.
 
-    What is gray stays gray until it has its size: the three channels would be equal, at three times the cost.
+    What is gray stays gray until it has its size: the three channels would be equal, at three times
+    the cost.
 
     >>> prepare(Image.new("L", (56, 56), 128), InputSpec(1, 28, 28)).shape
     (1, 28, 28)
@@ -228,7 +261,9 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
     if image.size != size:
         box = _center_box(image, spec) if spec.resize == "crop" else None
         image = image.resize(size, Image.Resampling.BILINEAR, box=box)
-    pixels = np.frombuffer(image.tobytes(), np.uint8)  # np.asarray(image) takes longer than a small image's inference
+    pixels = np.frombuffer(
+        image.tobytes(), np.uint8
+    )  # np.asarray(image) takes longer than a small image's inference
     if image.mode == "L":
         gray = pixels.reshape(1, spec.height, spec.width)
         return gray if spec.channels == 1 else np.repeat(gray, 3, axis=0)
@@ -241,7 +276,9 @@ def _is_gray(image: Image.Image) -> bool:
 
 
 def _recolor(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to "L" or "RGB": transparency over black, 16 bits to their upper byte (Pillow would clip them)."""
+    """Convert to "L" or "RGB": transparency over black, 16 bits to their upper byte (Pillow would
+    clip them).
+    """
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if image.mode == mode and not transparent:
         return image
@@ -259,8 +296,12 @@ def _over_black(band: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
 
 
-def _in_bands(image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Apply `change`, which treats each pixel by itself, to a band of rows at a time, and convert the result."""
+def _in_bands(
+    image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Apply `change`, which treats each pixel by itself, to a band of rows at a time, and convert
+    the result.
+    """
     rows = max(1, BAND_PIXELS // image.width)
     if rows >= image.height:
         return change(image).convert(mode)
@@ -272,8 +313,13 @@ def _in_bands(image: Image.Image, mode: str, change: Callable[[Image.Image], Ima
 
 
 def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:
-    """Return the largest centered box (left, top, right, bottom) with the aspect ratio that the model expects."""
+    """Return the largest centered box (left, top, right, bottom) with the aspect ratio that the
+    model expects.
+    """
     scale = min(image.width / spec.width, image.height / spec.height)
     width, height = scale * spec.width, scale * spec.height
-    left, top = max(0.0, (image.width - width) / 2), max(0.0, (image.height - height) / 2)  # rounding may leave -1e-15
+    left, top = (
+        max(0.0, (image.width - width) / 2),
+        max(0.0, (image.height - height) / 2),
+    )  # rounding may leave -1e-15
     return left, top, min(left + width, image.width), min(top + height, image.height)

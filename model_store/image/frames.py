@@ -1,7 +1,8 @@
 """Which frames of a file are meant, and what a frame of a DICOM file says of itself.
 
-A card says what its model does with a file of several frames; whoever asks for an answer may choose others, by number
-from 1 as DICOM counts them, the middle one, or all. Source: DICOM PS3.3 C.7.6.16 (functional groups).
+A card says what its model does with a file of several frames; whoever asks for an answer may choose
+others, by number from 1 as DICOM counts them, the middle one, or all. Source: DICOM PS3.3 C.7.6.16
+(functional groups).
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from model_store.errors import NoSuchFrame, TooManyFrames, UnsupportedImage
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Frames = Literal["one", "first"]  # of a card, for a file with several frames: refuse it, or use the first
+Frames = Literal[
+    "one", "first"
+]  # of a card, for a file with several frames: refuse it, or use the first
 Named: TypeAlias = Literal["middle", "all"]
 FrameChoice: TypeAlias = int | Named
 
@@ -26,12 +29,20 @@ _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 }
-_ELSEWHERE: Final = ("PixelPaddingValue", "ModalityLUTSequence", "PixelRepresentation", "BitsAllocated", "BitsStored")
+_ELSEWHERE: Final = (
+    "PixelPaddingValue",
+    "ModalityLUTSequence",
+    "PixelRepresentation",
+    "BitsAllocated",
+    "BitsStored",
+)
 _GRAY: Final = (*_ELSEWHERE, *(name for names in _MACROS.values() for name in names))
 
 
 class DecodedFrames(NamedTuple):
-    """Frames as the model's input, (N, C, H, W) uint8, and the number of the first; the others follow it."""
+    """Frames as the model's input, (N, C, H, W) uint8, and the number of the first; the others
+    follow it.
+    """
 
     pixels: npt.NDArray[np.uint8]
     first: int
@@ -58,14 +69,16 @@ def read_choice(text: str) -> FrameChoice:
 def chosen(count: int, choice: "Frames | FrameChoice", *, most: int = MOST_FRAMES) -> range:
     """The numbers, from 1, of the frames that are meant in a file of `count`.
 
-    Raises UnsupportedImage for a file of several where "one" is expected, NoSuchFrame, and TooManyFrames for over
-    `most`.
+    Raises UnsupportedImage for a file of several where "one" is expected, NoSuchFrame, and
+    TooManyFrames for over `most`.
 
     >>> chosen(12, "middle"), chosen(3, "all")
     (range(6, 7), range(1, 4))
     """
     if choice == "one" and count != 1:
-        raise UnsupportedImage(f"a DICOM file of {count} frames", f"a single frame, or a choice: {CHOICES}")
+        raise UnsupportedImage(
+            f"a DICOM file of {count} frames", f"a single frame, or a choice: {CHOICES}"
+        )
     if choice == "all":
         if count > most:
             raise TooManyFrames(count, f"{most} at a time")
@@ -77,7 +90,8 @@ def chosen(count: int, choice: "Frames | FrameChoice", *, most: int = MOST_FRAME
 
 
 def described(dataset: "Dataset", number: int) -> "Dataset":
-    """What makes the values of frame `number` gray, at the top of a data set: of enhanced objects, from their groups.
+    """What makes the values of frame `number` gray, at the top of a data set: of enhanced objects,
+    from their groups.
 
     Without functional groups it is the data set itself.
     """
@@ -91,7 +105,9 @@ def described(dataset: "Dataset", number: int) -> "Dataset":
     from pydicom.dataset import Dataset
 
     result = Dataset()
-    for name, value in ({name: dataset.get(name) for name in _GRAY if name in dataset} | found).items():
+    for name, value in (
+        {name: dataset.get(name) for name in _GRAY if name in dataset} | found
+    ).items():
         setattr(result, name, value)
     return result
 

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 Window = tuple[float, float]  # center and width, in the units after the rescale
 Gray = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
-BAND_PIXELS: Final = 2**16  # what NumPy makes of them, eight bytes each, stays in the processor's cache
+BAND_PIXELS: Final = (
+    2**16
+)  # what NumPy makes of them, eight bytes each, stays in the processor's cache
 LARGEST: Final = 0xFFFF
 
 
 def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
     """Return what a viewer shows of stored integers (H, W): (H, W) uint8, the lowest value as 0.
 
-    `window` (center, width) overrides the file's own. Up to 16 bits, the curve is computed once per value and looked up
-    per pixel. Raises whatever pydicom raises for an inconsistent data set.
+    `window` (center, width) overrides the file's own. Up to 16 bits, the curve is computed once per
+    value and looked up per pixel. Raises whatever pydicom raises for an inconsistent data set.
     """
     low, high = int(pixels.min()), int(pixels.max())
     padding = _number(dataset, "PixelPaddingValue")
@@ -37,20 +39,30 @@ def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None)
         if table is None:
             shown[:] = _curve(band.astype(np.float64), ends, dataset, window)
         else:
-            np.take(table, band.astype(np.uint16), out=shown, mode="clip")  # "raise" would copy once more
+            np.take(
+                table, band.astype(np.uint16), out=shown, mode="clip"
+            )  # "raise" would copy once more
     return gray
 
 
-def _table(low: int, high: int, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
-    """Return the gray of each stored value from `low` to `high`, where uint16 has it: at its place modulo 2^16."""
+def _table(
+    low: int, high: int, ends: tuple[int, int], dataset: "Dataset", window: Window | None
+) -> Gray:
+    """Return the gray of each stored value from `low` to `high`, where uint16 has it: at its place
+    modulo 2^16.
+    """
     values = np.arange(low, high + 1)
     table = np.zeros(LARGEST + 1, np.uint8)
     table[values & LARGEST] = _curve(values.astype(np.float64), ends, dataset, window)
     return table
 
 
-def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
-    """Return the gray of each stored value. Without a window, `ends` are the values that become black and white."""
+def _curve(
+    stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None
+) -> Gray:
+    """Return the gray of each stored value. Without a window, `ends` are the values that become
+    black and white.
+    """
     values = rescaled(stored, dataset)
     if window is not None:
         return _windowed(values, *window, "LINEAR")
@@ -104,7 +116,9 @@ def _looked_up(values: Values, dataset: "Dataset") -> Gray:
     from pydicom.pixels.processing import apply_voi
 
     bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-    return _bytes(np.asarray(apply_voi(np.rint(values).astype(np.int64), dataset), np.float64) / (2**bits - 1))
+    return _bytes(
+        np.asarray(apply_voi(np.rint(values).astype(np.int64), dataset), np.float64) / (2**bits - 1)
+    )
 
 
 def _bytes(shares: Values) -> Gray:

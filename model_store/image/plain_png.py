@@ -1,7 +1,9 @@
-"""Small, plain PNG files without Pillow's file object, which costs more than decoding one of 28 pixels.
+"""Small, plain PNG files without Pillow's file object, which costs more than decoding one of 28
+pixels.
 
-Pillow's decoder does the work here too, so pixels are the same. Only the chunks are read here, and only of files that
-hold nothing but a header, data and an end. Whatever is unusual, or broken, is left to `Image.open`.
+Pillow's decoder does the work here too, so pixels are the same. Only the chunks are read here, and
+only of files that hold nothing but a header, data and an end. Whatever is unusual, or broken, is
+left to `Image.open`.
 """
 
 import struct
@@ -20,7 +22,9 @@ _FIRST: Final = len(_SIGNATURE) + _HEADER.size
 
 
 class PlainPng(NamedTuple):
-    """A PNG of 8 bits, gray or RGB, without transparency, interlacing or metadata; `compressed` as zlib has it."""
+    """A PNG of 8 bits, gray or RGB, without transparency, interlacing or metadata; `compressed` as
+    zlib has it.
+    """
 
     mode: str
     size: tuple[int, int]
@@ -46,7 +50,9 @@ def read_plain_png(data: bytes, *, max_pixels: int) -> PlainPng | None:
     """
     if not data.startswith(_SIGNATURE) or not data.endswith(_END) or len(data) < _FIRST + len(_END):
         return None
-    width, height, depth, color, compression, filtering, interlace, crc = _HEADER.unpack_from(data, len(_SIGNATURE))
+    width, height, depth, color, compression, filtering, interlace, crc = _HEADER.unpack_from(
+        data, len(_SIGNATURE)
+    )
     mode = _MODES.get((depth, color))
     if mode is None or compression or filtering or interlace or zlib.crc32(data[12:29]) != crc:
         return None

@@ -1,7 +1,7 @@
 """An image as a viewer needs it: the values before a window makes them gray, at a bounded size.
 
-The model never sees this. Its input has the window of its specification or of the file (gray.py); a viewer may choose
-any other. It is not in TorchServe's archives.
+The model never sees this. Its input has the window of its specification or of the file (gray.py); a
+viewer may choose any other. It is not in TorchServe's archives.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ class Viewing(NamedTuple):
 
     Attributes:
         samples: (H, W, 1) for gray, (H, W, 3) for color, uint16.
-        offset, slope: the value of a sample is `offset + slope * sample`, in the units after the rescale (Hounsfield
+        offset, slope: the value of a sample is `offset + slope * sample`, in the units after the
+        rescale (Hounsfield
             for CT).
         center, width: the window, in the same units.
         inverted: whether the lowest value is white.
@@ -54,21 +55,28 @@ def view(
     """Open an encoded image for a viewer.
 
     Args:
-        window: center and width in which to begin with a gray DICOM; None takes the file's own, else the whole range.
+        window: center and width in which to begin with a gray DICOM; None takes the file's own,
+            else the whole range.
         frames: of a DICOM file of several; of "all", the first is shown.
         max_pixels, reserve: as for `decode`, whose errors it raises.
     """
     if is_dicom(data):
         shown: Frames | FrameChoice = 1 if frames == "all" else frames
         [found] = open_frames(
-            data, lambda frame: _of_frame(frame, window), max_pixels=max_pixels, frames=shown, reserve=reserve
+            data,
+            lambda frame: _of_frame(frame, window),
+            max_pixels=max_pixels,
+            frames=shown,
+            reserve=reserve,
         )
         return found
     return _of_picture(open_image(data, max_pixels=max_pixels, reserve=reserve))
 
 
 def _of_frame(frame: DicomFrame, window: Window | None) -> Viewing:
-    """The values of a gray DICOM image, or the picture that one in color is, which has no window."""
+    """The values of a gray DICOM image, or the picture that one in color is, which has no
+    window.
+    """
     photometric = str(frame.dataset.get("PhotometricInterpretation") or "")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return _of_picture(render(frame, None))
@@ -83,7 +91,9 @@ def _of_frame(frame: DicomFrame, window: Window | None) -> Viewing:
     samples, low, step = _as_samples(_reduced(pixels, factor))
     offset, slope = offset + slope * low, slope * step
     center, width = window or own_window(dataset) or _whole(samples, offset, slope)
-    return Viewing(samples[..., np.newaxis], offset, slope, center, width, photometric == "MONOCHROME1", factor)
+    return Viewing(
+        samples[..., np.newaxis], offset, slope, center, width, photometric == "MONOCHROME1", factor
+    )
 
 
 def _of_picture(image: Image.Image) -> Viewing:
@@ -103,7 +113,8 @@ def _factor(shape: tuple[int, ...]) -> int:
 
 
 def _reduced(pixels: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
-    """Means of squares of `factor` pixels, one row of them at a time; a rest at the right and lower edge is left out.
+    """Means of squares of `factor` pixels, one row of them at a time; a rest at the right and lower
+    edge is left out.
 
     >>> _reduced(np.array([[1, 3, 9], [5, 7, 9]]), 2).tolist()
     [[4]]

@@ -1,4 +1,6 @@
-"""What a request asks, and the answer for one image, as Candor's own server gives it (serving/inference/answer.py)."""
+"""What a request asks, and the answer for one image, as Candor's own server gives it
+(serving/inference/answer.py).
+"""
 
 import os
 import time
@@ -18,7 +20,10 @@ class RequestIdInvalid(ModelStoreError):
     """The client's id of an image cannot be kept."""
 
     def __init__(self) -> None:
-        super().__init__(f"X-Request-Id must be a string of at most {ID_CHARACTERS} printable characters in UTF-8.")
+        super().__init__(
+            f"X-Request-Id must be a string of at most {ID_CHARACTERS} printable characters in "
+            "UTF-8."
+        )
 
 
 class FrameInvalid(ModelStoreError):
@@ -67,13 +72,18 @@ def answer_of(
         "refer": None if referral is None else confidence < referral["threshold"],
     }
     if sets is not None:
-        answer["prediction_set"] = [name for name, value in named.items() if value >= sets["threshold"]]
+        answer["prediction_set"] = [
+            name for name, value in named.items() if value >= sets["threshold"]
+        ]
     return answer
 
 
 def logged(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer as a row of POST /predictions-log, and of `candor predictions`."""
-    return {name: answer[name] for name in ("model", "version", "prediction_id", "request_id", "probabilities")}
+    return {
+        name: answer[name]
+        for name in ("model", "version", "prediction_id", "request_id", "probabilities")
+    }
 
 
 def uuid7() -> uuid.UUID:

@@ -1,7 +1,8 @@
 """The counters of a TorchServe worker, by the names that Candor's own server and monitor use.
 
-TorchServe reads them from lines that a worker prints, and shows them at its metrics address in Prometheus mode, if its
-metrics configuration names them (`metrics_configuration`) or `model_metrics_auto_detect` is set.
+TorchServe reads them from lines that a worker prints, and shows them at its metrics address in
+Prometheus mode, if its metrics configuration names them (`metrics_configuration`) or
+`model_metrics_auto_detect` is set.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,19 @@ from calibration.bins import BIN_COUNT, bin_index
 # Name -> labels, meaning.
 COUNTERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "candor_predictions_total": (("model", "version", "bin"), "Answers, by confidence bin."),
-    "candor_prediction_confidence_total": (("model", "version", "bin"), "Sum of the confidence of all answers."),
-    "candor_requests_rejected_total": (("reason",), "Requests answered with an error, by error code."),
+    "candor_prediction_confidence_total": (
+        ("model", "version", "bin"),
+        "Sum of the confidence of all answers.",
+    ),
+    "candor_requests_rejected_total": (
+        ("reason",),
+        "Requests answered with an error, by error code.",
+    ),
     "candor_torchserve_delivered_total": (("model", "version"), "Answers that the monitor has."),
     "candor_torchserve_lost_total": (
         ("model", "version"),
-        "Answers that the monitor will never have: the outbox was full, or the monitor refused them.",
+        "Answers that the monitor will never have: the outbox was full, or the monitor refused "
+        "them.",
     ),
 }
 
@@ -68,7 +76,10 @@ class WorkerCounters:
 
 def metrics_configuration() -> list[dict[str, Any]]:
     """Return the counters as entries of TorchServe's metrics.yaml (`model_metrics`, `counter`)."""
-    return [{"name": name, "unit": "Count", "dimensions": list(labels)} for name, (labels, _) in COUNTERS.items()]
+    return [
+        {"name": name, "unit": "Count", "dimensions": list(labels)}
+        for name, (labels, _) in COUNTERS.items()
+    ]
 
 
 def _counters(metrics: Any) -> dict[str, Any]:

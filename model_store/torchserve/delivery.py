@@ -1,6 +1,8 @@
-"""Sends the answers of a worker to `candor monitor`, in a thread of its own: no request waits for the monitor.
+"""Sends the answers of a worker to `candor monitor`, in a thread of its own: no request waits for
+the monitor.
 
-An answer leaves the outbox when the monitor has it. While the monitor is away, or refuses the token, answers stay.
+An answer leaves the outbox when the monitor has it. While the monitor is away, or refuses the
+token, answers stay.
 """
 
 import json
@@ -24,7 +26,10 @@ TIMEOUT_S = 30.0
 LOOK_S = 15.0  # between two looks for files of workers that have ended
 LONGEST_WAIT_S = 30.0
 KEPT = ("accepted", "unchanged", "expired")
-_UNDECLARED = ("unknown_model", "model_served")  # of the latter, declaring it says why, and answers stay
+_UNDECLARED = (
+    "unknown_model",
+    "model_served",
+)  # of the latter, declaring it says why, and answers stay
 
 
 class MonitorAway(Exception):
@@ -36,18 +41,23 @@ class _ForeignModel(Exception):
 
 
 class MonitorConnection:
-    """The monitor at `url`. `token_file` is read for each request, so that a token can be rotated."""
+    """The monitor at `url`. `token_file` is read for each request, so that a token can be
+    rotated.
+    """
 
     def __init__(self, url: str, token_file: Path | None) -> None:
         self.url = url.rstrip("/")
         self._token_file = token_file
         # Proxies of the environment are for the way out; a monitor is inside.
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context())
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         )
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
-        """Return status and parsed answer. Raises MonitorAway if there is none, or one that may change (5xx, 429)."""
+        """Return status and parsed answer. Raises MonitorAway if there is none, or one that may
+        change (5xx, 429).
+        """
         headers = {"Content-Type": "application/json"}
         try:
             if self._token_file is not None:
@@ -85,7 +95,12 @@ class Delivery:
         counters: WorkerCounters,
     ) -> None:
         """`declaration` is the body of POST /models-log for this worker's model."""
-        self._own, self._monitor, self._declaration, self._counters = own, monitor, declaration, counters
+        self._own, self._monitor, self._declaration, self._counters = (
+            own,
+            monitor,
+            declaration,
+            counters,
+        )
         self._awake = threading.Event()
         self._pause = threading.Event()  # never set
         self._failures = 0
@@ -113,7 +128,9 @@ class Delivery:
             return LONGEST_WAIT_S
 
     def run_once(self) -> float:
-        """Deliver all that is there; returns the seconds until the next attempt unless there are new answers."""
+        """Deliver all that is there; returns the seconds until the next attempt unless there are
+        new answers.
+        """
         try:
             self._deliver(self._own)
             for file in left_behind(self._own.path.parent):
@@ -121,7 +138,9 @@ class Delivery:
         except MonitorAway as away:
             self._failures += 1
             if self._failures == 1:
-                logger.warning("candor: the monitor at %s is away, answers wait: %s", self._monitor.url, away)
+                logger.warning(
+                    "candor: the monitor at %s is away, answers wait: %s", self._monitor.url, away
+                )
             return min(LONGEST_WAIT_S, 0.5 * 2.0 ** min(self._failures, 10))
         except OSError:
             logger.exception("candor: the outbox %s cannot be read", self._own.path.parent)
@@ -152,7 +171,9 @@ class Delivery:
             file.deliver(size_bytes)
 
     def _send(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Send rows of one model and count what became of them. MonitorAway and _ForeignModel: they must stay."""
+        """Send rows of one model and count what became of them. MonitorAway and _ForeignModel: they
+        must stay.
+        """
         status, answer = self._monitor.post("/predictions-log", list(rows))
         if isinstance(answer, dict) and answer.get("error") in _UNDECLARED:
             if any(rows[0][name] != self._declaration[name] for name in ("model", "version")):
@@ -166,7 +187,9 @@ class Delivery:
         self._counters.deliver(len(rows) - len(refused))
         if refused:
             self._counters.lose(len(refused))
-            logger.error("candor: the monitor refused %d answers: %s", len(refused), refused[0].get("detail"))
+            logger.error(
+                "candor: the monitor refused %d answers: %s", len(refused), refused[0].get("detail")
+            )
 
     def _declare(self) -> None:
         status, answer = self._monitor.post("/models-log", self._declaration)

@@ -1,8 +1,10 @@
-"""Answers that the monitor does not have yet, in a file per worker: TorchServe ends its workers by SIGKILL.
+"""Answers that the monitor does not have yet, in a file per worker: TorchServe ends its workers by
+SIGKILL.
 
-A worker appends to its own file before it answers, and empties the file when all of it is delivered. A file whose
-worker has ended is unlocked; another worker delivers and removes it. Rows are those of `candor predictions`, so a file
-can also be sent by hand. Beyond its limit of bytes, and on a full disk, answers are lost, and counted.
+A worker appends to its own file before it answers, and empties the file when all of it is
+delivered. A file whose worker has ended is unlocked; another worker delivers and removes it. Rows
+are those of `candor predictions`, so a file can also be sent by hand. Beyond its limit of bytes,
+and on a full disk, answers are lost, and counted.
 """
 
 import fcntl
@@ -15,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 LIMIT_BYTES = 64 * 2**20  # some 300,000 answers of a model with a few classes
-CHUNK_BYTES = 256 * 1024  # of rows that are sent in one request: some thousand, each of at most 100 KB
+CHUNK_BYTES = (
+    256 * 1024
+)  # of rows that are sent in one request: some thousand, each of at most 100 KB
 SUFFIX = ".ndjson"
 
 
 class OutboxFile:
-    """A file of rows that this process has locked. One thread may append while another one reads."""
+    """A file of rows that this process has locked. One thread may append while another one
+    reads.
+    """
 
     def __init__(self, path: Path, descriptor: int, *, limit_bytes: int = LIMIT_BYTES) -> None:
         """`descriptor` is of the file, open for reading and appending, and locked."""
@@ -40,12 +46,15 @@ class OutboxFile:
                 if os.write(self._descriptor, data) == len(data):
                     return True
                 os.ftruncate(self._descriptor, end)
-            except OSError:  # a full disk; nothing of the row was written, or the truncation failed as well
+            except (
+                OSError
+            ):  # a full disk; nothing of the row was written, or the truncation failed as well
                 pass
         return False
 
     def rows(self) -> tuple[list[dict[str, Any]], int]:
-        """Return the oldest rows that are not delivered, up to CHUNK_BYTES of them, and their size in bytes.
+        """Return the oldest rows that are not delivered, up to CHUNK_BYTES of them, and their size
+        in bytes.
 
         A last line that was cut off when its worker was killed is no row.
         """
@@ -77,8 +86,12 @@ def new_file(folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> OutboxFile:
     """Return an empty file in `folder`, which is made if it is missing. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
-    draft = path.with_suffix(".new")  # nobody takes it for a file without a worker before it is locked
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    draft = path.with_suffix(
+        ".new"
+    )  # nobody takes it for a file without a worker before it is locked
+    descriptor = os.open(
+        draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     draft.rename(path)
     return OutboxFile(path, descriptor, limit_bytes=limit_bytes)

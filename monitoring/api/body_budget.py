@@ -1,7 +1,9 @@
-"""The memory of all request bodies together: what does not fit waits for a moment, or is refused, before it is read.
+"""The memory of all request bodies together: what does not fit waits for a moment, or is refused,
+before it is read.
 
-A body is held from before its first byte is read until its request is answered, at the cost of what is made of it:
-texts, decoded images, and their copy in a decoding process. One event loop uses a budget, so it needs no lock.
+A body is held from before its first byte is read until its request is answered, at the cost of what
+is made of it: texts, decoded images, and their copy in a decoding process. One event loop uses a
+budget, so it needs no lock.
 """
 
 import asyncio
@@ -32,14 +34,21 @@ class BodyBudget:
         self.held_bytes = 0
         self._waiting: deque[tuple[Hold, asyncio.Future[None]]] = deque()
 
-    def hold(self, length_bytes: int | None, *, copies: int = 1, wait_s: float | None = None) -> "Hold":
+    def hold(
+        self, length_bytes: int | None, *, copies: int = 1, wait_s: float | None = None
+    ) -> "Hold":
         """Hold so many copies of a body within `async with`, which raises BodiesFull.
 
-        Without a length the hold grows while the body arrives. What could never fit takes all there is. `wait_s`: the
-        longest wait that the client accepts.
+        Without a length the hold grows while the body arrives. What could never fit takes all there
+        is. `wait_s`: the longest wait that the client accepts.
         """
         longest_s = self._wait_s if wait_s is None else min(wait_s, self._wait_s)
-        return Hold(self, STEP_BYTES if length_bytes is None else length_bytes, copies=copies, wait_s=longest_s)
+        return Hold(
+            self,
+            STEP_BYTES if length_bytes is None else length_bytes,
+            copies=copies,
+            wait_s=longest_s,
+        )
 
     def fits(self, hold: "Hold", more_bytes: int) -> bool:
         """Whether `hold` may hold so much more now."""
@@ -92,7 +101,9 @@ class Hold:
 
     __slots__ = ("_budget", "_copies", "size_bytes", "wait_s")
 
-    def __init__(self, budget: BodyBudget, length_bytes: int, *, copies: int, wait_s: float) -> None:
+    def __init__(
+        self, budget: BodyBudget, length_bytes: int, *, copies: int, wait_s: float
+    ) -> None:
         self._budget, self._copies, self.wait_s = budget, copies, wait_s
         self.size_bytes = min(copies * length_bytes, budget.large_bytes)
 
@@ -105,13 +116,18 @@ class Hold:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Release it."""
         self._budget.give_back(self.size_bytes)
 
     def cover(self, received_bytes: int) -> None:
-        """Hold more if a body of unknown length needs it, of which so much has arrived. Raises BodiesFull."""
+        """Hold more if a body of unknown length needs it, of which so much has arrived. Raises
+        BodiesFull.
+        """
         if self._copies * received_bytes > self.size_bytes < self._budget.large_bytes:
             self.resize(received_bytes + STEP_BYTES, copies=self._copies)
 

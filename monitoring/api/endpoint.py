@@ -1,7 +1,8 @@
-"""An operation of the API, declared once: its route, the token's scope that it needs, and its description.
+"""An operation of the API, declared once: its route, the token's scope that it needs, and its
+description.
 
-Each room has a table of endpoints whose handlers are methods of its classes. `bind` gives them the instances, routers
-mount them (`routes_of`), and serving.openapi describes them.
+Each room has a table of endpoints whose handlers are methods of its classes. `bind` gives them the
+instances, routers mount them (`routes_of`), and serving.openapi describes them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,9 @@ from monitoring.errors import QueryInvalid, brief
 
 JSON: Final = "application/json"
 LOCAL: Final = "local"  # who acts where there are no tokens
-_FOR_PEOPLE: Final = frozenset(("text/html", "image/svg+xml"))  # pages, and the files that they offer
+_FOR_PEOPLE: Final = frozenset(
+    ("text/html", "image/svg+xml")
+)  # pages, and the files that they offer
 _EXACT_TAGS: Final = frozenset(("calibration", "feedback", "logged predictions"))
 _GUARDED: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
@@ -28,8 +31,12 @@ Handler: TypeAlias = Callable[..., Awaitable[Any]]
 class ErrorBody(Struct, frozen=True):
     """Why a request was refused."""
 
-    error: Annotated[str, Meta(description="a code that does not change", examples=["unknown_model"])]
-    detail: Annotated[str, Meta(description="a sentence: what was sent, what was expected, what to do")]
+    error: Annotated[
+        str, Meta(description="a code that does not change", examples=["unknown_model"])
+    ]
+    detail: Annotated[
+        str, Meta(description="a sentence: what was sent, what was expected, what to do")
+    ]
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,15 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
-        handler: takes the request, returns a Response or a value that is sent as JSON; its return annotation is the
-            type of the answer.
+        handler: takes the request, returns a Response or a value that is sent as JSON; its return
+            annotation is the type of the answer.
         scope: what a token must grant, which the access control checks; None if no token is needed.
         takes: the type of the body by media type; `body_optional`: it may be left out.
-        gives: the type of the answer by media type, if it is not the JSON of what `handler` returns.
+        gives: the type of the answer by media type, if it is not the JSON of what `handler`
+            returns.
         redirects: whether a success leads to another page (303) instead.
-        conflicts: whether it answers 409 with a page that says why what a form asks for cannot be done now.
+        conflicts: whether it answers 409 with a page that says why what a form asks for cannot be
+            done now.
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
@@ -84,10 +93,11 @@ class Endpoint:
 
     @property
     def is_exact(self) -> bool:
-        """Whether a query that it does not know is refused: its answer would be taken for what was asked.
+        """Whether a query that it does not know is refused: its answer would be taken for what was
+        asked.
 
-        Pages and their forms are, and all that reports, labels and logged predictions do. What other programs define
-        is not: metrics, health checks and the routes of other model servers.
+        Pages and their forms are, and all that reports, labels and logged predictions do. What
+        other programs define is not: metrics, health checks and the routes of other model servers.
         """
         is_form = self.redirects or (self.tag == "pages" and self.method == "POST")
         return is_form or self.tag in _EXACT_TAGS or not _FOR_PEOPLE.isdisjoint(self.gives)
@@ -111,7 +121,9 @@ class Endpoint:
 
 
 def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
-    """The endpoints with methods of `owners` as handlers. Raises KeyError if a handler's owner is missing."""
+    """The endpoints with methods of `owners` as handlers. Raises KeyError if a handler's owner is
+    missing.
+    """
     by_class = {type(owner).__qualname__: owner for owner in owners}
 
     def bound(handler: Handler) -> Handler:
@@ -119,7 +131,9 @@ def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
         method: Handler = getattr(by_class[of_class], name)
         return method
 
-    return [replace(each, handler=bound(each.handler)) if each.mounted else each for each in endpoints]
+    return [
+        replace(each, handler=bound(each.handler)) if each.mounted else each for each in endpoints
+    ]
 
 
 def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
@@ -136,9 +150,13 @@ def check_query(items: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             expected = ", ".join(known) or "no parameters"
-            raise QueryInvalid(f"This address does not know the parameter {brief(name)}; it knows {expected}.")
+            raise QueryInvalid(
+                f"This address does not know the parameter {brief(name)}; it knows {expected}."
+            )
         if names.count(name) > 1:
-            raise QueryInvalid(f"The address gives '{name}' {names.count(name)} times; give it once.")
+            raise QueryInvalid(
+                f"The address gives '{name}' {names.count(name)} times; give it once."
+            )
 
 
 def as_json(value: Any, *, status: int = 200) -> Response:

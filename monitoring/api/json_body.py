@@ -1,10 +1,12 @@
 """JSON bodies as types, in and out: msgspec decodes, checks and encodes them.
 
-Decoding straight into the type is the fast path. Where it fails, the json module parses the body once more, because it
-is more lenient (NaN, a byte order mark, UTF-16). Its result decides whether the body is accepted.
+Decoding straight into the type is the fast path. Where it fails, the json module parses the body
+once more, because it is more lenient (NaN, a byte order mark, UTF-16). Its result decides whether
+the body is accepted.
 
-A parser builds an object for each value before anybody can count them, and holds the interpreter's lock meanwhile. So
-the signs that separate values are counted first, which takes milliseconds: a body of 8 MB may hold 4 million zeros.
+A parser builds an object for each value before anybody can count them, and holds the interpreter's
+lock meanwhile. So the signs that separate values are counted first, which takes milliseconds: a
+body of 8 MB may hold 4 million zeros.
 """
 
 import json
@@ -32,7 +34,9 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class Entries(NamedTuple):
-    """The items of a body, with an error in the place of each unreadable one; `single`: the body is one bare item."""
+    """The items of a body, with an error in the place of each unreadable one; `single`: the body is
+    one bare item.
+    """
 
     items: list[Any]
     single: bool
@@ -41,8 +45,9 @@ class Entries(NamedTuple):
 class JsonReader(Generic[Kind]):
     """Reads JSON as `kind`, a Struct.
 
-    `refusal` is raised with a sentence, in which `whole` names the value. `prepare` is applied to parsed JSON that is
-    not `kind` as it stands, for spellings that are accepted beside the documented one; it may raise `refusal` too.
+    `refusal` is raised with a sentence, in which `whole` names the value. `prepare` is applied to
+    parsed JSON that is not `kind` as it stands, for spellings that are accepted beside the
+    documented one; it may raise `refusal` too.
     """
 
     def __init__(
@@ -71,12 +76,18 @@ class JsonReader(Generic[Kind]):
         try:
             return msgspec.convert(prepared, self._kind)
         except msgspec.ValidationError as error:
-            raise self._refusal(explain(error, prepared, whole=self._whole, fields=self.fields)) from None
+            raise self._refusal(
+                explain(error, prepared, whole=self._whole, fields=self.fields)
+            ) from None
         except UnicodeEncodeError as error:
-            raise self._refusal(f"{self._whole} holds text with lone surrogates: {brief(error.object)}.") from None
+            raise self._refusal(
+                f"{self._whole} holds text with lone surrogates: {brief(error.object)}."
+            ) from None
 
     def read_entries(self, body: bytes, *, limit: int) -> Entries:
-        """Read one item, or a list of 1 to `limit`. Raises BodyNotJson, and `refusal` for anything else."""
+        """Read one item, or a list of 1 to `limit`. Raises BodyNotJson, and `refusal` for anything
+        else.
+        """
         self._count(body)
         with suppress(*_UNREADABLE):
             if body[:1] != b"[":
@@ -88,17 +99,24 @@ class JsonReader(Generic[Kind]):
         if isinstance(value, dict):
             return Entries([self._entry(value)], single=True)
         if not isinstance(value, list) or not value:
-            raise self._refusal(f"The body must be one object or a list of objects; got {kind_of(value)}.")
+            raise self._refusal(
+                f"The body must be one object or a list of objects; got {kind_of(value)}."
+            )
         if len(value) > limit:
-            raise self._refusal(f"A list holds at most {limit:,} items; got {len(value):,}. Send a table instead.")
+            raise self._refusal(
+                f"A list holds at most {limit:,} items; got {len(value):,}. Send a table instead."
+            )
         return Entries([self._entry(each) for each in value], single=False)
 
     def _count(self, body: bytes) -> None:
         if too_many(body, values=VALUES_LIMIT, containers=CONTAINERS_LIMIT):
             if not begins_as_json(body):
-                raise BodyNotJson(f"{self._whole} must be JSON; got something else ({brief(str(body[:_SHOWN]))}).")
+                raise BodyNotJson(
+                    f"{self._whole} must be JSON; got something else ({brief(str(body[:_SHOWN]))})."
+                )
             raise self._refusal(
-                f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and objects. "
+                f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and "
+                "objects. "
                 "Send it in several requests, or as a table."
             )
 
@@ -110,16 +128,20 @@ class JsonReader(Generic[Kind]):
 
 
 def too_many(body: bytes, *, values: int, containers: int) -> bool:
-    """Whether JSON may hold more values, or lists and objects, than that. Signs inside of texts count too.
+    """Whether JSON may hold more values, or lists and objects, than that. Signs inside of texts
+    count too.
 
     >>> too_many(b"[" + b"0," * 40_000 + b"0]", values=40_000, containers=1)
     True
     """
-    return len(body) > SMALL_BYTES and (body.count(b",") >= values or body.count(b"[") + body.count(b"{") > containers)
+    return len(body) > SMALL_BYTES and (
+        body.count(b",") >= values or body.count(b"[") + body.count(b"{") > containers
+    )
 
 
 def begins_as_json(body: bytes) -> bool:
-    """Whether the first bytes are those of JSON, in any encoding that `parse` reads. Blanks alone may be.
+    """Whether the first bytes are those of JSON, in any encoding that `parse` reads. Blanks alone
+    may be.
 
     >>> begins_as_json(b' [1]'), begins_as_json('[1]'.encode("utf-16")), begins_as_json(bytes(range(128, 255)))
     (True, True, False)
@@ -129,7 +151,9 @@ def begins_as_json(body: bytes) -> bool:
 
 
 def parse(body: bytes, *, whole: str = "The body") -> Any:
-    """Parse JSON. Raises BodyNotJson for what is not JSON, is nested too deeply, or holds too long a number."""
+    """Parse JSON. Raises BodyNotJson for what is not JSON, is nested too deeply, or holds too long
+    a number.
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

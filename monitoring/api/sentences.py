@@ -1,4 +1,6 @@
-"""msgspec's validation errors as sentences for the caller: which field, what is expected, what was sent."""
+"""msgspec's validation errors as sentences for the caller: which field, what is expected, what was
+sent.
+"""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +10,13 @@ import msgspec
 
 from monitoring.errors import brief
 
-_KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "object": "an object"}
+_KINDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+}
 _KINDS |= {"array": "a list", "null": "null"}
 _SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _PLACED = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$(.*)`)?", re.DOTALL)
@@ -18,8 +26,11 @@ _BOUND = re.compile(r"Expected `(\w+)`( of length)? ([<>]=?) (\S+)")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
-def explain(error: msgspec.ValidationError, value: Any, *, whole: str, fields: Iterable[str] = ()) -> str:
-    """The sentence for an error about `value`. `whole` names the value itself, `fields` are the ones it may have.
+def explain(
+    error: msgspec.ValidationError, value: Any, *, whole: str, fields: Iterable[str] = ()
+) -> str:
+    """The sentence for an error about `value`. `whole` names the value itself, `fields` are the
+    ones it may have.
 
     >>> try:
     ...     msgspec.convert([1], list[str])
@@ -34,9 +45,14 @@ def explain(error: msgspec.ValidationError, value: Any, *, whole: str, fields: I
         field = brief(f"{path}.{found[2]}".lstrip("."))
         if found[1].startswith("missing"):
             return f"Field {field} is missing."
-        return f"Field {field} is unknown" + ("." if path else f"; expected some of: {', '.join(sorted(fields))}.")
+        return f"Field {field} is unknown" + (
+            "." if path else f"; expected some of: {', '.join(sorted(fields))}."
+        )
     if found := _BOUND.fullmatch(what):
-        return f"{name} must {_bound(*found.groups())}; got {f'{len(got):,}' if found[2] else _short(got)}."
+        return (
+            f"{name} must {_bound(*found.groups())}; got "
+            f"{f'{len(got):,}' if found[2] else _short(got)}."
+        )
     if found := _OF_KIND.fullmatch(what):
         kinds = [_KINDS.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
         return f"{name} must be {' or '.join(kinds)}; got {kind_of(got)}."
@@ -47,12 +63,20 @@ def explain(error: msgspec.ValidationError, value: Any, *, whole: str, fields: I
 
 def kind_of(value: Any) -> str:
     """What a JSON value is, for a sentence."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return names.get(type(value), "a number") if value != [] else "an empty list"
 
 
 def _at(value: Any, path: str, whole: str) -> tuple[str, Any]:
-    """The name of the place in `value`, and what is there; of an object's unnamed entry, the object."""
+    """The name of the place in `value`, and what is there; of an object's unnamed entry, the
+    object.
+    """
     if not path:
         return whole, value
     found = value
@@ -61,7 +85,11 @@ def _at(value: Any, path: str, whole: str) -> tuple[str, Any]:
             if index == "...":
                 break
             found = found[int(index)] if index else found[field]
-    except (IndexError, KeyError, TypeError):  # a field's name that looks like the end of msgspec's sentence
+    except (
+        IndexError,
+        KeyError,
+        TypeError,
+    ):  # a field's name that looks like the end of msgspec's sentence
         return whole, value
     return f"Field '{path.lstrip('.')}'", found
 

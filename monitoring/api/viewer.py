@@ -15,7 +15,9 @@ _ALLOWED: Final[dict[Scope, str]] = {
 
 
 class Viewer(NamedTuple):
-    """The holder of a token, or everyone where there are no tokens; `signed_in` by a session of this browser."""
+    """The holder of a token, or everyone where there are no tokens; `signed_in` by a session of
+    this browser.
+    """
 
     name: str
     scopes: frozenset[Scope]

@@ -8,7 +8,13 @@ LARGEST: Final = 999_999_999  # also the highest version
 
 
 def read_whole_number(
-    text: str, what: str, *, refusal: type[Exception], least: int = 1, most: int = LARGEST, also: str = ""
+    text: str,
+    what: str,
+    *,
+    refusal: type[Exception],
+    least: int = 1,
+    most: int = LARGEST,
+    also: str = "",
 ) -> int:
     """The number that `text` writes in digits.
 
@@ -24,6 +30,13 @@ def read_whole_number(
         ...
     ValueError: The query's 'version' must be a whole number from 1 to 999,999,999; got '0'.
     """
-    if text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST)) and least <= int(text) <= most:
+    if (
+        text.isascii()
+        and text.isdecimal()
+        and len(text) <= len(str(LARGEST))
+        and least <= int(text) <= most
+    ):
         return int(text)
-    raise refusal(f"{what} must be a whole number from {least:,} to {most:,}{also}; got {brief(text)}.")
+    raise refusal(
+        f"{what} must be a whole number from {least:,} to {most:,}{also}; got {brief(text)}."
+    )

@@ -1,7 +1,8 @@
-"""Which alarm an acknowledgment means: the one that is active, or one that somebody has acknowledged already.
+"""Which alarm an acknowledgment means: the one that is active, or one that somebody has
+acknowledged already.
 
-The `feedback_id` of the label that raised an alarm names it, together with its slice: no label raises two there. So a
-form that is sent twice, or by two people, restarts the watch once.
+The `feedback_id` of the label that raised an alarm names it, together with its slice: no label
+raises two there. So a form that is sent twice, or by two people, restarts the watch once.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from datetime import UTC, datetime
 from monitoring.drift.events import AFRESH, ALARM, Event, latest
 
 NO_ALARM = (
-    "There is no alarm to acknowledge, so nothing was done. To restart the watch without an alarm, send `reset` in "
+    "There is no alarm to acknowledge, so nothing was done. To restart the watch without an "
+    "alarm, send `reset` in "
     "place of `acknowledge`."
 )
 
@@ -32,12 +34,27 @@ def why_nothing_is_done(history: Sequence[Event], alarm: int | None, *, active: 
     standing = raised_by(history, active=active)
     if standing is not None and alarm in (None, standing):
         return ""
-    meant = [place for place, event in enumerate(history) if event.kind == ALARM and alarm in (None, event.feedback_id)]
+    meant = [
+        place
+        for place, event in enumerate(history)
+        if event.kind == ALARM and alarm in (None, event.feedback_id)
+    ]
     if not meant:
-        return NO_ALARM if alarm is None else f"No alarm of this watch is named {alarm}, so nothing was done."
+        return (
+            NO_ALARM
+            if alarm is None
+            else f"No alarm of this watch is named {alarm}, so nothing was done."
+        )
     ended = next((event for event in history[meant[-1] :] if event.kind in AFRESH), None)
-    later = "" if standing is None else " A later alarm is active; read about it before you acknowledge it."
-    return f"This alarm was acknowledged already{_by_whom(ended)}. Nothing was done, and the watch goes on.{later}"
+    later = (
+        ""
+        if standing is None
+        else " A later alarm is active; read about it before you acknowledge it."
+    )
+    return (
+        f"This alarm was acknowledged already{_by_whom(ended)}. Nothing was done, and the watch "
+        f"goes on.{later}"
+    )
 
 
 def _by_whom(ended: Event | None) -> str:
@@ -45,4 +62,6 @@ def _by_whom(ended: Event | None) -> str:
         return ""
     by = f" by {ended.detail['actor']}" if ended.detail.get("actor") else ""
     note = f": “{ended.detail['note']}”" if ended.detail.get("note") else ""
-    return f"{by} on {datetime.fromtimestamp(ended.at_ns / 1e9, tz=UTC):%Y-%m-%d at %H:%M UTC}{note}"
+    return (
+        f"{by} on {datetime.fromtimestamp(ended.at_ns / 1e9, tz=UTC):%Y-%m-%d at %H:%M UTC}{note}"
+    )

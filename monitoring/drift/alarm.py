@@ -1,7 +1,8 @@
-"""What an alarm says: the stream of labels that raised it, the direction of the error there, and its estimated start.
+"""What an alarm says: the stream of labels that raised it, the direction of the error there, and
+its estimated start.
 
-The stream is the one with the most evidence. The start is `calibration.onset` of that stream's labels since the last
-reset. Both are estimates: the promise covers the alarm, not its explanation.
+The stream is the one with the most evidence. The start is `calibration.onset` of that stream's
+labels since the last reset. Both are estimates: the promise covers the alarm, not its explanation.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,10 @@ LABELS_LIMIT = 100_000  # the latest labels that the search for the start uses
 
 
 def describe(
-    connection: Connection, calibration_id: int, detector: DriftDetector, labels: Sequence[FirstLabel]
+    connection: Connection,
+    calibration_id: int,
+    detector: DriftDetector,
+    labels: Sequence[FirstLabel],
 ) -> dict[str, Any]:
     """Return the detail of the alarm event.
 
@@ -31,7 +35,8 @@ def describe(
         connection: to look up names and dates.
         calibration_id: the calibration with the alarm.
         detector: its detector, with the alarm raised.
-        labels: those since the last reset up to the one that raised the alarm; the latest are enough.
+        labels: those since the last reset up to the one that raised the alarm; the latest are
+            enough.
     """
     where = detector.stream or LabelStream("all")
     return {
@@ -45,8 +50,11 @@ def describe(
     }
 
 
-def _without_classes(detector: DriftDetector, labels: Sequence[FirstLabel]) -> dict[str, float] | None:
-    """Return the evidence of a detector without classes after the same labels; None if some are no longer there.
+def _without_classes(
+    detector: DriftDetector, labels: Sequence[FirstLabel]
+) -> dict[str, float] | None:
+    """Return the evidence of a detector without classes after the same labels; None if some are no
+    longer there.
 
     The labels are shown to it again, because `detector` may have seen more after the alarm.
     """
@@ -57,7 +65,9 @@ def _without_classes(detector: DriftDetector, labels: Sequence[FirstLabel]) -> d
     return {"log_evalue": blind.log_evalue, "log_threshold": blind.log_threshold}
 
 
-def stream_name(connection: Connection, calibration_id: int, stream: LabelStream, bin_count: int) -> str | None:
+def stream_name(
+    connection: Connection, calibration_id: int, stream: LabelStream, bin_count: int
+) -> str | None:
     """Return the class's name, or the bin's edges; None for the stream of all labels."""
     if stream.kind == "bin" and stream.index is not None:
         return f"({stream.index / bin_count:.2f}, {(stream.index + 1) / bin_count:.2f}]"
@@ -79,7 +89,11 @@ def _since(
     `from_first`: whether the error may have been there from the first label of its stream on.
     """
     confidence = np.array([label.confidence for label in labels], dtype=np.float64)
-    keys = {"all": None, "bin": bin_index(confidence), "class": np.array([label.predicted for label in labels])}
+    keys = {
+        "all": None,
+        "bin": bin_index(confidence),
+        "class": np.array([label.predicted for label in labels]),
+    }
     key = keys[where.kind]
     chosen = np.arange(len(labels)) if key is None else np.flatnonzero(key == where.index)
     correct = np.array([label.correct for label in labels], dtype=bool)
@@ -103,5 +117,7 @@ def _served_at_ns(connection: Connection, calibration_id: int, feedback_id: int)
         label_current, label_current.c.prediction_id == prediction.c.prediction_id
     )
     label = label_current.c
-    chosen = wanted.where(label.calibration_id == calibration_id, label.first_feedback_id == feedback_id)
+    chosen = wanted.where(
+        label.calibration_id == calibration_id, label.first_feedback_id == feedback_id
+    )
     return connection.scalar(chosen)

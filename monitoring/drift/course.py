@@ -1,11 +1,12 @@
 """The course of the evidence: what the detector of all answers had after each label.
 
-The ledger keeps the detector's latest state and the labels in their order, not the values in between. So the labels are
-shown again, which gives the same values (`monitoring.drift.replay`). A `CourseReader` keeps the course and
-continues it with the labels that came since.
+The ledger keeps the detector's latest state and the labels in their order, not the values in
+between. So the labels are shown again, which gives the same values (`monitoring.drift.replay`). A
+`CourseReader` keeps the course and continues it with the labels that came since.
 
-Labels before a checkpoint may be deleted, so the course begins there. It has at most LABELS_LIMIT labels: of longer
-histories it begins at a later acknowledgment or reset, and without one in reach there is no course.
+Labels before a checkpoint may be deleted, so the course begins there. It has at most LABELS_LIMIT
+labels: of longer histories it begins at a later acknowledgment or reset, and without one in reach
+    there is no course.
 """
 
 import threading
@@ -65,23 +66,31 @@ class EvidenceCourse:
 
 
 class CourseReader:
-    """Reads courses and remembers them, so that a page that renews itself replays only the labels that are new."""
+    """Reads courses and remembers them, so that a page that renews itself replays only the labels
+    that are new.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, _Replay] = {}
         self._lock = threading.Lock()
 
     def read(self, connection: Connection, calibration_id: int) -> EvidenceCourse | None:
-        """Return the course; None if the calibration is not watched, or has too many labels since its last start."""
+        """Return the course; None if the calibration is not watched, or has too many labels since
+        its last start.
+        """
         watched = watch.load(connection, calibration_id)
         if watched is None:
             return None
-        history = [each for each in events.read(connection, calibration_id) if each.kind in _REPLAYED]
+        history = [
+            each for each in events.read(connection, calibration_id) if each.kind in _REPLAYED
+        ]
         with self._lock:
             known = self._known.pop(calibration_id, None)
             if known is None or known.history != history:
                 known = _begin(connection, calibration_id, history)
-            if known is not None and _continue(connection, calibration_id, known, watched.last_feedback_id):
+            if known is not None and _continue(
+                connection, calibration_id, known, watched.last_feedback_id
+            ):
                 known = _begin(connection, calibration_id, history)
                 if known is not None:
                     _continue(connection, calibration_id, known, watched.last_feedback_id)
@@ -108,7 +117,9 @@ class _Labels(NamedTuple):
 
 
 class _Replay:
-    """A detector to which labels are shown, and what it had after each. `until`: the last feedback id shown."""
+    """A detector to which labels are shown, and what it had after each. `until`: the last feedback
+    id shown.
+    """
 
     def __init__(self, history: list[Event], detector: DriftDetector, until: int) -> None:
         self.history = history
@@ -146,7 +157,9 @@ class _Replay:
             empty = np.empty(0, dtype=np.int64)
             return EvidenceCourse(empty, empty, empty, np.empty(0), np.empty(0))
         if len(self._columns) > 1:
-            self._columns = [tuple(np.concatenate(column) for column in zip(*self._columns, strict=True))]  # type: ignore[list-item]
+            self._columns = [
+                tuple(np.concatenate(column) for column in zip(*self._columns, strict=True))
+            ]  # type: ignore[list-item]
         return EvidenceCourse(*self._columns[0])
 
 
@@ -158,12 +171,16 @@ def _continue(connection: Connection, calibration_id: int, known: _Replay, until
 
 
 def _begin(connection: Connection, calibration_id: int, history: list[Event]) -> _Replay | None:
-    """Replay the labels up to the last event; None if those since every possible start are too many."""
+    """Replay the labels up to the last event; None if those since every possible start are too
+    many.
+    """
     first = _first(history, _oldest_id(connection, calibration_id))
     if first is None:
         return None
     started = history[first]
-    settings = [DriftSettings(**each.detail) for each in history[:first] if each.kind in (STARTED, SETTINGS)]
+    settings = [
+        DriftSettings(**each.detail) for each in history[:first] if each.kind in (STARTED, SETTINGS)
+    ]
     detector = DriftDetector(settings[-1]) if started.kind in AFRESH else _started(started)
     replay = _Replay(history, detector, started.feedback_id)
     until = history[-1].feedback_id
@@ -188,7 +205,9 @@ def _first(history: Sequence[Event], oldest_id: int) -> int | None:
 
 
 def _started(event: Event) -> DriftDetector:
-    """The detector after a start or a checkpoint; an empty one if the checkpoint has an outdated format."""
+    """The detector after a start or a checkpoint; an empty one if the checkpoint has an outdated
+    format.
+    """
     if event.kind == STARTED:
         return DriftDetector(DriftSettings(**event.detail))
     settings = DriftSettings(**event.detail["settings"])
@@ -199,9 +218,15 @@ def _started(event: Event) -> DriftDetector:
 
 
 def _oldest_id(connection: Connection, calibration_id: int) -> int:
-    """The feedback id after which there are LABELS_LIMIT labels; 0 if there are no more than these."""
+    """The feedback id after which there are LABELS_LIMIT labels; 0 if there are no more than
+    these.
+    """
     first_id = label_current.c.first_feedback_id
-    wanted = select(first_id).where(label_current.c.calibration_id == calibration_id).order_by(first_id.desc())
+    wanted = (
+        select(first_id)
+        .where(label_current.c.calibration_id == calibration_id)
+        .order_by(first_id.desc())
+    )
     return connection.scalar(wanted.offset(LABELS_LIMIT).limit(1)) or 0
 
 
@@ -215,7 +240,9 @@ def _read_labels(connection: Connection, calibration_id: int, after: int, until:
         )
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.calibration_id == calibration_id, first_id > after, first_id <= until)
+        .where(
+            label_current.c.calibration_id == calibration_id, first_id > after, first_id <= until
+        )
         .order_by(first_id)
     )
     rows = connection.execute(wanted).all()

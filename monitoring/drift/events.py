@@ -1,4 +1,6 @@
-"""The events of a calibration, in order: a replay of its labels applies them, and people read them."""
+"""The events of a calibration, in order: a replay of its labels applies them, and people read
+them.
+"""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +15,19 @@ from monitoring.ledger.schema import monitor_event
 from monitoring.ledger.slices import EVERYTHING
 
 PROMOTED = calibrations.PROMOTED
-STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = "started", "settings", "alarm", "acknowledged", "reset"
+STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = (
+    "started",
+    "settings",
+    "alarm",
+    "acknowledged",
+    "reset",
+)
 TAGS = "tags"  # which tags have detectors of their own
 ENDED = "ended"  # the detector of a tag that is no longer watched
 RECALIBRATING, RECALIBRATED = "recalibrating", "recalibrated"  # no replay applies these
-CHECKPOINT = "checkpoint"  # the detector's state, saved because labels before it are pruned or erased
+CHECKPOINT = (
+    "checkpoint"  # the detector's state, saved because labels before it are pruned or erased
+)
 KINDS = (
     *(STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED),
     *(RECALIBRATING, RECALIBRATED),
@@ -41,10 +51,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What a replay starts from: settings, the labels to show (`first_feedback_id` > `since`), and later changes.
+    """What a replay starts from: settings, the labels to show (`first_feedback_id` > `since`), and
+    later changes.
 
-    `changes`: (feedback id, settings) of each change; the settings apply to labels after that id. `state`: the
-    detector's state at `since`, None for an empty one. `began`: the id after which it last started from nothing.
+    `changes`: (feedback id, settings) of each change; the settings apply to labels after that id.
+    `state`: the detector's state at `since`, None for an empty one. `began`: the id after which it
+        last started from nothing.
     """
 
     settings: DriftSettings
@@ -65,8 +77,15 @@ def record(
     name: str = EVERYTHING,
 ) -> None:
     """Append an event."""
-    values = {"kind": kind, "at_ns": now_ns, "detail": json.dumps(detail), "feedback_id": feedback_id}
-    connection.execute(insert(monitor_event).values(values | {"calibration_id": calibration_id, "slice": name}))
+    values = {
+        "kind": kind,
+        "at_ns": now_ns,
+        "detail": json.dumps(detail),
+        "feedback_id": feedback_id,
+    }
+    connection.execute(
+        insert(monitor_event).values(values | {"calibration_id": calibration_id, "slice": name})
+    )
 
 
 def read(connection: Connection, calibration_id: int, name: str = EVERYTHING) -> list[Event]:
@@ -93,27 +112,43 @@ def latest(history: Sequence[Event], kind: str) -> Event | None:
 
 
 def since_alarm(history: Sequence[Event], kind: str) -> list[Event]:
-    """Return the events of that kind since the last alarm, oldest first; all of them if there was no alarm."""
+    """Return the events of that kind since the last alarm, oldest first; all of them if there was
+    no alarm.
+    """
     raised = [place for place, event in enumerate(history) if event.kind == ALARM]
     return [event for event in history[raised[-1] if raised else 0 :] if event.kind == kind]
 
 
 def last_chapter(history: Sequence[Event]) -> Chapter:
-    """Return what a replay needs since the last reset or checkpoint. Raises LookupError without a start."""
+    """Return what a replay needs since the last reset or checkpoint. Raises LookupError without a
+    start.
+    """
     settings: DriftSettings | None = None
     state: dict[str, Any] | None = None
     since, began, changes = 0, 0, list[tuple[int, DriftSettings]]()
     for event in history:
         if event.kind == STARTED:
-            settings, since, began = DriftSettings(**event.detail), event.feedback_id, event.feedback_id
+            settings, since, began = (
+                DriftSettings(**event.detail),
+                event.feedback_id,
+                event.feedback_id,
+            )
             state, changes = None, []
         elif event.kind == SETTINGS:
             changes.append((event.feedback_id, DriftSettings(**event.detail)))
         elif event.kind in AFRESH:
-            settings, since, changes = (changes[-1][1] if changes else settings), event.feedback_id, []
+            settings, since, changes = (
+                (changes[-1][1] if changes else settings),
+                event.feedback_id,
+                [],
+            )
             state, began = None, since
         elif event.kind == CHECKPOINT:
-            settings, since, changes = DriftSettings(**event.detail["settings"]), event.feedback_id, []
+            settings, since, changes = (
+                DriftSettings(**event.detail["settings"]),
+                event.feedback_id,
+                [],
+            )
             state = event.detail["state"]
     if settings is None:
         raise LookupError("This calibration was never watched: its history has no start.")

@@ -1,4 +1,6 @@
-"""Replays: a detector is rebuilt by showing it the first labels in the ledger again, in their order."""
+"""Replays: a detector is rebuilt by showing it the first labels in the ledger again, in their
+order.
+"""
 
 from collections.abc import Sequence
 
@@ -17,9 +19,11 @@ from monitoring.ledger.slices import EVERYTHING, place
 def replay(
     connection: Connection, calibration_id: int, name: str = EVERYTHING, *, until: int | None = None
 ) -> DriftDetector:
-    """Rebuild the detector of a slice from the first labels since its last start, acknowledgment or checkpoint.
+    """Rebuild the detector of a slice from the first labels since its last start, acknowledgment or
+    checkpoint.
 
-    `until` is the last feedback id to show, by default the latest. Raises LookupError if it was never watched.
+    `until` is the last feedback id to show, by default the latest. Raises LookupError if it was
+    never watched.
     """
     chapter = last_chapter(events.read(connection, calibration_id, name))
     detector, since = _at_start(chapter), chapter.since
@@ -31,9 +35,17 @@ def replay(
 
 
 def seen_since_reset(
-    connection: Connection, calibration_id: int, settings: DriftSettings, *, name: str, until: int, latest: int
+    connection: Connection,
+    calibration_id: int,
+    settings: DriftSettings,
+    *,
+    name: str,
+    until: int,
+    latest: int,
 ) -> list[FirstLabel]:
-    """Return the labels that the detector of a slice saw since its last reset, among the `latest` of all labels."""
+    """Return the labels that the detector of a slice saw since its last reset, among the `latest`
+    of all labels.
+    """
     since = last_chapter(events.read(connection, calibration_id, name)).began
     labels = first_labels(connection, calibration_id, since, until, name=name, latest=latest)
     return [label for label in labels if label.audited or not settings.audit]
@@ -48,9 +60,16 @@ def first_labels(
     name: str = EVERYTHING,
     latest: int | None = None,
 ) -> list[FirstLabel]:
-    """Return the first labels of a slice with feedback ids in (after, until], in order, among the `latest` of all."""
+    """Return the first labels of a slice with feedback ids in (after, until], in order, among the
+    `latest` of all.
+    """
     first_id = label_current.c.first_feedback_id
-    columns = (label_current.c.confidence, feedback.c.correct, prediction.c.predicted, prediction.c.audit)
+    columns = (
+        label_current.c.confidence,
+        feedback.c.correct,
+        prediction.c.predicted,
+        prediction.c.audit,
+    )
     wanted = (
         select(first_id, *columns, prediction.c.tags)
         .join(feedback, feedback.c.feedback_id == first_id)
@@ -79,7 +98,9 @@ def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
     return None if raised is None else int(ids[raised])
 
 
-def _of_slice(connection: Connection, calibration_id: int, labels: Sequence[FirstLabel], name: str) -> list[FirstLabel]:
+def _of_slice(
+    connection: Connection, calibration_id: int, labels: Sequence[FirstLabel], name: str
+) -> list[FirstLabel]:
     (row,) = calibrations.load(connection, [calibration_id])
     texts = {label.tags for label in labels if label.tags is not None}
     inside = {text for text in texts if name in place(connection, row.model, text, admit=False)[0]}
@@ -87,8 +108,12 @@ def _of_slice(connection: Connection, calibration_id: int, labels: Sequence[Firs
 
 
 def _at_start(chapter: Chapter) -> DriftDetector:
-    """Return the detector at the chapter's start; an empty one if its checkpoint has an outdated format."""
+    """Return the detector at the chapter's start; an empty one if its checkpoint has an outdated
+    format.
+    """
     try:
-        return DriftDetector(chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None)
+        return DriftDetector(
+            chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None
+        )
     except StateOutdated:
         return DriftDetector(chapter.settings)

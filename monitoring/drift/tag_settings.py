@@ -1,9 +1,11 @@
-"""Which tags have a drift watch of their own, how far each may be off, and how the false alarms are shared out.
+"""Which tags have a drift watch of their own, how far each may be off, and how the false alarms are
+shared out.
 
-Half of the false alarms that the average run length allows is for the watch of all answers, the other half for the
-watched keys, in equal parts. Within a key nothing need be divided: each label counts for one value at most, so all
-values together see no more labels than the whole, and the expected number of their false alarms adds up to the key's
-part (`calibration.drift`: a detector of n labels raises at most n / threshold on average).
+Half of the false alarms that the average run length allows is for the watch of all answers, the
+other half for the watched keys, in equal parts. Within a key nothing need be divided: each label
+counts for one value at most, so all values together see no more labels than the whole, and the
+expected number of their false alarms adds up to the key's part (`calibration.drift`: a detector of
+n labels raises at most n / threshold on average).
 """
 
 import math
@@ -25,7 +27,8 @@ class TagSettings:
 
     Attributes:
         keys: of tags, at most three, such as `site`; each value of a key gets a watch of its own.
-        tolerances: by key (`site`) or value (`site=B`), in [0, 0.5); others have the tolerance of the whole.
+        tolerances: by key (`site`) or value (`site=B`), in [0, 0.5); others have the tolerance of
+            the whole.
     """
 
     keys: tuple[str, ...] = ()
@@ -35,12 +38,19 @@ class TagSettings:
         """Raises TagsInvalid."""
         wrong = [key for key in self.keys if not is_key(key)]
         if wrong or len(set(self.keys)) < len(self.keys) or len(self.keys) > KEYS:
-            raise TagsInvalid(f"the tags to watch are {list(self.keys)}; name at most {KEYS} different keys of tags.")
+            raise TagsInvalid(
+                f"the tags to watch are {list(self.keys)}; name at most {KEYS} different keys of "
+                "tags."
+            )
         for name, tolerance in self.tolerances.items():
             if name.partition("=")[0] not in self.keys:
-                raise TagsInvalid(f"{name!r} has a tolerance, but its key is not among the tags to watch.")
+                raise TagsInvalid(
+                    f"{name!r} has a tolerance, but its key is not among the tags to watch."
+                )
             if not (math.isfinite(tolerance) and 0 <= tolerance < 0.5):
-                raise TagsInvalid(f"the tolerance of {name!r} is {tolerance}; it must be in 0 to 0.5.")
+                raise TagsInvalid(
+                    f"the tolerance of {name!r} is {tolerance}; it must be in 0 to 0.5."
+                )
 
     def watches(self, name: str) -> bool:
         """Whether a slice of the ledger, such as `tag:site=B`, has a watch of its own."""

@@ -1,8 +1,10 @@
-"""The drift watch: detectors of a calibration, whose states are saved in the transaction that records the labels.
+"""The drift watch: detectors of a calibration, whose states are saved in the transaction that
+records the labels.
 
-One sees all answers; if tags are watched, each of their values has one of its own. States and labels always agree:
-after a crash the detectors have seen exactly the labels in the ledger, and a `replay` of the first labels since the
-last start or acknowledgment gives the same states bit for bit.
+One sees all answers; if tags are watched, each of their values has one of its own. States and
+labels always agree: after a crash the detectors have seen exactly the labels in the ledger, and a
+`replay` of the first labels since the last start or acknowledgment gives the same states bit for
+bit.
 """
 
 import json
@@ -16,7 +18,17 @@ from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings, DriftState, StateOutdated
 from monitoring.drift import alarm as alarms
 from monitoring.drift.acknowledgment import why_nothing_is_done
-from monitoring.drift.events import ACKNOWLEDGED, ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, read, record
+from monitoring.drift.events import (
+    ACKNOWLEDGED,
+    ALARM,
+    CHECKPOINT,
+    ENDED,
+    SETTINGS,
+    STARTED,
+    TAGS,
+    read,
+    record,
+)
 from monitoring.drift.replay import replay, seen_since_reset, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.first_labels import FirstLabel
@@ -31,9 +43,11 @@ _NO_TAGS = TagSettings()
 
 @dataclass(frozen=True)
 class Watched:
-    """The detector of a slice and its last feedback id, which counts corrections although it does not see them.
+    """The detector of a slice and its last feedback id, which counts corrections although it does
+    not see them.
 
-    `name` is that of the slice; `tags`, of the watch of all answers, says which tags have detectors of their own.
+    `name` is that of the slice; `tags`, of the watch of all answers, says which tags have detectors
+    of their own.
     """
 
     calibration_id: int
@@ -48,15 +62,26 @@ class Watched:
         return self.detector.settings
 
     def save(self, connection: Connection) -> None:
-        """Write the state in the caller's transaction, which also holds the labels that led to it."""
+        """Write the state in the caller's transaction, which also holds the labels that led to
+        it.
+        """
         state, tags = json.dumps(self.detector.state.as_dict()), json.dumps(self.tags.as_dict())
         settings = json.dumps(asdict(self.settings))
-        row = (self.calibration_id, self.name, settings, state, self.last_feedback_id, tags if self.tags.keys else None)
+        row = (
+            self.calibration_id,
+            self.name,
+            settings,
+            state,
+            self.last_feedback_id,
+            tags if self.tags.keys else None,
+        )
         _KEEP.run(connection, [row])
 
 
 class Restart(NamedTuple):
-    """A watch that somebody asked to restart; `unchanged` says why that was not done, empty if it was."""
+    """A watch that somebody asked to restart; `unchanged` says why that was not done, empty if it
+    was.
+    """
 
     watched: Watched
     unchanged: str = ""
@@ -70,11 +95,13 @@ def start(
     now_ns: int,
     tags: TagSettings | None = None,
 ) -> Watched:
-    """Start or continue to watch a calibration and, if the settings are class-wise, each of its card's classes.
+    """Start or continue to watch a calibration and, if the settings are class-wise, each of its
+    card's classes.
 
-    New settings apply to the labels to come and are recorded as an event. `audit` and `tags` belong to the ledger: a
-    process that draws none joins a watch of audited answers as it is, and one with `tags` None leaves them as they are.
-    Only `acknowledge` with `audit=False` ends the first, and `tags` without keys the second.
+    New settings apply to the labels to come and are recorded as an event. `audit` and `tags` belong
+    to the ledger: a process that draws none joins a watch of audited answers as it is, and one with
+    `tags` None leaves them as they are. Only `acknowledge` with `audit=False` ends the first, and
+    `tags` without keys the second.
     """
     known = load(connection, calibration_id)
     tags = tags if tags is not None else known.tags if known is not None else _NO_TAGS
@@ -86,11 +113,19 @@ def start(
     if known is None:
         watched = Watched(calibration_id, DriftDetector(settings), 0, tags=tags)
     else:
-        changed = known.detector if known.settings == settings else known.detector.with_settings(settings)
+        changed = (
+            known.detector if known.settings == settings else known.detector.with_settings(settings)
+        )
         watched = Watched(calibration_id, changed, known.last_feedback_id, tags=tags)
     watched.save(connection)
     if known is None or known.settings != settings:
-        append_event(connection, watched, STARTED if known is None else SETTINGS, asdict(settings), now_ns=now_ns)
+        append_event(
+            connection,
+            watched,
+            STARTED if known is None else SETTINGS,
+            asdict(settings),
+            now_ns=now_ns,
+        )
     if tags != (known.tags if known is not None else _NO_TAGS):
         append_event(connection, watched, TAGS, tags.as_dict(), now_ns=now_ns)
     _follow(connection, watched, now_ns=now_ns)
@@ -98,7 +133,9 @@ def start(
 
 
 def load(connection: Connection, calibration_id: int, name: str = EVERYTHING) -> Watched | None:
-    """Return the saved detector, replayed if an older release saved it; None if the slice is not watched."""
+    """Return the saved detector, replayed if an older release saved it; None if the slice is not
+    watched.
+    """
     return next(iter(load_some(connection, calibration_id, [name])), None)
 
 
@@ -107,12 +144,21 @@ def load_some(connection: Connection, calibration_id: int, names: Iterable[str])
     wanted = select(monitor_state).where(
         monitor_state.c.calibration_id == calibration_id, monitor_state.c.slice.in_(list(names))
     )
-    return [decode(connection, row) for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()]
+    return [
+        decode(connection, row)
+        for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()
+    ]
 
 
 def load_all(connection: Connection, calibration_id: int) -> list[Watched]:
-    """Return all saved detectors of a calibration: that of all answers, then those of tags by name."""
-    wanted = select(monitor_state).filter_by(calibration_id=calibration_id).order_by(monitor_state.c.slice)
+    """Return all saved detectors of a calibration: that of all answers, then those of tags by
+    name.
+    """
+    wanted = (
+        select(monitor_state)
+        .filter_by(calibration_id=calibration_id)
+        .order_by(monitor_state.c.slice)
+    )
     return [decode(connection, row) for row in connection.execute(wanted).all()]
 
 
@@ -137,17 +183,28 @@ def advance(
     last_feedback_id: int,
     now_ns: int,
 ) -> tuple[Watched, bool]:
-    """Show first labels to the detector of all answers and save it; return it, and whether one raised the alarm."""
+    """Show first labels to the detector of all answers and save it; return it, and whether one
+    raised the alarm.
+    """
     known = load(connection, calibration_id)
     if known is None:
         known = start(connection, calibration_id, DriftSettings(), now_ns=now_ns)
-    return show_and_save(connection, known, labels, last_feedback_id=last_feedback_id, now_ns=now_ns)
+    return show_and_save(
+        connection, known, labels, last_feedback_id=last_feedback_id, now_ns=now_ns
+    )
 
 
 def show_and_save(
-    connection: Connection, known: Watched, labels: Sequence[FirstLabel], *, last_feedback_id: int, now_ns: int
+    connection: Connection,
+    known: Watched,
+    labels: Sequence[FirstLabel],
+    *,
+    last_feedback_id: int,
+    now_ns: int,
 ) -> tuple[Watched, bool]:
-    """Show first labels of its slice to a detector and save it; return it, and whether one of them raised the alarm."""
+    """Show first labels of its slice to a detector and save it; return it, and whether one of them
+    raised the alarm.
+    """
     raised_at = show(known.detector, labels)
     watched = replace(known, last_feedback_id=last_feedback_id)
     watched.save(connection)
@@ -183,12 +240,14 @@ def acknowledge(
     name: str = EVERYTHING,
     alarm: int | None = None,
 ) -> Restart | None:
-    """Reset the detector of a slice, with or without an alarm; return None if the slice is not watched.
+    """Reset the detector of a slice, with or without an alarm; return None if the slice is not
+    watched.
 
-    `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair
-    of the scanner. `audit` says whether the watch, with all its tags, uses audited answers only from now on; None
-    leaves that as it is. `alarm` is the feedback id of the alarm that is acknowledged, None for the active one. If
-    that alarm is not active, and `audit` changes nothing, the watch stays as it is.
+    `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for
+    example after a repair of the scanner. `audit` says whether the watch, with all its tags, uses
+    audited answers only from now on; None leaves that as it is. `alarm` is the feedback id of the
+    alarm that is acknowledged, None for the active one. If that alarm is not active, and `audit`
+    changes nothing, the watch stays as it is.
     """
     watched = load(connection, calibration_id, name)
     changes_audit = watched is not None and audit not in (None, watched.settings.audit)
@@ -201,7 +260,11 @@ def acknowledge(
     watched = load(connection, calibration_id, name)
     if watched is None:
         return None
-    detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
+    detail = {
+        "note": note,
+        "was_active": watched.detector.active,
+        "labels": watched.detector.labels,
+    }
     detail |= {} if actor is None else {"actor": actor}
     watched.detector.reset()
     watched.save(connection)
@@ -210,13 +273,21 @@ def acknowledge(
 
 
 def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_ns: int) -> None:
-    """Save the detectors' states as events, because labels that they have seen are about to be deleted."""
+    """Save the detectors' states as events, because labels that they have seen are about to be
+    deleted.
+    """
     for watched in load_all(connection, calibration_id):
-        detail = {"reason": reason, "settings": asdict(watched.settings), "state": watched.detector.state.as_dict()}
+        detail = {
+            "reason": reason,
+            "settings": asdict(watched.settings),
+            "state": watched.detector.state.as_dict(),
+        }
         append_event(connection, watched, CHECKPOINT, detail, now_ns=now_ns)
 
 
-def append_event(connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int) -> None:
+def append_event(
+    connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int
+) -> None:
     """Record an event of a watch, after its last label."""
     ids = {"feedback_id": watched.last_feedback_id, "now_ns": now_ns}
     record(connection, watched.calibration_id, kind, detail, name=watched.name, **ids)
@@ -227,14 +298,18 @@ def _hear(connection: Connection, calibration_id: int, *, audit: bool, now_ns: i
     whole = load(connection, calibration_id)
     if whole is None or whole.settings.audit == audit:
         return
-    whole = replace(whole, detector=whole.detector.with_settings(replace(whole.settings, audit=audit)))
+    whole = replace(
+        whole, detector=whole.detector.with_settings(replace(whole.settings, audit=audit))
+    )
     whole.save(connection)
     append_event(connection, whole, SETTINGS, asdict(whole.settings), now_ns=now_ns)
     _follow(connection, whole, now_ns=now_ns)
 
 
 def _follow(connection: Connection, whole: Watched, *, now_ns: int) -> None:
-    """Give the watches of tags the settings that follow from those of the whole; end those that are not asked for."""
+    """Give the watches of tags the settings that follow from those of the whole; end those that are
+    not asked for.
+    """
     for watched in load_all(connection, whole.calibration_id):
         if watched.name == EVERYTHING:
             continue
@@ -245,7 +320,8 @@ def _follow(connection: Connection, whole: Watched, *, now_ns: int) -> None:
             continue
         settings = whole.tags.of_slice(whole.settings, watched.name)
         if settings != watched.settings:
-            # Labels of other slices have arrived since its last one: the change applies after all of them.
+            # Labels of other slices have arrived since its last one: the change applies after all
+            # of them.
             changed = replace(
                 watched,
                 detector=watched.detector.with_settings(settings),

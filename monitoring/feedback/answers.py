@@ -36,8 +36,15 @@ class ServedAnswer(NamedTuple):
 _OF_LABEL = ("label", "revision", "first_feedback_id")
 _LOOKUP = Lookup(
     select(
-        *((label_current if name in _OF_LABEL else prediction).c[name] for name in ServedAnswer._fields)
-    ).select_from(prediction.outerjoin(label_current, prediction.c.prediction_id == label_current.c.prediction_id)),
+        *(
+            (label_current if name in _OF_LABEL else prediction).c[name]
+            for name in ServedAnswer._fields
+        )
+    ).select_from(
+        prediction.outerjoin(
+            label_current, prediction.c.prediction_id == label_current.c.prediction_id
+        )
+    ),
     prediction.c.prediction_id,
 )
 
@@ -55,13 +62,17 @@ class RelabeledAnswer:
     changed: bool = False
 
     @classmethod
-    def of(cls, found: ServedAnswer, label: int, revision: int, first_feedback_id: int) -> "RelabeledAnswer":
+    def of(
+        cls, found: ServedAnswer, label: int, revision: int, first_feedback_id: int
+    ) -> "RelabeledAnswer":
         """The answer with this label."""
         bin_number = int(bin_index(np.array(found.confidence)))
         day_bin = DayBin(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
         keys = SliceKeys(found.predicted, found.tags, found.audit is not None)
         counted = Counted(day_bin, found.confidence, keys, found.probabilities)
-        return cls(found.prediction_id, found.predicted, counted, label, revision, first_feedback_id)
+        return cls(
+            found.prediction_id, found.predicted, counted, label, revision, first_feedback_id
+        )
 
     @property
     def calibration_id(self) -> int:
@@ -85,7 +96,9 @@ def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes,
     return {row.prediction_id: row for row in rows}
 
 
-def latest_of_requests(connection: Connection, items: Iterable[FeedbackItem]) -> dict[tuple[str, str], bytes]:
+def latest_of_requests(
+    connection: Connection, items: Iterable[FeedbackItem]
+) -> dict[tuple[str, str], bytes]:
     """The id of each model's latest answer to each request id, for the items that name one."""
     by_model: dict[str, set[str]] = defaultdict(set)
     for item in items:
@@ -99,6 +112,8 @@ def latest_of_requests(connection: Connection, items: Iterable[FeedbackItem]) ->
             answers = select(prediction.c.request_id, prediction.c.prediction_id).where(
                 named, prediction.c.calibration_id.in_(of_model)
             )
-            for request_id, prediction_id in connection.execute(answers.order_by(prediction.c.prediction_id)):
+            for request_id, prediction_id in connection.execute(
+                answers.order_by(prediction.c.prediction_id)
+            ):
                 latest[model, request_id] = prediction_id  # later ones overwrite earlier ones
     return latest

@@ -1,7 +1,7 @@
 """The bodies of POST /feedback: a label as JSON or as the row of a table, and its result.
 
-Refused: what is not JSON, wrong types (NaN for a label is one), unknown fields, ids over 200 characters, text that no
-database can store, lists over 10,000 items.
+Refused: what is not JSON, wrong types (NaN for a label is one), unknown fields, ids over 200
+characters, text that no database can store, lists over 10,000 items.
 """
 
 from datetime import UTC, datetime
@@ -27,16 +27,28 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
     prediction_id: Uuid | None = None
     model: Text | None = None
     request_id: Annotated[Text, Meta(description="your own id of the image")] | None = None
-    source: Annotated[Text, Meta(description="where the label comes from", examples=["biopsy"])] | None = None
+    source: (
+        Annotated[Text, Meta(description="where the label comes from", examples=["biopsy"])] | None
+    ) = None
     observed_at: Moment | None = None
 
     def item(self) -> FeedbackItem:
         """The label as it is recorded. Raises FeedbackInvalid."""
-        by_prediction = self.prediction_id is not None and self.model is None and self.request_id is None
-        by_request = self.prediction_id is None and self.model is not None and self.request_id is not None
+        by_prediction = (
+            self.prediction_id is not None and self.model is None and self.request_id is None
+        )
+        by_request = (
+            self.prediction_id is None and self.model is not None and self.request_id is not None
+        )
         if not (by_prediction or by_request):
-            raise FeedbackInvalid("Name the answer by 'prediction_id' alone, or by 'model' and 'request_id'.")
-        for name, value in (("label", self.label), ("model", self.model), ("request_id", self.request_id)):
+            raise FeedbackInvalid(
+                "Name the answer by 'prediction_id' alone, or by 'model' and 'request_id'."
+            )
+        for name, value in (
+            ("label", self.label),
+            ("model", self.model),
+            ("request_id", self.request_id),
+        ):
             if value is not None:
                 check_storable(name, value)
         if self.source is not None:
@@ -68,7 +80,10 @@ class LabelResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LabelsRejected(ErrorBody, frozen=True):
     """Every label was rejected."""
 
-    results: Annotated[list[LabelResult], Meta(description="of a list: why each was rejected")] | UnsetType = UNSET
+    results: (
+        Annotated[list[LabelResult], Meta(description="of a list: why each was rejected")]
+        | UnsetType
+    ) = UNSET
 
 
 FIELDS = frozenset(Label.__struct_fields__)
@@ -76,9 +91,11 @@ LABELS = JsonReader(Label, FeedbackInvalid, whole="An item")
 
 
 def read_items(body: bytes) -> tuple[list[FeedbackItem | FeedbackResult], bool]:
-    """The items of a body, an invalid one as the result that rejects it, and whether it is one bare item.
+    """The items of a body, an invalid one as the result that rejects it, and whether it is one bare
+    item.
 
-    Raises BodyNotJson, or FeedbackInvalid when the body is neither an object nor a list of at most 10,000 of them.
+    Raises BodyNotJson, or FeedbackInvalid when the body is neither an object nor a list of at most
+    10,000 of them.
     """
     read = LABELS.read_entries(body, limit=LIST_LIMIT)
     return [item_or_rejection(entry) for entry in read.items], read.single
@@ -97,10 +114,15 @@ def rejection(detail: str) -> FeedbackResult:
     return FeedbackResult(FeedbackStatus.REJECTED, reason=Reason.INVALID, detail=detail)
 
 
-def check_storable(name: str, value: str, *, refusal: type[MonitoringError] = FeedbackInvalid) -> None:
+def check_storable(
+    name: str, value: str, *, refusal: type[MonitoringError] = FeedbackInvalid
+) -> None:
     """Raise `refusal` for text that a database cannot store."""
     if "\0" in value or not (value.isascii() or _encodes(value)):
-        raise refusal(f"Field '{name}' must be text without NUL characters and lone surrogates; got {brief(value)}.")
+        raise refusal(
+            f"Field '{name}' must be text without NUL characters and lone surrogates; got "
+            f"{brief(value)}."
+        )
 
 
 def read_uuid(name: str, value: str) -> bytes:
@@ -108,19 +130,27 @@ def read_uuid(name: str, value: str) -> bytes:
     try:
         return UUID(value).bytes
     except ValueError as error:
-        raise FeedbackInvalid(f"Field '{name}' must be the UUID from an answer; got {brief(value)}.") from error
+        raise FeedbackInvalid(
+            f"Field '{name}' must be the UUID from an answer; got {brief(value)}."
+        ) from error
 
 
 def read_time_ns(name: str, value: str) -> int:
-    """Nanoseconds since 1970 of an ISO 8601 time, UTC if it names no zone. Raises FeedbackInvalid."""
+    """Nanoseconds since 1970 of an ISO 8601 time, UTC if it names no zone. Raises
+    FeedbackInvalid.
+    """
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise FeedbackInvalid(f"Field '{name}' must be an ISO 8601 time; got {brief(value)}.") from error
+        raise FeedbackInvalid(
+            f"Field '{name}' must be an ISO 8601 time; got {brief(value)}."
+        ) from error
     since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
     nanoseconds = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
     if not 0 <= nanoseconds < 2**63:
-        raise FeedbackInvalid(f"Field '{name}' must be a time between 1970 and 2262; got {brief(value)}.")
+        raise FeedbackInvalid(
+            f"Field '{name}' must be a time between 1970 and 2262; got {brief(value)}."
+        )
     return nanoseconds
 
 

@@ -1,6 +1,7 @@
 """The first labels of one transaction, in the order of arrival, applied together.
 
-Labels arrive in lists of thousands, so tables, sums and the detector are updated by column, not label by label.
+Labels arrive in lists of thousands, so tables, sums and the detector are updated by column, not
+label by label.
 """
 
 from collections import defaultdict
@@ -16,7 +17,9 @@ from monitoring.ledger.sums import DAY_NS
 
 
 class NewLabel(NamedTuple):
-    """A first label that is not written yet. `number`: its feedback id. `label`: index of the class."""
+    """A first label that is not written yet. `number`: its feedback id. `label`: index of the
+    class.
+    """
 
     number: int
     item: FeedbackItem
@@ -25,7 +28,9 @@ class NewLabel(NamedTuple):
 
 
 class FirstLabel(NamedTuple):
-    """What the drift detectors need of an answer's first label. `predicted`: index of the class; `tags`: as stored."""
+    """What the drift detectors need of an answer's first label. `predicted`: index of the class;
+    `tags`: as stored.
+    """
 
     feedback_id: int
     confidence: float
@@ -71,7 +76,15 @@ class FirstLabels:
     def current(self) -> list[tuple[Any, ...]]:
         """The rows of `label_current`."""
         return [
-            (key, answer.calibration_id, number, 0, label, int(label == answer.predicted), answer.confidence)
+            (
+                key,
+                answer.calibration_id,
+                number,
+                0,
+                label,
+                int(label == answer.predicted),
+                answer.confidence,
+            )
             for key, (number, _, answer, label) in self._first_labels.items()
         ]
 
@@ -81,7 +94,12 @@ class FirstLabels:
         for number, _, answer, label in self._first_labels.values():
             right = label == answer.predicted
             first = FirstLabel(
-                number, answer.confidence, right, answer.predicted, answer.audit is not None, answer.tags
+                number,
+                answer.confidence,
+                right,
+                answer.predicted,
+                answer.audit is not None,
+                answer.tags,
             )
             told[answer.calibration_id].append(first)
         return told
@@ -90,8 +108,12 @@ class FirstLabels:
         """Add them to the sums, and their delays to the counts."""
         if not self._first_labels:
             return
-        answers, labels = zip(*((first.answer, first.label) for first in self._first_labels.values()), strict=True)
-        _, ids, predicted, confidence, served_ns, tags, audits, probabilities, *_ = zip(*answers, strict=True)
+        answers, labels = zip(
+            *((first.answer, first.label) for first in self._first_labels.values()), strict=True
+        )
+        _, ids, predicted, confidence, served_ns, tags, audits, probabilities, *_ = zip(
+            *answers, strict=True
+        )
         p, served = np.array(confidence), np.array(served_ns)
         audited = [audit is not None for audit in audits]
         where = (ids, (served // DAY_NS).tolist(), bin_index(p).tolist())

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 
 class FeedbackItem(NamedTuple):
-    """One label. `prediction_id`: 16 bytes. `label`: a class name. Times in nanoseconds since 1970."""
+    """One label. `prediction_id`: 16 bytes. `label`: a class name. Times in nanoseconds since
+    1970.
+    """
 
     label: str
     prediction_id: bytes | None = None
@@ -42,7 +44,9 @@ class Reason(StrEnum):
 
 
 class FeedbackResult(NamedTuple):
-    """The result of one item. `reason` is set when nothing was recorded; `detail` explains it in a sentence."""
+    """The result of one item. `reason` is set when nothing was recorded; `detail` explains it in a
+    sentence.
+    """
 
     status: FeedbackStatus
     prediction_id: bytes | None = None

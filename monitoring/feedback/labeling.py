@@ -1,7 +1,8 @@
 """Applies labels: joins each to its answer, checks it, writes it, and updates the sums.
 
-The same label again changes nothing. A different label is a revision: it changes the sums by the difference, but never
-reaches the drift detector, which sees the first label of each answer in the order of the feedback ids.
+The same label again changes nothing. A different label is a revision: it changes the sums by the
+difference, but never reaches the drift detector, which sees the first label of each answer in the
+order of the feedback ids.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,14 +31,18 @@ _ENTER, _KEEP = inserting(label_current), replacing(label_current)
 
 @dataclass(frozen=True)
 class FeedbackPolicy:
-    """`pending_limit`: labels that may wait for their predictions; `retention_s`: how long the ledger keeps answers."""
+    """`pending_limit`: labels that may wait for their predictions; `retention_s`: how long the
+    ledger keeps answers.
+    """
 
     pending_limit: int = 100_000
     retention_s: float | None = None
 
 
 class Labeling:
-    """The labels of one transaction. Build it, `apply` items once, then read `first_labels` and `last_feedback_id`."""
+    """The labels of one transaction. Build it, `apply` items once, then read `first_labels` and
+    `last_feedback_id`.
+    """
 
     def __init__(
         self,
@@ -66,12 +71,17 @@ class Labeling:
     def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         """Apply the items in their order; returns one result per item."""
         latest = latest_of_requests(self._connection, items)
-        ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
+        ids = [
+            item.prediction_id or latest.get((item.model or "", item.request_id or ""))
+            for item in items
+        ]
         named = [prediction_id for prediction_id in ids if prediction_id]
         shadow_ids = [shadow_id(each) for each in named] if has_shadows(self._connection) else []
         found = self._find_locked(named + shadow_ids)
         self._load_calibrations({row.calibration_id for row in found.values()})
-        self._numbers = dialect_of(self._connection).next_feedback_ids(self._connection, len(items) + len(shadow_ids))
+        self._numbers = dialect_of(self._connection).next_feedback_ids(
+            self._connection, len(items) + len(shadow_ids)
+        )
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
             self._judge(item, found.get(prediction_id) if prediction_id else None)
@@ -81,7 +91,10 @@ class Labeling:
             self._judge_shadows(items, ids, found)
         _INSERT.run(self._connection, self._first_labels.feedback(self._now_ns) + self._revisions)
         _ENTER.run(self._connection, self._first_labels.current())
-        _KEEP.run(self._connection, [answer.as_current() for answer in self._answers.values() if answer.changed])
+        _KEEP.run(
+            self._connection,
+            [answer.as_current() for answer in self._answers.values() if answer.changed],
+        )
         self._first_labels.count(self._counts, now_ns=self._now_ns)
         for calibration_id, labels in self._first_labels.by_calibration().items():
             self.first_labels[calibration_id] = labels
@@ -90,19 +103,31 @@ class Labeling:
         return results
 
     def _judge_shadows(
-        self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], found: dict[bytes, ServedAnswer]
+        self,
+        items: Sequence[FeedbackItem],
+        ids: Sequence[bytes | None],
+        found: dict[bytes, ServedAnswer],
     ) -> None:
-        """Label the shadow's answers too, if the shadow knows the class. Clients get no result for these."""
+        """Label the shadow's answers too, if the shadow knows the class. Clients get no result for
+        these.
+        """
         for item, prediction_id in zip(items, ids, strict=True):
             answer = found.get(shadow_id(prediction_id)) if prediction_id else None
-            if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:
+            if (
+                answer is not None
+                and item.label in self._calibrations[answer.calibration_id].class_index
+            ):
                 self._judge(item, answer)
 
     def _find_locked(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
-        """The answers, with their calibrations locked against other labelers until the transaction ends."""
+        """The answers, with their calibrations locked against other labelers until the transaction
+        ends.
+        """
         found = find(self._connection, ids)
         if lock_calibrations(self._connection, {row.calibration_id for row in found.values()}):
-            found = find(self._connection, ids)  # again, because another labeler may have changed them before the lock
+            found = find(
+                self._connection, ids
+            )  # again, because another labeler may have changed them before the lock
         return found
 
     def _load_calibrations(self, calibration_ids: set[int]) -> None:
@@ -123,7 +148,9 @@ class Labeling:
             return FeedbackResult(FeedbackStatus.ACCEPTED, found.prediction_id)
         return self._judge_again(item, self._answer(found), label)
 
-    def _judge_again(self, item: FeedbackItem, answer: RelabeledAnswer, label: int) -> FeedbackResult:
+    def _judge_again(
+        self, item: FeedbackItem, answer: RelabeledAnswer, label: int
+    ) -> FeedbackResult:
         if label == answer.label:
             self._counts.duplicates[answer.calibration_id] += 1
             return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
@@ -144,14 +171,20 @@ class Labeling:
                 first = self._first_labels[found.prediction_id]
                 answer = RelabeledAnswer.of(found, first.label, 0, first.number)
             else:
-                answer = RelabeledAnswer.of(found, found.label, found.revision or 0, found.first_feedback_id or 0)
+                answer = RelabeledAnswer.of(
+                    found, found.label, found.revision or 0, found.first_feedback_id or 0
+                )
             self._answers[found.prediction_id] = answer
         return answer
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
-        served_at_ns = int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000  # UUIDv7: ms since 1970
+        served_at_ns = (
+            int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000
+        )  # UUIDv7: ms since 1970
         kept_s = self._policy.retention_s
-        if served_at_ns < self._pruned_before_ns or (kept_s and served_at_ns < self._now_ns - kept_s * 1e9):
+        if served_at_ns < self._pruned_before_ns or (
+            kept_s and served_at_ns < self._now_ns - kept_s * 1e9
+        ):
             return self._expire(item)
         self._counts.rejected[Reason.UNKNOWN_PREDICTION] += 1
         return FeedbackResult(FeedbackStatus.UNKNOWN, item.prediction_id, Reason.UNKNOWN_PREDICTION)

@@ -1,4 +1,6 @@
-"""Labels that arrived before their predictions: kept by model and request id until the prediction arrives."""
+"""Labels that arrived before their predictions: kept by model and request id until the prediction
+arrives.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -37,7 +39,9 @@ def hold(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
 def release(
     connection: Connection, rows: Sequence[PredictionRow], calibrations: dict[int, CalibrationRow]
 ) -> list[FeedbackItem]:
-    """Remove the labels that waited for these predictions; returns them as items that name the prediction."""
+    """Remove the labels that waited for these predictions; returns them as items that name the
+    prediction.
+    """
     arrived: dict[tuple[str, str], bytes] = {}
     for row in rows:
         if row.request_id is not None:
@@ -48,10 +52,15 @@ def release(
     for model, request_ids in _by_model(arrived).items():
         for portion in in_lists(request_ids):
             held = (_columns.model == model) & _columns.request_id.in_(portion)
-            released += connection.execute(delete(feedback_pending).where(held).returning(*_columns)).all()
+            released += connection.execute(
+                delete(feedback_pending).where(held).returning(*_columns)
+            ).all()
     return [
         FeedbackItem(
-            row.label, arrived[row.model, row.request_id], source=row.source, observed_at_ns=row.observed_at_ns
+            row.label,
+            arrived[row.model, row.request_id],
+            source=row.source,
+            observed_at_ns=row.observed_at_ns,
         )
         for row in sorted(released, key=lambda row: (row.received_at_ns, row.request_id))
     ]

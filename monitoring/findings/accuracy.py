@@ -1,9 +1,12 @@
-"""Is the model as accurate as it was? A question of its own: a calibrated model can become worse and know it.
+"""Is the model as accurate as it was? A question of its own: a calibrated model can become worse
+and know it.
 
-The labels of this version are compared with the card's reference by confidence sequences, so the answer may be read
-every day. Whoever does is misled about at most one in twenty models whose accuracy is what it was. That error is shared
-out: a quarter to the reference, three eighths to all labels, and three eighths to the labels of answers served since
-day j of the version, 1 / (j (j + 1)) of it each. The latter find a drop that a long good time before would hide.
+The labels of this version are compared with the card's reference by confidence sequences, so the
+answer may be read every day. Whoever does is misled about at most one in twenty models whose
+accuracy is what it was. That error is shared
+out: a quarter to the reference, three eighths to all labels, and three eighths to the labels of
+answers served since day j of the version, 1 / (j (j + 1)) of it each. The latter find a drop that a
+long good time before would hide.
 
 The windows of a report do not apply. A window that moves starts a new comparison every day.
 """
@@ -37,7 +40,8 @@ _OF_REFERENCE, _OF_ALL, _OF_LATER = ALPHA / 4, 3 * ALPHA / 8, 3 * ALPHA / 8
 _NEARLY_ALL = 0.99
 _PLANS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # numbers of labels to ask for
 PROMISE = (
-    "This answer may be read every day: it misleads about at most 1 in 20 models whose accuracy is as it was, if their "
+    "This answer may be read every day: it misleads about at most 1 in 20 models whose accuracy "
+    "is as it was, if their "
     "labels are a fair sample."
 )
 
@@ -53,16 +57,18 @@ class AccuracyAnswer(StrEnum):
 
 @dataclass(frozen=True)
 class AccuracyVerdict:
-    """Whether the version is as accurate as on its card's reference, over all its labels whatever the window.
+    """Whether the version is as accurate as on its card's reference, over all its labels whatever
+    the window.
 
     Attributes:
-        headline: the answer in a few words; `sentence`: the figures behind it; `promise`: how far to trust it.
-        n, live: labels and accuracy, of answers served since `since`.
+        headline: the answer in a few words; `sentence`: the figures behind it; `promise`: how far
+        to trust it. n, live: labels and accuracy, of answers served since `since`.
         since: first UTC day of the answers compared; None if all of them are.
         reference_n, reference: answers and accuracy of the card's reference.
         difference_lower, difference_upper: live minus reference, at every look at once.
         audit: whether only audited answers count.
-        chosen: whether the labels may have been chosen, since not nearly all answers, or audited answers, have one.
+        chosen: whether the labels may have been chosen, since not nearly all answers, or audited
+            answers, have one.
     """
 
     answer: AccuracyAnswer
@@ -81,7 +87,9 @@ class AccuracyVerdict:
 
     @property
     def bound(self) -> float:
-        """How much lower or higher accuracy is at least, or within what it is as it was, as a share: 0 or more."""
+        """How much lower or higher accuracy is at least, or within what it is as it was, as a
+        share: 0 or more.
+        """
         if self.answer is AccuracyAnswer.LOWER:
             return -self.difference_upper
         if self.answer is AccuracyAnswer.HIGHER:
@@ -90,7 +98,9 @@ class AccuracyVerdict:
 
 
 class LabeledDay(NamedTuple):
-    """A day, counted from 1970 in UTC: labeled answers, those that were right, and all answers served."""
+    """A day, counted from 1970 in UTC: labeled answers, those that were right, and all answers
+    served.
+    """
 
     day: int
     n: int
@@ -99,7 +109,9 @@ class LabeledDay(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """All labels of answers served since `day` (None: since the beginning), and its part of the error."""
+    """All labels of answers served since `day` (None: since the beginning), and its part of the
+    error.
+    """
 
     day: int | None
     n: int
@@ -107,22 +119,33 @@ class _Stretch(NamedTuple):
     alpha: float
 
 
-def find_accuracy(connection: Connection, calibration_id: int, reference: BinSums) -> AccuracyVerdict:
+def find_accuracy(
+    connection: Connection, calibration_id: int, reference: BinSums
+) -> AccuracyVerdict:
     """Compare a calibration's labels with the reference: those of the audit, if they are enough."""
     audited = labeled_days(connection, calibration_id, AUDIT)
     audit = sum(each.n for each in audited) >= FEW_LABELS
     days = audited if audit else labeled_days(connection, calibration_id, EVERYTHING)
     verdict = judge_accuracy(days, reference, audit=audit)
-    since_day = None if verdict.since is None else (date.fromisoformat(verdict.since) - date(1970, 1, 1)).days
+    since_day = (
+        None
+        if verdict.since is None
+        else (date.fromisoformat(verdict.since) - date(1970, 1, 1)).days
+    )
     return weigh(verdict, read_sums(connection, calibration_id, since_day=since_day), reference)
 
 
 def weigh(verdict: AccuracyVerdict, sums: LedgerSums, reference: BinSums) -> AccuracyVerdict:
     """Take back a difference that is not there, at this look, at the weights of the answers served.
 
-    Answers of low confidence are right less often. If they are labeled more often than others, accuracy seems to fall.
+    Answers of low confidence are right less often. If they are labeled more often than others,
+    accuracy seems to fall.
     """
-    if verdict.audit or not verdict.chosen or verdict.answer not in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
+    if (
+        verdict.audit
+        or not verdict.chosen
+        or verdict.answer not in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER)
+    ):
         return verdict
     is_lower = verdict.answer is AccuracyAnswer.LOWER
     weighted = post_stratify(sums.labeled, sums.served)
@@ -132,35 +155,51 @@ def weigh(verdict: AccuracyVerdict, sums: LedgerSums, reference: BinSums) -> Acc
             return verdict
     headline = "Not known: the labels are of other answers than the ones served"
     explanation = (
-        "The labeled answers differ in confidence from those served, and that alone can explain the difference."
+        "The labeled answers differ in confidence from those served, and that alone can explain "
+        "the difference."
     )
     return replace(
-        verdict, answer=AccuracyAnswer.UNKNOWN, headline=headline, sentence=f"{verdict.sentence} {explanation}"
+        verdict,
+        answer=AccuracyAnswer.UNKNOWN,
+        headline=headline,
+        sentence=f"{verdict.sentence} {explanation}",
     )
 
 
 def _at_best(sums: LedgerSums, *, is_lower: bool) -> PostStratified:
-    """The accuracy of all answers if those without a label spoke against the difference as much as they can."""
+    """The accuracy of all answers if those without a label spoke against the difference as much as
+    they can.
+    """
     served, labeled = int(sums.served.sum()), sums.labeled.total
     right = float(sums.labeled.correct.sum()) + (served - labeled if is_lower else 0)
     share = right / served
     nothing = PostStratified(1.0, labeled, *(math.nan,) * 5)
-    return replace(nothing, accuracy=share, accuracy_deviation=math.sqrt(share * (1 - share) / served))
+    return replace(
+        nothing, accuracy=share, accuracy_deviation=math.sqrt(share * (1 - share) / served)
+    )
 
 
 def labeled_days(connection: Connection, calibration_id: int, name: str) -> list[LabeledDay]:
     """Return the days of a slice, oldest first."""
     columns = bin_day.c
     wanted = (
-        select(columns.day, *(summed(columns[field]).label(field) for field in ("n", "correct", "served")))
+        select(
+            columns.day,
+            *(summed(columns[field]).label(field) for field in ("n", "correct", "served")),
+        )
         .where(columns.calibration_id == calibration_id, columns.slice == name)
         .group_by(columns.day)
         .order_by(columns.day)
     )
-    return [LabeledDay(row.day, int(row.n), float(row.correct), int(row.served)) for row in connection.execute(wanted)]
+    return [
+        LabeledDay(row.day, int(row.n), float(row.correct), int(row.served))
+        for row in connection.execute(wanted)
+    ]
 
 
-def judge_accuracy(days: Sequence[LabeledDay], reference: BinSums, *, audit: bool = False) -> AccuracyVerdict:
+def judge_accuracy(
+    days: Sequence[LabeledDay], reference: BinSums, *, audit: bool = False
+) -> AccuracyVerdict:
     """Answer the question from the labels of each day, oldest first, and the card's reference."""
     before = share_interval(reference.total, float(reference.correct.sum()), alpha=_OF_REFERENCE)
     stretches = list(_stretches(days))
@@ -170,7 +209,11 @@ def judge_accuracy(days: Sequence[LabeledDay], reference: BinSums, *, audit: boo
             (AccuracyAnswer.LOWER, before.lower, 1),
             (AccuracyAnswer.HIGHER, before.upper, -1),
         ):
-            sure = [(_excess(each, bound), each) for each in stretches if side * (bound * each.n - each.correct) > 0]
+            sure = [
+                (_excess(each, bound), each)
+                for each in stretches
+                if side * (bound * each.n - each.correct) > 0
+            ]
             surest = max(sure, key=lambda pair: pair[0], default=(-math.inf, told))
             if surest[0] >= 0:
                 answer, told = found, surest[1]
@@ -198,11 +241,15 @@ def judge_accuracy(days: Sequence[LabeledDay], reference: BinSums, *, audit: boo
 
 
 def labels_for_accuracy(verdict: AccuracyVerdict) -> int | None:
-    """Labels until "as it was" could be said; None if the card's reference is too small for it, or absent."""
+    """Labels until "as it was" could be said; None if the card's reference is too small for it, or
+    absent.
+    """
     if not verdict.reference_n:
         return None
     share = verdict.reference
-    before = share_interval(verdict.reference_n, round(share * verdict.reference_n), alpha=_OF_REFERENCE)
+    before = share_interval(
+        verdict.reference_n, round(share * verdict.reference_n), alpha=_OF_REFERENCE
+    )
     for n in _PLANS:
         now = accuracy_sequence(n, share * n, alpha=_OF_ALL)
         if max(before.upper - now.lower, now.upper - before.lower) <= CLOSE:
@@ -227,7 +274,11 @@ def _excess(stretch: _Stretch, share: float) -> float:
 
 
 def _headline(verdict: AccuracyVerdict) -> str:
-    no, rest = ("Among the labeled answers ", "; not known of all answers") if verdict.chosen else ("No: ", "")
+    no, rest = (
+        ("Among the labeled answers ", "; not known of all answers")
+        if verdict.chosen
+        else ("No: ", "")
+    )
     if verdict.answer is AccuracyAnswer.LOWER:
         return f"{no}accuracy is lower, by at least {points(verdict.bound)}{rest}"
     if verdict.answer is AccuracyAnswer.HIGHER:
@@ -253,9 +304,11 @@ def _sentence(verdict: AccuracyVerdict) -> str:
     if not verdict.reference_n:
         return f"{right}. There is nothing to compare this with."
     return (
-        f"{right}, and in {percent(verdict.reference)} of the {counted(verdict.reference_n, 'answer')} of its card's "
+        f"{right}, and in {percent(verdict.reference)} of the "
+        f"{counted(verdict.reference_n, 'answer')} of its card's "
         f"reference. The difference is between {_signed(verdict.difference_lower)} and "
-        f"{_signed(verdict.difference_upper)} points.{_small_reference(verdict)}{_fairness(verdict)}"
+        f"{_signed(verdict.difference_upper)} "
+        f"points.{_small_reference(verdict)}{_fairness(verdict)}"
     )
 
 
@@ -263,7 +316,8 @@ def _small_reference(verdict: AccuracyVerdict) -> str:
     if verdict.answer is not AccuracyAnswer.UNKNOWN or labels_for_accuracy(verdict) is not None:
         return ""
     return (
-        f" The reference is too small to say that accuracy is as it was to within {100 * CLOSE:.0f} points, however "
+        " The reference is too small to say that accuracy is as it was to within "
+        f"{100 * CLOSE:.0f} points, however "
         "many labels there are; a large drop would still be found."
     )
 
@@ -272,11 +326,15 @@ def _fairness(verdict: AccuracyVerdict) -> str:
     if not verdict.chosen:
         return ""
     if verdict.audit:
-        return " Some audited answers have no label; if those differ from the others, accuracy does too."
+        return (
+            " Some audited answers have no label; if those differ from the others, accuracy does "
+            "too."
+        )
     higher = verdict.answer is AccuracyAnswer.HIGHER
     which, seems = ("right or sure", "higher") if higher else ("wrong or unsure", "lower")
     return (
-        f" Nothing shows that these labels were drawn at random: if {which} answers are labeled more often than "
+        f" Nothing shows that these labels were drawn at random: if {which} answers are labeled "
+        "more often than "
         f"others, accuracy seems {seems} than it is."
     )
 

@@ -50,14 +50,22 @@ def give_advice(found: Findings) -> Iterator[str]:
     if status is Status.PARTLY:
         yield from check_the_rest(found.selection)
     told = found.is_rival
-    if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n and not told:
+    if (
+        found.selection.audit is None
+        and found.selection.coverage < _LOW_COVERAGE
+        and found.measures.n
+        and not told
+    ):
         yield (
-            f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows how they were chosen. "
-            f"Start a random audit: {audit_by(served_elsewhere=found.served_elsewhere)}; see docs/how-to/audits.md."
+            f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows "
+            "how they were chosen. "
+            f"Start a random audit: {audit_by(served_elsewhere=found.served_elsewhere)}; see "
+            "docs/how-to/audits.md."
         )
     if any(warning.raised for warning in found.early_warnings):
         yield (
-            f"The images or patients of {model} may have changed. Get labels of recent answers before you rely on "
+            f"The images or patients of {model} may have changed. Get labels of recent answers "
+            "before you rely on "
             "older ones."
         )
 
@@ -66,7 +74,8 @@ def _keep_labeling(found: Findings) -> str:
     """Keep labeling what the drift watch hears."""
     if found.drift is not None and found.drift.audit:
         return (
-            "Keep labeling the answers drawn for the audit, to which alone the drift alarm listens: if the error is "
+            "Keep labeling the answers drawn for the audit, to which alone the drift alarm "
+            "listens: if the error is "
             "real, it will follow."
         )
     return "Keep labeling: if the error is real, the drift alarm will follow."
@@ -76,15 +85,19 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     drift, model = found.drift, found.model
     if found.is_cleared_by_all and found.is_cleared:
         yield (
-            "The labels that raised the alarm came first, and all labels together show no such difference: the first "
-            "ones favored one outcome, have been corrected since, or the error has ended. Acknowledge the alarm with a "
+            "The labels that raised the alarm came first, and all labels together show no such "
+            "difference: the first "
+            "ones favored one outcome, have been corrected since, or the error has ended. "
+            "Acknowledge the alarm with a "
             f"note (`POST /calibration/{model}/acknowledge`). There is nothing to recalibrate."
         )
         return
     if found.is_cleared:
         yield (
-            "The alarm was raised on labels that were chosen, and the audit shows no such difference: acknowledge the "
-            f"alarm with a note (`POST /calibration/{model}/acknowledge`). Do not recalibrate on the chosen labels."
+            "The alarm was raised on labels that were chosen, and the audit shows no such "
+            "difference: acknowledge the "
+            f"alarm with a note (`POST /calibration/{model}/acknowledge`). Do not recalibrate on "
+            "the chosen labels."
         )
         return
     since = (drift.alarm or {}).get("since") if drift else None
@@ -97,30 +110,41 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         last = f" --last {max(drift.labels_since_onset() or 0, FEW_LABELS)}"
     at_this_look = found.comparison.accuracy_as_served
     is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
-    if (is_lower or (at_this_look.significant and at_this_look.difference < 0)) and not found.selection.is_fair:
+    if (
+        is_lower or (at_this_look.significant and at_this_look.difference < 0)
+    ) and not found.selection.is_fair:
         yield (
-            f"If a fair sample shows that accuracy fell, roll back ({_earlier(found)}) or retrain: recalibration "
+            f"If a fair sample shows that accuracy fell, roll back ({_earlier(found)}) or "
+            "retrain: recalibration "
             "corrects confidence, not answers."
         )
     elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
         yield (
             f"{'Accuracy fell' if is_lower else 'At this look accuracy is lower than on the card'}, and recalibration "
-            f"corrects confidence, not answers. If accuracy is now too low, roll back ({_earlier(found)}) or retrain."
+            "corrects confidence, not answers. If accuracy is now too low, roll back "
+            f"({_earlier(found)}) or retrain."
         )
     yield from _opposite_classes(found)
     if found.recalibration is not None:
         yield describe_recalibration(found.recalibration)
-    if found.recalibration is None or found.recalibration["outcome"] == PROPOSED:  # otherwise it says what to do next
+    if (
+        found.recalibration is None or found.recalibration["outcome"] == PROPOSED
+    ):  # otherwise it says what to do next
         yield _recalibrate(found, on_labels, last)
     yield (
-        f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
+        "Or fix the cause and acknowledge the alarm with a note (`POST "
+        f"/calibration/{model}/acknowledge`); the watch "
         "then starts again."
     )
 
 
 def _earlier(found: Findings) -> str:
     """How to roll back."""
-    return "the version before it" if found.served_elsewhere else f"`candor promote {found.model} VERSION`"
+    return (
+        "the version before it"
+        if found.served_elsewhere
+        else f"`candor promote {found.model} VERSION`"
+    )
 
 
 def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
@@ -128,13 +152,21 @@ def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
     rival, model = found.is_rival, found.model
     first = "Only if a fair sample shows the error too: recalibrate" if rival else "Recalibrate"
     if found.served_elsewhere:
-        return f"{first} the model{on_labels} where it is served, and log its answers as a new version."
+        return (
+            f"{first} the model{on_labels} where it is served, and log its answers as a new "
+            "version."
+        )
     if rival:
         return (
-            f"{first} on that sample: `candor recalibrate {model}` if it is an audit, or `candor recalibrate {model} "
-            f"--last N --chosen-labels` if it is the N labels that came last; then `candor promote {model} VERSION`."
+            f"{first} on that sample: `candor recalibrate {model}` if it is an audit, or `candor "
+            f"recalibrate {model} "
+            "--last N --chosen-labels` if it is the N labels that came last; then `candor "
+            f"promote {model} VERSION`."
         )
-    return f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
+    return (
+        f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} "
+        "VERSION`."
+    )
 
 
 def _from_the_first(found: Findings) -> str:
@@ -143,12 +175,15 @@ def _from_the_first(found: Findings) -> str:
     if gap is not None:
         verb = "exceeded" if gap > 0 else "fell short of"
         return (
-            f"Nothing need have changed: on its own card, confidence {verb} accuracy by {points(abs(gap))} on the "
+            f"Nothing need have changed: on its own card, confidence {verb} accuracy by "
+            f"{points(abs(gap))} on the "
             "reference data already."
         )
     return (
-        "Nothing need have changed, since the error may have been there from the first label on. Check whether images "
-        "are prepared as in training, and whether patients and labels are of the kind that the card's reference has."
+        "Nothing need have changed, since the error may have been there from the first label on. "
+        "Check whether images "
+        "are prepared as in training, and whether patients and labels are of the kind that the "
+        "card's reference has."
     )
 
 
@@ -158,19 +193,26 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
         since = (each.alarm or {}).get("since")
         if since and is_from_first(since):
             yield (
-                f"Nothing need have changed in answers with {each.tag}: the error may have been there from their first "
-                "label on. Check how images are prepared there, and whether patients and labels differ."
+                f"Nothing need have changed in answers with {each.tag}: the error may have been "
+                "there from their first "
+                "label on. Check how images are prepared there, and whether patients and labels "
+                "differ."
             )
         elif since:
             yield (
-                f"Find out what changed in answers with {each.tag} around their label {since['label']:,}: device, "
+                f"Find out what changed in answers with {each.tag} around their label "
+                f"{since['label']:,}: device, "
                 "protocol, patients or software."
             )
     if found.tag_alarms:
-        which, tag = ", ".join(each.tag for each in found.tag_alarms[:_TAG_LIMIT]), found.tag_alarms[0].tag
+        which, tag = (
+            ", ".join(each.tag for each in found.tag_alarms[:_TAG_LIMIT]),
+            found.tag_alarms[0].tag,
+        )
         quiet = "" if found.is_whole_alarm else "The alarm of all answers is quiet. "
         yield (
-            f"{quiet}A recalibration changes all answers: if only those with {which} are off, repair the cause there, "
+            f"{quiet}A recalibration changes all answers: if only those with {which} are off, "
+            "repair the cause there, "
             "or serve them by a version of their own."
         )
         one = len(found.tag_alarms) == 1
@@ -186,23 +228,29 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
     accuracy = found.accuracy
     if accuracy.answer is AccuracyAnswer.LOWER:
         if accuracy.chosen:
-            yield ("Find out how the labels were chosen, before anything else: a fair sample may show no drop.")
+            yield (
+                "Find out how the labels were chosen, before anything else: a fair sample may "
+                "show no drop."
+            )
         since = f" around {accuracy.since}" if accuracy.since else ""
         yield f"Find out what changed{since}: device, protocol, ward, patients, software, or who sets the labels."
         yield (
-            f"If accuracy is too low for its purpose, roll back ({_earlier(found)}) or retrain on such images. "
+            f"If accuracy is too low for its purpose, roll back ({_earlier(found)}) or retrain on "
+            "such images. "
             "Recalibration corrects confidence, not answers."
         )
     elif accuracy.answer is AccuracyAnswer.HIGHER:
         yield (
-            "Accuracy is higher than on the card. Check that easy answers are not labeled more often than others; "
+            "Accuracy is higher than on the card. Check that easy answers are not labeled more "
+            "often than others; "
             "otherwise nothing needs to be done about it."
         )
     elif accuracy.answer is AccuracyAnswer.UNKNOWN and found.measures.n >= FEW_LABELS:
         needed = labels_for_accuracy(accuracy)
         if needed and needed > accuracy.n:
             yield (
-                f"Keep labeling to know whether accuracy is as it was: about {needed:,} labels show it to within "
+                f"Keep labeling to know whether accuracy is as it was: about {needed:,} labels "
+                "show it to within "
                 f"{100 * CLOSE:.0f} points."
             )
 
@@ -210,28 +258,43 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
 def _opposite_classes(found: Findings) -> Iterator[str]:
     """Classes that err in opposite directions, which need a bias per class."""
     slices = found.slices
-    classes = [each for each in (slices.significant if slices else ()) if each.name.startswith("predicted:")]
+    classes = [
+        each
+        for each in (slices.significant if slices else ())
+        if each.name.startswith("predicted:")
+    ]
     over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
     if over and under:
         option = "" if found.served_elsewhere else "--allow-label-changes, which adds "
         add = f"Recalibrate with {option}a bias per class, or retrain on such images."
         if found.is_rival:
-            add = "A choice of labels by true class shows the same. If a fair sample shows it too: r" + add[1:]
+            add = (
+                "A choice of labels by true class shows the same. If a fair sample shows it too: r"
+                + add[1:]
+            )
         yield (
             f"Confidence is too high in {answers_in_slice(over[0].name)} and too low in "
-            f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike and cannot repair both. "
+            f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike and "
+            "cannot repair both. "
             f"{add}"
         )
 
 
 def _label_more(measures: Measures) -> str:
-    """How many labels a first answer takes, and how many one that is known to within a few points."""
+    """How many labels a first answer takes, and how many one that is known to within a few
+    points.
+    """
     needed = _labels_for(measures, half_width=0.05)
     which = f"About {needed:,} labels" if needed > FEW_LABELS else "They"
-    return f"Label at least {FEW_LABELS} answers. {which} show confidence minus accuracy to within 5 points."
+    return (
+        f"Label at least {FEW_LABELS} answers. {which} show confidence minus accuracy to within 5 "
+        "points."
+    )
 
 
 def _labels_for(measures: Measures, *, half_width: float) -> int:
-    """Labels until the 95 % interval of the gap has that half width; a few labels do not show how confident it is."""
+    """Labels until the 95 % interval of the gap has that half width; a few labels do not show how
+    confident it is.
+    """
     p = measures.mean_confidence if measures.n >= _TELLING else 0.8
     return math.ceil((Z95 / half_width) ** 2 * p * (1 - p))

@@ -5,32 +5,48 @@ from typing import Any
 
 from monitoring.findings.phrases import answers_in_stream
 
-_CALM_SHARE = 0.7  # of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much
+_CALM_SHARE = (
+    0.7  # of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much
+)
 
 
 def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
-    """An alarm event's detail in a sentence or two; `tag`: whose alarm it is, if not that of all answers."""
+    """An alarm event's detail in a sentence or two; `tag`: whose alarm it is, if not that of all
+    answers.
+    """
     where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
     if tag is not None:
         where = f"{'all' if where == 'all answers' else where} of them"
     of_tag, their = (f" of answers with {tag}", "their ") if tag is not None else ("", "")
     more_or_less = "less" if detail["direction"] == "over" else "more"
     sentence = (
-        f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which were right "
+        f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which "
+        "were right "
         f"{more_or_less} often than their confidence said."
     )
     sentence += _by_class(detail)
     since = detail.get("since")
     if not since:
         return sentence
-    served = f", on an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
+    served = (
+        f", on an answer served on {_day(since['served_at_ns'])}"
+        if since.get("served_at_ns")
+        else ""
+    )
     interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
-    first = ", so the error may have been there from the first label on" if is_from_first(since) else ""
-    return f"{sentence} The drift began around {their}label {since['label']:,} ({interval}){served}{first}."
+    first = (
+        ", so the error may have been there from the first label on" if is_from_first(since) else ""
+    )
+    return (
+        f"{sentence} The drift began around {their}label {since['label']:,} "
+        f"({interval}){served}{first}."
+    )
 
 
 def is_from_first(since: dict[str, Any]) -> bool:
-    """Whether an estimated start leaves it open that the error was there from the first label on."""
+    """Whether an estimated start leaves it open that the error was there from the first label
+    on.
+    """
     return bool(since.get("from_first", since["lower"] <= 1))  # events of older releases do not say
 
 
@@ -41,7 +57,8 @@ def _by_class(detail: dict[str, Any]) -> str:
         return ""
     return (
         f" The error is one by class: when predicted classes are not told apart, the evidence was "
-        f"{blind['log_evalue']:.1f} of the {blind['log_threshold']:.1f} that an alarm takes, as a calibrated model may "
+        f"{blind['log_evalue']:.1f} of the {blind['log_threshold']:.1f} that an alarm takes, as a "
+        "calibrated model may "
         "show too."
     )
 

@@ -1,11 +1,11 @@
 """What became of earlier answers like this one, as the sentence beside a probability.
 
-Answers are alike if they name the same class with a confidence in the same bin. A pool over all classes would hide that
-one class is always right and another is not. The sentence speaks of answers, never of this patient's risk, with one
-denominator, 100.
+Answers are alike if they name the same class with a confidence in the same bin. A pool over all
+classes would hide that one class is always right and another is not. The sentence speaks of
+answers, never of this patient's risk, with one denominator, 100.
 
-Sources: IPDAS on presenting probabilities (one denominator, a named reference class); Gigerenzer 2011 (natural
-frequencies).
+Sources: IPDAS on presenting probabilities (one denominator, a named reference class); Gigerenzer
+2011 (natural frequencies).
 """
 
 import math
@@ -29,11 +29,13 @@ NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labe
 
 @dataclass(frozen=True)
 class AnswerRecord:
-    """Earlier answers of one version that name `label` with a confidence in the bin of `confidence`.
+    """Earlier answers of one version that name `label` with a confidence in the bin of
+    `confidence`.
 
     Attributes:
         lower, upper: the bin, (lower, upper].
-        served: how many there are; `labeled`: those with a label; `right`: those of them that were right.
+        served: how many there are; `labeled`: those with a label; `right`: those of them that were
+            right.
         mean_confidence: of the labeled ones; NaN without labels.
         since: the first day (UTC) on which one was served; None if none was.
         alarm: whether the drift alarm of the version is active.
@@ -62,9 +64,11 @@ class AnswerRecord:
 
     @property
     def is_contradicted(self) -> bool:
-        """Whether enough labels show another accuracy than this confidence, and than the mean of the bin.
+        """Whether enough labels show another accuracy than this confidence, and than the mean of
+        the bin.
 
-        In a wide bin with many labels, a confidence near the edge is off the mean accuracy of a calibrated model too.
+        In a wide bin with many labels, a confidence near the edge is off the mean accuracy of a
+        calibrated model too.
         """
         if self.is_early:
             return False
@@ -82,7 +86,9 @@ class AnswerRecord:
         said = f"The model says “{self.label}”, confidence {shown(self.confidence)}."
         warned = f"Do not rely on {_that(self.confidence)}." if self.is_doubtful else ""
         alarm = "The drift alarm of this version is active." if self.alarm else ""
-        return " ".join(part for part in (said, warned, alarm, self._record(), self._coverage()) if part)
+        return " ".join(
+            part for part in (said, warned, alarm, self._record(), self._coverage()) if part
+        )
 
     def _record(self) -> str:
         alike = f"such answers at {self._range()}"
@@ -91,11 +97,15 @@ class AnswerRecord:
         if self.is_early:
             are = "is" if self.labeled == 1 else "are"
             labels = counted(self.labeled, "label")
-            return f"So far there {are} {labels} of {alike}: too few to say how often these are right."
+            return (
+                f"So far there {are} {labels} of {alike}: too few to say how often these are right."
+            )
         lower, upper = self.interval
         return (
-            f"Of {self.labeled:,} {alike} since {self.since} that have a label, {self.right:,} were right "
-            f"({round(100 * self.right / self.labeled)} in 100; 95 % interval {math.floor(100 * lower)} to "
+            f"Of {self.labeled:,} {alike} since {self.since} that have a label, {self.right:,} "
+            "were right "
+            f"({round(100 * self.right / self.labeled)} in 100; 95 % interval "
+            f"{math.floor(100 * lower)} to "
             f"{math.ceil(100 * upper)})."
         )
 
@@ -109,12 +119,21 @@ class AnswerRecord:
         return f"{round(100 * self.lower)} to {round(100 * self.upper)} %"
 
 
-def find_answer_record(connection: Connection, calibration_id: int, *, label: str, confidence: float) -> AnswerRecord:
+def find_answer_record(
+    connection: Connection, calibration_id: int, *, label: str, confidence: float
+) -> AnswerRecord:
     """Read the record of answers like this one, by the same calibration."""
     at = int(bin_index(confidence))
     columns = bin_day.c
-    sums = [summed(column) for column in (columns.served, columns.n, columns.correct, columns.confidence)]
-    alike = (columns.calibration_id == calibration_id, columns.slice == f"predicted:{label}", columns.bin == at)
+    sums = [
+        summed(column)
+        for column in (columns.served, columns.n, columns.correct, columns.confidence)
+    ]
+    alike = (
+        columns.calibration_id == calibration_id,
+        columns.slice == f"predicted:{label}",
+        columns.bin == at,
+    )
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
     )

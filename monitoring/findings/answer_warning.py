@@ -1,7 +1,8 @@
-"""An early warning from the answers: do predicted classes and confidence come from another distribution than before?
+"""An early warning from the answers: do predicted classes and confidence come from another
+distribution than before?
 
-Its state is derived anew from the day sums, which a recount checks and which outlive the answers. Only complete days
-count. The mathematics and the promise are those of `calibration.answer_drift`.
+Its state is derived anew from the day sums, which a recount checks and which outlive the answers.
+Only complete days count. The mathematics and the promise are those of `calibration.answer_drift`.
 """
 
 import math
@@ -26,7 +27,8 @@ NAME = "answer_distribution"
 CLASS_LIMIT = 16
 _LIMIT = math.log(1 / ALPHA)
 PROMISE = (
-    f"While nothing changes and answers come in random order, this is ever raised for at most 1 in {1 / ALPHA:.0f} "
+    "While nothing changes and answers come in random order, this is ever raised for at most 1 "
+    f"in {1 / ALPHA:.0f} "
     "versions. A different mix of patients changes the answers too."
 )
 
@@ -34,16 +36,30 @@ PROMISE = (
 def find_answer_warning(
     connection: Connection, row: CalibrationRow, history: Sequence[Event], *, now_ns: int
 ) -> EarlyWarning:
-    """Return the sign for a calibration; it starts again on the day after a reset or acknowledgment."""
+    """Return the sign for a calibration; it starts again on the day after a reset or
+    acknowledgment.
+    """
     if len(row.classes) > CLASS_LIMIT:
-        return _quiet(f"Changes of the answers are not looked for with more than {CLASS_LIMIT} classes.")
-    ended = [event.at_ns // DAY_NS for event in history if event.kind in AFRESH and event.name == EVERYTHING]
-    days = read_answers_by_day(connection, row, since_day=max(ended, default=-1) + 1, before_day=now_ns // DAY_NS)
+        return _quiet(
+            f"Changes of the answers are not looked for with more than {CLASS_LIMIT} classes."
+        )
+    ended = [
+        event.at_ns // DAY_NS
+        for event in history
+        if event.kind in AFRESH and event.name == EVERYTHING
+    ]
+    days = read_answers_by_day(
+        connection, row, since_day=max(ended, default=-1) + 1, before_day=now_ns // DAY_NS
+    )
     if not days:
         return _quiet("Changes of the answers are looked for from the first complete day (UTC) on.")
     numbers, counts = zip(*days, strict=True)
-    found = _followed(row.card_sha256, _reference(row), len(row.classes), numbers, np.stack(counts).tobytes())
-    return EarlyWarning(NAME, found.log_evalue, _LIMIT, found.raised_on is not None, _sentence(found, row.classes))
+    found = _followed(
+        row.card_sha256, _reference(row), len(row.classes), numbers, np.stack(counts).tobytes()
+    )
+    return EarlyWarning(
+        NAME, found.log_evalue, _LIMIT, found.raised_on is not None, _sentence(found, row.classes)
+    )
 
 
 def _quiet(sentence: str) -> EarlyWarning:
@@ -53,11 +69,15 @@ def _quiet(sentence: str) -> EarlyWarning:
 def _reference(row: CalibrationRow) -> bytes:
     known = row.card["calibration"].get("answers")
     shape = (len(row.classes), BIN_COUNT)
-    return (np.zeros(shape, dtype=np.int64) if known is None else np.array(known, dtype=np.int64)).tobytes()
+    return (
+        np.zeros(shape, dtype=np.int64) if known is None else np.array(known, dtype=np.int64)
+    ).tobytes()
 
 
 @lru_cache(maxsize=256)
-def _followed(seed: str, reference: bytes, classes: int, days: tuple[int, ...], counts: bytes) -> AnswerDrift:
+def _followed(
+    seed: str, reference: bytes, classes: int, days: tuple[int, ...], counts: bytes
+) -> AnswerDrift:
     """The evidence; the same days are not followed again by every page."""
     by_day = np.frombuffer(counts, dtype=np.int64).reshape(len(days), classes, BIN_COUNT)
     known = np.frombuffer(reference, dtype=np.int64).reshape(classes, BIN_COUNT)
@@ -69,10 +89,14 @@ def _sentence(found: AnswerDrift, classes: Sequence[str]) -> str:
     before = reference if found.reference else "the version's answers"
     if found.raised_on is None:
         evidence = f"evidence {math.exp(found.log_evalue):.1f}, the sign takes {1 / ALPHA:.0f}"
-        return f"The answers of each day do not differ from {before} before it by more than chance ({evidence})."
+        return (
+            f"The answers of each day do not differ from {before} before it by more than chance "
+            f"({evidence})."
+        )
     how = _how(found, classes)
     return (
-        f"The answers changed, noticed on {day_date(found.raised_on)}: compared with {before} before, {how}. {PROMISE}"
+        f"The answers changed, noticed on {day_date(found.raised_on)}: compared with {before} "
+        f"before, {how}. {PROMISE}"
     )
 
 

@@ -1,8 +1,9 @@
-"""The random audit: answers that were drawn with a known probability before their outcome was known.
+"""The random audit: answers that were drawn with a known probability before their outcome was
+known.
 
-It removes all selection bias if every drawn answer gets a label. Days are weighted by served / drawn (the inverse
-sampling fraction of Horvitz and Thompson) if the share drawn changed from day to day by more than chance; otherwise
-every label counts alike, which is as unbiased and less noisy.
+It removes all selection bias if every drawn answer gets a label. Days are weighted by served /
+drawn (the inverse sampling fraction of Horvitz and Thompson) if the share drawn changed from day to
+day by more than chance; otherwise every label counts alike, which is as unbiased and less noisy.
 """
 
 import math
@@ -38,7 +39,8 @@ class Audit:
     Attributes:
         drawn: answers drawn; `share`: of all served; `labeled`: with a label.
         missing: share without a label among those drawn long enough ago; NaN if there are none.
-        decides: whether it has enough labels, so that verdict, comparison, slices and advice rest on it alone.
+        decides: whether it has enough labels, so that verdict, comparison, slices and advice rest
+            on it alone.
         mean_confidence: of those with a label; NaN without any.
     """
 
@@ -61,17 +63,22 @@ class Audit:
 
     @property
     def may_be_biased(self) -> bool:
-        """Whether what is missing can explain what the audit shows: very many, or enough for such a difference."""
+        """Whether what is missing can explain what the audit shows: very many, or enough for such a
+        difference.
+        """
         if self.signed_gap_lower <= 0 <= self.signed_gap_upper:
             return self.is_incomplete
-        return self.is_incomplete or missing_explain(self.signed_gap, self.mean_confidence, self.missing)
+        return self.is_incomplete or missing_explain(
+            self.signed_gap, self.mean_confidence, self.missing
+        )
 
 
 def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
-    """Whether labels that are missing can explain a signed gap; `missing`: their share, in [0, 1], or NaN.
+    """Whether labels that are missing can explain a signed gap; `missing`: their share, in [0, 1],
+    or NaN.
 
-    They can if the gap would be gone with all of them wrong (gap below 0) or right (above), and as confident as the
-    others.
+    They can if the gap would be gone with all of them wrong (gap below 0) or right (above), and as
+    confident as the others.
 
     >>> missing_explain(-0.15, 0.75, 0.18), missing_explain(0.15, 0.75, 0.18)
     (True, False)
@@ -82,7 +89,9 @@ def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
 
 @dataclass(frozen=True)
 class AuditSums:
-    """The sums of the audited answers with a label: cells (C,) of one day and one bin each, and answers by day."""
+    """The sums of the audited answers with a label: cells (C,) of one day and one bin each, and
+    answers by day.
+    """
 
     days: npt.NDArray[np.int64]
     bins: npt.NDArray[np.int64]
@@ -96,17 +105,23 @@ class AuditSums:
         return int(self.sums[0].sum())
 
     def missing(self, *, until_day: int) -> float:
-        """The share without a label among those drawn on days up to `until_day`; NaN if there are none."""
+        """The share without a label among those drawn on days up to `until_day`; NaN if there are
+        none.
+        """
         drawn = sum(count for day, count in self.drawn.items() if day <= until_day)
         return 1 - float(self.sums[0][self.days <= until_day].sum()) / drawn if drawn else math.nan
 
     def weighted(self, power: int = 1) -> _Floats:
         """The sums by bin, (5, M), with the weights to that power."""
         weight = self._weights() ** power
-        return np.stack([np.bincount(self.bins, weight * each, minlength=BIN_COUNT) for each in self.sums])
+        return np.stack(
+            [np.bincount(self.bins, weight * each, minlength=BIN_COUNT) for each in self.sums]
+        )
 
     def as_bins(self) -> BinSums:
-        """The sums by bin as of so many equally weighted labels as the weighted ones are worth (Kish)."""
+        """The sums by bin as of so many equally weighted labels as the weighted ones are worth
+        (Kish).
+        """
         weighted, labels = self.weighted(), self.weighted(2)[0].sum()
         worth = weighted[0] * (weighted[0].sum() / labels if labels else 0.0)
         n = np.where(weighted[0] > 0, np.maximum(np.rint(worth), 1), 0)
@@ -129,15 +144,21 @@ class AuditSums:
         return (math.cbrt(chi_squared / freedom) - (1 - spread)) / math.sqrt(spread) > _CHANGED
 
 
-def read_audit(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> AuditSums | None:
+def read_audit(
+    connection: Connection, calibration_id: int, *, since_day: int | None = None
+) -> AuditSums | None:
     """Read the sums of the audited answers served from `since_day` on; None if none was drawn."""
     drawn = _served_by_day(connection, calibration_id, AUDIT, since_day)
     if not drawn:
         return None
     served = _served_by_day(connection, calibration_id, EVERYTHING, since_day)
     rows = connection.execute(_audited(calibration_id, since_day)).all()
-    cells = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(len(rows), 2 + len(_FIELDS))
-    return AuditSums(cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64), cells[:, 2:].T, drawn, served)
+    cells = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(
+        len(rows), 2 + len(_FIELDS)
+    )
+    return AuditSums(
+        cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64), cells[:, 2:].T, drawn, served
+    )
 
 
 def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
@@ -155,12 +176,16 @@ def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
 
 
 def last_audited(connection: Connection, calibration_id: int, last: int) -> BinSums:
-    """Sum the `last` audited answers whose first label arrived last, found among the latest `LABELS_LIMIT` labels."""
+    """Sum the `last` audited answers whose first label arrived last, found among the latest
+    `LABELS_LIMIT` labels.
+    """
     latest = _latest_labels(calibration_id)
     audited = select(latest.c.confidence, latest.c.correct).join(
         prediction, prediction.c.prediction_id == latest.c.prediction_id
     )
-    newest_first = audited.where(prediction.c.audit.is_not(None)).order_by(latest.c.first_feedback_id.desc())
+    newest_first = audited.where(prediction.c.audit.is_not(None)).order_by(
+        latest.c.first_feedback_id.desc()
+    )
     rows = connection.execute(newest_first.limit(last)).all()
     if not rows:
         return BinSums.zeros()
@@ -169,20 +194,37 @@ def last_audited(connection: Connection, calibration_id: int, last: int) -> BinS
 
 
 def audited_slices(
-    connection: Connection, row: CalibrationRow, sums: Mapping[str, LedgerSums], *, since_day: int | None = None
+    connection: Connection,
+    row: CalibrationRow,
+    sums: Mapping[str, LedgerSums],
+    *,
+    since_day: int | None = None,
 ) -> dict[str, LedgerSums]:
     """Return the slices with the labels of audited answers in place of all labels.
 
-    The ledger has no sums of them, so the audited answers among the latest `LABELS_LIMIT` labels are read, at most
-    `AUDITED_LIMIT`. They are not weighted: the draw does not depend on the outcome, so the test of a slice holds
-    without weights.
+    The ledger has no sums of them, so the audited answers among the latest `LABELS_LIMIT` labels
+    are read, at most `AUDITED_LIMIT`. They are not weighted: the draw does not depend on the
+    outcome, so the test of a slice holds without weights.
     """
     latest = _latest_labels(row.calibration_id)
-    columns = (latest.c.confidence, latest.c.correct, latest.c.label, prediction.c.predicted, prediction.c.tags)
-    audited = select(*columns).join(prediction, prediction.c.prediction_id == latest.c.prediction_id)
-    audited = audited.where(prediction.c.audit.is_not(None), prediction.c.served_at_ns >= (since_day or 0) * DAY_NS)
+    columns = (
+        latest.c.confidence,
+        latest.c.correct,
+        latest.c.label,
+        prediction.c.predicted,
+        prediction.c.tags,
+    )
+    audited = select(*columns).join(
+        prediction, prediction.c.prediction_id == latest.c.prediction_id
+    )
+    audited = audited.where(
+        prediction.c.audit.is_not(None), prediction.c.served_at_ns >= (since_day or 0) * DAY_NS
+    )
     audited = audited.order_by(latest.c.first_feedback_id.desc()).limit(AUDITED_LIMIT)
-    names, found = SliceNames({row.calibration_id: row}, admits=False), dict[str, tuple[list[float], list[int]]]()
+    names, found = (
+        SliceNames({row.calibration_id: row}, admits=False),
+        dict[str, tuple[list[float], list[int]]](),
+    )
     for confidence, correct, label, predicted, tags in connection.execute(audited):
         of = names.of(connection, row.calibration_id, SliceKeys(predicted, tags))
         for name in (*of, names.true(row.calibration_id, label)):
@@ -201,8 +243,12 @@ def _latest_labels(calibration_id: int) -> Subquery:
     return wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LABELS_LIMIT).subquery()
 
 
-def _measures(n: _Floats, confidence: _Floats, correct: _Floats, squared: _Floats) -> tuple[float, ...]:
-    """ECE, noise floor, signed gap, its interval, mean confidence, from sums with weights and with squared weights."""
+def _measures(
+    n: _Floats, confidence: _Floats, correct: _Floats, squared: _Floats
+) -> tuple[float, ...]:
+    """ECE, noise floor, signed gap, its interval, mean confidence, from sums with weights and with
+    squared weights.
+    """
     answers, gap = float(n.sum()), confidence - correct
     if not answers:
         return (math.nan,) * 6
@@ -212,16 +258,30 @@ def _measures(n: _Floats, confidence: _Floats, correct: _Floats, squared: _Float
     floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
     squares = float(weights.sum())
     of_one = max(float(squared_error.sum()) / squares - mean**2, 0.0)
-    return ece, floor, mean, *gap_interval(mean, mean_confidence, of_one, answers**2 / squares), mean_confidence
+    return (
+        ece,
+        floor,
+        mean,
+        *gap_interval(mean, mean_confidence, of_one, answers**2 / squares),
+        mean_confidence,
+    )
 
 
-def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:
+def _served_by_day(
+    connection: Connection, calibration_id: int, name: str, since_day: int | None
+) -> dict[int, int]:
     """Answers served in a slice by day, for days that have any."""
     columns = bin_day.c
     wanted = select(columns.day, summed(columns.served)).where(
-        columns.calibration_id == calibration_id, columns.slice == name, columns.day >= (since_day or 0)
+        columns.calibration_id == calibration_id,
+        columns.slice == name,
+        columns.day >= (since_day or 0),
     )
-    return {day: int(served) for day, served in connection.execute(wanted.group_by(columns.day)) if served}
+    return {
+        day: int(served)
+        for day, served in connection.execute(wanted.group_by(columns.day))
+        if served
+    }
 
 
 def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
@@ -229,7 +289,11 @@ def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
     columns = bin_day.c
     return (
         select(columns.day, columns.bin, *(summed(columns[name]) for name in _FIELDS))
-        .where(columns.calibration_id == calibration_id, columns.slice == AUDIT, columns.day >= (since_day or 0))
+        .where(
+            columns.calibration_id == calibration_id,
+            columns.slice == AUDIT,
+            columns.day >= (since_day or 0),
+        )
         .group_by(columns.day, columns.bin)
         .having(func.sum(columns.n) > 0)
     )

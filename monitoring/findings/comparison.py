@@ -1,11 +1,12 @@
 """Live figures against the card's reference: the difference, and whether it is more than chance.
 
-Both are samples; the few hundred answers of the reference are as uncertain as the live ones. The figures "as served"
-are post-stratified, because labels that favor answers of low confidence show an accuracy that fell by selection alone.
-They are NaN where 5 % of the answers or more have a confidence at which none is labeled.
+Both are samples; the few hundred answers of the reference are as uncertain as the live ones. The
+figures "as served" are post-stratified, because labels that favor answers of low confidence show an
+accuracy that fell by selection alone. They are NaN where 5 % of the answers or more have a
+confidence at which none is labeled.
 
-The test holds for one look. Looking every day gives five false findings in a hundred days, so the drift
-alarm does not work like this.
+The test holds for one look. Looking every day gives five false findings in a hundred days, so the
+drift alarm does not work like this.
 """
 
 import math
@@ -40,7 +41,8 @@ class CardDifference:
 class CardComparison:
     """`excess_ece` is ECE minus its noise floor, since ECE itself depends on the number of answers.
 
-    `accuracy_as_served` and `signed_gap_as_served` give each confidence the weight of the answers served with it.
+    `accuracy_as_served` and `signed_gap_as_served` give each confidence the weight of the answers
+    served with it.
     """
 
     accuracy: CardDifference
@@ -50,10 +52,13 @@ class CardComparison:
     signed_gap_as_served: CardDifference
 
 
-def compare(live: BinSums, reference: BinSums, as_served: PostStratified | None = None) -> CardComparison:
+def compare(
+    live: BinSums, reference: BinSums, as_served: PostStratified | None = None
+) -> CardComparison:
     """Compare live sums with the reference's. NaN, and not significant, where either is empty.
 
-    `as_served` is `live` weighted by what was served; by default the labels are taken for a fair sample.
+    `as_served` is `live` weighted by what was served; by default the labels are taken for a fair
+    sample.
     """
     weighted = as_served or post_stratify(live, live.n)
     known = weighted.covered > _COVERED
@@ -63,7 +68,10 @@ def compare(live: BinSums, reference: BinSums, as_served: PostStratified | None 
 
     return CardComparison(
         accuracy_as_served=served(
-            weighted.accuracy, weighted.accuracy_deviation, metrics.accuracy(reference), _accuracy_variance(reference)
+            weighted.accuracy,
+            weighted.accuracy_deviation,
+            metrics.accuracy(reference),
+            _accuracy_variance(reference),
         ),
         signed_gap_as_served=served(
             weighted.signed_gap,
@@ -74,12 +82,17 @@ def compare(live: BinSums, reference: BinSums, as_served: PostStratified | None 
         accuracy=_difference(metrics.accuracy, _accuracy_variance, live, reference),
         signed_gap=_difference(metrics.signed_gap, metrics.signed_gap_variance, live, reference),
         excess_ece=_difference(
-            lambda sums: metrics.ece(sums) - metrics.noise_floor(sums), _ece_variance, live, reference
+            lambda sums: metrics.ece(sums) - metrics.noise_floor(sums),
+            _ece_variance,
+            live,
+            reference,
         ),
     )
 
 
-def _difference(measure: Figure, variance: Figure, live: BinSums, reference: BinSums) -> CardDifference:
+def _difference(
+    measure: Figure, variance: Figure, live: BinSums, reference: BinSums
+) -> CardDifference:
     return _compared(measure(live), measure(reference), variance(live) + variance(reference))
 
 
@@ -90,13 +103,17 @@ def _compared(now: float, then: float, variance: float) -> CardDifference:
 
 
 def _accuracy_variance(sums: BinSums) -> float:
-    """Variance of a proportion. One right and one wrong answer are added, so that 100 % is not taken as certain."""
+    """Variance of a proportion. One right and one wrong answer are added, so that 100 % is not
+    taken as certain.
+    """
     p = (float(sums.correct.sum()) + 1) / (sums.total + 2)
     return p * (1 - p) / sums.total if sums.total else math.nan
 
 
 def _ece_variance(sums: BinSums) -> float:
-    """Upper bound: the variance of sum D / N, since an absolute value varies no more than its argument."""
+    """Upper bound: the variance of sum D / N, since an absolute value varies no more than its
+    argument.
+    """
     if not sums.total:
         return math.nan
     seen = sums.squared_error - sums.difference**2 / np.maximum(sums.n, 1)

@@ -1,4 +1,6 @@
-"""The drift detector's state in a report: the evidence, where it lies, its direction, and the active alarm."""
+"""The drift detector's state in a report: the evidence, where it lies, its direction, and the
+active alarm.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,7 +20,9 @@ _STREAM_LIMIT = 3  # streams that a report names
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """One stream and direction, and its `share` of all evidence, in [0, 1]. `name`: a class, a bin's edges, or None."""
+    """One stream and direction, and its `share` of all evidence, in [0, 1]. `name`: a class, a
+    bin's edges, or None.
+    """
 
     stream: str
     name: str | None
@@ -33,12 +37,15 @@ class Drift:
     Attributes:
         log_evalue: minus infinity before the first label since the last reset.
         streams: those with the most evidence, in descending order.
-        alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the estimated start.
+        alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the
+            estimated start.
         audit: whether the detector uses audited answers only.
-        alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that raised it.
+        alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that
+            raised it.
         alarm_audit: whether it did so when it raised the active alarm.
         class_wise: whether it watches each predicted class, or confidence alone.
-        shares_alarms: whether watches of tags share the false alarms, so that `average_run_length` is of all together.
+        shares_alarms: whether watches of tags share the false alarms, so that `average_run_length`
+            is of all together.
     """
 
     log_evalue: float
@@ -54,16 +61,22 @@ class Drift:
     class_wise: bool = True
     shares_alarms: bool = False
     streams: tuple[StreamEvidence, ...] = ()
-    alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
+    alarm: (
+        Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
+    ) = None
     alarm_feedback_id: int | None = None
 
     def labels_since_onset(self) -> int | None:
-        """Return how many labels the watch has seen since the estimated start of the drift; None if that is unknown."""
+        """Return how many labels the watch has seen since the estimated start of the drift; None if
+        that is unknown.
+        """
         since = (self.alarm or {}).get("since")
         return None if not since else self.labels - int(since["label"]) + 1
 
 
-def find_drift(connection: Connection, calibration_id: int, history: list[events.Event]) -> Drift | None:
+def find_drift(
+    connection: Connection, calibration_id: int, history: list[events.Event]
+) -> Drift | None:
     """Load the detector's state; None if the calibration is not watched."""
     watched = watch.load(connection, calibration_id)
     if watched is None:
@@ -96,7 +109,9 @@ def audited_at(history: list[events.Event], raised: events.Event | None, *, now:
     return bool(details[-1].get("audit")) if details else now
 
 
-def _streams(connection: Connection, calibration_id: int, detector: DriftDetector) -> tuple[StreamEvidence, ...]:
+def _streams(
+    connection: Connection, calibration_id: int, detector: DriftDetector
+) -> tuple[StreamEvidence, ...]:
     evidence = detector.evidence.ravel()
     total = float(evidence.sum())
     if not total:
@@ -106,5 +121,7 @@ def _streams(connection: Connection, calibration_id: int, detector: DriftDetecto
         row, side = divmod(index, 2)
         stream = detector.stream_of(row)
         name = stream_name(connection, calibration_id, stream, detector.settings.bin_count)
-        found.append(StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total))
+        found.append(
+            StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total)
+        )
     return tuple(found)

@@ -1,8 +1,10 @@
-"""Early warnings: changes in the input that show before any label arrives. None of them says that answers are wrong.
+"""Early warnings: changes in the input that show before any label arrives. None of them says that
+answers are wrong.
 
-Histograms are compared by the population stability index, PSI = sum (a - b) ln(a / b) over the shares a and b of the
-bins. By convention PSI below 0.1 is no change and above 0.25 a large one. Chance alone gives about (bins - 1)
-(1/n + 1/m), so a warning is raised above 0.1 and above what chance exceeds once in a thousand times.
+Histograms are compared by the population stability index, PSI = sum (a - b) ln(a / b) over the
+shares a and b of the bins. By convention PSI below 0.1 is no change and above 0.25 a large one.
+Chance alone gives about (bins - 1) (1/n + 1/m), so a warning is raised above 0.1 and above what
+chance exceeds once in a thousand times.
 """
 
 import math
@@ -31,7 +33,9 @@ _PREDICTED = "predicted:"
 
 @dataclass(frozen=True)
 class EarlyWarning:
-    """What was compared, its value, the limit above which it is `raised`, and a sentence about it."""
+    """What was compared, its value, the limit above which it is `raised`, and a sentence about
+    it.
+    """
 
     name: str
     value: float
@@ -41,9 +45,14 @@ class EarlyWarning:
 
 
 def find_early_warnings(
-    served: LedgerSums, reference: BinSums, classes_recent: Mapping[str, int], classes_before: Mapping[str, int]
+    served: LedgerSums,
+    reference: BinSums,
+    classes_recent: Mapping[str, int],
+    classes_before: Mapping[str, int],
 ) -> tuple[EarlyWarning, ...]:
-    """Return the early warnings of a window; NaN and not raised where there is too little to compare."""
+    """Return the early warnings of a window; NaN and not raised where there is too little to
+    compare.
+    """
     return (
         _confidence_histogram(served, reference),
         _expected_accuracy(served, reference),
@@ -51,22 +60,28 @@ def find_early_warnings(
     )
 
 
-def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: int | None = None) -> dict[str, int]:
+def served_by_class(
+    connection: Connection, row: CalibrationRow, *, since_day: int | None = None
+) -> dict[str, int]:
     """Count the answers served by slice of the predicted class."""
     table = bin_total if since_day is None else bin_day
     columns = table.c
     wanted: Select[Any] = select(columns.slice, summed(columns.served)).where(
-        columns.calibration_id == row.calibration_id, columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes])
+        columns.calibration_id == row.calibration_id,
+        columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes]),
     )
     if since_day is not None:
         wanted = wanted.where(columns.day >= since_day)
-    return {name: int(served) for name, served in connection.execute(wanted.group_by(columns.slice))}
+    return {
+        name: int(served) for name, served in connection.execute(wanted.group_by(columns.slice))
+    }
 
 
 def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     """Population stability index of two histograms of counts.
 
-    Bins that are empty in both are ignored; every other bin gets half an answer more, so that no share is 0.
+    Bins that are empty in both are ignored; every other bin gets half an answer more, so that no
+    share is 0.
 
     >>> psi([50, 50], [50, 50]), round(psi([75, 25], [25, 75]), 2)
     (0.0, 1.07)
@@ -79,7 +94,9 @@ def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
 
 
 def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
-    """The PSI that `chance` exceeds: the chi-squared quantile of bins - 1 (Wilson-Hilferty) times 1/n + 1/m."""
+    """The PSI that `chance` exceeds: the chi-squared quantile of bins - 1 (Wilson-Hilferty) times
+    1/n + 1/m.
+    """
     freedom = max(bins - 1, 1)
     spread = 2 / (9 * freedom)
     quantile = freedom * (1 - spread + NormalDist().inv_cdf(1 - chance) * math.sqrt(spread)) ** 3
@@ -89,24 +106,34 @@ def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
 def _confidence_histogram(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n, m = "confidence_histogram", int(served.served.sum()), reference.total
     if n < ENOUGH or not m or len(reference.n) != len(served.served):
-        return EarlyWarning(name, math.nan, NOTABLE_PSI, False, _not_compared("The confidence histogram", n))
+        return EarlyWarning(
+            name, math.nan, NOTABLE_PSI, False, _not_compared("The confidence histogram", n)
+        )
     value = psi(served.served, reference.n)
     limit = psi_limit(int(((served.served + reference.n) > 0).sum()), n, m)
     verb = "differs from" if value > limit else "matches"
-    sentence = f"The confidence histogram {verb} the card's reference (PSI {value:.2f}, limit {limit:.2f})."
+    sentence = (
+        f"The confidence histogram {verb} the card's reference (PSI {value:.2f}, limit "
+        f"{limit:.2f})."
+    )
     return EarlyWarning(name, value, limit, value > limit, sentence)
 
 
 def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n = "expected_accuracy", int(served.served.sum())
     if n < ENOUGH or not reference.total:
-        return EarlyWarning(name, math.nan, NOTABLE_MEAN, False, _not_compared("Expected accuracy", n))
+        return EarlyWarning(
+            name, math.nan, NOTABLE_MEAN, False, _not_compared("Expected accuracy", n)
+        )
     now = float(served.served_confidence.sum()) / n
     then = float(reference.confidence.sum()) / reference.total
-    noise = NormalDist().inv_cdf(0.9995) * math.sqrt(_spread(served, now) / n + _spread_of(reference, then))
+    noise = NormalDist().inv_cdf(0.9995) * math.sqrt(
+        _spread(served, now) / n + _spread_of(reference, then)
+    )
     limit, value = max(NOTABLE_MEAN, noise), now - then
     sentence = (
-        f"The model expects to be right {percent(now)} of the time; on the card's reference data it expected "
+        f"The model expects to be right {percent(now)} of the time; on the card's reference data "
+        "it expected "
         f"{percent(then)}."
     )
     return EarlyWarning(name, value, limit, abs(value) > limit, sentence)
@@ -114,29 +141,42 @@ def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlyWarning:
 
 def _not_compared(what: str, answers: int) -> str:
     if answers < ENOUGH:
-        return f"{what} is compared with the card once there are {ENOUGH:,} answers ({answers:,} so far)."
+        return (
+            f"{what} is compared with the card once there are {ENOUGH:,} answers ({answers:,} so "
+            "far)."
+        )
     return f"{what} is not compared: the card has no reference to compare it with."
 
 
 def _spread(served: LedgerSums, mean: float) -> float:
     """Variance of confidence between bins, plus that of a uniform within one."""
     n, bins = np.maximum(served.served, 1), len(served.served)
-    between = float((served.served * (served.served_confidence / n - mean) ** 2).sum()) / float(served.served.sum())
+    between = float((served.served * (served.served_confidence / n - mean) ** 2).sum()) / float(
+        served.served.sum()
+    )
     return between + 1 / (12 * bins**2)
 
 
 def _spread_of(reference: BinSums, mean: float) -> float:
-    between = float((reference.n * (reference.confidence / np.maximum(reference.n, 1) - mean) ** 2).sum())
+    between = float(
+        (reference.n * (reference.confidence / np.maximum(reference.n, 1) - mean) ** 2).sum()
+    )
     return (between / reference.total + 1 / (12 * len(reference.n) ** 2)) / reference.total
 
 
 def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWarning:
-    """The predicted classes of the last days against those before; the card has no class mix to compare with."""
+    """The predicted classes of the last days against those before; the card has no class mix to
+    compare with.
+    """
     name, names = "predicted_class_mix", sorted({*recent, *before})
-    now, then = np.array([recent.get(each, 0) for each in names]), np.array([before.get(each, 0) for each in names])
+    now, then = (
+        np.array([recent.get(each, 0) for each in names]),
+        np.array([before.get(each, 0) for each in names]),
+    )
     if now.sum() < ENOUGH or then.sum() < ENOUGH:
         sentence = (
-            f"Predicted classes are compared once there are {ENOUGH:,} answers in the last {RECENT_DAYS} days and "
+            f"Predicted classes are compared once there are {ENOUGH:,} answers in the last "
+            f"{RECENT_DAYS} days and "
             f"{ENOUGH:,} before."
         )
         return EarlyWarning(name, math.nan, NOTABLE_PSI, False, sentence)
@@ -145,7 +185,8 @@ def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWar
     moved = int(np.abs(shares - shares_before).argmax())
     sentence = (
         f"{percent(shares[moved])} of answers in the last {RECENT_DAYS} days were "
-        f'"{names[moved].removeprefix(_PREDICTED)}", compared with {percent(shares_before[moved])} before '
+        f'"{names[moved].removeprefix(_PREDICTED)}", compared with '
+        f"{percent(shares_before[moved])} before "
         f"(PSI {value:.2f}, limit {limit:.2f})."
     )
     return EarlyWarning(name, value, limit, value > limit, sentence)

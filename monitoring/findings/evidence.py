@@ -28,9 +28,13 @@ def give_evidence(found: Findings) -> Iterator[str]:
     yield from _one_class(found)
     if found.drift and found.drift.alarm:
         yield describe_alarm(found.drift.alarm)
-    yield from (describe_alarm(each.alarm, each.tag) for each in found.tag_alarms[:_TAG_LIMIT] if each.alarm)
+    yield from (
+        describe_alarm(each.alarm, each.tag) for each in found.tag_alarms[:_TAG_LIMIT] if each.alarm
+    )
     if found.slices:
-        yield from (_slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT])
+        yield from (
+            _slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT]
+        )
     if found.status is Status.OFF:
         yield _often(found.gap_at_every_look)
     if found.accuracy.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
@@ -50,17 +54,24 @@ def _one_class(found: Findings) -> Iterator[str]:
         return
     name = classes[0].name.partition(":")[2]
     yield (
-        f'All {classes[0].n:,} labels say "{name}". If only such images get labels, answers of "{name}" seem right '
-        "more often than their confidence says, and all other answers seem wrong, although nothing is."
+        f'All {classes[0].n:,} labels say "{name}". If only such images get labels, answers of '
+        f'"{name}" seem right '
+        "more often than their confidence says, and all other answers seem wrong, although "
+        "nothing is."
     )
 
 
 def _slice(each: Slice, tested: int) -> str:
     verb = "exceeds" if each.signed_gap >= 0 else "falls short of"
     comparisons = f"after correcting for {counted(tested, 'comparison')}"
-    sure = f"at least {points(each.at_least)}" if each.at_least >= _SMALLEST_POINTS else "more than chance explains"
+    sure = (
+        f"at least {points(each.at_least)}"
+        if each.at_least >= _SMALLEST_POINTS
+        else "more than chance explains"
+    )
     return (
-        f"In {answers_in_slice(each.name)}, confidence {verb} accuracy by {points(abs(each.signed_gap))} "
+        f"In {answers_in_slice(each.name)}, confidence {verb} accuracy by "
+        f"{points(abs(each.signed_gap))} "
         f"({counted(each.n, 'label')}): at this look, {sure} {comparisons}."
     )
 
@@ -69,7 +80,8 @@ def _against_card(comparison: CardComparison, selection: LabelSelection) -> Iter
     gap, accuracy = comparison.signed_gap_as_served, comparison.accuracy_as_served
     if gap.significant:
         yield (
-            f"Confidence minus accuracy was {points(gap.reference)} on the card's reference data and is now "
+            f"Confidence minus accuracy was {points(gap.reference)} on the card's reference data "
+            "and is now "
             f"{points(gap.live)}: at this look, a larger change than chance explains."
         )
     if selection.is_fair:
@@ -77,12 +89,14 @@ def _against_card(comparison: CardComparison, selection: LabelSelection) -> Iter
     before = f"Accuracy was {percent(accuracy.reference)} on the card's reference data."
     if accuracy.significant:
         yield (
-            f"{before} Weighted by the answers served at each confidence, the labels show {percent(accuracy.live)}; a "
+            f"{before} Weighted by the answers served at each confidence, the labels show "
+            f"{percent(accuracy.live)}; a "
             "choice of labels by outcome can explain that too."
         )
     elif comparison.accuracy.significant:
         yield (
-            f"{before} The labels show {percent(comparison.accuracy.live)}. Those are other answers than the ones "
+            f"{before} The labels show {percent(comparison.accuracy.live)}. Those are other "
+            "answers than the ones "
             "served: their confidence differs, and that alone can explain it."
         )
 
@@ -91,10 +105,14 @@ def _often(gap: GapAtEveryLook | None) -> str:
     """Whether looking often explains an error that shows at this look."""
     if gap is None:
         return (
-            "This window moves. Whoever reads it every day sees such an error for most calibrated models at least once "
+            "This window moves. Whoever reads it every day sees such an error for most calibrated "
+            "models at least once "
             "within a year."
         )
     between = f"confidence minus accuracy is between {points(gap.lower)} and {points(gap.upper)}"
     if gap.excludes_zero:
         return f"Looking often does not explain the difference: at every look at once, {between}."
-    return f"Looking often can explain a difference in the mean: at every look at once, it is only sure that {between}."
+    return (
+        "Looking often can explain a difference in the mean: at every look at once, it is only "
+        f"sure that {between}."
+    )

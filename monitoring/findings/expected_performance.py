@@ -1,7 +1,8 @@
-"""Performance before labels: what confidence alone expects, what the labels so far make of it, and whether both agree.
+"""Performance before labels: what confidence alone expects, what the labels so far make of it, and
+whether both agree.
 
-The estimate is as good as the calibration, which only labels can check. So wherever it is stated, its sentence says
-what the labels say about it, and an active drift alarm contradicts it.
+The estimate is as good as the calibration, which only labels can check. So wherever it is stated,
+its sentence says what the labels say about it, and an active drift alarm contradicts it.
 """
 
 import math
@@ -33,12 +34,15 @@ from monitoring.ledger.class_sums import CLASS_LIMIT, ClassSums, read_class_sums
 
 LEVEL = 0.05
 FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correct nothing
-_FEW_CASES = 5  # wrong answers, expected or found, below which the normal approximation decides nothing
+_FEW_CASES = (
+    5  # wrong answers, expected or found, below which the normal approximation decides nothing
+)
 _SHOWN_UNCOVERED = 0.01
 HOLDS = "This holds only while confidence is calibrated in the answers of each class."
 
 OTHER_CLASSES = (
-    " Sensitivity and specificity rest on the probabilities of all classes; confidence, that of the answer, may hold "
+    " Sensitivity and specificity rest on the probabilities of all classes; confidence, that of "
+    "the answer, may hold "
     "all the same."
 )
 
@@ -92,7 +96,8 @@ class ComparedRate:
 
     Attributes:
         name: `accuracy`, `sensitivity` or `specificity`; `of`: the class, None for accuracy.
-        contradicted: whether chance cannot explain the difference at this look, after correction for their number.
+        contradicted: whether chance cannot explain the difference at this look, after correction
+            for their number.
     """
 
     name: str
@@ -103,7 +108,9 @@ class ComparedRate:
 
 
 class RateRow(NamedTuple):
-    """A rate from confidence alone, corrected by labels, and on the labeled answers; None where that is not known."""
+    """A rate from confidence alone, corrected by labels, and on the labeled answers; None where
+    that is not known.
+    """
 
     title: str
     from_confidence: RateEstimate
@@ -118,7 +125,8 @@ class ExpectedPerformance:
     Attributes:
         status: what the labels and the drift watch say about the estimate.
         sentence: the estimate with what limits it.
-        from_confidence: over all answers of the window, from their probabilities alone; None if there are none.
+        from_confidence: over all answers of the window, from their probabilities alone; None if
+            there are none.
         corrected: the same corrected by the labels so far; None if a predicted class has too few.
         checked: on the answers with a label, estimate and truth side by side; empty without labels.
         labels: how many those are; `audit`: whether they are those of the random audit.
@@ -136,10 +144,18 @@ class ExpectedPerformance:
         """Return every rate as it is estimated and as the labels show it, side by side."""
         if self.from_confidence is None:
             return []
-        alone, corrected = self.from_confidence.rates(), self.corrected.rates() if self.corrected else {}
+        alone, corrected = (
+            self.from_confidence.rates(),
+            self.corrected.rates() if self.corrected else {},
+        )
         compared = {(each.name, each.of): each for each in self.checked}
         return [
-            RateRow(f"{key[0]}: {key[1]}" if key[1] else key[0], rate, corrected.get(key), compared.get(key))
+            RateRow(
+                f"{key[0]}: {key[1]}" if key[1] else key[0],
+                rate,
+                corrected.get(key),
+                compared.get(key),
+            )
             for key, rate in alone.items()
         ]
 
@@ -153,15 +169,19 @@ def find_expected_performance(
     alarm: str | None,
     selection: LabelSelection,
 ) -> ExpectedPerformance:
-    """Estimate the performance of a calibration over the days of a window in which it gave `served` answers.
+    """Estimate the performance of a calibration over the days of a window in which it gave `served`
+    answers.
 
-    `alarm`: whose drift alarm is active, "" for that of all answers, " of site=A" for a tag's; None if none is.
+    `alarm`: whose drift alarm is active, "" for that of all answers, " of site=A" for a tag's; None
+        if none is.
     """
     sums = read_class_sums(connection, row.calibration_id, len(row.classes), since_day=since_day)
     ever = sums
     if since_day is not None and not _corrects(_basis(sums, selection)):
         ever = read_class_sums(connection, row.calibration_id, len(row.classes))
-    return estimate(row, sums, _basis(ever, selection), served=served, alarm=alarm, selection=selection)
+    return estimate(
+        row, sums, _basis(ever, selection), served=served, alarm=alarm, selection=selection
+    )
 
 
 def estimate(
@@ -173,10 +193,18 @@ def estimate(
     alarm: str | None,
     selection: LabelSelection,
 ) -> ExpectedPerformance:
-    """Estimate performance from class sums; `correction`: the labels that may correct the estimate."""
+    """Estimate performance from class sums; `correction`: the labels that may correct the
+    estimate.
+    """
     if not sums.served.total.any():
         return ExpectedPerformance(
-            EstimateStatus.UNKNOWN, _unknown(row, served), None, None, (), 0, selection.audit_decides
+            EstimateStatus.UNKNOWN,
+            _unknown(row, served),
+            None,
+            None,
+            (),
+            0,
+            selection.audit_decides,
         )
     reference = _reference(row, sums.served)
     alone = _described(row, expected_confusion(sums.served, reference=reference), labels=0)
@@ -185,7 +213,9 @@ def estimate(
     checked = tuple(_checked(row, labeled, reference))
     labels = int(labeled.counts.sum())
     status = _status(checked, labels, alarm)
-    found = ExpectedPerformance(status, "", alone, corrected, checked, labels, selection.audit_decides)
+    found = ExpectedPerformance(
+        status, "", alone, corrected, checked, labels, selection.audit_decides
+    )
     return replace(found, sentence=_sentence(found, alone, served, alarm, selection))
 
 
@@ -198,7 +228,9 @@ def _corrects(labeled: LabeledSums) -> bool:
 
 
 def _reference(row: CalibrationRow, served: ProbabilitySums) -> FloatArray | None:
-    """The answers of each predicted class on which the calibration was measured; None if it never was."""
+    """The answers of each predicted class on which the calibration was measured; None if it never
+    was.
+    """
     confusion = row.card["calibration"].get("confusion")
     if confusion is not None:
         return np.asarray(np.array(confusion, dtype=np.float64).sum(axis=0))
@@ -211,8 +243,8 @@ def _corrected(
 ) -> PerformanceEstimate | None:
     """The labels where there are some, and elsewhere the estimate corrected by what labels showed.
 
-    Where an audit decides, other labels do not count, although they are true: if wrong answers were labeled, the
-    answers without a label are right more often than those of the audit.
+    Where an audit decides, other labels do not count, although they are true: if wrong answers were
+    labeled, the answers without a label are right more often than those of the audit.
     """
     if not _corrects(correction):
         return None
@@ -222,7 +254,9 @@ def _corrected(
     return _described(row, rest.plus(labeled.counts), labels=int(correction.counts.sum()))
 
 
-def _described(row: CalibrationRow, matrix: ExpectedConfusion, *, labels: int) -> PerformanceEstimate:
+def _described(
+    row: CalibrationRow, matrix: ExpectedConfusion, *, labels: int
+) -> PerformanceEstimate:
     rates = zip(row.classes, matrix.sensitivity, matrix.specificity, strict=True)
     return PerformanceEstimate(
         answers=round(float(matrix.counts.sum())),
@@ -233,11 +267,15 @@ def _described(row: CalibrationRow, matrix: ExpectedConfusion, *, labels: int) -
     )
 
 
-def _checked(row: CalibrationRow, labeled: LabeledSums, reference: FloatArray | None) -> Iterator[ComparedRate]:
+def _checked(
+    row: CalibrationRow, labeled: LabeledSums, reference: FloatArray | None
+) -> Iterator[ComparedRate]:
     n = labeled.counts.sum()
     if not n:
         return
-    expected = _described(row, expected_confusion(labeled.probabilities, reference=reference), labels=0).rates()
+    expected = _described(
+        row, expected_confusion(labeled.probabilities, reference=reference), labels=0
+    ).rates()
     true = class_rates(labeled.counts)
     by_class = zip(true.sensitivity.tolist(), true.specificity.tolist(), strict=True)
     shown = [float(labeled.counts.trace() / n), *(rate for pair in by_class for rate in pair)]
@@ -258,7 +296,11 @@ def _status(checked: tuple[ComparedRate, ...], labels: int, alarm: str | None) -
         return EstimateStatus.CONTRADICTED
     if labels < FEW_LABELS:
         return EstimateStatus.NOT_CHECKED
-    return EstimateStatus.CONTRADICTED if any(each.contradicted for each in checked) else EstimateStatus.AGREES
+    return (
+        EstimateStatus.CONTRADICTED
+        if any(each.contradicted for each in checked)
+        else EstimateStatus.AGREES
+    )
 
 
 def _unknown(row: CalibrationRow, served: int) -> str:
@@ -266,11 +308,18 @@ def _unknown(row: CalibrationRow, served: int) -> str:
         return "There are no answers yet from which performance could be estimated."
     if len(row.classes) > CLASS_LIMIT:
         return f"Performance is not estimated from confidence for more than {CLASS_LIMIT} classes."
-    return "Performance cannot be estimated: the ledger has no answers with the probabilities of all classes."
+    return (
+        "Performance cannot be estimated: the ledger has no answers with the probabilities of all "
+        "classes."
+    )
 
 
 def _sentence(
-    found: ExpectedPerformance, alone: PerformanceEstimate, served: int, alarm: str | None, selection: LabelSelection
+    found: ExpectedPerformance,
+    alone: PerformanceEstimate,
+    served: int,
+    alarm: str | None,
+    selection: LabelSelection,
 ) -> str:
     part = "" if alone.answers >= served else f" whose probabilities are known (of {served:,})"
     told = [
@@ -289,26 +338,42 @@ def _check_words(found: ExpectedPerformance, alarm: str | None, selection: Label
         if alarm is not None:
             return f"The drift alarm{alarm} is active, so do not rely on it.{compared}"
         others = "" if found.checked[0].contradicted else OTHER_CLASSES
-        return f"The labels contradict it at this look, so do not rely on it.{compared}{others}{_if_chosen(selection)}"
+        return (
+            "The labels contradict it at this look, so do not rely on "
+            f"it.{compared}{others}{_if_chosen(selection)}"
+        )
     if found.status is EstimateStatus.NOT_CHECKED:
-        return f"Labels have not checked that: there are {found.labels:,}, and {FEW_LABELS} are needed."
+        return (
+            f"Labels have not checked that: there are {found.labels:,}, and {FEW_LABELS} are "
+            "needed."
+        )
     uncovered = selection.uncovered
     rest = (
-        f" Nothing checks it in the {percent(uncovered)} of answers at whose confidence there is no label."
+        f" Nothing checks it in the {percent(uncovered)} of answers at whose confidence there is "
+        "no label."
         if uncovered > _SHOWN_UNCOVERED
         else ""
     )
     rates = len(found.checked)
     corrected = f", after correction for the {rates} rates compared" if rates > 1 else ""
-    return f"{compared.strip()} Chance alone can explain the difference{corrected}.{_if_chosen(selection)}{rest}"
+    return (
+        f"{compared.strip()} Chance alone can explain the "
+        f"difference{corrected}.{_if_chosen(selection)}{rest}"
+    )
 
 
 def _comparison(found: ExpectedPerformance) -> str:
-    """Estimate and truth on the labeled answers: accuracy, and the rate that differs most if that is another one."""
+    """Estimate and truth on the labeled answers: accuracy, and the rate that differs most if that
+    is another one.
+    """
     if not found.checked:
         return ""
     worst = max(found.checked, key=_surprise)
-    shown = [found.checked[0]] if worst is found.checked[0] or not worst.contradicted else [found.checked[0], worst]
+    shown = (
+        [found.checked[0]]
+        if worst is found.checked[0] or not worst.contradicted
+        else [found.checked[0], worst]
+    )
     which = "audited" if found.audit else "labeled"
     parts = [
         f"{f'the {each.name} of {each.of}' if each.of else 'accuracy'} was expected to be "
@@ -320,7 +385,11 @@ def _comparison(found: ExpectedPerformance) -> str:
 
 def _surprise(rate: ComparedRate) -> float:
     away = abs(rate.shown - rate.expected.value)
-    return away / max(rate.expected.deviation, 1e-9) if rate.contradicted and math.isfinite(away) else 0.0
+    return (
+        away / max(rate.expected.deviation, 1e-9)
+        if rate.contradicted and math.isfinite(away)
+        else 0.0
+    )
 
 
 def _if_chosen(selection: LabelSelection) -> str:
@@ -333,11 +402,21 @@ def _correction_words(found: ExpectedPerformance, selection: LabelSelection) -> 
     corrected = found.corrected
     if corrected is None:
         return ""
-    fair = "" if selection.audit_decides or selection.coverage >= COMPLETE else ", if these are a fair sample,"
-    if corrected.accuracy.lower == corrected.accuracy.upper:  # every answer has a label: nothing is left to estimate
-        return f"By the labels, which every answer has, it was right in {percent(corrected.accuracy.value)}."
+    fair = (
+        ""
+        if selection.audit_decides or selection.coverage >= COMPLETE
+        else ", if these are a fair sample,"
+    )
+    if (
+        corrected.accuracy.lower == corrected.accuracy.upper
+    ):  # every answer has a label: nothing is left to estimate
+        return (
+            "By the labels, which every answer has, it was right in "
+            f"{percent(corrected.accuracy.value)}."
+        )
     return (
-        f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in {percent(corrected.accuracy.value)} "
+        f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in "
+        f"{percent(corrected.accuracy.value)} "
         f"({_interval(corrected.accuracy)})."
     )
 

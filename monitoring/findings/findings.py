@@ -16,7 +16,8 @@ from monitoring.findings.slices import Slices
 from monitoring.findings.status import Assessment, Status, is_more_than_chance
 from monitoring.findings.tag_drift import TagDrift, TagWatches
 
-# Of the labels. An alarm takes a z of sqrt(2 * 11.5) = 4.8; an error of three quarters of all labels leaves 4.1 of it.
+# Of the labels. An alarm takes a z of sqrt(2 * 11.5) = 4.8; an error of three quarters of all
+# labels leaves 4.1 of it.
 MOST = 0.75
 
 
@@ -24,8 +25,9 @@ MOST = 0.75
 class Findings:
     """All findings about a version.
 
-    `served_elsewhere`: the model's answers were logged, not served by Candor. `recalibration`: what became of the last
-    recalibration since the active alarm of all answers, the detail of its event. `reference`: what the card measured.
+    `served_elsewhere`: the model's answers were logged, not served by Candor. `recalibration`: what
+    became of the last recalibration since the active alarm of all answers, the detail of its event.
+    `reference`: what the card measured.
     """
 
     model: str
@@ -55,12 +57,18 @@ class Findings:
 
     @property
     def card_gap(self) -> float | None:
-        """The card's own confidence minus accuracy, if it shows beyond chance the error that raised the alarm."""
+        """The card's own confidence minus accuracy, if it shows beyond chance the error that raised
+        the alarm.
+        """
         alarm, card = (self.drift.alarm if self.drift else None), self.reference
         if alarm is None or card is None:
             return None
         over = alarm["direction"] == "over"
-        return card.signed_gap if (card.signed_gap_lower > 0 if over else card.signed_gap_upper < 0) else None
+        return (
+            card.signed_gap
+            if (card.signed_gap_lower > 0 if over else card.signed_gap_upper < 0)
+            else None
+        )
 
     @property
     def tag_alarms(self) -> tuple[TagDrift, ...]:
@@ -73,21 +81,31 @@ class Findings:
         audited = [self.drift.alarm_audit] if self.drift is not None and self.drift.active else []
         audited += [each.alarm_audit for each in self.tag_alarms]
         alarm_audit = bool(audited) and all(audited)
-        return self.status in RIVAL_WORRIES and selection_is_rival(self.selection, alarm_audit=alarm_audit)
+        return self.status in RIVAL_WORRIES and selection_is_rival(
+            self.selection, alarm_audit=alarm_audit
+        )
 
     @property
     def is_cleared(self) -> bool:
-        """Whether the alarm of all answers is active and nothing fair to judge by shows more than chance any more."""
-        if not self.is_whole_alarm or self.tag_alarms or is_more_than_chance(self.measures, self.selection):
+        """Whether the alarm of all answers is active and nothing fair to judge by shows more than
+        chance any more.
+        """
+        if (
+            not self.is_whole_alarm
+            or self.tag_alarms
+            or is_more_than_chance(self.measures, self.selection)
+        ):
             return False
         return self._is_cleared_by_audit or self.is_cleared_by_all
 
     @property
     def is_cleared_by_all(self) -> bool:
-        """Whether (almost) all answers have a label and all labels since the watch began show no more than chance.
+        """Whether (almost) all answers have a label and all labels since the watch began show no
+        more than chance.
 
-        The alarm was then raised by the order in which labels came, by labels that have been corrected, or by an error
-        that ended. An alarm about the latest labels is never cleared so: the good time before would hide the error.
+        The alarm was then raised by the order in which labels came, by labels that have been
+        corrected, or by an error that ended. An alarm about the latest labels is never cleared so:
+        the good time before would hide the error.
         """
         drift = self.drift
         return (
@@ -112,11 +130,16 @@ class Findings:
 
     @property
     def exception(self) -> str:
-        """What chance does not explain at this look although it explains the whole, as a clause; empty if nothing."""
+        """What chance does not explain at this look although it explains the whole, as a clause;
+        empty if nothing.
+        """
         if self.status not in (Status.OK, Status.PARTLY):
             return ""
         if self.slices and self.slices.significant:
-            return f"it does not explain the error in {answers_in_slice(self.slices.significant[0].name)}"
+            return (
+                "it does not explain the error in "
+                f"{answers_in_slice(self.slices.significant[0].name)}"
+            )
         if self.comparison.signed_gap_as_served.significant:
             return "confidence minus accuracy differs from the card's by more than chance explains"
         return ""

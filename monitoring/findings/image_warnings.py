@@ -1,8 +1,10 @@
-"""Early warnings from the images: are they as bright and as rich in contrast as the card's reference images?
+"""Early warnings from the images: are they as bright and as rich in contrast as the card's
+reference images?
 
-The value is the distance of the live average from the card's, in standard deviations between reference images (at
-least one gray level). A warning is raised above 0.25 and above what chance exceeds once in a thousand times, if images
-are independent. The content of an image does not count: a shift may leave both figures unchanged.
+The value is the distance of the live average from the card's, in standard deviations between
+reference images (at least one gray level). A warning is raised above 0.25 and above what chance
+exceeds once in a thousand times, if images are independent. The content of an image does not count:
+a shift may leave both figures unchanged.
 """
 
 import math
@@ -35,7 +37,9 @@ def distance(live: Inputs, reference: Mapping[str, float], which: str) -> tuple[
     """
     spread = max(reference[f"{which}_sd"], _NARROWEST)
     value = (getattr(live, which) - reference[which]) / spread
-    noise = _CHANCE * math.sqrt((getattr(live, f"{which}_sd") / spread) ** 2 / live.n + 1 / reference["n"])
+    noise = _CHANCE * math.sqrt(
+        (getattr(live, f"{which}_sd") / spread) ** 2 / live.n + 1 / reference["n"]
+    )
     return value, max(NOTABLE_DISTANCE, noise)
 
 
@@ -43,11 +47,16 @@ def _warning(which: str, live: Inputs, reference: Mapping[str, float]) -> EarlyW
     name, noun = _NAMES[which]
     if live.n < ENOUGH:
         so_far = counted(live.n, "image")
-        sentence = f"Image {noun} is compared with the card once there are {ENOUGH:,} images ({so_far} so far)."
+        sentence = (
+            f"Image {noun} is compared with the card once there are {ENOUGH:,} images ({so_far} "
+            "so far)."
+        )
         return EarlyWarning(name, math.nan, NOTABLE_DISTANCE, False, sentence)
     value, limit = distance(live, reference, which)
     sentence = (
-        f"The average image {noun} is {getattr(live, which):.1f} gray levels; on the card's reference data it was "
-        f"{reference[which]:.1f} (a difference of {value:+.2f} standard deviations, limit {limit:.2f})."
+        f"The average image {noun} is {getattr(live, which):.1f} gray levels; on the card's "
+        "reference data it was "
+        f"{reference[which]:.1f} (a difference of {value:+.2f} standard deviations, limit "
+        f"{limit:.2f})."
     )
     return EarlyWarning(name, value, limit, abs(value) > limit, sentence)

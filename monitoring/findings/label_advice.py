@@ -15,54 +15,80 @@ _NAMED = 3  # kinds of answers in a sentence
 COMPLAINTS = "wrong answers come back more often, as complaints"
 RIVAL_WORRIES = {
     Status.OFF: (
-        "Possibly: the labels show more error than chance explains. Either confidence is off, or wrong answers get "
+        "Possibly: the labels show more error than chance explains. Either confidence is off, or "
+        "wrong answers get "
         "labels more often than right ones. The drift alarm is not active."
     ),
     Status.ALARM: (
-        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or the labels favor wrong "
+        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or "
+        "the labels favor wrong "
         "answers (or right ones); these labels cannot tell which."
     ),
 }
 
 
 def selection_is_rival(selection: LabelSelection, *, alarm_audit: bool) -> bool:
-    """Whether the choice of the labels can explain an error that they show, so that it competes with other causes.
+    """Whether the choice of the labels can explain an error that they show, so that it competes
+    with other causes.
 
     `alarm_audit`: whether the alarm, if there is one, was raised on audited answers.
     """
     audit = selection.audit
-    return not selection.is_fair and not (alarm_audit and audit is not None and not audit.may_be_biased)
+    return not selection.is_fair and not (
+        alarm_audit and audit is not None and not audit.may_be_biased
+    )
 
 
 def rival_cause(selection: LabelSelection, *, signed_gap: float) -> str:
-    """That the choice of the labels is one of the causes to consider; `signed_gap`: what they show."""
-    often = "right answers come back more often, as confirmed findings" if signed_gap < 0 else COMPLAINTS
+    """That the choice of the labels is one of the causes to consider; `signed_gap`: what they
+    show.
+    """
+    often = (
+        "right answers come back more often, as confirmed findings"
+        if signed_gap < 0
+        else COMPLAINTS
+    )
     if selection.audit_decides and selection.audit is not None:
         return (
-            f"The choice of the labels is a rival cause: {percent(selection.audit.missing)} of the answers drawn for "
-            "the audit have no label, long after they were drawn. If that has to do with the outcome, a calibrated "
+            f"The choice of the labels is a rival cause: {percent(selection.audit.missing)} of "
+            "the answers drawn for "
+            "the audit have no label, long after they were drawn. If that has to do with the "
+            "outcome, a calibrated "
             "model shows the same."
         )
     return (
-        f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers have one, and not by a "
+        f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers "
+        "have one, and not by a "
         f"random draw. If {often} do, a calibrated model shows the same. "
         "Labels of a random audit, or of a random sample of recent answers, tell the two apart."
     )
 
 
 def audit_by(*, served_elsewhere: bool) -> str:
-    """How answers get drawn for an audit, as a clause; `served_elsewhere`: the model's answers are logged."""
+    """How answers get drawn for an audit, as a clause; `served_elsewhere`: the model's answers are
+    logged.
+    """
     if served_elsewhere:
-        return 'draw answers at random, log them with "audit": their probability, and label every one of them'
-    return 'set CANDOR_AUDIT_SHARE where the model is served, and label every answer with "audit": true'
+        return (
+            'draw answers at random, log them with "audit": their probability, and label every '
+            "one of them"
+        )
+    return (
+        'set CANDOR_AUDIT_SHARE where the model is served, and label every answer with "audit": '
+        "true"
+    )
 
 
 def tell_apart(selection: LabelSelection, *, served_elsewhere: bool) -> str:
     """What to do first where the choice of the labels may be the cause."""
     if selection.audit_decides and selection.audit is not None:
-        return f"First tell the causes apart: {_label_the_missing(selection.audit)} Do not recalibrate before."
+        return (
+            f"First tell the causes apart: {_label_the_missing(selection.audit)} Do not "
+            "recalibrate before."
+        )
     return (
-        f"First tell the causes apart: label a random sample of recent answers, {FEW_LABELS} or more, whatever their "
+        f"First tell the causes apart: label a random sample of recent answers, {FEW_LABELS} or "
+        "more, whatever their "
         f"outcome. Best {audit_by(served_elsewhere=served_elsewhere)}; see docs/how-to/audits.md. "
         "Do not recalibrate before."
     )
@@ -92,8 +118,10 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
     yield f"{audit.labeled:,} of {drawn} drawn for the random audit {verb} a label.{_missing(audit)}"
     if audit.decides:
         yield (
-            f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of {percent(audit.ece)}; a calibrated "
-            f"model would show {percent(audit.noise_floor)} by chance. Its confidence minus accuracy is "
+            f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of "
+            f"{percent(audit.ece)}; a calibrated "
+            f"model would show {percent(audit.noise_floor)} by chance. Its confidence minus "
+            "accuracy is "
             f"{points(audit.signed_gap)} (95 % interval {points(audit.signed_gap_lower)} to "
             f"{points(audit.signed_gap_upper)}). Verdict, comparison and slices rest on it alone."
         )
@@ -102,11 +130,14 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
 
 
 def _bounds(selection: LabelSelection) -> str:
-    """How far the labels alone go, where few answers have one and no audit speaks for the others."""
+    """How far the labels alone go, where few answers have one and no audit speaks for the
+    others.
+    """
     if selection.coverage >= _BOUNDED_BELOW or selection.audit_decides or not selection.coverage:
         return ""
     return (
-        f" If all others were wrong, accuracy would be {percent(selection.accuracy_lowest)}; if all were right, "
+        f" If all others were wrong, accuracy would be {percent(selection.accuracy_lowest)}; if "
+        "all were right, "
         f"{percent(selection.accuracy_highest)}."
     )
 
@@ -115,7 +146,8 @@ def _missing(audit: Audit) -> str:
     if not audit.may_be_biased:
         return ""
     return (
-        f" {percent(audit.missing)} of those drawn long enough ago have none: if that depends on the outcome, the "
+        f" {percent(audit.missing)} of those drawn long enough ago have none: if that depends on "
+        "the outcome, the "
         "audit is biased like any other choice."
     )
 

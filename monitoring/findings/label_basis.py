@@ -1,6 +1,8 @@
-"""The labels on which a report rests: those of the random audit where it has enough, otherwise all of them.
+"""The labels on which a report rests: those of the random audit where it has enough, otherwise all
+of them.
 
-Verdict, comparison, slices and advice use the same labels, so that they cannot contradict each other.
+Verdict, comparison, slices and advice use the same labels, so that they cannot contradict each
+other.
 """
 
 from collections.abc import Mapping
@@ -9,7 +11,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from calibration.bins import BinSums
-from monitoring.findings.audit import FEW_LABELS, AuditSums, audited_slices, last_audited, measure_audit, read_audit
+from monitoring.findings.audit import (
+    FEW_LABELS,
+    AuditSums,
+    audited_slices,
+    last_audited,
+    measure_audit,
+    read_audit,
+)
 from monitoring.findings.selection import LabelSelection, count_sources, describe_selection
 from monitoring.findings.windows import Window, Windowed
 from monitoring.ledger.calibrations import CalibrationRow
@@ -19,7 +28,9 @@ from monitoring.ledger.sums import DAY_NS, LedgerSums, read_slices
 
 @dataclass(frozen=True)
 class LabelBasis:
-    """The sums of the labels that decide, the slices with these labels, and how they were selected."""
+    """The sums of the labels that decide, the slices with these labels, and how they were
+    selected.
+    """
 
     labeled: BinSums
     slices: Mapping[str, LedgerSums]
@@ -29,12 +40,15 @@ class LabelBasis:
 def find_label_basis(
     connection: Connection, row: CalibrationRow, window: Window, seen: Windowed, *, due_ns: int
 ) -> LabelBasis:
-    """Choose the labels for a window whose sums are given. Labels of answers served before `due_ns` should be here.
+    """Choose the labels for a window whose sums are given. Labels of answers served before `due_ns`
+    should be here.
 
     With an audit that decides, `last:N` takes the N audited answers labeled last.
     """
     calibration_id, since_day = row.calibration_id, seen.since_day
-    slices = read_slices(connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT))
+    slices = read_slices(
+        connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT)
+    )
     sums = read_audit(connection, calibration_id, since_day=since_day)
     audit = None if sums is None else measure_audit(sums, due_day=due_ns // DAY_NS)
     labeled = seen.labeled
@@ -49,13 +63,17 @@ def find_label_basis(
 def deciding_labels(
     connection: Connection, calibration_id: int, window: Window, seen: Windowed
 ) -> tuple[BinSums, bool]:
-    """Return the labels on which a report of this window rests, and whether they are those of the audit alone."""
+    """Return the labels on which a report of this window rests, and whether they are those of the
+    audit alone.
+    """
     sums = read_audit(connection, calibration_id, since_day=seen.since_day)
     if sums is None or sums.labeled < FEW_LABELS:
         return seen.labeled, False
     return _audited(connection, calibration_id, window, sums), True
 
 
-def _audited(connection: Connection, calibration_id: int, window: Window, sums: AuditSums) -> BinSums:
+def _audited(
+    connection: Connection, calibration_id: int, window: Window, sums: AuditSums
+) -> BinSums:
     last = window.kind == "last"
     return last_audited(connection, calibration_id, window.number) if last else sums.as_bins()

@@ -1,7 +1,8 @@
-"""Figures of the labeled answers with every confidence bin at the weight of the answers *served* in it.
+"""Figures of the labeled answers with every confidence bin at the weight of the answers *served* in
+it.
 
-This corrects labels that favor answers of low (or high) confidence. It does not correct labels that favor wrong
-answers, and says nothing about bins without labels.
+This corrects labels that favor answers of low (or high) confidence. It does not correct labels that
+favor wrong answers, and says nothing about bins without labels.
 """
 
 import math
@@ -13,7 +14,9 @@ import numpy.typing as npt
 from calibration.bins import BinSums
 from calibration.metrics import Z95
 
-_FEW_IN_BIN = 30  # with fewer labels in a bin of high confidence the normal approximation is too optimistic
+_FEW_IN_BIN = (
+    30  # with fewer labels in a bin of high confidence the normal approximation is too optimistic
+)
 _NOTABLE = 0.05  # of the weight
 
 
@@ -21,7 +24,8 @@ _NOTABLE = 0.05  # of the weight
 class PostStratified:
     """Figures over the bins that have labels, NaN if none has.
 
-    `covered`: the share of the answers served in them; `fewest_labels`: in any bin that holds 5 % of these or more.
+    `covered`: the share of the answers served in them; `fewest_labels`: in any bin that holds 5 %
+        of these or more.
     """
 
     covered: float
@@ -34,8 +38,13 @@ class PostStratified:
 
     @property
     def is_one_sided(self) -> bool:
-        """Whether the 95 % interval of the signed gap excludes 0, and no bin with few labels decides that."""
-        return self.fewest_labels >= _FEW_IN_BIN and abs(self.signed_gap) > Z95 * self.signed_gap_deviation
+        """Whether the 95 % interval of the signed gap excludes 0, and no bin with few labels
+        decides that.
+        """
+        return (
+            self.fewest_labels >= _FEW_IN_BIN
+            and abs(self.signed_gap) > Z95 * self.signed_gap_deviation
+        )
 
 
 def post_stratify(labeled: BinSums, served: npt.ArrayLike) -> PostStratified:
@@ -49,8 +58,14 @@ def post_stratify(labeled: BinSums, served: npt.ArrayLike) -> PostStratified:
     weight, n = answers[filled], labeled.n[filled].astype(np.float64)
     if not weight.sum():
         return PostStratified(0.0, 0, *(math.nan,) * 5)
-    share, difference, correct = weight / weight.sum(), labeled.difference[filled], labeled.correct[filled]
-    rate = (correct + 1) / (n + 2)  # so that answers that are all right, or all wrong, are not taken as certain
+    share, difference, correct = (
+        weight / weight.sum(),
+        labeled.difference[filled],
+        labeled.correct[filled],
+    )
+    rate = (correct + 1) / (
+        n + 2
+    )  # so that answers that are all right, or all wrong, are not taken as certain
     of_rate = rate * (1 - rate)
     seen = np.maximum(labeled.squared_error[filled] / n - (difference / n) ** 2, of_rate)
     return PostStratified(
@@ -60,5 +75,7 @@ def post_stratify(labeled: BinSums, served: npt.ArrayLike) -> PostStratified:
         accuracy=float((share * correct / n).sum()),
         accuracy_deviation=math.sqrt(float((share**2 * of_rate / n).sum())),
         signed_gap=float(-(share * difference / n).sum()),
-        signed_gap_deviation=math.sqrt(float((share**2 * np.maximum(labeled.variance[filled] / n, seen) / n).sum())),
+        signed_gap_deviation=math.sqrt(
+            float((share**2 * np.maximum(labeled.variance[filled] / n, seen) / n).sum())
+        ),
     )

@@ -1,4 +1,6 @@
-"""NLL and Brier score of labeled answers: they need whole probabilities, which the ledger keeps with each answer."""
+"""NLL and Brier score of labeled answers: they need whole probabilities, which the ledger keeps
+with each answer.
+"""
 
 from dataclasses import replace
 
@@ -16,12 +18,19 @@ LATEST = 5_000  # labels at most, so that the cost of a report stays bounded
 
 
 def with_scores(
-    measures: Measures, connection: Connection, row: CalibrationRow, window: Window, seen: Windowed, *, audit: bool
+    measures: Measures,
+    connection: Connection,
+    row: CalibrationRow,
+    window: Window,
+    seen: Windowed,
+    *,
+    audit: bool,
 ) -> Measures:
-    """Return the measures with the scores of the latest `LATEST` labels of a window, current labels counting.
+    """Return the measures with the scores of the latest `LATEST` labels of a window, current labels
+    counting.
 
-    Logged predictions that came without all probabilities have none, and are left out. `audit`: whether audited answers
-    alone count.
+    Logged predictions that came without all probabilities have none, and are left out. `audit`:
+    whether audited answers alone count.
     """
     columns = (prediction.c.probabilities, label_current.c.label)
     wanted = (
@@ -34,10 +43,16 @@ def with_scores(
     if audit:
         wanted = wanted.where(prediction.c.audit.is_not(None))
     most = min(LATEST, window.number) if window.kind == "last" else LATEST
-    rows = connection.execute(wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)).all()
+    rows = connection.execute(
+        wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)
+    ).all()
     size = 4 * len(row.classes)
-    known = [(np.frombuffer(answer, dtype="<f4"), label) for answer, label in rows if len(answer) == size]
+    known = [
+        (np.frombuffer(answer, dtype="<f4"), label) for answer, label in rows if len(answer) == size
+    ]
     if not known:
         return measures
     probabilities, labels = (np.array(each) for each in zip(*known, strict=True))
-    return replace(measures, nll=metrics.nll(probabilities, labels), brier=metrics.brier(probabilities, labels))
+    return replace(
+        measures, nll=metrics.nll(probabilities, labels), brier=metrics.brier(probabilities, labels)
+    )

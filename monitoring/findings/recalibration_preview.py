@@ -1,4 +1,6 @@
-"""What a recalibration would do, as the terminal and the pages show it: sentences, figures and the bins of diagrams."""
+"""What a recalibration would do, as the terminal and the pages show it: sentences, figures and the
+bins of diagrams.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ from calibration.remedies import RemedyChoice
 
 
 class ClassRow(NamedTuple):
-    """One class on the held-out labels: `labels` of it, and pairs (before, after). NaN without such answers."""
+    """One class on the held-out labels: `labels` of it, and pairs (before, after). NaN without such
+    answers.
+    """
 
     name: str
     labels: int

@@ -1,4 +1,6 @@
-"""What became of recalibrations, in sentences: the history and the advice after an alarm use the same ones."""
+"""What became of recalibrations, in sentences: the history and the advice after an alarm use the
+same ones.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,7 +21,9 @@ BEGUN: Final = "The drift alarm is active, so this process began a recalibration
 
 
 def last_recalibration(history: Sequence[Event]) -> dict[str, Any] | None:
-    """Return the detail of the last outcome since the last alarm of a version's history; None if there is none."""
+    """Return the detail of the last outcome since the last alarm of a version's history; None if
+    there is none.
+    """
     found = since_alarm(history, RECALIBRATED)
     return found[-1].detail if found else None
 
@@ -27,18 +31,29 @@ def last_recalibration(history: Sequence[Event]) -> dict[str, Any] | None:
 def describe_recalibration(detail: dict[str, Any]) -> str:
     """Say what became of a recalibration and what can be done next, from an event's detail."""
     outcome, model, version = detail["outcome"], detail["model"], detail.get("version")
-    cause = "because of the drift alarm" if detail.get("by") == "alarm" else f"by {detail.get('actor') or 'a person'}"
+    cause = (
+        "because of the drift alarm"
+        if detail.get("by") == "alarm"
+        else f"by {detail.get('actor') or 'a person'}"
+    )
     if outcome in (REFUSED, FAILED):
         return f"No recalibration {cause}: {detail['reason']}"
     if outcome == PROMOTED:
         back = detail["parent_version"]
-        return f"Version {version} was promoted {cause}. `candor promote {model} {back}` rolls back."
+        return (
+            f"Version {version} was promoted {cause}. `candor promote {model} {back}` rolls back."
+        )
     if outcome == PUBLISHED:
         note = f" Why: {detail['note']}." if detail.get("note") else ""
         return f"Version {version} was published {cause}{_figures(detail)}.{note} {_next(detail)}"
-    again = f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."
+    again = (
+        f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."
+    )
     if outcome == LIMITED:
-        return f"A recalibration was not published: {detail['reason']} It is{_figures(detail)[1:]}. {again}"
+        return (
+            f"A recalibration was not published: {detail['reason']} It is{_figures(detail)[1:]}. "
+            f"{again}"
+        )
     why = detail.get("reason") or "Nothing was published."
     return f"A recalibration is proposed {cause}{_figures(detail)}. {why} {again}"
 
@@ -51,13 +66,21 @@ def _next(detail: dict[str, Any]) -> str:
 
 
 def _figures(detail: dict[str, Any]) -> str:
-    """Return the remedy and what it does on held-out labels, as a clause; empty if the event has no figures."""
+    """Return the remedy and what it does on held-out labels, as a clause; empty if the event has no
+    figures.
+    """
     if "remedy" not in detail:
         return ""
     before, after = detail["ece"]
-    changes = f"{detail['changed']} of them change their class" if detail["changed"] else "no predicted class changes"
+    changes = (
+        f"{detail['changed']} of them change their class"
+        if detail["changed"]
+        else "no predicted class changes"
+    )
     return (
-        f": {REMEDIES[detail['remedy']].title}, fitted on {counted(detail['fitted_on'], 'label')}. On the other "
-        f"{counted(detail['held_out'], 'label')} the ECE is {percent(before)} before and {percent(after)} after, with "
+        f": {REMEDIES[detail['remedy']].title}, fitted on "
+        f"{counted(detail['fitted_on'], 'label')}. On the other "
+        f"{counted(detail['held_out'], 'label')} the ECE is {percent(before)} before and "
+        f"{percent(after)} after, with "
         f"a floor of {percent(detail['noise_floor'])}; {changes}"
     )

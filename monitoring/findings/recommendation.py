@@ -23,10 +23,11 @@ WORRIES = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`worried`: the answer in a sentence; `why`: the assessment; `evidence` and `what_to_do`: sentences.
+    """`worried`: the answer in a sentence; `why`: the assessment; `evidence` and `what_to_do`:
+    sentences.
 
-    `is_rival`: whether the choice of the labels can explain what they show; `is_cleared`: whether an active alarm is
-    not borne out by the labels that can decide.
+    `is_rival`: whether the choice of the labels can explain what they show; `is_cleared`: whether
+    an active alarm is not borne out by the labels that can decide.
     """
 
     status: Status
@@ -52,7 +53,9 @@ def recommend(found: Findings) -> Recommendation:
 
 
 def _worry(found: Findings) -> str:
-    """The answer about confidence. Where accuracy is lower, that comes first, unless the alarm is active."""
+    """The answer about confidence. Where accuracy is lower, that comes first, unless the alarm is
+    active.
+    """
     status, accuracy = found.status, found.accuracy
     if found.is_cleared:
         shows = "all labels show by now" if found.is_cleared_by_all else "the random audit shows"
@@ -64,9 +67,17 @@ def _worry(found: Findings) -> str:
     if accuracy.answer is not AccuracyAnswer.LOWER or found.is_whole_alarm:
         return confidence
     since = f" in answers served since {accuracy.since}" if accuracy.since else ""
-    which = f"in the labeled answers{since}, which may not be typical of all, " if accuracy.chosen else ""
+    which = (
+        f"in the labeled answers{since}, which may not be typical of all, "
+        if accuracy.chosen
+        else ""
+    )
     lower = f"{which}it is at least {points(-accuracy.difference_upper)} lower than on the card"
-    yes = f"Possibly, about accuracy: {lower}." if accuracy.chosen else f"Yes, about accuracy: {lower}{since}."
+    yes = (
+        f"Possibly, about accuracy: {lower}."
+        if accuracy.chosen
+        else f"Yes, about accuracy: {lower}{since}."
+    )
     return f"{yes} About confidence: {confidence[0].lower()}{confidence[1:]}"
 
 
@@ -75,17 +86,26 @@ def _tag_worry(found: Findings) -> str:
     which = ", ".join(each.tag for each in found.tag_alarms)
     if found.is_rival:
         return (
-            f"Probably, about answers with {which}: their drift alarm is active. Either confidence no longer matches "
-            "accuracy there, or the labels favor wrong answers (or right ones); these labels cannot tell which."
+            f"Probably, about answers with {which}: their drift alarm is active. Either "
+            "confidence no longer matches "
+            "accuracy there, or the labels favor wrong answers (or right ones); these labels "
+            "cannot tell which."
         )
-    return f"Yes, about answers with {which}: their drift alarm is active, and false alarms are rare."
+    return (
+        f"Yes, about answers with {which}: their drift alarm is active, and false alarms are rare."
+    )
 
 
 def _calm_worry(found: Findings) -> str:
-    """The answer of the status; not "no" while a slice, or the comparison with the card, shows more than chance."""
+    """The answer of the status; not "no" while a slice, or the comparison with the card, shows more
+    than chance.
+    """
     status, part = found.status, found.exception
     if not part:
         return WORRIES[status]
     if status is Status.PARTLY:
         return f"{WORRIES[status]} At this look, {part}."
-    return f"Possibly: over all answers chance alone can explain what the labels show, but at this look {part}."
+    return (
+        "Possibly: over all answers chance alone can explain what the labels show, but at this "
+        f"look {part}."
+    )

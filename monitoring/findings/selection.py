@@ -2,10 +2,11 @@
 
 Labels are rarely a random sample. Three things are done about it:
 
-- Post-stratification weights each confidence bin by the answers served in it; see post_stratification.py.
+- Post-stratification weights each confidence bin by the answers served in it; see
+    post_stratification.py.
 - A random audit removes all selection bias; see audit.py.
-- What has too few labels is named; see unchecked.py. The bounds of accuracy say how far the labels alone go: all
-  answers without a label wrong, or all right (Manski 1990).
+- What has too few labels is named; see unchecked.py. The bounds of accuracy say how far the labels
+  alone go: all answers without a label wrong, or all right (Manski 1990).
 """
 
 import math
@@ -33,9 +34,11 @@ class LabelSelection:
         coverage: share of the answers served that have a label.
         uncovered: share of the answers served that lie in confidence bins without any label.
         unchecked: kinds of answers that have too few of the labels on which the verdict rests.
-        accuracy_lowest: accuracy if every answer without a label was wrong; NaN if nothing was served.
+        accuracy_lowest: accuracy if every answer without a label was wrong; NaN if nothing was
+            served.
         accuracy_highest: if every one was right.
-        post_stratified_ece: ECE of all labels with every bin at the weight of what was served in it.
+        post_stratified_ece: ECE of all labels with every bin at the weight of what was served in
+            it.
         post_stratified: figures with those weights, of the labels on which the verdict rests.
         audit: None if no answer was drawn.
         sources: number of the latest labels by source; the empty name if none was given.
@@ -58,7 +61,9 @@ class LabelSelection:
 
     @property
     def is_fair(self) -> bool:
-        """Whether the choice of the labels cannot explain what they show: an audit or (almost) all answers."""
+        """Whether the choice of the labels cannot explain what they show: an audit or (almost) all
+        answers.
+        """
         if self.coverage >= COMPLETE:
             return True
         return self.audit is not None and self.audit.decides and not self.audit.may_be_biased
@@ -110,4 +115,7 @@ def count_sources(connection: Connection, calibration_id: int) -> dict[str, int]
         .join(latest, latest.c.first_feedback_id == feedback.c.feedback_id)
         .group_by(feedback.c.source)
     )
-    return {source or "": count for source, count in sorted(connection.execute(counted), key=lambda row: -row[1])}
+    return {
+        source or "": count
+        for source, count in sorted(connection.execute(counted), key=lambda row: -row[1])
+    }

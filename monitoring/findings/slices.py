@@ -1,13 +1,14 @@
 """Calibration by predicted class, by the caller's tags, and, for information, by true class.
 
-A calibrated model is calibrated within every slice that is known when it answers: predicted class, site, device. Each
-slice is tested by z = D / sqrt(V), with D = sum(correct - confidence) and V = sum p(1-p). With m slices, Holm's
-step-down procedure keeps the probability of any false finding at 5 %, for one look. Slices are ordered by the smallest
-gap that is consistent with the labels: the end nearer to 0 of a simultaneous (Bonferroni) interval.
+A calibrated model is calibrated within every slice that is known when it answers: predicted class,
+site, device. Each slice is tested by z = D / sqrt(V), with D = sum(correct - confidence) and V =
+sum p(1-p). With m slices, Holm's step-down procedure keeps the probability of any false finding at
+5 %, for one look. Slices are ordered by the smallest gap that is consistent with the labels: the
+end nearer to 0 of a simultaneous (Bonferroni) interval.
 
-The true class is not known when the model answers. A calibrated model that misses some of the ill is right less often
-than its confidence among the truly ill, and more often among the truly healthy. By true class the figures show recall,
-not calibration, and are not tested.
+The true class is not known when the model answers. A calibrated model that misses some of the ill
+is right less often than its confidence among the truly ill, and more often among the truly healthy.
+By true class the figures show recall, not calibration, and are not tested.
 """
 
 import math
@@ -21,13 +22,16 @@ from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import LedgerSums
 
 LEVEL = 0.05
-ENOUGH_VARIANCE = 5.0  # below this sum of p(1-p) the normal approximation is too optimistic: not tested
+ENOUGH_VARIANCE = (
+    5.0  # below this sum of p(1-p) the normal approximation is too optimistic: not tested
+)
 _TRUE, _PREDICTED, _TAG = "true:", "predicted:", "tag:"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice. Untested ones (too few labels, or by true class) have NaN for the results of the test.
+    """One slice. Untested ones (too few labels, or by true class) have NaN for the results of the
+    test.
 
     Attributes:
         name: `predicted:<class>`, `tag:<key>=<value>` or `true:<class>`.
@@ -62,7 +66,9 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """`known`: by predicted class and tag, worst first; `by_true_class`: for information; `tested`: m."""
+    """`known`: by predicted class and tag, worst first; `by_true_class`: for information; `tested`:
+    m.
+    """
 
     known: tuple[Slice, ...]
     by_true_class: tuple[Slice, ...]
@@ -75,27 +81,46 @@ class Slices:
 
 
 def find_slices(sums: Mapping[str, LedgerSums]) -> Slices:
-    """Measure, test and order the slices of a calibration, as `monitoring.ledger.sums.read_slices` gives them."""
+    """Measure, test and order the slices of a calibration, as `monitoring.ledger.sums.read_slices`
+    gives them.
+    """
     named = {name: each for name, each in sums.items() if name not in (EVERYTHING, AUDIT)}
     known = {name: each for name, each in named.items() if name.startswith((_PREDICTED, _TAG))}
-    labels: dict[str, int] = defaultdict(int)  # by what tells the slices apart: each label has one value of it at most
+    labels: dict[str, int] = defaultdict(
+        int
+    )  # by what tells the slices apart: each label has one value of it at most
     for name, each in known.items():
         labels[name.partition("=" if name.startswith(_TAG) else ":")[0]] += each.labeled.total
-    enough = {name: each for name, each in known.items() if each.labeled.variance.sum() >= ENOUGH_VARIANCE}
+    enough = {
+        name: each for name, each in known.items() if each.labeled.variance.sum() >= ENOUGH_VARIANCE
+    }
     tested = (
-        {name: _p_value(each) for name, each in enough.items()} if max(labels.values(), default=0) >= FEW_LABELS else {}
+        {name: _p_value(each) for name, each in enough.items()}
+        if max(labels.values(), default=0) >= FEW_LABELS
+        else {}
     )
     adjusted = holm(tested)
-    found = [_slice(name, each, p_value=adjusted.get(name), tested=len(tested)) for name, each in known.items()]
-    by_true = [_slice(name, each) for name, each in named.items() if name.startswith(_TRUE) and each.labeled.total]
+    found = [
+        _slice(name, each, p_value=adjusted.get(name), tested=len(tested))
+        for name, each in known.items()
+    ]
+    by_true = [
+        _slice(name, each)
+        for name, each in named.items()
+        if name.startswith(_TRUE) and each.labeled.total
+    ]
     worst_first = sorted(
-        found, key=lambda each: (-each.at_least, _or(each.p_value, 2.0), -abs(_or(each.signed_gap, 0)))
+        found,
+        key=lambda each: (-each.at_least, _or(each.p_value, 2.0), -abs(_or(each.signed_gap, 0))),
     )
-    return Slices(tuple(worst_first), tuple(sorted(by_true, key=lambda each: each.name)), len(tested))
+    return Slices(
+        tuple(worst_first), tuple(sorted(by_true, key=lambda each: each.name)), len(tested)
+    )
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values for their number (Holm 1979), so that 0.05 bounds the probability of any false finding.
+    """Adjust p-values for their number (Holm 1979), so that 0.05 bounds the probability of any
+    false finding.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.5})
     {'a': 0.03, 'b': 0.08, 'c': 0.5}
@@ -139,7 +164,16 @@ def _slice(name: str, sums: LedgerSums, *, p_value: float | None = None, tested:
     )
 
 
-_MEASURED = ("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor", "signed_gap")
+_MEASURED = (
+    "name",
+    "served",
+    "n",
+    "accuracy",
+    "mean_confidence",
+    "ece",
+    "noise_floor",
+    "signed_gap",
+)
 
 
 def _or(value: float, otherwise: float) -> float:

@@ -1,4 +1,6 @@
-"""The status of a model in one word and a few sentences, for a reader who does not know calibration error."""
+"""The status of a model in one word and a few sentences, for a reader who does not know calibration
+error.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +16,8 @@ from monitoring.findings.selection import COMPLETE, LabelSelection
 from monitoring.findings.tag_drift import TagDrift
 from monitoring.findings.unchecked import not_checked
 
-LOUD_Z = 4.0  # ECE this many standard deviations above its noise floor is no chance, even when looked at often
+# ECE this many standard deviations above its noise floor is no chance, even when looked at often
+LOUD_Z = 4.0
 _ONE_SIGN = 0.9  # of the ECE: differences that add up to as much have one sign
 _TAGS_NAMED = 3
 
@@ -46,13 +49,17 @@ def assess(
     """Assess the labels of a window.
 
     Args:
-        measures: of the labels on which the verdict rests: those of the random audit where it decides.
+        measures: of the labels on which the verdict rests: those of the random audit where it
+            decides.
         drift: the detector's state, None if the version is not watched.
         selection: how the labels were selected, None if they are a fair sample.
         tag_alarms: the watches of tags with an active alarm.
     """
     if measures.n == 0:
-        return Assessment(Status.NO_LABELS, "No answer has a label yet, so the model's confidence cannot be checked.")
+        return Assessment(
+            Status.NO_LABELS,
+            "No answer has a label yet, so the model's confidence cannot be checked.",
+        )
     status, told = _assess(measures, drift, selection, tag_alarms)
     audit = " drawn for the random audit" if selection and selection.audit_decides else ""
     unchecked = not_checked(selection.unchecked) if selection else ""
@@ -60,7 +67,10 @@ def assess(
 
 
 def _assess(
-    measures: Measures, drift: Drift | None, selection: LabelSelection | None, tag_alarms: Sequence[TagDrift]
+    measures: Measures,
+    drift: Drift | None,
+    selection: LabelSelection | None,
+    tag_alarms: Sequence[TagDrift],
 ) -> tuple[Status, list[str]]:
     """Return the status, and the sentences that lead to it."""
     if drift is not None and drift.alarm_label is not None:
@@ -76,29 +86,55 @@ def _assess(
         return Status.EARLY, [f"Fewer than {FEW_LABELS} labels are too few to rely on."]
     if is_more_than_chance(measures, selection):
         told = [_cancellation(measures), _as_served(measures, selection)]
-        return Status.OFF, [*told, "At this look, this is more than chance explains. The drift alarm is not active."]
+        return Status.OFF, [
+            *told,
+            "At this look, this is more than chance explains. The drift alarm is not active.",
+        ]
     if selection and (selection.unchecked or (selection.audit and selection.audit.is_incomplete)):
         return Status.PARTLY, ["Chance alone can explain this difference, where there are labels."]
     return Status.OK, ["Chance alone can explain this difference."]
 
 
 def is_more_than_chance(measures: Measures, selection: LabelSelection | None = None) -> bool:
-    """Whether the labels show more error than chance explains, as they are or weighted by what was served."""
+    """Whether the labels show more error than chance explains, as they are or weighted by what was
+    served.
+    """
     weighted = selection.post_stratified if selection else None
-    return _is_one_sided(measures) or _is_loud(measures) or (weighted is not None and weighted.is_one_sided)
+    return (
+        _is_one_sided(measures)
+        or _is_loud(measures)
+        or (weighted is not None and weighted.is_one_sided)
+    )
 
 
 def _alarm(drift: Drift, alarm_label: int, selection: LabelSelection | None) -> str:
     fair = _is_fair(selection, audited=drift.alarm_audit)
-    return f"The drift alarm has been active since label {alarm_label:,}. {_promise(drift, fair=fair)}"
+    return (
+        f"The drift alarm has been active since label {alarm_label:,}. {_promise(drift, fair=fair)}"
+    )
 
 
 def _promise(drift: Drift, *, fair: bool) -> str:
-    model = "A model that is calibrated in each predicted class" if drift.class_wise else "A calibrated model"
+    model = (
+        "A model that is calibrated in each predicted class"
+        if drift.class_wise
+        else "A calibrated model"
+    )
     if drift.shares_alarms:
-        model += ", and so at each tag that is watched," if drift.class_wise else " that is so at each watched tag"
-    promise = f"{model} raises a false alarm at most once in {drift.average_run_length:,.0f} labels on average"
-    return f"{promise}." if fair else f"{promise}, if its labels are not chosen by whether it was right."
+        model += (
+            ", and so at each tag that is watched,"
+            if drift.class_wise
+            else " that is so at each watched tag"
+        )
+    promise = (
+        f"{model} raises a false alarm at most once in {drift.average_run_length:,.0f} labels on "
+        "average"
+    )
+    return (
+        f"{promise}."
+        if fair
+        else f"{promise}, if its labels are not chosen by whether it was right."
+    )
 
 
 def _is_fair(selection: LabelSelection | None, *, audited: bool) -> bool:
@@ -111,7 +147,9 @@ def _of_tags(tag_alarms: Sequence[TagDrift]) -> str:
     """Which tags have an active alarm."""
     if not tag_alarms:
         return ""
-    since = [f"{each.tag} (since their label {each.alarm_label:,})" for each in tag_alarms[:_TAGS_NAMED]]
+    since = [
+        f"{each.tag} (since their label {each.alarm_label:,})" for each in tag_alarms[:_TAGS_NAMED]
+    ]
     more = len(tag_alarms) - _TAGS_NAMED
     rest = f" and {counted(more, 'more tag')}" if more > 0 else ""
     alarms, are = ("alarm", "is") if len(tag_alarms) == 1 else ("alarms", "are")
@@ -124,7 +162,10 @@ def _as_served(measures: Measures, selection: LabelSelection | None) -> str:
         return ""
     gap = selection.post_stratified.signed_gap
     verb = "exceeds" if gap > 0 else "falls short of"
-    return f"Weighted by the answers served at each confidence, confidence {verb} accuracy by {points(abs(gap))}."
+    return (
+        f"Weighted by the answers served at each confidence, confidence {verb} accuracy by "
+        f"{points(abs(gap))}."
+    )
 
 
 def _is_one_sided(measures: Measures) -> bool:
@@ -133,7 +174,9 @@ def _is_one_sided(measures: Measures) -> bool:
 
 
 def _is_loud(measures: Measures) -> bool:
-    """Whether ECE is far above its noise floor, which it can be although gaps of both signs cancel."""
+    """Whether ECE is far above its noise floor, which it can be although gaps of both signs
+    cancel.
+    """
     return math.isfinite(measures.ece_z) and measures.ece_z > LOUD_Z
 
 
@@ -143,7 +186,8 @@ def _cancellation(measures: Measures) -> str:
         return ""
     cancel = "Positive and negative differences cancel in that figure. "
     return (
-        f"{cancel if abs(measures.signed_gap) < _ONE_SIGN * measures.ece else ''}Within bins of similar confidence the "
+        f"{cancel if abs(measures.signed_gap) < _ONE_SIGN * measures.ece else ''}Within bins of "
+        "similar confidence the "
         f"differences average {100 * measures.ece:.1f} points (ECE); a calibrated model would show "
         f"{100 * measures.noise_floor:.1f} by chance."
     )
@@ -151,8 +195,10 @@ def _cancellation(measures: Measures) -> str:
 
 def _finding(measures: Measures, audit: str) -> str:
     return (
-        f"In {counted(measures.n, 'labeled answer')}{audit}, confidence {_difference(measures)}. The model was on "
-        f"average {percent(measures.mean_confidence)} confident and right {percent(measures.accuracy)} of the time."
+        f"In {counted(measures.n, 'labeled answer')}{audit}, confidence {_difference(measures)}. "
+        "The model was on "
+        f"average {percent(measures.mean_confidence)} confident and right "
+        f"{percent(measures.accuracy)} of the time."
     )
 
 
@@ -160,8 +206,17 @@ def _difference(measures: Measures) -> str:
     values = (measures.signed_gap, measures.signed_gap_lower, measures.signed_gap_upper)
     gap, lower, upper = (round(100 * value, 1) + 0.0 for value in values)  # no minus before zero
     if gap == 0:
-        return f"equals accuracy to within 0.1 percentage points (95 % interval {lower:.1f} to {upper:.1f})"
+        return (
+            f"equals accuracy to within 0.1 percentage points (95 % interval {lower:.1f} to "
+            f"{upper:.1f})"
+        )
     if gap < 0:
         lower, upper = 0.0 - upper, 0.0 - lower
-        return f"falls short of accuracy by {-gap:.1f} percentage points (95 % interval {lower:.1f} to {upper:.1f})"
-    return f"exceeds accuracy by {gap:.1f} percentage points (95 % interval {lower:.1f} to {upper:.1f})"
+        return (
+            f"falls short of accuracy by {-gap:.1f} percentage points (95 % interval {lower:.1f} "
+            f"to {upper:.1f})"
+        )
+    return (
+        f"exceeds accuracy by {gap:.1f} percentage points (95 % interval {lower:.1f} to "
+        f"{upper:.1f})"
+    )

@@ -1,4 +1,6 @@
-"""The drift watches of tags in a report: which tags are watched by themselves, and where each of them stands."""
+"""The drift watches of tags in a report: which tags are watched by themselves, and where each of
+them stands.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +22,13 @@ class TagDrift:
     """The detector of the answers with one tag.
 
     Attributes:
-        tag: key and value, such as `site=B`; the value `(other)` is all values past the first fifty.
+        tag: key and value, such as `site=B`; the value `(other)` is all values past the first
+            fifty.
         labels: of such answers, since the last reset.
         log_evalue: minus infinity before the first label since then.
         alarm: the detail of the active alarm's event.
-        alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that raised it.
+        alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that
+            raised it.
         alarm_audit: whether only audited answers counted when it was raised.
     """
 
@@ -37,7 +41,9 @@ class TagDrift:
     alarm_label: int | None
     tolerance: float
     alarm_audit: bool
-    alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
+    alarm: (
+        Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
+    )
     alarm_feedback_id: int | None = None
 
     @property
@@ -48,7 +54,9 @@ class TagDrift:
 
 @dataclass(frozen=True)
 class TagWatches:
-    """`keys`: the watched ones; `missing`: those of which no answer has a label; `watches`: most evidence first."""
+    """`keys`: the watched ones; `missing`: those of which no answer has a label; `watches`: most
+    evidence first.
+    """
 
     keys: tuple[str, ...]
     missing: tuple[str, ...]
@@ -60,16 +68,27 @@ class TagWatches:
         return tuple(each for each in self.watches if each.active)
 
 
-def find_tag_watches(connection: Connection, calibration_id: int, history: Sequence[events.Event]) -> TagWatches | None:
-    """Load the detectors of tags; None if no tag is watched. `history`: the events of the calibration and its tags."""
+def find_tag_watches(
+    connection: Connection, calibration_id: int, history: Sequence[events.Event]
+) -> TagWatches | None:
+    """Load the detectors of tags; None if no tag is watched. `history`: the events of the
+    calibration and its tags.
+    """
     whole = watch.load(connection, calibration_id)
     if whole is None or not whole.tags.keys:
         return None
-    watched = [each for each in watch.load_all(connection, calibration_id) if each.name != EVERYTHING]
-    found = [_tag_drift(each, [event for event in history if event.name == each.name]) for each in watched]
+    watched = [
+        each for each in watch.load_all(connection, calibration_id) if each.name != EVERYTHING
+    ]
+    found = [
+        _tag_drift(each, [event for event in history if event.name == each.name])
+        for each in watched
+    ]
     seen = {each.tag.partition("=")[0] for each in found}
     missing = tuple(key for key in whole.tags.keys if key not in seen)
-    return TagWatches(whole.tags.keys, missing, tuple(sorted(found, key=lambda each: (-each.evidence, each.tag))))
+    return TagWatches(
+        whole.tags.keys, missing, tuple(sorted(found, key=lambda each: (-each.evidence, each.tag)))
+    )
 
 
 def _tag_drift(watched: Watched, history: list[events.Event]) -> TagDrift:

@@ -32,8 +32,8 @@ LIMIT = 1_000
 
 
 class TimelineEntry(TypedDict):
-    """One event. `at` is ISO 8601; `feedback_id` the last label before it; `tag` whose watch it is about,
-    if not that of all answers; `detail` depends on the kind.
+    """One event. `at` is ISO 8601; `feedback_id` the last label before it; `tag` whose watch it is
+    about, if not that of all answers; `detail` depends on the kind.
     """
 
     kind: str
@@ -41,7 +41,9 @@ class TimelineEntry(TypedDict):
     sentence: str
     feedback_id: int
     tag: str | None
-    detail: Annotated[dict[str, Any], Meta(description="depends on the kind, and on the release that wrote it")]
+    detail: Annotated[
+        dict[str, Any], Meta(description="depends on the kind, and on the release that wrote it")
+    ]
 
 
 class VersionedEntry(TimelineEntry):
@@ -50,7 +52,9 @@ class VersionedEntry(TimelineEntry):
     version: int
 
 
-def read_timeline(connection: Connection, model: str, *, version: int | None = None) -> list[VersionedEntry]:
+def read_timeline(
+    connection: Connection, model: str, *, version: int | None = None
+) -> list[VersionedEntry]:
     """Read the latest events of a model, or of one version.
 
     Raises ModelNotInLedger.
@@ -58,7 +62,11 @@ def read_timeline(connection: Connection, model: str, *, version: int | None = N
     rows = [row for row in of_model(connection, model) if version is None or row.version == version]
     if not rows:
         choose(connection, model, version)  # which says what there is
-    dated = [(event.at_ns, row.version, event) for row in rows for event in told(connection, row.calibration_id)]
+    dated = [
+        (event.at_ns, row.version, event)
+        for row in rows
+        for event in told(connection, row.calibration_id)
+    ]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [{"version": number, **as_entry(event)} for _, number, event in latest]
 
@@ -76,7 +84,9 @@ def as_entry(event: Event) -> TimelineEntry:
 
 
 def told(connection: Connection, calibration_id: int) -> list[Event]:
-    """Return the events of a calibration and its tags, oldest first, but no starts and checkpoints of tags."""
+    """Return the events of a calibration and its tags, oldest first, but no starts and checkpoints
+    of tags.
+    """
     found = events.read_all(connection, calibration_id)
     return [event for event in found if not event.name or event.kind not in (STARTED, CHECKPOINT)]
 
@@ -102,11 +112,16 @@ def _sentence(event: Event) -> str:
     if event.kind in (RECALIBRATING, RECALIBRATED):
         return BEGUN if event.kind == RECALIBRATING else describe_recalibration(detail)
     if event.kind in (STARTED, SETTINGS):
-        began = f"The watch{of_tag} started" if event.kind == STARTED else f"The settings of the watch{of_tag} changed"
+        began = (
+            f"The watch{of_tag} started"
+            if event.kind == STARTED
+            else f"The settings of the watch{of_tag} changed"
+        )
         audited = ", audited answers only" if detail.get("audit") else ""
         blind = "" if detail.get("class_wise", True) else ", predicted classes not told apart"
         return (
-            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on average, tolerance "
+            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms "
+            "on average, tolerance "
             f"{tolerance(detail['tolerance'])}{audited}{blind}."
         )
     if event.kind == ENDED:
@@ -114,6 +129,8 @@ def _sentence(event: Event) -> str:
     if event.kind == TAGS:
         keys = ", ".join(detail["keys"])
         return (
-            f"The values of {keys} are watched by themselves, too." if keys else "No tag is watched by itself any more."
+            f"The values of {keys} are watched by themselves, too."
+            if keys
+            else "No tag is watched by itself any more."
         )
     return "This version was promoted to production." if event.kind == PROMOTED else event.kind

@@ -1,7 +1,9 @@
-"""Answers that no figure speaks for: ranges of confidence, predicted classes and tag values with too few labels.
+"""Answers that no figure speaks for: ranges of confidence, predicted classes and tag values with
+too few labels.
 
-A label says something about answers of its kind only. Where 5 % of the answers served or more are of a kind that was
-hardly labeled, the labels of other kinds do not show whether confidence holds there.
+A label says something about answers of its kind only. Where 5 % of the answers served or more are
+of a kind that was hardly labeled, the labels of other kinds do not show whether confidence holds
+there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +26,9 @@ _TESTED = ("predicted:", "tag:")
 
 @dataclass(frozen=True)
 class UncheckedAnswers:
-    """Answers of one kind, named as in a sentence; `share`: of all answers served; `labels`: how many it has."""
+    """Answers of one kind, named as in a sentence; `share`: of all answers served; `labels`: how
+    many it has.
+    """
 
     name: str
     share: float
@@ -34,14 +38,17 @@ class UncheckedAnswers:
 def find_unchecked(
     labeled: BinSums, served: np.ndarray, slices: Mapping[str, LedgerSums]
 ) -> tuple[UncheckedAnswers, ...]:
-    """Return what is not checked, ranges of confidence first, then slices by their share; empty without labels."""
+    """Return what is not checked, ranges of confidence first, then slices by their share; empty
+    without labels.
+    """
     total = int(served.sum())
     if not total or not labeled.total:
         return ()
     kinds = [
         UncheckedAnswers(answers_in_slice(name), int(each.served.sum()) / total, each.labeled.total)
         for name, each in slices.items()
-        if name.startswith(_TESTED) and each.labeled.total < min(FEW_IN_SLICE, _NEARLY_ALL * each.served.sum())
+        if name.startswith(_TESTED)
+        and each.labeled.total < min(FEW_IN_SLICE, _NEARLY_ALL * each.served.sum())
     ]
     notable = [kind for kind in kinds if kind.share >= NOTABLE_SHARE]
     by_share = sorted(notable, key=lambda kind: (-kind.share, kind.name))
@@ -59,7 +66,8 @@ def not_checked(unchecked: Sequence[UncheckedAnswers]) -> str:
     more = len(unchecked) - _NAMED
     rest = f"; and {counted(more, 'more kind')}" if more > 0 else ""
     names = [
-        f"{each.name} ({percent(each.share)} of all answers, {counted(each.labels, 'label') if each.labels else 'none'}"
+        f"{each.name} ({percent(each.share)} of all answers, "
+        f"{counted(each.labels, 'label') if each.labels else 'none'}"
         f"{'' if each.labels else ' labeled'})"
         for each in unchecked[:_NAMED]
     ]
@@ -67,18 +75,29 @@ def not_checked(unchecked: Sequence[UncheckedAnswers]) -> str:
 
 
 def _ranges(labeled: BinSums, served: np.ndarray) -> Iterator[UncheckedAnswers]:
-    """Neighboring bins that are hardly labeled, if all of them together hold a notable share of the answers."""
+    """Neighboring bins that are hardly labeled, if all of them together hold a notable share of the
+    answers.
+    """
     total, bins = int(served.sum()), len(served)
     expected = labeled.total * served / total
-    neglected = (served > 0) & ((labeled.n == 0) | ((labeled.n < FEW_IN_BIN) & (labeled.n < _NEGLECTED * expected)))
+    neglected = (served > 0) & (
+        (labeled.n == 0) | ((labeled.n < FEW_IN_BIN) & (labeled.n < _NEGLECTED * expected))
+    )
     if served[neglected].sum() < NOTABLE_SHARE * total:
         return
-    ends = np.flatnonzero(np.diff([False, *(neglected | ((served == 0) & (labeled.n == 0))), False]))
+    ends = np.flatnonzero(
+        np.diff([False, *(neglected | ((served == 0) & (labeled.n == 0))), False])
+    )
     for first, last in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True):
         inside = np.flatnonzero(neglected[first:last]) + first
         if len(inside):
             first, last = int(inside[0]), int(inside[-1]) + 1
-            share, labels = float(served[first:last].sum()) / total, int(labeled.n[first:last].sum())
+            share, labels = (
+                float(served[first:last].sum()) / total,
+                int(labeled.n[first:last].sum()),
+            )
             yield UncheckedAnswers(
-                f"answers with a confidence of {first / bins:.2f} to {last / bins:.2f}", share, labels
+                f"answers with a confidence of {first / bins:.2f} to {last / bins:.2f}",
+                share,
+                labels,
             )

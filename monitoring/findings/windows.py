@@ -1,8 +1,8 @@
 """Windows: the labeled answers that a report covers.
 
-`all`; `last:N`, the N answers whose first label arrived last; `days:N`, served on the last N days (UTC, including
-today); `promotion`, served since the day of this version's latest promotion. All except `last:N` are read from the day
-sums, so their cost does not depend on the number of answers.
+`all`; `last:N`, the N answers whose first label arrived last; `days:N`, served on the last N days
+(UTC, including today); `promotion`, served since the day of this version's latest promotion. All
+except `last:N` are read from the day sums, so their cost does not depend on the number of answers.
 """
 
 import re
@@ -42,7 +42,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Windowed:
-    """Sums of a window: its labeled answers, and all answers of the same days (of all days for `last:N`)."""
+    """Sums of a window: its labeled answers, and all answers of the same days (of all days for
+    `last:N`).
+    """
 
     labeled: BinSums
     served: LedgerSums
@@ -65,23 +67,32 @@ def read_window(window: str) -> Window:
     if found is not None and found[1] == "days" and 1 <= int(found[2]) <= DAYS_LIMIT:
         return Window("days", int(found[2]))
     raise QueryInvalid(
-        f"Got the window {brief(window)}; expected 'all', 'promotion', 'days:N' or 'last:N', with N up to "
+        f"Got the window {brief(window)}; expected 'all', 'promotion', 'days:N' or 'last:N', with "
+        "N up to "
         f"{DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
     )
 
 
-def window_sums(connection: Connection, calibration_id: int, window: Window, *, now_ns: int) -> Windowed:
+def window_sums(
+    connection: Connection, calibration_id: int, window: Window, *, now_ns: int
+) -> Windowed:
     """Read the sums of a window of a calibration."""
     since_day = window.since_day(connection, calibration_id, now_ns=now_ns)
     sums = read_sums(connection, calibration_id, since_day=since_day)
     last = window.kind == "last"
-    return Windowed(last_labeled(connection, calibration_id, window.number) if last else sums.labeled, sums, since_day)
+    return Windowed(
+        last_labeled(connection, calibration_id, window.number) if last else sums.labeled,
+        sums,
+        since_day,
+    )
 
 
 def last_labeled(connection: Connection, calibration_id: int, last: int) -> BinSums:
     """Sum the `last` answers whose first label arrived last, with their current labels."""
     newest_first = label_current.c.first_feedback_id.desc()
-    wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(calibration_id=calibration_id)
+    wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(
+        calibration_id=calibration_id
+    )
     rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
     if not rows:
         return BinSums.zeros()

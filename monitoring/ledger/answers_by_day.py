@@ -1,4 +1,6 @@
-"""Answers served by day, predicted class and confidence bin, from the day sums: they remain when answers are pruned."""
+"""Answers served by day, predicted class and confidence bin, from the day sums: they remain when
+answers are pruned.
+"""
 
 from collections import defaultdict
 
@@ -14,7 +16,9 @@ from monitoring.ledger.statement import summed
 def read_answers_by_day(
     connection: Connection, row: CalibrationRow, *, since_day: int, before_day: int
 ) -> list[tuple[int, IntArray]]:
-    """Return (day, counts (K, BIN_COUNT)) of a calibration's days in [since_day, before_day), oldest first."""
+    """Return (day, counts (K, BIN_COUNT)) of a calibration's days in [since_day, before_day),
+    oldest first.
+    """
     number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
     columns = bin_day.c
     wanted = (
@@ -23,7 +27,9 @@ def read_answers_by_day(
         .where(columns.day >= since_day, columns.day < before_day)
         .group_by(columns.day, columns.slice, columns.bin)
     )
-    days: dict[int, IntArray] = defaultdict(lambda: np.zeros((len(number), BIN_COUNT), dtype=np.int64))
+    days: dict[int, IntArray] = defaultdict(
+        lambda: np.zeros((len(number), BIN_COUNT), dtype=np.int64)
+    )
     for day, name, bin_number, served in connection.execute(wanted):
         days[day][number[name], bin_number] = int(served)
     return sorted(days.items(), key=lambda each: each[0])

@@ -27,7 +27,9 @@ _LATER_IN_PROVENANCE = ("recalibrated_by", "training", "imported")
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """One bundle as the ledger knows it. `card` is the whole JSON of its card, `bundle_digest` that of its manifest."""
+    """One bundle as the ledger knows it. `card` is the whole JSON of its card, `bundle_digest` that
+    of its manifest.
+    """
 
     calibration_id: int
     model: str
@@ -68,11 +70,15 @@ def sha256_of(card: str) -> str:
     return hashlib.sha256(card.encode()).hexdigest()
 
 
-def register(connection: Connection, card: Card, *, digest: str | None = None, now_ns: int) -> CalibrationRow:
-    """Return the row of a card, inserted if it is new. It becomes the model's most recently registered one.
+def register(
+    connection: Connection, card: Card, *, digest: str | None = None, now_ns: int
+) -> CalibrationRow:
+    """Return the row of a card, inserted if it is new. It becomes the model's most recently
+    registered one.
 
     Args:
-        digest: of the bundle. Raises BundleReplaced if the ledger knows the version from another bundle.
+        digest: of the bundle. Raises BundleReplaced if the ledger knows the version from another
+            bundle.
     """
     if digest is not None:
         require_same_bundle(connection, card, digest)
@@ -82,9 +88,13 @@ def register(connection: Connection, card: Card, *, digest: str | None = None, n
 def require_same_bundle(connection: Connection, card: Card, digest: str) -> None:
     """Raise BundleReplaced if the ledger has answers of this version, but from another bundle.
 
-    Of a version that was registered before schema 5, only the card is known. A model that is served elsewhere has none.
+    Of a version that was registered before schema 5, only the card is known. A model that is served
+    elsewhere has none.
     """
-    for row in map(_row, connection.execute(select(calibration).filter_by(model=card.name, version=card.version))):
+    for row in map(
+        _row,
+        connection.execute(select(calibration).filter_by(model=card.name, version=card.version)),
+    ):
         known = row.bundle_digest
         same = row.card_sha256 == card_sha256(card) if known is None else known == digest
         if not (same or row.is_logged):
@@ -92,29 +102,50 @@ def require_same_bundle(connection: Connection, card: Card, digest: str) -> None
 
 
 def enter(
-    connection: Connection, model: str, version: int, card: str, *, digest: str | None = None, now_ns: int
+    connection: Connection,
+    model: str,
+    version: int,
+    card: str,
+    *,
+    digest: str | None = None,
+    now_ns: int,
 ) -> CalibrationRow:
     """Return the row of a card's JSON, as `register` does."""
-    new = {"model": model, "version": version, "card_sha256": sha256_of(card), "card": card, "bundle_digest": digest}
+    new = {
+        "model": model,
+        "version": version,
+        "card_sha256": sha256_of(card),
+        "card": card,
+        "bundle_digest": digest,
+    }
     entered = dialect_of(connection).insert(calibration).values(new | {"registered_at_ns": now_ns})
     again = {"registered_at_ns": now_ns} | ({"bundle_digest": digest} if digest else {})
-    entered = entered.on_conflict_do_update(index_elements=["model", "version", "card_sha256"], set_=again)
+    entered = entered.on_conflict_do_update(
+        index_elements=["model", "version", "card_sha256"], set_=again
+    )
     known = connection.scalar(entered.returning(calibration.c.calibration_id))
     (row,) = load(connection, [known])
     return row
 
 
 def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) -> None:
-    """Record that this calibration is now in production, unless the model's last promotion says so already."""
+    """Record that this calibration is now in production, unless the model's last promotion says so
+    already.
+    """
     lock(connection, Lock.PROMOTIONS)
     (row,) = load(connection, [calibration_id])
     of_this_model = select(calibration.c.calibration_id).where(calibration.c.model == row.model)
     noted = select(monitor_event.c.calibration_id).where(
         monitor_event.c.kind == PROMOTED, monitor_event.c.calibration_id.in_(of_this_model)
     )
-    if connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1)) == calibration_id:
+    if (
+        connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1))
+        == calibration_id
+    ):
         return
-    stands_at = select(monitor_state.c.last_feedback_id).filter_by(calibration_id=calibration_id, slice="")
+    stands_at = select(monitor_state.c.last_feedback_id).filter_by(
+        calibration_id=calibration_id, slice=""
+    )
     values = {"calibration_id": calibration_id, "feedback_id": connection.scalar(stands_at) or 0}
     values |= {"kind": PROMOTED, "at_ns": now_ns, "detail": json.dumps({"version": row.version})}
     connection.execute(insert(monitor_event).values(values))
@@ -138,7 +169,9 @@ def load(connection: Connection, calibration_ids: Sequence[int]) -> list[Calibra
 
 
 def of_model(connection: Connection, model: str) -> list[CalibrationRow]:
-    """Return every calibration of a model, the most recently registered first; none for an unknown model."""
+    """Return every calibration of a model, the most recently registered first; none for an unknown
+    model.
+    """
     if "\0" in model:  # which PostgreSQL refuses to compare
         return []
     newest_first = (calibration.c.registered_at_ns.desc(), calibration.c.calibration_id.desc())
@@ -146,7 +179,9 @@ def of_model(connection: Connection, model: str) -> list[CalibrationRow]:
     return [_row(row) for row in connection.execute(wanted)]
 
 
-def of_card(connection: Connection, model: str, version: int, card_sha256: str) -> CalibrationRow | None:
+def of_card(
+    connection: Connection, model: str, version: int, card_sha256: str
+) -> CalibrationRow | None:
     """Return the calibration of this card, None if the ledger does not know it."""
     wanted = select(calibration).filter_by(model=model, version=version, card_sha256=card_sha256)
     row = connection.execute(wanted).one_or_none()
@@ -154,22 +189,30 @@ def of_card(connection: Connection, model: str, version: int, card_sha256: str) 
 
 
 def choose(connection: Connection, model: str, version: int | None = None) -> CalibrationRow:
-    """Return a model's calibration of this version, by default the newest. Raises ModelNotInLedger."""
+    """Return a model's calibration of this version, by default the newest. Raises
+    ModelNotInLedger.
+    """
     rows = of_model(connection, model)
     for row in rows:
         if version is None or row.version == version:
             return row
-    known = [f"version {number}" for number in sorted({row.version for row in rows})] or models(connection)
+    known = [f"version {number}" for number in sorted({row.version for row in rows})] or models(
+        connection
+    )
     raise ModelNotInLedger(model, version, known=known)
 
 
 def models(connection: Connection) -> list[str]:
     """Return the names of all models in the ledger, sorted."""
-    return list(connection.scalars(select(calibration.c.model).distinct().order_by(calibration.c.model)))
+    return list(
+        connection.scalars(select(calibration.c.model).distinct().order_by(calibration.c.model))
+    )
 
 
 def _plain(card: Card) -> str:
-    """Return the card as JSON; a card without a field that came later keeps the hash that it had before."""
+    """Return the card as JSON; a card without a field that came later keeps the hash that it had
+    before.
+    """
     data = card.model_dump(mode="json")
     later = (
         (data, _LATER),

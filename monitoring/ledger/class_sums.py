@@ -1,8 +1,10 @@
-"""Sums of all class probabilities by day, predicted class and class: what an expected confusion matrix needs.
+"""Sums of all class probabilities by day, predicted class and class: what an expected confusion
+matrix needs.
 
-They are integers in units of 2^-32, exact in any order, so a recount equals them. An answer changes one row per class
-whose probability is not 0. Models with more than CLASS_LIMIT classes are not summed: the rows of a day grow with the
-square of the number of classes. Answers of which only the confidence is known are not summed either.
+They are integers in units of 2^-32, exact in any order, so a recount equals them. An answer changes
+one row per class whose probability is not 0. Models with more than CLASS_LIMIT classes are not
+summed: the rows of a day grow with the square of the number of classes. Answers of which only the
+    confidence is known are not summed either.
 """
 
 from array import array
@@ -40,7 +42,9 @@ class ClassKey(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Answers that are added to the same rows. `sign`: 0 as served, 1 as labeled, -1 where a label is taken back."""
+    """Answers that are added to the same rows. `sign`: 0 as served, 1 as labeled, -1 where a label
+    is taken back.
+    """
 
     calibration_id: int
     day: int
@@ -53,15 +57,30 @@ class _Group(NamedTuple):
 class ClassChanges:
     """What one transaction adds to the class sums; answers are collected and added up by column."""
 
-    _rows: dict[ClassKey, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * len(SUMS)))
-    _waiting: dict[int, list[tuple[_Group, bytes, int]]] = field(default_factory=lambda: defaultdict(list))  # by size
+    _rows: dict[ClassKey, list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0] * len(SUMS))
+    )
+    _waiting: dict[int, list[tuple[_Group, bytes, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by size
 
-    def serve(self, where: tuple[int, int], predicted: int, audited: bool, probabilities: bytes) -> None:
-        """Count an answer. `where`: calibration id and day; `probabilities`: (K,) float32, empty if not known."""
+    def serve(
+        self, where: tuple[int, int], predicted: int, audited: bool, probabilities: bytes
+    ) -> None:
+        """Count an answer. `where`: calibration id and day; `probabilities`: (K,) float32, empty if
+        not known.
+        """
         self._add(_Group(*where, predicted, int(audited)), probabilities, -1)
 
     def label(
-        self, where: tuple[int, int], predicted: int, audited: bool, probabilities: bytes, label: int, *, sign: int = 1
+        self,
+        where: tuple[int, int],
+        predicted: int,
+        audited: bool,
+        probabilities: bytes,
+        label: int,
+        *,
+        sign: int = 1,
     ) -> None:
         """Count the label of an answer, the index of a class; `sign` -1 takes it back."""
         self._add(_Group(*where, predicted, int(audited), sign), probabilities, label)
@@ -85,7 +104,9 @@ class ClassChanges:
                 self._fold(size)
 
     def _fold(self, size: int) -> None:
-        """Add up the answers of one number of classes: few one by one, which is faster then, and many by column."""
+        """Add up the answers of one number of classes: few one by one, which is faster then, and
+        many by column.
+        """
         waiting = self._waiting.pop(size)
         if len(waiting) * size <= _FEW_BYTES:
             for group, probabilities, label in waiting:
@@ -98,22 +119,36 @@ class ClassChanges:
             truth = int(true == label)
             if p or truth:
                 error = (truth - p) * (truth - p)
-                self._count(group, true, round(p * GRID), round(p * p * GRID), truth, round(error * GRID))
+                self._count(
+                    group, true, round(p * GRID), round(p * p * GRID), truth, round(error * GRID)
+                )
 
-    def _fold_many(self, groups: Sequence[_Group], found: Sequence[bytes], labels: Sequence[int]) -> None:
+    def _fold_many(
+        self, groups: Sequence[_Group], found: Sequence[bytes], labels: Sequence[int]
+    ) -> None:
         """Add them up bit for bit as one by one: sums of rounded terms are exact in float64."""
-        p = np.frombuffer(b"".join(found), dtype="<f4").reshape(len(found), -1).astype(np.float64)  # (N, K)
+        p = (
+            np.frombuffer(b"".join(found), dtype="<f4").reshape(len(found), -1).astype(np.float64)
+        )  # (N, K)
         truth = np.array(labels)[:, None] == np.arange(p.shape[1])
         numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        members = np.array([numbers[group] for group in groups]) == np.arange(len(numbers))[:, None]  # (G, N)
+        members = (
+            np.array([numbers[group] for group in groups]) == np.arange(len(numbers))[:, None]
+        )  # (G, N)
         terms = (p * GRID, p * p * GRID, truth.astype(np.float64), (truth - p) ** 2 * GRID)
-        sums = np.stack([members @ np.rint(each) for each in terms], axis=-1).astype(np.int64)  # (G, K, 4)
+        sums = np.stack([members @ np.rint(each) for each in terms], axis=-1).astype(
+            np.int64
+        )  # (G, K, 4)
         for group, number in numbers.items():
             for true in np.flatnonzero(sums[number, :, 0] + sums[number, :, 2]).tolist():
                 self._count(group, true, *sums[number, true].tolist())
 
-    def _count(self, group: _Group, true: int, total: int, squared: int, truth: int, error: int) -> None:
-        row = self._rows[ClassKey(group.calibration_id, group.day, group.predicted, group.audited, true)]
+    def _count(
+        self, group: _Group, true: int, total: int, squared: int, truth: int, error: int
+    ) -> None:
+        row = self._rows[
+            ClassKey(group.calibration_id, group.day, group.predicted, group.audited, true)
+        ]
         if not group.sign:
             row[0] += total
             row[1] += squared
@@ -122,7 +157,9 @@ class ClassChanges:
             row[index] += group.sign * term
 
 
-def add_class_sums(connection: Connection, rows: Mapping[ClassKey, Sequence[int]], *, shard: int = 0) -> None:
+def add_class_sums(
+    connection: Connection, rows: Mapping[ClassKey, Sequence[int]], *, shard: int = 0
+) -> None:
     """Add to rows of the class sums."""
     _ADD.run(connection, [(*key, shard, *rows[key]) for key in sorted(rows)])
 
@@ -142,7 +179,9 @@ def stored_class_sums(connection: Connection, *, first_day: int = 0) -> dict[Cla
     """Return every stored row since that day, over all shards."""
     keys = [class_day.c[name] for name in ClassKey._fields]
     sums = [cast(func.sum(column), BigInteger) for column in SUMS]
-    rows = connection.execute(select(*keys, *sums).where(class_day.c.day >= first_day).group_by(*keys))
+    rows = connection.execute(
+        select(*keys, *sums).where(class_day.c.day >= first_day).group_by(*keys)
+    )
     return {ClassKey(*row[:5]): [int(value) for value in row[5:]] for row in rows}
 
 
@@ -183,7 +222,9 @@ def read_class_sums(
         if column.name not in _COUNTS:
             found[:, index] /= GRID
     everything = found.sum(axis=0)
-    return ClassSums(ProbabilitySums(*everything[:2]), _labeled(everything), _labeled(found[1]), first)
+    return ClassSums(
+        ProbabilitySums(*everything[:2]), _labeled(everything), _labeled(found[1]), first
+    )
 
 
 def _labeled(sums: FloatArray) -> LabeledSums:

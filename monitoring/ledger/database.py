@@ -23,12 +23,13 @@ _log = logging.getLogger(__name__)
 class Ledger:
     """The predictions, labels and detector states of every model, in one database.
 
-    `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not exist, its folder is
-    not) or `postgresql+psycopg://user@host/database`. `clock` returns nanoseconds since 1970. Threads may share a
-    ledger; by convention only the recorder's thread writes. A ledger of an older release is upgraded. Raises
-    LedgerError if the database cannot be opened or was written by a newer release, or, with `create=False`, if there is
-    none. Nothing is created then. Raises LedgerReadOnly if it can only be read, unless `writable` is False: then every
-    transaction only reads.
+    `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not
+    exist, its folder is not) or `postgresql+psycopg://user@host/database`. `clock` returns
+    nanoseconds since 1970. Threads may share a ledger; by convention only the recorder's thread
+    writes. A ledger of an older release is upgraded. Raises LedgerError if the database cannot be
+    opened or was written by a newer release, or, with `create=False`, if there is none. Nothing is
+    created then. Raises LedgerReadOnly if it can only be read, unless `writable` is False: then
+    every transaction only reads.
     """
 
     def __init__(
@@ -46,8 +47,13 @@ class Ledger:
             raise self._missing()
         opened = self.dialect.open_engine if writable else self.dialect.open_reader
         self._engine = opened(self.url, busy_timeout_s=busy_timeout_s)
-        self._readers, self._writers = self.dialect.readers(self._engine), self.dialect.writers(self._engine)
-        self.shard = secrets.randbelow(self.dialect.shards)  # of the day sums that this process writes
+        self._readers, self._writers = (
+            self.dialect.readers(self._engine),
+            self.dialect.writers(self._engine),
+        )
+        self.shard = secrets.randbelow(
+            self.dialect.shards
+        )  # of the day sums that this process writes
         self.upgraded_from: int | None = None  # its schema before, if opening upgraded it
         try:
             self._prepare(create=create) if writable else self._check()
@@ -65,7 +71,9 @@ class Ledger:
 
     @classmethod
     def to_read(cls, url: str) -> "Ledger":
-        """Open a ledger that must exist, for reports: also one that can only be read. Raises LedgerError."""
+        """Open a ledger that must exist, for reports: also one that can only be read. Raises
+        LedgerError.
+        """
         try:
             return cls(url, create=False)
         except LedgerReadOnly:
@@ -94,11 +102,15 @@ class Ledger:
             yield connection
 
     def writer(self) -> Writer:
-        """Return a writer that keeps one connection, for a thread that writes all the time; close it first."""
+        """Return a writer that keeps one connection, for a thread that writes all the time; close
+        it first.
+        """
         return Writer(self._writers)
 
     def claim(self, namespace: int) -> Claim:
-        """Return a claim on the whole ledger that at most one process holds; the caller closes it."""
+        """Return a claim on the whole ledger that at most one process holds; the caller closes
+        it.
+        """
         return self.dialect.claim(self._engine, namespace)
 
     def close(self) -> None:
@@ -109,13 +121,17 @@ class Ledger:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
     def _missing(self) -> LedgerError:
         return LedgerError(
-            f"There is no ledger {self.name}: `candor serve` and `candor monitor` make it where CANDOR_LEDGER says, "
+            f"There is no ledger {self.name}: `candor serve` and `candor monitor` make it where "
+            "CANDOR_LEDGER says, "
             "and --ledger names another."
         )
 
@@ -142,7 +158,8 @@ class Ledger:
                 raise self._missing()
             if (found := self._schema(connection)) < SCHEMA_VERSION:
                 raise LedgerReadOnly(
-                    f"The ledger {self.name} has schema {found} and can only be read here; run `candor ledger upgrade` "
+                    f"The ledger {self.name} has schema {found} and can only be read here; run "
+                    "`candor ledger upgrade` "
                     "where it can be written."
                 )
 
@@ -160,7 +177,8 @@ class Ledger:
 
         where = {"ledger": self.name, "found": found, "becomes": SCHEMA_VERSION}
         _log.warning(
-            "the ledger %(ledger)s is being upgraded from schema %(found)s to %(becomes)s in one transaction; "
+            "the ledger %(ledger)s is being upgraded from schema %(found)s to %(becomes)s in one "
+            "transaction; "
             "older releases cannot open it afterwards, only a copy made before",
             where,
         )
@@ -168,11 +186,15 @@ class Ledger:
         _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
     def _unusable(self, error: DatabaseError) -> str:
-        return f"The ledger {self.name} cannot be opened ({self._reason(error)}); {self.dialect.advice}."
+        return (
+            f"The ledger {self.name} cannot be opened ({self._reason(error)}); "
+            f"{self.dialect.advice}."
+        )
 
     def _unwritable(self, reason: str) -> str:
         return (
-            f"The ledger {self.name} cannot be written ({reason}), and this needs to write; {self.dialect.advice}. "
+            f"The ledger {self.name} cannot be written ({reason}), and this needs to write; "
+            f"{self.dialect.advice}. "
             "`candor report`, `candor ledger check` and `candor ledger export` only read it."
         )
 

@@ -18,7 +18,9 @@ from monitoring.ledger.sums import DAY_NS
 
 @dataclass(frozen=True)
 class Days:
-    """One day or consecutive days (UTC days since 1970, both included): answers served, and sums over labeled ones."""
+    """One day or consecutive days (UTC days since 1970, both included): answers served, and sums
+    over labeled ones.
+    """
 
     first: int
     last: int
@@ -28,7 +30,9 @@ class Days:
     def __str__(self) -> str:
         """The date, or both dates."""
         return (
-            f"{day_date(self.first)}" if self.first == self.last else f"{day_date(self.first)} to {day_date(self.last)}"
+            f"{day_date(self.first)}"
+            if self.first == self.last
+            else f"{day_date(self.first)} to {day_date(self.last)}"
         )
 
 
@@ -42,10 +46,18 @@ def day_date(day: int) -> date:
 
 
 def read_days(
-    connection: Connection, calibration_id: int, *, since_day: int | None = None, name: str = EVERYTHING
+    connection: Connection,
+    calibration_id: int,
+    *,
+    since_day: int | None = None,
+    name: str = EVERYTHING,
 ) -> list[Days]:
-    """Return the days on which a calibration answered, oldest first, with the answers of a slice."""
-    added = [summed(column).label(column.name) for column in bin_day.columns if not column.primary_key]
+    """Return the days on which a calibration answered, oldest first, with the answers of a
+    slice.
+    """
+    added = [
+        summed(column).label(column.name) for column in bin_day.columns if not column.primary_key
+    ]
     columns = bin_day.c
     wanted = select(columns.day, columns.bin, *added).where(
         columns.calibration_id == calibration_id, columns.slice == name
@@ -59,7 +71,9 @@ def read_days(
 
 
 def gather(days: Sequence[Days], *, most: int) -> list[Days]:
-    """Merge days into at most `most` groups of equal length; groups without answers are left out."""
+    """Merge days into at most `most` groups of equal length; groups without answers are left
+    out.
+    """
     if not days:
         return []
     first, step = days[0].first, -(-(days[-1].last - days[0].first + 1) // most)

@@ -1,7 +1,8 @@
 """The grid of all sums: multiples of 2^-32, so that additions are exact in any order.
 
-On this grid float64 adds two million terms of at most 1 without rounding, enough for the answers of a day in one bin.
-Sums over all days are integers in units of 2^-32; 64 bits suffice for two billion answers.
+On this grid float64 adds two million terms of at most 1 without rounding, enough for the answers of
+a day in one bin. Sums over all days are integers in units of 2^-32; 64 bits suffice for two billion
+answers.
 """
 
 GRID = 2.0**32

@@ -1,7 +1,8 @@
-"""Brightness of the inputs, summed by calibration and UTC day: the source of an early warning without labels.
+"""Brightness of the inputs, summed by calibration and UTC day: the source of an early warning
+without labels.
 
-Sums are integers in units of 2^-16 gray levels, exact in any order. The figures of single images are not kept, so an
-erasure cannot subtract them: it deletes the sums of the day.
+Sums are integers in units of 2^-16 gray levels, exact in any order. The figures of single images
+are not kept, so an erasure cannot subtract them: it deletes the sums of the day.
 """
 
 import math
@@ -23,7 +24,9 @@ _SUMS = tuple(column for column in input_day.columns if not column.primary_key)
 
 
 class InputSums(NamedTuple):
-    """What a batch adds to a day: (n, mean, mean_squared, contrast, contrast_squared) in the table's units."""
+    """What a batch adds to a day: (n, mean, mean_squared, contrast, contrast_squared) in the
+    table's units.
+    """
 
     calibration_id: int
     day: int
@@ -32,7 +35,9 @@ class InputSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Brightness of `n` inputs in gray levels: means over images, and standard deviations between images."""
+    """Brightness of `n` inputs in gray levels: means over images, and standard deviations between
+    images.
+    """
 
     n: int
     mean: float
@@ -42,16 +47,22 @@ class Inputs:
 
 
 def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
-    """Sum mean and contrast of a batch of images, (N, 2) as `model_store.brightness` returns them."""
+    """Sum mean and contrast of a batch of images, (N, 2) as `model_store.brightness` returns
+    them.
+    """
     values = np.rint(measured / _UNIT) * _UNIT
-    sums, squares = (np.rint(each / _UNIT).sum(axis=0).tolist() for each in (values, values * values))
+    sums, squares = (
+        np.rint(each / _UNIT).sum(axis=0).tolist() for each in (values, values * values)
+    )
     (mean, contrast), (mean_squared, contrast_squared) = sums, squares
     added = (len(measured), int(mean), int(mean_squared), int(contrast), int(contrast_squared))
     return InputSums(calibration_id, day, added)
 
 
 def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
-    """Add batches to their days, in the order of the table's key, so that writers cannot deadlock."""
+    """Add batches to their days, in the order of the table's key, so that writers cannot
+    deadlock.
+    """
     totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
     for batch in batches:
         total = totals[batch.calibration_id, batch.day]
@@ -60,15 +71,21 @@ def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: i
     _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
 
 
-def read_inputs(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> Inputs:
+def read_inputs(
+    connection: Connection, calibration_id: int, *, since_day: int | None = None
+) -> Inputs:
     """Return the brightness of a calibration's inputs since that day; NaN without inputs."""
     sums = (cast(func.coalesce(func.sum(column), 0), BigInteger) for column in _SUMS)
-    wanted = select(*sums).where(input_day.c.calibration_id == calibration_id, input_day.c.day >= (since_day or 0))
+    wanted = select(*sums).where(
+        input_day.c.calibration_id == calibration_id, input_day.c.day >= (since_day or 0)
+    )
     n, *added = connection.execute(wanted).one()
     if not n:
         return Inputs(0, math.nan, math.nan, math.nan, math.nan)
     mean, mean_squared, contrast, contrast_squared = (value * _UNIT / n for value in added)
-    return Inputs(n, mean, _spread(mean, mean_squared), contrast, _spread(contrast, contrast_squared))
+    return Inputs(
+        n, mean, _spread(mean, mean_squared), contrast, _spread(contrast, contrast_squared)
+    )
 
 
 def forget_inputs(connection: Connection, days: Iterable[tuple[int, int]]) -> None:

@@ -1,7 +1,8 @@
 """Locks between the writers of one ledger. With one writer at a time (SQLite) they do nothing.
 
-Locks are advisory and end with the transaction. To rule out deadlocks, a transaction takes them in the order of `Lock`,
-calibrations in the order of their ids, and changes day sums last, in the order of their key.
+Locks are advisory and end with the transaction. To rule out deadlocks, a transaction takes them in
+the order of `Lock`, calibrations in the order of their ids, and changes day sums last, in the order
+of their key.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,9 @@ class Lock(IntEnum):
     """In the order in which they may be taken."""
 
     SCHEMA = 0  # creating and upgrading the tables
-    REQUESTS = 1  # shared: writing answers with request ids; exclusive: looking for such answers, or logging answers
+    # shared: writing answers with request ids; exclusive: looking for such answers, or logging
+    # answers
+    REQUESTS = 1
     CALIBRATION = 2  # one per calibration: its labels and its detector
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values
@@ -36,7 +39,9 @@ def share(connection: Connection, which: Lock) -> None:
 
 
 def lock_calibrations(connection: Connection, calibration_ids: Iterable[int]) -> bool:
-    """Lock each calibration; return False if locks are not needed, so that earlier reads are still valid."""
+    """Lock each calibration; return False if locks are not needed, so that earlier reads are still
+    valid.
+    """
     for calibration_id in sorted(calibration_ids):
         lock(connection, Lock.CALIBRATION, calibration_id)
     return dialect_of(connection).many_writers

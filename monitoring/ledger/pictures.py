@@ -1,7 +1,8 @@
-"""Pictures of answers, for those who label them: only where a server is set to keep them, for a time and up to a size.
+"""Pictures of answers, for those who label them: only where a server is set to keep them, for a
+time and up to a size.
 
-A picture is what the model saw, its input as PNG, without the file's metadata. It belongs to an answer in the ledger:
-it is kept only if that is there, and goes with it (erasure, pruning).
+A picture is what the model saw, its input as PNG, without the file's metadata. It belongs to an
+answer in the ledger: it is kept only if that is there, and goes with it (erasure, pruning).
 """
 
 from collections.abc import Sequence
@@ -21,11 +22,13 @@ class Picture(NamedTuple):
     png: bytes
 
 
-def keep_pictures(connection: Connection, found: Sequence[Picture], *, expires_at_ns: int, limit_bytes: int) -> int:
+def keep_pictures(
+    connection: Connection, found: Sequence[Picture], *, expires_at_ns: int, limit_bytes: int
+) -> int:
     """Keep the pictures of those answers that are in the ledger; return of how many.
 
-    The oldest make room if all together are larger than `limit_bytes`. The answers are locked, so that an erasure at
-    the same time waits and takes the pictures, too.
+    The oldest make room if all together are larger than `limit_bytes`. The answers are locked, so
+    that an erasure at the same time waits and takes the pictures, too.
     """
     ids = [each.prediction_id for each in found]
     there = select(prediction.c.prediction_id).where(prediction.c.prediction_id.in_(ids))
@@ -48,13 +51,20 @@ def keep_pictures(connection: Connection, found: Sequence[Picture], *, expires_a
 
 def read_picture(connection: Connection, prediction_id: bytes) -> bytes | None:
     """Return the PNG of an answer; None if none is kept."""
-    found: bytes | None = connection.scalar(select(picture.c.png).where(picture.c.prediction_id == prediction_id))
+    found: bytes | None = connection.scalar(
+        select(picture.c.png).where(picture.c.prediction_id == prediction_id)
+    )
     return found
 
 
 def any_expired(connection: Connection, *, now_ns: int) -> bool:
     """Return whether the time of a picture is over."""
-    return connection.scalar(select(picture.c.size_bytes).where(picture.c.expires_at_ns <= now_ns).limit(1)) is not None
+    return (
+        connection.scalar(
+            select(picture.c.size_bytes).where(picture.c.expires_at_ns <= now_ns).limit(1)
+        )
+        is not None
+    )
 
 
 def drop_expired(connection: Connection, *, now_ns: int) -> int:

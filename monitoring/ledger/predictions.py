@@ -17,10 +17,11 @@ from monitoring.ledger.sums import DAY_NS
 class PredictionRow(NamedTuple):
     """One served answer, in the order of the table's columns.
 
-    `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes. `confidence`: the largest
-    probability, in [0, 1]. `probabilities`: (K,) float32, little endian. `served_at_ns`: nanoseconds since 1970.
-    `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for an audit, else
-    None.
+    `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes. `confidence`:
+    the largest probability, in [0, 1]. `probabilities`: (K,) float32, little endian.
+    `served_at_ns`: nanoseconds since 1970.
+    `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for
+    an audit, else None.
     """
 
     prediction_id: bytes
@@ -53,5 +54,8 @@ def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[Predic
     there: set[bytes] = set()
     for portion in in_lists(ids):
         asked = prediction.c.prediction_id.in_(portion)
-        there |= {bytes(key) for key in connection.scalars(select(prediction.c.prediction_id).where(asked))}
+        there |= {
+            bytes(key)
+            for key in connection.scalars(select(prediction.c.prediction_id).where(asked))
+        }
     return [row for row in rows if row.prediction_id not in there]

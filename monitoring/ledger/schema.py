@@ -1,9 +1,10 @@
 """The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
-Facts are appended: `calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`. Everything else except
-`input_day` and `picture` is derived from them in the same transaction and can be recounted: `label_current`, `bin_day`,
-`bin_total`, `class_day`, `monitor_state`. Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new
-rows go to the end of the table and an age is a range of keys.
+Facts are appended: `calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`.
+Everything else except `input_day` and `picture` is derived from them in the same transaction and
+can be recounted: `label_current`, `bin_day`, `bin_total`, `class_day`, `monitor_state`. Times are
+nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
+and an age is a range of keys.
 """
 
 from sqlalchemy import (
@@ -25,12 +26,14 @@ from sqlalchemy import (
 SCHEMA_VERSION = 6  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
-_serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+_serial = BigInteger().with_variant(
+    Integer, "sqlite"
+)  # SQLite numbers rows by itself only for INTEGER
 
 ledger_schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True))
 
-# One row per bundle: a version whose card changes is another calibration. A label belongs to the calibration that
-# answered.
+# One row per bundle: a version whose card changes is another calibration. A label belongs to the
+# calibration that answered.
 calibration = Table(
     "calibration",
     metadata,
@@ -38,9 +41,15 @@ calibration = Table(
     Column("model", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("card_sha256", Text, nullable=False),
-    Column("card", Text, nullable=False),  # JSON from the bundle: classes, reference measures, threshold
-    Column("registered_at_ns", BigInteger, nullable=False),  # when a server last started to serve it
-    Column("bundle_digest", Text),  # of the manifest of the bundle; NULL: logged, or registered before schema 5
+    Column(
+        "card", Text, nullable=False
+    ),  # JSON from the bundle: classes, reference measures, threshold
+    Column(
+        "registered_at_ns", BigInteger, nullable=False
+    ),  # when a server last started to serve it
+    Column(
+        "bundle_digest", Text
+    ),  # of the manifest of the bundle; NULL: logged, or registered before schema 5
     UniqueConstraint("model", "version", "card_sha256"),
 )
 
@@ -59,10 +68,15 @@ prediction = Table(
     sqlite_with_rowid=False,
 )
 _by_request = prediction.c.request_id.is_not(None)
-Index("prediction_request", prediction.c.request_id, sqlite_where=_by_request, postgresql_where=_by_request)
+Index(
+    "prediction_request",
+    prediction.c.request_id,
+    sqlite_where=_by_request,
+    postgresql_where=_by_request,
+)
 
-# What the model saw, where a server keeps it for those who label (pictures.py). The index sums up sizes without reading
-# pictures.
+# What the model saw, where a server keeps it for those who label (pictures.py). The index sums up
+# sizes without reading pictures.
 picture = Table(
     "picture",
     metadata,
@@ -73,10 +87,12 @@ picture = Table(
     Index("picture_age", "expires_at_ns", "size_bytes"),
 )
 
-# Ids for labels on PostgreSQL, where several processes take them; within a calibration they follow the commits.
+# Ids for labels on PostgreSQL, where several processes take them; within a calibration they follow
+# the commits.
 feedback_number = Sequence("feedback_number", metadata=metadata)
 
-# Append-only. Revision 0 is the first label of an answer, the only one that the drift detector sees.
+# Append-only. Revision 0 is the first label of an answer, the only one that the drift detector
+# sees.
 feedback = Table(
     "feedback",
     metadata,
@@ -106,7 +122,8 @@ label_current = Table(
     sqlite_with_rowid=False,
 )
 
-# Labels that arrived before their answers, by the caller's request id. Bounded; the last label wins.
+# Labels that arrived before their answers, by the caller's request id. Bounded; the last label
+# wins.
 feedback_pending = Table(
     "feedback_pending",
     metadata,
@@ -119,9 +136,10 @@ feedback_pending = Table(
     Index("feedback_pending_request", "request_id"),
 )
 
-# Sums per UTC day *on which the answer was served*. They remain when rows are pruned, and the cost of a report does not
-# grow with the number of answers. Slice '' is everything; see slices.py for the others. Writers on PostgreSQL add to
-# different shards, so that they need not wait for each other's commit; readers add the shards up.
+# Sums per UTC day *on which the answer was served*. They remain when rows are pruned, and the cost
+# of a report does not grow with the number of answers. Slice '' is everything; see slices.py for
+# the others. Writers on PostgreSQL add to different shards, so that they need not wait for each
+# other's commit; readers add the shards up.
 bin_day = Table(
     "bin_day",
     metadata,
@@ -140,8 +158,8 @@ bin_day = Table(
     sqlite_with_rowid=False,
 )
 
-# The day sums added up over all days; see totals.py. Sums other than counts are integers in units of 2^-32, because
-# float64 adds only two million answers exactly.
+# The day sums added up over all days; see totals.py. Sums other than counts are integers in units
+# of 2^-32, because float64 adds only two million answers exactly.
 bin_total = Table(
     "bin_total",
     metadata,
@@ -159,8 +177,9 @@ bin_total = Table(
     sqlite_with_rowid=False,
 )
 
-# Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see class_sums.py. The
-# first two are over all answers with full probabilities, the others over those with a label.
+# Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see
+# class_sums.py. The first two are over all answers with full probabilities, the others over those
+# with a label.
 class_day = Table(
     "class_day",
     metadata,
@@ -179,8 +198,9 @@ class_day = Table(
     sqlite_with_rowid=False,
 )
 
-# Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean, contrast and their
-# squares, in units of 2^-16 gray levels. The figures of single images are not kept, so these cannot be recounted.
+# Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean,
+# contrast and their squares, in units of 2^-16 gray levels. The figures of single images are not
+# kept, so these cannot be recounted.
 input_day = Table(
     "input_day",
     metadata,
@@ -205,7 +225,8 @@ tag_value = Table(
     sqlite_with_rowid=False,
 )
 
-# How far the ledger has been pruned: answers served before `at_ns` are deleted, their day sums are not.
+# How far the ledger has been pruned: answers served before `at_ns` are deleted, their day sums are
+# not.
 watermark = Table(
     "watermark",
     metadata,
@@ -213,8 +234,8 @@ watermark = Table(
     Column("at_ns", BigInteger, nullable=False),
 )
 
-# The detectors after label `last_feedback_id`, saved in the transaction that recorded that label: that of all answers
-# (slice ''), and those of the slices of watched tags.
+# The detectors after label `last_feedback_id`, saved in the transaction that recorded that label:
+# that of all answers (slice ''), and those of the slices of watched tags.
 monitor_state = Table(
     "monitor_state",
     metadata,
@@ -223,11 +244,14 @@ monitor_state = Table(
     Column("settings", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("last_feedback_id", BigInteger, nullable=False),
-    Column("tags", Text),  # JSON, in the row of all answers: the tags with detectors of their own, and their tolerances
+    Column(
+        "tags", Text
+    ),  # JSON, in the row of all answers: the tags with detectors of their own, and their tolerances
 )
 
-# `started`, `settings`, `alarm`, `acknowledged` and the like, which a replay of the labels must apply, and after which
-# label; and `promoted`: a server started to serve this version as production.
+# `started`, `settings`, `alarm`, `acknowledged` and the like, which a replay of the labels must
+# apply, and after which label; and `promoted`: a server started to serve this version as
+# production.
 monitor_event = Table(
     "monitor_event",
     metadata,

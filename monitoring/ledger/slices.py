@@ -1,8 +1,10 @@
-"""The slices that count an answer: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>` and `audit`.
+"""The slices that count an answer: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>` and
+`audit`.
 
-The number of slices is bounded whatever callers send. The first ten tag keys of a model count, and the first fifty
-values of each key; the table `tag_value` holds which. Further values share `tag:<key>=(other)`; further keys are only
-kept with the answer. A value keeps its slice for good, so a recount finds every answer where it was counted.
+The number of slices is bounded whatever callers send. The first ten tag keys of a model count, and
+the first fifty values of each key; the table `tag_value` holds which. Further values share
+`tag:<key>=(other)`; further keys are only kept with the answer. A value keeps its slice for good,
+so a recount finds every answer where it was counted.
 """
 
 import json
@@ -25,7 +27,9 @@ _MEMORY = 100_000  # tag texts whose slices are cached
 
 
 class SliceKeys(NamedTuple):
-    """What determines an answer's slices. `predicted`: index of the class. `tags`: JSON as in the ledger."""
+    """What determines an answer's slices. `predicted`: index of the class. `tags`: JSON as in the
+    ledger.
+    """
 
     predicted: int
     tags: str | None = None
@@ -33,7 +37,9 @@ class SliceKeys(NamedTuple):
 
 
 class SliceNames:
-    """Names the slices of answers. It shares `calibrations` with the recorder; only the writer's thread uses it."""
+    """Names the slices of answers. It shares `calibrations` with the recorder; only the writer's
+    thread uses it.
+    """
 
     def __init__(self, calibrations: dict[int, CalibrationRow], *, admits: bool = True) -> None:
         self._admits = admits  # else a new value shares a slice, as if there were no room
@@ -41,8 +47,12 @@ class SliceNames:
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
         self._admitting = False
 
-    def of(self, connection: Connection, calibration_id: int, slice_keys: SliceKeys) -> tuple[str, ...]:
-        """Return the slices that count this answer, served or labeled; may admit a new tag value."""
+    def of(
+        self, connection: Connection, calibration_id: int, slice_keys: SliceKeys
+    ) -> tuple[str, ...]:
+        """Return the slices that count this answer, served or labeled; may admit a new tag
+        value.
+        """
         row = self._calibrations[calibration_id]
         slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[slice_keys.predicted]}")
         if slice_keys.tags is not None:
@@ -58,7 +68,9 @@ class SliceNames:
         return sorted(json.loads(tags).items()) if tags is not None else []
 
     def begin(self) -> None:
-        """Call at the start of a transaction. What the last one admitted may be rolled back and was not cached."""
+        """Call at the start of a transaction. What the last one admitted may be rolled back and was
+        not cached.
+        """
         self._admitting = False
 
     def _of_tags(self, connection: Connection, model: str, tags: str) -> tuple[str, ...]:
@@ -74,8 +86,12 @@ class SliceNames:
         return found
 
 
-def place(connection: Connection, model: str, tags: str, *, admit: bool = True) -> tuple[tuple[str, ...], bool]:
-    """Return the slices of these tags, and whether a new value was admitted, which happens while there is room."""
+def place(
+    connection: Connection, model: str, tags: str, *, admit: bool = True
+) -> tuple[tuple[str, ...], bool]:
+    """Return the slices of these tags, and whether a new value was admitted, which happens while
+    there is room.
+    """
     values: dict[str, str] = json.loads(tags)
     known = _admitted(connection, model)
     new = _new(known, values) if admit else []
@@ -87,14 +103,18 @@ def place(connection: Connection, model: str, tags: str, *, admit: bool = True) 
             connection.execute(insert(tag_value).values(model=model, key=key, value=value))
             known[key].add(value)
     slices = (
-        f"tag:{key}={value if value in known[key] else OTHER}" for key, value in sorted(values.items()) if key in known
+        f"tag:{key}={value if value in known[key] else OTHER}"
+        for key, value in sorted(values.items())
+        if key in known
     )
     return tuple(slices), bool(new)
 
 
 def _admitted(connection: Connection, model: str) -> dict[str, set[str]]:
     known: dict[str, set[str]] = defaultdict(set)
-    for key, value in connection.execute(select(tag_value.c.key, tag_value.c.value).filter_by(model=model)):
+    for key, value in connection.execute(
+        select(tag_value.c.key, tag_value.c.value).filter_by(model=model)
+    ):
         known[key].add(value)
     return known
 

@@ -1,9 +1,21 @@
-"""Statements compiled once and run with plain tuples: the hot path pays for the database, not for building SQL."""
+"""Statements compiled once and run with plain tuples: the hot path pays for the database, not for
+building SQL.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, Row, Select, Table, cast, func
+from sqlalchemy import (
+    ClauseElement,
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    cast,
+    func,
+)
 
 from monitoring.ledger.dialects import Dialect, dialect_of
 
@@ -15,7 +27,9 @@ _Value = TypeVar("_Value")
 class Statement:
     """An INSERT whose parameters are all of the table's columns, in their order."""
 
-    def __init__(self, table: Table, *, on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None) -> None:
+    def __init__(
+        self, table: Table, *, on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None
+    ) -> None:
         self._table = table
         self._on_conflict = on_conflict
         self._sql: dict[Dialect, str] = {}
@@ -33,7 +47,10 @@ class Statement:
             values = [column for column in self._table.columns if not column.primary_key]
             insert = insert.on_conflict_do_update(
                 index_elements=list(self._table.primary_key),
-                set_={column.name: self._on_conflict(column, insert.excluded[column.name]) for column in values},
+                set_={
+                    column.name: self._on_conflict(column, insert.excluded[column.name])
+                    for column in values
+                },
             )
         sql = self._sql[dialect] = _text(connection, insert)
         return sql
@@ -85,5 +102,7 @@ def adding(table: Table) -> Statement:
 
 
 def summed(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The sum of a column, in its type: PostgreSQL's sum of integers is a decimal, which does not mix with floats."""
+    """The sum of a column, in its type: PostgreSQL's sum of integers is a decimal, which does not
+    mix with floats.
+    """
     return cast(func.sum(column), column.type)

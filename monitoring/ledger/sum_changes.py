@@ -1,4 +1,6 @@
-"""What one transaction adds to the sums per slice, day and confidence bin, collected answer by answer."""
+"""What one transaction adds to the sums per slice, day and confidence bin, collected answer by
+answer.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +19,9 @@ from monitoring.ledger.sums import SumKey, add_sums
 
 
 class DayBin(NamedTuple):
-    """Where an answer is counted: its calibration, the UTC day on which it was served, and its confidence bin."""
+    """Where an answer is counted: its calibration, the UTC day on which it was served, and its
+    confidence bin.
+    """
 
     calibration_id: int
     day: int
@@ -51,13 +55,17 @@ def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, floa
 class SumChanges:
     """What one transaction adds. Values are lists that are added to in place.
 
-    The lists of `corrected` hold: answers that became correct, those that became incorrect, and the sums of the
-    confidence of either. These determine the changes of correct and of squared_error.
+    The lists of `corrected` hold: answers that became correct, those that became incorrect, and the
+    sums of the confidence of either. These determine the changes of correct and of squared_error.
     """
 
     classes: ClassChanges = field(default_factory=ClassChanges)
-    corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0]))
-    _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
+    corrected: dict[DayBin, list[float]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0])
+    )
+    _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0.0])
+    )
     _labeled: dict[tuple[DayBin, SliceKeys, int], list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
     )
@@ -70,7 +78,9 @@ class SumChanges:
 
     @property
     def labeled(self) -> dict[DayBin, list[float]]:
-        """Over all slices, by day and bin: n, confidence, correct, variance, squared_error of first labels."""
+        """Over all slices, by day and bin: n, confidence, correct, variance, squared_error of first
+        labels.
+        """
         return _merged((day_bin, sums) for (day_bin, _, _), sums in self._labeled.items())
 
     def serve(self, answer: Counted) -> None:
@@ -90,14 +100,22 @@ class SumChanges:
         correct: npt.NDArray[np.bool_],
         probabilities: Sequence[bytes],
     ) -> None:
-        """Count first labels, bit for bit as `label` does one by one. `confidence` and `correct`: (N,)."""
+        """Count first labels, bit for bit as `label` does one by one. `confidence` and `correct`:
+        (N,).
+        """
         for key, known in zip(keys, probabilities, strict=True):
             self.classes.label(key[:2], key[3], key[5], known, key[6])
         number: dict[LabelKey, int] = {}
         group = [number.setdefault(key, len(number)) for key in keys]
         p = np.rint(confidence * GRID) / GRID
         squared = (correct - p) * (correct - p)
-        terms = (np.ones_like(p), p, correct, np.rint(p * (1 - p) * GRID) / GRID, np.rint(squared * GRID) / GRID)
+        terms = (
+            np.ones_like(p),
+            p,
+            correct,
+            np.rint(p * (1 - p) * GRID) / GRID,
+            np.rint(squared * GRID) / GRID,
+        )
         sums = [np.bincount(group, weights=term).tolist() for term in terms]
         for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
             day_bin, slice_keys = DayBin(*key[:3]), SliceKeys(*key[3:6])
@@ -110,10 +128,15 @@ class SumChanges:
         self.classes.label(*_classed(answer), new)
         (_, p, was_correct, *_), (_, _, is_correct, *_) = _terms(answer, old), _terms(answer, new)
         if was_correct != is_correct:
-            _add(self.corrected[answer.day_bin], (is_correct, was_correct, is_correct * p, was_correct * p))
+            _add(
+                self.corrected[answer.day_bin],
+                (is_correct, was_correct, is_correct * p, was_correct * p),
+            )
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
-        """Add everything to the ledger in the order of the table's key, so that concurrent writers cannot deadlock."""
+        """Add everything to the ledger in the order of the table's key, so that concurrent writers
+        cannot deadlock.
+        """
         add_sums(connection, self.totals(connection, slices), shard=shard)
         self.classes.save(connection, shard=shard)
 
@@ -130,7 +153,11 @@ class SumChanges:
     ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[float, ...]]]:
         """Give (day_bin, slices, all seven sums) for everything that was counted."""
         for (day_bin, slice_keys), served in self._served.items():
-            yield day_bin, slices.of(connection, day_bin.calibration_id, slice_keys), (*served, *_NO_LABELS)
+            yield (
+                day_bin,
+                slices.of(connection, day_bin.calibration_id, slice_keys),
+                (*served, *_NO_LABELS),
+            )
         for (day_bin, slice_keys, label), labeled in self._labeled.items():
             names = (
                 *slices.of(connection, day_bin.calibration_id, slice_keys),
@@ -140,7 +167,11 @@ class SumChanges:
         for answer, old, new in self._moved:
             day_bin, was, now = answer.day_bin, _terms(answer, old), _terms(answer, new)
             moved = tuple(after - before for before, after in zip(was, now, strict=True))
-            yield day_bin, slices.of(connection, day_bin.calibration_id, answer.slice_keys), (*_NO_ANSWERS, *moved)
+            yield (
+                day_bin,
+                slices.of(connection, day_bin.calibration_id, answer.slice_keys),
+                (*_NO_ANSWERS, *moved),
+            )
             left = tuple(-term for term in was)
             yield day_bin, (slices.true(day_bin.calibration_id, old),), (*_NO_ANSWERS, *left)
             yield day_bin, (slices.true(day_bin.calibration_id, new),), (*_NO_ANSWERS, *now)
@@ -151,7 +182,9 @@ _NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
 
 
 def _classed(answer: Counted) -> tuple[tuple[int, int], int, bool, bytes]:
-    """Where the class sums count an answer: calibration and day, predicted class, audited; and its probabilities."""
+    """Where the class sums count an answer: calibration and day, predicted class, audited; and its
+    probabilities.
+    """
     keys = answer.slice_keys
     return answer.day_bin[:2], keys.predicted, keys.audited, answer.probabilities
 

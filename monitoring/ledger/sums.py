@@ -1,8 +1,10 @@
-"""The sums per slice, day and confidence bin: their key, adding to them and to their totals, and reading them.
+"""The sums per slice, day and confidence bin: their key, adding to them and to their totals, and
+reading them.
 
-A report is computed from these sums, so it costs the same for ten thousand answers as for ten million. Every term is on
-the grid of grid.py. So the sums depend neither on the order of answers, nor on how they shared commits, nor on which
-process wrote them, and a recount equals them bit for bit.
+A report is computed from these sums, so it costs the same for ten thousand answers as for ten
+million. Every term is on the grid of grid.py. So the sums depend neither on the order of answers,
+nor on how they shared commits, nor on which process wrote them, and a recount equals them bit for
+bit.
 """
 
 from collections import defaultdict
@@ -39,20 +41,26 @@ class SumKey(NamedTuple):
 _ADD = adding(bin_day)
 
 
-def add_sums(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
+def add_sums(
+    connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0
+) -> None:
     """Add to rows of the day sums and of their totals, each in the order of their keys."""
     add_days(connection, totals, shard=shard)
     add_totals(connection, totaled((key.total, sums) for key, sums in totals.items()), shard=shard)
 
 
-def add_days(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
+def add_days(
+    connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0
+) -> None:
     """Add to rows of the day sums alone; the caller must update the totals."""
     _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
 
 
 @dataclass(frozen=True)
 class LedgerSums:
-    """Sums of one calibration over days: of labeled answers, and of all served answers ((M,) arrays)."""
+    """Sums of one calibration over days: of labeled answers, and of all served answers ((M,)
+    arrays).
+    """
 
     labeled: BinSums
     served: np.ndarray
@@ -66,7 +74,9 @@ def read_sums(
     slice: str = EVERYTHING,  # noqa: A002 the column's name
     since_day: int | None = None,
 ) -> LedgerSums:
-    """Return the sums of a calibration or of one slice; `since_day` is the first day, in days since 1970."""
+    """Return the sums of a calibration or of one slice; `since_day` is the first day, in days since
+    1970.
+    """
     if _from_the_start(connection, calibration_id, since_day):
         wanted = summed_totals(calibration_id).where(bin_total.c.slice == slice)
     else:
@@ -75,9 +85,15 @@ def read_sums(
 
 
 def read_slices(
-    connection: Connection, calibration_id: int, *, since_day: int | None = None, besides: Sequence[str] = ()
+    connection: Connection,
+    calibration_id: int,
+    *,
+    since_day: int | None = None,
+    besides: Sequence[str] = (),
 ) -> dict[str, LedgerSums]:
-    """Return the sums of every slice since `since_day`, except those in `besides`; slice '' is everything."""
+    """Return the sums of every slice since `since_day`, except those in `besides`; slice '' is
+    everything.
+    """
     if _from_the_start(connection, calibration_id, since_day):
         wanted = summed_totals(calibration_id).where(bin_total.c.slice.not_in(besides))
     else:
@@ -93,14 +109,18 @@ def _from_the_start(connection: Connection, calibration_id: int, since_day: int 
     if since_day is None:
         return True
     columns = bin_day.c
-    earlier = select(columns.day).where(columns.calibration_id == calibration_id, columns.slice == EVERYTHING)
+    earlier = select(columns.day).where(
+        columns.calibration_id == calibration_id, columns.slice == EVERYTHING
+    )
     return connection.scalar(earlier.where(columns.day < since_day).limit(1)) is None
 
 
 def _summed_days(calibration_id: int, since_day: int | None) -> Select[Any]:
     columns = bin_day.c
     sums = [cast(func.sum(column), column.type).label(column.name) for column in SUMS]
-    wanted = select(columns.slice, columns.bin, *sums).where(columns.calibration_id == calibration_id)
+    wanted = select(columns.slice, columns.bin, *sums).where(
+        columns.calibration_id == calibration_id
+    )
     return wanted.where(columns.day >= (since_day or 0)).group_by(columns.slice, columns.bin)
 
 

@@ -1,7 +1,9 @@
-"""The totals over all days per slice and bin, so that a report over all days need not read the day sums.
+"""The totals over all days per slice and bin, so that a report over all days need not read the day
+sums.
 
-They are derived from the day sums, changed in the same transaction, and exact in any order of writers. With fifty
-values of a tag, a year has half a million day sums but only two thousand totals.
+They are derived from the day sums, changed in the same transaction, and exact in any order of
+writers. With fifty values of a tag, a year has half a million day sums but only two thousand
+totals.
 """
 
 from collections import defaultdict
@@ -39,10 +41,14 @@ class TotalKey(NamedTuple):
 SUMS = tuple(column for column in bin_day.columns if not column.primary_key)
 _COUNTS = frozenset(column.name for column in SUMS if isinstance(column.type, BigInteger))
 _ADD = adding(bin_total)
-UNITS = tuple(1.0 if column.name in _COUNTS else GRID for column in SUMS)  # units per 1, for each sum
+UNITS = tuple(
+    1.0 if column.name in _COUNTS else GRID for column in SUMS
+)  # units per 1, for each sum
 
 
-def add_totals(connection: Connection, changes: Mapping[TotalKey, Sequence[int]], *, shard: int = 0) -> None:
+def add_totals(
+    connection: Connection, changes: Mapping[TotalKey, Sequence[int]], *, shard: int = 0
+) -> None:
     """Add to rows of the totals in the order of their keys; values as `as_units` returns them."""
     _ADD.run(connection, [(*key, shard, *changes[key]) for key in sorted(changes)])
 
@@ -72,10 +78,14 @@ def as_units(sums: Sequence[float]) -> list[int]:
 
 
 def summed_totals(calibration_id: int) -> Select[Any]:
-    """Select (slice, bin, seven sums) of a calibration over all shards, as floats like the day sums."""
+    """Select (slice, bin, seven sums) of a calibration over all shards, as floats like the day
+    sums.
+    """
     columns = bin_total.c
     sums = [_plain(bin_total.c[column.name], column) for column in SUMS]
-    wanted = select(columns.slice, columns.bin, *sums).where(columns.calibration_id == calibration_id)
+    wanted = select(columns.slice, columns.bin, *sums).where(
+        columns.calibration_id == calibration_id
+    )
     return wanted.group_by(columns.slice, columns.bin)
 
 
@@ -88,7 +98,9 @@ def stored_totals(connection: Connection) -> dict[TotalKey, list[int]]:
 
 
 def rebuild_totals(connection: Connection, cells: Iterable[tuple[int, int]] | None = None) -> None:
-    """Recompute totals from the day sums: all, or those of these (calibration id, bin). Keep other writers out."""
+    """Recompute totals from the day sums: all, or those of these (calibration id, bin). Keep other
+    writers out.
+    """
     if cells is None:
         _rebuild(connection)
         return
@@ -102,7 +114,9 @@ def _rebuild(connection: Connection, **cell: int) -> None:
     counted = or_(func.sum(bin_day.c.served) != 0, func.sum(bin_day.c.n) != 0)
     recomputed = select(*keys, literal(0), *sums).filter_by(**cell).group_by(*keys).having(counted)
     connection.execute(delete(bin_total).filter_by(**cell))
-    connection.execute(insert(bin_total).from_select([column.name for column in bin_total.columns], recomputed))
+    connection.execute(
+        insert(bin_total).from_select([column.name for column in bin_total.columns], recomputed)
+    )
 
 
 def _whole(column: Column[Any]) -> ColumnElement[Any]:

@@ -1,7 +1,7 @@
 """The versions that metrics show: those whose labels may still arrive, up to a limit.
 
-A version is visible if a server loaded it, or it answered, in the last 90 days. Answers count because a server that has
-been up for a year serves a version that was registered a year ago.
+A version is visible if a server loaded it, or it answered, in the last 90 days. Answers count
+because a server that has been up for a year serves a version that was registered a year ago.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,9 @@ class VisibleVersion(NamedTuple):
 
 
 def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVersion]:
-    """Return the last registered versions of each model, oldest first, each with its last registered card."""
+    """Return the last registered versions of each model, oldest first, each with its last
+    registered card.
+    """
     columns = calibration.c
     wanted = select(columns.calibration_id, columns.model, columns.version).where(visible(now_ns))
     newest_first = wanted.order_by(columns.registered_at_ns.desc(), columns.calibration_id.desc())
@@ -45,7 +47,9 @@ def visible(now_ns: int) -> ColumnElement[bool]:
 
 def versions_since(connection: Connection, model: str, since_ns: int) -> set[int]:
     """Return the versions of a model that were registered, or have answered, since a time."""
-    wanted = select(calibration.c.version).where(calibration.c.model == model, in_use_since(since_ns))
+    wanted = select(calibration.c.version).where(
+        calibration.c.model == model, in_use_since(since_ns)
+    )
     return set(connection.scalars(wanted))
 
 

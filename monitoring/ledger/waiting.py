@@ -1,8 +1,8 @@
 """Answers that wait for a label, in the order in which people should label them.
 
-Those drawn for the random audit come first, because they alone say how accurate the model is on what it serves. Then
-come those below the referral threshold, then the oldest. Only the latest LOOKED_AT answers are looked at, so that the
-cost does not grow with the ledger.
+Those drawn for the random audit come first, because they alone say how accurate the model is on
+what it serves. Then come those below the referral threshold, then the oldest. Only the latest
+LOOKED_AT answers are looked at, so that the cost does not grow with the ledger.
 """
 
 from dataclasses import dataclass
@@ -47,24 +47,34 @@ class Revision:
 def count_waiting(connection: Connection, row: CalibrationRow) -> WaitingCounts:
     """Count the answers of a calibration that wait."""
     latest = _unlabeled(row).subquery()
-    drawn, every = connection.execute(select(func.count(latest.c.audit), func.count()).select_from(latest)).one()
+    drawn, every = connection.execute(
+        select(func.count(latest.c.audit), func.count()).select_from(latest)
+    ).one()
     return WaitingCounts(drawn, every - drawn)
 
 
-def next_waiting(connection: Connection, row: CalibrationRow, *, skip: int = 0) -> WaitingAnswer | None:
+def next_waiting(
+    connection: Connection, row: CalibrationRow, *, skip: int = 0
+) -> WaitingAnswer | None:
     """Return the answer to label next, after `skip` others; None if no more wait."""
     latest = _unlabeled(row).subquery()
     columns = latest.c
     referral = row.card.get("referral")
-    order = [columns.audit.is_(None), *([] if referral is None else [columns.confidence >= referral["threshold"]])]
+    order = [
+        columns.audit.is_(None),
+        *([] if referral is None else [columns.confidence >= referral["threshold"]]),
+    ]
     wanted = select(latest).order_by(*order, columns.prediction_id).limit(1).offset(skip)
     return _waiting(connection.execute(wanted).one_or_none())
 
 
-def find_answer(connection: Connection, row: CalibrationRow, prediction_id: bytes) -> WaitingAnswer | None:
+def find_answer(
+    connection: Connection, row: CalibrationRow, prediction_id: bytes
+) -> WaitingAnswer | None:
     """Return an answer of the calibration, labeled or not, without what it says."""
     wanted = select(*_COLUMNS).where(
-        prediction.c.prediction_id == prediction_id, prediction.c.calibration_id == row.calibration_id
+        prediction.c.prediction_id == prediction_id,
+        prediction.c.calibration_id == row.calibration_id,
     )
     return _waiting(connection.execute(wanted).one_or_none())
 
@@ -72,7 +82,9 @@ def find_answer(connection: Connection, row: CalibrationRow, prediction_id: byte
 def revisions(connection: Connection, prediction_id: bytes) -> list[Revision]:
     """Return the labels of an answer, oldest first."""
     columns = feedback.c
-    wanted = select(columns.label, columns.source, columns.received_at_ns).where(columns.prediction_id == prediction_id)
+    wanted = select(columns.label, columns.source, columns.received_at_ns).where(
+        columns.prediction_id == prediction_id
+    )
     return [Revision(*found) for found in connection.execute(wanted.order_by(columns.revision))]
 
 
@@ -100,7 +112,9 @@ def _unlabeled(row: CalibrationRow) -> Select[Any]:
     columns = prediction.c
     mine = select(*_COLUMNS, columns.confidence).where(columns.calibration_id == row.calibration_id)
     latest = mine.order_by(columns.prediction_id.desc()).limit(LOOKED_AT).subquery()
-    known = select(label_current.c.prediction_id).where(label_current.c.prediction_id == latest.c.prediction_id)
+    known = select(label_current.c.prediction_id).where(
+        label_current.c.prediction_id == latest.c.prediction_id
+    )
     return select(latest).where(~known.exists())
 
 
@@ -108,5 +122,9 @@ def _waiting(found: Any) -> WaitingAnswer | None:
     if found is None:
         return None
     return WaitingAnswer(
-        found.prediction_id, found.request_id, found.served_at_ns, found.tags, drawn=found.audit is not None
+        found.prediction_id,
+        found.request_id,
+        found.served_at_ns,
+        found.tags,
+        drawn=found.audit is not None,
     )

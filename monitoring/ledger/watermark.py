@@ -23,13 +23,17 @@ def set_pruned_before(connection: Connection, at_ns: int) -> None:
 
 
 def used_ns(connection: Connection) -> int | None:
-    """Return when the ledger was last noted to be in use, else when its newest answer was served, if it has one."""
+    """Return when the ledger was last noted to be in use, else when its newest answer was served,
+    if it has one.
+    """
     noted = _read(connection, _USED)
     if noted is not None:
         return noted
     key = prediction.c.prediction_id
     newest: bytes | None = connection.scalar(select(key).order_by(key.desc()).limit(1))
-    return None if newest is None else int.from_bytes(newest[:6], "big") * 1_000_000  # a UUIDv7 starts with the time
+    return (
+        None if newest is None else int.from_bytes(newest[:6], "big") * 1_000_000
+    )  # a UUIDv7 starts with the time
 
 
 def set_used(connection: Connection, at_ns: int) -> None:

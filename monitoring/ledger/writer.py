@@ -1,4 +1,6 @@
-"""One connection for a thread that writes all the time: no checkout, reset or return between commits."""
+"""One connection for a thread that writes all the time: no checkout, reset or return between
+commits.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,10 +19,12 @@ class Writer:
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Connection], _Result]) -> _Result:
-        """Run `work` in a transaction and return its result; durable on return, rolled back if it raises.
+        """Run `work` in a transaction and return its result; durable on return, rolled back if it
+        raises.
 
-        If the connection is lost before the commit (the database was restarted), nothing was written: `work` runs once
-        more on a new connection. If it is lost during the commit, the outcome is unknown, and the error is raised.
+        If the connection is lost before the commit (the database was restarted), nothing was
+        written: `work` runs once more on a new connection. If it is lost during the commit, the
+            outcome is unknown, and the error is raised.
         """
         kept = self._connection is not None
         try:

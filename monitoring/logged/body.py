@@ -1,7 +1,9 @@
-"""The bodies of POST /predictions-log: a prediction as JSON or as the row of a table, and its result.
+"""The bodies of POST /predictions-log: a prediction as JSON or as the row of a table, and its
+result.
 
-The columns are those of `candor ledger export`: `predicted` is what the model said, `label` the truth. The cells of a
-CSV are text: numbers are read from it, and `probabilities` and `tags` may be JSON in their cells.
+The columns are those of `candor ledger export`: `predicted` is what the model said, `label` the
+truth. The cells of a CSV are text: numbers are read from it, and `probabilities` and `tags` may be
+JSON in their cells.
 """
 
 import json
@@ -27,16 +29,25 @@ from monitoring.tags import read_tags, tags_of
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
 
 _PerClass = Meta(min_length=2, max_length=CLASSES_LIMIT)
-Probabilities: TypeAlias = Annotated[tuple[Fraction, ...], _PerClass] | Annotated[dict[str, Fraction], _PerClass]
+Probabilities: TypeAlias = (
+    Annotated[tuple[Fraction, ...], _PerClass] | Annotated[dict[str, Fraction], _PerClass]
+)
 
 
 class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An answer given elsewhere: an id of it, and probabilities, or predicted and confidence."""
 
-    model: UnsetType | Annotated[Text, Meta(description="who answered; the query's if left out")] | None = UNSET
+    model: (
+        UnsetType
+        | Annotated[Text, Meta(description="who answered; the query's if left out")]
+        | None
+    ) = UNSET
     version: (
         UnsetType
-        | Annotated[Version, Meta(description="the query's if left out; the newest declared if null or in neither")]
+        | Annotated[
+            Version,
+            Meta(description="the query's if left out; the newest declared if null or in neither"),
+        ]
         | None
     ) = UNSET
     prediction_id: Annotated[Uuid, Meta(description="a UUIDv7, if you have one")] | None = None
@@ -46,30 +57,43 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     confidence: Fraction | None = None
     served_at: Moment | None = None
     tags: Annotated[str, Meta(examples=["site=A,device=CT-2"])] | dict[str, str] | None = None
-    audit: Annotated[float, Meta(gt=0, le=1, description="the probability of being drawn for an audit")] | None = None
+    audit: (
+        Annotated[
+            float, Meta(gt=0, le=1, description="the probability of being drawn for an audit")
+        ]
+        | None
+    ) = None
     label: Annotated[Text, Meta(description="the true class, if it is known")] | None = None
     source: Text | None = None
     observed_at: Moment | None = None
 
     def item(self, defaults: Mapping[str, str]) -> LoggedItem:
-        """The answer as it is recorded; `defaults` stand in for a model or version that it leaves out.
+        """The answer as it is recorded; `defaults` stand in for a model or version that it leaves
+        out.
 
         Raises PredictionInvalid, FeedbackInvalid or TagsInvalid.
         """
         item = LoggedItem(
-            model=_text("model", defaults.get("model") if self.model is UNSET else self.model) or "",
+            model=_text("model", defaults.get("model") if self.model is UNSET else self.model)
+            or "",
             version=_default_version(defaults) if self.version is UNSET else self.version,
-            prediction_id=None if self.prediction_id is None else _read_uuid7("prediction_id", self.prediction_id),
+            prediction_id=None
+            if self.prediction_id is None
+            else _read_uuid7("prediction_id", self.prediction_id),
             request_id=_text("request_id", self.request_id),
             probabilities=_summing_to_one(self.probabilities),
             predicted=_text("predicted", self.predicted),
             confidence=self.confidence,
-            served_at_ns=None if self.served_at is None else read_time_ns("served_at", self.served_at),
+            served_at_ns=None
+            if self.served_at is None
+            else read_time_ns("served_at", self.served_at),
             tags=_read_tags(self.tags),
             audit=self.audit,
             label=_text("label", self.label),
             source=_text("source", self.source),
-            observed_at_ns=None if self.observed_at is None else read_time_ns("observed_at", self.observed_at),
+            observed_at_ns=None
+            if self.observed_at is None
+            else read_time_ns("observed_at", self.observed_at),
         )
         _require(item)
         return item
@@ -87,19 +111,29 @@ class LoggedPredictionResult(Struct, frozen=True, kw_only=True, omit_defaults=Tr
     def of(cls, result: LoggedResult) -> "LoggedPredictionResult":
         """The result as it is sent."""
         prediction_id = UUID(bytes=result.prediction_id) if result.prediction_id else None
-        return cls(status=result.status, prediction_id=prediction_id, feedback=result.feedback, detail=result.detail)
+        return cls(
+            status=result.status,
+            prediction_id=prediction_id,
+            feedback=result.feedback,
+            detail=result.detail,
+        )
 
 
 class LoggedPredictionsRejected(ErrorBody, frozen=True):
     """Every prediction was rejected."""
 
     results: (
-        Annotated[list[LoggedPredictionResult], Meta(description="of a list: why each was rejected")] | UnsetType
+        Annotated[
+            list[LoggedPredictionResult], Meta(description="of a list: why each was rejected")
+        ]
+        | UnsetType
     ) = UNSET
 
 
 def read_entries(body: bytes) -> Entries:
-    """The predictions of a body: one object, or a list. Raises BodyNotJson and PredictionInvalid."""
+    """The predictions of a body: one object, or a list. Raises BodyNotJson and
+    PredictionInvalid.
+    """
     return PREDICTIONS.read_entries(body, limit=LIST_LIMIT)
 
 
@@ -132,7 +166,9 @@ def _require(item: LoggedItem) -> None:
     if item.prediction_id is not None and item.served_at_ns is not None:
         minted_ns = int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
         if abs(item.served_at_ns - minted_ns) > DAY_NS:
-            raise PredictionInvalid("Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'.")
+            raise PredictionInvalid(
+                "Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'."
+            )
 
 
 def _text(name: str, value: str | None) -> str | None:
@@ -144,7 +180,9 @@ def _text(name: str, value: str | None) -> str | None:
 def _read_uuid7(name: str, value: str) -> bytes:
     key = read_uuid(name, value)
     if UUID(bytes=key).version != 7:
-        raise PredictionInvalid(f"Field '{name}' must be a UUIDv7; send any other id as 'request_id'.")
+        raise PredictionInvalid(
+            f"Field '{name}' must be a UUIDv7; send any other id as 'request_id'."
+        )
     return key
 
 
@@ -170,10 +208,15 @@ def _default_version(defaults: Mapping[str, str]) -> int | None:
 
 
 def _from_text(entry: Any) -> Any:
-    """An entry with its numbers and lists read from text, as a CSV has them. Raises PredictionInvalid."""
+    """An entry with its numbers and lists read from text, as a CSV has them. Raises
+    PredictionInvalid.
+    """
     if not isinstance(entry, dict):
         return entry
-    return {name: _FROM_TEXT[name](name, value) if name in _FROM_TEXT else value for name, value in entry.items()}
+    return {
+        name: _FROM_TEXT[name](name, value) if name in _FROM_TEXT else value
+        for name, value in entry.items()
+    }
 
 
 def _whole_number(text: str) -> int | str:
@@ -200,7 +243,9 @@ def _from_cell(name: str, value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise PredictionInvalid(f"Field '{name}' must be JSON in a cell; got {brief(value)}.") from None
+        raise PredictionInvalid(
+            f"Field '{name}' must be JSON in a cell; got {brief(value)}."
+        ) from None
 
 
 _FROM_TEXT = {

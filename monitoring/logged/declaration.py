@@ -1,8 +1,9 @@
-"""The declaration of a model that is served elsewhere: its name, version, classes, and a reference if there is one.
+"""The declaration of a model that is served elsewhere: its name, version, classes, and a reference
+if there is one.
 
-A model that Candor published is declared by its card, so that reports know all that the card says: its promises, its
-confusion matrix, the answers of its reference. A declaration never changes. The same one again has no effect; anything
-else needs a new version.
+A model that Candor published is declared by its card, so that reports know all that the card says:
+its promises, its confusion matrix, the answers of its reference. A declaration never changes. The
+same one again has no effect; anything else needs a new version.
 """
 
 import json
@@ -45,7 +46,9 @@ class ReferenceAnswers(Struct, frozen=True, forbid_unknown_fields=True):
                 "Field 'reference' must hold two lists of one length, 'confidence' and 'correct'; "
                 f"got {len(self.confidence):,} and {len(self.correct):,} entries."
             )
-        return BinSums.from_predictions(np.array(self.confidence, dtype=np.float64), np.array(self.correct, dtype=bool))
+        return BinSums.from_predictions(
+            np.array(self.confidence, dtype=np.float64), np.array(self.correct, dtype=bool)
+        )
 
 
 class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,19 +57,29 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[str, Meta(pattern=NAME_PATTERN, description="the name", examples=["retina"])]
     classes: Annotated[
         list[ClassName],
-        Meta(min_length=2, max_length=CLASSES_LIMIT, description="distinct names", examples=[["healthy", "ill"]]),
+        Meta(
+            min_length=2,
+            max_length=CLASSES_LIMIT,
+            description="distinct names",
+            examples=[["healthy", "ill"]],
+        ),
     ]
     version: Version = 1
     reference: ReferenceAnswers | None = None
     bundle_card: (
-        Annotated[dict[str, Any], Meta(description="card.json of the bundle that is served, in place of `reference`")]
+        Annotated[
+            dict[str, Any],
+            Meta(description="card.json of the bundle that is served, in place of `reference`"),
+        ]
         | None
     ) = None
 
     def card(self) -> "LoggedCard":
         """The declaration as the ledger keeps it. Raises ModelInvalid."""
         if self.model.endswith("\n"):  # which the pattern's `$` lets pass
-            raise ModelInvalid(f"Field 'model' must end with its last letter; got {brief(self.model)}.")
+            raise ModelInvalid(
+                f"Field 'model' must end with its last letter; got {brief(self.model)}."
+            )
         for name in self.classes:
             if not name.isprintable():
                 raise ModelInvalid(f"Field 'classes' must hold printable names; got {brief(name)}.")
@@ -79,17 +92,30 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
 
     def _of_bundle(self, given: dict[str, Any]) -> "LoggedCard":
         if self.reference is not None:
-            raise ModelInvalid("Give 'reference' or 'bundle_card': the card has a reference of its own.")
+            raise ModelInvalid(
+                "Give 'reference' or 'bundle_card': the card has a reference of its own."
+            )
         try:
             card = Card.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
-            raise ModelInvalid(f"Field 'bundle_card' is no card of a bundle: {place}: {first['msg']}.") from None
-        if (card.name, card.version, list(card.classes)) != (self.model, self.version, self.classes):
-            raise ModelInvalid("Field 'bundle_card' must be of the same model, version and classes as the declaration.")
+            raise ModelInvalid(
+                f"Field 'bundle_card' is no card of a bundle: {place}: {first['msg']}."
+            ) from None
+        if (card.name, card.version, list(card.classes)) != (
+            self.model,
+            self.version,
+            self.classes,
+        ):
+            raise ModelInvalid(
+                "Field 'bundle_card' must be of the same model, version and classes as the "
+                "declaration."
+            )
         said = {name: value for name, value in given.items() if name not in _OF_FILES}
-        return LoggedCard(card.name, card.version, card.classes, card.calibration.sums, bundle_card=said)
+        return LoggedCard(
+            card.name, card.version, card.classes, card.calibration.sums, bundle_card=said
+        )
 
 
 class DeclaredModel(Struct, frozen=True):
@@ -104,8 +130,9 @@ class DeclaredModel(Struct, frozen=True):
 class LoggedCard:
     """A declared version.
 
-    `reference`: the sums of the answers it is compared with; empty without a reference. `bundle_card`: the card of a
-    bundle as it was sent, because another release of Candor may write it in another way.
+    `reference`: the sums of the answers it is compared with; empty without a reference.
+    `bundle_card`: the card of a bundle as it was sent, because another release of Candor may write
+        it in another way.
     """
 
     model: str
@@ -115,7 +142,9 @@ class LoggedCard:
     bundle_card: dict[str, Any] | None = None
 
     def as_json(self) -> str:
-        """The card that the ledger stores: the bundle's, or as much of one as reports and metrics read."""
+        """The card that the ledger stores: the bundle's, or as much of one as reports and metrics
+        read.
+        """
         if self.bundle_card is not None:
             return json.dumps(self.bundle_card | {"origin": LOGGED}, sort_keys=True)
         reference = {
@@ -125,7 +154,12 @@ class LoggedCard:
             "bins": self.reference.as_rows(),
             "measures": Measures.from_sums(self.reference).as_dict(),
         }
-        named = {"origin": LOGGED, "name": self.model, "version": self.version, "classes": list(self.classes)}
+        named = {
+            "origin": LOGGED,
+            "name": self.model,
+            "version": self.version,
+            "classes": list(self.classes),
+        }
         return json.dumps(named | {"calibration": reference, "referral": None}, sort_keys=True)
 
 
@@ -135,7 +169,9 @@ def read_declaration(body: bytes) -> LoggedCard:
 
 
 def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> CalibrationRow:
-    """The ledger's row for this version, inserted if it is new. Raises ModelDiffers, ModelServed and ModelsFull."""
+    """The ledger's row for this version, inserted if it is new. Raises ModelDiffers, ModelServed
+    and ModelsFull.
+    """
     lock(connection, Lock.REQUESTS)
     text = card.as_json()
     known = [row for row in of_model(connection, card.model) if row.version == card.version]

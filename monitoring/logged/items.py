@@ -12,8 +12,9 @@ Probabilities = tuple[float, ...] | Mapping[str, float]  # in the classes' order
 class LoggedItem(NamedTuple):
     """One prediction. Times in nanoseconds since 1970; `tags` as in the ledger.
 
-    Identified by `prediction_id` (16 bytes of a UUIDv7) or `request_id`. Has `probabilities`, or `predicted` and
-    `confidence`. `label` is the true class, if it is known. Without `version` it belongs to the model's newest.
+    Identified by `prediction_id` (16 bytes of a UUIDv7) or `request_id`. Has `probabilities`, or
+    `predicted` and `confidence`. `label` is the true class, if it is known. Without `version` it
+    belongs to the model's newest.
     """
 
     model: str

@@ -1,7 +1,8 @@
 """Writes logged predictions to the ledger, each once, however often it is sent.
 
-A prediction is recognized by its prediction id, or by its calibration and request id, whatever time it names. Its key
-is a UUIDv7, because retention deletes ranges of keys: the caller's own, or one made of the time served and a hash.
+A prediction is recognized by its prediction id, or by its calibration and request id, whatever time
+it names. Its key is a UUIDv7, because retention deletes ranges of keys: the caller's own, or one
+made of the time served and a hash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,9 @@ _SAME = 1e-6
 
 
 class _ReadAnswer(NamedTuple):
-    """A prediction as the ledger stores it; `probabilities` is empty if only the largest one is known."""
+    """A prediction as the ledger stores it; `probabilities` is empty if only the largest one is
+    known.
+    """
 
     predicted: int
     confidence: float
@@ -43,9 +46,13 @@ class _RecordedAnswer(NamedTuple):
 
 
 class PredictionLog:
-    """The predictions of one transaction, which excludes other writers. Call `judge` once, then write `rows`."""
+    """The predictions of one transaction, which excludes other writers. Call `judge` once, then
+    write `rows`.
+    """
 
-    def __init__(self, connection: Connection, calibrations: dict[int, CalibrationRow], *, now_ns: int) -> None:
+    def __init__(
+        self, connection: Connection, calibrations: dict[int, CalibrationRow], *, now_ns: int
+    ) -> None:
         self.rows: list[PredictionRow] = []
         self._connection = connection
         self._calibrations = calibrations
@@ -56,7 +63,9 @@ class PredictionLog:
         self._pruned_before_ns = 0
 
     def judge(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
-        """Check the items in their order; returns one result per item and adds new predictions to `rows`."""
+        """Check the items in their order; returns one result per item and adds new predictions to
+        `rows`.
+        """
         rows = [self._row(item) for item in items]
         named = [(item, row) for item, row in zip(items, rows, strict=True) if row is not None]
         self._look_up(named)
@@ -75,11 +84,17 @@ class PredictionLog:
         return None
 
     def _undeclared(self, item: LoggedItem) -> LoggedResult:
-        """The rejection of a prediction of no declared version: Candor may serve the model itself."""
-        if any(not row.is_logged and item.version in (None, row.version) for row in self._models[item.model]):
+        """The rejection of a prediction of no declared version: Candor may serve the model
+        itself.
+        """
+        if any(
+            not row.is_logged and item.version in (None, row.version)
+            for row in self._models[item.model]
+        ):
             return _rejected(Fault.SERVED, str(ModelServed(item.model, item.version)))
         unknown = (
-            f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor predictions --classes` or "
+            f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor "
+            "predictions --classes` or "
             "POST /models-log."
         )
         return _rejected(Fault.UNKNOWN_MODEL, unknown)
@@ -87,15 +102,19 @@ class PredictionLog:
     def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:
         """Look up which of these predictions the ledger already has."""
         ids = {row.calibration_id for _, row in named}
-        for portion in in_lists(sorted({item.request_id for item, _ in named if item.request_id is not None})):
-            wanted = select(prediction.c.calibration_id, prediction.c.request_id, prediction.c.prediction_id).where(
-                prediction.c.request_id.in_(portion), prediction.c.calibration_id.in_(ids)
-            )
+        for portion in in_lists(
+            sorted({item.request_id for item, _ in named if item.request_id is not None})
+        ):
+            wanted = select(
+                prediction.c.calibration_id, prediction.c.request_id, prediction.c.prediction_id
+            ).where(prediction.c.request_id.in_(portion), prediction.c.calibration_id.in_(ids))
             for calibration_id, request_id, key in self._connection.execute(wanted):
                 self._keys[calibration_id, request_id] = key
         answers = find(self._connection, (self._key(item, row) for item, row in named))
         for key, answer in answers.items():
-            self._known[key] = _RecordedAnswer(answer.calibration_id, answer.predicted, answer.confidence)
+            self._known[key] = _RecordedAnswer(
+                answer.calibration_id, answer.predicted, answer.confidence
+            )
 
     def _key(self, item: LoggedItem, row: CalibrationRow) -> bytes:
         if item.prediction_id is not None:
@@ -107,7 +126,11 @@ class PredictionLog:
     def _served_at_ns(self, item: LoggedItem) -> int:
         if item.served_at_ns is not None:
             return item.served_at_ns
-        return self._now_ns if item.prediction_id is None else int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
+        return (
+            self._now_ns
+            if item.prediction_id is None
+            else int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
+        )
 
     def _one(self, item: LoggedItem, row: CalibrationRow | None) -> LoggedResult:
         if row is None:
@@ -120,11 +143,17 @@ class PredictionLog:
             return _rejected(Fault.INVALID, str(error))
         key, served_at_ns = self._key(item, row), self._served_at_ns(item)
         if (known := self._known.get(key)) is not None:
-            return _compare(key, known, _RecordedAnswer(row.calibration_id, said.predicted, said.confidence))
+            return _compare(
+                key, known, _RecordedAnswer(row.calibration_id, said.predicted, said.confidence)
+            )
         if served_at_ns > self._now_ns + AHEAD_NS:
-            return _rejected(Fault.INVALID, "The answer was served in the future: more than a day from now.")
+            return _rejected(
+                Fault.INVALID, "The answer was served in the future: more than a day from now."
+            )
         if served_at_ns < self._pruned_before_ns:
-            return LoggedResult(LoggedStatus.EXPIRED, key, detail="The ledger no longer keeps answers of that day.")
+            return LoggedResult(
+                LoggedStatus.EXPIRED, key, detail="The ledger no longer keeps answers of that day."
+            )
         self._known[key] = _RecordedAnswer(row.calibration_id, said.predicted, said.confidence)
         if item.request_id is not None:
             self._keys[row.calibration_id, item.request_id] = key
@@ -137,7 +166,9 @@ def label_of(item: LoggedItem, result: LoggedResult) -> FeedbackItem | None:
     """The label that was sent with a prediction, if that is in the ledger now."""
     if item.label is None or result.status not in (LoggedStatus.ACCEPTED, LoggedStatus.UNCHANGED):
         return None
-    return FeedbackItem(item.label, result.prediction_id, source=item.source, observed_at_ns=item.observed_at_ns)
+    return FeedbackItem(
+        item.label, result.prediction_id, source=item.source, observed_at_ns=item.observed_at_ns
+    )
 
 
 def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
@@ -149,7 +180,11 @@ def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
     """
     digest = blake2b(f"{calibration_id} {request_id}".encode(), digest_size=10).digest()
     milliseconds = (served_at_ns // 1_000_000).to_bytes(6, "big")
-    return milliseconds + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F]) + digest[3:]
+    return (
+        milliseconds
+        + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F])
+        + digest[3:]
+    )
 
 
 def _read_answer(item: LoggedItem, row: CalibrationRow) -> _ReadAnswer:
@@ -160,7 +195,9 @@ def _read_answer(item: LoggedItem, row: CalibrationRow) -> _ReadAnswer:
     if item.probabilities is None:
         if predicted is None or item.confidence is None:
             raise PredictionInvalid("Give 'probabilities', or 'predicted' and 'confidence'.")
-        return _ReadAnswer(predicted, item.confidence, _of_two(predicted, item.confidence, len(row.classes)))
+        return _ReadAnswer(
+            predicted, item.confidence, _of_two(predicted, item.confidence, len(row.classes))
+        )
     probabilities = _in_order(item.probabilities, row)
     top = int(probabilities.argmax()) if predicted is None else predicted
     largest = float(probabilities.max())
@@ -173,7 +210,9 @@ def _read_answer(item: LoggedItem, row: CalibrationRow) -> _ReadAnswer:
 
 
 def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
-    """Both probabilities of a binary model; empty for more classes, where one does not determine the others."""
+    """Both probabilities of a binary model; empty for more classes, where one does not determine
+    the others.
+    """
     if classes != 2:
         return b""
     probabilities = np.full(2, 1 - confidence, dtype="<f4")
@@ -185,12 +224,14 @@ def _in_order(said: Mapping[str, float] | tuple[float, ...], row: CalibrationRow
     if isinstance(said, tuple):
         if len(said) != len(row.classes):
             raise PredictionInvalid(
-                f"Got {counted(len(said), 'probability')}; the model has {counted(len(row.classes), 'class')}."
+                f"Got {counted(len(said), 'probability')}; the model has "
+                f"{counted(len(row.classes), 'class')}."
             )
         return np.array(said)
     for name in said.keys() ^ row.class_index.keys():
         raise PredictionInvalid(
-            f"'probabilities' needs each class of the model once: {brief(name)} is too much or missing."
+            f"'probabilities' needs each class of the model once: {brief(name)} is too much or "
+            "missing."
         )
     return np.array([said[name] for name in row.classes])
 
@@ -199,7 +240,8 @@ def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> Logge
     if known[:2] == said[:2] and abs(known.confidence - said.confidence) <= _SAME:
         return LoggedResult(LoggedStatus.UNCHANGED, key)
     return _rejected(
-        Fault.DIFFERS, "The ledger has an answer of this id that says something else; an answer is never changed."
+        Fault.DIFFERS,
+        "The ledger has an answer of this id that says something else; an answer is never changed.",
     )
 
 

@@ -1,4 +1,6 @@
-"""A copy of a SQLite ledger while servers write to it: one snapshot, checked, and in place only when complete."""
+"""A copy of a SQLite ledger while servers write to it: one snapshot, checked, and in place only
+when complete.
+"""
 
 import contextlib
 import os
@@ -16,17 +18,21 @@ _LOOK_S = 0.2
 def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
     """Copy the ledger to `file`; return its size in bytes.
 
-    Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the copy is damaged.
+    Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the
+    copy is damaged.
     """
     source = ledger.file
     if source is None:
-        raise BackupRefused(f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases.")
+        raise BackupRefused(
+            f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases."
+        )
     if file.exists():
         raise BackupRefused(f"{file} exists already; give another name.")
     for beside in (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-journal")):
         if beside.exists():
             raise BackupRefused(
-                f"{beside} is left of another database, and SQLite would write it into the copy; delete it, or give "
+                f"{beside} is left of another database, and SQLite would write it into the copy; "
+                "delete it, or give "
                 "another name."
             )
     if not file.parent.is_dir():
@@ -44,9 +50,13 @@ def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
 
 
 def _copy(source: Path, draft: Path, progress: Progress) -> None:
-    """Copy all pages in one step: with smaller steps SQLite starts over whenever a server commits."""
+    """Copy all pages in one step: with smaller steps SQLite starts over whenever a server
+    commits.
+    """
     errors: list[Exception] = []
-    thread = threading.Thread(target=_copy_all, args=(source, draft, errors), name="candor-backup", daemon=True)
+    thread = threading.Thread(
+        target=_copy_all, args=(source, draft, errors), name="candor-backup", daemon=True
+    )
     thread.start()
     total = source.stat().st_size
     while thread.is_alive():
@@ -59,7 +69,10 @@ def _copy(source: Path, draft: Path, progress: Progress) -> None:
 
 def _copy_all(source: Path, draft: Path, errors: list[Exception]) -> None:
     try:
-        with contextlib.closing(sqlite3.connect(source)) as here, contextlib.closing(sqlite3.connect(draft)) as there:
+        with (
+            contextlib.closing(sqlite3.connect(source)) as here,
+            contextlib.closing(sqlite3.connect(draft)) as there,
+        ):
             _copy_checked(source, here, there)
     except sqlite3.Error as error:
         errors.append(BackupRefused(f"{source} cannot be copied to {draft.parent} ({error})."))
@@ -72,4 +85,6 @@ def _copy_checked(source: Path, here: sqlite3.Connection, there: sqlite3.Connect
     there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
     (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise BackupRefused(f"The copy of {source} is damaged ({found}); most likely the ledger is too.")
+        raise BackupRefused(
+            f"The copy of {source} is damaged ({found}); most likely the ledger is too."
+        )

@@ -1,7 +1,9 @@
-"""Whether the clock may be trusted to delete by: a clock that jumps a year ahead would delete everything.
+"""Whether the clock may be trusted to delete by: a clock that jumps a year ahead would delete
+everything.
 
-Refused are a step of the clock against the machine's time since its start, and an absence too long to be believed: the
-leader notes every hour in the ledger when it was last in use. A person who knows better prunes by hand.
+Refused are a step of the clock against the machine's time since its start, and an absence too long
+to be believed: the leader notes every hour in the ledger when it was last in use. A person who
+knows better prunes by hand.
 """
 
 import time
@@ -19,43 +21,56 @@ NOTED_EVERY_NS: Final = 3_600 * 10**9
 
 
 def since_start_ns() -> int:
-    """Nanoseconds since the machine's start, including those in which it was suspended; no clock step changes them."""
+    """Nanoseconds since the machine's start, including those in which it was suspended; no clock
+    step changes them.
+    """
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class ClockWatch:
-    """Compares a ledger's clock with the machine's own time and with when the ledger was last in use."""
+    """Compares a ledger's clock with the machine's own time and with when the ledger was last in
+    use.
+    """
 
     def __init__(self, ledger: Ledger, *, steady_ns: Callable[[], int] = since_start_ns) -> None:
         self._ledger, self._steady_ns = ledger, steady_ns
         self._offset_ns = ledger.clock() - steady_ns()
 
     def check(self) -> None:
-        """Note that the ledger is in use. Raises ClockDoubtful if the clock cannot be trusted to delete by."""
+        """Note that the ledger is in use. Raises ClockDoubtful if the clock cannot be trusted to
+        delete by.
+        """
         now_ns = self._ledger.clock()
         step_ns = now_ns - self._steady_ns() - self._offset_ns
         if abs(step_ns) > LARGEST_STEP_NS and _is_trusted(self._ledger):
             self._offset_ns += step_ns
         elif abs(step_ns) > LARGEST_STEP_NS:
-            raise ClockDoubtful(f"the clock was set from {_moment(now_ns - step_ns)} to {_moment(now_ns)}")
+            raise ClockDoubtful(
+                f"the clock was set from {_moment(now_ns - step_ns)} to {_moment(now_ns)}"
+            )
         check_absence(self._ledger)
 
 
 def check_absence(ledger: Ledger) -> None:
-    """Note that the ledger is in use. Raises ClockDoubtful if by its clock it was not for a week, or will be."""
+    """Note that the ledger is in use. Raises ClockDoubtful if by its clock it was not for a week,
+    or will be.
+    """
     now_ns = ledger.clock()
     with ledger.read() as connection:
         last_ns = used_ns(connection)
     if last_ns is not None and not -LARGEST_STEP_NS <= now_ns - last_ns <= LONGEST_ABSENCE_NS:
         raise ClockDoubtful(
-            f"it is {_moment(now_ns)} by the clock, and the ledger was last in use at {_moment(last_ns)}"
+            f"it is {_moment(now_ns)} by the clock, and the ledger was last in use at "
+            f"{_moment(last_ns)}"
         )
     if last_ns is None or now_ns - last_ns >= NOTED_EVERY_NS:
         trust(ledger)
 
 
 def _is_trusted(ledger: Ledger) -> bool:
-    """Whether the ledger was noted to be in use at about this time, by another process or a person."""
+    """Whether the ledger was noted to be in use at about this time, by another process or a
+    person.
+    """
     with ledger.read() as connection:
         last_ns = used_ns(connection)
     return last_ns is not None and abs(ledger.clock() - last_ns) <= NOTED_EVERY_NS
@@ -68,4 +83,8 @@ def trust(ledger: Ledger) -> None:
 
 
 def _moment(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC")
+    return (
+        datetime.fromtimestamp(at_ns / 1e9, UTC)
+        .isoformat(sep=" ", timespec="minutes")
+        .replace("+00:00", " UTC")
+    )

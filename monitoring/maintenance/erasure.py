@@ -1,8 +1,10 @@
-"""Erasure of single answers at a person's request: the answer, its tags, labels and picture, and its share of the sums.
+"""Erasure of single answers at a person's request: the answer, its tags, labels and picture, and
+its share of the sums.
 
-A day sum of a small slice may describe one person, so the sums are reduced too; those of brightness are deleted for the
-whole day. The drift detector is not changed: it is a product of bets over all labels, from which no single label can be
-recovered. Its state is saved as an event, so that replays agree.
+A day sum of a small slice may describe one person, so the sums are reduced too; those of brightness
+are deleted for the whole day. The drift detector is not changed: it is a product of bets over all
+labels, from which no single label can be recovered. Its state is saved as an event, so that replays
+agree.
 """
 
 from collections.abc import Sequence
@@ -48,8 +50,12 @@ class Erased:
     waiting: int
 
 
-def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: str | None = None) -> Erased:
-    """Erase the answer with this id, or all answers and waiting labels with this request id. May be repeated."""
+def forget(
+    ledger: Ledger, *, prediction_id: bytes | None = None, request_id: str | None = None
+) -> Erased:
+    """Erase the answer with this id, or all answers and waiting labels with this request id. May be
+    repeated.
+    """
     with ledger.write() as connection:
         ledger.dialect.overwrite_deleted(connection)
         if request_id is not None:
@@ -71,17 +77,23 @@ def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: st
 
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     """Erase these answers; return how many labels and corrections were deleted with them."""
-    served_by = select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
+    served_by = (
+        select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
+    )
     calibration_ids = connection.scalars(served_by).all()
     lock_calibrations(connection, calibration_ids)
     lock_tables(connection, bin_day, bin_total, class_day, input_day)
     totals, classes, tags = _shares(connection, ids, calibration_ids)
     labels = 0
-    labeled = connection.execute(select(label_current).where(label_current.c.prediction_id.in_(ids))).all()
+    labeled = connection.execute(
+        select(label_current).where(label_current.c.prediction_id.in_(ids))
+    ).all()
     for calibration_id in sorted({row.calibration_id for row in labeled}):
         watch.checkpoint(connection, calibration_id, "erased", now_ns=now_ns)
     for row in labeled:  # corrections follow the first label, so the search is a range of ids
-        said = (feedback.c.feedback_id >= row.first_feedback_id) & (feedback.c.prediction_id == row.prediction_id)
+        said = (feedback.c.feedback_id >= row.first_feedback_id) & (
+            feedback.c.prediction_id == row.prediction_id
+        )
         labels += connection.execute(delete(feedback).where(said)).rowcount
     for table in (label_current, prediction):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
@@ -100,11 +112,23 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
 def _shares(
     connection: Connection, ids: Sequence[bytes], calibration_ids: Sequence[int]
 ) -> tuple[dict[SumKey, list[float]], dict[ClassKey, list[int]], set[tuple[str, str, str]]]:
-    """Return what these answers added to the day sums and class sums, and (model, key, value) of their tags."""
+    """Return what these answers added to the day sums and class sums, and (model, key, value) of
+    their tags.
+    """
     known = {row.calibration_id: row for row in calibrations.load(connection, calibration_ids)}
-    joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
-    wanted = select(prediction, label_current.c.label).select_from(joined).where(prediction.c.prediction_id.in_(ids))
-    changes, slices, tags = SumChanges(), SliceNames(known, admits=False), set[tuple[str, str, str]]()
+    joined = prediction.outerjoin(
+        label_current, label_current.c.prediction_id == prediction.c.prediction_id
+    )
+    wanted = (
+        select(prediction, label_current.c.label)
+        .select_from(joined)
+        .where(prediction.c.prediction_id.in_(ids))
+    )
+    changes, slices, tags = (
+        SumChanges(),
+        SliceNames(known, admits=False),
+        set[tuple[str, str, str]](),
+    )
     slices.begin()
     for row in connection.execute(wanted).all():
         bin_number = int(bin_index(np.array(row.confidence)))
@@ -123,7 +147,9 @@ def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None
     left: dict[SumKey, list[float]] = {}
     for key, share in totals.items():
         same = [bin_day.c[name] == value for name, value in key._asdict().items()]
-        stored = connection.execute(select(*(cast(func.sum(column), column.type) for column in SUMS)).where(*same))
+        stored = connection.execute(
+            select(*(cast(func.sum(column), column.type) for column in SUMS)).where(*same)
+        )
         row = stored.one()
         connection.execute(delete(bin_day).where(*same))
         rest = [(had or 0) - gone for had, gone in zip(row, share, strict=True)]
@@ -134,22 +160,44 @@ def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None
 
 def _drop_zeros(connection: Connection, calibration_id: int, day: int, bin_number: int) -> None:
     """Delete rows that count nothing, such as a corrected label leaves in its old class."""
-    cell = [bin_day.c.calibration_id == calibration_id, bin_day.c.day == day, bin_day.c.bin == bin_number]
+    cell = [
+        bin_day.c.calibration_id == calibration_id,
+        bin_day.c.day == day,
+        bin_day.c.bin == bin_number,
+    ]
     counts = func.sum(bin_day.c.served), func.sum(bin_day.c.n)
-    empty = select(bin_day.c.slice).where(*cell).group_by(bin_day.c.slice).having(counts[0] == 0, counts[1] == 0)
-    connection.execute(delete(bin_day).where(*cell, bin_day.c.slice.in_(connection.scalars(empty).all())))
+    empty = (
+        select(bin_day.c.slice)
+        .where(*cell)
+        .group_by(bin_day.c.slice)
+        .having(counts[0] == 0, counts[1] == 0)
+    )
+    connection.execute(
+        delete(bin_day).where(*cell, bin_day.c.slice.in_(connection.scalars(empty).all()))
+    )
 
 
 def _forget_value(connection: Connection, model: str, key: str, value: str) -> None:
-    """Overwrite a tag value that no sum counts any more; its slot stays taken, so no other answer changes its slice."""
+    """Overwrite a tag value that no sum counts any more; its slot stays taken, so no other answer
+    changes its slice.
+    """
     of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
     name = f"tag:{key}={value}"
-    counted = select(1).where(bin_day.c.slice == name, bin_day.c.calibration_id.in_(of_model)).limit(1)
+    counted = (
+        select(1).where(bin_day.c.slice == name, bin_day.c.calibration_id.in_(of_model)).limit(1)
+    )
     if connection.scalar(counted) is None:
         this = (tag_value.c.model == model) & (tag_value.c.key == key)
-        taken = connection.scalar(select(func.count()).where(this, tag_value.c.value.like(f"{ERASED}%"))) or 0
+        taken = (
+            connection.scalar(
+                select(func.count()).where(this, tag_value.c.value.like(f"{ERASED}%"))
+            )
+            or 0
+        )
         blotted = f"{ERASED} {taken + 1}"
-        connection.execute(update(tag_value).where(this, tag_value.c.value == value).values(value=blotted))
+        connection.execute(
+            update(tag_value).where(this, tag_value.c.value == value).values(value=blotted)
+        )
         for table in (monitor_state, monitor_event):
             theirs = (table.c.slice == name) & table.c.calibration_id.in_(of_model)
             connection.execute(update(table).where(theirs).values(slice=f"tag:{key}={blotted}"))

@@ -1,4 +1,6 @@
-"""The ledger as a table for other programs: one row per answer with its current label, as Parquet or CSV, streamed."""
+"""The ledger as a table for other programs: one row per answer with its current label, as Parquet
+or CSV, streamed.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -46,13 +48,16 @@ class _Sink(Protocol):
     def write(self, rows: Sequence[tuple[Any, ...]]) -> None: ...
 
 
-def export(ledger: Ledger, file: Path, *, model: str | None = None, progress: Progress = silent) -> int:
-    """Write one row per answer, oldest first; return how many. An existing file is replaced once all is written.
+def export(
+    ledger: Ledger, file: Path, *, model: str | None = None, progress: Progress = silent
+) -> int:
+    """Write one row per answer, oldest first; return how many. An existing file is replaced once
+    all is written.
 
-    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON, and marks what a spreadsheet would execute
-    (model_store.csv_cells). `label`, `source` and `observed_at` are of the
-    latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without pyarrow;
-    ModelNotInLedger if `model` is not in the ledger.
+    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON, and marks what a spreadsheet
+    would execute (model_store.csv_cells). `label`, `source` and `observed_at` are of the
+    latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without
+    pyarrow; ModelNotInLedger if `model` is not in the ledger.
     """
     draft = file.with_name(f".{file.name}.part")
     try:
@@ -93,7 +98,9 @@ def _wanted() -> Any:
         .scalar_subquery()
     )
     joined = (
-        prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+        prediction.outerjoin(
+            label_current, label_current.c.prediction_id == prediction.c.prediction_id
+        )
         .outerjoin(first, first.c.feedback_id == label_current.c.first_feedback_id)
         # only a corrected answer has a later label
         .outerjoin(
@@ -177,7 +184,12 @@ def _parquet(draft: Path) -> Iterator[_Sink]:
         raise ExportRefused(f"Parquet needs pyarrow; {how}") from error
     moment, text = pa.timestamp("us", tz="UTC"), pa.string()
     kinds = dict.fromkeys(COLUMNS, text)
-    kinds |= {"version": pa.int32(), "revision": pa.int32(), "confidence": pa.float64(), "audit": pa.float64()}
+    kinds |= {
+        "version": pa.int32(),
+        "revision": pa.int32(),
+        "confidence": pa.float64(),
+        "audit": pa.float64(),
+    }
     kinds |= {"served_at": moment, "observed_at": moment, "labeled_at": moment}
     kinds |= {"probabilities": pa.list_(pa.float32()), "correct": pa.bool_()}
     schema = pa.schema(list(kinds.items()))

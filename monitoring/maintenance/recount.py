@@ -1,8 +1,10 @@
-"""Recounts: everything derived from answers and labels is computed again, compared and, if asked, repaired.
+"""Recounts: everything derived from answers and labels is computed again, compared and, if asked,
+repaired.
 
-Facts (`prediction`, `feedback`, `monitor_event`) are taken as true, and so are the day sums of pruned answers.
-Recounted are the current labels, the day sums of every slice and of the class probabilities since the watermark of
-pruning, the totals over all days, and the detectors, replayed label by label.
+Facts (`prediction`, `feedback`, `monitor_event`) are taken as true, and so are the day sums of
+pruned answers. Recounted are the current labels, the day sums of every slice and of the class
+probabilities since the watermark of pruning, the totals over all days, and the detectors, replayed
+label by label.
 """
 
 import dataclasses
@@ -94,7 +96,9 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
 
 
 def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
-    """Recount and write the right values in one transaction; servers that write wait for it or fail."""
+    """Recount and write the right values in one transaction; servers that write wait for it or
+    fail.
+    """
     counted = Recount()
     with ledger.write() as connection:
         known = _calibrations(connection)
@@ -127,24 +131,35 @@ def _labels_from_feedback() -> Select[Any]:
         select(
             *feedback.columns,
             func.min(feedback.c.feedback_id).over(partition_by=answer).label("first_feedback_id"),
-            func.row_number().over(partition_by=answer, order_by=feedback.c.revision.desc()).label("age"),
+            func.row_number()
+            .over(partition_by=answer, order_by=feedback.c.revision.desc())
+            .label("age"),
         )
     ).subquery()
-    columns = (labels.c[column.name] for column in label_current.columns if column.name != "confidence")
+    columns = (
+        labels.c[column.name] for column in label_current.columns if column.name != "confidence"
+    )
     joined = labels.join(prediction, prediction.c.prediction_id == labels.c.prediction_id)
     return select(*columns, prediction.c.confidence).select_from(joined).where(labels.c.age == 1)
 
 
 def _stored_labels() -> Select[Any]:
-    return select(label_current).join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
+    return select(label_current).join(
+        prediction, prediction.c.prediction_id == label_current.c.prediction_id
+    )
 
 
 def _compare_labels(connection: Connection, counted: Recount) -> bool:
     """Return whether any current label differs from the feedback."""
     expected, stored = _labels_from_feedback(), _stored_labels()
-    for wanted, side in ((expected.except_(stored), "missing or wrong"), (stored.except_(expected), "too much")):
+    for wanted, side in (
+        (expected.except_(stored), "missing or wrong"),
+        (stored.except_(expected), "too much"),
+    ):
         for row in connection.execute(wanted):
-            counted.differ("label_current", f"answer {row.prediction_id.hex()}", side, "as feedback says")
+            counted.differ(
+                "label_current", f"answer {row.prediction_id.hex()}", side, "as feedback says"
+            )
     return "label_current" in counted.differing
 
 
@@ -156,7 +171,12 @@ def _rewrite_labels(connection: Connection) -> None:
 
 
 def _recounted(
-    connection: Connection, counted: Recount, known: dict[int, CalibrationRow], progress: Progress, *, admits: bool
+    connection: Connection,
+    counted: Recount,
+    known: dict[int, CalibrationRow],
+    progress: Progress,
+    *,
+    admits: bool,
 ) -> tuple[dict[SumKey, list[float]], dict[ClassKey, list[int]]]:
     changes, slices = SumChanges(), SliceNames(known, admits=admits)
     slices.begin()
@@ -180,24 +200,42 @@ def _recounted(
 
 
 def _portions(connection: Connection) -> Iterator[Any]:
-    names = ("calibration_id", "predicted", "confidence", "probabilities", "served_at_ns", "tags", "audit")
-    joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
-    wanted = select(*(prediction.c[name] for name in names), label_current.c.label).select_from(joined)
+    names = (
+        "calibration_id",
+        "predicted",
+        "confidence",
+        "probabilities",
+        "served_at_ns",
+        "tags",
+        "audit",
+    )
+    joined = prediction.outerjoin(
+        label_current, label_current.c.prediction_id == prediction.c.prediction_id
+    )
+    wanted = select(*(prediction.c[name] for name in names), label_current.c.label).select_from(
+        joined
+    )
     yield from connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions()
 
 
-def _compare_sums(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
+def _compare_sums(
+    connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]
+) -> bool:
     """Return whether any day sum differs from the recount."""
     keys = (bin_day.c.calibration_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
     sums = [cast(func.sum(column), column.type) for column in SUMS]
     first_day = pruned_before_ns(connection) // DAY_NS
-    rows = connection.execute(select(*keys, *sums).where(bin_day.c.day >= first_day).group_by(*keys))
+    rows = connection.execute(
+        select(*keys, *sums).where(bin_day.c.day >= first_day).group_by(*keys)
+    )
     stored = {SumKey(*row[:4]): list(row[4:]) for row in rows}
     counted.day_sums = len(stored)
     return _compare_rows(counted, "bin_day", stored, totals, tolerances=[TOLERANCE] * len(SUMS))
 
 
-def _compare_totals(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
+def _compare_totals(
+    connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]
+) -> bool:
     """Return whether any total differs from the sum of the recounted days and the pruned ones."""
     first_day = pruned_before_ns(connection) // DAY_NS
     rows = connection.execute(select(bin_day).where(bin_day.c.day < first_day))
@@ -205,12 +243,20 @@ def _compare_totals(connection: Connection, counted: Recount, totals: dict[SumKe
     recounted = ((key.total, sums) for key, sums in totals.items())
     expected = totaled(itertools.chain(pruned, recounted))
     return _compare_rows(
-        counted, "bin_total", stored_totals(connection), expected, tolerances=[TOLERANCE * unit for unit in UNITS]
+        counted,
+        "bin_total",
+        stored_totals(connection),
+        expected,
+        tolerances=[TOLERANCE * unit for unit in UNITS],
     )
 
 
-def _compare_classes(connection: Connection, counted: Recount, classes: dict[ClassKey, list[int]]) -> bool:
-    """Return whether any class sum differs from the recount; they are integers, so nothing is tolerated."""
+def _compare_classes(
+    connection: Connection, counted: Recount, classes: dict[ClassKey, list[int]]
+) -> bool:
+    """Return whether any class sum differs from the recount; they are integers, so nothing is
+    tolerated.
+    """
     stored = stored_class_sums(connection, first_day=pruned_before_ns(connection) // DAY_NS)
     return _compare_rows(counted, "class_day", stored, classes, tolerances=[0.0] * len(CLASS_SUMS))
 
@@ -228,21 +274,29 @@ def _compare_rows(
     for key in sorted(stored.keys() | recounted.keys()):
         found, expected = stored.get(key, nothing), recounted.get(key, nothing)
         if not (np.abs(np.subtract(found, expected)) <= limits).all():  # NaN differs too
-            counted.differ(table, ", ".join(f"{k} {v}" for k, v in key._asdict().items()), found, expected)
+            counted.differ(
+                table, ", ".join(f"{k} {v}" for k, v in key._asdict().items()), found, expected
+            )
     return table in counted.differing
 
 
 def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
-    connection.execute(delete(bin_day).where(bin_day.c.day >= pruned_before_ns(connection) // DAY_NS))
+    connection.execute(
+        delete(bin_day).where(bin_day.c.day >= pruned_before_ns(connection) // DAY_NS)
+    )
     add_days(connection, totals)
 
 
 def _rewrite_classes(connection: Connection, classes: dict[ClassKey, list[int]]) -> None:
-    connection.execute(delete(class_day).where(class_day.c.day >= pruned_before_ns(connection) // DAY_NS))
+    connection.execute(
+        delete(class_day).where(class_day.c.day >= pruned_before_ns(connection) // DAY_NS)
+    )
     add_class_sums(connection, classes)
 
 
-def _compare_detectors(connection: Connection, counted: Recount, progress: Progress) -> list[watch.Watched]:
+def _compare_detectors(
+    connection: Connection, counted: Recount, progress: Progress
+) -> list[watch.Watched]:
     """Return the replayed detectors of those that differ."""
     wrong = []
     keys = (monitor_state.c.calibration_id, monitor_state.c.slice)
@@ -251,7 +305,9 @@ def _compare_detectors(connection: Connection, counted: Recount, progress: Progr
         stored = watch.load(connection, calibration_id, name)
         replayed = replay(connection, calibration_id, name)
         if stored is not None and stored.detector.state.as_dict() != replayed.state.as_dict():
-            found, expected = (wording.counted(state.labels, "label") for state in (stored.detector, replayed))
+            found, expected = (
+                wording.counted(state.labels, "label") for state in (stored.detector, replayed)
+            )
             where = f"calibration {calibration_id}" + (f", {name}" if name else "")
             counted.differ("monitor_state", where, found, f"{expected}, replayed")
             wrong.append(dataclasses.replace(stored, detector=replayed))

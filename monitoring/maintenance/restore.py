@@ -14,12 +14,17 @@ from monitoring.ledger.dialects import read_url
 from monitoring.ledger.dialects.sqlite import FileClaim
 from monitoring.ledger.schema import label_current, ledger_schema, prediction
 
-_BESIDE = ("", "-wal", "-shm")  # SQLite's log belongs to its file: left beside another one it would damage that
+_BESIDE = (
+    "",
+    "-wal",
+    "-shm",
+)  # SQLite's log belongs to its file: left beside another one it would damage that
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a ledger holds now. `last_ns`: time of its newest answer, None without one. `kept`: the file before.
+    """What a ledger holds now. `last_ns`: time of its newest answer, None without one. `kept`: the
+    file before.
 
     Of a ledger whose file was gone, `kept` is the log that was left of it.
     """
@@ -34,24 +39,33 @@ class Restored:
 def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
     """Put `copy` in the place of the ledger at `url`. A ledger of an older release is upgraded.
 
-    With `replace` a ledger that is there already is kept beside it, under the first free name `LEDGER.replaced-N`. So
-    is the log of a ledger whose file is gone: SQLite would write it into the new one.
-    Raises RestoreRefused if the ledger is in PostgreSQL, a process uses it, it exists without `replace`, or the copy is
-    none, or one of a newer release. Then nothing has changed.
+    With `replace` a ledger that is there already is kept beside it, under the first free name
+    `LEDGER.replaced-N`. So is the log of a ledger whose file is gone: SQLite would write it into
+    the new one. Raises RestoreRefused if the ledger is in PostgreSQL, a process uses it, it exists
+    without `replace`, or the copy is none, or one of a newer release. Then nothing has changed.
     """
     dialect, address = read_url(url)
     file = dialect.file(address)
     if file is None:
-        raise RestoreRefused(f"{dialect.title(address)} is not a file; use pg_restore or psql, into an empty database.")
+        raise RestoreRefused(
+            f"{dialect.title(address)} is not a file; use pg_restore or psql, into an empty "
+            "database."
+        )
     if not copy.is_file():
-        raise RestoreRefused(f"There is no file {copy}; give one that `candor ledger backup` wrote.")
+        raise RestoreRefused(
+            f"There is no file {copy}; give one that `candor ledger backup` wrote."
+        )
     if file.exists() and not replace:
-        raise RestoreRefused(f"The ledger {file} exists; --replace keeps it beside, and puts {copy} in its place.")
+        raise RestoreRefused(
+            f"The ledger {file} exists; --replace keeps it beside, and puts {copy} in its place."
+        )
     claim = FileClaim(Path(f"{file}.lead"))
     draft = file.with_name(f".{file.name}.part")
     try:
         if not claim.held():
-            raise RestoreRefused(f"A server or monitor uses the ledger {file}; stop all of them first.")
+            raise RestoreRefused(
+                f"A server or monitor uses the ledger {file}; stop all of them first."
+            )
         _copy(copy, draft)
         answers, labels, last_ns = _contents(draft, copy)
         kept = _set_aside(file)
@@ -68,14 +82,18 @@ def _copy(source: Path, draft: Path) -> None:
     draft.unlink(missing_ok=True)
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as here,
+            contextlib.closing(
+                sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+            ) as here,
             contextlib.closing(sqlite3.connect(draft)) as there,
         ):
             here.backup(there)
             (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
             there.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.DatabaseError as error:
-        raise RestoreRefused(f"{source} cannot be read as a ledger ({error}); give another backup.") from None
+        raise RestoreRefused(
+            f"{source} cannot be read as a ledger ({error}); give another backup."
+        ) from None
     if found != "ok":
         raise RestoreRefused(f"{source} is damaged ({found}); give another backup.")
     with draft.open("rb") as written:
@@ -83,7 +101,9 @@ def _copy(source: Path, draft: Path) -> None:
 
 
 def _contents(draft: Path, copy: Path) -> tuple[int, int, int | None]:
-    """How many answers and labels the ledger in the draft of `copy` holds, and when its newest answer was given."""
+    """How many answers and labels the ledger in the draft of `copy` holds, and when its newest
+    answer was given.
+    """
     counts = (
         select(func.count()).select_from(prediction).scalar_subquery(),
         select(func.count()).select_from(label_current).scalar_subquery(),
@@ -91,19 +111,25 @@ def _contents(draft: Path, copy: Path) -> tuple[int, int, int | None]:
     )
     dialect, draft_url = read_url(f"sqlite:///{draft}")
     if not dialect.may_hold(draft_url, ledger_schema):
-        raise RestoreRefused(f"{copy} is a database, but no ledger; give one that `candor ledger backup` wrote.")
+        raise RestoreRefused(
+            f"{copy} is a database, but no ledger; give one that `candor ledger backup` wrote."
+        )
     try:
         with Ledger(f"sqlite:///{draft}", create=False) as ledger, ledger.read() as connection:
             answers, labels, last_ns = connection.execute(select(*counts)).one()
     except LedgerError as error:
         raise RestoreRefused(str(error).replace(str(draft), str(copy))) from None
     with contextlib.closing(sqlite3.connect(draft)) as connection:
-        connection.execute("PRAGMA journal_mode=DELETE")  # opening it made a log, which would stay beside the draft
+        connection.execute(
+            "PRAGMA journal_mode=DELETE"
+        )  # opening it made a log, which would stay beside the draft
     return answers, labels, last_ns
 
 
 def _set_aside(file: Path) -> Path | None:
-    """Rename what is there; a log may be left of a ledger that is gone. Returns the first that is kept, if any is."""
+    """Rename what is there; a log may be left of a ledger that is gone. Returns the first that is
+    kept, if any is.
+    """
     number = 1
     while any(_beside(file, suffix, number).exists() for suffix in _BESIDE):
         number += 1

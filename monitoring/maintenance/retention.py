@@ -1,7 +1,8 @@
-"""Pruning: answers older than the retention are deleted with their labels, in short transactions beside the servers.
+"""Pruning: answers older than the retention are deleted with their labels, in short transactions
+beside the servers.
 
-What reports need remains: the day sums, and the detector's state among the events. A label that arrives for a pruned
-answer gets `expired`.
+What reports need remains: the day sums, and the detector's state among the events. A label that
+arrives for a pruned answer gets `expired`.
 """
 
 import logging
@@ -12,7 +13,14 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_calibrations
-from monitoring.ledger.schema import calibration, feedback, feedback_pending, label_current, picture, prediction
+from monitoring.ledger.schema import (
+    calibration,
+    feedback,
+    feedback_pending,
+    label_current,
+    picture,
+    prediction,
+)
 from monitoring.ledger.sums import DAY_NS
 from monitoring.ledger.watermark import pruned_before_ns, set_pruned_before
 from monitoring.maintenance import Progress, silent
@@ -33,14 +41,20 @@ class Pruned:
 
 
 def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -> Pruned:
-    """Delete answers served on UTC days that ended more than `older_than_s` ago. If interrupted, run it again."""
+    """Delete answers served on UTC days that ended more than `older_than_s` ago. If interrupted,
+    run it again.
+    """
     before_ns = (ledger.clock() - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
     pruned = Pruned(before_ns)
     _leave_the_future(ledger)
     _announce(ledger, before_ns)
-    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)  # a UUIDv7 starts with the milliseconds
+    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(
+        10
+    )  # a UUIDv7 starts with the milliseconds
     with ledger.read() as connection:
-        total = connection.scalar(select(func.count()).where(prediction.c.prediction_id < limit)) or 0
+        total = (
+            connection.scalar(select(func.count()).where(prediction.c.prediction_id < limit)) or 0
+        )
     last = b""
     while (portion := _next_portion(ledger, last, limit)) is not None:
         last = portion
@@ -55,18 +69,23 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
 
 
 def _leave_the_future(ledger: Ledger) -> None:
-    """Take back a watermark that a wrong clock set ahead of now: labels of tomorrow's answers must not be expired."""
+    """Take back a watermark that a wrong clock set ahead of now: labels of tomorrow's answers must
+    not be expired.
+    """
     tomorrow_ns = (ledger.clock() // DAY_NS + 1) * DAY_NS
     with ledger.write() as connection:
         if pruned_before_ns(connection) > tomorrow_ns:
             set_pruned_before(connection, tomorrow_ns)
             _log.warning(
-                "the ledger was pruned by a clock that was ahead; labels are taken again from tomorrow on (UTC)"
+                "the ledger was pruned by a clock that was ahead; labels are taken again from "
+                "tomorrow on (UTC)"
             )
 
 
 def _announce(ledger: Ledger, before_ns: int) -> None:
-    """Save the detectors' states and set the watermark: from now on labels of older answers are expired."""
+    """Save the detectors' states and set the watermark: from now on labels of older answers are
+    expired.
+    """
     with ledger.write() as connection:
         ids = connection.scalars(select(calibration.c.calibration_id)).all()
         lock_calibrations(connection, ids)
@@ -91,7 +110,9 @@ def _delete_answers(ledger: Ledger, last: bytes, before_ns: int) -> int:
     with ledger.write() as connection:
         old = (prediction.c.prediction_id <= last) & (prediction.c.served_at_ns < before_ns)
         count = connection.execute(delete(prediction).where(old)).rowcount
-        orphaned = (label_current.c.prediction_id <= last) & ~_has_answer(label_current.c.prediction_id)
+        orphaned = (label_current.c.prediction_id <= last) & ~_has_answer(
+            label_current.c.prediction_id
+        )
         connection.execute(delete(label_current).where(orphaned))
         bare = (picture.c.prediction_id <= last) & ~_has_answer(picture.c.prediction_id)
         connection.execute(delete(picture).where(bare))

@@ -1,8 +1,9 @@
-"""Background work of a process: it looks for models that others registered; if it leads, it prunes and acts on alarms.
+"""Background work of a process: it looks for models that others registered; if it leads, it prunes
+and acts on alarms.
 
-A new leader prunes at once, to finish what its predecessor may have left half done, and then after each UTC day. If two
-processes lead for a moment, nothing is lost: pruning twice does what pruning once does. A clock that was set by more
-than an hour stops it, because it deletes by age.
+A new leader prunes at once, to finish what its predecessor may have left half done, and then after
+each UTC day. If two processes lead for a moment, nothing is lost: pruning twice does what pruning
+once does. A clock that was set by more than an hour stops it, because it deletes by age.
 """
 
 import logging
@@ -30,8 +31,8 @@ _log = logging.getLogger(__name__)
 class MaintenanceWorker:
     """A thread of one process.
 
-    `retention_s`: how long answers are kept, None for ever. `on_alarm`: what the leader does every `models_s` seconds
-    about drift alarms, None for nothing.
+    `retention_s`: how long answers are kept, None for ever. `on_alarm`: what the leader does every
+    `models_s` seconds about drift alarms, None for nothing.
     """
 
     def __init__(
@@ -50,9 +51,13 @@ class MaintenanceWorker:
         self._retention_s, self._look_s, self._models_s = retention_s, look_s, models_s
         self._on_alarm = on_alarm
         self._clock = ClockWatch(ledger, steady_ns=steady_ns)
-        self._leads = Gauge("candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry)
+        self._leads = Gauge(
+            "candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry
+        )
         self._doubtful = Gauge(
-            "candor_clock_doubtful", "1 while the leader deletes nothing, because the clock was set.", registry=registry
+            "candor_clock_doubtful",
+            "1 while the leader deletes nothing, because the clock was set.",
+            registry=registry,
         )
         self._doubted = False
         self._pruned_day: int | None = None  # the day on which this process last pruned as leader
@@ -65,7 +70,10 @@ class MaintenanceWorker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._ending.set()
         self._thread.join()
@@ -113,7 +121,9 @@ class MaintenanceWorker:
         today = self._ledger.clock() // DAY_NS
         if self._retention_s is None or self._pruned_day == today:
             return
-        pruned = retention.prune(self._ledger, older_than_s=self._retention_s, progress=self._end_if_asked)
+        pruned = retention.prune(
+            self._ledger, older_than_s=self._retention_s, progress=self._end_if_asked
+        )
         self._pruned_day = today
         _log.info("pruned", extra={"fields": {"answers": pruned.answers, "labels": pruned.labels}})
 
@@ -128,7 +138,9 @@ class MaintenanceWorker:
             self._ending.set()
 
     def _drop_pictures(self) -> None:
-        """Delete pictures whose time is over, also those that another process kept, or an earlier setting."""
+        """Delete pictures whose time is over, also those that another process kept, or an earlier
+        setting.
+        """
         if not self.leads or self._doubted:
             return
         now_ns = self._ledger.clock()
@@ -139,7 +151,9 @@ class MaintenanceWorker:
             with self._ledger.write() as connection:
                 drop_expired(connection, now_ns=now_ns)
         except SQLAlchemyError as error:
-            _log.warning("pictures whose time is over were not deleted, and will be later: %s", error)
+            _log.warning(
+                "pictures whose time is over were not deleted, and will be later: %s", error
+            )
 
     def _look_for_alarms(self) -> None:
         if self._on_alarm is None or not self.leads:

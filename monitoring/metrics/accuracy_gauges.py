@@ -1,4 +1,6 @@
-"""Gauges of the second question, read from the ledger: is a version as accurate as it was? As its page answers it."""
+"""Gauges of the second question, read from the ledger: is a version as accurate as it was? As its
+page answers it.
+"""
 
 import logging
 import math
@@ -20,10 +22,13 @@ from monitoring.ledger.visible_versions import superseded, visible_versions
 
 _LABELS = ("model", "version")
 _GAUGES = {
-    "candor_accuracy_ratio": "Accuracy of the labeled answers that the answer about accuracy rests on.",
+    "candor_accuracy_ratio": "Accuracy of the labeled answers that the answer about accuracy "
+    "rests on.",
     "candor_accuracy_reference_ratio": "Accuracy on the card's reference.",
-    "candor_accuracy_difference_lower_ratio": "Lower end of accuracy minus the reference, at every look at once.",
-    "candor_accuracy_difference_upper_ratio": "Upper end of accuracy minus the reference, at every look at once.",
+    "candor_accuracy_difference_lower_ratio": "Lower end of accuracy minus the reference, at "
+    "every look at once.",
+    "candor_accuracy_difference_upper_ratio": "Upper end of accuracy minus the reference, at "
+    "every look at once.",
     "candor_accuracy_lower": "1 while accuracy is lower than the reference beyond chance, else 0.",
 }
 _log = logging.getLogger(__name__)
@@ -99,4 +104,7 @@ def _latest(connection: Connection) -> dict[int, int]:
 def _served(connection: Connection) -> dict[int, int]:
     columns = bin_total.c
     wanted = select(columns.calibration_id, summed(columns.served)).filter_by(slice=EVERYTHING)
-    return {calibration_id: int(n) for calibration_id, n in connection.execute(wanted.group_by(columns.calibration_id))}
+    return {
+        calibration_id: int(n)
+        for calibration_id, n in connection.execute(wanted.group_by(columns.calibration_id))
+    }

@@ -1,12 +1,13 @@
 """The counters by model and version, most of them also by confidence bin: arrays behind one lock.
 
-So a scrape sees whole transactions, never an answer's n without its confidence. Reading the client library's own
-counters costs ten times as much, and each version has 165 of these series. At most VISIBLE_VERSIONS versions of a model
-are shown: those registered or counted last.
+So a scrape sees whole transactions, never an answer's n without its confidence. Reading the client
+library's own counters costs ten times as much, and each version has 165 of these series. At most
+VISIBLE_VERSIONS versions of a model are shown: those registered or counted last.
 
-Prometheus' increase() starts at the first value that it has read. So it reads a version's counters at zero first,
-whatever was counted since the process or the version began, and the counts from its next read on. This also makes a
-restart visible when more is counted before the next read than the old process had counted in all.
+Prometheus' increase() starts at the first value that it has read. So it reads a version's counters
+at zero first, whatever was counted since the process or the version began, and the counts from its
+next read on. This also makes a restart visible when more is counted before the next read than the
+old process had counted in all.
 """
 
 import threading
@@ -31,7 +32,9 @@ _PROMETHEUS_READS: ContextVar[bool] = ContextVar("prometheus_reads", default=Fal
 
 @contextmanager
 def read_by_prometheus() -> Iterator[None]:
-    """Within this block a read is one of Prometheus. Any other reader sees the counts at once and changes nothing."""
+    """Within this block a read is one of Prometheus. Any other reader sees the counts at once and
+    changes nothing.
+    """
     token = _PROMETHEUS_READS.set(True)
     try:
         yield
@@ -40,7 +43,9 @@ def read_by_prometheus() -> Iterator[None]:
 
 
 class BinCounter(NamedTuple):
-    """One counter: its name without `_total`, further labels, and whether it counts by bin; else it counts in bin 0."""
+    """One counter: its name without `_total`, further labels, and whether it counts by bin; else it
+    counts in bin 0.
+    """
 
     name: str
     help: str
@@ -51,8 +56,8 @@ class BinCounter(NamedTuple):
 class BinCounters(Collector):
     """The sums of all counters; `create` starts a version at zero.
 
-    Prometheus reads a version's counts when `zero_s` seconds have passed since it first read the zero. With several
-    Prometheus servers, `zero_s` gives each of them the time to read it.
+    Prometheus reads a version's counts when `zero_s` seconds have passed since it first read the
+    zero. With several Prometheus servers, `zero_s` gives each of them the time to read it.
     """
 
     def __init__(
@@ -63,20 +68,30 @@ class BinCounters(Collector):
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._columns = {column: number for number, column in enumerate(columns)}
-        self._sums: dict[tuple[str, str], npt.NDArray[np.float64]] = {}  # (counters, bins); least recently used first
-        self._labels: dict[tuple[str, str], list[list[dict[str, str]]]] = {}  # in the order of the sums, made once
+        self._sums: dict[
+            tuple[str, str], npt.NDArray[np.float64]
+        ] = {}  # (counters, bins); least recently used first
+        self._labels: dict[
+            tuple[str, str], list[list[dict[str, str]]]
+        ] = {}  # in the order of the sums, made once
         self._zero_read_s: dict[tuple[str, str], float] = {}  # when Prometheus first read a version
         self._zero_s, self._clock_s = zero_s, clock_s
         self._lock = threading.Lock()
 
     def create(self, model: str, version: str) -> list[tuple[str, str]]:
-        """Show a version's series, at zero if they are new; return the versions that are no longer shown."""
+        """Show a version's series, at zero if they are new; return the versions that are no longer
+        shown.
+        """
         with self._lock:
             self._touch((model, version))
             return self._forget_oldest(model)
 
-    def add(self, model: str, version: str, changes: Iterable[tuple[int, Mapping[BinCounter, float]]]) -> None:
-        """Add what a transaction did to a version, (bin number, amount by counter), atomically for readers."""
+    def add(
+        self, model: str, version: str, changes: Iterable[tuple[int, Mapping[BinCounter, float]]]
+    ) -> None:
+        """Add what a transaction did to a version, (bin number, amount by counter), atomically for
+        readers.
+        """
         with self._lock:
             sums = self._touch((model, version))
             for bin_number, amounts in changes:
@@ -92,16 +107,24 @@ class BinCounters(Collector):
         prometheus = _PROMETHEUS_READS.get()
         with self._lock:
             held = {key for key in self._labels if prometheus and self._is_held(key)}
-            shown = [(labels, (self._sums[key] * (key not in held)).tolist()) for key, labels in self._labels.items()]
+            shown = [
+                (labels, (self._sums[key] * (key not in held)).tolist())
+                for key, labels in self._labels.items()
+            ]
         families = self._families()
         for column, number in self._columns.items():
             name, samples = f"{column.name}_total", families[column.name].samples
             for labels, sums in shown:
-                samples += [Sample(name, label, n) for label, n in zip(labels[number], sums[number], strict=False)]
+                samples += [
+                    Sample(name, label, n)
+                    for label, n in zip(labels[number], sums[number], strict=False)
+                ]
         return families.values()
 
     def _families(self) -> dict[str, Metric]:
-        return {column.name: Metric(column.name, column.help, "counter") for column in self._columns}
+        return {
+            column.name: Metric(column.name, column.help, "counter") for column in self._columns
+        }
 
     def _is_held(self, key: tuple[str, str]) -> bool:
         """Return whether Prometheus, which reads now, still has to see this version at zero."""

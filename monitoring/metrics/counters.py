@@ -1,9 +1,10 @@
 """The Prometheus metrics of the monitoring room.
 
-Counters are increments of this process, never totals of the database, which replicas would count twice. All series of a
-calibration start at zero when it is registered, and stay there until Prometheus has read the zero (`bin_counters`):
-Prometheus loses the first increment of a series that appears with it.
-Gauges that are read from the ledger at scrape time are in `window_gauges` and `drift_gauges`.
+Counters are increments of this process, never totals of the database, which replicas would count
+twice. All series of a calibration start at zero when it is registered, and stay there until
+Prometheus has read the zero (`bin_counters`): Prometheus loses the first increment of a series that
+appears with it. Gauges that are read from the ledger at scrape time are in `window_gauges` and
+`drift_gauges`.
 """
 
 from collections import defaultdict
@@ -33,18 +34,26 @@ LABELED = (  # in the order of SumChanges.labeled
     BinCounter("candor_feedback", "Answers that got their first label (n)."),
     BinCounter("candor_feedback_confidence", "Sum of the confidence of labeled answers (S)."),
     BinCounter("candor_feedback_correct", "Labeled answers that were correct (C)."),
-    BinCounter("candor_feedback_variance", "Sum of p(1-p) over labeled answers (V): the noise of a calibrated model."),
+    BinCounter(
+        "candor_feedback_variance",
+        "Sum of p(1-p) over labeled answers (V): the noise of a calibrated model.",
+    ),
     BinCounter("candor_feedback_squared_error", "Sum of (correct - p)^2 over labeled answers (Q)."),
 )
 CORRECTED = tuple(  # in the order of SumChanges.corrected
     BinCounter(name, text, (("to", outcome),))
     for name, text in (
         ("candor_feedback_corrections", "Answers that a changed label made correct or incorrect."),
-        ("candor_feedback_corrections_confidence", "Sum of the confidence of answers that a changed label made so."),
+        (
+            "candor_feedback_corrections_confidence",
+            "Sum of the confidence of answers that a changed label made so.",
+        ),
     )
     for outcome in ("correct", "incorrect")
 )
-DUPLICATES = BinCounter("candor_feedback_duplicates", "Labels that repeated what was known.", by_bin=False)
+DUPLICATES = BinCounter(
+    "candor_feedback_duplicates", "Labels that repeated what was known.", by_bin=False
+)
 ALARMS = BinCounter("candor_calibration_drift_alarms", "Drift alarms raised.", by_bin=False)
 
 
@@ -59,7 +68,9 @@ class MonitorMetrics:
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
             return Counter(f"candor_{name}", text, labels, registry=registry)
 
-        self.feedback_rejected = counter("feedback_rejected", "Labels not recorded, by reason.", ("reason",))
+        self.feedback_rejected = counter(
+            "feedback_rejected", "Labels not recorded, by reason.", ("reason",)
+        )
         self.feedback_delay = Histogram(
             "candor_feedback_delay_seconds",
             "Seconds from an answer to its first label.",
@@ -73,14 +84,23 @@ class MonitorMetrics:
             (*MODEL, "bin"),
             registry=registry,
         )
-        self.spool_rows = Gauge("candor_spool_rows", "Answers that wait for the ledger.", registry=registry)
-        self.spool_bytes = Gauge("candor_spool_bytes", "Used bytes of the spool.", registry=registry)
-        self.spool_limit_bytes = Gauge("candor_spool_limit_bytes", "Bytes that the spool may have.", registry=registry)
-        self.spool_written = counter("spool_written", "Answers spooled because the ledger was away.", ())
+        self.spool_rows = Gauge(
+            "candor_spool_rows", "Answers that wait for the ledger.", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "candor_spool_bytes", "Used bytes of the spool.", registry=registry
+        )
+        self.spool_limit_bytes = Gauge(
+            "candor_spool_limit_bytes", "Bytes that the spool may have.", registry=registry
+        )
+        self.spool_written = counter(
+            "spool_written", "Answers spooled because the ledger was away.", ()
+        )
         self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
         self.recalibrations = counter(
             "recalibrations",
-            "Recalibrations on a drift alarm, by outcome; see monitoring/findings/recalibrations.py.",
+            "Recalibrations on a drift alarm, by outcome; see "
+            "monitoring/findings/recalibrations.py.",
             ("model", "outcome"),
         )
         for reason in Reason:
@@ -88,7 +108,9 @@ class MonitorMetrics:
         self._created: set[tuple[str, str]] = set()
 
     def create(self, row: CalibrationRow) -> None:
-        """Show all series of a calibration at zero, and its reference; the oldest version may disappear instead."""
+        """Show all series of a calibration at zero, and its reference; the oldest version may
+        disappear instead.
+        """
         model = _names(row)
         self._created.add(model)
         for forgotten in self.bins.create(*model):
@@ -105,7 +127,9 @@ class MonitorMetrics:
         """Add what a committed transaction did."""
         names = {calibration_id: _names(row) for calibration_id, row in calibrations.items()}
         for calibration_id, changes in _by_calibration(counts).items():
-            if names[calibration_id] not in self._created:  # a late label of a version that is no longer shown
+            if (
+                names[calibration_id] not in self._created
+            ):  # a late label of a version that is no longer shown
                 self.create(calibrations[calibration_id])
             self.bins.add(*names[calibration_id], changes)
         for reason, rejected in counts.rejected.items():
@@ -133,7 +157,9 @@ def _reference(row: CalibrationRow) -> list[float]:
     return [n / total if total else 0.0 for n in counts] + [0.0] * (BIN_COUNT - len(counts))
 
 
-def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
+def _by_calibration(
+    counts: TransactionCounts,
+) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
     """Return the changes of each calibration, by bin, over all days."""
     found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = counts.changes
@@ -144,7 +170,9 @@ def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict
     )
     for by_day_bin, columns in kinds:
         for day_bin, sums in by_day_bin.items():
-            found[day_bin.calibration_id].append((day_bin.bin, dict(zip(columns, sums, strict=True))))
+            found[day_bin.calibration_id].append(
+                (day_bin.bin, dict(zip(columns, sums, strict=True)))
+            )
     for per_model, column in ((counts.duplicates, DUPLICATES), (counts.alarms, ALARMS)):
         for calibration_id, count in per_model.items():
             if count:

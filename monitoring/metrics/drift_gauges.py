@@ -1,10 +1,11 @@
 """The states of the drift detectors, read from the ledger at scrape time.
 
-Replicas that share a ledger share its detectors: each shows the same state, also right after another replica recorded a
-label or an acknowledgment. The label `ledger` separates equal states of one ledger, of which one counts, from those of
-several ledgers, whose evidence adds up (a sum of e-detectors is an e-detector). A version that another one has replaced
-in production must page nobody: it is shown as if it had been reset. Promoted again, it shows its state as before. Tags
-that are watched by themselves have gauges of their own, with the label `tag`.
+Replicas that share a ledger share its detectors: each shows the same state, also right after
+another replica recorded a label or an acknowledgment. The label `ledger` separates equal states of
+one ledger, of which one counts, from those of several ledgers, whose evidence adds up (a sum of
+e-detectors is an e-detector). A version that another one has replaced in production must page
+nobody: it is shown as if it had been reset. Promoted again, it shows its state as before. Tags that
+    are watched by themselves have gauges of their own, with the label `tag`.
 """
 
 import logging
@@ -30,12 +31,16 @@ TAG_LABELS = (*LABELS, "tag")
 _GAUGES = {
     "candor_calibration_drift_log_evalue": "Log of the evidence against calibration.",
     "candor_calibration_drift_log_threshold": "Log evidence at which the alarm is raised.",
-    "candor_calibration_drift_active": "1 from the alarm until it is acknowledged or another version serves, else 0.",
+    "candor_calibration_drift_active": "1 from the alarm until it is acknowledged or another "
+    "version serves, else 0.",
 }
 _TAG_GAUGES = {
-    "candor_calibration_drift_tag_log_evalue": "Log of the evidence against calibration in the answers with a tag.",
-    "candor_calibration_drift_tag_log_threshold": "Log evidence at which the alarm of a tag is raised.",
-    "candor_calibration_drift_tag_active": "1 from the alarm of a tag until it is acknowledged or another version "
+    "candor_calibration_drift_tag_log_evalue": "Log of the evidence against calibration in the "
+    "answers with a tag.",
+    "candor_calibration_drift_tag_log_threshold": "Log evidence at which the alarm of a tag is "
+    "raised.",
+    "candor_calibration_drift_tag_active": "1 from the alarm of a tag until it is acknowledged or "
+    "another version "
     "serves, else 0.",
 }
 _log = logging.getLogger(__name__)
@@ -46,18 +51,24 @@ class DriftGauges(Collector):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._known: dict[tuple[int, str], tuple[Row[Any], DriftDetector]] = {}  # the saved row, its decoded detector
+        self._known: dict[
+            tuple[int, str], tuple[Row[Any], DriftDetector]
+        ] = {}  # the saved row, its decoded detector
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads nothing."""
         return self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families with a sample per watched version, and per tag that is watched by itself."""
+        """Yield the families with a sample per watched version, and per tag that is watched by
+        itself.
+        """
         try:
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
-                detectors = self._detectors(connection, [version.calibration_id for version in versions])
+                detectors = self._detectors(
+                    connection, [version.calibration_id for version in versions]
+                )
                 replaced = superseded(connection)
                 name = ledger_name(connection)
         except SQLAlchemyError as error:
@@ -79,23 +90,36 @@ class DriftGauges(Collector):
     def _detectors(
         self, connection: Connection, calibration_ids: Sequence[int]
     ) -> dict[tuple[int, str], DriftDetector]:
-        """Return the detectors by calibration id and slice; an unchanged state is not decoded again."""
+        """Return the detectors by calibration id and slice; an unchanged state is not decoded
+        again.
+        """
         wanted = select(monitor_state).where(monitor_state.c.calibration_id.in_(calibration_ids))
-        saved = connection.execute(wanted.order_by(monitor_state.c.calibration_id, monitor_state.c.slice))
+        saved = connection.execute(
+            wanted.order_by(monitor_state.c.calibration_id, monitor_state.c.slice)
+        )
         before, self._known = self._known, {}
         for row in saved:
             key = (row.calibration_id, row.slice)
             known = before.get(key)
-            detector = known[1] if known and known[0] == row else watch.decode(connection, row).detector
+            detector = (
+                known[1] if known and known[0] == row else watch.decode(connection, row).detector
+            )
             self._known[key] = (row, detector)
         return {key: detector for key, (_, detector) in self._known.items()}
 
     def _families(self) -> list[GaugeMetricFamily]:
         whole = [GaugeMetricFamily(*gauge, labels=LABELS) for gauge in _GAUGES.items()]
-        return [*whole, *(GaugeMetricFamily(*gauge, labels=TAG_LABELS) for gauge in _TAG_GAUGES.items())]
+        return [
+            *whole,
+            *(GaugeMetricFamily(*gauge, labels=TAG_LABELS) for gauge in _TAG_GAUGES.items()),
+        ]
 
 
 def ledger_name(connection: Connection) -> str:
-    """Return the ledger's name for all its readers: the time of its first event in hexadecimal, empty before that."""
-    first_ns = connection.scalar(select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1))
+    """Return the ledger's name for all its readers: the time of its first event in hexadecimal,
+    empty before that.
+    """
+    first_ns = connection.scalar(
+        select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1)
+    )
     return "" if first_ns is None else f"{first_ns:x}"

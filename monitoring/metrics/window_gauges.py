@@ -1,4 +1,5 @@
-"""Gauges of the measures, exact because they are read from the ledger; recomputed only after new labels.
+"""Gauges of the measures, exact because they are read from the ledger; recomputed only after new
+labels.
 
 They rest on the labels on which the page rests: those of the audit alone, once it decides.
 """
@@ -26,11 +27,18 @@ from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")
 _GAUGES = [(each.gauge, each) for each in MEASURES if each.gauge]
-_COVERAGE = ("candor_feedback_coverage_ratio", "Share of all answers of the version that have a label.")
-_AUDIT = ("candor_calibration_audit_decides", "1 if the gauges of a version rest on audited answers alone, else 0.")
+_COVERAGE = (
+    "candor_feedback_coverage_ratio",
+    "Share of all answers of the version that have a label.",
+)
+_AUDIT = (
+    "candor_calibration_audit_decides",
+    "1 if the gauges of a version rest on audited answers alone, else 0.",
+)
 _EXPECTED = (
     "candor_expected_accuracy_ratio",
-    "Mean confidence of all answers of the version, labeled or not: its accuracy if confidence is calibrated.",
+    "Mean confidence of all answers of the version, labeled or not: its accuracy if confidence is "
+    "calibrated.",
 )
 _PENDING = ("candor_feedback_pending", "Labels that wait for their predictions.")
 _NOTHING = (math.nan, math.nan)
@@ -72,7 +80,10 @@ class WindowGauges(Collector):
                 for family, value in zip(windows, values, strict=True):
                     family.add_metric((version.model, version.version, window), value)
             labels = (version.model, version.version)
-            values = (*served.get(version.calibration_id, _NOTHING), float(self._known[version.calibration_id].audit))
+            values = (
+                *served.get(version.calibration_id, _NOTHING),
+                float(self._known[version.calibration_id].audit),
+            )
             for family, value in zip((coverage, expected, audit), values, strict=True):
                 family.add_metric(labels, value)
         for model in sorted({version.model for version in versions} | held.keys()):
@@ -81,28 +92,45 @@ class WindowGauges(Collector):
 
     def _families(self) -> list[GaugeMetricFamily]:
         labels = ("model", "version", "window")
-        windows = [GaugeMetricFamily(name, measure.text, labels=labels) for name, measure in _GAUGES]
-        by_version = [GaugeMetricFamily(*each, labels=("model", "version")) for each in (_COVERAGE, _EXPECTED, _AUDIT)]
+        windows = [
+            GaugeMetricFamily(name, measure.text, labels=labels) for name, measure in _GAUGES
+        ]
+        by_version = [
+            GaugeMetricFamily(*each, labels=("model", "version"))
+            for each in (_COVERAGE, _EXPECTED, _AUDIT)
+        ]
         return [*windows, *by_version, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
-        wanted = select(columns.calibration_id, columns.last_feedback_id).filter_by(slice=EVERYTHING)
+        wanted = select(columns.calibration_id, columns.last_feedback_id).filter_by(
+            slice=EVERYTHING
+        )
         latest = dict(connection.execute(wanted).all())
         for version in versions:
-            known, last_id = self._known.get(version.calibration_id), latest.get(version.calibration_id, 0)
+            known, last_id = (
+                self._known.get(version.calibration_id),
+                latest.get(version.calibration_id, 0),
+            )
             if known is None or known.last_feedback_id != last_id:
-                self._known[version.calibration_id] = _Known(last_id, *_values(connection, version.calibration_id))
+                self._known[version.calibration_id] = _Known(
+                    last_id, *_values(connection, version.calibration_id)
+                )
 
 
 def _served(connection: Connection) -> dict[int, tuple[float, float]]:
-    """Labeled answers / answers, and mean confidence of all answers, of each calibration that has answered.
+    """Labeled answers / answers, and mean confidence of all answers, of each calibration that has
+    answered.
 
     The first counts by answer on both sides, so a late label counts where it belongs.
     """
     columns = bin_total.c
     sums = (summed(column) for column in (columns.n, columns.served_confidence, columns.served))
-    counts = select(columns.calibration_id, *sums).filter_by(slice=EVERYTHING).group_by(columns.calibration_id)
+    counts = (
+        select(columns.calibration_id, *sums)
+        .filter_by(slice=EVERYTHING)
+        .group_by(columns.calibration_id)
+    )
     return {
         calibration_id: (int(labeled) / int(served), int(confidence) / GRID / int(served))
         for calibration_id, labeled, confidence, served in connection.execute(counts)
@@ -110,7 +138,9 @@ def _served(connection: Connection) -> dict[int, tuple[float, float]]:
     }
 
 
-def _values(connection: Connection, calibration_id: int) -> tuple[dict[str, tuple[float, ...]], bool]:
+def _values(
+    connection: Connection, calibration_id: int
+) -> tuple[dict[str, tuple[float, ...]], bool]:
     values, audit = dict[str, tuple[float, ...]](), False
     for name in WINDOWS:
         window = read_window(name)

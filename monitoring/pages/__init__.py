@@ -1,1 +1,3 @@
-"""HTML pages for people: self-contained, without scripts and without anything fetched from elsewhere."""
+"""HTML pages for people: self-contained, without scripts and without anything fetched from
+elsewhere.
+"""

@@ -1,7 +1,7 @@
 """The files that pages load: a style sheet and scripts, under names that change with their content.
 
-So a browser may keep them for ever, and a new release is seen at once. Documents such as the scheduled report carry the
-style sheet inside, because they are one file.
+So a browser may keep them for ever, and a new release is seen at once. Documents such as the
+scheduled report carry the style sheet inside, because they are one file.
 """
 
 import hashlib

@@ -1,4 +1,6 @@
-"""The axes that charts over time share: ticks, and a lane above the plot in which events stand beside each other."""
+"""The axes that charts over time share: ticks, and a lane above the plot in which events stand
+beside each other.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,11 @@ from monitoring.pages.formatting import calendar_day, grouped
 from monitoring.pages.language import gettext
 from monitoring.pages.status_words import event_word
 
-WIDE, NARROW, HEIGHT = 760, 340, 232  # on a phone the narrow one is shown, so that its text keeps its size
+WIDE, NARROW, HEIGHT = (
+    760,
+    340,
+    232,
+)  # on a phone the narrow one is shown, so that its text keeps its size
 LEFT, AFTER, TOP, BOTTOM = 56, 14, 30, 206  # the axes, and the room to the right of them
 _MARK_WIDTH = 15
 _LANE = 12  # where marks stand, above the plot, so that they hide no dot
@@ -36,7 +42,9 @@ class Mark(NamedTuple):
 
 
 class PlacedMark(NamedTuple):
-    """A mark, and where its shape stands: at its place, or beside the one that stands there already."""
+    """A mark, and where its shape stands: at its place, or beside the one that stands there
+    already.
+    """
 
     mark: Mark
     x: float
@@ -86,10 +94,15 @@ class Axis:
 
     def inside(self, marks: Sequence[Mark]) -> list[Mark]:
         """The marks that are on the axis, in their order."""
-        return [mark for mark in sorted(marks, key=lambda each: each.at) if self.first <= mark.at <= self.last]
+        return [
+            mark
+            for mark in sorted(marks, key=lambda each: each.at)
+            if self.first <= mark.at <= self.last
+        ]
 
     def placed(self, marks: Sequence[Mark]) -> list[PlacedMark]:
-        """Each mark, moved as little as needed so that none hides another and none leaves the chart.
+        """Each mark, moved as little as needed so that none hides another and none leaves the
+        chart.
 
         Where there are more than fit, they stand closer to each other, at equal distances.
         """
@@ -100,7 +113,9 @@ class Axis:
             places[at] = max(places[at], places[at - 1] + step)
         for at in range(len(places) - 1, -1, -1):  # what was pushed over the end goes back
             places[at] = min(places[at], most - step * (len(places) - 1 - at))
-        return [PlacedMark(mark, round(place, 1)) for mark, place in zip(shown, places, strict=True)]
+        return [
+            PlacedMark(mark, round(place, 1)) for mark, place in zip(shown, places, strict=True)
+        ]
 
     def in_words(self, marks: Sequence[Mark]) -> Iterator[str]:
         """Each event on the axis as a short sentence, for the description of a chart."""
@@ -115,7 +130,9 @@ class Axis:
     def _labeled(self, *, most: int = 5) -> list[int]:
         if self.last - self.first < most - 1 or self.width == NARROW:
             return sorted({self.first, self.last})
-        return sorted({round(self.first + (self.last - self.first) * k / (most - 1)) for k in range(most)})
+        return sorted(
+            {round(self.first + (self.last - self.first) * k / (most - 1)) for k in range(most)}
+        )
 
 
 class DayAxis(Axis):
@@ -134,7 +151,9 @@ class DayAxis(Axis):
 
 @dataclass(frozen=True, eq=False)
 class LabelAxis(Axis):
-    """Labels in the order of their arrival, counted from 1; `days` (N,): on which day each arrived."""
+    """Labels in the order of their arrival, counted from 1; `days` (N,): on which day each
+    arrived.
+    """
 
     days: IntArray
 

@@ -1,4 +1,6 @@
-"""Predictions from a file: how calibrated they are and what a calibrator does, in one file without scripts."""
+"""Predictions from a file: how calibrated they are and what a calibrator does, in one file without
+scripts.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -43,24 +45,36 @@ def calibration_page(found: Examination, text: CalibrationText) -> str:
     bins = _bins(found)
     scale = scale_of(bins.values())
     diagrams = {
-        heading: reliability_diagram(each, of=f"rows, {heading.lower()}", scale=scale) for heading, each in bins.items()
+        heading: reliability_diagram(each, of=f"rows, {heading.lower()}", scale=scale)
+        for heading, each in bins.items()
     }
-    return render("calibration.html", **_values(found, text), diagrams=diagrams, bins_by_heading=bins)
+    return render(
+        "calibration.html", **_values(found, text), diagrams=diagrams, bins_by_heading=bins
+    )
 
 
 def calibration_fragment(found: Examination, text: CalibrationText) -> str:
-    """Render verdict, diagrams as pictures, and tables, to be shown inside another page such as a notebook."""
+    """Render verdict, diagrams as pictures, and tables, to be shown inside another page such as a
+    notebook.
+    """
     bins = _bins(found)
     scale = scale_of(bins.values())
     pictures = {
-        heading: base64.b64encode(diagram_file(each, scale=scale).encode()).decode() for heading, each in bins.items()
+        heading: base64.b64encode(diagram_file(each, scale=scale).encode()).decode()
+        for heading, each in bins.items()
     }
     return render("calibration_fragment.html", **_values(found, text), pictures=pictures)
 
 
 def _values(found: Examination, text: CalibrationText) -> dict[str, object]:
     shown = found.effect.classes_before if found.effect else found.classes
-    return {"found": found, "text": text, "tone": _TONES[found.standing], "effect": found.effect, "classes": shown}
+    return {
+        "found": found,
+        "text": text,
+        "tone": _TONES[found.standing],
+        "effect": found.effect,
+        "classes": shown,
+    }
 
 
 def _bins(found: Examination) -> Mapping[str, Sequence[ReliabilityBin]]:

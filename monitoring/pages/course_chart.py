@@ -1,4 +1,6 @@
-"""The course of the evidence as inline SVG: label by label, against what an alarm needs and what is usual."""
+"""The course of the evidence as inline SVG: label by label, against what an alarm needs and what is
+usual.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -31,8 +33,8 @@ class CourseStep(NamedTuple):
         chapter: counts the times that the watch had started from nothing.
         since_start: how many labels the watch had seen at that label.
         share: the evidence as a share of what an alarm needs, 0 or more.
-        usual_lower, usual_upper: where nine in ten calibrated models stand; NaN for fewer labels than are known.
-        first_day, last_day: UTC days of arrival, counted from 1970.
+        usual_lower, usual_upper: where nine in ten calibrated models stand; NaN for fewer labels
+        than are known. first_day, last_day: UTC days of arrival, counted from 1970.
     """
 
     first: int
@@ -48,7 +50,9 @@ class CourseStep(NamedTuple):
 
 
 class CourseEvent(NamedTuple):
-    """An event: the last label before it (0 if that is not known), when it was, its kind and a sentence."""
+    """An event: the last label before it (0 if that is not known), when it was, its kind and a
+    sentence.
+    """
 
     feedback_id: int
     at_ns: int
@@ -64,20 +68,39 @@ def course_steps(course: EvidenceCourse) -> list[CourseStep]:
     lower, upper = calm_range(course.labels, course.log_threshold)
     chapter = np.cumsum(course.labels == 1)
     size = math.ceil(len(course) / _STEP_LIMIT)
-    starts = np.flatnonzero((np.arange(len(course)) % size == 0) | (np.diff(chapter, prepend=chapter[0]) > 0))
+    starts = np.flatnonzero(
+        (np.arange(len(course)) % size == 0) | (np.diff(chapter, prepend=chapter[0]) > 0)
+    )
     steps, day = [], course.day
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(course)], strict=True):
         most = start + int(shares[start:end].argmax())
-        found = (int(chapter[most]), int(course.labels[most]), float(shares[most]), float(lower[most]))
+        found = (
+            int(chapter[most]),
+            int(course.labels[most]),
+            float(shares[most]),
+            float(lower[most]),
+        )
         steps.append(
-            CourseStep(start + 1, end, most + 1, *found, float(upper[most]), int(day[start]), int(day[end - 1]))
+            CourseStep(
+                start + 1,
+                end,
+                most + 1,
+                *found,
+                float(upper[most]),
+                int(day[start]),
+                int(day[end - 1]),
+            )
         )
     return steps
 
 
 def course_chart(course: EvidenceCourse, events: Sequence[CourseEvent]) -> WidthPair | None:
     """Draw the course. None without labels."""
-    return WidthPair(*(_drawn(course, events, width=width) for width in (WIDE, NARROW))) if len(course) else None
+    return (
+        WidthPair(*(_drawn(course, events, width=width) for width in (WIDE, NARROW)))
+        if len(course)
+        else None
+    )
 
 
 def course_chart_file(course: EvidenceCourse, events: Sequence[CourseEvent]) -> Markup:
@@ -88,15 +111,25 @@ def course_chart_file(course: EvidenceCourse, events: Sequence[CourseEvent]) -> 
 def told(step: CourseStep) -> str:
     """What a point says."""
     words = {
-        "labels": grouped(step.first) if step.first == step.last else span(grouped(step.first), grouped(step.last)),
+        "labels": grouped(step.first)
+        if step.first == step.last
+        else span(grouped(step.first), grouped(step.last)),
         "days": _days(step),
         "share": whole_percent(step.share),
     }
     if math.isnan(step.usual_lower):
-        return gettext("label %(labels)s, %(days)s: up to %(share)s of the evidence that an alarm needs") % words
+        return (
+            gettext(
+                "label %(labels)s, %(days)s: up to %(share)s of the evidence that an alarm needs"
+            )
+            % words
+        )
     words["usual"] = span(whole_percent(step.usual_lower), whole_percent(step.usual_upper))
     return (
-        gettext("label %(labels)s, %(days)s: up to %(share)s of the evidence that an alarm needs; usual: %(usual)s")
+        gettext(
+            "label %(labels)s, %(days)s: up to %(share)s of the evidence that an alarm needs; "
+            "usual: %(usual)s"
+        )
         % words
     )
 
@@ -128,7 +161,9 @@ def _drawn(
 def _marks(course: EvidenceCourse, events: Sequence[CourseEvent]) -> Iterator[Mark]:
     """Each event after its last label, or after the labels that had arrived before it."""
     for feedback_id, at_ns, kind, sentence in events:
-        order, value = (course.feedback_id, feedback_id) if feedback_id else (course.received_at_ns, at_ns)
+        order, value = (
+            (course.feedback_id, feedback_id) if feedback_id else (course.received_at_ns, at_ns)
+        )
         if at := int(np.searchsorted(order, value, side="right")):
             yield Mark(at, kind, sentence)
 
@@ -153,7 +188,8 @@ def _described(steps: Sequence[CourseStep], axis: LabelAxis, marks: Sequence[Mar
         "last": whole_percent(steps[-1].share),
     }
     text = gettext(
-        "Evidence of drift over %(labels)s labels, %(days)s: at most %(highest)s of what an alarm needs, %(day)s; "
+        "Evidence of drift over %(labels)s labels, %(days)s: at most %(highest)s of what an alarm "
+        "needs, %(day)s; "
         "at the end %(last)s."
     )
     return text % words + "".join(axis.in_words(marks))

@@ -30,7 +30,15 @@ def csv_text(rows: Iterable[Row]) -> str:
 def bin_rows(bins: Sequence[ReliabilityBin]) -> list[Row]:
     """The figures of a reliability diagram."""
     return [
-        (each.lower, each.upper, each.n, each.confidence, each.accuracy, each.accuracy_lower, each.accuracy_upper)
+        (
+            each.lower,
+            each.upper,
+            each.n,
+            each.confidence,
+            each.accuracy,
+            each.accuracy_lower,
+            each.accuracy_upper,
+        )
         for each in bins
     ]
 

@@ -1,4 +1,6 @@
-"""Calibration by day of service as inline SVG: the error with the range expected by chance, and its direction."""
+"""Calibration by day of service as inline SVG: the error with the range expected by chance, and its
+direction.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +26,9 @@ FEW_LABELS = 20  # below this a dot is hollow
 
 
 class Dot(NamedTuple):
-    """One day or a few: `day` is their middle. The gap is mean confidence minus accuracy, with its 95 % interval."""
+    """One day or a few: `day` is their middle. The gap is mean confidence minus accuracy, with its
+    95 % interval.
+    """
 
     days: Days
     day: float
@@ -48,28 +52,51 @@ def day_dots(days: Sequence[Days]) -> list[Dot]:
     return [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
 
 
-def day_chart(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> WidthPair | None:
-    """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None without labels."""
-    return WidthPair(*(_ece_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW))) if dots else None
+def day_chart(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> WidthPair | None:
+    """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None
+    without labels.
+    """
+    return (
+        WidthPair(*(_ece_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW)))
+        if dots
+        else None
+    )
 
 
-def gap_chart(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> WidthPair | None:
+def gap_chart(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> WidthPair | None:
     """Draw confidence minus accuracy of each day with its 95 % interval. None without labels."""
-    return WidthPair(*(_gap_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW))) if dots else None
+    return (
+        WidthPair(*(_gap_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW)))
+        if dots
+        else None
+    )
 
 
-def day_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> Markup:
+def day_chart_file(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> Markup:
     """Return the same drawing as an SVG file of its own."""
     return _ece_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
 
 
-def gap_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> Markup:
+def gap_chart_file(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> Markup:
     """Return the same drawing as an SVG file of its own."""
     return _gap_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
 
 
 def _ece_drawn(
-    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, own_style: Markup | None = None
+    dots: Sequence[Dot],
+    marks: Sequence[Mark],
+    zoom: Span,
+    *,
+    width: int,
+    own_style: Markup | None = None,
 ) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
     plot = Plot.upward(axis, max([_LEAST, *(max(dot.ece, dot.limit) for dot in dots)]))
@@ -86,10 +113,17 @@ def _ece_drawn(
 
 
 def _gap_drawn(
-    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, own_style: Markup | None = None
+    dots: Sequence[Dot],
+    marks: Sequence[Mark],
+    zoom: Span,
+    *,
+    width: int,
+    own_style: Markup | None = None,
 ) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
-    plot = Plot.around_zero(axis, max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)]))
+    plot = Plot.around_zero(
+        axis, max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)])
+    )
     described = _gap_described(dots, axis, marks)
     return _drawn("gap_chart.svg", plot, marks, dots=dots, described=described, own_style=own_style)
 
@@ -119,7 +153,8 @@ def _ece_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) ->
     """What the chart shows, in a few sentences."""
     outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
     told = gettext(
-        "Calibration error by day, %(days)s: on %(outside)s of %(points)s points it is above what chance explains. "
+        "Calibration error by day, %(days)s: on %(outside)s of %(points)s points it is above what "
+        "chance explains. "
         "The highest is %(ece)s, %(day)s."
     ) % {
         "days": _from_to(dots),
@@ -133,7 +168,8 @@ def _ece_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) ->
 
 def _gap_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
     told = gettext(
-        "Confidence minus accuracy by day, %(days)s: the 95 %% interval is above zero on %(over)s of %(points)s "
+        "Confidence minus accuracy by day, %(days)s: the 95 %% interval is above zero on %(over)s "
+        "of %(points)s "
         "points, and below it on %(under)s. The last is %(gap)s."
     ) % {
         "days": _from_to(dots),
@@ -152,7 +188,8 @@ def _from_to(dots: Sequence[Dot]) -> str:
 def chance_limit(labeled: BinSums) -> float:
     """The ECE that a calibrated model stays below with a probability of 95 %.
 
-    ECE is then a sum of half-normal variables: its mean is the noise floor, its variance (1 - 2/pi) sum V / n^2.
+    ECE is then a sum of half-normal variables: its mean is the noise floor, its variance (1 - 2/pi)
+    sum V / n^2.
     """
     spread = math.sqrt((1 - 2 / math.pi) * float(labeled.variance.sum())) / labeled.total
     return metrics.noise_floor(labeled) + _Z90 * spread

@@ -1,6 +1,7 @@
 """The charts and tables of a model's page as files: a drawing as SVG, its figures as CSV.
 
-Plain links lead to them, so that they work without script. Figures are unrounded; what is not known is an empty cell.
+Plain links lead to them, so that they work without script. Figures are unrounded; what is not known
+is an empty cell.
 """
 
 import re
@@ -22,7 +23,15 @@ from monitoring.reports.page_data import PageData
 
 CSV: Final = "text/csv; charset=utf-8"
 SVG: Final = "image/svg+xml"
-_DRIFT: Final = ("share", "usual_lower", "usual_upper", "log_evalue", "log_threshold", "labels", "alarm")
+_DRIFT: Final = (
+    "share",
+    "usual_lower",
+    "usual_upper",
+    "log_evalue",
+    "log_threshold",
+    "labels",
+    "alarm",
+)
 
 
 class Download(NamedTuple):
@@ -40,7 +49,11 @@ def make_download(found: PageData, file: str, *, of: str | None = None) -> Downl
     """
     kind, _, suffix = file.partition(".")
     report = found.report
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{report.model}-{report.version}-{kind}{'' if of is None else f'-{of}'}")
+    name = re.sub(
+        r"[^A-Za-z0-9_.-]+",
+        "_",
+        f"{report.model}-{report.version}-{kind}{'' if of is None else f'-{of}'}",
+    )
     if of is not None and kind != "reliability" and (kind in TABLES or kind in DRAWINGS):
         raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
     if suffix == "csv" and kind in TABLES:
@@ -49,7 +62,9 @@ def make_download(found: PageData, file: str, *, of: str | None = None) -> Downl
     if suffix == "svg" and kind in DRAWINGS:
         return Download(f"{name}.svg", SVG, DRAWINGS[kind](found, of))
     known = [*(f"{each}.csv" for each in TABLES), *(f"{each}.svg" for each in DRAWINGS)]
-    raise QueryInvalid(f"There is no file {brief(file)} to download; expected one of {', '.join(known)}.")
+    raise QueryInvalid(
+        f"There is no file {brief(file)} to download; expected one of {', '.join(known)}."
+    )
 
 
 def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
@@ -67,7 +82,16 @@ def _reliability(found: PageData, of: str | None) -> tuple[Row, list[Row]]:
 
 def _days(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     header = (
-        *("days", "answers", "labels", "coverage", "accuracy", "signed_gap", "signed_gap_lower", "signed_gap_upper"),
+        *(
+            "days",
+            "answers",
+            "labels",
+            "coverage",
+            "accuracy",
+            "signed_gap",
+            "signed_gap_lower",
+            "signed_gap_upper",
+        ),
         *("ece", "noise_floor", "chance_limit"),
     )
     rows = [
@@ -85,7 +109,9 @@ def _evidence(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     if drift is None or bar is None:
         return _DRIFT, []
     usual = (bar.usual.lower, bar.usual.upper) if bar.usual else (None, None)
-    return _DRIFT, [(bar.share, *usual, drift.log_evalue, drift.log_threshold, drift.labels, drift.active)]
+    return _DRIFT, [
+        (bar.share, *usual, drift.log_evalue, drift.log_threshold, drift.labels, drift.active)
+    ]
 
 
 def _course(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
@@ -95,7 +121,14 @@ def _course(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     )
     rows = [
         (
-            *(step.first, step.last, iso_day(step.first_day), iso_day(step.last_day), step.at, step.since_start),
+            *(
+                step.first,
+                step.last,
+                iso_day(step.first_day),
+                iso_day(step.last_day),
+                step.at,
+                step.since_start,
+            ),
             *(step.share, step.usual_lower, step.usual_upper),
         )
         for step in (course_steps(found.course) if found.course is not None else [])
@@ -116,17 +149,29 @@ def _slices(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
 def _tags(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
     tags = found.report.tag_watches
-    return columns, [[getattr(each, column) for column in columns] for each in tags.watches] if tags else []
+    return columns, [
+        [getattr(each, column) for column in columns] for each in tags.watches
+    ] if tags else []
 
 
 def _measures(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     now, card = found.report.measures.as_dict(), found.report.reference
-    return ("measure", "now", "card"), [(name, value, card.get(name)) for name, value in now.items()]
+    return ("measure", "now", "card"), [
+        (name, value, card.get(name)) for name, value in now.items()
+    ]
 
 
 def _estimated(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     header = (
-        *("rate", "from_confidence", "lower", "upper", "corrected", "corrected_lower", "corrected_upper"),
+        *(
+            "rate",
+            "from_confidence",
+            "lower",
+            "upper",
+            "corrected",
+            "corrected_lower",
+            "corrected_upper",
+        ),
         *("labeled_expected", "labeled_shown", "contradicted"),
     )
     rows = []
@@ -136,7 +181,11 @@ def _estimated(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
             for rate in (each.from_confidence, each.corrected)
         ]
         compared = each.compared
-        shown = (compared.expected.value, compared.shown, compared.contradicted) if compared else (None,) * 3
+        shown = (
+            (compared.expected.value, compared.shown, compared.contradicted)
+            if compared
+            else (None,) * 3
+        )
         rows.append((each.title, *rates[0], *rates[1], *shown))
     return header, list(rows)
 
@@ -149,11 +198,25 @@ def _expected_answers(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
 
 
 def _versions(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    header = ("version", "status", "answers", "labels", "accuracy", "signed_gap", "ece", "noise_floor")
+    header = (
+        "version",
+        "status",
+        "answers",
+        "labels",
+        "accuracy",
+        "signed_gap",
+        "ece",
+        "noise_floor",
+    )
     rows = [
         (
             *(each.version, each.status.value, each.coverage.served, each.measures.n),
-            *(each.measures.accuracy, each.measures.signed_gap, each.measures.ece, each.measures.noise_floor),
+            *(
+                each.measures.accuracy,
+                each.measures.signed_gap,
+                each.measures.ece,
+                each.measures.noise_floor,
+            ),
         )
         for each in found.versions
     ]
@@ -161,7 +224,10 @@ def _versions(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
 
 
 def _history(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    rows = [(each["at"], each["version"], each["kind"], each["tag"], each["sentence"]) for each in found.entries]
+    rows = [
+        (each["at"], each["version"], each["kind"], each["tag"], each["sentence"])
+        for each in found.entries
+    ]
     return ("at", "version", "kind", "tag", "sentence"), list(rows)
 
 
@@ -190,7 +256,9 @@ def _evidence_drawn(found: PageData, _: str | None) -> str:
 
 def _course_drawn(found: PageData, _: str | None) -> str:
     if found.course is None or not len(found.course):
-        raise QueryInvalid("No label of this window and these days is known to the drift watch: nothing to draw.")
+        raise QueryInvalid(
+            "No label of this window and these days is known to the drift watch: nothing to draw."
+        )
     return course_chart_file(found.course, course_events(found))
 
 
@@ -205,7 +273,11 @@ def _days_drawn(draw: Callable[..., str]) -> Callable[[PageData, str | None], st
 
 
 def _reliability_drawn(found: PageData, of: str | None) -> str:
-    return diagram_file(_bins(found, of), of=gettext("all answers") if of is None else answers_of(of), speech=speech())
+    return diagram_file(
+        _bins(found, of),
+        of=gettext("all answers") if of is None else answers_of(of),
+        speech=speech(),
+    )
 
 
 DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {

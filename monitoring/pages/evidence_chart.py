@@ -1,4 +1,6 @@
-"""The drift watch's evidence as a bar: against what an alarm needs, with the usual range of calibrated models."""
+"""The drift watch's evidence as a bar: against what an alarm needs, with the usual range of
+calibrated models.
+"""
 
 from typing import NamedTuple
 
@@ -13,7 +15,9 @@ from monitoring.pages.rendering import render
 
 
 class EvidenceBar(NamedTuple):
-    """The evidence as a share of what an alarm needs, in [0, 1], and where nine in ten calibrated models stand."""
+    """The evidence as a share of what an alarm needs, in [0, 1], and where nine in ten calibrated
+    models stand.
+    """
 
     share: float
     usual: CalmEvidence | None
@@ -22,7 +26,9 @@ class EvidenceBar(NamedTuple):
 
 def evidence_bar(drift: Drift, share: float, usual: CalmEvidence | None) -> EvidenceBar:
     """Describe the evidence after `drift.labels` labels."""
-    told = gettext("Evidence of drift: %(now)s.") % {"now": gettext("alarm") if drift.active else _now(share)}
+    told = gettext("Evidence of drift: %(now)s.") % {
+        "now": gettext("alarm") if drift.active else _now(share)
+    }
     if usual is not None:
         between = span(whole_percent(usual.lower), whole_percent(usual.upper))
         told += " " + gettext("After as many labels, %(between)s is usual.") % {"between": between}
@@ -30,7 +36,9 @@ def evidence_bar(drift: Drift, share: float, usual: CalmEvidence | None) -> Evid
 
 
 def _now(share: float) -> str:
-    return gettext("%(share)s of the evidence that an alarm needs") % {"share": whole_percent(share)}
+    return gettext("%(share)s of the evidence that an alarm needs") % {
+        "share": whole_percent(share)
+    }
 
 
 def evidence_chart(bar: EvidenceBar) -> Markup:

@@ -61,14 +61,20 @@ def duration(seconds: float) -> str:
 
 
 def instant(at: datetime, *, seconds: bool = False) -> Markup:
-    """A time as the reader writes it, in the reader's zone, which it names; hovering shows it in UTC."""
+    """A time as the reader writes it, in the reader's zone, which it names; hovering shows it in
+    UTC.
+    """
     who = reader()
     local = at.astimezone(who.zone)
     zone = local.strftime("%Z")
     shown = local.strftime(f"{who.language.date} %H:%M{':%S' if seconds else ''}")
     named = zone if zone[:1].isalpha() else f"UTC{zone}"
     utc = at.astimezone(UTC)
-    title = Markup("") if named == "UTC" else Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    title = (
+        Markup("")
+        if named == "UTC"
+        else Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    )
     stamp = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{}"{}>{} {}</time>').format(stamp, title, shown, named)
 
@@ -117,7 +123,8 @@ def moment(time_ns: int) -> Markup:
 
 
 def stamped(at: str | datetime) -> Markup:
-    """A time in ISO 8601, or as an object, as the reader writes it, to the minute; without a zone it is UTC.
+    """A time in ISO 8601, or as an object, as the reader writes it, to the minute; without a zone
+    it is UTC.
 
     >>> str(stamped("2026-09-22T10:00:00"))
     '<time datetime="2026-09-22T10:00:00Z">2026-09-22 10:00 UTC</time>'
@@ -187,7 +194,9 @@ def code_marks(sentence: str) -> Markup:
     Markup('<code>a &lt; b</code> &amp; c')
     """
     parts = re.split(r"`([^`]+)`", sentence)  # every other one is code
-    return Markup().join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
 
 
 def pretty_json(value: Any) -> str:

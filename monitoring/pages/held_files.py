@@ -1,4 +1,6 @@
-"""Files that are in the links that save them, for charts and tables that are computed for one page and kept nowhere."""
+"""Files that are in the links that save them, for charts and tables that are computed for one page
+and kept nowhere.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -32,13 +34,17 @@ class FiledDiagram(NamedTuple):
 def filed_diagram(
     name: str, heading: str, bins: Sequence[ReliabilityBin], *, of: str, scale: DiagramScale
 ) -> FiledDiagram:
-    """Draw a diagram; `of` names its answers, `name` its files, without suffix, `scale` the axes that it shares."""
+    """Draw a diagram; `of` names its answers, `name` its files, without suffix, `scale` the axes
+    that it shares.
+    """
     spoken = speech()
     return FiledDiagram(
         heading,
         reliability_diagram(bins, of=of, speech=spoken, scale=scale),
         list(bins),
-        _held(f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, speech=spoken, scale=scale)),
+        _held(
+            f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, speech=spoken, scale=scale)
+        ),
         held_csv(name, BINS_HEADER, bin_rows(bins)),
     )
 

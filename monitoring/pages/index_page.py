@@ -34,10 +34,13 @@ def index_page(
 ) -> str:
     """Render each model, the most serious status first.
 
-    On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be acted on.
+    On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be
+    acted on.
     """
     rows = [_row(report) for report in sorted(reports, key=_seriousness)]
-    return render("models.html", rows=rows, loaded=loaded, stored=stored, refresh_s=REFRESH_S, viewer=viewer)
+    return render(
+        "models.html", rows=rows, loaded=loaded, stored=stored, refresh_s=REFRESH_S, viewer=viewer
+    )
 
 
 def _seriousness(report: Report) -> tuple[int, str]:
@@ -55,7 +58,9 @@ def _row(report: Report) -> ModelRow:
         (gettext("by chance"), percent(measures.noise_floor)),
         (gettext("labels"), gettext("%(n)s, %(share)s of answers") % _labels(report)),
     )
-    return ModelRow(report, advice_tone(report.status, report.accuracy.answer), title(report), figures)
+    return ModelRow(
+        report, advice_tone(report.status, report.accuracy.answer), title(report), figures
+    )
 
 
 def _labels(report: Report) -> dict[str, str]:

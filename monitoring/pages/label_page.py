@@ -1,7 +1,8 @@
-"""The queue of answers that wait for a label, one at a time, blind: what the model said is shown only afterwards.
+"""The queue of answers that wait for a label, one at a time, blind: what the model said is shown
+only afterwards.
 
-Whoever sees an answer before judging leans towards it (Dratsch et al. 2023), and such labels would make the model look
-better than it is.
+Whoever sees an answer before judging leans towards it (Dratsch et al. 2023), and such labels would
+make the model look better than it is.
 """
 
 import base64
@@ -63,8 +64,14 @@ class Given(NamedTuple):
         }
         same = gettext("The model had said the same, confidence %(confidence)s.")
         other = gettext("The model had said “%(answered)s”, confidence %(confidence)s.")
-        sentence = f"{changed.get(self.status, recorded)} {same if self.label == self.answered else other}"
-        return sentence % {"label": self.label, "answered": self.answered, "confidence": shown(self.confidence)}
+        sentence = (
+            f"{changed.get(self.status, recorded)} {same if self.label == self.answered else other}"
+        )
+        return sentence % {
+            "label": self.label,
+            "answered": self.answered,
+            "confidence": shown(self.confidence),
+        }
 
 
 def label_page(
@@ -82,7 +89,17 @@ def label_page(
     earlier = (
         []
         if asked is None
-        else [(classes[each.label], each.source, moment(each.received_at_ns)) for each in asked.revisions]
+        else [
+            (classes[each.label], each.source, moment(each.received_at_ns))
+            for each in asked.revisions
+        ]
     )
-    page = {"model": model, "version": version, "classes": classes, "counts": counts, "asked": asked, "given": given}
+    page = {
+        "model": model,
+        "version": version,
+        "classes": classes,
+        "counts": counts,
+        "asked": asked,
+        "given": given,
+    }
     return render("label.html", **page, earlier=earlier, skip=skip, viewer=viewer)

@@ -1,11 +1,12 @@
 """The language of whoever reads a page, and how numbers and times are written in it.
 
-A reader chooses a language (a cookie), or the browser names it (Accept-Language). Texts of templates are looked up in
-catalogs, `locale/LANGUAGE/LC_MESSAGES/candor.po`. Sentences that findings make stay English and are marked so, because
-a translation that misses a condition could mislead who acts on it.
+A reader chooses a language (a cookie), or the browser names it (Accept-Language). Texts of
+templates are looked up in catalogs, `locale/LANGUAGE/LC_MESSAGES/candor.po`. Sentences that
+findings make stay English and are marked so, because a translation that misses a condition could
+mislead who acts on it.
 
-Times are in the time zone that the reader chose, else in the one that the browser names in a cookie, else in UTC, and
-always say which.
+Times are in the time zone that the reader chose, else in the one that the browser names in a
+cookie, else in UTC, and always say which.
 """
 
 import re
@@ -26,13 +27,26 @@ CHOSEN_ZONE_COOKIE: Final = "candor_chosen_zone"
 DOMAIN: Final = "candor"
 _ZONE_NAME: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
 _REGIONS: Final = frozenset(
-    ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+    (
+        "Africa",
+        "America",
+        "Antarctica",
+        "Arctic",
+        "Asia",
+        "Atlantic",
+        "Australia",
+        "Europe",
+        "Indian",
+        "Pacific",
+    )
 )
 _SWAPPED: Final = str.maketrans(".,", ",.")
 
 
 class Language(NamedTuple):
-    """A language of the pages: its code, its name in itself, its date, and whether its decimal mark is a comma."""
+    """A language of the pages: its code, its name in itself, its date, and whether its decimal mark
+    is a comma.
+    """
 
     code: str
     name: str
@@ -48,7 +62,9 @@ _BY_CODE: Final = {each.code: each for each in LANGUAGES}
 
 
 class Reader(NamedTuple):
-    """Who reads the page: language, time zone, the address asked for, whether there is a session, and the server."""
+    """Who reads the page: language, time zone, the address asked for, whether there is a session,
+    and the server.
+    """
 
     language: Language = LANGUAGES[0]
     zone: tzinfo = UTC
@@ -105,7 +121,8 @@ def reader_of(scope: Mapping[str, Any], *, session_cookie: str = "") -> Reader:
 
 
 def accepted(header: str) -> Language:
-    """The language of pages that an Accept-Language header prefers; English if it names none of them.
+    """The language of pages that an Accept-Language header prefers; English if it names none of
+    them.
 
     >>> accepted("de-CH, de;q=0.9, en;q=0.8").code, accepted("fr, en;q=0.2, de;q=0.4").code, accepted("*").code
     ('de', 'de', 'en')
@@ -138,12 +155,15 @@ def zone_named(name: str) -> tzinfo:
 
 @cache
 def zone_names() -> tuple[str, ...]:
-    """The time zones to choose from, by region and place; none where the system has no list of them.
+    """The time zones to choose from, by region and place; none where the system has no list of
+    them.
 
     >>> "Europe/Berlin" in zone_names(), "Etc/GMT+3" in zone_names()
     (True, False)
     """
-    regions = {name for name in available_timezones() if name.partition("/")[0] in _REGIONS and "/" in name}
+    regions = {
+        name for name in available_timezones() if name.partition("/")[0] in _REGIONS and "/" in name
+    }
     return tuple(sorted(regions))
 
 
@@ -176,7 +196,11 @@ def localized(number: str) -> str:
 def _catalog(code: str) -> NullTranslations:
     if code == LANGUAGES[0].code:
         return NullTranslations()
-    with files("monitoring.pages").joinpath("locale", code, "LC_MESSAGES", f"{DOMAIN}.mo").open("rb") as file:
+    with (
+        files("monitoring.pages")
+        .joinpath("locale", code, "LC_MESSAGES", f"{DOMAIN}.mo")
+        .open("rb") as file
+    ):
         return GNUTranslations(file)
 
 

@@ -1,4 +1,6 @@
-"""One version of a model on one page: the assessment, the picture, then the numbers and what they mean."""
+"""One version of a model on one page: the assessment, the picture, then the numbers and what they
+mean.
+"""
 
 from enum import StrEnum
 
@@ -27,11 +29,23 @@ class Acting(StrEnum):
 
 
 def model_page(
-    found: PageData, *, serves: bool = False, acting: Acting = Acting.HERE, viewer: Viewer = EVERYONE
+    found: PageData,
+    *,
+    serves: bool = False,
+    acting: Acting = Acting.HERE,
+    viewer: Viewer = EVERYONE,
 ) -> str:
     """Render the page, which renews itself.
 
-    `serves`: whether this process answers images with the model. `acting`: whether its versions can be acted on.
+    `serves`: whether this process answers images with the model. `acting`: whether its versions can
+        be acted on.
     """
-    page = {"acts": viewer.may("admin"), "serves": serves, "windows": _WINDOWS, "refresh_s": REFRESH_S}
-    return render("model.html", **sections(found, downloads=True), **page, acting=acting, viewer=viewer)
+    page = {
+        "acts": viewer.may("admin"),
+        "serves": serves,
+        "windows": _WINDOWS,
+        "refresh_s": REFRESH_S,
+    }
+    return render(
+        "model.html", **sections(found, downloads=True), **page, acting=acting, viewer=viewer
+    )

@@ -1,4 +1,6 @@
-"""Parts of sentences in the reader's language: counts, tolerances, and which answers a figure is about."""
+"""Parts of sentences in the reader's language: counts, tolerances, and which answers a figure is
+about.
+"""
 
 from model_store.canary import Canary
 from model_store.diagram import Speech
@@ -7,7 +9,11 @@ from monitoring.pages.formatting import grouped
 from monitoring.pages.language import N_, gettext, localized, ngettext
 
 _SIDES = {"over": N_("overconfidence"), "under": N_("underconfidence")}
-_RATES = {"accuracy": N_("accuracy"), "sensitivity": N_("sensitivity"), "specificity": N_("specificity")}
+_RATES = {
+    "accuracy": N_("accuracy"),
+    "sensitivity": N_("sensitivity"),
+    "specificity": N_("specificity"),
+}
 _FILES = {
     "reliability": N_("reliability"),
     "days": N_("days"),
@@ -60,7 +66,9 @@ def tolerance(ratio: float) -> str:
     ('1 point', '2.5 points')
     """
     number = localized(f"{100 * ratio:g}")
-    return ngettext("%(number)s point", "%(number)s points", 1 if ratio == 0.01 else 2) % {"number": number}
+    return ngettext("%(number)s point", "%(number)s points", 1 if ratio == 0.01 else 2) % {
+        "number": number
+    }
 
 
 def side(direction: str) -> str:

@@ -11,7 +11,9 @@ _STEPS = (1, 2, 5, 10, 20, 50)  # between ticks, in points: whole and easy to co
 
 @dataclass(frozen=True)
 class Plot:
-    """Maps shares from `lowest` to `highest` to the height of a chart over an axis; `steps` lie between its ticks."""
+    """Maps shares from `lowest` to `highest` to the height of a chart over an axis; `steps` lie
+    between its ticks.
+    """
 
     axis: Axis
     lowest: float
@@ -33,7 +35,10 @@ class Plot:
     @property
     def ticks(self) -> list[float]:
         """The labeled shares."""
-        return [self.lowest + part / self.steps * (self.highest - self.lowest) for part in range(self.steps + 1)]
+        return [
+            self.lowest + part / self.steps * (self.highest - self.lowest)
+            for part in range(self.steps + 1)
+        ]
 
     def y(self, share: float) -> float:
         """Where a share is; what is outside stands at the edge."""
@@ -48,7 +53,9 @@ class Plot:
 
 
 def _round_step(share: float, *, most: int) -> tuple[int, int]:
-    """Return the smallest step in points with which at most so many reach `share`, and their number."""
+    """Return the smallest step in points with which at most so many reach `share`, and their
+    number.
+    """
     points = round(100 * share, 6)
     step = next((each for each in _STEPS if points <= each * most), _STEPS[-1])
     return step, math.ceil(points / step)

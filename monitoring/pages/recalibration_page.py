@@ -1,4 +1,6 @@
-"""A recalibration before it is published: what it does on held-out labels, in one file without scripts."""
+"""A recalibration before it is published: what it does on held-out labels, in one file without
+scripts.
+"""
 
 from typing import Any
 
@@ -28,10 +30,15 @@ def recalibration_page(shown: RecalibrationPreview) -> str:
 
 
 def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
-    """The values of `sections/recalibration.html`, which the document and the console's page share."""
+    """The values of `sections/recalibration.html`, which the document and the console's page
+    share.
+    """
     of, scale = gettext("held-out answers"), scale_of([shown.served, shown.recalibrated])
     measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
-    classes = [(each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap) for each in shown.classes]
+    classes = [
+        (each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap)
+        for each in shown.classes
+    ]
     trials = [
         (*(getattr(each, column) for column in _TRIAL), each.name == shown.choice.chosen)
         for each in shown.choice.trials
@@ -40,9 +47,15 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
         "shown": shown,
         "remedies": {name: gettext(each.title) for name, each in REMEDIES.items()},
         "diagrams": [
-            filed_diagram("recalibration-as-served", gettext("As served"), shown.served, of=of, scale=scale),
             filed_diagram(
-                "recalibration-recalibrated", gettext("Recalibrated"), shown.recalibrated, of=of, scale=scale
+                "recalibration-as-served", gettext("As served"), shown.served, of=of, scale=scale
+            ),
+            filed_diagram(
+                "recalibration-recalibrated",
+                gettext("Recalibrated"),
+                shown.recalibrated,
+                of=of,
+                scale=scale,
             ),
         ],
         "files": {

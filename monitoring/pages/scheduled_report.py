@@ -1,8 +1,10 @@
-"""Reports at regular times, as files in a folder: one for each model and day, week or month (UTC, weeks from Monday).
+"""Reports at regular times, as files in a folder: one for each model and day, week or month (UTC,
+weeks from Monday).
 
-The folder is the memory. A report is due if the newest of its model was written before the current period began, and
-covers the answers served since the period in which that one was written. So what is missed while nothing runs is made
-up by one report, and nothing is written twice. The first report covers the period before the current one.
+The folder is the memory. A report is due if the newest of its model was written before the current
+period began, and covers the answers served since the period in which that one was written. So what
+is missed while nothing runs is made up by one report, and nothing is written twice. The first
+report covers the period before the current one.
 """
 
 from dataclasses import dataclass
@@ -82,7 +84,9 @@ def find_due(folder: Path, model: str, every: Period, *, today: date) -> DueRepo
 
 
 def find_unsent(folder: Path, model: str, every: Period) -> DueReport | None:
-    """Return the newest report, if it was not sent; a webhook that comes later is not told of older ones."""
+    """Return the newest report, if it was not sent; a webhook that comes later is not told of older
+    ones.
+    """
     dates = _dates(folder, model)
     if not dates or _file(folder, model, dates[-1]).with_suffix(_SENT).exists():
         return None
@@ -91,7 +95,9 @@ def find_unsent(folder: Path, model: str, every: Period) -> DueReport | None:
 
 
 def make(ledger: Ledger, due: DueReport) -> WrittenReport:
-    """Read the ledger and render the report of the production version; an older version if none was promoted."""
+    """Read the ledger and render the report of the production version; an older version if none was
+    promoted.
+    """
     with ledger.read() as connection:
         version = promoted_version(connection, due.model)
     window = window_since(due.since.isoformat(), now_ns=ledger.clock())

@@ -33,7 +33,9 @@ from monitoring.reports.report import ClassBins, Report
 _SLICE_LIMIT = 12  # rows of the table of slices
 _DIAGRAM_LIMIT = 6  # diagrams of classes
 _MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
-_MEASURES = sorted((each for each in MEASURES if each.page), key=lambda each: each.question != "calibration")
+_MEASURES = sorted(
+    (each for each in MEASURES if each.page), key=lambda each: each.question != "calibration"
+)
 
 
 class Bar(NamedTuple):
@@ -55,13 +57,18 @@ class MeasureRow(NamedTuple):
 
 
 def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
-    """The values of the templates in `templates/sections`. `downloads`: link to the charts and tables as files."""
+    """The values of the templates in `templates/sections`. `downloads`: link to the charts and
+    tables as files.
+    """
     report = found.report
     dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
     course = found.course
     scale = scale_of(each.bins for each in _drawn(report))
     drawn = [
-        (each, reliability_diagram(each.bins, of=answers_of(each.name), speech=speech(), scale=scale))
+        (
+            each,
+            reliability_diagram(each.bins, of=answers_of(each.name), speech=speech(), scale=scale),
+        )
         for each in _drawn(report)
     ]
     return {
@@ -108,7 +115,9 @@ def marks_of(found: PageData) -> list[Mark]:
 
 
 def course_events(found: PageData) -> list[CourseEvent]:
-    """The events of this version that the course of the evidence shows: those of the watch of all answers."""
+    """The events of this version that the course of the evidence shows: those of the watch of all
+    answers.
+    """
     return [
         CourseEvent(entry["feedback_id"], entry_time_ns(entry), entry["kind"], entry["sentence"])
         for entry in found.of_this_version
@@ -119,17 +128,25 @@ def course_events(found: PageData) -> list[CourseEvent]:
 def own_evidence(report: Report) -> EvidenceBar | None:
     """The evidence of the version's watch; None if there is no watch."""
     share = evidence(report.drift)
-    return None if report.drift is None or share is None else evidence_bar(report.drift, share, report.calm_evidence)
+    return (
+        None
+        if report.drift is None or share is None
+        else evidence_bar(report.drift, share, report.calm_evidence)
+    )
 
 
 def _drawn(report: Report) -> list[ClassBins]:
     """The classes whose diagrams are drawn: those with most labels, in the card's order."""
-    known = sorted(report.class_bins, key=lambda each: -sum(row.n for row in each.bins))[:_DIAGRAM_LIMIT]
+    known = sorted(report.class_bins, key=lambda each: -sum(row.n for row in each.bins))[
+        :_DIAGRAM_LIMIT
+    ]
     return [each for each in report.class_bins if each in known and any(row.n for row in each.bins)]
 
 
 def evidence(drift: Drift | None) -> float | None:
-    """The share of the evidence that an alarm needs, in [0, 1]; 1 while it is active, None if there is no watch."""
+    """The share of the evidence that an alarm needs, in [0, 1]; 1 while it is active, None if there
+    is no watch.
+    """
     if drift is None:
         return None
     found = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
@@ -156,7 +173,10 @@ def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
         yield MeasureRow(
-            gettext(measure.title), gettext(measure.text), shown_measure(measure, now), shown_measure(measure, card)
+            gettext(measure.title),
+            gettext(measure.text),
+            shown_measure(measure, now),
+            shown_measure(measure, card),
         )
 
 
@@ -164,4 +184,8 @@ def shown_measure(measure: Measure, value: float | None) -> str:
     """A measure as the pages write it; a dash if it is not known."""
     if measure.is_share:
         return percent(value, signed=measure.signed)
-    return "-" if value is None or not math.isfinite(value) else localized(f"{value:.{measure.digits}f}")
+    return (
+        "-"
+        if value is None or not math.isfinite(value)
+        else localized(f"{value:.{measure.digits}f}")
+    )

@@ -49,11 +49,17 @@ EVENT_WORDS = {
 _ACCURACY_HEADLINES = {  # of all answers, and among labeled ones that may have been chosen
     AccuracyAnswer.LOWER: (
         N_("No: accuracy is lower, by at least %(points)s"),
-        N_("Among the labeled answers accuracy is lower, by at least %(points)s; not known of all answers"),
+        N_(
+            "Among the labeled answers accuracy is lower, by at least %(points)s; not known of "
+            "all answers"
+        ),
     ),
     AccuracyAnswer.HIGHER: (
         N_("No: accuracy is higher, by at least %(points)s"),
-        N_("Among the labeled answers accuracy is higher, by at least %(points)s; not known of all answers"),
+        N_(
+            "Among the labeled answers accuracy is higher, by at least %(points)s; not known of "
+            "all answers"
+        ),
     ),
     AccuracyAnswer.AS_IT_WAS: (
         N_("Yes, as it was, to within %(points)s"),
@@ -69,12 +75,16 @@ NOT_KNOWN = (
 
 
 def accuracy_headline(verdict: AccuracyVerdict) -> str:
-    """The headline of the answer about accuracy in the reader's language; in English it is that of the finding."""
+    """The headline of the answer about accuracy in the reader's language; in English it is that of
+    the finding.
+    """
     if verdict.answer is AccuracyAnswer.UNKNOWN:
         return gettext(verdict.headline)
     told = _ACCURACY_HEADLINES[verdict.answer][verdict.chosen]
     number = localized(f"{round(100 * verdict.bound, 1) + 0.0:.1f}")
-    return gettext(told) % {"points": ngettext("%(number)s point", "%(number)s points", 2) % {"number": number}}
+    return gettext(told) % {
+        "points": ngettext("%(number)s point", "%(number)s points", 2) % {"number": number}
+    }
 
 
 def event_word(kind: str) -> str:
@@ -83,9 +93,13 @@ def event_word(kind: str) -> str:
 
 
 def short_word(report: Report) -> str:
-    """The status in a word or two, where labels that are not typical of all answers could explain it too."""
+    """The status in a word or two, where labels that are not typical of all answers could explain
+    it too.
+    """
     if report.recommendation.is_rival and report.status in (Status.OFF, Status.ALARM):
-        return gettext("%(word)s, or labels that are not typical") % {"word": gettext(SHORT_WORDS[report.status])}
+        return gettext("%(word)s, or labels that are not typical") % {
+            "word": gettext(SHORT_WORDS[report.status])
+        }
     return gettext(SHORT_WORDS[report.status])
 
 
@@ -95,7 +109,9 @@ def title(report: Report) -> str:
     alarms = report.tag_watches.active if report.tag_watches else ()
     told = gettext(TITLES[report.status])
     if report.status is Status.OFF and report.recommendation.is_rival:
-        told = gettext("Confidence and accuracy differ in the labels, which may not be typical of all answers")
+        told = gettext(
+            "Confidence and accuracy differ in the labels, which may not be typical of all answers"
+        )
     if report.status is Status.ALARM and (doubt := _doubt(report)):
         told = gettext(doubt)
     if report.status is not Status.ALARM or whole or not alarms:
@@ -105,16 +121,23 @@ def title(report: Report) -> str:
 
 
 def _doubt(report: Report) -> str:
-    """What an alarm says where something else than the model may have raised it; empty if nothing else can."""
+    """What an alarm says where something else than the model may have raised it; empty if nothing
+    else can.
+    """
     if report.recommendation.is_cleared:
         return N_("Alarm: raised, but the labels no longer bear it out")
     if report.recommendation.is_rival:
-        return N_("Alarm: in the labels, which may not be typical of all answers, confidence does not match accuracy")
+        return N_(
+            "Alarm: in the labels, which may not be typical of all answers, confidence does not "
+            "match accuracy"
+        )
     return ""
 
 
 def accuracy_tone(report: Report) -> str:
-    """The class of the style sheet for the answer about accuracy: no greener than the verdict, which is read first."""
+    """The class of the style sheet for the answer about accuracy: no greener than the verdict,
+    which is read first.
+    """
     tone = ACCURACY_TONES[report.accuracy.answer]
     return "early" if tone == "ok" and report.status is not Status.OK else tone
 

@@ -1,4 +1,6 @@
-"""Looking closer at charts over time: the days that they show, and links to other days, which work without script."""
+"""Looking closer at charts over time: the days that they show, and links to other days, which work
+without script.
+"""
 
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -10,7 +12,9 @@ from monitoring.reports.span import WHOLE
 
 
 class ZoomLink(NamedTuple):
-    """A way to other days: its name in scripts, its words, and the part of the address that names the days."""
+    """A way to other days: its name in scripts, its words, and the part of the address that names
+    the days.
+    """
 
     name: str
     words: str
@@ -18,7 +22,9 @@ class ZoomLink(NamedTuple):
 
 
 class Zoom(NamedTuple):
-    """The days that charts over time show, as addresses have them, and the ends that they can have."""
+    """The days that charts over time show, as addresses have them, and the ends that they can
+    have.
+    """
 
     since: str
     until: str
@@ -55,8 +61,16 @@ def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool)
     ways = {
         "closer": (gettext("Closer"), first + quarter, first + quarter + half - 1),
         "wider": (gettext("Wider"), max(first - half, earliest), min(last + half, latest)),
-        "earlier": (gettext("Earlier"), max(first - half, earliest), max(first - half, earliest) + length - 1),
-        "later": (gettext("Later"), min(last + half, latest) - length + 1, min(last + half, latest)),
+        "earlier": (
+            gettext("Earlier"),
+            max(first - half, earliest),
+            max(first - half, earliest) + length - 1,
+        ),
+        "later": (
+            gettext("Later"),
+            min(last + half, latest) - length + 1,
+            min(last + half, latest),
+        ),
     }
     found = [
         ZoomLink(name, words, _query(since, until))

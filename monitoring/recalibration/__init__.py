@@ -1,13 +1,14 @@
-"""Recalibration: choose a remedy on the ledger's labeled answers and publish it as the model's next version.
+"""Recalibration: choose a remedy on the ledger's labeled answers and publish it as the model's next
+version.
 
     answers.py          the labeled answers of a version, audited ones before all others
     representative.py   whether the labels look chosen rather than drawn
-    proposal.py         the remedy, what it does on labels not used to fit it, and what the card may promise
-    publication.py      the next version in the store
+    proposal.py         the remedy, what it does on labels not used to fit it, and what the card may
+    promise publication.py      the next version in the store
     preview.py          all this in words and figures, before it is published
 
-The ledger holds whole probability vectors. Their logarithms are logits / T up to one constant per row, so a calibrator
-fitted on them continues the one in the graph. The network stays as it is.
+The ledger holds whole probability vectors. Their logarithms are logits / T up to one constant per
+row, so a calibrator fitted on them continues the one in the graph. The network stays as it is.
 """
 
 from monitoring.recalibration.answers import AnswerFilter, LabeledAnswers, labeled_answers

@@ -20,7 +20,9 @@ from monitoring.ledger.calibrations import card_sha256, of_model
 from monitoring.ledger.schema import label_current, prediction
 
 PATIENT = "patient"  # the tag that names the patient, if a caller sends it
-_SMALLEST = float(np.finfo(np.float32).tiny)  # keeps the logarithm of a probability that underflowed finite
+_SMALLEST = float(
+    np.finfo(np.float32).tiny
+)  # keeps the logarithm of a probability that underflowed finite
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class AnswerFilter:
 
     Attributes:
         since_ns: served at or after this time.
-        last: of the remaining answers, the N whose first label arrived last. Where the drift watch uses audited answers
-            only, audited ones are counted, as the watch counts them.
+        last: of the remaining answers, the N whose first label arrived last. Where the drift watch
+            uses audited answers only, audited ones are counted, as the watch counts them.
         prediction_ids: only these, 16 bytes each.
-        until_feedback_id: whose first label is this one or came before it. So what was looked at can be done later,
-            although labels keep arriving.
+        until_feedback_id: whose first label is this one or came before it. So what was looked at
+            can be done later, although labels keep arriving.
     """
 
     since_ns: int | None = None
@@ -53,8 +55,8 @@ class LabeledAnswers:
         weights: (N,), 1 / the probability of the audit draw; None if the answers are not an audit.
         groups: (N,), patients; None unless every answer names one.
         served_since_ns: when the earliest of them was served.
-        coverage: share with a label of the answers that could be here: served between the first and the last of these
-            and, if they are an audit, drawn for it. NaN without answers.
+        coverage: share with a label of the answers that could be here: served between the first and
+            the last of these and, if they are an audit, drawn for it. NaN without answers.
         until_feedback_id: the first label of the last of them; 0 without answers.
     """
 
@@ -71,8 +73,8 @@ class LabeledAnswers:
     def are_fair(self) -> bool:
         """Whether the choice of the labels explains little.
 
-        Nearly all answers have one; or, of an audit, four in five of those drawn, and those that have none cannot
-        explain the difference between confidence and accuracy.
+        Nearly all answers have one; or, of an audit, four in five of those drawn, and those that
+        have none cannot explain the difference between confidence and accuracy.
         """
         if self.weights is None or not self.coverage >= 1 - MUCH_MISSING:
             return self.coverage >= COMPLETE
@@ -104,7 +106,8 @@ class LabeledAnswers:
 def labeled_answers(
     connection: Connection, card: Card, answer_filter: AnswerFilter, *, min_labels: int = 1
 ) -> LabeledAnswers:
-    """Read the labeled answers of a card's calibration; only audited ones if at least `min_labels` are labeled.
+    """Read the labeled answers of a card's calibration; only audited ones if at least `min_labels`
+    are labeled.
 
     Raises RecalibrationRefused if the card never served with this ledger.
     """
@@ -112,7 +115,8 @@ def labeled_answers(
     known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
     if not known:
         raise RecalibrationRefused(
-            f"The ledger has no answers of {card.name} version {card.version} with the card in the store. Serve this "
+            f"The ledger has no answers of {card.name} version {card.version} with the card in "
+            "the store. Serve this "
             "version first."
         )
     rows = _rows(connection, known[0].calibration_id, answer_filter)
@@ -124,7 +128,9 @@ def labeled_answers(
     audited = [row for row in rows if row.audit is not None]
     if len(audited) >= max(min_labels, 1):
         rows = audited
-    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(np.float64)
+    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(
+        np.float64
+    )
     return LabeledAnswers(
         calibration_id=known[0].calibration_id,
         probabilities=flat.reshape(len(rows), len(card.classes)),
@@ -137,7 +143,9 @@ def labeled_answers(
     )
 
 
-def _rows(connection: Connection, calibration_id: int, answer_filter: AnswerFilter) -> Sequence[Any]:
+def _rows(
+    connection: Connection, calibration_id: int, answer_filter: AnswerFilter
+) -> Sequence[Any]:
     columns = prediction.c
     wanted = (
         select(
@@ -170,14 +178,19 @@ def _latest(rows: Sequence[Any], last: int | None) -> Sequence[Any]:
     return rows[-last:] if last > 0 else []
 
 
-def _coverage(connection: Connection, calibration_id: int, rows: Sequence[Any], *, audited: bool) -> float:
-    """Return the share of `rows` among the answers of their time that could have been among them."""
+def _coverage(
+    connection: Connection, calibration_id: int, rows: Sequence[Any], *, audited: bool
+) -> float:
+    """Return the share of `rows` among the answers of their time that could have been among
+    them.
+    """
     if not rows:
         return math.nan
     times = [row.served_at_ns for row in rows]
     columns = prediction.c
     possible = select(func.count()).where(
-        columns.calibration_id == calibration_id, columns.served_at_ns.between(min(times), max(times))
+        columns.calibration_id == calibration_id,
+        columns.served_at_ns.between(min(times), max(times)),
     )
     if audited:
         possible = possible.where(columns.audit.is_not(None))

@@ -1,4 +1,6 @@
-"""How far a process may recalibrate by itself, counted from the last version that a person published."""
+"""How far a process may recalibrate by itself, counted from the last version that a person
+published.
+"""
 
 from dataclasses import dataclass
 
@@ -22,7 +24,8 @@ class RecalibrationLimits:
     bias: float = 1.0
 
     def excess(self, start: CalibrationCard, end: CalibrationCard) -> str | None:
-        """Return a sentence that says how the change from `start` to `end` exceeds the limits; None if it does not.
+        """Return a sentence that says how the change from `start` to `end` exceeds the limits; None
+        if it does not.
 
         >>> card = CalibrationCard.model_construct(temperature=1.0, class_bias=None, class_weight=None)
         >>> RecalibrationLimits().excess(card, card.model_copy(update={"temperature": 3.0}))
@@ -31,18 +34,27 @@ class RecalibrationLimits:
         ratio = np.abs(np.log(_scale(end) / _scale(start)))
         factor, bias = float(np.exp(np.max(ratio))), float(np.abs(_bias(end) - _bias(start)).max())
         if factor > self.factor:
-            return f"It changes the temperature by a factor of {factor:.2f}; the limit is {self.factor:.2f}."
+            return (
+                f"It changes the temperature by a factor of {factor:.2f}; the limit is "
+                f"{self.factor:.2f}."
+            )
         if bias > self.bias:
-            return f"It changes the bias of a class by {bias:.2f} nats; the limit is {self.bias:.2f}."
+            return (
+                f"It changes the bias of a class by {bias:.2f} nats; the limit is {self.bias:.2f}."
+            )
         return None
 
 
 def last_by_person(store: Store, card: Card) -> Card:
-    """Return the nearest ancestor of a version that no process made because of an alarm; `card` itself if it is one.
+    """Return the nearest ancestor of a version that no process made because of an alarm; `card`
+    itself if it is one.
 
     A chain that is no longer in the store ends at its oldest version.
     """
-    while card.provenance.recalibrated_by == "alarm" and card.provenance.parent_version in store.versions(card.name):
+    while (
+        card.provenance.recalibrated_by == "alarm"
+        and card.provenance.parent_version in store.versions(card.name)
+    ):
         card = store.read(card.name, card.provenance.parent_version).card
     return card
 

@@ -1,7 +1,9 @@
-"""The card of the next version: the remedy's calibrator, a new reference, and the promises that still hold.
+"""The card of the next version: the remedy's calibrator, a new reference, and the promises that
+still hold.
 
-Referral threshold and prediction sets are fitted on the held-out labels, which the calibrator has not seen, so that
-their promises hold. What the parent's card promised and this one cannot is said in a sentence.
+Referral threshold and prediction sets are fitted on the held-out labels, which the calibrator has
+not seen, so that their promises hold. What the parent's card promised and this one cannot is said
+in a sentence.
 """
 
 from collections.abc import Sequence
@@ -22,31 +24,44 @@ from monitoring.recalibration.proposal import Proposal
 
 
 def next_card(
-    card: Card, proposal: Proposal, *, recalibrated_by: Literal["person", "alarm"], other_precisions: Sequence[str] = ()
+    card: Card,
+    proposal: Proposal,
+    *,
+    recalibrated_by: Literal["person", "alarm"],
+    other_precisions: Sequence[str] = (),
 ) -> tuple[Card, tuple[str, ...]]:
-    """Return the parent's card with the new calibrator, reference and promises, and the promises that are dropped.
+    """Return the parent's card with the new calibrator, reference and promises, and the promises
+    that are dropped.
 
-    The new version has the precision of `card` alone, because no label says how well the remedy suits the others.
+    The new version has the precision of `card` alone, because no label says how well the remedy
+    suits the others.
     """
     confidence, predicted = top_label(proposal.probabilities)
     correct = predicted == proposal.true_classes
     temperature, class_bias, class_weight = _continued(card.calibration, proposal)
     calibration = CalibrationCard.from_reference(
-        # A temperature from perturbed images is replaced by one from labels; what comes before it stays in the graph.
+        # A temperature from perturbed images is replaced by one from labels; what comes before it
+        # stays in the graph.
         method="temperature" if card.calibration.method == "perturbed" else card.calibration.method,
         temperature=temperature,
         class_bias=class_bias,
         class_weight=class_weight,
-        split=f"ledger: {proposal.held_out} held out of {proposal.labels} labeled answers of version {card.version}",
+        split=f"ledger: {proposal.held_out} held out of {proposal.labels} labeled answers of "
+        f"version {card.version}",
         sums=BinSums.from_predictions(confidence, correct),
         measures=proposal.after,
         confusion=confusion_matrix(proposal.probabilities, proposal.true_classes),
     )
     referral = _referral(card.referral, proposal)
     sets = (
-        conformal(proposal.probabilities, proposal.true_classes, alpha=card.conformal.alpha) if card.conformal else None
+        conformal(proposal.probabilities, proposal.true_classes, alpha=card.conformal.alpha)
+        if card.conformal
+        else None
     )
-    dropped = (*_dropped(card, referral, sets, proposal), *_dropped_variants(card, other_precisions))
+    dropped = (
+        *_dropped(card, referral, sets, proposal),
+        *_dropped_variants(card, other_precisions),
+    )
     changes: dict[str, Any] = {
         "calibration": calibration,
         "provenance": card.provenance.model_copy(
@@ -70,24 +85,32 @@ def _dropped_variants(card: Card, others: Sequence[str]) -> tuple[str, ...]:
     if not others:
         return ()
     return (
-        f"Version {card.version} could also be served in {' and '.join(others)}. The labels are of answers in "
-        f"{card.precisions[0]}, so the new version has only that; export the run again for the others.",
+        f"Version {card.version} could also be served in {' and '.join(others)}. The labels are "
+        "of answers in "
+        f"{card.precisions[0]}, so the new version has only that; export the run again for the "
+        "others.",
     )
 
 
-def _dropped(card: Card, referral: Referral | None, sets: Conformal | None, proposal: Proposal) -> tuple[str, ...]:
+def _dropped(
+    card: Card, referral: Referral | None, sets: Conformal | None, proposal: Proposal
+) -> tuple[str, ...]:
     """Return what the parent promised and the new version does not, or only in words."""
     dropped = []
     if card.referral and referral is None:
         dropped.append(
-            f"Version {card.version} promised an accuracy of {percent(card.referral.promised_accuracy)} above its "
-            f"referral threshold. No threshold can promise that on the {proposal.held_out} held-out labels, so the new "
+            f"Version {card.version} promised an accuracy of "
+            f"{percent(card.referral.promised_accuracy)} above its "
+            f"referral threshold. No threshold can promise that on the {proposal.held_out} "
+            "held-out labels, so the new "
             "version refers no answer."
         )
     if sets and not sets.threshold:
         dropped.append(
-            f"{counted(proposal.held_out, 'held-out label')} are too few for prediction sets that contain the true "
-            f"class in {percent(1 - sets.alpha)} of answers, so each set of the new version contains every class."
+            f"{counted(proposal.held_out, 'held-out label')} are too few for prediction sets that "
+            "contain the true "
+            f"class in {percent(1 - sets.alpha)} of answers, so each set of the new version "
+            "contains every class."
         )
     return tuple(dropped)
 
@@ -95,10 +118,14 @@ def _dropped(card: Card, referral: Referral | None, sets: Conformal | None, prop
 def _continued(
     calibration: CalibrationCard, proposal: Proposal
 ) -> tuple[float, tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return temperature, class bias and class weight of the parent's calibrator followed by the remedy."""
+    """Return temperature, class bias and class weight of the parent's calibrator followed by the
+    remedy.
+    """
     weight, bias = np.array(proposal.affine.weight), np.array(proposal.affine.bias)
     temperature, old_weight = calibration.temperature, calibration.class_weight
-    new_bias = bias if calibration.class_bias is None else weight * np.array(calibration.class_bias) + bias
+    new_bias = (
+        bias if calibration.class_bias is None else weight * np.array(calibration.class_bias) + bias
+    )
     if old_weight is not None:
         new_weight: tuple[float, ...] | None = tuple((weight * np.array(old_weight)).tolist())
     elif np.ptp(weight) <= 1e-9 * weight[0]:
@@ -110,12 +137,17 @@ def _continued(
 
 
 def _referral(old: Referral | None, proposal: Proposal) -> Referral | None:
-    """Return the threshold that now keeps the old promise; None if there was no promise or no threshold keeps it."""
+    """Return the threshold that now keeps the old promise; None if there was no promise or no
+    threshold keeps it.
+    """
     if old is None:
         return None
     confidence, predicted = top_label(proposal.probabilities)
     found = referral_threshold(
-        confidence, predicted == proposal.true_classes, promised_accuracy=old.promised_accuracy, delta=old.delta
+        confidence,
+        predicted == proposal.true_classes,
+        promised_accuracy=old.promised_accuracy,
+        delta=old.delta,
     )
     if found is None:
         return None

@@ -1,9 +1,10 @@
-"""What a process does by itself while a drift alarm is active: propose, publish or promote a recalibration.
+"""What a process does by itself while a drift alarm is active: propose, publish or promote a
+recalibration.
 
-It does what `candor recalibrate` does, on the labels since the drift began, and refuses what that refuses. One alarm
-leads to at most one version, so a rollback stays. Labels that may be chosen are never enough to publish. Every attempt
-is noted before it begins and after it ends: a process that dies in between has used up the attempt, and what it
-published is found and noted by the next one.
+It does what `candor recalibrate` does, on the labels since the drift began, and refuses what that
+refuses. One alarm leads to at most one version, so a rollback stays. Labels that may be chosen are
+never enough to publish. Every attempt is noted before it begins and after it ends: a process that
+dies in between has used up the attempt, and what it published is found and noted by the next one.
 """
 
 import logging
@@ -33,7 +34,8 @@ from monitoring.recalibration.publication import Recalibration, draft, publish_d
 _log = logging.getLogger(__name__)
 
 UNFAIR: Final = (
-    "It was not published, since many answers of that time have no label and nothing shows how the others were chosen."
+    "It was not published, since many answers of that time have no label and nothing shows how "
+    "the others were chosen."
 )
 ON_TRIAL: Final = "It was not promoted, since a canary is running."
 FOUND: Final = "It was found after an interruption."
@@ -60,7 +62,9 @@ class AlarmPolicy:
 
 @dataclass(frozen=True)
 class ActiveAlarm:
-    """The active alarm of a version in production, with the version's history and that of the model's attempts."""
+    """The active alarm of a version in production, with the version's history and that of the
+    model's attempts.
+    """
 
     model: str
     version: int
@@ -77,19 +81,28 @@ class ActiveAlarm:
     @property
     def last(self) -> Event | None:
         """The last attempt, begun or ended, since this alarm."""
-        attempts = [*since_alarm(self.history, RECALIBRATING), *since_alarm(self.history, RECALIBRATED)]
+        attempts = [
+            *since_alarm(self.history, RECALIBRATING),
+            *since_alarm(self.history, RECALIBRATED),
+        ]
         return max(attempts, key=lambda event: self.history.index(event), default=None)
 
     @property
     def published(self) -> list[dict[str, Any]]:
         """The details of what became of versions published since this alarm, by whomever."""
-        return [event.detail for event in since_alarm(self.history, RECALIBRATED) if event.detail.get("version")]
+        return [
+            event.detail
+            for event in since_alarm(self.history, RECALIBRATED)
+            if event.detail.get("version")
+        ]
 
 
 class AlarmResponder:
     """Acts on the drift alarms of the models in a store. For one process at a time: the leader."""
 
-    def __init__(self, ledger: Ledger, store: Store, policy: AlarmPolicy, *, counter: Counter) -> None:
+    def __init__(
+        self, ledger: Ledger, store: Store, policy: AlarmPolicy, *, counter: Counter
+    ) -> None:
         self._ledger, self._store, self._policy, self._counter = ledger, store, policy, counter
 
     def look(self) -> None:
@@ -121,16 +134,27 @@ class AlarmResponder:
         published = alarm.published
         if published:
             self._finish(alarm, published)
-        elif alarm.last is not None and alarm.last.kind == RECALIBRATING and (found := self._lost_version(alarm)):
+        elif (
+            alarm.last is not None
+            and alarm.last.kind == RECALIBRATING
+            and (found := self._lost_version(alarm))
+        ):
             self._note(alarm, {"outcome": outcomes.PUBLISHED, "version": found, "reason": FOUND})
         elif self._is_due(alarm) and claim(
-            self._ledger, alarm.calibration_id, seen_attempts=len(alarm.attempts_ns), model=alarm.model
+            self._ledger,
+            alarm.calibration_id,
+            seen_attempts=len(alarm.attempts_ns),
+            model=alarm.model,
         ):
             self._attempt(alarm)
 
     def _is_due(self, alarm: ActiveAlarm) -> bool:
         elapsed_s = (self._ledger.clock() - max(alarm.attempts_ns, default=0)) / 1e9
-        new = alarm.labels if alarm.last is None else alarm.drift.labels - alarm.last.detail.get("labels_seen", 0)
+        new = (
+            alarm.labels
+            if alarm.last is None
+            else alarm.drift.labels - alarm.last.detail.get("labels_seen", 0)
+        )
         return elapsed_s >= self._policy.interval_s and new >= self._policy.min_labels
 
     def _attempt(self, alarm: ActiveAlarm) -> None:
@@ -162,12 +186,18 @@ class AlarmResponder:
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
         if excess or unfair or self._policy.action == "propose":
             outcome = outcomes.LIMITED if excess else outcomes.PROPOSED
-            self._note(alarm, drafted.outcome(outcome) | {"options": options, "reason": excess or unfair})
+            self._note(
+                alarm, drafted.outcome(outcome) | {"options": options, "reason": excess or unfair}
+            )
             return
         on_trial = self._policy.action == "promote" and self._has_canary(alarm)
         promoting = self._policy.action == "promote" and not on_trial
         done = publish_draft(
-            self._ledger, self._store, drafted, promoting=promoting, reason=ON_TRIAL if on_trial else None
+            self._ledger,
+            self._store,
+            drafted,
+            promoting=promoting,
+            reason=ON_TRIAL if on_trial else None,
         )
         self._tell(alarm, outcomes.PUBLISHED, version=done.card.version)
         if promoting:
@@ -184,14 +214,21 @@ class AlarmResponder:
             self._promote(alarm, last["version"])
 
     def _promote(self, alarm: ActiveAlarm, version: int) -> None:
-        """Promote, unless that version was in production already (it was rolled back) or another one is now."""
+        """Promote, unless that version was in production already (it was rolled back) or another
+        one is now.
+        """
         with self._ledger.read() as connection:
             rows = [row for row in of_model(connection, alarm.model) if row.version == version]
-            known = [event.kind for row in rows for event in events.read(connection, row.calibration_id)]
+            known = [
+                event.kind for row in rows for event in events.read(connection, row.calibration_id)
+            ]
         if events.PROMOTED in known or self._store.production(alarm.model) != alarm.version:
             return
         self._store.promote(alarm.model, version)
-        self._note(alarm, {"outcome": outcomes.PROMOTED, "version": version, "parent_version": alarm.version})
+        self._note(
+            alarm,
+            {"outcome": outcomes.PROMOTED, "version": version, "parent_version": alarm.version},
+        )
 
     def _lost_version(self, alarm: ActiveAlarm) -> int | None:
         """Return a version that an interrupted attempt published without a note."""

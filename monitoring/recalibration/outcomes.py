@@ -1,4 +1,6 @@
-"""Notes in a version's history what became of a recalibration: who made it, what it does, and what follows."""
+"""Notes in a version's history what became of a recalibration: who made it, what it does, and what
+follows.
+"""
 
 from typing import Any
 
@@ -12,14 +14,17 @@ from monitoring.ledger.locks import Lock, lock
 
 
 def note(ledger: Ledger, calibration_id: int, detail: dict[str, Any]) -> None:
-    """Append what became of a recalibration, with the number of labels that the drift watch has seen."""
+    """Append what became of a recalibration, with the number of labels that the drift watch has
+    seen.
+    """
     with ledger.write() as connection:
         lock(connection, Lock.CALIBRATION, calibration_id)
         _append(connection, calibration_id, detail, kind=RECALIBRATED, now_ns=ledger.clock())
 
 
 def claim(ledger: Ledger, calibration_id: int, *, model: str, seen_attempts: int) -> bool:
-    """Note that an attempt begins, unless another process has noted one since this one looked; return whether it did.
+    """Note that an attempt begins, unless another process has noted one since this one looked;
+    return whether it did.
 
     Two processes may both lead for a moment. Only one of them gets the attempt.
     """
@@ -33,11 +38,15 @@ def claim(ledger: Ledger, calibration_id: int, *, model: str, seen_attempts: int
         ]
         if len(attempts) != seen_attempts:
             return False
-        _append(connection, calibration_id, {"by": "alarm"}, kind=RECALIBRATING, now_ns=ledger.clock())
+        _append(
+            connection, calibration_id, {"by": "alarm"}, kind=RECALIBRATING, now_ns=ledger.clock()
+        )
     return True
 
 
-def _append(connection: Connection, calibration_id: int, detail: dict[str, Any], *, kind: str, now_ns: int) -> None:
+def _append(
+    connection: Connection, calibration_id: int, detail: dict[str, Any], *, kind: str, now_ns: int
+) -> None:
     watched = watch.load(connection, calibration_id)
     seen, last = (watched.detector.labels, watched.last_feedback_id) if watched else (0, 0)
     detail = detail | {"labels_seen": seen}

@@ -1,4 +1,6 @@
-"""A recalibration in words and figures, before it is published: the same for the terminal, a file and the console."""
+"""A recalibration in words and figures, before it is published: the same for the terminal, a file
+and the console.
+"""
 
 from collections.abc import Iterator
 
@@ -36,8 +38,10 @@ def _sentence(done: Recalibration) -> str:
     proposal, title = done.proposal, REMEDIES[done.proposal.remedy].title
     labels = "labels of the random audit" if proposal.audited else "labels"
     return (
-        f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version {done.parent_version} "
-        f"(temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}). The other {proposal.held_out} labels "
+        f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version "
+        f"{done.parent_version} "
+        f"(temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}). The other "
+        f"{proposal.held_out} labels "
         "measure what it does."
     )
 
@@ -47,7 +51,8 @@ def _changes(proposal: Proposal) -> str:
         return "No predicted class changes, only confidence does."
     return (
         f"This version changes the predicted class of {proposal.changed} of the "
-        f"{counted(proposal.held_out, 'held-out answer')}. Whether its sensitivity and specificity are acceptable is a "
+        f"{counted(proposal.held_out, 'held-out answer')}. Whether its sensitivity and "
+        "specificity are acceptable is a "
         "clinical decision."
     )
 
@@ -57,18 +62,23 @@ def _notes(done: Recalibration) -> Iterator[str]:
     proposal = done.proposal
     if proposal.choice.better is not None:
         yield (
-            f"{REMEDIES[proposal.choice.better].title} would improve more, but may change the predicted class. A "
+            f"{REMEDIES[proposal.choice.better].title} would improve more, but may change the "
+            "predicted class. A "
             "preview that allows label changes (`--allow-label-changes`) shows it."
         )
-    gap = next(trial.classwise_gap for trial in proposal.choice.trials if trial.name == proposal.remedy)
+    gap = next(
+        trial.classwise_gap for trial in proposal.choice.trials if trial.name == proposal.remedy
+    )
     if gap > proposal.choice.served_classwise_gap:
         yield (
-            f"the largest error of a class rises from {points(proposal.choice.served_classwise_gap)} to {points(gap)}. "
+            "the largest error of a class rises from "
+            f"{points(proposal.choice.served_classwise_gap)} to {points(gap)}. "
             "Retrain, or label more answers of that class."
         )
     if not done.fair_labels:
         yield (
-            "nothing shows how these labels were chosen. If wrong answers are labeled more often than right ones, the "
+            "nothing shows how these labels were chosen. If wrong answers are labeled more often "
+            "than right ones, the "
             "fit is wrong too. A random audit (CANDOR_AUDIT_SHARE) excludes that."
         )
     yield from done.dropped

@@ -1,8 +1,9 @@
-"""A proposal: which remedy the labels ask for, and what it does to answers that it was not fitted on.
+"""A proposal: which remedy the labels ask for, and what it does to answers that it was not fitted
+on.
 
-The remedies are compared by cross-validation on all labels. The chosen one is fitted on three fifths of them; the
-other two fifths measure before and after, and carry the card's promises, which would be too good on labels that the fit
-has seen.
+The remedies are compared by cross-validation on all labels. The chosen one is fitted on three
+fifths of them; the other two fifths measure before and after, and carry the card's promises, which
+would be too good on labels that the fit has seen.
 """
 
 from dataclasses import dataclass
@@ -92,9 +93,9 @@ def propose(
 ) -> Proposal:
     """Choose and fit a remedy for the answers of `card`.
 
-    Raises RecalibrationRefused for fewer than `min_labels` labels, for labels of one class, and for labels that look
-    chosen (`uneven`) and are no audit. Raises it also if no allowed remedy improves by a standard error, or if the
-    only one would make the error of a class larger.
+    Raises RecalibrationRefused for fewer than `min_labels` labels, for labels of one class, and for
+    labels that look chosen (`uneven`) and are no audit. Raises it also if no allowed remedy
+    improves by a standard error, or if the only one would make the error of a class larger.
     """
     _require(answers, card, min_labels)
     if uneven and answers.weights is None:
@@ -137,24 +138,33 @@ def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
     n, needed = len(answers.labels), max(min_labels, FEWEST_LABELS)
     if n < needed:
         fewest = ", the fewest on which a fit can be checked" if min_labels < FEWEST_LABELS else ""
-        lower = ", or lower the minimum (`--min-labels`) if you know why" if needed > FEWEST_LABELS else ""
+        lower = (
+            ", or lower the minimum (`--min-labels`) if you know why"
+            if needed > FEWEST_LABELS
+            else ""
+        )
         raise RecalibrationRefused(
-            f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected at least "
+            f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected "
+            "at least "
             f"{needed:,}{fewest}. Label more answers{lower}."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]
         raise RecalibrationRefused(
-            f"All {counted(n, 'label')} say {name!r}. A calibrator needs labels of at least two classes: label answers "
+            f"All {counted(n, 'label')} say {name!r}. A calibrator needs labels of at least two "
+            "classes: label answers "
             "whatever their class."
         )
 
 
 def _chosen_labels(uneven: UnevenLabels) -> str:
     return (
-        f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have a label, but "
-        f"{percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen labels can be wrong for all "
-        "other answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`)."
+        f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have "
+        "a label, but "
+        f"{percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen labels can "
+        "be wrong for all "
+        "other answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept chosen labels "
+        "(`--chosen-labels`)."
     )
 
 
@@ -170,39 +180,50 @@ def _no_remedy(choice: RemedyChoice) -> str:
     return (
         "No remedy improves on the model as served by more than a standard error. The best, "
         f"{REMEDIES[best.name].title}, changes the negative log-likelihood of held-out answers by "
-        f"{-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less is better). Collect more "
+        f"{-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less is "
+        "better). Collect more "
         "labels, or leave the model as it is."
     )
 
 
 def _worsened(choice: RemedyChoice) -> str | None:
-    """Return why the chosen remedy harms: it moves all classes alike, and one of them needs the opposite."""
+    """Return why the chosen remedy harms: it moves all classes alike, and one of them needs the
+    opposite.
+    """
     gap = next(trial.classwise_gap for trial in choice.trials if trial.name == choice.chosen)
     if choice.better is None or gap <= choice.served_classwise_gap:
         return None
     return (
-        f"A temperature alone would raise the largest error of a class from {points(choice.served_classwise_gap)} to "
-        f"{points(gap)}: some classes are overconfident and others underconfident. {_clinical(choice.better)}"
+        "A temperature alone would raise the largest error of a class from "
+        f"{points(choice.served_classwise_gap)} to "
+        f"{points(gap)}: some classes are overconfident and others underconfident. "
+        f"{_clinical(choice.better)}"
     )
 
 
 def _clinical(remedy: str) -> str:
     title = REMEDIES[remedy].title
     return (
-        f"{title[:1].upper()}{title[1:]} improves on the model as served, but may change the predicted class of some "
-        "answers. That is a clinical decision: a preview that allows label changes (`--allow-label-changes`) shows it."
+        f"{title[:1].upper()}{title[1:]} improves on the model as served, but may change the "
+        "predicted class of some "
+        "answers. That is a clinical decision: a preview that allows label changes "
+        "(`--allow-label-changes`) shows it."
     )
 
 
 def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
-    """Return which answers (N,) are fitted on; every class is divided alike, patients are kept whole."""
+    """Return which answers (N,) are fitted on; every class is divided alike, patients are kept
+    whole.
+    """
     _, units = np.unique(
-        np.arange(len(answers.labels)) if answers.groups is None else answers.groups, return_inverse=True
+        np.arange(len(answers.labels)) if answers.groups is None else answers.groups,
+        return_inverse=True,
     )
     count = int(units.max()) + 1
     if count < 2 * FOLDS:
         raise RecalibrationRefused(
-            f"The labels come from {counted(count, 'patient')}; expected at least {2 * FOLDS}. Label answers of more "
+            f"The labels come from {counted(count, 'patient')}; expected at least {2 * FOLDS}. "
+            "Label answers of more "
             "patients."
         )
     first = np.zeros(count, dtype=np.int64)
@@ -217,14 +238,21 @@ def _exclusions(calibration: CalibrationCard, answers: LabeledAnswers) -> dict[s
     """Return which remedies do not apply to this card, and why."""
     excluded = {}
     if calibration.class_bias is not None:
-        excluded[VECTOR.name] = "the graph has a bias per class already, with which one weight per class cannot combine"
+        excluded[VECTOR.name] = (
+            "the graph has a bias per class already, with which one weight per class cannot combine"
+        )
     if calibration.confusion is None:
-        excluded[CASE_MIX.name] = "the card has no confusion matrix, which would tell whether only the case mix changed"
+        excluded[CASE_MIX.name] = (
+            "the card has no confusion matrix, which would tell whether only the case mix changed"
+        )
         return excluded
-    p = case_mix_p_value(calibration.confusion, confusion_matrix(answers.probabilities, answers.labels))
+    p = case_mix_p_value(
+        calibration.confusion, confusion_matrix(answers.probabilities, answers.labels)
+    )
     if p < CASE_MIX_LEVEL:
         excluded[CASE_MIX.name] = (
-            f"more than the case mix has changed: the answers to a class differ from the card's (p = {p:.1g})"
+            "more than the case mix has changed: the answers to a class differ from the card's "
+            f"(p = {p:.1g})"
         )
     return excluded
 
@@ -235,7 +263,9 @@ def _class_changes(
     after: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
 ) -> tuple[ClassChange, ...]:
-    rates = [class_rates(confusion_matrix(probabilities, labels)) for probabilities in (before, after)]
+    rates = [
+        class_rates(confusion_matrix(probabilities, labels)) for probabilities in (before, after)
+    ]
     gaps = [_gaps(probabilities, labels) for probabilities in (before, after)]
     return tuple(
         ClassChange(
@@ -249,7 +279,9 @@ def _class_changes(
     )
 
 
-def _gaps(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _gaps(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
     """Return confidence minus accuracy by predicted class (K,); NaN if no answer names it."""
     confidence, predicted = top_label(probabilities)
     classes = probabilities.shape[1]

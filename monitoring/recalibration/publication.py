@@ -1,4 +1,6 @@
-"""The next version of a model: the parent's graph with another calibrator, and a card that says how it was fitted."""
+"""The next version of a model: the parent's graph with another calibrator, and a card that says how
+it was fitted.
+"""
 
 import dataclasses
 import hashlib
@@ -32,8 +34,10 @@ class Recalibration:
         parent_version: the version that served the labeled answers.
         calibration_id: that version in the ledger.
         proposal: the remedy and what it does.
-        fair_labels: whether the choice of the labels explains little; see `LabeledAnswers.are_fair`.
-        coverage: share of the answers of that time, or of those drawn for an audit, that have a label.
+        fair_labels: whether the choice of the labels explains little; see
+            `LabeledAnswers.are_fair`.
+        coverage: share of the answers of that time, or of those drawn for an audit, that have a
+            label.
         dropped: promises of the parent's card that the new one cannot make, each a sentence.
         parent_digest: of the bundle that served the answers.
         until_feedback_id: the last label that was used.
@@ -52,12 +56,26 @@ class Recalibration:
 
     @property
     def fingerprint(self) -> str:
-        """A value that differs if another bundle, other labels or other choices lead to another version."""
+        """A value that differs if another bundle, other labels or other choices lead to another
+        version.
+        """
         proposal = self.proposal
-        numbers = [*proposal.affine.weight, *proposal.affine.bias, self.before.ece, self.after.ece, self.after.accuracy]
+        numbers = [
+            *proposal.affine.weight,
+            *proposal.affine.bias,
+            self.before.ece,
+            self.after.ece,
+            self.after.accuracy,
+        ]
         parts = (
             *(self.card.name, self.parent_version, self.parent_digest, self.card.precisions[0]),
-            *(proposal.remedy, proposal.labels, proposal.held_out, proposal.changed, proposal.audited),
+            *(
+                proposal.remedy,
+                proposal.labels,
+                proposal.held_out,
+                proposal.changed,
+                proposal.audited,
+            ),
             *(f"{number:.6g}" for number in numbers),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -141,16 +159,19 @@ def recalibrate(
     precision: str | None = None,
     publish: bool = True,
 ) -> Recalibration:
-    """Choose a remedy on the labeled answers of a version (default: production) and publish the next version.
+    """Choose a remedy on the labeled answers of a version (default: production) and publish the
+    next version.
 
     Args:
         allow_label_changes: consider remedies that may change the predicted class.
-        chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows how they were chosen.
-        precision: of the version whose answers to fit on; None: the one that served last. The new version has only it.
+        chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows
+            how they were chosen.
+        precision: of the version whose answers to fit on; None: the one that served last. The new
+            version has only it.
         publish: False for a preview, which needs no fair labels. Nothing is promoted either way.
 
-    Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or the labels may be
-    chosen, and the store's errors for a bundle that is missing or damaged.
+    Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
+    the labels may be chosen, and the store's errors for a bundle that is missing or damaged.
     """
     drafted = draft(
         ledger,
@@ -197,7 +218,11 @@ def draft(
                 since_ns=None if _is_all(chosen) else answers.served_since_ns,
             )
     proposal = propose(
-        answers, parent.card, min_labels=min_labels, uneven=uneven, allow_label_changes=allow_label_changes
+        answers,
+        parent.card,
+        min_labels=min_labels,
+        uneven=uneven,
+        allow_label_changes=allow_label_changes,
     )
     others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
@@ -225,10 +250,11 @@ def publish_draft(
     why: str | None = None,
     **detail: Any,
 ) -> Recalibration:
-    """Publish a draft as the model's next version and note that in the parent's history, with further `detail`.
+    """Publish a draft as the model's next version and note that in the parent's history, with
+    further `detail`.
 
-    `as_version`: the number that it must get. Raises RecalibrationRefused if it would get another one, since somebody
-    has published a version meanwhile.
+    `as_version`: the number that it must get. Raises RecalibrationRefused if it would get another
+    one, since somebody has published a version meanwhile.
     """
     model = drafted.card.name
     parent = store.read(model, drafted.parent_version, digest=drafted.parent_digest)
@@ -237,7 +263,8 @@ def publish_draft(
     def build(folder: Path, number: int) -> None:
         if as_version not in (None, number):
             raise RecalibrationRefused(
-                f"Somebody has published version {number - 1} meanwhile. Look at it first, and then again at this one."
+                f"Somebody has published version {number - 1} meanwhile. Look at it first, and "
+                "then again at this one."
             )
         _build(folder, number, parent, drafted.card)
 
@@ -256,11 +283,18 @@ def require_fair_labels(drafted: Recalibration) -> None:
     """Raise RecalibrationRefused if nothing shows how the labels were chosen."""
     if drafted.fair_labels:
         return
-    of = "the answers drawn for the audit" if drafted.proposal.audited else "the answers of that time"
+    of = (
+        "the answers drawn for the audit"
+        if drafted.proposal.audited
+        else "the answers of that time"
+    )
     raise RecalibrationRefused(
-        f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were chosen. Where wrong "
-        "answers are labeled more often than right ones, a fit makes a calibrated model worse. A preview shows it. "
-        "Label what is missing or a random audit (CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`) if "
+        f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were "
+        "chosen. Where wrong "
+        "answers are labeled more often than right ones, a fit makes a calibrated model worse. A "
+        "preview shows it. "
+        "Label what is missing or a random audit (CANDOR_AUDIT_SHARE), or accept chosen labels "
+        "(`--chosen-labels`) if "
         "you know that the labeled answers are a fair sample."
     )
 

@@ -1,7 +1,9 @@
-"""Whether labels look chosen: the share of answers with a label should not depend on what was answered.
+"""Whether labels look chosen: the share of answers with a label should not depend on what was
+answered.
 
-Chosen labels mislead a fit, and no weighting repairs what was never labeled. The test sees a choice by confidence or by
-predicted class. It cannot see a choice by outcome, such as complaints about wrong answers; only an audit excludes that.
+Chosen labels mislead a fit, and no weighting repairs what was never labeled. The test sees a choice
+by confidence or by predicted class. It cannot see a choice by outcome, such as complaints about
+wrong answers; only an audit excludes that.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,9 @@ _MIN_RATIO = 1.5  # between the highest and the lowest share; smaller difference
 
 @dataclass(frozen=True)
 class UnevenLabels:
-    """Two kinds of answers whose shares of labels differ most; each kind is named as in a sentence."""
+    """Two kinds of answers whose shares of labels differ most; each kind is named as in a
+    sentence.
+    """
 
     most: str
     most_share: float
@@ -32,7 +36,9 @@ class UnevenLabels:
 
 @dataclass(frozen=True)
 class LabeledShare:
-    """Answers of one kind: how many were served, and how many of them have a label; `name` as in a sentence."""
+    """Answers of one kind: how many were served, and how many of them have a label; `name` as in a
+    sentence.
+    """
 
     name: str
     labeled: int
@@ -42,7 +48,8 @@ class LabeledShare:
 def find_uneven_labels(
     connection: Connection, calibration_id: int, *, since_ns: int | None = None
 ) -> UnevenLabels | None:
-    """Compare the shares of labeled answers by predicted class and confidence; None if chance explains them.
+    """Compare the shares of labeled answers by predicted class and confidence; None if chance
+    explains them.
 
     Counts whole days from the day of `since_ns` on.
     """
@@ -57,10 +64,13 @@ def find_uneven_labels(
 def shares_by_bin(
     predicted: str, labeled: npt.NDArray[np.integer], served: npt.NDArray[np.integer]
 ) -> list[LabeledShare]:
-    """Return the bins with enough answers, from counts (B,) of the labeled and the served answers of one class."""
+    """Return the bins with enough answers, from counts (B,) of the labeled and the served answers
+    of one class.
+    """
     return [
         LabeledShare(
-            f"{predicted!r} at confidence {number / BIN_COUNT:.2f} to {(number + 1) / BIN_COUNT:.2f}",
+            f"{predicted!r} at confidence {number / BIN_COUNT:.2f} to "
+            f"{(number + 1) / BIN_COUNT:.2f}",
             int(labeled[number]),
             int(served[number]),
         )
@@ -69,7 +79,8 @@ def shares_by_bin(
 
 
 def compare_shares(shares: Sequence[LabeledShare]) -> UnevenLabels | None:
-    """Return the kinds of answers labeled most and least often; None if their shares differ by chance, or too little.
+    """Return the kinds of answers labeled most and least often; None if their shares differ by
+    chance, or too little.
 
     >>> found = compare_shares([LabeledShare("sure", 10, 1000), LabeledShare("unsure", 300, 1000)])
     >>> found.most, found.most_share
@@ -85,6 +96,11 @@ def compare_shares(shares: Sequence[LabeledShare]) -> UnevenLabels | None:
     statistic = float((((labeled - served * pooled) ** 2) / (served * pooled * (1 - pooled))).sum())
     ratios = labeled / served
     most, least = int(ratios.argmax()), int(ratios.argmin())
-    if chi_squared_deviations(statistic, len(shares) - 1) < _SIGNIFICANT or ratios[most] < _MIN_RATIO * ratios[least]:
+    if (
+        chi_squared_deviations(statistic, len(shares) - 1) < _SIGNIFICANT
+        or ratios[most] < _MIN_RATIO * ratios[least]
+    ):
         return None
-    return UnevenLabels(shares[most].name, float(ratios[most]), shares[least].name, float(ratios[least]))
+    return UnevenLabels(
+        shares[most].name, float(ratios[most]), shares[least].name, float(ratios[least])
+    )

@@ -1,8 +1,10 @@
-"""The fallback: answers go to the spool while the ledger is away, and from there to the ledger when it is back.
+"""The fallback: answers go to the spool while the ledger is away, and from there to the ledger when
+it is back.
 
-Only the recorder's thread uses it. After a failure the ledger is left alone for a pause that doubles each time: trying
-a database that does not respond takes seconds in which nobody gets an answer. When the ledger is back, spooled answers
-are moved to it in portions, between the commits of new answers.
+Only the recorder's thread uses it. After a failure the ledger is left alone for a pause that
+doubles each time: trying a database that does not respond takes seconds in which nobody gets an
+answer. When the ledger is back, spooled answers are moved to it in portions, between the commits of
+new answers.
 """
 
 import logging
@@ -25,7 +27,9 @@ _log = logging.getLogger(__name__)
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether the database failed (away, full, locked), rather than refused what was written."""
+    """Return whether the database failed (away, full, locked), rather than refused what was
+    written.
+    """
     refused = isinstance(error, DataError | IntegrityError)
     return isinstance(error, DBAPIError | PoolTimeout) and not refused
 
@@ -71,12 +75,16 @@ class Fallback:
         """Seconds until spooled answers can be moved; None if there are none."""
         return max(0.0, self._retry_at_s - self._clock_s()) if self.rows else None
 
-    def take(self, rows: Sequence[PredictionRow], calibrations: Mapping[int, CalibrationRow]) -> None:
+    def take(
+        self, rows: Sequence[PredictionRow], calibrations: Mapping[int, CalibrationRow]
+    ) -> None:
         """Spool answers, durable on return. Raises SpoolFull or OSError."""
         if self._spool is None:
             raise RuntimeError("there is no spool")
         known = {row.calibration_id: calibrations[row.calibration_id] for row in rows}
-        cards = {key: CardKey(row.model, row.version, row.card_sha256) for key, row in known.items()}
+        cards = {
+            key: CardKey(row.model, row.version, row.card_sha256) for key, row in known.items()
+        }
         try:
             self._spool.append(Frame(cards, rows))
         except (SpoolFull, OSError) as error:
@@ -119,7 +127,9 @@ class Fallback:
             self._arrive()
 
     def _join_each(self, frames: Sequence[Frame]) -> None:
-        """Move all frames at once or, if that is refused, one by one, setting the bad one aside. Raises if away."""
+        """Move all frames at once or, if that is refused, one by one, setting the bad one aside.
+        Raises if away.
+        """
         try:
             self._join(frames)
             return

@@ -1,4 +1,6 @@
-"""How callers learn the result of a commit: callbacks of answers, futures of labels. Runs in the writer's thread."""
+"""How callers learn the result of a commit: callbacks of answers, futures of labels. Runs in the
+writer's thread.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 def succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
-    """Notify everybody who waits for a group that it is committed; `results` of each portion of labels."""
+    """Notify everybody who waits for a group that it is committed; `results` of each portion of
+    labels.
+    """
     for batch in group.batches:
         call(batch.done, None)
     for portion, result in zip(group.labels, results, strict=True):
@@ -20,7 +24,11 @@ def succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
 
 def fail(group: CommitGroup, error: Exception) -> None:
     """Notify everybody who waits for a group that it is not written."""
-    _log.error("a commit failed: %s", error, extra={"batches": len(group.batches), "labels": len(group.labels)})
+    _log.error(
+        "a commit failed: %s",
+        error,
+        extra={"batches": len(group.batches), "labels": len(group.labels)},
+    )
     for batch in group.batches:
         call(batch.done, error)
     for portion in group.labels:
@@ -36,7 +44,9 @@ def call(done: Done, error: Exception | None) -> None:
 
 
 def gather(futures: Sequence[Future[list[FeedbackResult]]]) -> Future[list[FeedbackResult]]:
-    """Return one future for all portions: their results in order, or the first error once all are done."""
+    """Return one future for all portions: their results in order, or the first error once all are
+    done.
+    """
     gathered: Future[list[FeedbackResult]] = Future()
     left = [len(futures)]
 

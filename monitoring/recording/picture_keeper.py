@@ -1,7 +1,8 @@
-"""`PictureKeeper`: a thread that keeps pictures of answers, beside the recorder and never in its way.
+"""`PictureKeeper`: a thread that keeps pictures of answers, beside the recorder and never in its
+way.
 
-An answer does not wait for its picture. While the ledger is busy or away, or more images come than are encoded,
-pictures are left out; labels are then given by the id of the image.
+An answer does not wait for its picture. While the ledger is busy or away, or more images come than
+are encoded, pictures are left out; labels are then given by the id of the image.
 """
 
 import io
@@ -49,7 +50,10 @@ class PictureKeeper:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._ending.set()
         self._thread.join()
@@ -66,7 +70,9 @@ class PictureKeeper:
         expires_at_ns = self._ledger.clock() + self._kept_ns
         try:
             with self._ledger.write() as connection:
-                keep_pictures(connection, found, expires_at_ns=expires_at_ns, limit_bytes=self._limit_bytes)
+                keep_pictures(
+                    connection, found, expires_at_ns=expires_at_ns, limit_bytes=self._limit_bytes
+                )
         except SQLAlchemyError as error:
             if not self._failed:
                 _log.warning("pictures of answers are not kept now: %s", error)
@@ -86,7 +92,9 @@ class PictureKeeper:
 
 def as_png(pixels: Pixels) -> bytes:
     """The model's input, (C, H, W) with one channel or three, as PNG without any metadata."""
-    gray = pixels.shape[0] == 1 or bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
+    gray = pixels.shape[0] == 1 or bool(
+        (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all()
+    )
     image = Image.fromarray(pixels[0] if gray else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     stream = io.BytesIO()
     image.save(stream, format="PNG")

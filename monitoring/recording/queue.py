@@ -1,7 +1,7 @@
 """What waits for the recorder's thread: batches of answers, labels, and rare tasks.
 
-All waiting answers go first and share one commit. Labels come in bounded portions, so that a list of ten thousand never
-delays an answer for long.
+All waiting answers go first and share one commit. Labels come in bounded portions, so that a list
+of ten thousand never delays an answer for long.
 """
 
 import threading
@@ -27,7 +27,9 @@ _Piece = TypeVar("_Piece")
 
 @dataclass(frozen=True)
 class Batch:
-    """The answers of one inference. `done` is called with None after the commit, else with the error."""
+    """The answers of one inference. `done` is called with None after the commit, else with the
+    error.
+    """
 
     rows: Sequence[PredictionRow]
     done: Done
@@ -44,7 +46,9 @@ class Labels:
 
 @dataclass(frozen=True)
 class Task:
-    """Other work of the writer's thread: `run` in a transaction, then `committed` with its result."""
+    """Other work of the writer's thread: `run` in a transaction, then `committed` with its
+    result.
+    """
 
     run: Callable[[Connection], Any]
     committed: Callable[[Any], None]
@@ -59,7 +63,9 @@ class CommitGroup:
     labels: list[Labels]
 
     def split(self) -> "list[CommitGroup]":
-        """Return the same work in groups of one, to find the piece for which the whole was refused."""
+        """Return the same work in groups of one, to find the piece for which the whole was
+        refused.
+        """
         batches = [CommitGroup([batch], []) for batch in self.batches]
         return batches + [CommitGroup([], [labels]) for labels in self.labels]
 
@@ -77,7 +83,11 @@ class WorkQueue:
 
     def put(self, *work: Batch | Labels | Task) -> None:
         """Add work. Raises RecorderClosed after `close`."""
-        queues: dict[type, deque[Any]] = {Batch: self._batches, Labels: self._labels, Task: self._tasks}
+        queues: dict[type, deque[Any]] = {
+            Batch: self._batches,
+            Labels: self._labels,
+            Task: self._tasks,
+        }
         with self._arrived:
             if self._closed:
                 raise RecorderClosed
@@ -86,19 +96,24 @@ class WorkQueue:
             self._arrived.notify()
 
     def take(self, timeout_s: float | None = None) -> CommitGroup | Task | None:
-        """Wait for work and return it: tasks and groups in turn if both wait, an empty group after `timeout_s`.
+        """Wait for work and return it: tasks and groups in turn if both wait, an empty group after
+        `timeout_s`.
 
         Returns None when the queue is closed and empty.
         """
         with self._arrived:
-            self._arrived.wait_for(lambda: self._tasks or self._batches or self._labels or self._closed, timeout_s)
+            self._arrived.wait_for(
+                lambda: self._tasks or self._batches or self._labels or self._closed, timeout_s
+            )
             group_waits = bool(self._batches or self._labels)
             self._was_task = bool(self._tasks) and not (self._was_task and group_waits)
             if self._was_task:
                 return self._tasks.popleft()
             batches = _portion(self._batches, ROWS_AT_ONCE, lambda batch: len(batch.rows))
             labels = _portion(self._labels, LABELS_AT_ONCE, lambda portion: len(portion.items))
-            return None if self._closed and not (batches or labels) else CommitGroup(batches, labels)
+            return (
+                None if self._closed and not (batches or labels) else CommitGroup(batches, labels)
+            )
 
     def close(self) -> None:
         """Refuse new work; what waits can still be taken."""

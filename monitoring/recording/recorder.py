@@ -1,8 +1,9 @@
 """The recorder: the one thread that writes to the ledger.
 
-Everything that waits goes into one commit, answers first, then labels. Callers are notified and counters move only
-after the commit. A commit that fails (disk full, database locked) fails for those who waited for it or, with a spool,
-sends the answers to the fallback. The thread goes on either way.
+Everything that waits goes into one commit, answers first, then labels. Callers are notified and
+counters move only after the commit. A commit that fails (disk full, database locked) fails for
+those who waited for it or, with a spool, sends the answers to the fallback. The thread goes on
+either way.
 """
 
 import logging
@@ -38,7 +39,15 @@ from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
 from monitoring.recording.notification import call, fail, gather, succeed
-from monitoring.recording.queue import LABELS_AT_ONCE, Batch, CommitGroup, Done, Labels, Task, WorkQueue
+from monitoring.recording.queue import (
+    LABELS_AT_ONCE,
+    Batch,
+    CommitGroup,
+    Done,
+    Labels,
+    Task,
+    WorkQueue,
+)
 from monitoring.recording.spool import Frame, Spool
 from monitoring.recording.transaction import Commit
 
@@ -48,9 +57,9 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
-    `settings` and `tags` apply to every calibration registered here (`tags` None leaves those that it has), `policy`
-    to every label. Answers in a `spool` are moved to the ledger; a spool with room takes answers while the ledger is
-    away. Closing the recorder writes everything that waits.
+    `settings` and `tags` apply to every calibration registered here (`tags` None leaves those that
+    it has), `policy` to every label. Answers in a `spool` are moved to the ledger; a spool with
+    room takes answers while the ledger is away. Closing the recorder writes everything that waits.
     """
 
     def __init__(
@@ -77,24 +86,30 @@ class Recorder:
         self._thread.start()
 
     def register(self, card: Card, *, digest: str | None = None) -> int:
-        """Register a bundle and start its drift watch before it serves; return the calibration id for its rows.
+        """Register a bundle and start its drift watch before it serves; return the calibration id
+        for its rows.
 
         Args:
-            digest: of the bundle's manifest. Raises BundleReplaced if the ledger knows the version from another bundle.
+            digest: of the bundle's manifest. Raises BundleReplaced if the ledger knows the version
+                from another bundle.
         """
 
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
             row = register(connection, card, digest=digest, now_ns=now_ns)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
-            watch.start(connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns)
+            watch.start(
+                connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns
+            )
             return row
 
         row = self._submit(enter, self._know).result()
         return int(row.calibration_id)
 
     def promote(self, calibration_id: int) -> Future[None]:
-        """Record that this calibration is in production from now on; several replicas record it once."""
+        """Record that this calibration is in production from now on; several replicas record it
+        once.
+        """
 
         def note(connection: Connection) -> None:
             note_promotion(connection, calibration_id, now_ns=self._ledger.clock())
@@ -109,8 +124,11 @@ class Recorder:
 
         return self._submit(note, lambda _: None)
 
-    def record(self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None) -> None:
-        """Write a batch of answers. The writer's thread calls `done` with None after the commit, else with the error.
+    def record(
+        self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None
+    ) -> None:
+        """Write a batch of answers. The writer's thread calls `done` with None after the commit,
+        else with the error.
 
         `inputs`: the brightness of their images, if the card has a reference for it.
         """
@@ -120,7 +138,9 @@ class Recorder:
             done(error)
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
-        """Write labels; the results come in the items' order. If it fails, sending the same again is safe."""
+        """Write labels; the results come in the items' order. If it fails, sending the same again
+        is safe.
+        """
         starts = range(0, len(items), LABELS_AT_ONCE)
         portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
         self._queue.put(*portions)
@@ -138,10 +158,11 @@ class Recorder:
         tag: str | None = None,
         alarm: int | None = None,
     ) -> Future[tuple[CalibrationRow, Restart]]:
-        """Reset a calibration's detector, by default of the last registered version. Fails with ModelNotInLedger.
+        """Reset a calibration's detector, by default of the last registered version. Fails with
+        ModelNotInLedger.
 
-        `actor`, `audit` and `alarm` are those of `watch.acknowledge`. `tag`, such as `site=B`: that of a tag alone;
-        fails with TagNotWatched.
+        `actor`, `audit` and `alarm` are those of `watch.acknowledge`. `tag`, such as `site=B`: that
+        of a tag alone; fails with TagNotWatched.
         """
 
         def reset(connection: Connection) -> tuple[CalibrationRow, Restart]:
@@ -160,39 +181,58 @@ class Recorder:
                 alarm=alarm,
             )
             if restart is None:
-                raise ModelNotInLedger(model, version) if tag is None else TagNotWatched(tag, model, row.version)
+                raise (
+                    ModelNotInLedger(model, version)
+                    if tag is None
+                    else TagNotWatched(tag, model, row.version)
+                )
             return row, restart
 
         return self._submit(reset, lambda known: self._know(known[0]))
 
     def declare(self, card: LoggedCard) -> Future[CalibrationRow]:
-        """Register a model that is served elsewhere. Fails with ModelDiffers, ModelServed and ModelsFull."""
+        """Register a model that is served elsewhere. Fails with ModelDiffers, ModelServed and
+        ModelsFull.
+        """
 
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
             row = declare(connection, card, now_ns=now_ns)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
-            watch.start(connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns)
+            watch.start(
+                connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns
+            )
             return row
 
         return self._submit(enter, self._know)
 
-    def log(self, items: Sequence[LoggedItem]) -> list[Future[tuple[TransactionCounts, list[LoggedResult]]]]:
-        """Write answers of models that are served elsewhere, in portions; sending an answer again is safe."""
+    def log(
+        self, items: Sequence[LoggedItem]
+    ) -> list[Future[tuple[TransactionCounts, list[LoggedResult]]]]:
+        """Write answers of models that are served elsewhere, in portions; sending an answer again
+        is safe.
+        """
         starts = range(0, len(items), LABELS_AT_ONCE)
         return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
 
-    def _log(self, items: Sequence[LoggedItem]) -> Future[tuple[TransactionCounts, list[LoggedResult]]]:
+    def _log(
+        self, items: Sequence[LoggedItem]
+    ) -> Future[tuple[TransactionCounts, list[LoggedResult]]]:
         def write(connection: Connection) -> tuple[TransactionCounts, list[LoggedResult]]:
             return self._commit.log(connection, items, now_ns=self._ledger.clock())
 
         return self._submit(write, lambda done: self._metrics.count(done[0], self._calibrations))
 
     def look_up(self) -> Future[None]:
-        """Register, at zero, the metrics of versions that other processes registered: their labels may arrive here."""
+        """Register, at zero, the metrics of versions that other processes registered: their labels
+        may arrive here.
+        """
 
         def read(connection: Connection) -> list[CalibrationRow]:
-            lately = {version.calibration_id for version in visible_versions(connection, now_ns=self._ledger.clock())}
+            lately = {
+                version.calibration_id
+                for version in visible_versions(connection, now_ns=self._ledger.clock())
+            }
             return load(connection, sorted(lately - self._calibrations.keys()))
 
         def know(rows: list[CalibrationRow]) -> None:
@@ -214,19 +254,29 @@ class Recorder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
-    def _submit(self, run: Callable[[Connection], Any], committed: Callable[[Any], None]) -> Future[Any]:
+    def _submit(
+        self, run: Callable[[Connection], Any], committed: Callable[[Any], None]
+    ) -> Future[Any]:
         task = Task(run, committed)
         self._queue.put(task)
         return task.future
 
     def _recall(self) -> None:
-        """Load the versions served recently: their labels may arrive before they are served again."""
+        """Load the versions served recently: their labels may arrive before they are served
+        again.
+        """
         with self._ledger.read() as connection:
-            lately = [version.calibration_id for version in visible_versions(connection, now_ns=self._ledger.clock())]
+            lately = [
+                version.calibration_id
+                for version in visible_versions(connection, now_ns=self._ledger.clock())
+            ]
             for row in load(connection, lately):
                 self._know(row)
 
@@ -253,7 +303,9 @@ class Recorder:
             task.future.set_result(result)
 
     def _take(self, group: CommitGroup) -> None:
-        """Write a group; while the ledger is paused, spool its answers. Labels fail until no answer is spooled."""
+        """Write a group; while the ledger is paused, spool its answers. Labels fail until no answer
+        is spooled.
+        """
         if self._fallback.rows and group.labels:
             error = AnswersSpooled(self._fallback.rows)
             for portion in group.labels:
@@ -267,7 +319,9 @@ class Recorder:
     def _write(self, group: CommitGroup) -> None:
         now_ns = self._ledger.clock()
         try:
-            counts, results = self._writer.run(lambda connection: self._commit.write(connection, group, now_ns=now_ns))
+            counts, results = self._writer.run(
+                lambda connection: self._commit.write(connection, group, now_ns=now_ns)
+            )
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             parts = group.split()
             if isinstance(error, OperationalError) or len(parts) == 1:
@@ -284,11 +338,15 @@ class Recorder:
 
     def _join(self, frames: Sequence[Frame]) -> None:
         now_ns = self._ledger.clock()
-        counts = self._writer.run(lambda connection: self._commit.join(connection, frames, now_ns=now_ns))
+        counts = self._writer.run(
+            lambda connection: self._commit.join(connection, frames, now_ns=now_ns)
+        )
         self._metrics.count(counts, self._calibrations)
 
     def _give_up(self, group: CommitGroup, error: Exception) -> None:
-        """Fail the group; if the database failed and there is a spool, spool the answers instead."""
+        """Fail the group; if the database failed and there is a spool, spool the answers
+        instead.
+        """
         if not (self._fallback.open and is_away(error)):
             fail(group, error)
             return
@@ -301,7 +359,9 @@ class Recorder:
     def _spool(self, group: CommitGroup) -> None:
         failed: Exception | None = None
         try:
-            self._fallback.take([row for batch in group.batches for row in batch.rows], self._calibrations)
+            self._fallback.take(
+                [row for batch in group.batches for row in batch.rows], self._calibrations
+            )
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             failed = error
         for batch in group.batches:

@@ -1,8 +1,9 @@
 """The spool: a bounded file on this machine that holds answers while the ledger is away.
 
-Each line is a frame: CRC-32 of the rest, number of rows, JSON. A frame is on the disk when `append` returns. The file
-has its full size from the start, with zeros after the last frame, so a disk that fills up later does not affect it. A
-frame that a crash left half written is cut off: its caller never got a confirmation.
+Each line is a frame: CRC-32 of the rest, number of rows, JSON. A frame is on the disk when `append`
+returns. The file has its full size from the start, with zeros after the last frame, so a disk that
+fills up later does not affect it. A frame that a crash left half written is cut off: its caller
+never got a confirmation.
 """
 
 import fcntl
@@ -43,7 +44,9 @@ class Frame:
     def as_line(self) -> bytes:
         """Return the frame as one line of ASCII, with the newline."""
         rows = [
-            row._replace(prediction_id=row.prediction_id.hex(), probabilities=row.probabilities.hex())  # type: ignore[arg-type]
+            row._replace(
+                prediction_id=row.prediction_id.hex(), probabilities=row.probabilities.hex()
+            )  # type: ignore[arg-type]
             for row in self.rows
         ]
         text = json.dumps({"cards": self.cards, "rows": rows}, separators=(",", ":"))
@@ -70,9 +73,11 @@ class _Place(NamedTuple):
 
 
 class Spool:
-    """The frames in `path`, oldest first, for one thread. With `limit_bytes` 0 it gives frames but takes none.
+    """The frames in `path`, oldest first, for one thread. With `limit_bytes` 0 it gives frames but
+    takes none.
 
-    The file is created if it does not exist, its folder is not. Raises LedgerError if it cannot get its full size.
+    The file is created if it does not exist, its folder is not. Raises LedgerError if it cannot get
+    its full size.
     """
 
     def __init__(self, path: Path, *, limit_bytes: int) -> None:
@@ -84,7 +89,9 @@ class Spool:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise LedgerError(f"The spool {path} cannot be opened ({error.strerror}); {_ELSEWHERE}.") from error
+            raise LedgerError(
+                f"The spool {path} cannot be opened ({error.strerror}); {_ELSEWHERE}."
+            ) from error
         try:
             self._own()
             self._recover()
@@ -93,7 +100,9 @@ class Spool:
         except OSError as error:
             os.close(self._file)
             reason = f"cannot have its {limit_bytes:,} bytes ({error.strerror})"
-            raise LedgerError(f"The spool {path} {reason}; {_ELSEWHERE}, or a smaller limit.") from error
+            raise LedgerError(
+                f"The spool {path} {reason}; {_ELSEWHERE}, or a smaller limit."
+            ) from error
         except LedgerError:
             os.close(self._file)
             raise
@@ -120,7 +129,9 @@ class Spool:
         self.rows += len(frame.rows)
 
     def read(self, *, rows: int) -> list[Frame]:
-        """Return the oldest frames with at most `rows` rows together, but at least one frame if there is one."""
+        """Return the oldest frames with at most `rows` rows together, but at least one frame if
+        there is one.
+        """
         frames: list[Frame] = []
         total = 0
         for place in self._places:
@@ -131,24 +142,39 @@ class Spool:
         return frames
 
     def drop(self, frames: int) -> None:
-        """Drop this many of the oldest frames, which are in the ledger. Dropping the last one empties the file."""
+        """Drop this many of the oldest frames, which are in the ledger. Dropping the last one
+        empties the file.
+        """
         for _ in range(frames):
             self.rows -= self._places.popleft().rows
         if not self._places:
             self._end = 0
             try:
                 self._reserve()
-            except OSError as error:  # it is empty; a later append may find the disk full and raises then
-                _log.warning("the spool %s could not reserve its space on the disk: %s", self.path, error.strerror)
+            except (
+                OSError
+            ) as error:  # it is empty; a later append may find the disk full and raises then
+                _log.warning(
+                    "the spool %s could not reserve its space on the disk: %s",
+                    self.path,
+                    error.strerror,
+                )
 
     def set_aside(self, frame: Frame, reason: Exception) -> None:
-        """Move a frame that the ledger refuses for good to a second file, for a person to look at."""
+        """Move a frame that the ledger refuses for good to a second file, for a person to look
+        at.
+        """
         beside = self.path.with_name(self.path.name + ".refused")
         with beside.open("ab") as file:
             file.write(frame.as_line())
             file.flush()
             os.fsync(file.fileno())
-        _log.error("%d spooled answers are refused by the ledger and kept in %s: %s", len(frame.rows), beside, reason)
+        _log.error(
+            "%d spooled answers are refused by the ledger and kept in %s: %s",
+            len(frame.rows),
+            beside,
+            reason,
+        )
 
     def close(self) -> None:
         """Close the file; remove it if it takes no frames and holds none."""
@@ -160,7 +186,10 @@ class Spool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -168,13 +197,17 @@ class Spool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise LedgerError(f"The spool {self.path} belongs to another process; {_ELSEWHERE} of its own.") from error
+            raise LedgerError(
+                f"The spool {self.path} belongs to another process; {_ELSEWHERE} of its own."
+            ) from error
 
     def _recover(self) -> None:
         """Find the frames that an earlier process left."""
         lines = self.path.read_bytes().rstrip(b"\0").splitlines(keepends=True)
         counts = [_count(line) for line in lines]
-        intact = max((number + 1 for number, rows in enumerate(counts) if rows is not None), default=0)
+        intact = max(
+            (number + 1 for number, rows in enumerate(counts) if rows is not None), default=0
+        )
         if torn := sum(map(len, lines[intact:])):
             _log.warning(
                 "the spool %s ended in %d bytes half written, whose answers were never sent",
@@ -183,7 +216,12 @@ class Spool:
             )
         if damaged := counts[:intact].count(None):
             copy = shutil.copyfile(self.path, self.path.with_name(self.path.name + ".damaged"))
-            _log.error("%d lines of the spool %s are damaged and left out; %s is a copy", damaged, self.path, copy)
+            _log.error(
+                "%d lines of the spool %s are damaged and left out; %s is a copy",
+                damaged,
+                self.path,
+                copy,
+            )
         for line, rows in zip(lines[:intact], counts, strict=False):
             if rows is not None:
                 self._places.append(_Place(self._end, len(line), rows))

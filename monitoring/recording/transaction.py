@@ -27,7 +27,9 @@ from monitoring.recording.spool import Frame
 
 @dataclass(frozen=True)
 class Commit:
-    """Writes groups. `calibrations` holds those known so far, by id; labels of others add theirs."""
+    """Writes groups. `calibrations` holds those known so far, by id; labels of others add
+    theirs.
+    """
 
     calibrations: dict[int, CalibrationRow]
     policy: FeedbackPolicy
@@ -37,7 +39,9 @@ class Commit:
     def write(
         self, connection: Connection, group: CommitGroup, *, now_ns: int
     ) -> tuple[TransactionCounts, list[list[FeedbackResult]]]:
-        """Write a group in the caller's transaction; return what to count after the commit, and the results."""
+        """Write a group in the caller's transaction; return what to count after the commit, and the
+        results.
+        """
         counts = TransactionCounts()
         self.slices.begin()
         rows = [row for batch in group.batches for row in batch.rows]
@@ -50,17 +54,25 @@ class Commit:
         items = waited + [item for portion in group.labels for item in portion.items]
         results = self._label(connection, items, counts, now_ns=now_ns) if items else []
         counts.changes.save(connection, self.slices, shard=self.shard)
-        add_inputs(connection, (batch.inputs for batch in group.batches if batch.inputs), shard=self.shard)
+        add_inputs(
+            connection, (batch.inputs for batch in group.batches if batch.inputs), shard=self.shard
+        )
         return counts, _by_portion(results[len(waited) :], group.labels)
 
-    def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> TransactionCounts:
-        """Write spooled answers except those already there: a commit may have succeeded without our knowing."""
+    def join(
+        self, connection: Connection, frames: Sequence[Frame], *, now_ns: int
+    ) -> TransactionCounts:
+        """Write spooled answers except those already there: a commit may have succeeded without our
+        knowing.
+        """
         rows = [row for frame in frames for row in self._of_this_ledger(connection, frame)]
         group = CommitGroup([Batch(absent(connection, rows), lambda _: None)], [])
         return self.write(connection, group, now_ns=now_ns)[0]
 
     def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
-        """Return a frame's answers with the calibration ids of this ledger. Raises ModelNotInLedger if it lacks one."""
+        """Return a frame's answers with the calibration ids of this ledger. Raises ModelNotInLedger
+        if it lacks one.
+        """
         here: dict[int, int] = {}
         for number, card in frame.cards.items():
             row = of_card(connection, *card)
@@ -73,7 +85,9 @@ class Commit:
     def log(
         self, connection: Connection, items: Sequence[LoggedItem], *, now_ns: int
     ) -> tuple[TransactionCounts, list[LoggedResult]]:
-        """Write answers of models served elsewhere and the labels sent with them, each answer once."""
+        """Write answers of models served elsewhere and the labels sent with them, each answer
+        once.
+        """
         counts = TransactionCounts()
         self.slices.begin()
         lock(connection, Lock.REQUESTS)  # nobody else may log, or label by request id, meanwhile
@@ -83,7 +97,11 @@ class Commit:
         if log.rows:
             append(connection, log.rows, counts.changes)
             waited = pending.release(connection, log.rows, self.calibrations)
-        labels = [(number, label) for number, item in enumerate(items) if (label := label_of(item, results[number]))]
+        labels = [
+            (number, label)
+            for number, item in enumerate(items)
+            if (label := label_of(item, results[number]))
+        ]
         given = [*waited, *(label for _, label in labels)]
         labeled = self._label(connection, given, counts, now_ns=now_ns) if given else []
         for (number, _), label_result in zip(labels, labeled[len(waited) :], strict=True):
@@ -96,9 +114,16 @@ class Commit:
             raise NotRegistered(calibration_id)
 
     def _label(
-        self, connection: Connection, items: Sequence[FeedbackItem], counts: TransactionCounts, *, now_ns: int
+        self,
+        connection: Connection,
+        items: Sequence[FeedbackItem],
+        counts: TransactionCounts,
+        *,
+        now_ns: int,
     ) -> list[FeedbackResult]:
-        labeling = Labeling(connection, self.calibrations, policy=self.policy, counts=counts, now_ns=now_ns)
+        labeling = Labeling(
+            connection, self.calibrations, policy=self.policy, counts=counts, now_ns=now_ns
+        )
         results = labeling.apply(items)
         for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
             labels = labeling.first_labels.get(calibration_id, [])
@@ -108,22 +133,34 @@ class Commit:
             counts.alarms[calibration_id] += raised
             if whole.tags.keys:
 
-                def slices_of(label: FirstLabel, calibration_id: int = calibration_id) -> tuple[str, ...]:
-                    return self.slices.of(connection, calibration_id, SliceKeys(label.predicted, label.tags))
+                def slices_of(
+                    label: FirstLabel, calibration_id: int = calibration_id
+                ) -> tuple[str, ...]:
+                    return self.slices.of(
+                        connection, calibration_id, SliceKeys(label.predicted, label.tags)
+                    )
 
-                counts.alarms[calibration_id] += advance_tags(connection, whole, labels, slices_of, now_ns=now_ns)
+                counts.alarms[calibration_id] += advance_tags(
+                    connection, whole, labels, slices_of, now_ns=now_ns
+                )
         return results
 
 
-def _lock_requests(connection: Connection, group: CommitGroup, rows: Sequence[PredictionRow]) -> None:
-    """Lock, so that a label by request id and its answer cannot miss each other in two processes."""
+def _lock_requests(
+    connection: Connection, group: CommitGroup, rows: Sequence[PredictionRow]
+) -> None:
+    """Lock, so that a label by request id and its answer cannot miss each other in two
+    processes.
+    """
     if any(item.request_id is not None for portion in group.labels for item in portion.items):
         lock(connection, Lock.REQUESTS)
     elif any(row.request_id is not None for row in rows):
         share(connection, Lock.REQUESTS)
 
 
-def _by_portion(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:
+def _by_portion(
+    results: list[FeedbackResult], portions: Sequence[Labels]
+) -> list[list[FeedbackResult]]:
     """Split the results by portion."""
     left = iter(results)
     return [list(itertools.islice(left, len(portion.items))) for portion in portions]

@@ -1,4 +1,6 @@
-"""The data of a page about one version of a model: its report, days and history, and the other versions."""
+"""The data of a page about one version of a model: its report, days and history, and the other
+versions.
+"""
 
 import re
 from collections.abc import Sequence
@@ -28,12 +30,15 @@ class PageData:
     Attributes:
         report: of the requested version and window.
         since_day: first UTC day of the window, counted from 1970; None if it has no first day.
-        days: this version's days in the window and the span, with audited answers alone where the audit decides.
+        days: this version's days in the window and the span, with audited answers alone where the
+            audit decides.
         entries: the model's history in the window, all versions, newest last.
-        versions: reports of this version and the newest others over the same window, newest first, without slices.
+        versions: reports of this version and the newest others over the same window, newest first,
+            without slices.
         span: the days that charts over time show.
         extent: the first and the last day that they could show; None if there is none.
-        course: the evidence of the drift watch after each label that arrived on these days; None if that is not known.
+        course: the evidence of the drift watch after each label that arrived on these days; None if
+            that is not known.
     """
 
     report: Report
@@ -60,7 +65,9 @@ def read_page_data(
     span: Span = WHOLE,
     courses: CourseReader | None = None,
 ) -> PageData:
-    """Read the data of a page; `courses` keeps courses for the next time. Raises ModelNotInLedger, QueryInvalid."""
+    """Read the data of a page; `courses` keeps courses for the next time. Raises ModelNotInLedger,
+    QueryInvalid.
+    """
     report = calibration_report(ledger, model, version=version, window=window)
     with ledger.read() as connection:
         row = choose(connection, model, report.version)
@@ -70,13 +77,20 @@ def read_page_data(
         days = read_days(connection, row.calibration_id, since_day=since_day, name=heard)
         course = (courses or CourseReader()).read(connection, row.calibration_id)
         entries = [
-            entry for entry in read_timeline(connection, model) if since_day is None or entry_day(entry) >= since_day
+            entry
+            for entry in read_timeline(connection, model)
+            if since_day is None or entry_day(entry) >= since_day
         ]
     if course is not None and since_day is not None:
         course = course.between(since_day)
-    others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_OTHER_VERSIONS]
+    others = [
+        number for number in sorted(report.versions, reverse=True) if number != report.version
+    ][:_OTHER_VERSIONS]
     chosen = sorted([report.version, *others], reverse=True)
-    versions = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
+    versions = [
+        calibration_report(ledger, model, version=number, window=window, slices=False)
+        for number in chosen
+    ]
     return PageData(
         report,
         since_day,
@@ -91,17 +105,22 @@ def read_page_data(
 
 def _extent(days: Sequence[Days], course: EvidenceCourse | None) -> tuple[int, int] | None:
     """The first and the last day on which answers were served or labels arrived."""
-    known = [each.first for each in days] + (course.day[[0, -1]].tolist() if course is not None and len(course) else [])
+    known = [each.first for each in days] + (
+        course.day[[0, -1]].tolist() if course is not None and len(course) else []
+    )
     return (min(known), max(known)) if known else None
 
 
 def window_since(text: str, *, now_ns: int) -> str:
-    """Return the window that starts a number of days ago (`30d`) or on a date (`2026-10-01`). Raises QueryInvalid.
+    """Return the window that starts a number of days ago (`30d`) or on a date (`2026-10-01`).
+    Raises QueryInvalid.
 
     >>> window_since("30d", now_ns=0), window_since("1970-01-01", now_ns=2 * 86_400 * 10**9)
     ('days:30', 'days:3')
     """
-    if (found := re.fullmatch(r"([0-9]{1,5})d", text)) is not None and 1 <= int(found[1]) <= DAYS_LIMIT:
+    if (found := re.fullmatch(r"([0-9]{1,5})d", text)) is not None and 1 <= int(
+        found[1]
+    ) <= DAYS_LIMIT:
         return f"days:{int(found[1])}"
     try:
         number = now_ns // DAY_NS - (date.fromisoformat(text) - _EPOCH).days + 1
@@ -109,7 +128,8 @@ def window_since(text: str, *, now_ns: int) -> str:
         number = 0
     if not 1 <= number <= DAYS_LIMIT:
         raise QueryInvalid(
-            f"Got the start {brief(text)}; expected a number of days such as 30d, or a date in the past such as "
+            f"Got the start {brief(text)}; expected a number of days such as 30d, or a date in "
+            "the past such as "
             "2026-10-01."
         )
     return f"days:{number}"

@@ -1,7 +1,7 @@
 """The calibration report: a model's live measures from the ledger's sums, beside those of its card.
 
-All windows except `last:N` are read from day sums, so a report over ten million answers costs as much as one over ten
-thousand.
+All windows except `last:N` are read from day sums, so a report over ten million answers costs as
+much as one over ten thousand.
 """
 
 import dataclasses
@@ -23,7 +23,12 @@ from monitoring.findings.answer_warning import find_answer_warning
 from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.earlier_labels import earlier_labels
-from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
+from monitoring.findings.early_warnings import (
+    RECENT_DAYS,
+    EarlyWarning,
+    find_early_warnings,
+    served_by_class,
+)
 from monitoring.findings.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.findings.findings import Findings
 from monitoring.findings.image_warnings import find_image_warnings
@@ -67,21 +72,26 @@ class Delay:
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """The calibration of one version of a model as recorded in the ledger, without bins, slices and history.
+    """The calibration of one version of a model as recorded in the ledger, without bins, slices and
+    history.
 
     Attributes:
         verdict: the assessment in sentences: can confidence be believed?
-        accuracy: is the model as accurate as it was? Over all labels of the version, whatever the window.
+        accuracy: is the model as accurate as it was? Over all labels of the version, whatever the
+            window.
         measures: of the window's labeled answers, of audited ones only where the audit decides.
         reference: the card's measures of the same names.
         comparison: live against reference, and whether the difference is significant.
-        expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
-        expected_performance: what confidence alone expects of accuracy and of each class, beside what labels show.
+        expected_accuracy: mean confidence of all answers served on the window's days, labeled or
+            not.
+        expected_performance: what confidence alone expects of accuracy and of each class, beside
+            what labels show.
         coverage: of the answers served on the window's days (`last:N`: on all days).
         delay: from answer to first label, over the latest labels regardless of the window.
         gap_at_every_look: the signed gap's confidence sequence; None in a window that moves.
         drift: the detector's state, which does not depend on the window.
-        calm_evidence: where nine in ten calibrated models stand after as many labels; None below 100 labels.
+        calm_evidence: where nine in ten calibrated models stand after as many labels; None below
+            100 labels.
         tag_watches: the drift watches of tags; None if no tag is watched by itself.
         selection: how the labels were selected, and the measures of audited answers.
         signs: the early warnings, which need no labels.
@@ -114,7 +124,9 @@ class ReportSummary:
 
     @property
     def further_evidence(self) -> tuple[str, ...]:
-        """The evidence that verdict and answer about accuracy do not state: who shows these need not repeat it."""
+        """The evidence that verdict and answer about accuracy do not state: who shows these need
+        not repeat it.
+        """
         said = f"{self.verdict} {self.accuracy.sentence}"
         return tuple(sentence for sentence in self.recommendation.evidence if sentence not in said)
 
@@ -151,17 +163,25 @@ class Report(ReportSummary):
 
     def summary(self) -> ReportSummary:
         """Return the report without its bins, slices and history."""
-        return ReportSummary(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ReportSummary)})
+        return ReportSummary(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(ReportSummary)}
+        )
 
 
 def calibration_report(
-    ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL, slices: bool = True
+    ledger: Ledger,
+    model: str,
+    *,
+    version: int | None = None,
+    window: str = ALL,
+    slices: bool = True,
 ) -> Report:
     """Report on a version of a model, by default the one registered last.
 
     Without `slices`, NLL and Brier score are left out too: both read single answers.
 
-    Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for an invalid window.
+    Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for
+    an invalid window.
     """
     asked, now_ns = read_window(window), ledger.clock()
     with ledger.read() as connection:
@@ -225,7 +245,9 @@ def calibration_report(
         measures=measures,
         reference=row.card["calibration"]["measures"],
         comparison=comparison,
-        expected_accuracy=float(seen.served.served_confidence.sum()) / served if served else math.nan,
+        expected_accuracy=float(seen.served.served_confidence.sum()) / served
+        if served
+        else math.nan,
         expected_performance=expected,
         coverage=Coverage(served, seen.served.labeled.total, selection.coverage),
         delay=delay,
@@ -273,7 +295,12 @@ def _due_ns(delay: Delay, now_ns: int) -> int:
 
 
 def _early_warnings(
-    connection: Connection, row: CalibrationRow, seen: Windowed, history: Sequence[events.Event], *, now_ns: int
+    connection: Connection,
+    row: CalibrationRow,
+    seen: Windowed,
+    history: Sequence[events.Event],
+    *,
+    now_ns: int,
 ) -> tuple[EarlyWarning, ...]:
     recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
     ever = served_by_class(connection, row)

@@ -1,4 +1,6 @@
-"""The span of days that charts over time show: all of the window, or the part that a reader looks at more closely."""
+"""The span of days that charts over time show: all of the window, or the part that a reader looks
+at more closely.
+"""
 
 from dataclasses import dataclass
 from datetime import date
@@ -32,7 +34,9 @@ def read_span(since: str | None, until: str | None) -> Span:
     """
     span = Span(_read_day(since), _read_day(until))
     if span.first is not None and span.last is not None and span.first > span.last:
-        raise QueryInvalid(f"The days {brief(since or '')} to {brief(until or '')} are in the wrong order.")
+        raise QueryInvalid(
+            f"The days {brief(since or '')} to {brief(until or '')} are in the wrong order."
+        )
     return span
 
 
@@ -42,4 +46,6 @@ def _read_day(text: str | None) -> int | None:
     try:
         return (date.fromisoformat(text) - _EPOCH).days
     except ValueError:
-        raise QueryInvalid(f"Got the day {brief(text)}; expected a date such as 2026-10-01.") from None
+        raise QueryInvalid(
+            f"Got the day {brief(text)}; expected a date such as 2026-10-01."
+        ) from None

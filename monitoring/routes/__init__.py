@@ -1,7 +1,8 @@
-"""The monitoring room over HTTP: labels in; reports, metrics and pages out. Every route is declared here.
+"""The monitoring room over HTTP: labels in; reports, metrics and pages out. Every route is declared
+here.
 
-The handlers raise MonitoringError or SQLAlchemyError; the application that mounts them answers those (serving's table
-of errors). The ledger is read, and bodies are parsed, off the event loop.
+The handlers raise MonitoringError or SQLAlchemyError; the application that mounts them answers
+those (serving's table of errors). The ledger is read, and bodies are parsed, off the event loop.
 """
 
 from typing import Annotated, Final
@@ -65,7 +66,9 @@ _WRITES = (RecorderClosed, SQLAlchemyError)
 _REPORT = (ModelNotInLedger, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
 _HTML: Final = {"text/html": str}
-_OF_VERSION: Final = Parameter("version", "query", Version, "a version; the one in production if left out")
+_OF_VERSION: Final = Parameter(
+    "version", "query", Version, "a version; the one in production if left out"
+)
 _WINDOW: Final = Parameter(
     "window",
     "query",
@@ -73,7 +76,12 @@ _WINDOW: Final = Parameter(
     "all (the default), last:N labels, days:N, or promotion",
 )
 _SPAN: Final = tuple(
-    Parameter(name, "query", Annotated[str, Meta(examples=["2026-10-01"])], f"{which} day of charts over time")
+    Parameter(
+        name,
+        "query",
+        Annotated[str, Meta(examples=["2026-10-01"])],
+        f"{which} day of charts over time",
+    )
     for name, which in (("since", "first"), ("until", "last"))
 )
 
@@ -84,7 +92,8 @@ _INTAKE: Final = (
         path="/feedback",
         handler=FeedbackRoutes.post,
         tag="feedback",
-        summary="True labels of answers: one, a list, or a table of any length. Sending the same again is safe.",
+        summary="True labels of answers: one, a list, or a table of any length. Sending the same "
+        "again is safe.",
         scope="feedback",
         takes={JSON: Label | Annotated[list[Label], _ListLength], NDJSON: Label, CSV: str},
         otherwise={422: LabelsRejected},
@@ -98,7 +107,8 @@ _INTAKE: Final = (
         path="/models-log",
         handler=LoggedPredictionRoutes.declare,
         tag="logged predictions",
-        summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
+        summary="Declare a version of a model that Candor does not serve. The same again changes "
+        "nothing.",
         scope="admin",
         takes={JSON: LoggedModel},
         refuses=(*_BODY, ModelInvalid, ModelDiffers, ModelServed, ModelsFull, *_WRITES),
@@ -108,7 +118,8 @@ _INTAKE: Final = (
         path="/predictions-log",
         handler=LoggedPredictionRoutes.post,
         tag="logged predictions",
-        summary="Answers of a declared model: one, a list, or a table of any length. Sending them again is safe.",
+        summary="Answers of a declared model: one, a list, or a table of any length. Sending them "
+        "again is safe.",
         scope="predict",
         takes={
             JSON: LoggedPrediction | Annotated[list[LoggedPrediction], _ListLength],
@@ -118,11 +129,20 @@ _INTAKE: Final = (
         otherwise={422: LoggedPredictionsRejected},
         parameters=(
             Parameter("model", "query", str, "for items that name none"),
-            Parameter("version", "query", Version, "for items that name none; the newest if left out"),
+            Parameter(
+                "version", "query", Version, "for items that name none; the newest if left out"
+            ),
         ),
         refuses=(
             *(*_BODY, *_WRITES, AnswersSpooled),
-            *(LabelUnknown, ModelNotInLedger, ModelServed, PredictionDiffers, PredictionInvalid, TableInvalid),
+            *(
+                LabelUnknown,
+                ModelNotInLedger,
+                ModelServed,
+                PredictionDiffers,
+                PredictionInvalid,
+                TableInvalid,
+            ),
         ),
     ),
 )
@@ -140,8 +160,16 @@ _ALARMS: Final = tuple(
         refuses=(*_BODY, NoteInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
     )
     for verb, handler, summary in (
-        ("acknowledge", AlarmRoutes.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
-        ("reset", AlarmRoutes.reset, "Restart the drift watch without an alarm, for example after a planned change."),
+        (
+            "acknowledge",
+            AlarmRoutes.acknowledge,
+            "Acknowledge the drift alarm, which restarts the watch.",
+        ),
+        (
+            "reset",
+            AlarmRoutes.reset,
+            "Restart the drift watch without an alarm, for example after a planned change.",
+        ),
     )
 )
 _PAGE_FORMS: Final = (
@@ -199,7 +227,8 @@ _REPORTS: Final = (
         path="/calibration/{model}/history",
         handler=ReportRoutes.history,
         tag="calibration",
-        summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, settings.",
+        summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, "
+        "settings.",
         parameters=(Parameter("version", "query", Version, "a version; all if left out"),),
         refuses=_REPORT,
     ),
@@ -249,10 +278,22 @@ _LABELING: Final = (
         gives=_HTML,
         parameters=(
             _OF_VERSION,
-            Parameter("answer", "query", str, "a prediction id; the next answer that waits if left out"),
+            Parameter(
+                "answer", "query", str, "a prediction id; the next answer that waits if left out"
+            ),
             Parameter("skip", "query", int, "answers to pass over"),
-            Parameter("done", "query", Uuid, "the prediction id that was just labeled; the page shows its answer"),
-            Parameter("status", "query", str, "what was done with that label: accepted, corrected, unchanged"),
+            Parameter(
+                "done",
+                "query",
+                Uuid,
+                "the prediction id that was just labeled; the page shows its answer",
+            ),
+            Parameter(
+                "status",
+                "query",
+                str,
+                "what was done with that label: accepted, corrected, unchanged",
+            ),
         ),
         refuses=_REPORT,
     ),
@@ -290,11 +331,13 @@ def endpoints(
     serves: bool = False,
     store: Store | None = None,
 ) -> list[Endpoint]:
-    """The endpoints with their handlers. Call it once, because it registers the ledger's gauges with the registry.
+    """The endpoints with their handlers. Call it once, because it registers the ledger's gauges
+    with the registry.
 
-    `production` names the version that a report is about when the request names none. Without it, or when it returns
-    None, that is the version registered last. `bodies` is the memory that their bodies share with others. `serves`:
-    whether this process answers images with that version. `store`: whose versions this process can act on.
+    `production` names the version that a report is about when the request names none. Without it,
+    or when it returns None, that is the version registered last. `bodies` is the memory that their
+    bodies share with others. `serves`: whether this process answers images with that version.
+    `store`: whose versions this process can act on.
     """
     reader = BodyReader(bodies or BodyBudget())
     metrics.registry.register(DriftGauges(ledger))
@@ -304,7 +347,9 @@ def endpoints(
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder, reader),
-        LoggedPredictionRoutes(recorder, reader, served=production if production and serves else lambda _model: None),
+        LoggedPredictionRoutes(
+            recorder, reader, served=production if production and serves else lambda _model: None
+        ),
         AlarmRoutes(recorder, reader),
         reports,
         DownloadRoutes(reports),

@@ -26,9 +26,10 @@ _LARGEST_ID = 10**18 - 1
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
     """Why the alarm is acknowledged, or the watch restarted; it is kept in the history.
 
-    `audit`: whether the watch uses audited answers only from now on; by default that stays as it is. `tag`: whose
-    watch, such as `site=B`, if it is not that of all answers. `alarm`: the alarm that is acknowledged, named by
-    `alarm_feedback_id` of the report; without it, the alarm that is active.
+    `audit`: whether the watch uses audited answers only from now on; by default that stays as it
+    is. `tag`: whose watch, such as `site=B`, if it is not that of all answers. `alarm`: the alarm
+    that is acknowledged, named by `alarm_feedback_id` of the report; without it, the alarm that is
+    active.
     """
 
     note: Text | None = None
@@ -38,7 +39,9 @@ class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WatchState(Struct, frozen=True):
-    """The drift watch: whether its alarm is active, and how many labels it has counted since it started."""
+    """The drift watch: whether its alarm is active, and how many labels it has counted since it
+    started.
+    """
 
     active: bool
     labels: int
@@ -47,7 +50,8 @@ class WatchState(Struct, frozen=True):
 class RestartedWatch(Struct, frozen=True, omit_defaults=True):
     """The version whose watch was restarted; `tag`, if it was that of a tag.
 
-    `unchanged`: there only if the watch was left as it is; says why, and who acknowledged the alarm before.
+    `unchanged`: there only if the watch was left as it is; says why, and who acknowledged the alarm
+        before.
     """
 
     model: str
@@ -58,7 +62,9 @@ class RestartedWatch(Struct, frozen=True, omit_defaults=True):
 
 
 class AcknowledgeForm(Struct, frozen=True):
-    """What was found and done; `alarm`: the alarm that the page showed; `tag`: whose it is, if not of all answers."""
+    """What was found and done; `alarm`: the alarm that the page showed; `tag`: whose it is, if not
+    of all answers.
+    """
 
     note: str
     alarm: str
@@ -89,7 +95,9 @@ class AlarmRoutes:
             restarted = await self._record(request, _note_of(fields), ACKNOWLEDGED)
         if restarted.unchanged is not None:
             raise AlarmAcknowledged(restarted.unchanged)
-        return RedirectResponse(f"{page_path(restarted.model)}?version={restarted.version}", status_code=303)
+        return RedirectResponse(
+            f"{page_path(restarted.model)}?version={restarted.version}", status_code=303
+        )
 
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         async with self._bodies.parsed(request, _read_note) as asked:
@@ -100,7 +108,9 @@ class AlarmRoutes:
             if text is not None:
                 check_storable(name, text, refusal=NoteInvalid)
                 if not text.strip():
-                    raise NoteInvalid(f"Field '{name}' holds only spaces; leave it out, or write something.")
+                    raise NoteInvalid(
+                        f"Field '{name}' holds only spaces; leave it out, or write something."
+                    )
         model, version = request.path_params["model"], read_version(request)
         future = self._recorder.acknowledge(
             model,
@@ -121,7 +131,10 @@ def _note_of(fields: Mapping[str, str]) -> AlarmNote:
     """What the form of a page says. Raises FormInvalid if it lacks what every such form has."""
     note, alarm = read_reason(fields, "note", limit=ID_LIMIT), fields.get("alarm", "")
     if not re.fullmatch("[0-9]{1,18}", alarm):
-        raise FormInvalid("The form does not say which alarm is meant; open the model's page again, and use its form.")
+        raise FormInvalid(
+            "The form does not say which alarm is meant; open the model's page again, and use its "
+            "form."
+        )
     return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm))
 
 

@@ -10,15 +10,20 @@ from starlette.responses import Response
 
 from monitoring.metrics.bin_counters import read_by_prometheus
 
-# Prometheus reads every counter at zero first, which is what `_created` series are for; they would add a third to a
-# scrape, and Prometheus 2 reads them only as an experimental feature in a format that Python's client does not write.
+# Prometheus reads every counter at zero first, which is what `_created` series are for; they would
+# add a third to a scrape, and Prometheus 2 reads them only as an experimental feature in a format
+# that Python's client does not write.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"  # sent by Prometheus and by agents built on its scraper
+SCRAPE_HEADER = (
+    "x-prometheus-scrape-timeout-seconds"  # sent by Prometheus and by agents built on its scraper
+)
 
 
 class MetricsRoute:
-    """GET /metrics, as Prometheus text or OpenMetrics, whichever is asked for. Exemplars exist in OpenMetrics alone."""
+    """GET /metrics, as Prometheus text or OpenMetrics, whichever is asked for. Exemplars exist in
+    OpenMetrics alone.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -27,5 +32,7 @@ class MetricsRoute:
         """Every metric of the registry, encoded in a thread: it takes milliseconds per version."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         with read_by_prometheus() if SCRAPE_HEADER in request.headers else nullcontext():
-            text = await to_thread.run_sync(encode, self._registry)  # the thread gets a copy of the context
+            text = await to_thread.run_sync(
+                encode, self._registry
+            )  # the thread gets a copy of the context
         return Response(text, headers={"content-type": content_type})

@@ -59,14 +59,18 @@ class FeedbackRoutes:
     ) -> LabelResult | list[LabelResult]:
         recorded = await self._record(read)
         results, first = [LabelResult.of(each) for each in recorded], recorded[0]
-        if first.reason is not None and all(each.status is FeedbackStatus.REJECTED for each in recorded):
+        if first.reason is not None and all(
+            each.status is FeedbackStatus.REJECTED for each in recorded
+        ):
             shown = None if single else msgspec.to_builtins(results)
             raise ItemsRejected(_CAUSES[first.reason], first.detail or "", results=shown)
         return results[0] if single else results
 
     def read(self, rows: Sequence[Row]) -> list[FeedbackItem | FeedbackResult]:
         """The items of a table's rows."""
-        return [rejection(row.problem) if row.problem else item_or_rejection(row.item) for row in rows]
+        return [
+            rejection(row.problem) if row.problem else item_or_rejection(row.item) for row in rows
+        ]
 
     async def write(self, read: Sequence[FeedbackItem | FeedbackResult]) -> list[RowOutcome]:
         """Record them."""

@@ -22,16 +22,23 @@ def form_reader(kind: type[Struct]) -> Callable[[bytes], dict[str, str]]:
     def read(body: bytes) -> dict[str, str]:
         try:
             fields = parse_qs(
-                body.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS_LIMIT, errors="strict"
+                body.decode("ascii"),
+                keep_blank_values=True,
+                max_num_fields=_FIELDS_LIMIT,
+                errors="strict",
             )
         except ValueError:
-            raise FormInvalid("The form cannot be read; send it from the page it stands on.") from None
+            raise FormInvalid(
+                "The form cannot be read; send it from the page it stands on."
+            ) from None
         for name, values in fields.items():
             if name not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise FormInvalid(f"The form does not know the field {brief(name)}; {has}.")
             if len(values) > 1:
-                raise FormInvalid(f"The form gives {brief(name)} {len(values)} times; give it once.")
+                raise FormInvalid(
+                    f"The form gives {brief(name)} {len(values)} times; give it once."
+                )
         found = {name: value for name, (value,) in fields.items() if value}
         for name, value in found.items():
             check_storable(name, value, refusal=FormInvalid)
@@ -45,5 +52,7 @@ def read_reason(fields: Mapping[str, str], name: str, *, limit: int) -> str:
     text = fields.get(name, "").strip()
     if not 1 <= len(text) <= limit:
         got = f"got {len(text):,} characters" if text else "it says nothing"
-        raise FormInvalid(f"The form's '{name}' must say why, in at most {limit:,} characters; {got}.")
+        raise FormInvalid(
+            f"The form's '{name}' must say why, in at most {limit:,} characters; {got}."
+        )
     return text

@@ -54,8 +54,15 @@ _FORM = form_reader(LabelForm)
 class LabelPageRoutes:
     """The handlers of the page."""
 
-    def __init__(self, ledger: Ledger, recorder: Recorder, production: Production, bodies: BodyReader) -> None:
-        self._ledger, self._recorder, self._production, self._bodies = ledger, recorder, production, bodies
+    def __init__(
+        self, ledger: Ledger, recorder: Recorder, production: Production, bodies: BodyReader
+    ) -> None:
+        self._ledger, self._recorder, self._production, self._bodies = (
+            ledger,
+            recorder,
+            production,
+            bodies,
+        )
 
     async def page(self, request: Request) -> Response:
         """The next answer that waits, or the one that is asked for."""
@@ -87,7 +94,9 @@ class LabelPageRoutes:
             else:
                 found = find_answer(connection, row, _uuid("answer", asked_id))
                 if found is None:
-                    raise QueryInvalid(f"Version {row.version} of {model} has no answer {brief(asked_id)}.")
+                    raise QueryInvalid(
+                        f"Version {row.version} of {model} has no answer {brief(asked_id)}."
+                    )
             asked = None if found is None else _asked(connection, found)
             return label_page(
                 model=model,
@@ -101,16 +110,25 @@ class LabelPageRoutes:
             )
 
     @staticmethod
-    def _given(connection: Connection, row: CalibrationRow, done: str | None, status: str) -> Given | None:
-        """The label that was given last, only if the ledger has one: the answer stays hidden before."""
+    def _given(
+        connection: Connection, row: CalibrationRow, done: str | None, status: str
+    ) -> Given | None:
+        """The label that was given last, only if the ledger has one: the answer stays hidden
+        before.
+        """
         if done is None:
             return None
         prediction_id = _uuid("done", done)
-        answered, labels = what_was_answered(connection, prediction_id), revisions(connection, prediction_id)
+        answered, labels = (
+            what_was_answered(connection, prediction_id),
+            revisions(connection, prediction_id),
+        )
         if answered is None or not labels or find_answer(connection, row, prediction_id) is None:
             return None
         predicted, confidence = answered
-        return Given(done, status, row.classes[labels[-1].label], row.classes[predicted], confidence)
+        return Given(
+            done, status, row.classes[labels[-1].label], row.classes[predicted], confidence
+        )
 
 
 def _asked(connection: Connection, found: WaitingAnswer) -> Asked:
@@ -121,7 +139,9 @@ def _asked(connection: Connection, found: WaitingAnswer) -> Asked:
 def _require_recorded(result: FeedbackResult) -> None:
     """Raise what POST /feedback would answer if nothing was recorded."""
     if result.reason is not None:
-        raise FeedbackInvalid(result.detail or "The ledger no longer has this answer, so its label was not recorded.")
+        raise FeedbackInvalid(
+            result.detail or "The ledger no longer has this answer, so its label was not recorded."
+        )
 
 
 def _uuid(name: str, value: str) -> bytes:
@@ -135,4 +155,6 @@ def _skip(text: str | None) -> int:
     """The number of answers passed over. Raises QueryInvalid."""
     if text is None:
         return 0
-    return read_whole_number(text, "The query's 'skip'", refusal=QueryInvalid, least=0, most=_SKIP_LIMIT)
+    return read_whole_number(
+        text, "The query's 'skip'", refusal=QueryInvalid, least=0, most=_SKIP_LIMIT
+    )

@@ -1,4 +1,6 @@
-"""Logged predictions: POST /models-log declares a model, POST /predictions-log takes its answers."""
+"""Logged predictions: POST /models-log declares a model, POST /predictions-log takes its
+answers.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -41,9 +43,13 @@ _CAUSES: dict[Fault, type[MonitoringError]] = {
 
 
 class LoggedPredictionRoutes:
-    """The handlers of both routes. `served` is the version of a model with which this process answers images."""
+    """The handlers of both routes. `served` is the version of a model with which this process
+    answers images.
+    """
 
-    def __init__(self, recorder: Recorder, bodies: BodyReader, *, served: Production = lambda _model: None) -> None:
+    def __init__(
+        self, recorder: Recorder, bodies: BodyReader, *, served: Production = lambda _model: None
+    ) -> None:
         self._recorder, self._bodies, self._served = recorder, bodies, served
 
     async def declare(self, request: Request) -> DeclaredModel:
@@ -54,8 +60,12 @@ class LoggedPredictionRoutes:
             row = await asyncio.wrap_future(self._recorder.declare(card))
         return DeclaredModel(row.model, row.version, list(row.classes))
 
-    async def post(self, request: Request) -> LoggedPredictionResult | list[LoggedPredictionResult] | TableSummary:
-        """One prediction gets one result, a list a list of them, a table (NDJSON, CSV) a summary."""
+    async def post(
+        self, request: Request
+    ) -> LoggedPredictionResult | list[LoggedPredictionResult] | TableSummary:
+        """One prediction gets one result, a list a list of them, a table (NDJSON, CSV) a
+        summary.
+        """
         log = _PredictionRecorder(self._recorder, dict(request.query_params))
         if (table := _TABLES.get(media_type(request))) is not None:
             return await receive_table(request, table(), log, bodies=self._bodies)
@@ -68,7 +78,9 @@ class LoggedPredictionRoutes:
     ) -> LoggedPredictionResult | list[LoggedPredictionResult]:
         recorded = await log.record(read)
         results, first = [LoggedPredictionResult.of(each) for each in recorded], recorded[0]
-        if first.fault is not None and all(each.status is LoggedStatus.REJECTED for each in recorded):
+        if first.fault is not None and all(
+            each.status is LoggedStatus.REJECTED for each in recorded
+        ):
             shown = None if single else msgspec.to_builtins(results)
             raise ItemsRejected(_CAUSES[first.fault], first.detail or "", results=shown)
         return results[0] if single else results
@@ -85,10 +97,15 @@ class _PredictionRecorder:
         return [item_or_rejection(entry, self._defaults) for entry in read.items], read.single
 
     def read(self, rows: Sequence[Row]) -> list[LoggedItem | LoggedResult]:
-        return [rejection(row.problem) if row.problem else item_or_rejection(row.item, self._defaults) for row in rows]
+        return [
+            rejection(row.problem) if row.problem else item_or_rejection(row.item, self._defaults)
+            for row in rows
+        ]
 
     async def write(self, read: Sequence[LoggedItem | LoggedResult]) -> list[RowOutcome]:
-        return [RowOutcome(result.status.value, result.detail) for result in await self.record(read)]
+        return [
+            RowOutcome(result.status.value, result.detail) for result in await self.record(read)
+        ]
 
     async def record(self, read: Sequence[LoggedItem | LoggedResult]) -> list[LoggedResult]:
         """Record the valid ones, and keep the rejections of the others in their places."""

@@ -28,7 +28,9 @@ Production = Callable[[str], int | None]
 
 
 class SlicesOfModel(Struct, frozen=True):
-    """Calibration by slice. `known`: by predicted class and tag, worst first; `tested`: the number of slices tested."""
+    """Calibration by slice. `known`: by predicted class and tag, worst first; `tested`: the number
+    of slices tested.
+    """
 
     model: str
     version: int
@@ -55,7 +57,12 @@ class ReportRoutes:
     """The handlers of reports and pages."""
 
     def __init__(
-        self, ledger: Ledger, production: Production, *, serves: bool = False, store: Store | None = None
+        self,
+        ledger: Ledger,
+        production: Production,
+        *,
+        serves: bool = False,
+        store: Store | None = None,
     ) -> None:
         """`serves`: whether this process answers images with the versions that `production` names.
 
@@ -75,17 +82,26 @@ class ReportRoutes:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        found = await to_thread.run_sync(self.page_data, model, version, window, read_span_of(request))
+        found = await to_thread.run_sync(
+            self.page_data, model, version, window, read_span_of(request)
+        )
         acting = await to_thread.run_sync(self._acting, model)
         serves = self._is_served(model)
-        return answer_page(model_page(found, serves=serves, acting=acting, viewer=read_viewer(request)))
+        return answer_page(
+            model_page(found, serves=serves, acting=acting, viewer=read_viewer(request))
+        )
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
         found = await self._of(request)
         slices = found.slices or Slices((), (), 0)
         return SlicesOfModel(
-            found.model, found.version, found.window, slices.known, slices.by_true_class, slices.tested
+            found.model,
+            found.version,
+            found.window,
+            slices.known,
+            slices.by_true_class,
+            slices.tested,
         )
 
     async def history(self, request: Request) -> History:
@@ -102,7 +118,9 @@ class ReportRoutes:
         reports = await to_thread.run_sync(self._all)
         loaded = {each.model for each in reports if self._is_served(each.model)}
         stored = loaded | await to_thread.run_sync(self._stored)
-        return answer_page(index_page(reports, loaded=loaded, stored=stored, viewer=read_viewer(request)))
+        return answer_page(
+            index_page(reports, loaded=loaded, stored=stored, viewer=read_viewer(request))
+        )
 
     def _is_served(self, model: str) -> bool:
         """Whether this process answers images with the model."""
@@ -134,7 +152,9 @@ class ReportRoutes:
     def page_data(self, model: str, version: int | None, window: str, span: Span) -> PageData:
         """The data of a page; without a version, of the one in production."""
         chosen = self._in_production(model) if version is None else version
-        return read_page_data(self._ledger, model, version=chosen, window=window, span=span, courses=self._courses)
+        return read_page_data(
+            self._ledger, model, version=chosen, window=window, span=span, courses=self._courses
+        )
 
     def _history(self, model: str, version: int | None) -> list[VersionedEntry]:
         with self._ledger.read() as connection:

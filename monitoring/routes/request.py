@@ -23,17 +23,22 @@ _Parsed = TypeVar("_Parsed")
 
 
 class BodyReader:
-    """Reads bodies within the memory for all bodies, and parses them off the event loop, PARSED_AT_ONCE at a time."""
+    """Reads bodies within the memory for all bodies, and parses them off the event loop,
+    PARSED_AT_ONCE at a time.
+    """
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._parsing = CapacityLimiter(PARSED_AT_ONCE)
 
     @asynccontextmanager
-    async def parsed(self, request: Request, parse: Callable[[bytes], _Parsed]) -> AsyncIterator[_Parsed]:
+    async def parsed(
+        self, request: Request, parse: Callable[[bytes], _Parsed]
+    ) -> AsyncIterator[_Parsed]:
         """What `parse` makes of a JSON body, which stays in memory until the block is left.
 
-        Raises BodiesFull, BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson, and what `parse` raises.
+        Raises BodiesFull, BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson, and what `parse`
+        raises.
         """
         async with self._budget.hold(_expected_bytes(request), copies=JSON_COPIES) as hold:
             body = await _read_body(request, hold)
@@ -49,7 +54,9 @@ class BodyReader:
 
 
 def _expected_bytes(request: Request) -> int | None:
-    """The declared length of the body, if there is one. Raises BodyTooLarge before any of it is read."""
+    """The declared length of the body, if there is one. Raises BodyTooLarge before any of it is
+    read.
+    """
     text = request.headers.get("content-length", "")
     if not text.isdecimal():
         return None
@@ -80,7 +87,8 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
                 chunk = await anext(stream, None)
         except TimeoutError:
             raise BodyTimeout(
-                f"The client sent nothing for {STALL_S:g} s. What arrived before is recorded; send all of it again."
+                f"The client sent nothing for {STALL_S:g} s. What arrived before is recorded; "
+                "send all of it again."
             ) from None
         except ClientDisconnect:
             raise BodyNotJson("The client hung up before its body was complete.") from None
@@ -93,12 +101,16 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
 
 
 def media_type(request: Request) -> str:
-    """The declared media type of the body, in lower case without parameters; empty if none is declared."""
+    """The declared media type of the body, in lower case without parameters; empty if none is
+    declared.
+    """
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def read_span_of(request: Request) -> Span:
-    """The days in the query that charts over time are to show; all if it names none. Raises QueryInvalid."""
+    """The days in the query that charts over time are to show; all if it names none. Raises
+    QueryInvalid.
+    """
     return read_span(request.query_params.get("since"), request.query_params.get("until"))
 
 

@@ -1,8 +1,8 @@
 """A table that is recorded while it streams in: read in portions, and answered by a summary.
 
-Memory is bounded whatever the length: at most PORTIONS portions wait for the ledger, and a client that sends faster
-must wait. The response starts only after the table has ended, because a client that does not read while it sends would
-block.
+Memory is bounded whatever the length: at most PORTIONS portions wait for the ledger, and a client
+that sends faster must wait. The response starts only after the table has ended, because a client
+that does not read while it sends would block.
 """
 
 import asyncio
@@ -37,7 +37,9 @@ class RowProblem(Struct, frozen=True):
 
 
 class TableSummary(Struct, frozen=True):
-    """The result of a table (NDJSON or CSV): how many rows got which status, and why some were not recorded."""
+    """The result of a table (NDJSON or CSV): how many rows got which status, and why some were not
+    recorded.
+    """
 
     rows: int
     statuses: Annotated[dict[str, int], Meta(examples=[{"accepted": 812, "unchanged": 3}])]
@@ -84,31 +86,43 @@ class _Progress:
                 self.problems_left_out += 1
 
     def check(self) -> None:
-        """Raise TableInvalid after REJECTED_LIMIT rejected rows: whatever follows, this is not a table to record."""
+        """Raise TableInvalid after REJECTED_LIMIT rejected rows: whatever follows, this is not a
+        table to record.
+        """
         if self.statuses[REJECTED] > REJECTED_LIMIT:
             rejected = (problem for problem in self.problems if problem.status == REJECTED)
-            shown = "".join(f" The first is line {each.line}: {each.detail}" for each in itertools.islice(rejected, 1))
+            shown = "".join(
+                f" The first is line {each.line}: {each.detail}"
+                for each in itertools.islice(rejected, 1)
+            )
             raise TableInvalid(
-                f"Over {REJECTED_LIMIT:,} rows are rejected, so reading ended; valid rows before are recorded.{shown}"
+                f"Over {REJECTED_LIMIT:,} rows are rejected, so reading ended; valid rows before "
+                f"are recorded.{shown}"
             )
 
     def summary(self) -> TableSummary:
         """The summary of all rows."""
-        return TableSummary(self.rows, dict(sorted(self.statuses.items())), self.problems, self.problems_left_out)
+        return TableSummary(
+            self.rows, dict(sorted(self.statuses.items())), self.problems, self.problems_left_out
+        )
 
 
 async def receive_table(
     request: Request, table: TableReader, recorder: RowRecorder, *, bodies: BodyReader
 ) -> TableSummary:
-    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyTimeout, BodiesFull and what `write` raises.
+    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyTimeout, BodiesFull and what
+    `write` raises.
 
-    After any error, the rows that were read before it are recorded, and the same table can be sent again.
+    After any error, the rows that were read before it are recorded, and the same table can be sent
+    again.
     """
     async with bodies.table():
         return await _receive(request, table, recorder, bodies)
 
 
-async def _receive(request: Request, table: TableReader, recorder: RowRecorder, bodies: BodyReader) -> TableSummary:
+async def _receive(
+    request: Request, table: TableReader, recorder: RowRecorder, bodies: BodyReader
+) -> TableSummary:
     progress = _Progress()
     waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]] = deque()
     try:
@@ -144,7 +158,9 @@ def _ended(table: TableReader) -> Callable[[bytes], list[Row]]:
     return lambda _: table.end()
 
 
-async def _next(waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]], progress: _Progress) -> None:
+async def _next(
+    waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]], progress: _Progress
+) -> None:
     rows, task = waiting.popleft()
     progress.add(rows, await task)
     progress.check()

@@ -1,8 +1,9 @@
-"""Tables that stream in, as NDJSON or as CSV with a header: bytes in, items out, one per row, in pieces of any size.
+"""Tables that stream in, as NDJSON or as CSV with a header: bytes in, items out, one per row, in
+pieces of any size.
 
-A row that cannot be read carries a problem, and reading goes on. A table is refused as a whole if over UNREAD_LIMIT
-rows cannot be read or are empty, and a CSV also if its header is missing or names an unknown column. No row may be
-longer than ROW_LIMIT_BYTES, quoted line breaks included.
+A row that cannot be read carries a problem, and reading goes on. A table is refused as a whole if
+over UNREAD_LIMIT rows cannot be read or are empty, and a CSV also if its header is missing or names
+an unknown column. No row may be longer than ROW_LIMIT_BYTES, quoted line breaks included.
 """
 
 import csv
@@ -21,7 +22,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """`line`: where it begins, from 1, the header included. `item`: its content; None if `problem` says why not."""
+    """`line`: where it begins, from 1, the header included. `item`: its content; None if `problem`
+    says why not.
+    """
 
     line: int
     item: Any
@@ -74,11 +77,15 @@ class _Lines:
         self._number += 1
         if self._number == 1:
             data = data.removeprefix(_BOM)
-        return _Line(self._number, data.removesuffix(b"\r") if len(data) <= ROW_LIMIT_BYTES else None)
+        return _Line(
+            self._number, data.removesuffix(b"\r") if len(data) <= ROW_LIMIT_BYTES else None
+        )
 
 
 class _Unread:
-    """Counts rows that are empty or cannot be read, and ends a table that is none. Raises TableInvalid."""
+    """Counts rows that are empty or cannot be read, and ends a table that is none. Raises
+    TableInvalid.
+    """
 
     def __init__(self) -> None:
         self._count = 0
@@ -100,7 +107,9 @@ class _Unread:
     def _add(self, count: int) -> None:
         self._count += count
         if self._count > UNREAD_LIMIT:
-            raise TableInvalid(f"Over {UNREAD_LIMIT:,} rows are empty or cannot be read.{self._first}")
+            raise TableInvalid(
+                f"Over {UNREAD_LIMIT:,} rows are empty or cannot be read.{self._first}"
+            )
 
 
 class NdjsonReader:
@@ -135,7 +144,9 @@ class NdjsonReader:
 
 
 class _OpenRecord:
-    """A row whose quotes are not closed yet: its lines, joined only once, because they may be tens of thousands."""
+    """A row whose quotes are not closed yet: its lines, joined only once, because they may be tens
+    of thousands.
+    """
 
     def __init__(self, number: int, lines: list[bytes]) -> None:
         self._number, self._lines = number, lines
@@ -161,7 +172,9 @@ class CsvReader:
     """
 
     def __init__(
-        self, columns: Collection[str], convert: Callable[[dict[str, str]], Any] = lambda cells: cells
+        self,
+        columns: Collection[str],
+        convert: Callable[[dict[str, str]], Any] = lambda cells: cells,
     ) -> None:
         self._columns = columns
         self._convert = convert
@@ -182,7 +195,10 @@ class CsvReader:
             self._open = None
         rows = self._rows(records)
         if self._header is None:
-            raise TableInvalid(f"The table is empty; its first line must name columns, some of: {self._expected()}.")
+            raise TableInvalid(
+                "The table is empty; its first line must name columns, some of: "
+                f"{self._expected()}."
+            )
         return rows
 
     def _whole(self, lines: Sequence[_Line]) -> list[_Line]:
@@ -205,7 +221,10 @@ class CsvReader:
         if self._header is None and records:
             self._header = self._read_header(texts[0])
             records, texts = records[1:], texts[1:]
-        return [self._unread.checked(self._row(record, text)) for record, text in zip(records, texts, strict=True)]
+        return [
+            self._unread.checked(self._row(record, text))
+            for record, text in zip(records, texts, strict=True)
+        ]
 
     def _row(self, record: _Line, text: str | None) -> Row:
         if text is None:
@@ -216,9 +235,15 @@ class CsvReader:
         except (csv.Error, ValueError) as error:
             return Row(record.number, None, f"The line is not CSV ({error}): {brief(text)}.")
         if len(cells) != len(header):
-            return Row(record.number, None, f"The line has {len(cells)} cells, the header {len(header)} columns.")
+            return Row(
+                record.number,
+                None,
+                f"The line has {len(cells)} cells, the header {len(header)} columns.",
+            )
         try:
-            item = self._convert({name: plain_cell(cell) for name, cell in zip(header, cells, strict=True) if cell})
+            item = self._convert(
+                {name: plain_cell(cell) for name, cell in zip(header, cells, strict=True) if cell}
+            )
         except ValueError as error:
             return Row(record.number, None, str(error))
         return Row(record.number, item)
@@ -231,8 +256,14 @@ class CsvReader:
         header = [plain_cell(name).strip() for name in names]
         wrong = next((name for name in header if name not in self._columns), None)
         if wrong is not None or not header or len(set(header)) < len(header):
-            what = f"column {brief(wrong)} is unknown" if wrong is not None else "it names no column, or one twice"
-            raise TableInvalid(f"The first line must name the columns, some of: {self._expected()}; {what}.")
+            what = (
+                f"column {brief(wrong)} is unknown"
+                if wrong is not None
+                else "it names no column, or one twice"
+            )
+            raise TableInvalid(
+                f"The first line must name the columns, some of: {self._expected()}; {what}."
+            )
         return header
 
     def _expected(self) -> str:
@@ -241,7 +272,10 @@ class CsvReader:
 
 def table_readers(items: JsonReader[Any]) -> Mapping[str, Callable[[], TableReader]]:
     """The reader for a table of such items, by media type."""
-    return {NDJSON: lambda: NdjsonReader(items.read), CSV: lambda: CsvReader(items.fields, items.convert)}
+    return {
+        NDJSON: lambda: NdjsonReader(items.read),
+        CSV: lambda: CsvReader(items.fields, items.convert),
+    }
 
 
 def _text(line: _Line) -> str | None:

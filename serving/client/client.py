@@ -1,13 +1,14 @@
 """A client of a Candor server.
 
-It is a single file, though a long one, and needs only httpx, so that you can copy it into a project of your own.
+It is a single file, though a long one, and needs only httpx, so that you can copy it into a project
+of your own.
 
     with Client("http://127.0.0.1:8080") as client:
         answer = client.predict(Path("x-ray.png"), model="pneumonia")
         client.feedback([{"prediction_id": answer["prediction_id"], "label": "normal"}])
 
-`AsyncClient` has the same methods as coroutines. The logic of both is written once, in `_Calls`: generators that yield
-requests to send and seconds to sleep, and receive the responses.
+`AsyncClient` has the same methods as coroutines. The logic of both is written once, in `_Calls`:
+generators that yield requests to send and seconds to sleep, and receive the responses.
 """
 
 import asyncio
@@ -42,16 +43,25 @@ class TokenInvalid(ValueError):
     """A text that cannot be a token. It is not repeated, because it may hold several."""
 
     def __init__(self, words: int) -> None:
-        held = "nothing" if words == 0 else f"{words} words" if words > 1 else "characters that no token has"
+        held = (
+            "nothing"
+            if words == 0
+            else f"{words} words"
+            if words > 1
+            else "characters that no token has"
+        )
         super().__init__(
-            f"a token is one word of printable ASCII characters, and this holds {held}; a line of a server's tokens "
+            f"a token is one word of printable ASCII characters, and this holds {held}; a line of "
+            "a server's tokens "
             "file is `TOKEN scope [name]`: put its first word alone into the client's file"
         )
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Number of attempts in total after a 429 or 503, and the longest wait before each, in seconds."""
+    """Number of attempts in total after a 429 or 503, and the longest wait before each, in
+    seconds.
+    """
 
     attempts: int = 4
     max_wait_s: float = 10.0
@@ -87,18 +97,28 @@ class _Calls:
         frame: int | str | None = None,
     ) -> _Call[Any]:
         name = (yield from self.only_model()) if model is None else model
-        path = f"/predictions/{quote(name, safe='')}" + (f"/{version}" if version is not None else "")
+        path = f"/predictions/{quote(name, safe='')}" + (
+            f"/{version}" if version is not None else ""
+        )
         headers = {"Content-Type": b"application/octet-stream"}
         if request_id is not None:
             headers["X-Request-Id"] = request_id.encode()
         if tags:
-            headers["X-Candor-Tags"] = ",".join(f"{key}={value}" for key, value in tags.items()).encode()
+            headers["X-Candor-Tags"] = ",".join(
+                f"{key}={value}" for key, value in tags.items()
+            ).encode()
         content = image.read_bytes() if isinstance(image, Path) else image
         chosen = {} if frame is None else {"params": {"frame": str(frame)}}
         return (yield from self._json("POST", path, content=content, headers=headers, **chosen))
 
     def predict_frames(
-        self, image: bytes | Path, *, model: str | None, version: int | None, request_id: str | None, tags: Any
+        self,
+        image: bytes | Path,
+        *,
+        model: str | None,
+        version: int | None,
+        request_id: str | None,
+        tags: Any,
     ) -> _Call[list[Json]]:
         answers: list[Json] = yield from self.predict(
             image, model=model, version=version, request_id=request_id, tags=tags, frame="all"
@@ -123,7 +143,9 @@ class _Calls:
     def calibration(self, model: str, *, version: int | None, window: str | None) -> _Call[Json]:
         asked = {"version": version, "window": window}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
-        report: Json = yield from self._json("GET", f"/calibration/{quote(model, safe='')}", params=parameters)
+        report: Json = yield from self._json(
+            "GET", f"/calibration/{quote(model, safe='')}", params=parameters
+        )
         return report
 
     def models(self) -> _Call[Json]:
@@ -154,9 +176,9 @@ class _Calls:
 class Client:
     """A client of one server that threads can share. Close it, or use it in a `with`.
 
-    `token` is sent as a bearer token. After a 429 or 503 it waits as long as the server's Retry-After says and tries
-    again, within the limits of `retry`. Any other error raises ServerRefused at once. An unreachable server raises
-    httpx.TransportError.
+    `token` is sent as a bearer token. After a 429 or 503 it waits as long as the server's
+    Retry-After says and tries again, within the limits of `retry`. Any other error raises
+    ServerRefused at once. An unreachable server raises httpx.TransportError.
     """
 
     def __init__(
@@ -168,7 +190,9 @@ class Client:
         retry: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token))
+        self._http = httpx.Client(
+            base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token)
+        )
         self._calls = _Calls(retry or RetryPolicy())
 
     def predict(
@@ -183,12 +207,14 @@ class Client:
     ) -> Json:
         """The answer for one encoded image. Without `model`, the server must have exactly one.
 
-        `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle one; the answer then
-        has its number. Raises ServerRefused, with status 404 if the model is not named and the server has several or
-        none.
+        `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle
+        one; the answer then has its number. Raises ServerRefused, with status 404 if the model is
+        not named and the server has several or none.
         """
         answer: Json = self._run(
-            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags, frame=frame)
+            self._calls.predict(
+                image, model=model, version=version, request_id=request_id, tags=tags, frame=frame
+            )
         )
         return answer
 
@@ -203,11 +229,14 @@ class Client:
     ) -> list[Json]:
         """The answers for all frames of one DICOM file, each with its number as `frame`.
 
-        The request ids are `request_id` and that number: "a/1", "a/2". A frame whose inference failed has {"error",
-        "detail", "frame"} in its place. Raises ServerRefused as `predict` does.
+        The request ids are `request_id` and that number: "a/1", "a/2". A frame whose inference
+        failed has {"error", "detail", "frame"} in its place. Raises ServerRefused as `predict`
+        does.
         """
         return self._run(
-            self._calls.predict_frames(image, model=model, version=version, request_id=request_id, tags=tags)
+            self._calls.predict_frames(
+                image, model=model, version=version, request_id=request_id, tags=tags
+            )
         )
 
     def predict_many(
@@ -219,9 +248,11 @@ class Client:
         connections: int = 8,
         progress: ItemProgress = lambda _done, _total: None,
     ) -> Iterator[Json | ServerRefused]:
-        """The answers for `images` in order, with a ServerRefused in the place of each refused image.
+        """The answers for `images` in order, with a ServerRefused in the place of each refused
+        image.
 
-        Up to `connections` requests run at a time, so that the server can batch them. `progress` is called after each.
+        Up to `connections` requests run at a time, so that the server can batch them. `progress` is
+        called after each.
         """
         name = model or self._run(self._calls.only_model())
 
@@ -237,11 +268,14 @@ class Client:
                 yield answer
 
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """Send `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}. Returns the results."""
+        """Send `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}. Returns
+        the results.
+        """
         return self._run(self._calls.feedback(labels))
 
     def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
-        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary: `statuses`, `problems`, ...
+        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary: `statuses`,
+        `problems`, ...
 
         A problem is {"line", "status", "detail"}; lines are numbered from 1.
         """
@@ -252,10 +286,14 @@ class Client:
         return self._run(self._calls.declare(model))
 
     def only_model(self) -> str:
-        """The name of the server's model. Raises ServerRefused, with status 404 if it has several or none."""
+        """The name of the server's model. Raises ServerRefused, with status 404 if it has several
+        or none.
+        """
         return self._run(self._calls.only_model())
 
-    def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
+    def calibration(
+        self, model: str, *, version: int | None = None, window: str | None = None
+    ) -> Json:
         """The calibration report of a model."""
         return self._run(self._calls.calibration(model, version=version, window=window))
 
@@ -264,7 +302,9 @@ class Client:
         return self._run(self._calls.models())
 
     def ready(self) -> bool:
-        """Whether the server accepts requests and has a model. False also if the server is unreachable."""
+        """Whether the server accepts requests and has a model. False also if the server is
+        unreachable.
+        """
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:
@@ -278,7 +318,10 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -309,7 +352,9 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token))
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token)
+        )
         self._calls = _Calls(retry or RetryPolicy())
 
     async def predict(
@@ -324,7 +369,9 @@ class AsyncClient:
     ) -> Json:
         """See Client.predict."""
         answer: Json = await self._run(
-            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags, frame=frame)
+            self._calls.predict(
+                image, model=model, version=version, request_id=request_id, tags=tags, frame=frame
+            )
         )
         return answer
 
@@ -339,7 +386,9 @@ class AsyncClient:
     ) -> list[Json]:
         """See Client.predict_frames."""
         return await self._run(
-            self._calls.predict_frames(image, model=model, version=version, request_id=request_id, tags=tags)
+            self._calls.predict_frames(
+                image, model=model, version=version, request_id=request_id, tags=tags
+            )
         )
 
     async def predict_many(
@@ -389,7 +438,9 @@ class AsyncClient:
         """See Client.only_model."""
         return await self._run(self._calls.only_model())
 
-    async def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
+    async def calibration(
+        self, model: str, *, version: int | None = None, window: str | None = None
+    ) -> Json:
         """See Client.calibration."""
         return await self._run(self._calls.calibration(model, version=version, window=window))
 
@@ -412,7 +463,10 @@ class AsyncClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.aclose()
 
@@ -457,4 +511,6 @@ def _refusal(response: httpx.Response) -> ServerRefused:
         body = response.json()
         return ServerRefused(response.status_code, str(body["error"]), str(body["detail"]))
     except (ValueError, KeyError, TypeError):
-        return ServerRefused(response.status_code, "http_error", response.text[:200] or response.reason_phrase)
+        return ServerRefused(
+            response.status_code, "http_error", response.text[:200] or response.reason_phrase
+        )

@@ -1,7 +1,9 @@
-"""What the columns of a table of predictions are: true label, predicted class, confidence, probabilities, ids.
+"""What the columns of a table of predictions are: true label, predicted class, confidence,
+probabilities, ids.
 
-Everything that reads such a table (`candor calibrate`, `candor predictions`, `candor feedback`) maps its columns here,
-by name, and says what it took each for. What a name leaves open is refused with the option that settles it.
+Everything that reads such a table (`candor calibrate`, `candor predictions`, `candor feedback`)
+maps its columns here, by name, and says what it took each for. What a name leaves open is refused
+with the option that settles it.
 """
 
 import re
@@ -13,16 +15,24 @@ from typing import Final, Literal
 from serving.errors import ServingError
 
 LABEL: Final = (
-    "label labels true_label true_class truth true ground_truth gt gold target targets y y_true ytrue actual class "
+    "label labels true_label true_class truth true ground_truth gt gold target targets y y_true "
+    "ytrue actual class "
     "diagnosis reference"
 )
-PREDICTED: Final = "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label pred_label"
+PREDICTED: Final = (
+    "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label "
+    "pred_label"
+)
 CONFIDENCE: Final = "confidence conf max_prob max_probability top_probability certainty"
 CORRECT: Final = "correct is_correct right is_right hit"
-SINGLE: Final = "p prob proba probability y_prob y_proba y_score score positive_probability prob_positive"
+SINGLE: Final = (
+    "p prob proba probability y_prob y_proba y_score score positive_probability prob_positive"
+)
 VECTOR: Final = "probabilities probs logits scores softmax"
 GROUP: Final = "patient patient_id patientid subject subject_id participant participant_id"
-IDS: Final = "file filename image image_id path id index idx row prediction_id request_id uid uuid unnamed_0"
+IDS: Final = (
+    "file filename image image_id path id index idx row prediction_id request_id uid uuid unnamed_0"
+)
 OWN_ANSWER: Final = "refer prediction_set"  # columns that only an answer of Candor has
 
 _KINDS: Final = {"logit": "logits", "logits": "logits"}
@@ -51,7 +61,9 @@ class ClassColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnWishes:
-    """What the caller says the columns are; None where the table's names decide. `scores` may use `*`."""
+    """What the caller says the columns are; None where the table's names decide. `scores` may use
+    `*`.
+    """
 
     label: str | None = None
     predicted: str | None = None
@@ -68,7 +80,8 @@ class TableColumns:
 
     Attributes:
         label, predicted, confidence, correct, group: columns; None if the table has none.
-        scores: one column per class, in the order of the table. A single one is the score of one class of two.
+        scores: one column per class, in the order of the table. A single one is the score of one
+            class of two.
         vector: a column that holds the scores of all classes, as a list or by class name.
         one_hot: true labels as one column of 0 and 1 per class.
         kind: what the scores are, if the names or the caller say so.
@@ -91,7 +104,9 @@ class TableColumns:
 
     def described(self) -> list[tuple[str, str]]:
         """What was taken for what, as pairs of a role and columns."""
-        scores = ", ".join(f"{each.column} ({each.name})" if each.name else each.column for each in self.scores[:6])
+        scores = ", ".join(
+            f"{each.column} ({each.name})" if each.name else each.column for each in self.scores[:6]
+        )
         more = f" and {len(self.scores) - 6} more" if len(self.scores) > 6 else ""
         pairs = [
             ("true label", self.label or ", ".join(each.column for each in self.one_hot)),
@@ -114,11 +129,12 @@ def find_columns(
     Args:
         names: of the columns, in order.
         wishes: what the caller says.
-        labels: names of classes, as the label column or a calibrator has them; columns with such names, whatever
-            their case, are scores of these classes.
+        labels: names of classes, as the label column or a calibrator has them; columns with such
+            names, whatever their case, are scores of these classes.
 
     Raises:
-        ColumnsUnclear: a wish names no column, or two columns could be the label, the confidence or the like.
+        ColumnsUnclear: a wish names no column, or two columns could be the label, the confidence or
+            the like.
 
     >>> found = find_columns(["file", "p_normal", "p_ill", "label"])
     >>> found.label, [each.name for each in found.scores], found.ids
@@ -140,7 +156,9 @@ def find_columns(
             left.remove(each)
     ids = tuple(name for name in left if _plain(name) in IDS.split() or not name)
     is_answers = (
-        predicted is None and wanted.label is None and any(_plain(name) in OWN_ANSWER.split() for name in names)
+        predicted is None
+        and wanted.label is None
+        and any(_plain(name) in OWN_ANSWER.split() for name in names)
     )
     if is_answers and label:
         predicted, label = label, None
@@ -161,11 +179,16 @@ class _Taker:
     def take(self, wish: str | None, known: str, what: str, option: str) -> str | None:
         if wish is not None:
             if wish not in self.names:
-                raise ColumnsUnclear(f"{option} {wish}: there is no such column; the table has {_listed(self.names)}")
+                raise ColumnsUnclear(
+                    f"{option} {wish}: there is no such column; the table has {_listed(self.names)}"
+                )
             return wish
         found = [name for name in self.left if _plain(name) in known.split()]
         if len(found) > 1:
-            raise ColumnsUnclear(f"the columns {_listed(found)} could each be the {what}: name it with {option} COLUMN")
+            raise ColumnsUnclear(
+                f"the columns {_listed(found)} could each be the {what}: name it with {option} "
+                "COLUMN"
+            )
         if found:
             self.left.remove(found[0])
         return found[0] if found else None
@@ -192,26 +215,35 @@ def _scores(
     if len(single) > 1:
         listed = _listed([each.column for each in single])
         raise ColumnsUnclear(
-            f"the columns {listed} could each be a probability: name them with --probabilities COLUMNS"
+            f"the columns {listed} could each be a probability: name them with --probabilities "
+            "COLUMNS"
         )
     return None, tuple(single), wishes.kind
 
 
 def _families(left: Sequence[str]) -> list[tuple[Kind | None, tuple[ClassColumn, ...]]]:
-    """Columns that share a prefix or a suffix such as `p_` or `_prob`; probabilities before logits."""
+    """Columns that share a prefix or a suffix such as `p_` or `_prob`; probabilities before
+    logits.
+    """
     families: dict[str, list[ClassColumn]] = {}
     for name in (each for each in left if _plain(each) not in (*IDS.split(), *SINGLE.split())):
         found = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)
         if found:
-            families.setdefault(found["kind"].casefold(), []).append(ClassColumn(name, found["name"].strip()))
+            families.setdefault(found["kind"].casefold(), []).append(
+                ClassColumn(name, found["name"].strip())
+            )
     ordered = sorted(families.items(), key=lambda pair: (pair[0] in _KINDS, -len(pair[1])))
     return [("logits" if kind in _KINDS else None, tuple(columns)) for kind, columns in ordered]
 
 
-def _wished(left: Sequence[str], wishes: ColumnWishes) -> tuple[str | None, tuple[ClassColumn, ...], Kind | None]:
+def _wished(
+    left: Sequence[str], wishes: ColumnWishes
+) -> tuple[str | None, tuple[ClassColumn, ...], Kind | None]:
     found: list[str] = []
     for part in (each.strip() for each in (wishes.scores or "").split(",")):
-        matches = [name for name in left if name == part] or [name for name in left if fnmatchcase(name, part)]
+        matches = [name for name in left if name == part] or [
+            name for name in left if fnmatchcase(name, part)
+        ]
         if not matches:
             raise ColumnsUnclear(f"no column is {part!r}; the table has {_listed(left)}")
         found += [name for name in matches if name not in found]
@@ -245,4 +277,8 @@ def _plain(name: str) -> str:
 
 def _listed(names: Sequence[str], most: int = 12) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "") if names else "no columns"
+    return (
+        shown + (f" and {len(names) - most} more" if len(names) > most else "")
+        if names
+        else "no columns"
+    )

@@ -1,7 +1,7 @@
 """How the name of an image's file becomes a request id, so that labels can be joined by file name.
 
-The same rule runs when an image is sent and when its label is. Files whose ids would be equal are refused before
-anything is sent, because a label could not tell them apart.
+The same rule runs when an image is sent and when its label is. Files whose ids would be equal are
+refused before anything is sent, because a label could not tell them apart.
 """
 
 import unicodedata
@@ -24,7 +24,8 @@ class SameFileId(ServingError, ValueError):
 
 
 def file_id(file: str | Path, rule: FileIdRule) -> str:
-    r"""Return the request id of a file. Accents are composed, and both kinds of slashes separate folders.
+    r"""Return the request id of a file. Accents are composed, and both kinds of slashes separate
+    folders.
 
     >>> file_id("ward-3/scan.png", FileIdRule.FILENAME), file_id("C:\\ward-3\\scan.png", FileIdRule.FILENAME)
     ('scan.png', 'scan.png')
@@ -36,13 +37,24 @@ def file_id(file: str | Path, rule: FileIdRule) -> str:
 
 
 def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
-    """Raise SameFileId if two of the files would get the same request id, or one a name that cannot be sent."""
+    """Raise SameFileId if two of the files would get the same request id, or one a name that cannot
+    be sent.
+    """
     seen: dict[str, Path] = {}
     for file in files:
         key = file_id(file, rule)
         if not key.isprintable():
-            raise SameFileId(f"the name {key!r} has control characters and cannot be a request id: rename the file")
+            raise SameFileId(
+                f"the name {key!r} has control characters and cannot be a request id: rename the "
+                "file"
+            )
         if key in seen:
-            advice = "name them by --request-id path" if rule is FileIdRule.FILENAME else "name each file once"
-            raise SameFileId(f"{seen[key]} and {file} would both get the request id {key!r}: {advice}")
+            advice = (
+                "name them by --request-id path"
+                if rule is FileIdRule.FILENAME
+                else "name each file once"
+            )
+            raise SameFileId(
+                f"{seen[key]} and {file} would both get the request id {key!r}: {advice}"
+            )
         seen[key] = file

@@ -13,7 +13,8 @@ _NAMES = ("prediction_id", "request_id", "model")
 def label_item(
     row: Mapping[str, Any], *, fields: Collection[str], model: str | None, rule: FileIdRule
 ) -> dict[str, Any]:
-    """Return the label of one row: the answer by its prediction id if the row has one, else by model and request id.
+    """Return the label of one row: the answer by its prediction id if the row has one, else by
+    model and request id.
 
     Args:
         row: the columns of a table, those with values.
@@ -34,9 +35,11 @@ def label_item(
 
 
 def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:
-    """Raise SameFileId if rows of different files would name one answer, so that it would get the label of another.
+    """Raise SameFileId if rows of different files would name one answer, so that it would get the
+    label of another.
 
-    The same file in several rows is a correction. Only rows whose column `file` names the answer are looked at.
+    The same file in several rows is a correction. Only rows whose column `file` names the answer
+    are looked at.
     """
     if rule is FileIdRule.PATH:
         return
@@ -49,6 +52,7 @@ def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -
         first = seen.setdefault((row.get("model"), key), path)
         if first != path:
             raise SameFileId(
-                f"{first} and {path} would both label the answer with the request id {key!r}: send images and labels "
+                f"{first} and {path} would both label the answer with the request id {key!r}: "
+                "send images and labels "
                 "with --request-id path"
             )

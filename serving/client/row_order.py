@@ -1,7 +1,8 @@
 """The order in which the rows of a table of labels are sent.
 
-The drift watch sees labels in the order of their arrival, and its promise needs an order that does not depend on the
-outcome. Labels made from a folder of images are sorted by class: first those of one class, then those of the next.
+The drift watch sees labels in the order of their arrival, and its promise needs an order that does
+not depend on the outcome. Labels made from a folder of images are sorted by class: first those of
+one class, then those of the next.
 """
 
 import random
@@ -16,7 +17,8 @@ _Row = TypeVar("_Row")
 
 
 def is_grouped(labels: Iterable[object]) -> bool:
-    """Whether equal labels stand together: less than half as many changes between neighbors as in a random order.
+    """Whether equal labels stand together: less than half as many changes between neighbors as in a
+    random order.
 
     >>> is_grouped(["cat"] * 30 + ["dog"] * 30), is_grouped(["cat", "dog"] * 30)
     (True, False)
@@ -33,7 +35,9 @@ def is_grouped(labels: Iterable[object]) -> bool:
 
 
 def shuffled(rows: Iterable[_Row], *, block: int = _BLOCK) -> Iterator[_Row]:
-    """Yield the rows in an order that looks random and is the same each time, by blocks of `block` rows."""
+    """Yield the rows in an order that looks random and is the same each time, by blocks of `block`
+    rows.
+    """
     order, left = random.Random(0), iter(rows)
     while taken := list(islice(left, block)):
         order.shuffle(taken)

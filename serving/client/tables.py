@@ -39,7 +39,9 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def count_rows(file: Path) -> int:
-    """Return the number of rows of a Parquet file, or about that number for a text file, by its lines."""
+    """Return the number of rows of a Parquet file, or about that number for a text file, by its
+    lines.
+    """
     if file.suffix.lower() == ".parquet":
         count: int = _parquet(file).metadata.num_rows
         return count
@@ -49,19 +51,27 @@ def count_rows(file: Path) -> int:
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table (`.csv` with a header, `.ndjson`, `.jsonl` or `.parquet`) without empty cells.
+    """Yield the rows of a table (`.csv` with a header, `.ndjson`, `.jsonl` or `.parquet`) without
+    empty cells.
 
     Raises:
         NothingToSend: a file of another kind, or one that cannot be read.
     """
-    kinds = {".csv": _csv_rows, ".ndjson": _json_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
+    kinds = {
+        ".csv": _csv_rows,
+        ".ndjson": _json_rows,
+        ".jsonl": _json_rows,
+        ".parquet": _parquet_rows,
+    }
     if file.suffix.lower() not in kinds:
         raise NothingToSend(f"{file}: expected a name that ends in {', '.join(kinds)}")
     return kinds[file.suffix.lower()](file)
 
 
 def read_columns(file: Path) -> list[str]:
-    """Return the names of a table's columns; of NDJSON, the keys of the first 200 rows. Raises NothingToSend."""
+    """Return the names of a table's columns; of NDJSON, the keys of the first 200 rows. Raises
+    NothingToSend.
+    """
     if file.suffix.lower() == ".csv":
         with _open_csv(file) as lines, _named(file):
             return list(_csv_reader(file, lines).fieldnames or [])
@@ -76,7 +86,9 @@ def _open_csv(file: Path) -> TextIO:
 
 
 def _csv_reader(file: Path, lines: TextIO) -> "csv.DictReader[str]":
-    """A reader of a table separated by commas, semicolons (spreadsheets in much of Europe) or tabs."""
+    """A reader of a table separated by commas, semicolons (spreadsheets in much of Europe) or
+    tabs.
+    """
     header = lines.readline()
     lines.seek(0)
     delimiter = "," if "," in header else next((each for each in ";\t" if each in header), ",")
@@ -89,7 +101,11 @@ def _csv_reader(file: Path, lines: TextIO) -> "csv.DictReader[str]":
 def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
     with _open_csv(file) as lines, _named(file):
         for row in _csv_reader(file, lines):
-            yield {key: plain_cell(value) if isinstance(value, str) else value for key, value in row.items() if value}
+            yield {
+                key: plain_cell(value) if isinstance(value, str) else value
+                for key, value in row.items()
+                if value
+            }
 
 
 @contextmanager
@@ -99,7 +115,8 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise NothingToSend(
-            f"{file} is not UTF-8 text (byte {error.object[error.start]:#04x}): save it as CSV UTF-8"
+            f"{file} is not UTF-8 text (byte {error.object[error.start]:#04x}): save it as CSV "
+            "UTF-8"
         ) from None
     except csv.Error as error:
         raise NothingToSend(f"{file} cannot be read as CSV ({error})") from None

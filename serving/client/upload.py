@@ -1,7 +1,9 @@
-"""Uploads a table in portions and can continue after an interruption: FILE.progress records how far it got.
+"""Uploads a table in portions and can continue after an interruption: FILE.progress records how far
+it got.
 
-Sending a row again is safe, so the record may lag behind the server but is never ahead of it. Rows that the server did
-not record go to FILE.rejected.csv with the reason. You can correct that file and upload it by itself.
+Sending a row again is safe, so the record may lag behind the server but is never ahead of it. Rows
+that the server did not record go to FILE.rejected.csv with the reason. You can correct that file
+and upload it by itself.
 """
 
 import csv
@@ -38,10 +40,11 @@ class UploadResult:
 
 
 class TableUpload:
-    """The table in `file`. `item` makes of each row what is sent; it gets the columns that have a value.
+    """The table in `file`. `item` makes of each row what is sent; it gets the columns that have a
+    value.
 
-    Rows with equal values of the column `mixed` are not sent one after the other: if the table is grouped by it, its
-    rows are sent in a random order (`is_grouped`).
+    Rows with equal values of the column `mixed` are not sent one after the other: if the table is
+    grouped by it, its rows are sent in a random order (`is_grouped`).
     """
 
     def __init__(self, file: Path, item: RowItem, *, mixed: str | None = None) -> None:
@@ -54,11 +57,17 @@ class TableUpload:
         self._reasons_header: list[str] | None = None
 
     def run(
-        self, send: Send, *, needs: Sequence[Collection[str]], progress: UploadProgress, portion: int = PORTION
+        self,
+        send: Send,
+        *,
+        needs: Sequence[Collection[str]],
+        progress: UploadProgress,
+        portion: int = PORTION,
     ) -> UploadResult:
         """Send the rows that were not sent before.
 
-        `needs`: groups of columns; the table must have one of each. Raises NothingToSend and what `send` raises.
+        `needs`: groups of columns; the table must have one of each. Raises NothingToSend and what
+            `send` raises.
         """
         self._check(needs)
         done = self._resume()
@@ -78,25 +87,36 @@ class TableUpload:
         for group in needs:
             if not any(name in columns for name in group):
                 found = ", ".join(map(repr, columns)) or "none"
-                raise NothingToSend(f"{self.file}: expected a column {' or '.join(group)}; found {found}")
+                raise NothingToSend(
+                    f"{self.file}: expected a column {' or '.join(group)}; found {found}"
+                )
         if next(read_rows(self.file), None) is None:
             raise NothingToSend(f"{self.file} has a header, but no row below it")
 
     def _rows(self) -> Iterator[NumberedRow]:
-        """The rows in the order in which they are sent, each with its number in the table, from 1."""
+        """The rows in the order in which they are sent, each with its number in the table, from
+        1.
+        """
         rows = enumerate(read_rows(self.file), 1)
         if self._mixed is not None:
             self.is_grouped = is_grouped(row.get(self._mixed) for row in read_rows(self.file))
         return shuffled(rows) if self.is_grouped else rows
 
-    def _note(self, done: UploadResult, rows: Sequence[NumberedRow], summary: Mapping[str, Any]) -> None:
+    def _note(
+        self, done: UploadResult, rows: Sequence[NumberedRow], summary: Mapping[str, Any]
+    ) -> None:
         problems = summary["problems"]
         if problems:
             self._reject(rows, problems)
         done.rows += len(rows)
         done.statuses.update(summary["statuses"])
         done.rejected += len(problems)
-        state = {"of": self._identity(), "rows": done.rows, "statuses": done.statuses, "rejected": done.rejected}
+        state = {
+            "of": self._identity(),
+            "rows": done.rows,
+            "statuses": done.statuses,
+            "rejected": done.rejected,
+        }
         draft = self.progress_file.with_name(f".{self.progress_file.name}.part")
         draft.write_text(json.dumps(state))
         draft.replace(self.progress_file)
@@ -128,7 +148,9 @@ class TableUpload:
             state = json.loads(self.progress_file.read_text())
             if state["of"] != self._identity():
                 return UploadResult()
-            return UploadResult(state["rows"], Counter(state["statuses"]), state["rejected"], began=state["rows"])
+            return UploadResult(
+                state["rows"], Counter(state["statuses"]), state["rejected"], began=state["rows"]
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return UploadResult()
 

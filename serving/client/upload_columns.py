@@ -1,6 +1,8 @@
-"""The columns of an uploaded table: the field that each is sent as, what is not sent, and labels that are answers.
+"""The columns of an uploaded table: the field that each is sent as, what is not sent, and labels
+that are answers.
 
-The fields keep their names. A column of another name is mapped as everywhere (`serving.client.columns`), and said.
+The fields keep their names. A column of another name is mapped as everywhere
+(`serving.client.columns`), and said.
 """
 
 import json
@@ -11,10 +13,21 @@ from itertools import islice
 from typing import Any, Final
 
 from serving.client.answers import all_right_is_implausible
-from serving.client.columns import OWN_ANSWER, ColumnsUnclear, ColumnWishes, TableColumns, find_columns
+from serving.client.columns import (
+    OWN_ANSWER,
+    ColumnsUnclear,
+    ColumnWishes,
+    TableColumns,
+    find_columns,
+)
 
 _ROLES: Final = ("label", "predicted", "confidence")
-_KNOWN: Final = (*OWN_ANSWER.split(), "error", "file", "frame")  # of `candor predict --csv`, which need not be told
+_KNOWN: Final = (
+    *OWN_ANSWER.split(),
+    "error",
+    "file",
+    "frame",
+)  # of `candor predict --csv`, which need not be told
 _LOOKED_AT: Final = 20_000  # rows, in search of a label that is not the predicted class
 
 
@@ -39,32 +52,52 @@ class UploadColumns:
     fields: frozenset[str]
 
     def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a row, those with a value; class columns become `probabilities` if these are needed."""
+        """Return the fields of a row, those with a value; class columns become `probabilities` if
+        these are needed.
+        """
         found = {field: row[column] for field, column in self.sources.items() if column in row}
         taken = {*self.sources.values(), *self.sources}
-        found |= {name: value for name, value in row.items() if name in self.fields and name not in taken}
+        found |= {
+            name: value for name, value in row.items() if name in self.fields and name not in taken
+        }
         if self.sends_scores and "probabilities" not in found:
-            scores = {each.name: row[each.column] for each in self.columns.scores if each.column in row}
+            scores = {
+                each.name: row[each.column] for each in self.columns.scores if each.column in row
+            }
             return found | ({"probabilities": _numbers(scores)} if scores else {})
         return found
 
     @property
     def sends_scores(self) -> bool:
-        """Whether the columns of classes are sent: where nothing else says how sure the answer was."""
+        """Whether the columns of classes are sent: where nothing else says how sure the answer
+        was.
+        """
         named = set(self.sources)
         return (
-            len(self.columns.scores) > 1 and "probabilities" not in named and not {"predicted", "confidence"} <= named
+            len(self.columns.scores) > 1
+            and "probabilities" not in named
+            and not {"predicted", "confidence"} <= named
         )
 
     def told(self) -> list[str]:
-        """What a reader would not expect: fields from columns of other names, and columns that are not sent."""
-        lines = [f"{field}: from the column {column!r}" for field, column in self.sources.items() if field != column]
+        """What a reader would not expect: fields from columns of other names, and columns that are
+        not sent.
+        """
+        lines = [
+            f"{field}: from the column {column!r}"
+            for field, column in self.sources.items()
+            if field != column
+        ]
         if self.sends_scores:
-            lines.append(f"probabilities: from {', '.join(each.column for each in self.columns.scores[:6])}")
+            lines.append(
+                f"probabilities: from {', '.join(each.column for each in self.columns.scores[:6])}"
+            )
         return lines + ([f"not sent: {', '.join(self.unknown)}"] if self.unknown else [])
 
 
-def prediction_columns(names: Sequence[str], fields: Collection[str], wishes: ColumnWishes) -> UploadColumns:
+def prediction_columns(
+    names: Sequence[str], fields: Collection[str], wishes: ColumnWishes
+) -> UploadColumns:
     """Map the columns of a table of answers. Raises ColumnsUnclear.
 
     In a table that only Candor's answers are like, `label` is the prediction and no truth:
@@ -82,18 +115,24 @@ def prediction_columns(names: Sequence[str], fields: Collection[str], wishes: Co
     said = {"predicted", "probabilities"} & set(sources) or found.sends_scores
     if {"label", "confidence"} <= set(sources) and not said and wishes.label is None:
         raise ColumnsUnclear(
-            f"is {sources['label']!r} the true class or the prediction? A confidence needs the predicted class beside "
+            f"is {sources['label']!r} the true class or the prediction? A confidence needs the "
+            "predicted class beside "
             f"it: if this is the prediction, name it with --predicted {sources['label']}"
         )
     return replace(found, unknown=_unknown(names, found))
 
 
-def label_columns(names: Sequence[str], fields: Collection[str], wishes: ColumnWishes) -> UploadColumns:
-    """Map the columns of a table of labels. Raises ColumnsUnclear, and LabelsAreAnswers for answers without truths."""
+def label_columns(
+    names: Sequence[str], fields: Collection[str], wishes: ColumnWishes
+) -> UploadColumns:
+    """Map the columns of a table of labels. Raises ColumnsUnclear, and LabelsAreAnswers for answers
+    without truths.
+    """
     columns = find_columns(names, _with_exact(names, wishes))
     if columns.is_answers and columns.label is None:
         raise LabelsAreAnswers(
-            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. Add a column with the "
+            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. "
+            "Add a column with the "
             "true class, and name it with --label"
         )
     sources = {name: name for name in names if name in fields and name != "label"}
@@ -104,7 +143,8 @@ def label_columns(names: Sequence[str], fields: Collection[str], wishes: ColumnW
 
 
 def require_truths(rows: Iterable[Mapping[str, Any]], columns: TableColumns) -> None:
-    """Refuse a table in which each label is the predicted class, though its confidences make that implausible.
+    """Refuse a table in which each label is the predicted class, though its confidences make that
+    implausible.
 
     Rows without a label, or without what the model said, are passed over.
 
@@ -125,14 +165,18 @@ def require_truths(rows: Iterable[Mapping[str, Any]], columns: TableColumns) -> 
     if all_right_is_implausible(confidences):
         mean = 100 * sum(confidences) / len(confidences)
         raise LabelsAreAnswers(
-            f"{columns.label!r} is the predicted class in all {len(confidences):,} rows, though their mean confidence "
-            f"is {mean:.1f} %: it looks like the prediction, not the truth. Remove the column, or name the one of true "
+            f"{columns.label!r} is the predicted class in all {len(confidences):,} rows, though "
+            "their mean confidence "
+            f"is {mean:.1f} %: it looks like the prediction, not the truth. Remove the column, or "
+            "name the one of true "
             "labels with --label; if it is this one, name it with --label all the same"
         )
 
 
 def _with_exact(names: Sequence[str], wishes: ColumnWishes) -> ColumnWishes:
-    """The wishes, and the columns that are called as the field is, before any that only resemble it."""
+    """The wishes, and the columns that are called as the field is, before any that only resemble
+    it.
+    """
     answers = any(name in names for name in OWN_ANSWER.split()) and "predicted" not in names
 
     def exact(role: str, wish: str | None) -> str | None:
@@ -140,7 +184,9 @@ def _with_exact(names: Sequence[str], wishes: ColumnWishes) -> ColumnWishes:
 
     return replace(
         wishes,
-        label=wishes.label if answers or wishes.predicted == "label" else exact("label", wishes.label),
+        label=wishes.label
+        if answers or wishes.predicted == "label"
+        else exact("label", wishes.label),
         predicted=exact("predicted", wishes.predicted),
         confidence=exact("confidence", wishes.confidence),
     )
@@ -148,7 +194,14 @@ def _with_exact(names: Sequence[str], wishes: ColumnWishes) -> ColumnWishes:
 
 def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:
     columns = found.columns
-    known = {*found.sources.values(), *columns.ids, *_KNOWN, columns.predicted, columns.confidence, columns.vector}
+    known = {
+        *found.sources.values(),
+        *columns.ids,
+        *_KNOWN,
+        columns.predicted,
+        columns.confidence,
+        columns.vector,
+    }
     known |= {each.column for each in columns.scores} | {"model", "version"}
     return tuple(name for name in names if name not in known)
 
@@ -160,7 +213,11 @@ def _answer(row: Mapping[str, Any], columns: TableColumns) -> tuple[str, float] 
         if scores:
             best = max(scores, key=lambda name: scores[name])
             return best, min(scores[best], 1.0)
-        if columns.predicted and columns.confidence and {columns.predicted, columns.confidence} <= row.keys():
+        if (
+            columns.predicted
+            and columns.confidence
+            and {columns.predicted, columns.confidence} <= row.keys()
+        ):
             return str(row[columns.predicted]), float(row[columns.confidence])
     return None
 
@@ -172,7 +229,9 @@ def _scores(row: Mapping[str, Any], columns: TableColumns) -> dict[str, float]:
         if isinstance(named, Mapping):
             return {str(name): float(score) for name, score in named.items()}
         if len(columns.scores) > 1:
-            return {each.name: float(row[each.column]) for each in columns.scores if each.column in row}
+            return {
+                each.name: float(row[each.column]) for each in columns.scores if each.column in row
+            }
     return {}
 
 

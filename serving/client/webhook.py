@@ -1,4 +1,6 @@
-"""A webhook: one POST of JSON to an address that is a secret, because such addresses hold their token."""
+"""A webhook: one POST of JSON to an address that is a secret, because such addresses hold their
+token.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,9 +25,13 @@ class Webhook:
         """Post one message. Raises WebhookFailed unless the answer is 2xx."""
         host = urlsplit(self._url).hostname
         try:
-            with httpx.Client(timeout=TIMEOUT_S, transport=self._transport, trust_env=False) as client:
+            with httpx.Client(
+                timeout=TIMEOUT_S, transport=self._transport, trust_env=False
+            ) as client:
                 answer = client.post(self._url, json=dict(message))
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise WebhookFailed(f"the webhook on {host} cannot be reached ({type(error).__name__})") from None
+            raise WebhookFailed(
+                f"the webhook on {host} cannot be reached ({type(error).__name__})"
+            ) from None
         if not answer.is_success:
             raise WebhookFailed(f"the webhook on {host} answered {answer.status_code}")

@@ -1,6 +1,8 @@
-"""Candor on a Ray cluster: the server as replicas (`candor serve --engine ray`), and scoring (`candor predict`).
+"""Candor on a Ray cluster: the server as replicas (`candor serve --engine ray`), and scoring
+(`candor predict`).
 
-Ray starts, counts, places and replaces the replicas. Each of them runs the application of `candor serve` (`replica`),
-with the settings of the command (`placed_settings`), behind Ray's proxies (`front`). `engine` is that command, and
-`scoring` spreads the parts of `serving.scoring` over the cluster. Ray is imported when one of them connects to it.
+Ray starts, counts, places and replaces the replicas. Each of them runs the application of `candor
+serve` (`replica`), with the settings of the command (`placed_settings`), behind Ray's proxies
+(`front`). `engine` is that command, and `scoring` spreads the parts of `serving.scoring` over the
+cluster. Ray is imported when one of them connects to it.
 """

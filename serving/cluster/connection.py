@@ -1,7 +1,7 @@
 """The connection to a Ray cluster. Only here is Ray imported first, which the extra `ray` installs.
 
-It is the cluster that `RAY_ADDRESS` names, else the one that `ray start` began on this machine, else one that begins
-here and ends with this process.
+It is the cluster that `RAY_ADDRESS` names, else the one that `ray start` began on this machine,
+else one that begins here and ends with this process.
 """
 
 import os
@@ -29,7 +29,9 @@ def joined(settings: Settings, environment: dict[str, str] | None = None) -> Ite
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ClusterError(f"--engine ray needs more packages ({error}): {install_command('ray')}") from error
+        raise ClusterError(
+            f"--engine ray needs more packages ({error}): {install_command('ray')}"
+        ) from error
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         runtime = {"runtime_env": {"env_vars": environment}} if environment else {}

@@ -1,4 +1,5 @@
-"""`candor serve --engine ray`: deploys the server on a Ray cluster, waits for a signal, and takes it down.
+"""`candor serve --engine ray`: deploys the server on a Ray cluster, waits for a signal, and takes
+it down.
 
 The replicas outlive this process if it is killed; the same command takes them over.
 """
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 APPLICATION: Final = "candor"
 KEEP_ALIVE_S: Final = 75  # as long as a single server keeps an idle connection
-# More than a replica admits and refuses at a time: the replica decides, as a single server does, and not Ray.
+# More than a replica admits and refuses at a time: the replica decides, as a single server does,
+# and not Ray.
 REQUESTS_PER_REPLICA: Final = 16_384
 HEALTH_CHECK_S: Final = 5.0
 TRIES: Final = 3  # to start a replica
@@ -41,7 +43,8 @@ FRONT: Final = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.cluster.fr
 def serve(settings: Settings) -> int:
     """Serve on a Ray cluster until a signal arrives. Returns the exit code.
 
-    Raises SettingsError before anything is started, ListenError if the address is in use, and ClusterError.
+    Raises SettingsError before anything is started, ListenError if the address is in use, and
+    ClusterError.
     """
     check(settings)
     read_access(settings, ())
@@ -55,7 +58,9 @@ def serve(settings: Settings) -> int:
         place = _start_proxies(ray, ray_serve, settings, tls)
         _deploy(ray_serve, settings)
         sys.stdout.write(f"Candor serves on {place}\n")
-        sys.stdout.write(missing_store(settings, consequence="no image is answered until there is one."))
+        sys.stdout.write(
+            missing_store(settings, consequence="no image is answered until there is one.")
+        )
         sys.stdout.flush()
         stopped.wait()
         logger.info("draining")
@@ -72,18 +77,21 @@ def check(settings: Settings) -> None:
     url = settings.ledger_url
     if url is not None and url.startswith("sqlite"):
         raise SettingsError(
-            "the replicas of --engine ray run on several machines, and a SQLite ledger is a file of one: set "
+            "the replicas of --engine ray run on several machines, and a SQLite ledger is a file "
+            "of one: set "
             "CANDOR_LEDGER to a PostgreSQL database (docs/how-to/postgresql.md), or to 'off'."
         )
     if not settings.ledger_required:
         raise SettingsError(
-            "a replica of --engine ray leaves no spool that another one would find: unset CANDOR_LEDGER_REQUIRED."
+            "a replica of --engine ray leaves no spool that another one would find: unset "
+            "CANDOR_LEDGER_REQUIRED."
         )
     if settings.grpc_port is not None:
         raise SettingsError("--engine ray serves HTTP only: unset CANDOR_GRPC_PORT.")
     if settings.ray_min_replicas > settings.ray_max_replicas:
         raise SettingsError(
-            f"CANDOR_RAY_MIN_REPLICAS is {settings.ray_min_replicas}, more than CANDOR_RAY_MAX_REPLICAS, "
+            f"CANDOR_RAY_MIN_REPLICAS is {settings.ray_min_replicas}, more than "
+            "CANDOR_RAY_MAX_REPLICAS, "
             f"{settings.ray_max_replicas}."
         )
 
@@ -102,7 +110,9 @@ def _stop_on_signals() -> threading.Event:
     return stopped
 
 
-def _start_proxies(ray: Any, ray_serve: Any, settings: Settings, tls: tuple[Path, Path] | None) -> str:
+def _start_proxies(
+    ray: Any, ray_serve: Any, settings: Settings, tls: tuple[Path, Path] | None
+) -> str:
     """Start Ray's proxies on every node that has a replica; returns the address.
 
     Raises ListenError, or ClusterError if proxies run at another address.
@@ -116,13 +126,15 @@ def _start_proxies(ray: Any, ray_serve: Any, settings: Settings, tls: tuple[Path
         port, place = running, f"{'http' if tls is None else 'https'}://{settings.host}:{running}"
     else:
         raise ClusterError(
-            f"Ray Serve already listens on port {running} of this cluster, not on {settings.port}; give "
+            f"Ray Serve already listens on port {running} of this cluster, not on "
+            f"{settings.port}; give "
             f"--port {running}, or run `serve shutdown` first."
         )
     certificate, key = map(str, tls) if tls else (None, None)
     options = {"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_S}
     ray_serve.start(
-        proxy_location="EveryNode", http_options=options | {"ssl_certfile": certificate, "ssl_keyfile": key}
+        proxy_location="EveryNode",
+        http_options=options | {"ssl_certfile": certificate, "ssl_keyfile": key},
     )
     return place
 
@@ -143,7 +155,9 @@ def _deploy(ray_serve: Any, settings: Settings) -> None:
     def build() -> ReplicaApp:
         return build_app(placed)
 
-    deployment = ray_serve.deployment(ray_serve.ingress(build)(), name="server", **_options(settings))
+    deployment = ray_serve.deployment(
+        ray_serve.ingress(build)(), name="server", **_options(settings)
+    )
     try:
         ray_serve.run(deployment.bind(), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
@@ -164,18 +178,31 @@ def _options(settings: Settings) -> dict[str, Any]:
             "upscale_delay_s": settings.ray_upscale_s,
             "downscale_delay_s": settings.ray_downscale_s,
         },
-        "ray_actor_options": {"num_cpus": settings.ray_replica_cpus, "num_gpus": 1 if on_gpu else 0},
+        "ray_actor_options": {
+            "num_cpus": settings.ray_replica_cpus,
+            "num_gpus": 1 if on_gpu else 0,
+        },
         "graceful_shutdown_timeout_s": settings.drain_s,
         "health_check_period_s": HEALTH_CHECK_S,
-        "logging_config": {"enable_access_log": False},  # a line for each request, which a single server does not log
+        "logging_config": {
+            "enable_access_log": False
+        },  # a line for each request, which a single server does not log
         "max_constructor_retry_count": TRIES,
     }
 
 
 def _reason(ray_serve: Any) -> str | None:
-    """What the last replica that could not start said: the last line of its trace that names an error."""
+    """What the last replica that could not start said: the last line of its trace that names an
+    error.
+    """
     application = ray_serve.status().applications.get(APPLICATION)
-    texts = [] if application is None else [each.message for each in application.deployments.values()]
+    texts = (
+        [] if application is None else [each.message for each in application.deployments.values()]
+    )
     lines = [line.strip() for text in texts for line in text.splitlines()]
-    found = [re.sub(r"^[\w.]+: ", "", line) for line in lines if re.match(r"[\w.]+(Error|Lost|Unusable): ", line)]
+    found = [
+        re.sub(r"^[\w.]+: ", "", line)
+        for line in lines
+        if re.match(r"[\w.]+(Error|Lost|Unusable): ", line)
+    ]
     return found[-1] if found else None

@@ -1,8 +1,8 @@
 """The middleware in Ray Serve's proxies, which makes them answer as a single server would.
 
-By itself Ray gives every request an id, which the ledger would take for the client's own, and answers in plain text
-where no replica does. `FrontMiddleware` tells the replica whether the client sent an id, and answers in JSON. A replica
-refuses a request that did not pass it.
+By itself Ray gives every request an id, which the ledger would take for the client's own, and
+answers in plain text where no replica does. `FrontMiddleware` tells the replica whether the client
+sent an id, and answers in JSON. A replica refuses a request that did not pass it.
 """
 
 import asyncio
@@ -20,25 +20,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FRONT: Final = b"x-candor-front"  # in requests: what FrontMiddleware says about the client's request id
+FRONT: Final = (
+    b"x-candor-front"  # in requests: what FrontMiddleware says about the client's request id
+)
 REPLICA: Final = b"x-candor-replica"  # in answers: a replica gave it
 REQUEST_ID: Final = b"x-request-id"
 OWN_ID: Final = b"client"
 NO_ID: Final = b"none"
-RAY_PATHS: Final = frozenset({"/-/healthz", "/-/routes"})  # of Ray's proxies themselves, for load balancers
+RAY_PATHS: Final = frozenset(
+    {"/-/healthz", "/-/routes"}
+)  # of Ray's proxies themselves, for load balancers
 
 Headers = list[tuple[bytes, bytes]]
 
 
 def middlewares() -> "list[Middleware]":
-    """The middlewares of Ray's proxies, which find this function by its name in an environment variable."""
+    """The middlewares of Ray's proxies, which find this function by its name in an environment
+    variable.
+    """
     from starlette.middleware import Middleware
 
     return [Middleware(FrontMiddleware)]
 
 
 class FrontMiddleware:
-    """Marks requests, and replaces answers that Ray gives in the place of a replica by ReplicaLost."""
+    """Marks requests, and replaces answers that Ray gives in the place of a replica by
+    ReplicaLost.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,7 +61,8 @@ class FrontMiddleware:
             await self._app({**scope, "headers": marked(scope["headers"])}, receive, answer.send)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
-            # What began breaks off: the connection is closed, and the client sees that the answer is not complete.
+            # What began breaks off: the connection is closed, and the client sees that the answer
+            # is not complete.
             if answer.begun or (task is not None and task.cancelling()):
                 raise
             logger.warning("Ray's proxy failed", extra={"fields": {"error": repr(error)[:500]}})
@@ -70,7 +79,9 @@ class _Answer:
         self.begun = False
 
     async def send(self, message: Message) -> None:
-        """Pass on what a replica sends; of any other answer, send ReplicaLost in the place of its first message."""
+        """Pass on what a replica sends; of any other answer, send ReplicaLost in the place of its
+        first message.
+        """
         self.begun = True
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
@@ -88,7 +99,9 @@ class _Answer:
         answer = error_answer(ReplicaLost())
         body = answer.body()
         headers = [JSON_HEADER, *answer.headers, (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self._send(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
         await self._send({"type": "http.response.body", "body": body})
 
 

@@ -1,8 +1,10 @@
-"""Where Prometheus finds the metrics of each replica: `Directory`, an actor of the cluster that replicas report to.
+"""Where Prometheus finds the metrics of each replica: `Directory`, an actor of the cluster that
+replicas report to.
 
-Replicas come and go, on any node and port. Each reports its address every BEAT_S seconds, and is forgotten KEPT_S after
-its last report. If the directory is started again after its node was lost, its list is whole only after KEPT_S; until
-then it gives none, so that Prometheus keeps the list that it has.
+Replicas come and go, on any node and port. Each reports its address every BEAT_S seconds, and is
+forgotten KEPT_S after its last report. If the directory is started again after its node was lost,
+its list is whole only after KEPT_S; until then it gives none, so that Prometheus keeps the list
+that it has.
 """
 
 import asyncio
@@ -51,7 +53,11 @@ class Directory:
         (None, ['10.0.0.2:41000'], [])
         """
         at_s = _now(now_s)
-        self._reported_s = {address: seen_s for address, seen_s in self._reported_s.items() if at_s - seen_s <= KEPT_S}
+        self._reported_s = {
+            address: seen_s
+            for address, seen_s in self._reported_s.items()
+            if at_s - seen_s <= KEPT_S
+        }
         return sorted(self._reported_s) if at_s >= self._whole_s else None
 
 
@@ -70,7 +76,9 @@ class TargetRoutes:
         try:
             found = await asyncio.wait_for(asyncio.to_thread(_ask), 2 * ANSWER_S)
         except Exception as error:  # noqa: BLE001  # Ray's own, of many kinds; Prometheus keeps its list
-            raise NotReady(f"the list of replicas cannot be read now ({type(error).__name__}).") from None
+            raise NotReady(
+                f"the list of replicas cannot be read now ({type(error).__name__})."
+            ) from None
         if found is None:
             raise NotReady("the list of replicas is being made again.")
         return [TargetGroup(targets=found, labels={})]
@@ -106,7 +114,9 @@ async def _tell(what: str, address: str) -> None:
     try:
         await asyncio.to_thread(_call, what, address)
     except Exception as error:  # noqa: BLE001  # Ray's own, of many kinds; the next report comes soon
-        logger.warning("the list of replicas cannot be reached", extra={"fields": {"error": repr(error)[:300]}})
+        logger.warning(
+            "the list of replicas cannot be reached", extra={"fields": {"error": repr(error)[:300]}}
+        )
 
 
 def _ask() -> list[str] | None:
@@ -125,7 +135,12 @@ def _directory(ray: Any) -> Any:
     try:
         return ray.get_actor(NAME, namespace=NAMESPACE)
     except ValueError:
-        options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        options = {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "get_if_exists": True,
+        }
         return ray.remote(DirectoryActor).options(**options, num_cpus=0, max_restarts=-1).remote()
 
 

@@ -1,6 +1,8 @@
-"""The listener of one replica for Prometheus: its own metrics, past Ray's proxies, at an address of its node.
+"""The listener of one replica for Prometheus: its own metrics, past Ray's proxies, at an address of
+its node.
 
-Tokens, TLS and limits on connections are those of a server. It answers GET /metrics and nothing else.
+Tokens, TLS and limits on connections are those of a server. It answers GET /metrics and nothing
+else.
 """
 
 import asyncio
@@ -21,13 +23,19 @@ from serving.http.middleware import with_middlewares
 from serving.process.listener import DrainingServer, listen
 from serving.settings import Settings
 
-PORTS: Final = 100  # tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one
+PORTS: Final = (
+    100  # tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one
+)
 
 
 class MetricsListener:
-    """Listens and reports its address until it is stopped. Build it on the event loop that runs it."""
+    """Listens and reports its address until it is stopped. Build it on the event loop that runs
+    it.
+    """
 
-    def __init__(self, registry: CollectorRegistry, access: AccessControl, settings: Settings) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, access: AccessControl, settings: Settings
+    ) -> None:
         """Bind a port at this node's address. Raises ListenError if none is free."""
         self._socket = listen_from(settings.ray_metrics_port, node_address())
         routes = routes_of(bind([METRICS], MetricsRoute(registry)))
@@ -63,14 +71,17 @@ class MetricsListener:
 
 
 def listen_from(port: int, host: str) -> socket.socket:
-    """A listening socket at the first free one of PORTS ports; at any free port if `port` is 0. Raises ListenError."""
+    """A listening socket at the first free one of PORTS ports; at any free port if `port` is 0.
+    Raises ListenError.
+    """
     for candidate in range(port, port + PORTS if port else 1):
         try:
             return listen(host, candidate)
         except ListenError:
             continue
     raise ListenError(
-        f"no port from {port} to {port + PORTS - 1} is free at {host} for a replica's metrics; set another "
+        f"no port from {port} to {port + PORTS - 1} is free at {host} for a replica's metrics; "
+        "set another "
         "CANDOR_RAY_METRICS_PORT, or 0 for any free port."
     )
 

@@ -1,8 +1,10 @@
-"""The settings of `candor serve --engine ray` on their way to the replicas, which run on other machines.
+"""The settings of `candor serve --engine ray` on their way to the replicas, which run on other
+machines.
 
-Everything but secrets travels with the deployment, so that all replicas have the settings of the command. Ray keeps
-what travels in plain text; so each node has the tokens, and a ledger's password, in its own environment or files. A
-replica whose node has another ledger, or no tokens where there must be some, refuses to start.
+Everything but secrets travels with the deployment, so that all replicas have the settings of the
+command. Ray keeps what travels in plain text; so each node has the tokens, and a ledger's password,
+in its own environment or files. A replica whose node has another ledger, or no tokens where there
+must be some, refuses to start.
 """
 
 import math
@@ -16,16 +18,18 @@ from serving.errors import SettingsError
 from serving.settings import Settings
 
 # Read on each node: secrets, and the files that hold them.
-LOCAL: Final = frozenset({"tokens", "tokens_file", "ledger", "ledger_file", "report_webhook", "monitor_token_file"})
+LOCAL: Final = frozenset(
+    {"tokens", "tokens_file", "ledger", "ledger_file", "report_webhook", "monitor_token_file"}
+)
 
 
 @dataclass(frozen=True)
 class PlacedSettings:
     """What a replica is told.
 
-    `shared`: the settings without secrets, their paths absolute. `ledger`: the ledger's URL without password, None if
-    there is none. `ledger_is_secret`: whether the URL has more, so that the node must know it. `has_tokens`: whether
-    requests need a token.
+    `shared`: the settings without secrets, their paths absolute. `ledger`: the ledger's URL without
+    password, None if there is none. `ledger_is_secret`: whether the URL has more, so that the node
+    must know it. `has_tokens`: whether requests need a token.
     """
 
     shared: dict[str, Any]
@@ -37,11 +41,19 @@ class PlacedSettings:
     def of(cls, settings: Settings) -> Self:
         """What the replicas of a server with these settings are told."""
         values = settings.model_dump(exclude=set(LOCAL))
-        shared = {name: value.absolute() if isinstance(value, Path) else value for name, value in values.items()}
+        shared = {
+            name: value.absolute() if isinstance(value, Path) else value
+            for name, value in values.items()
+        }
         if "://" not in settings.store:
             shared["store"] = str(Path(settings.store).absolute())
-        cores = math.ceil(settings.ray_replica_cpus)  # which Ray reserves; a replica would take all of the machine
-        shared |= {"threads": settings.threads or cores, "decode_processes": settings.decode_processes or cores}
+        cores = math.ceil(
+            settings.ray_replica_cpus
+        )  # which Ray reserves; a replica would take all of the machine
+        shared |= {
+            "threads": settings.threads or cores,
+            "decode_processes": settings.decode_processes or cores,
+        }
         url = settings.ledger_url
         return cls(
             shared,
@@ -51,7 +63,9 @@ class PlacedSettings:
         )
 
     def here(self) -> Settings:
-        """The settings on this node. Raises SettingsError if its secrets are not those of the server."""
+        """The settings on this node. Raises SettingsError if its secrets are not those of the
+        server.
+        """
         values = dict(self.shared)
         if not self.ledger_is_secret:
             values |= {"ledger": self.ledger or "off", "ledger_file": None}
@@ -60,12 +74,14 @@ class PlacedSettings:
             found = None if settings.ledger_url is None else without_secret(settings.ledger_url)
             if found != self.ledger:
                 raise SettingsError(
-                    f"this node has the ledger {found}, and the server {self.ledger}; set CANDOR_LEDGER or "
+                    f"this node has the ledger {found}, and the server {self.ledger}; set "
+                    "CANDOR_LEDGER or "
                     "CANDOR_LEDGER_FILE on every node before `ray start`."
                 )
         if self.has_tokens and settings.tokens is None and settings.tokens_file is None:
             raise SettingsError(
-                "this node has no tokens, and the server has; set CANDOR_TOKENS or CANDOR_TOKENS_FILE on every node "
+                "this node has no tokens, and the server has; set CANDOR_TOKENS or "
+                "CANDOR_TOKENS_FILE on every node "
                 "before `ray start`."
             )
         return settings

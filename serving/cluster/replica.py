@@ -1,8 +1,9 @@
 """One replica: the application of `candor serve`, run by Ray Serve in a process of its own.
 
-The routes, the admission, the batches, the ledger and the errors are those of a single server, because the objects are
-the same. Ray calls the application with requests, and its lifespan when the replica begins and ends. Its metrics have a
-listener of their own (`metrics_listener`), because requests through Ray's proxies reach any replica.
+The routes, the admission, the batches, the ledger and the errors are those of a single server,
+because the objects are the same. Ray calls the application with requests, and its lifespan when the
+replica begins and ends. Its metrics have a listener of their own (`metrics_listener`), because
+requests through Ray's proxies reach any replica.
 """
 
 import asyncio
@@ -30,7 +31,8 @@ from serving.process.server import Service
 from serving.settings import Settings
 
 NO_FRONT: Final = (
-    "Ray Serve ran on this cluster before Candor did, so that its proxies lack Candor's middleware; run "
+    "Ray Serve ran on this cluster before Candor did, so that its proxies lack Candor's "
+    "middleware; run "
     "`serve shutdown` there, then `candor serve --engine ray` again."
 )
 
@@ -39,7 +41,9 @@ class ReplicaApp:
     """The ASGI application of one replica. Build it on the event loop that calls it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the ledger and build the service. Raises what that raises, and loads no model yet."""
+        """Open the ledger and build the service. Raises what that raises, and loads no model
+        yet.
+        """
         configure_logging(settings.log_level)
         allow_many_connections()
         registry = CollectorRegistry()
@@ -47,7 +51,9 @@ class ReplicaApp:
         register_build_info(registry)
         models = LoadedModels()
         self._opened = ExitStack()
-        monitor = self._opened.enter_context(open_monitor(settings, registry, production=models.production))
+        monitor = self._opened.enter_context(
+            open_monitor(settings, registry, production=models.production)
+        )
         self._service = Service(settings, registry, monitor, models)
         self._metrics = MetricsListener(registry, self._service.access, settings)
         self._targets = _targets_app(self._service, settings)
@@ -100,8 +106,12 @@ def _refusal(path: str, *, passed_front: bool) -> ServingError | None:
 
 def _targets_app(service: Service, settings: Settings) -> ASGIApp:
     """The application of TARGETS, with the server's access control."""
-    app = Starlette(routes=routes_of(bind([TARGETS], TargetRoutes())), exception_handlers=ERROR_HANDLERS)
-    return with_middlewares(app, settings, endpoints=[TARGETS], access=service.access, refuse=send_error)
+    app = Starlette(
+        routes=routes_of(bind([TARGETS], TargetRoutes())), exception_handlers=ERROR_HANDLERS
+    )
+    return with_middlewares(
+        app, settings, endpoints=[TARGETS], access=service.access, refuse=send_error
+    )
 
 
 def build_app(placed: PlacedSettings) -> ReplicaApp:

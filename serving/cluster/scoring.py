@@ -1,6 +1,8 @@
-"""The engine that scores parts on a Ray cluster: Ray Data gives them to a pool of actors, and repeats what is lost.
+"""The engine that scores parts on a Ray cluster: Ray Data gives them to a pool of actors, and
+repeats what is lost.
 
-A part that two actors score, because a node was lost after the file was written, is found there by the second one.
+A part that two actors score, because a node was lost after the file was written, is found there by
+the second one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,9 @@ def on_cluster(job: ScoringJob, parts: Sequence[int]) -> Iterator[PartCount]:
         context = ray_data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_options.preserve_order = False
-        numbered = ray_data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+        numbered = ray_data.from_items(
+            [{"part": part} for part in parts], override_num_blocks=len(parts)
+        )
         most = max(1, int(ray.cluster_resources().get("CPU", 1)))
         scored = numbered.map_batches(
             Actor,
@@ -45,4 +49,6 @@ class Actor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """The counts of the parts in `batch`, which Ray gives as columns."""
         counts = [self._scorer.score(int(part)) for part in batch["part"]]
-        return {name: [getattr(each, name) for each in counts] for name in ("part", "images", "refused")}
+        return {
+            name: [getattr(each, name) for each in counts] for name in ("part", "images", "refused")
+        }

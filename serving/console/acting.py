@@ -1,4 +1,6 @@
-"""The pages that act on the versions of a model store, for `candor serve` and for `candor monitor`."""
+"""The pages that act on the versions of a model store, for `candor serve` and for `candor
+monitor`.
+"""
 
 from typing import Final
 

@@ -1,4 +1,5 @@
-"""Two versions side by side: the measures and reliability diagrams of their cards, and every other field that differs.
+"""Two versions side by side: the measures and reliability diagrams of their cards, and every other
+field that differs.
 
 Tables of numbers, such as bins and confusion matrices, are drawn or counted, never printed.
 """
@@ -79,15 +80,21 @@ def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
     version, bins = bundle.card.version, reliability(bundle.card.calibration.sums)
     heading = gettext("Version %(version)s, on its reference data") % {"version": version}
     of = gettext("the reference of version %(version)s") % {"version": version}
-    return filed_diagram(f"{bundle.card.name}-{version}-reference", heading, bins, of=of, scale=scale)
+    return filed_diagram(
+        f"{bundle.card.name}-{version}-reference", heading, bins, of=of, scale=scale
+    )
 
 
 def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:
     """The figures of both cards, unrounded, and the fields that differ."""
     one, other = (bundle.card.calibration.measures for bundle in (first, second))
-    measures = [(each.name, one.get(each.name), other.get(each.name)) for each in MEASURES if each.page]
+    measures = [
+        (each.name, one.get(each.name), other.get(each.name)) for each in MEASURES if each.page
+    ]
     name = f"{first.card.name}-{first.card.version}-{second.card.version}"
-    return held_csv(name, ("", str(first.card.version), str(second.card.version)), [*measures, *fields])
+    return held_csv(
+        name, ("", str(first.card.version), str(second.card.version)), [*measures, *fields]
+    )
 
 
 def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
@@ -95,7 +102,9 @@ def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
     yield ComparedMeasure(gettext("measured on"), *map(_reference, (first, second)))
     for each in MEASURES:
         if each.page:
-            yield ComparedMeasure(gettext(each.title), *(shown_measure(each, card.get(each.name)) for card in cards))
+            yield ComparedMeasure(
+                gettext(each.title), *(shown_measure(each, card.get(each.name)) for card in cards)
+            )
 
 
 def _reference(bundle: Bundle) -> str:

@@ -1,4 +1,6 @@
-"""What a reader of pages chooses: the language, and the time zone in which times are written. Cookies keep both."""
+"""What a reader of pages chooses: the language, and the time zone in which times are written.
+Cookies keep both.
+"""
 
 from typing import Final
 
@@ -47,7 +49,11 @@ class ChoiceRoutes:
         code, response = request.query_params.get("to", ""), _back(request)
         if code not in {each.code for each in LANGUAGES}:
             known = ", ".join(f"{each.code} ({each.name})" for each in LANGUAGES)
-            found = f"Pages are not written in {brief(code)}" if code else "The address does not say which language"
+            found = (
+                f"Pages are not written in {brief(code)}"
+                if code
+                else "The address does not say which language"
+            )
             raise QueryInvalid(f"{found}; choose with ?to= one of {known}.")
         response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax")
         return response
@@ -68,8 +74,12 @@ class ChoiceRoutes:
             response.delete_cookie(CHOSEN_ZONE_COOKIE, httponly=True, samesite="lax")
             return response
         if name != UTC_NAME and name not in zone_names():
-            raise FormInvalid(f"There is no time zone {brief(name)}; choose one such as Europe/Berlin.")
-        response.set_cookie(CHOSEN_ZONE_COOKIE, name, max_age=_YEAR_S, httponly=True, samesite="lax")
+            raise FormInvalid(
+                f"There is no time zone {brief(name)}; choose one such as Europe/Berlin."
+            )
+        response.set_cookie(
+            CHOSEN_ZONE_COOKIE, name, max_age=_YEAR_S, httponly=True, samesite="lax"
+        )
         return response
 
 

@@ -1,8 +1,10 @@
-"""The page on which a model is recalibrated: a preview on the ledger's labels, then a form that publishes exactly that.
+"""The page on which a model is recalibrated: a preview on the ledger's labels, then a form that
+publishes exactly that.
 
-The form carries what the preview was made of: the version, its bundle, the last label, and a fingerprint of the result.
-Labels that arrive later do not matter, because the fit is repeated on those that were there. If anything else is not as
-it was, nothing is published, and the page shows the preview of now.
+The form carries what the preview was made of: the version, its bundle, the last label, and a
+fingerprint of the result. Labels that arrive later do not matter, because the fit is repeated on
+those that were there. If anything else is not as it was, nothing is published, and the page shows
+the preview of now.
 """
 
 from collections.abc import Mapping
@@ -51,11 +53,13 @@ _PLACES: Final[Mapping[str, str]] = {  # what the page calls the fields that a p
 }
 _HTML: Final = {"text/html": str}
 _NO_LEDGER: Final = (
-    "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor monitor`, or "
+    "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor "
+    "monitor`, or "
     "`candor recalibrate` where the ledger is."
 )
 _CHANGED: Final = (
-    "nothing was published: labels were corrected or erased, or the bundle was replaced, since the preview was made. "
+    "nothing was published: labels were corrected or erased, or the bundle was replaced, since "
+    "the preview was made. "
     "Below is what a recalibration does now."
 )
 
@@ -99,9 +103,15 @@ class RecalibrationRoutes:
 
     async def page(self, request: Request) -> Response:
         """The form with the options, and the preview if it is asked for."""
-        name, query, viewer = request.path_params["model"], request.query_params, read_viewer(request)
+        name, query, viewer = (
+            request.path_params["model"],
+            request.query_params,
+            read_viewer(request),
+        )
         wanted, asked = read_wanted(query), _flag(query, "preview")
-        found = await to_thread.run_sync(self._read, name, wanted, viewer, asked, limiter=self.fitting)
+        found = await to_thread.run_sync(
+            self._read, name, wanted, viewer, asked, limiter=self.fitting
+        )
         return answer_page(found)
 
     async def publish(self, request: Request) -> Response:
@@ -113,12 +123,18 @@ class RecalibrationRoutes:
             except QueryInvalid as error:
                 raise FormInvalid(str(error)) from None
             try:
-                number = await to_thread.run_sync(self._publish, name, wanted, fields, viewer, limiter=self.fitting)
+                number = await to_thread.run_sync(
+                    self._publish, name, wanted, fields, viewer, limiter=self.fitting
+                )
             except (RecalibrationRefused, ModelStoreError, OSError) as error:
                 reason = refusal(error, command="candor recalibrate")
-                page = await to_thread.run_sync(self._read, name, wanted, viewer, True, reason, limiter=self.fitting)
+                page = await to_thread.run_sync(
+                    self._read, name, wanted, viewer, True, reason, limiter=self.fitting
+                )
                 return answer_page(page, status=CONFLICT)
-        return RedirectResponse(f"{versions_path(name)}?done=published&of={number}", status_code=303)
+        return RedirectResponse(
+            f"{versions_path(name)}?done=published&of={number}", status_code=303
+        )
 
     def _publish(self, name: str, wanted: Wanted, fields: dict[str, str], viewer: Viewer) -> int:
         """The number of the version that was published."""
@@ -133,19 +149,25 @@ class RecalibrationRoutes:
             raise RecalibrationRefused(_CHANGED)
         if not wanted.chosen_labels:
             require_fair_labels(drafted)
-        done = publish_draft(self._require_ledger(), self.store, drafted, as_version=number, by=viewer.name, why=why)
+        done = publish_draft(
+            self._require_ledger(), self.store, drafted, as_version=number, by=viewer.name, why=why
+        )
         return done.card.version
 
     def _require_as_seen(self, name: str, fields: Mapping[str, str], number: int) -> None:
-        """Raise RecalibrationRefused if another version is in production, or one was published, since the preview."""
+        """Raise RecalibrationRefused if another version is in production, or one was published,
+        since the preview.
+        """
         production, latest = self.store.production(name), self.store.versions(name)[-1]
         if fields.get("production") != str(production):
             raise RecalibrationRefused(
-                f"nothing was published: version {production} was put into production since the preview was made."
+                f"nothing was published: version {production} was put into production since the "
+                "preview was made."
             )
         if latest + 1 > number:
             raise RecalibrationRefused(
-                f"nothing was published: version {latest} was published since the preview was made. Look at that one "
+                f"nothing was published: version {latest} was published since the preview was "
+                "made. Look at that one "
                 "first."
             )
 
@@ -166,11 +188,19 @@ class RecalibrationRoutes:
             raise RecalibrationRefused(_NO_LEDGER)
         return self.ledger
 
-    def _read(self, name: str, wanted: Wanted, viewer: Viewer, asked: bool, reason: str = "") -> str:
+    def _read(
+        self, name: str, wanted: Wanted, viewer: Viewer, asked: bool, reason: str = ""
+    ) -> str:
         require_model(self.store, name)
         if wanted.version is not None:
             require_version(self.store, name, wanted.version)
-        page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted, "asked": asked, "reason": reason}
+        page: dict[str, Any] = {
+            "model": name,
+            "viewer": viewer,
+            "wanted": wanted,
+            "asked": asked,
+            "reason": reason,
+        }
         page |= {"production": None, "drafted": None, "unfair": "", "refused": "", "shown": None}
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
         try:
@@ -213,7 +243,9 @@ def _optional(fields: Mapping[str, str], name: str) -> int | None:
     text = fields.get(name, "").strip()
     if not text:
         return None
-    return read_whole_number(text, _PLACES.get(name, f"'{name}'"), refusal=QueryInvalid, also=", or left empty")
+    return read_whole_number(
+        text, _PLACES.get(name, f"'{name}'"), refusal=QueryInvalid, also=", or left empty"
+    )
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:
@@ -224,11 +256,18 @@ def _number(fields: Mapping[str, str], name: str) -> int:
 
 
 _OPTIONS: Final = (
-    Parameter("version", "query", Version, "the version to start from; the one in production if left out"),
+    Parameter(
+        "version", "query", Version, "the version to start from; the one in production if left out"
+    ),
     Parameter("preview", "query", str, "yes: show what the recalibration would do"),
     Parameter("last", "query", int, "use only the latest labels, so many; all if left out"),
     Parameter("min_labels", "query", int, "refuse to fit on fewer labels; 100 if left out"),
-    Parameter("allow_label_changes", "query", str, "yes: consider remedies that may change the predicted class"),
+    Parameter(
+        "allow_label_changes",
+        "query",
+        str,
+        "yes: consider remedies that may change the predicted class",
+    ),
     Parameter("chosen_labels", "query", str, "yes: accept labels that look chosen"),
 )
 ENDPOINTS: Final = (

@@ -30,7 +30,14 @@ from model_store.storage import Storage
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.api.viewer import Viewer, read_viewer
-from monitoring.errors import BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, ModelNotInLedger, brief
+from monitoring.errors import (
+    BodiesFull,
+    BodyCompressed,
+    BodyTimeout,
+    BodyTooLarge,
+    ModelNotInLedger,
+    brief,
+)
 from monitoring.findings.answer_record import AnswerRecord, find_answer_record
 from monitoring.ledger.database import Ledger
 from monitoring.pages.rendering import answer_page, render
@@ -54,7 +61,14 @@ from serving.errors import (
 from serving.http.bodies import Binary, FrameName, Prediction
 from serving.http.caller import AsgiCaller
 from serving.http.pipeline import InferencePipeline
-from serving.http.request import FRAME_PARAMETER, FormFile, read_body, read_form, read_frame, read_head
+from serving.http.request import (
+    FRAME_PARAMETER,
+    FormFile,
+    read_body,
+    read_form,
+    read_frame,
+    read_head,
+)
 from serving.inference.batcher import Image
 from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion
@@ -66,12 +80,21 @@ MOST_FILES: Final = 20  # each is shown with its picture
 _HTML: Final = {"text/html": str}
 _BODY: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
 _FRAME: Final = (NoSuchFrame, TooManyFrames)
-_IMAGE: Final = (BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage, UnsupportedImage, *_FRAME)
+_IMAGE: Final = (
+    BrokenImage,
+    EmptyImage,
+    ImageTooComplex,
+    ImageTooLarge,
+    UnknownImage,
+    UnsupportedImage,
+    *_FRAME,
+)
 _REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
 
 
 class TrialForm(Struct, frozen=True):
-    """Images to try, the name of a sample image, on which version, and whether to explain and to record the answers.
+    """Images to try, the name of a sample image, on which version, and whether to explain and to
+    record the answers.
 
     `frame` chooses frames of DICOM files.
     """
@@ -85,7 +108,9 @@ class TrialForm(Struct, frozen=True):
 
 
 class VersionStanding(NamedTuple):
-    """Whether a version is to be trusted today: a class of the style sheet, a heading and a sentence."""
+    """Whether a version is to be trusted today: a class of the style sheet, a heading and a
+    sentence.
+    """
 
     tone: str
     title: str
@@ -106,7 +131,12 @@ class ConsoleRoutes:
         storage: Storage,
         clock: Callable[[], float],
     ) -> None:
-        self._settings, self._models, self._pipeline, self._ledger = settings, models, pipeline, ledger
+        self._settings, self._models, self._pipeline, self._ledger = (
+            settings,
+            models,
+            pipeline,
+            ledger,
+        )
         self._storage = storage
         self._bodies, self._clock = bodies, clock
 
@@ -123,7 +153,9 @@ class ConsoleRoutes:
             raise MalformedRequest("send the form of this page, multipart/form-data with files.")
         async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
             limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
-            body = await read_body(request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
+            body = await read_body(
+                request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold
+            )
             files, fields = await to_thread.run_sync(_read_form, body, head.content_type)
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
             if fields.get("sample"):
@@ -143,24 +175,40 @@ class ConsoleRoutes:
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
         async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
             limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
-            body = await read_body(request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
+            body = await read_body(
+                request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold
+            )
             served = self._models.find(request.path_params["model"])
             with served.lease():
-                found = await self._pipeline.view(served, body, read_frame(request.query_params.get("frame")))
+                found = await self._pipeline.view(
+                    served, body, read_frame(request.query_params.get("frame"))
+                )
         return await to_thread.run_sync(as_viewed, found)
 
     async def _try(
-        self, served: ServedVersion, at: int, file: FormFile, fields: dict[str, str], request: Request
+        self,
+        served: ServedVersion,
+        at: int,
+        file: FormFile,
+        fields: dict[str, str],
+        request: Request,
     ) -> list[TriedImage]:
         """The trials of a file: one, or one of each frame that the form chooses."""
         shown = TriedImage(name=file.name or "image", file=at)
         try:
             chosen = read_frame(fields.get("frame") or None)
             if chosen is None:
-                images: dict[int | None, Image] = {None: await self._pipeline.decode(served, file.data)}
+                images: dict[int | None, Image] = {
+                    None: await self._pipeline.decode(served, file.data)
+                }
             else:
-                found = await self._pipeline.decode_frames(served, file.data, chosen, limit=MOST_FILES)
-                images = {number: pixels for number, pixels in zip(found.numbers, found.pixels, strict=True)}  # noqa: C416
+                found = await self._pipeline.decode_frames(
+                    served, file.data, chosen, limit=MOST_FILES
+                )
+                images = {
+                    number: pixels
+                    for number, pixels in zip(found.numbers, found.pixels, strict=True)
+                }  # noqa: C416
         except (ImageError, ServingError) as error:
             return [replace(shown, error=error_answer(error).detail)]
         return [
@@ -169,10 +217,17 @@ class ConsoleRoutes:
         ]
 
     async def _try_image(
-        self, served: ServedVersion, image: Image, shown: TriedImage, fields: dict[str, str], request: Request
+        self,
+        served: ServedVersion,
+        image: Image,
+        shown: TriedImage,
+        fields: dict[str, str],
+        request: Request,
     ) -> TriedImage:
         try:
-            answer, explanation = await self._pipeline.try_out(served, image, explained=bool(fields.get("explain")))
+            answer, explanation = await self._pipeline.try_out(
+                served, image, explained=bool(fields.get("explain"))
+            )
             recorded = await self._record(served, image, request) if fields.get("record") else None
         except ClientGone:
             raise
@@ -197,11 +252,15 @@ class ConsoleRoutes:
         return [FormFile(name[:LONGEST_NAME], found[0] if found else b"")]
 
     def _samples(self, model: str) -> list[Sample]:
-        """The sample images of the model; none while they cannot be read, which the server's log says."""
+        """The sample images of the model; none while they cannot be read, which the server's log
+        says.
+        """
         try:
             return read_samples(self._storage, model)
         except (ModelStoreError, OSError) as error:
-            logger.warning("samples cannot be read", extra={"fields": {"model": model, "reason": str(error)}})
+            logger.warning(
+                "samples cannot be read", extra={"fields": {"model": model, "reason": str(error)}}
+            )
             return []
 
     async def _record(self, served: ServedVersion, image: Image, request: Request) -> str:
@@ -217,7 +276,9 @@ class ConsoleRoutes:
         if self._ledger is None:
             return None
         try:
-            return await to_thread.run_sync(_read_record, self._ledger, served.calibration_id, answer)
+            return await to_thread.run_sync(
+                _read_record, self._ledger, served.calibration_id, answer
+            )
         except SQLAlchemyError:
             return None
 
@@ -231,10 +292,19 @@ class ConsoleRoutes:
             return None
 
     async def _page(
-        self, served: ServedVersion, trials: list[TriedImage], *, fields: dict[str, str], viewer: Viewer
+        self,
+        served: ServedVersion,
+        trials: list[TriedImage],
+        *,
+        fields: dict[str, str],
+        viewer: Viewer,
     ) -> Response:
         versions = list(self._models.by_name()[served.card.name].answering)
-        page: dict[str, Any] = {"model": served.card.name, "versions": versions, "chosen": served.card.version}
+        page: dict[str, Any] = {
+            "model": served.card.name,
+            "versions": versions,
+            "chosen": served.card.version,
+        }
         samples = await to_thread.run_sync(self._samples, served.card.name)
         return answer_page(
             render(
@@ -260,7 +330,9 @@ def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[s
 
 def _read_record(ledger: Ledger, calibration_id: int, answer: Classification) -> AnswerRecord:
     with ledger.read() as connection:
-        return find_answer_record(connection, calibration_id, label=answer.label, confidence=answer.confidence)
+        return find_answer_record(
+            connection, calibration_id, label=answer.label, confidence=answer.confidence
+        )
 
 
 def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
@@ -289,14 +361,22 @@ ENDPOINTS: Final = (
         scope="predict",
         takes={"multipart/form-data": TrialForm},
         gives=_HTML,
-        refuses=(*_REFUSES, BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest),
+        refuses=(
+            *_REFUSES,
+            BodiesFull,
+            BodyCompressed,
+            BodyTimeout,
+            BodyTooLarge,
+            MalformedRequest,
+        ),
     ),
     Endpoint(
         method="POST",
         path="/try/{model}/view",
         handler=ConsoleRoutes.view,
         tag="pages",
-        summary="The values of an image, for a viewer with a window. No model sees it, and nothing is recorded.",
+        summary="The values of an image, for a viewer with a window. No model sees it, and "
+        "nothing is recorded.",
         scope="predict",
         takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
         parameters=(FRAME_PARAMETER,),

@@ -1,4 +1,6 @@
-"""Signing in and out, and the files that pages load: what a browser needs before it may see anything."""
+"""Signing in and out, and the files that pages load: what a browser needs before it may see
+anything.
+"""
 
 from typing import Final
 
@@ -23,7 +25,10 @@ _TIMEOUT_S: Final = 10.0
 _ADVICE: Final = "Send the form of /sign-in."
 _HTML: Final = {"text/html": str}
 NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
-_KEPT: Final = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_KEPT: Final = {
+    "cache-control": "public, max-age=31536000, immutable",
+    "x-content-type-options": "nosniff",
+}
 
 
 class SignInForm(Struct, frozen=True):
@@ -53,7 +58,9 @@ class SignInRoutes:
 
     async def sign_in(self, request: Request) -> Response:
         """Start a session and go on to the page that was asked for."""
-        response = RedirectResponse(own_path(request.query_params.get("next", "/")), status_code=303)
+        response = RedirectResponse(
+            own_path(request.query_params.get("next", "/")), status_code=303
+        )
         fields = _SIGN_IN(await self._body(request))
         if self._access.is_open:
             return response
@@ -63,7 +70,8 @@ class SignInRoutes:
             max_age=LIFETIME_S,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https",
+            secure=request.url.scheme == "https"
+            or request.headers.get("x-forwarded-proto") == "https",
         )
         return response
 
@@ -77,7 +85,11 @@ class SignInRoutes:
     async def _body(self, request: Request) -> bytes:
         async with self._bodies.hold(_LIMIT_BYTES) as hold:
             return await read_body(
-                request.receive, limit_bytes=_LIMIT_BYTES, timeout_s=_TIMEOUT_S, hold=hold, advice=_ADVICE
+                request.receive,
+                limit_bytes=_LIMIT_BYTES,
+                timeout_s=_TIMEOUT_S,
+                hold=hold,
+                advice=_ADVICE,
             )
 
     async def asset(self, request: Request) -> Response:
@@ -94,7 +106,12 @@ def own_path(text: str) -> str:
     >>> own_path("/try/tiny"), own_path("//evil.example"), own_path("https://evil.example")
     ('/try/tiny', '/', '/')
     """
-    is_path = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
+    is_path = (
+        text.startswith("/")
+        and not text.startswith("//")
+        and "\\" not in text
+        and text.isprintable()
+    )
     return text if is_path and len(text) <= 500 else "/"
 
 

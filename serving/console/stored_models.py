@@ -1,4 +1,6 @@
-"""What pages that act on versions require of the model store: that it is there, and has the model and version."""
+"""What pages that act on versions require of the model store: that it is there, and has the model
+and version.
+"""
 
 from model_store.store import Store
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored

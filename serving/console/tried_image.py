@@ -1,4 +1,6 @@
-"""One image that somebody tries: its answer, what became of earlier answers like it, and how the model sees it."""
+"""One image that somebody tries: its answer, what became of earlier answers like it, and how the
+model sees it.
+"""
 
 import base64
 import io
@@ -23,9 +25,10 @@ NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such
 class TriedImage:
     """A trial as its page shows it: an answer, or the error in its place.
 
-    `file` is the place of its file in the form, `frame` the number of the frame if the form chose any.
-    `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to read it from. `promised`
-    is the share of images like the card's whose prediction set holds the true class.
+    `file` is the place of its file in the form, `frame` the number of the frame if the form chose
+    any. `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to
+    read it from. `promised` is the share of images like the card's whose prediction set holds the
+    true class.
     """
 
     name: str
@@ -89,16 +92,24 @@ def _set_sentence(answer: Classification | None, promised: float | None) -> str:
         return ""
     if not listed:
         return NOTHING_LISTED
-    often = "" if promised is None else f", right for {round(100 * promised)} in 100 images like the card's"
+    often = (
+        ""
+        if promised is None
+        else f", right for {round(100 * promised)} in 100 images like the card's"
+    )
     return f"Prediction set{often}: {', '.join(listed)}."
 
 
 def as_picture(image: Image) -> tuple[str, int, int]:
-    """The model's input, (C, H, W), enlarged to be looked at: PNG in base64, width and height in pixels."""
+    """The model's input, (C, H, W), enlarged to be looked at: PNG in base64, width and height in
+    pixels.
+    """
     pixels = np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
     picture = Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     factor = max(1, -(-LEAST_SIDE // min(picture.size)))
-    picture = picture.resize((picture.width * factor, picture.height * factor), Pillow.Resampling.NEAREST)
+    picture = picture.resize(
+        (picture.width * factor, picture.height * factor), Pillow.Resampling.NEAREST
+    )
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     return base64.b64encode(stream.getvalue()).decode(), picture.width, picture.height

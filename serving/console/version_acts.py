@@ -1,6 +1,7 @@
 """What the page of versions does: promote, roll back, and start, change, promote or end a canary.
 
-Each form carries what was in production when its page was made. If that has changed, nothing is done.
+Each form carries what was in production when its page was made. If that has changed, nothing is
+done.
 """
 
 import math
@@ -11,7 +12,15 @@ from typing import Final, Literal, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from model_store.alias import WHY_LIMIT
-from model_store.canary import Canary, Mode, change_canary, end_canary, promote_version, read_canary, start_canary
+from model_store.canary import (
+    Canary,
+    Mode,
+    change_canary,
+    end_canary,
+    promote_version,
+    read_canary,
+    start_canary,
+)
 from model_store.errors import AliasError, CanaryError
 from model_store.lifecycle import roll_back, rollback_target
 from model_store.store import Store
@@ -34,10 +43,11 @@ class Act(NamedTuple):
 
 
 class VersionActs:
-    """Acts on the versions of one model, in the name of `actor`. `ledger` is None where this server keeps no labels.
+    """Acts on the versions of one model, in the name of `actor`. `ledger` is None where this server
+    keeps no labels.
 
-    They raise FormInvalid for a form that says nothing, and ModelStoreError, BundleReplaced or OSError for what
-    cannot be done.
+    They raise FormInvalid for a form that says nothing, and ModelStoreError, BundleReplaced or
+    OSError for what cannot be done.
     """
 
     def __init__(self, store: Store, ledger: Ledger | None, model: str, *, actor: str) -> None:
@@ -60,13 +70,19 @@ class VersionActs:
         return act(fields)
 
     def _require_seen(self, fields: Mapping[str, str]) -> None:
-        """Raise AliasError if another version is in production than the page showed; FormInvalid if it does not say."""
+        """Raise AliasError if another version is in production than the page showed; FormInvalid if
+        it does not say.
+        """
         if "seen" not in fields:
-            raise FormInvalid("The form's 'seen' must say which version the page showed in production; open it again.")
+            raise FormInvalid(
+                "The form's 'seen' must say which version the page showed in production; open it "
+                "again."
+            )
         now = self._store.production(self._model)
         if fields["seen"] != str(now):
             raise AliasError(
-                f"version {now} was put into production since this page was made, so nothing was done: look again"
+                f"version {now} was put into production since this page was made, so nothing was "
+                "done: look again"
             )
 
     def _promote(self, fields: Mapping[str, str]) -> Act:
@@ -85,23 +101,35 @@ class VersionActs:
         self._require_ledger_agrees(version)
         running = read_canary(self._store, self._model)
         if running is not None and running.ended is None:
-            raise CanaryError(f"version {running.version} is the canary already; end it before you start another one")
+            raise CanaryError(
+                f"version {running.version} is the canary already; end it before you start "
+                "another one"
+            )
         started = start_canary(
-            self._store, self._model, version, mode=mode, share=share, by=self._actor, why=_read_why(fields)
+            self._store,
+            self._model,
+            version,
+            mode=mode,
+            share=share,
+            by=self._actor,
+            why=_read_why(fields),
         )
         return Act("started", started.version)
 
     def _change_canary(self, fields: Mapping[str, str]) -> Act:
         self._running(fields)
         mode, share = _read_mode(fields)
-        changed = change_canary(self._store, self._model, mode=mode, share=share, by=self._actor, why=_read_why(fields))
+        changed = change_canary(
+            self._store, self._model, mode=mode, share=share, by=self._actor, why=_read_why(fields)
+        )
         return Act("changed", changed.version)
 
     def _promote_canary(self, fields: Mapping[str, str]) -> Act:
         running = self._running(fields)
         if not self._labels(running.version) and not fields.get("anyway"):
             raise CanaryError(
-                f"no answer of the canary, version {running.version}, has a label, so nothing shows that it is as good "
+                f"no answer of the canary, version {running.version}, has a label, so nothing "
+                "shows that it is as good "
                 "as production: label some of its answers first, or tick that you promote it anyway"
             )
         self._require_ledger_agrees(running.version)
@@ -116,8 +144,14 @@ class VersionActs:
     def _running(self, fields: Mapping[str, str]) -> Canary:
         """The canary of which the form speaks."""
         running = read_canary(self._store, self._model)
-        if running is None or running.ended is not None or str(running.version) != fields.get("version"):
-            raise CanaryError("this canary has ended since the page was made, so nothing was done: look again")
+        if (
+            running is None
+            or running.ended is not None
+            or str(running.version) != fields.get("version")
+        ):
+            raise CanaryError(
+                "this canary has ended since the page was made, so nothing was done: look again"
+            )
         return running
 
     def report(self, version: int | None) -> Report | None:
@@ -138,7 +172,8 @@ class VersionActs:
         return 0 if report is None else report.coverage.labeled
 
     def _require_ledger_agrees(self, version: int) -> None:
-        """Raise BundleReplaced if the ledger knows the version from another bundle: no server would load it.
+        """Raise BundleReplaced if the ledger knows the version from another bundle: no server would
+        load it.
 
         A ledger that cannot be asked now holds up nothing: servers compare again.
         """
@@ -171,5 +206,7 @@ def _read_mode(fields: Mapping[str, str]) -> tuple[Mode, float]:
     except ValueError:
         percent = math.nan
     if not 0 < percent <= 100:
-        raise FormInvalid("The share of the requests must be a number of percent above 0, at most 100.")
+        raise FormInvalid(
+            "The share of the requests must be a number of percent above 0, at most 100."
+        )
     return mode, percent / 100

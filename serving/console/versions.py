@@ -1,4 +1,6 @@
-"""The page of a model's versions: their cards, what differs, promotion, rollback, the canary, and who did what when."""
+"""The page of a model's versions: their cards, what differs, promotion, rollback, the canary, and
+who did what when.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,18 +48,21 @@ NO_LEDGER: Final = "The ledger cannot be read now, so nothing shows how the vers
 _COMPARED: Final = ("first", "second")  # versions, in the query
 _HTML: Final = {"text/html": str}
 _SAID: Final = {  # what was done; each is said only while it is so
-    "promoted": "Version {} is in production. Running servers switch within a second and lose no request.",
+    "promoted": "Version {} is in production. Running servers switch within a second and lose no "
+    "request.",
     "started": "Version {} is tried beside production. Servers begin within a second.",
     "changed": "The canary, version {}, goes on with its new share.",
     "ended": "The canary, version {}, has ended. Production is not affected.",
-    "published": "Version {} is published, and answers nothing yet. Try it as a canary, or put it into production.",
+    "published": "Version {} is published, and answers nothing yet. Try it as a canary, or put it "
+    "into production.",
 }
 
 
 class VersionForm(Struct, frozen=True):
     """What to do, with which version, and why.
 
-    `seen`: the version in production that the page showed. `mode` and `share`, in percent, are those of a canary;
+    `seen`: the version in production that the page showed. `mode` and `share`, in percent, are
+        those of a canary;
     `anyway`: promote one without labels.
     """
 
@@ -95,7 +100,9 @@ class VersionRoutes:
                 done, version = await to_thread.run_sync(self._act, name, viewer, fields)
             except (ModelStoreError, BundleReplaced, OSError) as error:
                 reason = refusal(error)
-                return answer_page(await to_thread.run_sync(self._read, name, viewer, {}, reason), status=CONFLICT)
+                return answer_page(
+                    await to_thread.run_sync(self._read, name, viewer, {}, reason), status=CONFLICT
+                )
         return RedirectResponse(f"{versions_path(name)}?done={done}&of={version}", status_code=303)
 
     def _act(self, name: str, viewer: Viewer, fields: dict[str, str]) -> Act:
@@ -144,14 +151,22 @@ class VersionRoutes:
         except ModelStoreError as error:
             return None, str(error)
 
-    def _trial(self, name: str, production: int | None, canary: Canary | None) -> list[tuple[str, int, Any]] | str:
-        """How production and a running canary answer: a role, a version and its report; or why that is not known."""
+    def _trial(
+        self, name: str, production: int | None, canary: Canary | None
+    ) -> list[tuple[str, int, Any]] | str:
+        """How production and a running canary answer: a role, a version and its report; or why that
+        is not known.
+        """
         if canary is None or canary.ended is not None:
             return []
         acts = VersionActs(self.store, self.ledger, name, actor="")
         versions = [("production", production), ("canary", canary.version)]
         try:
-            return [(role, number, acts.report(number)) for role, number in versions if number is not None]
+            return [
+                (role, number, acts.report(number))
+                for role, number in versions
+                if number is not None
+            ]
         except SQLAlchemyError:
             return NO_LEDGER
 
@@ -170,7 +185,9 @@ class VersionRoutes:
         if not asked:
             return None
         if len(asked) < len(_COMPARED):
-            raise QueryInvalid("Two versions are compared: the query needs both 'first' and 'second'.")
+            raise QueryInvalid(
+                "Two versions are compared: the query needs both 'first' and 'second'."
+            )
         numbers = [_version(query, each) for each in _COMPARED]
         for number in numbers:
             require_version(self.store, name, number)
@@ -189,23 +206,32 @@ def _check_done(query: dict[str, str]) -> None:
     """Raise QueryInvalid for words that no form of the page leads to."""
     done, of = query.get("done"), query.get("of")
     if (done is None) != (of is None) or (done is not None and done not in _SAID):
-        raise QueryInvalid(f"The query's 'done' must be one of {', '.join(_SAID)}, with 'of', a version.")
+        raise QueryInvalid(
+            f"The query's 'done' must be one of {', '.join(_SAID)}, with 'of', a version."
+        )
     if of is not None:
         _version(query, "of")
 
 
 def refusal(error: Exception, *, command: str = "candor promote") -> str:
-    """Why the store refused, as a sentence; `command` does the same where the store can be written."""
+    """Why the store refused, as a sentence; `command` does the same where the store can be
+    written.
+    """
     reason = str(error)
     if isinstance(error, OSError) and not isinstance(error, ModelStoreError):
         reason = (
-            f"this server cannot write to its model store ({error.strerror}). Use `{command}` where it can be written"
+            f"this server cannot write to its model store ({error.strerror}). Use `{command}` "
+            "where it can be written"
         )
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
 def _said(
-    query: dict[str, str], *, entries: list[CatalogEntry], canary: Canary | None, production: int | None
+    query: dict[str, str],
+    *,
+    entries: list[CatalogEntry],
+    canary: Canary | None,
+    production: int | None,
 ) -> str | None:
     """What was done, if it is so: an address that somebody made up says nothing."""
     if "done" not in query:
@@ -229,12 +255,15 @@ ENDPOINTS: Final = (
         path="/versions/{model}",
         handler=VersionRoutes.page,
         tag="pages",
-        summary="A page with the versions of a model, what differs between two of them, their canary and history.",
+        summary="A page with the versions of a model, what differs between two of them, their "
+        "canary and history.",
         gives=_HTML,
         parameters=(
             Parameter("first", "query", Version, "a version to compare"),
             Parameter("second", "query", Version, "with this one"),
-            Parameter("done", "query", str, "what a form has just done, which the page says if it is so"),
+            Parameter(
+                "done", "query", str, "what a form has just done, which the page says if it is so"
+            ),
             Parameter("of", "query", Version, "with which version"),
         ),
         refuses=(ModelNotStored, StoreMissing, VersionNotStored),
@@ -244,7 +273,8 @@ ENDPOINTS: Final = (
         path="/versions/{model}",
         handler=VersionRoutes.act,
         tag="pages",
-        summary="Promote a version, roll back, or start, change, promote or end a canary, from that page's forms.",
+        summary="Promote a version, roll back, or start, change, promote or end a canary, from "
+        "that page's forms.",
         scope="admin",
         takes={MEDIA_TYPE: VersionForm},
         redirects=True,

@@ -9,7 +9,14 @@ from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.pool import STANDING_BYTES, TRIES
-from serving.decoding.process import Decoded, DecodingJob, DecodingProcess, DecodingTarget, ProcessKilled, ProcessLost
+from serving.decoding.process import (
+    Decoded,
+    DecodingJob,
+    DecodingProcess,
+    DecodingTarget,
+    ProcessKilled,
+    ProcessLost,
+)
 from serving.errors import DecoderUnavailable
 from serving.inference.batcher import Image
 from serving.settings import Settings
@@ -22,7 +29,9 @@ class BlockingDecoder:
 
     def __init__(self, settings: Settings) -> None:
         self._max_pixels, self._cpu_s = settings.max_pixels, settings.decode_cpu_s
-        self._memory = MemoryBudget(max(STANDING_BYTES, settings.decode_memory_bytes - STANDING_BYTES))
+        self._memory = MemoryBudget(
+            max(STANDING_BYTES, settings.decode_memory_bytes - STANDING_BYTES)
+        )
         self._process: DecodingProcess | None = None
 
     def decode(self, data: bytes, spec: InputSpec) -> Image:
@@ -71,5 +80,7 @@ class BlockingDecoder:
             try:
                 self._process = DecodingProcess()
             except OSError as error:
-                raise DecoderUnavailable(f"no decoding process can be started here ({error.strerror}).") from error
+                raise DecoderUnavailable(
+                    f"no decoding process can be started here ({error.strerror})."
+                ) from error
         return self._process

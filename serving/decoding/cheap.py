@@ -1,8 +1,11 @@
-"""Whether an image is provably cheap to decode: from its header, without Pillow, and without a loop over its bytes.
+"""Whether an image is provably cheap to decode: from its header, without Pillow, and without a loop
+over its bytes.
 
-Cheap means a few milliseconds at most, whatever the rest of the file holds. Only plain files of up to SMALL_PIXELS
-pass: JPEG with few scans and little before the first, PNG of few chunks, uncompressed BMP, WebP without animation.
-Everything else goes to a decoding process, which costs it less than a millisecond.
+Cheap means a few milliseconds at most, whatever the rest of the file holds. Only plain files of up
+to SMALL_PIXELS
+pass: JPEG with few scans and little before the first, PNG of few chunks, uncompressed BMP, WebP
+without animation. Everything else goes to a decoding process, which costs it less than a
+millisecond.
 """
 
 from typing import Final
@@ -12,7 +15,9 @@ from model_store.image.cost import webp_size
 SMALL_PIXELS: Final = 512 * 512  # about 1.5 ms of JPEG decoding
 SMALL_BYTES: Final = 2**20
 MAX_SEGMENTS: Final = 64  # of a JPEG before its first scan
-MAX_HEAD_BYTES: Final = 128 * 1024  # of those segments: two of EXIF or color profiles at their longest
+MAX_HEAD_BYTES: Final = (
+    128 * 1024
+)  # of those segments: two of EXIF or color profiles at their longest
 MAX_SCANS: Final = 16
 MAX_CHUNKS: Final = 256
 MAX_COMPRESSED: Final = 2  # chunks that Pillow unpacks to up to 1 MiB each: color profile, texts
@@ -34,7 +39,10 @@ def is_cheap(data: bytes) -> bool:
         return _cheap_bmp(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _cheap_webp(data)
-    return data[128:132] != b"DICM" and data[:2] not in (b"II", b"MM")  # neither DICOM nor TIFF: no image at all
+    return data[128:132] != b"DICM" and data[:2] not in (
+        b"II",
+        b"MM",
+    )  # neither DICOM nor TIFF: no image at all
 
 
 def _cheap_jpeg(data: bytes) -> bool:
@@ -72,8 +80,13 @@ def _cheap_bmp(data: bytes) -> bool:
     """A header of 40 bytes or more; the height is negative if the first row is the top."""
     if len(data) < 54 or int.from_bytes(data[14:18], "little") < 40:
         return False
-    width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
-    return 0 < width * height <= SMALL_PIXELS and int.from_bytes(data[30:34], "little") in _UNCOMPRESSED_BMP
+    width, height = (
+        abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22)
+    )
+    return (
+        0 < width * height <= SMALL_PIXELS
+        and int.from_bytes(data[30:34], "little") in _UNCOMPRESSED_BMP
+    )
 
 
 def _cheap_webp(data: bytes) -> bool:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 
 class MemoryBudget:
-    """So many bytes, from which threads take parts. First come, first served: a large image is not passed over."""
+    """So many bytes, from which threads take parts. First come, first served: a large image is not
+    passed over.
+    """
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
@@ -17,7 +19,9 @@ class MemoryBudget:
 
     @contextmanager
     def reserve(self, size_bytes: int, *, timeout_s: float) -> Iterator[bool]:
-        """Hold `size_bytes` meanwhile. False: they were not free within `timeout_s`, or never can be."""
+        """Hold `size_bytes` meanwhile. False: they were not free within `timeout_s`, or never can
+        be.
+        """
         granted = self._take(size_bytes, timeout_s)
         try:
             yield granted

@@ -1,4 +1,6 @@
-"""The messages between server and decoding process: a JSON head and bytes, over a socket. Nothing is unpickled."""
+"""The messages between server and decoding process: a JSON head and bytes, over a socket. Nothing
+is unpickled.
+"""
 
 import json
 import socket
@@ -31,7 +33,9 @@ class Message(NamedTuple):
         return str(self.head.get("kind"))
 
 
-def send(connection: socket.socket, kind: str, data: bytes | memoryview = b"", **fields: Any) -> None:
+def send(
+    connection: socket.socket, kind: str, data: bytes | memoryview = b"", **fields: Any
+) -> None:
     """Send a message. Raises OSError."""
     head = json.dumps({"kind": kind} | fields).encode()
     connection.sendall(_SIZES.pack(len(head), len(data)) + head)
@@ -40,7 +44,9 @@ def send(connection: socket.socket, kind: str, data: bytes | memoryview = b"", *
 
 
 def receive(connection: socket.socket, *, limit_bytes: int) -> Message | None:
-    """The next message; None if the other side has ended. Raises OSError, and ValueError if it is over the limit."""
+    """The next message; None if the other side has ended. Raises OSError, and ValueError if it is
+    over the limit.
+    """
     sizes = _read(connection, _SIZES.size)
     if sizes is None:
         return None

@@ -1,7 +1,9 @@
-"""Decodes each image by itself, before it joins a batch, so that a broken image does not affect others.
+"""Decodes each image by itself, before it joins a batch, so that a broken image does not affect
+others.
 
-An image that is provably cheap is decoded on the event loop, because handing it over would take longer. Every other one
-goes to a decoding process. As many are decoded at a time as there are processes; the others wait, up to the deadline.
+An image that is provably cheap is decoded on the event loop, because handing it over would take
+longer. Every other one goes to a decoding process. As many are decoded at a time as there are
+processes; the others wait, up to the deadline.
 """
 
 import asyncio
@@ -35,14 +37,20 @@ from serving.inference.batcher import Image
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 
-STANDING_BYTES: Final = 128 * 2**20  # of each process: Python, its libraries, and what a job may use without asking
-LARGE_BYTES: Final = 64 * 2**20  # a process of this size is ended, too, once it is idle; a fresh one is smaller
+STANDING_BYTES: Final = (
+    128 * 2**20
+)  # of each process: Python, its libraries, and what a job may use without asking
+LARGE_BYTES: Final = (
+    64 * 2**20
+)  # a process of this size is ended, too, once it is idle; a fresh one is smaller
 IDLE_S: Final = 10.0  # after which all processes but one are ended
 TRIES: Final = 3
 
 
 class DecodingPool:
-    """Decodes cheap images on the event loop and all others in processes. Its methods run on the event loop."""
+    """Decodes cheap images on the event loop and all others in processes. Its methods run on the
+    event loop.
+    """
 
     def __init__(self, settings: Settings, metrics: ServingMetrics) -> None:
         self._max_pixels = settings.max_pixels
@@ -53,12 +61,19 @@ class DecodingPool:
         self._turn = asyncio.Lock()
         self.limit = _process_limit(settings)
         self._free = asyncio.Semaphore(self.limit)
-        memory_bytes = max(STANDING_BYTES, settings.decode_memory_bytes - self.limit * STANDING_BYTES)
-        self._processes = _Processes(self.limit, MemoryBudget(memory_bytes), wait_s=self._patience_s)
+        memory_bytes = max(
+            STANDING_BYTES, settings.decode_memory_bytes - self.limit * STANDING_BYTES
+        )
+        self._processes = _Processes(
+            self.limit, MemoryBudget(memory_bytes), wait_s=self._patience_s
+        )
         self._retiring: asyncio.TimerHandle | None = None
 
-    async def decode(self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None) -> Image:
-        """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or DecoderUnavailable.
+    async def decode(
+        self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None
+    ) -> Image:
+        """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or
+        DecoderUnavailable.
 
         `deadline_s`: the longest wait that the client accepts, in seconds.
         """
@@ -100,7 +115,9 @@ class DecodingPool:
         return image
 
     async def decode_in_turn(self, data: bytes, spec: InputSpec) -> Image:
-        """`decode` for one of several images: between two cheap ones, the event loop turns to other requests."""
+        """`decode` for one of several images: between two cheap ones, the event loop turns to other
+        requests.
+        """
         if not is_cheap(data):
             return await self.decode(data, spec)
         async with self._turn:
@@ -134,7 +151,14 @@ class DecodingPool:
         except BaseException:
             self._queue.waiting -= 1
             raise
-        run = partial(self._processes.decode, data, spec, max_pixels=self._max_pixels, cpu_s=self._cpu_s, wanted=wanted)
+        run = partial(
+            self._processes.decode,
+            data,
+            spec,
+            max_pixels=self._max_pixels,
+            cpu_s=self._cpu_s,
+            wanted=wanted,
+        )
         working = asyncio.get_running_loop().run_in_executor(self._processes.threads, run)
         # The client may hang up meanwhile: the place is free only once the process is.
         working.add_done_callback(self._release)
@@ -148,7 +172,9 @@ class DecodingPool:
         return decoded
 
     async def _acquire(self, asked_s: float | None) -> None:
-        """Wait for a free process. Raises Overloaded after the deadline, which grows while slow images are decoded."""
+        """Wait for a free process. Raises Overloaded after the deadline, which grows while slow
+        images are decoded.
+        """
         started_s = time.perf_counter()
         acquiring = asyncio.ensure_future(self._free.acquire())
         try:
@@ -163,7 +189,9 @@ class DecodingPool:
             raise
 
     def _longest_s(self, asked_s: float | None) -> float:
-        """The longest wait for a process: the deadline, but without a setting no less than one image may take."""
+        """The longest wait for a process: the deadline, but without a setting no less than one
+        image may take.
+        """
         longest_s = max(self._patience_s, self._queue.deadline_s)
         return longest_s if asked_s is None else min(asked_s, longest_s)
 
@@ -181,7 +209,9 @@ class DecodingPool:
             self._retiring = working.get_loop().call_later(IDLE_S, self._retire)
 
     def _retire(self) -> None:
-        """End processes that nobody needs, off the event loop, and look again while any is in use."""
+        """End processes that nobody needs, off the event loop, and look again while any is in
+        use.
+        """
         loop = asyncio.get_running_loop()
         again = self._processes.in_use
         loop.run_in_executor(self._processes.threads, self._processes.retire)
@@ -189,7 +219,9 @@ class DecodingPool:
 
 
 class _Processes:
-    """The processes, and one thread for each, which waits for it. All methods but `close` run in those threads."""
+    """The processes, and one thread for each, which waits for it. All methods but `close` run in
+    those threads.
+    """
 
     def __init__(self, limit: int, memory: MemoryBudget, *, wait_s: float) -> None:
         self._memory = memory
@@ -213,14 +245,22 @@ class _Processes:
             return bool(self._busy) or any(not _is_idle(process) for process in self._idle)
 
     def decode(
-        self, data: Encoded, spec: InputSpec, *, max_pixels: int, cpu_s: float, wanted: DecodingTarget
+        self,
+        data: Encoded,
+        spec: InputSpec,
+        *,
+        max_pixels: int,
+        cpu_s: float,
+        wanted: DecodingTarget,
     ) -> Decoded:
         """What is wanted of the image. Raises ImageError, NoMemoryNow or DecoderUnavailable.
 
         An image whose process is killed is tried once more: the second time it is the cause.
         """
         reserve = partial(self._memory.reserve, timeout_s=self._wait_s)
-        job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve, wanted)
+        job = DecodingJob(
+            data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve, wanted
+        )
         killed = False
         for _ in range(TRIES):
             process = self._take()
@@ -234,7 +274,9 @@ class _Processes:
                 killed = True
             finally:
                 self._give_back(process)
-        raise DecoderUnavailable("no decoding process stays alive here; the server's log says more.")
+        raise DecoderUnavailable(
+            "no decoding process stays alive here; the server's log says more."
+        )
 
     def warm_up(self) -> None:
         """Start one. Where none can be started, the next image is told so."""
@@ -274,7 +316,9 @@ class _Processes:
             try:
                 process = DecodingProcess()
             except OSError as error:
-                raise DecoderUnavailable(f"no decoding process can be started here ({error.strerror}).") from error
+                raise DecoderUnavailable(
+                    f"no decoding process can be started here ({error.strerror})."
+                ) from error
         with self._lock:
             self._busy.add(process)
         return process

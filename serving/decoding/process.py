@@ -1,6 +1,7 @@
 """One decoding process as the server sees it: started, given jobs, killed.
 
-It inherits no environment but what Python itself needs, so that no secret reaches the code that parses hostile bytes.
+It inherits no environment but what Python itself needs, so that no secret reaches the code that
+parses hostile bytes.
 """
 
 import logging
@@ -38,8 +39,9 @@ from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)
 
-# One thread and one arena: a process decodes one image at a time. It keeps freed memory for the next image, because
-# getting it from the system again costs up to half as much as decoding; what is over KEPT_BYTES (worker.py) it returns.
+# One thread and one arena: a process decodes one image at a time. It keeps freed memory for the
+# next image, because getting it from the system again costs up to half as much as decoding; what is
+# over KEPT_BYTES (worker.py) it returns.
 _FIXED: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -49,7 +51,9 @@ _FIXED: Final = {
 }
 WALL_FACTOR: Final = 4  # seconds on the clock for each of processor time, on a machine that is busy
 REFUSALS: Final[dict[str, type[ImageError]]] = {
-    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ImageError)
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, ImageError)
 }
 
 
@@ -58,8 +62,8 @@ class ProcessLost(Exception):
 
 
 class ProcessKilled(ImageTooComplex):
-    """The process was killed while it decoded: because the system was out of memory, or by somebody, for no reason of
-    the image's.
+    """The process was killed while it decoded: because the system was out of memory, or by
+    somebody, for no reason of the image's.
     """
 
 
@@ -72,7 +76,9 @@ Decoded: TypeAlias = Image | DecodedFrames | Viewing
 
 @dataclass(frozen=True, slots=True)
 class DecodingTarget:
-    """What is to be made of an image: the model's input, that of chosen frames (at most `max_frames`), or a Viewing."""
+    """What is to be made of an image: the model's input, that of chosen frames (at most
+    `max_frames`), or a Viewing.
+    """
 
     frame: FrameChoice | None = None
     max_frames: int = 1
@@ -81,7 +87,9 @@ class DecodingTarget:
 
 @dataclass(frozen=True, slots=True)
 class DecodingJob:
-    """One image to decode, its limits, and how to `reserve` memory, of which there are `limit_bytes` in all."""
+    """One image to decode, its limits, and how to `reserve` memory, of which there are
+    `limit_bytes` in all.
+    """
 
     data: Encoded
     spec: InputSpec
@@ -100,7 +108,9 @@ class DecodingJob:
 
 
 class DecodingProcess:
-    """A process that decodes one image at a time. Use it from one thread at a time; `kill` from any."""
+    """A process that decodes one image at a time. Use it from one thread at a time; `kill` from
+    any.
+    """
 
     def __init__(self) -> None:
         """Start it. Raises OSError."""
@@ -109,7 +119,9 @@ class DecodingProcess:
             self._body = None if shared is None else shared[0]
             files = [] if shared is None else [shared[1]]
             try:
-                self._process = start_child("serving.decoding.worker", theirs, files=files, environment=_FIXED)
+                self._process = start_child(
+                    "serving.decoding.worker", theirs, files=files, environment=_FIXED
+                )
             except OSError:
                 self._close()
                 raise
@@ -123,7 +135,8 @@ class DecodingProcess:
     def decode(self, job: DecodingJob) -> Decoded:
         """What `job` wants.
 
-        Raises ImageError, among them ProcessKilled, ProcessLost or NoMemoryNow. After an error, ask `alive`.
+        Raises ImageError, among them ProcessKilled, ProcessLost or NoMemoryNow. After an error, ask
+        `alive`.
         """
         accepted = False
         try:
@@ -181,7 +194,11 @@ class DecodingProcess:
 
     def _send(self, job: DecodingJob) -> None:
         shared = self._body is not None and self._body.write(job.data)
-        limits = {"max_pixels": job.max_pixels, "cpu_s": job.cpu_s, "shared_bytes": len(job.data) if shared else None}
+        limits = {
+            "max_pixels": job.max_pixels,
+            "cpu_s": job.cpu_s,
+            "shared_bytes": len(job.data) if shared else None,
+        }
         body = b"" if shared else job.data
         send(self._connection, JOB, body, spec=asdict(job.spec), **asdict(job.wanted), **limits)
 
@@ -221,11 +238,15 @@ class DecodingProcess:
         """Why it ended while it decoded."""
         code = self._process.returncode
         name = signal.Signals(-code).name if code < 0 else str(code)
-        logger.warning("a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}})
+        logger.warning(
+            "a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}}
+        )
         if code == -signal.SIGXCPU:
             return self._too_long(job)
         if code == -signal.SIGKILL:
-            return ProcessKilled("the decoding process was killed", f"{job.limit_bytes / 2**20:,.0f} MiB of memory")
+            return ProcessKilled(
+                "the decoding process was killed", f"{job.limit_bytes / 2**20:,.0f} MiB of memory"
+            )
         return BrokenImage(f"the decoder ended with {name}")
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Memory that the server and one decoding process share, for the bytes of an image.
 
-Through a socket, both sides would copy a large image in small parts and wait for each other after each of them.
+Through a socket, both sides would copy a large image in small parts and wait for each other after
+each of them.
 """
 
 import fcntl
@@ -12,14 +13,16 @@ from typing import Final
 
 from serving.decoding.encoded import Encoded
 
-# A larger image goes through the socket. What one image filled stays in memory for the next, so it is not much.
+# A larger image goes through the socket. What one image filled stays in memory for the next, so it
+# is not much.
 SIZE_BYTES: Final = 32 * 2**20
 
 
 class SharedBody:
     """SIZE_BYTES of memory for one image at a time, which only the server writes.
 
-    Its size is sealed: a process that an image has taken over could otherwise cut off what the server writes next.
+    Its size is sealed: a process that an image has taken over could otherwise cut off what the
+    server writes next.
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
@@ -50,7 +53,9 @@ def shared_body() -> Iterator[tuple[SharedBody, int] | None]:
         return
     try:
         os.ftruncate(file, SIZE_BYTES)
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        fcntl.fcntl(
+            file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
         yield SharedBody(mmap.mmap(file, SIZE_BYTES)), file
     finally:
         os.close(file)

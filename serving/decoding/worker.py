@@ -1,7 +1,9 @@
-"""A decoding process: takes one image after the other from its socket, within limits that the kernel enforces.
+"""A decoding process: takes one image after the other from its socket, within limits that the
+kernel enforces.
 
-Processor time: the kernel ends the process. Memory: allocation fails, the image is refused, and the process ends.
-It ignores SIGINT and SIGTERM, because a server that drains still needs it, and dies with the server, even by kill -9.
+Processor time: the kernel ends the process. Memory: allocation fails, the image is refused, and the
+process ends. It ignores SIGINT and SIGTERM, because a server that drains still needs it, and dies
+with the server, even by kill -9.
 """
 
 import ctypes
@@ -18,11 +20,22 @@ import numpy as np
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import FrameChoice, InputSpec, decode, decode_frames
 from serving.child import obey_only
-from serving.decoding.messages import ACCEPTED, DECODED, DENIED, GRANTED, NEEDS, REFUSED, Message, receive, send
+from serving.decoding.messages import (
+    ACCEPTED,
+    DECODED,
+    DENIED,
+    GRANTED,
+    NEEDS,
+    REFUSED,
+    Message,
+    receive,
+    send,
+)
 from serving.decoding.shared_body import open_shared
 
 JOB_LIMIT_BYTES: Final = 2**31
-# What a job may use without asking: headers, a small image, pydicom's import, and the parser's own objects.
+# What a job may use without asking: headers, a small image, pydicom's import, and the parser's own
+# objects.
 FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
 # Memory that a process may keep between two jobs; the server sets as much aside for each process.
@@ -49,7 +62,9 @@ def main(parent: int, shared: int | None = None) -> None:
 
 
 def answer(connection: socket.socket, job: Message) -> bool:
-    """Decode one image within the job's limits. Returns whether the process is still good for another."""
+    """Decode one image within the job's limits. Returns whether the process is still good for
+    another.
+    """
     limits = _Limits(cpu_s=float(job.head["cpu_s"]))
     memory = _Memory(connection, limits, len(job.data))
     try:
@@ -74,7 +89,9 @@ def _work(job: Message, **limits: Any) -> tuple[Any, dict[str, Any]]:
     return found.pixels, {"first": found.first}
 
 
-def _view(data: bytes, spec: InputSpec, frame: FrameChoice | None, **limits: Any) -> tuple[Any, dict[str, Any]]:
+def _view(
+    data: bytes, spec: InputSpec, frame: FrameChoice | None, **limits: Any
+) -> tuple[Any, dict[str, Any]]:
     from model_store.image.viewing import view
 
     frames = spec.frames if frame is None else frame
@@ -104,7 +121,9 @@ class _Memory:
         limits.allow(FREE_BYTES + body_bytes)
 
     def reserve(self, needed: int) -> None:
-        """See model_store.image.cost.Reserve. Raises ImageTooComplex if the server has not that much."""
+        """See model_store.image.cost.Reserve. Raises ImageTooComplex if the server has not that
+        much.
+        """
         if needed <= FREE_BYTES // 2:
             return
         send(self._connection, NEEDS, bytes=needed)
@@ -126,7 +145,9 @@ class _Limits:
         _, self._hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
         _, self._hard_memory = resource.getrlimit(resource.RLIMIT_AS)
         self._base_bytes = _memory_pages()[0] * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu))
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu)
+        )
 
     def allow(self, size_bytes: int) -> None:
         """Let the process grow by so many bytes since the beginning of the job."""
@@ -142,7 +163,9 @@ class _Limits:
 
 
 def _memory_pages() -> tuple[int, int]:
-    """Address space and resident memory, in pages; where the system does not tell, 256 MiB and nothing."""
+    """Address space and resident memory, in pages; where the system does not tell, 256 MiB and
+    nothing.
+    """
     try:
         with open("/proc/self/statm") as fields:  # noqa: PTH123  no pathlib: the process stays small
             space, resident = fields.read().split()[:2]

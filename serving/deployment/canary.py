@@ -1,6 +1,7 @@
 """A loaded canary: which requests it answers, and when it must be aborted.
 
-It is aborted when its drift detector raises an alarm, or when its inference fails more often than production's.
+It is aborted when its drift detector raises an alarm, or when its inference fails more often than
+production's.
 """
 
 import random
@@ -23,10 +24,14 @@ class LoadedCanary:
     record: Canary
 
     def takes(self, asked: bool | None) -> bool:
-        """Whether the canary answers a request that asks for it (True), against it (False) or says nothing (None)."""
+        """Whether the canary answers a request that asks for it (True), against it (False) or says
+        nothing (None).
+        """
         if self.is_shadow or asked is False:
             return False
-        return asked is True or (self.record.mode == "share" and random.random() < self.record.share)
+        return asked is True or (
+            self.record.mode == "share" and random.random() < self.record.share
+        )
 
     @property
     def is_shadow(self) -> bool:
@@ -44,7 +49,8 @@ class LoadedCanary:
         failed, usual = self.served.counts.failed, production.counts.failed_ratio
         if failed >= MIN_FAILURES and self.served.counts.failed_ratio > usual + MARGIN:
             return (
-                f"inference of version {version} failed {failed} times, {self.served.counts.failed_ratio:.1%} of its "
+                f"inference of version {version} failed {failed} times, "
+                f"{self.served.counts.failed_ratio:.1%} of its "
                 f"answers; production fails {usual:.1%}"
             )
         return None

@@ -16,11 +16,18 @@ from serving.inference.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
-LOAD_ERRORS = (ModelStoreError, ModelUnusable, BundleReplaced, OSError)  # of a version that cannot be served
+LOAD_ERRORS = (
+    ModelStoreError,
+    ModelUnusable,
+    BundleReplaced,
+    OSError,
+)  # of a version that cannot be served
 
 
 class Loader(Protocol):
-    """Loads a version and makes it ready to answer; in the `background` it gets one thread of the lowest priority."""
+    """Loads a version and makes it ready to answer; in the `background` it gets one thread of the
+    lowest priority.
+    """
 
     def __call__(self, model: str, version: int, *, background: bool = False) -> ServedVersion: ...
 
@@ -49,7 +56,9 @@ class CanaryController:
         self._aborted: dict[str, datetime] = {}
 
     def follow(self, name: str) -> None:
-        """Bring one model's canary in line with the store. Raises CanaryError for a file that cannot be read."""
+        """Bring one model's canary in line with the store. Raises CanaryError for a file that
+        cannot be read.
+        """
         loaded = self._models.by_name().get(name)
         if loaded is None:
             return
@@ -66,7 +75,11 @@ class CanaryController:
 
     def _is_running(self, name: str, canary: Canary, loaded: LoadedModel) -> bool:
         in_production = canary.version == loaded.production.card.version
-        return canary.ended is None and not in_production and self._aborted.get(name) != canary.started_at
+        return (
+            canary.ended is None
+            and not in_production
+            and self._aborted.get(name) != canary.started_at
+        )
 
     def _begin(self, name: str, canary: Canary, loaded: LoadedModel) -> None:
         try:
@@ -78,12 +91,15 @@ class CanaryController:
         logger.info("canary started", extra={"fields": _fields(name, canary)})
 
     def _load_version(self, name: str, canary: Canary, loaded: LoadedModel) -> ServedVersion:
-        """The version of the canary. A shadow is always loaded for itself, because it runs at the lowest priority."""
+        """The version of the canary. A shadow is always loaded for itself, because it runs at the
+        lowest priority.
+        """
         loading = loaded.answering.get(canary.version)
         digest = loading.digest if loading else self._store.read(name, canary.version).digest
         if canary.digest not in (None, digest):
             raise ModelUnusable(
-                f"its digest is {digest}, but the canary was started with {canary.digest}; a version never changes."
+                f"its digest is {digest}, but the canary was started with {canary.digest}; a "
+                "version never changes."
             )
         if canary.mode == "shadow":
             served = self._load(name, canary.version, background=True)
@@ -102,7 +118,10 @@ class CanaryController:
         try:
             end_canary(self._store, name, "aborted", reason=reason)
         except (OSError, ModelStoreError) as error:
-            logger.warning("the abort could not be written to the store", extra={"fields": {"reason": str(error)}})
+            logger.warning(
+                "the abort could not be written to the store",
+                extra={"fields": {"reason": str(error)}},
+            )
 
 
 def _fields(name: str, canary: Canary) -> dict[str, object]:

@@ -30,23 +30,34 @@ class LoadedModel:
 
 
 class LoadedModels:
-    """The loaded models. The event loop reads them; the store watcher's thread replaces one model at a time."""
+    """The loaded models. The event loop reads them; the store watcher's thread replaces one model
+    at a time.
+    """
 
     def __init__(self) -> None:
         self._models: dict[str, LoadedModel] = {}
 
-    def find(self, model: str, version: str | None = None, *, canary: bool | None = None) -> ServedVersion:
+    def find(
+        self, model: str, version: str | None = None, *, canary: bool | None = None
+    ) -> ServedVersion:
         """The version that answers a request. Raises NotReady, ModelNotLoaded or VersionNotLoaded.
 
-        Without `version` this is the production version, or the canary if its mode and the request's `canary` say so.
+        Without `version` this is the production version, or the canary if its mode and the
+        request's `canary` say so.
         """
         found = self._models.get(model)
         if found is None:
             if not self._models:
-                raise NotReady("no model is loaded; publish one and promote it, or wait until it is loaded.")
+                raise NotReady(
+                    "no model is loaded; publish one and promote it, or wait until it is loaded."
+                )
             raise ModelNotLoaded(model, known=self._models)
         if version is None:
-            return found.canary.served if found.canary and found.canary.takes(canary) else found.production
+            return (
+                found.canary.served
+                if found.canary and found.canary.takes(canary)
+                else found.production
+            )
         number = version.removesuffix(".0")  # TorchServe writes version 1 as 1.0
         is_number = number.isascii() and number.isdigit() and len(number) < 10
         served = found.answering.get(int(number)) if is_number else None
@@ -62,7 +73,12 @@ class LoadedModels:
     def shadow_of(self, served: ServedVersion) -> ServedVersion | None:
         """The version that shadows `served`, if there is one."""
         found = self._models.get(served.card.name)
-        if found is None or found.canary is None or not found.canary.is_shadow or served is not found.production:
+        if (
+            found is None
+            or found.canary is None
+            or not found.canary.is_shadow
+            or served is not found.production
+        ):
             return None
         return found.canary.served
 
@@ -71,7 +87,9 @@ class LoadedModels:
         return dict(self._models)
 
     def set_production(self, served: ServedVersion) -> list[ServedVersion]:
-        """Make `served` the production version of its model. Returns the versions that are no longer needed."""
+        """Make `served` the production version of its model. Returns the versions that are no
+        longer needed.
+        """
         old = self._models.get(served.card.name)
         if old is None:
             return self._replace(served.card.name, LoadedModel(served))
@@ -85,4 +103,6 @@ class LoadedModels:
     def _replace(self, model: str, new: LoadedModel) -> list[ServedVersion]:
         old = self._models.get(model)
         self._models[model] = new
-        return [served for served in (old.all_versions if old else ()) if served not in new.all_versions]
+        return [
+            served for served in (old.all_versions if old else ()) if served not in new.all_versions
+        ]

@@ -1,4 +1,5 @@
-"""Runs a shadow version on images that the production version has just answered, in a thread of the lowest priority.
+"""Runs a shadow version on images that the production version has just answered, in a thread of the
+lowest priority.
 
 No client waits for a shadow: it skips an image if it is busy, and its errors are only counted.
 """
@@ -24,7 +25,9 @@ class ShadowRunner:
         if version.queue.waiting >= version.max_batch:
             self._skipped.labels(version.card.name, str(version.card.version)).inc()
             return
-        held = ExitStack()  # taken now: the version may retire before the task runs, and would then never answer
+        held = (
+            ExitStack()
+        )  # taken now: the version may retire before the task runs, and would then never answer
         held.enter_context(version.lease())
         held.enter_context(version.queue)
         task = asyncio.ensure_future(_compute(version, request, held))
@@ -37,7 +40,12 @@ async def _compute(version: ServedVersion, request: PendingRequest, held: ExitSt
     with held:
         version.submit(
             PendingRequest(
-                request.image, None, time.perf_counter(), done, tags=request.tags, shadow_of=request.given_id
+                request.image,
+                None,
+                time.perf_counter(),
+                done,
+                tags=request.tags,
+                shadow_of=request.given_id,
             )
         )
         await asyncio.wait([done])

@@ -1,12 +1,12 @@
 """Follows the aliases and canaries in the model store and loads versions accordingly.
 
-A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The previous
-version stays loaded, for rollbacks and for requests that name it. The version before that is retired when its last
-request is answered.
+A new version is loaded, verified and warmed up beside the old one, then swapped in by one
+assignment. The previous version stays loaded, for rollbacks and for requests that name it. The
+version before that is retired when its last request is answered.
 
-A refused bundle changes nothing but the log and the list of refusals, and is checked again only after its files change.
-If the store cannot be read or the ledger cannot register a version, the watcher logs that once and retries, less and
-less often.
+A refused bundle changes nothing but the log and the list of refusals, and is checked again only
+after its files change. If the store cannot be read or the ledger cannot register a version, the
+watcher logs that once and retries, less and less often.
 """
 
 import asyncio
@@ -66,11 +66,15 @@ class StoreWatcher:
         self.refused: dict[str, Refusal] = {}
         self._trouble: str | None = None  # why the last scan failed
         self._nothing_serves = False  # as of the last scan
-        self._canary_troubles: dict[str, str] = {}  # by model, why the record of its canary cannot be read
+        self._canary_troubles: dict[
+            str, str
+        ] = {}  # by model, why the record of its canary cannot be read
 
     def start(self, poll_s: float) -> None:
         """Scan the store now and then every `poll_s` seconds."""
-        self._thread = threading.Thread(target=self._follow, args=(poll_s,), name="candor-watcher", daemon=True)
+        self._thread = threading.Thread(
+            target=self._follow, args=(poll_s,), name="candor-watcher", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -85,18 +89,23 @@ class StoreWatcher:
             try:
                 self._follow_alias(name)
             except (ModelStoreError, OSError) as error:
-                # The alias itself cannot be read, so there is no version to blame. The next scan tries again.
+                # The alias itself cannot be read, so there is no version to blame. The next scan
+                # tries again.
                 self._refuse(name, Refusal(None, str(error), ()))
             else:
                 self._follow_canary(name)
         self._log_if_nothing_serves()
 
     def _log_if_nothing_serves(self) -> None:
-        """Log once that there is nothing to serve; a version that is refused has been logged by itself."""
+        """Log once that there is nothing to serve; a version that is refused has been logged by
+        itself.
+        """
         nothing = not self._models.by_name() and not self.refused
         if nothing and not self._nothing_serves:
             fields = {"store": str(self._store.root), "models": self._store.models()}
-            logger.warning("no model is in production, so this server is not ready", extra={"fields": fields})
+            logger.warning(
+                "no model is in production, so this server is not ready", extra={"fields": fields}
+            )
         self._nothing_serves = nothing
 
     def _follow(self, poll_s: float) -> None:
@@ -119,16 +128,24 @@ class StoreWatcher:
         return True
 
     def _log_trouble(self, error: Exception) -> None:
-        """Log an error once until it changes; with a traceback unless its cause is outside of Candor."""
+        """Log an error once until it changes; with a traceback unless its cause is outside of
+        Candor.
+        """
         trouble = f"{type(error).__name__}: {error}"
         if trouble != self._trouble:
             outside = isinstance(error, (OSError, SQLAlchemyError))
             fields = {"reason": trouble.splitlines()[0][:500]}
-            logger.error("scan of the store failed", extra={"fields": fields}, exc_info=None if outside else error)
+            logger.error(
+                "scan of the store failed",
+                extra={"fields": fields},
+                exc_info=None if outside else error,
+            )
         self._trouble = trouble
 
     def _follow_canary(self, name: str) -> None:
-        """Follow the model's canary; a record that cannot be read is logged once, and blames no version."""
+        """Follow the model's canary; a record that cannot be read is logged once, and blames no
+        version.
+        """
         try:
             self._canaries.follow(name)
         except (ModelStoreError, OSError) as error:
@@ -159,19 +176,25 @@ class StoreWatcher:
         self.refused.pop(name, None)
         self._retire(self._models.set_production(served))
         served.record_promotion()
-        logger.info("version in production", extra={"fields": {"model": name, "version": wanted.version}})
+        logger.info(
+            "version in production", extra={"fields": {"model": name, "version": wanted.version}}
+        )
         if served.card.calibration.method == "none":
             fields = {"model": name, "version": wanted.version, "calibration": "none"}
             logger.warning("this version is not calibrated", extra={"fields": fields})
 
     def _loaded(self, name: str, wanted: Alias) -> ServedVersion | None:
-        """The version if it is loaded. Raises ModelUnusable if what is loaded is another bundle of that number."""
+        """The version if it is loaded. Raises ModelUnusable if what is loaded is another bundle of
+        that number.
+        """
         model = self._models.by_name().get(name)
         served = model.answering.get(wanted.version) if model else None
         if served is not None and not _is(served, wanted):
             raise ModelUnusable(
-                f"bundle {name}/{wanted.version} is refused: it is loaded with digest {served.digest}, but production "
-                f"names {wanted.digest}. A version never changes: publish what it holds now as the next version."
+                f"bundle {name}/{wanted.version} is refused: it is loaded with digest "
+                f"{served.digest}, but production "
+                f"names {wanted.digest}. A version never changes: publish what it holds now as "
+                "the next version."
             )
         return served
 

@@ -1,1 +1,3 @@
-"""The examination of an installation: what `candor doctor` checks, and what to do about what it finds."""
+"""The examination of an installation: what `candor doctor` checks, and what to do about what it
+finds.
+"""

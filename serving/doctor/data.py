@@ -23,39 +23,65 @@ from serving.doctor.diagnosis import Diagnosis
 from serving.settings import Settings
 
 _DATABASE = (
-    "start the database, or correct CANDOR_LEDGER (docs/how-to/postgresql.md); docs/how-to/outages.md says what "
+    "start the database, or correct CANDOR_LEDGER (docs/how-to/postgresql.md); "
+    "docs/how-to/outages.md says what "
     "happens to answers meanwhile"
 )
-_FILE = "docs/how-to/ledger.md says how to upgrade, restore and check a ledger; CANDOR_LEDGER names another"
+_FILE = (
+    "docs/how-to/ledger.md says how to upgrade, restore and check a ledger; CANDOR_LEDGER names "
+    "another"
+)
 AHEAD_NS = 3_600 * 10**9  # by which a clock may be behind the ledger's last use
-PUBLISHED_NS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9  # no clock that is right is before it
+PUBLISHED_NS = (
+    int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9
+)  # no clock that is right is before it
 
 
 def check_store(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether the store can be read, every bundle is whole, and every model has a version in production."""
+    """Whether the store can be read, every bundle is whole, and every model has a version in
+    production.
+    """
     try:
         store = settings.opened_store
     except SignatureKeyInvalid as error:
-        advice = error.install or "set CANDOR_REQUIRE_SIGNATURE to the public key of the owner, a PEM file"
+        advice = (
+            error.install
+            or "set CANDOR_REQUIRE_SIGNATURE to the public key of the owner, a PEM file"
+        )
         yield Diagnosis("store", "broken", str(error), advice)
         return
     if store.address is None and not store.root.is_dir():
-        made = "`candor export` and `candor import` make it; CANDOR_STORE names another; a monitor alone needs none"
+        made = (
+            "`candor export` and `candor import` make it; CANDOR_STORE names another; a monitor "
+            "alone needs none"
+        )
         yield Diagnosis("store", "broken", f"there is no folder {settings.store}", made)
         return
     try:
         models = store.models()
         findings = list(verify(store))
     except StoreAddressInvalid as error:
-        yield Diagnosis("store", "broken", str(error), error.install or "correct CANDOR_STORE (docs/how-to/store.md)")
+        yield Diagnosis(
+            "store",
+            "broken",
+            str(error),
+            error.install or "correct CANDOR_STORE (docs/how-to/store.md)",
+        )
         return
     except (ModelStoreError, OSError) as error:
         yield Diagnosis(
-            "store", "broken", f"{settings.store} cannot be read ({error})", "give this user the right to read it"
+            "store",
+            "broken",
+            f"{settings.store} cannot be read ({error})",
+            "give this user the right to read it",
         )
         return
-    writable = "can be written" if _may_be_written(store) else "can only be read, which is enough to serve"
-    yield Diagnosis("store", "ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
+    writable = (
+        "can be written" if _may_be_written(store) else "can only be read, which is enough to serve"
+    )
+    yield Diagnosis(
+        "store", "ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}"
+    )
     yield from _bundles(findings)
     if not models:
         advice = "publish a model: `candor export RUN --name NAME --promote`"
@@ -75,15 +101,27 @@ def _may_be_written(store: Store) -> bool:
 def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:
     for each in findings:
         if each.problem is not None:
-            advice = f"`candor models verify {each.model}` shows all of it; restore it from a copy, or publish it again"
-            yield Diagnosis("bundles", "broken", f"{each.model}: {each.kind} {each.item}: {each.problem}", advice)
+            advice = (
+                f"`candor models verify {each.model}` shows all of it; restore it from a copy, or "
+                "publish it again"
+            )
+            yield Diagnosis(
+                "bundles",
+                "broken",
+                f"{each.model}: {each.kind} {each.item}: {each.problem}",
+                advice,
+            )
     whole = sum(each.kind == "version" and each.problem is None for each in findings)
     if whole:
-        yield Diagnosis("bundles", "ok", f"{counted(whole, 'version')} {'is' if whole == 1 else 'are'} whole")
+        yield Diagnosis(
+            "bundles", "ok", f"{counted(whole, 'version')} {'is' if whole == 1 else 'are'} whole"
+        )
 
 
 def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether the ledger can be reached, has this release's schema, can be written, and fits the clock."""
+    """Whether the ledger can be reached, has this release's schema, can be written, and fits the
+    clock.
+    """
     url = settings.ledger_url
     if url is None:
         yield Diagnosis("ledger", "skipped", "CANDOR_LEDGER is off: answers are not recorded")
@@ -111,20 +149,36 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
         found = f"it cannot be used ({type(error).__name__})"
         yield Diagnosis("ledger", "broken", found, _ledger_advice(url))
         return
-    what = f"{ledger.name} can be written, has schema {SCHEMA_VERSION} and {counted(len(models), 'model')}"
+    what = (
+        f"{ledger.name} can be written, has schema {SCHEMA_VERSION} and "
+        f"{counted(len(models), 'model')}"
+    )
     yield Diagnosis("ledger", "ok", what)
     yield check_clock(now_ns, last_ns)
 
 
 def check_clock(now_ns: int, last_ns: int | None) -> Diagnosis:
-    """Whether the time is possible, and not before the ledger was last in use (nanoseconds since 1970)."""
+    """Whether the time is possible, and not before the ledger was last in use (nanoseconds since
+    1970).
+    """
     now = _moment(now_ns)
     if now_ns < PUBLISHED_NS:
-        return Diagnosis("clock", "broken", f"it says {now}, before this release", "set the clock of this machine")
+        return Diagnosis(
+            "clock",
+            "broken",
+            f"it says {now}, before this release",
+            "set the clock of this machine",
+        )
     if last_ns is not None and now_ns < last_ns - AHEAD_NS:
         found = f"it says {now}, and the ledger was last in use at {_moment(last_ns)}"
-        return Diagnosis("clock", "broken", found, "set the clock; docs/runbooks/CandorClockDoubtful.md")
-    return Diagnosis("clock", "ok", f"it says {now}" + ("" if last_ns is None else ", after the ledger's last use"))
+        return Diagnosis(
+            "clock", "broken", found, "set the clock; docs/runbooks/CandorClockDoubtful.md"
+        )
+    return Diagnosis(
+        "clock",
+        "ok",
+        f"it says {now}" + ("" if last_ns is None else ", after the ledger's last use"),
+    )
 
 
 def _file_of(url: str) -> Path | None:
@@ -144,16 +198,25 @@ def _ledger_advice(url: str) -> str:
     folder = Path(url.partition("///")[2].partition("?")[0]).parent
     if folder.is_dir():
         return _FILE
-    return f"`mkdir -p {shlex.quote(str(folder))}`, or set CANDOR_LEDGER to a file in a folder that is there"
+    return (
+        f"`mkdir -p {shlex.quote(str(folder))}`, or set CANDOR_LEDGER to a file in a folder that "
+        "is there"
+    )
 
 
 def _new_file(file: Path) -> Diagnosis:
     folder = file.resolve().parent
     if not os.access(folder, os.W_OK):
         found = f"{file} does not exist, and {folder} cannot be written"
-        return Diagnosis("ledger", "broken", found, "let this user write there, or set CANDOR_LEDGER")
+        return Diagnosis(
+            "ledger", "broken", found, "let this user write there, or set CANDOR_LEDGER"
+        )
     return Diagnosis("ledger", "ok", f"{file} does not exist yet; the server will make it")
 
 
 def _moment(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC")
+    return (
+        datetime.fromtimestamp(at_ns / 1e9, UTC)
+        .isoformat(sep=" ", timespec="minutes")
+        .replace("+00:00", " UTC")
+    )

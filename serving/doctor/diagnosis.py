@@ -12,8 +12,8 @@ class Diagnosis:
 
     Attributes:
         check: what was looked at.
-        state: `broken`: Candor cannot work like this. `warning`: it works, but not as one would expect. `skipped`:
-            there is nothing to look at.
+        state: `broken`: Candor cannot work like this. `warning`: it works, but not as one would
+            expect. `skipped`: there is nothing to look at.
         found: a clause that says what was found; it contains no secret.
         advice: what to do; None unless the state is `warning` or `broken`.
     """

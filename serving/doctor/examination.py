@@ -25,7 +25,9 @@ def examine() -> Iterator[Diagnosis]:
         yield Diagnosis("settings", "broken", str(error), advice)
         return
     changed = len(settings.model_fields_set)
-    yield Diagnosis("settings", "ok", f"{changed} set by the environment; `candor config show` lists all")
+    yield Diagnosis(
+        "settings", "ok", f"{changed} set by the environment; `candor config show` lists all"
+    )
     for check in (check_runtime, check_store, check_ledger, check_ports, check_access, check_files):
         yield from check(settings)
     yield from check_torchserve()

@@ -32,9 +32,15 @@ def check_packages() -> Iterator[Diagnosis]:
     try:
         listed = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
-        yield Diagnosis("packages", "skipped", "Candor runs from its source, so nothing says what it needs")
+        yield Diagnosis(
+            "packages", "skipped", "Candor runs from its source, so nothing says what it needs"
+        )
         return
-    needed = [each for each in map(Requirement, listed) if each.marker is None or each.marker.evaluate({"extra": ""})]
+    needed = [
+        each
+        for each in map(Requirement, listed)
+        if each.marker is None or each.marker.evaluate({"extra": ""})
+    ]
     wrong = [problem for each in needed if (problem := _problem(each)) is not None]
     if wrong:
         advice = f"{sys.executable} -m pip install {' '.join(repr(need) for need, _ in wrong)}"
@@ -48,7 +54,12 @@ def check_runtime(settings: Settings) -> Iterator[Diagnosis]:
     installed = {name: found for name in RUNTIMES if (found := _version(name)) is not None}
     if len(installed) > 1:
         found = " and ".join(f"{name} {number}" for name, number in installed.items())
-        yield Diagnosis("onnx runtime", "broken", f"{found} own the same files, and one overwrote the other", _GPU_PAGE)
+        yield Diagnosis(
+            "onnx runtime",
+            "broken",
+            f"{found} own the same files, and one overwrote the other",
+            _GPU_PAGE,
+        )
         return
     try:
         from model_store.runtime import ort
@@ -78,7 +89,9 @@ def check_torchserve() -> Iterator[Diagnosis]:
     except TorchServeError as error:
         yield Diagnosis("torchserve", "skipped", f"only `candor torchserve` needs it: {error}")
     else:
-        yield Diagnosis("torchserve", "ok", f"TorchServe {_version('torchserve')}, Java {java_release(java)}")
+        yield Diagnosis(
+            "torchserve", "ok", f"TorchServe {_version('torchserve')}, Java {java_release(java)}"
+        )
 
 
 def _problem(need: Requirement) -> tuple[str, str] | None:

@@ -59,7 +59,9 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def check_access(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether tokens and certificate can be used, and whether a server that others reach has any."""
+    """Whether tokens and certificate can be used, and whether a server that others reach has
+    any.
+    """
     try:
         tls = tls_files(settings)
         read_access(settings, ())
@@ -67,10 +69,16 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("access", "broken", str(error), _access_advice(settings))
         return
     tokens = settings.tokens is not None or settings.tokens_file is not None
-    found = f"{'tokens' if tokens else 'no tokens'}, {'HTTPS' if tls else 'plain HTTP'}, at {settings.host}"
+    found = (
+        f"{'tokens' if tokens else 'no tokens'}, {'HTTPS' if tls else 'plain HTTP'}, at "
+        f"{settings.host}"
+    )
     if not tokens and settings.host not in ("127.0.0.1", "::1", "localhost"):
         yield Diagnosis(
-            "access", "warning", f"{found}: everybody who reaches it may do everything", "docs/how-to/secure.md"
+            "access",
+            "warning",
+            f"{found}: everybody who reaches it may do everything",
+            "docs/how-to/secure.md",
         )
     else:
         yield Diagnosis("access", "ok", found)
@@ -84,29 +92,48 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
             yield from _check_secret(path, f"{path} (CANDOR_{name.upper()})")
     root = None if "://" in settings.store else Path(settings.store)
     if root is not None and root.is_dir() and root.stat().st_mode & stat.S_IWOTH:
-        found = f"everybody may write to the store {settings.store}, and so change what models answer"
+        found = (
+            f"everybody may write to the store {settings.store}, and so change what models answer"
+        )
         yield Diagnosis("permissions", "broken", found, f"chmod o-w {settings.store}")
     if not settings.ledger_required:
         folder = settings.spool.resolve().parent
-        if not (folder.is_dir() and os.access(settings.spool if settings.spool.exists() else folder, os.W_OK)):
+        if not (
+            folder.is_dir()
+            and os.access(settings.spool if settings.spool.exists() else folder, os.W_OK)
+        ):
             found = f"the spool {settings.spool.resolve()} cannot be written"
-            yield Diagnosis("permissions", "broken", found, "set CANDOR_SPOOL to a file that this user can write")
+            yield Diagnosis(
+                "permissions",
+                "broken",
+                found,
+                "set CANDOR_SPOOL to a file that this user can write",
+            )
             return
     yield Diagnosis("permissions", "ok", "files that must be written can be")
 
 
 def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
-    """Whether a file with a secret is this user's alone. One that the server needs at its start was tried before."""
+    """Whether a file with a secret is this user's alone. One that the server needs at its start was
+    tried before.
+    """
     quoted = shlex.quote(str(path))
     try:
         mode = path.stat().st_mode
         with path.open("rb"):
             pass
     except FileNotFoundError:
-        yield Diagnosis("permissions", "warning", f"{title} does not exist", "make it, or unset the variable")
+        yield Diagnosis(
+            "permissions", "warning", f"{title} does not exist", "make it, or unset the variable"
+        )
     except OSError as error:
         found = f"{title} cannot be read ({error.strerror})"
-        yield Diagnosis("permissions", "warning", found, f"as its owner or root: chown {getpass.getuser()} {quoted}")
+        yield Diagnosis(
+            "permissions",
+            "warning",
+            found,
+            f"as its owner or root: chown {getpass.getuser()} {quoted}",
+        )
     else:
         if mode & stat.S_IROTH:
             found = f"{title} can be read by everybody on this machine"
@@ -116,6 +143,12 @@ def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
 def _access_advice(settings: Settings) -> str:
     file = settings.tokens_file
     if file is None or file.exists():
-        return "correct what it names; docs/how-to/secure.md has the format of tokens, and what a certificate needs"
+        return (
+            "correct what it names; docs/how-to/secure.md has the format of tokens, and what a "
+            "certificate needs"
+        )
     token = f'echo "$(openssl rand -hex 32) admin NAME" > {shlex.quote(str(file))}'
-    return f"make it: `(umask 077; {token})`; one line for each client, with its scopes (docs/how-to/secure.md)"
+    return (
+        f"make it: `(umask 077; {token})`; one line for each client, with its scopes "
+        "(docs/how-to/secure.md)"
+    )

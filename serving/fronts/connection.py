@@ -18,7 +18,9 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 class FrameConnection(asyncio.Protocol):
-    """Sends messages, and passes those that arrive to `handle`. After its end, it calls `lost`, and sends nothing."""
+    """Sends messages, and passes those that arrive to `handle`. After its end, it calls `lost`, and
+    sends nothing.
+    """
 
     def __init__(
         self,
@@ -50,7 +52,9 @@ class FrameConnection(asyncio.Protocol):
         for message in self._complete():
             try:
                 self._handle(message)
-            except Exception:  # the edge of the connection: one message must not end those of others
+            except (
+                Exception
+            ):  # the edge of the connection: one message must not end those of others
                 logger.exception("a message between front and main process failed")
 
     def send(self, message: Message) -> None:
@@ -106,5 +110,8 @@ class FrameConnection(asyncio.Protocol):
         return messages
 
     def _abort(self, reason: str) -> None:
-        logger.error("the other side of a front sent what is no message", extra={"fields": {"reason": reason}})
+        logger.error(
+            "the other side of a front sent what is no message",
+            extra={"fields": {"reason": reason}},
+        )
         self.close()

@@ -1,6 +1,7 @@
 """The ASGI application of a front: what `FrontLane` did not take.
 
-It asks the main process about an image before the rest of its body is read, and passes everything else on.
+It asks the main process about an image before the rest of its body is read, and passes everything
+else on.
 """
 
 from collections.abc import Awaitable
@@ -22,7 +23,9 @@ from serving.http.protocol import FastPath, take_fast_path
 from serving.http.request import RequestHead, read_body
 from serving.settings import Settings
 
-BODY_SHARE: Final = 4  # all fronts together may hold a quarter of the budget for bodies, beside the main process
+BODY_SHARE: Final = (
+    4  # all fronts together may hold a quarter of the budget for bodies, beside the main process
+)
 CLOSE: Final = (b"connection", b"close")
 JSON_TYPE: Final = b"application/json"
 
@@ -38,7 +41,9 @@ class _Work:
 
 
 class FrontApp:
-    """Answers with what the main process says. While `draining`, each answer closes its connection."""
+    """Answers with what the main process says. While `draining`, each answer closes its
+    connection.
+    """
 
     def __init__(self, settings: Settings, *, images: FrontImages, link: MainLink) -> None:
         self._settings, self._images, self._link = settings, images, link
@@ -50,15 +55,23 @@ class FrontApp:
         self.draining = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. Not a coroutine function itself, because each one would slow down every answer."""
+        """Answer one request. Not a coroutine function itself, because each one would slow down
+        every answer.
+        """
         fast_path = take_fast_path(scope)
         work = None if fast_path is None else self._work(scope, receive, fast_path)
-        return self._relay(scope, receive, send) if work is None else self._predict(work, scope, send)
+        return (
+            self._relay(scope, receive, send) if work is None else self._predict(work, scope, send)
+        )
 
     def _work(self, scope: Scope, receive: Receive, fast_path: FastPath) -> _Work | None:
         """The image of a request that this front can decode, None for any other request."""
         path = scope["path"]
-        if scope["method"] not in ("POST", "PUT") or not path.startswith(PREFIX) or scope["query_string"]:
+        if (
+            scope["method"] not in ("POST", "PUT")
+            or not path.startswith(PREFIX)
+            or scope["query_string"]
+        ):
             return None
         if self._settings.traces:
             return None
@@ -81,7 +94,9 @@ class FrontApp:
                 await self._send(send, 200, [], reply.body, close=self.draining)
         else:
             work.fast_path.discard()
-            await self._send(send, reply.status, reply.headers, reply.body, close=reply.close or self.draining)
+            await self._send(
+                send, reply.status, reply.headers, reply.body, close=reply.close or self.draining
+            )
 
     async def _answer(self, work: _Work) -> tuple[ImageAnswered | RefusalSent | None, bytes]:
         """The last reply to an image; None and the body if the main process must decode it."""
@@ -124,7 +139,13 @@ class FrontApp:
             raise
 
     async def _send(
-        self, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, close: bool
+        self,
+        send: Send,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        close: bool,
     ) -> None:
         headers = [
             (b"content-type", JSON_TYPE),

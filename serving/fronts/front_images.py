@@ -1,7 +1,7 @@
 """Which requests a front decodes the image of, and for which input.
 
-Whatever is not the good case is for the main process: bad headers, a missing token, a broken image, a list, a form, an
-explanation, a large image.
+Whatever is not the good case is for the main process: bad headers, a missing token, a broken image,
+a list, a form, an explanation, a large image.
 """
 
 import time
@@ -25,7 +25,9 @@ HINTS_LIMIT: Final = 1000
 
 
 class FrontImages:
-    """Reads the heads of predictions, and decodes their images. Remembers which input each model wanted last."""
+    """Reads the heads of predictions, and decodes their images. Remembers which input each model
+    wanted last.
+    """
 
     def __init__(self, settings: Settings, access: AccessControl) -> None:
         self._access, self._max_pixels = access, settings.max_pixels
@@ -33,8 +35,12 @@ class FrontImages:
         # After a refusal an input is forgotten, so that the next image asks before it is decoded.
         self._inputs: dict[tuple[str, str | None, bool | None], ImageAdmitted] = {}
 
-    def read(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[RequestHead, ImageSent] | None:
-        """The head of a prediction without a query, and its image without pixels. None: for the main process."""
+    def read(
+        self, path: str, headers: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[RequestHead, ImageSent] | None:
+        """The head of a prediction without a query, and its image without pixels. None: for the
+        main process.
+        """
         arrived_s = time.perf_counter()
         if not BROWSER_HEADERS.isdisjoint(name for name, _ in headers):
             return None
@@ -58,7 +64,9 @@ class FrontImages:
         )
 
     def input(self, image: ImageSent) -> ImageAdmitted | None:
-        """The input that the model of `image` wanted last, None if that is not known, or it was refused since."""
+        """The input that the model of `image` wanted last, None if that is not known, or it was
+        refused since.
+        """
         return self._inputs.get((image.model, image.version, image.canary))
 
     def forget_input(self, image: ImageSent) -> None:
@@ -66,7 +74,9 @@ class FrontImages:
         self._inputs.pop((image.model, image.version, image.canary), None)
 
     def decode(self, image: ImageSent, data: bytes, admitted: ImageAdmitted) -> ImageSent | None:
-        """`image` with the pixels that are in `data`. None: for the main process to decode or to refuse."""
+        """`image` with the pixels that are in `data`. None: for the main process to decode or to
+        refuse.
+        """
         if not is_cheap(data):
             return None
         started_s = time.perf_counter()
@@ -78,4 +88,6 @@ class FrontImages:
         if len(self._inputs) >= HINTS_LIMIT:
             self._inputs.clear()
         self._inputs[image.model, image.version, image.canary] = admitted
-        return msgspec.structs.replace(image, pixels=pixels.tobytes(), spec=admitted.spec, decode_s=decode_s)
+        return msgspec.structs.replace(
+            image, pixels=pixels.tobytes(), spec=admitted.spec, decode_s=decode_s
+        )

@@ -1,4 +1,6 @@
-"""The usual request at a front, without a task: a small image for a known input, whose bytes have all arrived."""
+"""The usual request at a front, without a task: a small image for a known input, whose bytes have
+all arrived.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,12 +15,18 @@ from serving.http.direct_exchange import DirectExchange
 
 
 class FrontLane:
-    """Sends images to the main process, and their answers to clients. `draining` says whether each is the last."""
+    """Sends images to the main process, and their answers to clients. `draining` says whether each
+    is the last.
+    """
 
-    def __init__(self, *, images: FrontImages, link: MainLink, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, images: FrontImages, link: MainLink, draining: Callable[[], bool]
+    ) -> None:
         self._images, self._link, self._draining = images, link, draining
 
-    def take(self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+    def take(
+        self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
         """See Lane. Anything unusual is left to FrontApp."""
         found = self._images.read(path, headers)
         if found is None or self._link.connection.is_full:
@@ -43,16 +51,24 @@ class FrontLane:
             self._images.forget_input(image)
             phrase = HTTPStatus(reply.status).phrase.encode()
             close = reply.close or self._draining()
-            exchange.answer(reply.body, status=reply.status, phrase=phrase, headers=reply.headers, close=close)
+            exchange.answer(
+                reply.body, status=reply.status, phrase=phrase, headers=reply.headers, close=close
+            )
 
-    def _send_again(self, exchange: DirectExchange, image: ImageSent, body: bytes, admitted: ImageAdmitted) -> None:
+    def _send_again(
+        self, exchange: DirectExchange, image: ImageSent, body: bytes, admitted: ImageAdmitted
+    ) -> None:
         decoded = self._images.decode(image, body, admitted)
         if decoded is None:
             self._link.forget(image.number)
-            answer = error_answer(BrokenImage("its colors cannot be converted to those that the model takes now."))
+            answer = error_answer(
+                BrokenImage("its colors cannot be converted to those that the model takes now.")
+            )
             self._link.count_refusal(answer.code)
             phrase = answer.phrase.encode()
-            exchange.answer(answer.body(), status=answer.status, phrase=phrase, close=self._draining())
+            exchange.answer(
+                answer.body(), status=answer.status, phrase=phrase, close=self._draining()
+            )
             return
         self._link.listen(image.number, partial(self._reply, exchange, decoded, body))
         self._link.connection.send(decoded)

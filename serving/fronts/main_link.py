@@ -1,4 +1,6 @@
-"""A front's connection to the main process: numbers images and requests, and passes on what comes back for them."""
+"""A front's connection to the main process: numbers images and requests, and passes on what comes
+back for them.
+"""
 
 import asyncio
 import itertools
@@ -34,7 +36,11 @@ class MainLink:
     """
 
     def __init__(
-        self, *, drain: Callable[[], None], lost: Callable[[], None], renew: Callable[[FrontSetup], None]
+        self,
+        *,
+        drain: Callable[[], None],
+        lost: Callable[[], None],
+        renew: Callable[[FrontSetup], None],
     ) -> None:
         self._drain, self._renew = drain, renew
         self._numbers = itertools.count(1)
@@ -87,7 +93,9 @@ class MainLink:
 
 
 class ImageExchange:
-    """One image and its replies. If `with` ends before the last of them, the main process forgets the image."""
+    """One image and its replies. If `with` ends before the last of them, the main process forgets
+    the image.
+    """
 
     __slots__ = ("_link", "_open", "number")
 
@@ -99,7 +107,10 @@ class ImageExchange:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Let go of the image."""
         if self._open:
@@ -109,7 +120,9 @@ class ImageExchange:
         """Send the image, or the question whether to, and wait for the reply."""
         self._open = True
         replied: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._link.listen(image.number, lambda reply: None if replied.done() else replied.set_result(reply))
+        self._link.listen(
+            image.number, lambda reply: None if replied.done() else replied.set_result(reply)
+        )
         self._link.connection.send(image)
         reply = await replied
         self._open = isinstance(reply, ImageAdmitted)

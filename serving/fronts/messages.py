@@ -1,10 +1,12 @@
-"""The messages between a front and the main process, as MessagePack with their types checked. Nothing is unpickled.
+"""The messages between a front and the main process, as MessagePack with their types checked.
+Nothing is unpickled.
 
-An image: ImageSent, without pixels to ask whether it would be admitted; then ImageAdmitted with the input that the
-model wants, ImageAnswered, or RefusalSent. ImageGone ends one early.
+An image: ImageSent, without pixels to ask whether it would be admitted; then ImageAdmitted with the
+input that the model wants, ImageAnswered, or RefusalSent. ImageGone ends one early.
 
-Any other request: RequestOpened, then the ASGI messages. The main process asks for each part of a body (BodyWanted),
-and a front confirms each part of an answer (PartSent), so that neither collects what the other side cannot take.
+Any other request: RequestOpened, then the ASGI messages. The main process asks for each part of a
+body (BodyWanted), and a front confirms each part of an answer (PartSent), so that neither collects
+what the other side cannot take.
 """
 
 from typing import Final, TypeAlias
@@ -51,10 +53,11 @@ class FrontDrain(_Message, tag=3):
 
 
 class ImageSent(_Numbered, tag=4):
-    """An image, (C, H, W) uint8, decoded for the input numbered `spec`; without pixels and 0 it only asks.
+    """An image, (C, H, W) uint8, decoded for the input numbered `spec`; without pixels and 0 it
+    only asks.
 
-    `arrived_s` is a time by perf_counter, which all processes of a machine share. The other fields are those of the
-    path and the headers.
+    `arrived_s` is a time by perf_counter, which all processes of a machine share. The other fields
+    are those of the path and the headers.
     """
 
     model: str
@@ -96,7 +99,9 @@ class ImageGone(_Numbered, tag=8):
 
 
 class RefusedHere(_Message, tag=9):
-    """A front refused a request by itself, because its body did not arrive, or could not be held."""
+    """A front refused a request by itself, because its body did not arrive, or could not be
+    held.
+    """
 
     code: str
 
@@ -151,7 +156,15 @@ class Heartbeat(_Message, tag=17):
 
 
 FromFront: TypeAlias = (
-    ImageSent | ImageGone | RefusedHere | RequestOpened | BodyPart | ClientLeft | PartSent | RequestEnded | Heartbeat
+    ImageSent
+    | ImageGone
+    | RefusedHere
+    | RequestOpened
+    | BodyPart
+    | ClientLeft
+    | PartSent
+    | RequestEnded
+    | Heartbeat
 )
 ToFront: TypeAlias = (
     FrontSetup

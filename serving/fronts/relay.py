@@ -27,7 +27,9 @@ _GONE: Final[AsgiMessage] = {"type": "http.disconnect"}
 class RelayedRequest:
     """The front's side of a request."""
 
-    def __init__(self, connection: FrameConnection, number: int, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, connection: FrameConnection, number: int, receive: Receive, send: Send
+    ) -> None:
         self._connection, self._number = connection, number
         self._receive, self._send = receive, send
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
@@ -58,26 +60,38 @@ class RelayedRequest:
             self._reading = asyncio.ensure_future(self._read())
         elif isinstance(message, AnswerStarted):
             await self._send(
-                {"type": "http.response.start", "status": message.status, "headers": list(message.headers)}
+                {
+                    "type": "http.response.start",
+                    "status": message.status,
+                    "headers": list(message.headers),
+                }
             )
         elif isinstance(message, BodyPart):
-            await self._send({"type": "http.response.body", "body": message.data, "more_body": message.more})
+            await self._send(
+                {"type": "http.response.body", "body": message.data, "more_body": message.more}
+            )
             self._connection.send(PartSent(self._number))
 
     async def _read(self) -> None:
         message = await self._receive()
         if message["type"] == "http.request":
             await self._connection.writable()
-            part = BodyPart(self._number, bytes(message.get("body", b"")), message.get("more_body", False))
+            part = BodyPart(
+                self._number, bytes(message.get("body", b"")), message.get("more_body", False)
+            )
             self._connection.send(part)
         else:
             self._connection.send(ClientLeft(self._number))
 
 
 class RemoteRequest:
-    """The main process's side of a request. `ended` is called with its number when the application is done."""
+    """The main process's side of a request. `ended` is called with its number when the application
+    is done.
+    """
 
-    def __init__(self, connection: FrameConnection, opened: RequestOpened, *, ended: Callable[[int], None]) -> None:
+    def __init__(
+        self, connection: FrameConnection, opened: RequestOpened, *, ended: Callable[[int], None]
+    ) -> None:
         self._connection, self._opened, self._ended = connection, opened, ended
         self._arrived: asyncio.Queue[AsgiMessage] = asyncio.Queue()
         self._asked = self._gone = False
@@ -93,7 +107,9 @@ class RemoteRequest:
         if isinstance(message, PartSent):
             self._sent.set()
         elif isinstance(message, BodyPart):
-            self._arrived.put_nowait({"type": "http.request", "body": message.data, "more_body": message.more})
+            self._arrived.put_nowait(
+                {"type": "http.request", "body": message.data, "more_body": message.more}
+            )
         else:
             self.lose()
 
@@ -106,7 +122,9 @@ class RemoteRequest:
     async def _run(self, app: ASGIApp) -> None:
         try:
             await app(_scope(self._opened), self._receive, self._send)
-        except Exception:  # the edge of the request; the front answers 500 if the application has not answered
+        except (
+            Exception
+        ):  # the edge of the request; the front answers 500 if the application has not answered
             logger.exception("request failed", extra={"fields": {"path": self._opened.path[:200]}})
         finally:
             self._connection.send(RequestEnded(self._opened.number))

@@ -1,4 +1,5 @@
-"""What the main process does for one front: admits, queues and answers its images, and runs the other requests.
+"""What the main process does for one front: admits, queues and answers its images, and runs the
+other requests.
 
 Images skip ASGI: a task for each would cost as much as their inference does.
 """
@@ -59,7 +60,8 @@ class FrontedServer:
 class FrontSession:
     """Answers one front, on the event loop. `lost` is called when its connection ends.
 
-    `is_heard`: whether it has answered a heartbeat. `silent_beats`: how many were sent since it last did.
+    `is_heard`: whether it has answered a heartbeat. `silent_beats`: how many were sent since it
+        last did.
     """
 
     def __init__(self, server: FrontedServer, *, lost: Callable[[], None]) -> None:
@@ -113,16 +115,25 @@ class FrontSession:
             self.connection.send(ImageAdmitted(image.number, number, spec))
 
     def _queue(self, served: ServedVersion, image: ImageSent, spec: InputSpec) -> None:
-        pixels = np.frombuffer(image.pixels, np.uint8).reshape(spec.channels, spec.height, spec.width)
+        pixels = np.frombuffer(image.pixels, np.uint8).reshape(
+            spec.channels, spec.height, spec.width
+        )
         answer = self._waiting[image.number] = DirectAnswer()
-        request = PendingRequest(pixels, image.request_id, image.arrived_s, answer, None, image.tags)
+        request = PendingRequest(
+            pixels, image.request_id, image.arrived_s, answer, None, image.tags
+        )
         answer.receive = partial(self._deliver, image.number, served, request)
         self._server.metrics.decode.observe(image.decode_s)
         served.queue.waiting += 1
         served.submit(request)
 
     def _deliver(
-        self, number: int, served: ServedVersion, request: PendingRequest, answer: Any, error: Exception | None
+        self,
+        number: int,
+        served: ServedVersion,
+        request: PendingRequest,
+        answer: Any,
+        error: Exception | None,
     ) -> None:
         del self._waiting[number]
         served.queue.waiting -= 1
@@ -143,7 +154,9 @@ class FrontSession:
 
     async def _send_refusal(self, number: int, model: str, error: Exception) -> None:
         answer, close = await self._server.predictions.settle(f"{PREFIX}{model}", error)
-        self.connection.send(RefusalSent(number, answer.status, list(answer.headers), answer.body(), close))
+        self.connection.send(
+            RefusalSent(number, answer.status, list(answer.headers), answer.body(), close)
+        )
 
     def _forget(self, number: int) -> None:
         if (served := self._admitted.pop(number, None)) is not None:

@@ -1,1 +1,3 @@
-"""HTTP: the hot route for images (`app`), the other routes (`routes`), access control, requests and answers."""
+"""HTTP: the hot route for images (`app`), the other routes (`routes`), access control, requests and
+answers.
+"""

@@ -1,7 +1,8 @@
-"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI application in front of the other routes.
+"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI application in front of the
+other routes.
 
-It uses no framework, no validation library and one future per request, because for tiny models these would dominate the
-cost of an answer.
+It uses no framework, no validation library and one future per request, because for tiny models
+these would dominate the cost of an answer.
 """
 
 import asyncio
@@ -23,11 +24,28 @@ from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.caller import AsgiCaller, Caller
 from serving.http.error_handlers import log_error, send_error, wants_page
-from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers, write_frames
+from serving.http.items import (
+    NDJSON,
+    ImageItem,
+    is_single,
+    read_items,
+    sole_image,
+    write_answers,
+    write_frames,
+)
 from serving.http.pipeline import InferencePipeline
 from serving.http.prediction_path import PREFIX, split_path
 from serving.http.protocol import FastPath, take_fast_path
-from serving.http.request import LISTS, NOTHING, SMALLER, PredictionQuery, RequestHead, read_body, read_head, read_query
+from serving.http.request import (
+    LISTS,
+    NOTHING,
+    SMALLER,
+    PredictionQuery,
+    RequestHead,
+    read_body,
+    read_head,
+    read_query,
+)
 from serving.inference.admission import RefusalThrottle
 from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
@@ -39,7 +57,9 @@ NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
 
 class PredictionApp:
-    """Answers predictions and passes other requests to `rest`. While `draining`, each answer closes its connection."""
+    """Answers predictions and passes other requests to `rest`. While `draining`, each answer closes
+    its connection.
+    """
 
     def __init__(
         self,
@@ -59,14 +79,22 @@ class PredictionApp:
         self._metrics = metrics
         # A CORS or traces middleware must see every ASGI message.
         self._direct = not (settings.cors_origins or settings.traces)
-        self._throttle = RefusalThrottle(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
+        self._throttle = RefusalThrottle(
+            hold_s=settings.refusal_hold_s, limit=settings.refusal_limit
+        )
         self._reading = asyncio.Lock()
         self.draining = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. Not a coroutine function itself, because each one would slow down every answer."""
+        """Answer one request. Not a coroutine function itself, because each one would slow down
+        every answer.
+        """
         fast_path = take_fast_path(scope)
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
+        if (
+            scope["type"] == "http"
+            and scope["path"].startswith(PREFIX)
+            and scope["method"] in ("POST", "PUT")
+        ):
             return self._predict(scope, receive, send, fast_path if self._direct else None)
         return self._rest(scope, receive, send)
 
@@ -79,7 +107,9 @@ class PredictionApp:
         else:
             await self._refuse(scope, send, error)
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send, fast_path: FastPath | None) -> None:
+    async def _predict(
+        self, scope: Scope, receive: Receive, send: Send, fast_path: FastPath | None
+    ) -> None:
         arrived_s = time.perf_counter()
         try:
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
@@ -92,21 +122,31 @@ class PredictionApp:
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
-            if fast_path is None or not fast_path.answer(answer, media_type=header[1], close=self.draining):
+            if fast_path is None or not fast_path.answer(
+                answer, media_type=header[1], close=self.draining
+            ):
                 await self._send(send, 200, answer, headers=[header], close=self.draining)
 
     async def _answer(
-        self, scope: Scope, head: RequestHead, receive: Receive, fast_path: FastPath | None, arrived_s: float
+        self,
+        scope: Scope,
+        head: RequestHead,
+        receive: Receive,
+        fast_path: FastPath | None,
+        arrived_s: float,
     ) -> bytes:
         caller: Caller = fast_path or AsgiCaller(receive)
         asked = read_query(scope["query_string"])
         served = self._models.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
-            # Checked before the body is read and again after it, because other requests arrive meanwhile.
+            # Checked before the body is read and again after it, because other requests arrive
+            # meanwhile.
             served.queue.admit(head.deadline_s)
             arrived = None if fast_path is None else fast_path.body()
             length_bytes = head.length_bytes if arrived is None else len(arrived)
-            async with self._bodies.hold(length_bytes, copies=head.copies, wait_s=head.deadline_s) as hold:
+            async with self._bodies.hold(
+                length_bytes, copies=head.copies, wait_s=head.deadline_s
+            ) as hold:
                 data = await self._body(arrived, head, receive, fast_path, hold)
                 items = await self._items(data, head)
                 if items is not None and not is_single(items):
@@ -138,19 +178,32 @@ class PredictionApp:
         arrived_s: float,
     ) -> bytes:
         """The answer to a request with a query: explained, or of chosen frames, or both."""
-        known: dict[str, Any] = {"request_id": head.request_id, "tags": head.tags, "deadline_s": head.deadline_s}
+        known: dict[str, Any] = {
+            "request_id": head.request_id,
+            "tags": head.tags,
+            "deadline_s": head.deadline_s,
+        }
         if asked.explain:
             answer, number = await self._pipeline.answer_explained(
                 served, image, frame=asked.frame, arrived_s=arrived_s, caller=caller, **known
             )
             return answer if asked.frame is None else write_frames([answer], [number], single=True)
         if asked.frame is None:
-            return await self._pipeline.answer(served, image, arrived_s=arrived_s, caller=caller, **known)
-        answers, numbers = await self._pipeline.answer_frames(served, image, asked.frame, caller=caller, **known)
+            return await self._pipeline.answer(
+                served, image, arrived_s=arrived_s, caller=caller, **known
+            )
+        answers, numbers = await self._pipeline.answer_frames(
+            served, image, asked.frame, caller=caller, **known
+        )
         return write_frames(answers, numbers, single=asked.frame != "all")
 
     async def _body(
-        self, arrived: bytes | None, head: RequestHead, receive: Receive, fast_path: FastPath | None, hold: Hold
+        self,
+        arrived: bytes | None,
+        head: RequestHead,
+        receive: Receive,
+        fast_path: FastPath | None,
+        hold: Hold,
     ) -> Encoded:
         """The body, without waiting if all of it has arrived, which is the usual case."""
         limit_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
@@ -163,7 +216,9 @@ class PredictionApp:
         return arrived
 
     async def _items(self, data: Encoded, head: RequestHead) -> list[ImageItem] | None:
-        """The items of a list, None for a single image. A long list is read in a thread, one at a time."""
+        """The items of a list, None for a single image. A long list is read in a thread, one at a
+        time.
+        """
         if isinstance(data, memoryview):  # a single large image
             return None
         read = partial(read_items, data, head, limit=self._settings.max_items)
@@ -172,7 +227,9 @@ class PredictionApp:
         async with self._reading:
             return await to_thread.run_sync(read)
 
-    async def _list(self, served: ServedVersion, items: list[ImageItem], head: RequestHead, caller: Caller) -> bytes:
+    async def _list(
+        self, served: ServedVersion, items: list[ImageItem], head: RequestHead, caller: Caller
+    ) -> bytes:
         """The answers to several images."""
         answers = await self._pipeline.answer_many(
             served,
@@ -198,10 +255,18 @@ class PredictionApp:
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         answer, close = await self.settle(scope["path"], error)
-        await self._send(send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close)
+        await self._send(
+            send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close
+        )
 
     async def _send(
-        self, send: Send, status: int, body: bytes, *, headers: list[tuple[bytes, bytes]], close: bool
+        self,
+        send: Send,
+        status: int,
+        body: bytes,
+        *,
+        headers: list[tuple[bytes, bytes]],
+        close: bool,
     ) -> None:
         headers.append((b"content-length", str(len(body)).encode()))
         if close:

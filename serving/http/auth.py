@@ -1,10 +1,13 @@
-"""Access control: bearer tokens with scopes, the names of this server, and the pages that may change something.
+"""Access control: bearer tokens with scopes, the names of this server, and the pages that may
+change something.
 
-`candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC service passes the
-metadata of each call to the same `AccessControl`. The endpoints declare which scope a request needs.
+`candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC
+service passes the metadata of each call to the same `AccessControl`. The endpoints declare which
+scope a request needs.
 
-`serving.http.grants` reads the tokens. The history of a model names who acted: the token's name, or `local` where there
-are no tokens. Health checks need no token, so that orchestrators need no secret.
+`serving.http.grants` reads the tokens. The history of a model names who acted: the token's name, or
+`local` where there are no tokens. Health checks need no token, so that orchestrators need no
+secret.
 
 People sign in with their token in a browser, and a cookie stands for it (`serving.http.sessions`).
 """
@@ -35,8 +38,8 @@ _name = itemgetter(0)
 class AccessControl:
     """Allows or refuses requests and calls. Keeps digests of the tokens, never the tokens.
 
-    Without tokens everyone may do everything. `hosts` are the names of this server. `origins` are the origins that CORS
-    allows; "*" allows all.
+    Without tokens everyone may do everything. `hosts` are the names of this server. `origins` are
+    the origins that CORS allows; "*" allows all.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class AccessControl:
         self._listeners.append(listener)
 
     def check_program(self, headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> None:
-        """`check` for a request that needs `scope` and has none of BROWSER_HEADERS. A session is no token here."""
+        """`check` for a request that needs `scope` and has none of BROWSER_HEADERS. A session is no
+        token here.
+        """
         given = dict(headers)
         self._hosts.check(given.get(b"host", b""))
         self.check_token(given.get(b"authorization", b""), scope)
@@ -106,21 +111,28 @@ class AccessControl:
         return not self._grants
 
     def check_token(self, authorization: bytes, scope: Scope, *, cookies: bytes = b"") -> Viewer:
-        """The holder of the token in the value of an Authorization header, or else of the session in a Cookie header.
+        """The holder of the token in the value of an Authorization header, or else of the session
+        in a Cookie header.
 
         Raises Unauthorized or Forbidden unless the token grants `scope`.
         """
         if not self._grants:
             return EVERYONE
         kind, _, token = authorization.partition(b" ")
-        granted = self._holder(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else None
+        granted = (
+            self._holder(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else None
+        )
         signed_in = not authorization and bool(cookies)
         if signed_in:
             granted = self._of_session(cookies)
         if granted is None:
-            raise Unauthorized("this server requires a token; send the header Authorization: Bearer TOKEN.")
+            raise Unauthorized(
+                "this server requires a token; send the header Authorization: Bearer TOKEN."
+            )
         if scope not in granted.scopes and "admin" not in granted.scopes:
-            raise Forbidden(f"the token's scopes are {', '.join(sorted(granted.scopes))}; this needs {scope}.")
+            raise Forbidden(
+                f"the token's scopes are {', '.join(sorted(granted.scopes))}; this needs {scope}."
+            )
         return Viewer(granted.name, granted.scopes, signed_in)
 
     def signed_in(self, cookies: bytes) -> Viewer | None:
@@ -132,7 +144,10 @@ class AccessControl:
         """A session of the token's holder. Raises Unauthorized for an unknown token."""
         granted = self._holder(token.strip())
         if granted is None:
-            raise Unauthorized("no such token is known here; check it for missing characters, or ask who gave it out.")
+            raise Unauthorized(
+                "no such token is known here; check it for missing characters, or ask who gave it "
+                "out."
+            )
         return new_session(granted.digest)
 
     def _of_session(self, cookies: bytes) -> Grant | None:
@@ -142,13 +157,16 @@ class AccessControl:
     def _holder(self, token: str) -> Grant | None:
         given = digest_of(token)
         granted: Grant | None = None
-        for grant in self._grants:  # compares with every token, so that the time taken reveals nothing
+        for (
+            grant
+        ) in self._grants:  # compares with every token, so that the time taken reveals nothing
             if hmac.compare_digest(grant.digest, given):
                 granted = grant
         return granted
 
     def check_origin(self, headers: dict[bytes, bytes]) -> None:
-        """Raise CrossOrigin for a request that a browser sends on behalf of a page of an origin that is not allowed.
+        """Raise CrossOrigin for a request that a browser sends on behalf of a page of an origin
+        that is not allowed.
 
         Clients that are not browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
         """
@@ -156,12 +174,16 @@ class AccessControl:
         if origin is None:
             if headers.get(b"sec-fetch-site") == b"cross-site" and b"*" not in self._origins:
                 raise CrossOrigin("a page of another site")
-        elif not (self._is_own(origin, headers) or origin in self._origins or b"*" in self._origins):
+        elif not (
+            self._is_own(origin, headers) or origin in self._origins or b"*" in self._origins
+        ):
             raise CrossOrigin(f"a page of {origin[:100].decode('latin-1')!r}")
 
     @staticmethod
     def _is_own(origin: bytes, headers: dict[bytes, bytes]) -> bool:
-        """Whether the page comes from this server. Schemes are not compared, because a proxy may terminate TLS."""
+        """Whether the page comes from this server. Schemes are not compared, because a proxy may
+        terminate TLS.
+        """
         _, separator, host = origin.partition(b"://")
         return bool(separator) and host.lower() == headers.get(b"host", b"").lower()
 
@@ -173,7 +195,9 @@ class AccessMiddleware:
         self._app, self._access, self._refuse = app, access, refuse
 
     def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. Not a coroutine function itself, because each one would slow down every answer."""
+        """Answer one request. Not a coroutine function itself, because each one would slow down
+        every answer.
+        """
         try:
             self._access.check(scope)
         except ServingError as error:
@@ -184,8 +208,8 @@ class AccessMiddleware:
 class NeededScopes:
     """The scope that each request needs, as the endpoints declare it.
 
-    An endpoint without a scope is open to every method. A request without an endpoint needs read, or admin if its
-    method may change something; it is refused later anyway.
+    An endpoint without a scope is open to every method. A request without an endpoint needs read,
+    or admin if its method may change something; it is refused later anyway.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -204,13 +228,19 @@ class NeededScopes:
 class _Scopes:
     """The scopes of either the reading or the changing requests.
 
-    Endpoints match as their routers match them: in the declared order, by Starlette's patterns. The hot route takes
-    every path below its prefix.
+    Endpoints match as their routers match them: in the declared order, by Starlette's patterns. The
+    hot route takes every path below its prefix.
     """
 
     def __init__(self, endpoints: list[Endpoint], *, otherwise: Scope) -> None:
-        self._hot = tuple({each.path.partition("{")[0]: each.scope for each in endpoints if not each.mounted}.items())
-        self._patterns = tuple((compile_path(each.path)[0], each.scope) for each in endpoints if each.mounted)
+        self._hot = tuple(
+            {
+                each.path.partition("{")[0]: each.scope for each in endpoints if not each.mounted
+            }.items()
+        )
+        self._patterns = tuple(
+            (compile_path(each.path)[0], each.scope) for each in endpoints if each.mounted
+        )
         self._otherwise = otherwise
 
     def find(self, path: str) -> Scope | None:

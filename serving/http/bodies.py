@@ -1,4 +1,6 @@
-"""The types of what `candor serve` takes and answers beside monitoring: predictions, health, loaded models."""
+"""The types of what `candor serve` takes and answers beside monitoring: predictions, health, loaded
+models.
+"""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -9,10 +11,16 @@ from monitoring.api.fields import ID_LIMIT, Fraction, Version
 
 Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
-RequestId: TypeAlias = Annotated[str, Meta(max_length=ID_LIMIT, description="your own id of the image, for feedback")]
+RequestId: TypeAlias = Annotated[
+    str, Meta(max_length=ID_LIMIT, description="your own id of the image, for feedback")
+]
 
-FrameName: TypeAlias = Annotated[str, Meta(pattern="^([1-9][0-9]{0,8}|middle|all)$", examples=["1", "middle", "all"])]
-FrameNumber: TypeAlias = Annotated[int, Meta(ge=1, description="the frame of the file, where one was chosen")]
+FrameName: TypeAlias = Annotated[
+    str, Meta(pattern="^([1-9][0-9]{0,8}|middle|all)$", examples=["1", "middle", "all"])
+]
+FrameNumber: TypeAlias = Annotated[
+    int, Meta(ge=1, description="the frame of the file, where one was chosen")
+]
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, description="seconds")]
 
@@ -36,9 +44,15 @@ class Heatmap(Struct, frozen=True):
     """Which parts of an image the prediction depends on."""
 
     method: Literal["occlusion"]
-    sentence: Annotated[str, Meta(description="what the map shows, also if no part of the image matters much")]
-    values: Annotated[list[list[float]], Meta(description="probability lost when each cell of a grid is covered")]
-    png: Annotated[Base64, Meta(description="the image with the map over it, and a scale in probability")]
+    sentence: Annotated[
+        str, Meta(description="what the map shows, also if no part of the image matters much")
+    ]
+    values: Annotated[
+        list[list[float]], Meta(description="probability lost when each cell of a grid is covered")
+    ]
+    png: Annotated[
+        Base64, Meta(description="the image with the map over it, and a scale in probability")
+    ]
 
 
 class Prediction(Struct, frozen=True, kw_only=True):
@@ -54,13 +68,19 @@ class Prediction(Struct, frozen=True, kw_only=True):
     confidence: Annotated[Fraction, Meta(description="the calibrated probability of `label`")]
     probabilities: Annotated[dict[str, Fraction], Meta(description="of every class")]
     refer: Annotated[
-        bool | None, Meta(description="whether confidence is below the referral threshold; null without one")
+        bool | None,
+        Meta(description="whether confidence is below the referral threshold; null without one"),
     ]
     prediction_set: (
-        Annotated[list[str], Meta(description="a set that holds the true class as often as the card promises")]
+        Annotated[
+            list[str],
+            Meta(description="a set that holds the true class as often as the card promises"),
+        ]
         | UnsetType
     ) = UNSET
-    audit: Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType = UNSET
+    audit: (
+        Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType
+    ) = UNSET
     explanation: Heatmap | UnsetType = UNSET
     file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
     frame: FrameNumber | UnsetType = UNSET
@@ -93,7 +113,9 @@ class RefusedBundle(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The server answers. `models`: the version of each that is in production; `refused`: bundles, by model."""
+    """The server answers. `models`: the version of each that is in production; `refused`: bundles,
+    by model.
+    """
 
     models: dict[str, int]
     refused: dict[str, RefusedBundle]
@@ -113,7 +135,12 @@ class ModelInput(Struct, frozen=True):
     height: int
     width: int
     resize: Literal["stretch", "crop"]
-    window: Annotated[tuple[float, ...], Meta(min_length=2, max_length=2, description="of a DICOM file")] | None
+    window: (
+        Annotated[
+            tuple[float, ...], Meta(min_length=2, max_length=2, description="of a DICOM file")
+        ]
+        | None
+    )
     frames: Literal["one", "first"]
 
 
@@ -125,7 +152,11 @@ class ListedVersion(Struct, frozen=True):
     input: ModelInput
     temperature: float
     calibration: Annotated[
-        str, Meta(description='where the temperature comes from; "none" means that the model is not calibrated')
+        str,
+        Meta(
+            description='where the temperature comes from; "none" means that the model is not '
+            "calibrated"
+        ),
     ]
     backbone: str
     loss: str

@@ -1,4 +1,6 @@
-"""The client that waits for an answer. If it disconnects first, its work is cancelled and the batcher drops it."""
+"""The client that waits for an answer. If it disconnects first, its work is cancelled and the
+batcher drops it.
+"""
 
 import asyncio
 from collections.abc import Awaitable

@@ -19,8 +19,8 @@ _NOBODY: Final = _Nobody()
 class DirectExchange:
     """The answer to one request of `connection`, a BoundedProtocol.
 
-    `left` is called if the client disconnects first. The other attributes are those that uvicorn's protocol reads of
-    the request under way.
+    `left` is called if the client disconnects first. The other attributes are those that uvicorn's
+    protocol reads of the request under way.
     """
 
     __slots__ = (
@@ -57,7 +57,11 @@ class DirectExchange:
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         """Answer in a single write."""
-        connection, self._connection, self.left = self._connection, None, None  # no circle is left behind
+        connection, self._connection, self.left = (
+            self._connection,
+            None,
+            None,
+        )  # no circle is left behind
         if connection is None:
             return
         self.response_complete = True
@@ -65,7 +69,9 @@ class DirectExchange:
         head = HEAD % (status, phrase, len(body))
         for header in (*headers, *connection.server_state.default_headers):
             head += b"%b: %b\r\n" % header
-        connection.transport.write(b"%b%b\r\n%b" % (head, b"" if keep_alive else b"connection: close\r\n", body))
+        connection.transport.write(
+            b"%b%b\r\n%b" % (head, b"" if keep_alive else b"connection: close\r\n", body)
+        )
         if not keep_alive:
             connection.transport.close()
         connection.on_response_complete()

@@ -1,7 +1,9 @@
-"""The usual request without a task: a small image for POST /predictions whose bytes arrived together with its head.
+"""The usual request without a task: a small image for POST /predictions whose bytes arrived
+together with its head.
 
-Everything unusual is left to `PredictionApp`, as if it had not been looked at: any refusal, a list, a form, a large
-image, a body that is still on its way. So this knows no error but those that come after an image is queued.
+Everything unusual is left to `PredictionApp`, as if it had not been looked at: any refusal, a list,
+a form, a large image, a body that is still on its way. So this knows no error but those that come
+after an image is queued.
 """
 
 import asyncio
@@ -27,7 +29,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class DirectLane:
-    """Answers requests on the event loop. `predictions` does what is unusual, and says how to refuse."""
+    """Answers requests on the event loop. `predictions` does what is unusual, and says how to
+    refuse.
+    """
 
     def __init__(
         self,
@@ -47,13 +51,16 @@ class DirectLane:
     def take(self, exchange: DirectExchange, path: str, headers: Headers, body: bytes) -> bool:
         """Queue the image in `body`, so that `exchange` gets its answer.
 
-        Returns False, having done nothing, if anything is unusual. `path` is that of a POST or PUT without a query.
+        Returns False, having done nothing, if anything is unusual. `path` is that of a POST or PUT
+        without a query.
         """
         arrived_s = time.perf_counter()
         try:
             self._access.check_program(headers, "predict")
             head = read_head(headers, limit_bytes=self._limit_bytes)
-            if head.media_type in LISTS or not BROWSER_HEADERS.isdisjoint(name for name, _ in headers):
+            if head.media_type in LISTS or not BROWSER_HEADERS.isdisjoint(
+                name for name, _ in headers
+            ):
                 return False
             served = self._models.find(*split_path(path), canary=head.canary)
             served.queue.admit(head.deadline_s)
@@ -94,5 +101,9 @@ class DirectLane:
     async def _refuse(self, exchange: DirectExchange, model: str, error: Exception) -> None:
         answer, close = await self._predictions.settle(f"{PREFIX}{model}", error)
         exchange.answer(
-            answer.body(), status=answer.status, phrase=answer.phrase.encode(), headers=answer.headers, close=close
+            answer.body(),
+            status=answer.status,
+            phrase=answer.phrase.encode(),
+            headers=answer.headers,
+            close=close,
         )

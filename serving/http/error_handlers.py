@@ -1,6 +1,8 @@
-"""Answers errors of Starlette routes by the table of errors, for `candor serve` and `candor monitor`.
+"""Answers errors of Starlette routes by the table of errors, for `candor serve` and `candor
+monitor`.
 
-Programs get JSON. A browser that asks for a page gets one, and the page to sign in where it lacks a token.
+Programs get JSON. A browser that asks for a page gets one, and the page to sign in where it lacks a
+token.
 """
 
 import logging
@@ -47,14 +49,21 @@ async def answer_error(request: Request, error: Exception) -> Response:
         where = f"{request.method} {request.url.path[:200]}"
         allowed = (error.headers or {}).get("Allow", "")
         here = f" use {allowed.replace(', ', ' or ')} here;" if allowed else ""
-        answer = replace(answer, detail=f"{where}: {error.detail};{here} GET /docs lists the addresses.")
+        answer = replace(
+            answer, detail=f"{where}: {error.detail};{here} GET /docs lists the addresses."
+        )
     log_error(request.url.path, answer, error)
     return error_response(request.scope, answer)
 
 
 def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
     """Log an error with its answer in one line, with a traceback only if the server is at fault."""
-    fields = {"path": path[:200], "status": answer.status, "error": answer.code, "detail": answer.detail}
+    fields = {
+        "path": path[:200],
+        "status": answer.status,
+        "error": answer.code,
+        "detail": answer.detail,
+    }
     if answer is INTERNAL:
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
     else:
@@ -82,8 +91,12 @@ def wants_page(scope: Scope) -> bool:
     return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
 
 
-def sign_in_page(next_path: str, *, is_open: bool = False, reason: str = "", viewer: Viewer | None = None) -> str:
-    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to; `viewer`: who has already."""
+def sign_in_page(
+    next_path: str, *, is_open: bool = False, reason: str = "", viewer: Viewer | None = None
+) -> str:
+    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to; `viewer`:
+    who has already.
+    """
     page = {"next": next_path, "is_open": is_open, "reason": reason, "viewer": viewer or NOBODY}
     return render("sign_in.html", **page, hours=LIFETIME_S // 3600)
 
@@ -95,7 +108,9 @@ def _page(scope: Scope, answer: ErrorAnswer) -> Response:
     title = gettext(words) if words else HTTPStatus(answer.status).phrase
     sentence = answer.detail[:1].upper() + answer.detail[1:]
     return answer_page(
-        render("error.html", title=title, sentence=sentence, status=answer.status, code=answer.code),
+        render(
+            "error.html", title=title, sentence=sentence, status=answer.status, code=answer.code
+        ),
         status=answer.status,
     )
 
@@ -104,7 +119,9 @@ def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
     """The page to sign in, in place of the page that was asked for, or after a wrong token."""
     if scope["path"] == "/sign-in":
         where = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("next", "/")
-        return sign_in_page(where, reason=gettext("This did not work: %(why)s") % {"why": answer.detail})
+        return sign_in_page(
+            where, reason=gettext("This did not work: %(why)s") % {"why": answer.detail}
+        )
     where = scope["path"] if scope["method"] == "GET" else "/"
     return sign_in_page(where, reason=gettext("This page is for people who have a token."))
 
@@ -113,7 +130,11 @@ def _json(answer: ErrorAnswer) -> Response:
     return Response(answer.body(), answer.status, media_type="application/json")
 
 
-# Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others are only answered.
-ERROR_HANDLERS: Final[dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = dict.fromkeys(
-    (HTTPException, ImageError, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
+# Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others
+# are only answered.
+ERROR_HANDLERS: Final[
+    dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]
+] = dict.fromkeys(
+    (HTTPException, ImageError, ServingError, MonitoringError, SQLAlchemyError, Exception),
+    answer_error,
 )

@@ -1,4 +1,5 @@
-"""Several images in one request, as a JSON array, NDJSON or a form of files, and their answers in the same format.
+"""Several images in one request, as a JSON array, NDJSON or a form of files, and their answers in
+the same format.
 
 Items are independent: an item that is not an image gets an error, and the others get answers.
 """
@@ -24,16 +25,24 @@ from serving.http.request import RequestHead, form_files, request_id_of
 from serving.http.tags import tags_of
 
 NDJSON = "application/x-ndjson"
-SHAPE = 'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of strings}'
+SHAPE = (
+    'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of '
+    "strings}"
+)
 
 Entry: TypeAlias = str | EncodedImage | MalformedRequest
-# What an image may bring with it, counted before anything is parsed. Unknown fields are ignored, but they cost time.
+# What an image may bring with it, counted before anything is parsed. Unknown fields are ignored,
+# but they cost time.
 VALUES_PER_IMAGE: Final = 50
 CONTAINERS_PER_IMAGE: Final = 8
 LINES_PER_IMAGE: Final = 4
 SPARE_VALUES: Final = 1000
-ESCAPED_SHARE: Final = 16  # at most one escape in so many bytes; slashes, which some escape, are one in 64
-SLICE_CHARACTERS: Final = 2**20  # of base64, a multiple of four; between two slices, other threads run
+ESCAPED_SHARE: Final = (
+    16  # at most one escape in so many bytes; slashes, which some escape, are one in 64
+)
+SLICE_CHARACTERS: Final = (
+    2**20
+)  # of base64, a multiple of four; between two slices, other threads run
 _Counted = TypeVar("_Counted")
 _FIELDS: Final = EncodedImage.__struct_fields__
 _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
@@ -41,7 +50,9 @@ _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
 @dataclass(frozen=True, slots=True)
 class ImageItem:
-    """One encoded image of a request, or the error in its place. `name` is the file name in a form."""
+    """One encoded image of a request, or the error in its place. `name` is the file name in a
+    form.
+    """
 
     data: bytes | MalformedRequest
     request_id: str | None = None
@@ -56,7 +67,10 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
     """
     if head.media_type == "multipart/form-data":
         files = form_files(body, head.content_type, limit=limit)
-        items = [ImageItem(file.data, head.request_id, file.name, file.tags or head.tags) for file in files]
+        items = [
+            ImageItem(file.data, head.request_id, file.name, file.tags or head.tags)
+            for file in files
+        ]
     elif head.media_type == JSON:
         items = [_item(value) for value in _counted(_array(body, limit), limit)]
     elif head.media_type == NDJSON:
@@ -68,7 +82,9 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
 
 
 def is_single(items: Sequence[ImageItem]) -> bool:
-    """Whether this is a form with one file, as `curl -F` sends it. It is answered like a single image."""
+    """Whether this is a form with one file, as `curl -F` sends it. It is answered like a single
+    image.
+    """
     return len(items) == 1 and items[0].name is not None
 
 
@@ -80,46 +96,66 @@ def sole_image(items: Sequence[ImageItem]) -> bytes:
     return data
 
 
-def write_answers(answers: Sequence[bytes | Exception], items: Sequence[ImageItem], *, media_type: str) -> bytes:
+def write_answers(
+    answers: Sequence[bytes | Exception], items: Sequence[ImageItem], *, media_type: str
+) -> bytes:
     """The answers in the order of the items, including errors: a JSON array, or NDJSON."""
-    parts = [_with(_body(answer), file=item.name) for answer, item in zip(answers, items, strict=True)]
+    parts = [
+        _with(_body(answer), file=item.name) for answer, item in zip(answers, items, strict=True)
+    ]
     return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
 
 
-def write_frames(answers: Sequence[bytes | Exception], numbers: Sequence[int], *, single: bool) -> bytes:
-    """The answers to the frames of one image, each with its number: a JSON array, or if `single` the only one.
+def write_frames(
+    answers: Sequence[bytes | Exception], numbers: Sequence[int], *, single: bool
+) -> bytes:
+    """The answers to the frames of one image, each with its number: a JSON array, or if `single`
+    the only one.
 
     Raises the error in the place of the only one.
     """
     if single and isinstance(answers[0], Exception):
         raise answers[0]
-    parts = [_with(_body(answer), frame=number) for answer, number in zip(answers, numbers, strict=True)]
+    parts = [
+        _with(_body(answer), frame=number) for answer, number in zip(answers, numbers, strict=True)
+    ]
     return parts[0] if single else b"[" + b",".join(parts) + b"]"
 
 
 def _counted(items: Sequence[_Counted], limit: int) -> Sequence[_Counted]:
     if not 1 <= len(items) <= limit:
-        raise MalformedRequest(f"the body holds {len(items)} images; send 1 to {limit} in one request.")
+        raise MalformedRequest(
+            f"the body holds {len(items)} images; send 1 to {limit} in one request."
+        )
     return items
 
 
 def _count_values(body: bytes, limit: int) -> None:
     """Refuse a body that a parser would take minutes and gigabytes for, before it does."""
     if len(body) > SMALL_BYTES and not begins_as_json(body):
-        raise MalformedRequest(f"the body is not JSON; send an image as it is, or entries, each {SHAPE}.")
+        raise MalformedRequest(
+            f"the body is not JSON; send an image as it is, or entries, each {SHAPE}."
+        )
     _count_escapes(body)
-    values, containers = (each * limit + SPARE_VALUES for each in (VALUES_PER_IMAGE, CONTAINERS_PER_IMAGE))
+    values, containers = (
+        each * limit + SPARE_VALUES for each in (VALUES_PER_IMAGE, CONTAINERS_PER_IMAGE)
+    )
     if too_many(body, values=values, containers=containers):
         raise MalformedRequest(
-            f"the body holds over {values:,} values, or {containers:,} lists and objects; send 1 to {limit} images in "
+            f"the body holds over {values:,} values, or {containers:,} lists and objects; send 1 "
+            f"to {limit} images in "
             "one request."
         )
 
 
 def _count_escapes(body: bytes) -> None:
-    """Refuse escapes that base64 never needs, because a parser reads them one by one and holds up all others."""
+    """Refuse escapes that base64 never needs, because a parser reads them one by one and holds up
+    all others.
+    """
     if body.count(b"\\") > len(body) // ESCAPED_SHARE + SPARE_VALUES:
-        raise MalformedRequest(f"over one byte in {ESCAPED_SHARE} is an escape (\\); base64 needs none.")
+        raise MalformedRequest(
+            f"over one byte in {ESCAPED_SHARE} is an escape (\\); base64 needs none."
+        )
 
 
 def _array(body: bytes, limit: int) -> Sequence[Entry]:
@@ -129,9 +165,13 @@ def _array(body: bytes, limit: int) -> Sequence[Entry]:
     try:
         values = json.loads(body)  # which is more lenient, and spares the good entries
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest(f"the body is not JSON ({error}); send an array, each entry {SHAPE}.") from None
+        raise MalformedRequest(
+            f"the body is not JSON ({error}); send an array, each entry {SHAPE}."
+        ) from None
     if not isinstance(values, list):
-        raise MalformedRequest(f"the body is a JSON {type(values).__name__}; send an array, each entry {SHAPE}.")
+        raise MalformedRequest(
+            f"the body is a JSON {type(values).__name__}; send an array, each entry {SHAPE}."
+        )
     return [_entry(value) for value in _counted(values, limit)]
 
 
@@ -140,7 +180,9 @@ def _lines(body: bytes, limit: int) -> list[bytes]:
     _count_values(body, limit)
     lines = body.count(b"\n") + body.count(b"\r")
     if lines > LINES_PER_IMAGE * limit + SPARE_VALUES:
-        raise MalformedRequest(f"the body has {lines:,} lines; send 1 to {limit} images in one request.")
+        raise MalformedRequest(
+            f"the body has {lines:,} lines; send 1 to {limit} images in one request."
+        )
     return [line for line in body.splitlines() if line.strip()]
 
 
@@ -153,7 +195,11 @@ def _line(line: bytes) -> ImageItem:
 
 def _entry(value: Any) -> Entry:
     # Other fields are ignored, also those whose names msgspec cannot take.
-    known = {name: value[name] for name in _FIELDS if name in value} if isinstance(value, dict) else value
+    known = (
+        {name: value[name] for name in _FIELDS if name in value}
+        if isinstance(value, dict)
+        else value
+    )
     try:
         return msgspec.convert(known, str | EncodedImage)
     except msgspec.ValidationError as error:
@@ -170,12 +216,18 @@ def _item(entry: Entry) -> ImageItem:
         request_id = request_id_of(read.request_id)
         return ImageItem(decode_base64(read.image), request_id, tags=tags_of(read.tags))
     except (binascii.Error, ValueError) as error:
-        wrong = error if isinstance(error, MalformedRequest) else MalformedRequest(f"not base64: {error}.")
+        wrong = (
+            error
+            if isinstance(error, MalformedRequest)
+            else MalformedRequest(f"not base64: {error}.")
+        )
         return ImageItem(wrong)
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of base64, decoded in slices, between which other threads run. Raises ValueError."""
+    """The bytes of base64, decoded in slices, between which other threads run. Raises
+    ValueError.
+    """
     decoded = io.BytesIO()
     for start in range(0, len(text), SLICE_CHARACTERS):
         part = text[start : start + SLICE_CHARACTERS]

@@ -1,7 +1,8 @@
 """A large body of known length, which the system reads straight into its place.
 
-Through HTTP's parser and ASGI's messages, ten megabytes are copied four times, in forty parts, with a turn of the event
-loop for each. So this stands in for the connection's protocol until the body is complete.
+Through HTTP's parser and ASGI's messages, ten megabytes are copied four times, in forty parts, with
+a turn of the event loop for each. So this stands in for the connection's protocol until the body is
+complete.
 """
 
 import asyncio
@@ -16,7 +17,9 @@ from serving.errors import ClientGone
 class LargeBodyReader(asyncio.BufferedProtocol):
     """Reads the rest of one body, of which `begun` has arrived, and nothing beyond it."""
 
-    def __init__(self, connection: HttpToolsProtocol, begun: bytes | bytearray, length_bytes: int) -> None:
+    def __init__(
+        self, connection: HttpToolsProtocol, begun: bytes | bytearray, length_bytes: int
+    ) -> None:
         self._connection = connection
         self._body = np.empty(length_bytes, np.uint8).data
         self._begun_bytes = self._received = len(begun)
@@ -24,19 +27,25 @@ class LargeBodyReader(asyncio.BufferedProtocol):
         self._complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def read(self, *, timeout_s: float) -> None:
-        """Wait for the last byte. Raises BodyTimeout or ClientGone. Then the connection's protocol reads again."""
+        """Wait for the last byte. Raises BodyTimeout or ClientGone. Then the connection's protocol
+        reads again.
+        """
         self._let_read(self)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._complete
         except TimeoutError:
-            raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s; send it again, in one go.") from None
+            raise BodyTimeout(
+                f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
+            ) from None
         finally:
             if not self._connection.transport.is_closing():
                 self._let_read(self._connection)
 
     def give_away(self) -> tuple[memoryview, memoryview]:
-        """The body and, of it, what was read here. Nothing is kept: uvloop keeps a connection's last reader."""
+        """The body and, of it, what was read here. Nothing is kept: uvloop keeps a connection's
+        last reader.
+        """
         body, self._body = self._body, memoryview(b"")
         return body, body[self._begun_bytes : self._received]
 
@@ -56,7 +65,9 @@ class LargeBodyReader(asyncio.BufferedProtocol):
         """The client has disconnected, or the server closes the connection."""
         self._connection.connection_lost(exc)
         if not self._complete.done():
-            self._complete.set_exception(ClientGone("the client disconnected before its body was complete."))
+            self._complete.set_exception(
+                ClientGone("the client disconnected before its body was complete.")
+            )
 
     def pause_writing(self) -> None:
         """See asyncio."""
@@ -67,7 +78,9 @@ class LargeBodyReader(asyncio.BufferedProtocol):
         self._connection.resume_writing()
 
     def _let_read(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have `protocol` read from now on. Paused meanwhile, because uvloop goes on reading for the one before."""
+        """Have `protocol` read from now on. Paused meanwhile, because uvloop goes on reading for
+        the one before.
+        """
         self._connection.flow.pause_reading()
         self._connection.transport.set_protocol(protocol)
         self._connection.flow.resume_reading()

@@ -18,13 +18,19 @@ _HEADERS: Final = frozenset({"Authorization", "Content-Type", "X-Request-Id"})
 
 
 def with_middlewares(
-    app: ASGIApp, settings: Settings, *, endpoints: Iterable[Endpoint], access: AccessControl, refuse: Refuse
+    app: ASGIApp,
+    settings: Settings,
+    *,
+    endpoints: Iterable[Endpoint],
+    access: AccessControl,
+    refuse: Refuse,
 ) -> ASGIApp:
-    """Wrap `app` in, from the outside in: traces, CORS, access control. Traces and CORS are off by default.
+    """Wrap `app` in, from the outside in: traces, CORS, access control. Traces and CORS are off by
+    default.
 
-    CORS is outside access control, because a browser sends its preflight without a token and shows a page only refusals
-    that carry CORS headers. It allows the request headers that `endpoints` declare. Raises SettingsError if traces are
-    on but not installed.
+    CORS is outside access control, because a browser sends its preflight without a token and shows
+    a page only refusals that carry CORS headers. It allows the request headers that `endpoints`
+    declare. Raises SettingsError if traces are on but not installed.
     """
     app = AccessMiddleware(app, access=access, refuse=refuse)
     if settings.cors_origins:
@@ -49,15 +55,24 @@ def _traced(app: ASGIApp) -> ASGIApp:
             parse_excluded_urls,
         )
     except ModuleNotFoundError as error:
-        raise SettingsError(f"traces need more packages ({error}): {install_command('traces')}") from error
+        raise SettingsError(
+            f"traces need more packages ({error}): {install_command('traces')}"
+        ) from error
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        """A coroutine function, because OpenTelemetry takes any other callable for an application of ASGI 2."""
+        """A coroutine function, because OpenTelemetry takes any other callable for an application
+        of ASGI 2.
+        """
         await app(scope, receive, send)
 
     initialize()  # the exporters that OpenTelemetry's own variables name
-    hidden = [*_SECRET_HEADERS, *get_custom_headers(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS)]
-    untraced = parse_excluded_urls("healthz,readyz,ping,metrics")  # releases before 0.56b0 take no text
+    hidden = [
+        *_SECRET_HEADERS,
+        *get_custom_headers(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS),
+    ]
+    untraced = parse_excluded_urls(
+        "healthz,readyz,ping,metrics"
+    )  # releases before 0.56b0 take no text
     traced: ASGIApp = OpenTelemetryMiddleware(
         answer, excluded_urls=untraced, http_capture_headers_sanitize_fields=hidden
     )

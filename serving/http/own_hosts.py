@@ -1,7 +1,8 @@
 """`OwnHosts`: the names under which a server may be addressed.
 
-A page that somebody opens can let its own name point at an address of this server (DNS rebinding), and the browser then
-takes both for one site. The header `Host` gives such a request away, so names that are not the server's are refused.
+A page that somebody opens can let its own name point at an address of this server (DNS rebinding),
+and the browser then takes both for one site. The header `Host` gives such a request away, so names
+that are not the server's are refused.
 """
 
 import ipaddress
@@ -16,8 +17,9 @@ _KEPT: Final = 64
 class OwnHosts:
     """The names of this server.
 
-    Always its own are IP addresses, `localhost`, and names without a dot, such as a container's, which nobody can
-    register. `names` are more of them; "*" allows all, ".example.org" every name that ends so.
+    Always its own are IP addresses, `localhost`, and names without a dot, such as a container's,
+    which nobody can register. `names` are more of them; "*" allows all, ".example.org" every name
+    that ends so.
     """
 
     def __init__(self, *names: str) -> None:
@@ -25,7 +27,9 @@ class OwnHosts:
         lowered = [name.lower().rstrip(".") for name in names]
         self._names = frozenset(name for name in lowered if not name.startswith("."))
         self._ends = tuple(name for name in lowered if name.startswith("."))
-        self._known: set[bytes] = {b""}  # headers found allowed; one without a host is not from a browser
+        self._known: set[bytes] = {
+            b""
+        }  # headers found allowed; one without a host is not from a browser
 
     def check(self, header: bytes) -> None:
         """Raise UnknownHost unless the value of a Host header names this server."""

@@ -1,7 +1,9 @@
-"""`PageMiddleware`: what every page gets: the language and time zone of its reader, and compression.
+"""`PageMiddleware`: what every page gets: the language and time zone of its reader, and
+compression.
 
-What a browser asks for by name (`Accept: text/html`), and the files that its pages load, are compressed. Answers to
-programs are small, or are tables that are streamed. The language is that of whoever reads, however the page was asked
+What a browser asks for by name (`Accept: text/html`), and the files that its pages load, are
+compressed. Answers to programs are small, or are tables that are streamed. The language is that of
+whoever reads, however the page was asked
 for: a page that is fetched with `Accept: */*` is the same page.
 """
 

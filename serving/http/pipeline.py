@@ -1,7 +1,7 @@
 """The way of an image through a version: admission, decoding, queue, answer, shadow.
 
-The hot route, lists of images and the Open Inference Protocol all use it, so admission, ledger and metrics are the same
-for them.
+The hot route, lists of images and the Open Inference Protocol all use it, so admission, ledger and
+metrics are the same for them.
 """
 
 import asyncio
@@ -73,7 +73,9 @@ class InferencePipeline:
         """
         served.queue.admit(deadline_s)
         with served.queue:
-            return await caller.wait(self._answer_one(served, data, request_id, tags, arrived_s, deadline_s))
+            return await caller.wait(
+                self._answer_one(served, data, request_id, tags, arrived_s, deadline_s)
+            )
 
     async def answer_explained(
         self,
@@ -87,16 +89,19 @@ class InferencePipeline:
         deadline_s: float | None = None,
         frame: FrameChoice | None = None,
     ) -> tuple[bytes, int]:
-        """The answer with a heat map in its field `explanation`, and the number of the frame that it is of.
+        """The answer with a heat map in its field `explanation`, and the number of the frame that
+        it is of.
 
-        Raises what `answer` and OcclusionExplainer raise. Whatever may refuse the explanation does so before the answer
-        is recorded.
+        Raises what `answer` and OcclusionExplainer raise. Whatever may refuse the explanation does
+        so before the answer is recorded.
         """
         served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
             image, number = await self._decoded(served, data, frame, deadline_s)
             with served.queue:
-                work = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
+                work = self._infer(
+                    served, image, request_id=request_id, tags=tags, arrived_s=arrived_s
+                )
                 answer: bytes = await caller.wait(work)
             shown = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
         return with_explanation(answer, method="occlusion", shown=shown), number
@@ -112,10 +117,11 @@ class InferencePipeline:
         caller: Caller,
         deadline_s: float | None = None,
     ) -> tuple[list[Any], range]:
-        """The answers for the chosen frames of one encoded image, as of `answer_many`, and their numbers.
+        """The answers for the chosen frames of one encoded image, as of `answer_many`, and their
+        numbers.
 
-        With "all" the request ids are numbered like the frames. Raises ImageError, Overloaded, MalformedRequest or
-        ClientGone.
+        With "all" the request ids are numbered like the frames. Raises ImageError, Overloaded,
+        MalformedRequest or ClientGone.
         """
         served.queue.admit(deadline_s)
         found = await caller.wait(self.decode_frames(served, data, frame, deadline_s=deadline_s))
@@ -138,12 +144,18 @@ class InferencePipeline:
         limit: int | None = None,
         deadline_s: float | None = None,
     ) -> DecodedFrames:
-        """The chosen frames as the model's input. Raises ImageError, Overloaded or DecoderUnavailable."""
+        """The chosen frames as the model's input. Raises ImageError, Overloaded or
+        DecoderUnavailable.
+        """
         spec = served.card.input.spec
-        return await self._decoder.decode_frames(data, spec, frame, limit=limit, deadline_s=deadline_s)
+        return await self._decoder.decode_frames(
+            data, spec, frame, limit=limit, deadline_s=deadline_s
+        )
 
     async def decode(self, served: ServedVersion, data: bytes) -> Image:
-        """One encoded image as the model's input. Raises ImageError, Overloaded or DecoderUnavailable."""
+        """One encoded image as the model's input. Raises ImageError, Overloaded or
+        DecoderUnavailable.
+        """
         return await self._decoder.decode(data, served.card.input.spec)
 
     async def try_out(
@@ -178,17 +190,20 @@ class InferencePipeline:
         writer: AnswerWriter | None = None,
         deadline_s: float | None = None,
     ) -> list[Any]:
-        """The answers for `images`, encoded or (C, H, W) uint8, in order; an exception takes the place of a failed one.
+        """The answers for `images`, encoded or (C, H, W) uint8, in order; an exception takes the
+        place of a failed one.
 
-        The list is admitted as a whole and then processed one batch at a time. This bounds memory, and single requests
-        get their turn. Raises Overloaded or ClientGone.
+        The list is admitted as a whole and then processed one batch at a time. This bounds memory,
+        and single requests get their turn. Raises Overloaded or ClientGone.
         """
         served.queue.admit(deadline_s)
         work = self._in_batches(served, images, request_ids, tags or [None] * len(images), writer)
         return await caller.wait(work)
 
     async def decode_many(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
-        """All `images` as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of several."""
+        """All `images` as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of
+        several.
+        """
         found: list[Image | BaseException] = []
         for start in range(0, len(images), self._max_batch):
             each = [self._pixels(image, spec) for image in images[start : start + self._max_batch]]
@@ -201,11 +216,17 @@ class InferencePipeline:
         return [image for image in found if not isinstance(image, BaseException)]
 
     async def _decoded(
-        self, served: ServedVersion, data: Encoded, frame: FrameChoice | None, deadline_s: float | None
+        self,
+        served: ServedVersion,
+        data: Encoded,
+        frame: FrameChoice | None,
+        deadline_s: float | None,
     ) -> tuple[Image, int]:
         """The image, or its chosen frame, and its number."""
         if frame is None:
-            return await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s), 1
+            return await self._decoder.decode(
+                data, served.card.input.spec, deadline_s=deadline_s
+            ), 1
         found = await self.decode_frames(served, data, frame, deadline_s=deadline_s)
         return found.pixels[0], found.first
 
@@ -220,7 +241,9 @@ class InferencePipeline:
     ) -> Any:
         with served.decoding:
             image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
-        return await self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
+        return await self._infer(
+            served, image, request_id=request_id, tags=tags, arrived_s=arrived_s
+        )
 
     async def _in_batches(
         self,
@@ -235,8 +258,12 @@ class InferencePipeline:
             window = slice(start, start + self._max_batch)
             with _waiting(served, len(images[window])):
                 each = [
-                    self._answer_item(served, image, request_id=request_id, tags=tagged, writer=writer)
-                    for image, request_id, tagged in zip(images[window], request_ids[window], tags[window], strict=True)
+                    self._answer_item(
+                        served, image, request_id=request_id, tags=tagged, writer=writer
+                    )
+                    for image, request_id, tagged in zip(
+                        images[window], request_ids[window], tags[window], strict=True
+                    )
                 ]
                 answers += await asyncio.gather(*each, return_exceptions=True)
         return answers
@@ -255,7 +282,9 @@ class InferencePipeline:
         arrived_s = time.perf_counter()
         with served.decoding:
             pixels = await self._pixels(image, served.card.input.spec)
-        return await self._infer(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer)
+        return await self._infer(
+            served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer
+        )
 
     async def _infer(
         self,
@@ -267,7 +296,9 @@ class InferencePipeline:
         arrived_s: float,
         writer: AnswerWriter | None = None,
     ) -> Any:
-        """Queue the image, wait for its answer, then pass the image to the shadow, if there is one."""
+        """Queue the image, wait for its answer, then pass the image to the shadow, if there is
+        one.
+        """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         request = PendingRequest(image, request_id, arrived_s, future, writer, tags)
         served.submit(request)
@@ -276,7 +307,9 @@ class InferencePipeline:
         return answer
 
     def decode_cheap(self, data: bytes, spec: InputSpec) -> Image | None:
-        """`data` as (C, H, W) uint8 if it may be decoded on the event loop, else None. Raises ImageError."""
+        """`data` as (C, H, W) uint8 if it may be decoded on the event loop, else None. Raises
+        ImageError.
+        """
         return self._decoder.decode_cheap(data, spec)
 
     def shadow(self, served: ServedVersion, request: PendingRequest) -> None:
@@ -286,7 +319,9 @@ class InferencePipeline:
             self._shadow.run(shadow, request)
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
-        return await self._decoder.decode_in_turn(image, spec) if isinstance(image, bytes) else image
+        return (
+            await self._decoder.decode_in_turn(image, spec) if isinstance(image, bytes) else image
+        )
 
 
 def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
@@ -301,7 +336,8 @@ def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
     longest = len(ids[-1] or "")
     if identity and longest > ID_LIMIT:
         raise MalformedRequest(
-            f"the id has {len(identity)} characters, {longest} with the number of an image; use at most "
+            f"the id has {len(identity)} characters, {longest} with the number of an image; use "
+            "at most "
             f"{ID_LIMIT - longest + len(identity)} for {len(ids)} images."
         )
     return ids

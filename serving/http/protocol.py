@@ -1,12 +1,14 @@
-"""uvicorn's HTTP protocol with limits: on the size of a request head, on its time, and on the number of connections.
+"""uvicorn's HTTP protocol with limits: on the size of a request head, on its time, and on the
+number of connections.
 
-It ignores `Upgrade`: the request is read as if the header were not there, its body included. uvicorn's parser ends a
-request at that header, and would take the body for the next one.
+It ignores `Upgrade`: the request is read as if the header were not there, its body included.
+uvicorn's parser ends a request at that header, and would take the body for the next one.
 
-uvicorn has no such limits. A client that sends its head slowly or without end would hold its connection and its memory
-forever. Limits on bodies are in request.py, where they are settings.
+uvicorn has no such limits. A client that sends its head slowly or without end would hold its
+connection and its memory forever. Limits on bodies are in request.py, where they are settings.
 
-A `FastPath` in the scope lets the hot route bypass ASGI messages, which would make a small answer a tenth slower.
+A `FastPath` in the scope lets the hot route bypass ASGI messages, which would make a small answer a
+tenth slower.
 """
 
 import asyncio
@@ -25,7 +27,9 @@ from serving.http.large_body import LargeBodyReader
 from serving.http.prediction_path import PREFIX
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_DISCARDED_BYTES: Final = 256 * 2**20  # of a body whose request is answered already, read so that the client can too
+MAX_DISCARDED_BYTES: Final = (
+    256 * 2**20
+)  # of a body whose request is answered already, read so that the client can too
 _UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 16_384
@@ -53,7 +57,8 @@ class FastPath:
                 answer.close()  # else Python warns that nobody awaited it
             raise ClientGone(GONE)
         self._waiting = task = asyncio.current_task()
-        self._cycle.flow.resume_reading()  # paused after a large body; a client that hangs up would not be noticed
+        # paused after a large body; a client that hangs up would not be noticed
+        self._cycle.flow.resume_reading()
         try:
             return await answer
         except asyncio.CancelledError:
@@ -80,10 +85,16 @@ class FastPath:
         return bytes(body)
 
     async def read(self, length_bytes: int, *, timeout_s: float) -> memoryview:
-        """The body, of which not all has arrived, straight from the system. Raises BodyTimeout or ClientGone."""
+        """The body, of which not all has arrived, straight from the system. Raises BodyTimeout or
+        ClientGone.
+        """
         transport = self._cycle.transport
         connection = transport.get_protocol()
-        if self._cycle.disconnected or transport.is_closing() or not isinstance(connection, BoundedProtocol):
+        if (
+            self._cycle.disconnected
+            or transport.is_closing()
+            or not isinstance(connection, BoundedProtocol)
+        ):
             raise ClientGone("the client disconnected before its body was complete.")
         return await connection.read_body(length_bytes, timeout_s=timeout_s)
 
@@ -92,7 +103,9 @@ class FastPath:
         self._cycle.body = bytearray()
 
     def answer(self, body: bytes, *, media_type: bytes, close: bool) -> bool:
-        """Answer 200 in a single write. Returns False if that is impossible now because the client reads too slowly."""
+        """Answer 200 in a single write. Returns False if that is impossible now because the client
+        reads too slowly.
+        """
         cycle = self._cycle
         if cycle.response_started or cycle.flow.write_paused:
             return False
@@ -100,10 +113,15 @@ class FastPath:
             return True
         cycle.response_started = cycle.response_complete = True
         cycle.keep_alive = cycle.keep_alive and not close
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (media_type, len(body))
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (
+            media_type,
+            len(body),
+        )
         for header in cycle.default_headers:
             head += b"%b: %b\r\n" % header
-        cycle.transport.write(b"%b%b\r\n%b" % (head, b"" if cycle.keep_alive else b"connection: close\r\n", body))
+        cycle.transport.write(
+            b"%b%b\r\n%b" % (head, b"" if cycle.keep_alive else b"connection: close\r\n", body)
+        )
         cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()
@@ -123,7 +141,9 @@ def take_fast_path(scope: Scope) -> FastPath | None:
 class Lane(Protocol):
     """Answers requests without a task."""
 
-    def take(self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+    def take(
+        self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
         """Take a request that has arrived whole, or return False."""
 
 
@@ -140,7 +160,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._lane = lane
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept the connection, unless there are too many, and start the timeout of its first head."""
+        """Accept the connection, unless there are too many, and start the timeout of its first
+        head.
+        """
         super().connection_made(transport)
         self._heads = 0
         self._head_bytes = self._received = self._discarded_bytes = 0
@@ -164,7 +186,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._direct.disconnect()
 
     def data_received(self, data: bytes) -> None:
-        """Limit a head, and what follows an answer that did not wait for its body. Other bodies are counted later."""
+        """Limit a head, and what follows an answer that did not wait for its body. Other bodies are
+        counted later.
+        """
         heads, in_body = self._heads, self._in_body
         self._received = len(data)
         self._unset_keepalive_if_required()
@@ -204,17 +228,27 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_without_upgrade(self) -> bytes:
         """The head that was just read, without the headers that ask for another protocol."""
-        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines = [
+            b"%b %b HTTP/%b"
+            % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
         for name, value in self.headers:
             if name == b"connection":
-                value = b", ".join(each for each in value.split(b",") if each.strip().lower() not in _UPGRADE)
+                value = b", ".join(
+                    each for each in value.split(b",") if each.strip().lower() not in _UPGRADE
+                )
             if name not in _UPGRADE:
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def on_headers_complete(self) -> None:
-        """The head is complete: pass the request on, unless it is too large or will be read again without `Upgrade`."""
-        if self._head_bytes + self._received > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
+        """The head is complete: pass the request on, unless it is too large or will be read again
+        without `Upgrade`.
+        """
+        if (
+            self._head_bytes + self._received > MAX_HEAD_BYTES
+            and self._head_size() > MAX_HEAD_BYTES
+        ):
             self._too_large = True
             raise HeadTooLarge("the head is over 64 KiB.")
         if self.parser.should_upgrade():
@@ -236,7 +270,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the application on a request, with what has arrived of its body."""
         held, self._held = self._held, None
         super().on_headers_complete()
-        self.cycle.keep_alive = self.cycle.keep_alive and self.parser.should_keep_alive()  # older uvicorn does not ask
+        self.cycle.keep_alive = (
+            self.cycle.keep_alive and self.parser.should_keep_alive()
+        )  # older uvicorn does not ask
         self._fast_path = FastPath(self.cycle)
         self.scope["extensions"] = {_FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
         if held:
@@ -269,7 +305,9 @@ class BoundedProtocol(HttpToolsProtocol):
         return reader.give_away()[0]
 
     def _pass_over(self, part: bytes) -> None:
-        """Have the parser see a part of the body that nobody wants any more, so that it finds the next request."""
+        """Have the parser see a part of the body that nobody wants any more, so that it finds the
+        next request.
+        """
         if self.parser is not None:
             self._passing_over = True
             self._feed(part)
@@ -319,11 +357,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self.transport.is_closing():
             return
-        if self._head_bytes == 0 and self.cycle is None:  # the client sent nothing, so there is nothing to answer
+        if (
+            self._head_bytes == 0 and self.cycle is None
+        ):  # the client sent nothing, so there is nothing to answer
             self.transport.close()
             return
         limit_s = f"{self.head_timeout_s:g} s"
-        self._refuse(HeadTimeout(f"the head did not arrive within {limit_s}; send it again, in one go."))
+        self._refuse(
+            HeadTimeout(f"the head did not arrive within {limit_s}; send it again, in one go.")
+        )
 
     def _refuse(self, error: ServingError) -> None:
         self._head_done()

@@ -31,28 +31,51 @@ LARGE_BYTES: Final = 2**20  # for less, the usual way to read a body is as fast
 SMALLER = "Send a smaller image."
 # The default of `curl --data-binary @image.jpg`. The bytes themselves are checked later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
-LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # bodies with several images
+LISTS = (
+    "application/json",
+    "application/x-ndjson",
+    "multipart/form-data",
+)  # bodies with several images
 DICOM = ("application/dicom", "application/dicom+octet-stream")
 EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
 ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
 FRAME_PARAMETER: Final = Parameter(
-    "frame", "query", FrameName, "of a DICOM file: a frame by its number from 1, the middle one, or all, by a list"
+    "frame",
+    "query",
+    FrameName,
+    "of a DICOM file: a frame by its number from 1, the middle one, or all, by a list",
 )
 HEAD_PARAMETERS: Final = (
     Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
-    Parameter("X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"),
-    Parameter("X-Candor-Canary", "header", bool, "true: the canary answers, if there is one; false: it does not"),
-    Parameter("X-Candor-Deadline-S", "header", Seconds, "refuse at once with 429 what would wait longer than this"),
+    Parameter(
+        "X-Candor-Tags",
+        "header",
+        str,
+        "site=A,device=B: where the image comes from, for reports by slice",
+    ),
+    Parameter(
+        "X-Candor-Canary",
+        "header",
+        bool,
+        "true: the canary answers, if there is one; false: it does not",
+    ),
+    Parameter(
+        "X-Candor-Deadline-S",
+        "header",
+        Seconds,
+        "refuse at once with 429 what would wait longer than this",
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """The headers that matter: media type (lower case, without parameters), raw Content-Type, the client's id.
+    """The headers that matter: media type (lower case, without parameters), raw Content-Type, the
+    client's id.
 
-    `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`: in the ledger's
-    form. `deadline_s`: the longest wait in seconds that the client accepts. `length_bytes`: the declared length of
-    the body, None if the client does not know it.
+    `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`:
+    in the ledger's form. `deadline_s`: the longest wait in seconds that the client accepts.
+    `length_bytes`: the declared length of the body, None if the client does not know it.
     """
 
     media_type: str
@@ -70,7 +93,9 @@ class RequestHead:
 
     @property
     def large_image_bytes(self) -> int:
-        """The length of a body that is a single large image, 0 for any other, and if it is not known."""
+        """The length of a body that is a single large image, 0 for any other, and if it is not
+        known.
+        """
         length_bytes = self.length_bytes or 0
         return length_bytes if length_bytes > LARGE_BYTES and self.media_type not in LISTS else 0
 
@@ -80,7 +105,14 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
     Raises UnsupportedMedia, BodyCompressed, BodyTooLarge or MalformedRequest.
     """
-    content_type, length_bytes, request_id, canary, tags, deadline_s = b"", None, None, None, None, None
+    content_type, length_bytes, request_id, canary, tags, deadline_s = (
+        b"",
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
     for name, value in headers:
         if name == b"content-type":
             content_type = value
@@ -101,7 +133,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
             check_encoding(value.decode("latin-1"))
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
-        raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
+        raise UnsupportedMedia(
+            f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}."
+        )
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
     return RequestHead(media_type, content_type, request_id, canary, tags, deadline_s, length_bytes)
@@ -109,7 +143,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """What the query of a prediction asks for: an explanation, and frames of the image in place of the card's."""
+    """What the query of a prediction asks for: an explanation, and frames of the image in place of
+    the card's.
+    """
 
     explain: bool = False
     frame: FrameChoice | None = None
@@ -119,7 +155,9 @@ NOTHING: Final = PredictionQuery()
 
 
 def read_query(query: bytes) -> PredictionQuery:
-    """What the query string asks for. Raises MalformedRequest for an unknown parameter, value or combination."""
+    """What the query string asks for. Raises MalformedRequest for an unknown parameter, value or
+    combination.
+    """
     if not query:
         return NOTHING
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
@@ -129,12 +167,16 @@ def read_query(query: bytes) -> PredictionQuery:
         one = " One request answers one frame, or all of them." if twice == "frame" else ""
         raise MalformedRequest(f"the query gives {brief(twice)} more than once; give it once.{one}")
     if not values.keys() <= {"explain", "frame"} or not values:
-        raise MalformedRequest("the query must be ?explain=occlusion or none, ?frame=N, middle or all, or both.")
+        raise MalformedRequest(
+            "the query must be ?explain=occlusion or none, ?frame=N, middle or all, or both."
+        )
     if values.get("explain", "none") not in ("occlusion", "none"):
         raise MalformedRequest("explain must be occlusion or none.")
     asked = PredictionQuery(values.get("explain") == "occlusion", read_frame(values.get("frame")))
     if asked.explain and asked.frame == "all":
-        raise MalformedRequest("a heat map explains one frame; choose it by its number, or leave explain out.")
+        raise MalformedRequest(
+            "a heat map explains one frame; choose it by its number, or leave explain out."
+        )
     return asked
 
 
@@ -159,13 +201,19 @@ async def read_body(
         async with asyncio.timeout(timeout_s):
             return await _read_bounded(receive, limit_bytes, hold, advice)
     except TimeoutError:
-        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s; send it again, in one go.") from None
+        raise BodyTimeout(
+            f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
+        ) from None
 
 
 async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: str) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit_bytes:
+    if (
+        message["type"] == "http.request"
+        and not message.get("more_body", False)
+        and len(body) <= limit_bytes
+    ):
         return body
     parts: list[bytes] = []  # joined once: a buffer that grows is copied again and again
     received = 0
@@ -191,7 +239,8 @@ class FormFile:
 
 
 def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile]:
-    """The files of a multipart/form-data body, in order, with the tags of its field `tags`. Raises MalformedRequest.
+    """The files of a multipart/form-data body, in order, with the tags of its field `tags`. Raises
+    MalformedRequest.
 
     Stops at the first file over `limit`, or field over FIELDS_LIMIT.
     """
@@ -202,8 +251,12 @@ def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile
     return [replace(file, tags=tags) for file in files]
 
 
-def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[FormFile], dict[str, str]]:
-    """The files and the fields of a multipart/form-data body. Raises MalformedRequest as `form_files` does."""
+def read_form(
+    body: bytes, content_type: bytes, *, limit: int
+) -> tuple[list[FormFile], dict[str, str]]:
+    """The files and the fields of a multipart/form-data body. Raises MalformedRequest as
+    `form_files` does.
+    """
     _, options = parse_options_header(content_type)
     files: list[FormFile] = []
     fields: dict[str, str] = {}
@@ -221,9 +274,13 @@ def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[For
 
     def keep(file: File) -> None:
         if len(files) >= limit:
-            raise MalformedRequest(f"the form holds over {limit} files; send 1 to {limit} images in one request.")
+            raise MalformedRequest(
+                f"the form holds over {limit} files; send 1 to {limit} images in one request."
+            )
         name = file.file_name.decode("utf-8", errors="replace") if file.file_name else None
-        files.append(FormFile(name, cast(io.BytesIO, file.file_object).getvalue()))  # the buffer itself
+        files.append(
+            FormFile(name, cast(io.BytesIO, file.file_object).getvalue())
+        )  # the buffer itself
 
     try:
         parser = FormParser(
@@ -238,27 +295,41 @@ def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[For
             parser.write(body)
             parser.finalize()
         finally:
-            vars(parser).clear()  # its callbacks hold it and its files: a cycle, which would keep them in memory
+            vars(
+                parser
+            ).clear()  # its callbacks hold it and its files: a cycle, which would keep them in memory
     except FormParserError as error:
         why = str(error).rstrip(".")
-        raise MalformedRequest(f"the multipart body cannot be read ({why}); let an HTTP library write it.") from error
+        raise MalformedRequest(
+            f"the multipart body cannot be read ({why}); let an HTTP library write it."
+        ) from error
     return files, fields
 
 
 def request_id_of(value: object) -> str | None:
-    """The client's own id; None for none, and for an empty one. Raises MalformedRequest for an invalid id."""
+    """The client's own id; None for none, and for an empty one. Raises MalformedRequest for an
+    invalid id.
+    """
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > ID_LIMIT or not value.isprintable() or "\ufffd" in value:
+    if (
+        not isinstance(value, str)
+        or len(value) > ID_LIMIT
+        or not value.isprintable()
+        or "\ufffd" in value
+    ):
         raise MalformedRequest(
-            f"X-Request-Id (or request_id) must be a string of at most {ID_LIMIT} printable characters in UTF-8."
+            f"X-Request-Id (or request_id) must be a string of at most {ID_LIMIT} printable "
+            "characters in UTF-8."
         )
     return value
 
 
 def _only(name: bytes, before: object) -> None:
     if before is not None:
-        raise MalformedRequest(f"the header {name.decode().title()} is given more than once; send it once.")
+        raise MalformedRequest(
+            f"the header {name.decode().title()} is given more than once; send it once."
+        )
 
 
 def _yes_or_no(value: bytes) -> bool:
@@ -274,7 +345,9 @@ def _seconds(value: bytes) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise MalformedRequest("X-Candor-Deadline-S must be a number of seconds over 0, such as 0.5.")
+        raise MalformedRequest(
+            "X-Candor-Deadline-S must be a number of seconds over 0, such as 0.5."
+        )
     return seconds
 
 

@@ -1,4 +1,5 @@
-"""The routes of `candor serve` other than those of monitoring and the Open Inference Protocol, each declared here.
+"""The routes of `candor serve` other than those of monitoring and the Open Inference Protocol, each
+declared here.
 
 The hot route, POST /predictions, is declared here too, but answered before the router (app.py).
 """
@@ -64,7 +65,11 @@ class ServerRoutes:
 
     async def ping(self, _: Request) -> PingStatus | Response:
         """TorchServe's health check."""
-        return PingStatus("Healthy") if self._ready() else as_json(PingStatus("Unhealthy"), status=NOT_READY)
+        return (
+            PingStatus("Healthy")
+            if self._ready()
+            else as_json(PingStatus("Unhealthy"), status=NOT_READY)
+        )
 
     async def healthz(self, _: Request) -> Alive:
         """Liveness."""
@@ -74,8 +79,12 @@ class ServerRoutes:
         """Readiness, with the bundles that could not be loaded."""
         if not self._ready():
             reason = "the server is shutting down." if self._draining() else "no model is loaded."
-            return as_json(NotReadyBody("not_ready", reason, self._refused_bundles()), status=NOT_READY)
-        versions = {name: model.production.card.version for name, model in self._loaded.by_name().items()}
+            return as_json(
+                NotReadyBody("not_ready", reason, self._refused_bundles()), status=NOT_READY
+            )
+        versions = {
+            name: model.production.card.version for name, model in self._loaded.by_name().items()
+        }
         return Ready(versions, self._refused_bundles())
 
     async def models(self, _: Request) -> ModelListing:
@@ -87,16 +96,25 @@ class ServerRoutes:
         """One version, or all that are loaded."""
         name, version = request.path_params["model"], request.path_params.get("version")
         served = self._loaded.find(name, None if version == "all" else version)
-        chosen = self._loaded.by_name()[name].answering if version == "all" else {served.card.version: served}
+        chosen = (
+            self._loaded.by_name()[name].answering
+            if version == "all"
+            else {served.card.version: served}
+        )
         return [_torchserve_model(each) for each in chosen.values()]
 
     async def index(self, request: Request) -> Response:
         """The loaded models, on a server without monitoring."""
-        models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
+        models = [
+            (name, model.production.card.version) for name, model in self._loaded.by_name().items()
+        ]
         return answer_page(render("server.html", models=models, viewer=read_viewer(request)))
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
-        return {name: RefusedBundle(refusal.version, refusal.reason) for name, refusal in self._refused().items()}
+        return {
+            name: RefusedBundle(refusal.version, refusal.reason)
+            for name, refusal in self._refused().items()
+        }
 
 
 _PREDICTION = tuple(
@@ -106,7 +124,8 @@ _PREDICTION = tuple(
         handler=PredictionApp.__call__,
         mounted=False,
         tag="predictions",
-        summary="Classify an image, or several. Several images, or frames, are answered by a list, with errors in it.",
+        summary="Classify an image, or several. Several images, or frames, are answered by a "
+        "list, with errors in it.",
         scope="predict",
         takes={
             "image/*": Binary,
@@ -116,9 +135,17 @@ _PREDICTION = tuple(
             JSON: Annotated[list[Base64 | EncodedImage], Meta(min_length=1)],
             NDJSON: Base64 | EncodedImage,
         },
-        gives={JSON: Prediction | list[Prediction | ImageRefused], NDJSON: Prediction | ImageRefused},
+        gives={
+            JSON: Prediction | list[Prediction | ImageRefused],
+            NDJSON: Prediction | ImageRefused,
+        },
         parameters=(
-            Parameter("explain", "query", Literal["occlusion", "none"], "occlusion adds a heat map to the answer"),
+            Parameter(
+                "explain",
+                "query",
+                Literal["occlusion", "none"],
+                "occlusion adds a heat map to the answer",
+            ),
             FRAME_PARAMETER,
             *HEAD_PARAMETERS,
         ),
@@ -132,7 +159,8 @@ _MODEL: Final = tuple(
         path=path,
         handler=ServerRoutes.model,
         tag="models",
-        summary="A model as TorchServe's management API describes it; version `all` gives every loaded one.",
+        summary="A model as TorchServe's management API describes it; version `all` gives every "
+        "loaded one.",
         refuses=(ModelNotLoaded, VersionNotLoaded, NotReady),
     )
     for path in ("/models/{model}", "/models/{model}/{version}")
@@ -192,10 +220,15 @@ def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette
     own = [each for each in bind(ENDPOINTS, routes) if each.path not in mounted_paths]
     endpoints = with_description([*own, *mounted])
     other_methods = Route(
-        "/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False
+        "/predictions/{model}",
+        _post_only,
+        methods=["GET", "DELETE", "PATCH"],
+        include_in_schema=False,
     )
     mounts: list[BaseRoute] = [*routes_of(endpoints), other_methods]
-    return Starlette(routes=mounts, exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)])
+    return Starlette(
+        routes=mounts, exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)]
+    )
 
 
 async def _post_only(_: Request) -> Response:

@@ -1,7 +1,9 @@
-"""Sessions of people who sign in with their token: a cookie that proves the token without holding it.
+"""Sessions of people who sign in with their token: a cookie that proves the token without holding
+it.
 
-The cookie is `EXPIRY.MAC`: a time in seconds since 1970, and its HMAC-SHA256 under the digest of the token. So no
-process keeps sessions, every replica with the same tokens accepts them, and taking a token away ends its sessions.
+The cookie is `EXPIRY.MAC`: a time in seconds since 1970, and its HMAC-SHA256 under the digest of
+the token. So no process keeps sessions, every replica with the same tokens accepts them, and taking
+a token away ends its sessions.
 """
 
 import hashlib

@@ -6,7 +6,9 @@ from serving.errors import MalformedRequest
 
 
 def read_tags(text: str) -> str | None:
-    """Tags from `X-Candor-Tags: site=A,device=CT-2` or a form's field `tags`. Raises MalformedRequest."""
+    """Tags from `X-Candor-Tags: site=A,device=CT-2` or a form's field `tags`. Raises
+    MalformedRequest.
+    """
     try:
         return tags.read_tags(text)
     except TagsInvalid as error:

@@ -1,11 +1,13 @@
-"""Admission control: a request is admitted if its answer is predicted within the deadline, before its body is read.
+"""Admission control: a request is admitted if its answer is predicted within the deadline, before
+its body is read.
 
-Without CANDOR_DEADLINE_S the deadline follows the model: what WAITING_ROOM waiting images need, or one second if that
-is more. So a burst is answered however slow the model is. A client that cannot wait so long names its own deadline.
+Without CANDOR_DEADLINE_S the deadline follows the model: what WAITING_ROOM waiting images need, or
+one second if that is more. So a burst is answered however slow the model is. A client that cannot
+wait so long names its own deadline.
 
-Under overload, refusing at once makes things worse. Refused clients retry at once, and thousands of refusals per second
-take processor time from admitted requests. So a refusal is delayed by a timer, and the number of delayed refusals is
-limited.
+Under overload, refusing at once makes things worse. Refused clients retry at once, and thousands of
+refusals per second take processor time from admitted requests. So a refusal is delayed by a timer,
+and the number of delayed refusals is limited.
 """
 
 import asyncio
@@ -21,10 +23,11 @@ LEAST_DEADLINE_S: Final = 1.0
 
 
 class QueueEstimate:
-    """Predicts how long a new request would wait. Use it from one thread; `with queue:` counts one as waiting.
+    """Predicts how long a new request would wait. Use it from one thread; `with queue:` counts one
+    as waiting.
 
-    `service_s` is measured at delivery, from the later of the last delivery and the arrival of the batch. So it covers
-    the slowest stage (inference or ledger) and excludes idle time.
+    `service_s` is measured at delivery, from the later of the last delivery and the arrival of the
+    batch. So it covers the slowest stage (inference or ledger) and excludes idle time.
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class QueueEstimate:
         deadline_s: float | None = None,
         clock_s: float | None = None,
     ) -> None:
-        """`service_s`: first estimate of the seconds per image. `batch`: the largest. `deadline_s`: the setting."""
+        """`service_s`: first estimate of the seconds per image. `batch`: the largest. `deadline_s`:
+        the setting.
+        """
         self.waiting = 0
         self._set_s = deadline_s
         self._batch = batch
@@ -56,32 +61,46 @@ class QueueEstimate:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until a request that arrives now is answered: after all that wait, together with its batch."""
+        """Seconds until a request that arrives now is answered: after all that wait, together with
+        its batch.
+        """
         return self._wait_s(self.waiting)
 
     @property
     def deadline_s(self) -> float:
         """The longest wait that is admitted, in seconds."""
-        return max(LEAST_DEADLINE_S, self._wait_s(WAITING_ROOM - 1)) if self._set_s is None else self._set_s
+        return (
+            max(LEAST_DEADLINE_S, self._wait_s(WAITING_ROOM - 1))
+            if self._set_s is None
+            else self._set_s
+        )
 
     def _wait_s(self, waiting: int) -> float:
         return (waiting + min(waiting, self._batch - 1)) * self.service_s
 
     def delivered(self, images: int, *, arrived_s: float, now_s: float) -> None:
-        """Record that `images` were delivered at `now_s`, the oldest of which arrived at `arrived_s` (perf_counter)."""
+        """Record that `images` were delivered at `now_s`, the oldest of which arrived at
+        `arrived_s` (perf_counter).
+        """
         elapsed_s = now_s - max(self._last_s, arrived_s)
         self._mean_elapsed_s += RECENT * (elapsed_s - self._mean_elapsed_s)
         self._mean_images += RECENT * (images - self._mean_images)
         self._last_s = now_s
 
     def admit(self, asked_s: float | None = None) -> None:
-        """Raise Overloaded if a request that arrives now would wait longer than the deadline, or than `asked_s`."""
+        """Raise Overloaded if a request that arrives now would wait longer than the deadline, or
+        than `asked_s`.
+        """
         deadline_s = self.deadline_s if asked_s is None else min(asked_s, self.deadline_s)
         if self.wait_s > deadline_s:
-            raise Overloaded(wait_s=self.wait_s, deadline_s=deadline_s, clears_s=self._clears_s(deadline_s))
+            raise Overloaded(
+                wait_s=self.wait_s, deadline_s=deadline_s, clears_s=self._clears_s(deadline_s)
+            )
 
     def _clears_s(self, deadline_s: float) -> float:
-        """Seconds until one more request is admitted: `wait_s` solved for the number that may wait."""
+        """Seconds until one more request is admitted: `wait_s` solved for the number that may
+        wait.
+        """
         room = deadline_s / self.service_s
         return (self.waiting - max(room - (self._batch - 1), room / 2)) * self.service_s
 
@@ -95,7 +114,9 @@ class RefusalThrottle:
         self.held = 0
 
     async def hold(self) -> bool:
-        """Wait `hold_s`. Returns False at once if too many wait already; then the connection should be closed."""
+        """Wait `hold_s`. Returns False at once if too many wait already; then the connection should
+        be closed.
+        """
         if self.held >= self._limit:
             return False
         self.held += 1

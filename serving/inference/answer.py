@@ -1,7 +1,7 @@
 """Writes the JSON of an answer by string formatting: the card's part once, the rest per request.
 
-A JSON library would take longer than the inference of a tiny model. Numbers have nine significant digits, all that a
-float32 holds.
+A JSON library would take longer than the inference of a tiny model. Numbers have nine significant
+digits, all that a float32 holds.
 """
 
 import base64
@@ -17,8 +17,9 @@ JSON_HEADER = (b"content-type", b"application/json")
 class JsonAnswerWriter:
     """Writes answers of the model that `card` describes.
 
-    An answer has the fields "prediction_id", "request_id", "model", "version", "label", "confidence", "probabilities"
-    and "refer", "prediction_set" if the card defines prediction sets, and "precision" if the model is not in float32.
+    An answer has the fields "prediction_id", "request_id", "model", "version", "label",
+    "confidence", "probabilities" and "refer", "prediction_set" if the card defines prediction sets,
+    and "precision" if the model is not in float32.
     """
 
     def __init__(self, card: Card) -> None:
@@ -30,22 +31,35 @@ class JsonAnswerWriter:
             + _literal(model)
             + ',"label":%s,"confidence":%.9g,"probabilities":{'
         )
-        self._probabilities = ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s'
+        self._probabilities = (
+            ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s'
+        )
         self._labels = [json.dumps(name) for name in card.classes]
         self._set_from = None if card.conformal is None else card.conformal.threshold
         self._threshold = None if card.referral is None else card.referral.threshold
 
-    def write(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> bytes:
+    def write(
+        self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]
+    ) -> bytes:
         """See AnswerWriter."""
         confidence = values[predicted]
         identity = "null" if request_id is None else json.dumps(request_id)
         head = self._head % (prediction_id, identity, self._labels[predicted], confidence)
-        return (head + self._probabilities % (*values, self._refer(confidence)) + self._set(values) + "}").encode()
+        return (
+            head
+            + self._probabilities % (*values, self._refer(confidence))
+            + self._set(values)
+            + "}"
+        ).encode()
 
     def _set(self, values: Sequence[float]) -> str:
         if self._set_from is None:
             return ""
-        named = (name for name, value in zip(self._labels, values, strict=True) if value >= self._set_from)
+        named = (
+            name
+            for name, value in zip(self._labels, values, strict=True)
+            if value >= self._set_from
+        )
         return f',"prediction_set":[{",".join(named)}]'
 
     def _refer(self, confidence: float) -> str:
@@ -60,7 +74,9 @@ def with_audit(answer: bytes, drawn: bool) -> bytes:
 
 
 def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
-    """An answer with the field `explanation`: the map as a sentence, as values and as a PNG in base64."""
+    """An answer with the field `explanation`: the map as a sentence, as values and as a PNG in
+    base64.
+    """
     values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
     fields = {"method": method, "sentence": shown.sentence, "values": values}
     fields["png"] = base64.b64encode(shown.png).decode()

@@ -1,6 +1,7 @@
 """The audit sample: answers to be labeled regardless of their outcome, drawn before it is known.
 
-A hash of the prediction id decides, so that every replica and every later recount draw the same answers.
+A hash of the prediction id decides, so that every replica and every later recount draw the same
+answers.
 """
 
 from hashlib import blake2b

@@ -1,7 +1,9 @@
-"""Opportunistic batching: a thread infers whatever is in its queue, and waits only for images that are being decoded.
+"""Opportunistic batching: a thread infers whatever is in its queue, and waits only for images that
+are being decoded.
 
-An idle thread runs a single image at once. A busy one finds several images when it is done and takes up to `max_batch`.
-So batching delays no single request and serves many at once. One thread hop returns a whole batch (served_version.py).
+An idle thread runs a single image at once. A busy one finds several images when it is done and
+takes up to `max_batch`. So batching delays no single request and serves many at once. One thread
+hop returns a whole batch (served_version.py).
 """
 
 import logging
@@ -29,16 +31,21 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 class AnswerWriter(Protocol):
     """Writes an answer, in the inference thread."""
 
-    def write(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> Any:
-        """The answer for one image; `values`, (K,), are its probabilities, the largest of them `values[predicted]`."""
+    def write(
+        self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]
+    ) -> Any:
+        """The answer for one image; `values`, (K,), are its probabilities, the largest of them
+        `values[predicted]`.
+        """
 
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
     """One decoded image, (C, H, W), its arrival time by perf_counter, and the future of its answer.
 
-    `writer` writes the answer; without one it is the JSON of POST /predictions. `given_id` is the prediction id, once
-    there is one. `shadow_of` is the id of the production version's answer, for a request to a shadow.
+    `writer` writes the answer; without one it is the JSON of POST /predictions. `given_id` is the
+    prediction id, once there is one. `shadow_of` is the id of the production version's answer, for
+    a request to a shadow.
     """
 
     image: Image
@@ -52,7 +59,9 @@ class PendingRequest:
 
     @property
     def gone(self) -> bool:
-        """Whether the client has disconnected, which cancels the future. Read in the inference thread."""
+        """Whether the client has disconnected, which cancels the future. Read in the inference
+        thread.
+        """
         return self.answer.cancelled()
 
 
@@ -72,9 +81,9 @@ def run_batch(batch: list[PendingRequest], work: Work, failed: Failed) -> None:
 class Batcher:
     """A queue and the thread that empties it.
 
-    `work` gets 1 to `max_batch` requests in that thread. An error that it raises is logged and passed to `failed`, and
-    the thread goes on. `delay` says how long a batch waits for others. With `background` the thread has the lowest
-    priority.
+    `work` gets 1 to `max_batch` requests in that thread. An error that it raises is logged and
+    passed to `failed`, and the thread goes on. `delay` says how long a batch waits for others. With
+    `background` the thread has the lowest priority.
     """
 
     def __init__(
@@ -119,7 +128,8 @@ class Batcher:
                 run_batch(batch, self._work, self._failed)
 
     def _take(self) -> tuple[list[PendingRequest], bool]:
-        """Wait for a request, then take all that are queued or coming, except those whose client has gone.
+        """Wait for a request, then take all that are queued or coming, except those whose client
+        has gone.
 
         False: the end.
         """
@@ -138,11 +148,17 @@ class Batcher:
         return batch, False
 
     def _next(self, images: int, since_s: float) -> PendingRequest | None:
-        """The next in the queue for a batch of `images`, which has waited since `since_s`. Raises Empty."""
+        """The next in the queue for a batch of `images`, which has waited since `since_s`. Raises
+        Empty.
+        """
         while True:
             left_s = self._delay.left_s(images, time.perf_counter() - since_s)
             try:
-                return self._queue.get(timeout=min(left_s, LOOK_S)) if left_s else self._queue.get_nowait()
+                return (
+                    self._queue.get(timeout=min(left_s, LOOK_S))
+                    if left_s
+                    else self._queue.get_nowait()
+                )
             except Empty:
                 if not left_s:
                     raise

@@ -1,7 +1,8 @@
 """How long a batch waits for images that are being decoded.
 
-Decoding and inference want the same cores. If a batch begins as soon as one image is decoded, it is small, costs more
-for each image, and slows the decoding of the others down. So it waits for them, but only as long as that may pay.
+Decoding and inference want the same cores. If a batch begins as soon as one image is decoded, it is
+small, costs more for each image, and slows the decoding of the others down. So it waits for them,
+but only as long as that may pay.
 """
 
 from typing import Final
@@ -11,7 +12,8 @@ LONGEST_S: Final = 0.25
 
 
 class BatchingDelay:
-    """Counts the images of a version that are being decoded: `with delay:` around each, on the event loop.
+    """Counts the images of a version that are being decoded: `with delay:` around each, on the
+    event loop.
 
     The inference thread asks `left_s`.
     """
@@ -28,7 +30,9 @@ class BatchingDelay:
         self._coming -= 1
 
     def left_s(self, images: int, waited_s: float) -> float:
-        """Seconds that `images`, which have waited for `waited_s`, still wait for others; 0 if none is coming."""
+        """Seconds that `images`, which have waited for `waited_s`, still wait for others; 0 if none
+        is coming.
+        """
         if not self._coming:
             return 0.0
         return max(0.0, min(PER_IMAGE * self._one_image_s * images, LONGEST_S) - waited_s)

@@ -1,4 +1,6 @@
-"""An answer whose receiver is called at once: in place of a future, which costs a turn of the event loop for each."""
+"""An answer whose receiver is called at once: in place of a future, which costs a turn of the event
+loop for each.
+"""
 
 import logging
 from collections.abc import Callable
@@ -8,7 +10,9 @@ logger = logging.getLogger(__name__)
 
 
 class AnswerFuture(Protocol):
-    """What a pending request needs of a future; asyncio's is one. Used on the event loop, except `cancelled`."""
+    """What a pending request needs of a future; asyncio's is one. Used on the event loop, except
+    `cancelled`.
+    """
 
     def done(self) -> bool:
         """Whether there is an answer or an error, or nobody waits any more."""

@@ -1,8 +1,9 @@
-"""Occlusion maps: how much of the predicted class's probability is lost when a part of the image is covered.
+"""Occlusion maps: how much of the predicted class's probability is lost when a part of the image is
+covered.
 
-Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 3. A gray patch moves
-over the image, and each position costs one inference. So explanations have their own session and thread, at the lowest
-priority, and run one at a time.
+Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 3. A
+gray patch moves over the image, and each position costs one inference. So explanations have their
+own session and thread, at the lowest priority, and run one at a time.
 """
 
 import asyncio
@@ -35,16 +36,18 @@ class OcclusionExplainer:
 
     def __init__(self, *, waiting: int = 4) -> None:
         self._free = waiting + 1
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=lower_priority)
+        self._pool = ThreadPoolExecutor(
+            1, thread_name_prefix="candor-explain", initializer=lower_priority
+        )
         self._predictors: dict[Path, Predictor] = {}
 
     @asynccontextmanager
     async def place(self, card: Card, folder: Path) -> AsyncIterator[Explain]:
         """A place in the queue, and a function that draws a map there.
 
-        The function takes an image, (C, H, W) uint8, and a class, and returns the map by the version in `folder`. What
-        may be refused is refused here: raises ExplanationsBusy, or ExplanationUnavailable if the folder no longer holds
-        that version.
+        The function takes an image, (C, H, W) uint8, and a class, and returns the map by the
+        version in `folder`. What may be refused is refused here: raises ExplanationsBusy, or
+        ExplanationUnavailable if the folder no longer holds that version.
         """
         if self._free == 0:
             raise ExplanationsBusy
@@ -59,7 +62,8 @@ class OcclusionExplainer:
 
             yield explain
         finally:
-            # A client that hangs up leaves its work in the queue, so its place is free only after that.
+            # A client that hangs up leaves its work in the queue, so its place is free only after
+            # that.
             work[-1].add_done_callback(self._release)
 
     def close(self) -> None:
@@ -85,26 +89,32 @@ def _explain(predictor: Predictor, image: Image, predicted: int) -> HeatMap:
 
 
 def _open(folder: Path, card: Card) -> Predictor:
-    """A predictor on the bundle, read again, because explanations are too rare to keep the graph in memory."""
+    """A predictor on the bundle, read again, because explanations are too rare to keep the graph in
+    memory.
+    """
     try:
         whole = read_bundle(folder)
         variants = map(whole.of_variant, whole.card.precisions)
         bundle = next((each for each in variants if each.card == card), None)
         if bundle is None:
             raise ExplanationUnavailable(
-                "the version answers but cannot be explained, because its folder now holds another version."
+                "the version answers but cannot be explained, because its folder now holds "
+                "another version."
             )
         return Predictor(bundle, threads=1, device="cpu")
     except (BundleError, ModelUnusable) as error:
         raise ExplanationUnavailable(
-            f"the version answers but cannot be explained, because its bundle can no longer be read: {error}"
+            "the version answers but cannot be explained, because its bundle can no longer be "
+            f"read: {error}"
         ) from error
 
 
 def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArray[np.float64]:
-    """Loss of the probability of class `predicted` when each cell is covered, (POSITIONS, POSITIONS).
+    """Loss of the probability of class `predicted` when each cell is covered, (POSITIONS,
+    POSITIONS).
 
-    A cell's value is the mean over the patches that cover it. It is positive if the image supports the class.
+    A cell's value is the mean over the patches that cover it. It is positive if the image supports
+    the class.
     """
     covered, boxes = _covered(image)
     whole = float(predictor.predict(image[np.newaxis])[0, predicted])
@@ -118,10 +128,16 @@ def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArra
 
 
 def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:
-    """The image with the patch at each of P positions, (P, C, H, W), and the first cell of each patch."""
+    """The image with the patch at each of P positions, (P, C, H, W), and the first cell of each
+    patch.
+    """
     rows = np.linspace(0, image.shape[1], POSITIONS + 1).round().astype(int)
     columns = np.linspace(0, image.shape[2], POSITIONS + 1).round().astype(int)
-    boxes = [(row, column) for row in range(POSITIONS - SPAN + 1) for column in range(POSITIONS - SPAN + 1)]
+    boxes = [
+        (row, column)
+        for row in range(POSITIONS - SPAN + 1)
+        for column in range(POSITIONS - SPAN + 1)
+    ]
     gray = image.mean(axis=(1, 2)).round().astype(np.uint8)[:, np.newaxis, np.newaxis]
     covered = np.repeat(image[np.newaxis], len(boxes), axis=0)
     for each, (row, column) in zip(covered, boxes, strict=True):

@@ -1,4 +1,6 @@
-"""What happens to freed memory: the C library keeps it for the next large body and returns it to the system later."""
+"""What happens to freed memory: the C library keeps it for the next large body and returns it to
+the system later.
+"""
 
 import asyncio
 import ctypes
@@ -15,10 +17,11 @@ _NEVER: Final = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, until `return_freed_memory`. Where it cannot, nothing changes.
+    """Let the C library keep what is freed, until `return_freed_memory`. Where it cannot, nothing
+    changes.
 
-    By itself, glibc gives the memory of each large body back and gets it again for the next one, page by page, which
-    takes longer than to read the body.
+    By itself, glibc gives the memory of each large body back and gets it again for the next one,
+    page by page, which takes longer than to read the body.
     """
     choose = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if choose is not None:
@@ -34,7 +37,8 @@ def return_freed_memory() -> None:
 
 
 async def keep_returning_memory() -> None:
-    """Look every LOOK_S, and return memory once the process has grown by GROWTH_BYTES. Ends when it is cancelled.
+    """Look every LOOK_S, and return memory once the process has grown by GROWTH_BYTES. Ends when it
+    is cancelled.
 
     What is in use stays, so the next look compares with what was left.
     """

@@ -1,7 +1,8 @@
-"""Opportunistic batching without a thread, for a light model: two thread hops would take longer than its inference.
+"""Opportunistic batching without a thread, for a light model: two thread hops would take longer
+than its inference.
 
-The event loop empties the queue after it has read from all ready connections. So a single image is inferred at once,
-and many become one batch and one commit of the ledger.
+The event loop empties the queue after it has read from all ready connections. So a single image is
+inferred at once, and many become one batch and one commit of the ledger.
 """
 
 import asyncio
@@ -11,12 +12,15 @@ from serving.inference.batcher import Failed, PendingRequest, Work, run_batch
 
 
 class InlineBatcher:
-    """A queue that the event loop empties between two polls of its sockets. Use it on the event loop only.
+    """A queue that the event loop empties between two polls of its sockets. Use it on the event
+    loop only.
 
     `work` gets 1 to `max_batch` requests. An error that it raises is logged and passed to `failed`.
     """
 
-    def __init__(self, work: Work, failed: Failed, *, max_batch: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, work: Work, failed: Failed, *, max_batch: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._work = work
         self._failed = failed
         self._max_batch = max_batch

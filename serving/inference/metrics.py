@@ -1,4 +1,6 @@
-"""Prometheus metrics of the server itself, updated once per batch if possible. See monitoring for calibration."""
+"""Prometheus metrics of the server itself, updated once per batch if possible. See monitoring for
+calibration.
+"""
 
 import platform
 from collections.abc import Sequence
@@ -11,7 +13,23 @@ from serving.error_table import INTERNAL, PREDICTION_ERRORS
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SECONDS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LABELS = ("model", "version")
 REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.code, "client_gone"})
@@ -20,14 +38,20 @@ REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.co
 def register_build_info(registry: CollectorRegistry) -> None:
     """Show which release of Candor a process runs, on which Python."""
     labels = ("version", "python")
-    info = Gauge("candor_build_info", "1; its labels name the release and its Python.", labels, registry=registry)
+    info = Gauge(
+        "candor_build_info",
+        "1; its labels name the release and its Python.",
+        labels,
+        registry=registry,
+    )
     info.labels(release(), platform.python_version()).set(1)
 
 
 class ServingMetrics:
     """The metrics, registered in `registry`, never in the library's global one.
 
-    With `exemplars`, the longest request duration of each batch carries its prediction id, which OpenMetrics shows.
+    With `exemplars`, the longest request duration of each batch carries its prediction id, which
+    OpenMetrics shows.
     """
 
     def __init__(self, registry: CollectorRegistry, *, exemplars: bool = False) -> None:
@@ -40,19 +64,32 @@ class ServingMetrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self.batch_size = Histogram("candor_batch_size", "Images per batch.", LABELS, buckets=IMAGES, registry=registry)
+        self.batch_size = Histogram(
+            "candor_batch_size", "Images per batch.", LABELS, buckets=IMAGES, registry=registry
+        )
         self.inference = Histogram(
-            "candor_inference_seconds", "Inference time of a batch.", LABELS, buckets=SECONDS, registry=registry
+            "candor_inference_seconds",
+            "Inference time of a batch.",
+            LABELS,
+            buckets=SECONDS,
+            registry=registry,
         )
         self.decode = Histogram(
-            "candor_decode_seconds", "Decoding time of an image.", buckets=SECONDS, registry=registry
+            "candor_decode_seconds",
+            "Decoding time of an image.",
+            buckets=SECONDS,
+            registry=registry,
         )
         self.queue_length = Gauge(
-            "candor_queue_length", "Requests admitted and not yet answered.", LABELS, registry=registry
+            "candor_queue_length",
+            "Requests admitted and not yet answered.",
+            LABELS,
+            registry=registry,
         )
         self.queue_wait = Gauge(
             "candor_queue_wait_seconds",
-            "Predicted seconds until a request that arrives now is answered; beyond the deadline it is refused.",
+            "Predicted seconds until a request that arrives now is answered; beyond the deadline "
+            "it is refused.",
             LABELS,
             registry=registry,
         )
@@ -71,10 +108,14 @@ class ServingMetrics:
             registry=registry,
         )
         self.fronts = Gauge(
-            "candor_fronts", "Processes that accept connections: the server's own, or its fronts.", registry=registry
+            "candor_fronts",
+            "Processes that accept connections: the server's own, or its fronts.",
+            registry=registry,
         )
         self.front_restarts = Counter(
-            "candor_front_restarts", "Fronts that ended unexpectedly and were started again.", registry=registry
+            "candor_front_restarts",
+            "Fronts that ended unexpectedly and were started again.",
+            registry=registry,
         )
         self.model_loaded = Gauge(
             "candor_model_loaded",
@@ -94,7 +135,12 @@ class VersionMetrics:
     """The series of one version, looked up once so that updates are cheap."""
 
     def __init__(
-        self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate, *, precision: str
+        self,
+        metrics: ServingMetrics,
+        labels: tuple[str, str],
+        queue: QueueEstimate,
+        *,
+        precision: str,
     ) -> None:
         self._exemplars = metrics.exemplars
         self._duration = metrics.request_duration.labels(*labels)
@@ -106,12 +152,21 @@ class VersionMetrics:
         metrics.queue_wait.labels(*labels).set_function(lambda: queue.wait_s)
 
     def observe(
-        self, requests: Sequence[PendingRequest], *, now_s: float, inference_s: float, first_id: bytes | None = None
+        self,
+        requests: Sequence[PendingRequest],
+        *,
+        now_s: float,
+        inference_s: float,
+        first_id: bytes | None = None,
     ) -> None:
-        """Record an answered batch, oldest request first; `first_id` is the prediction id of its first answer."""
+        """Record an answered batch, oldest request first; `first_id` is the prediction id of its
+        first answer.
+        """
         self._batch_size.observe(len(requests))
         self._inference.observe(inference_s)
-        exemplar = {"prediction_id": str(UUID(bytes=first_id))} if self._exemplars and first_id else None
+        exemplar = (
+            {"prediction_id": str(UUID(bytes=first_id))} if self._exemplars and first_id else None
+        )
         for request in requests:
             self._duration.observe(now_s - request.arrived_s, exemplar)
             exemplar = None

@@ -1,4 +1,6 @@
-"""Which precision of a bundle is served: a setting, never a guess, because answers of another precision differ."""
+"""Which precision of a bundle is served: a setting, never a guess, because answers of another
+precision differ.
+"""
 
 import logging
 
@@ -10,7 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 def served_variant(bundle: Bundle, precision: PrecisionChoice, *, device: Device) -> Bundle:
-    """The variant of `bundle` to serve: the one asked for if the bundle has it, else what is in its model.onnx."""
+    """The variant of `bundle` to serve: the one asked for if the bundle has it, else what is in its
+    model.onnx.
+    """
     wanted = _by_device(device) if precision == "auto" else precision
     card = bundle.card
     if wanted in card.precisions:

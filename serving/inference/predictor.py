@@ -38,8 +38,8 @@ PROVIDERS: dict[str, str] = {
 class Classification:
     """The answer for one image.
 
-    `refer` says whether a person should look at the image; `prediction_set` lists the classes that it may belong to.
-    Each is None if the card does not define it.
+    `refer` says whether a person should look at the image; `prediction_set` lists the classes that
+    it may belong to. Each is None if the card does not define it.
     """
 
     label: str
@@ -50,10 +50,16 @@ class Classification:
 
 
 class Predictor:
-    """One ONNX Runtime session. Raises ModelUnusable if ONNX Runtime cannot load or run the graph."""
+    """One ONNX Runtime session. Raises ModelUnusable if ONNX Runtime cannot load or run the
+    graph.
+    """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> None:
-        """`bundle` must be verified. `threads` is the number of CPU threads; 0 means one per available core."""
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto"
+    ) -> None:
+        """`bundle` must be verified. `threads` is the number of CPU threads; 0 means one per
+        available core.
+        """
         self.card = bundle.card
         self.folder = bundle.folder
         self.digest = bundle.digest
@@ -78,18 +84,23 @@ class Predictor:
         return self.providers[0] == PROVIDERS["cpu"]
 
     def predict(self, images: npt.NDArray[np.uint8]) -> Probabilities:
-        """Probabilities, (N, K) float32, of `images`, (N, C, H, W) uint8. Raises ModelUnusable if the run fails."""
+        """Probabilities, (N, K) float32, of `images`, (N, C, H, W) uint8. Raises ModelUnusable if
+        the run fails.
+        """
         try:
             outputs: list[Any] = self._session.run(["probabilities"], {"image": images})
         except ORT_ERRORS as error:
-            raise ModelUnusable(f"ONNX Runtime failed on a batch of {len(images)}: {error}") from error
+            raise ModelUnusable(
+                f"ONNX Runtime failed on a batch of {len(images)}: {error}"
+            ) from error
         probabilities: Probabilities = outputs[0]
         return probabilities
 
     def warm_up(self, max_batch: int) -> None:
         """Run the model once, so that no request pays for what is slower the first time.
 
-        An accelerator chooses its algorithms by shape. On the CPU the first large batch is no slower than later ones.
+        An accelerator chooses its algorithms by shape. On the CPU the first large batch is no
+        slower than later ones.
         """
         if not self.on_cpu:
             self.predict(self._blank(max_batch))
@@ -97,7 +108,9 @@ class Predictor:
 
     @cached_property
     def one_image_s(self) -> float:
-        """Inference time of one image in seconds: the least of ten runs, or one if it is clearly not light."""
+        """Inference time of one image in seconds: the least of ten runs, or one if it is clearly
+        not light.
+        """
         elapsed_s = self._time_one()
         return elapsed_s if elapsed_s > 50 * LIGHT_S else min(self._time_one() for _ in range(10))
 
@@ -121,7 +134,9 @@ class Predictor:
         return self.classify_pixels(decode(data, self.card.input.spec))
 
     def classify_frames(self, data: bytes, frame: FrameChoice) -> dict[int, Classification]:
-        """The answers for chosen frames of one encoded image, by their number from 1. Raises ImageError."""
+        """The answers for chosen frames of one encoded image, by their number from 1. Raises
+        ImageError.
+        """
         found = decode_frames(data, self.card.input.spec, frame)
         answers = [self.classify_pixels(pixels) for pixels in found.pixels]
         return dict(zip(found.numbers, answers, strict=True))
@@ -144,24 +159,35 @@ class Predictor:
             refer=None if referral is None else bool(row[best] < referral.threshold),
             prediction_set=None
             if sets is None
-            else tuple(name for name, p in zip(self.card.classes, row, strict=True) if p >= sets.threshold),
+            else tuple(
+                name for name, p in zip(self.card.classes, row, strict=True) if p >= sets.threshold
+            ),
         )
 
 
-def open_predictor(bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> Predictor:
-    """A predictor, with one thread if `threads` is 0 and the model is light: splitting its work would cost more.
+def open_predictor(
+    bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto"
+) -> Predictor:
+    """A predictor, with one thread if `threads` is 0 and the model is light: splitting its work
+    would cost more.
 
     See Predictor for arguments and errors.
     """
     predictor = Predictor(bundle, threads=threads, spinning=spinning, device=device)
-    return Predictor(bundle, threads=1, device=device) if threads == 0 and predictor.is_light else predictor
+    return (
+        Predictor(bundle, threads=1, device=device)
+        if threads == 0 and predictor.is_light
+        else predictor
+    )
 
 
 def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
-    """Session options, chosen by measurement: all cores work on one batch, and its threads wait for each other briefly.
+    """Session options, chosen by measurement: all cores work on one batch, and its threads wait for
+    each other briefly.
 
-    Within a batch they spin for up to SPIN_US. Waiting longer would take the cores from the decoding processes, not
-    waiting at all would wake a thread up for each layer. After the batch they stop, unless `spinning` is set.
+    Within a batch they spin for up to SPIN_US. Waiting longer would take the cores from the
+    decoding processes, not waiting at all would wake a thread up for each layer. After the batch
+    they stop, unless `spinning` is set.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
@@ -176,9 +202,12 @@ def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptio
 def choose_providers(device: Device) -> list[str]:
     """Execution providers to try, best first; the CPU is always last.
 
-    `auto` leaves out TensorRT, because it builds an engine for each input shape, which takes minutes.
+    `auto` leaves out TensorRT, because it builds an engine for each input shape, which takes
+    minutes.
     """
-    wanted = {"auto": ["cuda"], "cpu": [], "cuda": ["cuda"], "tensorrt": ["tensorrt", "cuda"]}[device]
+    wanted = {"auto": ["cuda"], "cpu": [], "cuda": ["cuda"], "tensorrt": ["tensorrt", "cuda"]}[
+        device
+    ]
     available = ort.get_available_providers()
     return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available] + [PROVIDERS["cpu"]]
 
@@ -186,7 +215,8 @@ def choose_providers(device: Device) -> list[str]:
 def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:
     if device in ("cuda", "tensorrt") and PROVIDERS[device] not in providers:
         logger.warning(
-            "device %s was requested but onnxruntime offers %s; inferring with %s. See docs/how-to/gpu.md",
+            "device %s was requested but onnxruntime offers %s; inferring with %s. See "
+            "docs/how-to/gpu.md",
             device,
             ", ".join(ort.get_available_providers()),
             providers[0],

@@ -8,5 +8,7 @@ LOWEST: Final = 19
 
 
 def lower_priority() -> None:
-    """Give the calling thread the lowest priority. On Linux each thread has a priority of its own."""
+    """Give the calling thread the lowest priority. On Linux each thread has a priority of its
+    own.
+    """
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

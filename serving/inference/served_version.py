@@ -68,7 +68,9 @@ class InferenceCounts:
 
 
 class ServedVersion:
-    """A loaded version that answers requests. Everything but `_infer` and `_hand_over` runs on the event loop."""
+    """A loaded version that answers requests. Everything but `_infer` and `_hand_over` runs on the
+    event loop.
+    """
 
     def __init__(
         self,
@@ -83,7 +85,9 @@ class ServedVersion:
         pictures: PictureKeeper | None = None,
         background: bool = False,
     ) -> None:
-        """Warm up the predictor and register the version with the recorder. Called in the store watcher's thread."""
+        """Warm up the predictor and register the version with the recorder. Called in the store
+        watcher's thread.
+        """
         self.card = predictor.card
         self.spec = self.card.input.spec
         self.folder = predictor.folder
@@ -91,7 +95,9 @@ class ServedVersion:
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
-        self.queue = QueueEstimate(service_s=predictor.one_image_s, batch=max_batch, deadline_s=deadline_s)
+        self.queue = QueueEstimate(
+            service_s=predictor.one_image_s, batch=max_batch, deadline_s=deadline_s
+        )
         # On an accelerator, inference takes no cores from decoding.
         self.decoding = BatchingDelay(predictor.one_image_s if predictor.on_cpu else 0.0)
         self._predictor = predictor
@@ -131,7 +137,9 @@ class ServedVersion:
             self.end_lease()
 
     def take_lease(self) -> None:
-        """Keep this version alive until `end_lease`, for a request whose duration is no block of code."""
+        """Keep this version alive until `end_lease`, for a request whose duration is no block of
+        code.
+        """
         self._leases += 1
 
     def end_lease(self) -> None:
@@ -145,7 +153,9 @@ class ServedVersion:
             self._recorder.promote(self.calibration_id).add_done_callback(_log_failure)
 
     def record_shadow(self) -> None:
-        """Record in the ledger that this version is a shadow, so that labels are joined to its answers too."""
+        """Record in the ledger that this version is a shadow, so that labels are joined to its
+        answers too.
+        """
         if self._recorder is not None:
             self._recorder.shadow(self.calibration_id).add_done_callback(_log_failure)
 
@@ -154,7 +164,8 @@ class ServedVersion:
         self._batcher.submit(request)
 
     async def try_out(self, image: Image) -> Classification:
-        """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the queue of the others.
+        """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the
+        queue of the others.
 
         Raises InferenceFailed.
         """
@@ -192,9 +203,13 @@ class ServedVersion:
             inputs = self._measure(images, answers, rows[0]) if self.card.input_reference else None
             self._recorder.record(rows, partial(self._hand_over, batch), inputs=inputs)
 
-    def _measure(self, images: npt.NDArray[np.uint8], answers: list[Any | None], row: PredictionRow) -> InputSums:
+    def _measure(
+        self, images: npt.NDArray[np.uint8], answers: list[Any | None], row: PredictionRow
+    ) -> InputSums:
         """Brightness sums of the images that got an answer."""
-        answered = images if None not in answers else images[[answer is not None for answer in answers]]
+        answered = (
+            images if None not in answers else images[[answer is not None for answer in answers]]
+        )
         return input_sums(self.calibration_id, row.served_at_ns // DAY_NS, brightness(answered))
 
     def _describe(
@@ -204,19 +219,27 @@ class ServedVersion:
         rows: list[PredictionRow] = []
         served_at_ns = time.time_ns()
         best = probabilities.argmax(axis=1).tolist()
-        for request, predicted, row, values in zip(requests, best, probabilities, probabilities.tolist(), strict=True):
+        for request, predicted, row, values in zip(
+            requests, best, probabilities, probabilities.tolist(), strict=True
+        ):
             confidence = values[predicted]
             if not confidence <= 1.0:  # NaN: argmax treats it as the largest
                 answers.append(None)
                 continue
             identity = (
-                uuid_utils.uuid7() if request.shadow_of is None else uuid_utils.UUID(bytes=shadow_id(request.shadow_of))
+                uuid_utils.uuid7()
+                if request.shadow_of is None
+                else uuid_utils.UUID(bytes=shadow_id(request.shadow_of))
             )
             request.given_id = prediction_id = identity.bytes
             writer = request.writer or self._writer
             answer = writer.write(str(identity), request.request_id, predicted, values)
-            drawn = self._audit is not None and self._audit.drawn(request.shadow_of or prediction_id)
-            answers.append(answer if self._audit is None or request.writer else with_audit(answer, drawn))
+            drawn = self._audit is not None and self._audit.drawn(
+                request.shadow_of or prediction_id
+            )
+            answers.append(
+                answer if self._audit is None or request.writer else with_audit(answer, drawn)
+            )
             rows.append(
                 PredictionRow(
                     prediction_id,
@@ -233,13 +256,19 @@ class ServedVersion:
         return answers, rows
 
     def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
-        """End of stage 2, in the recorder's thread: one hop to the event loop for the whole batch."""
+        """End of stage 2, in the recorder's thread: one hop to the event loop for the whole
+        batch.
+        """
         if error is None:
             self._loop.call_soon_threadsafe(self._deliver, batch)
         else:
-            logger.error("ledger failed", extra={"fields": {"images": len(batch.requests), "reason": str(error)}})
+            logger.error(
+                "ledger failed",
+                extra={"fields": {"images": len(batch.requests), "reason": str(error)}},
+            )
             failure = LedgerFailed(
-                "the prediction could not be written to the ledger, so it is withheld; try again later."
+                "the prediction could not be written to the ledger, so it is withheld; try again "
+                "later."
             )
             self._loop.call_soon_threadsafe(self._deliver_error, batch.requests, failure)
 
@@ -257,11 +286,17 @@ class ServedVersion:
                 request.answer.set_result(answer)
                 if self._pictures is not None and request.shadow_of is None:
                     self._pictures.offer(request.given_id, request.image)
-        self.queue.delivered(len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s)
-        self._metrics.observe(batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
+        self.queue.delivered(
+            len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s
+        )
+        self._metrics.observe(
+            batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id
+        )
 
     def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
-        """Called by the batcher when `_infer` raises. The log gets the traceback, the client a sentence."""
+        """Called by the batcher when `_infer` raises. The log gets the traceback, the client a
+        sentence.
+        """
         failure = InferenceFailed("the model failed on this batch; the server's log says why.")
         self._loop.call_soon_threadsafe(self._deliver_failure, requests, failure)
 
@@ -277,11 +312,16 @@ class ServedVersion:
 
 def _stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:
     """The images as one array, (N, C, H, W); a single image is not copied."""
-    return requests[0].image[np.newaxis] if len(requests) == 1 else np.stack([request.image for request in requests])
+    return (
+        requests[0].image[np.newaxis]
+        if len(requests) == 1
+        else np.stack([request.image for request in requests])
+    )
 
 
 def _log_failure(recorded: Future[None]) -> None:
     if (error := recorded.exception()) is not None:
         logger.warning(
-            "the version's new role could not be recorded in the ledger", extra={"fields": {"reason": str(error)}}
+            "the version's new role could not be recorded in the ledger",
+            extra={"fields": {"reason": str(error)}},
         )

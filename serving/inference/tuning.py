@@ -1,7 +1,8 @@
-"""Finds the number of threads, spinning and the largest batch for a model by measurement, in about ten seconds.
+"""Finds the number of threads, spinning and the largest batch for a model by measurement, in about
+ten seconds.
 
-Throughput decides. Among combinations within 3 % of the best, it takes the fewest threads, without spinning, and the
-smallest batch, because that leaves most resources to others and answers soonest.
+Throughput decides. Among combinations within 3 % of the best, it takes the fewest threads, without
+spinning, and the smallest batch, because that leaves most resources to others and answers soonest.
 """
 
 import itertools
@@ -39,7 +40,9 @@ def tune(bundle: Bundle, *, seconds: float = 10.0, device: Device = "auto") -> l
     results = [
         TuningResult(threads, spinning, batch, rate)
         for threads, spinning in combinations
-        for batch, rate in _rates(Predictor(bundle, threads=threads, spinning=spinning, device=device), slice_s)
+        for batch, rate in _rates(
+            Predictor(bundle, threads=threads, spinning=spinning, device=device), slice_s
+        )
     ]
     chosen = choose(results)
     return [chosen, *(result for result in results if result is not chosen)]
@@ -70,7 +73,9 @@ def _thread_counts() -> list[int]:
 
 
 def _rates(predictor: Predictor, seconds: float) -> Iterator[tuple[int, float]]:
-    """Batch sizes and their images per second, each measured for `seconds` and at least two runs."""
+    """Batch sizes and their images per second, each measured for `seconds` and at least two
+    runs.
+    """
     shape = predictor.card.input
     for batch in BATCHES:
         images = np.zeros((batch, shape.channels, shape.height, shape.width), np.uint8)

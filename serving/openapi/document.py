@@ -13,15 +13,23 @@ from serving.openapi.schemas import Schema, Schemas
 
 
 def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
-    """The OpenAPI document of a server of `version`. Of two endpoints with the same address the first counts."""
-    declared = list({(each.path, each.method): each for each in reversed(list(endpoints))}.values())[::-1]
+    """The OpenAPI document of a server of `version`. Of two endpoints with the same address the
+    first counts.
+    """
+    declared = list(
+        {(each.path, each.method): each for each in reversed(list(endpoints))}.values()
+    )[::-1]
     schemas = Schemas(kind for each in declared for kind in _kinds(each))
     paths: dict[str, dict[str, Any]] = {}
     for each in declared:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "Candor", "version": version, "description": "Images in, calibrated probabilities out."},
+        "info": {
+            "title": "Candor",
+            "version": version,
+            "description": "Images in, calibrated probabilities out.",
+        },
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -48,7 +56,11 @@ def _gives(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gives:
         return dict(endpoint.gives)
     returned = get_type_hints(endpoint.handler, include_extras=True)["return"]
-    kinds = [each for each in get_args(returned) if not (isinstance(each, type) and issubclass(each, Response))]
+    kinds = [
+        each
+        for each in get_args(returned)
+        if not (isinstance(each, type) and issubclass(each, Response))
+    ]
     if Response not in get_args(returned):
         return {JSON: returned}
     (kind,) = kinds
@@ -66,15 +78,22 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
         "tags": [endpoint.tag],
         "summary": endpoint.summary,
-        "parameters": [*_path_parameters(endpoint.path), *(_parameter(each, schemas) for each in endpoint.parameters)],
+        "parameters": [
+            *_path_parameters(endpoint.path),
+            *(_parameter(each, schemas) for each in endpoint.parameters),
+        ],
         "responses": done | _refusals(endpoint, schemas),
     }
     if endpoint.scope is not None:
-        described["description"] = f"Where tokens are required, this needs the scope `{endpoint.scope}`."
+        described["description"] = (
+            f"Where tokens are required, this needs the scope `{endpoint.scope}`."
+        )
     if endpoint.takes:
         described["requestBody"] = {
             "required": not endpoint.body_optional,
-            "content": {media: {"schema": schemas.of(kind)} for media, kind in endpoint.takes.items()},
+            "content": {
+                media: {"schema": schemas.of(kind)} for media, kind in endpoint.takes.items()
+            },
         }
     return described
 
@@ -88,7 +107,9 @@ def _refusals(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     return {
         str(status): {
             "description": ", ".join(sorted(of_status)) or "not now",
-            "content": {JSON: {"schema": schemas.of(endpoint.otherwise.get(status, endpoint.error))}},
+            "content": {
+                JSON: {"schema": schemas.of(endpoint.otherwise.get(status, endpoint.error))}
+            },
         }
         for status, of_status in sorted(codes.items())
     }
@@ -101,7 +122,10 @@ def _access_errors(endpoint: Endpoint) -> Sequence[type[Exception]]:
 
 def _path_parameters(path: str) -> list[Schema]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
 
 
 def _parameter(parameter: Parameter, schemas: Schemas) -> Schema:

@@ -1,6 +1,7 @@
 """/docs: the document as a page without external assets, so that it works without internet access.
 
-It begins with what a program sends. With JavaScript every operation has a form that sends it to this server.
+It begins with what a program sends. With JavaScript every operation has a form that sends it to
+this server.
 """
 
 import json
@@ -17,7 +18,9 @@ _FILE: Final = ("image/*", "application/octet-stream")
 
 
 class Operation(NamedTuple):
-    """An operation of the page. `bodies`: media types with an example each; None where a file is sent."""
+    """An operation of the page. `bodies`: media types with an example each; None where a file is
+    sent.
+    """
 
     method: str
     path: str

@@ -11,11 +11,15 @@ Schema = dict[str, Any]
 
 
 class Schemas:
-    """The schemas of `kinds`, which share components by class name. Unions may hold several Structs."""
+    """The schemas of `kinds`, which share components by class name. Unions may hold several
+    Structs.
+    """
 
     def __init__(self, kinds: Iterable[Any]) -> None:
         leaves = list(dict.fromkeys(leaf for kind in kinds for leaf in _leaves(kind)))
-        found, self.components = msgspec.json.schema_components(leaves, ref_template="#/components/schemas/{name}")
+        found, self.components = msgspec.json.schema_components(
+            leaves, ref_template="#/components/schemas/{name}"
+        )
         self._of_leaf = dict(zip(leaves, found, strict=True))
         for name in _dataclass_names(leaves):
             for field in self.components[name]["properties"].values():
@@ -49,7 +53,9 @@ def _is_list_of_union(kind: Any) -> bool:
 
 
 def _allow_null(schema: Schema) -> None:
-    """A number of a report may be missing: what is NaN or infinite in a dataclass is null in JSON."""
+    """A number of a report may be missing: what is NaN or infinite in a dataclass is null in
+    JSON.
+    """
     if schema.get("type") == "number":
         schema["type"] = ["number", "null"]
 

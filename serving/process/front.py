@@ -1,7 +1,8 @@
-"""A front: the process that accepts connections, reads HTTP, and decodes small images for the main process.
+"""A front: the process that accepts connections, reads HTTP, and decodes small images for the main
+process.
 
-It loads no model and opens no ledger. It gets its settings from the main process, ends with it, and drains when that
-says so; signals are the main process's to answer.
+It loads no model and opens no ledger. It gets its settings from the main process, ends with it, and
+drains when that says so; signals are the main process's to answer.
 """
 
 import asyncio
@@ -27,7 +28,9 @@ from serving.settings import load_settings
 
 
 def main(parent: int, listener: int) -> None:
-    """Run until the server of process id `parent` drains or ends. `listener` is the number of a listening socket."""
+    """Run until the server of process id `parent` drains or ends. `listener` is the number of a
+    listening socket.
+    """
     obey_only(parent)
     uvloop.run(_run(listener), loop_factory=BoundedLoop)
 
@@ -45,14 +48,20 @@ async def _run(listener: int) -> None:
 
     link = MainLink(drain=draining.set, lost=lambda: os._exit(FORCED), renew=renew)
     connection = socket.socket(fileno=os.dup(0))
-    await asyncio.get_running_loop().create_unix_connection(lambda: link.connection, sock=connection)
+    await asyncio.get_running_loop().create_unix_connection(
+        lambda: link.connection, sock=connection
+    )
     await set_up.wait()
     settings = load_settings(**json.loads(known[0].settings))
     configure_logging(settings.log_level)
     access = AccessControl(_grants(known[0]), hosts=OwnHosts(settings.host, *settings.hosts))
     images = FrontImages(settings, access)
     app = FrontApp(settings, images=images, link=link)
-    lane = None if settings.traces else FrontLane(images=images, link=link, draining=lambda: app.draining)
+    lane = (
+        None
+        if settings.traces
+        else FrontLane(images=images, link=link, draining=lambda: app.draining)
+    )
 
     def drain() -> None:
         app.draining = True

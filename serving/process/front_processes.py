@@ -1,7 +1,7 @@
 """Starts the fronts, starts those again that end or hang, and drains them together.
 
-The main process keeps their listening sockets open too. So connections to a front that has ended wait for the next one
-instead of being refused.
+The main process keeps their listening sockets open too. So connections to a front that has ended
+wait for the next one instead of being refused.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 RESTART_S: Final = 1.0  # between two starts of a front that does not stay
 KILL_S: Final = 2.0  # after CANDOR_DRAIN_S, for a front that does not end
 BEAT_S: Final = 1.0
-# Heartbeats that a front may leave unanswered, and one that starts. Beats are counted, not seconds: if the main process
-# stood still too, as in a container that was paused, that is one of them.
+# Heartbeats that a front may leave unanswered, and one that starts. Beats are counted, not seconds:
+# if the main process stood still too, as in a container that was paused, that is one of them.
 SILENT_BEATS: Final = 5
 SILENT_BEATS_AT_START: Final = 60
 # What a front needs to know. Secrets stay here: it gets the digests of tokens, and no environment.
@@ -54,10 +54,17 @@ _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class FrontProcesses:
-    """The fronts of a server, in place of uvicorn in its own process. `ending` is set once they accept nothing."""
+    """The fronts of a server, in place of uvicorn in its own process. `ending` is set once they
+    accept nothing.
+    """
 
     def __init__(
-        self, settings: Settings, server: FrontedServer, *, access: AccessControl, drain: Callable[[], None]
+        self,
+        settings: Settings,
+        server: FrontedServer,
+        *,
+        access: AccessControl,
+        drain: Callable[[], None],
     ) -> None:
         self._settings, self._server, self._drain = settings, server, drain
         self._access = access
@@ -106,10 +113,16 @@ class FrontProcesses:
         self._fronts.discard(front)
         self._server.metrics.fronts.set(len(self._fronts))
         if not self._draining.is_set():
-            logger.error("a front ended, and another is started", extra={"fields": {"pid": front.pid, "code": code}})
+            logger.error(
+                "a front ended, and another is started",
+                extra={"fields": {"pid": front.pid, "code": code}},
+            )
 
     def _setup(self) -> FrontSetup:
-        tokens = [KnownToken(grant.digest, sorted(grant.scopes), grant.name) for grant in self._access.grants]
+        tokens = [
+            KnownToken(grant.digest, sorted(grant.scopes), grant.name)
+            for grant in self._access.grants
+        ]
         return FrontSetup(self._settings.model_dump_json(include=set(SETTINGS)).encode(), tokens)
 
     def _renew_tokens(self) -> None:
@@ -160,7 +173,9 @@ class _Front:
                 ours.close()
                 raise
         front = cls(process, server)
-        await asyncio.get_running_loop().create_unix_connection(lambda: front.session.connection, sock=ours)
+        await asyncio.get_running_loop().create_unix_connection(
+            lambda: front.session.connection, sock=ours
+        )
         return front
 
     @property
@@ -170,7 +185,9 @@ class _Front:
 
     async def end_if_it_hangs(self) -> None:
         """Send heartbeats, and end the front when it has answered none for too long."""
-        while self.session.silent_beats < (SILENT_BEATS if self.session.is_heard else SILENT_BEATS_AT_START):
+        while self.session.silent_beats < (
+            SILENT_BEATS if self.session.is_heard else SILENT_BEATS_AT_START
+        ):
             self.session.beat()
             await asyncio.sleep(BEAT_S)
         logger.error("a front hangs, and is ended", extra={"fields": {"pid": self.pid}})

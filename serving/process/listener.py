@@ -28,7 +28,9 @@ BACKLOG = 2048
 
 
 def allow_many_connections() -> None:
-    """Raise the soft limit of open files, often 1024, to the hard limit: every connection is a file."""
+    """Raise the soft limit of open files, often 1024, to the hard limit: every connection is a
+    file.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -36,11 +38,17 @@ def allow_many_connections() -> None:
 def log_ignored_variables() -> None:
     """Log which variables of the environment are not read, if there are any."""
     if ignored := ignored_variables():
-        logger.info("ignored variables that Kubernetes injected for a Service", extra={"fields": {"names": ignored}})
+        logger.info(
+            "ignored variables that Kubernetes injected for a Service",
+            extra={"fields": {"names": ignored}},
+        )
 
 
-def listen(host: str, port: int, *, shared: bool = False, setting: str = "--port or CANDOR_PORT") -> socket.socket:
-    """A bound, listening socket, which other `shared` ones may join at the same address. Raises ListenError.
+def listen(
+    host: str, port: int, *, shared: bool = False, setting: str = "--port or CANDOR_PORT"
+) -> socket.socket:
+    """A bound, listening socket, which other `shared` ones may join at the same address. Raises
+    ListenError.
 
     `setting` is what chooses the port.
     """
@@ -51,24 +59,33 @@ def listen(host: str, port: int, *, shared: bool = False, setting: str = "--port
         reason = str(error.strerror or error).partition(" (while")[
             0
         ]  # Python adds the address, which stands here already
-        raise ListenError(f"cannot listen on {host}:{port}: {reason}. {_advice(error, setting)}") from error
+        raise ListenError(
+            f"cannot listen on {host}:{port}: {reason}. {_advice(error, setting)}"
+        ) from error
 
 
 def _advice(error: OSError, setting: str) -> str:
-    """What to do about an address that cannot be listened on: the host may be wrong, or the port."""
+    """What to do about an address that cannot be listened on: the host may be wrong, or the
+    port.
+    """
     number = error.errno or 0
-    if number < 0 or number == errno.EADDRNOTAVAIL:  # below 0 are those of names that are no address
+    if (
+        number < 0 or number == errno.EADDRNOTAVAIL
+    ):  # below 0 are those of names that are no address
         return "Choose an address of this machine with --host or CANDOR_HOST."
     asked = "Is another server running there? " if number == errno.EADDRINUSE else ""
     return f"{asked}Choose another port with {setting}."
 
 
 def listen_for(fronts: int, host: str, port: int) -> list[socket.socket]:
-    """A listening socket for each of so many fronts; the kernel spreads connections over them. Raises ListenError."""
+    """A listening socket for each of so many fronts; the kernel spreads connections over them.
+    Raises ListenError.
+    """
     first = listen(host, port)
     if fronts == 1:
         return [first]
-    # Only an address that nobody else uses: shared sockets would silently join those of another server.
+    # Only an address that nobody else uses: shared sockets would silently join those of another
+    # server.
     port = first.getsockname()[1]
     first.close()
     return [listen(host, port, shared=True) for _ in range(fronts)]
@@ -82,9 +99,13 @@ def address(listener: socket.socket, settings: Settings) -> str:
 
 
 class DrainSignals:
-    """SIGTERM and Ctrl-C: the first calls `drain`, and `end` after `delay_s`; the second ends the process."""
+    """SIGTERM and Ctrl-C: the first calls `drain`, and `end` after `delay_s`; the second ends the
+    process.
+    """
 
-    def __init__(self, delay_s: float, *, drain: Callable[[], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self, delay_s: float, *, drain: Callable[[], None], end: Callable[[], None]
+    ) -> None:
         self._delay_s, self._drain, self._end = delay_s, drain, end
         self._begun = False
 
@@ -109,13 +130,19 @@ class DrainSignals:
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn with other signal handling: the first signal drains and exits 0, the second ends the process.
+    """uvicorn with other signal handling: the first signal drains and exits 0, the second ends the
+    process.
 
     `ending` is set once it accepts no more connections.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None], lane: Lane | None = None
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        *,
+        drain: Callable[[], None],
+        lane: Lane | None = None,
     ) -> None:
         """`lane` answers without `app` what it can."""
         super().__init__(_config(app, settings, lane))
@@ -132,7 +159,9 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replace uvicorn's handling, which raises the signal again at the end and so never exits with 0."""
+        """Replace uvicorn's handling, which raises the signal again at the end and so never exits
+        with 0.
+        """
         yield
 
     def _end(self) -> None:

@@ -1,4 +1,6 @@
-"""Ledger, recorder and maintenance worker of a process, opened and closed together; empty if monitoring is off."""
+"""Ledger, recorder and maintenance worker of a process, opened and closed together; empty if
+monitoring is off.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +37,9 @@ _DAY_S = 86_400
 class Monitor:
     """What a process uses of monitoring.
 
-    `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether this process
-    leads. `bodies` is the memory of all request bodies of the process. `pictures` keeps pictures of answers, if at all.
+    `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether
+    this process leads. `bodies` is the memory of all request bodies of the process. `pictures`
+    keeps pictures of answers, if at all.
     """
 
     recorder: Recorder | None
@@ -50,15 +53,22 @@ class Monitor:
 
 @contextmanager
 def open_monitor(
-    settings: Settings, registry: CollectorRegistry, *, production: Callable[[str], int | None] | None = None
+    settings: Settings,
+    registry: CollectorRegistry,
+    *,
+    production: Callable[[str], int | None] | None = None,
 ) -> Iterator[Monitor]:
-    """Open the monitor of a process. Leaving the block commits what is queued. Raises monitoring's LedgerError.
+    """Open the monitor of a process. Leaving the block commits what is queued. Raises monitoring's
+    LedgerError.
 
-    `production` returns the production version of a model. `candor monitor` passes None and uses the version that a
-    server last recorded in the ledger. If the settings keep the monitor apart, a server gets no endpoints.
+    `production` returns the production version of a model. `candor monitor` passes None and uses
+    the version that a server last recorded in the ledger. If the settings keep the monitor apart, a
+    server gets no endpoints.
     """
     url = settings.ledger_url
-    bodies = BodyBudget(settings.body_budget_bytes, wait_s=settings.deadline_s or settings.body_timeout_s)
+    bodies = BodyBudget(
+        settings.body_budget_bytes, wait_s=settings.deadline_s or settings.body_timeout_s
+    )
     held = Gauge(
         "candor_body_memory_bytes",
         "Memory that request bodies hold, of all that is set aside for them.",
@@ -67,7 +77,10 @@ def open_monitor(
     held.set_function(lambda: bodies.held_bytes)
     if url is None:
         if settings.recalibrate_on_alarm != "off":
-            raise SettingsError("recalibrate_on_alarm needs a ledger: give CANDOR_LEDGER a database, or set it to off.")
+            raise SettingsError(
+                "recalibrate_on_alarm needs a ledger: give CANDOR_LEDGER a database, or set it to "
+                "off."
+            )
         yield Monitor(recorder=None, endpoints=[], bodies=bodies)
         return
     metrics = MonitorMetrics(registry, zero_s=settings.metrics_zero_s)
@@ -82,13 +95,18 @@ def open_monitor(
     with (
         Ledger(url) as ledger,
         _open_spool(settings, answers=production is not None) as spool,
-        Recorder(ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool) as recorder,
+        Recorder(
+            ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool
+        ) as recorder,
         _open_pictures(settings, ledger, answers=production is not None) as pictures,
     ):
         alarmed = partial(_alarmed, ledger)
         if settings.monitor == "apart" and production is not None:
             if settings.recalibrate_on_alarm != "off":
-                _log.warning("this server only records: `candor monitor` acts on alarms, if it has the same setting")
+                _log.warning(
+                    "this server only records: `candor monitor` acts on alarms, if it has the "
+                    "same setting"
+                )
             yield Monitor(recorder, [], bodies, alarmed, pictures=pictures)
             return
         mounted = endpoints(
@@ -101,11 +119,17 @@ def open_monitor(
             store=settings.opened_store,
         )
         respond = _responder(settings, ledger, metrics)
-        with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s, on_alarm=respond) as worker:
-            yield Monitor(recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger, pictures)
+        with MaintenanceWorker(
+            ledger, recorder, registry, retention_s=kept_s, on_alarm=respond
+        ) as worker:
+            yield Monitor(
+                recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger, pictures
+            )
 
 
-def _responder(settings: Settings, ledger: Ledger, metrics: MonitorMetrics) -> Callable[[], None] | None:
+def _responder(
+    settings: Settings, ledger: Ledger, metrics: MonitorMetrics
+) -> Callable[[], None] | None:
     """What the leader does about alarms; None if the settings say nothing is to be done."""
     if settings.recalibrate_on_alarm == "off":
         return None
@@ -116,14 +140,18 @@ def _responder(settings: Settings, ledger: Ledger, metrics: MonitorMetrics) -> C
         label_changes=settings.recalibrate_label_changes,
         limits=RecalibrationLimits(settings.recalibrate_max_factor, settings.recalibrate_max_bias),
     )
-    return AlarmResponder(ledger, settings.opened_store, policy, counter=metrics.recalibrations).look
+    return AlarmResponder(
+        ledger, settings.opened_store, policy, counter=metrics.recalibrations
+    ).look
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:
     """The spool of a server, if the settings ask for one or an earlier run left answers in one."""
     if not answers or (settings.ledger_required and not settings.spool.exists()):
         return nullcontext()
-    return Spool(settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes)
+    return Spool(
+        settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes
+    )
 
 
 def _open_pictures(
@@ -132,11 +160,15 @@ def _open_pictures(
     """What keeps pictures of answers; None unless the settings ask for them."""
     if not answers or settings.keep_pictures_days is None:
         return nullcontext()
-    return PictureKeeper(ledger, days=settings.keep_pictures_days, limit_bytes=settings.keep_pictures_bytes)
+    return PictureKeeper(
+        ledger, days=settings.keep_pictures_days, limit_bytes=settings.keep_pictures_bytes
+    )
 
 
 def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
-    """Whether any drift alarm is active; False while the ledger is unavailable, which the recorder logs."""
+    """Whether any drift alarm is active; False while the ledger is unavailable, which the recorder
+    logs.
+    """
     try:
         with ledger.read() as connection:
             watches = watch.load_all(connection, calibration_id)

@@ -1,7 +1,8 @@
-"""The process of `candor monitor`: monitoring for servers that only record and for other model servers.
+"""The process of `candor monitor`: monitoring for servers that only record and for other model
+servers.
 
-Any number of these processes can take labels and show reports on one ledger. One of them leads and prunes. /readyz and
-the metric candor_monitor_leader say whether it is this one.
+Any number of these processes can take labels and show reports on one ledger. One of them leads and
+prunes. /readyz and the metric candor_monitor_leader say whether it is this one.
 """
 
 import asyncio
@@ -71,12 +72,15 @@ def serve_monitor(settings: Settings) -> int:
     """
     require_linux("candor monitor")
     if settings.ledger_url is None:
-        raise SettingsError("candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off.")
+        raise SettingsError(
+            "candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off."
+        )
     read_access(settings, ())
     tls_files(settings)
     if settings.recalibrate_on_alarm != "off" and not settings.opened_store.storage.exists():
         raise SettingsError(
-            f"candor monitor found no model store at {settings.store}, and a recalibration on an alarm needs one: give "
+            f"candor monitor found no model store at {settings.store}, and a recalibration on an "
+            "alarm needs one: give "
             "--store the one that the servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
         )
     configure_logging(settings.log_level)
@@ -93,14 +97,19 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     with open_monitor(settings, registry) as monitor:
         state = _State()
         access = read_access(settings, DECLARED)
-        routes = build(monitor, settings.opened_store, draining=lambda: state.draining, access=access)
+        routes = build(
+            monitor, settings.opened_store, draining=lambda: state.draining, access=access
+        )
         app = guarded(routes, settings, access=access)
         server = DrainingServer(app, settings, drain=state.drain)
         server.catch_signals()
         sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
         if "store" in settings.model_fields_set:  # a monitor alone needs none
             sys.stdout.write(
-                missing_store(settings, consequence="pages cannot act on versions, or recalibrate, until there is one.")
+                missing_store(
+                    settings,
+                    consequence="pages cannot act on versions, or recalibrate, until there is one.",
+                )
             )
         sys.stdout.flush()
         tokens = asyncio.create_task(keep_tokens(access, settings))
@@ -119,7 +128,9 @@ class _State:
 
 
 class MonitorReady(Struct, frozen=True):
-    """The monitor works. `leader`: whether this process prunes the ledger; `models`: those that the ledger knows."""
+    """The monitor works. `leader`: whether this process prunes the ledger; `models`: those that the
+    ledger knows.
+    """
 
     leader: bool
     models: list[str]
@@ -129,7 +140,9 @@ class MonitorReady(Struct, frozen=True):
 class HealthRoutes:
     """The handlers of health checks."""
 
-    def __init__(self, ledger: Ledger, *, leads: Callable[[], bool], draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, ledger: Ledger, *, leads: Callable[[], bool], draining: Callable[[], bool]
+    ) -> None:
         self._ledger, self._leads, self._draining = ledger, leads, draining
 
     async def healthz(self, _: Request) -> Alive:
@@ -166,9 +179,15 @@ DECLARED: Final = (
 
 
 def build(
-    monitor: Monitor, store: Store, *, access: AccessControl | None = None, draining: Callable[[], bool] = lambda: False
+    monitor: Monitor,
+    store: Store,
+    *,
+    access: AccessControl | None = None,
+    draining: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """The application: endpoints of monitoring, health, signing in, the store's versions, and the API's description."""
+    """The application: endpoints of monitoring, health, signing in, the store's versions, and the
+    API's description.
+    """
     if monitor.ledger is None:
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
@@ -178,7 +197,9 @@ def build(
     pages = [*sign_in, *choices, *acting(store, reader, monitor.ledger)]
     endpoints = with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints])
     return Starlette(
-        routes=routes_of(endpoints), exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)]
+        routes=routes_of(endpoints),
+        exception_handlers=ERROR_HANDLERS,
+        middleware=[Middleware(PageMiddleware)],
     )
 
 

@@ -1,8 +1,8 @@
 """The process of `candor serve`: connects the parts, listens, follows the model store, and drains.
 
-On SIGTERM or Ctrl-C it is no longer ready, keeps listening for a moment so that no request is lost, answers everything
-admitted, closes the ledger and exits with 0. A second signal ends the process at once; the ledger survives this as it
-survives kill -9.
+On SIGTERM or Ctrl-C it is no longer ready, keeps listening for a moment so that no request is lost,
+answers everything admitted, closes the ledger and exits with 0. A second signal ends the process at
+once; the ledger survives this as it survives kill -9.
 """
 
 import asyncio
@@ -79,7 +79,13 @@ logger = logging.getLogger(__name__)
 JOIN_S = 5.0
 WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (  # with a ledger
-    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CHOICE_ENDPOINTS, *CONSOLE_ENDPOINTS, *ACTING_ENDPOINTS),
+    *(
+        *DESCRIPTION_ENDPOINTS,
+        *SIGN_IN_ENDPOINTS,
+        *CHOICE_ENDPOINTS,
+        *CONSOLE_ENDPOINTS,
+        *ACTING_ENDPOINTS,
+    ),
     *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
 )
 
@@ -87,8 +93,8 @@ ENDPOINTS: Final = (  # with a ledger
 def serve(settings: Settings) -> int:
     """Serve until a signal arrives. Returns the exit code.
 
-    Raises LinuxRequired or SettingsError before anything is opened, and ListenError before the ledger is, if an
-    address cannot be listened on.
+    Raises LinuxRequired or SettingsError before anything is opened, and ListenError before the
+    ledger is, if an address cannot be listened on.
     """
     require_linux("candor serve")
     read_access(settings, ())
@@ -123,7 +129,13 @@ async def _serve(settings: Settings, listeners: list[socket.socket]) -> int:
 class Service:
     """The HTTP server, the loaded models and the store watcher of a process."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, monitor: Monitor, models: LoadedModels) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        monitor: Monitor,
+        models: LoadedModels,
+    ) -> None:
         """Build everything on the running event loop, without loading a model or listening."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -135,8 +147,12 @@ class Service:
         self._store = settings.opened_store
         self.models = models
         self._background: list[asyncio.TimerHandle | asyncio.Task[None]] = []
-        self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
-        self.pipeline = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
+        self.watcher = StoreWatcher(
+            self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed
+        )
+        self.pipeline = InferencePipeline(
+            settings=settings, metrics=self._metrics, shadow_of=models.shadow_of
+        )
         self.v2 = InferenceService(models=models, pipeline=self.pipeline, settings=settings)
         mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
         console = ConsoleRoutes(
@@ -165,11 +181,15 @@ class Service:
         )
 
     async def run(self, listeners: list[socket.socket]) -> None:
-        """Listen until a signal arrives and everything admitted is answered. Several listeners get a front each."""
+        """Listen until a signal arrives and everything admitted is answered. Several listeners get
+        a front each.
+        """
         server = self._server(fronts=len(listeners))
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listeners[0], self._settings)}\n")
-        sys.stdout.write(missing_store(self._settings, consequence="no image is answered until there is one."))
+        sys.stdout.write(
+            missing_store(self._settings, consequence="no image is answered until there is one.")
+        )
         sys.stdout.flush()
         self.start()
         rpc = await self._start_grpc()
@@ -178,7 +198,8 @@ class Service:
     def start(self) -> None:
         """Follow the model store, and prepare for the first requests."""
         self.watcher.start(self._settings.scan_s)
-        # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
+        # What is loaded by now lives as long as the process, so the garbage collector need not
+        # visit it again.
         gc.freeze()
         self._background = [
             self._loop.call_later(WARM_UP_S, self.pipeline.warm_up),
@@ -192,7 +213,9 @@ class Service:
             each.cancel()
         self.watcher.stop()
         self.pipeline.close()
-        loaded = [served for model in self.models.by_name().values() for served in model.all_versions]
+        loaded = [
+            served for model in self.models.by_name().values() for served in model.all_versions
+        ]
         for served in loaded:
             served.retire()
         for served in loaded:
@@ -206,7 +229,9 @@ class Service:
         if fronts == 1:
             self._metrics.fronts.set(1)
             return DrainingServer(self.app, self._settings, drain=self._drain, lane=self._lane())
-        shared = FrontedServer(self.app, self.prediction_app, self.pipeline, self.models, self._metrics)
+        shared = FrontedServer(
+            self.app, self.prediction_app, self.pipeline, self.models, self._metrics
+        )
         return FrontProcesses(self._settings, shared, access=self.access, drain=self._drain)
 
     def _lane(self) -> DirectLane | None:
@@ -231,7 +256,8 @@ class Service:
         bundle = self._store.read(model, version)
         if (bundle.card.name, bundle.card.version) != (model, version):
             raise ModelUnusable(
-                f"the card in {model}/{version} names {bundle.card.name} version {bundle.card.version}; "
+                f"the card in {model}/{version} names {bundle.card.name} version "
+                f"{bundle.card.version}; "
                 "publish the bundle again."
             )
         predictor = open_predictor(
@@ -259,13 +285,19 @@ class Service:
             await rpc.stop(self._settings.drain_s)
 
     async def _start_grpc(self) -> "grpc.aio.Server | None":
-        """The gRPC server, if a port is set. Raises ListenError if the port was taken since `check_grpc`."""
+        """The gRPC server, if a port is set. Raises ListenError if the port was taken since
+        `check_grpc`.
+        """
         if self._settings.grpc_port is None:
             return None
         from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
 
         servicer = Servicer(
-            self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, bodies=self._bodies
+            self.v2,
+            settings=self._settings,
+            metrics=self._metrics,
+            ready=self.ready,
+            bodies=self._bodies,
         )
         server, port = await start_grpc(
             servicer,
@@ -285,7 +317,11 @@ class Service:
             ready=self.ready,
         )
         v2 = ProtocolRoutes(
-            self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, bodies=self._bodies
+            self.v2,
+            settings=self._settings,
+            metrics=self._metrics,
+            ready=self.ready,
+            bodies=self._bodies,
         )
         rest = build_router(routes, [*mounted, *bind(V2_ENDPOINTS, v2)])
         return PredictionApp(

@@ -15,16 +15,21 @@ def tls_files(settings: Settings) -> tuple[Path, Path] | None:
     certificate, key = settings.tls_certificate, settings.tls_key
     if certificate is None:
         if key is not None:
-            raise SettingsError("CANDOR_TLS_KEY is set without CANDOR_TLS_CERTIFICATE; set both, or neither")
+            raise SettingsError(
+                "CANDOR_TLS_KEY is set without CANDOR_TLS_CERTIFICATE; set both, or neither"
+            )
         return None
     chosen = certificate if key is None else key
     for setting, file in (("CANDOR_TLS_CERTIFICATE", certificate), ("CANDOR_TLS_KEY", chosen)):
         _check_readable(setting, file)
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, chosen, password=_refuse)
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate, chosen, password=_refuse
+        )
     except ssl.SSLError as error:
         raise SettingsError(
-            f"CANDOR_TLS_CERTIFICATE ({certificate}) and CANDOR_TLS_KEY ({chosen}) are not a certificate chain and its "
+            f"CANDOR_TLS_CERTIFICATE ({certificate}) and CANDOR_TLS_KEY ({chosen}) are not a "
+            "certificate chain and its "
             f"private key, both PEM ({error.reason or 'not PEM'})"
         ) from None
     return certificate, chosen
@@ -39,5 +44,6 @@ def _check_readable(setting: str, file: Path) -> None:
 
 def _refuse() -> str:
     raise SettingsError(
-        "the private key of CANDOR_TLS_KEY is encrypted; decrypt it, because nobody can type a password"
+        "the private key of CANDOR_TLS_KEY is encrypted; decrypt it, because nobody can type a "
+        "password"
     )

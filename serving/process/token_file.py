@@ -1,4 +1,6 @@
-"""Takes up the tokens file again while the process runs, so that tokens are rotated without a restart."""
+"""Takes up the tokens file again while the process runs, so that tokens are rotated without a
+restart.
+"""
 
 import asyncio
 import logging
@@ -14,17 +16,23 @@ logger = logging.getLogger(__name__)
 
 
 async def keep_tokens(access: AccessControl, settings: Settings) -> None:
-    """Read the file every LOOK_S until cancelled. While it is not in order, which is told once, nothing changes."""
+    """Read the file every LOOK_S until cancelled. While it is not in order, which is told once,
+    nothing changes.
+    """
     if settings.tokens_file is None:
         return
     told = ""
     while True:
         await asyncio.sleep(LOOK_S)
         try:
-            grants = await asyncio.to_thread(read_grants, settings.tokens_text, settings.tokens_file)
+            grants = await asyncio.to_thread(
+                read_grants, settings.tokens_text, settings.tokens_file
+            )
         except SettingsError as error:
             if str(error) != told:
-                logger.error("the tokens stay as they were", extra={"fields": {"reason": str(error)}})
+                logger.error(
+                    "the tokens stay as they were", extra={"fields": {"reason": str(error)}}
+                )
             told = str(error)
             continue
         told = ""

@@ -1,4 +1,6 @@
-"""What scoring reads and writes: a folder on a disk, or at an address that fsspec knows (`s3://bucket/images`)."""
+"""What scoring reads and writes: a folder on a disk, or at an address that fsspec knows
+(`s3://bucket/images`).
+"""
 
 import os
 import posixpath
@@ -13,7 +15,9 @@ from serving.scoring.errors import ScoringError
 
 
 class AnyFolder:
-    """Files by name, relative to the folder. Raises ScoringError for an address that cannot be used."""
+    """Files by name, relative to the folder. Raises ScoringError for an address that cannot be
+    used.
+    """
 
     def __init__(self, address: str) -> None:
         """Connects to nothing."""
@@ -23,7 +27,9 @@ class AnyFolder:
             self._fs, self._root = _open(address)
 
     def images(self) -> list[str]:
-        """The names of all images below, sorted, without hidden ones. Raises ScoringError if there are none."""
+        """The names of all images below, sorted, without hidden ones. Raises ScoringError if there
+        are none.
+        """
         if self._fs is None:
             found = sorted(_names_below(self.address))
         else:
@@ -61,15 +67,21 @@ class AnyFolder:
 
 
 def _names_below(root: str) -> Iterator[str]:
-    """The names of images below a folder of a disk, in no order: strings, because a million paths need a gigabyte."""
+    """The names of images below a folder of a disk, in no order: strings, because a million paths
+    need a gigabyte.
+    """
 
     def refuse(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            raise ScoringError(f"{error.filename} cannot be listed ({error.strerror}), so images would be left out")
+            raise ScoringError(
+                f"{error.filename} cannot be listed ({error.strerror}), so images would be left out"
+            )
 
     for folder, _, files in os.walk(root, onerror=refuse):
         inside = os.path.relpath(folder, root)
-        yield from (name if inside == os.curdir else f"{inside}/{name}" for name in files if _is_image(name))
+        yield from (
+            name if inside == os.curdir else f"{inside}/{name}" for name in files if _is_image(name)
+        )
 
 
 def _is_image(path: str) -> bool:
@@ -81,7 +93,9 @@ def _open(address: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ModuleNotFoundError as error:
-        raise ScoringError(f"{address} needs more packages ({error}): {install_command('remote')}") from error
+        raise ScoringError(
+            f"{address} needs more packages ({error}): {install_command('remote')}"
+        ) from error
     try:
         file_system, root = url_to_fs(address)
     except (ImportError, ValueError) as error:

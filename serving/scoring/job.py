@@ -1,4 +1,6 @@
-"""The whole job: makes or continues a plan, has the missing parts scored, and counts what is there at the end."""
+"""The whole job: makes or continues a plan, has the missing parts scored, and counts what is there
+at the end.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +36,9 @@ class ScoringJob:
 
 @dataclass(frozen=True)
 class ScoringResult:
-    """How many images were answered and refused, in how many parts, and how many of those were there before."""
+    """How many images were answered and refused, in how many parts, and how many of those were
+    there before.
+    """
 
     out: str
     images: int
@@ -56,8 +60,8 @@ def score(
 ) -> ScoringResult:
     """Score all images of `source` into `out`, or continue to, then in the parts of before.
 
-    `frame`: of files with several, the number of one from 1 or "middle", in place of what the card says.
-    Raises ScoringError, and OSError if a place is away.
+    `frame`: of files with several, the number of one from 1 or "middle", in place of what the card
+    says. Raises ScoringError, and OSError if a place is away.
     """
     plan = ScoringPlan.read(out)
     if plan is None:
@@ -90,16 +94,34 @@ def _found(plan: ScoringPlan, out: AnyFolder) -> dict[int, PartCount]:
 
 
 def _finish(plan: ScoringPlan, out: AnyFolder, before: int) -> ScoringResult:
-    """Count what the files hold, write the manifest, and return the counts. Raises ScoringError if one is missing."""
+    """Count what the files hold, write the manifest, and return the counts. Raises ScoringError if
+    one is missing.
+    """
     counts = _found(plan, out)
-    images, refused = (sum(getattr(each, name) for each in counts.values()) for name in ("images", "refused"))
+    images, refused = (
+        sum(getattr(each, name) for each in counts.values()) for name in ("images", "refused")
+    )
     if images != plan.images:
-        raise ScoringError(f"{out.address} has {images:,} of {plan.images:,} images; repeat the command to continue")
+        raise ScoringError(
+            f"{out.address} has {images:,} of {plan.images:,} images; repeat the command to "
+            "continue"
+        )
     listed = [
-        {"file": file_name(part), "images": each.images, "refused": each.refused} for part, each in counts.items()
+        {"file": file_name(part), "images": each.images, "refused": each.refused}
+        for part, each in counts.items()
     ]
-    summary = {"model": plan.model, "version": plan.version, "digest": plan.digest, "images": images}
+    summary = {
+        "model": plan.model,
+        "version": plan.version,
+        "digest": plan.digest,
+        "images": images,
+    }
     summary |= {} if plan.frame is None else {"frame": plan.frame}
-    manifest = summary | {"refused": refused, "source": plan.source, "listed": plan.listed, "parts": listed}
+    manifest = summary | {
+        "refused": refused,
+        "source": plan.source,
+        "listed": plan.listed,
+        "parts": listed,
+    }
     out.write(MANIFEST_FILE, json.dumps(manifest, indent=1).encode() + b"\n")
     return ScoringResult(out.address, images, refused, plan.parts, before)

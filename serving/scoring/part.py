@@ -1,4 +1,5 @@
-"""One part: its images read, decoded within limits, inferred in batches, and written as one Parquet file.
+"""One part: its images read, decoded within limits, inferred in batches, and written as one Parquet
+file.
 
 An image that cannot be read or decoded has a row too, with the reason in `error`.
 """
@@ -23,7 +24,11 @@ from serving.settings import Settings
 
 KEY: Final = b"candor.plan"
 READERS: Final = 8  # files read at a time, for folders at an address, whose reads are slow
-UNREADABLE: Final = (FileNotFoundError, PermissionError, IsADirectoryError)  # of this image; others are of the folder
+UNREADABLE: Final = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+)  # of this image; others are of the folder
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ class PartCount:
 class PartScorer:
     """Scores parts of a plan. Use it from one thread; close it at the end."""
 
-    def __init__(self, plan: ScoringPlan, out: AnyFolder, bundle: Bundle, settings: Settings) -> None:
+    def __init__(
+        self, plan: ScoringPlan, out: AnyFolder, bundle: Bundle, settings: Settings
+    ) -> None:
         """`bundle` must be verified. Raises ScoringError or ModelUnusable."""
         self._list = ImageList(out)
         self._plan, self._out, self._source = plan, out, AnyFolder(plan.source)
@@ -48,7 +55,9 @@ class PartScorer:
         self._readers = ThreadPoolExecutor(READERS)
 
     def score(self, part: int) -> PartCount:
-        """Write the file of a part, unless it is there; return its counts. Raises OSError if the folder is away."""
+        """Write the file of a part, unless it is there; return its counts. Raises OSError if the
+        folder is away.
+        """
         found = read_count(self._plan, self._out, part)
         if found is not None:
             return found
@@ -70,7 +79,11 @@ class PartScorer:
         sound = [image[0] for image in images if not isinstance(image, str)]
         answers = iter(self._predictor.classify_batch(np.stack(sound)) if sound else ())
         for name, image in zip(names, images, strict=True):
-            row = {"error": image} if isinstance(image, str) else image[1] | self._answer(next(answers))
+            row = (
+                {"error": image}
+                if isinstance(image, str)
+                else image[1] | self._answer(next(answers))
+            )
             yield {"file": name} | row
 
     def _content(self, name: str) -> bytes | str:
@@ -95,27 +108,51 @@ class PartScorer:
     def _answer(self, found: Classification) -> dict[str, Any]:
         answer = {"predicted": found.label, "confidence": found.confidence, "refer": found.refer}
         members = None if found.prediction_set is None else list(found.prediction_set)
-        return answer | {"prediction_set": members, **{_column(name): p for name, p in found.probabilities.items()}}
+        return answer | {
+            "prediction_set": members,
+            **{_column(name): p for name, p in found.probabilities.items()},
+        }
 
     def _written(self, rows: list[dict[str, Any]]) -> bytes:
         import pyarrow as pa
 
         probabilities = [(_column(name), pa.float32()) for name in self._predictor.card.classes]
         chosen = () if self._plan.frame is None else ("frame",)
-        texts = ("file", *chosen, "model", "version", "predicted", "confidence", "refer", "prediction_set", "error")
-        kinds = {"frame": pa.int64(), "version": pa.int64(), "confidence": pa.float32(), "refer": pa.bool_()}
+        texts = (
+            "file",
+            *chosen,
+            "model",
+            "version",
+            "predicted",
+            "confidence",
+            "refer",
+            "prediction_set",
+            "error",
+        )
+        kinds = {
+            "frame": pa.int64(),
+            "version": pa.int64(),
+            "confidence": pa.float32(),
+            "refer": pa.bool_(),
+        }
         kinds["prediction_set"] = pa.list_(pa.string())
-        schema = pa.schema([*((name, kinds.get(name, pa.string())) for name in texts), *probabilities])
+        schema = pa.schema(
+            [*((name, kinds.get(name, pa.string())) for name in texts), *probabilities]
+        )
         named = {"model": self._plan.model, "version": self._plan.version}
         counts = {KEY: self._plan.key, b"candor.refused": str(sum("error" in row for row in rows))}
-        table = pa.Table.from_pylist([named | row for row in rows], schema=schema.with_metadata(counts))
+        table = pa.Table.from_pylist(
+            [named | row for row in rows], schema=schema.with_metadata(counts)
+        )
         buffer = io.BytesIO()
         parquet().write_table(table, buffer)
         return buffer.getvalue()
 
 
 def read_count(plan: ScoringPlan, out: AnyFolder, part: int) -> PartCount | None:
-    """The counts of a part that is there, of this plan; None if it is not. Raises ScoringError if it is another's."""
+    """The counts of a part that is there, of this plan; None if it is not. Raises ScoringError if
+    it is another's.
+    """
     try:
         content = out.read(file_name(part))
     except FileNotFoundError:
@@ -124,9 +161,13 @@ def read_count(plan: ScoringPlan, out: AnyFolder, part: int) -> PartCount | None
         metadata = parquet().ParquetFile(io.BytesIO(content)).metadata
         key, refused = metadata.metadata.get(KEY), int(metadata.metadata.get(b"candor.refused", -1))
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ScoringError(f"{out.address}/{file_name(part)} is damaged ({error}); delete it, and repeat") from error
+        raise ScoringError(
+            f"{out.address}/{file_name(part)} is damaged ({error}); delete it, and repeat"
+        ) from error
     if (key, metadata.num_rows) != (plan.key.encode(), plan.size_of(part)):
-        raise ScoringError(f"{out.address}/{file_name(part)} is not of this plan; delete it, and repeat")
+        raise ScoringError(
+            f"{out.address}/{file_name(part)} is not of this plan; delete it, and repeat"
+        )
     return PartCount(part, metadata.num_rows, refused)
 
 

@@ -1,7 +1,8 @@
 """What is to be scored: the list of images, fixed once, and which of them make up which part.
 
-`images.parquet` has the names, a row group for each part; `plan.json` says of which folder and for which model, and is
-written after it. A plan that is there is continued, whatever has been added to the folder since.
+`images.parquet` has the names, a row group for each part; `plan.json` says of which folder and for
+which model, and is written after it. A plan that is there is continued, whatever has been added to
+the folder since.
 """
 
 import io
@@ -19,12 +20,15 @@ from serving.scoring.folder import AnyFolder
 
 PLAN_FILE: Final = "plan.json"
 IMAGES_FILE: Final = "images.parquet"
-PART_SIZE: Final = 5_000  # images: a minute or two of work of one core, and a file of less than a megabyte
+PART_SIZE: Final = (
+    5_000  # images: a minute or two of work of one core, and a file of less than a megabyte
+)
 
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """`images` of the folder `source`, in parts of `part_size`, for one version of a model. `key` names the plan.
+    """`images` of the folder `source`, in parts of `part_size`, for one version of a model. `key`
+    names the plan.
 
     `frame`: which one of files with several; None: what the model was trained on.
     """
@@ -61,12 +65,15 @@ class ScoringPlan:
 
     @classmethod
     def read(cls, out: AnyFolder) -> Self | None:
-        """The plan in `out`; None if there is none. Raises ScoringError if that place holds something else."""
+        """The plan in `out`; None if there is none. Raises ScoringError if that place holds
+        something else.
+        """
         names = out.names()
         if PLAN_FILE not in names:
             if others := sorted(names - {IMAGES_FILE}):
                 raise ScoringError(
-                    f"{out.address} holds {others[0]} and no {PLAN_FILE}, so nothing was scored into it before; "
+                    f"{out.address} holds {others[0]} and no {PLAN_FILE}, so nothing was scored "
+                    "into it before; "
                     "give --out an empty folder"
                 )
             return None
@@ -74,7 +81,8 @@ class ScoringPlan:
             return cls(**json.loads(out.read(PLAN_FILE)))
         except (ValueError, TypeError) as error:
             raise ScoringError(
-                f"{out.address}/{PLAN_FILE} is not a plan of this release ({error}); give another --out"
+                f"{out.address}/{PLAN_FILE} is not a plan of this release ({error}); give another "
+                "--out"
             ) from error
 
     @property
@@ -92,15 +100,21 @@ class ScoringPlan:
         return min(self.part_size, self.images - part * self.part_size)
 
     def check(self, source: AnyFolder, bundle: Bundle, frame: FrameChoice | None = None) -> None:
-        """Raise ScoringError if this is not the plan for `source`, the version `bundle` and the chosen frame."""
+        """Raise ScoringError if this is not the plan for `source`, the version `bundle` and the
+        chosen frame.
+        """
         if (self.source, self.digest) != (source.address, bundle.digest):
             raise ScoringError(
-                f"this --out holds answers of {self.model} version {self.version} to the images of {self.source} as "
+                f"this --out holds answers of {self.model} version {self.version} to the images "
+                f"of {self.source} as "
                 f"of {self.listed}; repeat that command to continue, or give another --out"
             )
         if self.frame != frame:
             begun = "without --frame" if self.frame is None else f"with --frame {self.frame}"
-            raise ScoringError(f"this --out was begun {begun}; repeat that command to continue, or give another --out")
+            raise ScoringError(
+                f"this --out was begun {begun}; repeat that command to continue, or give another "
+                "--out"
+            )
 
 
 class ImageList:
@@ -121,7 +135,9 @@ def parquet() -> Any:
     try:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise ScoringError(f"--out writes Parquet, which needs more packages: {install_command('parquet')}") from error
+        raise ScoringError(
+            f"--out writes Parquet, which needs more packages: {install_command('parquet')}"
+        ) from error
     return pyarrow.parquet
 
 

@@ -14,9 +14,23 @@ from model_store.store import Store
 from model_store.torchserve.outbox import waiting
 from serving.errors import TorchServeError
 from serving.settings import Settings
-from serving.torchserve.configuration import HOST, check_host, choose_ports, write_archives, write_configuration
+from serving.torchserve.configuration import (
+    HOST,
+    check_host,
+    choose_ports,
+    write_archives,
+    write_configuration,
+)
 from serving.torchserve.java import find_java, find_torchserve
-from serving.torchserve.launcher import OUTBOX, clear, command_line, end, last_words, launch, wait_until_healthy
+from serving.torchserve.launcher import (
+    OUTBOX,
+    clear,
+    command_line,
+    end,
+    last_words,
+    launch,
+    wait_until_healthy,
+)
 from serving.torchserve.management import TorchServeManagement
 from serving.torchserve.record import TorchServeRecord, locked, read_record, write_record
 
@@ -28,7 +42,8 @@ ALIVE_S: Final = 0.5  # between two looks at whether it still runs
 class TorchServeOptions:
     """How to start a TorchServe.
 
-    `port` is the first of five; 0 takes free ones. `models`: those that are served; empty: all that are in production.
+    `port` is the first of five; 0 takes free ones. `models`: those that are served; empty: all that
+    are in production.
     `host`: the address of predictions and metrics; management and gRPC are on the loopback.
     """
 
@@ -42,7 +57,9 @@ class TorchServeOptions:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model of a TorchServe: the version that answers, its ready workers, and the store's production version."""
+    """A model of a TorchServe: the version that answers, its ready workers, and the store's
+    production version.
+    """
 
     model: str
     version: int
@@ -52,7 +69,9 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class TorchServeStatus:
-    """What runs in a folder. `stale`: there is a record, but its process has ended. `waiting`: undelivered answers."""
+    """What runs in a folder. `stale`: there is a record, but its process has ended. `waiting`:
+    undelivered answers.
+    """
 
     running: bool
     stale: bool
@@ -63,7 +82,9 @@ class TorchServeStatus:
 
 @dataclass(frozen=True)
 class TorchServeChange:
-    """What an update did to a model; `before` is None for one that is new, `after` for one that was taken away."""
+    """What an update did to a model; `before` is None for one that is new, `after` for one that was
+    taken away.
+    """
 
     model: str
     before: int | None
@@ -71,7 +92,8 @@ class TorchServeChange:
 
 
 def start(folder: Path, settings: Settings, options: TorchServeOptions) -> TorchServeRecord:
-    """Start a TorchServe in `folder` with the production versions of the store, and wait until they answer.
+    """Start a TorchServe in `folder` with the production versions of the store, and wait until they
+    answer.
 
     Raises LinuxRequired, TorchServeError, NotInStore or BundleError; nothing of it runs then.
     """
@@ -84,14 +106,17 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
         if (known := read_record(folder)) is not None:
             if known.alive:
                 raise TorchServeError(
-                    f"TorchServe runs already (process {known.pid}, {known.url()}): `candor torchserve update` takes "
+                    f"TorchServe runs already (process {known.pid}, {known.url()}): `candor "
+                    "torchserve update` takes "
                     "in what was promoted since, `candor torchserve stop` ends it"
                 )
             clear(folder, known)
         ports = choose_ports(options.port, options.host)
         archives = folder / ARCHIVES
         shutil.rmtree(archives, ignore_errors=True)
-        write_archives(archives, bundles, workers=options.workers, batch_delay_ms=options.batch_delay_ms)
+        write_archives(
+            archives, bundles, workers=options.workers, batch_delay_ms=options.batch_delay_ms
+        )
         config = write_configuration(
             folder,
             torchserve=torchserve,
@@ -132,10 +157,12 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
 
 
 def update(folder: Path) -> list[TorchServeChange]:
-    """Register what was promoted since, and let it answer. The version before stays loaded, older ones are taken away.
+    """Register what was promoted since, and let it answer. The version before stays loaded, older
+    ones are taken away.
 
-    TorchServe kills the workers of a version that is taken away, with the requests that they have: so only a version
-    that answered nothing since the update before is taken away. Raises TorchServeError, NotInStore or BundleError.
+    TorchServe kills the workers of a version that is taken away, with the requests that they have:
+    so only a version that answered nothing since the update before is taken away. Raises
+    TorchServeError, NotInStore or BundleError.
     """
     folder = folder.resolve()
     with locked(folder):
@@ -150,7 +177,10 @@ def update(folder: Path) -> list[TorchServeChange]:
                     continue
                 if name not in before or version not in management.versions(name):
                     write_archives(
-                        folder / ARCHIVES, [bundle], workers=record.workers, batch_delay_ms=record.batch_delay_ms
+                        folder / ARCHIVES,
+                        [bundle],
+                        workers=record.workers,
+                        batch_delay_ms=record.batch_delay_ms,
                     )
                     management.register(bundle)
                 management.set_default(name, version)
@@ -166,7 +196,9 @@ def status(folder: Path) -> TorchServeStatus:
     record = read_record(folder)
     left = waiting(folder / OUTBOX)
     if record is None or not record.alive:
-        return TorchServeStatus(running=False, stale=record is not None, record=record, waiting=left)
+        return TorchServeStatus(
+            running=False, stale=record is not None, record=record, waiting=left
+        )
     store = Store(record.store, record.store_address)
     with TorchServeManagement(folder, record) as management:
         models = tuple(
@@ -177,7 +209,9 @@ def status(folder: Path) -> TorchServeStatus:
 
 
 def stop(folder: Path) -> TorchServeRecord | None:
-    """End the TorchServe of a folder, and its workers; returns its record, None if there was none."""
+    """End the TorchServe of a folder, and its workers; returns its record, None if there was
+    none.
+    """
     folder = folder.resolve()
     if not folder.is_dir():
         return None
@@ -189,7 +223,8 @@ def stop(folder: Path) -> TorchServeRecord | None:
 
 
 def stay(folder: Path, record: TorchServeRecord) -> None:
-    """Return when the TorchServe of a folder was ended by an interrupt (Ctrl-C), as it then is with its workers.
+    """Return when the TorchServe of a folder was ended by an interrupt (Ctrl-C), as it then is with
+    its workers.
 
     Raises TorchServeError if it ends by itself, or somebody else ends it.
     """
@@ -206,16 +241,22 @@ def running(folder: Path) -> TorchServeRecord:
     """Return the record of a TorchServe that runs. Raises TorchServeError."""
     record = read_record(folder)
     if record is None or not record.alive:
-        raise TorchServeError(f"no TorchServe of {folder} is running; start one with `candor torchserve start`")
+        raise TorchServeError(
+            f"no TorchServe of {folder} is running; start one with `candor torchserve start`"
+        )
     return record
 
 
 def production_bundles(store: Store, models: Sequence[str]) -> list[Bundle]:
-    """Return the production versions of `models`, verified; of every model that has one, if none is named.
+    """Return the production versions of `models`, verified; of every model that has one, if none is
+    named.
 
     Raises NotInStore or BundleError.
     """
     names = list(models) or [name for name in store.models() if store.production(name) is not None]
     if not names:
-        raise NotInStore(f"the store {store.root} has no model in production: run `candor promote MODEL VERSION` first")
+        raise NotInStore(
+            f"the store {store.root} has no model in production: run `candor promote MODEL "
+            "VERSION` first"
+        )
     return [store.read(name) for name in names]

@@ -1,4 +1,6 @@
-"""The process of a TorchServe: launched in a session of its own, awaited, and ended with its workers."""
+"""The process of a TorchServe: launched in a session of its own, awaited, and ended with its
+workers.
+"""
 
 import contextlib
 import os
@@ -35,7 +37,9 @@ def command_line(java: str, torchserve: Path, *, config: Path, archives: Path) -
     ]
 
 
-def launch(folder: Path, settings: Settings, record: TorchServeRecord, command: list[str]) -> TorchServeRecord:
+def launch(
+    folder: Path, settings: Settings, record: TorchServeRecord, command: list[str]
+) -> TorchServeRecord:
     """Start the process and write its record, which is `record` with the process in it."""
     # Sockets of the workers are in it, whose paths may have a hundred characters.
     scratch = Path(tempfile.mkdtemp(prefix="candor-ts-"))
@@ -57,11 +61,22 @@ def launch(folder: Path, settings: Settings, record: TorchServeRecord, command: 
 
 def _environment(folder: Path, settings: Settings) -> dict[str, str]:
     """Everything but Candor's settings, which hold secrets; of them, what the handler reads."""
-    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT and not name.startswith(PREFIX)}
-    kept |= {"LOG_LOCATION": str(folder / LOGS), "METRICS_LOCATION": str(folder / LOGS), "ORT_DISABLE_TELEMETRY": "1"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _LEFT_OUT and not name.startswith(PREFIX)
+    }
+    kept |= {
+        "LOG_LOCATION": str(folder / LOGS),
+        "METRICS_LOCATION": str(folder / LOGS),
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
     if settings.monitor_url is not None:
         outbox = settings.monitor_outbox or folder / OUTBOX
-        kept |= {f"{PREFIX}MONITOR_URL": settings.monitor_url, f"{PREFIX}MONITOR_OUTBOX": str(outbox.resolve())}
+        kept |= {
+            f"{PREFIX}MONITOR_URL": settings.monitor_url,
+            f"{PREFIX}MONITOR_OUTBOX": str(outbox.resolve()),
+        }
         if settings.monitor_token_file is not None:
             kept[f"{PREFIX}MONITOR_TOKEN_FILE"] = str(settings.monitor_token_file.resolve())
     return kept
@@ -90,7 +105,9 @@ def last_words(folder: Path) -> str:
 
 
 def end(folder: Path, record: TorchServeRecord) -> None:
-    """End the process of a record, if it is still the same, and its workers; then remove what it left."""
+    """End the process of a record, if it is still the same, and its workers; then remove what it
+    left.
+    """
     if record.alive:
         _signal(record.pid, signal.SIGTERM)
         end_s = time.monotonic() + STOP_S

@@ -40,20 +40,25 @@ class TorchServeManagement:
             return False
         url = f"{self._record.url()}/ping"
         try:
-            said = self._client.get(url, headers=_bearer(self._keys.get("inference")), timeout=5.0).json()
+            said = self._client.get(
+                url, headers=_bearer(self._keys.get("inference")), timeout=5.0
+            ).json()
         except (httpx.HTTPError, ValueError):
             return False
         return isinstance(said, dict) and said.get("status") == "Healthy"
 
     def register(self, bundle: Bundle) -> None:
-        """Register a version and start its workers; TorchServe makes the first of a model its default."""
+        """Register a version and start its workers; TorchServe makes the first of a model its
+        default.
+        """
         query = {"url": archive_name(bundle), "model_name": bundle.card.name, "synchronous": "true"}
         self._call("POST", "/models", params=query | {"initial_workers": str(self._record.workers)})
         deadline_s = time.monotonic() + TIMEOUT_S
         while self.workers(bundle.card.name, bundle.card.version) == 0:
             if time.monotonic() > deadline_s:
                 raise TorchServeError(
-                    f"no worker of {bundle.card.name} version {bundle.card.version} came up within {TIMEOUT_S:g} s; "
+                    f"no worker of {bundle.card.name} version {bundle.card.version} came up "
+                    f"within {TIMEOUT_S:g} s; "
                     "the reason is in the folder's logs/model_log.log"
                 )
             time.sleep(0.1)
@@ -63,7 +68,9 @@ class TorchServeManagement:
         self._call("PUT", f"/models/{model}/{version}.0/set-default")
 
     def unregister(self, model: str, version: int) -> None:
-        """Take a version away. Its workers are killed, so requests that they have are never answered."""
+        """Take a version away. Its workers are killed, so requests that they have are never
+        answered.
+        """
         self._call("DELETE", f"/models/{model}/{version}.0")
 
     def default_versions(self) -> dict[str, int]:
@@ -86,7 +93,9 @@ class TorchServeManagement:
             answer = self._client.request(method, path, **options)
             said = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise TorchServeError(f"TorchServe's management API at {self._client.base_url} failed: {error}") from error
+            raise TorchServeError(
+                f"TorchServe's management API at {self._client.base_url} failed: {error}"
+            ) from error
         if answer.is_error:
             why = said.get("message", said) if isinstance(said, dict) else said
             raise TorchServeError(f"TorchServe refused {method} {path}: {why}")

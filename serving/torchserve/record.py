@@ -1,7 +1,7 @@
 """Which TorchServe a folder belongs to: its process, its ports and its models, in one file.
 
-A process id is used again sooner or later. So the record names the moment at which the process began as well, and
-nothing else is ever signaled. It reads /proc, hence Linux.
+A process id is used again sooner or later. So the record names the moment at which the process
+began as well, and nothing else is ever signaled. It reads /proc, hence Linux.
 """
 
 import contextlib
@@ -24,9 +24,10 @@ KEYS: Final = "key_file.json"  # TorchServe writes it
 class TorchServeRecord:
     """A TorchServe that was started.
 
-    `began` identifies the process together with its id. `scratch` is its temporary folder, which its workers' command
-    lines name. `models`: those that it serves; empty: all that are in production. `host`: where predictions and metrics
-    are; management is always at the loopback. `starting`: not every model was registered yet.
+    `began` identifies the process together with its id. `scratch` is its temporary folder, which
+    its workers' command lines name. `models`: those that it serves; empty: all that are in
+    production. `host`: where predictions and metrics are; management is always at the loopback.
+    `starting`: not every model was registered yet.
     """
 
     ports: Ports
@@ -91,20 +92,26 @@ def read_record(folder: Path) -> TorchServeRecord | None:
         raise TorchServeError(f"{folder} is no folder; name another one with --folder") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TorchServeError(
-            f"{path} cannot be read ({error}): look for the process by hand, end it, and remove the file"
+            f"{path} cannot be read ({error}): look for the process by hand, end it, and remove "
+            "the file"
         ) from error
 
 
 def write_record(folder: Path, record: TorchServeRecord) -> None:
     """Write the record of a folder, atomically."""
-    data: dict[str, Any] = asdict(record) | {"scratch": str(record.scratch), "store": str(record.store)}
+    data: dict[str, Any] = asdict(record) | {
+        "scratch": str(record.scratch),
+        "store": str(record.store),
+    }
     draft = folder / f"{FILE}.part"
     draft.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / FILE)
 
 
 def read_keys(folder: Path, record: TorchServeRecord) -> dict[str, str]:
-    """Return the tokens by service; none if authorization is off, or TorchServe has not written them yet."""
+    """Return the tokens by service; none if authorization is off, or TorchServe has not written
+    them yet.
+    """
     if not record.tokens:
         return {}
     try:
@@ -116,12 +123,16 @@ def read_keys(folder: Path, record: TorchServeRecord) -> dict[str, str]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one command at a time change what runs in a folder. Raises TorchServeError if another one does."""
+    """Let one command at a time change what runs in a folder. Raises TorchServeError if another one
+    does.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise TorchServeError(f"{folder} cannot be used ({error.strerror}): name another one with --folder") from error
+        raise TorchServeError(
+            f"{folder} cannot be used ({error.strerror}): name another one with --folder"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

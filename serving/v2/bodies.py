@@ -1,10 +1,14 @@
-"""The JSON of the Open Inference Protocol as types. Fields that they do not name are the protocol's to add: ignored."""
+"""The JSON of the Open Inference Protocol as types. Fields that they do not name are the protocol's
+to add: ignored.
+"""
 
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Parameters: TypeAlias = Annotated[dict[str, Any], Meta(description="free-form, as the protocol defines it")]
+Parameters: TypeAlias = Annotated[
+    dict[str, Any], Meta(description="free-form, as the protocol defines it")
+]
 Name: TypeAlias = Annotated[str, Meta(max_length=200)]
 Size: TypeAlias = Annotated[int, Meta(lt=2**31)]
 
@@ -16,7 +20,9 @@ class RequestedInput(Struct, frozen=True, kw_only=True):
     datatype: Annotated[str, Meta(max_length=20, examples=["UINT8", "BYTES"])]
     shape: Annotated[list[Size], Meta(max_length=8)]
     parameters: Parameters = {}
-    data: Annotated[Any, Meta(description="numbers, nested or flat, or base64 strings for BYTES")] = None
+    data: Annotated[
+        Any, Meta(description="numbers, nested or flat, or base64 strings for BYTES")
+    ] = None
 
 
 class RequestedOutput(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
-"""The numbers of a tensor in JSON, read without an object for each, in slices between which other threads run.
+"""The numbers of a tensor in JSON, read without an object for each, in slices between which other
+threads run.
 
-A tensor of eight megabytes holds millions of numbers; as objects they would take hundreds of megabytes and hold the
-interpreter's lock for seconds.
+A tensor of eight megabytes holds millions of numbers; as objects they would take hundreds of
+megabytes and hold the interpreter's lock for seconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ _SPACE: Final = b" \t\r\n"
 
 
 def read_pixels(text: bytes, shape: Sequence[int]) -> npt.NDArray[np.uint8] | None:
-    """The values of a JSON array, flat or nested as `shape` says; None if they are not whole numbers from 0 to 255.
+    """The values of a JSON array, flat or nested as `shape` says; None if they are not whole
+    numbers from 0 to 255.
 
     `text` must be valid JSON.
 

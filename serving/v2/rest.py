@@ -1,4 +1,6 @@
-"""The protocol's REST routes: health, metadata, inference. An error is {"error": sentence}, as the protocol has it."""
+"""The protocol's REST routes: health, metadata, inference. An error is {"error": sentence}, as the
+protocol has it.
+"""
 
 import asyncio
 import functools
@@ -48,7 +50,9 @@ def _guarded(handler: _Handler) -> _Handler:
             return await handler(self, request)
         except ClientGone:
             self.metrics.rejected.labels("client_gone").inc()
-            return Response(status_code=499)  # for the access log only, as nginx has it; nobody reads the answer
+            return Response(
+                status_code=499
+            )  # for the access log only, as nginx has it; nobody reads the answer
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
             return _refusal(request, error, self.metrics)
 
@@ -111,7 +115,9 @@ class ProtocolRoutes:
         served = self._service.find(*_named(request), canary=head.canary)
         with served.lease():
             served.queue.admit(head.deadline_s)
-            async with self._bodies.hold(head.length_bytes, copies=LIST_COPIES, wait_s=head.deadline_s) as hold:
+            async with self._bodies.hold(
+                head.length_bytes, copies=LIST_COPIES, wait_s=head.deadline_s
+            ) as hold:
                 body = await read_body(
                     request.receive,
                     limit_bytes=settings.max_body_bytes,
@@ -120,7 +126,9 @@ class ProtocolRoutes:
                 )
                 return await self._answer(request, served, head, body)
 
-    async def _answer(self, request: Request, served: ServedVersion, head: RequestHead, body: bytes) -> Response:
+    async def _answer(
+        self, request: Request, served: ServedVersion, head: RequestHead, body: bytes
+    ) -> Response:
         asked = await self._read(body, request.headers.get(HEADER))
         found = await self._service.infer(
             served,
@@ -199,7 +207,9 @@ def _of_model(path: str) -> tuple[Endpoint, ...]:
             takes={JSON: InferRequest, BYTES: Binary},
             gives={JSON: InferResponse, BYTES: Binary},
             parameters=(
-                Parameter(HEADER, "header", int, "the length of the JSON that binary tensors follow"),
+                Parameter(
+                    HEADER, "header", int, "the length of the JSON that binary tensors follow"
+                ),
                 *HEAD_PARAMETERS,
             ),
             refuses=tuple(PREDICTION_ERRORS),

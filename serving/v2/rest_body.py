@@ -1,7 +1,8 @@
-"""Inference requests and responses over REST: JSON, followed by the tensors that are sent in binary.
+"""Inference requests and responses over REST: JSON, followed by the tensors that are sent in
+binary.
 
-Source: the protocol's binary tensor data extension. Binary tensors follow the JSON in the order in which it names them;
-BYTES elements are prefixed by their length, four bytes little endian.
+Source: the protocol's binary tensor data extension. Binary tensors follow the JSON in the order in
+which it names them; BYTES elements are prefixed by their length, four bytes little endian.
 """
 
 import struct
@@ -49,7 +50,8 @@ _REQUESTS = JsonReader(InferRequest, MalformedRequest, whole="The request")
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """An inference request: its id, its inputs, the outputs it wants (none: all), and which of those in binary.
+    """An inference request: its id, its inputs, the outputs it wants (none: all), and which of
+    those in binary.
 
     `frame`: the frames that it chooses of its only image.
     """
@@ -67,7 +69,8 @@ class ReadRequest:
 
 
 def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadRequest:
-    """The request in `body`, whose first `header_length` bytes are JSON (all, if None), of at most `limit` images.
+    """The request in `body`, whose first `header_length` bytes are JSON (all, if None), of at most
+    `limit` images.
 
     Raises MalformedRequest.
     """
@@ -79,16 +82,22 @@ def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadR
         tensor, binary = _tensor(each, binary, limit)
         inputs.append(tensor)
     if binary:
-        raise MalformedRequest(f"{len(binary)} bytes follow the last binary tensor; check every binary_data_size.")
+        raise MalformedRequest(
+            f"{len(binary)} bytes follow the last binary tensor; check every binary_data_size."
+        )
     by_default = read.parameters.get("binary_data_output") is True
     wanted = [each.name for each in read.outputs]
-    chosen = [each.name for each in read.outputs if each.parameters.get("binary_data", by_default) is True]
+    chosen = [
+        each.name for each in read.outputs if each.parameters.get("binary_data", by_default) is True
+    ]
     frame = read_parameter(read.parameters.get("frame"))
     return ReadRequest(request_id_of(read.id), inputs, wanted, frozenset(chosen), by_default, frame)
 
 
 def read_parameter(value: Any) -> FrameChoice | None:
-    """The frames that a request's parameter `frame` chooses: an integer or a text. Raises MalformedRequest."""
+    """The frames that a request's parameter `frame` chooses: an integer or a text. Raises
+    MalformedRequest.
+    """
     return None if value is None else read_frame(str(value))
 
 
@@ -106,7 +115,9 @@ def write_response(
                 datatype=output.datatype,
                 shape=list(output.array.shape),
                 parameters=UNSET if binary is None else {"binary_data_size": len(binary)},
-                data=UNSET if binary is not None else [_plain(value) for value in output.array.ravel().tolist()],
+                data=UNSET
+                if binary is not None
+                else [_plain(value) for value in output.array.ravel().tolist()],
             )
         )
         blobs += [] if binary is None else [binary]
@@ -134,13 +145,17 @@ def split_bytes(data: bytes | memoryview, *, limit: int) -> list[bytes]:
     at = 0
     while at < len(data):
         if len(elements) == limit:
-            raise MalformedRequest(f"a BYTES tensor has over {limit} elements; send 1 to {limit} images.")
+            raise MalformedRequest(
+                f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
+            )
         if at + _LENGTH.size > len(data):
             raise MalformedRequest("a BYTES tensor ends within the length prefix of an element.")
         (size,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size + size
         if at > len(data):
-            raise MalformedRequest(f"a BYTES tensor ends {at - len(data)} bytes before its last element does.")
+            raise MalformedRequest(
+                f"a BYTES tensor ends {at - len(data)} bytes before its last element does."
+            )
         elements.append(bytes(data[at - size : at]))
     return elements
 
@@ -149,12 +164,15 @@ def _decoded(body: bytes, limit: int) -> InferRequest:
     texts, numbers = TEXTS_PER_IMAGE * limit + SPARE_TEXTS, NUMBERS_LIMIT
     if body.count(b'"') > 2 * texts or body.count(b"{") > texts or body.count(b",") > numbers:
         raise MalformedRequest(
-            f"the request holds over {texts:,} texts or {numbers:,} numbers; send the tensor in binary."
+            f"the request holds over {texts:,} texts or {numbers:,} numbers; send the tensor in "
+            "binary."
         )
     try:
         return _STRICT.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        if len(body) > SMALL_BYTES:  # the json module, which is more lenient, would build an object for each number
+        if (
+            len(body) > SMALL_BYTES
+        ):  # the json module, which is more lenient, would build an object for each number
             raise MalformedRequest(f"this is not an inference request. {error}.") from None
     try:
         return _REQUESTS.read(body)
@@ -165,7 +183,11 @@ def _decoded(body: bytes, limit: int) -> InferRequest:
 def _header_size(header_length: str | None, total: int) -> int:
     if header_length is None:
         return total
-    if not header_length.isascii() or not header_length.isdigit() or not int(header_length[:12]) <= total:
+    if (
+        not header_length.isascii()
+        or not header_length.isdigit()
+        or not int(header_length[:12]) <= total
+    ):
         raise MalformedRequest(f"{HEADER} is {header_length[:20]!r}; the body has {total} bytes.")
     return int(header_length)
 
@@ -178,14 +200,22 @@ def _tensor(read: RequestedInput, binary: memoryview, limit: int) -> tuple[Input
         rest = binary
     else:
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
-            raise MalformedRequest(f"binary_data_size is {size!r}; {len(binary)} bytes are left in the body.")
+            raise MalformedRequest(
+                f"binary_data_size is {size!r}; {len(binary)} bytes are left in the body."
+            )
         data, rest = binary[:size], binary[size:]
-        elements = split_bytes(data, limit=limit) if read.datatype == "BYTES" else np.frombuffer(data, np.uint8)
+        elements = (
+            split_bytes(data, limit=limit)
+            if read.datatype == "BYTES"
+            else np.frombuffer(data, np.uint8)
+        )
     return InputTensor(read.name, read.datatype, tuple(read.shape), elements), rest
 
 
 def _json_elements(read: RequestedInput, limit: int) -> npt.NDArray[np.uint8] | list[bytes]:
-    """Elements from JSON: numbers, flat or nested as the shape says, or base64 strings for BYTES."""
+    """Elements from JSON: numbers, flat or nested as the shape says, or base64 strings for
+    BYTES.
+    """
     text = read.data if isinstance(read.data, msgspec.Raw) else msgspec.Raw(encode(read.data))
     if read.datatype == "BYTES":
         try:
@@ -194,13 +224,17 @@ def _json_elements(read: RequestedInput, limit: int) -> npt.NDArray[np.uint8] | 
                 return [decode_base64(value) for value in values]
         except (msgspec.MsgspecError, ValueError):
             raise MalformedRequest(
-                "the elements of a BYTES tensor in JSON must be base64 strings; or send the tensor in binary."
+                "the elements of a BYTES tensor in JSON must be base64 strings; or send the "
+                "tensor in binary."
             ) from None
-        raise MalformedRequest(f"a BYTES tensor has over {limit} elements; send 1 to {limit} images.")
+        raise MalformedRequest(
+            f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
+        )
     pixels = read_pixels(bytes(text), read.shape)
     if pixels is None:
         raise MalformedRequest(
-            f"the data of {read.name!r} must be whole numbers from 0 to 255, in one list or nested as the shape says."
+            f"the data of {read.name!r} must be whole numbers from 0 to 255, in one list or "
+            "nested as the shape says."
         )
     return pixels
 

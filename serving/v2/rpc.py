@@ -1,4 +1,6 @@
-"""The protocol's gRPC service on its own port; needs the extra `grpc` (stubs: open-inference-grpc)."""
+"""The protocol's gRPC service on its own port; needs the extra `grpc` (stubs:
+open-inference-grpc).
+"""
 
 import asyncio
 import logging
@@ -40,7 +42,14 @@ Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
 
 
 SERVICE: Final = "inference.GRPCInferenceService"
-CALLS: Final = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelInfer")
+CALLS: Final = (
+    "ServerLive",
+    "ServerReady",
+    "ServerMetadata",
+    "ModelReady",
+    "ModelMetadata",
+    "ModelInfer",
+)
 SLICE: Final = 2**16  # values
 
 
@@ -100,8 +109,9 @@ class Servicer:
     def handlers(self) -> grpc.GenericRpcHandler:
         """A handler for each call.
 
-        They read the message themselves, as the only one of a stream, because grpc tells nobody how long a message is
-        before it has read it. They parse it themselves, because grpc logs a trace for broken ones.
+        They read the message themselves, as the only one of a stream, because grpc tells nobody how
+        long a message is before it has read it. They parse it themselves, because grpc logs a trace
+        for broken ones.
         """
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -115,7 +125,11 @@ class Servicer:
         )
 
     async def _answer(
-        self, call: Callable[[Any, Context], Awaitable[Any]], kind: Any, _messages: Any, context: Any
+        self,
+        call: Callable[[Any, Context], Awaitable[Any]],
+        kind: Any,
+        _messages: Any,
+        context: Any,
     ) -> Any:
         try:
             async with self._bodies.hold(self._settings.max_body_bytes) as hold:
@@ -130,7 +144,9 @@ class Servicer:
             async with asyncio.timeout(timeout_s):
                 data = await context.read()
         except TimeoutError:
-            raise BodyTimeout(f"the message did not arrive within {timeout_s:g} s; send it again, in one go.") from None
+            raise BodyTimeout(
+                f"the message did not arrive within {timeout_s:g} s; send it again, in one go."
+            ) from None
         if data is grpc.aio.EOF:
             raise MalformedRequest("the call holds no message.")
         hold.resize(len(data), copies=LIST_COPIES)
@@ -165,12 +181,16 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # th
     def __init__(self, access: AccessControl, metrics: ServingMetrics) -> None:
         self._access, self._metrics = access, metrics
 
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], call: Any) -> Any:
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], call: Any
+    ) -> Any:
         """The handler of the call, or one that refuses it."""
         method = call.method.rpartition("/")[2]
         if method not in OPEN_CALLS:
             try:
-                self._access.check_token(_authorization(call), "predict" if method == "ModelInfer" else "read")
+                self._access.check_token(
+                    _authorization(call), "predict" if method == "ModelInfer" else "read"
+                )
             except ServingError as error:
                 return grpc.stream_unary_rpc_method_handler(partial(self._refuse, error))
         return await continuation(call)
@@ -188,7 +208,11 @@ async def _abort(context: Context, error: Exception, metrics: ServingMetrics) ->
 
 
 async def start_grpc(
-    servicer: Servicer, settings: Settings, *, interceptor: AccessInterceptor, tls: tuple[Path, Path] | None = None
+    servicer: Servicer,
+    settings: Settings,
+    *,
+    interceptor: AccessInterceptor,
+    tls: tuple[Path, Path] | None = None,
 ) -> tuple[grpc.aio.Server, int]:
     """A running server on `settings.grpc_port`, and its port. Raises ListenError.
 
@@ -209,7 +233,8 @@ async def start_grpc(
         port = _add_port(server, f"{host}:{settings.grpc_port}", tls)
     except (RuntimeError, OSError) as error:
         raise ListenError(
-            f"cannot listen on {host}:{settings.grpc_port} for gRPC: {error}. Choose another CANDOR_GRPC_PORT."
+            f"cannot listen on {host}:{settings.grpc_port} for gRPC: {error}. Choose another "
+            "CANDOR_GRPC_PORT."
         ) from error
     await server.start()
     return server, port
@@ -228,9 +253,13 @@ def read_inputs(request: Any, *, limit: int) -> list[InputTensor]:
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
         raise MalformedRequest(
-            f"{len(request.inputs)} inputs but {len(raws)} raw contents; send one for each, or none."
+            f"{len(request.inputs)} inputs but {len(raws)} raw contents; send one for each, or "
+            "none."
         )
-    return [_input(each, raws[index] if raws else None, limit) for index, each in enumerate(request.inputs)]
+    return [
+        _input(each, raws[index] if raws else None, limit)
+        for index, each in enumerate(request.inputs)
+    ]
 
 
 def write_response(model: str, version: int, identity: str, outputs: list[OutputTensor]) -> Any:
@@ -252,10 +281,14 @@ def write_response(model: str, version: int, identity: str, outputs: list[Output
 def _input(tensor: Any, content: bytes | None, limit: int) -> InputTensor:
     is_bytes = tensor.datatype == "BYTES"
     if content is not None:
-        elements = split_bytes(content, limit=limit) if is_bytes else np.frombuffer(content, np.uint8)
+        elements = (
+            split_bytes(content, limit=limit) if is_bytes else np.frombuffer(content, np.uint8)
+        )
     elif is_bytes:
         if len(tensor.contents.bytes_contents) > limit:
-            raise MalformedRequest(f"a BYTES tensor has over {limit} elements; send 1 to {limit} images.")
+            raise MalformedRequest(
+                f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
+            )
         elements = list(tensor.contents.bytes_contents)
     else:
         elements = _numbers(tensor.contents.uint_contents, tensor.name)
@@ -266,20 +299,35 @@ def _numbers(values: Any, name: str) -> npt.NDArray[np.uint8]:
     """The values of a UINT8 tensor, in slices, between which other threads run."""
     if len(values) > NUMBERS_LIMIT:
         raise MalformedRequest(f"the tensor has {len(values):,} values; send it as raw contents.")
-    slices = [np.array(values[start : start + SLICE], np.int64) for start in range(0, len(values), SLICE)]
+    slices = [
+        np.array(values[start : start + SLICE], np.int64) for start in range(0, len(values), SLICE)
+    ]
     if any(np.any(each > 255) for each in slices):
         raise MalformedRequest(f"the values of {name[:50]!r} are not all from 0 to 255.")
     return np.concatenate([np.empty(0, np.uint8), *(each.astype(np.uint8) for each in slices)])
 
 
 def _authorization(call: Any) -> bytes:
-    return next((value.encode() for name, value in call.invocation_metadata or () if name == "authorization"), b"")
+    return next(
+        (
+            value.encode()
+            for name, value in call.invocation_metadata or ()
+            if name == "authorization"
+        ),
+        b"",
+    )
 
 
 def _head(context: Context) -> RequestHead:
-    """The metadata that correspond to HTTP headers, such as `x-candor-tags`; the call's deadline counts as one."""
+    """The metadata that correspond to HTTP headers, such as `x-candor-tags`; the call's deadline
+    counts as one.
+    """
     metadata = context.invocation_metadata() or ()
-    relevant = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
+    relevant = (
+        (name, value)
+        for name, value in metadata
+        if name.startswith("x-candor-") and isinstance(value, str)
+    )
     head = read_head(((name.encode(), value.encode()) for name, value in relevant), limit_bytes=0)
     remaining_s = context.time_remaining()
     named_s = [seconds for seconds in (head.deadline_s, remaining_s) if seconds is not None]

@@ -1,4 +1,6 @@
-"""The operations that both transports share: find a model, describe it, infer. Raises ServingErrors."""
+"""The operations that both transports share: find a model, describe it, infer. Raises
+ServingErrors.
+"""
 
 from collections.abc import Sequence
 
@@ -29,13 +31,17 @@ PLATFORM = "candor_onnxruntime"
 class InferenceService:
     """The protocol's operations on the loaded models."""
 
-    def __init__(self, *, models: LoadedModels, pipeline: InferencePipeline, settings: Settings) -> None:
+    def __init__(
+        self, *, models: LoadedModels, pipeline: InferencePipeline, settings: Settings
+    ) -> None:
         self._models = models
         self._pipeline = pipeline
         self._limit = settings.max_items
 
     def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
-        """The version that answers. An empty version, as gRPC sends it, is production or a canary."""
+        """The version that answers. An empty version, as gRPC sends it, is production or a
+        canary.
+        """
         return self._models.find(model, version or None, canary=canary)
 
     def metadata(self, model: str, version: str | None) -> ModelMetadata:
@@ -47,7 +53,10 @@ class InferenceService:
             versions=[str(number) for number in self._models.by_name()[model].answering],
             platform=PLATFORM,
             inputs=[TensorMetadata(INPUT, "UINT8", [-1, spec.channels, spec.height, spec.width])],
-            outputs=[TensorMetadata(name, datatype, output_shape(name, card)) for name, datatype in OUTPUTS.items()],
+            outputs=[
+                TensorMetadata(name, datatype, output_shape(name, card))
+                for name, datatype in OUTPUTS.items()
+            ],
         )
 
     async def infer(
@@ -73,7 +82,9 @@ class InferenceService:
             ids = request_ids(identity, len(images))
             pixels = await self._pipeline.decode_many(images, card.input.spec)
         else:
-            found = await self._pipeline.decode_frames(served, _sole(images), frame, deadline_s=deadline_s)
+            found = await self._pipeline.decode_frames(
+                served, _sole(images), frame, deadline_s=deadline_s
+            )
             ids = numbered(identity, found.numbers) if frame == "all" else [identity or None]
             pixels = list(found.pixels)
         results = await self._pipeline.answer_many(

@@ -1,4 +1,6 @@
-"""Tensors of the protocol, independent of the transport: the images of a request, and the outputs of a batch."""
+"""Tensors of the protocol, independent of the transport: the images of a request, and the outputs
+of a batch.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True)
 class InputTensor:
-    """An input as it was sent: `elements` are raw UINT8 values (n,), or the byte strings of a BYTES tensor."""
+    """An input as it was sent: `elements` are raw UINT8 values (n,), or the byte strings of a BYTES
+    tensor.
+    """
 
     name: str
     datatype: str
@@ -63,24 +67,30 @@ OUTPUTS: Final[dict[str, str]] = {
 
 
 def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:
-    """The images of a request, at most `limit`, encoded or as (C, H, W). Raises MalformedRequest."""
+    """The images of a request, at most `limit`, encoded or as (C, H, W). Raises
+    MalformedRequest.
+    """
     if len(inputs) != 1 or inputs[0].name != INPUT:
         names = ", ".join(each.name[:50] for each in inputs[:5]) or "none"
         raise MalformedRequest(f"the inputs are: {names}; send exactly one, named {INPUT!r}.")
     tensor = inputs[0]
     if not tensor.shape or not 1 <= tensor.shape[0] <= limit:
-        raise MalformedRequest(f"the shape is {list(tensor.shape)}; send 1 to {limit} images in one request.")
+        raise MalformedRequest(
+            f"the shape is {list(tensor.shape)}; send 1 to {limit} images in one request."
+        )
     if tensor.datatype == "BYTES":
         return _encoded(tensor)
     if tensor.datatype == "UINT8":
         return _pixels(tensor, card)
     raise MalformedRequest(
-        f"the datatype of {INPUT!r} is {tensor.datatype[:20]!r}; send UINT8 (pixels) or BYTES (encoded images)."
+        f"the datatype of {INPUT!r} is {tensor.datatype[:20]!r}; send UINT8 (pixels) or BYTES "
+        "(encoded images)."
     )
 
 
 def request_ids(identity: str | None, count: int) -> list[str | None]:
-    """The request ids of `count` images of the request `identity`: the same id for one image, numbered ids for several.
+    """The request ids of `count` images of the request `identity`: the same id for one image,
+    numbered ids for several.
 
     Raises MalformedRequest if the numbered ids would be too long for a label to name them.
 
@@ -90,12 +100,20 @@ def request_ids(identity: str | None, count: int) -> list[str | None]:
     return [identity or None] if count == 1 else numbered(identity, range(count))
 
 
-def outputs(results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:
-    """The `wanted` outputs of a batch, or all if none is named. Raises MalformedRequest for an unknown one."""
+def outputs(
+    results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]
+) -> list[OutputTensor]:
+    """The `wanted` outputs of a batch, or all if none is named. Raises MalformedRequest for an
+    unknown one.
+    """
     unknown = [name for name in wanted if name not in OUTPUTS]
     if unknown:
-        raise MalformedRequest(f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(OUTPUTS)}.")
-    return [OutputTensor(name, OUTPUTS[name], _array(name, results, card)) for name in wanted or OUTPUTS]
+        raise MalformedRequest(
+            f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(OUTPUTS)}."
+        )
+    return [
+        OutputTensor(name, OUTPUTS[name], _array(name, results, card)) for name in wanted or OUTPUTS
+    ]
 
 
 def output_shape(name: str, card: Card) -> list[int]:
@@ -108,15 +126,22 @@ def _array(name: str, results: Sequence[ImageResult], card: Card) -> Array:
         return np.array([result.probabilities for result in results], np.float32)
     if name == "confidence":
         return np.array([result.probabilities[result.predicted] for result in results], np.float32)
-    texts = [card.classes[each.predicted] if name == "label" else each.prediction_id for each in results]
+    texts = [
+        card.classes[each.predicted] if name == "label" else each.prediction_id for each in results
+    ]
     return np.array([text.encode() for text in texts], np.object_)
 
 
 def _encoded(tensor: InputTensor) -> list[bytes | Image]:
     count = int(np.prod(tensor.shape, dtype=np.int64))
-    if count != tensor.shape[0] or not isinstance(tensor.elements, list) or len(tensor.elements) != count:
+    if (
+        count != tensor.shape[0]
+        or not isinstance(tensor.elements, list)
+        or len(tensor.elements) != count
+    ):
         raise MalformedRequest(
-            f"the shape {list(tensor.shape)} does not fit {len(tensor.elements)} encoded images; send [N] or [N, 1]."
+            f"the shape {list(tensor.shape)} does not fit {len(tensor.elements)} encoded images; "
+            "send [N] or [N, 1]."
         )
     return list(tensor.elements)
 
@@ -126,10 +151,13 @@ def _pixels(tensor: InputTensor, card: Card) -> list[bytes | Image]:
     expected = (tensor.shape[0], spec.channels, spec.height, spec.width)
     if tensor.shape != expected:
         raise MalformedRequest(
-            f"the shape is {list(tensor.shape)}; {card.name} takes [N, {spec.channels}, {spec.height}, {spec.width}]."
+            f"the shape is {list(tensor.shape)}; {card.name} takes [N, {spec.channels}, "
+            f"{spec.height}, {spec.width}]."
         )
     values = tensor.elements
     if not isinstance(values, np.ndarray) or values.size != np.prod(expected, dtype=np.int64):
         needed = np.prod(expected, dtype=np.int64)
-        raise MalformedRequest(f"the tensor has {len(values)} values; its shape {list(expected)} needs {needed}.")
+        raise MalformedRequest(
+            f"the tensor has {len(values)} values; its shape {list(expected)} needs {needed}."
+        )
     return list(values.reshape(expected))

@@ -1,7 +1,7 @@
 """How many fields a protobuf message holds, counted on the wire before anything is parsed.
 
-A field of two bytes may become an object of a hundred, so 20 MB could become gigabytes. Packed numbers and raw contents
-are one field each, so honest requests have a few dozen.
+A field of two bytes may become an object of a hundred, so 20 MB could become gigabytes. Packed
+numbers and raw contents are one field each, so honest requests have a few dozen.
 
 Source: the wire format of Protocol Buffers, https://protobuf.dev/programming-guides/encoding/.
 """
@@ -11,13 +11,18 @@ from typing import Final
 from serving.errors import MalformedRequest
 
 FIELDS_LIMIT: Final = 10_000
-INPUTS, CONTENTS = 5, 5  # field numbers: of the inputs in a ModelInferRequest, and of the contents in an input
+INPUTS, CONTENTS = (
+    5,
+    5,
+)  # field numbers: of the inputs in a ModelInferRequest, and of the contents in an input
 _DEPTH: Final = 2
 _VARINT, _LONG, _BYTES, _SHORT = 0, 1, 2, 5  # wire types
 
 
 def check_fields(data: bytes) -> None:
-    """Refuse a ModelInferRequest of over FIELDS_LIMIT fields. Raises MalformedRequest, also for what is no protobuf."""
+    """Refuse a ModelInferRequest of over FIELDS_LIMIT fields. Raises MalformedRequest, also for
+    what is no protobuf.
+    """
     _count(data, 0, len(data), depth=0, left=FIELDS_LIMIT)
 
 
@@ -26,7 +31,9 @@ def _count(data: bytes, at: int, end: int, *, depth: int, left: int) -> int:
     while at < end:
         left -= 1
         if left < 0:
-            raise MalformedRequest(f"the request holds over {FIELDS_LIMIT:,} fields; send tensors as raw contents.")
+            raise MalformedRequest(
+                f"the request holds over {FIELDS_LIMIT:,} fields; send tensors as raw contents."
+            )
         key, at = _varint(data, at, end)
         kind = key & 7
         if kind == _VARINT:

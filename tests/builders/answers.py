@@ -17,7 +17,11 @@ DAY_NS = 86_400 * SECOND_NS
 
 
 def make_card(
-    name: str = "pneumonia", version: int = 1, *, temperature: float = 1.0, classes: tuple[str, ...] = CLASSES
+    name: str = "pneumonia",
+    version: int = 1,
+    *,
+    temperature: float = 1.0,
+    classes: tuple[str, ...] = CLASSES,
 ) -> Card:
     """A card whose reference is a perfectly calibrated hundred."""
     confidence, correct = np.array([0.75] * 100), np.array([True] * 75 + [False] * 25)
@@ -38,7 +42,10 @@ def make_card(
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         ),
         calibration=CalibrationCard.from_reference(
-            temperature=temperature, split="validation", sums=sums, measures=Measures.from_sums(sums)
+            temperature=temperature,
+            split="validation",
+            sums=sums,
+            measures=Measures.from_sums(sums),
         ),
         referral=Referral(threshold=0.7, promised_accuracy=0.8, delta=0.05, coverage=0.5),
     )
@@ -73,6 +80,8 @@ def make_row(
     )
 
 
-def label(number: int, name: str = "pneumonia", *, at_ns: int = NOW_NS, source: str | None = None) -> FeedbackItem:
+def label(
+    number: int, name: str = "pneumonia", *, at_ns: int = NOW_NS, source: str | None = None
+) -> FeedbackItem:
     """A label for the answer of that number."""
     return FeedbackItem(name, prediction_id(number, at_ns=at_ns), source=source)

@@ -12,8 +12,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
-    assert found, "Chromium is missing: on Debian, apt-get install chromium; elsewhere set CHROMIUM to its path."
+    found = os.environ.get("CHROMIUM") or next(
+        (path for name in NAMES if (path := shutil.which(name))), None
+    )
+    assert found, (
+        "Chromium is missing: on Debian, apt-get install chromium; elsewhere set CHROMIUM to its "
+        "path."
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
@@ -21,7 +26,9 @@ def open_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, *, width: int = 1200, dark: bool = False, script: bool = True) -> Iterator[Page]:
+def open_page(
+    browser: Browser, *, width: int = 1200, dark: bool = False, script: bool = True
+) -> Iterator[Page]:
     """A page that must not log an error."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
@@ -30,11 +37,18 @@ def open_page(browser: Browser, *, width: int = 1200, dark: bool = False, script
     )
     page, faults = context.new_page(), list[str]()
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if _is_fault(message.type, message.text) else None)
+    page.on(
+        "console",
+        lambda message: (
+            faults.append(message.text) if _is_fault(message.type, message.text) else None
+        ),
+    )
     yield page
     context.close()
     assert faults == []
 
 
 def _is_fault(kind: str, text: str) -> bool:
-    return kind == "error" and "the server responded with a status of 4" not in text  # a refusal that the test asks for
+    return (
+        kind == "error" and "the server responded with a status of 4" not in text
+    )  # a refusal that the test asks for

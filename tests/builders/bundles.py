@@ -33,7 +33,13 @@ def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
 
 
 def build_onnx(
-    *, classes: int = 3, channels: int = 3, height: int = 8, width: int = 8, temperature: float = 1.5, seed: int = 0
+    *,
+    classes: int = 3,
+    channels: int = 3,
+    height: int = 8,
+    width: int = 8,
+    temperature: float = 1.5,
+    seed: int = 0,
 ) -> bytes:
     """A linear classifier on all pixels: softmax((W x + b) / temperature), x = image / 255."""
     rng, pixels = np.random.default_rng(seed), channels * height * width
@@ -57,7 +63,10 @@ def build_onnx(
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", channels, height, width])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+        [
+            numpy_helper.from_array(value.astype(np.float32), name)
+            for name, value in constants.items()
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
@@ -82,7 +91,9 @@ def build_card(
         name=name,
         version=version,
         classes=classes,
-        input=InputCard.model_validate({"channels": channels, "height": height, "width": width, "resize": resize}),
+        input=InputCard.model_validate(
+            {"channels": channels, "height": height, "width": width, "resize": resize}
+        ),
         provenance=Provenance(
             dataset="generated",
             fingerprint="0" * 64,
@@ -99,7 +110,9 @@ def build_card(
 
 
 def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
-    """Write a bundle into `folder` (made if missing) and read it back; options as in `build_card`."""
+    """Write a bundle into `folder` (made if missing) and read it back; options as in
+    `build_card`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     card = build_card(version=version, **options)
     size = {"channels": card.input.channels, "height": card.input.height, "width": card.input.width}
@@ -114,7 +127,9 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
 
 
 def write_variants(folder: Path, version: int = 1, *, name: str = "tiny") -> Bundle:
-    """Write a bundle whose `int8` is the same network with another temperature and promises, and read it back."""
+    """Write a bundle whose `int8` is the same network with another temperature and promises, and
+    read it back.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     card = build_card(name=name, version=version)
     int8 = build_card(name=name, temperature=3.0, threshold=0.9, seed=1)
@@ -128,7 +143,9 @@ def write_variants(folder: Path, version: int = 1, *, name: str = "tiny") -> Bun
         max_difference=0.2,
     )
     card = card.model_copy(update={"variants": (variant,)})
-    write_bundle(folder, card=card, onnx=build_onnx(), variants={"int8": build_onnx(temperature=3.0)})
+    write_bundle(
+        folder, card=card, onnx=build_onnx(), variants={"int8": build_onnx(temperature=3.0)}
+    )
     return read_bundle(folder)
 
 
@@ -142,5 +159,9 @@ def _calibration(classes: int, temperature: float, seed: int) -> CalibrationCard
     probabilities = rng.dirichlet(np.full(classes, 0.5), 500)
     labels = (probabilities.cumsum(axis=1) > rng.random((500, 1))).argmax(axis=1)
     measures = Measures.from_probabilities(probabilities, labels)
-    sums = BinSums.from_predictions(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
-    return CalibrationCard.from_reference(temperature=temperature, split="val", sums=sums, measures=measures)
+    sums = BinSums.from_predictions(
+        probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    )
+    return CalibrationCard.from_reference(
+        temperature=temperature, split="val", sums=sums, measures=measures
+    )

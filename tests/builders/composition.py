@@ -1,8 +1,9 @@
-"""The services of compose.yaml as processes of this machine: commands, environments and mounted files as they stand.
+"""The services of compose.yaml as processes of this machine: commands, environments and mounted
+files as they stand.
 
-Docker would give each service a machine of its own. Here each gets a port of its own, and names of services and paths
-of containers are replaced by what they are here, in commands, environments and mounted configurations alike. No package
-ships Grafana, so it is not started.
+Docker would give each service a machine of its own. Here each gets a port of its own, and names of
+services and paths of containers are replaced by what they are here, in commands, environments and
+mounted configurations alike. No package ships Grafana, so it is not started.
 """
 
 import os
@@ -25,13 +26,20 @@ from tests.builders.processes import free_port
 from tests.builders.waiting import PATIENCE_S, wait_until
 
 PROGRAMS: Final = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-alertmanager"}
-PORTS: Final = {"candor": 8080, "monitor": 8080, "prometheus": 9090, "alertmanager": 9093}  # of containers
+PORTS: Final = {
+    "candor": 8080,
+    "monitor": 8080,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+}  # of containers
 PASSWORD: Final = "of-our-own-0123456789"
 Service = dict[str, Any]
 
 
 def read_composition(**variables: str) -> dict[str, Any]:
-    """compose.yaml with the variables of the shell replaced. Raises KeyError for one that is required and missing."""
+    """compose.yaml with the variables of the shell replaced. Raises KeyError for one that is
+    required and missing.
+    """
 
     def value(found: re.Match[str]) -> str:
         name, kind, word = found.groups()
@@ -47,15 +55,21 @@ def read_composition(**variables: str) -> dict[str, Any]:
 
 
 class Composition:
-    """Every service of a profile but Grafana, started in the order of their names; PostgreSQL is `cluster`."""
+    """Every service of a profile but Grafana, started in the order of their names; PostgreSQL is
+    `cluster`.
+    """
 
-    def __init__(self, folder: Path, cluster: Cluster, *, edited: Callable[[str], str] = lambda text: text) -> None:
+    def __init__(
+        self, folder: Path, cluster: Cluster, *, edited: Callable[[str], str] = lambda text: text
+    ) -> None:
         """`edited` changes the text of mounted configurations, to hurry them."""
         self._folder, self._edited = folder, edited
         self.services: dict[str, Service] = read_composition(POSTGRES_PASSWORD=PASSWORD)["services"]
         self._ports = {name: free_port() for name in PORTS}
         ledger = cluster.make_database(self.services["postgres"]["environment"]["POSTGRES_DB"])
-        self._names = {f"{name}:{port}": f"127.0.0.1:{self._ports[name]}" for name, port in PORTS.items()}
+        self._names = {
+            f"{name}:{port}": f"127.0.0.1:{self._ports[name]}" for name, port in PORTS.items()
+        }
         self._names[f":{PASSWORD}@postgres/"] = f"@127.0.0.1:{cluster.port}/"
         assert ledger.endswith(f"@127.0.0.1:{cluster.port}/{ledger.rsplit('/', 1)[1]}")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -84,7 +98,10 @@ class Composition:
         """What `docker compose up` starts; returns when it answers."""
         for name, port in PORTS.items():
             self.start(name)
-            wait_until(partial(_answers, f"{self.url(name)}{'/healthz' if port == 8080 else '/-/ready'}"), name)
+            wait_until(
+                partial(_answers, f"{self.url(name)}{'/healthz' if port == 8080 else '/-/ready'}"),
+                name,
+            )
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """What Prometheus answers now."""
@@ -108,7 +125,12 @@ class Composition:
         """What the image runs."""
         image = service["image"].partition(":")[0]
         if image == "candor":
-            return [sys.executable, "-m", *image_entry(), *([] if "command" in service else ["serve"])]
+            return [
+                sys.executable,
+                "-m",
+                *image_entry(),
+                *([] if "command" in service else ["serve"]),
+            ]
         listen = [f"--web.listen-address=127.0.0.1:{self._ports[name]}"]
         alone = ["--cluster.listen-address="] if name == "alertmanager" else []
         program = shutil.which(PROGRAMS[image])
@@ -123,10 +145,20 @@ class Composition:
         return image_environment() | given | {"CANDOR_HOST": "127.0.0.1"} | port
 
     def _mounted(self, name: str) -> dict[str, str]:
-        """Paths of the container, and what is there: a copy of the configuration, or a folder that stays."""
+        """Paths of the container, and what is there: a copy of the configuration, or a folder that
+        stays.
+        """
         volumes = [volume.split(":")[:2] for volume in self.services[name].get("volumes", [])]
-        own = {inside: self._folder / name / Path(inside).name for source, inside in volumes if source.startswith("./")}
-        kept = {inside: self._folder / "volumes" / source for source, inside in volumes if inside not in own}
+        own = {
+            inside: self._folder / name / Path(inside).name
+            for source, inside in volumes
+            if source.startswith("./")
+        }
+        kept = {
+            inside: self._folder / "volumes" / source
+            for source, inside in volumes
+            if inside not in own
+        }
         places = {inside: str(outside) for inside, outside in (own | kept).items()}
         for outside in kept.values():
             outside.mkdir(parents=True, exist_ok=True)
@@ -136,7 +168,9 @@ class Composition:
         return places
 
     def _copy(self, source: Path, target: Path, places: dict[str, str]) -> None:
-        """Copy a file, or the files of a folder, with names, paths and intervals of this machine."""
+        """Copy a file, or the files of a folder, with names, paths and intervals of this
+        machine.
+        """
         if source.is_dir():
             for each in (each for each in source.iterdir() if each.is_file()):
                 self._copy(each, target / each.name, places)

@@ -1,7 +1,9 @@
-"""Schemas of the custom resources that `deploy/kubernetes` uses, as far as it uses them; any other field is an error.
+"""Schemas of the custom resources that `deploy/kubernetes` uses, as far as it uses them; any other
+field is an error.
 
-Sources: "API reference" of the Prometheus operator (monitoring.coreos.com/v1: ServiceMonitor, PrometheusRule), and the
-"Control Plane API" reference of KServe (serving.kserve.io: ServingRuntime v1alpha1, InferenceService v1beta1).
+Sources: "API reference" of the Prometheus operator (monitoring.coreos.com/v1: ServiceMonitor,
+PrometheusRule), and the "Control Plane API" reference of KServe (serving.kserve.io: ServingRuntime
+v1alpha1, InferenceService v1beta1).
 """
 
 from typing import Any, Final
@@ -30,7 +32,11 @@ def _list(items: Schema) -> Schema:
 def _resource(api: str, kind: str, spec: Schema) -> Schema:
     metadata = _object("name", name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS)
     whole = _object(
-        "apiVersion kind metadata spec", apiVersion={"const": api}, kind={"const": kind}, metadata=metadata, spec=spec
+        "apiVersion kind metadata spec",
+        apiVersion={"const": api},
+        kind={"const": kind},
+        metadata=metadata,
+        spec=spec,
     )
     return whole | {"$id": api}
 
@@ -72,7 +78,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "PrometheusRule": _resource(
         "monitoring.coreos.com/v1",
         "PrometheusRule",
-        _object("groups", groups=_list(_object("name rules", name=TEXT, interval=DURATION, rules=_list(_RULE)))),
+        _object(
+            "groups",
+            groups=_list(_object("name rules", name=TEXT, interval=DURATION, rules=_list(_RULE))),
+        ),
     ),
     "ServingRuntime": _resource(
         "serving.kserve.io/v1alpha1",
@@ -80,7 +89,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         _object(
             "containers supportedModelFormats",
             supportedModelFormats=_list(
-                _object("name", name=TEXT, version=TEXT, autoSelect={"type": "boolean"}, priority=COUNT)
+                _object(
+                    "name", name=TEXT, version=TEXT, autoSelect={"type": "boolean"}, priority=COUNT
+                )
             ),
             protocolVersions=_list({"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]}),
             multiModel={"type": "boolean"},

@@ -10,7 +10,8 @@ from docs.generators.server import families
 FOLDER = Path(monitoring.__file__).parent / "dashboards"
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
 DASHBOARDS: dict[str, dict[str, Any]] = {
-    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(FOLDER.glob("*.json"))
 }
 
 
@@ -32,12 +33,18 @@ def asked() -> list[Asked]:
     found = []
     for name, board in DASHBOARDS.items():
         for panel in panels(board):
-            found += [Asked(name, panel["title"], target["expr"]) for target in panel.get("targets", [])]
+            found += [
+                Asked(name, panel["title"], target["expr"]) for target in panel.get("targets", [])
+            ]
         annotations = board.get("annotations", {}).get("list", [])
-        found += [Asked(name, entry["name"], entry["expr"]) for entry in annotations if "expr" in entry]
+        found += [
+            Asked(name, entry["name"], entry["expr"]) for entry in annotations if "expr" in entry
+        ]
     return found
 
 
 def sample_names() -> set[str]:
     """The names under which Prometheus stores what a server exports."""
-    return {family.name + suffix for family in families() for suffix in SUFFIXES.get(family.type, [""])}
+    return {
+        family.name + suffix for family in families() for suffix in SUFFIXES.get(family.type, [""])
+    }

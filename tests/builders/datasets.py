@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image
 
 
-def arrays(*, shape: tuple[int, ...] = (8, 8), counts: tuple[int, int, int] = (12, 6, 6)) -> dict[str, Any]:
+def arrays(
+    *, shape: tuple[int, ...] = (8, 8), counts: tuple[int, int, int] = (12, 6, 6)
+) -> dict[str, Any]:
     """The content of a MedMNIST file with two classes."""
     generator = np.random.default_rng(0)
     content: dict[str, Any] = {}

@@ -15,7 +15,9 @@ SERIES = "1.3.6.1.4.1.9590.100.1.2.1"
 
 
 def header(shape: tuple[int, ...], dtype: Any, **tags: Any) -> Dataset:
-    """A CT slice's data set without pixels, for pixels of `shape` (H, W[, 3]) and `dtype`; `tags` by keyword."""
+    """A CT slice's data set without pixels, for pixels of `shape` (H, W[, 3]) and `dtype`; `tags`
+    by keyword.
+    """
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, "1.2.3.4"
     dataset.PatientID, dataset.SeriesInstanceUID = "P1", SERIES
@@ -45,13 +47,19 @@ def saved(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     return stream.getvalue()
 
 
-def dicom(pixels: npt.NDArray[Any], *, keep: int | None = None, frames: int = 1, **tags: Any) -> bytes:
-    """An uncompressed file of `pixels` (H, W[, 3]); `keep` cuts its bytes, `frames` repeats them."""
+def dicom(
+    pixels: npt.NDArray[Any], *, keep: int | None = None, frames: int = 1, **tags: Any
+) -> bytes:
+    """An uncompressed file of `pixels` (H, W[, 3]); `keep` cuts its bytes, `frames` repeats
+    them.
+    """
     dataset = header(pixels.shape, pixels.dtype, **tags)
     data = (np.ascontiguousarray(pixels).tobytes() * frames)[:keep]
     if frames > 1:
         dataset.NumberOfFrames = frames
-    dataset.add_new("PixelData", "OW" if pixels.dtype.itemsize > 1 else "OB", data + b"\0" * (len(data) % 2))
+    dataset.add_new(
+        "PixelData", "OW" if pixels.dtype.itemsize > 1 else "OB", data + b"\0" * (len(data) % 2)
+    )
     return saved(dataset)
 
 
@@ -59,7 +67,9 @@ def dicom_stack(frames: npt.NDArray[Any], **tags: Any) -> bytes:
     """An uncompressed file of different frames, (N, H, W[, 3])."""
     dataset = header(frames.shape[1:], frames.dtype, NumberOfFrames=len(frames), **tags)
     data = frames.tobytes()
-    dataset.add_new("PixelData", "OW" if frames.dtype.itemsize > 1 else "OB", data + b"\0" * (len(data) % 2))
+    dataset.add_new(
+        "PixelData", "OW" if frames.dtype.itemsize > 1 else "OB", data + b"\0" * (len(data) % 2)
+    )
     return saved(dataset)
 
 
@@ -72,7 +82,9 @@ def dicom_rle(pixels: npt.NDArray[Any], **tags: Any) -> bytes:
     return saved(dataset, RLELossless)
 
 
-def dicom_frames(frames: Sequence[bytes], syntax: str, shape: tuple[int, ...], dtype: Any, **tags: Any) -> bytes:
+def dicom_frames(
+    frames: Sequence[bytes], syntax: str, shape: tuple[int, ...], dtype: Any, **tags: Any
+) -> bytes:
     """A file of frames that are encoded already."""
     dataset = header(shape, dtype, **tags)
     dataset.add_new("PixelData", "OB", encapsulate(list(frames)))

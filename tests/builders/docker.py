@@ -1,7 +1,7 @@
 """Commands of the documentation that name docker, run by podman where no Docker engine is.
 
-They get a network and a store of containers of their own, so ports and names are those of the page, and nothing else on
-the machine is touched. Images are read from the machine's store.
+They get a network and a store of containers of their own, so ports and names are those of the page,
+and nothing else on the machine is touched. Images are read from the machine's store.
 """
 
 import os
@@ -18,7 +18,10 @@ from typing import Final
 from tests.builders.containers import PODMAN
 
 TOOLS: Final = ("podman", "runc", "netavark", "unshare")
-BEGIN: Final = 'ip link set lo up; mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; exec bash -euo pipefail "$1"'
+BEGIN: Final = (
+    "ip link set lo up; mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; exec bash -euo "
+    'pipefail "$1"'
+)
 BUILT_BEFORE: Final = '#!/bin/sh\n[ "$1" = build ] || exec podman "$@"\n'
 
 
@@ -29,7 +32,9 @@ class Docker:
     folder: Path
 
     def bash(self, script: str, *, where: Path) -> "subprocess.CompletedProcess[str]":
-        """Run a script in a folder. Its containers must be gone when it ends: they lose their network."""
+        """Run a script in a folder. Its containers must be gone when it ends: they lose their
+        network.
+        """
         path = self.folder / "script"
         path.write_text(script)
         own = {
@@ -40,7 +45,13 @@ class Docker:
         }
         words = ["unshare", "--net", "--mount", "bash", "-ec", BEGIN, "begin", path]
         return subprocess.run(
-            words, cwd=where, env=os.environ | own, capture_output=True, text=True, timeout=900, check=False
+            words,
+            cwd=where,
+            env=os.environ | own,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
         )
 
 
@@ -55,8 +66,12 @@ def missing() -> list[str]:
 def docker(images: dict[str, str]) -> Iterator[Docker]:
     """Docker with `images` under other names, {name: image of this machine}."""
     for name, image in images.items():
-        subprocess.run([*PODMAN, "tag", image, f"localhost/{name}"], check=True, capture_output=True)
-    shown = subprocess.run([*PODMAN, "info", "--format", "{{.Store.GraphRoot}}"], capture_output=True, text=True)
+        subprocess.run(
+            [*PODMAN, "tag", image, f"localhost/{name}"], check=True, capture_output=True
+        )
+    shown = subprocess.run(
+        [*PODMAN, "info", "--format", "{{.Store.GraphRoot}}"], capture_output=True, text=True
+    )
     with tempfile.TemporaryDirectory(prefix="docker-", ignore_cleanup_errors=True) as name:
         found = Docker(Path(name))  # a short path: sockets are made in it
         (found.folder / "docker").write_text(BUILT_BEFORE)
@@ -69,11 +84,16 @@ def docker(images: dict[str, str]) -> Iterator[Docker]:
         try:
             yield found
         finally:
-            found.bash("podman rm --all --force --time 10; podman volume prune --force", where=found.folder)
+            found.bash(
+                "podman rm --all --force --time 10; podman volume prune --force", where=found.folder
+            )
 
 
 def _configuration() -> str:
-    hard = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1] for name in ("nofile", "nproc")}
+    hard = {
+        name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+        for name in ("nofile", "nproc")
+    }
     limits = ", ".join(f'"{name}={limit}:{limit}"' for name, limit in hard.items())
     engine = 'runtime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
     return f"[containers]\ndefault_ulimits = [{limits}]\n[engine]\n{engine}"

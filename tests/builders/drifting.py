@@ -24,7 +24,9 @@ def answer(
     """Serve answers too sharp by a factor, and label a share of them."""
     rng = np.random.default_rng(seed)
     honest = rng.normal(0, 2.5, (count, 3))
-    truth = (softmax(honest + np.array(bias)).cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)
+    truth = (softmax(honest + np.array(bias)).cumsum(axis=1) > rng.random((count, 1))).argmax(
+        axis=1
+    )
     probabilities = softmax(sharp * honest).astype("<f4")
     now_ns, rows = monitored.ledger.clock(), []
     for number, each in enumerate(probabilities):
@@ -33,7 +35,14 @@ def answer(
         key = (at_ns // 10**6).to_bytes(6, "big") + b"\x70" + uuid4().bytes[7:]
         rows.append(
             PredictionRow(
-                key, monitored.calibration_id, None, best, float(each[best]), each.tobytes(), at_ns, audit=audit
+                key,
+                monitored.calibration_id,
+                None,
+                best,
+                float(each[best]),
+                each.tobytes(),
+                at_ns,
+                audit=audit,
             )
         )
     monitored.serve(*rows)

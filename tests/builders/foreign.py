@@ -23,14 +23,21 @@ def foreign_onnx(
     domains: Sequence[str] = (),
     elem_type: int = TensorProto.FLOAT,
 ) -> Path:
-    """Write a graph from `pixels` to `outputs`; without nodes it is a linear classifier of three classes."""
-    tensors = {"weights": np.random.default_rng(0).normal(0, 0.5, (3 * SIDE * SIDE, 3)).astype(np.float32)}
+    """Write a graph from `pixels` to `outputs`; without nodes it is a linear classifier of three
+    classes.
+    """
+    tensors = {
+        "weights": np.random.default_rng(0).normal(0, 0.5, (3 * SIDE * SIDE, 3)).astype(np.float32)
+    }
     graph = helper.make_graph(
         [*(nodes or linear())],
         "foreign",
         [helper.make_tensor_value_info("pixels", elem_type, list(shape))],
         [helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in outputs],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in (tensors | dict(constants or {})).items()],
+        [
+            numpy_helper.from_array(np.asarray(value), name)
+            for name, value in (tensors | dict(constants or {})).items()
+        ],
     )
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(each, 1) for each in domains)]
     onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
@@ -47,7 +54,9 @@ def linear(ending: str = "", source: str = "pixels") -> list[NodeProto]:
     return [*nodes, helper.make_node(ending, ["logits"], ["scores"])] if ending else nodes
 
 
-def labeled_folder(root: Path, classes: Sequence[str] = ("a", "b", "c"), *, images: int = 12, size: int = SIDE) -> Path:
+def labeled_folder(
+    root: Path, classes: Sequence[str] = ("a", "b", "c"), *, images: int = 12, size: int = SIDE
+) -> Path:
     """Write images of each class: noise that is brightest in the class's color."""
     random = np.random.default_rng(1)
     for at, name in enumerate(classes):

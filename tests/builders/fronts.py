@@ -6,7 +6,9 @@ from tests.builders.children import children
 from tests.builders.servers import Server
 from tests.builders.waiting import wait_until
 
-CONNECTIONS: Final = 32  # of which each front gets some: 32 that avoid one of four are one run in 10,000
+CONNECTIONS: Final = (
+    32  # of which each front gets some: 32 that avoid one of four are one run in 10,000
+)
 
 
 def front_pids(server: Server) -> list[int]:
@@ -15,5 +17,9 @@ def front_pids(server: Server) -> list[int]:
 
 
 def all_fronts(server: Server, count: int, *, without: int | None = None) -> list[int]:
-    """The process ids of `count` fronts, once they run; `without` is that of one that must have ended."""
-    return wait_until(lambda: len(found := front_pids(server)) == count and without not in found and found)
+    """The process ids of `count` fronts, once they run; `without` is that of one that must have
+    ended.
+    """
+    return wait_until(
+        lambda: len(found := front_pids(server)) == count and without not in found and found
+    )

@@ -1,7 +1,9 @@
-"""The part of Grafana's dashboard format (11.6) that our dashboards use. A field that is not listed is an error.
+"""The part of Grafana's dashboard format (11.6) that our dashboards use. A field that is not listed
+is an error.
 
-The end-to-end test compiles them against Grafana's own TypeScript types; this needs no network. The files by which
-Grafana is provisioned have no such types: these models follow "Provision Grafana" in its documentation.
+The end-to-end test compiles them against Grafana's own TypeScript types; this needs no network. The
+files by which Grafana is provisioned have no such types: these models follow "Provision Grafana" in
+its documentation.
 """
 
 from typing import Any, Literal

@@ -1,4 +1,6 @@
-"""Bodies of at most 20 MB that ask for more than they are worth, for every route that takes one, by name."""
+"""Bodies of at most 20 MB that ask for more than they are worth, for every route that takes one, by
+name.
+"""
 
 import base64
 import json
@@ -27,7 +29,12 @@ from tests.builders.hostile_images import (
 )
 
 LARGE = 20_000_000
-JSON, NDJSON, CSV, FORM = "application/json", "application/x-ndjson", "text/csv", "multipart/form-data; boundary=b"
+JSON, NDJSON, CSV, FORM = (
+    "application/json",
+    "application/x-ndjson",
+    "text/csv",
+    "multipart/form-data; boundary=b",
+)
 IMAGE = "/predictions/tiny"
 INFER = "/v2/models/tiny/infer"
 
@@ -48,7 +55,9 @@ class HostileBody:
         return found
 
 
-def _solid(image_format: str, mode: str, width: int = SIDE, height: int = SIDE, **options: object) -> bytes:
+def _solid(
+    image_format: str, mode: str, width: int = SIDE, height: int = SIDE, **options: object
+) -> bytes:
     return encoded(Image.new(mode, (width, height)), image_format, **options)
 
 
@@ -83,7 +92,9 @@ def _nested_sequences(depth: int) -> bytes:
 
 def _rle(rows: int, columns: int, planes: int = 2) -> bytes:
     frame = rle_frame(*(packed_plane(rows * columns, 7 * plane) for plane in range(planes)))
-    return dicom_frames([frame], RLELossless, (rows, columns), np.uint16 if planes == 2 else np.uint8)
+    return dicom_frames(
+        [frame], RLELossless, (rows, columns), np.uint16 if planes == 2 else np.uint8
+    )
 
 
 def _jpeg2000(side: int) -> bytes:
@@ -92,10 +103,18 @@ def _jpeg2000(side: int) -> bytes:
 
 
 def _tiles_2000() -> bytes:
-    """A JPEG 2000 codestream of 7000 x 7000 pixels in tiles of one pixel, as far as its header says."""
+    """A JPEG 2000 codestream of 7000 x 7000 pixels in tiles of one pixel, as far as its header
+    says.
+    """
     size = struct.pack(">HIIIIIIIIH", 0, 7000, 7000, 0, 0, 1, 1, 0, 0, 1) + b"\x07\x01\x01"
     coding = b"\xff\x52\x00\x0c\x00\x00\x00\x01\x00\x00\x04\x04\x00\x01"
-    head = b"\xff\x4f\xff\x51" + struct.pack(">H", len(size) + 2) + size + coding + b"\xff\x5c\x00\x04\x40\x40"
+    head = (
+        b"\xff\x4f\xff\x51"
+        + struct.pack(">H", len(size) + 2)
+        + size
+        + coding
+        + b"\xff\x5c\x00\x04\x40\x40"
+    )
     return head + b"\xff\x90\x00\x0a\x00\x00\x00\x00\x00\x0e\x00\x01\xff\x93" * 100_000
 
 
@@ -127,7 +146,11 @@ def _lookup_dicom() -> bytes:
 
 
 def _strips(count: int) -> bytes:
-    return tiff(count, 1, tags={273: (4, [8] * count), 279: (4, [1] * count), 278: (4, [1]), 257: (4, [count])})
+    return tiff(
+        count,
+        1,
+        tags={273: (4, [8] * count), 279: (4, [1] * count), 278: (4, [1]), 257: (4, [count])},
+    )
 
 
 def _deflated_tiff(compression: int, packed: bytes) -> bytes:
@@ -151,12 +174,17 @@ def _form(part: bytes, count: int) -> bytes:
 
 
 def _file(content: bytes) -> bytes:
-    return b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + content + b"\r\n"
+    return (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        + content
+        + b"\r\n"
+    )
 
 
 def _tensor(data: str, *, shape: str = "[1,3,8,8]", datatype: str = "UINT8") -> bytes:
     return (
-        '{"inputs":[{"name":"image","datatype":"%s","shape":%s,"data":%s}]}' % (datatype, shape, data)  # noqa: UP031
+        '{"inputs":[{"name":"image","datatype":"%s","shape":%s,"data":%s}]}'
+        % (datatype, shape, data)  # noqa: UP031
     ).encode()
 
 
@@ -177,7 +205,10 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "bmp-2-gigapixels": lambda: bmp(2_000_000_000, 1, compression=0),
     "gif-large": lambda: _solid("GIF", "L"),
     "gif-frames": lambda: encoded(
-        Image.new("L", (8, 8)), "GIF", save_all=True, append_images=[Image.new("L", (8, 8), n) for n in range(1, 250)]
+        Image.new("L", (8, 8)),
+        "GIF",
+        save_all=True,
+        append_images=[Image.new("L", (8, 8), n) for n in range(1, 250)],
     ),
     "ico": lambda: encoded(Image.new("RGB", (256, 256)), "ICO"),
     "jpeg2000-alone": lambda: _solid("JPEG2000", "L", 2000, 2000),
@@ -198,9 +229,19 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "jpeg-cut": lambda: _solid("JPEG", "RGB")[:2000],
     "jpeg-fill-bytes": lambda: b"\xff\xd8" + b"\xff" * LARGE,
     "jpeg-comments": lambda: jpeg_with(*[(0xFE, b"")] * 2_000_000),
-    "jpeg-photoshop": lambda: jpeg_with(*[(0xED, b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5000)] * 300),
+    "jpeg-photoshop": lambda: jpeg_with(
+        *[(0xED, b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5000)] * 300
+    ),
     "jpeg-exif": lambda: jpeg_with(
-        *[(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 5000) + b"\x12\x01\x03\0\1\0\0\0\1\0\0\0" * 5000)] * 100
+        *[
+            (
+                0xE1,
+                b"Exif\0\0II*\0\x08\0\0\0"
+                + struct.pack("<H", 5000)
+                + b"\x12\x01\x03\0\1\0\0\0\1\0\0\0" * 5000,
+            )
+        ]
+        * 100
     ),
     "jpeg-icc": lambda: jpeg_with(*[(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000))] * 300),
     "jpeg-zeros-after": lambda: _solid("JPEG", "RGB", 64, 64) + bytes(LARGE),
@@ -230,11 +271,17 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "webp-extended-canvas": lambda: b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\xff" * 6,
     "webp-frames": lambda: _animated_webp(300),
     "tiff-tiles-over-the-edge": lambda: tiff(
-        16, 1024, tags={322: (4, [3_100_000]), 323: (4, [16]), 324: (4, [8] * 64), 325: (4, [16] * 64)}
+        16,
+        1024,
+        tags={322: (4, [3_100_000]), 323: (4, [16]), 324: (4, [8] * 64), 325: (4, [16] * 64)},
     ),
-    "tiff-strips-of-one-row": lambda: tiff(1, 50_000_000, tags={278: (4, [1]), 273: (4, [8]), 279: (4, [1])}),
+    "tiff-strips-of-one-row": lambda: tiff(
+        1, 50_000_000, tags={278: (4, [1]), 273: (4, [8]), 279: (4, [1])}
+    ),
     "tiff-strips-of-one-row-deflated": lambda: tiff(
-        1, 50_000_000, tags={259: (3, [8]), 278: (4, [1]), 273: (4, [8] * 7000), 279: (4, [9] * 7000)}
+        1,
+        50_000_000,
+        tags={259: (3, [8]), 278: (4, [1]), 273: (4, [8] * 7000), 279: (4, [9] * 7000)},
     ),
     "tiff-strips-100000": lambda: _strips(100_000),
     "tiff-strips-2000000": lambda: _strips(2_000_000),
@@ -247,8 +294,12 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "tiff-lzma": lambda: _solid("TIFF", "L", compression="lzma"),
     "tiff-fax": lambda: _solid("TIFF", "1", compression="group4"),
     "tiff-fax-3": lambda: _solid("TIFF", "1", compression="group3"),
-    "tiff-16-bit-inverted": lambda: tiff(SIDE, 2000, tags={258: (3, [16]), 262: (3, [0])}, pixels=bytes(SIDE * 1000)),
-    "tiff-entries": lambda: b"II*\0\x08\0\0\0" + struct.pack("<H", 65_535) + b"\x0e\x01\x02\0\1\0\0\0\0\0\0\0" * 65_535,
+    "tiff-16-bit-inverted": lambda: tiff(
+        SIDE, 2000, tags={258: (3, [16]), 262: (3, [0])}, pixels=bytes(SIDE * 1000)
+    ),
+    "tiff-entries": lambda: (
+        b"II*\0\x08\0\0\0" + struct.pack("<H", 65_535) + b"\x0e\x01\x02\0\1\0\0\0\0\0\0\0" * 65_535
+    ),
     "tiff-circle": lambda: tiff(8, 8, tags={34665: (4, [72])}, pixels=bytes(64)),
     "tiff-long-tag": lambda: tiff(8, 8, tags={33432: (4, [0] * 4_000_000)}, pixels=bytes(64)),
     "tiff-cut": lambda: b"II*\0\xff\xff\xff\x7f",
@@ -271,18 +322,33 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "dicom-no-pixels": lambda: b"\0" * 128 + b"DICM" + bytes(LARGE),
     "dicom-fragments": lambda: _fragments(1_200_000),
     "dicom-offset-table": lambda: _fragments(1, table=bytes(16_000_000)),
-    "dicom-jpeg-of-scans": lambda: dicom_frames([jpeg_of_scans(16_000)], JPEGBaseline8Bit, (SIDE, SIDE), np.uint8),
-    "dicom-jpeg2000-of-tiles": lambda: dicom_frames([_tiles_2000()], JPEG2000Lossless, (7000, 7000), np.uint8),
-    "dicom-deflated-bomb": lambda: saved(header((8, 8), np.uint8), "1.2.840.10008.1.2.1.99") + _zeros_deflated(2**30),
+    "dicom-jpeg-of-scans": lambda: dicom_frames(
+        [jpeg_of_scans(16_000)], JPEGBaseline8Bit, (SIDE, SIDE), np.uint8
+    ),
+    "dicom-jpeg2000-of-tiles": lambda: dicom_frames(
+        [_tiles_2000()], JPEG2000Lossless, (7000, 7000), np.uint8
+    ),
+    "dicom-deflated-bomb": lambda: (
+        saved(header((8, 8), np.uint8), "1.2.840.10008.1.2.1.99") + _zeros_deflated(2**30)
+    ),
     "ppm-large": lambda: b"P6 7000 7000 255\n" + bytes(LARGE),
     "ppm-text": lambda: b"P3 2000 2000 255\n" + _fill(b"1 "),
     "ppm-comments": lambda: b"P6" + _fill(b"#\n"),
-    "tga-run-lengths": lambda: b"\0\0\x0a" + bytes(9) + struct.pack("<HHBB", 7000, 7000, 24, 0) + _fill(b"\xff\0\0\0"),
+    "tga-run-lengths": lambda: (
+        b"\0\0\x0a" + bytes(9) + struct.pack("<HHBB", 7000, 7000, 24, 0) + _fill(b"\xff\0\0\0")
+    ),
     "pcx": lambda: _solid("PCX", "L", 4000, 4000),
     "sgi": lambda: _solid("SGI", "L", 4000, 4000),
-    "psd": lambda: b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 56, 30_000, 30_000, 8, 3) + bytes(LARGE),
+    "psd": lambda: (
+        b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 56, 30_000, 30_000, 8, 3) + bytes(LARGE)
+    ),
     "eps": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9999 9999\n" + _fill(b"{} loop\n"),
-    "dds": lambda: b"DDS " + struct.pack("<III", 124, 0x1007, 30_000) + struct.pack("<I", 30_000) + bytes(LARGE),
+    "dds": lambda: (
+        b"DDS "
+        + struct.pack("<III", 124, 0x1007, 30_000)
+        + struct.pack("<I", 30_000)
+        + bytes(LARGE)
+    ),
     "fli": lambda: struct.pack("<IHHHHH", LARGE, 0xAF11, 4000, 30_000, 30_000, 8) + bytes(LARGE),
     "heic": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + _fill(b"\0\0\0\x08meta"),
     "avif-boxes": lambda: b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + _fill(b"\0\0\0\x08meta"),
@@ -301,16 +367,21 @@ LISTS: dict[str, HostileBody] = {
     "json-texts": HostileBody(lambda: b"[" + _fill(b'"",') + b'""]', content_type=JSON),
     "json-deep": HostileBody(lambda: _fill(b"["), content_type=JSON),
     "json-deep-objects": HostileBody(lambda: _fill(b'{"a":'), content_type=JSON),
-    "json-zeros-inside-one": HostileBody(lambda: b'[{"image":"","more":[' + _fill(b"0,") + b"0]}]", content_type=JSON),
+    "json-zeros-inside-one": HostileBody(
+        lambda: b'[{"image":"","more":[' + _fill(b"0,") + b"0]}]", content_type=JSON
+    ),
     "json-keys": HostileBody(
-        lambda: b"[{" + b",".join(b'"%d":0' % n for n in range(1_600_000)) + b"}]", content_type=JSON
+        lambda: b"[{" + b",".join(b'"%d":0' % n for n in range(1_600_000)) + b"}]",
+        content_type=JSON,
     ),
     "json-one-text": HostileBody(lambda: b'["' + _fill(b"A") + b'"]', content_type=JSON),
     "json-escapes": HostileBody(lambda: b'["' + _fill(b"\\u00e9") + b'"]', content_type=JSON),
     "json-line-breaks": HostileBody(lambda: b"[" + _fill(b"\n") + b"]", content_type=JSON),
     "json-number": HostileBody(lambda: b"[" + _fill(b"9") + b"]", content_type=JSON),
     "json-number-in-object": HostileBody(lambda: b'{"a":' + _fill(b"9") + b"}", content_type=JSON),
-    "json-utf16": HostileBody(lambda: ("[" + "0," * 4_999_000 + "0]").encode("utf-16"), content_type=JSON),
+    "json-utf16": HostileBody(
+        lambda: ("[" + "0," * 4_999_000 + "0]").encode("utf-16"), content_type=JSON
+    ),
     "json-bombs": HostileBody(
         lambda: json.dumps([base64.b64encode(_solid("PNG", "L")).decode()] * 256).encode(),
         content_type=JSON,
@@ -319,8 +390,12 @@ LISTS: dict[str, HostileBody] = {
     "ndjson-breaks": HostileBody(lambda: _fill(b"\n"), content_type=NDJSON),
     "ndjson-carriage-returns": HostileBody(lambda: _fill(b"\r"), content_type=NDJSON),
     "ndjson-one-line": HostileBody(lambda: b"[" + _fill(b"0,") + b"0]\n", content_type=NDJSON),
-    "ndjson-lists": HostileBody(lambda: (b"[" + b"[]," * 26_000 + b"[]]\n") * 250, content_type=NDJSON),
-    "json-exponents": HostileBody(lambda: b"[" + b"1e999999999," * 10_000 + b"0]", content_type=JSON),
+    "ndjson-lists": HostileBody(
+        lambda: (b"[" + b"[]," * 26_000 + b"[]]\n") * 250, content_type=NDJSON
+    ),
+    "json-exponents": HostileBody(
+        lambda: b"[" + b"1e999999999," * 10_000 + b"0]", content_type=JSON
+    ),
     "json-surrogates": HostileBody(lambda: b'["' + _fill(b"\\ud800") + b'"]', content_type=JSON),
     "json-nested-in-image": HostileBody(
         lambda: b'[{"image":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", content_type=JSON
@@ -333,7 +408,8 @@ LISTS: dict[str, HostileBody] = {
     "form-100000-names": HostileBody(
         lambda: (
             b"".join(
-                b'--b\r\nContent-Disposition: form-data; name="%d"; filename="%d"\r\n\r\n\r\n' % (n, n)
+                b'--b\r\nContent-Disposition: form-data; name="%d"; filename="%d"\r\n\r\n\r\n'
+                % (n, n)
                 for n in range(100_000)
             )
             + b"--b--\r\n"
@@ -341,17 +417,30 @@ LISTS: dict[str, HostileBody] = {
         content_type=FORM,
     ),
     "form-almost-boundaries": HostileBody(
-        lambda: _file(_fill(b"\r\n--a")) + b"--b--\r\n", content_type="multipart/form-data; boundary=" + "a" * 69 + "b"
+        lambda: _file(_fill(b"\r\n--a")) + b"--b--\r\n",
+        content_type="multipart/form-data; boundary=" + "a" * 69 + "b",
     ),
     "form-disposition": HostileBody(
-        lambda: b'--b\r\nContent-Disposition: form-data; name="' + _fill(b'\\"', 4_000) + b'"\r\n\r\n\r\n--b--\r\n',
+        lambda: (
+            b'--b\r\nContent-Disposition: form-data; name="'
+            + _fill(b'\\"', 4_000)
+            + b'"\r\n\r\n\r\n--b--\r\n'
+        ),
         content_type=FORM,
     ),
-    "feedback-numbers": HostileBody(lambda: b"[" + _fill(b"9", 8_000_000) + b"]", "/feedback", JSON),
-    "feedback-one-text": HostileBody(lambda: b'[{"label":"' + _fill(b"a", 8_000_000) + b'"}]', "/feedback", JSON),
-    "feedback-escapes": HostileBody(lambda: b'[{"label":"' + _fill(b"\\u0061", 8_000_000) + b'"}]', "/feedback", JSON),
+    "feedback-numbers": HostileBody(
+        lambda: b"[" + _fill(b"9", 8_000_000) + b"]", "/feedback", JSON
+    ),
+    "feedback-one-text": HostileBody(
+        lambda: b'[{"label":"' + _fill(b"a", 8_000_000) + b'"}]', "/feedback", JSON
+    ),
+    "feedback-escapes": HostileBody(
+        lambda: b'[{"label":"' + _fill(b"\\u0061", 8_000_000) + b'"}]', "/feedback", JSON
+    ),
     "feedback-ndjson-deep": HostileBody(lambda: (b"[" * 60_000 + b"\n") * 300, "/feedback", NDJSON),
-    "feedback-csv-nulls": HostileBody(lambda: b"label,prediction_id\n" + bytes(LARGE), "/feedback", CSV),
+    "feedback-csv-nulls": HostileBody(
+        lambda: b"label,prediction_id\n" + bytes(LARGE), "/feedback", CSV
+    ),
     "feedback-csv-marks": HostileBody(
         lambda: b"label,prediction_id\n" + (b"'" * 60_000 + b",b\n") * 320, "/feedback", CSV
     ),
@@ -364,11 +453,14 @@ LISTS: dict[str, HostileBody] = {
     "form-parts": HostileBody(lambda: _form(_file(b""), 280_000), content_type=FORM),
     "form-files": HostileBody(lambda: _form(_file(png(8, 8)), 256), content_type=FORM),
     "form-tags": HostileBody(
-        lambda: _form(b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n', 320_000),
+        lambda: _form(
+            b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n', 320_000
+        ),
         content_type=FORM,
     ),
     "form-head": HostileBody(
-        lambda: b"--b\r\nContent-Disposition: form-data; " + _fill(b"a=b; ") + b"\r\n\r\n\r\n--b--", content_type=FORM
+        lambda: b"--b\r\nContent-Disposition: form-data; " + _fill(b"a=b; ") + b"\r\n\r\n\r\n--b--",
+        content_type=FORM,
     ),
     "form-heads": HostileBody(lambda: b"--b\r\n" + _fill(b"X: y\r\n"), content_type=FORM),
     "form-boundaries": HostileBody(lambda: _fill(b"\r\n--"), content_type=FORM),
@@ -376,46 +468,80 @@ LISTS: dict[str, HostileBody] = {
     "form-transfer-encoding": HostileBody(
         lambda: (
             b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
-            b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + _fill(b"=41") + b"\r\n--b--\r\n"
+            b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+            + _fill(b"=41")
+            + b"\r\n--b--\r\n"
         ),
         content_type=FORM,
     ),
     "form-large": HostileBody(lambda: _form(_file(png(SIDE, SIDE)), 64), content_type=FORM),
-    "feedback-zeros": HostileBody(lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/feedback", JSON),
-    "feedback-lists": HostileBody(lambda: b"[" + _fill(b"[],", 8_000_000) + b"[]]", "/feedback", JSON),
-    "feedback-objects": HostileBody(lambda: b"[" + _fill(b"{},", 8_000_000) + b"{}]", "/feedback", JSON),
-    "feedback-inside-one": HostileBody(lambda: b'[{"label":[' + _fill(b"0,", 8_000_000) + b"0]}]", "/feedback", JSON),
+    "feedback-zeros": HostileBody(
+        lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/feedback", JSON
+    ),
+    "feedback-lists": HostileBody(
+        lambda: b"[" + _fill(b"[],", 8_000_000) + b"[]]", "/feedback", JSON
+    ),
+    "feedback-objects": HostileBody(
+        lambda: b"[" + _fill(b"{},", 8_000_000) + b"{}]", "/feedback", JSON
+    ),
+    "feedback-inside-one": HostileBody(
+        lambda: b'[{"label":[' + _fill(b"0,", 8_000_000) + b"0]}]", "/feedback", JSON
+    ),
     "feedback-deep": HostileBody(lambda: _fill(b"[", 8_000_000), "/feedback", JSON),
     "feedback-20-megabytes": HostileBody(lambda: b"[" + _fill(b"0,") + b"0]", "/feedback", JSON),
     "feedback-ndjson": HostileBody(lambda: _fill(b"1\n"), "/feedback", NDJSON),
     "feedback-ndjson-breaks": HostileBody(lambda: _fill(b"\n"), "/feedback", NDJSON),
     "feedback-ndjson-objects": HostileBody(lambda: _fill(b"{}\n"), "/feedback", NDJSON),
     "feedback-ndjson-long": HostileBody(lambda: _fill(b'{"label":"'), "/feedback", NDJSON),
-    "feedback-ndjson-lists": HostileBody(lambda: (b"[" + b"[]," * 20_000 + b"[]]\n") * 330, "/feedback", NDJSON),
-    "feedback-csv-quote": HostileBody(lambda: b'label,prediction_id\n"' + _fill(b"a\n"), "/feedback", CSV),
-    "feedback-csv-quotes": HostileBody(lambda: b"label,prediction_id\n" + _fill(b'"\n'), "/feedback", CSV),
-    "feedback-csv-rows": HostileBody(lambda: b"label,prediction_id\n" + _fill(b"a,b\n"), "/feedback", CSV),
-    "feedback-csv-cells": HostileBody(lambda: b"label,prediction_id\n" + _fill(b","), "/feedback", CSV),
+    "feedback-ndjson-lists": HostileBody(
+        lambda: (b"[" + b"[]," * 20_000 + b"[]]\n") * 330, "/feedback", NDJSON
+    ),
+    "feedback-csv-quote": HostileBody(
+        lambda: b'label,prediction_id\n"' + _fill(b"a\n"), "/feedback", CSV
+    ),
+    "feedback-csv-quotes": HostileBody(
+        lambda: b"label,prediction_id\n" + _fill(b'"\n'), "/feedback", CSV
+    ),
+    "feedback-csv-rows": HostileBody(
+        lambda: b"label,prediction_id\n" + _fill(b"a,b\n"), "/feedback", CSV
+    ),
+    "feedback-csv-cells": HostileBody(
+        lambda: b"label,prediction_id\n" + _fill(b","), "/feedback", CSV
+    ),
     "feedback-csv-header": HostileBody(lambda: _fill(b"label,"), "/feedback", CSV),
-    "log-zeros": HostileBody(lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/predictions-log", JSON),
-    "log-objects": HostileBody(lambda: b"[" + _fill(b"{},", 8_000_000) + b"{}]", "/predictions-log", JSON),
+    "log-zeros": HostileBody(
+        lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/predictions-log", JSON
+    ),
+    "log-objects": HostileBody(
+        lambda: b"[" + _fill(b"{},", 8_000_000) + b"{}]", "/predictions-log", JSON
+    ),
     "log-probabilities": HostileBody(
-        lambda: b'[{"model":"m","request_id":"a","probabilities":[' + _fill(b"0,", 8_000_000) + b"0]}]",
+        lambda: (
+            b'[{"model":"m","request_id":"a","probabilities":[' + _fill(b"0,", 8_000_000) + b"0]}]"
+        ),
         "/predictions-log",
         JSON,
     ),
     "log-tags": HostileBody(
-        lambda: b'[{"tags":{' + b",".join(b'"%d":"a"' % n for n in range(600_000)) + b"}}]", "/predictions-log", JSON
+        lambda: b'[{"tags":{' + b",".join(b'"%d":"a"' % n for n in range(600_000)) + b"}}]",
+        "/predictions-log",
+        JSON,
     ),
     "log-ndjson": HostileBody(lambda: _fill(b"{}\n"), "/predictions-log", NDJSON),
-    "log-csv-quote": HostileBody(lambda: b'model,request_id\n"' + _fill(b"a\n"), "/predictions-log", CSV),
+    "log-csv-quote": HostileBody(
+        lambda: b'model,request_id\n"' + _fill(b"a\n"), "/predictions-log", CSV
+    ),
     "log-csv-json-cells": HostileBody(
-        lambda: b"model,request_id,probabilities\n" + (b'm,a,"[' + b"[]," * 20_000 + b'[]]"\n') * 300,
+        lambda: (
+            b"model,request_id,probabilities\n" + (b'm,a,"[' + b"[]," * 20_000 + b'[]]"\n') * 300
+        ),
         "/predictions-log",
         CSV,
     ),
     "models-log-classes": HostileBody(
-        lambda: b'{"model":"m","classes":[' + _fill(b'"a",', 8_000_000) + b'"a"]}', "/models-log", JSON
+        lambda: b'{"model":"m","classes":[' + _fill(b'"a",', 8_000_000) + b'"a"]}',
+        "/models-log",
+        JSON,
     ),
     "models-log-deep": HostileBody(lambda: _fill(b'{"model":', 8_000_000), "/models-log", JSON),
     "acknowledge-zeros": HostileBody(
@@ -432,17 +558,29 @@ LISTS: dict[str, HostileBody] = {
     "infer-fractions": HostileBody(lambda: _tensor("[" + "0.5," * 4_990_000 + "0]"), INFER, JSON),
     "infer-deep": HostileBody(lambda: _tensor("[" * LARGE), INFER, JSON),
     "infer-huge-number": HostileBody(lambda: _tensor("[1" + "0" * 400 + "]"), INFER, JSON),
-    "infer-huge-shape": HostileBody(lambda: _tensor("[0]", shape="[1, 1" + "0" * 30 + "]"), INFER, JSON),
+    "infer-huge-shape": HostileBody(
+        lambda: _tensor("[0]", shape="[1, 1" + "0" * 30 + "]"), INFER, JSON
+    ),
     "infer-inputs": HostileBody(lambda: b'{"inputs":[' + _fill(b"{},") + b"{}]}", INFER, JSON),
     "infer-parameters": HostileBody(
-        lambda: b'{"parameters":{' + b",".join(b'"%d":0' % n for n in range(1_600_000)) + b'},"inputs":[]}', INFER, JSON
+        lambda: (
+            b'{"parameters":{'
+            + b",".join(b'"%d":0' % n for n in range(1_600_000))
+            + b'},"inputs":[]}'
+        ),
+        INFER,
+        JSON,
     ),
     "infer-empty-elements": HostileBody(
-        lambda: _binary_tensor(bytes(LARGE - 200), "[1]", "BYTES"), INFER, "application/octet-stream"
+        lambda: _binary_tensor(bytes(LARGE - 200), "[1]", "BYTES"),
+        INFER,
+        "application/octet-stream",
     ),
     "infer-bomb": HostileBody(
         lambda: _binary_tensor(
-            b"".join(struct.pack("<I", len(image)) + image for image in [_solid("PNG", "L")] * 64), "[64]", "BYTES"
+            b"".join(struct.pack("<I", len(image)) + image for image in [_solid("PNG", "L")] * 64),
+            "[64]",
+            "BYTES",
         ),
         INFER,
     ),

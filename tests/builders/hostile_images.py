@@ -1,4 +1,6 @@
-"""Images that ask for far more work or memory than their size suggests, each made by a few lines."""
+"""Images that ask for far more work or memory than their size suggests, each made by a few
+lines.
+"""
 
 import io
 import struct
@@ -19,9 +21,13 @@ def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
 
 def bmp(width: int, height: int, *, compression: int, bits: int = 8, pixels: bytes = b"") -> bytes:
     """A BMP of any header."""
-    palette = b"".join(bytes((value, value, value, 0)) for value in range(256)) if bits <= 8 else b""
+    palette = (
+        b"".join(bytes((value, value, value, 0)) for value in range(256)) if bits <= 8 else b""
+    )
     start = 54 + len(palette)
-    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 2835, 2835, 0, 0)
+    head = struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 2835, 2835, 0, 0
+    )
     return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + palette + pixels
 
 
@@ -30,7 +36,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(
-    width: int, height: int, *, color: int = 2, depth: int = 8, interlace: int = 0, extra: Iterable[bytes] = ()
+    width: int,
+    height: int,
+    *,
+    color: int = 2,
+    depth: int = 8,
+    interlace: int = 0,
+    extra: Iterable[bytes] = (),
 ) -> bytes:
     """A PNG of zeros, with `extra` chunks before its pixels."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
@@ -44,28 +56,54 @@ def png(
     packed.append(packer.flush())
     palette = [chunk(b"PLTE", bytes(768)), chunk(b"tRNS", bytes(256))] if color == 3 else []
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
-    parts = [chunk(b"IHDR", header), *extra, *palette, chunk(b"IDAT", b"".join(packed)), chunk(b"IEND", b"")]
+    parts = [
+        chunk(b"IHDR", header),
+        *extra,
+        *palette,
+        chunk(b"IDAT", b"".join(packed)),
+        chunk(b"IEND", b""),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def jpeg_of_scans(scans: int, *, side: int = 4000) -> bytes:
-    """A progressive JPEG that refines all coefficients again and again: a few bytes, and a visit to each block."""
+    """A progressive JPEG that refines all coefficients again and again: a few bytes, and a visit to
+    each block.
+    """
     data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     start = data.index(b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x21")
-    end = min(at for marker in (b"\xff\xda", b"\xff\xc4", b"\xff\xd9") if (at := data.find(marker, start + 2)) > 0)
+    end = min(
+        at
+        for marker in (b"\xff\xda", b"\xff\xc4", b"\xff\xd9")
+        if (at := data.find(marker, start + 2)) > 0
+    )
     return data[:end] + data[start:end] * scans + data[end:]
 
 
 def jpeg_with(*segments: tuple[int, bytes], side: int = 64) -> bytes:
     """A JPEG with more segments before its first."""
     data = encoded(Image.new("RGB", (side, side)), "JPEG")
-    inserted = b"".join(b"\xff" + bytes((kind,)) + struct.pack(">H", len(body) + 2) + body for kind, body in segments)
+    inserted = b"".join(
+        b"\xff" + bytes((kind,)) + struct.pack(">H", len(body) + 2) + body
+        for kind, body in segments
+    )
     return data[:2] + inserted + data[2:]
 
 
-def tiff(width: int, height: int, *, tags: dict[int, tuple[int, list[int]]], pixels: bytes = b"") -> bytes:
-    """A little-endian gray TIFF of 8 bits; `tags` override its own: number to (type, values). The strip is `pixels`."""
-    own = {256: (4, [width]), 257: (4, [height]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1])}
+def tiff(
+    width: int, height: int, *, tags: dict[int, tuple[int, list[int]]], pixels: bytes = b""
+) -> bytes:
+    """A little-endian gray TIFF of 8 bits; `tags` override its own: number to (type, values). The
+    strip is `pixels`.
+    """
+    own = {
+        256: (4, [width]),
+        257: (4, [height]),
+        258: (3, [8]),
+        259: (3, [1]),
+        262: (3, [1]),
+        277: (3, [1]),
+    }
     entries = own | tags
     if 324 not in entries and 273 not in entries:
         entries |= {273: (4, [0]), 279: (4, [len(pixels)]), 278: (4, [height])}
@@ -76,7 +114,9 @@ def tiff(width: int, height: int, *, tags: dict[int, tuple[int, list[int]]], pix
             values = [8]  # patched below: pixels follow the header
         packed = b"".join(struct.pack("<H" if kind == 3 else "<I", value) for value in values)
         if len(packed) > 4:
-            directory += struct.pack("<HHII", tag, kind, len(values), places + len(pixels) + len(outside))
+            directory += struct.pack(
+                "<HHII", tag, kind, len(values), places + len(pixels) + len(outside)
+            )
             outside += packed
         else:
             directory += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
@@ -94,7 +134,9 @@ def webp_canvas(width: int, height: int) -> bytes:
 
 def packed_plane(count: int, value: int = 7) -> bytes:
     """PackBits of `count` equal bytes."""
-    return bytes((129, value)) * (count // 128) + (bytes((257 - count % 128, value)) if count % 128 > 1 else b"")
+    return bytes((129, value)) * (count // 128) + (
+        bytes((257 - count % 128, value)) if count % 128 > 1 else b""
+    )
 
 
 def rle_frame(*planes: bytes) -> bytes:

@@ -1,9 +1,10 @@
-"""Several hosts on one machine: Linux namespaces with an address, a network link and processes of their own.
+"""Several hosts on one machine: Linux namespaces with an address, a network link and processes of
+their own.
 
-A host shares the disk with the others and nothing else: it has its own interfaces, process ids, name, home folder,
-`/tmp` (but for the test's folder and Candor itself) and shared memory. A bridge on this machine connects them, so that
-tests can send requests to them, and run a database that they reach over the network. A host's link can be cut, and its
-power too.
+A host shares the disk with the others and nothing else: it has its own interfaces, process ids,
+name, home folder, `/tmp` (but for the test's folder and Candor itself) and shared memory. A bridge
+on this machine connects them, so that tests can send requests to them, and run a database that they
+reach over the network. A host's link can be cut, and its power too.
 """
 
 import contextlib
@@ -46,28 +47,64 @@ class Host:
         self._interface = interface
         home.mkdir(parents=True)
         # As Debian installs it: by its name, a host finds itself and nobody else.
-        (home / "etc-hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name.rpartition('-')[2]}\n")
+        (home / "etc-hosts").write_text(
+            f"127.0.0.1 localhost\n127.0.1.1 {name.rpartition('-')[2]}\n"
+        )
         inside = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        inside += ["sh", "-ec", INSIDE, "sh", name.rpartition("-")[2], str(home), *map(str, (home.parent, *SHARED))]
-        command = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", name, *inside]  # ends with this process
+        inside += [
+            "sh",
+            "-ec",
+            INSIDE,
+            "sh",
+            name.rpartition("-")[2],
+            str(home),
+            *map(str, (home.parent, *SHARED)),
+        ]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "ip",
+            "netns",
+            "exec",
+            name,
+            *inside,
+        ]  # ends with this process
         self._outer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
             raise RuntimeError("this machine makes no namespaces")
         self._first = _children(self._outer.pid)[0]
 
-    def popen(self, command: Sequence[str], env: dict[str, str] | None = None, **options: Any) -> "Inside":
-        """Start a command on this host, as `subprocess.Popen` does; of `env`, what this process has too is left out."""
+    def popen(
+        self, command: Sequence[str], env: dict[str, str] | None = None, **options: Any
+    ) -> "Inside":
+        """Start a command on this host, as `subprocess.Popen` does; of `env`, what this process has
+        too is left out.
+        """
         into = ["nsenter", "--target", str(self._first), "--mount", "--uts", "--pid", "--net", "--"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CANDOR_", "RAY_"))}
-        own = {"HOME": str(self.home), "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-        given = {name: value for name, value in (env or {}).items() if os.environ.get(name) != value}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CANDOR_", "RAY_"))
+        }
+        own = {
+            "HOME": str(self.home),
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+        }
+        given = {
+            name: value for name, value in (env or {}).items() if os.environ.get(name) != value
+        }
         return Inside([*into, *command], env=inherited | own | given, **options)
 
     def run(self, command: Sequence[str], env: dict[str, str] | None = None) -> str:
         """The output of a command on this host, which must succeed."""
-        process = self.popen(command, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = self.popen(
+            command, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         output, errors = process.communicate()
         assert process.returncode == 0, f"{' '.join(command)}: {errors[-3000:]}"
         return str(output)
@@ -94,8 +131,8 @@ class Host:
 
 
 class Hosts:
-    """`count` hosts and the network between them; use it in a `with`. `gateway`: this machine's address
-    there, `network` all of them.
+    """`count` hosts and the network between them; use it in a `with`. `gateway`: this machine's
+    address there, `network` all of them.
 
     Raises RuntimeError where namespaces cannot be made: it takes root, iproute2 and util-linux.
     """
@@ -105,7 +142,10 @@ class Hosts:
             raise RuntimeError("hosts need root, iproute2 and util-linux")
         number = os.getpid()
         self._net, self._folder = f"10.{64 + number % 64}.{number // 64 % 256}", folder
-        self._bridge, self._names = f"cb{number}", [f"candor{number}-h{host}" for host in range(1, count + 1)]
+        self._bridge, self._names = (
+            f"cb{number}",
+            [f"candor{number}-h{host}" for host in range(1, count + 1)],
+        )
         self.gateway, self.network = f"{self._net}.254", f"{self._net}.0/24"
         self.hosts: list[Host] = []
 
@@ -126,7 +166,9 @@ class Hosts:
             host.close()
         for number, name in enumerate(self._names, 1):
             with contextlib.suppress(RuntimeError):
-                _ip("link", "del", self._interface(number))  # a connection of its host would keep it for minutes
+                _ip(
+                    "link", "del", self._interface(number)
+                )  # a connection of its host would keep it for minutes
             with contextlib.suppress(RuntimeError):
                 _ip("netns", "del", name)
         with contextlib.suppress(RuntimeError):
@@ -140,7 +182,9 @@ class Hosts:
         _ip("-n", name, "addr", "add", f"{self._net}.{number}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
         _ip("-n", name, "route", "add", "default", "via", self.gateway)
-        return Host(name, f"{self._net}.{number}", interface=interface, home=self._folder / f"home-{number}")
+        return Host(
+            name, f"{self._net}.{number}", interface=interface, home=self._folder / f"home-{number}"
+        )
 
     def _interface(self, number: int) -> str:
         """This machine's end of the link of a host."""

@@ -1,7 +1,7 @@
 """A reader of bundles that follows docs/bundle.md, section by section, and nothing of Candor.
 
-It is run as a file, in a process that cannot import Candor: `independent_reader.py BUNDLE PRECISION IMAGE ...` prints
-an answer for each image as JSON.
+It is run as a file, in a process that cannot import Candor: `independent_reader.py BUNDLE PRECISION
+IMAGE ...` prints an answer for each image as JSON.
 """
 
 import hashlib
@@ -22,7 +22,9 @@ def verify(folder):  # 1. Verify
         sys.exit("refused: another format version of the manifest")
     if (json.dumps(manifest, sort_keys=True, indent=2) + "\n").encode() != data:
         sys.exit("refused: the manifest is spelled in another way")
-    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"manifest.json"}
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {
+        "manifest.json"
+    }
     if found != set(manifest["files"]):
         sys.exit(f"refused: files and manifest differ: {found ^ set(manifest['files'])}")
     contents = {}
@@ -79,7 +81,9 @@ def pixels(data, spec):  # 3. Turn a file into pixels
 def main(folder, precision, *images):
     contents, card = verify(Path(folder))
     file, promises = choose(card, precision)
-    session = onnxruntime.InferenceSession(contents[file], providers=["CPUExecutionProvider"])  # 4. Run the graph
+    session = onnxruntime.InferenceSession(
+        contents[file], providers=["CPUExecutionProvider"]
+    )  # 4. Run the graph
     batch = np.stack([pixels(Path(image).read_bytes(), card["input"]) for image in images])
     answers = []
     for row in session.run(["probabilities"], {"image": batch})[0].tolist():  # 5. Answer

@@ -22,7 +22,8 @@ def record_labeled(
     sharpness: float = 2.0,
     first: int = 0,
 ) -> list[bytes]:
-    """Record answers whose logits are `sharpness` times calibrated ones, with labels; return their ids.
+    """Record answers whose logits are `sharpness` times calibrated ones, with labels; return their
+    ids.
 
     One is served each second, the first one in second `first`.
     """
@@ -36,7 +37,10 @@ def record_labeled(
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
     recorder.record(rows, heard.put)
     assert heard.get(timeout=PATIENCE_S) is None
-    items = [FeedbackItem(classes[index], row.prediction_id) for index, row in zip(truth, rows, strict=True)]
+    items = [
+        FeedbackItem(classes[index], row.prediction_id)
+        for index, row in zip(truth, rows, strict=True)
+    ]
     recorder.feedback(items).result(timeout=PATIENCE_S)
     return [row.prediction_id for row in rows]
 
@@ -45,5 +49,11 @@ def _row(number: int, calibration_id: int, probabilities: np.ndarray) -> Predict
     best = int(probabilities.argmax())
     served_at = NOW_NS + number * SECOND_NS
     return PredictionRow(
-        uuid4().bytes, calibration_id, None, best, float(probabilities[best]), probabilities.tobytes(), served_at
+        uuid4().bytes,
+        calibration_id,
+        None,
+        best,
+        float(probabilities[best]),
+        probabilities.tobytes(),
+        served_at,
     )

@@ -1,4 +1,6 @@
-"""The manifests of `deploy/kubernetes` as kubectl renders them, and their pods as processes, started as they say."""
+"""The manifests of `deploy/kubernetes` as kubectl renders them, and their pods as processes,
+started as they say.
+"""
 
 import functools
 import json
@@ -24,14 +26,22 @@ Manifest = dict[str, Any]
 
 def kubectl() -> str:
     """The program; the extra `dev` installs it."""
-    return shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "kubectl"
+    return (
+        shutil.which(
+            "kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        )
+        or "kubectl"
+    )
 
 
 @functools.cache
 def rendered(name: str) -> list[Manifest]:
     """What `kubectl apply -k` would send."""
     done = subprocess.run(
-        [kubectl(), "kustomize", str(FOLDER / name)], capture_output=True, text=True, timeout=PATIENCE_S
+        [kubectl(), "kustomize", str(FOLDER / name)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
@@ -39,7 +49,9 @@ def rendered(name: str) -> list[Manifest]:
 
 def find(kind: str, name: str = "candor", *, of: str = "example") -> Manifest:
     """The resource of this kind and name."""
-    (found,) = (each for each in rendered(of) if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    (found,) = (
+        each for each in rendered(of) if (each["kind"], each["metadata"]["name"]) == (kind, name)
+    )
     return found
 
 
@@ -57,7 +69,8 @@ def pods() -> dict[str, Manifest]:
         if "template" in each.get("spec", {})
     }
     return found | {
-        f"ServingRuntime/{each['metadata']['name']}": each["spec"] for each in of_kind("ServingRuntime", of="kserve")
+        f"ServingRuntime/{each['metadata']['name']}": each["spec"]
+        for each in of_kind("ServingRuntime", of="kserve")
     }
 
 
@@ -78,7 +91,9 @@ def image_entry() -> list[str]:
 
 def _stage(name: str) -> str:
     """The part of the Dockerfile that makes a target."""
-    (text,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", (ROOT / "Dockerfile").read_text(), re.M | re.S)
+    (text,) = re.findall(
+        rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", (ROOT / "Dockerfile").read_text(), re.M | re.S
+    )
     return str(text)
 
 
@@ -95,7 +110,9 @@ def placed(value: str, places: dict[str, str]) -> str:
 
 
 class PodProcess:
-    """The container of a pod as a process: its command, arguments and environment, on a port of this machine."""
+    """The container of a pod as a process: its command, arguments and environment, on a port of
+    this machine.
+    """
 
     def __init__(self, spec: Manifest, folder: Path, *, port: int, places: dict[str, str]) -> None:
         self._spec, (self._container,) = spec, spec["containers"]
@@ -105,8 +122,14 @@ class PodProcess:
         here = places | {"/data": str(own / "data"), "/tmp": str(own / "tmp")}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
         self.url = f"http://127.0.0.1:{port}"
-        self._environment = kept | {name: placed(value, here) for name, value in container_environment(spec).items()}
-        self._environment |= {"CANDOR_HOST": "127.0.0.1", "CANDOR_PORT": str(port), "TMPDIR": here["/tmp"]}
+        self._environment = kept | {
+            name: placed(value, here) for name, value in container_environment(spec).items()
+        }
+        self._environment |= {
+            "CANDOR_HOST": "127.0.0.1",
+            "CANDOR_PORT": str(port),
+            "TMPDIR": here["/tmp"],
+        }
         self._environment["PYTHONPATH"] = str(ROOT)
         self._command = [sys.executable, "-m", *image_entry(), *self._container["args"]]
         self._folder, self.log = own, own / "log"
@@ -123,7 +146,9 @@ class PodProcess:
         """Ask what the kubelet asks; its answer to anything but 200 to 399 is no."""
         asked = self._container[f"{kind}Probe"]["httpGet"]
         try:
-            return 200 <= httpx.get(f"{self.url}{asked['path']}", timeout=PATIENCE_S).status_code < 400
+            return (
+                200 <= httpx.get(f"{self.url}{asked['path']}", timeout=PATIENCE_S).status_code < 400
+            )
         except httpx.TransportError:
             return False
 
@@ -133,6 +158,8 @@ class PodProcess:
         self.process.wait()
 
     def stop(self) -> int:
-        """What the kubelet does to a pod that is deleted; returns the exit code. Raises TimeoutExpired."""
+        """What the kubelet does to a pod that is deleted; returns the exit code. Raises
+        TimeoutExpired.
+        """
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(self._spec["terminationGracePeriodSeconds"])

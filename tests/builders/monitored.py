@@ -1,4 +1,6 @@
-"""A ledger and its recorder as the tests use them: answers and labels in, everything checked against a recount."""
+"""A ledger and its recorder as the tests use them: answers and labels in, everything checked
+against a recount.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +43,9 @@ BOTH_DATABASES = ("sqlite", "postgresql")
 
 
 class MonitoredModel:
-    """`where` is a URL, or the path of a SQLite file. `calibration_id` is that of `card`, registered at the start."""
+    """`where` is a URL, or the path of a SQLite file. `calibration_id` is that of `card`,
+    registered at the start.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,9 @@ class MonitoredModel:
         self.ledger = Ledger(url, clock=clock, busy_timeout_s=busy_timeout_s)
         self.registry = CollectorRegistry()
         self.metrics = MonitorMetrics(self.registry)
-        self.recorder = Recorder(self.ledger, self.metrics, settings=settings, tags=tags, policy=policy, spool=spool)
+        self.recorder = Recorder(
+            self.ledger, self.metrics, settings=settings, tags=tags, policy=policy, spool=spool
+        )
         self.calibration_id = self.recorder.register(self.card)
 
     def serve(self, *rows: PredictionRow) -> None:
@@ -72,14 +78,19 @@ class MonitoredModel:
 
     def label(self, *items: FeedbackItem) -> list[str]:
         """Record labels; returns the status of each."""
-        return [result.status.value for result in self.recorder.feedback(items).result(timeout=PATIENCE_S)]
+        return [
+            result.status.value
+            for result in self.recorder.feedback(items).result(timeout=PATIENCE_S)
+        ]
 
     def sums(self, calibration_id: int | None = None) -> LedgerSums:
         """The stored day sums."""
         with self.ledger.read() as connection:
             return read_sums(connection, calibration_id or self.calibration_id)
 
-    def detectors(self, calibration_id: int | None = None, *, name: str = "") -> tuple[DriftDetector, DriftDetector]:
+    def detectors(
+        self, calibration_id: int | None = None, *, name: str = ""
+    ) -> tuple[DriftDetector, DriftDetector]:
         """The stored detector of a slice, and the replayed one."""
         with self.ledger.read() as connection:
             watched = watch.load(connection, calibration_id or self.calibration_id, name)
@@ -104,9 +115,9 @@ class MonitoredModel:
 
     def in_writer(self, sql: str) -> Any:
         """Run SQL on the connection of the recorder's thread; returns the first value."""
-        return self.recorder._submit(lambda connection: connection.exec_driver_sql(sql).scalar(), id).result(
-            timeout=PATIENCE_S
-        )
+        return self.recorder._submit(
+            lambda connection: connection.exec_driver_sql(sql).scalar(), id
+        ).result(timeout=PATIENCE_S)
 
     def close(self) -> None:
         self.recorder.close()
@@ -116,7 +127,10 @@ class MonitoredModel:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -130,7 +144,9 @@ def assert_same_state(one: DriftDetector, other: DriftDetector) -> None:
 def assert_same_sums(stored: BinSums, answers: Sequence[tuple[float, bool]]) -> None:
     """Counts exactly, sums of floats but for the order of addition."""
     confidence, correct = zip(*answers, strict=True) if answers else ((), ())
-    counted = BinSums.from_predictions(np.array(confidence, dtype=float), np.array(correct, dtype=bool))
+    counted = BinSums.from_predictions(
+        np.array(confidence, dtype=float), np.array(correct, dtype=bool)
+    )
     np.testing.assert_array_equal(stored.n, counted.n)
     np.testing.assert_array_equal(stored.correct, counted.correct)
     for name in ("confidence", "variance", "squared_error"):

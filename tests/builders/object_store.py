@@ -9,7 +9,11 @@ from typing import NamedTuple
 from tests.builders.processes import free_port
 from tests.builders.waiting import wait_until
 
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 class ObjectStore(NamedTuple):

@@ -1,4 +1,6 @@
-"""A PostgreSQL server of the tests' own: made in a temporary folder, durable as in production, killed at will."""
+"""A PostgreSQL server of the tests' own: made in a temporary folder, durable as in production,
+killed at will.
+"""
 
 import contextlib
 import os
@@ -26,14 +28,22 @@ def find_programs() -> Path | None:
 
 
 class Cluster:
-    """One server on a free port of this machine. Does not run as root: there the account `postgres` is taken."""
+    """One server on a free port of this machine. Does not run as root: there the account `postgres`
+    is taken.
+    """
 
     def __init__(
-        self, programs: Path, *, below: Path | None = None, address: str = "127.0.0.1", network: str | None = None
+        self,
+        programs: Path,
+        *,
+        below: Path | None = None,
+        address: str = "127.0.0.1",
+        network: str | None = None,
     ) -> None:
         """`below`: where its folder is made, if not where temporary folders are.
 
-        `address`: one more address of this machine, at which it takes connections from hosts in `network`.
+        `address`: one more address of this machine, at which it takes connections from hosts in
+            `network`.
         """
         self._address = address
         self._programs = programs
@@ -44,7 +54,18 @@ class Cluster:
         if self._user:
             account = pwd.getpwnam(self._user)
             os.chown(self._folder, account.pw_uid, account.pw_gid)
-        options = ["-D", str(self._folder / "data"), "-U", "candor", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        options = [
+            "-D",
+            str(self._folder / "data"),
+            "-U",
+            "candor",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+        ]
         self._run([str(programs / "initdb"), *options])
         if network is not None:
             with (self._folder / "data" / "pg_hba.conf").open("a") as allowed:
@@ -57,12 +78,23 @@ class Cluster:
     def start(self) -> None:
         """Start, or start again after a kill; returns when it takes connections."""
         addresses = ",".join(sorted({"127.0.0.1", self._address}))
-        settings = {"port": self.port, "listen_addresses": addresses, "unix_socket_directories": self._folder}
-        settings |= {"fsync": "on", "shared_buffers": "64MB", "max_connections": 60, "logging_collector": "off"}
+        settings = {
+            "port": self.port,
+            "listen_addresses": addresses,
+            "unix_socket_directories": self._folder,
+        }
+        settings |= {
+            "fsync": "on",
+            "shared_buffers": "64MB",
+            "max_connections": 60,
+            "logging_collector": "off",
+        }
         command = [str(self._programs / "postgres"), "-D", str(self._folder / "data")]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         log = (self._folder / "log").open("ab")
-        self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
+        self._process = subprocess.Popen(
+            command, stdout=log, stderr=log, user=self._user, cwd=self._folder
+        )
         log.close()
         self._await_connections()
 
@@ -77,7 +109,9 @@ class Cluster:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """kill -9 of the server and all its processes, as a power cut would do but for the disk's own cache."""
+        """kill -9 of the server and all its processes, as a power cut would do but for the disk's
+        own cache.
+        """
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)  # or it might start another process meanwhile
         children = _children(self._process.pid)
@@ -85,11 +119,15 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        while any(_runs(pid) for pid in children):  # they hold the shared memory until they are gone
+        while any(
+            _runs(pid) for pid in children
+        ):  # they hold the shared memory until they are gone
             time.sleep(0.01)
 
     def make_database(self, name: str = "ledger") -> str:
-        """The URL of an empty database; one of the same name is emptied, which is quicker than a new one."""
+        """The URL of an empty database; one of the same name is emptied, which is quicker than a
+        new one.
+        """
         with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
             if name not in self._databases:
                 self._databases.add(name)
@@ -104,16 +142,24 @@ class Cluster:
         """The port of a server that follows this one, in recovery for ever."""
         folder = self._folder / "replica"
         source = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "candor"]
-        self._run([str(self._programs / "pg_basebackup"), *source, "-D", str(folder), "-R", "-c", "fast"])
+        self._run(
+            [str(self._programs / "pg_basebackup"), *source, "-D", str(folder), "-R", "-c", "fast"]
+        )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port: int = free.getsockname()[1]
-        settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self._folder}
+        settings = {
+            "port": port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self._folder,
+        }
         settings |= {"max_connections": 60, "logging_collector": "off"}
         command = [str(self._programs / "postgres"), "-D", str(folder)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "replica-log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, user=self._user, cwd=self._folder
+            )
         try:
             yield port
         finally:
@@ -145,7 +191,9 @@ class Cluster:
         raise RuntimeError(f"PostgreSQL did not start: {log[-2000:]}")
 
     def _run(self, command: list[str]) -> None:
-        done = subprocess.run(command, user=self._user, cwd=self._folder, capture_output=True, check=False)
+        done = subprocess.run(
+            command, user=self._user, cwd=self._folder, capture_output=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stderr.decode()}")
 

@@ -20,12 +20,18 @@ class Process:
     """`candor serve` or `candor monitor` on a free port."""
 
     def __init__(self, verb: str, folder: Path, **settings: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        environment |= {f"CANDOR_{name.upper()}": value for name, value in (DEFAULTS | settings).items()}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+        }
+        environment |= {
+            f"CANDOR_{name.upper()}": value for name, value in (DEFAULTS | settings).items()
+        }
         self._log = folder / f"{verb}.log"
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "candor", verb]
-            self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
 
     @cached_property
     def client(self) -> httpx.Client:

@@ -1,8 +1,10 @@
-"""A language whose every translation is in brackets, so that whatever a page says outside of them was not translated.
+"""A language whose every translation is in brackets, so that whatever a page says outside of them
+was not translated.
 
-`untranslated(page, english)` lists it. Names, units and numbers are no language; sentences that findings make stay
-English, in elements that say so, and `english` are these sentences. A heading, or the large words of an answer, is
-never one of them: who reads no English would not even learn what the page says.
+`untranslated(page, english)` lists it. Names, units and numbers are no language; sentences that
+findings make stay English, in elements that say so, and `english` are these sentences. A heading,
+or the large words of an answer, is never one of them: who reads no English would not even learn
+what the page says.
 """
 
 import re
@@ -19,10 +21,32 @@ from monitoring.pages import language
 from monitoring.pages.language import Language, Reader, reading
 
 PSEUDO: Final = Language("zz", "Pseudo", "%d.%m.%Y", True)
-SAID: Final = ("alt", "aria-label", "placeholder", "title", "data-busy", "data-away", "data-chosen", "value")
+SAID: Final = (
+    "alt",
+    "aria-label",
+    "placeholder",
+    "title",
+    "data-busy",
+    "data-away",
+    "data-chosen",
+    "value",
+)
 NAMES: Final = frozenset(
     {
-        *("Candor", "API", "UTC", "ECE", "NLL", "English", "Deutsch", "Pseudo", "s", "min", "h", "k"),
+        *(
+            "Candor",
+            "API",
+            "UTC",
+            "ECE",
+            "NLL",
+            "English",
+            "Deutsch",
+            "Pseudo",
+            "s",
+            "min",
+            "h",
+            "k",
+        ),
         *("pneumonia", "normal", "benign", "malignant", "tiny", "site", "tester", "val"),
     }
 )
@@ -43,7 +67,9 @@ class _Brackets(NullTranslations):
 
 @contextmanager
 def speaking_in_brackets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Pages are rendered in brackets meanwhile, for requests that ask for the language `zz`, too."""
+    """Pages are rendered in brackets meanwhile, for requests that ask for the language `zz`,
+    too.
+    """
     monkeypatch.setattr(language, "_catalog", lambda code: _Brackets())
     monkeypatch.setitem(language._BY_CODE, PSEUDO.code, PSEUDO)
     with reading(Reader(PSEUDO)):
@@ -60,7 +86,9 @@ def untranslated(page: str, english: Collection[str] | None = ()) -> list[str]:
     left = [text for text in found.own if _has_words(text)]
     if english is not None:
         sentences = " ".join(_plain(text) for text in english)
-        left += [text for text in found.english if text not in NAMES and _plain(text) not in sentences]
+        left += [
+            text for text in found.english if text not in NAMES and _plain(text) not in sentences
+        ]
     return list(dict.fromkeys(left))
 
 
@@ -76,7 +104,9 @@ def sentences_of(report: Any) -> list[str]:
 
 
 def texts_of(found: Any) -> list[str]:
-    """All texts that findings made for a page: those of the report, of other versions, and of the history."""
+    """All texts that findings made for a page: those of the report, of other versions, and of the
+    history.
+    """
     return (
         sentences_of(plain(found.report))
         + sentences_of([plain(each) for each in found.versions])
@@ -85,13 +115,17 @@ def texts_of(found: Any) -> list[str]:
 
 
 class _Texts(HTMLParser):
-    """The texts of a page: those in the reader's language, and those in elements that are English."""
+    """The texts of a page: those in the reader's language, and those in elements that are
+    English.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.own: list[str] = []
         self.english: list[str] = []
-        self._open: list[tuple[str, str | None, bool]] = []  # name, language, whether it is in a heading
+        self._open: list[
+            tuple[str, str | None, bool]
+        ] = []  # name, language, whether it is in a heading
         self._depth = 0  # brackets that are open: a translation may hold elements
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -105,7 +139,9 @@ class _Texts(HTMLParser):
         if tag in ("input", "option", "button") and given.get("type") != "submit":
             said.pop("value", None)
         for text in said.values():
-            (self.english if spoken == "en" else self.own).append(_outside(text or "", 0)[0].strip())
+            (self.english if spoken == "en" else self.own).append(
+                _outside(text or "", 0)[0].strip()
+            )
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in _VOID:
@@ -119,7 +155,9 @@ class _Texts(HTMLParser):
 
 
 def _outside(text: str, depth: int) -> tuple[str, int]:
-    """What of a text is in no brackets, if `depth` were open before it, and how many are open after it."""
+    """What of a text is in no brackets, if `depth` were open before it, and how many are open after
+    it.
+    """
     left = []
     for letter in text:
         depth += letter == "⟦"

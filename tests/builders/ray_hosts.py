@@ -1,4 +1,6 @@
-"""A Ray cluster whose nodes are hosts with addresses of their own, set up as docs/how-to/ray.md says."""
+"""A Ray cluster whose nodes are hosts with addresses of their own, set up as docs/how-to/ray.md
+says.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -14,7 +16,9 @@ SMALL: Final = ["--object-store-memory", "100000000", "--include-log-monitor", "
 
 
 class RayHosts:
-    """The first host is the head, without replicas; each of the others offers one core. Use it in a `with`."""
+    """The first host is the head, without replicas; each of the others offers one core. Use it in a
+    `with`.
+    """
 
     def __init__(self, hosts: Sequence[Host], environment: dict[str, str]) -> None:
         """`environment`: what every node has."""
@@ -30,13 +34,18 @@ class RayHosts:
         for host in self.others:
             (host.home / ".ray").mkdir(mode=0o700, exist_ok=True)
             shutil.copy(self.head.home / ".ray" / "auth_token", host.home / ".ray" / "auth_token")
-        self._start(self.head, ["--head", "--port", str(PORT), "--num-cpus", "0", "--include-dashboard", "false"])
+        self._start(
+            self.head,
+            ["--head", "--port", str(PORT), "--num-cpus", "0", "--include-dashboard", "false"],
+        )
         for host in self.others:
             self.keep(host)
         return self
 
     def keep(self, host: Host) -> None:
-        """Start the node of a host unless it runs, as an init system does: Ray ends a node that it gave up."""
+        """Start the node of a host unless it runs, as an init system does: Ray ends a node that it
+        gave up.
+        """
         if host not in self._running or self._running[host].poll() is not None:
             self._start(host, ["--address", self.address, "--num-cpus", "1"])
 
@@ -47,11 +56,17 @@ class RayHosts:
         with log.open("wb") as output:
             process = host.popen(command, self._environment, stdout=output, stderr=output)
         self._running[host] = process
-        wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "a Ray node")
+        wait_until(
+            lambda: "Ray runtime started" in log.read_text() or process.poll() is not None,
+            "a Ray node",
+        )
         assert process.poll() is None, log.read_text()[-3000:]
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for host in (self.head, *self.others):
             host.close()

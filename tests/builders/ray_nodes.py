@@ -1,8 +1,9 @@
-"""A Ray cluster of several node processes on this machine: `python -m tests.builders.ray_nodes CPUS CPUS ...`.
+"""A Ray cluster of several node processes on this machine: `python -m tests.builders.ray_nodes CPUS
+CPUS ...`.
 
-It prints the address once the nodes are there; the first number is that of the head. `kill` on its standard input ends
-the newest node as a power cut would, `add` adds one like it; each is answered by a line. The end of the input ends the
-cluster.
+It prints the address once the nodes are there; the first number is that of the head. `kill` on its
+standard input ends the newest node as a power cut would, `add` adds one like it; each is answered
+by a line. The end of the input ends the cluster.
 """
 
 import os
@@ -17,10 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class RayNodes:
-    """The cluster, in a process of its own; use it in a `with`. `environment`: what the nodes have too."""
+    """The cluster, in a process of its own; use it in a `with`. `environment`: what the nodes have
+    too.
+    """
 
     def __init__(self, *cpus: int, environment: dict[str, str] | None = None) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+        }
         own = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.builders.ray_nodes", *map(str, cpus)],
@@ -68,7 +73,9 @@ def main(cpus: list[int]) -> None:
     """Run the cluster until the input ends."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus[0], "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": cpus[0], "include_dashboard": False}
+    )
     nodes = [cluster.add_node(num_cpus=count) for count in cpus[1:]]
     print(f"nodes: {cluster.address}", flush=True)
     for line in sys.stdin:

@@ -1,4 +1,6 @@
-"""`candor serve --engine ray` in a process of its own, steady traffic to it, and what the ledger must hold after."""
+"""`candor serve --engine ray` in a process of its own, steady traffic to it, and what the ledger
+must hold after.
+"""
 
 import os
 import signal
@@ -38,14 +40,25 @@ class RayServer:
         start: Callable[..., Any] = subprocess.Popen,
         **settings: str,
     ) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        defaults = {"engine": "ray", "store": str(store), "port": str(free_port()), "ray_min_replicas": "2"}
-        environment |= {f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+        }
+        defaults = {
+            "engine": "ray",
+            "store": str(store),
+            "port": str(free_port()),
+            "ray_min_replicas": "2",
+        }
+        environment |= {
+            f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()
+        }
         environment |= joining
         self.log = folder / "ray-server.log"
         command = [sys.executable, "-m", "candor", "serve"]
         with self.log.open("ab") as log:
-            self.process = start(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = start(
+                command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         self.url = ""
         for line in self.process.stdout:
             if line.startswith("Candor serves on"):
@@ -54,7 +67,9 @@ class RayServer:
         assert self.url, self.log.read_text()[-3000:]
 
     def await_ready(self, url: str | None = None) -> None:
-        """Wait until a replica answers at `url`, by default the address that the command printed."""
+        """Wait until a replica answers at `url`, by default the address that the command
+        printed.
+        """
         wait_until(lambda: self.ready(url), "a replica that is ready")
 
     def ready(self, url: str | None = None) -> bool:
@@ -103,7 +118,11 @@ class Traffic(threading.Thread):
                 return
             if answer.status_code != 200:
                 is_json = answer.headers.get("content-type") == "application/json"
-                self._fail(answer.json()["error"] if is_json else f"{answer.status_code}: {answer.text[:200]}")
+                self._fail(
+                    answer.json()["error"]
+                    if is_json
+                    else f"{answer.status_code}: {answer.text[:200]}"
+                )
                 return
             self.ids.append(answer.json()["prediction_id"])
             self.answered_s.append(time.monotonic())
@@ -129,7 +148,9 @@ def failures_of(traffic: Iterable[Traffic]) -> list[str]:
 
 
 def require_recorded(url: str, traffic: Sequence[Traffic]) -> None:
-    """The ledger at `url` holds every acknowledged answer once; beyond them, at most one row for each failure."""
+    """The ledger at `url` holds every acknowledged answer once; beyond them, at most one row for
+    each failure.
+    """
     acknowledged = [key for thread in traffic for key in thread.ids]
     assert len(set(acknowledged)) == len(acknowledged)
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
@@ -138,7 +159,9 @@ def require_recorded(url: str, traffic: Sequence[Traffic]) -> None:
     assert len(set(stored)) == len(stored)
     assert {key.replace("-", "") for key in acknowledged} <= set(stored)
     failures = failures_of(traffic)
-    assert len(stored) - len(acknowledged) <= len(failures)  # recorded, but the client was not told any more
+    assert len(stored) - len(acknowledged) <= len(
+        failures
+    )  # recorded, but the client was not told any more
     check = [sys.executable, "-m", "candor", "ledger", "check", "--ledger", url]
     recount = subprocess.run(check, capture_output=True, text=True, check=False)
     assert (recount.returncode, "all agree" in recount.stdout) == (0, True), recount.stdout

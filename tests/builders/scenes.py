@@ -1,4 +1,6 @@
-"""Scenes: a seeded simulation of a model and of the people who label, on a real ledger, and what is said about it."""
+"""Scenes: a seeded simulation of a model and of the people who label, on a real ledger, and what is
+said about it.
+"""
 
 from collections.abc import Callable, Sequence
 from html import unescape
@@ -33,14 +35,22 @@ class Answer(NamedTuple):
 
 
 def answers(
-    n: int, accuracy: Callable[[np.ndarray], np.ndarray], *, seed: int = 0, lowest: float = 0.5, highest: float = 1.0
+    n: int,
+    accuracy: Callable[[np.ndarray], np.ndarray],
+    *,
+    seed: int = 0,
+    lowest: float = 0.5,
+    highest: float = 1.0,
 ) -> list[Answer]:
     """Confidence is uniform; `accuracy` says how often answers of a confidence are right."""
     rng = np.random.default_rng(seed)
     confidence = rng.uniform(lowest, highest, n)
     right, drawn = rng.random(n) < accuracy(confidence), rng.random(n) < SHARE
     columns = (confidence, rng.integers(0, 2, n), right, drawn, rng.random(n))
-    return [Answer(number, *row) for number, row in enumerate(zip(*(each.tolist() for each in columns), strict=True))]
+    return [
+        Answer(number, *row)
+        for number, row in enumerate(zip(*(each.tolist() for each in columns), strict=True))
+    ]
 
 
 def calibrated(confidence: np.ndarray) -> np.ndarray:
@@ -53,9 +63,13 @@ def sure_and_wrong(confidence: np.ndarray) -> np.ndarray:
 
 
 def card() -> Card:
-    """A reference of a thousand answers of a calibrated model with such confidences, right in 75 %."""
+    """A reference of a thousand answers of a calibrated model with such confidences, right in 75
+    %.
+    """
     reference = answers(1_000, calibrated, seed=99)
-    sums = BinSums.from_predictions([each.confidence for each in reference], [each.right for each in reference])
+    sums = BinSums.from_predictions(
+        [each.confidence for each in reference], [each.right for each in reference]
+    )
     calibration = CalibrationCard.from_reference(
         temperature=1.0, split="validation", sums=sums, measures=Measures.from_sums(sums)
     )
@@ -63,7 +77,10 @@ def card() -> Card:
 
 
 def serve(monitored: MonitoredModel, given: Sequence[Answer], *, audit: bool = False) -> None:
-    rows = (make_row(each.number, confidence=each.confidence, predicted=each.predicted) for each in given)
+    rows = (
+        make_row(each.number, confidence=each.confidence, predicted=each.predicted)
+        for each in given
+    )
     drawn = (SHARE if audit and each.drawn else None for each in given)
     monitored.serve(*(row._replace(audit=share) for row, share in zip(rows, drawn, strict=True)))
 

@@ -37,7 +37,9 @@ class Server:
     """A server process on a free port; its log is kept in a file. It may not import torch."""
 
     def __init__(self, store: Path, folder: Path, **settings: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+        }
         defaults = {
             "port": "0",
             "store": str(store),
@@ -45,11 +47,17 @@ class Server:
             "poll_s": "0.1",
             "fronts": os.environ.get("TEST_FRONTS", "1"),  # make fronts
         }
-        environment |= {f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()}
+        environment |= {
+            f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()
+        }
         self.log_file = folder / "server.log"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+                [sys.executable, "-c", SERVE],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -102,7 +110,10 @@ def publish_slow(root: Path) -> Store:
     """A store whose "tiny" takes some 20 ms an image."""
     store = Store(root)
     card = partial(build_card, classes=("a", "b"), height=96, width=96)
-    store.publish("tiny", lambda folder, version: write_bundle(folder, card=card(version=version), onnx=slow_onnx()))
+    store.publish(
+        "tiny",
+        lambda folder, version: write_bundle(folder, card=card(version=version), onnx=slow_onnx()),
+    )
     store.promote("tiny", 1)
     return store
 
@@ -120,7 +131,10 @@ def slow_onnx(channels: int = 48, layers: int = 4) -> bytes:
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["pixels", "scale"], ["scaled"]),
         helper.make_node("Conv", ["scaled", "first"], ["x0"], pads=[1, 1, 1, 1]),
-        *(helper.make_node("Conv", [f"x{n}", "next"], [f"x{n + 1}"], pads=[2, 2, 2, 2]) for n in range(layers)),
+        *(
+            helper.make_node("Conv", [f"x{n}", "next"], [f"x{n + 1}"], pads=[2, 2, 2, 2])
+            for n in range(layers)
+        ),
         helper.make_node("GlobalAveragePool", [f"x{layers}"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "last"], ["logits"]),
@@ -132,7 +146,10 @@ def slow_onnx(channels: int = 48, layers: int = 4) -> bytes:
         "slow",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 3, 96, 96])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+        [
+            numpy_helper.from_array(value.astype(np.float32), name)
+            for name, value in constants.items()
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
@@ -141,10 +158,14 @@ def slow_onnx(channels: int = 48, layers: int = 4) -> bytes:
 class Load:
     """Threads that each run `once(client)` until stopped or until the server is gone."""
 
-    def __init__(self, server: Server, once: Callable[[httpx.Client], None], *, threads: int = 8) -> None:
+    def __init__(
+        self, server: Server, once: Callable[[httpx.Client], None], *, threads: int = 8
+    ) -> None:
         self._stop = threading.Event()
         self.errors: list[str] = []
-        self._threads = [threading.Thread(target=self._run, args=(server.url, once)) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(server.url, once)) for _ in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 

@@ -19,10 +19,14 @@ from serving.settings import Settings
 class Running:
     """A client of a running service, the service, and its registry."""
 
-    def __init__(self, client: httpx.AsyncClient, service: Service, registry: CollectorRegistry, folder: Path) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, service: Service, registry: CollectorRegistry, folder: Path
+    ) -> None:
         self.client, self.service, self.registry, self.folder = client, service, registry, folder
 
-    async def predict(self, content: bytes, path: str = "/predictions/tiny", **headers: str) -> httpx.Response:
+    async def predict(
+        self, content: bytes, path: str = "/predictions/tiny", **headers: str
+    ) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.post(path, content=content, headers=named)
 
@@ -33,7 +37,9 @@ class Running:
 @asynccontextmanager
 async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[Running]:
     of_store = {"store": store.address or store.root, "store_cache": store.root}
-    settings = Settings(**of_store | {"ledger": f"sqlite:///{folder / 'ledger.db'}", "threads": 1} | options)
+    settings = Settings(
+        **of_store | {"ledger": f"sqlite:///{folder / 'ledger.db'}", "threads": 1} | options
+    )
     registry, models = CollectorRegistry(), LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)

@@ -1,6 +1,8 @@
-"""A program that mistreats a store with real processes, and prints as JSON what it found: `python -m ... ROOT MODE`.
+"""A program that mistreats a store with real processes, and prints as JSON what it found: `python
+-m ... ROOT MODE`.
 
-`storm`: eight writers publish, promote, roll back and retire, and are killed at random, while others read.
+`storm`: eight writers publish, promote, roll back and retire, and are killed at random, while
+    others read.
 `crash`: a writer dies before its first, second, third, ... operation on the file system.
 `error`: the same operation fails as on a full disk instead.
 `small`: no file may grow beyond a limit, for many limits.
@@ -49,7 +51,8 @@ OPERATIONS = (
 
 def publish(store: Store) -> int:
     return store.publish(
-        "tiny", lambda folder, version: write_bundle(folder, card=build_card(version=version), onnx=ONNX)
+        "tiny",
+        lambda folder, version: write_bundle(folder, card=build_card(version=version), onnx=ONNX),
     )
 
 
@@ -79,7 +82,9 @@ def ended(child: int) -> int:
 def problems(store: Store) -> list[str]:
     """What is not whole: a version, an alias, the history."""
     found = [f"{each.kind} {each.item}: {each.problem}" for each in verify(store) if each.problem]
-    published = {event.version for event in read_events(store.storage, "tiny") if event.action == "published"}
+    published = {
+        event.version for event in read_events(store.storage, "tiny") if event.action == "published"
+    }
     found += [f"no version {version}" for version in published - set(store.versions("tiny"))]  # type: ignore[operator]
     if store.production("tiny") not in store.versions("tiny"):
         found.append("production points at nothing")
@@ -139,7 +144,9 @@ def storm(store: Store) -> dict[str, Any]:
 
 
 def at_each_operation(store: Store, *, die: bool) -> dict[str, Any]:
-    """Let one publisher after another die at, or fail in, one operation later than the one before."""
+    """Let one publisher after another die at, or fail in, one operation later than the one
+    before.
+    """
     found: list[str] = []
     outcomes: list[int] = []
     while not outcomes or outcomes[-1] != 0:
@@ -172,7 +179,11 @@ def until(store: Store, count: int, *, die: bool) -> None:
 
 
 def _writes(arguments: tuple[Any, ...]) -> bool:
-    return bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) if isinstance(arguments[2], int) else False
+    return (
+        bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        if isinstance(arguments[2], int)
+        else False
+    )
 
 
 def small(store: Store) -> dict[str, Any]:
@@ -180,7 +191,9 @@ def small(store: Store) -> dict[str, Any]:
     sizes = sorted({path.stat().st_size for path in store.root.rglob("*") if path.is_file()})
     found: list[str] = []
     outcomes: list[int] = []
-    for limit in sorted({0, 1, *(size + more for size in sizes for more in (-1, 0)), 1 << 20} - {-1}):
+    for limit in sorted(
+        {0, 1, *(size + more for size in sizes for more in (-1, 0)), 1 << 20} - {-1}
+    ):
         outcomes.append(ended(in_child(partial(_limited, store, limit))))
         found += [f"limit {limit}: {each}" for each in problems(store)]
     publish_and_promote(store)

@@ -1,4 +1,6 @@
-"""Small copies of real data sets as they lie on disk, each with its traps: made on the spot, a few kilobytes."""
+"""Small copies of real data sets as they lie on disk, each with its traps: made on the spot, a few
+kilobytes.
+"""
 
 import csv
 import itertools
@@ -40,14 +42,19 @@ def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> P
 
 
 def mendeley(root: Path, *, wrapped: bool = True, val: bool = True) -> Path:
-    """Kaggle's copy: a folder in a folder of the same name, litter of macOS, and `val` with 2 images a class.
+    """Kaggle's copy: a folder in a folder of the same name, litter of macOS, and `val` with 2
+    images a class.
 
-    Patients 1 to 6 have two images of pneumonia each in train; test numbers its patients from 1 again.
+    Patients 1 to 6 have two images of pneumonia each in train; test numbers its patients from 1
+    again.
     """
     tree = root / "chest_xray" / "chest_xray" if wrapped else root
     some = pictures()
     for patient, image in itertools.product(range(1, 7), range(2)):
-        write(tree / f"train/PNEUMONIA/person{patient}_bacteria_{2 * patient + image}.jpeg", next(some))
+        write(
+            tree / f"train/PNEUMONIA/person{patient}_bacteria_{2 * patient + image}.jpeg",
+            next(some),
+        )
         write(tree / f"train/NORMAL/IM-{100 + patient}-000{image}.jpeg", next(some))
     for number in range(1, 5):
         write(tree / f"test/PNEUMONIA/person{number}_virus_{number}.jpeg", next(some))
@@ -76,7 +83,8 @@ KINDS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "su
 
 
 def rsna(root: Path, *, patients: int = 20, slices: int = 2) -> Path:
-    """Signed CT slices with several windows, one MONOCHROME1, a repeated row, and the file known to be short.
+    """Signed CT slices with several windows, one MONOCHROME1, a repeated row, and the file known to
+    be short.
 
     Every other patient bleeds.
     """
@@ -87,7 +95,11 @@ def rsna(root: Path, *, patients: int = 20, slices: int = 2) -> Path:
         where = "subdural" if patient % 4 == 1 else "epidural"
         rows += [(f"{name}_{kind}", bleeds if kind in ("any", where) else 0) for kind in KINDS]
         pixels = np.random.default_rng(len(rows)).integers(0, 2000, (8, 8)).astype(np.int16)
-        tags: dict[str, Any] = {"WindowCenter": [36, 600], "WindowWidth": [80, 2800], "PatientID": f"ID_p{patient}"}
+        tags: dict[str, Any] = {
+            "WindowCenter": [36, 600],
+            "WindowWidth": [80, 2800],
+            "PatientID": f"ID_p{patient}",
+        }
         tags |= {"RescaleSlope": 1, "RescaleIntercept": -1024}
         if patient == 0:
             tags["PhotometricInterpretation"] = "MONOCHROME1"
@@ -115,9 +127,9 @@ DDSM_HEADER = (
 def ddsm(root: Path, *, by_uid: bool) -> Path:
     """Both forms of the tree: folders named by UIDs as in the tables, or by date and number.
 
-    Masses 1 to 12, the last four in test, each in both views. Every view has two findings. If the patient's number is
-    even, one of them is malignant: the second in CC, the first in MLO. Paths contain line breaks. Images have 16 bits,
-    and masks are beside them.
+    Masses 1 to 12, the last four in test, each in both views. Every view has two findings. If the
+    patient's number is even, one of them is malignant: the second in CC, the first in MLO. Paths
+    contain line breaks. Images have 16 bits, and masks are beside them.
     """
     rows: dict[str, list[tuple[str, ...]]] = {"train": [], "test": []}
     some = pictures()
@@ -128,7 +140,11 @@ def ddsm(root: Path, *, by_uid: bool) -> Path:
         series = f"{SERIES}.{patient}{1 if view == 'CC' else 2}"
         path = f"{place}/{SERIES}.9/{series}/000000.dcm"
         for finding in (1, 2):
-            worse = "MALIGNANT" if patient % 2 == 0 and (finding == 2) == (view == "CC") else "BENIGN_WITHOUT_CALLBACK"
+            worse = (
+                "MALIGNANT"
+                if patient % 2 == 0 and (finding == 2) == (view == "CC")
+                else "BENIGN_WITHOUT_CALLBACK"
+            )
             broken = f"{path}\n" if finding == 2 else path
             fields = (
                 f"P_{patient:05}",
@@ -143,7 +159,9 @@ def ddsm(root: Path, *, by_uid: bool) -> Path:
             )
             rows[split].append(fields)
         folder = (
-            f"{place}/{SERIES}.9/{series}" if by_uid else f"CBIS-DDSM/{place}/07-20-2016-DDSM-{patient}/1.000000-full"
+            f"{place}/{SERIES}.9/{series}"
+            if by_uid
+            else f"CBIS-DDSM/{place}/07-20-2016-DDSM-{patient}/1.000000-full"
         )
         file = root / folder / ("000000.dcm" if by_uid else "1-1.dcm")
         file.parent.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Waiting for a condition. The deadline only ends a test that hangs: a machine eight times slower keeps it."""
+"""Waiting for a condition. The deadline only ends a test that hangs: a machine eight times slower
+keeps it.
+"""
 
 import time
 from collections.abc import Callable

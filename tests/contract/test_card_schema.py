@@ -1,4 +1,6 @@
-"""The published JSON Schema is the card's: equal files, met by cards old and new, and by those of a later Candor."""
+"""The published JSON Schema is the card's: equal files, met by cards old and new, and by those of a
+later Candor.
+"""
 
 import json
 from typing import Any
@@ -55,7 +57,9 @@ def test_a_card_without_the_optional_fields_meets_it(validator: jsonschema_rs.Va
 
 
 @pytest.mark.parametrize("place", [(), ("provenance",), ("calibration",), ("input",)])
-def test_a_field_of_a_later_candor_meets_it(validator: jsonschema_rs.Validator, place: tuple[str, ...]) -> None:
+def test_a_field_of_a_later_candor_meets_it(
+    validator: jsonschema_rs.Validator, place: tuple[str, ...]
+) -> None:
     data = card()
     inner = data
     for name in place:
@@ -65,8 +69,17 @@ def test_a_field_of_a_later_candor_meets_it(validator: jsonschema_rs.Validator, 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("format_version", 2), ("classes", ["one"]), ("version", 0), ("calibration", {}), ("files", 1)]
+    ("name", "value"),
+    [
+        ("format_version", 2),
+        ("classes", ["one"]),
+        ("version", 0),
+        ("calibration", {}),
+        ("files", 1),
+    ],
 )
-def test_what_is_no_card_does_not(validator: jsonschema_rs.Validator, name: str, value: object) -> None:
+def test_what_is_no_card_does_not(
+    validator: jsonschema_rs.Validator, name: str, value: object
+) -> None:
     assert not validator.is_valid(card() | {name: value})
     assert not validator.is_valid({key: each for key, each in card().items() if key != name})

@@ -1,4 +1,6 @@
-"""compose.yaml: it names what is there, asks for every password, and mounts what Grafana and Prometheus understand."""
+"""compose.yaml: it names what is there, asks for every password, and mounts what Grafana and
+Prometheus understand.
+"""
 
 import re
 from pathlib import Path
@@ -19,7 +21,11 @@ CONFIGURATIONS = ROOT / "deploy" / "compose"
 
 def mounts() -> list[tuple[str, str, str]]:
     """Service, source and target of every volume."""
-    return [(name, *volume.split(":")[:2]) for name, each in SERVICES.items() for volume in each.get("volumes", [])]
+    return [
+        (name, *volume.split(":")[:2])
+        for name, each in SERVICES.items()
+        for volume in each.get("volumes", [])
+    ]
 
 
 def test_no_password_has_a_default() -> None:
@@ -28,7 +34,9 @@ def test_no_password_has_a_default() -> None:
     text = (ROOT / "compose.yaml").read_text()
     assert re.findall(r"\$\{(?!POSTGRES_PASSWORD:\?|MODELS:-models\})[^}]*\}", text) == []
     grafana = SERVICES["grafana"]["environment"]
-    assert grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"  # else it is admin, admin
+    assert (
+        grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    )  # else it is admin, admin
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
@@ -40,10 +48,14 @@ def test_ports_are_open_to_this_machine_alone() -> None:
 
 def test_what_it_mounts_is_there() -> None:
     for name, source, _ in mounts():
-        assert source in COMPOSITION["volumes"] if "/" not in source else (ROOT / source).exists(), name
+        assert (
+            source in COMPOSITION["volumes"] if "/" not in source else (ROOT / source).exists()
+        ), name
     used = {source for _, source, _ in mounts() if "/" not in source}
     assert used == set(COMPOSITION["volumes"])
-    mounted = {(ROOT / source).resolve() for _, source, _ in mounts() if source.startswith("./deploy")}
+    mounted = {
+        (ROOT / source).resolve() for _, source, _ in mounts() if source.startswith("./deploy")
+    }
     assert mounted == {path for path in CONFIGURATIONS.rglob("*") if path.is_file()}
 
 
@@ -76,7 +88,9 @@ def test_grafana_is_provisioned_with_the_source_and_the_dashboards() -> None:
     assert service in SERVICES
     assert f"127.0.0.1:{port}:{port}" in SERVICES[service]["ports"]
     targets = {target: origin for name, origin, target in mounts() if name == "grafana"}
-    assert {path.stem for path in (ROOT / targets[provider.options.path]).glob("*.json")} == set(DASHBOARDS)
+    assert {path.stem for path in (ROOT / targets[provider.options.path]).glob("*.json")} == set(
+        DASHBOARDS
+    )
     home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     assert home.parent == Path(provider.options.path)
     assert home.stem in DASHBOARDS
@@ -93,12 +107,16 @@ def test_the_demo_can_publish_into_the_store() -> None:
 
 
 def test_the_page_says_where_the_console_can_act_and_how_to_change_it() -> None:
-    page = (ROOT / "docs" / "how-to" / "compose.md").read_text().partition("## Act in the console")[2]
+    page = (
+        (ROOT / "docs" / "how-to" / "compose.md").read_text().partition("## Act in the console")[2]
+    )
     assert "mounts the store to read only, and the monitor does not mount it" in page
     assert SERVICES["candor"]["volumes"] == ["models:/models:ro"]
     assert "volumes" not in SERVICES["monitor"]
     override = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])["services"]
     (mount,) = override["monitor"]["volumes"]
     assert override.keys() == {"monitor"}
-    assert [mount] == yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["demo"]["volumes"]  # to write
+    assert [mount] == yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["demo"][
+        "volumes"
+    ]  # to write
     assert mount.endswith(f":{image_environment()['CANDOR_STORE']}")

@@ -1,4 +1,6 @@
-"""The dashboards are sound. They and the rules name every metric that is exported or recorded, and no other."""
+"""The dashboards are sound. They and the rules name every metric that is exported or recorded, and
+no other.
+"""
 
 import json
 import re
@@ -15,10 +17,17 @@ from tests.builders.dashboards import DASHBOARDS, FOLDER, Asked, asked, panels, 
 from tests.builders.grafana import Dashboard
 
 RULE_FILES = sorted((Path(monitoring.__file__).parent / "rules").glob("*.rules.yml"))
-RULES = [rule for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+RULES = [
+    rule
+    for path in RULE_FILES
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+]
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 SELECTOR = re.compile(r"(?<![\w:])(?:[a-z_]+:)?candor_[\w:]+")
-EXPRESSIONS = asked() + [Asked("rules", rule.get("alert") or rule["record"], rule["expr"]) for rule in RULES]
+EXPRESSIONS = asked() + [
+    Asked("rules", rule.get("alert") or rule["record"], rule["expr"]) for rule in RULES
+]
 NAMES = set(SELECTOR.findall(" ".join(entry.expr for entry in EXPRESSIONS)))
 
 
@@ -33,7 +42,9 @@ def test_grafana_knows_every_field(name: str) -> None:
 def test_the_json_is_written_in_one_way(name: str) -> None:
     """Sorted and indented, so that an export from Grafana shows as a small difference."""
     path = FOLDER / f"{name}.json"
-    assert path.read_text() == json.dumps(DASHBOARDS[name], indent=1, sort_keys=True) + "\n", f"sort the keys of {path}"
+    assert path.read_text() == json.dumps(DASHBOARDS[name], indent=1, sort_keys=True) + "\n", (
+        f"sort the keys of {path}"
+    )
 
 
 def test_every_dashboard_and_panel_has_an_id_of_its_own() -> None:
@@ -69,7 +80,10 @@ def test_panels_are_placed_apart_and_say_what_they_mean() -> None:
         taken: dict[tuple[int, int], str] = {}
         for panel in panels(board):
             grid = panel["gridPos"]
-            across, down = range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])
+            across, down = (
+                range(grid["x"], grid["x"] + grid["w"]),
+                range(grid["y"], grid["y"] + grid["h"]),
+            )
             assert across.stop <= 24
             for cell in ((x, y) for x in across for y in down):
                 assert taken.setdefault(cell, panel["title"]) == panel["title"]
@@ -83,7 +97,10 @@ def test_a_series_that_is_styled_is_there() -> None:
         for panel in panels(board):
             legends = {target.get("legendFormat") for target in panel.get("targets", [])}
             legends |= set(_renamed(panel).values())
-            styled = {each["matcher"]["options"] for each in panel.get("fieldConfig", {}).get("overrides", [])}
+            styled = {
+                each["matcher"]["options"]
+                for each in panel.get("fieldConfig", {}).get("overrides", [])
+            }
             assert styled <= legends, panel["title"]
 
 
@@ -98,12 +115,16 @@ def test_columns_of_tables_are_renamed_from_their_queries() -> None:
 
 def _renamed(panel: dict[str, Any]) -> dict[str, str]:
     return dict(
-        pair for each in panel.get("transformations", []) for pair in each["options"].get("renameByName", {}).items()
+        pair
+        for each in panel.get("transformations", [])
+        for pair in each["options"].get("renameByName", {}).items()
     )
 
 
 def _kept(panel: dict[str, Any]) -> list[str]:
-    filters = [each for each in panel.get("transformations", []) if each["id"] == "filterFieldsByName"]
+    filters = [
+        each for each in panel.get("transformations", []) if each["id"] == "filterFieldsByName"
+    ]
     return [name for each in filters for name in each["options"]["include"]["names"]]
 
 

@@ -1,4 +1,6 @@
-"""What the images promise, as far as the Dockerfile shows it; tests/e2e/test_images.py looks into built ones."""
+"""What the images promise, as far as the Dockerfile shows it; tests/e2e/test_images.py looks into
+built ones.
+"""
 
 import re
 import shlex
@@ -18,7 +20,9 @@ SERVERS = ("serving", "gpu")
 
 
 class Stage(NamedTuple):
-    """A stage: its name, what it starts from, and its instructions with their arguments, in order."""
+    """A stage: its name, what it starts from, and its instructions with their arguments, in
+    order.
+    """
 
     name: str
     base: str
@@ -53,7 +57,9 @@ def last(name: str, instruction: str) -> str | None:
 
 
 def environment(name: str) -> dict[str, str]:
-    words = [word for each, argument in whole(name) if each == "ENV" for word in shlex.split(argument)]
+    words = [
+        word for each, argument in whole(name) if each == "ENV" for word in shlex.split(argument)
+    ]
     return dict(word.split("=", 1) for word in words)
 
 
@@ -65,7 +71,12 @@ def test_the_default_is_serving_on_cpus() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_image_runs_as_a_plain_user_and_is_labeled(target: str) -> None:
     assert last(target, "USER") == "10001:10001"  # in numbers, which Kubernetes can tell from root
-    labels = {word.split("=")[0] for each, text in whole(target) if each == "LABEL" for word in shlex.split(text)}
+    labels = {
+        word.split("=")[0]
+        for each, text in whole(target)
+        if each == "LABEL"
+        for word in shlex.split(text)
+    }
     known = ("title", "description", "licenses", "version", "revision")
     assert labels == {f"org.opencontainers.image.{name}" for name in known}
     assert last(target, "ENTRYPOINT") == '["candor"]'
@@ -77,14 +88,22 @@ def test_every_package_comes_from_a_lock_with_hashes(target: str) -> None:
     assert not [command for command in build if re.search(r"\bpip install\b", command)]
     lock = (ROOT / "requirements" / f"{target}.txt").read_text()
     assert re.search(rf"packages\.sh requirements/(\$\{{LOCK\}}|{target})\.txt", " ".join(build))
-    assert all(line.endswith("\\") for line in lock.splitlines() if line and not line.startswith(" "))
+    assert all(
+        line.endswith("\\") for line in lock.splitlines() if line and not line.startswith(" ")
+    )
     assert "--require-hashes" in (ROOT / "container/packages.sh").read_text()
 
 
 @pytest.mark.parametrize("target", ["training", "torchserve"])
 def test_torch_is_in_the_range_of_the_extra_and_for_cpus(target: str) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asked = [each for each in extras[{"training": "train"}.get(target, target)] if re.match(r"torch(vision)?\b", each)]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    asked = [
+        each
+        for each in extras[{"training": "train"}.get(target, target)]
+        if re.match(r"torch(vision)?\b", each)
+    ]
     arguments = dict(word.split("=", 1) for each, text in STAGES[f"{target}-build"].lines if each == "ARG"
                      for word in shlex.split(text))  # fmt: skip
     assert arguments["TORCH_PACKAGES"].split() == asked
@@ -105,7 +124,9 @@ def test_an_image_writes_into_its_volume_alone(target: str) -> None:
     assert {name for name in variables if name.startswith("CANDOR_")} <= {
         f"CANDOR_{name.upper()}" for name in Settings.model_fields
     }
-    written = [variables.get(f"CANDOR_{name}", "off") for name in ("LEDGER", "SPOOL", "STORE_CACHE")]
+    written = [
+        variables.get(f"CANDOR_{name}", "off") for name in ("LEDGER", "SPOOL", "STORE_CACHE")
+    ]
     paths = [value.removeprefix("sqlite:///") for value in written if value != "off"]
     assert target not in SERVERS or len(paths) == 3
     assert [path for path in paths if not path.startswith(f"{last(target, 'VOLUME')}/")] == []

@@ -1,4 +1,6 @@
-"""Every command of the documentation is run by a test (tests/e2e/test_docs_commands.py), or is spelled right."""
+"""Every command of the documentation is run by a test (tests/e2e/test_docs_commands.py), or is
+spelled right.
+"""
 
 import pytest
 
@@ -21,7 +23,9 @@ def test_an_entry_says_nothing_in_vain(key: str) -> None:
     walk, commands = WALKS[key], commands_of_entry(key)
     assert commands
     given = (*walk.not_run, *walk.meanwhile)
-    assert [each for each in given if not any(walk.fits(command, each) for command in commands)] == []
+    assert [
+        each for each in given if not any(walk.fits(command, each) for command in commands)
+    ] == []
     used = [name for name in walk.stands_for if any(name in command.typed for command in commands)]
     assert used or not walk.stands_for
     if walk.run_by is not None:

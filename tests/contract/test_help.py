@@ -1,4 +1,6 @@
-"""The help of every verb: it loses nothing in brackets, and it has an example whose verb and options exist."""
+"""The help of every verb: it loses nothing in brackets, and it has an example whose verb and
+options exist.
+"""
 
 import re
 import shlex
@@ -25,7 +27,9 @@ def leaves(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 VERBS = list(leaves(typer.main.get_command(app)))
-every_verb = pytest.mark.parametrize(("words", "command"), VERBS, ids=[" ".join(words) for words, _ in VERBS])
+every_verb = pytest.mark.parametrize(
+    ("words", "command"), VERBS, ids=[" ".join(words) for words, _ in VERBS]
+)
 
 
 def shown(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -35,7 +39,9 @@ def shown(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @every_verb
-def test_has_an_example_that_exists(words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_has_an_example_that_exists(
+    words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (example,) = re.findall(r"^Example: (candor .*)$", command.help, re.MULTILINE)
     typed = shlex.split(example)
     assert tuple(typed[1 : 1 + len(words)]) == words
@@ -45,7 +51,9 @@ def test_has_an_example_that_exists(words: tuple[str, ...], command: Any, monkey
 
 
 @every_verb
-def test_loses_nothing_in_brackets(words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loses_nothing_in_brackets(
+    words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = shown(words, monkeypatch)
     for parameter in command.params:
         for part in re.findall(r"\[[^\]]*\]", (parameter.help or "").replace("\\[", "[")):

@@ -1,4 +1,6 @@
-"""The manifests say what the program does: settings, routes, drain, metrics, rules; and what Kubernetes understands."""
+"""The manifests say what the program does: settings, routes, drain, metrics, rules; and what
+Kubernetes understands.
+"""
 
 import re
 import shutil
@@ -56,24 +58,34 @@ def test_kubernetes_knows_every_field(manifest: Manifest) -> None:
         assert manifest["apiVersion"] == schema["$id"]
         jsonschema_rs.Draft202012Validator(schema).validate(manifest)
         with pytest.raises(jsonschema_rs.ValidationError):
-            jsonschema_rs.Draft202012Validator(schema).validate(manifest | {"spec": {**manifest["spec"], "specs": 1}})
+            jsonschema_rs.Draft202012Validator(schema).validate(
+                manifest | {"spec": {**manifest["spec"], "specs": 1}}
+            )
 
 
 def test_the_runtime_of_kserve_is_a_sound_pod() -> None:
     spec = find("ServingRuntime", of="kserve")["spec"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "runtime"}}
     kubernetes_validate.validate(
-        pod | {"spec": {key: spec[key] for key in ("containers", "volumes")}}, KUBERNETES, strict=True
+        pod | {"spec": {key: spec[key] for key in ("containers", "volumes")}},
+        KUBERNETES,
+        strict=True,
     )
-    assert [each["name"] for each in spec["containers"]] == ["kserve-container"]  # where KServe mounts the store
+    assert [each["name"] for each in spec["containers"]] == [
+        "kserve-container"
+    ]  # where KServe mounts the store
     service = find("InferenceService", "chest", of="kserve")["spec"]["predictor"]["model"]
     assert service["runtime"] == "candor"
-    assert service["modelFormat"]["name"] in {each["name"] for each in spec["supportedModelFormats"]}
+    assert service["modelFormat"]["name"] in {
+        each["name"] for each in spec["supportedModelFormats"]
+    }
     assert service["protocolVersion"] in spec["protocolVersions"]
 
 
 @every_pod
-def test_the_environment_is_one_that_starts(pod: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_one_that_starts(
+    pod: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With what the image sets, and with the files of the secrets."""
     (tmp_path / "url").write_text("postgresql+psycopg://candor@db/candor\n")
     (tmp_path / "tokens").write_text(f"{'t' * 32} admin somebody\n")
@@ -103,7 +115,11 @@ def test_probes_ask_routes_that_need_no_token(pod: Manifest) -> None:
     if container["args"][0] not in SERVES:
         assert probes == {}
         return
-    open_routes = {each.path for each in SERVES[container["args"][0]] if each.scope is None and each.method == "GET"}
+    open_routes = {
+        each.path
+        for each in SERVES[container["args"][0]]
+        if each.scope is None and each.method == "GET"
+    }
     assert {name: asked["path"] for name, asked in probes.items() if name != "startupProbe"} == {
         "livenessProbe": "/healthz",
         "readinessProbe": "/readyz",
@@ -138,13 +154,18 @@ def selectors(value: Any) -> Iterator[dict[str, str]]:
 def test_every_selector_finds_its_pods() -> None:
     labels = [each["spec"]["template"]["metadata"]["labels"] for each in of_kind("Deployment")]
     kinds = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy")
-    chosen = [selector for kind in kinds for each in of_kind(kind) for selector in selectors(each["spec"])]
+    chosen = [
+        selector for kind in kinds for each in of_kind(kind) for selector in selectors(each["spec"])
+    ]
     assert len(chosen) >= 10
     for selector in chosen:
         assert any(selector.items() <= each.items() for each in labels), selector
     (job,) = of_kind("Job", of="upgrade")
     (policy,) = of_kind("NetworkPolicy")
-    assert policy["spec"]["podSelector"]["matchLabels"].items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    assert (
+        policy["spec"]["podSelector"]["matchLabels"].items()
+        <= job["spec"]["template"]["metadata"]["labels"].items()
+    )
 
 
 def test_two_monitors_so_that_one_can_follow_the_leader() -> None:
@@ -162,8 +183,14 @@ def test_the_autoscaler_asks_for_a_metric_that_is_exported() -> None:
     assert rule["seriesQuery"].startswith(f"{name}{{")
     milliseconds = re.fullmatch(r"(\d+)m", metric["pods"]["target"]["averageValue"])
     assert milliseconds is not None
-    assert int(milliseconds[1]) / 1000 < LEAST_DEADLINE_S  # more replicas before requests are refused
-    given = {"<<.GroupBy>>": "pod", "<<.Series>>": name, "<<.LabelMatchers>>": 'namespace="candor",pod=~"a|b"'}
+    assert (
+        int(milliseconds[1]) / 1000 < LEAST_DEADLINE_S
+    )  # more replicas before requests are refused
+    given = {
+        "<<.GroupBy>>": "pod",
+        "<<.Series>>": name,
+        "<<.LabelMatchers>>": 'namespace="candor",pod=~"a|b"',
+    }
     query = rule["metricsQuery"]
     for mark, value in given.items():
         query = query.replace(mark, value)
@@ -181,22 +208,34 @@ def test_prometheus_finds_both_services_in_the_job_of_the_rules() -> None:
     assert {each["metadata"]["name"] for each in services} == {"candor", "candor-monitor"}
     for service in services:
         assert service["metadata"]["labels"][spec["jobLabel"]] == "candor"
-        assert [port["name"] for port in service["spec"]["ports"]] == [each["port"] for each in spec["endpoints"]]
+        assert [port["name"] for port in service["spec"]["ports"]] == [
+            each["port"] for each in spec["endpoints"]
+        ]
     for endpoints in SERVES.values():
-        assert spec["endpoints"][0]["path"] in {each.path for each in endpoints if each.scope == "read"}
+        assert spec["endpoints"][0]["path"] in {
+            each.path for each in endpoints if each.scope == "read"
+        }
 
 
 def test_the_rules_have_one_source() -> None:
-    assert prometheus_rule.TARGET.read_text() == prometheus_rule.text(), "run python -m deploy.prometheus_rule"
+    assert prometheus_rule.TARGET.read_text() == prometheus_rule.text(), (
+        "run python -m deploy.prometheus_rule"
+    )
     applied = find("PrometheusRule")["spec"]["groups"]
     assert applied == [
-        group for file in prometheus_rule.SOURCES for group in yaml.safe_load(file.read_text())["groups"]
+        group
+        for file in prometheus_rule.SOURCES
+        for group in yaml.safe_load(file.read_text())["groups"]
     ]
 
 
 def commands(page: str, begin: str) -> list[str]:
     """The commands in the code blocks of a page that begin so, without comments."""
-    return [line.strip().partition("  #")[0].strip() for line in page.splitlines() if line.startswith(f"    {begin}")]
+    return [
+        line.strip().partition("  #")[0].strip()
+        for line in page.splitlines()
+        if line.startswith(f"    {begin}")
+    ]
 
 
 def test_the_page_makes_the_secrets_that_the_manifests_name(tmp_path: Path) -> None:
@@ -214,8 +253,14 @@ def test_the_page_makes_the_secrets_that_the_manifests_name(tmp_path: Path) -> N
         (container,) = pod["containers"]
         mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
         for volume in (each for each in pod["volumes"] if "secret" in each):
-            files = [each["value"] for each in container["env"] if each["value"].startswith(mounts[volume["name"]])]
-            needed.setdefault(volume["secret"]["secretName"], set()).update(Path(file).name for file in files)
+            files = [
+                each["value"]
+                for each in container["env"]
+                if each["value"].startswith(mounts[volume["name"]])
+            ]
+            needed.setdefault(volume["secret"]["secretName"], set()).update(
+                Path(file).name for file in files
+            )
     for endpoint in find("ServiceMonitor")["spec"]["endpoints"]:
         credentials = endpoint["authorization"]["credentials"]
         needed[credentials["name"]] = {credentials["key"]}
@@ -227,7 +272,9 @@ def test_the_page_copies_and_renders_an_installation(tmp_path: Path) -> None:
     (copy,) = commands(PAGE.read_text(), "cp ")
     (render,) = commands(PAGE.read_text(), "kubectl kustomize")
     run(copy.split(), tmp_path)
-    assert list(yaml.safe_load_all(run([kubectl(), *render.split()[1:]], tmp_path))) == rendered("example")
+    assert list(yaml.safe_load_all(run([kubectl(), *render.split()[1:]], tmp_path))) == rendered(
+        "example"
+    )
 
 
 def run(command: list[str], folder: Path) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"benchmarks", "calibration", "candor", "docs", "model_store", "monitoring", "serving", "training"}
+ROOMS = {
+    "benchmarks",
+    "calibration",
+    "candor",
+    "docs",
+    "model_store",
+    "monitoring",
+    "serving",
+    "training",
+}
 
 
 def test_tests_of_a_room_mirror_its_folders() -> None:
@@ -17,9 +26,13 @@ def test_tests_of_a_room_mirror_its_folders() -> None:
 
 
 def test_tests_stand_in_the_folder_of_their_kind() -> None:
-    kinds = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")}
+    kinds = {
+        path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")
+    }
     assert kinds == {"contract", "e2e", "integration", "unit"}
-    assert not list((ROOT / "tests" / "integration").glob("test_*.py")), "tests/integration has a folder for each room"
+    assert not list((ROOT / "tests" / "integration").glob("test_*.py")), (
+        "tests/integration has a folder for each room"
+    )
 
 
 def test_benchmarks_import_no_tests() -> None:
@@ -28,7 +41,9 @@ def test_benchmarks_import_no_tests() -> None:
 
 
 def test_deploy_holds_what_installs_candor_and_nothing_that_runs_in_it() -> None:
-    assert {path.name for path in (ROOT / "deploy").iterdir() if path.is_dir()} - {"__pycache__"} == {
+    assert {path.name for path in (ROOT / "deploy").iterdir() if path.is_dir()} - {
+        "__pycache__"
+    } == {
         "compose",
         "kubernetes",
     }

@@ -1,6 +1,8 @@
-"""What Candor's users install has licenses that ask nothing of them. Looked at are the packages of this environment.
+"""What Candor's users install has licenses that ask nothing of them. Looked at are the packages of
+this environment.
 
-Only the packages that Candor and its extras need, directly or not, are looked at; what only developers need is not.
+Only the packages that Candor and its extras need, directly or not, are looked at; what only
+developers need is not.
 """
 
 import json
@@ -19,7 +21,12 @@ from tests.contract.test_lock import PROJECT
 
 PAGE = Path(__file__).parents[2] / "docs" / "releases.md"
 DEVELOPMENT = {"dev", "docs", "bench"}
-EXTRAS = [each for name, needs in PROJECT["optional-dependencies"].items() if name not in DEVELOPMENT for each in needs]
+EXTRAS = [
+    each
+    for name, needs in PROJECT["optional-dependencies"].items()
+    if name not in DEVELOPMENT
+    for each in needs
+]
 ALLOWED = """
 0BSD
 Apache-2.0
@@ -52,7 +59,8 @@ Unlicense
 Zlib
 """.splitlines()
 PARTS = r"; | AND | OR | and "
-# Weak copyleft: used unchanged as libraries, which these licenses allow whatever the license of the user is.
+# Weak copyleft: used unchanged as libraries, which these licenses allow whatever the license of the
+# user is.
 NAMED = {"certifi": "MPL", "psycopg": "LGPL", "psycopg-binary": "LGPL", "tqdm": "MPL"}
 UNSAID = {"sigstore-models": "MIT"}  # the metadata names no license, the source does
 
@@ -81,14 +89,28 @@ def closure(needs: Iterator[str]) -> set[str]:
 @pytest.fixture(scope="module")
 def licenses() -> dict[str, str]:
     packages = closure(iter([*PROJECT["dependencies"], *EXTRAS]))
-    command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json", "--with-system", "--packages"]
-    listed = subprocess.run([*command, *sorted(packages)], capture_output=True, text=True, check=True).stdout
+    command = [
+        sys.executable,
+        "-m",
+        "piplicenses",
+        "--from=mixed",
+        "--format=json",
+        "--with-system",
+        "--packages",
+    ]
+    listed = subprocess.run(
+        [*command, *sorted(packages)], capture_output=True, text=True, check=True
+    ).stdout
     return {canonicalize_name(each["Name"]): each["License"] for each in json.loads(listed)}
 
 
 def test_every_license_is_allowed(licenses: dict[str, str]) -> None:
     assert len(licenses) > 50
-    asking = {name: text for name, text in licenses.items() if not set(re.split(PARTS, text)) <= {*ALLOWED}}
+    asking = {
+        name: text
+        for name, text in licenses.items()
+        if not set(re.split(PARTS, text)) <= {*ALLOWED}
+    }
     assert asking.keys() == (NAMED.keys() | UNSAID.keys()) & licenses.keys(), asking
     assert all(license_ in asking.get(name, license_) for name, license_ in NAMED.items())
     assert {asking.get(name, "UNKNOWN") for name in UNSAID} == {"UNKNOWN"}

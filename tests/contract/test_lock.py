@@ -1,4 +1,6 @@
-"""The lock in requirements/ holds what pyproject.toml asks for, and names no package index. Offline."""
+"""The lock in requirements/ holds what pyproject.toml asks for, and names no package index.
+Offline.
+"""
 
 import re
 import tomllib
@@ -15,7 +17,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ELSEWHERE = {"gpu", "bench"}  # extras for an environment of their own
 UNPINNED = {"torch", "torchvision"}  # a machine takes the build that it can use
 WITHOUT_CPU = [needs for needs in PROJECT["dependencies"] if not needs.startswith("onnxruntime>")]
-EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ELSEWHERE}
+EXTRAS = {
+    name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ELSEWHERE
+}
 
 
 def pins(file: str) -> dict[str, list[Requirement]]:
@@ -30,17 +34,25 @@ def pins(file: str) -> dict[str, list[Requirement]]:
 
 def of_extras(image: str) -> list[str]:
     """What an image installs beside the dependencies: its extras are in the Makefile."""
-    (names,) = re.findall(rf"^{image}_EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    (names,) = re.findall(
+        rf"^{image}_EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     return [needs for name in names.split() for needs in EXTRAS[name]]
 
 
 @pytest.mark.parametrize(
     ("file", "asked"),
     [
-        ("constraints.txt", [*PROJECT["dependencies"], *(each for needs in EXTRAS.values() for each in needs)]),
+        (
+            "constraints.txt",
+            [*PROJECT["dependencies"], *(each for needs in EXTRAS.values() for each in needs)],
+        ),
         ("serving.txt", [*PROJECT["dependencies"], *of_extras("SERVING")]),
         ("full.txt", [*PROJECT["dependencies"], *of_extras("SERVING"), *of_extras("FULL")]),
-        ("gpu.txt", [*WITHOUT_CPU, *of_extras("SERVING"), *PROJECT["optional-dependencies"]["gpu"]]),
+        (
+            "gpu.txt",
+            [*WITHOUT_CPU, *of_extras("SERVING"), *PROJECT["optional-dependencies"]["gpu"]],
+        ),
         ("training.txt", [*PROJECT["dependencies"], *of_extras("TRAINING")]),
         ("torchserve.txt", [*PROJECT["dependencies"], *of_extras("TORCHSERVE")]),
         ("image.txt", ["setuptools>=77", "cyclonedx-bom"]),
@@ -56,7 +68,9 @@ def test_every_dependency_is_pinned_within_its_range(file: str, asked: list[str]
         assert pinned[name], f"{name} is not in requirements/{file}; run: make lock"
         for pin in pinned[name]:
             version = str(pin.specifier).removeprefix("==")
-            assert requirement.specifier.contains(version, prereleases=True), f"{pin} is not {requirement}: make lock"
+            assert requirement.specifier.contains(version, prereleases=True), (
+                f"{pin} is not {requirement}: make lock"
+            )
 
 
 @pytest.mark.parametrize("file", ["serving.txt", "full.txt", "training.txt", "torchserve.txt"])
@@ -70,7 +84,10 @@ def test_images_have_what_was_tested(file: str) -> None:
 
 def test_a_gpu_replaces_the_runtime_and_nothing_else() -> None:
     gpu, serving = pins("gpu.txt"), pins("serving.txt")
-    assert (gpu.keys() - serving.keys(), serving.keys() - gpu.keys()) == ({"onnxruntime-gpu"}, {"onnxruntime"})
+    assert (gpu.keys() - serving.keys(), serving.keys() - gpu.keys()) == (
+        {"onnxruntime-gpu"},
+        {"onnxruntime"},
+    )
     for name in gpu.keys() & serving.keys():
         assert [str(pin) for pin in gpu[name]] == [str(pin) for pin in serving[name]]
 
@@ -80,7 +97,14 @@ def test_the_lock_names_no_index_and_hashes_what_a_server_installs() -> None:
         assert "://" not in path.read_text()
         assert "--index" not in path.read_text()
         assert "--find-links" not in path.read_text()
-    for file in ("serving.txt", "full.txt", "gpu.txt", "training.txt", "torchserve.txt", "image.txt"):
+    for file in (
+        "serving.txt",
+        "full.txt",
+        "gpu.txt",
+        "training.txt",
+        "torchserve.txt",
+        "image.txt",
+    ):
         text = (LOCK / file).read_text()
         pinned = sum(len(each) for each in pins(file).values())
         assert sum(line.endswith("\\") and "==" in line for line in text.splitlines()) == pinned

@@ -1,4 +1,6 @@
-"""What the documentation names exists: settings, metrics, commands and their options, files, functions."""
+"""What the documentation names exists: settings, metrics, commands and their options, files,
+functions.
+"""
 
 import doctest
 import functools
@@ -78,7 +80,9 @@ def test_functions_named_beside_a_file_exist(page: str) -> None:
     pairs = [(name, path) for path, name in re.findall(r"`([\w/]+\.py)`:? `([\w.]+)`", text)]
     assert pairs
     for name, path in pairs:
-        found = importlib.import_module(path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))
+        found = importlib.import_module(
+            path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        )
         for part in name.split("."):
             assert hasattr(found, part), f"{path} has no {name}"
             found = getattr(found, part)
@@ -86,10 +90,18 @@ def test_functions_named_beside_a_file_exist(page: str) -> None:
 
 @pytest.mark.parametrize("room", ["candor", "monitoring", "serving", "training"])
 def test_the_architecture_shows_the_layers_that_are_held(room: str) -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     (layers,) = (each["layers"] for each in contracts if each.get("containers") == [room])
-    folders = [[name for name in layer.split(" | ") if (ROOT / room / name).is_dir()] for layer in layers]
-    (row,) = re.findall(rf"^\| `{room}/` \| .* \| (.*) \|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    folders = [
+        [name for name in layer.split(" | ") if (ROOT / room / name).is_dir()] for layer in layers
+    ]
+    (row,) = re.findall(
+        rf"^\| `{room}/` \| .* \| (.*) \|$",
+        (ROOT / "docs/architecture.md").read_text(),
+        re.MULTILINE,
+    )
     shown = [re.findall(r"`(\w+)`", layer) for layer in row.split(" → ")]
     assert shown == [layer for layer in folders if layer]
 
@@ -101,21 +113,29 @@ def test_an_index_lists_every_page_of_its_folder(folder: str) -> None:
     assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == names
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs/explanation").glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs/explanation").glob("*.md")), ids=lambda page: page.name
+)
 def test_examples_give_what_they_show(page: Path) -> None:
     assert doctest.testfile(str(page), module_relative=False).failed == 0
 
 
 def test_pages_named_in_the_code_exist() -> None:
     for room in (*ROOMS, "benchmarks"):
-        for file in (file for suffix in ("py", "yml", "jinja") for file in (ROOT / room).rglob(f"*.{suffix}")):
+        for file in (
+            file for suffix in ("py", "yml", "jinja") for file in (ROOT / room).rglob(f"*.{suffix}")
+        ):
             for path in re.findall(r"docs/[\w/.-]+\.md", file.read_text()):
                 assert (ROOT / path).is_file(), f"{file.relative_to(ROOT)} names {path}"
 
 
 def commands(text: str) -> Iterator[str]:
-    """The command lines of `candor` in code blocks and code spans, without what is not ours (pipes, comments)."""
-    for found in re.findall(r"^(?: {4,}|.*?[=$] ?|)(candor [a-z][^#|>&\n`]*)$|`(candor [a-z][^`|]*)`", text, re.M):
+    """The command lines of `candor` in code blocks and code spans, without what is not ours (pipes,
+    comments).
+    """
+    for found in re.findall(
+        r"^(?: {4,}|.*?[=$] ?|)(candor [a-z][^#|>&\n`]*)$|`(candor [a-z][^`|]*)`", text, re.M
+    ):
         command = " ".join("".join(found).split("#")[0].split("&")[0].split())
         if re.match(r"candor [a-z]+( |$)", command) and "..." not in command:
             yield command
@@ -137,4 +157,6 @@ def options_of(verb: tuple[str, ...]) -> set[str] | None:
         command = getattr(command, "commands", {}).get(word)  # type: ignore[assignment]
         if command is None:
             return None
-    return {"--help"} | {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    return {"--help"} | {
+        name for each in command.params for name in (*each.opts, *each.secondary_opts)
+    }

@@ -6,9 +6,19 @@ from pathlib import Path
 from tests.contract.test_layout import imported
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("benchmarks", "calibration", "candor", "docs", "model_store", "monitoring", "serving", "training")
+ROOMS = (
+    "benchmarks",
+    "calibration",
+    "candor",
+    "docs",
+    "model_store",
+    "monitoring",
+    "serving",
+    "training",
+)
 HOME = "model_store/runtime.py"
-PEER = "benchmarks/serving/peers/servers/model.py"  # runs in a peer's environment, which has no package of Candor
+# runs in a peer's environment, which has no package of Candor
+PEER = "benchmarks/serving/peers/servers/model.py"
 TOOLS = "training/runs/precisions.py"  # takes converter and quantizer from it, after HOME
 SWITCH = "os.environ['ORT_DISABLE_TELEMETRY'] = '1'"
 
@@ -28,7 +38,9 @@ def test_only_one_module_imports_it() -> None:
 def test_the_switch_comes_before_the_import() -> None:
     for path in (HOME, PEER):
         body = [ast.unparse(node) for node in ast.parse((ROOT / path).read_text()).body]
-        assert body.index(SWITCH) < body.index(next(line for line in body if line.startswith("import onnxruntime")))
+        assert body.index(SWITCH) < body.index(
+            next(line for line in body if line.startswith("import onnxruntime"))
+        )
 
 
 def test_its_tools_are_imported_after_the_switch() -> None:

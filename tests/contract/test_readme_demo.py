@@ -19,8 +19,14 @@ def masked(line: str) -> str:
 
 
 def test_the_note_about_changed_classes_is_printed_so() -> None:
-    proposal = cast("Proposal", SimpleNamespace(remedy=TEMPERATURE_BIAS.name, changed=10, held_out=124))
+    proposal = cast(
+        "Proposal", SimpleNamespace(remedy=TEMPERATURE_BIAS.name, changed=10, held_out=124)
+    )
     shown = cast("RecalibrationPreview", SimpleNamespace(changes=_changes(proposal), notes=()))
     (printed,) = note_lines(shown)
-    shows = {masked(line.strip()) for line in README.read_text().splitlines() if "changes the predicted class" in line}
+    shows = {
+        masked(line.strip())
+        for line in README.read_text().splitlines()
+        if "changes the predicted class" in line
+    }
     assert shows == {masked(printed)}

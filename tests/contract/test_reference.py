@@ -1,4 +1,6 @@
-"""The reference of the documentation says what the running program says: every setting, metric, error and route."""
+"""The reference of the documentation says what the running program says: every setting, metric,
+error and route.
+"""
 
 import re
 from pathlib import Path
@@ -19,12 +21,19 @@ def published(page: str) -> str:
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
-    rows = dict(re.findall(r"\| `(CANDOR_\w+)` \| `(.*?)` \| \S", published("reference/settings.md")))
-    assert rows == {f"{PREFIX}{name.upper()}": str(field.default) for name, field in Settings.model_fields.items()}
+    rows = dict(
+        re.findall(r"\| `(CANDOR_\w+)` \| `(.*?)` \| \S", published("reference/settings.md"))
+    )
+    assert rows == {
+        f"{PREFIX}{name.upper()}": str(field.default)
+        for name, field in Settings.model_fields.items()
+    }
 
 
 def test_every_error_code_is_documented_at_its_status() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| \S", published("reference/errors.md"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (\d{3}) \| `(\w+)` \| \S", published("reference/errors.md"), re.MULTILINE
+    )
     listed = {(int(status), code) for status, code in rows}
     assert listed == {*ERRORS.values(), *ROUTING_CODES.items(), (INTERNAL.status, INTERNAL.code)}
 
@@ -38,7 +47,9 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_operation_is_documented() -> None:
     page = published("reference/routes.md")
-    assert {f"{each.method} {each.path}" for each in ENDPOINTS} == set(re.findall(r"^### `(\w+ /.*)`$", page, re.M))
+    assert {f"{each.method} {each.path}" for each in ENDPOINTS} == set(
+        re.findall(r"^### `(\w+ /.*)`$", page, re.M)
+    )
 
 
 def test_every_generated_part_is_on_a_page() -> None:

@@ -1,4 +1,6 @@
-"""The definition of CI for a public forge is valid, does what `.ci/run` does, and may do no more than it must."""
+"""The definition of CI for a public forge is valid, does what `.ci/run` does, and may do no more
+than it must.
+"""
 
 import re
 import subprocess
@@ -43,23 +45,31 @@ def test_the_forge_would_take_it(check: list[str]) -> None:
 def test_actions_are_pinned_by_commit_and_may_only_read(path: Path) -> None:
     used = re.findall(r"uses: (\S+)(.*)", path.read_text())
     assert used
-    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) and "# v" in tag for name, tag in used)
+    assert all(
+        re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) and "# v" in tag for name, tag in used
+    )
     assert yaml.safe_load(path.read_text())["permissions"] == {}
-    writing = {name for name, job in jobs(path).items() if "write" in job.get("permissions", {}).values()}
+    writing = {
+        name for name, job in jobs(path).items() if "write" in job.get("permissions", {}).values()
+    }
     assert writing <= {"draft"}
 
 
 @workflows
 def test_its_targets_exist(path: Path) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {name for line in commands(path) for name in re.findall(r"\bmake ([a-z-]+)\b", line)} <= {*targets}
+    assert {
+        name for line in commands(path) for name in re.findall(r"\bmake ([a-z-]+)\b", line)
+    } <= {*targets}
 
 
 def test_it_does_what_the_gate_does_and_tries_other_releases() -> None:
     found = commands(ROOT / ".github" / "workflows" / "ci.yml")
     assert ".ci/run" in found
     assert 'python -m tests.release "$RELEASES"' in found
-    tried = jobs(ROOT / ".github" / "workflows" / "ci.yml")["releases"]["strategy"]["matrix"]["include"]
+    tried = jobs(ROOT / ".github" / "workflows" / "ci.yml")["releases"]["strategy"]["matrix"][
+        "include"
+    ]
     assert {each["releases"] for each in tried} == {"lowest", "signing", "newest"}
     named = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     assert sorted({each["python"] for each in tried}) == named
@@ -69,7 +79,9 @@ def test_the_gate_tries_a_few_tests_at_both_ends() -> None:
     gate = (ROOT / ".ci" / "run").read_text()
     assert all(f'make test-{end} TESTS="$few"' in gate for end in ("lowest", "newest"))
     (line,) = re.findall(r"^few=(?:.*\\\n)*.*", gate, re.MULTILINE)
-    named = subprocess.run(["bash", "-c", f"{line}\necho $few"], capture_output=True, text=True, check=True).stdout
+    named = subprocess.run(
+        ["bash", "-c", f"{line}\necho $few"], capture_output=True, text=True, check=True
+    ).stdout
     assert len(named.split()) > 5
     assert all((ROOT / path).exists() for path in named.split())
 

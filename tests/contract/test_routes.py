@@ -1,4 +1,6 @@
-"""Every declared route is on the page of the HTTP API. Its errors' statuses and its objects' fields are described."""
+"""Every declared route is on the page of the HTTP API. Its errors' statuses and its objects' fields
+are described.
+"""
 
 import re
 from collections.abc import Iterator
@@ -40,10 +42,14 @@ def test_every_parameter_of_a_route_for_programs_stands_in_the_api_page() -> Non
 
 def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
     operation = document(ENDPOINTS, version="1")["paths"]["/predictions/{model}"]["post"]
-    assert set(operation["responses"]) == {"200"} | {str(status) for status, _ in PREDICTION_ERRORS.values()}
+    assert set(operation["responses"]) == {"200"} | {
+        str(status) for status, _ in PREDICTION_ERRORS.values()
+    }
 
 
-@pytest.mark.parametrize("endpoints", [ENDPOINTS, (*DESCRIPTION_ENDPOINTS, *monitor_server.ENDPOINTS)])
+@pytest.mark.parametrize(
+    "endpoints", [ENDPOINTS, (*DESCRIPTION_ENDPOINTS, *monitor_server.ENDPOINTS)]
+)
 def test_no_schema_is_an_empty_object(endpoints: tuple[Endpoint, ...]) -> None:
     """An object has named fields or a type of its values; one that is free-form says why."""
     bare = list(bare_objects(document(endpoints, version="1"), "#"))
@@ -54,7 +60,9 @@ def bare_objects(part: Any, place: str) -> Iterator[str]:
     """The places of objects that say nothing of themselves."""
     if isinstance(part, dict):
         says = part.keys() & {"properties", "additionalProperties", "description"}
-        if (part == {} and place.endswith("/schema")) or (part.get("type") == "object" and not says):
+        if (part == {} and place.endswith("/schema")) or (
+            part.get("type") == "object" and not says
+        ):
             yield place
         for name, value in part.items():
             yield from bare_objects(value, f"{place}/{name}")

@@ -16,7 +16,11 @@ SECTIONS = ["## What it means", "## What to look at", "## What to do", "## How t
 
 
 def alerts() -> dict[str, dict[str, Any]]:
-    groups = [group for path in RULES.glob("*.rules.yml") for group in yaml.safe_load(path.read_text())["groups"]]
+    groups = [
+        group
+        for path in RULES.glob("*.rules.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+    ]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 

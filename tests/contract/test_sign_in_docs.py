@@ -1,4 +1,6 @@
-"""The page about signing in agrees with the code: the scope of each page, the life of a session, and its cookie."""
+"""The page about signing in agrees with the code: the scope of each page, the life of a session,
+and its cookie.
+"""
 
 import re
 from pathlib import Path
@@ -9,13 +11,26 @@ from serving.process import monitor_server
 from serving.process.server import ENDPOINTS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "sign-in.md").read_text()
-OPEN_TO_ALL = {"/sign-in", "/sign-out", "/language", "/time-zone", "/static/{name}", "/healthz", "/readyz", "/ping"}
+OPEN_TO_ALL = {
+    "/sign-in",
+    "/sign-out",
+    "/language",
+    "/time-zone",
+    "/static/{name}",
+    "/healthz",
+    "/readyz",
+    "/ping",
+}
 
 
 def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
-    listed = {(method, path): scope for method, path, scope in re.findall(r"\| `(\w+) (/\S*)` \| `(\w+)` \|", TEXT)}
+    listed = {
+        (method, path): scope
+        for method, path, scope in re.findall(r"\| `(\w+) (/\S*)` \| `(\w+)` \|", TEXT)
+    }
     declared = {
-        (each.method, each.path): each.scope for each in (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *monitor_server.DECLARED)
+        (each.method, each.path): each.scope
+        for each in (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *monitor_server.DECLARED)
     }
     assert listed == {each: declared[each] for each in listed}
     pages = {

@@ -1,11 +1,22 @@
-"""Every text of the pages is translated into every language, with the same placeholders, and compiled."""
+"""Every text of the pages is translated into every language, with the same placeholders, and
+compiled.
+"""
 
 import re
 
 import pytest
 
 from monitoring.pages.language import LANGUAGES
-from tests.catalogs import ROOT, as_text, catalog_file, compiled, extracted, is_translated, read_catalog, renewed
+from tests.catalogs import (
+    ROOT,
+    as_text,
+    catalog_file,
+    compiled,
+    extracted,
+    is_translated,
+    read_catalog,
+    renewed,
+)
 
 RENEW = "run `python -m tests.catalogs`, translate what it lists, and run it again"
 OTHERS = [each.code for each in LANGUAGES[1:]]
@@ -43,10 +54,14 @@ def test_no_text_is_in_two_forms_that_differ_only_in_spaces() -> None:
 
 
 def test_no_template_says_something_in_english_itself() -> None:
-    """An element that is English holds what findings say, so its template has no words of its own."""
+    """An element that is English holds what findings say, so its template has no words of its
+    own.
+    """
     for file in sorted((ROOT / "monitoring" / "pages" / "templates").rglob("*.jinja")):
         for found in re.finditer(
-            r"\{\{ english\(\) \}\}>(.*?)</(?:p|span|li|h1|h2|title|ul|td|b)>", file.read_text("utf-8"), re.DOTALL
+            r"\{\{ english\(\) \}\}>(.*?)</(?:p|span|li|h1|h2|title|ul|td|b)>",
+            file.read_text("utf-8"),
+            re.DOTALL,
         ):
             own = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|<[^>]*>", "", found[1], flags=re.DOTALL)
             assert not re.search(r"[A-Za-z]{2}", own), f"{file.name}: {own.strip()[:80]}"

@@ -67,7 +67,11 @@ def tokens_are_made(folder: Path, _printed: str) -> None:
 def calibrated(folder: Path, _printed: str) -> None:
     """The tutorial on predictions, and the page about the calibrator's file."""
     found = json.loads((folder / "calibrated/report.json").read_text())
-    assert (found["standing"], found["groups"], found["calibrator"]["method"]) == ("overconfident", 400, "temperature")
+    assert (found["standing"], found["groups"], found["calibrator"]["method"]) == (
+        "overconfident",
+        400,
+        "temperature",
+    )
     flat = " ".join((TUTORIALS / "calibrate-predictions.md").read_text().split())
     for sentence in (found["verdict"], found["calibrator_sentence"]):
         assert sentence in flat, "the page prints what the command says"
@@ -77,10 +81,16 @@ def loop_is_closed(folder: Path, printed: str) -> None:
     """An alarm on the other camera, and a second version that is better there."""
     drifted, elsewhere, later = (
         _report(folder, "digits", *chosen)
-        for chosen in (("--version", "1"), ("--version", "1", "--window", "last:359"), ("--version", "2"))
+        for chosen in (
+            ("--version", "1"),
+            ("--version", "1", "--window", "last:359"),
+            ("--version", "2"),
+        )
     )
     assert (drifted["drift"]["active"], drifted["drift"]["direction"]) == (True, "over")
-    assert drifted["drift"]["alarm_label"] > 359, "no alarm on the images of the place that the model was made for"
+    assert drifted["drift"]["alarm_label"] > 359, (
+        "no alarm on the images of the place that the model was made for"
+    )
     assert later["measures"]["ece"] < elsewhere["measures"]["ece"]
     assert "recalibrate digits" in printed
     assert _store(folder).production("digits") == 1
@@ -122,5 +132,7 @@ def _store(folder: Path) -> Store:
 def _report(folder: Path, *arguments: str) -> Any:
     command = [sys.executable, "-m", "candor", "report", *arguments, "--json"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)

@@ -7,10 +7,36 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-# What a line begins with, after settings such as CANDOR_PORT=1: else an indented block is something to read.
+# What a line begins with, after settings such as CANDOR_PORT=1: else an indented block is something
+# to read.
 PROGRAMS: Final = (
-    *("candor", "curl", "python", "python3", "pip", "uv", "make", "git", "docker", "kubectl", "ray", "apt-get"),
-    *("openssl", "psql", "pg_dump", ".", ".venv/bin/pre-commit", "awk", "cd", "cp", "cut", "echo", "export"),
+    *(
+        "candor",
+        "curl",
+        "python",
+        "python3",
+        "pip",
+        "uv",
+        "make",
+        "git",
+        "docker",
+        "kubectl",
+        "ray",
+        "apt-get",
+    ),
+    *(
+        "openssl",
+        "psql",
+        "pg_dump",
+        ".",
+        ".venv/bin/pre-commit",
+        "awk",
+        "cd",
+        "cp",
+        "cut",
+        "echo",
+        "export",
+    ),
     *("head", "kill", "mkdir", "printf", "sed", "tar", "touch", "until"),
 )
 _SETTING: Final = re.compile(r"""[A-Z_]+=(?:\$\(.*\)|"[^"]*"|[^\s"$]*)(?:\s+|$)""")
@@ -25,8 +51,10 @@ class Command:
 
     Attributes:
         heading: of the section it is in.
-        typed: as printed, without the comment; several lines if it goes on. Of a program in Python: its text.
-        file: where the program is to be saved before it is run by another command; None if it is run at once.
+        typed: as printed, without the comment; several lines if it goes on. Of a program in Python:
+            its text.
+        file: where the program is to be saved before it is run by another command; None if it is
+            run at once.
         is_python: whether it is a program in Python.
     """
 
@@ -49,7 +77,9 @@ def commands_of(page: str) -> list[Command]:
 
 
 def read_commands(markdown: str) -> Iterator[Command]:
-    """The commands in fenced blocks of bash and Python, and in indented blocks that begin with a known program."""
+    """The commands in fenced blocks of bash and Python, and in indented blocks that begin with a
+    known program.
+    """
     for heading, language, title, lines in _blocks(markdown):
         if language == "python":
             yield Command(heading, "\n".join(lines) + "\n", file=title, is_python=True)
@@ -58,7 +88,9 @@ def read_commands(markdown: str) -> Iterator[Command]:
 
 
 def without_settings(typed: str) -> str:
-    """The command without the settings before it, such as CANDOR_PORT=1; empty if there are settings alone."""
+    """The command without the settings before it, such as CANDOR_PORT=1; empty if there are
+    settings alone.
+    """
     rest = typed.strip()
     while found := _SETTING.match(rest):
         rest = rest[found.end() :]
@@ -71,7 +103,9 @@ def _is_typed(line: str) -> bool:
 
 
 def _joined(lines: list[str]) -> Iterator[str]:
-    """Commands without their comments; a line that ends with a backslash or a bar goes on in the next."""
+    """Commands without their comments; a line that ends with a backslash or a bar goes on in the
+    next.
+    """
     parts: list[str] = []
     for line in lines:
         text = _COMMENT.sub("", line).rstrip()
@@ -83,7 +117,9 @@ def _joined(lines: list[str]) -> Iterator[str]:
 
 
 def _blocks(markdown: str) -> Iterator[tuple[str, str, str | None, list[str]]]:
-    """Heading, language, title and lines of each block; the language of an indented block is empty."""
+    """Heading, language, title and lines of each block; the language of an indented block is
+    empty.
+    """
     heading, fence, block, after_blank = "", None, [], True
     for line in [*markdown.splitlines(), ""]:
         mark = _FENCE.match(line)

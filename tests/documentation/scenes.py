@@ -21,7 +21,9 @@ CLASSES = ("normal", "pneumonia")
 
 
 def chest(folder: Path, versions: int = 3) -> None:
-    """A store with versions of a model, the first in production; scan.png, scan-1.png, scan-2.dcm and x-ray.png."""
+    """A store with versions of a model, the first in production; scan.png, scan-1.png, scan-2.dcm
+    and x-ray.png.
+    """
     store = Store(folder / "model_store/models")
     for seed in range(versions):
         store.publish("chest", partial(build_bundle, name="chest", classes=CLASSES, seed=seed))
@@ -39,20 +41,30 @@ def sample(folder: Path) -> None:
 def answers_of_another(folder: Path) -> None:
     """Answers of a model that Candor does not serve, and their labels."""
     classes = ("healthy", "mild", "severe")
-    rows = [(f"scan-{number:04}", classes[number % 3], 0.6 + number % 4 / 10) for number in range(40)]
+    rows = [
+        (f"scan-{number:04}", classes[number % 3], 0.6 + number % 4 / 10) for number in range(40)
+    ]
     _table(folder / "answers.csv", ("request_id", "predicted", "confidence"), rows)
-    _table(folder / "labels.csv", ("request_id", "label"), [(key, classes[0]) for key, _, _ in rows])
+    _table(
+        folder / "labels.csv", ("request_id", "label"), [(key, classes[0]) for key, _, _ in rows]
+    )
 
 
 def newcomer(folder: Path) -> None:
-    """What the first page of README.md takes: predictions with labels, or a model with labeled images."""
+    """What the first page of README.md takes: predictions with labels, or a model with labeled
+    images.
+    """
     predictions(folder)
     foreign(folder)
 
 
 def foreign(folder: Path) -> None:
-    """classifier.onnx of another tool and labeled images; images that it will be asked, with their labels."""
-    foreign_onnx(folder / "classifier.onnx", linear("Softmax"), constants={"weights": color_weights()})
+    """classifier.onnx of another tool and labeled images; images that it will be asked, with their
+    labels.
+    """
+    foreign_onnx(
+        folder / "classifier.onnx", linear("Softmax"), constants={"weights": color_weights()}
+    )
     labeled_folder(folder / "labeled", images=40)
     (folder / "new").mkdir()
     rows = []
@@ -65,7 +77,11 @@ def foreign(folder: Path) -> None:
 
 def foreign_pair(folder: Path) -> None:
     """classifier.onnx of two classes, and labeled images."""
-    foreign_onnx(folder / "classifier.onnx", linear("Softmax"), constants={"weights": color_weights()[:, :2].copy()})
+    foreign_onnx(
+        folder / "classifier.onnx",
+        linear("Softmax"),
+        constants={"weights": color_weights()[:, :2].copy()},
+    )
     labeled_folder(folder / "labeled", ("benign", "malignant"), images=40)
 
 
@@ -91,7 +107,9 @@ def data(folder: Path) -> None:
 def clone(folder: Path) -> None:
     """What a clone holds beside the code: manifests, rules, and the build's files."""
     for name in ("deploy", "monitoring"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.py")
+        )
 
 
 def digits_image(folder: Path) -> None:

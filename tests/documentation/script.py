@@ -1,7 +1,7 @@
 """The commands of a page as one shell script, and its run: real processes, real files, real ports.
 
-Pages print the ports of the defaults. So a script runs in a network of its own where this machine allows one; elsewhere
-free ports take their place.
+Pages print the ports of the defaults. So a script runs in a network of its own where this machine
+allows one; elsewhere free ports take their place.
 """
 
 import os
@@ -24,7 +24,8 @@ _SERVER: Final = re.compile(r"(?:^|\s)candor (?:serve|monitor)\b(?!.* --tune)")
 _PORT: Final = re.compile(r"--port (\d+)")
 _PRINTED: Final = re.compile(r"\b(8080|8090|8091|8092)\b")
 _SENDING: Final = re.compile(r"\bcandor (feedback|predictions|traffic)\b(?!.*--url)")
-# A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's start.
+# A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's
+# start.
 _PREAMBLE: Final = """
 exec < <(yes)
 servers=""
@@ -36,13 +37,17 @@ down() { [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1"; } || true; }
 
 
 def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
-    """Type the commands of a walk in `folder`; returns what they printed. Raises AssertionError if one fails."""
+    """Type the commands of a walk in `folder`; returns what they printed. Raises AssertionError if
+    one fails.
+    """
     prefix, ports = _network()
     script = "\n".join([_PREAMBLE, *_lines(walk, commands)])
     if ports:
         script = _PRINTED.sub(lambda found: ports[found[1]], script)
         script = _SENDING.sub(rf"candor \1 --url http://127.0.0.1:{ports['8080']}", script)
-        script = script.replace("candor torchserve start", f"candor torchserve start --port {ports['8090']}")
+        script = script.replace(
+            "candor torchserve start", f"candor torchserve start --port {ports['8090']}"
+        )
         script = f"export CANDOR_PORT={ports['8080']}\n{script}"
     done = subprocess.Popen(
         [*prefix, "bash", "-euo", "pipefail", "-c", script],
@@ -81,13 +86,18 @@ def _lines(walk: Walk, commands: Iterable[Command]) -> Iterator[str]:
 
 
 def _started(typed: str) -> str:
-    """A server goes on in the background until another one takes its port; everything else is typed as it is."""
+    """A server goes on in the background until another one takes its port; everything else is typed
+    as it is.
+    """
     if not _SERVER.search(typed):
         return typed
     port = (_PORT.findall(typed) or ["8080"])[0]
     name = f"server_{port}"
     command = typed.rstrip().removesuffix("&").rstrip()
-    return f'down "${{{name}:-}}"\n{command} &\n{name}=$!; servers="$servers ${name}"; up {port} ${name}'
+    return (
+        f'down "${{{name}:-}}"\n{command} &\n{name}=$!; servers="$servers ${name}"; up {port} '
+        f"${name}"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -102,7 +112,9 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _network() -> tuple[list[str], dict[str, str]]:
-    """What runs a command in a network where every port is free; else nothing, and the ports that take their place."""
+    """What runs a command in a network where every port is free; else nothing, and the ports that
+    take their place.
+    """
     for unshare in _NETWORKS:
         prefix = [*unshare, "bash", "-c", *_ALONE]
         try:
@@ -110,7 +122,9 @@ def _network() -> tuple[list[str], dict[str, str]]:
                 return prefix, {}
         except FileNotFoundError:
             break
-    probes = {name: socket.create_server(("127.0.0.1", 0)) for name in ("8080", "8090", "8091", "8092")}
+    probes = {
+        name: socket.create_server(("127.0.0.1", 0)) for name in ("8080", "8090", "8091", "8092")
+    }
     ports = {name: str(probe.getsockname()[1]) for name, probe in probes.items()}
     for probe in probes.values():
         probe.close()

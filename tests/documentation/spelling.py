@@ -1,4 +1,6 @@
-"""What is wrong with a command that is not run: a program, verb, option, setting, file, target or extra that is not."""
+"""What is wrong with a command that is not run: a program, verb, option, setting, file, target or
+extra that is not.
+"""
 
 import itertools
 import re
@@ -15,9 +17,13 @@ from serving.settings import PREFIX, Settings
 from tests.builders.manifests import KUSTOMIZATIONS, rendered
 from tests.documentation.commands import PROGRAMS, ROOT
 
-UsageError: Final = typer.BadParameter.__mro__[1]  # of the click that typer brings, or of that which it needs
+UsageError: Final = typer.BadParameter.__mro__[
+    1
+]  # of the click that typer brings, or of that which it needs
 IMAGES: Final = ("candor", "candor-gpu", "candor-torchserve", "candor-training")
-CHOSEN: Final = re.compile(r"\b(?:deploy/kubernetes/ours)\b")  # folders that the page tells its reader to make
+CHOSEN: Final = re.compile(
+    r"\b(?:deploy/kubernetes/ours)\b"
+)  # folders that the page tells its reader to make
 _OPERATORS: Final = re.compile(r"[&|;<>]+")
 
 
@@ -58,12 +64,17 @@ def _of_part(words: list[str]) -> Iterator[str]:
 
 
 def _setting(name: str) -> Iterator[str]:
-    if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in {*Settings.model_fields, "data"}:
+    if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in {
+        *Settings.model_fields,
+        "data",
+    }:
         yield f"{name} is no setting"
 
 
 def _candor(words: Sequence[str]) -> Iterator[str]:
-    """The verb exists, every option too, nothing that is required is missing and nothing is left over."""
+    """The verb exists, every option too, nothing that is required is missing and nothing is left
+    over.
+    """
     command, rest, name = typer.main.get_command(app), [*words], "candor"
     while (verbs := getattr(command, "commands", None)) and rest and not rest[0].startswith("-"):
         name = f"{name} {rest[0]}"
@@ -72,19 +83,25 @@ def _candor(words: Sequence[str]) -> Iterator[str]:
             return
         command = verbs[rest.pop(0)]
     try:
-        given, left, _ = command.make_parser(command.context_class(command, info_name=name)).parse_args(rest)
+        given, left, _ = command.make_parser(
+            command.context_class(command, info_name=name)
+        ).parse_args(rest)
     except UsageError as error:
         yield f"{name}: {error}"
         return
     for each in command.params:
-        value = given.get(each.name)  # of what was not given: nothing, or a mark of the parser's own
+        value = given.get(
+            each.name
+        )  # of what was not given: nothing, or a mark of the parser's own
         if each.required and not (isinstance(value, str | tuple | list) and value):
             yield f"{name}: {each.name.upper()} is missing"
     yield from (f"{name}: {each!r} is too much" for each in left)
 
 
 def _docker(words: Sequence[str]) -> Iterator[str]:
-    """Targets and build arguments are in the Dockerfile, profiles in compose.yaml; the image's command is Candor's."""
+    """Targets and build arguments are in the Dockerfile, profiles in compose.yaml; the image's
+    command is Candor's.
+    """
     dockerfile = (ROOT / "Dockerfile").read_text()
     targets = set(re.findall(r"^FROM \S+ AS (\w+)", dockerfile, re.MULTILINE))
     arguments = set(re.findall(r"^ARG (\w+)", dockerfile, re.MULTILINE))
@@ -132,7 +149,9 @@ def _compose() -> dict[str, Any]:
 def _kubectl(words: Sequence[str]) -> Iterator[str]:
     """Folders of manifests are there, and what is waited for or scaled is in them."""
     made = {
-        f"{each['kind'].lower()}/{each['metadata']['name']}" for folder in KUSTOMIZATIONS for each in rendered(folder)
+        f"{each['kind'].lower()}/{each['metadata']['name']}"
+        for folder in KUSTOMIZATIONS
+        for each in rendered(folder)
     }
     if "--" in words:
         yield from _of_part([*words[words.index("--") + 1 :]])
@@ -159,7 +178,12 @@ def _pip(words: Sequence[str]) -> Iterator[str]:
 
 def _python(words: Sequence[str]) -> Iterator[str]:
     """A module of ours is there, and its text names the options."""
-    if list(words[:1]) != ["-m"] or words[1].partition(".")[0] not in ("benchmarks", "tests", "docs", "deploy"):
+    if list(words[:1]) != ["-m"] or words[1].partition(".")[0] not in (
+        "benchmarks",
+        "tests",
+        "docs",
+        "deploy",
+    ):
         return
     module = ROOT / words[1].replace(".", "/")
     files = [file for file in (*module.glob("*.py"), module.with_suffix(".py")) if file.is_file()]
@@ -167,7 +191,11 @@ def _python(words: Sequence[str]) -> Iterator[str]:
         yield f"there is no module {words[1]}"
         return
     text = "".join(file.read_text() for file in files)
-    yield from (f"{words[1]} has no option {word}" for word in words if word.startswith("--") and word not in text)
+    yield from (
+        f"{words[1]} has no option {word}"
+        for word in words
+        if word.startswith("--") and word not in text
+    )
 
 
 def _make(words: Sequence[str]) -> Iterator[str]:

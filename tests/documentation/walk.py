@@ -1,4 +1,6 @@
-"""What a reader has before the commands of a page, what its placeholders stand for, and what is not run here."""
+"""What a reader has before the commands of a page, what its placeholders stand for, and what is not
+run here.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +11,9 @@ from tests.documentation.commands import Command, without_settings
 
 
 def nothing(*_: object) -> None:
-    """What a walk does that needs no files, or whose commands show by themselves that they worked."""
+    """What a walk does that needs no files, or whose commands show by themselves that they
+    worked.
+    """
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,11 @@ class Walk:
     Attributes:
         scene: makes the files that the reader has, in an empty folder.
         before, after: commands that are typed before and after those of the page.
-        meanwhile: by the pattern of a command (`*` stands for anything), what is typed just before it.
+        meanwhile: by the pattern of a command (`*` stands for anything), what is typed just before
+            it.
         stands_for: what is typed in the place of a placeholder.
-        not_run: by the pattern of a command, why it is not run. `spelling.problems` reads it all the same.
+        not_run: by the pattern of a command, why it is not run. `spelling.problems` reads it all
+            the same.
         check: looks at the folder and at what was printed.
         needs: programs without which the walk is skipped.
         needs_data: whether it is skipped without the folder of data sets.
@@ -46,12 +52,16 @@ class Walk:
 
     def between(self, command: Command) -> Sequence[str]:
         """What is typed just before a command of the page."""
-        return next((lines for pattern, lines in self.meanwhile.items() if self.fits(command, pattern)), ())
+        return next(
+            (lines for pattern, lines in self.meanwhile.items() if self.fits(command, pattern)), ()
+        )
 
     @staticmethod
     def fits(command: Command, pattern: str) -> bool:
         """Whether the pattern is about this command, with or without the settings before it."""
-        return fnmatchcase(command.typed, pattern) or fnmatchcase(without_settings(command.typed), pattern)
+        return fnmatchcase(command.typed, pattern) or fnmatchcase(
+            without_settings(command.typed), pattern
+        )
 
     def filled(self, typed: str) -> str:
         """The command as it is typed here."""
@@ -61,11 +71,14 @@ class Walk:
 
 
 NEVER_RUN: Mapping[str, str] = {
-    "docker *": "no images of others can be had here; the gate builds Candor's, tests/e2e/test_docs_container.py runs "
+    "docker *": "no images of others can be had here; the gate builds Candor's, "
+    "tests/e2e/test_docs_container.py runs "
     "them, tests/e2e/test_compose.py starts the services of compose.yaml as processes",
-    "kubectl [!k]*": "there is no cluster; tests/e2e/test_kubernetes_pods.py starts the pods as processes",
+    "kubectl [!k]*": "there is no cluster; tests/e2e/test_kubernetes_pods.py starts the pods as "
+    "processes",
     "tar * kubectl *": "there is no cluster",
-    "pip *": "the tests' environment is there; `make test-wheel` and tests/e2e/test_fresh_install.py install",
+    "pip *": "the tests' environment is there; `make test-wheel` and "
+    "tests/e2e/test_fresh_install.py install",
     "uv *": "the tests' environment is there; tests/contract/test_lock.py reads the locks",
     "apt-get *": "the gate installs Debian's packages (.ci/run)",
     "make *": "the gate runs make's targets (.ci/run)",

@@ -15,12 +15,15 @@ from tests.builders.postgres import Cluster, find_programs
 from tests.builders.servers import Server, publish_slow
 from tests.builders.waiting import PATIENCE_S, wait_until
 
-# A server that gives up no request because the machine is slow; tests of overload have their own deadline.
+# A server that gives up no request because the machine is slow; tests of overload have their own
+# deadline.
 PATIENT = {"deadline_s": "300", "drain_s": "300", "body_timeout_s": "60"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, which may share a server, in one process; walks through pages share nothing."""
+    """Keep the tests of a file, which may share a server, in one process; walks through pages share
+    nothing.
+    """
     for item in items:
         if item.path.parent == Path(__file__).parent and item.path.name != "test_docs_commands.py":
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -45,7 +48,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def start_fronts(start: Callable[..., Server], fronts: int) -> Callable[..., Server]:
-    """`start_fronts(store, **settings)`: a server whose `fronts`, which the module or test sets, all run."""
+    """`start_fronts(store, **settings)`: a server whose `fronts`, which the module or test sets,
+    all run.
+    """
 
     def run(store: Store, **settings: Any) -> Server:
         server = start(store, fronts=str(fronts), **settings)
@@ -67,7 +72,10 @@ def clients() -> Iterator[Callable[[Server], list[httpx.Client]]]:
     made: list[httpx.Client] = []
 
     def connect(server: Server) -> list[httpx.Client]:
-        new = [httpx.Client(base_url=server.url, timeout=PATIENCE_S, verify=False) for _ in range(CONNECTIONS)]
+        new = [
+            httpx.Client(base_url=server.url, timeout=PATIENCE_S, verify=False)
+            for _ in range(CONNECTIONS)
+        ]
         made.extend(new)
         return new
 
@@ -78,7 +86,9 @@ def clients() -> Iterator[Callable[[Server], list[httpx.Client]]]:
 
 @pytest.fixture
 def network(host_count: int, tmp_path: Path) -> Iterator[Hosts]:
-    """So many hosts with addresses of their own, as the module sets, where the machine makes namespaces."""
+    """So many hosts with addresses of their own, as the module sets, where the machine makes
+    namespaces.
+    """
     try:
         with Hosts(host_count, tmp_path) as made:
             yield made
@@ -102,10 +112,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 and its key in one file."""
     folder = tmp_path_factory.mktemp("tls")
     make = (
-        f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=candor -keyout {folder}/key.pem -out {folder}/chain.pem"
+        f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=candor -keyout {folder}/key.pem "
+        f"-out {folder}/chain.pem"
     )
     subprocess.run(
-        ["openssl", *make.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True
+        ["openssl", *make.split(), "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
     )
     both = folder / "both.pem"
     both.write_text((folder / "key.pem").read_text() + (folder / "chain.pem").read_text())

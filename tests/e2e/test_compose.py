@@ -1,4 +1,6 @@
-"""`docker compose --profile demo up`, as processes: the alarm is on the dashboard and in Alertmanager."""
+"""`docker compose --profile demo up`, as processes: the alarm is on the dashboard and in
+Alertmanager.
+"""
 
 import json
 import shutil
@@ -42,8 +44,12 @@ def paths_of_rules(composition: Composition) -> list[str]:
 def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) -> None:
     composition.start_all()
     assert set(paths_of_rules(composition)) == {"candor.rules.yml", "serving.rules.yml"}
-    wait_until(lambda: len(composition.query('up{job="candor"} == 1')) == 2, "server and monitor scraped")
-    (stat,) = (panel for panel in panels(DASHBOARDS["overview"]) if panel["title"] == "Active drift alarms")
+    wait_until(
+        lambda: len(composition.query('up{job="candor"} == 1')) == 2, "server and monitor scraped"
+    )
+    (stat,) = (
+        panel for panel in panels(DASHBOARDS["overview"]) if panel["title"] == "Active drift alarms"
+    )
     (target,) = stat["targets"]
 
     def alarms() -> list[str]:
@@ -63,10 +69,18 @@ def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) ->
         return "CandorCalibrationDrift" in {alert["labels"]["alertname"] for alert in alerts}
 
     wait_until(paged, "Alertmanager to have the alert")
-    (rule,) = yaml.safe_load((ROOT / "deploy/kubernetes/autoscaling/adapter-rule.yaml").read_text())["rules"]
-    given = {"<<.GroupBy>>": "instance", "<<.Series>>": rule["name"]["as"], "<<.LabelMatchers>>": 'job="candor"'}
+    (rule,) = yaml.safe_load(
+        (ROOT / "deploy/kubernetes/autoscaling/adapter-rule.yaml").read_text()
+    )["rules"]
+    given = {
+        "<<.GroupBy>>": "instance",
+        "<<.Series>>": rule["name"]["as"],
+        "<<.LabelMatchers>>": 'job="candor"',
+    }
     query = reduce(lambda text, pair: text.replace(*pair), given.items(), rule["metricsQuery"])
-    (wait,) = composition.query(query)  # what the autoscaler would see: of the server, not of the monitor
+    (wait,) = composition.query(
+        query
+    )  # what the autoscaler would see: of the server, not of the monitor
     assert wait["metric"]["instance"] == composition.url("candor").removeprefix("http://")
     assert 0 <= float(wait["value"][1]) < 60
     page = httpx.get(f"{composition.url('monitor')}/calibration/digits/page")

@@ -37,7 +37,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def images(tmp_path: Path, png: Callable[..., bytes]) -> list[Path]:
-    names = {"first.png": png(1), "second.png": png(2), "<img src=x onerror=alert(1)>.png": b"no image"}
+    names = {
+        "first.png": png(1),
+        "second.png": png(2),
+        "<img src=x onerror=alert(1)>.png": b"no image",
+    }
     for name, content in names.items():
         (tmp_path / name).write_bytes(content)
     return [tmp_path / name for name in names]
@@ -51,7 +55,11 @@ def try_images(page: Page, images: list[Path]) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_images_are_tried_from_the_first_page(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, images: list[Path], script: bool
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    images: list[Path],
+    script: bool,
 ) -> None:
     server = start(tiny_store)
     with open_page(browser, script=script) as page:
@@ -83,13 +91,19 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
 
 
 def test_a_version_is_promoted_and_rolled_back_while_images_are_answered(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], make_bundle: Any
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
+    make_bundle: Any,
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server = start(tiny_store)
     with open_page(browser) as page:
         page.goto(f"{server.url}/versions/tiny")
-        production = page.locator("form", has=page.get_by_role("button", name="Put it into production"))
+        production = page.locator(
+            "form", has=page.get_by_role("button", name="Put it into production")
+        )
         production.get_by_label("Why").fill("it is better")
         production.get_by_role("button", name="Put it into production").click()
         expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")
@@ -106,7 +120,10 @@ def test_answers_are_labeled_blind_and_by_keyboard(
     start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
 ) -> None:
     server = start(tiny_store)
-    answers = {each["prediction_id"]: each for each in (server.predict(png(seed)).json() for seed in range(3))}
+    answers = {
+        each["prediction_id"]: each
+        for each in (server.predict(png(seed)).json() for seed in range(3))
+    }
     with open_page(browser) as page:
         page.goto(server.url)
         page.get_by_role("link", name="Label answers").click()
@@ -114,7 +131,9 @@ def test_answers_are_labeled_blind_and_by_keyboard(
             answer = answers[page.locator("input[name=prediction_id]").get_attribute("value") or ""]
             assert "The model had said" not in page.locator("main section").last.inner_text()
             page.keyboard.press("2")  # malignant
-            expect(page.get_by_role("status")).to_contain_text("Your label is recorded: “malignant”")
+            expect(page.get_by_role("status")).to_contain_text(
+                "Your label is recorded: “malignant”"
+            )
             said = "the same" if answer["label"] == "malignant" else f"“{answer['label']}”"
             expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
             expect(page.locator(".top")).to_contain_text(f"{left} answer")
@@ -150,10 +169,12 @@ def test_a_page_of_another_site_cannot_act_in_somebodys_name(
         page.get_by_label("Your token").fill("a-token-for-everything")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Models")).to_be_visible()
-        other = f"http://localhost:{server.port}"  # another site than 127.0.0.1, on which the session is
+        # another site than 127.0.0.1, on which the session is
+        other = f"http://localhost:{server.port}"
         page.goto(f"{other}/healthz")
         page.evaluate(
-            f"fetch('{server.url}/calibration/tiny/reset', {{method: 'POST', mode: 'no-cors', credentials: 'include'}})"
+            f"fetch('{server.url}/calibration/tiny/reset', "
+            f"{{method: 'POST', mode: 'no-cors', credentials: 'include'}})"
         )
     history = server.client.get("/calibration/tiny/history").json()["events"]
     assert "reset" not in {event["kind"] for event in history}
@@ -214,7 +235,9 @@ def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
         expect(viewer).to_contain_text("the model has answered already")
         before = grays(page)
         assert (before[0], before[-1]) == (0, 255)
-        assert 14 < sum(20 < each < 235 for each in before) < 20  # 400 of 2,000 values are neither black nor white
+        assert (
+            14 < sum(20 < each < 235 for each in before) < 20
+        )  # 400 of 2,000 values are neither black nor white
         viewer.get_by_label("Width of the window").focus()
         page.keyboard.press("End")
         expect(viewer.locator("output").nth(1)).to_have_text("4,000")

@@ -1,4 +1,6 @@
-"""Acting and watching in a real browser, against a real server: recalibration, canaries, scopes, downloads."""
+"""Acting and watching in a real browser, against a real server: recalibration, canaries, scopes,
+downloads.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +33,9 @@ def label_answers(server: Server, png: Callable[..., bytes], *, count: int = 240
         answer = server.predict(png(seed)).json()
         names = list(answer["probabilities"])
         honest = softmax(np.log(np.array([list(answer["probabilities"].values())]) + 1e-9) / 4)[0]
-        labels.append({"prediction_id": answer["prediction_id"], "label": str(rng.choice(names, p=honest))})
+        labels.append(
+            {"prediction_id": answer["prediction_id"], "label": str(rng.choice(names, p=honest))}
+        )
     assert server.client.post("/feedback", json=labels).status_code == 200
 
 
@@ -51,7 +55,11 @@ def press(page: Page, name: str, why: str) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], script: bool
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
+    script: bool,
 ) -> None:
     server = start(tiny_store, tokens=TOKENS)
     server.client.headers["authorization"] = "Bearer a-token-for-everything"
@@ -64,7 +72,9 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         expect(page.locator("main")).to_contain_text("labels measure what it does")
         expect(page.locator("svg.square")).to_have_count(2)
         press(page, "Publish version 2", "far too sure")
-        expect(page.get_by_role("status")).to_contain_text("Version 2 is published, and answers nothing yet")
+        expect(page.get_by_role("status")).to_contain_text(
+            "Version 2 is published, and answers nothing yet"
+        )
         assert tiny_store.production("tiny") == 1
         form = page.locator("form", has=page.get_by_role("button", name="Start the canary"))
         form.locator("input[name=share]").fill("10")
@@ -75,7 +85,9 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         press(page, "Change what it answers", "goes well")
         wait_until(lambda: server.predict(png()).json()["version"] == 2)
         press(page, "Put the canary into production", "better")
-        expect(page.get_by_role("alert")).to_contain_text("has a label, so nothing shows that it is as good")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "has a label, so nothing shows that it is as good"
+        )
         answer = server.predict(png()).json()
         label = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
         assert server.client.post("/feedback", json=label).status_code == 200
@@ -85,7 +97,10 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
         wait_until(lambda: server.predict(png()).json()["version"] == 1)
         said = page.locator(".log").inner_text()
-        for part in ("eve published version 2: “far too sure”", "which answers 100 % of the requests: “goes well”"):
+        for part in (
+            "eve published version 2: “far too sure”",
+            "which answers 100 % of the requests: “goes well”",
+        ):
             assert part in said
         assert "eve production: rolled back version 1: “worse after all”" in said
 
@@ -106,19 +121,31 @@ def test_a_reader_is_offered_nothing_that_is_then_refused(
             answer = page.goto(server.url + path)
             assert answer is not None
             assert answer.status == 200, path
-            forms = page.locator("form[method=post]").evaluate_all("(all) => all.map((form) => form.action)")
-            assert [each for each in forms if "/sign-" not in each and "/time-zone" not in each] == [], path
-            links = page.locator("a[href^='/']").evaluate_all("(all) => all.map((each) => each.getAttribute('href'))")
+            forms = page.locator("form[method=post]").evaluate_all(
+                "(all) => all.map((form) => form.action)"
+            )
+            assert [
+                each for each in forms if "/sign-" not in each and "/time-zone" not in each
+            ] == [], path
+            links = page.locator("a[href^='/']").evaluate_all(
+                "(all) => all.map((each) => each.getAttribute('href'))"
+            )
             waiting += links
         assert {"/versions/tiny", "/calibration/tiny/page"} <= seen
         page.goto(f"{server.url}/sign-in")
-        expect(page.locator("main")).to_contain_text("You are signed in as rita, who may see pages.")
+        expect(page.locator("main")).to_contain_text(
+            "You are signed in as rita, who may see pages."
+        )
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
 
 
 def test_no_form_acts_for_a_page_of_another_site(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], make_bundle: Any
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
+    make_bundle: Any,
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server = start(tiny_store, tokens=TOKENS)
@@ -128,16 +155,24 @@ def test_no_form_acts_for_a_page_of_another_site(
     with open_page(browser) as page:
         sign_in(page, server, "a-token-for-everything")
         page.goto(f"{server.url}/recalibrate/tiny?preview=yes")
-        publication = page.locator("form[method=post]").evaluate("(form) => Object.fromEntries(new FormData(form)) ")
-        page.goto(f"http://localhost:{server.port}/healthz")  # another site than 127.0.0.1, on which the session is
+        publication = page.locator("form[method=post]").evaluate(
+            "(form) => Object.fromEntries(new FormData(form)) "
+        )
+        page.goto(
+            f"http://localhost:{server.port}/healthz"
+        )  # another site than 127.0.0.1, on which the session is
         for path, fields in (
             ("/recalibrate/tiny", publication | {"why": "x"}),
             ("/versions/tiny", {"action": "promote", "version": "2", "why": "x"}),
-            ("/versions/tiny", {"action": "canary", "version": "2", "mode": "share", "share": "50", "why": "x"}),
+            (
+                "/versions/tiny",
+                {"action": "canary", "version": "2", "mode": "share", "share": "50", "why": "x"},
+            ),
             ("/calibration/tiny/page", {"note": "x"}),
         ):
             page.evaluate(
-                "([url, fields]) => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include', "
+                "([url, fields]) => fetch(url, {method: 'POST', mode: 'no-cors', credentials: "
+                "'include', "
                 "body: new URLSearchParams(fields)})",
                 [server.url + path, fields],
             )
@@ -148,7 +183,11 @@ def test_no_form_acts_for_a_page_of_another_site(
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_charts_and_tables_are_downloaded_by_links(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], script: bool
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
+    script: bool,
 ) -> None:
     server = start(tiny_store)
     label_answers(server, png, count=60)
@@ -164,17 +203,27 @@ def test_charts_and_tables_are_downloaded_by_links(
                 links.nth(number).click()
             name, content = loading.value.suggested_filename, Path(loading.value.path()).read_text()
             assert name.startswith("tiny-1-")
-            assert content.startswith("<svg") if name.endswith(".svg") else "," in content.splitlines()[0]
+            assert (
+                content.startswith("<svg")
+                if name.endswith(".svg")
+                else "," in content.splitlines()[0]
+            )
 
 
 def test_a_page_renews_what_changed_and_keeps_what_is_typed(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], make_bundle: Any
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
+    make_bundle: Any,
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server = start(tiny_store)
     with open_page(browser) as page:
         page.goto(f"{server.url}/versions/tiny")
-        why = page.locator("form", has=page.get_by_role("button", name="Start the canary")).get_by_label("Why")
+        why = page.locator(
+            "form", has=page.get_by_role("button", name="Start the canary")
+        ).get_by_label("Why")
         why.fill("half a sentence")
         page.locator("h1").click()  # the field has no focus any more
         tiny_store.promote("tiny", 2, by="somebody else")

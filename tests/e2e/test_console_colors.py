@@ -1,4 +1,6 @@
-"""What the colors of a model's page say: never "all clear" beside an alarm, and nothing to the color-blind alone."""
+"""What the colors of a model's page say: never "all clear" beside an alarm, and nothing to the
+color-blind alone.
+"""
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -64,7 +66,9 @@ def off_by_class(monitored: MonitoredModel) -> None:
 
 
 def off_on_one_device(monitored: MonitoredModel) -> None:
-    """Of 3,000 answers 300 are of a device on which the model is overconfident; the others are a little too modest."""
+    """Of 3,000 answers 300 are of a device on which the model is overconfident; the others are a
+    little too modest.
+    """
     for number, each in enumerate(answers(3_000, calibrated)):
         device, name = ("b", "normal") if number % 10 == 0 else ("a", "")
         row = make_row(number, confidence=each.confidence, predicted=1)
@@ -98,13 +102,17 @@ def browser() -> Iterator[Browser]:
 
 def found_in(scene: Scene, path: Path) -> PageData:
     tags = TagSettings(("device",)) if scene.tell is off_on_one_device else None
-    with MonitoredModel(path, Clock(), card=card(), settings=DriftSettings(), tags=tags) as monitored:
+    with MonitoredModel(
+        path, Clock(), card=card(), settings=DriftSettings(), tags=tags
+    ) as monitored:
         scene.tell(monitored)
         return read_page_data(monitored.ledger, "pneumonia")
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_nothing_is_green_while_an_alarm_is_active(name: str, tmp_path: Path, browser: Browser) -> None:
+def test_nothing_is_green_while_an_alarm_is_active(
+    name: str, tmp_path: Path, browser: Browser
+) -> None:
     scene = SCENES[name]
     found = found_in(scene, tmp_path / "ledger.db")
     assert (found.report.status, found.report.accuracy.answer) == (scene.status, scene.accuracy)
@@ -116,18 +124,31 @@ def test_nothing_is_green_while_an_alarm_is_active(name: str, tmp_path: Path, br
                 assert any("as it was" in text for text in green)
                 continue
             assert green == []
-            assert page.locator(".verdict").first.evaluate("(each) => each.className").endswith("alarm")
+            assert (
+                page.locator(".verdict")
+                .first.evaluate("(each) => each.className")
+                .endswith("alarm")
+            )
             accuracy = page.locator(".verdict").nth(1)
-            assert "whatever the answer, confidence does not match accuracy" in accuracy.inner_text()
+            assert (
+                "whatever the answer, confidence does not match accuracy" in accuracy.inner_text()
+            )
 
 
 @pytest.mark.parametrize("kind", DEFICIENCIES)
-def test_events_differ_by_more_than_color_for_every_eye(kind: str, tmp_path: Path, browser: Browser) -> None:
+def test_events_differ_by_more_than_color_for_every_eye(
+    kind: str, tmp_path: Path, browser: Browser
+) -> None:
     found = found_in(SCENES["an alarm by class"], tmp_path / "ledger.db")
     with open_page(browser) as page:
         page.set_content(report_page(found))
-        page.context.new_cdp_session(page).send("Emulation.setEmulatedVisionDeficiency", {"type": kind})
-        keys = {each: page.locator(f"#over-time .key.{each}").first for each in ("alarm", "promoted", "reset")}
+        page.context.new_cdp_session(page).send(
+            "Emulation.setEmulatedVisionDeficiency", {"type": kind}
+        )
+        keys = {
+            each: page.locator(f"#over-time .key.{each}").first
+            for each in ("alarm", "promoted", "reset")
+        }
         seen = {each: silhouette(key) for each, key in keys.items()}
         for one, other in combinations(seen, 2):
             assert (seen[one] ^ seen[other]).mean() > 0.15, f"{one} looks like {other}"

@@ -1,4 +1,6 @@
-"""The console of `candor monitor`, apart from the server that answers: acting with the model store, and without it."""
+"""The console of `candor monitor`, apart from the server that answers: acting with the model store,
+and without it.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +20,8 @@ from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 TOKENS = (
-    "a-token-for-everything admin eve; a-token-for-reading read rita; a-token-for-labeling read,feedback lea; "
+    "a-token-for-everything admin eve; a-token-for-reading read rita; a-token-for-labeling "
+    "read,feedback lea; "
     "a-token-for-trying predict tom"
 )
 ADMIN = {"authorization": "Bearer a-token-for-everything"}
@@ -63,14 +66,20 @@ def start_process(tiny_store: Store, tmp_path: Path) -> Iterator[Callable[..., P
         process.close()
 
 
-def label_answers(server: Process, monitor: Process, png: Callable[..., bytes], *, wrong: bool = False) -> None:
+def label_answers(
+    server: Process, monitor: Process, png: Callable[..., bytes], *, wrong: bool = False
+) -> None:
     """Label real answers as if confidence were far too high; `wrong`: as if each were wrong."""
     rng, labels = np.random.default_rng(0), []
     for seed in range(ANSWERS):
         answer = server.client.post("/predictions/tiny", content=png(seed), headers=ADMIN).json()
         names = list(answer["probabilities"])
         honest = softmax(np.log(np.array([list(answer["probabilities"].values())]) + 1e-9) / 4)[0]
-        label = next(name for name in names if name != answer["label"]) if wrong else str(rng.choice(names, p=honest))
+        label = (
+            next(name for name in names if name != answer["label"])
+            if wrong
+            else str(rng.choice(names, p=honest))
+        )
         labels.append({"prediction_id": answer["prediction_id"], "label": label})
     assert monitor.client.post("/feedback", json=labels, headers=ADMIN).status_code == 200
 
@@ -97,15 +106,24 @@ def reach(page: Page, name: str) -> None:
 
 
 def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone(
-    start_process: Callable[..., Process], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+    start_process: Callable[..., Process],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
 ) -> None:
-    server, monitor = start_process("serve", monitor="apart", tokens=TOKENS), start_process("monitor", tokens=TOKENS)
+    server, monitor = (
+        start_process("serve", monitor="apart", tokens=TOKENS),
+        start_process("monitor", tokens=TOKENS),
+    )
     wait_until(lambda: server.client.get("/readyz").status_code == 200)
     label_answers(server, monitor, png)
     with open_page(browser) as page:
         sign_in(page, monitor, "a-token-for-everything")
         page.goto(f"{url_of(monitor)}/calibration/tiny/page")
-        for name, heading in (("Recalibrate", "Recalibrate tiny"), ("Show what it would do", "Recalibrate tiny")):
+        for name, heading in (
+            ("Recalibrate", "Recalibrate tiny"),
+            ("Show what it would do", "Recalibrate tiny"),
+        ):
             reach(page, name)
             page.keyboard.press("Enter")
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
@@ -114,8 +132,12 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
         page.keyboard.type("far too sure")
         reach(page, "Publish version 2")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("status")).to_contain_text("Version 2 is published, and answers nothing yet")
-        page.locator("form", has=page.get_by_role("button", name="Put it into production")).get_by_label("Why").focus()
+        expect(page.get_by_role("status")).to_contain_text(
+            "Version 2 is published, and answers nothing yet"
+        )
+        page.locator(
+            "form", has=page.get_by_role("button", name="Put it into production")
+        ).get_by_label("Why").focus()
         page.keyboard.type("better")
         reach(page, "Put it into production")
         page.keyboard.press("Enter")
@@ -126,9 +148,15 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
 
 
 def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
-    start_process: Callable[..., Process], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+    start_process: Callable[..., Process],
+    tiny_store: Store,
+    browser: Browser,
+    png: Callable[..., bytes],
 ) -> None:
-    server, monitor = start_process("serve", monitor="apart", tokens=TOKENS), start_process("monitor", tokens=TOKENS)
+    server, monitor = (
+        start_process("serve", monitor="apart", tokens=TOKENS),
+        start_process("monitor", tokens=TOKENS),
+    )
     wait_until(lambda: server.client.get("/readyz").status_code == 200)
     label_answers(server, monitor, png, wrong=True)
     with open_page(browser) as page:
@@ -160,7 +188,10 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
 
 
 def test_a_monitor_without_a_store_says_where_to_act(
-    start_process: Callable[..., Process], tmp_path: Path, browser: Browser, png: Callable[..., bytes]
+    start_process: Callable[..., Process],
+    tmp_path: Path,
+    browser: Browser,
+    png: Callable[..., bytes],
 ) -> None:
     server = start_process("serve", monitor="apart")
     monitor = start_process("monitor", store=str(tmp_path / "none"))
@@ -168,13 +199,17 @@ def test_a_monitor_without_a_store_says_where_to_act(
     assert server.client.post("/predictions/tiny", content=png()).status_code == 200
     with open_page(browser) as page:
         page.goto(f"{url_of(monitor)}/calibration/tiny/page")
-        expect(page.locator("main")).to_contain_text("use the console of the server that answers images")
+        expect(page.locator("main")).to_contain_text(
+            "use the console of the server that answers images"
+        )
         assert page.get_by_role("link", name="Versions").count() == 0
         for path in ("/versions/tiny", "/recalibrate/tiny"):
             answer = page.goto(url_of(monitor) + path)
             assert answer is not None
             assert answer.status == 404
-            expect(page.locator("main")).to_contain_text("Use the console of the server that answers images")
+            expect(page.locator("main")).to_contain_text(
+                "Use the console of the server that answers images"
+            )
             expect(page.locator("main code").first).to_have_text("--store")
 
 
@@ -203,7 +238,9 @@ def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
         page.get_by_role("button", name="Choose").click()
         expect(page.locator("footer")).to_contain_text(f"time zone {first}.")
         context.close()
-    refused = server.client.post("/time-zone", data={"zone": "../etc/passwd"}, headers={"accept": "text/html"})
+    refused = server.client.post(
+        "/time-zone", data={"zone": "../etc/passwd"}, headers={"accept": "text/html"}
+    )
     assert (refused.status_code, "There is no time zone" in refused.text) == (422, True)
 
 
@@ -227,6 +264,12 @@ def test_every_page_of_the_monitor_is_accessible_fits_and_prints_in_short(
                 found = Axe().run(page)
                 assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-                if width == 1200 and not dark and "/calibration/" not in path:  # an alarm may need more to say
-                    printed = len(re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4", print_background=True)))
+                if (
+                    width == 1200 and not dark and "/calibration/" not in path
+                ):  # an alarm may need more to say
+                    printed = len(
+                        re.findall(
+                            rb"/Type\s*/Page[^s]", page.pdf(format="A4", print_background=True)
+                        )
+                    )
                     assert printed <= PAPER_PAGES, f"{path} prints on {printed} pages"

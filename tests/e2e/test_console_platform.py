@@ -1,4 +1,6 @@
-"""What holds for every page of the console, in a real browser: size, speed, stillness, text, language, paper."""
+"""What holds for every page of the console, in a real browser: size, speed, stillness, text,
+language, paper.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +16,14 @@ from tests.builders.servers import Server
 
 pytestmark = pytest.mark.e2e
 PAGES = (
-    *("/", "/try/tiny", "/label/tiny", "/versions/tiny", "/recalibrate/tiny", "/calibration/tiny/page"),
+    *(
+        "/",
+        "/try/tiny",
+        "/label/tiny",
+        "/versions/tiny",
+        "/recalibrate/tiny",
+        "/calibration/tiny/page",
+    ),
     *("/sign-in", "/time-zone", "/docs", "/nowhere", "/versions/tiny?compare=9"),
 )
 MOST_BYTES, LONGEST_MS, LEAST_PX, PAPER_PAGES = 300_000, 1_000, 12.0, 2
@@ -98,7 +107,9 @@ def test_text_is_never_small_and_nothing_is_cut_off(server: Server, browser: Bro
                 page.set_viewport_size({"width": width, "height": 900})
                 size, text = page.evaluate(SMALLEST)
                 assert size >= LEAST_PX - 0.01, f"{path} at {width}: {size} px: {text}"
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} at {width}"
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+                    f"{path} at {width}"
+                )
 
 
 def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
@@ -113,7 +124,9 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
         classify.get_by_label("model", exact=True).press("Enter")
         expect(classify.locator("[data-hint]")).to_contain_text("200 OK")
         expect(classify.locator("[data-answer]")).to_contain_text('"prediction_id"')
-        expect(classify.locator("[data-sent]")).to_contain_text("curl -X POST -H 'Content-Type: image/png'")
+        expect(classify.locator("[data-sent]")).to_contain_text(
+            "curl -X POST -H 'Content-Type: image/png'"
+        )
         feedback = page.locator("details.operation", has_text="POST /feedback").first
         feedback.locator("summary").first.focus()
         page.keyboard.press("Enter")

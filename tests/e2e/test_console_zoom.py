@@ -31,16 +31,22 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def url(start: Callable[..., Server], tiny_store: Store, tmp_path: Path) -> str:
-    """The page of a model with ten labels a day over forty days; from day 30 on it is overconfident."""
+    """The page of a model with ten labels a day over forty days; from day 30 on it is
+    overconfident.
+    """
     clock, random = Clock(), np.random.default_rng(0)
-    with MonitoredModel(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=1000)) as monitored:
+    with MonitoredModel(
+        tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=1000)
+    ) as monitored:
         for day in range(DAYS):
             clock.now_ns = NOW_NS + day * DAY_NS
             for number in range(10 * day, 10 * day + 10):
                 confidence = random.uniform(0.7, 0.95)
                 right = random.random() < (confidence if day < 30 else confidence - 0.6)
                 monitored.serve(make_row(number, confidence=confidence, served_at_ns=clock.now_ns))
-                monitored.label(label(number, "pneumonia" if right else "normal", at_ns=clock.now_ns))
+                monitored.label(
+                    label(number, "pneumonia" if right else "normal", at_ns=clock.now_ns)
+                )
     return f"{start(tiny_store).url}/calibration/pneumonia/page"
 
 
@@ -89,9 +95,13 @@ def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) ->
         page.keyboard.press("Enter")
         expect(page).to_have_url(f"{url}?since=2026-09-23&until=2026-09-28")
         for chart in (ERROR, GAP, COURSE):
-            expect(page.locator(f"{chart} [data-first]").first).to_have_attribute("data-first", "2026-09-23")
+            expect(page.locator(f"{chart} [data-first]").first).to_have_attribute(
+                "data-first", "2026-09-23"
+            )
             assert days_of(page, chart) == ("2026-09-23", "2026-09-28")
-        assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Calibration error")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(
+            "Calibration error"
+        )
         page.keyboard.press("Escape")
         expect(page.locator(f"{ERROR} [data-first]")).to_have_count(DAYS)
         page.go_back()
@@ -105,7 +115,10 @@ def test_days_are_chosen_by_dragging(url: str, browser: Browser) -> None:
             page.locator(chart).scroll_into_view_if_needed()
             points = page.locator(f"{chart} [data-first]")
             before = points.count()
-            one, other = points.nth(before // 4).bounding_box(), points.nth(before // 2).bounding_box()
+            one, other = (
+                points.nth(before // 4).bounding_box(),
+                points.nth(before // 2).bounding_box(),
+            )
             assert one is not None
             assert other is not None
             page.mouse.move(other["x"], other["y"])

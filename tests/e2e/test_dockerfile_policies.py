@@ -1,4 +1,6 @@
-"""The Dockerfile, that of the GPU as well, read by checkov: its instructions are valid, and its policies are kept."""
+"""The Dockerfile, that of the GPU as well, read by checkov: its instructions are valid, and its
+policies are kept.
+"""
 
 import json
 import os
@@ -14,13 +16,22 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 WAIVED = {
-    "CKV_DOCKER_7": "a base is an argument, whose default has a tag (tests/contract/test_dockerfile.py)",
+    "CKV_DOCKER_7": "a base is an argument, whose default has a tag "
+    "(tests/contract/test_dockerfile.py)",
 }
 
 
 def test_every_policy_is_kept_or_waived_with_a_reason(tmp_path: Path) -> None:
     programs = own_environment("checkov", "checkov>=3.2.400")
-    options = ["--framework", "dockerfile", "--output", "json", "--quiet", "--compact", "--skip-download"]
+    options = [
+        "--framework",
+        "dockerfile",
+        "--output",
+        "json",
+        "--quiet",
+        "--compact",
+        "--skip-download",
+    ]
     done = subprocess.run(
         [programs / "python", programs / "checkov", "--file", ROOT / "Dockerfile", *options],
         capture_output=True,

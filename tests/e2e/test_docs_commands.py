@@ -1,4 +1,6 @@
-"""Every command that the documentation prints is typed, page by page, as it is printed (tests/documentation)."""
+"""Every command that the documentation prints is typed, page by page, as it is printed
+(tests/documentation).
+"""
 
 import os
 import shutil
@@ -32,7 +34,9 @@ def test_the_commands_work_as_printed(key: str, tmp_path: Path) -> None:
     walk.check(tmp_path, script.run_walk(walk, commands_of_entry(key), tmp_path))
 
 
-def test_free_ports_take_the_place_of_printed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_ports_take_the_place_of_printed_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a process may not have a network of its own."""
     monkeypatch.setattr(script, "_NETWORKS", ())
     key = "docs/tutorials/watch-another-model.md"

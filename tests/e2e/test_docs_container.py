@@ -1,4 +1,6 @@
-"""The commands of docs/how-to/container.md, run as they stand by podman on images that were built before."""
+"""The commands of docs/how-to/container.md, run as they stand by podman on images that were built
+before.
+"""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +31,9 @@ def commands(section: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Docker]:
-    with docker({"candor": image_of("serving")}) as found:  # the others have the names that the page gives them
+    with docker(
+        {"candor": image_of("serving")}
+    ) as found:  # the others have the names that the page gives them
         yield found
 
 
@@ -54,20 +58,24 @@ def test_a_stranger_gets_from_nothing_to_an_alarm(engine: Docker, folder: Path) 
 
 
 def test_a_foreign_model_comes_into_the_volume(engine: Docker, folder: Path) -> None:
-    foreign_onnx(folder / "classifier.onnx", linear("Softmax"), constants={"weights": color_weights()})
+    foreign_onnx(
+        folder / "classifier.onnx", linear("Softmax"), constants={"weights": color_weights()}
+    )
     labeled_folder(folder / "labeled", images=40)
     (imported,) = commands("A model of yours")
     (doctor,) = [line for line in commands("Serve") if line.endswith(" doctor")]
     assert "candor-models:/models:ro" in doctor
     done = engine.bash(f"{imported}\n{doctor} || true", where=folder)
-    assert re.search(r"^ok +store: /models has 1 model and can only be read", done.stdout, re.MULTILINE), (
-        f"{done.stdout}\n{done.stderr}"
-    )
+    assert re.search(
+        r"^ok +store: /models has 1 model and can only be read", done.stdout, re.MULTILINE
+    ), f"{done.stdout}\n{done.stderr}"
 
 
 @needs("training", "torchserve")
 def test_a_model_is_trained_and_torchserve_answers_with_it(engine: Docker, folder: Path) -> None:
-    lines = [line for line in commands("Train") + commands("TorchServe") if "docker build" not in line]
+    lines = [
+        line for line in commands("Train") + commands("TorchServe") if "docker build" not in line
+    ]
     script = ["trap 'docker rm -f torchserve' EXIT", *lines]
     done = engine.bash("\n".join(script), where=folder)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -25,20 +25,30 @@ PRINTED = "http://127.0.0.1:8080"
 def examples() -> list[str]:
     """The commands of the page that begin with curl, with the lines that continue them."""
     text = PAGE.read_text()
-    return [found.replace("\n      ", " ") for found in re.findall(r"^    (curl .*(?:\n      .*)*)", text, re.M)]
+    return [
+        found.replace("\n      ", " ")
+        for found in re.findall(r"^    (curl .*(?:\n      .*)*)", text, re.M)
+    ]
 
 
 @pytest.fixture
 def url(
-    tmp_path: Path, start: Callable[..., Server], make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+    tmp_path: Path,
+    start: Callable[..., Server],
+    make_bundle: Callable[..., Bundle],
+    png: Callable[..., bytes],
 ) -> str:
-    """A server of the model that the page speaks of; the image that it sends lies in the current folder."""
+    """A server of the model that the page speaks of; the image that it sends lies in the current
+    folder.
+    """
     store = Store(tmp_path / "store")
     classes = ("normal", "pneumonia")
     store.publish("pneumoniamnist", partial(make_bundle, name="pneumoniamnist", classes=classes))
     store.promote("pneumoniamnist", 1)
     (tmp_path / "x-ray.png").write_bytes(png())
-    (tmp_path / "loop.dcm").write_bytes(dicom_stack(np.arange(1200, dtype=np.uint16).reshape(3, 20, 20)))
+    (tmp_path / "loop.dcm").write_bytes(
+        dicom_stack(np.arange(1200, dtype=np.uint16).reshape(3, 20, 20))
+    )
     return start(store).url
 
 
@@ -47,12 +57,22 @@ def test_every_curl_example_works(url: str, tmp_path: Path) -> None:
     assert len(commands) >= 4
     given = ""
     for command in commands:
-        filled = command.replace(PRINTED, url).replace('"prediction_id": "..."', f'"prediction_id": "{given}"')
+        filled = command.replace(PRINTED, url).replace(
+            '"prediction_id": "..."', f'"prediction_id": "{given}"'
+        )
         (tmp_path / "labels.csv").write_text(f"prediction_id,label\n{given},pneumonia\n")
-        done = subprocess.run(["bash", "-ec", filled], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
+        done = subprocess.run(
+            ["bash", "-ec", filled],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert '"error"' not in done.stdout, f"{command}\n{done.stdout}"
         if "/predictions/" in command and done.stdout:
             answer = json.loads(done.stdout)
-            given = answer[-1]["prediction_id"] if isinstance(answer, list) else answer["prediction_id"]
+            given = (
+                answer[-1]["prediction_id"] if isinstance(answer, list) else answer["prediction_id"]
+            )
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")

@@ -23,7 +23,10 @@ PAGE = ROOT / "docs" / "how-to" / "python-client.md"
 
 
 def test_the_program_of_the_page_works(
-    tmp_path: Path, start: Callable[..., Server], make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+    tmp_path: Path,
+    start: Callable[..., Server],
+    make_bundle: Callable[..., Bundle],
+    png: Callable[..., bytes],
 ) -> None:
     store = Store(tmp_path / "store")
     store.publish("chest", partial(make_bundle, name="chest", classes=("normal", "pneumonia")))

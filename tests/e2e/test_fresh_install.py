@@ -1,4 +1,6 @@
-"""The wheel in a new virtual environment, as a server has it: no torch, and yet it answers and reports."""
+"""The wheel in a new virtual environment, as a server has it: no torch, and yet it answers and
+reports.
+"""
 
 import os
 import re
@@ -18,7 +20,9 @@ from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PACKAGES = {"calibration", "candor", "model_store", "monitoring", "serving", "training"}
-ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which may name a checkout
+ALONE = {
+    name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+}  # which may name a checkout
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,9 @@ def environment(fresh: FreshEnvironment) -> Path:
 def url(environment: Path, tiny_store: Store, tmp_path: Path) -> Iterator[str]:
     command = [environment / "candor", "serve", "--port", "0", "--store", tiny_store.root]
     command += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
-    with subprocess.Popen(command, cwd=tmp_path, env=ALONE, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ALONE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
         server.send_signal(signal.SIGTERM)
@@ -60,55 +66,86 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path
 
 
 def test_no_torch_came_along(environment: Path) -> None:
-    found = subprocess.run([environment / "python", "-c", "import torch"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [environment / "python", "-c", "import torch"], capture_output=True, text=True, check=False
+    )
     assert "No module named 'torch'" in found.stderr
 
 
-def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..., bytes], tmp_path: Path) -> None:
+def test_serves_labels_and_reports(
+    environment: Path, url: str, png: Callable[..., bytes], tmp_path: Path
+) -> None:
     with Client(url) as client:
         wait_until(client.ready)
         answer = client.predict(png(), model="tiny")
-        (result,) = client.feedback([{"prediction_id": answer["prediction_id"], "label": answer["label"]}])
+        (result,) = client.feedback(
+            [{"prediction_id": answer["prediction_id"], "label": answer["label"]}]
+        )
         assert result["status"] == "accepted"
         assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}
-    command = [environment / "candor", "report", "tiny", "--ledger", f"sqlite:///{tmp_path}/ledger.db"]
-    command += ["--html", tmp_path / "report.html"]  # its templates and style sheet are package data
-    report = subprocess.run(command, cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=True)
+    command = [
+        environment / "candor",
+        "report",
+        "tiny",
+        "--ledger",
+        f"sqlite:///{tmp_path}/ledger.db",
+    ]
+    command += [
+        "--html",
+        tmp_path / "report.html",
+    ]  # its templates and style sheet are package data
+    report = subprocess.run(
+        command, cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=True
+    )
     assert "1 of 1 answer has a label" in report.stdout
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>Calibration report: tiny" in page
     assert "light-dark(" in page
 
 
-@pytest.mark.parametrize("verb", [["demo"], ["train", "digits"], ["data", "check", "digits"], ["experiment", "toy"]])
+@pytest.mark.parametrize(
+    "verb", [["demo"], ["train", "digits"], ["data", "check", "digits"], ["experiment", "toy"]]
+)
 def test_training_says_how_this_installation_gets_what_it_needs(
     environment: Path, tmp_path: Path, verb: list[str]
 ) -> None:
     failed = candor(environment, *verb, folder=tmp_path)
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
-    assert line.startswith("candor: this command trains, which needs more packages (No module named ")
+    assert line.startswith(
+        "candor: this command trains, which needs more packages (No module named "
+    )
     assert re.search(rf"{re.escape(str(environment))}/python\S* -m pip install 'matplotlib>=", line)
     assert "'torch>=" in line
     assert "candor[" not in line
 
 
 def test_its_own_name_is_not_that_of_a_stranger_on_the_index(environment: Path) -> None:
-    program = "from importlib.metadata import distributions; print(*(each.name for each in distributions()))"
-    listed = subprocess.run([environment / "python", "-I", "-c", program], capture_output=True, text=True, check=True)
-    assert [name for name in listed.stdout.split() if name.startswith("candor")] == ["candor-calibration"]
+    program = (
+        "from importlib.metadata import distributions; print(*(each.name for each in "
+        "distributions()))"
+    )
+    listed = subprocess.run(
+        [environment / "python", "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert [name for name in listed.stdout.split() if name.startswith("candor")] == [
+        "candor-calibration"
+    ]
 
 
 @pytest.fixture(params=["top_level.txt", "no list"])
 def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A wheel of somebody else with a package `calibration`, as setuptools and as other tools make it."""
+    """A wheel of somebody else with a package `calibration`, as setuptools and as other tools make
+    it.
+    """
     path = tmp_path / "somebody_elses-1.0-py3-none-any.whl"
     info = "somebody_elses-1.0.dist-info"
     files = {
         "calibration/__init__.py": "",
         "calibration/utils.py": "",
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: somebody-elses\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: "
+        "py3-none-any\n",
     }
     if request.param == "top_level.txt":
         files[f"{info}/top_level.txt"] = "calibration\n"
@@ -129,20 +166,32 @@ def test_a_stranger_with_the_same_package_is_refused_in_either_order(
     refused = candor(shared.python.parent, "--version", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     (line,) = refused.stderr.splitlines()
-    assert line.startswith("candor: Candor and the distribution somebody-elses both install a package `calibration`")
+    assert line.startswith(
+        "candor: Candor and the distribution somebody-elses both install a package `calibration`"
+    )
     assert f"`{shared.python} -m pip uninstall somebody-elses` and then reinstall Candor" in line
 
 
-def test_the_hole_that_a_stranger_leaves_is_told(fresh: FreshEnvironment, wheel: Path, stranger: Path) -> None:
+def test_the_hole_that_a_stranger_leaves_is_told(
+    fresh: FreshEnvironment, wheel: Path, stranger: Path
+) -> None:
     fresh.install("--no-deps", stranger)
     uv("pip", "uninstall", "--python", fresh.python, "somebody-elses")
     refused = candor(fresh.python.parent, "--version", folder=fresh.folder)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("candor: Candor's package `calibration` is no longer complete in ")
+    assert refused.stderr.startswith(
+        "candor: Candor's package `calibration` is no longer complete in "
+    )
     fresh.install("--no-deps", "--reinstall", wheel)
-    assert candor(fresh.python.parent, "--version", folder=fresh.folder).stdout.startswith("candor ")
+    assert candor(fresh.python.parent, "--version", folder=fresh.folder).stdout.startswith(
+        "candor "
+    )
 
 
-def candor(folder_of_programs: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def candor(
+    folder_of_programs: Path, *arguments: str, folder: Path
+) -> subprocess.CompletedProcess[str]:
     command = [folder_of_programs / "candor", *arguments]
-    return subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=ALONE, capture_output=True, text=True, check=False
+    )

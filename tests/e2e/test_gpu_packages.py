@@ -1,7 +1,8 @@
-"""The packages of the image for GPUs, which cannot be built where its base is not: they resolve for that base.
+"""The packages of the image for GPUs, which cannot be built where its base is not: they resolve for
+that base.
 
-The index is asked for every package of the lock, for a wheel that Ubuntu 24.04 on x86-64 can install, and for the
-hashes of its files. Nothing is downloaded.
+The index is asked for every package of the lock, for a wheel that Ubuntu 24.04 on x86-64 can
+install, and for the hashes of its files. Nothing is downloaded.
 """
 
 import re
@@ -28,11 +29,21 @@ def uv(*words: str | Path) -> str:
 
 def hashes(lock: str) -> dict[str, set[str]]:
     """The hashes of each pin."""
-    return {pin: set(re.findall(r"sha256:\w{64}", text)) for pin, _, text in PINS_AND_HASHES.findall(lock)}
+    return {
+        pin: set(re.findall(r"sha256:\w{64}", text))
+        for pin, _, text in PINS_AND_HASHES.findall(lock)
+    }
 
 
 def test_every_package_has_a_wheel_for_the_base_and_none_is_missing(tmp_path: Path) -> None:
-    options = ("--dry-run", "--require-hashes", "--only-binary", ":all:", "--target", tmp_path / "target")
+    options = (
+        "--dry-run",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--target",
+        tmp_path / "target",
+    )
     said = uv("install", *options, *UBUNTU_24_04, "--requirement", LOCK)
     installed = re.findall(r"^ \+ (\S+==\S+)$", said, re.MULTILINE)
     assert set(installed) <= hashes(LOCK.read_text()).keys()

@@ -1,4 +1,6 @@
-"""The image of a server: it serves signed models from a store on S3, and takes in models from elsewhere."""
+"""The image of a server: it serves signed models from a store on S3, and takes in models from
+elsewhere.
+"""
 
 import json
 import subprocess
@@ -27,7 +29,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs("serving")]
 
 
 def test_it_serves_signed_versions_of_a_store_on_s3(
-    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_bundle: Callable[..., Bundle],
+    png: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with object_store() as s3:
         for name, value in s3.variables.items():
@@ -45,32 +50,58 @@ def test_it_serves_signed_versions_of_a_store_on_s3(
             "REQUIRE_SIGNATURE": "/signing.pub",
             "POLL_S": "0.2",
         }
-        environment = s3.variables | {f"CANDOR_{name}": str(value) for name, value in settings.items()}
+        environment = s3.variables | {
+            f"CANDOR_{name}": str(value) for name, value in settings.items()
+        }
         with (
-            started("serving", environment=environment, volumes={tmp_path / "signing.pub": "/signing.pub"}) as name,
+            started(
+                "serving",
+                environment=environment,
+                volumes={tmp_path / "signing.pub": "/signing.pub"},
+            ) as name,
             Client(f"http://127.0.0.1:{port}") as client,
         ):
             wait_until(client.ready)
             answer = client.predict(png(), model="tiny")
             assert answer["version"] == 1
-            (labeled,) = client.feedback([{"prediction_id": answer["prediction_id"], "label": answer["label"]}])
+            (labeled,) = client.feedback(
+                [{"prediction_id": answer["prediction_id"], "label": answer["label"]}]
+            )
             assert labeled["status"] == "accepted"
             pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
             assert client.predict(saved_dicom(pixels), model="tiny")["version"] == 1
-            assert subprocess.run([*PODMAN, "healthcheck", "run", name], check=False).returncode == 0
+            assert (
+                subprocess.run([*PODMAN, "healthcheck", "run", name], check=False).returncode == 0
+            )
             store.promote("tiny", 2)  # which nobody signed
-            wait_until(lambda: "it has no signature" in httpx.get(f"http://127.0.0.1:{port}/readyz").text)
+            wait_until(
+                lambda: "it has no signature" in httpx.get(f"http://127.0.0.1:{port}/readyz").text
+            )
             assert client.predict(png(), model="tiny")["version"] == 1
 
 
 def test_it_takes_in_and_examines_a_model_from_elsewhere() -> None:
-    """Which needs onnx whole: inference of shapes, checks, conversion of versions, edits of the graph."""
+    """Which needs onnx whole: inference of shapes, checks, conversion of versions, edits of the
+    graph.
+    """
     foreign = ROOT / "tests/data/foreign"
     for name in sorted(path.stem for path in foreign.glob("*.onnx"))[:3]:
         said = json.loads((foreign / "expected" / f"{name}.json").read_text())
-        command = ["import", f"/foreign/{name}.onnx", "--store", "/data/models", "--promote", "--json"]
+        command = [
+            "import",
+            f"/foreign/{name}.onnx",
+            "--store",
+            "/data/models",
+            "--promote",
+            "--json",
+        ]
         done = run(
-            "serving", *command, "--classes", ",".join(said["classes"]), *said["options"], volumes={foreign: "/foreign"}
+            "serving",
+            *command,
+            "--classes",
+            ",".join(said["classes"]),
+            *said["options"],
+            volumes={foreign: "/foreign"},
         )
         assert json.loads(done.stdout)["version"] == 1
 
@@ -78,9 +109,22 @@ def test_it_takes_in_and_examines_a_model_from_elsewhere() -> None:
 def sign(store: Store, folder: Path, model: str, version: int) -> None:
     """Sign a version as docs/how-to/store.md says; the keys are signing.pem and signing.pub."""
     key = folder / "signing.pem"
-    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
-    subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", folder / "signing.pub"], check=True)
-    command = ["models", "sign", model, str(version), "--key", str(key), "--store", str(store.address)]
+    subprocess.run(
+        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True
+    )
+    subprocess.run(
+        ["openssl", "ec", "-in", key, "-pubout", "-out", folder / "signing.pub"], check=True
+    )
+    command = [
+        "models",
+        "sign",
+        model,
+        str(version),
+        "--key",
+        str(key),
+        "--store",
+        str(store.address),
+    ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
 

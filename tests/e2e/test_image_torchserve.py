@@ -1,4 +1,6 @@
-"""The image of TorchServe: read-only and without root it answers as Candor's own server does, until SIGTERM."""
+"""The image of TorchServe: read-only and without root it answers as Candor's own server does, until
+SIGTERM.
+"""
 
 import json
 import subprocess
@@ -20,7 +22,13 @@ from tests.builders.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs("torchserve")]
 
-START = ("torchserve", "start", "--foreground", "--port", "0")  # the image's own command names ports
+START = (
+    "torchserve",
+    "start",
+    "--foreground",
+    "--port",
+    "0",
+)  # the image's own command names ports
 
 
 @dataclass
@@ -31,7 +39,9 @@ class Container:
     store: Store
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([*PODMAN, "exec", self.name, *command], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*PODMAN, "exec", self.name, *command], capture_output=True, text=True, check=False
+        )
 
     def healthy(self) -> bool:
         words = [*PODMAN, "healthcheck", "run", self.name]
@@ -43,12 +53,16 @@ class Container:
     def predict(self, image: bytes) -> dict[str, Any]:
         keys = json.loads(self.run("cat", "candor-torchserve/key_file.json").stdout)
         url = f"{self.status()['addresses']['inference']}/predictions/tiny"
-        answer = httpx.post(url, content=image, headers={"Authorization": f"Bearer {keys['inference']['key']}"})
+        answer = httpx.post(
+            url, content=image, headers={"Authorization": f"Bearer {keys['inference']['key']}"}
+        )
         return dict(answer.raise_for_status().json())
 
 
 def build(folder: Path, version: int) -> Card:
-    return write_bundle(folder, card=build_card(version=version, seed=version), onnx=build_onnx(seed=version))
+    return write_bundle(
+        folder, card=build_card(version=version, seed=version), onnx=build_onnx(seed=version)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +79,18 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         yield found
 
 
-def test_it_answers_as_candors_own_server_does(container: Container, start: Callable[..., Server]) -> None:
+def test_it_answers_as_candors_own_server_does(
+    container: Container, start: Callable[..., Server]
+) -> None:
     server = start(container.store)
     for image in (encode(picture(1), "PNG"), encode(picture(2, (300, 200)), "JPEG")):
         ours, theirs = server.predict(image).json(), container.predict(image)
         assert theirs.pop("probabilities") == pytest.approx(ours.pop("probabilities"), abs=1e-6)
-        assert (theirs["label"], theirs["version"]) == (ours["label"], ours["version"]) == (ours["label"], 1)
+        assert (
+            (theirs["label"], theirs["version"])
+            == (ours["label"], ours["version"])
+            == (ours["label"], 1)
+        )
 
 
 def test_a_new_version_takes_over(container: Container) -> None:
@@ -81,6 +101,10 @@ def test_a_new_version_takes_over(container: Container) -> None:
 
 
 def test_sigterm_ends_it_with_its_workers(container: Container) -> None:
-    subprocess.run([*PODMAN, "stop", "--time", "30", container.name], check=True, capture_output=True)
-    shown = subprocess.run([*PODMAN, "inspect", "--format", "{{.State.ExitCode}}", container.name], capture_output=True)
+    subprocess.run(
+        [*PODMAN, "stop", "--time", "30", container.name], check=True, capture_output=True
+    )
+    shown = subprocess.run(
+        [*PODMAN, "inspect", "--format", "{{.State.ExitCode}}", container.name], capture_output=True
+    )
     assert shown.stdout.strip() == b"0"

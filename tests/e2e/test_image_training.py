@@ -1,4 +1,6 @@
-"""The image that trains: a run and an export, read-only and without root, and a server of what it exported."""
+"""The image that trains: a run and an export, read-only and without root, and a server of what it
+exported.
+"""
 
 import json
 import os
@@ -45,7 +47,10 @@ def test_a_run_belongs_to_its_user(models: Path, volumes: dict[Path, str]) -> No
 
 
 def test_it_trains_with_torch_for_cpus() -> None:
-    code = "import json, torch, torchvision; print(json.dumps([torch.version.cuda, torch.ones(2).sum().item()]))"
+    code = (
+        "import json, torch, torchvision; print(json.dumps([torch.version.cuda, "
+        "torch.ones(2).sum().item()]))"
+    )
     assert json.loads(run("training", "-c", code, entrypoint="python").stdout) == [None, 2.0]
 
 
@@ -65,5 +70,7 @@ def test_a_server_answers_with_what_it_exported(models: Path) -> None:
         wait_until(client.ready)
         images = SampleImages(seed=0)
         drawn = [images.draw(shifted=False) for _ in range(40)]
-        right = sum(client.predict(image, model="digits")["label"] == label for image, label in drawn)
+        right = sum(
+            client.predict(image, model="digits")["label"] == label for image, label in drawn
+        )
     assert right >= 20

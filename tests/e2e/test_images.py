@@ -1,4 +1,6 @@
-"""What is in each image that was built just before, and what is not; tests/builders/containers.py says which were."""
+"""What is in each image that was built just before, and what is not; tests/builders/containers.py
+says which were.
+"""
 
 import json
 import re
@@ -43,7 +45,9 @@ def python(target: str, code: str) -> Any:
 
 
 def test_it_is_as_small_as_the_page_says(target: str) -> None:
-    row = re.search(rf"^\| `{target}` \|.*", (ROOT / "docs/how-to/container.md").read_text(), re.MULTILINE)
+    row = re.search(
+        rf"^\| `{target}` \|.*", (ROOT / "docs/how-to/container.md").read_text(), re.MULTILINE
+    )
     assert row is not None
     limits = [float(limit.replace(",", "")) for limit in re.findall(r"At most ([\d,]+) MB", row[0])]
     assert len(limits) == (target != "gpu")  # most of that one is CUDA, which is its base's matter
@@ -63,9 +67,19 @@ def test_nothing_in_it_installs_compiles_or_grants_privileges(target: str) -> No
 
 
 def test_all_of_candor_is_there_and_compiled(target: str) -> None:
-    rooms = ["calibration", "model_store", "monitoring", "serving", *["training"] * (target == "training"), "candor"]
+    rooms = [
+        "calibration",
+        "model_store",
+        "monitoring",
+        "serving",
+        *["training"] * (target == "training"),
+        "candor",
+    ]
     found = python(target, IMPORT_ALL.replace("ROOMS", repr(rooms)))
-    assert set(found["missing"].values()) <= {*(() if target == "training" else TRAINING_PACKAGES), *OPTIONAL}
+    assert set(found["missing"].values()) <= {
+        *(() if target == "training" else TRAINING_PACKAGES),
+        *OPTIONAL,
+    }
     assert found["compiled"] >= 0.99 * found["of"] > 500
 
 
@@ -73,10 +87,15 @@ def test_its_bill_of_materials_lists_every_package(target: str) -> None:
     bill = json.loads(run(target, "/opt/sbom/sbom.cdx.json", entrypoint="cat").stdout)
     assert bill["bomFormat"] == "CycloneDX"
     listed = {(canonicalize_name(each["name"]), each["version"]) for each in bill["components"]}
-    code = "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
+    code = (
+        "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in "
+        "m.distributions()]))"
+    )
     installed = {(canonicalize_name(name), version) for name, version in python(target, code)}
     assert len(installed) > 40
     assert installed <= listed
-    system = {each["name"] for each in bill["components"] if each.get("purl", "").startswith("pkg:deb/")}
+    system = {
+        each["name"] for each in bill["components"] if each.get("purl", "").startswith("pkg:deb/")
+    }
     assert {"libc6", "libssl3t64"} <= system
     assert ("openjdk-21-jre-headless" in system) == (target == "torchserve")

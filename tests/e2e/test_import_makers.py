@@ -1,4 +1,6 @@
-"""Models of many makers come in by `candor import` and answer over HTTP as their own pipeline does."""
+"""Models of many makers come in by `candor import` and answer over HTTP as their own pipeline
+does.
+"""
 
 import json
 from collections.abc import Iterator
@@ -30,11 +32,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name in MODELS:
         said = expected(name)
         names = ["--classes", ",".join(said["classes"])]
-        command = ["import", str(FOREIGN / f"{name}.onnx"), "--promote", "--store", str(root / "models"), "--json"]
+        command = [
+            "import",
+            str(FOREIGN / f"{name}.onnx"),
+            "--promote",
+            "--store",
+            str(root / "models"),
+            "--json",
+        ]
         done = CliRunner().invoke(app, [*command, *names, *said["options"]])
         assert done.exit_code == 0, (name, done.output, done.exception)
     running = Server(root / "models", root)
-    wait_until(lambda: len(running.client.get("/models").json()["models"]) == len(MODELS), "all models are loaded")
+    wait_until(
+        lambda: len(running.client.get("/models").json()["models"]) == len(MODELS),
+        "all models are loaded",
+    )
     yield running
     running.stop()
 
@@ -56,7 +68,9 @@ def test_the_answers_are_those_of_its_own_pipeline(server: Server, name: str) ->
         assert answer.status_code == 200, answer.text
         found = answer.json()["probabilities"]
         assert list(found) == said["classes"]
-        assert max(abs(found[each] - p) for each, p in zip(found, probabilities, strict=True)) < LIMIT
+        assert (
+            max(abs(found[each] - p) for each, p in zip(found, probabilities, strict=True)) < LIMIT
+        )
 
 
 def test_a_model_without_labeled_images_says_that_it_is_not_calibrated(server: Server) -> None:

@@ -1,4 +1,6 @@
-"""The pods of deploy/kubernetes as processes, as the manifests say, on a real PostgreSQL, and killed under load."""
+"""The pods of deploy/kubernetes as processes, as the manifests say, on a real PostgreSQL, and
+killed under load.
+"""
 
 import itertools
 import sqlite3
@@ -29,18 +31,28 @@ TOKENS = {"predict,feedback": "c" * 32, "read": "p" * 32}
 
 
 class Replicas:
-    """The pods of a Deployment, and the Service in front of them: it knows those that were ready when last asked."""
+    """The pods of a Deployment, and the Service in front of them: it knows those that were ready
+    when last asked.
+    """
 
     def __init__(self, name: str, folder: Path, places: dict[str, str]) -> None:
         deployment = find("Deployment", name)
-        count = deployment["spec"].get("replicas") or find("HorizontalPodAutoscaler")["spec"]["minReplicas"]
+        count = (
+            deployment["spec"].get("replicas")
+            or find("HorizontalPodAutoscaler")["spec"]["minReplicas"]
+        )
         (folder / name).mkdir()
         spec = deployment["spec"]["template"]["spec"]
-        self.pods = [PodProcess(spec, folder / name, port=free_port(), places=places) for _ in range(count)]
+        self.pods = [
+            PodProcess(spec, folder / name, port=free_port(), places=places) for _ in range(count)
+        ]
         self._turn = itertools.count()
 
     def all_ready(self) -> bool:
-        return all(pod.probe("startup") and pod.probe("liveness") and pod.probe("readiness") for pod in self.pods)
+        return all(
+            pod.probe("startup") and pod.probe("liveness") and pod.probe("readiness")
+            for pod in self.pods
+        )
 
     def address(self) -> str:
         return self.pods[next(self._turn) % len(self.pods)].url
@@ -57,7 +69,11 @@ class Fleet:
     labeled: set[str] = field(default_factory=set)
 
     def leader(self) -> PodProcess | None:
-        leading = [pod for pod in self.monitors.pods if pod.probe() and httpx.get(f"{pod.url}/readyz").json()["leader"]]
+        leading = [
+            pod
+            for pod in self.monitors.pods
+            if pod.probe() and httpx.get(f"{pod.url}/readyz").json()["leader"]
+        ]
         return leading[0] if len(leading) == 1 else None
 
 
@@ -66,7 +82,9 @@ def fleet(tiny_store: Store, postgres: Cluster, tmp_path: Path) -> Iterator[Flee
     secrets, url = tmp_path / "secrets", postgres.make_database()
     secrets.mkdir()
     (secrets / "url").write_text(f"{url}\n")
-    (secrets / "tokens").write_text("".join(f"{token} {scopes} {scopes[0]}\n" for scopes, token in TOKENS.items()))
+    (secrets / "tokens").write_text(
+        "".join(f"{token} {scopes} {scopes[0]}\n" for scopes, token in TOKENS.items())
+    )
     places = {
         "/models": str(tiny_store.root),
         "/etc/candor/ledger": str(secrets),
@@ -82,7 +100,9 @@ def fleet(tiny_store: Store, postgres: Cluster, tmp_path: Path) -> Iterator[Flee
 
 
 def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
-    """A client: an image, then its label; what is not acknowledged is sent again, to the next address."""
+    """A client: an image, then its label; what is not acknowledged is sent again, to the next
+    address.
+    """
     headers = {"Authorization": f"Bearer {TOKENS['predict,feedback']}"}
     with httpx.Client(timeout=PATIENCE_S, headers=headers) as client:
 
@@ -101,14 +121,23 @@ def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
                 return
             answer = post(fleet.servers, "/predictions/tiny", content=image)
             fleet.acknowledged[answer["prediction_id"]] = answer["label"]
-            post(fleet.monitors, "/feedback", json={"prediction_id": answer["prediction_id"], "label": answer["label"]})
+            post(
+                fleet.monitors,
+                "/feedback",
+                json={"prediction_id": answer["prediction_id"], "label": answer["label"]},
+            )
             fleet.labeled.add(answer["prediction_id"])
 
 
-def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, png: Callable[..., bytes]) -> None:
+def test_a_server_and_the_leading_monitor_are_killed_under_load(
+    fleet: Fleet, png: Callable[..., bytes]
+) -> None:
     leader = wait_until(fleet.leader, "one leader")
     stop = threading.Event()
-    clients = [threading.Thread(target=send, args=(fleet, [png(n) for n in range(4)], stop)) for _ in range(3)]
+    clients = [
+        threading.Thread(target=send, args=(fleet, [png(n) for n in range(4)], stop))
+        for _ in range(3)
+    ]
     for client in clients:
         client.start()
     wait_until(lambda: len(fleet.labeled) > 15, "answers and labels")
@@ -117,16 +146,24 @@ def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, pn
     leader.kill()
     assert not victim.probe("liveness")
     standby = next(pod for pod in fleet.monitors.pods if pod is not leader)
-    wait_until(lambda: httpx.get(f"{standby.url}/readyz").json()["leader"], "the other monitor to lead")
+    wait_until(
+        lambda: httpx.get(f"{standby.url}/readyz").json()["leader"], "the other monitor to lead"
+    )
     before = len(fleet.labeled)
-    wait_until(lambda: len(fleet.labeled) > before + 15, "answers and labels from those that are left")
+    wait_until(
+        lambda: len(fleet.labeled) > before + 15, "answers and labels from those that are left"
+    )
     victim.start()
     leader.start()
-    wait_until(lambda: fleet.servers.all_ready() and fleet.monitors.all_ready(), "every probe of every pod")
+    wait_until(
+        lambda: fleet.servers.all_ready() and fleet.monitors.all_ready(), "every probe of every pod"
+    )
     before = len(fleet.labeled)
     wait_until(lambda: len(fleet.labeled) > before + 15, "answers and labels from everybody")
     rolled = fleet.servers.pods[1]
-    assert rolled.stop() == 0  # a rolling update: admitted requests are answered, then it ends by itself
+    assert (
+        rolled.stop() == 0
+    )  # a rolling update: admitted requests are answered, then it ends by itself
     stop.set()
     for client in clients:
         client.join(PATIENCE_S)
@@ -137,12 +174,20 @@ def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, pn
 
 
 def check_metrics(fleet: Fleet) -> None:
-    """Every pod is read with the token of the scope that the ServiceMonitor's Secret holds, and says what it is for."""
+    """Every pod is read with the token of the scope that the ServiceMonitor's Secret holds, and
+    says what it is for.
+    """
     (endpoint,) = find("ServiceMonitor")["spec"]["endpoints"]
-    for service, name in ((fleet.servers, "candor_queue_wait_seconds"), (fleet.monitors, "candor_monitor_leader")):
+    for service, name in (
+        (fleet.servers, "candor_queue_wait_seconds"),
+        (fleet.monitors, "candor_monitor_leader"),
+    ):
         for pod in service.pods:
             assert httpx.get(f"{pod.url}{endpoint['path']}").status_code == 401
-            read = httpx.get(f"{pod.url}{endpoint['path']}", headers={"Authorization": f"Bearer {TOKENS['read']}"})
+            read = httpx.get(
+                f"{pod.url}{endpoint['path']}",
+                headers={"Authorization": f"Bearer {TOKENS['read']}"},
+            )
             assert f"\n{name}" in read.text
     assert fleet.leader() is not None
 
@@ -166,7 +211,10 @@ def test_the_upgrade_job_upgrades_a_ledger_of_an_older_release_once(tmp_path: Pa
         connection.executescript((DATA / f"ledger_schema_{SCHEMA_VERSION - 1}.sql").read_text())
     (tmp_path / "url").write_text(f"sqlite:///{tmp_path / 'ledger.db'}\n")
     pod = PodProcess(
-        job["spec"]["template"]["spec"], tmp_path, port=free_port(), places={"/etc/candor/ledger": str(tmp_path)}
+        job["spec"]["template"]["spec"],
+        tmp_path,
+        port=free_port(),
+        places={"/etc/candor/ledger": str(tmp_path)},
     )
     assert pod.process.wait(PATIENCE_S) == 0, pod.log.read_text()
     pod.start()

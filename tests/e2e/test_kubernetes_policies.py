@@ -1,4 +1,6 @@
-"""The rendered manifests against the policies of checkov, in an environment of its own: it pins what ours does not."""
+"""The rendered manifests against the policies of checkov, in an environment of its own: it pins
+what ours does not.
+"""
 
 import json
 import os
@@ -15,7 +17,8 @@ from tests.builders.manifests import KUSTOMIZATIONS, Manifest, rendered
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CHECKOV = "checkov>=3.2.400"
 WAIVED = {
-    "CKV_K8S_15": "an image of one release does not change, and a pod must start again while the registry is away",
+    "CKV_K8S_15": "an image of one release does not change, and a pod must start again while the "
+    "registry is away",
     "CKV_K8S_43": "an installation names the digest of its own image",
 }
 
@@ -24,7 +27,15 @@ def findings(programs: Path, manifests: list[Manifest], folder: Path) -> list[st
     """The identifiers of the policies that are not kept, with the resource."""
     file = folder / "manifests.yaml"
     file.write_text(yaml.safe_dump_all(manifests))
-    options = ["--framework", "kubernetes", "--output", "json", "--quiet", "--compact", "--skip-download"]
+    options = [
+        "--framework",
+        "kubernetes",
+        "--output",
+        "json",
+        "--quiet",
+        "--compact",
+        "--skip-download",
+    ]
     done = subprocess.run(
         [programs / "python", programs / "checkov", "--file", file, *options],
         capture_output=True,
@@ -37,7 +48,8 @@ def findings(programs: Path, manifests: list[Manifest], folder: Path) -> list[st
     assert report["summary"]["parsing_errors"] == 0
     assert report["summary"]["passed"] > 0
     return [
-        f"{each['check_id']} {each['resource']}: {each['check_name']}" for each in report["results"]["failed_checks"]
+        f"{each['check_id']} {each['resource']}: {each['check_name']}"
+        for each in report["results"]["failed_checks"]
     ]
 
 

@@ -1,4 +1,6 @@
-"""A server whose link is cut inside a transaction: PostgreSQL soon frees its locks, the leader's among them."""
+"""A server whose link is cut inside a transaction: PostgreSQL soon frees its locks, the leader's
+among them.
+"""
 
 import subprocess
 import sys

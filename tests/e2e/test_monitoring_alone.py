@@ -1,4 +1,6 @@
-"""`candor monitor` as real processes on one PostgreSQL: the leader is killed under load, and nothing is lost."""
+"""`candor monitor` as real processes on one PostgreSQL: the leader is killed under load, and
+nothing is lost.
+"""
 
 import itertools
 import re
@@ -29,25 +31,39 @@ pytestmark = pytest.mark.e2e
 ANSWERS = 160
 
 
-@pytest.mark.parametrize(("verb", "endpoints"), [("serve", SERVER_ENDPOINTS), ("monitor", MONITORING_ENDPOINTS)])
+@pytest.mark.parametrize(
+    ("verb", "endpoints"), [("serve", SERVER_ENDPOINTS), ("monitor", MONITORING_ENDPOINTS)]
+)
 def test_a_preflight_allows_every_header_that_an_endpoint_declares(
     verb: str, endpoints: Sequence[Endpoint], tiny_store: Store, tmp_path: Path
 ) -> None:
     page, ledger = "https://viewer.example", f"sqlite:///{tmp_path / 'ledger.db'}"
-    settings = {"store": str(tiny_store.root), "ledger": ledger, "cors_origins": f'["{page}"]', "threads": "1"}
+    settings = {
+        "store": str(tiny_store.root),
+        "ledger": ledger,
+        "cors_origins": f'["{page}"]',
+        "threads": "1",
+    }
     process = Process(verb, tmp_path, **settings, tokens="a-token-of-the-page predict,feedback")
     try:
         for each in endpoints:
             asked = {"Origin": page, "Access-Control-Request-Method": each.method}
-            asked["Access-Control-Request-Headers"] = ", ".join(["authorization", "content-type", *each.headers])
+            asked["Access-Control-Request-Headers"] = ", ".join(
+                ["authorization", "content-type", *each.headers]
+            )
             answer = process.client.options(re.sub(r"\{\w+\}", "1", each.path), headers=asked)
-            assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, page), each.path
+            assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (
+                200,
+                page,
+            ), each.path
     finally:
         process.close()
 
 
 @pytest.fixture
-def site(tiny_store: Store, postgres: Cluster, tmp_path: Path) -> Iterator[tuple[str, Callable[..., Process]]]:
+def site(
+    tiny_store: Store, postgres: Cluster, tmp_path: Path
+) -> Iterator[tuple[str, Callable[..., Process]]]:
     """The ledger's URL, and what starts processes on it."""
     running: list[Process] = []
     url = postgres.make_database()
@@ -75,7 +91,10 @@ def test_the_leader_is_killed_while_labels_come(
     leader, standby = leaders[0], next(monitor for monitor in monitors if monitor is not leaders[0])
 
     images = [png(seed) for seed in range(8)]
-    answers = [server.client.post("/predictions/tiny", content=images[n % 8]).json() for n in range(ANSWERS)]
+    answers = [
+        server.client.post("/predictions/tiny", content=images[n % 8]).json()
+        for n in range(ANSWERS)
+    ]
     assert server.client.post("/feedback", json={}).status_code == 404  # it only records
     statuses: Counter[str] = Counter()
     sent = threading.Event()

@@ -1,4 +1,6 @@
-"""The dashboards against Grafana's own TypeScript types, by the compiler; needs npm and its registry."""
+"""The dashboards against Grafana's own TypeScript types, by the compiler; needs npm and its
+registry.
+"""
 
 import shutil
 import subprocess
@@ -10,7 +12,8 @@ from tests.builders.dashboards import FOLDER
 from tests.builders.waiting import PATIENCE_S
 
 PACKAGES = ("@grafana/schema@11.6.0", "typescript@5.9.3")
-# JSON has texts where the schema has enums of texts; and Prometheus keeps an annotation's expression beside its target.
+# JSON has texts where the schema has enums of texts; and Prometheus keeps an annotation's
+# expression beside its target.
 TYPES = """
 import type { AnnotationQuery, Dashboard } from "@grafana/schema";
 type Plain<T> = T extends string ? `${T}`
@@ -20,7 +23,15 @@ type Plain<T> = T extends string ? `${T}`
 type Annotations = { list?: (Plain<AnnotationQuery> & { expr?: string })[] };
 type Board = Plain<Omit<Dashboard, "annotations">> & { annotations?: Annotations };
 """
-OPTIONS = ("--noEmit", "--strict", "--skipLibCheck", "--moduleResolution", "bundler", "--module", "esnext")
+OPTIONS = (
+    "--noEmit",
+    "--strict",
+    "--skipLibCheck",
+    "--moduleResolution",
+    "bundler",
+    "--module",
+    "esnext",
+)
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -29,7 +40,15 @@ def compiler(tmp_path: Path) -> Path:
     """A folder in which `npx tsc` knows Grafana's types."""
     if shutil.which("npm") is None:
         pytest.skip("npm is missing: install Debian's packages nodejs and npm")
-    install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
+    install = [
+        "npm",
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        *PACKAGES,
+    ]
     done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode:
         pytest.skip(f"npm could not fetch {' and '.join(PACKAGES)}: {done.stderr[-300:]}")
@@ -39,13 +58,19 @@ def compiler(tmp_path: Path) -> Path:
 def compile_all(folder: Path) -> subprocess.CompletedProcess[str]:
     names = sorted(path.name for path in folder.glob("*.ts"))
     return subprocess.run(
-        ["npx", "tsc", *OPTIONS, *names], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
+        ["npx", "tsc", *OPTIONS, *names],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
 
 def test_the_compiler_finds_no_field_that_grafana_does_not_know(compiler: Path) -> None:
     for board in FOLDER.glob("*.json"):
-        (compiler / f"{board.stem}.ts").write_text(f"{TYPES}export const board: Board = {board.read_text()};")
+        (compiler / f"{board.stem}.ts").write_text(
+            f"{TYPES}export const board: Board = {board.read_text()};"
+        )
     done = compile_all(compiler)
     assert done.returncode == 0, done.stdout
     spoiled = (compiler / "model.ts").read_text().replace('"refresh": "30s"', '"refreshs": "30s"')

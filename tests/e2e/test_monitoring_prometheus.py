@@ -1,6 +1,8 @@
-"""Two replicas, a real Prometheus, a real Alertmanager: from wrong labels to a page, from a promotion to its end.
+"""Two replicas, a real Prometheus, a real Alertmanager: from wrong labels to a page, from a
+promotion to its end.
 
-And a script of everything that counts, after which the counters in Prometheus equal SQL on the ledger.
+And a script of everything that counts, after which the counters in Prometheus equal SQL on the
+ledger.
 """
 
 import itertools
@@ -38,14 +40,17 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.skipif(
-        any(shutil.which(tool) is None for tool in TOOLS), reason=f"install Debian's packages {' and '.join(TOOLS)}"
+        any(shutil.which(tool) is None for tool in TOOLS),
+        reason=f"install Debian's packages {' and '.join(TOOLS)}",
     ),
 ]
 CANDOR = [sys.executable, "-c", "from candor.command_line import main; main()"]
 
 
 class Webhook:
-    """Hears what Alertmanager tells: (path, alert name, status), in order; `alerts` has them whole."""
+    """Hears what Alertmanager tells: (path, alert name, status), in order; `alerts` has them
+    whole.
+    """
 
     def __init__(self) -> None:
         self.alerts: list[tuple[str, dict[str, Any]]] = []
@@ -90,7 +95,12 @@ class Processes:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
         with (self.folder / f"{name}.log").open("w") as log:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=kept | environment, stdout=subprocess.PIPE, stderr=log, text=True
+                command,
+                cwd=self.folder,
+                env=kept | environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
         self._started.append(process)
         return process
@@ -120,26 +130,48 @@ class Processes:
 
 
 class Scene:
-    """Two replicas on one store and one ledger, watched by Prometheus, which tells Alertmanager, which tells us."""
+    """Two replicas on one store and one ledger, watched by Prometheus, which tells Alertmanager,
+    which tells us.
+    """
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.store, self.ledger = store, f"sqlite:///{folder / 'ledger.db'}"
         self.webhook, self.processes = Webhook(), Processes(folder)
-        self.settings = {"store": str(store.root), "ledger": self.ledger, "poll_s": "0.2", "exemplars": "true"}
+        self.settings = {
+            "store": str(store.root),
+            "ledger": self.ledger,
+            "poll_s": "0.2",
+            "exemplars": "true",
+        }
         self.settings["drift_tags"] = '["site"]'
-        self.settings["recalibrate_on_alarm"] = "propose"  # its panel has data where a process does it
+        self.settings["recalibrate_on_alarm"] = (
+            "propose"  # its panel has data where a process does it
+        )
         self.replicas = [self.processes.candor(f"candor-{name}", **self.settings) for name in "ab"]
         self.alertmanager = self._alertmanager(folder)
         self.prometheus = self._prometheus(folder)
-        for url in (*(f"{replica}/readyz" for replica in self.replicas), f"{self.prometheus}/-/ready"):
+        for url in (
+            *(f"{replica}/readyz" for replica in self.replicas),
+            f"{self.prometheus}/-/ready",
+        ):
             wait_until(lambda url=url: answers(url), url)  # type: ignore[misc]
 
     def _alertmanager(self, folder: Path) -> str:
-        example = (ROOM / "alertmanager.yml").read_text().replace("http://127.0.0.1:9000", self.webhook.url)
+        example = (
+            (ROOM / "alertmanager.yml")
+            .read_text()
+            .replace("http://127.0.0.1:9000", self.webhook.url)
+        )
         (folder / "alertmanager.yml").write_text(hurried(example))
         port = free_port()
-        command = ["--config.file=alertmanager.yml", "--storage.path=alerts", "--cluster.listen-address="]
-        self.processes.start("alertmanager", [TOOLS[1], *command, f"--web.listen-address=127.0.0.1:{port}"])
+        command = [
+            "--config.file=alertmanager.yml",
+            "--storage.path=alerts",
+            "--cluster.listen-address=",
+        ]
+        self.processes.start(
+            "alertmanager", [TOOLS[1], *command, f"--web.listen-address=127.0.0.1:{port}"]
+        )
         return f"127.0.0.1:{port}"
 
     def _prometheus(self, folder: Path) -> str:
@@ -150,13 +182,22 @@ class Scene:
             "rule_files": ["*.rules.yml"],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager]}]}]},
             "scrape_configs": [
-                {"job_name": "candor", "static_configs": [{"targets": [url[7:] for url in self.replicas]}]}
+                {
+                    "job_name": "candor",
+                    "static_configs": [{"targets": [url[7:] for url in self.replicas]}],
+                }
             ],
         }
         (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
         port = free_port()
-        command = ["--config.file=prometheus.yml", "--storage.tsdb.path=series", "--enable-feature=exemplar-storage"]
-        self.processes.start("prometheus", [TOOLS[0], *command, f"--web.listen-address=127.0.0.1:{port}"])
+        command = [
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=series",
+            "--enable-feature=exemplar-storage",
+        ]
+        self.processes.start(
+            "prometheus", [TOOLS[0], *command, f"--web.listen-address=127.0.0.1:{port}"]
+        )
         return f"http://127.0.0.1:{port}"
 
     def query(self, expr: str, at_s: float | None = None) -> list[dict[str, Any]]:
@@ -197,13 +238,17 @@ def scene(tmp_path: Path, make_bundle: Callable[..., Any]) -> Iterator[Scene]:
 
 
 def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> None:
-    """Images to both replicas in turn, labels to either, also for the other's answers: every second one is wrong."""
+    """Images to both replicas in turn, labels to either, also for the other's answers: every second
+    one is wrong.
+    """
     with httpx.Client(timeout=PATIENCE_S) as client:
         items: list[dict[str, str]] = []
         for number in range(images):
             image = png(number % 40)
             answer = client.post(
-                f"{scene.replicas[number % 2]}/predictions/tiny", content=image, headers={"X-Candor-Tags": "site=A"}
+                f"{scene.replicas[number % 2]}/predictions/tiny",
+                content=image,
+                headers={"X-Candor-Tags": "site=A"},
             ).json()
             wrong = next(name for name in ("benign", "malignant") if name != answer["label"])
             label = answer["label"] if number % 2 else wrong
@@ -217,28 +262,42 @@ def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> 
 
 def candor(scene: Scene, *arguments: str) -> None:
     done = subprocess.run(
-        [*CANDOR, *arguments], env=os.environ | {"PYTHONPATH": str(ROOM.parent)}, capture_output=True, text=True
+        [*CANDOR, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOM.parent)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png: Callable[..., bytes]) -> None:
+def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
+    scene: Scene, png: Callable[..., bytes]
+) -> None:
     # Every series was scraped at zero before anything happens.
     labels = "sum(candor_feedback_total)"
-    wait_until(lambda: [each["value"][1] for each in scene.query(labels)] == ["0"], "the first scrapes")
+    wait_until(
+        lambda: [each["value"][1] for each in scene.query(labels)] == ["0"], "the first scrapes"
+    )
     wait_until(lambda: len(scene.query("up == 1")) == 2, "both replicas scraped")
     serve_and_label(scene, png, images=240)
-    (page, *_) = wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "firing"), "the page")
+    (page, *_) = wait_until(
+        lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "firing"), "the page"
+    )
     assert (page["labels"]["model"], page["labels"]["version"]) == ("tiny", "1")
     assert page["annotations"]["runbook_url"] == "docs/runbooks/CandorCalibrationDrift.md"
-    assert {alert["labels"]["alertname"] for path, alert in scene.webhook.alerts if path == "/page"} <= {
+    assert {
+        alert["labels"]["alertname"] for path, alert in scene.webhook.alerts if path == "/page"
+    } <= {
         "CandorCalibrationDrift",
         "CandorTagDrift",
     }
-    (of_site, *_) = wait_until(lambda: scene.webhook.told("/page", "CandorTagDrift", "firing"), "the page about a site")
+    (of_site, *_) = wait_until(
+        lambda: scene.webhook.told("/page", "CandorTagDrift", "firing"), "the page about a site"
+    )
     assert of_site["labels"]["tag"] == "site=A"
 
-    # Replicas counted for themselves; together they counted everything once, and agree on what is the ledger's.
+    # Replicas counted for themselves; together they counted everything once, and agree on what is
+    # the ledger's.
     wait_until(lambda: scene.query("sum(candor_feedback_total) == 240"), "all labels counted")
     assert len(scene.query("sum by (instance) (candor_predictions_total) == 120")) == 2
     assert len(scene.query("sum by (instance) (candor_feedback_total) == 120")) == 2
@@ -246,11 +305,19 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     wait_until(lambda: len(scene.query(every)) == 2, "both replicas to have read the ledger since")
     assert len(scene.query("candor_calibration_drift_active == 1")) == 2
     wait_until(lambda: exact_and_recorded_agree(scene), "the recorded ECE")
-    wait_until(lambda: unanswered(scene) == [], f"data for every panel; none for {unanswered(scene)}")
+    wait_until(
+        lambda: unanswered(scene) == [], f"data for every panel; none for {unanswered(scene)}"
+    )
     end_s = time.time()
     window = {"query": "candor_request_duration_seconds_bucket", "start": end_s - 600, "end": end_s}
-    exemplars = httpx.get(f"{scene.prometheus}/api/v1/query_exemplars", params=window).json()["data"]
-    assert all(len(each["labels"]["prediction_id"]) == 36 for series in exemplars for each in series["exemplars"])
+    exemplars = httpx.get(f"{scene.prometheus}/api/v1/query_exemplars", params=window).json()[
+        "data"
+    ]
+    assert all(
+        len(each["labels"]["prediction_id"]) == 36
+        for series in exemplars
+        for each in series["exemplars"]
+    )
     assert exemplars
 
     # A new temperature, fitted on the labels; both replicas switch, and the page is taken back.
@@ -265,10 +332,18 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
         scene.ledger,
     )
     candor(scene, "promote", "tiny", "2", "--store", str(scene.store.root))
-    wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"), "the end of the page")
-    wait_until(lambda: scene.webhook.told("/page", "CandorTagDrift", "resolved"), "the end of the page about a site")
+    wait_until(
+        lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"),
+        "the end of the page",
+    )
+    wait_until(
+        lambda: scene.webhook.told("/page", "CandorTagDrift", "resolved"),
+        "the end of the page about a site",
+    )
     assert scene.query('candor_model_loaded{version="2"} == 1')
-    acknowledged = httpx.post(f"{scene.replicas[0]}/calibration/tiny/acknowledge?version=1", json={"note": "2 serves"})
+    acknowledged = httpx.post(
+        f"{scene.replicas[0]}/calibration/tiny/acknowledge?version=1", json={"note": "2 serves"}
+    )
     assert acknowledged.json()["drift"]["active"] is False
 
 
@@ -276,7 +351,9 @@ def exact_and_recorded_agree(scene: Scene) -> bool:
     """The ECE of the rules, from counters of two processes, is that of the ledger."""
     (exact, *_) = scene.query('candor_calibration_ece_ratio{window="all"}')
     recorded = scene.query("model_version:candor_ece:ratio1d")
-    return bool(recorded) and float(recorded[0]["value"][1]) == pytest.approx(float(exact["value"][1]), abs=1e-6)
+    return bool(recorded) and float(recorded[0]["value"][1]) == pytest.approx(
+        float(exact["value"][1]), abs=1e-6
+    )
 
 
 def unanswered(scene: Scene) -> list[str]:
@@ -292,7 +369,13 @@ def unanswered(scene: Scene) -> list[str]:
     return missing
 
 
-BY_BIN = ("feedback", "feedback_confidence", "feedback_correct", "feedback_variance", "feedback_squared_error")
+BY_BIN = (
+    "feedback",
+    "feedback_confidence",
+    "feedback_correct",
+    "feedback_variance",
+    "feedback_squared_error",
+)
 BY_DIRECTION = ("feedback_corrections", "feedback_corrections_confidence")
 Key = tuple[str, str]  # model, version
 
@@ -310,16 +393,25 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
             declared = {"model": model, "version": version, "classes": classes}
             assert client.post("/models-log", json=declared).status_code == 200
             items = [
-                {"model": model, "version": version, "request_id": f"eye-{next(sent)}", "label": str(label)}
+                {
+                    "model": model,
+                    "version": version,
+                    "request_id": f"eye-{next(sent)}",
+                    "label": str(label),
+                }
                 | {"probabilities": [top, (1 - top) / 2, (1 - top) / 2]}
-                for top, label in zip(rng.uniform(0.4, 0.99, count), rng.choice(classes, count), strict=True)
+                for top, label in zip(
+                    rng.uniform(0.4, 0.99, count), rng.choice(classes, count), strict=True
+                )
             ]
             logged = client.post("/predictions-log", json=items).json()
             assert {answer["feedback"] for answer in logged} == {"accepted"}
             return [answer["prediction_id"] for answer in logged]
 
     def relabel(ids: list[str], *, replica: int) -> None:
-        items = [{"prediction_id": each, "label": str(rng.choice(["healthy", "mild"]))} for each in ids]
+        items = [
+            {"prediction_id": each, "label": str(rng.choice(["healthy", "mild"]))} for each in ids
+        ]
         answer = httpx.post(f"{scene.replicas[replica]}/feedback", json=items, timeout=PATIENCE_S)
         assert {each["status"] for each in answer.json()} == {"corrected", "unchanged"}
 
@@ -329,27 +421,42 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
     relabel(first[:300], replica=0)
     wait_until(lambda: everything_is_read(scene), "Prometheus to have read both replicas")
     scene.restart_first()
-    more = log("retina", 1, 1_400, replica=0)  # more than before the restart, and sent before the first read
+    more = log(
+        "retina", 1, 1_400, replica=0
+    )  # more than before the restart, and sent before the first read
     second = log("retina", 2, 423, replica=1)
     relabel(more[::2] + second + first[::3], replica=0)
     log("lung", 7, 100, replica=0)
     serve_and_label(scene, png, images=30)
     wait_until(lambda: everything_is_read(scene), "Prometheus to have read both replicas")
     counted, truth = increases(scene), summed_by_sql(scene)
-    assert counted.keys() == truth.keys() == {("tiny", "1"), ("retina", "1"), ("retina", "2"), ("lung", "7")}
+    assert (
+        counted.keys()
+        == truth.keys()
+        == {("tiny", "1"), ("retina", "1"), ("retina", "2"), ("lung", "7")}
+    )
     for key, sums in truth.items():
         for name in ("n", "confidence", "correct", "variance", "squared_error"):
-            np.testing.assert_allclose(counted[key][name], getattr(sums, name), atol=1e-6, err_msg=f"{key} {name}")
+            np.testing.assert_allclose(
+                counted[key][name], getattr(sums, name), atol=1e-6, err_msg=f"{key} {name}"
+            )
     alarms = "candor_calibration_drift_alarms_total"
     raised = sum(float(series["value"][1]) for series in increase_of(scene, alarms))
-    assert raised == pytest.approx(in_ledger(scene, "SELECT count(*) FROM monitor_event WHERE kind = 'alarm'")[0][0])
+    assert raised == pytest.approx(
+        in_ledger(scene, "SELECT count(*) FROM monitor_event WHERE kind = 'alarm'")[0][0]
+    )
     assert raised > 0
 
 
 def everything_is_read(scene: Scene) -> bool:
-    """Whether Prometheus' last values are what the replicas show to a reader that is not Prometheus."""
+    """Whether Prometheus' last values are what the replicas show to a reader that is not
+    Prometheus.
+    """
     for replica in scene.replicas:
-        families = {each.name: each for each in text_string_to_metric_families(httpx.get(f"{replica}/metrics").text)}
+        families = {
+            each.name: each
+            for each in text_string_to_metric_families(httpx.get(f"{replica}/metrics").text)
+        }
         for name in (*BY_BIN, *BY_DIRECTION, "predictions"):
             shown = sum(sample.value for sample in families[f"candor_{name}"].samples)
             read = scene.query(f'sum(candor_{name}_total{{instance="{replica[7:]}"}})')
@@ -359,7 +466,9 @@ def everything_is_read(scene: Scene) -> bool:
 
 
 def increases(scene: Scene) -> dict[Key, dict[str, Any]]:
-    """The sums by bin over the whole time, from Prometheus alone, as the recording rules add them."""
+    """The sums by bin over the whole time, from Prometheus alone, as the recording rules add
+    them.
+    """
     found: dict[Key, dict[str, Any]] = {}
     for name in (*BY_BIN, *BY_DIRECTION):
         for series in increase_of(scene, f"candor_{name}_total"):
@@ -373,7 +482,8 @@ def increases(scene: Scene) -> dict[Key, dict[str, Any]]:
 def increase_of(scene: Scene, counter: str) -> list[dict[str, Any]]:
     """The increase of every series over the whole time.
 
-    Evaluated for each replica at the time of a read: increase() extrapolates to the ends of its window otherwise.
+    Evaluated for each replica at the time of a read: increase() extrapolates to the ends of its
+    window otherwise.
     """
     found = []
     for replica in scene.replicas:
@@ -404,7 +514,8 @@ def summed_by_sql(scene: Scene) -> dict[Key, BinSums]:
     rows = in_ledger(
         scene,
         "SELECT c.model, c.version, p.confidence, l.label = p.predicted FROM label_current l "
-        "JOIN prediction p USING (prediction_id) JOIN calibration c ON c.calibration_id = p.calibration_id",
+        "JOIN prediction p USING (prediction_id) JOIN calibration c ON c.calibration_id = "
+        "p.calibration_id",
     )
     keys = {(model, str(version)) for model, version, _, _ in rows}
     return {

@@ -1,4 +1,6 @@
-"""The hosts of other tests: made again at once, also after one was cut off with bytes on their way."""
+"""The hosts of other tests: made again at once, also after one was cut off with bytes on their
+way.
+"""
 
 import socket
 import subprocess

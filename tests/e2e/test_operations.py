@@ -1,4 +1,6 @@
-"""What an operator does to a running installation: restores a backup, upgrades, goes back, rotates tokens."""
+"""What an operator does to a running installation: restores a backup, upgrades, goes back, rotates
+tokens.
+"""
 
 import os
 import shutil
@@ -23,7 +25,9 @@ FROZEN = Path(__file__).parents[1] / "data"
 
 
 def candor(*words: object) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    }
     command = [sys.executable, "-m", "candor", *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -151,7 +155,9 @@ def test_tokens_are_rotated_while_requests_go_on(
     assert (status(OLD), status(NEW)) == (200, 401)
     server.client.post("/sign-in", data={"token": OLD}, follow_redirects=False)
     assert server.client.get("/metrics").status_code == 200  # by the cookie
-    file.write_text("")  # an editor that is not done, or a mistake: nobody more is let in, nobody is locked out
+    file.write_text(
+        ""
+    )  # an editor that is not done, or a mistake: nobody more is let in, nobody is locked out
     wait_until(lambda: "the tokens stay as they were" in server.log())
     assert (status(OLD), status(NEW)) == (200, 401)
     file.write_text(f"{OLD} admin gateway\n{NEW} admin gateway-2\n")

@@ -1,4 +1,6 @@
-"""Ray on hosts with addresses of their own: a link is cut, a host loses its power under load, and two hosts train."""
+"""Ray on hosts with addresses of their own: a link is cut, a host loses its power under load, and
+two hosts train.
+"""
 
 import os
 import subprocess
@@ -15,12 +17,21 @@ from model_store.store import Store
 from tests.builders.hosts import ROOT, Host, Hosts
 from tests.builders.postgres import Cluster
 from tests.builders.ray_hosts import RayHosts
-from tests.builders.ray_server import REPEATABLE, TOKEN, RayServer, Traffic, answered, failures_of, require_recorded
+from tests.builders.ray_server import (
+    REPEATABLE,
+    TOKEN,
+    RayServer,
+    Traffic,
+    answered,
+    failures_of,
+    require_recorded,
+)
 from tests.builders.waiting import wait_until
 from tests.e2e.test_ray_training import LAUNCH, WORKER, require_exact
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [3])]
-# Beside those: the client's network fails, or the database's, seen by a replica whose host is cut off.
+# Beside those: the client's network fails, or the database's, seen by a replica whose host is cut
+# off.
 CUT_OFF = REPEATABLE | {"ConnectTimeout", "WriteTimeout", "ledger_unavailable"}
 CALM_S = 15.0
 
@@ -28,12 +39,15 @@ CALM_S = 15.0
 def failing_s(traffic: list[Traffic], cluster: RayHosts, *plugged: Host) -> float:
     """For how many seconds from now requests fail; returns after CALM_S without a failure.
 
-    The nodes of `plugged` hosts are kept running: Ray ends one that it gave up while its link was cut.
+    The nodes of `plugged` hosts are kept running: Ray ends one that it gave up while its link was
+    cut.
     """
     since_s = time.monotonic()
 
     def last_s() -> float:
-        return max((at for thread in traffic for at in thread.failed_s if at > since_s), default=since_s)
+        return max(
+            (at for thread in traffic for at in thread.failed_s if at > since_s), default=since_s
+        )
 
     def calm() -> bool:
         for host in plugged:
@@ -46,9 +60,13 @@ def failing_s(traffic: list[Traffic], cluster: RayHosts, *plugged: Host) -> floa
 
 def metric_hosts(url: str) -> set[str]:
     """The hosts at whose addresses Prometheus finds replicas."""
-    answer = httpx.get(f"{url}/metrics/targets", headers={"authorization": f"Bearer {TOKEN}"}, timeout=30)
+    answer = httpx.get(
+        f"{url}/metrics/targets", headers={"authorization": f"Bearer {TOKEN}"}, timeout=30
+    )
     for target in answer.json()[0]["targets"]:
-        httpx.get(f"http://{target}/metrics", headers={"authorization": f"Bearer {TOKEN}"}).raise_for_status()
+        httpx.get(
+            f"http://{target}/metrics", headers={"authorization": f"Bearer {TOKEN}"}
+        ).raise_for_status()
     return {target.rpartition(":")[0] for target in answer.json()[0]["targets"]}
 
 
@@ -89,7 +107,10 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
             print(f"link cut: failures for {failing_s(traffic, cluster):.0f} s")
             await_answers(traffic)
             third.plug()
-            wait_until(lambda: cluster.keep(third) or server.ready(urls[third]), "the host whose link is mended")
+            wait_until(
+                lambda: cluster.keep(third) or server.ready(urls[third]),
+                "the host whose link is mended",
+            )
             second.power_off()
             print(f"power off: failures for {failing_s(traffic, cluster, third):.0f} s")
             await_answers(traffic)
@@ -112,8 +133,15 @@ def test_two_hosts_train_what_one_process_does(network: Hosts, tmp_path: Path) -
 
 def test_a_command_without_the_token_says_so(network: Hosts, tiny_store: Store) -> None:
     with RayHosts(network.hosts[:1], {}) as cluster:
-        environment = {"RAY_ADDRESS": cluster.address, "CANDOR_STORE": str(tiny_store.root), "CANDOR_LEDGER": "off"}
-        for words in (["serve", "--engine", "ray"], ["train", "digits", "--engine", "ray", "--nproc", "2"]):
+        environment = {
+            "RAY_ADDRESS": cluster.address,
+            "CANDOR_STORE": str(tiny_store.root),
+            "CANDOR_LEDGER": "off",
+        }
+        for words in (
+            ["serve", "--engine", "ray"],
+            ["train", "digits", "--engine", "ray", "--nproc", "2"],
+        ):
             command = [sys.executable, "-m", "candor", *words]
             process = cluster.head.popen(
                 command, environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

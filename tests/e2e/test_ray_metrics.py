@@ -1,4 +1,6 @@
-"""The metrics of replicas under `--engine ray`: every replica is found, and their counters add up to the answers."""
+"""The metrics of replicas under `--engine ray`: every replica is found, and their counters add up
+to the answers.
+"""
 
 import shutil
 import subprocess
@@ -32,9 +34,13 @@ scrape_configs:
 
 
 @pytest.fixture
-def server(postgres: Cluster, tiny_store: Store, tmp_path: Path) -> Iterator[tuple[RayNodes, RayServer]]:
+def server(
+    postgres: Cluster, tiny_store: Store, tmp_path: Path
+) -> Iterator[tuple[RayNodes, RayServer]]:
     url = postgres.make_database("ray")
-    with RayNodes(0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}) as nodes:
+    with RayNodes(
+        0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
+    ) as nodes:
         settings = {"tokens": f"{TOKEN} admin", "ray_min_replicas": "3", "ray_max_replicas": "3"}
         started = RayServer(nodes.joining, tiny_store.root, tmp_path, ledger=url, **settings)
         started.await_ready()
@@ -44,15 +50,25 @@ def server(postgres: Cluster, tiny_store: Store, tmp_path: Path) -> Iterator[tup
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Any]:
-    """`prometheus(url)` starts one that finds the replicas of the server there; returns its own address."""
+    """`prometheus(url)` starts one that finds the replicas of the server there; returns its own
+    address.
+    """
     started = []
 
     def start(url: str) -> str:
         (tmp_path / "prometheus.yml").write_text(CONFIGURATION.format(token=TOKEN, url=url))
         place = f"127.0.0.1:{free_port()}"
-        command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb"]
+        command = [
+            "prometheus",
+            f"--config.file={tmp_path}/prometheus.yml",
+            f"--storage.tsdb.path={tmp_path}/tsdb",
+        ]
         with (tmp_path / "prometheus.log").open("wb") as log:
-            started.append(subprocess.Popen([*command, f"--web.listen-address={place}"], stdout=log, stderr=log))
+            started.append(
+                subprocess.Popen(
+                    [*command, f"--web.listen-address={place}"], stdout=log, stderr=log
+                )
+            )
         return f"http://{place}"
 
     if shutil.which("prometheus") is None:
@@ -66,14 +82,18 @@ def prometheus(tmp_path: Path) -> Iterator[Any]:
 def value_of(prometheus: str, expression: str) -> float | None:
     """What an expression is now; None if there is no series yet."""
     try:
-        answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": expression}, timeout=PATIENCE_S)
+        answer = httpx.get(
+            f"{prometheus}/api/v1/query", params={"query": expression}, timeout=PATIENCE_S
+        )
     except httpx.TransportError:
         return None
     found = answer.json()["data"]["result"] if answer.status_code == 200 else []
     return float(found[0]["value"][1]) if found else None
 
 
-def test_prometheus_finds_every_replica(server: tuple[RayNodes, RayServer], prometheus: Any) -> None:
+def test_prometheus_finds_every_replica(
+    server: tuple[RayNodes, RayServer], prometheus: Any
+) -> None:
     nodes, started = server
 
     def targets() -> list[str]:
@@ -83,18 +103,29 @@ def test_prometheus_finds_every_replica(server: tuple[RayNodes, RayServer], prom
     wait_until(lambda: len(targets()) == 3, "the addresses of three replicas")
     for target in targets():
         assert httpx.get(f"http://{target}/metrics").json()["error"] == "unauthorized"
-        assert httpx.post(f"http://{target}/predictions/tiny", content=PNG, headers=OWN).status_code == 404
+        assert (
+            httpx.post(f"http://{target}/predictions/tiny", content=PNG, headers=OWN).status_code
+            == 404
+        )
     assert httpx.get(f"{started.url}/metrics/targets").json()["error"] == "unauthorized"
     found = prometheus(started.url)
     wait_until(lambda: value_of(found, "sum(up)") == 3, "scrapes of three replicas")
     for _ in range(SENT):  # a new connection for each: Ray spreads requests, not connections
-        assert httpx.post(f"{started.url}/predictions/tiny", content=PNG, headers=OWN).status_code == 200
-    wait_until(lambda: value_of(found, "sum(candor_predictions_total)") == SENT, "every answer, counted once")
+        assert (
+            httpx.post(f"{started.url}/predictions/tiny", content=PNG, headers=OWN).status_code
+            == 200
+        )
+    wait_until(
+        lambda: value_of(found, "sum(candor_predictions_total)") == SENT,
+        "every answer, counted once",
+    )
     assert (value_of(found, "count(count by (instance) (candor_predictions_total > 0))") or 0) > 1
     assert value_of(found, "count(candor_build_info)") == 3
     gone = set(targets())
     nodes.kill()
-    wait_until(lambda: len(targets()) == 2 and set(targets()) < gone, "that the lost replica is left out")
+    wait_until(
+        lambda: len(targets()) == 2 and set(targets()) < gone, "that the lost replica is left out"
+    )
     wait_until(lambda: value_of(found, "count(up)") == 2, "that Prometheus leaves it out, too")
     nodes.add()
     wait_until(lambda: value_of(found, "sum(up)") == 3, "the replica in its place")

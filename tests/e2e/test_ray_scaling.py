@@ -1,4 +1,6 @@
-"""`candor serve --engine ray` under load and without: Ray adds replicas, takes them away, and no answer is lost."""
+"""`candor serve --engine ray` under load and without: Ray adds replicas, takes them away, and no
+answer is lost.
+"""
 
 import re
 import subprocess
@@ -71,14 +73,29 @@ def url(postgres: Cluster) -> str:
 @pytest.fixture
 def nodes(url: str) -> Iterator[RayNodes]:
     """A head without replicas, and three nodes for one replica each."""
-    with RayNodes(0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}) as running:
+    with RayNodes(
+        0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
+    ) as running:
         yield running
 
 
-def test_replicas_come_with_load_and_go_after_it(nodes: RayNodes, url: str, slow_store: Store, tmp_path: Path) -> None:
-    scaling = {"ray_min_replicas": "1", "ray_max_replicas": "3", "ray_upscale_s": "2", "ray_downscale_s": "5"}
+def test_replicas_come_with_load_and_go_after_it(
+    nodes: RayNodes, url: str, slow_store: Store, tmp_path: Path
+) -> None:
+    scaling = {
+        "ray_min_replicas": "1",
+        "ray_max_replicas": "3",
+        "ray_upscale_s": "2",
+        "ray_downscale_s": "5",
+    }
     server = RayServer(
-        nodes.joining, slow_store.root, tmp_path, ledger=url, tokens=f"{TOKEN} admin", max_batch="2", **scaling
+        nodes.joining,
+        slow_store.root,
+        tmp_path,
+        ledger=url,
+        tokens=f"{TOKEN} admin",
+        max_batch="2",
+        **scaling,
     )
     server.await_ready()
     replicas = Replicas(nodes.address)

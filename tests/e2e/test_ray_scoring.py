@@ -1,4 +1,6 @@
-"""`candor predict --engine ray` on several nodes: a node and the command are killed, and every image has one row."""
+"""`candor predict --engine ray` on several nodes: a node and the command are killed, and every
+image has one row.
+"""
 
 import json
 import os
@@ -27,25 +29,35 @@ def images(tmp_path: Path) -> Path:
     folder.mkdir()
     different = [encode(picture(number, size=(256, 256)), "PNG") for number in range(20)]
     for number in range(IMAGES):
-        (folder / f"{number:05}.png").write_bytes(different[number % 20] if number % 1_000 else b"no image")
+        (folder / f"{number:05}.png").write_bytes(
+            different[number % 20] if number % 1_000 else b"no image"
+        )
     return folder
 
 
-def test_every_image_has_one_row_after_kills(images: Path, tmp_path: Path, tiny_store: Store) -> None:
+def test_every_image_has_one_row_after_kills(
+    images: Path, tmp_path: Path, tiny_store: Store
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "candor", "predict", str(images), "--engine", "ray", "--json"]
     command += ["--store", str(tiny_store.root), "--out", str(out), "--part-size", str(PART)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    }
     with RayNodes(1, 1, 1) as nodes:
         environment |= {"RAY_ADDRESS": nodes.address}
 
         def parts() -> int:
             return len(list(out.glob("part-*")))
 
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         wait_until(lambda: parts() > 4 or process.poll() is not None, "the first parts")
         nodes.kill()
-        wait_until(lambda: parts() > 12 or process.poll() is not None, "parts after a node was lost")
+        wait_until(
+            lambda: parts() > 12 or process.poll() is not None, "parts after a node was lost"
+        )
         process.send_signal(signal.SIGKILL)
         process.communicate()
         before = parts()
@@ -57,6 +69,10 @@ def test_every_image_has_one_row_after_kills(images: Path, tmp_path: Path, tiny_
     # Actors of the killed command may finish their parts while the next one starts.
     assert result["parts_before"] >= before
     assert (result["images"], result["refused"], result["parts"]) == (IMAGES, 3, IMAGES // PART)
-    names = [name for part in sorted(out.glob("part-*")) for name in pq.read_table(part)["file"].to_pylist()]
+    names = [
+        name
+        for part in sorted(out.glob("part-*"))
+        for name in pq.read_table(part)["file"].to_pylist()
+    ]
     assert names == [f"{number:05}.png" for number in range(IMAGES)]
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept

@@ -1,4 +1,6 @@
-"""`candor serve --engine ray` on a cluster of several nodes: a single server's answers, and none lost with a node."""
+"""`candor serve --engine ray` on a cluster of several nodes: a single server's answers, and none
+lost with a node.
+"""
 
 import json
 import os
@@ -41,8 +43,12 @@ def url(postgres: Cluster) -> str:
 
 @pytest.fixture
 def nodes(url: str) -> Iterator[RayNodes]:
-    """A head without replicas, and three nodes for one replica each, whose environment has the secrets."""
-    with RayNodes(0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}) as running:
+    """A head without replicas, and three nodes for one replica each, whose environment has the
+    secrets.
+    """
+    with RayNodes(
+        0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
+    ) as running:
         yield running
 
 
@@ -71,13 +77,23 @@ def requests() -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
     yield "GET", "/calibration/tiny", None, own | {"host": "evil.example"}
 
 
-def told(client: httpx.Client, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+def told(
+    client: httpx.Client, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> Any:
     """What is compared of an answer: everything but its id and time."""
     answer = client.request(method, path, content=body, headers=headers)
-    shown = answer.json() if answer.headers["content-type"].startswith("application/json") else answer.text
+    shown = (
+        answer.json()
+        if answer.headers["content-type"].startswith("application/json")
+        else answer.text
+    )
     if isinstance(shown, dict) and "prediction_id" in shown:
         assert len(shown.pop("prediction_id")) == 36
-    return answer.status_code, shown, {k: v for k, v in answer.headers.items() if k not in NOT_COMPARED}
+    return (
+        answer.status_code,
+        shown,
+        {k: v for k, v in answer.headers.items() if k not in NOT_COMPARED},
+    )
 
 
 def test_every_answer_is_that_of_a_single_server(
@@ -103,7 +119,12 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
     nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path
 ) -> None:
     server = RayServer(
-        nodes.joining, tiny_store.root, tmp_path, ledger=url, tokens=f"{TOKEN} admin", ray_min_replicas="3"
+        nodes.joining,
+        tiny_store.root,
+        tmp_path,
+        ledger=url,
+        tokens=f"{TOKEN} admin",
+        ray_min_replicas="3",
     )
     server.await_ready()
     traffic = [Traffic(server.url) for _ in range(6)]
@@ -113,7 +134,9 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
     try:
         for _ in range(2):
             before = answered(traffic)
-            wait_until(lambda least=before + 300: answered(traffic) > least, "answers before a kill")
+            wait_until(
+                lambda least=before + 300: answered(traffic) > least, "answers before a kill"
+            )
             nodes.kill()
             before = answered(traffic)
             wait_until(lambda least=before + 300: answered(traffic) > least, "answers after a kill")
@@ -126,12 +149,31 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
     require_recorded(url, traffic)
 
 
-def test_what_does_not_start_says_why(nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path) -> None:
+def test_what_does_not_start_says_why(
+    nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path
+) -> None:
     other = url.replace("/ray", "/other").replace("candor@", "candor:word@")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-    environment |= {"RAY_ADDRESS": nodes.address, "CANDOR_LEDGER": other, "CANDOR_STORE": str(tiny_store.root)}
-    command = [sys.executable, "-m", "candor", "serve", "--engine", "ray", "--port", str(free_port())]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    }
+    environment |= {
+        "RAY_ADDRESS": nodes.address,
+        "CANDOR_LEDGER": other,
+        "CANDOR_STORE": str(tiny_store.root),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "candor",
+        "serve",
+        "--engine",
+        "ray",
+        "--port",
+        str(free_port()),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "candor: the replicas do not start: this node has the ledger" in done.stderr.replace("\n", " ")
+    assert "candor: the replicas do not start: this node has the ledger" in done.stderr.replace(
+        "\n", " "
+    )
     assert "word" not in done.stderr.replace("password", "")

@@ -1,4 +1,6 @@
-"""Ray Train on two nodes: loss, gradient and weights are those of one process, and a run of the command line agrees."""
+"""Ray Train on two nodes: loss, gradient and weights are those of one process, and a run of the
+command line agrees.
+"""
 
 import os
 import subprocess
@@ -58,9 +60,14 @@ def require_exact(folder: Path) -> None:
 
 
 def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     with RayNodes(0, 1, 1) as nodes:
-        on_ray = trained(tmp_path / "ray", ["--engine", "ray"], environment | {"RAY_ADDRESS": nodes.address})
+        on_ray = trained(
+            tmp_path / "ray", ["--engine", "ray"], environment | {"RAY_ADDRESS": nodes.address}
+        )
     assert on_ray == trained(tmp_path / "torchrun", [], environment)
 
 

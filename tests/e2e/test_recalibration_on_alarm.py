@@ -1,4 +1,6 @@
-"""A server, and a monitor of its own, that find an active drift alarm when they start, and act on it."""
+"""A server, and a monitor of its own, that find an active drift alarm when they start, and act on
+it.
+"""
 
 import os
 import subprocess
@@ -40,9 +42,17 @@ def test_a_server_promotes_shows_it_and_is_rolled_back_in_one_command(
     server = start(store, recalibrate_on_alarm="promote")
     wait_until(lambda: store.production("tiny") == 2)
     wait_until(lambda: server.predict(encode(picture(), "PNG")).json()["version"] == 2)
-    said = [entry["sentence"] for entry in server.client.get("/calibration/tiny/history").json()["events"]]
-    assert any("Version 2 was promoted because of the drift alarm." in sentence for sentence in said)
-    assert "Version 2 was published because of the drift alarm" in server.client.get("/calibration/tiny/page").text
+    said = [
+        entry["sentence"]
+        for entry in server.client.get("/calibration/tiny/history").json()["events"]
+    ]
+    assert any(
+        "Version 2 was promoted because of the drift alarm." in sentence for sentence in said
+    )
+    assert (
+        "Version 2 was published because of the drift alarm"
+        in server.client.get("/calibration/tiny/page").text
+    )
     assert 'candor_recalibrations_total{model="tiny",outcome="promoted"} 1.0' in server.metrics()
     assert '"message": "recalibration on a drift alarm"' in server.log()
     store.promote("tiny", 1)
@@ -50,14 +60,23 @@ def test_a_server_promotes_shows_it_and_is_rolled_back_in_one_command(
     assert store.versions("tiny") == [1, 2]
 
 
-def test_a_monitor_acts_where_it_has_the_store_and_says_so_where_it_has_none(store: Store, tmp_path: Path) -> None:
+def test_a_monitor_acts_where_it_has_the_store_and_says_so_where_it_has_none(
+    store: Store, tmp_path: Path
+) -> None:
     def monitor(folder: Path) -> "subprocess.Popen[str]":
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+        }
         options = ["--recalibrate-on-alarm", "publish", "--store", str(folder), "--port", "0"]
         options += ["--ledger", f"sqlite:///{tmp_path / 'ledger.db'}"]
         command = [sys.executable, "-m", "candor", "monitor", *options]
         return subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
         )
 
     with monitor(tmp_path / "nowhere") as refused:

@@ -1,4 +1,6 @@
-"""Clients that behave badly on purpose, over real sockets: each is bounded, and the others are answered meanwhile."""
+"""Clients that behave badly on purpose, over real sockets: each is bounded, and the others are
+answered meanwhile.
+"""
 
 import contextlib
 import itertools
@@ -50,7 +52,9 @@ class Server:
             return read_all(connection)
 
     def answers(self, image: bytes) -> bool:
-        answer = httpx.post(f"http://127.0.0.1:{self.port}/predictions/tiny", content=image, timeout=PATIENCE_S)
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.port}/predictions/tiny", content=image, timeout=PATIENCE_S
+        )
         return answer.status_code == 200
 
     @property
@@ -70,12 +74,16 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]) -> Iterator[Server]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]
+) -> Iterator[Server]:
     tmp_path = tmp_path_factory.mktemp("abuse")
     store = Store(tmp_path / "store")
     store.publish("tiny", make_bundle)
     store.promote("tiny", 1)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    } | {
         "CANDOR_PORT": "0",
         "CANDOR_STORE": str(store.root),
         "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
@@ -85,7 +93,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., 
     log = tmp_path / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE], env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+            [sys.executable, "-c", SERVE],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         )
     assert process.stdout is not None
     port = int(process.stdout.readline().rsplit(":", 1)[1])
@@ -119,18 +131,28 @@ def test_slow_heads_and_silent_connections_end_and_others_are_answered(
 def test_a_head_without_end_is_refused(server: Server, png: Callable[..., bytes]) -> None:
     endless = (b"X-Filler: " + b"x" * 8000 + b"\r\n" for _ in range(100))
     answer = server.say(b"GET / HTTP/1.1\r\n", *endless)
-    assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""  # the answer is lost where the reset overtakes it
+    assert (
+        answer.startswith(b"HTTP/1.1 431 ") or answer == b""
+    )  # the answer is lost where the reset overtakes it
     assert server.answers(png())
 
 
-def test_a_head_that_comes_in_one_piece_is_bounded_too(server: Server, png: Callable[..., bytes]) -> None:
-    answer = server.say(b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n")
+def test_a_head_that_comes_in_one_piece_is_bounded_too(
+    server: Server, png: Callable[..., bytes]
+) -> None:
+    answer = server.say(
+        b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n"
+    )
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert server.answers(png())
 
 
 UPGRADES = [
-    (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+    (
+        b"Connection: Upgrade, HTTP2-Settings",
+        b"Upgrade: h2c",
+        b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+    ),
     (b"Connection: Upgrade", b"Upgrade: websocket"),
     (b"Connection: keep-alive, upgrade", b"Upgrade: anything"),
 ]
@@ -141,10 +163,16 @@ UPGRADES = [
 def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
     server: Server, png: Callable[..., bytes], headers: tuple[bytes, ...], pieces: int
 ) -> None:
-    """As `curl --http2` sends it. The body was once ignored, or executed as a request of its own."""
+    """As `curl --http2` sends it. The body was once ignored, or executed as a request of its
+    own.
+    """
     request = post(png(), *headers, b"X-Request-Id: upgraded")
     head = request.index(b"\r\n\r\n") + 4
-    cuts = [0, head, *(head + n * 7 for n in range(1, pieces - 1)), len(request)] if pieces > 1 else [0, len(request)]
+    cuts = (
+        [0, head, *(head + n * 7 for n in range(1, pieces - 1)), len(request)]
+        if pieces > 1
+        else [0, len(request)]
+    )
     parts = [request[start:end] for start, end in itertools.pairwise(cuts)]
     last = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     first, second = server.say(*parts, last).split(b"HTTP/1.1 ")[1:]
@@ -167,20 +195,26 @@ def test_connect_is_refused(server: Server, png: Callable[..., bytes]) -> None:
     assert server.answers(png())
 
 
-def test_a_client_that_is_refused_while_it_sends_can_read_why(server: Server, png: Callable[..., bytes]) -> None:
+def test_a_client_that_is_refused_while_it_sends_can_read_why(
+    server: Server, png: Callable[..., bytes]
+) -> None:
     answer = server.say(post(bytes(20_000_000), b"Connection: close"), close_writing=True)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"body_too_large" in answer
     assert server.answers(png())
 
 
-def test_a_body_shorter_than_it_says_is_timed_out(server: Server, png: Callable[..., bytes]) -> None:
+def test_a_body_shorter_than_it_says_is_timed_out(
+    server: Server, png: Callable[..., bytes]
+) -> None:
     answer = server.say(post(png(), b"Connection: close", length=len(png()) + 10))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"body_timeout" in answer
 
 
-def test_a_body_longer_than_it_says_ends_the_connection(server: Server, png: Callable[..., bytes]) -> None:
+def test_a_body_longer_than_it_says_ends_the_connection(
+    server: Server, png: Callable[..., bytes]
+) -> None:
     answer = server.say(post(png() + b"\x00rubbish", length=len(png())))
     assert answer.count(b"HTTP/1.1 200 ") <= 1
     assert server.answers(png())
@@ -192,7 +226,9 @@ def test_a_half_closed_connection_is_given_up(server: Server, png: Callable[...,
     assert server.answers(png())
 
 
-def test_pipelined_requests_are_answered_in_order(server: Server, png: Callable[..., bytes]) -> None:
+def test_pipelined_requests_are_answered_in_order(
+    server: Server, png: Callable[..., bytes]
+) -> None:
     numbered = [post(png(), b"X-Request-Id: %d" % number) for number in range(20)]
     last = post(png(), b"X-Request-Id: 20", b"Connection: close")
     answers = server.say(b"".join(numbered) + last).split(b"HTTP/1.1 ")[1:]
@@ -204,7 +240,10 @@ def test_pipelined_requests_are_answered_in_order(server: Server, png: Callable[
 def test_chunked_bodies_are_read_and_bounded(server: Server, png: Callable[..., bytes]) -> None:
     head = b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     image = png()
-    pieces = [b"%x\r\n%s\r\n" % (len(image[at : at + 7]), image[at : at + 7]) for at in range(0, len(image), 7)]
+    pieces = [
+        b"%x\r\n%s\r\n" % (len(image[at : at + 7]), image[at : at + 7])
+        for at in range(0, len(image), 7)
+    ]
     assert server.say(head, b"".join(pieces), b"0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
     big = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     answer = server.say(head, *(big for _ in range(40)))
@@ -223,13 +262,20 @@ RUBBISH = [
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
-def test_what_is_no_http_is_told_so(server: Server, rubbish: bytes, png: Callable[..., bytes]) -> None:
+def test_what_is_no_http_is_told_so(
+    server: Server, rubbish: bytes, png: Callable[..., bytes]
+) -> None:
     answer = server.say(rubbish)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] in ("malformed_http", "head_timeout")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] in (
+        "malformed_http",
+        "head_timeout",
+    )
 
 
-def test_thousands_of_idle_connections_cost_little(server: Server, png: Callable[..., bytes]) -> None:
+def test_thousands_of_idle_connections_cost_little(
+    server: Server, png: Callable[..., bytes]
+) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(10_000, hard - 500)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,6 @@
-"""Large bodies in flight at a real server with default settings stay within the memory that is set aside for bodies."""
+"""Large bodies in flight at a real server with default settings stay within the memory that is set
+aside for bodies.
+"""
 
 import socket
 import threading
@@ -86,7 +88,8 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
         watch, seen = Watch(server), Counter[str]()
         with watch.watching():
             threads = [
-                threading.Thread(target=send_until_answered, args=(server.url, body, seen, {})) for _ in range(count)
+                threading.Thread(target=send_until_answered, args=(server.url, body, seen, {}))
+                for _ in range(count)
             ]
             for thread in threads:
                 thread.start()
@@ -104,7 +107,9 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
 def test_what_does_not_fit_is_refused_before_it_is_read_and_small_images_pass(
     tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
-    """Clients that announce bodies and never send them hold them for a while, but not against small images."""
+    """Clients that announce bodies and never send them hold them for a while, but not against small
+    images.
+    """
     server = Server(tiny_store.root, tmp_path, body_timeout_s="8", deadline_s="0.5")
     try:
         wait_until(lambda: server.client.get("/readyz").status_code == 200)
@@ -115,7 +120,9 @@ def test_what_does_not_fit_is_refused_before_it_is_read_and_small_images_pass(
         assert "CANDOR_BODY_MEMORY_BYTES" in refused.json()["detail"]
         assert int(refused.headers["retry-after"]) >= 1
         for path in ("/feedback", "/v2/models/tiny/infer", "/predictions-log"):
-            other = server.client.post(path, content=bytes(7_000_000), headers={"Content-Type": "application/json"})
+            other = server.client.post(
+                path, content=bytes(7_000_000), headers={"Content-Type": "application/json"}
+            )
             assert other.status_code in (400, 429), other.text
         assert server.predict(png()).status_code == 200
         wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
@@ -128,5 +135,8 @@ def test_what_does_not_fit_is_refused_before_it_is_read_and_small_images_pass(
 
 def _announce(server: Server, length: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    connection.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nx" % length)
+    connection.sendall(
+        b"POST /predictions/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nx"
+        % length
+    )
     return connection

@@ -26,10 +26,17 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.parametrize("mode", ["share", "shadow"])
 def test_all_32_are_answered_whatever_way_they_came(
-    start: Callable[..., Server], slow_store: Store, tmp_path: Path, png: Callable[..., bytes], mode: Any
+    start: Callable[..., Server],
+    slow_store: Store,
+    tmp_path: Path,
+    png: Callable[..., bytes],
+    mode: Any,
 ) -> None:
     card = partial(build_card, classes=("a", "b"), height=96, width=96)
-    slow_store.publish("tiny", lambda folder, number: write_bundle(folder, card=card(version=number), onnx=slow_onnx()))
+    slow_store.publish(
+        "tiny",
+        lambda folder, number: write_bundle(folder, card=card(version=number), onnx=slow_onnx()),
+    )
     start_canary(slow_store, "tiny", 2, mode=mode, share=0.5 if mode == "share" else 0.0)
     server = start(slow_store, drain_delay_s="5.0", grpc_port="0")
     address = server.grpc_address()
@@ -37,7 +44,11 @@ def test_all_32_are_answered_whatever_way_they_came(
     image = png(size=(96, 96))
 
     def single() -> list[int]:
-        return [httpx.post(f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S).status_code]
+        return [
+            httpx.post(
+                f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S
+            ).status_code
+        ]
 
     def several() -> list[int]:
         files = [("file", (f"{number}.png", image, "image/png")) for number in range(3)]
@@ -45,11 +56,15 @@ def test_all_32_are_answered_whatever_way_they_came(
         return [200 if "label" in item else 500 for item in answer.json()]
 
     def remote() -> list[int]:
-        tensor = protocol.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
+        tensor = protocol.ModelInferRequest.InferInputTensor(
+            name="image", datatype="BYTES", shape=[1]
+        )
         tensor.contents.bytes_contents.append(image)
         with grpc.insecure_channel(address) as channel:
             stub = service.GRPCInferenceServiceStub(channel)
-            answer = stub.ModelInfer(protocol.ModelInferRequest(model_name="tiny", inputs=[tensor]), timeout=PATIENCE_S)
+            answer = stub.ModelInfer(
+                protocol.ModelInferRequest(model_name="tiny", inputs=[tensor]), timeout=PATIENCE_S
+            )
         return [200 if answer.outputs else 500]
 
     ways = [single] * 16 + [several] * 8 + [remote] * 8
@@ -66,7 +81,9 @@ def test_all_32_are_answered_whatever_way_they_came(
     assert '"trace"' not in server.log()
     assert not (tmp_path / "ledger.db-wal").exists()  # the last to close takes it into the database
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
-        production = ledger.execute("SELECT count(*) FROM prediction WHERE calibration_id IN (1, 2)").fetchone()[0]
+        production = ledger.execute(
+            "SELECT count(*) FROM prediction WHERE calibration_id IN (1, 2)"
+        ).fetchone()[0]
     assert production >= len(answered)
 
 
@@ -77,7 +94,9 @@ def test_a_second_signal_ends_it_while_requests_wait(
     image = png(size=(96, 96))
     with ThreadPoolExecutor(64) as pool:
         sent = [
-            pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S)
+            pool.submit(
+                httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S
+            )
             for _ in range(64)
         ]
         wait_until(lambda: server.metric("candor_queue_length") > 16)

@@ -1,4 +1,6 @@
-"""Several fronts before one main process: one truth at each of them, a switch, a killed front, and a drain."""
+"""Several fronts before one main process: one truth at each of them, a switch, a killed front, and
+a drain.
+"""
 
 import os
 import signal
@@ -38,16 +40,22 @@ def test_every_front_gives_the_same_answers_and_the_one_count(
     connected = clients(server)
     large = png(size=(900, 700))  # for a decoding process
     expected = {
-        image: pytest.approx(Predictor(tiny_store.read("tiny", 1)).classify(image).probabilities, abs=1e-6)
+        image: pytest.approx(
+            Predictor(tiny_store.read("tiny", 1)).classify(image).probabilities, abs=1e-6
+        )
         for image in (png(), large)
     }
 
     def ask(client: httpx.Client) -> list[int]:
         for image in (png(), large):
-            answer = client.post("/predictions/tiny", content=image, headers=sending | {"X-Request-Id": "mine"})
+            answer = client.post(
+                "/predictions/tiny", content=image, headers=sending | {"X-Request-Id": "mine"}
+            )
             assert answer.json()["probabilities"] == expected[image], answer.text
             assert answer.json()["request_id"] == "mine"
-        form = client.post("/predictions/tiny/1.0", files={"a": ("x.png", png(), "image/png")}, headers=sending)
+        form = client.post(
+            "/predictions/tiny/1.0", files={"a": ("x.png", png(), "image/png")}, headers=sending
+        )
         assert form.json()["probabilities"] == expected[png()]
         refused = [
             client.post("/predictions/tiny", content=png()),
@@ -55,13 +63,17 @@ def test_every_front_gives_the_same_answers_and_the_one_count(
             client.post("/predictions/none", content=png(), headers=sending),
             client.post("/predictions/tiny", content=png()[:90], headers=sending),
             client.post("/predictions/tiny", content=b"text", headers=sending),
-            client.post("/predictions/tiny", content=png(), headers=sending | {"Host": "evil.example.org"}),
+            client.post(
+                "/predictions/tiny", content=png(), headers=sending | {"Host": "evil.example.org"}
+            ),
             client.get("/metrics"),
         ]
         return [each.status_code for each in refused]
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        assert {tuple(found) for found in pool.map(ask, connected)} == {(401, 403, 404, 400, 415, 403, 401)}
+        assert {tuple(found) for found in pool.map(ask, connected)} == {
+            (401, 403, 404, 400, 415, 403, 401)
+        }
     pages = [client.get("/metrics", headers=reading).text.splitlines() for client in connected]
     for wanted in (
         'candor_request_duration_seconds_count{model="tiny",version="1"} ' + f"{3.0 * CONNECTIONS}",
@@ -77,14 +89,19 @@ def test_every_front_gives_the_same_answers_and_the_one_count(
     wait_until(lambda: "tokens were read again" in server.log())
     fresh = {"Authorization": "Bearer another-token-that-predicts"}
     for given, status in ((sending, 401), (fresh, 200)):
-        answers = [client.post("/predictions/tiny", content=png(), headers=given) for client in connected]
+        answers = [
+            client.post("/predictions/tiny", content=png(), headers=given) for client in connected
+        ]
         assert {answer.status_code for answer in answers} == {status}
     assert "Traceback" not in server.log()
     assert '"trace"' not in server.log()
 
 
 def test_a_switch_to_a_model_of_another_input_fails_no_request(
-    start_fronts: Callable[..., Server], tiny_store: Store, make_bundle: Callable[..., Any], png: Any
+    start_fronts: Callable[..., Server],
+    tiny_store: Store,
+    make_bundle: Callable[..., Any],
+    png: Any,
 ) -> None:
     server = start_fronts(tiny_store)
     tiny_store.publish("tiny", partial(make_bundle, seed=1, height=12, width=10))
@@ -129,12 +146,16 @@ def test_when_a_front_is_killed_the_others_answer_nothing_is_lost_and_it_comes_b
         wait_until(lambda: len(answered) > before + 200)
         all_fronts(server, fronts, without=pids[0])
     assert 0 < len(load.errors) < CONNECTIONS  # those of its connections alone
-    assert {client.post("/predictions/tiny", content=image).status_code for client in clients(server)} == {200}
+    assert {
+        client.post("/predictions/tiny", content=image).status_code for client in clients(server)
+    } == {200}
     page = httpx.get(f"{server.url}/metrics").text.splitlines()
     assert {"candor_front_restarts_total 1.0", f"candor_fronts {float(fronts)}"} <= set(page)
     server.process.kill()
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
-        known = {bytes(row[0]).hex() for row in ledger.execute("SELECT prediction_id FROM prediction")}
+        known = {
+            bytes(row[0]).hex() for row in ledger.execute("SELECT prediction_id FROM prediction")
+        }
     assert {each.replace("-", "") for each in answered} <= known
     wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
 
@@ -152,7 +173,9 @@ def test_sigterm_answers_all_32_whatever_their_front_and_leaves_no_process(
     pids = all_fronts(server, fronts)
     with ThreadPoolExecutor(32) as pool:
         sent = [
-            pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S)
+            pool.submit(
+                httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S
+            )
             for _ in range(32)
         ]
         wait_until(lambda: server.metric("candor_queue_length") > 8)

@@ -1,4 +1,6 @@
-"""What HTTP brings with it, behind several fronts: TLS, other origins, a proxy's headers, log lines, ids."""
+"""What HTTP brings with it, behind several fronts: TLS, other origins, a proxy's headers, log
+lines, ids.
+"""
 
 import json
 import ssl
@@ -20,7 +22,10 @@ TOKEN = "a-token-that-may-do-everything"
 
 
 def test_every_front_encrypts_and_none_answers_in_plain_text(
-    start_fronts: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes], certificate: Path
+    start_fronts: Callable[..., Server],
+    tiny_store: Store,
+    png: Callable[..., bytes],
+    certificate: Path,
 ) -> None:
     server = start_fronts(tiny_store, ready=False, tls_certificate=str(certificate))
     trusted = ssl.create_default_context(cafile=certificate)
@@ -50,13 +55,24 @@ def test_other_origins_are_allowed_or_refused_at_every_front(
     }
     for client in clients(server):
         preflight = client.options("/predictions/tiny", headers=asked)
-        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, VIEWER)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (
+            200,
+            VIEWER,
+        )
         for image, status in ((png(), 200), (b"text", 415)):
             answer = client.post("/predictions/tiny", content=image, headers={"Origin": VIEWER})
-            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, VIEWER)
-        other = client.post("/predictions/tiny", content=png(), headers={"Origin": "https://evil.example"})
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (
+                status,
+                VIEWER,
+            )
+        other = client.post(
+            "/predictions/tiny", content=png(), headers={"Origin": "https://evil.example"}
+        )
         assert (other.status_code, "access-control-allow-origin" in other.headers) == (403, False)
-        assert "access-control-allow-origin" not in client.post("/predictions/tiny", content=png()).headers
+        assert (
+            "access-control-allow-origin"
+            not in client.post("/predictions/tiny", content=png()).headers
+        )
 
 
 def test_headers_of_a_proxy_reach_the_page_and_refusals_reach_the_one_log(
@@ -68,7 +84,9 @@ def test_headers_of_a_proxy_reach_the_page_and_refusals_reach_the_one_log(
     connected = clients(server)
     for client in connected:
         for scheme, secure in (("https", True), ("http", False)):
-            signed_in = client.post("/sign-in", data={"token": TOKEN}, headers={"X-Forwarded-Proto": scheme})
+            signed_in = client.post(
+                "/sign-in", data={"token": TOKEN}, headers={"X-Forwarded-Proto": scheme}
+            )
             assert signed_in.status_code == 303, signed_in.text
             assert ("secure" in signed_in.headers["set-cookie"].lower()) == secure
             client.cookies.clear()
@@ -92,7 +110,9 @@ def test_a_request_id_labels_its_answer_whichever_fronts_took_the_two(
     server = start_fronts(tiny_store)
     connected = clients(server)
     for number, client in enumerate(connected):
-        answer = client.post("/predictions/tiny", content=png(), headers={"X-Request-Id": f"id-{number}"}).json()
+        answer = client.post(
+            "/predictions/tiny", content=png(), headers={"X-Request-Id": f"id-{number}"}
+        ).json()
         other = connected[number - 1]
         label = {"model": "tiny", "request_id": f"id-{number}", "label": answer["label"]}
         told = other.post("/feedback", json=label).json()

@@ -1,4 +1,5 @@
-"""Hostile bodies to a real server with default settings: others are answered meanwhile, and memory comes back.
+"""Hostile bodies to a real server with default settings: others are answered meanwhile, and memory
+comes back.
 
 This sends the bodies that once did most harm; `make soak` sends all of them.
 """
@@ -92,7 +93,12 @@ def test_a_client_that_hangs_up_after_a_large_body_no_longer_waits(siege: Siege)
     body = BODIES["jpeg-scans-90-of-49-megapixels"]  # seconds to decode
     data = body.make() + bytes(2_000_000)  # so that reading pauses
     with socket.create_connection(("127.0.0.1", siege.server.port)) as connection:
-        lines = [f"POST {body.path} HTTP/1.1", "Host: a", "Content-Type: image/jpeg", f"Content-Length: {len(data)}"]
+        lines = [
+            f"POST {body.path} HTTP/1.1",
+            "Host: a",
+            "Content-Type: image/jpeg",
+            f"Content-Length: {len(data)}",
+        ]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
         time.sleep(0.5)  # all of it has arrived
     gone = 'candor_requests_rejected_total{reason="client_gone"} 1.0'

@@ -44,10 +44,14 @@ def test_a_front_that_hangs_is_replaced_and_who_connected_to_it_meanwhile_is_ans
     os.kill(pids[0], signal.SIGSTOP)
     found = statuses(before + later, png())
     assert 0 < found[:CONNECTIONS].count(None) < CONNECTIONS  # those of that front alone
-    assert set(found[CONNECTIONS:]) == {200}  # some of them waited at the socket of the one that hangs
+    assert set(found[CONNECTIONS:]) == {
+        200
+    }  # some of them waited at the socket of the one that hangs
     all_fronts(server, fronts, without=pids[0])
     assert set(statuses(before, png())) == {200}
-    assert {"candor_front_restarts_total 1.0", f"candor_fronts {float(fronts)}"} <= set(server.metrics())
+    assert {"candor_front_restarts_total 1.0", f"candor_fronts {float(fronts)}"} <= set(
+        server.metrics()
+    )
     assert "a front hangs, and is ended" in server.log()
 
 

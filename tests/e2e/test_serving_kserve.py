@@ -53,7 +53,9 @@ def python() -> Path:
     return own_environment("kserve", KSERVE) / "python"
 
 
-def test_kserves_client_runs_unchanged(python: Path, start: Callable[..., Server], tiny_store: Store) -> None:
+def test_kserves_client_runs_unchanged(
+    python: Path, start: Callable[..., Server], tiny_store: Store
+) -> None:
     server = start(tiny_store, grpc_port="0")
     url, address = server.url, server.grpc_address()
     spec = tiny_store.read("tiny", 1).card.input
@@ -67,7 +69,12 @@ def test_kserves_client_runs_unchanged(python: Path, start: Callable[..., Server
         env=environment,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    tensor = {"name": "image", "datatype": "UINT8", "shape": shape, "data": [100] * (shape[1] * shape[2] * shape[3])}
+    tensor = {
+        "name": "image",
+        "datatype": "UINT8",
+        "shape": shape,
+        "data": [100] * (shape[1] * shape[2] * shape[3]),
+    }
     ours = httpx.post(f"{url}/v2/models/tiny/infer", json={"inputs": [tensor]}).json()
     expected = next(each for each in ours["outputs"] if each["name"] == "probabilities")["data"]
     for found in json.loads(done.stdout):

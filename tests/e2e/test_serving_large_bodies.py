@@ -1,4 +1,6 @@
-"""Large bodies over real sockets, in every order in which their bytes may come, and what follows on the connection."""
+"""Large bodies over real sockets, in every order in which their bytes may come, and what follows on
+the connection.
+"""
 
 import json
 import socket
@@ -94,18 +96,24 @@ def test_the_answer_is_the_same_however_the_bytes_come(
     client: Client, server: Server, radiograph: bytes, png: Callable[..., bytes], first: int
 ) -> None:
     """In pieces that end anywhere, with the next request in the same piece as the end."""
-    expected = server.client.post("/predictions/tiny", content=iter([radiograph])).json()["probabilities"]  # chunked
+    expected = server.client.post("/predictions/tiny", content=iter([radiograph])).json()[
+        "probabilities"
+    ]  # chunked
     client.connection.sendall(head(radiograph) + radiograph[:first])
     time.sleep(0.1)
     for start in range(len(radiograph[:first]), len(radiograph), 900_001):
         piece = radiograph[start : start + 900_001]
-        client.connection.sendall(piece + (small(png) if start + len(piece) == len(radiograph) else b""))
+        client.connection.sendall(
+            piece + (small(png) if start + len(piece) == len(radiograph) else b"")
+        )
         time.sleep(0.02)
     assert probabilities(client.answer()) == expected
     assert client.answer()[0] == 200
 
 
-def test_one_connection_carries_many(client: Client, radiograph: bytes, png: Callable[..., bytes]) -> None:
+def test_one_connection_carries_many(
+    client: Client, radiograph: bytes, png: Callable[..., bytes]
+) -> None:
     for _ in range(5):
         client.connection.sendall(head(radiograph) + radiograph)
         assert client.answer()[0] == 200
@@ -119,7 +127,9 @@ def test_several_at_once_on_one_connection_are_answered_in_turn(
     client: Client, radiograph: bytes, png: Callable[..., bytes]
 ) -> None:
     client.connection.settimeout(PATIENCE_S)
-    client.connection.sendall(small(png) + head(radiograph) + radiograph + head(bytes(2_000_000)) + bytes(2_000_000))
+    client.connection.sendall(
+        small(png) + head(radiograph) + radiograph + head(bytes(2_000_000)) + bytes(2_000_000)
+    )
     client.connection.sendall(small(png))
     assert [client.answer()[0] for _ in range(4)] == [200, 200, 415, 200]
 
@@ -131,7 +141,9 @@ def test_a_client_that_waits_for_permission_gets_it(client: Client, radiograph: 
     assert client.answer()[0] == 200
 
 
-@pytest.mark.parametrize(("line", "version"), [("Connection: close", "1.1"), ("Accept: */*", "1.0")])
+@pytest.mark.parametrize(
+    ("line", "version"), [("Connection: close", "1.1"), ("Accept: */*", "1.0")]
+)
 def test_a_connection_that_shall_end_ends_after_the_answer(
     client: Client, radiograph: bytes, line: str, version: str
 ) -> None:
@@ -176,7 +188,9 @@ def test_connections_that_idle_hold_no_body(server: Server, radiograph: bytes) -
     for number in range(100):
         connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
         connections.append(connection)
-        connection.sendall(head(radiograph) + (radiograph if number % 3 else radiograph[:3_000_000]))
+        connection.sendall(
+            head(radiograph) + (radiograph if number % 3 else radiograph[:3_000_000])
+        )
         if number % 3:
             assert Client(connection).answer()[0] == 200
     wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
@@ -186,7 +200,11 @@ def test_connections_that_idle_hold_no_body(server: Server, radiograph: bytes) -
 
 
 def test_the_same_over_tls(
-    tiny_store: Store, start: Callable[..., Server], certificate: Path, radiograph: bytes, png: Callable[..., bytes]
+    tiny_store: Store,
+    start: Callable[..., Server],
+    certificate: Path,
+    radiograph: bytes,
+    png: Callable[..., bytes],
 ) -> None:
     server = start(tiny_store, ready=False, tls_certificate=str(certificate))
     context = ssl.create_default_context(cafile=str(certificate))

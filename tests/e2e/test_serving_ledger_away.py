@@ -1,4 +1,6 @@
-"""The ledger's database goes away and comes back, under a server that needs it and one that does not."""
+"""The ledger's database goes away and comes back, under a server that needs it and one that does
+not.
+"""
 
 import json
 import os
@@ -16,7 +18,11 @@ pytestmark = pytest.mark.e2e
 
 
 def test_where_it_is_not_required_answers_go_on_and_are_joined(
-    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, postgres: Cluster, png: Callable[..., bytes]
+    start: Callable[..., Server],
+    tiny_store: Store,
+    tmp_path: Path,
+    postgres: Cluster,
+    png: Callable[..., bytes],
 ) -> None:
     url = postgres.make_database()
     server = start(tiny_store, ledger=url, ledger_required="false", spool=str(tmp_path / "spool"))
@@ -34,8 +40,14 @@ def test_where_it_is_not_required_answers_go_on_and_are_joined(
     wait_until(lambda: server.metric("candor_spool_rows") == 0)
     statuses = [result["status"] for result in server.client.post("/feedback", json=items).json()]
     assert statuses == ["accepted"] * 6
-    assert server.metric("candor_spool_written_total") == server.metric("candor_spool_joined_total") == 5
-    said = [line["message"].partition(",")[0] for line in map(json.loads, server.log().splitlines())]
+    assert (
+        server.metric("candor_spool_written_total")
+        == server.metric("candor_spool_joined_total")
+        == 5
+    )
+    said = [
+        line["message"].partition(",")[0] for line in map(json.loads, server.log().splitlines())
+    ]
     assert [line for line in said if line in ("the ledger failed", "the ledger is back")] == [
         "the ledger failed",
         "the ledger is back",

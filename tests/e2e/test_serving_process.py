@@ -1,4 +1,6 @@
-"""The server as a process that may not import torch: it is started, loaded, killed, drained, and fed with rubbish."""
+"""The server as a process that may not import torch: it is started, loaded, killed, drained, and
+fed with rubbish.
+"""
 
 import asyncio
 import json
@@ -27,7 +29,10 @@ pytestmark = pytest.mark.e2e
 
 
 def test_it_starts_empty_and_takes_up_what_is_published(
-    start: Callable[..., Server], tmp_path: Path, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+    start: Callable[..., Server],
+    tmp_path: Path,
+    make_bundle: Callable[..., Any],
+    png: Callable[..., bytes],
 ) -> None:
     store = Store(tmp_path / "new")
     server = start(store, ready=False)
@@ -73,7 +78,10 @@ def feedback(server: Server, items: list[dict[str, str]]) -> list[dict[str, Any]
 
 
 def test_switching_back_and_forth_under_load_fails_no_request(
-    start: Callable[..., Server], tiny_store: Store, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+    start: Callable[..., Server],
+    tiny_store: Store,
+    make_bundle: Callable[..., Any],
+    png: Callable[..., bytes],
 ) -> None:
     server = start(tiny_store)
     for seed in (1, 2):
@@ -102,7 +110,10 @@ def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
 ) -> None:
     server = start(tiny_store)
     good: list[int] = []
-    with Load(server, lambda client: good.append(client.post("/predictions/tiny", content=png()).status_code)) as load:
+    with Load(
+        server,
+        lambda client: good.append(client.post("/predictions/tiny", content=png()).status_code),
+    ) as load:
         statuses = [
             server.predict(b"").status_code,
             server.predict(b"text" * 1000).status_code,
@@ -128,11 +139,17 @@ def test_sigterm_answers_all_32_and_exits_with_0(
     image = png(size=(96, 96))
     with ThreadPoolExecutor(32) as pool:
         sent = [
-            pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S)
+            pool.submit(
+                httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S
+            )
             for _ in range(32)
         ]
         waiting = 'candor_queue_length{model="tiny",version="1"}'
-        wait_until(lambda: any(float(line.split()[-1]) > 8 for line in server.metrics() if line.startswith(waiting)))
+        wait_until(
+            lambda: any(
+                float(line.split()[-1]) > 8 for line in server.metrics() if line.startswith(waiting)
+            )
+        )
         server.signal(signal.SIGTERM)
         wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
         assert [future.result().status_code for future in sent] == [200] * 32
@@ -160,7 +177,13 @@ def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answe
     def once(client: httpx.Client) -> None:
         started_s = time.monotonic()
         response = client.post("/predictions/tiny", content=image)
-        seen.append((response.status_code, time.monotonic() - started_s, response.headers.get("Retry-After")))
+        seen.append(
+            (
+                response.status_code,
+                time.monotonic() - started_s,
+                response.headers.get("Retry-After"),
+            )
+        )
 
     with Load(server, once, threads=48) as load:
         wait_until(lambda: sum(status == 200 for status, *_ in seen) > 40)
@@ -174,7 +197,9 @@ def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answe
 def test_a_burst_of_64_to_an_idle_server_with_default_settings_is_answered(
     tmp_path: Path, slow_store: Store, jpeg: Callable[..., bytes]
 ) -> None:
-    """Images of the size that goes to a decoding process, and a model that needs over a second for all of them."""
+    """Images of the size that goes to a decoding process, and a model that needs over a second for
+    all of them.
+    """
     server = Server(slow_store.root, tmp_path, body_timeout_s="60")
     try:
         wait_until(lambda: server.client.get("/readyz").status_code == 200)
@@ -236,7 +261,10 @@ BAD_BUNDLES: list[tuple[Callable[[Path], None], str]] = [
 
 
 def test_bad_bundles_are_refused_by_name_while_the_old_one_serves_on(
-    start: Callable[..., Server], tiny_store: Store, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+    start: Callable[..., Server],
+    tiny_store: Store,
+    make_bundle: Callable[..., Any],
+    png: Callable[..., bytes],
 ) -> None:
     server = start(tiny_store)
 

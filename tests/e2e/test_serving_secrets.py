@@ -1,4 +1,6 @@
-"""A running server and monitor show no secret: not on pages, in errors, metrics, traces or logs, whatever fails."""
+"""A running server and monitor show no secret: not on pages, in errors, metrics, traces or logs,
+whatever fails.
+"""
 
 import http.client
 import importlib.util
@@ -23,7 +25,12 @@ MARK = "s3cr3t-m4rk"
 TOKEN, READER = f"{MARK}-admin-{'x' * 16}", f"{MARK}-read-{'y' * 16}"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PATHS = ("/", "/docs", "/openapi.json", "/metrics", "/models", "/readyz", "/calibration", "/v2")
-OF_MODEL = ("/calibration/tiny", "/calibration/tiny/page", "/calibration/tiny/history", "/calibration/tiny/slices")
+OF_MODEL = (
+    "/calibration/tiny",
+    "/calibration/tiny/page",
+    "/calibration/tiny/history",
+    "/calibration/tiny/slices",
+)
 
 
 class Running:
@@ -43,28 +50,49 @@ class Running:
         """Fail if a secret is in anything that was given out."""
         told = {"answers": "\n".join(self.said), "log": self._log.read_text()}
         for name, text in told.items():
-            found = [text[max(0, at.start() - 200) : at.end() + 50] for at in re.finditer(MARK, text)]
+            found = [
+                text[max(0, at.start() - 200) : at.end() + 50] for at in re.finditer(MARK, text)
+            ]
             assert found == [], f"{name}: {found[:3]}"
         assert len(told["answers"]) > 10_000
         assert len(told["log"]) > 100
 
 
 @contextmanager
-def running(kind: str, store: Store, ledger: str, folder: Path, **settings: str) -> Iterator[Running]:
+def running(
+    kind: str, store: Store, ledger: str, folder: Path, **settings: str
+) -> Iterator[Running]:
     """`candor serve` or `candor monitor`."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CANDOR_", "OTEL_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CANDOR_", "OTEL_"))
+    }
     (folder / "ledger.url").write_text(ledger)
     (folder / "tokens").write_text(f"{READER} read\n")
-    given = {"store": store.root, "ledger_file": folder / "ledger.url", "tokens_file": folder / "tokens", "port": 0}
+    given = {
+        "store": store.root,
+        "ledger_file": folder / "ledger.url",
+        "tokens_file": folder / "tokens",
+        "port": 0,
+    }
     given |= {"tokens": f"{TOKEN} admin", "log_level": "debug", "deadline_s": 30}
     given |= {"report_webhook": f"http://127.0.0.1:1/{MARK}"} | settings
     environment |= {f"CANDOR_{name.upper()}": str(value) for name, value in given.items()}
-    environment |= {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    environment |= {
+        "OTEL_TRACES_EXPORTER": "console",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
     environment |= {"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*"}
     log = folder / f"{kind}.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "candor", kind], env=environment, stdout=stream, stderr=stream, cwd=folder
+            [sys.executable, "-m", "candor", kind],
+            env=environment,
+            stdout=stream,
+            stderr=stream,
+            cwd=folder,
         )
     try:
         wait_until(lambda: bool(re.search(r"Candor (serves|monitors) on (\S+)", log.read_text())))
@@ -79,7 +107,12 @@ def running(kind: str, store: Store, ledger: str, folder: Path, **settings: str)
 def provoke(process: Running, png: Callable[..., bytes]) -> None:
     """Ask for everything, with and without a token, and for what is refused."""
     for path in (*PATHS, *OF_MODEL):
-        for headers in (BEARER, {}, {"Authorization": f"Bearer {MARK}-wrong"}, {"Authorization": f"Basic {MARK}"}):
+        for headers in (
+            BEARER,
+            {},
+            {"Authorization": f"Bearer {MARK}-wrong"},
+            {"Authorization": f"Basic {MARK}"},
+        ):
             process.ask("GET", path, headers=headers)
     process.ask("GET", "/calibration", headers={"Authorization": f"Bearer {READER}"})
     process.ask("POST", "/feedback", headers={"Authorization": f"Bearer {READER}"}, json={})
@@ -90,7 +123,9 @@ def provoke(process: Running, png: Callable[..., bytes]) -> None:
     process.ask("POST", "/v2/models/tiny/infer", headers=BEARER, json={})
     process.ask("OPTIONS", "/predictions/tiny", headers=BEARER)
     process.ask("POST", "/feedback", headers=BEARER | {"Origin": "http://elsewhere"}, json={})
-    raw = http.client.HTTPConnection("127.0.0.1", int(process.url.rsplit(":", 1)[1]), timeout=PATIENCE_S)
+    raw = http.client.HTTPConnection(
+        "127.0.0.1", int(process.url.rsplit(":", 1)[1]), timeout=PATIENCE_S
+    )
     raw.putrequest("GET", f"/no/such/path?token={'x' * 70_000}", skip_host=True)
     raw.putheader("Authorization", f"Bearer {TOKEN}")
     raw.endheaders()
@@ -107,7 +142,9 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
     traces = "true" if importlib.util.find_spec("opentelemetry") else "false"
     with running(kind, tiny_store, ledger, tmp_path, traces=traces) as process:
         if kind == "serve":
-            wait_until(lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200)
+            wait_until(
+                lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200
+            )
         provoke(process, png)
         postgres.kill()
         try:
@@ -123,14 +160,34 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
         assert "http.request.header.authorization" in told
 
 
-def test_a_report_whose_webhook_is_refused_shows_no_secret(tiny_store: Store, tmp_path: Path) -> None:
+def test_a_report_whose_webhook_is_refused_shows_no_secret(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     with running("serve", tiny_store, ledger, tmp_path) as process:
-        wait_until(lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-    for address in (f"http://127.0.0.1:1/{MARK}", f"http://user:{MARK}@127.0.0.1:1/", f"http://[{MARK}/"):
+        wait_until(
+            lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200
+        )
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    }
+    for address in (
+        f"http://127.0.0.1:1/{MARK}",
+        f"http://user:{MARK}@127.0.0.1:1/",
+        f"http://[{MARK}/",
+    ):
         done = subprocess.run(
-            [sys.executable, "-m", "candor", "report", "--every", "day", "--to", "reports", "--once"],
+            [
+                sys.executable,
+                "-m",
+                "candor",
+                "report",
+                "--every",
+                "day",
+                "--to",
+                "reports",
+                "--once",
+            ],
             env=environment | {"CANDOR_LEDGER": ledger, "CANDOR_REPORT_WEBHOOK": address},
             cwd=tmp_path,
             capture_output=True,

@@ -1,4 +1,6 @@
-"""The start of a server: no output shows a secret, what Kubernetes injects does no harm, and TLS is all or nothing."""
+"""The start of a server: no output shows a secret, what Kubernetes injects does no harm, and TLS is
+all or nothing.
+"""
 
 import json
 import os
@@ -34,7 +36,10 @@ REFUSED = {
         {"CANDOR_DEADLINE_S": "x", "CANDOR_LEDGER": POSTGRES, "CANDOR_TOKENS": f"{TOKEN} admin"},
         "setting deadline_s (CANDOR_DEADLINE_S): got 'x'",
     ),
-    "a secret in the wrong place": ({"CANDOR_LEDGER_REQUIRED": POSTGRES}, "setting ledger_required"),
+    "a secret in the wrong place": (
+        {"CANDOR_LEDGER_REQUIRED": POSTGRES},
+        "setting ledger_required",
+    ),
     "a token in the wrong place": ({"CANDOR_PORT": f"{TOKEN} admin token"}, "setting port"),
     "a database that is away": ({"CANDOR_LEDGER": POSTGRES}, "cannot be opened"),
     "a password in the query": (
@@ -58,16 +63,37 @@ REFUSED = {
         "is not a database URL",
     ),
     "another database": ({"CANDOR_LEDGER": f"mysql://user:{MARK}@127.0.0.1/db"}, "not mysql"),
-    "a file with a password": ({"CANDOR_LEDGER": f"sqlite:////no/such/folder/x.db?password={MARK}"}, "does not exist"),
+    "a file with a password": (
+        {"CANDOR_LEDGER": f"sqlite:////no/such/folder/x.db?password={MARK}"},
+        "does not exist",
+    ),
     "a token without a scope": ({"CANDOR_TOKENS": TOKEN}, "token 1: expected"),
     "a token with a wrong scope": ({"CANDOR_TOKENS": f"{TOKEN} {MARK}"}, "token 1: expected"),
     "a short token": ({"CANDOR_TOKENS": f"{MARK} admin"}, "token 1 has less than 16 characters"),
-    "no token at all": ({"CANDOR_TOKENS": "", "CANDOR_LEDGER": POSTGRES}, "is set but gives no token"),
-    "a key without a certificate": ({"CANDOR_TLS_KEY": "key.pem", "CANDOR_LEDGER": POSTGRES}, "CANDOR_TLS_CERTIFICATE"),
-    "a missing certificate": ({"CANDOR_TLS_CERTIFICATE": "missing.pem", "CANDOR_LEDGER": POSTGRES}, "cannot be read"),
-    "a certificate that is none": ({"CANDOR_TLS_CERTIFICATE": __file__, "CANDOR_LEDGER": POSTGRES}, "private key"),
-    "two ledgers": ({"CANDOR_LEDGER": POSTGRES, "CANDOR_LEDGER_FILE": "ledger.url"}, "are both set"),
-    "a list that is none": ({"CANDOR_HOSTS": "[1", "CANDOR_LEDGER": POSTGRES}, "expected a JSON list"),
+    "no token at all": (
+        {"CANDOR_TOKENS": "", "CANDOR_LEDGER": POSTGRES},
+        "is set but gives no token",
+    ),
+    "a key without a certificate": (
+        {"CANDOR_TLS_KEY": "key.pem", "CANDOR_LEDGER": POSTGRES},
+        "CANDOR_TLS_CERTIFICATE",
+    ),
+    "a missing certificate": (
+        {"CANDOR_TLS_CERTIFICATE": "missing.pem", "CANDOR_LEDGER": POSTGRES},
+        "cannot be read",
+    ),
+    "a certificate that is none": (
+        {"CANDOR_TLS_CERTIFICATE": __file__, "CANDOR_LEDGER": POSTGRES},
+        "private key",
+    ),
+    "two ledgers": (
+        {"CANDOR_LEDGER": POSTGRES, "CANDOR_LEDGER_FILE": "ledger.url"},
+        "are both set",
+    ),
+    "a list that is none": (
+        {"CANDOR_HOSTS": "[1", "CANDOR_LEDGER": POSTGRES},
+        "expected a JSON list",
+    ),
 }
 
 
@@ -75,9 +101,22 @@ REFUSED = {
 def test_a_start_that_fails_shows_no_secret_and_says_why(name: str, tmp_path: Path) -> None:
     settings, reason = REFUSED[name]
     environment = _clean_environment() | settings
-    environment |= {"CANDOR_LOG_LEVEL": "debug", "CANDOR_STORE": str(tmp_path), "TERM": "dumb", "COLUMNS": "1000"}
-    command = [sys.executable, "-m", "candor", "serve", *([] if "CANDOR_PORT" in settings else ["--port", "0"])]
-    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
+    environment |= {
+        "CANDOR_LOG_LEVEL": "debug",
+        "CANDOR_STORE": str(tmp_path),
+        "TERM": "dumb",
+        "COLUMNS": "1000",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "candor",
+        "serve",
+        *([] if "CANDOR_PORT" in settings else ["--port", "0"]),
+    ]
+    ended = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     told = ended.stdout + ended.stderr
     assert MARK not in told
     assert "Traceback" not in told
@@ -103,7 +142,10 @@ LINKS = {  # of the Services `candor`, `candor-grpc` and `candor-monitor`
 
 def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_path: Path) -> None:
     links = {f"CANDOR_{name.upper()}": value for name, value in LINKS.items()}
-    given = {"CANDOR_STORE": str(tiny_store.root), "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
+    given = {
+        "CANDOR_STORE": str(tiny_store.root),
+        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
+    }
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "candor", "serve", "--port", "0"],
@@ -115,7 +157,9 @@ def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_pat
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Candor serves on http://127.0.0.1:")
-        told = [line for line in (tmp_path / "log").read_text().splitlines() if "Kubernetes" in line]
+        told = [
+            line for line in (tmp_path / "log").read_text().splitlines() if "Kubernetes" in line
+        ]
         assert len(told) == 1
         assert json.loads(told[0])["names"] == sorted(links)
     finally:
@@ -125,9 +169,14 @@ def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_pat
 
 @pytest.mark.parametrize(
     ("verb", "says"),
-    [("serve", "no image is answered until there is one."), ("monitor", "pages cannot act on versions")],
+    [
+        ("serve", "no image is answered until there is one."),
+        ("monitor", "pages cannot act on versions"),
+    ],
 )
-def test_a_named_store_that_is_not_there_is_said_at_the_start(verb: str, says: str, tmp_path: Path) -> None:
+def test_a_named_store_that_is_not_there_is_said_at_the_start(
+    verb: str, says: str, tmp_path: Path
+) -> None:
     store = tmp_path / "nope"
     given = {"CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
     with (tmp_path / "log").open("w") as log:
@@ -150,7 +199,10 @@ def test_a_named_store_that_is_not_there_is_said_at_the_start(verb: str, says: s
 
 def test_its_metrics_name_the_release(start: Callable[..., Server], tiny_store: Store) -> None:
     (line,) = (line for line in start(tiny_store).metrics() if line.startswith("candor_build_info"))
-    assert line == f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'
+    assert (
+        line
+        == f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'
+    )
 
 
 def test_grpc_is_encrypted_wherever_https_is(
@@ -158,10 +210,20 @@ def test_grpc_is_encrypted_wherever_https_is(
 ) -> None:
     server = start(tiny_store, ready=False, tls_certificate=str(certificate), grpc_port="0")
     assert server.url.startswith("https://")
-    assert httpx.get(f"{server.url}/healthz", verify=ssl.create_default_context(cafile=certificate)).status_code == 200
-    settings = _clean_environment() | {"CANDOR_PORT": str(server.port), "CANDOR_TLS_CERTIFICATE": str(certificate)}
+    assert (
+        httpx.get(
+            f"{server.url}/healthz", verify=ssl.create_default_context(cafile=certificate)
+        ).status_code
+        == 200
+    )
+    settings = _clean_environment() | {
+        "CANDOR_PORT": str(server.port),
+        "CANDOR_TLS_CERTIFICATE": str(certificate),
+    }
     asked = [sys.executable, "-m", "candor", "health"]
-    health = subprocess.run(asked, env=settings, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    health = subprocess.run(
+        asked, env=settings, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert health.stdout == f"https://127.0.0.1:{server.port}/healthz: alive\n"
     address = server.grpc_address()
     live = protocol.ServerLiveRequest()
@@ -173,4 +235,8 @@ def test_grpc_is_encrypted_wherever_https_is(
 
 
 def _clean_environment() -> dict[str, str]:
-    return {variable: value for variable, value in os.environ.items() if not variable.startswith("CANDOR_")}
+    return {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.startswith("CANDOR_")
+    }

@@ -1,4 +1,6 @@
-"""A short storm: many more connections than can be served, that ask again at once. `make soak` runs a long one."""
+"""A short storm: many more connections than can be served, that ask again at once. `make soak` runs
+a long one.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +18,9 @@ GROWTH_MB = 60
 
 
 def storm_until_refused(server: Server, request: bytes) -> Storm:
-    """Rounds of 1.5 s until one request was refused and one connection closed, however slow the machine."""
+    """Rounds of 1.5 s until one request was refused and one connection closed, however slow the
+    machine.
+    """
     storm = Storm()
 
     def refused() -> bool:

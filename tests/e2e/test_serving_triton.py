@@ -1,6 +1,7 @@
 """Triton's own clients, unchanged, against a real server over HTTP and gRPC.
 
-Each client runs in a process of its own, as its generated messages and those of the server would meet in one.
+Each client runs in a process of its own, as its generated messages and those of the server would
+meet in one.
 """
 
 import json
@@ -84,6 +85,11 @@ def test_tritons_clients_run_unchanged(
         assert "empty" in empty
     assert found["http"]["probabilities"] == found["grpc"]["probabilities"]
     assert found["http"]["label"] == found["grpc"]["label"]
-    with Ledger(f"sqlite:///{server.log_file.with_name('ledger.db')}") as ledger, ledger.read() as connection:
-        tagged = connection.execute(text("select request_id, tags from prediction where tags is not null")).all()
+    with (
+        Ledger(f"sqlite:///{server.log_file.with_name('ledger.db')}") as ledger,
+        ledger.read() as connection,
+    ):
+        tagged = connection.execute(
+            text("select request_id, tags from prediction where tags is not null")
+        ).all()
     assert [tuple(row) for row in tagged] == [("triton", '{"site": "A"}')] * 2

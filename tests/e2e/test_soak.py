@@ -15,6 +15,13 @@ def test_sqlite_survives_kills_a_full_disk_and_a_deleted_file(tmp_path: Path) ->
     assert outcomes[-1].failed, "nothing was refused: this tested nothing"
 
 
-def test_postgresql_survives_kills_a_partition_and_a_full_disk(tmp_path: Path, postgres: object) -> None:
+def test_postgresql_survives_kills_a_partition_and_a_full_disk(
+    tmp_path: Path, postgres: object
+) -> None:
     outcomes = soak(tmp_path, "postgresql", kills=3, seed=1, say=lambda _: None)
-    assert {outcome.victim for outcome in outcomes} == {SERVER, DATABASE, "network partition", "full disk"}
+    assert {outcome.victim for outcome in outcomes} == {
+        SERVER,
+        DATABASE,
+        "network partition",
+        "full disk",
+    }

@@ -1,7 +1,8 @@
-"""ONNX Runtime's telemetry is off in every process of Candor: nothing is written to the home folder, nobody is called.
+"""ONNX Runtime's telemetry is off in every process of Candor: nothing is written to the home
+folder, nobody is called.
 
-A process of ONNX Runtime alone shows that both would be noticed: it writes to its home folder, and asks the proxy of
-this test for Microsoft's host some ten seconds after it began.
+A process of ONNX Runtime alone shows that both would be noticed: it writes to its home folder, and
+asks the proxy of this test for Microsoft's host some ten seconds after it began.
 """
 
 import socket
@@ -39,7 +40,9 @@ sys.stdin.read()
 
 
 class Proxy:
-    """An HTTPS proxy that refuses everybody, and remembers by the `https_proxy` which of them it gave out."""
+    """An HTTPS proxy that refuses everybody, and remembers by the `https_proxy` which of them it
+    gave out.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -70,18 +73,33 @@ def proxies() -> Iterator[tuple[Proxy, Proxy]]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, home: Path, proxy: Proxy) -> Path:
-    """Give the processes that start from now on an empty home and a proxy, and nothing that suppresses telemetry."""
+    """Give the processes that start from now on an empty home and a proxy, and nothing that
+    suppresses telemetry.
+    """
     home.mkdir()
-    for name in ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME", "no_proxy", "NO_PROXY"):
+    for name in (
+        "ORT_DISABLE_TELEMETRY",
+        "CI",
+        "GITHUB_ACTIONS",
+        "XDG_CACHE_HOME",
+        "no_proxy",
+        "NO_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": str(home), "https_proxy": proxy.url, "HTTPS_PROXY": proxy.url}.items():
+    for name, value in {
+        "HOME": str(home),
+        "https_proxy": proxy.url,
+        "HTTPS_PROXY": proxy.url,
+    }.items():
         monkeypatch.setenv(name, value)
     return home
 
 
 @contextmanager
 def running(command: list[str], given: bytes = b"") -> Iterator["subprocess.Popen[bytes]"]:
-    """A process for the duration of a block; `given` is all of its standard input, if anything is."""
+    """A process for the duration of a block; `given` is all of its standard input, if anything
+    is.
+    """
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -113,7 +131,9 @@ def test_nothing_is_written_and_nobody_is_called(
     home = use(monkeypatch, tmp_path / "home", quiet)
     server = start(tiny_store)
     assert server.predict(png()).status_code == 200
-    assert server.predict(png(size=(2000, 1500))).status_code == 200  # decoded in a process of its own
+    assert (
+        server.predict(png(size=(2000, 1500))).status_code == 200
+    )  # decoded in a process of its own
     image = tmp_path / "one.png"
     image.write_bytes(png())
     for program in (
@@ -124,12 +144,30 @@ def test_nothing_is_written_and_nobody_is_called(
         subprocess.run(program, check=True, capture_output=True, timeout=PATIENCE_S)
     unpacked = tmp_path / "archive"
     subprocess.run(
-        [sys.executable, "-m", "zipfile", "-e", str(tiny_store.folder("tiny", 1) / "tiny.mar"), str(unpacked)],
+        [
+            sys.executable,
+            "-m",
+            "zipfile",
+            "-e",
+            str(tiny_store.folder("tiny", 1) / "tiny.mar"),
+            str(unpacked),
+        ],
         check=True,
     )
     with (
         running([sys.executable, "-I", "-c", HANDLER, str(unpacked)]) as handler,
-        running([sys.executable, "-m", "candor", "monitor", "--port", "0", "--ledger", f"sqlite:///{home}.db"]),
+        running(
+            [
+                sys.executable,
+                "-m",
+                "candor",
+                "monitor",
+                "--port",
+                "0",
+                "--ledger",
+                f"sqlite:///{home}.db",
+            ]
+        ),
     ):
         assert handler.stdout is not None
         assert handler.stdout.readline() == b"ready\n"

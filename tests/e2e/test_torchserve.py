@@ -1,6 +1,8 @@
-"""A real TorchServe, from `candor torchserve start` to `stop`: the same answers as Candor, watched by `candor monitor`.
+"""A real TorchServe, from `candor torchserve start` to `stop`: the same answers as Candor, watched
+by `candor monitor`.
 
-Java takes seconds to start, so the tests share one TorchServe and one monitor; those that end either come last.
+Java takes seconds to start, so the tests share one TorchServe and one monitor; those that end
+either come last.
 """
 
 import importlib.util
@@ -38,9 +40,13 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.skipif(
-        shutil.which("java") is None, reason="TorchServe needs Java 17: apt install openjdk-17-jre-headless"
+        shutil.which("java") is None,
+        reason="TorchServe needs Java 17: apt install openjdk-17-jre-headless",
     ),
-    pytest.mark.skipif(importlib.util.find_spec("ts") is None, reason="TorchServe is missing: pip install torchserve"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("ts") is None,
+        reason="TorchServe is missing: pip install torchserve",
+    ),
 ]
 
 TOKEN = "the-token-of-torchserve"
@@ -65,13 +71,29 @@ class Site:
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """A `candor torchserve` command on this folder."""
-        command = [sys.executable, "-m", "candor", "torchserve", words[0], "--folder", str(self.state), *words[1:]]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "candor",
+            "torchserve",
+            words[0],
+            "--folder",
+            str(self.state),
+            *words[1:],
+        ]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
 
     def start(self) -> "subprocess.CompletedProcess[str]":
         token = self.folder / "token"
         token.write_text(f"{TOKEN}\n")
-        monitor = ("--monitor", str(self.monitor.client.base_url), "--monitor-token-file", str(token))
+        monitor = (
+            "--monitor",
+            str(self.monitor.client.base_url),
+            "--monitor-token-file",
+            str(token),
+        )
         # A long delay, so that the requests of a test become one batch on a slow machine as well.
         batch = ("--batch-delay-ms", "100")
         return self.run("start", "--port", "0", "--store", str(self.store.root), *monitor, *batch)
@@ -83,7 +105,9 @@ class Site:
         self.close()
         for name in ("inference", "management"):
             token = {"Authorization": f"Bearer {keys[name]['key']}"}
-            self.clients[name] = httpx.Client(base_url=addresses[name], headers=token, timeout=PATIENCE_S)
+            self.clients[name] = httpx.Client(
+                base_url=addresses[name], headers=token, timeout=PATIENCE_S
+            )
         self.metrics_url = f"{addresses['metrics']}/metrics"
 
     @property
@@ -107,21 +131,27 @@ class Site:
 
     def watched(self, path: str = "/calibration/tiny", **query: Any) -> dict[str, Any]:
         """A report of the monitor; {} while it does not know the model."""
-        answer = self.monitor.client.get(path, params=query, headers={"Authorization": f"Bearer {ADMIN}"})
+        answer = self.monitor.client.get(
+            path, params=query, headers={"Authorization": f"Bearer {ADMIN}"}
+        )
         return answer.json() if answer.is_success else {}
 
     def served(self, version: int = 1) -> int:
         return int(self.watched(version=version).get("coverage", {}).get("served", 0))
 
     def counted(self, name: str, **labels: str) -> float:
-        found = re.findall(rf"^{name}{{(.*?)}} (\S+)$", httpx.get(self.metrics_url).text, re.MULTILINE)
+        found = re.findall(
+            rf"^{name}{{(.*?)}} (\S+)$", httpx.get(self.metrics_url).text, re.MULTILINE
+        )
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(float(value) for shown, value in found if all(each in shown for each in wanted))
 
 
 def build(folder: Path, version: int) -> Card:
     sets = ConformalCard(alpha=0.1, threshold=0.2, mean_set_size=1.5, coverage_reference=0.9)
-    card = build_card(version=version, height=SIDE, width=SIDE, seed=version).model_copy(update={"conformal": sets})
+    card = build_card(version=version, height=SIDE, width=SIDE, seed=version).model_copy(
+        update={"conformal": sets}
+    )
     return write_bundle(folder, card=card, onnx=build_onnx(height=SIDE, width=SIDE, seed=version))
 
 
@@ -152,7 +182,10 @@ def test_it_says_where_it_is_and_asks_for_a_token(site: Site) -> None:
     assert re.search(r"^tiny +1 +1 of 1 +1$", said.stdout, re.MULTILINE)
     for name in ("torchserve.json", "config.properties", "key_file.json"):
         assert (site.state / name).is_file()
-    assert (site.state.stat().st_mode & 0o777, (site.state / "key_file.json").stat().st_mode & 0o077) == (0o700, 0)
+    assert (
+        site.state.stat().st_mode & 0o777,
+        (site.state / "key_file.json").stat().st_mode & 0o077,
+    ) == (0o700, 0)
     for client, path in ((site.client, "/predictions/tiny"), (site.management, "/models")):
         assert httpx.get(f"{client.base_url}{path}").status_code == 400
         assert "Token Authorization failed" in httpx.get(f"{client.base_url}{path}").text
@@ -161,7 +194,11 @@ def test_it_says_where_it_is_and_asks_for_a_token(site: Site) -> None:
 def test_the_answer_is_that_of_candors_own_server(site: Site, tmp_path: Path) -> None:
     """PNG, JPEG, gray and DICOM: every field but the id."""
     dicom = saved_dicom(np.arange(40 * 30, dtype=np.uint16).reshape(40, 30))
-    images = [encode(picture(1), "PNG"), encode(picture(2, (300, 200)), "JPEG"), encode(picture(3, mode="L"), "PNG")]
+    images = [
+        encode(picture(1), "PNG"),
+        encode(picture(2, (300, 200)), "JPEG"),
+        encode(picture(3, mode="L"), "PNG"),
+    ]
     server = Server(site.store.root, tmp_path, deadline_s="300")
     try:
         wait_until(lambda: server.client.get("/readyz").status_code == 200)
@@ -189,7 +226,10 @@ def test_a_script_for_torchserves_addresses_works_against_both(site: Site, tmp_p
     server = Server(site.store.root, tmp_path, deadline_s="300")
     try:
         wait_until(lambda: server.client.get("/readyz").status_code == 200)
-        ours, theirs = torchserve_script(server.client, server.client), torchserve_script(site.client, site.management)
+        ours, theirs = (
+            torchserve_script(server.client, server.client),
+            torchserve_script(site.client, site.management),
+        )
     finally:
         server.stop()
     assert ours.pop("probabilities") == pytest.approx(theirs.pop("probabilities"), abs=1e-6)
@@ -205,7 +245,11 @@ def torchserve_script(inference: httpx.Client, management: httpx.Client) -> dict
     answer = inference.post(path, content=encode(picture(5), "PNG")).json()
     return {
         "models": [each["modelName"] for each in management.get("/models").json()["models"]],
-        "described": (described["modelName"], described["workers"][0]["status"], described["workers"][0]["gpu"]),
+        "described": (
+            described["modelName"],
+            described["workers"][0]["status"],
+            described["workers"][0]["gpu"],
+        ),
         "every": (every["modelName"], every["modelVersion"]),
         "refused": (
             management.get("/models/unknown").status_code,
@@ -236,14 +280,22 @@ def test_a_bad_image_in_a_batch_fails_alone(site: Site) -> None:
     rejected = site.counted("candor_requests_rejected_total")
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda body: site.predict(body), bodies))
-    assert [answer.status_code for answer in answers] == [400 if n == 5 else 415 if n == 9 else 200 for n in range(16)]
-    assert (answers[5].json()["error"], answers[9].json()["error"]) == ("broken_image", "not_an_image")
+    assert [answer.status_code for answer in answers] == [
+        400 if n == 5 else 415 if n == 9 else 200 for n in range(16)
+    ]
+    assert (answers[5].json()["error"], answers[9].json()["error"]) == (
+        "broken_image",
+        "not_an_image",
+    )
     assert site.counted("candor_requests_rejected_total") == rejected + 2
 
 
 def test_labels_join_its_answers_and_the_report_shows_them(site: Site) -> None:
     before = site.served()
-    answers = [site.predict(encode(picture(n), "PNG"), **{"X-Request-Id": f"report-{n}"}).json() for n in range(4)]
+    answers = [
+        site.predict(encode(picture(n), "PNG"), **{"X-Request-Id": f"report-{n}"}).json()
+        for n in range(4)
+    ]
     labels: list[dict[str, Any]] = [
         {"prediction_id": answers[0]["prediction_id"], "label": answers[0]["label"]},
         {"prediction_id": answers[1]["prediction_id"], "label": answers[1]["label"]},
@@ -259,7 +311,9 @@ def test_labels_join_its_answers_and_the_report_shows_them(site: Site) -> None:
     card = site.store.read("tiny", 1).card
     assert report["temperature"] == card.calibration.temperature
     assert report["reference"]["accuracy"] == card.calibration.measures["accuracy"]
-    right = sum(answer["label"] == label["label"] for answer, label in zip(answers, labels, strict=True))
+    right = sum(
+        answer["label"] == label["label"] for answer, label in zip(answers, labels, strict=True)
+    )
     assert report["measures"]["accuracy"] == pytest.approx(right / 4)
 
 
@@ -269,7 +323,9 @@ def test_its_metrics_carry_the_calibration_counters(site: Site) -> None:
     said = [site.predict(encode(picture(n), "PNG")).json() for n in range(5)]
     wait_until(lambda: site.counted(answers, version="1") == before[answers] + 5)
     total = sum(answer["confidence"] for answer in said)
-    assert site.counted(confidence, version="1") - before[confidence] == pytest.approx(total, abs=1e-4)
+    assert site.counted(confidence, version="1") - before[confidence] == pytest.approx(
+        total, abs=1e-4
+    )
     bins = {re.search(r'bin="(\d\d)"', line)[1] for line in lines(site, answers)}  # type: ignore[index]
     assert bins == {f"{number:02d}" for number in range(15)}
     wait_until(lambda: site.counted("candor_torchserve_delivered_total") == site.counted(answers))
@@ -277,7 +333,11 @@ def test_its_metrics_carry_the_calibration_counters(site: Site) -> None:
 
 
 def lines(site: Site, name: str) -> list[str]:
-    return [line for line in httpx.get(site.metrics_url).text.splitlines() if line.startswith(f"{name}{{")]
+    return [
+        line
+        for line in httpx.get(site.metrics_url).text.splitlines()
+        if line.startswith(f"{name}{{")
+    ]
 
 
 def test_without_the_monitor_answers_are_as_quick_and_none_is_lost(site: Site) -> None:
@@ -293,7 +353,9 @@ def test_without_the_monitor_answers_are_as_quick_and_none_is_lost(site: Site) -
         os.kill(worker["pid"], signal.SIGKILL)
     assert site.status()["waiting"] >= 20
     assert "wait for the monitor" in site.run("status").stdout
-    site.monitor = Process("monitor", site.folder, **(site.monitor_settings | {"port": str(address.port)}))
+    site.monitor = Process(
+        "monitor", site.folder, **(site.monitor_settings | {"port": str(address.port)})
+    )
     wait_until(lambda: site.served() == before + 20, "the monitor has what waited")
     wait_until(lambda: site.status()["waiting"] == 0)
     answered = wait_until(lambda: (answer := site.predict(image)).is_success and answer.json())
@@ -328,24 +390,36 @@ def test_a_promoted_version_takes_over_and_no_request_fails(site: Site) -> None:
     assert {status for status, _ in seen} == {200}
     assert "Nothing was promoted" in site.run("update").stdout
     assert site.client.post("/predictions/tiny/2.0", content=image).status_code == 200
-    assert site.client.post("/predictions/tiny/1.0", content=image).status_code == 200  # for those on their way to it
+    assert (
+        site.client.post("/predictions/tiny/1.0", content=image).status_code == 200
+    )  # for those on their way to it
     wait_until(lambda: site.served(version=2) >= 2)
     site.store.promote("tiny", site.store.publish("tiny", build))
     assert "version 3 answers (before: version 2)" in site.run("update").stdout
-    assert [each["modelVersion"] for each in site.management.get("/models/tiny/all").json()] == ["2.0", "3.0"]
+    assert [each["modelVersion"] for each in site.management.get("/models/tiny/all").json()] == [
+        "2.0",
+        "3.0",
+    ]
     site.store.promote("tiny", 2)
     assert "version 2 answers (before: version 3)" in site.run("update").stdout  # a rollback
     assert site.predict(image).json()["version"] == 2
 
 
 def test_torchserves_own_calls_register_and_unregister(site: Site) -> None:
-    query = {"url": "tiny-1.mar", "model_name": "other", "initial_workers": "1", "synchronous": "true"}
+    query = {
+        "url": "tiny-1.mar",
+        "model_name": "other",
+        "initial_workers": "1",
+        "synchronous": "true",
+    }
     assert site.management.post("/models", params=query).status_code == 200
     image = encode(picture(7), "PNG")
     assert site.client.post("/predictions/other/1.0", content=image).json()["version"] == 1
     assert site.management.delete("/models/other/1.0").status_code == 200
     assert site.client.post("/predictions/other", content=image).status_code == 404
-    elsewhere = site.management.post("/models", params=query | {"url": "http://127.0.0.1:9/evil.mar"})
+    elsewhere = site.management.post(
+        "/models", params=query | {"url": "http://127.0.0.1:9/evil.mar"}
+    )
     assert elsewhere.is_error
     assert "allowed" in elsewhere.text
 
@@ -354,25 +428,42 @@ def test_it_is_started_once_restarted_after_a_crash_and_ended_whole(site: Site) 
     again = site.start()
     assert again.returncode == 1
     assert "runs already" in again.stderr
-    pid, inference = site.status()["record"]["pid"], httpx.URL(site.status()["addresses"]["inference"])
+    pid, inference = (
+        site.status()["record"]["pid"],
+        httpx.URL(site.status()["addresses"]["inference"]),
+    )
     other = ("start", "--port", str(inference.port), "--store", str(site.store.root))
     taken = subprocess.run(
-        [sys.executable, "-m", "candor", "torchserve", *other, "--folder", str(site.folder / "other")],
+        [
+            sys.executable,
+            "-m",
+            "candor",
+            "torchserve",
+            *other,
+            "--folder",
+            str(site.folder / "other"),
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
     assert taken.returncode == 1
-    assert re.search(rf"{inference.port} cannot be used .*give another --port", " ".join(taken.stderr.split()))
+    assert re.search(
+        rf"{inference.port} cannot be used .*give another --port", " ".join(taken.stderr.split())
+    )
     workers = [worker["pid"] for worker in site.management.get("/models/tiny").json()[0]["workers"]]
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: site.run("status").returncode == 1)
     assert "has ended without" in " ".join(site.run("status").stdout.split())
     assert site.start().returncode == 0
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)  # the crash had left them
+    assert not any(
+        Path(f"/proc/{worker}").exists() for worker in workers
+    )  # the crash had left them
     site.connect()
-    assert site.predict(encode(picture(7), "PNG")).json()["version"] == site.store.production("tiny")
+    assert site.predict(encode(picture(7), "PNG")).json()["version"] == site.store.production(
+        "tiny"
+    )
     record = site.status()["record"]
     assert site.run("stop").returncode == 0
     assert began(record["pid"]) is None
@@ -384,18 +475,54 @@ def test_it_is_started_once_restarted_after_a_crash_and_ended_whole(site: Site) 
     }
 
 
-def test_in_the_foreground_it_listens_where_it_is_told_and_ends_with_its_command(site: Site) -> None:
+def test_in_the_foreground_it_listens_where_it_is_told_and_ends_with_its_command(
+    site: Site,
+) -> None:
     folder = site.folder / "foreground"
-    where = ("--host", "0.0.0.0", "--port", "0", "--folder", str(folder), "--store", str(site.store.root))
-    command = [sys.executable, "-m", "candor", "torchserve", "start", "--foreground", "--no-tokens", *where]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    where = (
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "0",
+        "--folder",
+        str(folder),
+        "--store",
+        str(site.store.root),
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "candor",
+        "torchserve",
+        "start",
+        "--foreground",
+        "--no-tokens",
+        *where,
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout is not None
-        status = [sys.executable, "-m", "candor", "torchserve", "status", "--json", "--folder", str(folder)]
+        status = [
+            sys.executable,
+            "-m",
+            "candor",
+            "torchserve",
+            "status",
+            "--json",
+            "--folder",
+            str(folder),
+        ]
         known = wait_until(
-            lambda: (shown := subprocess.run(status, capture_output=True)).returncode == 0 and shown.stdout
+            lambda: (
+                (shown := subprocess.run(status, capture_output=True)).returncode == 0
+                and shown.stdout
+            )
         )
         address = json.loads(known)["addresses"]["inference"]
-        first = httpx.post(f"{address}/predictions/tiny", content=encode(picture(7), "PNG"), timeout=PATIENCE_S)
+        first = httpx.post(
+            f"{address}/predictions/tiny", content=encode(picture(7), "PNG"), timeout=PATIENCE_S
+        )
         assert first.status_code == 200, "its status was good before its models answered"
         said = ""
         while "Ask it" not in said and (line := process.stdout.readline()):
@@ -403,7 +530,9 @@ def test_in_the_foreground_it_listens_where_it_is_told_and_ends_with_its_command
         (port,) = re.findall(r"predictions http://127.0.0.1:(\d+)", said)
         (management,) = re.findall(r"management http://127.0.0.1:(\d+)", said)
         image = encode(picture(7), "PNG")
-        answered = httpx.post(f"http://127.0.0.2:{port}/predictions/tiny", content=image, timeout=PATIENCE_S)
+        answered = httpx.post(
+            f"http://127.0.0.2:{port}/predictions/tiny", content=image, timeout=PATIENCE_S
+        )
         assert answered.json()["version"] == site.store.production("tiny")
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.2:{management}/models")

@@ -1,4 +1,6 @@
-"""torchrun on two hosts with addresses of their own: loss and gradient of one process, and a whole run."""
+"""torchrun on two hosts with addresses of their own: loss and gradient of one process, and a whole
+run.
+"""
 
 import subprocess
 import sys
@@ -28,21 +30,40 @@ group.close()
 TRAIN = ["candor", "train", "digits", "--epochs", "1"]
 
 
-def both(hosts: Sequence[Host], module: Sequence[str], environment: dict[str, str], *options: str) -> None:
+def both(
+    hosts: Sequence[Host], module: Sequence[str], environment: dict[str, str], *options: str
+) -> None:
     """Run a module on both hosts, with each one's own options, and wait for the end."""
     where = ["--master", f"{hosts[0].address}:29500"] if "candor" in module else []
     started = []
     for rank, host in enumerate(hosts):
-        command = [sys.executable, "-m", *module, *(each.format(rank=rank) for each in options), *where]
-        started.append(host.popen(command, environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        command = [
+            sys.executable,
+            "-m",
+            *module,
+            *(each.format(rank=rank) for each in options),
+            *where,
+        ]
+        started.append(
+            host.popen(
+                command, environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+        )
     errors = [process.communicate()[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(each[-3000:] for each in errors)
+    assert [process.returncode for process in started] == [0, 0], "\n".join(
+        each[-3000:] for each in errors
+    )
 
 
 def test_two_hosts_do_what_one_process_does(network: Hosts, tmp_path: Path) -> None:
     hosts = network.hosts
     (tmp_path / "worker.py").write_text(WORKER)
-    run = ["torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", f"--master-addr={hosts[0].address}"]
+    run = [
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc-per-node=1",
+        f"--master-addr={hosts[0].address}",
+    ]
     both(
         hosts,
         [*run, "--master-port=29500"],
@@ -61,7 +82,9 @@ def test_two_hosts_do_what_one_process_does(network: Hosts, tmp_path: Path) -> N
             np.testing.assert_allclose(found[case], value, rtol=limit, atol=limit, err_msg=case)
 
 
-def test_the_command_line_on_two_hosts_measures_what_one_machine_does(network: Hosts, tmp_path: Path) -> None:
+def test_the_command_line_on_two_hosts_measures_what_one_machine_does(
+    network: Hosts, tmp_path: Path
+) -> None:
     hosts = network.hosts
     environment = {"OMP_NUM_THREADS": "1"}
     out = tmp_path / "two"

@@ -1,9 +1,11 @@
-"""What a release must pass beyond the tests. `make test-wheel`, `-lowest`, `-signing` and `-newest` call it.
+"""What a release must pass beyond the tests. `make test-wheel`, `-lowest`, `-signing` and `-newest`
+call it.
 
-python -m tests.release wheel [TAG]         the demo, from the wheel alone in a fresh environment; TAG names its version
-python -m tests.release lowest [PATH ...]   tests with the lowest releases that pyproject.toml allows
-python -m tests.release signing [PATH ...]  tests of signatures with the lowest of all this and of model-signing
-python -m tests.release newest [PATH ...]   tests with the newest
+python -m tests.release wheel [TAG]         the demo, from the wheel alone in a fresh environment;
+TAG names its version python -m tests.release lowest [PATH ...]   tests with the lowest releases
+that pyproject.toml allows python -m tests.release signing [PATH ...]  tests of signatures with the
+lowest of all this and of model-signing python -m tests.release newest [PATH ...]   tests with the
+newest
 """
 
 import sys
@@ -17,9 +19,15 @@ EXTRAS = (
     *("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures"),
     *("tensorboard", "mlflow", "wandb", "torchserve"),
 )
-# The last ones hold what Candor takes over from uvicorn (limits, draining, broken clients), and traces.
+# The last ones hold what Candor takes over from uvicorn (limits, draining, broken clients), and
+# traces.
 FRONT = ("process", "bodies", "drain", "abuse", "secrets")
-TESTS = ("tests/contract", "tests/unit", "tests/integration", *(f"tests/e2e/test_serving_{name}.py" for name in FRONT))
+TESTS = (
+    "tests/contract",
+    "tests/unit",
+    "tests/integration",
+    *(f"tests/e2e/test_serving_{name}.py" for name in FRONT),
+)
 # model-signing rules out the lowest pydantic, so it is not in the environment of the other tests.
 SIGNING_TESTS = ("tests/integration/model_store/test_signature.py",)
 WITHOUT_SIGNING = tuple(f"--ignore={path}" for path in SIGNING_TESTS)
@@ -28,7 +36,9 @@ PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2")
 
 
 def check_wheel(tag: str | None = None) -> None:
-    """Build sdist and wheel, and run the demo on digits from the wheel, in a folder without the source."""
+    """Build sdist and wheel, and run the demo on digits from the wheel, in a folder without the
+    source.
+    """
     wheel = build_wheel(BUILD / "dist")
     version = wheel.name.split("-")[1]
     if tag is not None and tag != f"v{version}":
@@ -44,7 +54,8 @@ def check_wheel(tag: str | None = None) -> None:
 
 
 def check_lowest(name: str, extras: Sequence[str], tests: Sequence[str]) -> None:
-    """Run tests with the lowest releases of what Candor and `extras` ask for, and the newest test tools that fit them.
+    """Run tests with the lowest releases of what Candor and `extras` ask for, and the newest test
+    tools that fit them.
 
     They are in the environment `name`.
     """
@@ -63,7 +74,9 @@ def check_newest(*tests: str) -> None:
 
 def run_tests(environment: FreshEnvironment, packages: Path, *arguments: str) -> None:
     """Install `packages` and this checkout, and run pytest."""
-    environment.install("--no-deps", "--requirement", packages)  # resolved already, with lower releases than they say
+    environment.install(
+        "--no-deps", "--requirement", packages
+    )  # resolved already, with lower releases than they say
     environment.install("--no-deps", "--editable", ROOT)
     environment.run(environment.python, *PYTEST, *arguments, folder=ROOT, PYTHONPATH=str(ROOT))
 

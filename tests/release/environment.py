@@ -1,7 +1,7 @@
 """A fresh virtual environment, made by uv, and what is installed into it. Standard library alone.
 
-uv would choose a build of torch with CUDA, of 3 GB. So the build of the environment that runs this is taken, such as
-2.13.0+cpu; if UV_TORCH_BACKEND is set, that says which.
+uv would choose a build of torch with CUDA, of 3 GB. So the build of the environment that runs this
+is taken, such as 2.13.0+cpu; if UV_TORCH_BACKEND is set, that says which.
 """
 
 import os
@@ -20,7 +20,9 @@ _CUDA: Final = re.compile(r"^(nvidia-|cuda-|triton==)", re.MULTILINE)
 
 
 class FreshEnvironment:
-    """An environment in `folder`, which is emptied first. Every method raises SystemExit if a command fails."""
+    """An environment in `folder`, which is emptied first. Every method raises SystemExit if a
+    command fails.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -32,18 +34,38 @@ class FreshEnvironment:
         """Its interpreter."""
         return self.folder / "bin" / "python"
 
-    def resolve(self, name: str, *arguments: str | Path, extras: Sequence[str], overrides: Path | None = None) -> Path:
-        """Return a file with the releases that uv chooses for Candor and its `extras`. `overrides` win over ranges."""
+    def resolve(
+        self,
+        name: str,
+        *arguments: str | Path,
+        extras: Sequence[str],
+        overrides: Path | None = None,
+    ) -> Path:
+        """Return a file with the releases that uv chooses for Candor and its `extras`. `overrides`
+        win over ranges.
+        """
         found = self.folder / name
-        chosen = overrides or self._write("torch.txt", [] if "UV_TORCH_BACKEND" in os.environ else torch_pins())
+        chosen = overrides or self._write(
+            "torch.txt", [] if "UV_TORCH_BACKEND" in os.environ else torch_pins()
+        )
         options = [option for extra in extras for option in ("--extra", extra)]
         uv(
-            *("pip", "compile", "--python", self.python, "--no-header", "--no-strip-extras", *options, *arguments),
+            *(
+                "pip",
+                "compile",
+                "--python",
+                self.python,
+                "--no-header",
+                "--no-strip-extras",
+                *options,
+                *arguments,
+            ),
             *("--override", chosen, "--output-file", found, ROOT / "pyproject.toml"),
         )
         if _CUDA.search(found.read_text()):
             sys.exit(
-                f"{found} asks for CUDA packages, of 3 GB: install a CPU build of torch here, or set UV_TORCH_BACKEND"
+                f"{found} asks for CUDA packages, of 3 GB: install a CPU build of torch here, or "
+                "set UV_TORCH_BACKEND"
             )
         return found
 
@@ -52,11 +74,15 @@ class FreshEnvironment:
         uv("pip", "install", "--python", self.python, *arguments)
 
     def run(self, *command: str | Path, folder: Path, **variables: str) -> None:
-        """Run a command in `folder`, with the programs of the environment, `variables` and no other PYTHONPATH."""
+        """Run a command in `folder`, with the programs of the environment, `variables` and no other
+        PYTHONPATH.
+        """
         path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, cwd=folder, env=inherited | {"PATH": path} | variables, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=inherited | {"PATH": path} | variables, check=False
+        )
         if done.returncode:
             sys.exit(done.returncode)
 
@@ -78,16 +104,26 @@ def torch_pins() -> list[str]:
     try:
         return [f"{name}=={version(name)}" for name in TORCH]
     except PackageNotFoundError:
-        sys.exit("this environment has no torch whose build could be taken: set UV_TORCH_BACKEND=cpu")
+        sys.exit(
+            "this environment has no torch whose build could be taken: set UV_TORCH_BACKEND=cpu"
+        )
 
 
 def uv(*arguments: str | Path) -> None:
-    """Run uv quietly. It looks for packages where pip is configured to look. Raises SystemExit if it fails."""
+    """Run uv quietly. It looks for packages where pip is configured to look. Raises SystemExit if
+    it fails.
+    """
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     program = shutil.which("uv", path=beside)
     if program is None:
         sys.exit("uv is missing: python -m pip install uv")
-    links = {"UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS", os.environ.get("PIP_FIND_LINKS", "").replace(" ", ","))}
-    done = subprocess.run([program, "--quiet", *arguments], cwd=ROOT, env=os.environ | links, check=False)
+    links = {
+        "UV_FIND_LINKS": os.environ.get(
+            "UV_FIND_LINKS", os.environ.get("PIP_FIND_LINKS", "").replace(" ", ",")
+        )
+    }
+    done = subprocess.run(
+        [program, "--quiet", *arguments], cwd=ROOT, env=os.environ | links, check=False
+    )
     if done.returncode:
         sys.exit(done.returncode)

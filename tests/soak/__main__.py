@@ -1,7 +1,8 @@
 """python -m tests.soak [PART ...]: all parts, or those named, then the table of what was run.
 
-Each part leaves its figures in FOLDER/PART.json, so parts can run one by one, at different times; `table` alone prints
-what is there. The exit code is 1 if a part lost something, failed, or has not run.
+Each part leaves its figures in FOLDER/PART.json, so parts can run one by one, at different times;
+`table` alone prints what is there. The exit code is 1 if a part lost something, failed, or has not
+run.
 """
 
 import argparse
@@ -19,11 +20,17 @@ FOLDER = Path("build/soak")
 def main() -> int:
     """Run the parts and print the table. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; or table")
-    parser.add_argument("--kills", type=int, default=100, help="kills a database; other events come on top")
-    parser.add_argument("--requests", type=int, default=100_000, help="broken requests; a tenth are hypothesis's")
+    parser.add_argument(
+        "--kills", type=int, default=100, help="kills a database; other events come on top"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=100_000, help="broken requests; a tenth are hypothesis's"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the storm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the figures are")
@@ -68,8 +75,14 @@ def _table(folder: Path, names: list[str]) -> int:
             continue
         found = json.loads(file.read_text())
         whole = whole and found["failure"] is None
-        verdict = "held" if found["failure"] is None else f"FAILED: {found['failure'].splitlines()[0][:300]}"
-        rows.append((name, found["commit"], f"{found['seconds']} s", f"{verdict}. {found['figures']}"))
+        verdict = (
+            "held"
+            if found["failure"] is None
+            else f"FAILED: {found['failure'].splitlines()[0][:300]}"
+        )
+        rows.append(
+            (name, found["commit"], f"{found['seconds']} s", f"{verdict}. {found['figures']}")
+        )
     print("\n| part | commit | took | figures |\n|---|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")
@@ -78,7 +91,9 @@ def _table(folder: Path, names: list[str]) -> int:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or "unknown"
 
 

@@ -1,4 +1,6 @@
-"""The demo of compose.yaml at its own pace: seconds from `up` until a visitor sees the alarm on the dashboard."""
+"""The demo of compose.yaml at its own pace: seconds from `up` until a visitor sees the alarm on the
+dashboard.
+"""
 
 import time
 from pathlib import Path
@@ -14,16 +16,22 @@ GOAL_S = 300.0
 
 
 def watch_demo(folder: Path) -> dict[str, float]:
-    """Start every service, the demo too, with nothing hurried; return the seconds until each place shows the alarm."""
+    """Start every service, the demo too, with nothing hurried; return the seconds until each place
+    shows the alarm.
+    """
     programs = find_programs()
     assert programs is not None, "install PostgreSQL"
     cluster = Cluster(programs)
     composition = Composition(folder, cluster)
-    (stat,) = (panel for panel in panels(DASHBOARDS["overview"]) if panel["title"] == "Active drift alarms")
+    (stat,) = (
+        panel for panel in panels(DASHBOARDS["overview"]) if panel["title"] == "Active drift alarms"
+    )
     begun = time.monotonic()
 
     def shown() -> bool:
-        return [series["value"][1] for series in composition.query(stat["targets"][0]["expr"])] == ["1"]
+        return [series["value"][1] for series in composition.query(stat["targets"][0]["expr"])] == [
+            "1"
+        ]
 
     def alerted() -> bool:
         found = httpx.get(f"{composition.url('alertmanager')}/api/v2/alerts").json()

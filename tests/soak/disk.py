@@ -1,4 +1,6 @@
-"""A disk that can be filled: a small file system in memory where one can be mounted, else a limit on file sizes."""
+"""A disk that can be filled: a small file system in memory where one can be mounted, else a limit
+on file sizes.
+"""
 
 import contextlib
 import os
@@ -15,7 +17,15 @@ class Disk:
     def __init__(self, *, size_mb: int) -> None:
         self.folder = folder = Path(tempfile.mkdtemp(prefix="candor-disk-"))
         folder.chmod(0o755)  # PostgreSQL runs as another user
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "candor-soak", str(folder)]
+        command = [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={size_mb}m,mode=755",
+            "candor-soak",
+            str(folder),
+        ]
         self.mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
         self._ballast = folder / "ballast"
         self._limited: tuple[int, tuple[int, int]] | None = None
@@ -23,7 +33,10 @@ class Disk:
     def fill(self, *, writer: int) -> None:
         """Leave no room for what the process `writer` writes."""
         if not self.mounted and self._limited is None:
-            largest = max((file.stat().st_size for file in self.folder.iterdir() if file.is_file()), default=4096)
+            largest = max(
+                (file.stat().st_size for file in self.folder.iterdir() if file.is_file()),
+                default=4096,
+            )
             self._limited = (writer, resource.prlimit(writer, resource.RLIMIT_FSIZE))
             resource.prlimit(writer, resource.RLIMIT_FSIZE, (largest, self._limited[1][1]))
         if not self.mounted:

@@ -1,4 +1,6 @@
-"""What happens to a site under load besides kill -9: its network is cut, its disk is full, its ledger is deleted."""
+"""What happens to a site under load besides kill -9: its network is cut, its disk is full, its
+ledger is deleted.
+"""
 
 import contextlib
 import os
@@ -20,7 +22,9 @@ Event: TypeAlias = Callable[[Site, random.Random, Refused], None]
 
 
 def cut_network(site: Site, rng: random.Random, refused: Refused) -> None:
-    """Nothing passes between server and database for a while; then it goes on, or every connection is closed."""
+    """Nothing passes between server and database for a while; then it goes on, or every connection
+    is closed.
+    """
     assert site.network is not None
     site.network.cut()
     time.sleep(rng.uniform(*CUT_S))
@@ -28,11 +32,15 @@ def cut_network(site: Site, rng: random.Random, refused: Refused) -> None:
 
 
 def fill_disk(site: Site, rng: random.Random, refused: Refused) -> None:
-    """The disk of the ledger is full for a while. PostgreSQL may end itself for that, and is started again."""
+    """The disk of the ledger is full for a while. PostgreSQL may end itself for that, and is
+    started again.
+    """
     cluster = site.cluster
     if cluster is None:
         with contextlib.closing(sqlite3.connect(site.file)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log has room for seconds
+            connection.execute(
+                "PRAGMA wal_checkpoint(TRUNCATE)"
+            )  # else the log has room for seconds
     writer, before = site.server_pid if cluster is None else cluster.pid, refused()
     least, most = time.monotonic() + rng.uniform(*FULL_S), time.monotonic() + NOTICED_S
     try:

@@ -1,4 +1,6 @@
-"""The fuzz: broken requests at a real server; never a 5xx, a trace, a lost neighbor or growing memory."""
+"""The fuzz: broken requests at a real server; never a 5xx, a trace, a lost neighbor or growing
+memory.
+"""
 
 import http.client
 import json
@@ -25,7 +27,13 @@ from tests.soak.mutation import Mutator, Request
 RAW_SHARE = 0.03
 NEIGHBORS = 50  # one request in so many is a good one
 GROWTH_MB = 60.0
-_SETTINGS = {"refusal_hold_s": "0", "deadline_s": "30", "body_timeout_s": "2", "log_level": "warning", "threads": "1"}
+_SETTINGS = {
+    "refusal_hold_s": "0",
+    "deadline_s": "30",
+    "body_timeout_s": "2",
+    "log_level": "warning",
+    "threads": "1",
+}
 _SETTINGS |= {"max_pixels": "4000000", "max_body_bytes": "1000000"}
 
 
@@ -39,15 +47,28 @@ class Outcome:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        told = ", ".join(f"{count:,} x {status or 'closed'}" for status, count in sorted(self.statuses.items()))
+        told = ", ".join(
+            f"{count:,} x {status or 'closed'}" for status, count in sorted(self.statuses.items())
+        )
         memory = " -> ".join(f"{size:.0f}" for size in self.memory_mb)
-        return f"{self.statuses.total():,} requests in {self.seconds:.0f} s: {told}; memory MB: {memory}"
+        return (
+            f"{self.statuses.total():,} requests in {self.seconds:.0f} s: {told}; memory MB: "
+            f"{memory}"
+        )
 
 
 def fuzz(
-    folder: Path, *, requests: int, examples: int, seed: int, clients: int = 4, say: Callable[[str], None] = print
+    folder: Path,
+    *,
+    requests: int,
+    examples: int,
+    seed: int,
+    clients: int = 4,
+    say: Callable[[str], None] = print,
 ) -> Outcome:
-    """Send so many mutated requests and hypothesis examples. Raises AssertionError with the first wrong answers."""
+    """Send so many mutated requests and hypothesis examples. Raises AssertionError with the first
+    wrong answers.
+    """
     store = Store(folder / "store")
     store.publish("tiny", build_bundle)
     store.promote("tiny", 1)
@@ -125,7 +146,10 @@ def send(client: http.client.HTTPConnection, request: Request) -> tuple[int, byt
 def send_raw(port: int, data: bytes) -> int:
     """The status that bytes get which may be no HTTP."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, suppress(ConnectionError):
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
+        suppress(ConnectionError),
+    ):
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         while part := connection.recv(65536):
@@ -135,16 +159,42 @@ def send_raw(port: int, data: bytes) -> int:
 
 _KEYS = st.sampled_from(
     [
-        *("image", "data", "request_id", "tags", "inputs", "outputs", "id", "name", "datatype", "shape", "parameters"),
-        *("prediction_id", "label", "model", "source", "observed_at", "note", "binary_data", "binary_data_size"),
+        *(
+            "image",
+            "data",
+            "request_id",
+            "tags",
+            "inputs",
+            "outputs",
+            "id",
+            "name",
+            "datatype",
+            "shape",
+            "parameters",
+        ),
+        *(
+            "prediction_id",
+            "label",
+            "model",
+            "source",
+            "observed_at",
+            "note",
+            "binary_data",
+            "binary_data_size",
+        ),
     ]
 )
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS | st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(_KEYS | st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
-_PATHS = st.sampled_from(["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/calibration/tiny/reset"])
+_PATHS = st.sampled_from(
+    ["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/calibration/tiny/reset"]
+)
 _TYPES = st.sampled_from(["application/json", "application/x-ndjson", "image/png", ""])
 
 
@@ -152,7 +202,12 @@ def _examples(server: Server, outcome: Outcome, count: int) -> None:
     """JSON of any kind, with the names that mean something, from hypothesis."""
     client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
-    @settings(max_examples=max(1, count), database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=max(1, count),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(path=_PATHS, media_type=_TYPES, body=_JSON.map(_dumped) | st.binary(max_size=200))
     def ask(path: str, media_type: str, body: bytes) -> None:
         request = Request("POST", path, body, {"Content-Type": media_type} if media_type else {})

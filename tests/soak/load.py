@@ -1,4 +1,6 @@
-"""Clients that ask for answers and send labels without a pause, and write down what was acknowledged."""
+"""Clients that ask for answers and send labels without a pause, and write down what was
+acknowledged.
+"""
 
 import random
 import threading
@@ -18,8 +20,12 @@ _KEPT_BACK = 8  # answers that wait for their label, so that labels come late
 class Book:
     """What the server has said it did; everything here must be in the ledger."""
 
-    answers: dict[str, tuple[str, float]] = field(default_factory=dict)  # prediction id -> label, confidence
-    labels: dict[str, str] = field(default_factory=dict)  # prediction id -> the last label acknowledged
+    answers: dict[str, tuple[str, float]] = field(
+        default_factory=dict
+    )  # prediction id -> label, confidence
+    labels: dict[str, str] = field(
+        default_factory=dict
+    )  # prediction id -> the last label acknowledged
     failed: int = 0  # requests that were not answered with 200
     wrong: list[str] = field(default_factory=list)  # answers that no event explains
 
@@ -36,7 +42,9 @@ class Load:
         self._idle = threading.Condition()
         self._busy = 0
         self._threads = [
-            threading.Thread(target=self._work, args=(random.Random(f"{seed}:{number}"),), daemon=True)
+            threading.Thread(
+                target=self._work, args=(random.Random(f"{seed}:{number}"),), daemon=True
+            )
             for number in range(clients)
         ]
         for thread in self._threads:
@@ -47,7 +55,9 @@ class Load:
         self._running.set()
 
     def await_acknowledgments(self, count: int, *, timeout_s: float = 120.0) -> None:
-        """Wait until so many more answers and labels are acknowledged: a kill of an idle server tests nothing."""
+        """Wait until so many more answers and labels are acknowledged: a kill of an idle server
+        tests nothing.
+        """
         enough = self._acknowledged() + count
         give_up = time.monotonic() + timeout_s
         while self._acknowledged() < enough and time.monotonic() < give_up:
@@ -95,7 +105,9 @@ class Load:
                     self._idle.notify_all()
         client.close()
 
-    def _ask(self, client: httpx.Client, rng: random.Random, image: bytes, waiting: list[tuple[str, str]]) -> None:
+    def _ask(
+        self, client: httpx.Client, rng: random.Random, image: bytes, waiting: list[tuple[str, str]]
+    ) -> None:
         headers = {"X-Request-Id": f"scan-{rng.randrange(10**9)}"} if rng.random() < 0.3 else {}
         answer = client.post("/predictions/tiny", content=image, headers=headers)
         if not self._succeeded(answer):
@@ -103,10 +115,16 @@ class Load:
         said = answer.json()
         with self._guard:
             self.book.answers[said["prediction_id"]] = (said["label"], said["confidence"])
-        waiting.append((said["prediction_id"], said["label"] if rng.random() < 0.6 else rng.choice(CLASSES)))
+        waiting.append(
+            (said["prediction_id"], said["label"] if rng.random() < 0.6 else rng.choice(CLASSES))
+        )
 
-    def _label(self, client: httpx.Client, rng: random.Random, waiting: list[tuple[str, str]]) -> None:
-        """Oldest first; what is not acknowledged is sent again, some labels are sent twice or corrected later."""
+    def _label(
+        self, client: httpx.Client, rng: random.Random, waiting: list[tuple[str, str]]
+    ) -> None:
+        """Oldest first; what is not acknowledged is sent again, some labels are sent twice or
+        corrected later.
+        """
         chosen = waiting[:LABELS_AT_ONCE]
         body = [{"prediction_id": key, "label": label} for key, label in chosen]
         answer = client.post("/feedback", json=body)

@@ -1,4 +1,6 @@
-"""Requests that were once good: real images of every format, JSON and forms, broken in the ways that files break."""
+"""Requests that were once good: real images of every format, JSON and forms, broken in the ways
+that files break.
+"""
 
 import base64
 import json
@@ -14,13 +16,41 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 _MODES = ("RGB", "L")
 _PATHS = (
     *("/predictions/tiny", "/predictions/tiny/1") * 4,
-    *("/predictions/tiny?explain=occlusion", "/predictions/tiny/9", "/predictions/", "/predictions/tiny?explain=%ff"),
-    *("/v2/models/tiny/infer", "/v2/models/tiny/versions/1/infer", "/v2/models/%00/infer", "/feedback", "/feedback"),
-    *("/calibration/tiny?version=x", "/calibration/tiny/reset", "/predictions/%2e%2e/x", "/nothing"),
+    *(
+        "/predictions/tiny?explain=occlusion",
+        "/predictions/tiny/9",
+        "/predictions/",
+        "/predictions/tiny?explain=%ff",
+    ),
+    *(
+        "/v2/models/tiny/infer",
+        "/v2/models/tiny/versions/1/infer",
+        "/v2/models/%00/infer",
+        "/feedback",
+        "/feedback",
+    ),
+    *(
+        "/calibration/tiny?version=x",
+        "/calibration/tiny/reset",
+        "/predictions/%2e%2e/x",
+        "/nothing",
+    ),
 )
 _TYPES = (
-    *("image/png", "application/octet-stream", "application/json", "application/x-ndjson", "text/plain", ""),
-    *("multipart/form-data; boundary=b", "multipart/form-data", "application/json; charset=utf-7", "\xff/\x01"),
+    *(
+        "image/png",
+        "application/octet-stream",
+        "application/json",
+        "application/x-ndjson",
+        "text/plain",
+        "",
+    ),
+    *(
+        "multipart/form-data; boundary=b",
+        "multipart/form-data",
+        "application/json; charset=utf-7",
+        "\xff/\x01",
+    ),
 )
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF)
 
@@ -47,18 +77,27 @@ class Mutator:
         """The next one."""
         choose = self._random.choice
         headers = {"Content-Type": choose(_TYPES)} if self._random.random() < 0.3 else {}
-        for name in ("X-Request-Id", "X-Candor-Tags", "X-Candor-Canary", "Inference-Header-Content-Length"):
+        for name in (
+            "X-Request-Id",
+            "X-Candor-Tags",
+            "X-Candor-Canary",
+            "Inference-Header-Content-Length",
+        ):
             if self._random.random() < 0.04:
                 headers[name] = self._word()
         seed = choose(self.images) if self._random.random() < 0.7 else choose(self._texts)
         if "multipart" in headers.get("Content-Type", "") and self._random.random() < 0.8:
             seed = _form(seed)
-        method = "POST" if self._random.random() < 0.95 else choose(("PUT", "GET", "DELETE", "OPTIONS"))
+        method = (
+            "POST" if self._random.random() < 0.95 else choose(("PUT", "GET", "DELETE", "OPTIONS"))
+        )
         return Request(method, choose(_PATHS), self.mutated(seed), headers)
 
     def raw(self) -> bytes:
         """A whole HTTP request, broken anywhere."""
-        head = f"POST {self._random.choice(_PATHS)} HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n"
+        head = (
+            f"POST {self._random.choice(_PATHS)} HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n"
+        )
         return self.mutated(head.encode() + bytes(20))
 
     def mutated(self, data: bytes) -> bytes:
@@ -90,14 +129,34 @@ class Mutator:
         return bytes(data)
 
     def _word(self) -> str:
-        words = ("true", "a=b", "a=b,c=d", "0", "-1", "99999999999", "x" * 300, "\xe9", "{}", "=,=", " ")
+        words = (
+            "true",
+            "a=b",
+            "a=b,c=d",
+            "0",
+            "-1",
+            "99999999999",
+            "x" * 300,
+            "\xe9",
+            "{}",
+            "=,=",
+            " ",
+        )
         return self._random.choice(words)
 
 
 def _images() -> list[bytes]:
     pictures = [encode(picture(1, (40, 32), mode), name) for name in _FORMATS for mode in _MODES]
-    progressive = encode(picture(2, (64, 64)), "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0")
-    return [*pictures, progressive, encode(picture(3, (32, 32), "P"), "PNG"), _dicom(np.uint16), _dicom(np.uint8)]
+    progressive = encode(
+        picture(2, (64, 64)), "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0"
+    )
+    return [
+        *pictures,
+        progressive,
+        encode(picture(3, (32, 32), "P"), "PNG"),
+        _dicom(np.uint16),
+        _dicom(np.uint8),
+    ]
 
 
 def _dicom(dtype: type) -> bytes:
@@ -116,7 +175,14 @@ def _texts(images: list[bytes]) -> list[object]:
         {"inputs": [tensor], "id": "x", "outputs": [{"name": "label"}]},
         {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [encoded]}]},
         {"prediction_id": "01999999-9999-7999-8999-999999999999", "label": CLASSES[0]},
-        [{"model": "tiny", "request_id": "scan", "label": CLASSES[1], "observed_at": "2026-01-01T00:00:00Z"}],
+        [
+            {
+                "model": "tiny",
+                "request_id": "scan",
+                "label": CLASSES[1],
+                "observed_at": "2026-01-01T00:00:00Z",
+            }
+        ],
         {"note": "x"},
     ]
 

@@ -1,4 +1,6 @@
-"""A network between server and database that can be cut: a proxy that stops forwarding, then goes on or hangs up."""
+"""A network between server and database that can be cut: a proxy that stops forwarding, then goes
+on or hangs up.
+"""
 
 import contextlib
 import socket
@@ -23,7 +25,9 @@ class Network:
         self._open.clear()
 
     def heal(self, *, hang_up: bool) -> None:
-        """Let everything through again, also what waited; or close all connections, as a firewall does."""
+        """Let everything through again, also what waited; or close all connections, as a firewall
+        does.
+        """
         if hang_up:
             with self._guard:
                 for each in self._sockets:

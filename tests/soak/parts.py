@@ -1,4 +1,6 @@
-"""The parts of the soak: each runs by itself, returns its figures, and raises if something was lost."""
+"""The parts of the soak: each runs by itself, returns its figures, and raises if something was
+lost.
+"""
 
 import json
 import os
@@ -43,7 +45,8 @@ def harm(database: str, sizes: Sizes) -> Figures:
     last, victims = outcomes[-1], Counter(outcome.victim for outcome in outcomes)
     events = ", ".join(f"{count} x {victim}" for victim, count in sorted(victims.items()))
     return Figures(
-        f"{events}; {last.answers:,} answers and {last.labels:,} labels acknowledged, none lost, none counted twice; "
+        f"{events}; {last.answers:,} answers and {last.labels:,} labels acknowledged, none lost, "
+        "none counted twice; "
         f"{last.failed:,} requests refused"
     )
 
@@ -52,7 +55,9 @@ def broken_requests(sizes: Sizes) -> Figures:
     """Broken requests; never a 5xx, a trace or growing memory."""
     tenth = sizes.requests // 10
     with tempfile.TemporaryDirectory(prefix="candor-fuzz-") as folder:
-        found = fuzz(Path(folder), requests=9 * tenth, examples=tenth, seed=sizes.seed, say=lambda _: None)
+        found = fuzz(
+            Path(folder), requests=9 * tenth, examples=tenth, seed=sizes.seed, say=lambda _: None
+        )
     return Figures(f"{found}; no 5xx, no trace")
 
 
@@ -69,13 +74,23 @@ def storm(sizes: Sizes) -> Figures:
     """Many more connections than a server can answer, all retrying at once."""
     with tempfile.TemporaryDirectory(prefix="candor-storm-") as folder:
         file = Path(folder) / "storm.json"
-        command = [sys.executable, "-m", "benchmarks.serving.storm", "--minutes", str(sizes.minutes), "--json", file]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.serving.storm",
+            "--minutes",
+            str(sizes.minutes),
+            "--json",
+            file,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         print(done.stdout, flush=True)
         found = json.loads(file.read_text())
     text = (
-        f"{sizes.minutes:g} min: {found['good_per_s']:.0f} good answers a second, {found['of_peak']:.2f} of the peak, "
-        f"p99 {found['p99_s']:.2f} s, {found['p99_of_bound']:.2f} of what 64 images needed just then, "
+        f"{sizes.minutes:g} min: {found['good_per_s']:.0f} good answers a second, "
+        f"{found['of_peak']:.2f} of the peak, "
+        f"p99 {found['p99_s']:.2f} s, {found['p99_of_bound']:.2f} of what 64 images needed just "
+        "then, "
         f"recovery {found['recovery_s']:.2f} s, memory grew by {found['growth_mb']:.0f} MB"
     )
     return Figures(text, None if done.returncode == 0 else done.stderr.strip())
@@ -84,7 +99,9 @@ def storm(sizes: Sizes) -> Figures:
 def hostile_bodies(_: Sizes) -> Figures:
     """Every hostile body, one after the other."""
     found = siege.besiege(())
-    shown = ", ".join(f"{name} {value}" for name, value in found.summary.items() if name != "faulty")
+    shown = ", ".join(
+        f"{name} {value}" for name, value in found.summary.items() if name != "faulty"
+    )
     return Figures(shown, found.failure)
 
 
@@ -93,7 +110,10 @@ def demo(_: Sizes) -> Figures:
     with tempfile.TemporaryDirectory(prefix="candor-compose-") as folder:
         found = composed.watch_demo(Path(folder))
     late = found["dashboard_s"] > composed.GOAL_S
-    text = f"alarm on the dashboard after {found['dashboard_s']} s, in Alertmanager after {found['alertmanager_s']} s"
+    text = (
+        f"alarm on the dashboard after {found['dashboard_s']} s, in Alertmanager after "
+        f"{found['alertmanager_s']} s"
+    )
     return Figures(text, f"over {composed.GOAL_S:.0f} s" if late else None)
 
 

@@ -1,4 +1,5 @@
-"""Watches a server from a process of its own: how long health checks and a small image take, and its memory.
+"""Watches a server from a process of its own: how long health checks and a small image take, and
+its memory.
 
 Started by `Probe`; told by lines on standard input to begin and to report.
 """
@@ -18,7 +19,9 @@ _PAUSE_S = 0.004
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen: the 99th percentile and the longest of both kinds, in seconds; how many; peak memory."""
+    """What was seen: the 99th percentile and the longest of both kinds, in seconds; how many; peak
+    memory.
+    """
 
     p99_s: float
     longest_s: float
@@ -32,7 +35,9 @@ class Probe:
 
     def __init__(self, port: int, pid: int, image: Path) -> None:
         command = [sys.executable, "-m", "tests.soak.probe", str(port), str(pid), str(image)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def begin(self) -> None:
         """Forget what was seen."""
@@ -99,7 +104,9 @@ class _Watch:
                 self.failures.append(repr(error))
                 time.sleep(_PAUSE_S)
 
-    def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None) -> None:
+    def _ask(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
+    ) -> None:
         started_s = time.perf_counter()
         connection.request(method, path, body)
         answer = connection.getresponse()

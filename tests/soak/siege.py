@@ -2,8 +2,8 @@
 
     python -m tests.soak.siege [NAME ...]
 
-Nothing may stop the others, memory stays below its bound and comes back, and every body gets an answer that names what
-was wrong.
+Nothing may stop the others, memory stays below its bound and comes back, and every body gets an
+answer that names what was wrong.
 """
 
 import argparse
@@ -56,7 +56,8 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{self.name:34} {self.size_mb:5.1f} MB  {self.status} after {self.seconds:6.2f} s  others p99 "
+            f"{self.name:34} {self.size_mb:5.1f} MB  {self.status} after {self.seconds:6.2f} s  "
+            "others p99 "
             f"{self.watched.p99_s * 1000:6.1f} ms, longest {self.watched.longest_s * 1000:6.1f}  "
             f"peak {self.watched.peak_mb:5.0f} MB  {self.detail[:90]}"
             + "".join(f"\n    FAULT: {fault}" for fault in self.faults)
@@ -99,7 +100,9 @@ class Siege:
     def left_mb(self) -> float:
         """Memory above that before the siege, once the server is at rest."""
         give_up = time.monotonic() + SETTLE_S
-        while (left := memory_mb(self.server.process.pid) - self.before_mb) > LEFT_MB and time.monotonic() < give_up:
+        while (
+            left := memory_mb(self.server.process.pid) - self.before_mb
+        ) > LEFT_MB and time.monotonic() < give_up:
             time.sleep(0.2)
         return left
 
@@ -152,7 +155,9 @@ def besiege(names: Iterable[str]) -> Finding:
         "traces": len(traces),
     }
     held = not faulty and left_mb <= LEFT_MB and not traces
-    return Finding(summary, None if held else f"faulty: {', '.join(faulty) or 'none'}; {left_mb:.0f} MB left")
+    return Finding(
+        summary, None if held else f"faulty: {', '.join(faulty) or 'none'}; {left_mb:.0f} MB left"
+    )
 
 
 def main(names: Iterable[str]) -> int:

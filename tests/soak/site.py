@@ -1,4 +1,6 @@
-"""What is harmed: a real `candor serve` with a tiny model, its database, the network between them, and the disk."""
+"""What is harmed: a real `candor serve` with a tiny model, its database, the network between them,
+and the disk.
+"""
 
 import os
 import signal
@@ -40,7 +42,9 @@ class Site:
             self.cluster = Cluster(programs, below=self.disk.folder if self.disk.mounted else None)
             self.ledger_url = self.cluster.make_database()
             self.network = Network(self.cluster.port)
-            self._server_url = self.ledger_url.replace(f":{self.cluster.port}/", f":{self.network.port}/")
+            self._server_url = self.ledger_url.replace(
+                f":{self.cluster.port}/", f":{self.network.port}/"
+            )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -48,10 +52,22 @@ class Site:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start_server(self) -> None:
-        """Start it, and wait until it is ready. Raises RuntimeError, with its log, when it does not come up."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        settings = {"store": self._folder / "store", "ledger": self._server_url, "port": self._port, "threads": 1}
-        settings |= {"drift_average_run_length": 1000, "deadline_s": 30}  # so quick that alarms happen
+        """Start it, and wait until it is ready. Raises RuntimeError, with its log, when it does not
+        come up.
+        """
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+        }
+        settings = {
+            "store": self._folder / "store",
+            "ledger": self._server_url,
+            "port": self._port,
+            "threads": 1,
+        }
+        settings |= {
+            "drift_average_run_length": 1000,
+            "deadline_s": 30,
+        }  # so quick that alarms happen
         environment |= {f"CANDOR_{name.upper()}": str(value) for name, value in settings.items()}
         with (self._folder / "server.log").open("ab") as log:
             command = [sys.executable, "-m", "candor", "serve"]

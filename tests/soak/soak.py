@@ -42,7 +42,13 @@ class Outcome:
 
 
 def soak(
-    folder: Path, database: str, *, kills: int, seed: int, clients: int = 6, say: Callable[[str], None] = print
+    folder: Path,
+    database: str,
+    *,
+    kills: int,
+    seed: int,
+    clients: int = 6,
+    say: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Kill so many times, with other events in between; one Outcome for each.
 
@@ -65,7 +71,14 @@ def soak(
             assert not load.book.wrong, load.book.wrong[:3]
             verify(site.ledger_url, load.book)
             outcomes.append(
-                Outcome(number, victim, after_s, len(load.book.answers), len(load.book.labels), load.book.failed)
+                Outcome(
+                    number,
+                    victim,
+                    after_s,
+                    len(load.book.answers),
+                    len(load.book.labels),
+                    load.book.failed,
+                )
             )
             say(str(outcomes[-1]))
         assert load.book.labels, "no label was acknowledged: this tested nothing"
@@ -77,7 +90,9 @@ def soak(
 
 
 def _plan(site: Site, kills: int, rng: random.Random) -> Iterator[str]:
-    """What is harmed, in turn: after every EVERY kills, and at least once, each of the other events."""
+    """What is harmed, in turn: after every EVERY kills, and at least once, each of the other
+    events.
+    """
     others = tuple(events_of(site))
     every = max(1, min(EVERY, kills // len(others)))
     for number in range(kills):
@@ -97,7 +112,9 @@ def _harm(site: Site, victim: str, rng: random.Random, load: Load) -> None:
 
 
 def verify(ledger_url: str, book: Book) -> None:
-    """Everything acknowledged is there as it was said, once, and all that is derived agrees with a recount."""
+    """Everything acknowledged is there as it was said, once, and all that is derived agrees with a
+    recount.
+    """
     with Ledger(ledger_url) as ledger:
         found = check(ledger)
         assert found.agrees, found.differences
@@ -105,7 +122,9 @@ def verify(ledger_url: str, book: Book) -> None:
             answers = connection.execute(
                 select(prediction.c.prediction_id, prediction.c.predicted, prediction.c.confidence)
             ).all()
-            current = connection.execute(select(label_current.c.prediction_id, label_current.c.label)).all()
+            current = connection.execute(
+                select(label_current.c.prediction_id, label_current.c.label)
+            ).all()
             firsts = connection.scalar(select(func.count()).where(feedback.c.revision == 0))
             watched = watch.load(connection, 1)
         held = {str(UUID(bytes=key)): (CLASSES[index], p) for key, index, p in answers}
@@ -113,13 +132,21 @@ def verify(ledger_url: str, book: Book) -> None:
         lost = {
             key: (label, p)
             for key, (label, p) in book.answers.items()
-            if held.get(key, nothing)[0] != label or abs(held.get(key, nothing)[1] - p) > 1e-8  # JSON has 9 digits
+            if held.get(key, nothing)[0] != label
+            or abs(held.get(key, nothing)[1] - p) > 1e-8  # JSON has 9 digits
         }
-        assert not lost, f"{len(lost)} acknowledged answers are lost or other than they were: {list(lost.items())[:3]}"
+        assert not lost, (
+            f"{len(lost)} acknowledged answers are lost or other than they were: "
+            f"{list(lost.items())[:3]}"
+        )
         labels = {str(UUID(bytes=key)): CLASSES[index] for key, index in current}
         lost_labels = [key for key, label in book.labels.items() if key not in labels]
-        assert not lost_labels, f"{len(lost_labels)} acknowledged labels are lost: {lost_labels[:3]}"
-        assert firsts == len(labels), f"{firsts} first labels of {len(labels)} answers: one counts twice"
+        assert not lost_labels, (
+            f"{len(lost_labels)} acknowledged labels are lost: {lost_labels[:3]}"
+        )
+        assert firsts == len(labels), (
+            f"{firsts} first labels of {len(labels)} answers: one counts twice"
+        )
         assert watched is not None
         assert watched.detector.labels == len(labels)
         if ledger.file is not None:

@@ -1,4 +1,6 @@
-"""Unit tests reach nothing outside their process: no other process, no socket, no database, no sleep."""
+"""Unit tests reach nothing outside their process: no other process, no socket, no database, no
+sleep.
+"""
 
 import sys
 import time
@@ -22,7 +24,9 @@ _running: list[str] = []
 
 def _refuse(event: str, _: tuple[Any, ...]) -> None:
     if _running and event in REFUSED:
-        raise PermissionError(f"{_running[-1]} {REFUSED[event]} ({event}): move it to tests/integration or tests/e2e")
+        raise PermissionError(
+            f"{_running[-1]} {REFUSED[event]} ({event}): move it to tests/integration or tests/e2e"
+        )
 
 
 sys.addaudithook(_refuse)  # cannot be removed, so it looks whether a unit test is running
@@ -37,4 +41,6 @@ def _alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def _no_sleep(seconds: float) -> NoReturn:
-    raise AssertionError(f"a unit test does not sleep ({seconds} s): wait for a condition, or move it")
+    raise AssertionError(
+        f"a unit test does not sleep ({seconds} s): wait for a condition, or move it"
+    )

@@ -1,6 +1,13 @@
 """Labeled images: find them on disk, check them, split them."""
 
-from training.datasets.dataset import ArrayImages, Dataset, FileImages, ImageSource, Split, fingerprint
+from training.datasets.dataset import (
+    ArrayImages,
+    Dataset,
+    FileImages,
+    ImageSource,
+    Split,
+    fingerprint,
+)
 from training.datasets.layouts import LAYOUTS
 from training.datasets.records import SPLIT_NAMES, Excluded, LoadArguments, LoadedFrom, SplitName
 from training.datasets.report import describe, write_report

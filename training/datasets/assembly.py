@@ -21,20 +21,39 @@ from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
-MIN_TRAIN, MIN_MEASURED = 10, 5  # images of a class in train, and in val and test, below which a note says so
+MIN_TRAIN, MIN_MEASURED = (
+    10,
+    5,
+)  # images of a class in train, and in val and test, below which a note says so
 
 
-def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, progress: Progress = silent) -> Dataset:
-    """Build the data set that `listing` describes. The folder `cache` keeps the results of checking files.
+def assemble(
+    listing: Listing, options: LoadOptions, *, cache: Path | None, progress: Progress = silent
+) -> Dataset:
+    """Build the data set that `listing` describes. The folder `cache` keeps the results of checking
+    files.
 
     Raises CorruptDataset, LeakingSplits, or BadDataset if splits cannot be used or drawn.
     """
-    store = cache / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]}.db" if cache else None
-    facts = inspect([each.path for each in listing.records], frames=options.frames, cache=store, progress=progress)
+    store = (
+        cache / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]}.db"
+        if cache
+        else None
+    )
+    facts = inspect(
+        [each.path for each in listing.records],
+        frames=options.frames,
+        cache=store,
+        progress=progress,
+    )
     records, corrupt = _usable(listing, facts, limit=options.max_corrupt)
     records, notes = _grouped(listing, records, facts, pattern=options.group_pattern)
     records = _drawn(
-        listing, records, facts, by_group=listing.split_by_group or bool(options.group_pattern), options=options
+        listing,
+        records,
+        facts,
+        by_group=listing.split_by_group or bool(options.group_pattern),
+        options=options,
     )
     splits = _splits(listing.root, records, facts)
     notes += _small_classes(listing, splits)
@@ -43,7 +62,9 @@ def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, prog
         name=listing.name,
         classes=listing.classes,
         channels=_channels(records, facts),
-        size=int(np.median([max(facts[each.path].width, facts[each.path].height) for each in records])),
+        size=int(
+            np.median([max(facts[each.path].width, facts[each.path].height) for each in records])
+        ),
         splits=splits,
         fingerprint=fingerprint(listing.classes, splits),
         layout=listing.layout,
@@ -52,30 +73,42 @@ def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, prog
         excluded=(*listing.excluded, *corrupt),
         notes=(*listing.notes, *notes),
     )
-    return check_leakage(dataset, listing.root, published=listing.published, allow=options.allow_leakage)
+    return check_leakage(
+        dataset, listing.root, published=listing.published, allow=options.allow_leakage
+    )
 
 
 def check_leakage(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
     """Check that no two splits share images or groups.
 
-    For published splits, and with `allow`, the returned data set has a note about what they share. Otherwise sharing
-    raises LeakingSplits.
+    For published splits, and with `allow`, the returned data set has a note about what they share.
+    Otherwise sharing raises LeakingSplits.
     """
     found = overlaps(dataset.splits)
     if not found:
         return dataset
     if not published and not allow:
         raise LeakingSplits(source, found)
-    why = "the published splits share images, which flatters figures on them" if published else "allowed leakage"
+    why = (
+        "the published splits share images, which flatters figures on them"
+        if published
+        else "allowed leakage"
+    )
     return replace(dataset, notes=(*dataset.notes, *(f"{why}: {each}" for each in found)))
 
 
-def _usable(listing: Listing, facts: dict[Path, Facts], *, limit: float) -> tuple[list[Record], tuple[Excluded, ...]]:
-    """Separate readable from corrupt files. Raises CorruptDataset if the share of corrupt files exceeds `limit`."""
+def _usable(
+    listing: Listing, facts: dict[Path, Facts], *, limit: float
+) -> tuple[list[Record], tuple[Excluded, ...]]:
+    """Separate readable from corrupt files. Raises CorruptDataset if the share of corrupt files
+    exceeds `limit`.
+    """
     if not listing.records:
         raise BadDataset(listing.root, f"holds no labeled images in the layout {listing.layout!r}")
     reasons = {each.path: facts[each.path].reason for each in listing.records}
-    corrupt = tuple(Excluded(path, reason) for path, reason in reasons.items() if reason is not None)
+    corrupt = tuple(
+        Excluded(path, reason) for path, reason in reasons.items() if reason is not None
+    )
     if len(corrupt) > limit * len(reasons):
         raise CorruptDataset(listing.root, corrupt, total=len(reasons), limit=limit)
     return [each for each in listing.records if reasons[each.path] is None], corrupt
@@ -84,21 +117,27 @@ def _usable(listing: Listing, facts: dict[Path, Facts], *, limit: float) -> tupl
 def _grouped(
     listing: Listing, records: list[Record], facts: dict[Path, Facts], *, pattern: str | None
 ) -> tuple[list[Record], list[str]]:
-    """Set the group of each record: by `pattern`, else by the layout, else by the DICOM PatientID."""
+    """Set the group of each record: by `pattern`, else by the layout, else by the DICOM
+    PatientID.
+    """
     if pattern is not None:
-        return [replace(each, group=_match(listing.root, each.path, pattern)) for each in records], []
+        return [
+            replace(each, group=_match(listing.root, each.path, pattern)) for each in records
+        ], []
     if any(each.group is not None for each in records):
         return records, []
     patients = {facts[each.path].patient for each in records} - {None}
     if len(patients) == 1:
         return records, [
-            "all DICOM files have the same PatientID, so it is not used as a group; give a group pattern if needed"
+            "all DICOM files have the same PatientID, so it is not used as a group; give a group "
+            "pattern if needed"
         ]
     return [replace(each, group=facts[each.path].patient) for each in records], []
 
 
 def _match(root: Path, path: Path, pattern: str) -> str:
-    """The group that `pattern` finds in the file name, or in the path below `root` if the pattern has a slash.
+    """The group that `pattern` finds in the file name, or in the path below `root` if the pattern
+    has a slash.
 
     >>> _match(Path("d"), Path("d/cat/p12_3.png"), "(p[0-9]+)_")
     'p12'
@@ -109,9 +148,14 @@ def _match(root: Path, path: Path, pattern: str) -> str:
     try:
         found = re.search(pattern, text)
     except re.error as error:
-        raise BadDataset(root, f"the group pattern {pattern!r} is not a regular expression: {error}") from error
+        raise BadDataset(
+            root, f"the group pattern {pattern!r} is not a regular expression: {error}"
+        ) from error
     if found is None:
-        raise BadDataset(path, f"the group pattern {pattern!r} matches nothing in {text!r}; every image needs a group")
+        raise BadDataset(
+            path,
+            f"the group pattern {pattern!r} matches nothing in {text!r}; every image needs a group",
+        )
     return found[1] if found.re.groups else found[0]
 
 
@@ -121,15 +165,25 @@ def _below(root: Path, path: Path) -> str:
 
 
 def _drawn(
-    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, by_group: bool, options: LoadOptions
+    listing: Listing,
+    records: list[Record],
+    facts: dict[Path, Facts],
+    *,
+    by_group: bool,
+    options: LoadOptions,
 ) -> list[Record]:
-    """Give each record a split: keep those given, draw val from train if it is missing, or draw all three."""
+    """Give each record a split: keep those given, draw val from train if it is missing, or draw all
+    three.
+    """
     given = {each.split for each in records}
     if given == {"train", "val", "test"}:
         return records
     if given not in ({None}, {"train", "test"}):
         names = ", ".join(sorted(each or "(none)" for each in given))
-        raise BadDataset(listing.root, f"has the splits {names}; expected train and test, train, val and test, or none")
+        raise BadDataset(
+            listing.root,
+            f"has the splits {names}; expected train and test, train, val and test, or none",
+        )
     groups = [each.group if by_group else None for each in records]
     units = joined(groups, [facts[each.path].digest for each in records])
     splits = np.array([each.split or "train" for each in records], dtype=object)
@@ -141,19 +195,27 @@ def _drawn(
 
 
 def _part(
-    records: list[Record], pool: NDArray[np.int64], units: NDArray[np.int64], *, share: float, seed: int
+    records: list[Record],
+    pool: NDArray[np.int64],
+    units: NDArray[np.int64],
+    *,
+    share: float,
+    seed: int,
 ) -> NDArray[np.int64]:
     labels = np.array([records[index].label for index in pool], np.int64)
     return grouped_parts(labels, units[pool], (1 - share, share), seed=seed)[1]
 
 
 def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
-    """The splits, with one numbering of groups for all; an image of unknown group is a group of its own."""
+    """The splits, with one numbering of groups for all; an image of unknown group is a group of its
+    own.
+    """
     grouped = any(each.group is not None for each in records)
     keys = sorted({_unit(each) for each in records}) if grouped else []
     numbers = {key: number for number, key in enumerate(keys)}
     return {
-        name: _split(root, [each for each in records if each.split == name], facts, numbers) for name in SPLIT_NAMES
+        name: _split(root, [each for each in records if each.split == name], facts, numbers)
+        for name in SPLIT_NAMES
     }
 
 
@@ -162,7 +224,10 @@ def _unit(record: Record) -> tuple[str, str]:
 
 
 def _split(
-    root: Path, records: Sequence[Record], facts: dict[Path, Facts], numbers: dict[tuple[str, str], int]
+    root: Path,
+    records: Sequence[Record],
+    facts: dict[Path, Facts],
+    numbers: dict[tuple[str, str], int],
 ) -> Split:
     paths = [each.path for each in records]
     return Split(
@@ -174,26 +239,40 @@ def _split(
 
 
 def _small_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
-    """Notes on classes with few images in a split. Raises BadDataset if a split is empty or train lacks a class."""
+    """Notes on classes with few images in a split. Raises BadDataset if a split is empty or train
+    lacks a class.
+    """
     for name, split in splits.items():
-        absent = [each for label, each in enumerate(listing.classes) if not (split.labels == label).any()]
+        absent = [
+            each for label, each in enumerate(listing.classes) if not (split.labels == label).any()
+        ]
         if len(absent) == len(listing.classes) or (absent and name == "train"):
             raise BadDataset(
                 listing.root,
-                f"{name} has no image of {', '.join(absent)}; add images or groups, or provide your own split",
+                f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
+                "your own split",
             )
-    counts = {name: np.bincount(split.labels, minlength=len(listing.classes)) for name, split in splits.items()}
+    counts = {
+        name: np.bincount(split.labels, minlength=len(listing.classes))
+        for name, split in splits.items()
+    }
     small = [
         f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"
         for label, each in enumerate(listing.classes)
-        if counts["train"][label] < MIN_TRAIN or min(counts["val"][label], counts["test"][label]) < MIN_MEASURED
+        if counts["train"][label] < MIN_TRAIN
+        or min(counts["val"][label], counts["test"][label]) < MIN_MEASURED
     ]
     if not small:
         return []
     which = (
-        "the class is too small for its splits" if len(small) == 1 else "these classes are too small for their splits"
+        "the class is too small for its splits"
+        if len(small) == 1
+        else "these classes are too small for their splits"
     )
-    return [f"{which}: {', '.join(small)}; so few can hardly be learned or measured, so add images or merge classes"]
+    return [
+        f"{which}: {', '.join(small)}; so few can hardly be learned or measured, so add images or "
+        "merge classes"
+    ]
 
 
 def _channels(records: Sequence[Record], facts: dict[Path, Facts]) -> Literal[1, 3]:

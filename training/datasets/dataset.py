@@ -1,7 +1,8 @@
 """Dataset, Split and ImageSource, and the fingerprint of their content.
 
-Images stay encoded or as raw arrays until a network needs them at its input size. `model_store.image`, the code that
-serving runs, converts them, so training and serving cannot see different pixels.
+Images stay encoded or as raw arrays until a network needs them at its input size.
+`model_store.image`, the code that serving runs, converts them, so training and serving cannot see
+different pixels.
 """
 
 import hashlib
@@ -62,7 +63,9 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class FileImages:
-    """One file per image, opened when needed; `digests` are the SHA-256 of the files, if already known."""
+    """One file per image, opened when needed; `digests` are the SHA-256 of the files, if already
+    known.
+    """
 
     paths: Sequence[Path]
     digests: Sequence[bytes] | None = None
@@ -80,12 +83,18 @@ class FileImages:
         return self.paths[index].read_bytes()
 
     def digest(self, index: int) -> bytes:
-        return self.digests[index] if self.digests is not None else hashlib.sha256(self.encoded(index)).digest()
+        return (
+            self.digests[index]
+            if self.digests is not None
+            else hashlib.sha256(self.encoded(index)).digest()
+        )
 
 
 @dataclass(frozen=True)
 class PartOfSplit:
-    """Where a split comes from: the `rows` int64 (N,) of `whole`, whose features then serve all its parts."""
+    """Where a split comes from: the `rows` int64 (N,) of `whole`, whose features then serve all its
+    parts.
+    """
 
     whole: "Split"
     rows: NDArray[np.int64]
@@ -95,10 +104,11 @@ class PartOfSplit:
 class Split:
     """Images and their labels, int64 (N,), indices into the data set's classes.
 
-    `groups`, int64 (N,), numbers the patient or slide of each image, with one numbering for all splits. An image of
-    unknown group is a group of its own. None if no group is known.
-    `names` are the paths of the images below the data set's folder; None if the images are not files.
-    `part` says of which larger split this is a part, if features are to be computed for that one.
+    `groups`, int64 (N,), numbers the patient or slide of each image, with one numbering for all
+    splits. An image of unknown group is a group of its own. None if no group is known.
+    `names` are the paths of the images below the data set's folder; None if the images are not
+    files. `part` says of which larger split this is a part, if features are to be computed for that
+    one.
     """
 
     images: ImageSource
@@ -127,7 +137,9 @@ class Split:
         """SHA-256 (hex) of the images and their order."""
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
-    def inputs(self, spec: InputSpec, *, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+    def inputs(
+        self, spec: InputSpec, *, start: int = 0, stop: int | None = None
+    ) -> NDArray[np.uint8]:
         """Images [start, stop) as network input, uint8 (n, C, H, W)."""
         indices = range(len(self))[start:stop]
         batch = np.empty((len(indices), spec.channels, spec.height, spec.width), np.uint8)
@@ -140,10 +152,11 @@ class Split:
 class Dataset:
     """Splits of labeled images with the same classes.
 
-    `channels` is 1 for gray and 3 for color images. `size` is their usual longest side in pixels, from which the input
-    size of a network is chosen. `fingerprint` is a SHA-256 over classes, labels and image content. `window` and
-    `frames` say how DICOM images become input. `excluded` lists the images left out; `notes` are sentences for the
-    user who trains on the data. `loaded` says how to load it again; None if it was not loaded from a source.
+    `channels` is 1 for gray and 3 for color images. `size` is their usual longest side in pixels,
+    from which the input size of a network is chosen. `fingerprint` is a SHA-256 over classes,
+    labels and image content. `window` and `frames` say how DICOM images become input. `excluded`
+    lists the images left out; `notes` are sentences for the user who trains on the data. `loaded`
+    says how to load it again; None if it was not loaded from a source.
     """
 
     name: str
@@ -163,7 +176,10 @@ class Dataset:
     def counts(self) -> dict[SplitName, list[int]]:
         """Images per class in each split."""
         bins = len(self.classes)
-        return {name: np.bincount(split.labels, minlength=bins).tolist() for name, split in self.splits.items()}
+        return {
+            name: np.bincount(split.labels, minlength=bins).tolist()
+            for name, split in self.splits.items()
+        }
 
 
 def fingerprint(classes: Sequence[str], splits: Mapping[SplitName, Split]) -> str:

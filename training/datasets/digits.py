@@ -1,10 +1,12 @@
-"""scikit-learn's bundled digits with a corrupted test split: the demo's data if no real images are available.
+"""scikit-learn's bundled digits with a corrupted test split: the demo's data if no real images are
+available.
 
-Train and validation are clean. The test split imitates a worse, badly mounted camera: each image is rotated by up to
-50 degrees either way, blurred, lowered in contrast, and noisy. Models often mistake a rotated digit for another one
-with full confidence, so accuracy falls much more than confidence, as with a chest X-ray model in another hospital. Blur
-and noise alone would not suffice: DCA lowers its confidence for them. A fixed seed draws the corruption, so the data
-set is the same for every training seed.
+Train and validation are clean. The test split imitates a worse, badly mounted camera: each image is
+rotated by up to 50 degrees either way, blurred, lowered in contrast, and noisy. Models often
+mistake a rotated digit for another one with full confidence, so accuracy falls much more than
+confidence, as with a chest X-ray model in another hospital. Blur and noise alone would not suffice:
+DCA lowers its confidence for them. A fixed seed draws the corruption, so the data set is the same
+for every training seed.
 """
 
 import numpy as np
@@ -29,7 +31,12 @@ def read_digits() -> Dataset:
     """The corrupted digits: ten classes, 32 x 32 gray images."""
     parts = digit_levels()
     splits: dict[SplitName, Split] = {
-        name: Split(ArrayImages(_enlarged(levels) if name != "test" else corrupted(_enlarged(levels), seed=0)), labels)
+        name: Split(
+            ArrayImages(
+                _enlarged(levels) if name != "test" else corrupted(_enlarged(levels), seed=0)
+            ),
+            labels,
+        )
         for name, (levels, labels) in parts.items()
     }
     classes = tuple(str(digit) for digit in range(10))

@@ -23,11 +23,14 @@ class BadDataset(TrainingError, ValueError):
 class CorruptDataset(BadDataset):
     """Too many image files are missing or damaged."""
 
-    def __init__(self, path: Path | str, corrupt: Sequence[Excluded], *, total: int, limit: float) -> None:
+    def __init__(
+        self, path: Path | str, corrupt: Sequence[Excluded], *, total: int, limit: float
+    ) -> None:
         examples = "; ".join(f"{each.path}: {each.reason}" for each in corrupt[:3])
         super().__init__(
             path,
-            f"{len(corrupt)} of {total} images cannot be used, more than the limit of {limit:.2%} ({examples}); "
+            f"{len(corrupt)} of {total} images cannot be used, more than the limit of {limit:.2%} "
+            f"({examples}); "
             "repair or remove them, or raise the limit (--max-corrupt)",
         )
         self.corrupt = tuple(corrupt)
@@ -39,7 +42,8 @@ class LeakingSplits(BadDataset):
     def __init__(self, path: Path | str, overlaps: Sequence[Overlap]) -> None:
         super().__init__(
             path,
-            "; ".join(str(each) for each in overlaps) + "; figures would be too good. Remove them from one split, "
+            "; ".join(str(each) for each in overlaps)
+            + "; figures would be too good. Remove them from one split, "
             "let Candor draw the splits, or accept the leakage (--allow-leakage)",
         )
         self.overlaps = tuple(overlaps)

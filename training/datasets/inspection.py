@@ -1,7 +1,8 @@
-"""Check every image file once before training: is it intact, what are its size, content and patient?
+"""Check every image file once before training: is it intact, what are its size, content and
+patient?
 
-A small SQLite file in the cache folder keeps the results by path, size and modification time, so a second check costs
-one `stat` per file. It keeps a DICOM PatientID only as a hash.
+A small SQLite file in the cache folder keeps the results by path, size and modification time, so a
+second check costs one `stat` per file. It keeps a DICOM PatientID only as a hash.
 """
 
 import hashlib
@@ -33,10 +34,12 @@ GRAY_MODES = ("1", "L", "I", "F")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about one file: `reason` says why it cannot be used (None if it can); sides are in pixels.
+    """What is known about one file: `reason` says why it cannot be used (None if it can); sides are
+    in pixels.
 
-    `digest` is the SHA-256 of the file; `patient` a hash of the DICOM PatientID, None without one. `plain_sides` counts
-    the sides, of four, whose outermost pixels are alike, as in a frame or a padded image.
+    `digest` is the SHA-256 of the file; `patient` a hash of the DICOM PatientID, None without one.
+    `plain_sides` counts the sides, of four, whose outermost pixels are alike, as in a frame or a
+    padded image.
     """
 
     digest: bytes = b""
@@ -60,7 +63,13 @@ def inspect(
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="candor-check") as pool:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
-                facts = dict(zip(batch, pool.map(lambda path: inspect_file(path, frames=frames), batch), strict=True))
+                facts = dict(
+                    zip(
+                        batch,
+                        pool.map(lambda path: inspect_file(path, frames=frames), batch),
+                        strict=True,
+                    )
+                )
                 _keep(kept, facts, stamps, frames)
                 found |= facts
                 progress(STAGE, start + len(batch), len(missing))
@@ -76,19 +85,29 @@ def inspect_file(path: Path, *, frames: Frames) -> Facts:
         return Facts(reason=str(error))
     channels: Literal[1, 3] = 1 if image.mode.startswith(GRAY_MODES) else 3
     patient = _patient(data) if is_dicom(data) else None
-    return Facts(hashlib.sha256(data).digest(), image.width, image.height, channels, patient, _plain_sides(image))
+    return Facts(
+        hashlib.sha256(data).digest(),
+        image.width,
+        image.height,
+        channels,
+        patient,
+        _plain_sides(image),
+    )
 
 
 def _plain_sides(image: Image.Image) -> int:
-    """Number of sides of an image whose outermost pixels are alike: within EDGE_SPREAD of the image's range of values.
+    """Number of sides of an image whose outermost pixels are alike: within EDGE_SPREAD of the
+    image's range of values.
 
-    >>> _plain_sides(Image.new("L", (9, 5))), _plain_sides(Image.linear_gradient("L"))  # the gradient runs down
+    >>> # the gradient runs down
+    >>> _plain_sides(Image.new("L", (9, 5))), _plain_sides(Image.linear_gradient("L"))
     (4, 2)
     """
     values = np.asarray(image.convert("RGB") if image.mode.startswith("P") else image, np.float32)
     limit = EDGE_SPREAD * float(np.ptp(values))
     return sum(
-        float(np.ptp(side, axis=0).max()) <= limit for side in (values[0], values[-1], values[:, 0], values[:, -1])
+        float(np.ptp(side, axis=0).max()) <= limit
+        for side in (values[0], values[-1], values[:, 0], values[:, -1])
     )
 
 
@@ -133,17 +152,26 @@ def _open(cache: Path | None) -> sqlite3.Connection:
     return connection
 
 
-def _recall(kept: sqlite3.Connection, stamps: dict[Path, Stamp], frames: Frames) -> dict[Path, Facts]:
+def _recall(
+    kept: sqlite3.Connection, stamps: dict[Path, Stamp], frames: Frames
+) -> dict[Path, Facts]:
     rows = kept.execute(
-        "SELECT path, size, changed_ns, digest, width, height, channels, patient, plain_sides, reason FROM file_facts"
+        "SELECT path, size, changed_ns, digest, width, height, channels, patient, plain_sides, "
+        "reason FROM file_facts"
         " WHERE decoder = ? AND frames = ?",
         (DECODER, frames),
     )
     known = {Path(path): ((size, changed_ns), facts) for path, size, changed_ns, *facts in rows}
-    return {path: Facts(*known[path][1]) for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
+    return {
+        path: Facts(*known[path][1])
+        for path, stamp in stamps.items()
+        if path in known and known[path][0] == stamp
+    }
 
 
-def _keep(kept: sqlite3.Connection, facts: dict[Path, Facts], stamps: dict[Path, Stamp], frames: Frames) -> None:
+def _keep(
+    kept: sqlite3.Connection, facts: dict[Path, Facts], stamps: dict[Path, Stamp], frames: Frames
+) -> None:
     rows: Iterable[tuple[object, ...]] = (
         (str(path), DECODER, frames, *stamps[path], *astuple(each)) for path, each in facts.items()
     )

@@ -1,8 +1,10 @@
-"""Find images that two splits share: the same content, or the same patient or slide. Near-duplicates are not detected.
+"""Find images that two splits share: the same content, or the same patient or slide.
+Near-duplicates are not detected.
 
-A model that has seen a test image, or another image of its patient, is measured on what it remembers, so accuracy and
-calibration look better than they are. Candor refuses such splits. Published splits are the exception, since everybody
-reports figures on them; there a note says how many images are shared.
+A model that has seen a test image, or another image of its patient, is measured on what it
+remembers, so accuracy and calibration look better than they are. Candor refuses such splits.
+Published splits are the exception, since everybody reports figures on them; there a note says how
+many images are shared.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -44,7 +46,8 @@ def _overlap(
         return []
     images = sum(len(first[key]) for key in shared), sum(len(second[key]) for key in shared)
     examples = tuple(
-        f"{_name(names[0], splits[0], first[key][0])} = {_name(names[1], splits[1], second[key][0])}"
+        f"{_name(names[0], splits[0], first[key][0])} = "
+        f"{_name(names[1], splits[1], second[key][0])}"
         for key in shared[:EXAMPLES]
     )
     return [Overlap(kind, names, len(shared), images, examples)]

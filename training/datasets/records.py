@@ -12,15 +12,19 @@ SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
-NOUNS = {"content": ("image content", "image contents"), "group": ("patient or group", "patients or groups")}
+NOUNS = {
+    "content": ("image content", "image contents"),
+    "group": ("patient or group", "patients or groups"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One labeled image file.
 
-    `label` indexes the listing's classes. `group` names the patient or slide, whose images must stay in one
-    split; None if the layout does not know it. `split` is the publisher's or the user's; None if it will be drawn.
+    `label` indexes the listing's classes. `group` names the patient or slide, whose images must
+    stay in one split; None if the layout does not know it. `split` is the publisher's or the
+    user's; None if it will be drawn.
     """
 
     path: Path
@@ -41,9 +45,10 @@ class Excluded:
 class Listing:
     """Everything that a layout knows about a data set.
 
-    `published` means that a publisher made the splits: images that they share are then noted, not refused, since
-    everybody's figures on this data contain them. With `split_by_group=False` images are drawn one by one even if
-    groups are known, as some papers do. `excluded` are known defects, which do not count as corrupt files.
+    `published` means that a publisher made the splits: images that they share are then noted, not
+    refused, since everybody's figures on this data contain them. With `split_by_group=False` images
+    are drawn one by one even if groups are known, as some papers do. `excluded` are known defects,
+    which do not count as corrupt files.
     """
 
     name: str
@@ -104,8 +109,8 @@ class LoadOptions:
 class Overlap:
     """What two splits share.
 
-    `count` contents or groups are in both: `images[0]` images of the first split and `images[1]` of the second.
-    `examples` name pairs of images, "x.png = y.png".
+    `count` contents or groups are in both: `images[0]` images of the first split and `images[1]` of
+    the second. `examples` name pairs of images, "x.png = y.png".
     """
 
     kind: Literal["content", "group"]

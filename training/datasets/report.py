@@ -33,8 +33,12 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def write_report(dataset: Dataset, folder: Path) -> None:
-    """Write data.json into a run's folder and, if images were left out, excluded.csv (path, reason)."""
-    (folder / REPORT_FILE).write_text(json.dumps(describe(dataset), indent=2) + "\n", encoding="utf-8")
+    """Write data.json into a run's folder and, if images were left out, excluded.csv (path,
+    reason).
+    """
+    (folder / REPORT_FILE).write_text(
+        json.dumps(describe(dataset), indent=2) + "\n", encoding="utf-8"
+    )
     if dataset.excluded:
         with (folder / EXCLUDED_FILE).open("w", newline="", encoding="utf-8") as lines:
             rows = CsvTable(lines)

@@ -1,4 +1,6 @@
-"""Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this order."""
+"""Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this
+order.
+"""
 
 import re
 from dataclasses import dataclass, replace
@@ -48,15 +50,21 @@ def load_dataset(
     """Load the data set that `source` names; its files are checked and its splits free of leakage.
 
     Args:
-        source: a folder, a CSV file or a MedMNIST .npz; the word `digits`; or the name of a published MedMNIST set
-            (`pneumoniamnist`, `pathmnist_64`), which is downloaded into `cache`.
+        source: a folder, a CSV file or a MedMNIST .npz; the word `digits`; or the name of a
+            published MedMNIST set (`pneumoniamnist`, `pathmnist_64`), which is downloaded into
+            `cache`.
         layout: `medmnist` or one of LAYOUTS; None detects it.
-        group_pattern: regular expression whose first group names the patient or slide; its images stay in one split.
-            It is applied to the file name, or to the path below the data set's folder if the pattern has a slash.
-        allow_leakage: continue although splits share images or groups; the notes of the data set then say so.
-        max_corrupt: share of image files, 0..1, that may be missing or damaged. Those are left out and listed.
-        window: center and width of the window for gray DICOM; None: the layout's, else each file's own.
-        first_frame: use the first frame of a DICOM file that has several, instead of counting the file as corrupt.
+        group_pattern: regular expression whose first group names the patient or slide; its images
+            stay in one split. It is applied to the file name, or to the path below the data set's
+            folder if the pattern has a slash.
+        allow_leakage: continue although splits share images or groups; the notes of the data set
+            then say so.
+        max_corrupt: share of image files, 0..1, that may be missing or damaged. Those are left out
+            and listed.
+        window: center and width of the window for gray DICOM; None: the layout's, else each file's
+            own.
+        first_frame: use the first frame of a DICOM file that has several, instead of counting the
+            file as corrupt.
         cache: folder that keeps downloads and the results of checking files.
         seed: seed for drawing the splits that the data lacks.
         progress: called in the stages "download" and "check images".
@@ -78,7 +86,12 @@ def load_dataset(
 
 
 def _load(
-    source: str | Path, layout: str | None, options: LoadOptions, *, cache: Path | None, progress: Progress
+    source: str | Path,
+    layout: str | None,
+    options: LoadOptions,
+    *,
+    cache: Path | None,
+    progress: Progress,
 ) -> Dataset:
     path = Path(source)
     if not path.exists():
@@ -91,7 +104,9 @@ def _load(
     return assemble(chosen.read(root), options, cache=checks, progress=progress)
 
 
-def _published(name: str, options: LoadOptions, *, cache: Path | None, progress: Progress) -> Dataset:
+def _published(
+    name: str, options: LoadOptions, *, cache: Path | None, progress: Progress
+) -> Dataset:
     if name == DIGITS:
         return read_digits()
     if published_set(name) is not None and cache is not None:
@@ -99,21 +114,28 @@ def _published(name: str, options: LoadOptions, *, cache: Path | None, progress:
     near = get_close_matches(name.lower(), (DIGITS, *MD5), n=1)
     meant = f"; did you mean `{near[0]}`?" if near else ""
     raise DataNotFound(
-        f"no data at {name}: expected a folder, a .csv, an .npz, `{DIGITS}`, or the name of a MedMNIST set such as "
+        f"no data at {name}: expected a folder, a .csv, an .npz, `{DIGITS}`, or the name of a "
+        "MedMNIST set such as "
         f"`{DEFAULT_NAME}`{meant}"
     )
 
 
 def _archive(path: Path, options: LoadOptions) -> Dataset:
-    """Read a MedMNIST file. Raises BadDataset if a group pattern is given, since its images have no names."""
+    """Read a MedMNIST file. Raises BadDataset if a group pattern is given, since its images have no
+    names.
+    """
     if options.group_pattern is not None:
         raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
     dataset = read_medmnist(path)
-    return check_leakage(dataset, path, published=is_published(dataset), allow=options.allow_leakage)
+    return check_leakage(
+        dataset, path, published=is_published(dataset), allow=options.allow_leakage
+    )
 
 
 def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
-    """The layout of the tree and its root. Raises UnknownName for an unknown layout, BadDataset if none fits."""
+    """The layout of the tree and its root. Raises UnknownName for an unknown layout, BadDataset if
+    none fits.
+    """
     if layout is not None and layout not in LAYOUTS:
         raise UnknownName("layout", layout, (MEDMNIST, *LAYOUTS))
     for each in LAYOUTS.values() if layout is None else (LAYOUTS[layout],):
@@ -121,7 +143,10 @@ def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
         if root is not None:
             return each, root
     trees = LAYOUTS[layout].tree if layout is not None else "a folder, a .csv or an .npz"
-    raise BadDataset(path, f"is not in {f'the layout {layout}' if layout else 'any known layout'}; expected {trees}")
+    raise BadDataset(
+        path,
+        f"is not in {f'the layout {layout}' if layout else 'any known layout'}; expected {trees}",
+    )
 
 
 def source_title(source: str | Path | None) -> str:
@@ -133,7 +158,13 @@ def source_title(source: str | Path | None) -> str:
     if source is None:
         return DEFAULT_NAME
     path = Path(source).absolute()
-    named = path.parent.name if path.stem == "labels" else path.stem if path.suffix in (".csv", ".npz") else path.name
+    named = (
+        path.parent.name
+        if path.stem == "labels"
+        else path.stem
+        if path.suffix in (".csv", ".npz")
+        else path.name
+    )
     return re.sub(r"[^\w.-]+", "-", named).strip("-.") or "data"
 
 
@@ -149,22 +180,29 @@ def find_dataset(
 ) -> FoundDataset:
     """Load `source` if given, else PneumoniaMNIST from `data_folder` or the network, else digits.
 
-    `options` are further arguments of `load_dataset` for an explicit source. An explicit source or a data folder that
-    does not exist is an error. Only a failed download falls back to digits, and `note` says so.
+    `options` are further arguments of `load_dataset` for an explicit source. An explicit source or
+    a data folder that does not exist is an error. Only a failed download falls back to digits, and
+    `note` says so.
     """
     if source is not None:
         dataset = load_dataset(source, cache=cache, seed=seed, progress=progress, **options)
         origin: Origin = "digits" if str(source) == DIGITS else "source"
         return FoundDataset(dataset, origin, f"data from {source}")
     if data_folder is not None and not data_folder.is_dir():
-        raise DataNotFound(f"the data folder {data_folder} does not exist; correct it or leave it unset")
+        raise DataNotFound(
+            f"the data folder {data_folder} does not exist; correct it or leave it unset"
+        )
     held = data_folder / f"{DEFAULT_NAME}.npz" if data_folder else None
     if held is not None and held.is_file():
         return FoundDataset(load_dataset(held), "data folder", f"data from {held}")
     if not download:
-        return FoundDataset(read_digits(), "digits", "no data given: using scikit-learn's digits, corrupted in test")
+        return FoundDataset(
+            read_digits(), "digits", "no data given: using scikit-learn's digits, corrupted in test"
+        )
     try:
         path = download_medmnist(DEFAULT_NAME, cache, progress=progress)
     except DataNotFound as error:
-        return FoundDataset(read_digits(), "digits", f"{error}. Using scikit-learn's digits, corrupted in test")
+        return FoundDataset(
+            read_digits(), "digits", f"{error}. Using scikit-learn's digits, corrupted in test"
+        )
     return FoundDataset(load_dataset(path), "download", f"data downloaded to {path}")

@@ -1,8 +1,9 @@
 """Validation answers as a calibrator gives them that has not seen their labels.
 
-The calibrator in the graph is fitted on all validation images. Promises about its answers must not be fitted on the
-same labels, because it fits them better than new ones. So each tenth gets the probabilities of a calibrator that was
-fitted on the other nine tenths (cross-fitting, as in CV+: Barber et al. 2021).
+The calibrator in the graph is fitted on all validation images. Promises about its answers must not
+be fitted on the same labels, because it fits them better than new ones. So each tenth gets the
+probabilities of a calibrator that was fitted on the other nine tenths (cross-fitting, as in CV+:
+Barber et al. 2021).
 """
 
 import numpy as np
@@ -22,14 +23,17 @@ def cross_fitted(
     fitted_on: NDArray[np.float64] | None = None,
     folds: int = FOLDS,
 ) -> NDArray[np.float64]:
-    """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without it.
+    """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without
+    it.
 
     Args:
         kind: a calibrator.
         logits: (N, K).
         labels: (N,) in 0..K-1.
-        groups: (N,), patients or the like, kept together in a fold; None if every image stands alone.
-        fitted_on: (C * N, K), other logits to fit on: of C changed copies of each image, copy by copy.
+        groups: (N,), patients or the like, kept together in a fold; None if every image stands
+            alone.
+        fitted_on: (C * N, K), other logits to fit on: of C changed copies of each image, copy by
+            copy.
         folds: number of parts; fewer if there are fewer images or groups.
 
     Raises:
@@ -38,7 +42,9 @@ def cross_fitted(
     _, units = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
     count = int(units.max(initial=-1)) + 1
     if count < 2:
-        raise ValueError(f"promises about a fitted calibrator need at least two images or groups; got {count}")
+        raise ValueError(
+            f"promises about a fitted calibrator need at least two images or groups; got {count}"
+        )
     fold = (np.random.default_rng(0).permutation(count) % min(folds, count))[units]
     probabilities = np.empty(logits.shape)
     fitting = logits if fitted_on is None else fitted_on
@@ -46,5 +52,7 @@ def cross_fitted(
     for number in range(min(folds, count)):
         held_out = fold == number
         known = np.tile(~held_out, copies)
-        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(logits[held_out])
+        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(
+            logits[held_out]
+        )
     return probabilities

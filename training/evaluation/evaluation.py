@@ -1,10 +1,11 @@
 """Evaluate a trained network: logits of validation and test -> every calibrator -> measures.
 
-Calibrators are fitted on validation alone; `perturbed` is fitted on perturbed validation images, if the run has them.
-Referral threshold and prediction sets also come from validation, but from answers of calibrators that were fitted
-without their labels (`cross_fitting.py`). Their promises are about data like the validation split. Measures of a fitted
-calibrator on validation are in-sample. They are too good, the more so the more flexible the calibrator is; the test
-split shows its real performance.
+Calibrators are fitted on validation alone; `perturbed` is fitted on perturbed validation images, if
+the run has them. Referral threshold and prediction sets also come from validation, but from answers
+of calibrators that were fitted without their labels (`cross_fitting.py`). Their promises are about
+data like the validation split. Measures of a fitted calibrator on validation are in-sample. They
+are too good, the more so the more flexible the calibrator is; the test split shows its real
+performance.
 """
 
 import dataclasses
@@ -55,7 +56,9 @@ KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last only if
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64 (N,) if known."""
+    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64
+    (N,) if known.
+    """
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -64,12 +67,16 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions by split, the calibrators fitted on validation, and the measures of each method."""
+    """Predictions by split, the calibrators fitted on validation, and the measures of each
+    method.
+    """
 
     calibrators: Mapping[Method, Calibrator]
     predictions: Mapping[EvaluatedSplit, Predictions]
     measures: Mapping[EvaluatedSplit, Mapping[Method, Measures]]
-    _held_out: dict[Method, NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
+    _held_out: dict[Method, NDArray[np.float64]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def temperature(self) -> float:
@@ -80,7 +87,9 @@ class Evaluation:
         """(N, K) of `split`, rows summing to 1."""
         return _probabilities(self.calibrators[method], self.predictions[split])
 
-    def answers(self, split: EvaluatedSplit, method: Method) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def answers(
+        self, split: EvaluatedSplit, method: Method
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Confidence (N,) and correctness (N,) of `split`."""
         confidence, predicted = top_label(self.probabilities(split, method))
         return confidence, predicted == self.predictions[split].labels
@@ -113,22 +122,32 @@ class Evaluation:
         return count_answers(predicted, bin_index(confidence), probabilities.shape[1])
 
     def referral(self, method: Method) -> Threshold | None:
-        """The threshold below which an answer goes to a person, from validation; None if none keeps the promise."""
+        """The threshold below which an answer goes to a person, from validation; None if none keeps
+        the promise.
+        """
         confidence, predicted = top_label(self.held_out(method))
         correct = predicted == self.predictions["val"].labels
         return referral_threshold(confidence, correct, promised_accuracy=PROMISED_ACCURACY)
 
     def conformal(self, method: Method) -> Conformal:
-        """The threshold of prediction sets that contain the true class for 9 in 10 images like those of validation."""
+        """The threshold of prediction sets that contain the true class for 9 in 10 images like
+        those of validation.
+        """
         return conformal(self.held_out(method), self.predictions["val"].labels, alpha=MISSED_CLASS)
 
     def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
-        """95 % bootstrap intervals of the measures that allow resampling, by patient if patients are known."""
+        """95 % bootstrap intervals of the measures that allow resampling, by patient if patients
+        are known.
+        """
         known = self.predictions[split]
-        return measure_intervals(self.probabilities(split, method), known.labels, groups=known.groups)
+        return measure_intervals(
+            self.probabilities(split, method), known.labels, groups=known.groups
+        )
 
     def promises(self, method: Method) -> dict[str, Any]:
-        """Referral threshold and prediction sets as JSON, with what each achieves on both splits (see `held_out`)."""
+        """Referral threshold and prediction sets as JSON, with what each achieves on both splits
+        (see `held_out`).
+        """
         referral, sets = self.referral(method), self.conformal(method)
         return {
             "referral": referral
@@ -142,7 +161,9 @@ class Evaluation:
         """(N, K) from calibrators that have not seen the labels of these images."""
         return self.held_out(method) if split == "val" else self.probabilities(split, method)
 
-    def _kept(self, split: EvaluatedSplit, method: Method, referral: Threshold) -> dict[str, float | None]:
+    def _kept(
+        self, split: EvaluatedSplit, method: Method, referral: Threshold
+    ) -> dict[str, float | None]:
         confidence, predicted = top_label(self._unseen(split, method))
         correct = predicted == self.predictions[split].labels
         answered = confidence >= referral.confidence
@@ -153,7 +174,10 @@ class Evaluation:
         probabilities, labels = self._unseen(split, method), self.predictions[split].labels
         members = prediction_sets(probabilities, sets.threshold)
         covered = members[np.arange(len(labels)), labels]
-        return {"coverage": float(covered.mean()), "mean_set_size": float(members.sum(axis=1).mean())}
+        return {
+            "coverage": float(covered.mean()),
+            "mean_set_size": float(members.sum(axis=1).mean()),
+        }
 
     def changed(self, split: EvaluatedSplit, method: Method) -> float:
         """Share of answers whose predicted class `method` changes."""
@@ -161,14 +185,20 @@ class Evaluation:
         return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: temperature, promises, labels that each calibrator changes, measures by split."""
+        """Plain data for JSON: temperature, promises, labels that each calibrator changes, measures
+        by split.
+        """
         return {
             "temperature": self.temperature,
             "calibrators": {
                 method: {
-                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else FITTED_ON.get(method, "val"),
+                    "fitted_on": None
+                    if isinstance(calibrator, Uncalibrated)
+                    else FITTED_ON.get(method, "val"),
                     "keeps_argmax": calibrator.keeps_argmax,
-                    "changed_labels": {split: self.changed(split, method) for split in self.predictions},
+                    "changed_labels": {
+                        split: self.changed(split, method) for split in self.predictions
+                    },
                 }
                 for method, calibrator in self.calibrators.items()
             },
@@ -180,17 +210,27 @@ class Evaluation:
         } | self.promises("temperature")
 
     def _answers_by_class(self, split: EvaluatedSplit) -> dict[str, Any]:
-        """The confusion matrix, the recall of each class, and the accuracy of the best constant answer."""
+        """The confusion matrix, the recall of each class, and the accuracy of the best constant
+        answer.
+        """
         confusion = self.confusion(split, "temperature")
         constant = float(confusion.sum(axis=1).max() / confusion.sum())
-        return {"confusion": confusion.tolist(), "recall": recalls(confusion), "constant_accuracy": constant}
+        return {
+            "confusion": confusion.tolist(),
+            "recall": recalls(confusion),
+            "constant_accuracy": constant,
+        }
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
-    """Fit every calibrator on `val` or `perturbed`, if present, and compute all measures on all splits."""
+    """Fit every calibrator on `val` or `perturbed`, if present, and compute all measures on all
+    splits.
+    """
     fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
     calibrators = {
-        method: kind.fit(predictions[fitted_on[method]].logits, predictions[fitted_on[method]].labels)
+        method: kind.fit(
+            predictions[fitted_on[method]].logits, predictions[fitted_on[method]].labels
+        )
         for method, kind in KINDS.items()
         if fitted_on[method] in predictions
     }
@@ -212,21 +252,27 @@ def temperature_of(calibrator: Calibrator) -> float:
 def write_evaluation(folder: Path, evaluation: Evaluation, *, intervals: bool = True) -> None:
     """Write metrics.json, calibrators.json, and predictions.npz for further computations.
 
-    The bootstrap `intervals` take longer than training a head; the cells of an experiment do without them.
+    The bootstrap `intervals` take longer than training a head; the cells of an experiment do
+    without them.
     """
     found = {
         split: {method: evaluation.intervals(split, method) for method in INTERVALS}
         for split in (evaluation.predictions if intervals else ())
     }
     _write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": found})
-    fitted: dict[str, Any] = {method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()}
+    fitted: dict[str, Any] = {
+        method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()
+    }
     _write_json(folder / "calibrators.json", fitted)
     arrays = {
         f"{split}_{field.name}": getattr(known, field.name)
         for split, known in evaluation.predictions.items()
         for field in dataclasses.fields(known)
     }
-    np.savez(folder / "predictions.npz", **{name: array for name, array in arrays.items() if array is not None})
+    np.savez(
+        folder / "predictions.npz",
+        **{name: array for name, array in arrays.items() if array is not None},
+    )
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -239,12 +285,18 @@ def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
     try:
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
             return {
-                split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], arrays.get(f"{split}_groups"))
+                split: Predictions(
+                    arrays[f"{split}_logits"],
+                    arrays[f"{split}_labels"],
+                    arrays.get(f"{split}_groups"),
+                )
                 for split in KEPT
                 if split in EVALUATED or f"{split}_logits" in arrays
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadRun(f"{folder} is not a finished run: predictions.npz cannot be read ({error})") from error
+        raise BadRun(
+            f"{folder} is not a finished run: predictions.npz cannot be read ({error})"
+        ) from error
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

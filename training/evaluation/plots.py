@@ -1,4 +1,5 @@
-"""Plots of a run: reliability diagrams with confidence histograms, risk against coverage, training curves.
+"""Plots of a run: reliability diagrams with confidence histograms, risk against coverage, training
+curves.
 
 They use matplotlib's Agg canvas directly, independent of global state, display and style files.
 """
@@ -21,10 +22,15 @@ from training.fitting.history import Epoch
 BLUE, RED, GRAY, INK = "#2f6c9f", "#d1495b", "#8a8f98", "#23272e"
 COLORS = {"val": BLUE, "test": RED}
 DPI = 144
-DRAWN_ALONE: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}  # the others share one plot
+DRAWN_ALONE: dict[Method, str] = {
+    "uncalibrated": "",
+    "temperature": " + temperature",
+}  # the others share one plot
 
 
-def write_plots(folder: Path, evaluation: Evaluation, history: Sequence[Epoch], *, title: str) -> None:
+def write_plots(
+    folder: Path, evaluation: Evaluation, history: Sequence[Epoch], *, title: str
+) -> None:
     """Write all plots of a run into the new folder `folder`."""
     folder.mkdir()
     plot_history(folder / "history.png", history, title=title)
@@ -33,11 +39,15 @@ def write_plots(folder: Path, evaluation: Evaluation, history: Sequence[Epoch], 
     for split in EVALUATED:
         for method, suffix in DRAWN_ALONE.items():
             path = folder / f"reliability_{split}_{method}.png"
-            plot_reliability(path, evaluation.sums(split, method), title=f"{title}{suffix}: {split}")
+            plot_reliability(
+                path, evaluation.sums(split, method), title=f"{title}{suffix}: {split}"
+            )
 
 
 def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
-    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap, and the histogram of confidence."""
+    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap, and the histogram of
+    confidence.
+    """
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
     bins = [each for each in reliability(sums) if each.n > 0]
@@ -55,40 +65,58 @@ def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
     save(figure, path)
 
 
-def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, *, title: str) -> None:
+def plot_calibrators(
+    path: Path, evaluation: Evaluation, split: EvaluatedSplit, *, title: str
+) -> None:
     """The reliability of every calibrator on `split`, side by side, as a PNG."""
     figure = Figure(figsize=(3.0 * len(METHODS), 3.9), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     panels = figure.subplots(1, len(METHODS), sharey=True)
-    bins = {m: [each for each in reliability(evaluation.sums(split, m)) if each.n > 0] for m in METHODS}
+    bins = {
+        m: [each for each in reliability(evaluation.sums(split, m)) if each.n > 0] for m in METHODS
+    }
     for axes, method in zip(panels, METHODS, strict=True):
         _draw_accuracy(axes, bins[method])
         axes.get_legend().remove()
         axes.set_ylabel("accuracy" if axes is panels[0] else "")
         measures = evaluation.measures[split][method]
-        axes.set_title(f"{method}\nECE {measures.ece:.3f} (floor {measures.noise_floor:.3f})", fontsize=10, color=INK)
+        axes.set_title(
+            f"{method}\nECE {measures.ece:.3f} (floor {measures.noise_floor:.3f})",
+            fontsize=10,
+            color=INK,
+        )
         axes.set_xlim(min(map(_first_confidence, bins.values())), 1.0)
         axes.set_xlabel("confidence")
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
     )
     save(figure, path)
 
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
-    """Error rate among the most confident answers against their share, with temperature, as a PNG."""
+    """Error rate among the most confident answers against their share, with temperature, as a
+    PNG.
+    """
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     axes = figure.subplots()
     for split in EVALUATED:
         curve = risk_coverage(*evaluation.answers(split, "temperature"))
-        axes.plot(curve.coverage, curve.risk, color=COLORS[split], label=split, drawstyle="steps-post")
+        axes.plot(
+            curve.coverage, curve.risk, color=COLORS[split], label=split, drawstyle="steps-post"
+        )
     referral = evaluation.referral("temperature")
     if referral:
         label = f"referral: {1 - referral.coverage:.0%} of val go to a person"
         axes.axvline(referral.coverage, color=INK, linewidth=0.8, linestyle=":", label=label)
     axes.set(
-        xlabel="coverage: share of answers kept, most confident first", ylabel="risk: errors among them", xlim=(0, 1)
+        xlabel="coverage: share of answers kept, most confident first",
+        ylabel="risk: errors among them",
+        xlim=(0, 1),
     )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)
@@ -100,17 +128,37 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
     """Loss, accuracy and gap by epoch in training and validation, as a PNG."""
     figure = Figure(figsize=(9.6, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    heads = [[epoch for epoch in history if epoch.head == head] for head in sorted({each.head for each in history})]
+    heads = [
+        [epoch for epoch in history if epoch.head == head]
+        for head in sorted({each.head for each in history})
+    ]
     for axes, quantity in zip(figure.subplots(1, 3), ("loss", "accuracy", "gap"), strict=True):
         for split, color in (("train", GRAY), ("val", BLUE)):
             for number, lines in enumerate(heads):
                 values = [getattr(epoch, f"{split}_{quantity}") for epoch in lines]
                 label = split if number == 0 else None
-                axes.plot([each.epoch for each in lines], values, color=color, marker="o", markersize=3, label=label)
+                axes.plot(
+                    [each.epoch for each in lines],
+                    values,
+                    color=color,
+                    marker="o",
+                    markersize=3,
+                    label=label,
+                )
         kept = [epoch for epoch in history if epoch.kept]
         values = [getattr(epoch, f"val_{quantity}") for epoch in kept]
-        axes.plot([each.epoch for each in kept], values, "o", color=INK, markersize=8, fillstyle="none", label="kept")
-        axes.set_title({"gap": "confidence - accuracy"}.get(quantity, quantity), fontsize=10, color=INK)
+        axes.plot(
+            [each.epoch for each in kept],
+            values,
+            "o",
+            color=INK,
+            markersize=8,
+            fillstyle="none",
+            label="kept",
+        )
+        axes.set_title(
+            {"gap": "confidence - accuracy"}.get(quantity, quantity), fontsize=10, color=INK
+        )
         axes.set_xlabel("epoch")
         tidy(axes)
         if quantity == "gap":
@@ -125,13 +173,35 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     accuracy = np.array([each.accuracy for each in bins])
     confidence = np.array([each.confidence for each in bins])
     middle = left + width / 2
-    axes.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white", linewidth=1, label="accuracy")
+    axes.bar(
+        left,
+        accuracy,
+        width,
+        align="edge",
+        color=BLUE,
+        edgecolor="white",
+        linewidth=1,
+        label="accuracy",
+    )
     axes.bar(
         left, confidence - accuracy, width, bottom=accuracy, align="edge", color=RED, alpha=0.28, hatch="////",
         edgecolor=RED, linewidth=0.6, label="gap to confidence",
     )  # fmt: skip
-    bounds = np.array([[each.accuracy - each.accuracy_lower, each.accuracy_upper - each.accuracy] for each in bins]).T
-    axes.errorbar(middle, accuracy, yerr=np.clip(bounds, 0, None), fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    bounds = np.array(
+        [
+            [each.accuracy - each.accuracy_lower, each.accuracy_upper - each.accuracy]
+            for each in bins
+        ]
+    ).T
+    axes.errorbar(
+        middle,
+        accuracy,
+        yerr=np.clip(bounds, 0, None),
+        fmt="none",
+        ecolor=INK,
+        elinewidth=1,
+        capsize=2,
+    )
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
@@ -142,14 +212,24 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
 def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     total = sum(each.n for each in bins)
     left, width = [each.lower for each in bins], [each.upper - each.lower for each in bins]
-    axes.bar(left, [each.n / total for each in bins], width, align="edge", color=GRAY, edgecolor="white", linewidth=1)
+    axes.bar(
+        left,
+        [each.n / total for each in bins],
+        width,
+        align="edge",
+        color=GRAY,
+        edgecolor="white",
+        linewidth=1,
+    )
     axes.set_ylabel("share of answers")
     axes.set_xlabel("confidence")
     tidy(axes)
 
 
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
-    """Left edge of the plot: a two-class model has no confidence below one half, so half the plot would be empty."""
+    """Left edge of the plot: a two-class model has no confidence below one half, so half the plot
+    would be empty.
+    """
     return min((each.lower for each in bins), default=0.0)
 
 

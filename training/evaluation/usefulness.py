@@ -1,7 +1,8 @@
-"""Whether a model is of any use: it must beat the best constant answer, and give every answer at times.
+"""Whether a model is of any use: it must beat the best constant answer, and give every answer at
+times.
 
-Calibration alone does not show this. A model that always says the largest class, with the frequency of that class as
-its confidence, is perfectly calibrated.
+Calibration alone does not show this. A model that always says the largest class, with the frequency
+of that class as its confidence, is perfectly calibrated.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """The best constant answer on a split: class `label`, right for the share `accuracy` of its `images`.
+    """The best constant answer on a split: class `label`, right for the share `accuracy` of its
+    `images`.
 
-    `lead` is the model's accuracy minus that, `lead_lower` and `lead_upper` its 95 % interval: that of a difference of
-    paired proportions with half an image more in each of the four cells (Agresti and Min 2005).
+    `lead` is the model's accuracy minus that, `lead_lower` and `lead_upper` its 95 % interval: that
+    of a difference of paired proportions with half an image more in each of the four cells (Agresti
+    and Min 2005).
     """
 
     label: int
@@ -31,47 +34,66 @@ class ConstantAnswer:
     lead_upper: float
 
 
-def constant_answer(evaluation: Evaluation, split: EvaluatedSplit, method: Method) -> ConstantAnswer:
+def constant_answer(
+    evaluation: Evaluation, split: EvaluatedSplit, method: Method
+) -> ConstantAnswer:
     """Compare the answers on `split` with the best constant answer there."""
     labels = evaluation.predictions[split].labels
     label = int(np.bincount(labels).argmax())
     _, correct = evaluation.answers(split, method)
     constant = labels == label
     leads = correct.astype(float) - constant
-    images = len(leads) + 2  # four halves; in one of them only the model is right, in one only the constant answer
+    images = (
+        len(leads) + 2
+    )  # four halves; in one of them only the model is right, in one only the constant answer
     center, square = float(leads.sum()) / images, (float((leads**2).sum()) + 1) / images
     margin = NORMAL_95 * ((square - center**2) / images) ** 0.5
     return ConstantAnswer(
-        label, len(leads), float(constant.mean()), float(leads.mean()), center - margin, center + margin
+        label,
+        len(leads),
+        float(constant.mean()),
+        float(leads.mean()),
+        center - margin,
+        center + margin,
     )
 
 
-def shortcomings(evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool) -> list[str]:
+def shortcomings(
+    evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool
+) -> list[str]:
     """Sentences that say why the model is of no use, none if it is.
 
-    The yardstick is accuracy on test; for a model whose training was `balanced`, which trades accuracy for it, the mean
-    recall. A class counts as never answered if neither validation nor test has such an answer.
+    The yardstick is accuracy on test; for a model whose training was `balanced`, which trades
+    accuracy for it, the mean recall. A class counts as never answered if neither validation nor
+    test has such an answer.
     """
     found = [_no_better(evaluation, classes, method=method, balanced=balanced)]
     found += _never_answered(evaluation, classes, method=method)
     return [each for each in found if each is not None]
 
 
-def _no_better(evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool) -> str | None:
-    constant, count = constant_answer(evaluation, "test", method), len(evaluation.predictions["test"].labels)
+def _no_better(
+    evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool
+) -> str | None:
+    constant, count = (
+        constant_answer(evaluation, "test", method),
+        len(evaluation.predictions["test"].labels),
+    )
     always = f"always answering {classes[constant.label]!r}"
     if balanced:
         known = [each for each in recalls(evaluation.confusion("test", method)) if each is not None]
         if float(np.mean(known)) > 1 / len(known):
             return None
         return (
-            f"its mean recall by class is {np.mean(known):.3f} on the {count} test images, no better than "
+            f"its mean recall by class is {np.mean(known):.3f} on the {count} test images, no "
+            "better than "
             f"{always} ({1 / len(known):.3f})"
         )
     if constant.lead > 0:
         return None
     return (
-        f"it is right on {constant.accuracy + constant.lead:.1%} of the {count} test images, no better than "
+        f"it is right on {constant.accuracy + constant.lead:.1%} of the {count} test images, no "
+        "better than "
         f"{always} ({constant.accuracy:.1%})"
     )
 

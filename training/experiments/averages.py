@@ -1,4 +1,6 @@
-"""Averages over data sets and networks, and the cut of the average ECE against cross-entropy alone."""
+"""Averages over data sets and networks, and the cut of the average ECE against cross-entropy
+alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -9,7 +11,9 @@ from training.experiments.table import ResultTable, format_number
 
 
 def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
-    """Averages over data sets and networks, and the cut of the average ECE against cross-entropy alone."""
+    """Averages over data sets and networks, and the cut of the average ECE against cross-entropy
+    alone.
+    """
     pairs = {line.pair for line in summaries}
     by_method: dict[tuple[str, str], list[MethodSummary]] = {}
     for line in summaries:
@@ -23,18 +27,31 @@ def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ())
     return ResultTable(
         "averages",
         f"Averages over {len(pairs)} data sets and networks",
-        ("method, calibrator", "ECE", "cut %", "cut by row %", "largest z", "accuracy", "MCE", "NLL"),
+        (
+            "method, calibrator",
+            "ECE",
+            "cut %",
+            "cut by row %",
+            "largest z",
+            "accuracy",
+            "MCE",
+            "NLL",
+        ),
         (*rows, *_paper_averages()),
         (*notes, *MISPRINTS),
     )
 
 
-def _average_row(title: str, lines: Sequence[MethodSummary], base: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
+def _average_row(
+    title: str, lines: Sequence[MethodSummary], base: Mapping[tuple[str, str], float]
+) -> tuple[str, ...]:
     def mean(figure: str) -> float:
         return fmean(line.figures[figure].mean for line in lines)
 
     cut = 1 - mean("ece") / fmean(base.values()) if base else None
-    by_row = fmean(1 - line.figures["ece"].mean / base[line.pair] for line in lines) if base else None
+    by_row = (
+        fmean(1 - line.figures["ece"].mean / base[line.pair] for line in lines) if base else None
+    )
     largest = max(line.figures["ece_z"].mean for line in lines)
     return (
         title,
@@ -52,7 +69,11 @@ def _paper_averages() -> list[tuple[str, ...]]:
     known = averages()
     made: list[tuple[str, ...]] = []
     for index, (title, accuracy) in enumerate(
-        (("ce, none", known.accuracy[0]), ("ce, temperature", known.accuracy[0]), ("dca, none", known.accuracy[1]))
+        (
+            ("ce, none", known.accuracy[0]),
+            ("ce, temperature", known.accuracy[0]),
+            ("dca, none", known.accuracy[1]),
+        )
     ):
         cut = 1 - known.ece[index] / known.ece[0]
         by_row = fmean(1 - row.ece[index] / row.ece[0] for row in ROWS)

@@ -24,10 +24,12 @@ def beta_grid(grid: Grid, *, loss: str = "dca", betas: Sequence[float] = BETAS) 
 
 
 def strength(loss: str, beta: float) -> Variant:
-    """`loss` with this strength; DCA as in the paper, with the gap of the images that cross-entropy learns.
+    """`loss` with this strength; DCA as in the paper, with the gap of the images that cross-entropy
+    learns.
 
     >>> strength("dca", 10.0)
-    Variant(title='dca beta=10', subject='dca', changes={'beta': 10.0, 'held_out': 0.0, 'start': 0.0})
+    Variant(title='dca beta=10', subject='dca', changes={'beta': 10.0, 'held_out': 0.0, 'start':
+    0.0})
     """
     paper = {"held_out": 0.0, "start": 0.0} if loss == "dca" else {}
     return Variant(f"{loss} beta={beta:g}", loss, {"beta": beta} | paper)
@@ -43,20 +45,33 @@ def panels_grid(grid: Grid) -> Grid:
 def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[ResultTable]:
     """Draw Figure 5 for each data set and network; return its values as tables."""
     tables = []
-    strengths = {method.title: method.changes["beta"] for method in grid.methods if method != REFERENCE}
+    strengths = {
+        method.title: method.changes["beta"] for method in grid.methods if method != REFERENCE
+    }
     pairs = list(dict.fromkeys(line.pair for line in comparison.summaries))
     for data, network in pairs:
-        lines = [line for line in comparison.summaries if line.pair == (data, network) and line.calibrator in DRAWN]
+        lines = [
+            line
+            for line in comparison.summaries
+            if line.pair == (data, network) and line.calibrator in DRAWN
+        ]
         series = {
             calibrator: {
                 strengths[line.method]: line.figures["ece"]
                 for line in lines
-                if line.calibrator == calibrator and line.method in strengths and line.figures["ece"].count
+                if line.calibrator == calibrator
+                and line.method in strengths
+                and line.figures["ece"].count
             }
             for calibrator in DRAWN
         }
-        references = {f"cross-entropy, {line.calibrator}": line.figures["ece"].mean for line in _reference(lines)}
-        plot_betas(folder / f"beta_{data}_{network}.png", series, references, title=f"{data}, {network}")
+        references = {
+            f"cross-entropy, {line.calibrator}": line.figures["ece"].mean
+            for line in _reference(lines)
+        }
+        plot_betas(
+            folder / f"beta_{data}_{network}.png", series, references, title=f"{data}, {network}"
+        )
         tables.append(_table(lines, data, network))
     return tables
 
@@ -86,4 +101,6 @@ def _table(lines: Sequence[MethodSummary], data: str, network: str) -> ResultTab
         for method, known in by_method.items()
     )
     columns = ("method", *(f"ECE, {name}" for name in DRAWN), "floor", "accuracy", "gap")
-    return ResultTable(file_stem("beta", data, network), f"Figure 5: {data}, {network}", columns, rows)
+    return ResultTable(
+        file_stem("beta", data, network), f"Figure 5: {data}, {network}", columns, rows
+    )

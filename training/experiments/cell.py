@@ -1,10 +1,12 @@
 """One training run of an experiment, kept on disk under a hash of everything its numbers depend on.
 
     CELLS/KEY/cell.json        the choices, the duration, or why it failed
-    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in a run folder (training.runs.run)
+    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in a run folder
+    (training.runs.run)
 
-The folder of a cell is complete or absent, so an interrupted experiment computes only the missing cells. A loss that
-diverges would diverge again, so that result is kept too, and the tables report it.
+The folder of a cell is complete or absent, so an interrupted experiment computes only the missing
+cells. A loss that diverges would diverge again, so that result is kept too, and the tables report
+it.
 """
 
 import functools
@@ -22,7 +24,13 @@ from typing import Any
 from calibration.measures import Measures
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
-from training.evaluation.evaluation import EvaluatedSplit, Evaluation, Predictions, read_predictions, write_evaluation
+from training.evaluation.evaluation import (
+    EvaluatedSplit,
+    Evaluation,
+    Predictions,
+    read_predictions,
+    write_evaluation,
+)
 from training.experiments.shared_examples import shared_examples
 from training.fitting.history import Epoch, write_history
 from training.networks.backbones import Weights
@@ -35,7 +43,9 @@ MOVED_FORMAT = 2  # the same for moved images alone: 1 had black borders
 
 @dataclass(frozen=True)
 class Cell:
-    """A run to compute: `config` on the data of `fingerprint`; the titles are those of the grid's variants."""
+    """A run to compute: `config` on the data of `fingerprint`; the titles are those of the grid's
+    variants.
+    """
 
     data: str
     network: str
@@ -45,11 +55,15 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the folder. A new field of TrainConfig with a neutral default does not change it."""
+        """Name of the folder. A new field of TrainConfig with a neutral default does not change
+        it.
+        """
         choices = self.config.model_dump(mode="json", exclude_defaults=True) | {
             "weights": weights_key(self.config.weights)
         }
-        moved = max(self.config.views, self.config.test_views) > 1 or self.config.augment is not None
+        moved = (
+            max(self.config.views, self.config.test_views) > 1 or self.config.augment is not None
+        )
         formats = [FORMAT, MOVED_FORMAT] if moved else FORMAT
         parts = [formats, self.fingerprint, dict(sorted(choices.items()))]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
@@ -63,12 +77,16 @@ class CellResult:
     seconds: float
     predictions: Mapping[EvaluatedSplit, Predictions]
     failure: str | None = None
-    measured: dict[EvaluatedSplit, dict[str, Measures]] = field(default_factory=dict, compare=False, repr=False)
+    measured: dict[EvaluatedSplit, dict[str, Measures]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     """Measures by calibrator that `summary.measure` has computed, since every table needs them."""
 
 
 def weights_key(weights: Weights) -> str:
-    """Weights in a key: the content of a file, not its path. Training reports a missing file later."""
+    """Weights in a key: the content of a file, not its path. Training reports a missing file
+    later.
+    """
     if not isinstance(weights, Path) or not weights.is_file():
         return str(weights)
     known = weights.stat()
@@ -81,7 +99,9 @@ def _file_digest(path: Path, _changed_ns: int, _size: int) -> str:
 
 
 def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell` and write its folder below `root`. Raises what training raises, except TrainingDiverged."""
+    """Train `cell` and write its folder below `root`. Raises what training raises, except
+    TrainingDiverged.
+    """
     with new_folder(root / cell.key) as folder:
         started, failure = time.monotonic(), None
         try:
@@ -125,7 +145,9 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_cell(cell: Cell, root: Path) -> CellResult | None:
-    """The result of `cell`; None if it has not been run, or was run when a default had another value."""
+    """The result of `cell`; None if it has not been run, or was run when a default had another
+    value.
+    """
     folder = root / cell.key
     try:
         record = json.loads((folder / "cell.json").read_text())

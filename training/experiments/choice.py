@@ -1,8 +1,10 @@
-"""The choice of a method by validation alone: the lowest ECE among methods that keep accuracy and likelihood.
+"""The choice of a method by validation alone: the lowest ECE among methods that keep accuracy and
+likelihood.
 
-Calibrators are cross-fitted: fitted on one half of validation and measured on the other, in both directions, since a
-calibrator looks too good on the data that it was fitted on. The choice is repeated on resampled seeds and validation
-images, the same images for every candidate, which shows how certain it is. Test is only reported afterwards.
+Calibrators are cross-fitted: fitted on one half of validation and measured on the other, in both
+directions, since a calibrator looks too good on the data that it was fitted on. The choice is
+repeated on resampled seeds and validation images, the same images for every candidate, which shows
+how certain it is. Test is only reported afterwards.
 """
 
 from collections.abc import Sequence
@@ -43,7 +45,10 @@ class Limits:
         >>> Limits().admit(0.895, 0.31, 0.9, 0.3), Limits().admit(0.885, 0.31, 0.9, 0.3)
         (True, False)
         """
-        return accuracy >= base_accuracy - self.accuracy_loss and nll <= (1 + self.nll_share) * base_nll
+        return (
+            accuracy >= base_accuracy - self.accuracy_loss
+            and nll <= (1 + self.nll_share) * base_nll
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen candidate, the score of every candidate, and the share of resamples that choose each."""
+    """The chosen candidate, the score of every candidate, and the share of resamples that choose
+    each.
+    """
 
     chosen: Candidate
     scores: dict[Candidate, Score]
@@ -92,16 +99,22 @@ def choose(
     evaluation_set: EvaluationSet = "val",
     seed: int = 0,
 ) -> Choice:
-    """Choose among the methods of `results`, all on one data set and network, cross-entropy among them.
+    """Choose among the methods of `results`, all on one data set and network, cross-entropy among
+    them.
 
-    Candidates are measured on `evaluation_set`: validation images, or perturbed ones if the results have them.
-    Raises ValueError if cross-entropy or the evaluation set is missing.
+    Candidates are measured on `evaluation_set`: validation images, or perturbed ones if the results
+    have them. Raises ValueError if cross-entropy or the evaluation set is missing.
     """
     limits = limits or Limits()
     answers = _answers(results, evaluation_set)
     if BASELINE not in answers:
-        raise ValueError(f"the comparison needs cross-entropy (ce); got {sorted({each[0] for each in answers})}")
-    count, seeds = len(next(iter(answers.values()))[0].bins), min(len(each) for each in answers.values())
+        raise ValueError(
+            f"the comparison needs cross-entropy (ce); got {sorted({each[0] for each in answers})}"
+        )
+    count, seeds = (
+        len(next(iter(answers.values()))[0].bins),
+        min(len(each) for each in answers.values()),
+    )
     scores = _scores(answers, np.ones(count, np.int64), range(seeds), limits)
     generator = np.random.default_rng(seed)
     won: dict[Candidate, int] = dict.fromkeys(answers, 0)
@@ -115,15 +128,18 @@ def choose(
 def crossfit(
     kind: type[Calibrator], known: Predictions, *, fitted_on: Predictions | None = None
 ) -> NDArray[np.float64]:
-    """Probabilities (N, K) of a calibrator, fitted on one half of the images and applied to the other, both ways.
+    """Probabilities (N, K) of a calibrator, fitted on one half of the images and applied to the
+    other, both ways.
 
-    `fitted_on` are other predictions for the same images to fit on. Either may repeat the whole set of images several
-    times; all copies of an image are in the same half.
+    `fitted_on` are other predictions for the same images to fit on. Either may repeat the whole set
+    of images several times; all copies of an image are in the same half.
     """
     other = fitted_on or known
     images = min(len(known.labels), len(other.labels))
     halves = np.empty(images, np.int64)
-    for label in np.unique(known.labels[:images]):  # both halves have every class that has two images
+    for label in np.unique(
+        known.labels[:images]
+    ):  # both halves have every class that has two images
         members = np.flatnonzero(known.labels[:images] == label)
         halves[members] = np.arange(len(members)) % 2
     measured, fitting = (np.tile(halves, len(each.labels) // images) for each in (known, other))
@@ -134,11 +150,16 @@ def crossfit(
     return probabilities
 
 
-def _answers(results: Sequence[CellResult], evaluation_set: EvaluationSet) -> dict[Candidate, list[_Answers]]:
-    """Answers by candidate in the order of seeds; a method that failed with a seed is not a candidate."""
+def _answers(
+    results: Sequence[CellResult], evaluation_set: EvaluationSet
+) -> dict[Candidate, list[_Answers]]:
+    """Answers by candidate in the order of seeds; a method that failed with a seed is not a
+    candidate.
+    """
     if any(evaluation_set not in result.predictions for result in results if not result.failure):
         raise ValueError(
-            f"not every run has predictions of {evaluation_set} images; add perturbed=true to the data set"
+            f"not every run has predictions of {evaluation_set} images; add perturbed=true to the "
+            "data set"
         )
     failed = {result.cell.method for result in results if result.failure}
     answers: dict[Candidate, list[_Answers]] = {}
@@ -148,7 +169,9 @@ def _answers(results: Sequence[CellResult], evaluation_set: EvaluationSet) -> di
         known = result.predictions[evaluation_set]
         for name, (kind, fitted_on) in calibrators_of(result).items():
             probabilities = crossfit(kind, known, fitted_on=fitted_on)
-            answers.setdefault(Candidate(result.cell.method, name), []).append(_answer(probabilities, known.labels))
+            answers.setdefault(Candidate(result.cell.method, name), []).append(
+                _answer(probabilities, known.labels)
+            )
     return answers
 
 
@@ -160,7 +183,10 @@ def _answer(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> _A
 
 
 def _scores(
-    answers: dict[Candidate, list[_Answers]], weights: NDArray[np.int64], seeds: Sequence[int], limits: Limits
+    answers: dict[Candidate, list[_Answers]],
+    weights: NDArray[np.int64],
+    seeds: Sequence[int],
+    limits: Limits,
 ) -> dict[Candidate, Score]:
     means = {
         candidate: np.mean([known[index].figures(weights) for index in seeds], axis=0)
@@ -179,6 +205,11 @@ def _scores(
 
 
 def _best(scores: dict[Candidate, Score]) -> Candidate:
-    """The admissible candidate of lowest ECE, rounded to .001, then lowest NLL. The baseline is always admissible."""
+    """The admissible candidate of lowest ECE, rounded to .001, then lowest NLL. The baseline is
+    always admissible.
+    """
     admissible = {candidate: score for candidate, score in scores.items() if score.admissible}
-    return min(admissible, key=lambda candidate: (round(admissible[candidate].ece, 3), admissible[candidate].nll))
+    return min(
+        admissible,
+        key=lambda candidate: (round(admissible[candidate].ece, 3), admissible[candidate].nll),
+    )

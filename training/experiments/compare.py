@@ -1,4 +1,6 @@
-"""Tables 1, 2 and 3: ECE, accuracy and MCE of every method and calibrator, beside the paper's figures."""
+"""Tables 1, 2 and 3: ECE, accuracy and MCE of every method and calibrator, beside the paper's
+figures.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +28,10 @@ from training.experiments.table import (
 
 MARK = "†"
 EXPLAINED = (
-    "Mean ± half of the 95 % t interval over seeds. floor: the ECE, without calibrator, that a perfectly calibrated "
-    "model would show on as many images with these confidences. z: standard deviations of an ECE above its own floor; "
+    "Mean ± half of the 95 % t interval over seeds. floor: the ECE, without calibrator, that a "
+    "perfectly calibrated "
+    "model would show on as many images with these confidences. z: standard deviations of an ECE "
+    "above its own floor; "
     "above 2 it is more than noise."
 )
 CHANGES_ARGMAX = f"{MARK} may change the predicted class."
@@ -42,29 +46,44 @@ class GridComparison:
     notes: tuple[str, ...]
 
     def tables(self, *, ensembles: int | None = None) -> list[ResultTable]:
-        """ECE, accuracy, MCE and NLL by data set and network, paired differences, averages, and `ensembles` of seeds.
+        """ECE, accuracy, MCE and NLL by data set and network, paired differences, averages, and
+        `ensembles` of seeds.
 
         Raises BadChoice if there are too few seeds for one ensemble.
         """
         kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
             ("ece", "Table 1, ECE", _ece),
-            ("accuracy", "Table 1, accuracy", lambda line: format_estimate(line.figures["accuracy"])),
+            (
+                "accuracy",
+                "Table 1, accuracy",
+                lambda line: format_estimate(line.figures["accuracy"]),
+            ),
             ("mce", "Tables 2 and 3, MCE", lambda line: format_estimate(line.figures["mce"])),
             ("nll", "NLL", lambda line: format_estimate(line.figures["nll"])),
         ]
         pairs = list(dict.fromkeys(line.pair for line in self.summaries))
-        made = [_table(name, title, figure, self._of(pair)) for name, title, figure in kinds for pair in pairs]
+        made = [
+            _table(name, title, figure, self._of(pair))
+            for name, title, figure in kinds
+            for pair in pairs
+        ]
         shown = [line.figures[name] for line in self.summaries for name in ("ece", "accuracy")]
-        first = replace(made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes))
+        first = replace(
+            made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes)
+        )
         together = ensemble_tables(self.results, ensembles) if ensembles else []
         paired = paired_tables(self.results)
         return [first, *made[1:], *paired, *together, average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
-        """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and calibrator)."""
+        """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and
+        calibrator).
+        """
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "summary.csv", self.as_rows())
-        write_csv(folder / "cells.csv", [row for result in self.results for row in _cell_rows(result)])
+        write_csv(
+            folder / "cells.csv", [row for result in self.results for row in _cell_rows(result)]
+        )
 
     def as_rows(self) -> list[dict[str, Any]]:
         """The rows of summary.csv."""
@@ -75,9 +94,15 @@ class GridComparison:
 
 
 def compare(
-    grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
+    grid: Grid,
+    datasets: Mapping[str, Dataset],
+    runner: ExperimentRunner,
+    *,
+    data_folder: Path | None,
 ) -> GridComparison:
-    """Compute missing cells of the grid and summarize all. Raises WeightsNotFound and what training raises."""
+    """Compute missing cells of the grid and summarize all. Raises WeightsNotFound and what training
+    raises.
+    """
     results, notes = runner.run(grid.cells(datasets, data_folder), datasets)
     return GridComparison(tuple(summarize(results)), tuple(results), tuple(notes))
 
@@ -101,7 +126,9 @@ def _table(
     first = next(iter(by_method.values())).values()
     columns = [line.calibrator if line.keeps_argmax else line.calibrator + MARK for line in first]
     seeds = max(line.figures["ece"].count for line in lines)
-    failures = tuple(dict.fromkeys(f"{line.method} failed: {why}" for line in lines for why in line.failures))
+    failures = tuple(
+        dict.fromkeys(f"{line.method} failed: {why}" for line in lines for why in line.failures)
+    )
     return ResultTable(
         file_stem(name, data, network),
         f"{title} on test: {data}, network {network}, {seeds} seed{'s' if seeds > 1 else ''}",
@@ -124,12 +151,19 @@ def _beside(title: str, pair: tuple[str, str], *, columns: int) -> list[tuple[st
     else:
         values = known.mce if "MCE" in title else known.ece
     plain, temperature, dca = (format_number(value, 4) for value in values)
-    return [(f"{name}: ce", "-", plain, temperature, *blank), (f"{name}: dca", "-", dca, "-", *blank)]
+    return [
+        (f"{name}: ce", "-", plain, temperature, *blank),
+        (f"{name}: dca", "-", dca, "-", *blank),
+    ]
 
 
 def _ece(line: MethodSummary) -> str:
     z = line.figures["ece_z"].mean
-    return f"{format_estimate(line.figures['ece'])} (z {z:.1f})" if line.figures["ece"].count else "failed"
+    return (
+        f"{format_estimate(line.figures['ece'])} (z {z:.1f})"
+        if line.figures["ece"].count
+        else "failed"
+    )
 
 
 def _failed(line: MethodSummary) -> str:
@@ -164,7 +198,9 @@ def _cell_rows(result: CellResult) -> list[dict[str, Any]]:
     if result.failure:
         return []
     return [
-        about | {"split": split, "calibrator": name} | {figure: getattr(measures, figure) for figure in FIGURES}
+        about
+        | {"split": split, "calibrator": name}
+        | {figure: getattr(measures, figure) for figure in FIGURES}
         for split in EVALUATED
         for name, measures in measure(result, split).items()
     ]

@@ -1,4 +1,6 @@
-"""Figure 1: how cross-entropy and DCA overfit, epoch by epoch. Figure 2: the features before their last layer."""
+"""Figure 1: how cross-entropy and DCA overfit, epoch by epoch. Figure 2: the features before their
+last layer.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +18,20 @@ from training.experiments.trace import TRACES, Trace
 
 
 def trace(
-    grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
+    grid: Grid,
+    datasets: Mapping[str, Dataset],
+    runner: ExperimentRunner,
+    *,
+    data_folder: Path | None,
 ) -> tuple[list[Trace], list[str]]:
     """Compute missing traces of a grid; return all of them, and notes on what was left out."""
     return runner.run_job(TRACES, grid.cells(datasets, data_folder), datasets)
 
 
 def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
-    """Draw Figure 1 for each data set and network with the first seed; return last and best epochs as a table."""
+    """Draw Figure 1 for each data set and network with the first seed; return last and best epochs
+    as a table.
+    """
     for (data, network), chosen in first_seed(traces).items():
         plot_curves(folder / f"curves_{data}_{network}.png", chosen, title=f"{data}, {network}")
     rows = tuple(
@@ -47,31 +55,48 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
         "test accuracy",
         "test ECE",
     )
-    note = "Test is only watched and decides nothing. Loss is the plain cross-entropy in evaluation mode."
+    note = (
+        "Test is only watched and decides nothing. Loss is the plain cross-entropy in evaluation "
+        "mode."
+    )
     return [ResultTable("curves", "Figure 1: the last epoch", columns, rows, (note,))]
 
 
-def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path) -> list[ResultTable]:
-    """Draw Figure 2, t-SNE of the last layer's input, with the first seed; return the silhouettes of all as a table."""
+def draw_embeddings(
+    traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path
+) -> list[ResultTable]:
+    """Draw Figure 2, t-SNE of the last layer's input, with the first seed; return the silhouettes
+    of all as a table.
+    """
     for (data, network), chosen in first_seed(traces).items():
         embeddings = [_embedding(one) for one in chosen]
         path = folder / f"embedding_{data}_{network}.png"
         plot_embeddings(
-            path, embeddings, datasets[data].classes, title=f"{data}, {network}: test images before the last layer"
+            path,
+            embeddings,
+            datasets[data].classes,
+            title=f"{data}, {network}: test images before the last layer",
         )
     rows = tuple(
-        (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", format_number(silhouette(one)))
+        (
+            f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}",
+            format_number(silhouette(one)),
+        )
         for one in traces
     )
     note = (
-        "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: higher is better "
-        "separated. It is measured in that space and not in the plot, since t-SNE distorts distances."
+        "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: "
+        "higher is better "
+        "separated. It is measured in that space and not in the plot, since t-SNE distorts "
+        "distances."
     )
     return [ResultTable("embed", "Figure 2: separation", ("method", "silhouette"), rows, (note,))]
 
 
 def silhouette(one: Trace) -> float:
-    """Mean silhouette of the test images' true classes, in the space before the last layer (Rousseeuw 1987)."""
+    """Mean silhouette of the test images' true classes, in the space before the last layer
+    (Rousseeuw 1987).
+    """
     return float(silhouette_score(one.embedding, one.labels))
 
 

@@ -1,8 +1,9 @@
-"""Deep ensembles from runs that differ in their seed: the mean of their probabilities (Lakshminarayanan et al. 2017).
+"""Deep ensembles from runs that differ in their seed: the mean of their probabilities
+(Lakshminarayanan et al. 2017).
 
-Nothing is trained again. The seeds of a method are divided into groups without a common seed, so each ensemble is made
-of networks of its own, and ensembles are as independent of each other as single networks are. Calibrators are fitted on
-the ensemble's own answers to validation.
+Nothing is trained again. The seeds of a method are divided into groups without a common seed, so
+each ensemble is made of networks of its own, and ensembles are as independent of each other as
+single networks are. Calibrators are fitted on the ensemble's own answers to validation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,17 +35,25 @@ COLUMNS = (
 
 
 def ensemble_tables(results: Sequence[CellResult], size: int) -> list[ResultTable]:
-    """A table for each data set and network: ensembles of `size` seeds of each method, and their members' mean.
+    """A table for each data set and network: ensembles of `size` seeds of each method, and their
+    members' mean.
 
     Raises BadChoice if the seeds of no method make one ensemble.
     """
     rows: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for (data, network, method), members in _by_method(results).items():
-        groups = [members[start : start + size] for start in range(0, len(members) - size + 1, size)]
+        groups = [
+            members[start : start + size] for start in range(0, len(members) - size + 1, size)
+        ]
         if groups:
-            rows.setdefault((data, network), []).extend(_row(method, groups, name) for name in CALIBRATORS)
+            rows.setdefault((data, network), []).extend(
+                _row(method, groups, name) for name in CALIBRATORS
+            )
     if not rows:
-        raise BadChoice(f"there are too few seeds for an ensemble of {size}; give --seeds {size} or a multiple of it")
+        raise BadChoice(
+            f"there are too few seeds for an ensemble of {size}; give --seeds {size} or a "
+            "multiple of it"
+        )
     return [
         ResultTable(
             file_stem("ensembles", *pair),
@@ -52,8 +61,10 @@ def ensemble_tables(results: Sequence[CellResult], size: int) -> list[ResultTabl
             COLUMNS,
             tuple(lines),
             (
-                f"The unit is an ensemble: groups of {size} runs without a common seed, all measured on the same test "
-                "images. Mean ± half of the 95 % t interval over ensembles; differences are those of each ensemble to "
+                f"The unit is an ensemble: groups of {size} runs without a common seed, all "
+                "measured on the same test "
+                "images. Mean ± half of the 95 % t interval over ensembles; differences are those "
+                "of each ensemble to "
                 "the mean of its members.",
             ),
         )
@@ -66,7 +77,10 @@ def ensemble(members: Sequence[CellResult]) -> CellResult:
     first = members[0]
     predictions: Mapping[EvaluatedSplit, Predictions] = {
         split: replace(
-            known, logits=mean_answer([torch.from_numpy(each.predictions[split].logits) for each in members]).numpy()
+            known,
+            logits=mean_answer(
+                [torch.from_numpy(each.predictions[split].logits) for each in members]
+            ).numpy(),
         )
         for split, known in first.predictions.items()
     }
@@ -78,7 +92,9 @@ def _by_method(results: Sequence[CellResult]) -> dict[tuple[str, str, str], list
     found: dict[tuple[str, str, str], list[CellResult]] = {}
     for result in sorted(results, key=lambda each: each.cell.config.seed):
         if not result.failure:
-            found.setdefault((result.cell.data, result.cell.network, result.cell.method), []).append(result)
+            found.setdefault(
+                (result.cell.data, result.cell.network, result.cell.method), []
+            ).append(result)
     return found
 
 

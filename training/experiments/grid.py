@@ -14,7 +14,9 @@ from training.runs.config import TrainConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared. Changes apply in the order data, network, `exceptions` (by both), method; the last one wins."""
+    """What is compared. Changes apply in the order data, network, `exceptions` (by both), method;
+    the last one wins.
+    """
 
     data: tuple[Variant, ...]
     networks: tuple[Variant, ...]
@@ -26,24 +28,33 @@ class Grid:
     def with_changes(self, **changes: object) -> Self:
         """The grid with `changes` in every method that does not set them itself."""
         return replace(
-            self, methods=tuple(replace(each, changes=changes | dict(each.changes)) for each in self.methods)
+            self,
+            methods=tuple(
+                replace(each, changes=changes | dict(each.changes)) for each in self.methods
+            ),
         )
 
     def config(
         self, data: Variant, network: Variant, method: Variant, *, seed: int, folder: Path | None
     ) -> TrainConfig:
-        """The choices of a cell; weights come from `find_weights` in `folder` unless a variant names them."""
+        """The choices of a cell; weights come from `find_weights` in `folder` unless a variant
+        names them.
+        """
         found = {"weights": find_weights(network.subject, folder), "backbone": network.subject}
         between = self.exceptions.get((data.title, network.title), {})
         named = {"loss": method.subject, "seed": seed}
-        return changed(self.base, found, data.changes, network.changes, between, method.changes, named)
+        return changed(
+            self.base, found, data.changes, network.changes, between, method.changes, named
+        )
 
     def pairs(self) -> Iterator[tuple[Variant, Variant]]:
         """Every data set with every network."""
         return ((data, network) for data in self.data for network in self.networks)
 
     def cells(self, datasets: Mapping[str, Dataset], folder: Path | None) -> list[Cell]:
-        """All cells on the available data sets, seed by seed, so that an early part is already a comparison."""
+        """All cells on the available data sets, seed by seed, so that an early part is already a
+        comparison.
+        """
         return [
             Cell(
                 data=data.title,

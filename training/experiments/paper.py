@@ -1,6 +1,7 @@
 """The figures of the paper (Liang et al. 2020, Tables 1 to 3), for comparison.
 
-Averages are recomputed from the rows, since some of the printed ones are wrong; MISPRINTS lists them.
+Averages are recomputed from the rows, since some of the printed ones are wrong; MISPRINTS lists
+them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from statistics import fmean
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One data set and network: ECE and MCE uncalibrated, with temperature, with DCA; accuracy uncalibrated and DCA."""
+    """One data set and network: ECE and MCE uncalibrated, with temperature, with DCA; accuracy
+    uncalibrated and DCA.
+    """
 
     data: str
     network: str
@@ -18,7 +21,8 @@ class PaperRow:
     accuracy: tuple[float, float]
 
 
-# data, network: ECE uncalibrated, temperature, DCA; MCE of the same; accuracy uncalibrated (also temperature's), DCA
+# data, network: ECE uncalibrated, temperature, DCA; MCE of the same; accuracy uncalibrated (also
+# temperature's), DCA
 _FIGURES = """
 RSNA AlexNet        .0113 .0239 .0120   .0291 .0366 .0230   .8376 .8488
 RSNA ResNet         .0276 .0231 .0122   .0484 .0325 .0399   .8569 .8762
@@ -39,12 +43,14 @@ Kather SqueezeNet   .0372 .0439 .0269   .2566 .3237 .7371   .8932 .9038
 """
 
 MISPRINTS = (
-    "¹ The paper prints .2812/.2817/.2737 as the averages of its Table 2 (MCE on RSNA, DDSM and Mendeley); "
+    "¹ The paper prints .2812/.2817/.2737 as the averages of its Table 2 (MCE on RSNA, DDSM and "
+    "Mendeley); "
     "its rows give .1886/.1656/.1505.",
     "² The paper prints .2766/.3401/.3398 as the overall MCE; its rows give .2089/.2530/.2474.",
     "³ 65.72 % is a reduction of averages; the mean of the reductions row by row is 47.0 %.",
     "⁴ The abstract gives an accuracy of 83.58 %, Table 1 83.51 %.",
-    '⁵ "Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on DDSM temperature beats '
+    '⁵ "Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on '
+    "DDSM temperature beats "
     "DCA in three networks of four.",
 )
 
@@ -89,8 +95,18 @@ def averages(rows: tuple[PaperRow, ...] = ROWS) -> PaperRow:
     """
     return PaperRow(
         data=rows[0].data if len({row.data for row in rows}) == 1 else "all",
-        network=rows[0].network if len({row.network for row in rows}) == 1 else f"mean of {len(rows)}",
-        ece=(fmean(row.ece[0] for row in rows), fmean(row.ece[1] for row in rows), fmean(row.ece[2] for row in rows)),
-        mce=(fmean(row.mce[0] for row in rows), fmean(row.mce[1] for row in rows), fmean(row.mce[2] for row in rows)),
+        network=rows[0].network
+        if len({row.network for row in rows}) == 1
+        else f"mean of {len(rows)}",
+        ece=(
+            fmean(row.ece[0] for row in rows),
+            fmean(row.ece[1] for row in rows),
+            fmean(row.ece[2] for row in rows),
+        ),
+        mce=(
+            fmean(row.mce[0] for row in rows),
+            fmean(row.mce[1] for row in rows),
+            fmean(row.mce[2] for row in rows),
+        ),
         accuracy=(fmean(row.accuracy[0] for row in rows), fmean(row.accuracy[1] for row in rows)),
     )

@@ -19,7 +19,9 @@ COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1",
 
 
 def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Loss, accuracy and ECE by epoch: one color per method, test as a solid line, training dashed."""
+    """Loss, accuracy and ECE by epoch: one color per method, test as a solid line, training
+    dashed.
+    """
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     panels: Sequence[Axes] = figure.subplots(1, 3)
@@ -37,7 +39,9 @@ def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
 
 
 def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Figure 4 of the paper: a column per trace with accuracy above and loss below; training dashed, test solid."""
+    """Figure 4 of the paper: a column per trace with accuracy above and loss below; training
+    dashed, test solid.
+    """
     figure = Figure(figsize=(2.9 * len(traces), 5.0), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     grid = figure.subplots(2, len(traces), sharex=True, sharey="row", squeeze=False)
@@ -55,16 +59,34 @@ def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
 
 
 def plot_betas(
-    path: Path, series: Mapping[str, Mapping[float, Estimate]], references: Mapping[str, float], *, title: str
+    path: Path,
+    series: Mapping[str, Mapping[float, Estimate]],
+    references: Mapping[str, float],
+    *,
+    title: str,
 ) -> None:
-    """Figure 5 of the paper: ECE by beta with intervals, a line per calibrator, and reference levels."""
+    """Figure 5 of the paper: ECE by beta with intervals, a line per calibrator, and reference
+    levels.
+    """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (color, (name, by_beta)) in enumerate(zip(COLORS, series.items(), strict=False)):
         halves = [known.half or 0.0 for known in by_beta.values()]
-        x = [beta + 0.2 * number for beta in by_beta]  # shifted, so intervals do not hide each other
+        x = [
+            beta + 0.2 * number for beta in by_beta
+        ]  # shifted, so intervals do not hide each other
         y = [known.mean for known in by_beta.values()]
-        axes.errorbar(x, y, yerr=halves, color=color, marker="o", markersize=4, capsize=3, linewidth=1.6, label=name)
+        axes.errorbar(
+            x,
+            y,
+            yerr=halves,
+            color=color,
+            marker="o",
+            markersize=4,
+            capsize=3,
+            linewidth=1.6,
+            label=name,
+        )
     for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
         axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=name)
     axes.set_title(title, fontsize=12, color=INK, fontweight="bold")
@@ -85,11 +107,15 @@ class Embedding:
     labels: NDArray[np.int64]
 
 
-def plot_embeddings(path: Path, embeddings: Sequence[Embedding], classes: Sequence[str], *, title: str) -> None:
+def plot_embeddings(
+    path: Path, embeddings: Sequence[Embedding], classes: Sequence[str], *, title: str
+) -> None:
     """Figure 2 of the paper: embeddings side by side, one color per class."""
     figure = Figure(figsize=(5.0 * len(embeddings), 4.8), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    for axes, embedding in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings, strict=True):
+    for axes, embedding in zip(
+        figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings, strict=True
+    ):
         for index, name in enumerate(classes):
             chosen = embedding.points[embedding.labels == index]
             literal = name.replace("$", r"\$")  # not mathematics
@@ -100,7 +126,14 @@ def plot_embeddings(path: Path, embeddings: Sequence[Embedding], classes: Sequen
         axes.set_yticks([])
         axes.spines[:].set_color("#c5c9d0")
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 10), frameon=False, markerscale=2)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=min(len(names), 10),
+        frameon=False,
+        markerscale=2,
+    )
     save(figure, path)
 
 
@@ -136,5 +169,12 @@ def _draw_curve(axes: Axes, trace: Trace, name: str, *, color: str, label: str) 
     test = trace.curve("test", name)
     epochs = range(1, len(test) + 1)
     prefix = f"{label}, " if label else ""
-    axes.plot(epochs, trace.curve("train", name), color=color, linestyle="--", linewidth=1.1, label=f"{prefix}train")
+    axes.plot(
+        epochs,
+        trace.curve("train", name),
+        color=color,
+        linestyle="--",
+        linewidth=1.1,
+        label=f"{prefix}train",
+    )
     axes.plot(epochs, test, color=color, linewidth=1.7, label=f"{prefix}test")

@@ -1,4 +1,6 @@
-"""Named grids, and where their data sets are in the data folder. Missing data sets are left out and reported."""
+"""Named grids, and where their data sets are in the data folder. Missing data sets are left out and
+reported.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +29,8 @@ PLACES = {
     "DDSM": ("CBIS-DDSM", "cbis-ddsm", "ddsm"),
 }
 RECIPES = ("dca+mixup beta=15 held_out=0 start=0", "dca+mixup x3 beta=15 held_out=0 start=0")
-PAPER_DCA = "dca beta=15 held_out=0 start=0"  # the paper's loss: the gap of the images that cross-entropy learns
+# the paper's loss: the gap of the images that cross-entropy learns
+PAPER_DCA = "dca beta=15 held_out=0 start=0"
 # The forms of DCA in docs/results/compare, at the strengths at which they were measured.
 MEASURED = {"dca": 15, "dca-squared": 150, "dca-huber": 15, "dca-running": 15}
 PAPER_NETWORKS = {
@@ -52,9 +55,13 @@ def every_method() -> tuple[Variant, ...]:
 
 
 def measured_methods() -> tuple[Variant, ...]:
-    """Every loss of the registry, the forms of DCA with the gap of the images that cross-entropy learns."""
+    """Every loss of the registry, the forms of DCA with the gap of the images that cross-entropy
+    learns.
+    """
     return tuple(
-        parse_variant(f"{name} beta={MEASURED[name]} held_out=0 start=0" if name in MEASURED else name)
+        parse_variant(
+            f"{name} beta={MEASURED[name]} held_out=0 start=0" if name in MEASURED else name
+        )
         for name in LOSSES
     )
 
@@ -75,11 +82,15 @@ def smoke() -> Grid:
 
 
 def results() -> Grid:
-    """The grid of docs/results.md: two real data sets, frozen EfficientNet-Lite0, all methods, recipes, five seeds."""
+    """The grid of docs/results.md: two real data sets, frozen EfficientNet-Lite0, all methods,
+    recipes, five seeds.
+    """
     return Grid(
         data=(
             Variant("pneumoniamnist", "pneumoniamnist", {"perturbed": True}),
-            Variant("chest_xray3", "chest_xray3", {"epochs": 40, "image_size": 112, "perturbed": True}),
+            Variant(
+                "chest_xray3", "chest_xray3", {"epochs": 40, "image_size": 112, "perturbed": True}
+            ),
         ),
         networks=(network_variant(NETWORK),),
         methods=(*measured_methods(), *recipes()),
@@ -88,12 +99,20 @@ def results() -> Grid:
 
 
 def paper() -> Grid:
-    """The paper's Tables 1 to 3: four data sets, four networks, cross-entropy and DCA, each cell trained twice.
+    """The paper's Tables 1 to 3: four data sets, four networks, cross-entropy and DCA, each cell
+    trained twice.
 
-    Our reading of the paper: cross-entropy balanced by class, Adam at 1e-4, batch 64 for AlexNet (512 on RSNA), half of
-    that for the others, beta 15, a head of C/2 channels (C/4 for ResNet). It does not say how many epochs; 50 here.
+    Our reading of the paper: cross-entropy balanced by class, Adam at 1e-4, batch 64 for AlexNet
+    (512 on RSNA), half of that for the others, beta 15, a head of C/2 channels (C/4 for ResNet). It
+    does not say how many epochs; 50 here.
     """
-    protocol = {"class_weights": "balanced", "learning_rate": 1e-4, "decay": "none", "image_size": 224, "epochs": 50}
+    protocol = {
+        "class_weights": "balanced",
+        "learning_rate": 1e-4,
+        "decay": "none",
+        "image_size": 224,
+        "epochs": 50,
+    }
     sizes = {name: 64 if name == "AlexNet" else 32 for name in PAPER_NETWORKS}
     networks = tuple(
         Variant(
@@ -115,18 +134,25 @@ def paper() -> Grid:
 def two() -> Grid:
     """Cross-entropy and the paper's DCA on PneumoniaMNIST, for Figures 1 and 2."""
     return replace(
-        results(), data=results().data[:1], methods=(parse_variant("ce"), parse_variant(PAPER_DCA, title="dca"))
+        results(),
+        data=results().data[:1],
+        methods=(parse_variant("ce"), parse_variant(PAPER_DCA, title="dca")),
     )
 
 
 def select() -> Grid:
-    """Every method with its default options, DCA with more strengths and as in the paper, and recipes, on one set."""
+    """Every method with its default options, DCA with more strengths and as in the paper, and
+    recipes, on one set.
+    """
     betas = tuple(map(parse_variant, ("dca beta=1", "dca beta=5", PAPER_DCA)))
-    return replace(results(), data=results().data[:1], methods=(*every_method(), *betas, *recipes()))
+    return replace(
+        results(), data=results().data[:1], methods=(*every_method(), *betas, *recipes())
+    )
 
 
 def search() -> Grid:
-    """The grid of the search in docs/results.md: three data sets, and the head that `candor train` gives them first.
+    """The grid of the search in docs/results.md: three data sets, and the head that `candor train`
+    gives them first.
 
     The two smaller sets are shown half as many images as the largest.
     """
@@ -156,8 +182,11 @@ PRESETS: dict[str, Callable[[], Grid]] = {
 }
 
 
-def trained_networks(data: tuple[Variant, ...], networks: tuple[Variant, ...]) -> tuple[Variant, ...]:
-    """The networks that `candor train` would train on `data`: the small one on digits, else `networks`.
+def trained_networks(
+    data: tuple[Variant, ...], networks: tuple[Variant, ...]
+) -> tuple[Variant, ...]:
+    """The networks that `candor train` would train on `data`: the small one on digits, else
+    `networks`.
 
     >>> [each.title for each in trained_networks((Variant("digits", "digits"),), (Variant("resnet18", "resnet18"),))]
     ['small_conv']
@@ -181,7 +210,9 @@ def network_variant(text: str) -> Variant:
     subject = PAPER_NETWORKS.get(parsed.subject, parsed.subject)
     if subject != SMALL:
         return Variant(parsed.title, subject, parsed.changes)
-    made_for_it = offline_config(loss="ce", seed=0).model_dump(exclude_unset=True, exclude={"loss", "seed"})
+    made_for_it = offline_config(loss="ce", seed=0).model_dump(
+        exclude_unset=True, exclude={"loss", "seed"}
+    )
     return Variant(SMALL, SMALL, made_for_it | dict(parsed.changes))
 
 
@@ -193,7 +224,9 @@ def open_data(
     absent: list[str] = []
     for variant in variants:
         try:
-            datasets[variant.title] = load_dataset(_place(variant.subject, folder), cache=cache, progress=progress)
+            datasets[variant.title] = load_dataset(
+                _place(variant.subject, folder), cache=cache, progress=progress
+            )
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
     return OpenedData(datasets, tuple(absent))
@@ -215,4 +248,7 @@ def _place(subject: str, folder: Path | None) -> str | Path:
     where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
     if subject == "pneumoniamnist":
         return subject  # MedMNIST can be downloaded
-    raise DataNotFound(f"found none of {', '.join(PLACES[subject])} {where}; download the data set and put it there")
+    raise DataNotFound(
+        f"found none of {', '.join(PLACES[subject])} {where}; download the data set and put it "
+        "there"
+    )

@@ -1,4 +1,6 @@
-"""A labeled sample from the place of use replaces validation: it chooses the method and fits the calibrator."""
+"""A labeled sample from the place of use replaces validation: it chooses the method and fits the
+calibrator.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +11,15 @@ from numpy.typing import NDArray
 
 from calibration.sampling import grouped_parts, stratified_parts
 from model_store.image import InputSpec
-from training.datasets import SPLIT_NAMES, Dataset, ImageSource, Split, SplitName, fingerprint, load_dataset
+from training.datasets import (
+    SPLIT_NAMES,
+    Dataset,
+    ImageSource,
+    Split,
+    SplitName,
+    fingerprint,
+    load_dataset,
+)
 from training.datasets.dataset import PartOfSplit
 from training.datasets.errors import BadDataset
 
@@ -42,21 +52,23 @@ class ChosenImages:
 def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = None) -> Dataset:
     """`dataset` with the sample `reference` as its validation split.
 
-    `reference` is a data set with the same classes, whose splits are joined, or `test:N`: about N images of the test
-    split, which keeps the others. Raises BadDataset and DataNotFound.
+    `reference` is a data set with the same classes, whose splits are joined, or `test:N`: about N
+    images of the test split, which keeps the others. Raises BadDataset and DataNotFound.
     """
     if reference.startswith(FROM_TEST):
         return _from_test(dataset, reference)
     other = load_dataset(reference, cache=cache)
     if other.classes != dataset.classes:
         raise BadDataset(
-            reference, f"its classes are {', '.join(other.classes)}; expected {', '.join(dataset.classes)}"
+            reference,
+            f"its classes are {', '.join(other.classes)}; expected {', '.join(dataset.classes)}",
         )
     sample = joined_split([other.splits[name] for name in SPLIT_NAMES])
     shared = set(sample.digests) & set(dataset.splits["test"].digests)
     if shared:
         raise BadDataset(
-            reference, f"{len(shared)} of its images are in the test split; remove them from one of the two"
+            reference,
+            f"{len(shared)} of its images are in the test split; remove them from one of the two",
         )
     return _replaced(dataset, val=sample, name=reference)
 
@@ -66,7 +78,8 @@ def _from_test(dataset: Dataset, reference: str) -> Dataset:
     if not asked.isdigit() or not 0 < int(asked) < len(test):
         raise BadDataset(
             reference,
-            f"expected test:N with N from 1 to {len(test) - 1}, the number of images of the test split less one",
+            f"expected test:N with N from 1 to {len(test) - 1}, the number of images of the test "
+            "split less one",
         )
     share = int(asked) / len(test)
     shares = (share, 1 - share)
@@ -78,9 +91,13 @@ def _from_test(dataset: Dataset, reference: str) -> Dataset:
 
 
 def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
-    changed: dict[SplitName, Split] = {split: splits.get(split, dataset.splits[split]) for split in SPLIT_NAMES}
+    changed: dict[SplitName, Split] = {
+        split: splits.get(split, dataset.splits[split]) for split in SPLIT_NAMES
+    }
     named = f"{dataset.name}, validated on {name}"
-    return replace(dataset, name=named, splits=changed, fingerprint=fingerprint(dataset.classes, changed))
+    return replace(
+        dataset, name=named, splits=changed, fingerprint=fingerprint(dataset.classes, changed)
+    )
 
 
 def some(split: Split, indices: NDArray[np.int64]) -> Split:
@@ -92,7 +109,9 @@ def some(split: Split, indices: NDArray[np.int64]) -> Split:
 
 def joined_split(splits: Sequence[Split]) -> Split:
     """The images of several splits, one after the other, with their groups if all have them."""
-    places = tuple((number, index) for number, split in enumerate(splits) for index in range(len(split)))
+    places = tuple(
+        (number, index) for number, split in enumerate(splits) for index in range(len(split))
+    )
     images = ChosenImages(tuple(split.images for split in splits), places)
     known = [split.groups for split in splits if split.groups is not None]
     groups = np.concatenate(known) if len(known) == len(splits) else None

@@ -28,7 +28,9 @@ class RunJob(Protocol):
 
 @dataclass(frozen=True)
 class Job(Generic[Kept]):
-    """How to compute and read a cell; module-level functions, so other processes can import them."""
+    """How to compute and read a cell; module-level functions, so other processes can import
+    them.
+    """
 
     name: str
     run: RunJob
@@ -40,14 +42,18 @@ CELLS: Job[CellResult] = Job("cells", run_cell, read_cell)
 
 @dataclass(frozen=True)
 class ExperimentRunner:
-    """Computes cells into `root` with the feature cache `cache`, in `jobs` processes of one thread (1: this one)."""
+    """Computes cells into `root` with the feature cache `cache`, in `jobs` processes of one thread
+    (1: this one).
+    """
 
     root: Path
     cache: Path
     jobs: int = 1
     progress: Progress = silent
 
-    def run(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> tuple[list[CellResult], list[str]]:
+    def run(
+        self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]
+    ) -> tuple[list[CellResult], list[str]]:
         """The results of the cells in order, and a sentence for each network without weights.
 
         Raises WeightsNotFound if no cell can be computed.
@@ -69,10 +75,16 @@ class ExperimentRunner:
         kept = [found for cell in cells if (found := job.read(cell, root)) is not None]
         if not kept:
             raise WeightsNotFound("; ".join(lacking.values()) or "there is nothing to compute")
-        return kept, [f"{data} with {network} is left out: {why}" for (data, network), why in lacking.items()]
+        return kept, [
+            f"{data} with {network} is left out: {why}" for (data, network), why in lacking.items()
+        ]
 
-    def _prepare(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> dict[tuple[str, str], str]:
-        """Compute shared features once, in this process with all threads; return the pairs without weights, and why."""
+    def _prepare(
+        self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]
+    ) -> dict[tuple[str, str], str]:
+        """Compute shared features once, in this process with all threads; return the pairs without
+        weights, and why.
+        """
         lacking: dict[tuple[str, str], str] = {}
         seen: set[tuple[Any, ...]] = set()
         for cell in cells:
@@ -86,7 +98,9 @@ class ExperimentRunner:
                 lacking[pair] = str(error)
         return lacking
 
-    def _compute(self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    def _compute(
+        self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]
+    ) -> Iterator[str]:
         """Run `job` on each cell; yield the key of each finished cell."""
         root = self.root / job.name
         if self.jobs == 1 or len(cells) < 2:
@@ -94,17 +108,23 @@ class ExperimentRunner:
                 job.run(cell, datasets[cell.data], root=root, cache=self.cache)
                 yield cell.key
             return
-        context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch may hang
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork of a process that has used torch may hang
         arguments = (job.run, dict(datasets), root, self.cache)
         with ProcessPoolExecutor(
-            min(self.jobs, len(cells)), mp_context=context, initializer=_open_worker, initargs=arguments
+            min(self.jobs, len(cells)),
+            mp_context=context,
+            initializer=_open_worker,
+            initargs=arguments,
         ) as pool:
             try:
                 for done in as_completed([pool.submit(_run_in_worker, cell) for cell in cells]):
                     yield done.result()
             except BrokenProcessPool as error:
                 raise LostProcess(
-                    f"one of {self.jobs} processes was killed, most likely for lack of memory; try --jobs "
+                    f"one of {self.jobs} processes was killed, most likely for lack of memory; "
+                    "try --jobs "
                     f"{max(1, self.jobs // 2)}, which computes only the missing cells"
                 ) from error
             except BaseException:
@@ -112,7 +132,9 @@ class ExperimentRunner:
                 raise
 
 
-def warm(config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progress = silent) -> None:
+def warm(
+    config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progress = silent
+) -> None:
     """Compute the frozen features that `config` needs and the cache lacks.
 
     Raises WeightsNotFound, BadWeights, UnknownName, BadLoss, BadBackbone.

@@ -1,4 +1,6 @@
-"""The report of a search: what was searched, what each method got, and what that gives on test with fresh seeds."""
+"""The report of a search: what was searched, what each method got, and what that gives on test with
+fresh seeds.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +18,13 @@ from training.experiments.paired import paired_tables
 from training.experiments.search import SearchBudget, SearchedPair, TriedRecipe
 from training.experiments.select import SPLITS, select
 from training.experiments.summary import BASELINE, MethodSummary, estimate, measure, summarize
-from training.experiments.table import ResultTable, file_stem, format_estimate, format_number, write_csv
+from training.experiments.table import (
+    ResultTable,
+    file_stem,
+    format_estimate,
+    format_number,
+    write_csv,
+)
 
 COLUMNS = (
     "method",
@@ -46,18 +54,27 @@ class SearchReport:
     seeds: tuple[int, ...]
 
     def tables(self) -> list[ResultTable]:
-        """What was searched on each data set, what validation would choose among all, and the comparison on test."""
+        """What was searched on each data set, what validation would choose among all, and the
+        comparison on test.
+        """
         summaries = summarize(self.results)
         return [
             *(self._pair(pair, summaries) for pair in self.pairs),
-            *(each.table() for each in select(self.results, limits=self.limits, evaluation_set=self.evaluation_set)),
+            *(
+                each.table()
+                for each in select(
+                    self.results, limits=self.limits, evaluation_set=self.evaluation_set
+                )
+            ),
             *paired_tables(self.results),
             average_table(summaries),
             cut_table(self.results),
         ]
 
     def write(self, folder: Path) -> None:
-        """Write trials-JUDGE.csv, and summary.csv and cells.csv of the choices as `compare` does."""
+        """Write trials-JUDGE.csv, and summary.csv and cells.csv of the choices as `compare`
+        does.
+        """
         GridComparison(tuple(summarize(self.results)), self.results, ()).write(folder)
         write_csv(folder / f"trials-{self.evaluation_set}.csv", self.trial_rows())
 
@@ -84,7 +101,8 @@ class SearchReport:
         known = {(line.method, line.calibrator): line for line in summaries if line.pair == titles}
         return ResultTable(
             file_stem("search", self.evaluation_set, *titles),
-            f"Search on {titles[0]}, network {titles[1]}: chosen on {SPLITS[self.evaluation_set]}, measured on test",
+            f"Search on {titles[0]}, network {titles[1]}: chosen on "
+            f"{SPLITS[self.evaluation_set]}, measured on test",
             COLUMNS,
             tuple(_row(each, known) for each in pair.chosen),
             (self._terms(pair), _space(pair)),
@@ -96,10 +114,12 @@ class SearchReport:
         lowest = (
             "the lowest NLL"
             if pair.rule == "nll"
-            else "the lowest ECE without a calibrator among recipes within the limits, else the lowest NLL"
+            else "the lowest ECE without a calibrator among recipes within the limits, else the "
+            "lowest NLL"
         )
         return (
-            f"Each method: {counted(budget.trials, 'recipe')} with {counted(budget.few, 'seed')}, the best "
+            f"Each method: {counted(budget.trials, 'recipe')} with {counted(budget.few, 'seed')}, "
+            "the best "
             f"{budget.finalists} of them with {len(budget.seeds)}: {counted(budget.fits, 'fit')}. "
             f"Seeds of the search: {_range(budget.seeds)}; of the test: "
             f"{_range(self.seeds)}. Chosen is {lowest}. "
@@ -146,7 +166,9 @@ def _row(tried: TriedRecipe, known: Mapping[tuple[str, str], MethodSummary]) -> 
 
 
 def cut_table(results: Sequence[CellResult]) -> ResultTable:
-    """The average over data sets by seed, and its cut against cross-entropy alone with the same seed."""
+    """The average over data sets by seed, and its cut against cross-entropy alone with the same
+    seed.
+    """
     pairs = {(result.cell.data, result.cell.network) for result in results}
     known: dict[tuple[str, str], dict[int, list[Measures]]] = {}
     for result in results:
@@ -164,9 +186,14 @@ def cut_table(results: Sequence[CellResult]) -> ResultTable:
     base = means.get(BASELINE, {})
     return ResultTable(
         "cut",
-        f"Average over {counted(len(pairs), 'data set')} by seed, against cross-entropy alone with the same seed",
+        f"Average over {counted(len(pairs), 'data set')} by seed, against cross-entropy alone "
+        "with the same seed",
         ("method, calibrator", "seeds", "ECE", "cut %", "accuracy gained"),
-        tuple(_cut_row(", ".join(key), found, base) for key, found in means.items() if found.keys() & base.keys()),
+        tuple(
+            _cut_row(", ".join(key), found, base)
+            for key, found in means.items()
+            if found.keys() & base.keys()
+        ),
         ("Mean ± half of the 95 % t interval over seeds.",),
     )
 

@@ -1,7 +1,9 @@
-"""The recipes that a search tries: the same draws for every method, and with each a value of the method's own strength.
+"""The recipes that a search tries: the same draws for every method, and with each a value of the
+method's own strength.
 
-The draws are a Latin hypercube: each value of an axis is in as many recipes as every other. The first recipe is the
-default one. Recipe number t has the same shared choices for every method, so methods differ by their losses alone.
+The draws are a Latin hypercube: each value of an axis is in as many recipes as every other. The
+first recipe is the default one. Recipe number t has the same shared choices for every method, so
+methods differ by their losses alone.
 """
 
 import math
@@ -43,7 +45,9 @@ METHODS = (
 
 @dataclass(frozen=True)
 class SearchedMethod:
-    """A method whose `own` axes are searched beside the shared ones; `variant` has its fixed choices."""
+    """A method whose `own` axes are searched beside the shared ones; `variant` has its fixed
+    choices.
+    """
 
     variant: Variant
     own: Axes
@@ -68,7 +72,9 @@ class SearchedRecipe:
         if shown is not None:
             changes["epochs"] = max(1, round(shown / image_count))
         return Variant(
-            f"{method.variant.title} #{self.number}", method.variant.subject, changes | dict(method.variant.changes)
+            f"{method.variant.title} #{self.number}",
+            method.variant.subject,
+            changes | dict(method.variant.changes),
         )
 
     def text(self) -> str:
@@ -96,7 +102,9 @@ def searched_method(variant: Variant) -> SearchedMethod:
 
 
 def split_axes(variant: Variant) -> tuple[Variant, Axes]:
-    """A data set or method without the axes in its changes, and these: values with commas, and `shown`."""
+    """A data set or method without the axes in its changes, and these: values with commas, and
+    `shown`.
+    """
     own = {
         name: axis(value) if isinstance(value, str) else (value,)
         for name, value in variant.changes.items()
@@ -115,15 +123,22 @@ def parse_axis(text: str) -> tuple[str, tuple[Any, ...]]:
     """
     name, _, values = text.partition("=")
     if name != SHOWN and name not in TrainConfig.model_fields:
-        raise BadChoice(f"got the axis {text!r}; expected {SHOWN} or an option of training, as in batch_size=64,256")
+        raise BadChoice(
+            f"got the axis {text!r}; expected {SHOWN} or an option of training, as in "
+            "batch_size=64,256"
+        )
     return name, axis(values)
 
 
 def axis(text: str) -> tuple[Any, ...]:
-    """The values of an axis from text, such as 1,2,5. Raises BadChoice for an empty or repeated value."""
+    """The values of an axis from text, such as 1,2,5. Raises BadChoice for an empty or repeated
+    value.
+    """
     values = tuple(value_of(each.strip()) for each in text.split(","))
     if "" in values or len(set(map(str, values))) < len(values):
-        raise BadChoice(f"got the axis {text!r}; expected different values separated by commas, as in 1,2,5")
+        raise BadChoice(
+            f"got the axis {text!r}; expected different values separated by commas, as in 1,2,5"
+        )
     return values
 
 
@@ -143,11 +158,14 @@ def recipes(count: int, *, shared: Axes, own: Axes, seed: int = 0) -> tuple[Sear
     for at, (name, values) in enumerate(own.items()):
         columns[name] = _column(values, count, np.random.default_rng((seed, len(shared) + at)))
     return tuple(
-        SearchedRecipe(number, {name: column[number] for name, column in columns.items()}) for number in range(count)
+        SearchedRecipe(number, {name: column[number] for name, column in columns.items()})
+        for number in range(count)
     )
 
 
 def _column(values: Sequence[Any], count: int, generator: np.random.Generator) -> list[Any]:
-    """The value of an axis in each recipe: the first value first, then each as often as the others, in random order."""
+    """The value of an axis in each recipe: the first value first, then each as often as the others,
+    in random order.
+    """
     repeated = np.tile(np.arange(len(values)), math.ceil(count / len(values)))[1:count]
     return [values[0], *(values[at] for at in generator.permutation(repeated))]

@@ -1,4 +1,6 @@
-"""The report of `select`: every candidate on validation, the certainty of the choice, and test for the record."""
+"""The report of `select`: every candidate on validation, the certainty of the choice, and test for
+the record.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,13 @@ from training.errors import BadChoice
 from training.experiments.cell import CellResult
 from training.experiments.choice import RESAMPLES, Candidate, Choice, EvaluationSet, Limits, choose
 from training.experiments.summary import MethodSummary, summarize
-from training.experiments.table import ResultTable, certainty_notes, file_stem, format_estimate, format_number
+from training.experiments.table import (
+    ResultTable,
+    certainty_notes,
+    file_stem,
+    format_estimate,
+    format_number,
+)
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
@@ -39,8 +47,10 @@ class MethodSelection:
         )
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         return (
-            f"{self.pair[0]}, network {self.pair[1]}: {chosen.method} with {chosen.calibrator}, chosen on "
-            f"{SPLITS[self.evaluation_set]} in {100 * share:.0f} % of {RESAMPLES} resamples of {seeds} and "
+            f"{self.pair[0]}, network {self.pair[1]}: {chosen.method} with {chosen.calibrator}, "
+            "chosen on "
+            f"{SPLITS[self.evaluation_set]} in {100 * share:.0f} % of {RESAMPLES} resamples of "
+            f"{seeds} and "
             f"{self.images} images; {certainty}."
         )
 
@@ -49,12 +59,18 @@ class MethodSelection:
         ordered = sorted(self.choice.scores, key=self._rank)
         first = ordered[:SHOWN]
         baseline = Candidate("ce", "none")
-        rows = tuple(self._row(each) for each in (first if baseline in first else [*first, baseline]))
+        rows = tuple(
+            self._row(each) for each in (first if baseline in first else [*first, baseline])
+        )
         rest = len(ordered) - len(rows)
         notes = (
-            f"Admissible: accuracy at least that of cross-entropy less {self.limits.accuracy_loss:g}, NLL at most "
-            f"{1 + self.limits.nll_share:g} times its. Test is shown for the record and chooses nothing.",
-            *certainty_notes([each.figures[name] for each in self.test.values() for name in ("ece", "accuracy")]),
+            "Admissible: accuracy at least that of cross-entropy less "
+            f"{self.limits.accuracy_loss:g}, NLL at most "
+            f"{1 + self.limits.nll_share:g} times its. Test is shown for the record and chooses "
+            "nothing.",
+            *certainty_notes(
+                [each.figures[name] for each in self.test.values() for name in ("ece", "accuracy")]
+            ),
             *((f"{rest} more candidates in selection.csv.",) if rest > 0 else ()),
         )
         columns = (
@@ -66,7 +82,13 @@ class MethodSelection:
             "test z",
             "test accuracy",
         )
-        return ResultTable(file_stem("select", self.evaluation_set, *self.pair), self.sentence, columns, rows, notes)
+        return ResultTable(
+            file_stem("select", self.evaluation_set, *self.pair),
+            self.sentence,
+            columns,
+            rows,
+            notes,
+        )
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A row per candidate."""
@@ -82,7 +104,10 @@ class MethodSelection:
                 "admissible": score.admissible,
                 "chosen": candidate == self.choice.chosen,
                 "share": self.choice.shares[candidate],
-                **{f"test_{name}": self.test[candidate].figures[name].mean for name in ("ece", "ece_z", "accuracy")},
+                **{
+                    f"test_{name}": self.test[candidate].figures[name].mean
+                    for name in ("ece", "ece_z", "accuracy")
+                },
             }
             for candidate, score in self.choice.scores.items()
         ]
@@ -118,7 +143,10 @@ def select(
 
 
 def _selection(
-    pair: tuple[str, str], group: Sequence[CellResult], limits: Limits, evaluation_set: EvaluationSet
+    pair: tuple[str, str],
+    group: Sequence[CellResult],
+    limits: Limits,
+    evaluation_set: EvaluationSet,
 ) -> MethodSelection:
     try:
         choice = choose(group, limits=limits, evaluation_set=evaluation_set)

@@ -1,4 +1,6 @@
-"""Examples of the last few feature sets, in memory, so that a trial of seconds does not read and pool maps again."""
+"""Examples of the last few feature sets, in memory, so that a trial of seconds does not read and
+pool maps again.
+"""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -8,11 +10,14 @@ from training.fitting.examples import Examples
 from training.networks.classifier import Classifier
 from training.runs.session import ExampleName, TrainingSession
 
-KEPT_SETS = 6  # pooled features of a few thousand images are tens of MB; maps are memory-mapped and cost nothing
+# pooled features of a few thousand images are tens of MB; maps are memory-mapped and cost nothing
+KEPT_SETS = 6
 _kept: OrderedDict[tuple[object, ...], Mapping[ExampleName, Examples]] = OrderedDict()
 
 
-def shared_examples(session: TrainingSession, network: Classifier, *, cache: Path) -> Mapping[ExampleName, Examples]:
+def shared_examples(
+    session: TrainingSession, network: Classifier, *, cache: Path
+) -> Mapping[ExampleName, Examples]:
     """The examples of `session` as its head takes them, shared by all runs on the same features."""
     key = (session.dataset.fingerprint, str(cache), *features_of(session))
     if key not in _kept:

@@ -1,6 +1,7 @@
 """From cells to figures: measures by post-hoc calibrator, with mean and interval over seeds.
 
-Calibrators are fitted on validation, plain or perturbed, and measured on test. Nothing here chooses a method.
+Calibrators are fitted on validation, plain or perturbed, and measured on test. Nothing here chooses
+a method.
 """
 
 import math
@@ -23,7 +24,9 @@ FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "si
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds and half the width of its 95 % t interval; `half` is None for a single seed."""
+    """Mean over seeds and half the width of its 95 % t interval; `half` is None for a single
+    seed.
+    """
 
     mean: float
     half: float | None
@@ -67,7 +70,9 @@ def measure(result: CellResult, split: EvaluatedSplit = "test") -> dict[str, Mea
     if split not in result.measured:
         known = result.predictions[split]
         result.measured[split] = {
-            name: Measures.from_probabilities(kind.fit(seen.logits, seen.labels)(known.logits), known.labels)
+            name: Measures.from_probabilities(
+                kind.fit(seen.logits, seen.labels)(known.logits), known.labels
+            )
             for name, (kind, seen) in calibrators_of(result).items()
         }
     return result.measured[split]
@@ -87,11 +92,15 @@ def summarize(results: Sequence[CellResult], split: EvaluatedSplit = "test") -> 
     """A summary per data set, network, method and calibrator, in the order of `results`."""
     groups: dict[tuple[str, str, str], list[CellResult]] = {}
     for result in results:
-        groups.setdefault((result.cell.data, result.cell.network, result.cell.method), []).append(result)
+        groups.setdefault((result.cell.data, result.cell.network, result.cell.method), []).append(
+            result
+        )
     return [line for key, group in groups.items() for line in _lines(key, group, split)]
 
 
-def _lines(key: tuple[str, str, str], group: Sequence[CellResult], split: EvaluatedSplit) -> list[MethodSummary]:
+def _lines(
+    key: tuple[str, str, str], group: Sequence[CellResult], split: EvaluatedSplit
+) -> list[MethodSummary]:
     failures = tuple(result.failure for result in group if result.failure)
     measured = [measure(result, split) for result in group if not result.failure]
     return [
@@ -99,7 +108,10 @@ def _lines(key: tuple[str, str, str], group: Sequence[CellResult], split: Evalua
             *key,
             calibrator=name,
             keeps_argmax=name not in ALL_CALIBRATORS or ALL_CALIBRATORS[name].keeps_argmax,
-            figures={figure: estimate(getattr(each[name], figure) for each in measured) for figure in FIGURES},
+            figures={
+                figure: estimate(getattr(each[name], figure) for each in measured)
+                for figure in FIGURES
+            },
             failures=failures,
         )
         for name in (measured[0] if measured else ALL_CALIBRATORS)

@@ -15,7 +15,9 @@ WIDE = 0.1  # half width of an interval of ECE or accuracy, from which it cannot
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The first column is text, the others are figures. `name` is the stem of its file, free of spaces and slashes."""
+    """The first column is text, the others are figures. `name` is the stem of its file, free of
+    spaces and slashes.
+    """
 
     name: str
     title: str
@@ -25,13 +27,21 @@ class ResultTable:
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the title in bold above and the notes below."""
-        lines = [f"**{self.title}**", "", _line(self.columns), _line(("---", *["---:"] * (len(self.columns) - 1)))]
+        lines = [
+            f"**{self.title}**",
+            "",
+            _line(self.columns),
+            _line(("---", *["---:"] * (len(self.columns) - 1))),
+        ]
         lines += [_line(row) for row in self.rows]
         return "\n".join(lines + [f"\n{note}" for note in self.notes]) + "\n"
 
     def write_csv(self, folder: Path) -> None:
         """Write NAME.csv with the cells as they are printed."""
-        write_csv(folder / f"{self.name}.csv", [dict(zip(self.columns, row, strict=True)) for row in self.rows])
+        write_csv(
+            folder / f"{self.name}.csv",
+            [dict(zip(self.columns, row, strict=True)) for row in self.rows],
+        )
 
 
 def file_stem(*parts: str) -> str:
@@ -65,13 +75,22 @@ def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
     """
     known = [each for each in estimates if each.count and math.isfinite(each.mean)]
     if known and all(each.half is None for each in known):
-        return ["One seed gives no interval, so a difference between two rows may be chance. Give --seeds 5."]
-    wide = max((each for each in known if each.half is not None), key=lambda each: each.half or 0.0, default=None)
+        return [
+            "One seed gives no interval, so a difference between two rows may be chance. Give "
+            "--seeds 5."
+        ]
+    wide = max(
+        (each for each in known if each.half is not None),
+        key=lambda each: each.half or 0.0,
+        default=None,
+    )
     if wide is None or wide.half is None or wide.half <= WIDE:
         return []
     return [
-        f"± {format_number(wide.half)} with {wide.count} seeds says nothing about the figure beside it: an interval "
-        "from so few runs is wide whatever the method does. Do not choose by it; give --seeds 5 or more."
+        f"± {format_number(wide.half)} with {wide.count} seeds says nothing about the figure "
+        "beside it: an interval "
+        "from so few runs is wide whatever the method does. Do not choose by it; give --seeds 5 "
+        "or more."
     ]
 
 
@@ -83,7 +102,11 @@ def format_number(value: float | None, digits: int = 3) -> str:
     """
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:.{digits}f}".replace("-0.", "-.", 1) if value < 0 else f"{value:.{digits}f}".removeprefix("0")
+    return (
+        f"{value:.{digits}f}".replace("-0.", "-.", 1)
+        if value < 0
+        else f"{value:.{digits}f}".removeprefix("0")
+    )
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,8 @@
 """Figure 3: one dimension, two classes and a known probability, learned from few noisy labels.
 
-x is uniform on [-3, 3] and the probability of class 1 is .5 + .4 sin(1.5 x), so confidence should never exceed .9. A
-wide network that trains long on 256 labels also learns the noise. Since the probability is known, the error of a
-network is measured without labels and bins.
+x is uniform on [-3, 3] and the probability of class 1 is .5 + .4 sin(1.5 x), so confidence should
+never exceed .9. A wide network that trains long on 256 labels also learns the noise. Since the
+probability is known, the error of a network is measured without labels and bins.
 """
 
 import hashlib
@@ -85,7 +85,9 @@ def learn(method: Variant, problem: Problem, *, seed: int) -> NDArray[np.float64
 def asdict_schedule(problem: Problem) -> dict[str, float | int | str]:
     """The problem's part of a schedule."""
     chosen = asdict(problem)
-    return {name: chosen[name] for name in ("epochs", "batch_size", "learning_rate")} | {"decay": "none"}
+    return {name: chosen[name] for name in ("epochs", "batch_size", "learning_rate")} | {
+        "decay": "none"
+    }
 
 
 def positions() -> NDArray[np.float64]:
@@ -101,28 +103,49 @@ def toy(
     problem: Problem | None = None,
     progress: Progress = silent,
 ) -> list[ResultTable]:
-    """Train each method with each seed, except those kept in `folder`; toy.png shows the first seed."""
+    """Train each method with each seed, except those kept in `folder`; toy.png shows the first
+    seed.
+    """
     problem = problem or Problem()
     curves: dict[str, list[NDArray[np.float64]]] = {}
     for count, (method, seed) in enumerate((method, seed) for method in methods for seed in seeds):
-        curves.setdefault(method.title, []).append(_kept(method, problem, seed=seed, folder=folder / "toy"))
+        curves.setdefault(method.title, []).append(
+            _kept(method, problem, seed=seed, folder=folder / "toy")
+        )
         progress("toy", count + 1, len(methods) * len(seeds))
     truth = true_probability(positions())
     figures = {name: _figures(known, truth) for name, known in curves.items()}
     drawn = {
-        name: (known[0], f"off by {format_estimate(figures[name][0]).split(' ')[0]}") for name, known in curves.items()
+        name: (known[0], f"off by {format_estimate(figures[name][0]).split(' ')[0]}")
+        for name, known in curves.items()
     }
-    plot_toy(folder / "toy.png", positions(), truth, drawn, title=f"One dimension, {problem.images} labels")
-    rows = tuple((name, *(format_estimate(each) for each in known)) for name, known in figures.items())
+    plot_toy(
+        folder / "toy.png",
+        positions(),
+        truth,
+        drawn,
+        title=f"One dimension, {problem.images} labels",
+    )
+    rows = tuple(
+        (name, *(format_estimate(each) for each in known)) for name, known in figures.items()
+    )
     note = (
-        "off by: mean distance from the true probability. gap: mean confidence minus true accuracy; "
-        f"the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of the 95 % "
+        "off by: mean distance from the true probability. gap: mean confidence minus true "
+        "accuracy; "
+        f"the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of "
+        "the 95 % "
         f"t interval over {len(seeds)} seeds. No method has a temperature."
     )
-    return [ResultTable("toy", "Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,))]
+    return [
+        ResultTable(
+            "toy", "Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,)
+        )
+    ]
 
 
-def _figures(curves: Sequence[NDArray[np.float64]], truth: NDArray[np.float64]) -> tuple[Estimate, Estimate, Estimate]:
+def _figures(
+    curves: Sequence[NDArray[np.float64]], truth: NDArray[np.float64]
+) -> tuple[Estimate, Estimate, Estimate]:
     accuracies = [np.where(curve > 0.5, truth, 1 - truth).mean() for curve in curves]
     confidences = [np.maximum(curve, 1 - curve).mean() for curve in curves]
     return (

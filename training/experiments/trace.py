@@ -40,7 +40,9 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class Trace:
-    """The points of a cell, and its test images before the last layer: `embedding` float32 (N, 64), `labels` (N,)."""
+    """The points of a cell, and its test images before the last layer: `embedding` float32 (N, 64),
+    `labels` (N,).
+    """
 
     cell: Cell
     lines: tuple[TracePoint, ...]
@@ -60,7 +62,10 @@ def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
     session = TrainingSession(cell.config, dataset)
     network = session.network()
     if len(network.members) > 1:
-        raise BadChoice(f"{cell.method} has several heads, which are trained one by one; a curve needs a single head")
+        raise BadChoice(
+            f"{cell.method} has several heads, which are trained one by one; a curve needs a "
+            "single head"
+        )
     examples = session.examples(network, cache=cache)
     lines: list[TracePoint] = []
 
@@ -91,12 +96,18 @@ def read_trace(cell: Cell, root: Path) -> Trace | None:
 TRACES: Job[Trace] = Job("traces", run_trace, read_trace)
 
 
-def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]) -> list[TracePoint]:
+def _lines(
+    epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]
+) -> list[TracePoint]:
     lines = []
     for split in SPLIT_NAMES:
         probabilities = softmax(predict(module, examples[split].inputs))
         known = Measures.from_probabilities(probabilities, examples[split].labels)
-        lines.append(TracePoint(epoch, split, float(known.nll or 0), known.accuracy, known.ece, known.signed_gap))
+        lines.append(
+            TracePoint(
+                epoch, split, float(known.nll or 0), known.accuracy, known.ece, known.signed_gap
+            )
+        )
     return lines
 
 

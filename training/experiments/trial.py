@@ -1,4 +1,6 @@
-"""One training run of a search, of which only the figures on validation are kept; test is not even predicted."""
+"""One training run of a search, of which only the figures on validation are kept; test is not even
+predicted.
+"""
 
 import json
 import time
@@ -23,7 +25,9 @@ from training.runs.session import TrainingSession
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The figures of a trial without a calibrator, by evaluation set; none if it diverged, as `failure` says."""
+    """The figures of a trial without a calibrator, by evaluation set; none if it diverged, as
+    `failure` says.
+    """
 
     cell: Cell
     seconds: float
@@ -32,7 +36,9 @@ class TrialResult:
 
 
 def run_trial(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell` and store its figures below `root`. Raises what training raises, except TrainingDiverged."""
+    """Train `cell` and store its figures below `root`. Raises what training raises, except
+    TrainingDiverged.
+    """
     started, figures, failure = time.monotonic(), {}, None
     try:
         figures = _figures(cell, dataset, cache=cache)

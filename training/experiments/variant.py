@@ -1,7 +1,9 @@
-"""A named choice of an experiment: a data set, a network or a method, with its changes of a TrainConfig.
+"""A named choice of an experiment: a data set, a network or a method, with its changes of a
+TrainConfig.
 
-It is written as one line: the subject, then `key=value` for any field of TrainConfig, and for a method also any
-option of its loss. `x3` is short for `heads=3`, `ema` and `swa` for `averaging=...`.
+It is written as one line: the subject, then `key=value` for any field of TrainConfig, and for a
+method also any option of its loss. `x3` is short for `heads=3`, `ema` and `swa` for
+`averaging=...`.
 """
 
 import json
@@ -15,7 +17,8 @@ from training.errors import BadChoice
 from training.runs.config import TrainConfig
 
 AVERAGING = ("ema", "swa")
-# Choices with a place of their own. A title such as "ce seed=21" would promise a run that is not made.
+# Choices with a place of their own. A title such as "ce seed=21" would promise a run that is not
+# made.
 ELSEWHERE = {
     "seed": "give --first-seed and --seeds",
     "loss": "start the method with the name of the loss",
@@ -25,7 +28,9 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Variant:
-    """`title` is the name in tables, `subject` a data source, backbone or loss; `changes` are fields of TrainConfig."""
+    """`title` is the name in tables, `subject` a data source, backbone or loss; `changes` are
+    fields of TrainConfig.
+    """
 
     title: str
     subject: str
@@ -49,7 +54,9 @@ def parse_variant(text: str, *, title: str | None = None) -> Variant:
 
 
 def changed(config: TrainConfig, *changes: Mapping[str, Any]) -> TrainConfig:
-    """`config` with `changes`; later ones win. Keys that are no fields are options of the loss. Raises BadChoice."""
+    """`config` with `changes`; later ones win. Keys that are no fields are options of the loss.
+    Raises BadChoice.
+    """
     merged: dict[str, Any] = {key: value for each in changes for key, value in each.items()}
     known = TrainConfig.model_fields
     options = {key: merged.pop(key) for key in list(merged) if key not in known}
@@ -59,7 +66,9 @@ def changed(config: TrainConfig, *changes: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(config.model_dump() | merged | options)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
         raise BadChoice(f"{problems} (in {merged | options})") from error
 
 
@@ -73,7 +82,9 @@ def _change(word: str, text: str) -> tuple[str, Any]:
         return "averaging", word
     if word.startswith("x") and word[1:].isdigit():
         return "heads", int(word[1:])
-    raise BadChoice(f"{word!r} in {text!r} is unknown; expected key=value, xN, {' or '.join(AVERAGING)}")
+    raise BadChoice(
+        f"{word!r} in {text!r} is unknown; expected key=value, xN, {' or '.join(AVERAGING)}"
+    )
 
 
 def value_of(text: str) -> Any:

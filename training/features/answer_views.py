@@ -1,10 +1,11 @@
-"""Test-time augmentation: the mean of a network's probabilities over fixed views of the image, inside the graph.
+"""Test-time augmentation: the mean of a network's probabilities over fixed views of the image,
+inside the graph.
 
-View 0 is the image itself. The others are slightly rotated, shifted, scaled and exposed, like light augmentation, but
-by fixed amounts, so an answer does not depend on chance. What moves in is the image reflected at its border, since
-networks answer to a black border that no image of training has. Sources: Krizhevsky et al. 2012, section 4.1; for
-uncertainty, Ayhan and Berens 2018, "Test-time Data Augmentation for Estimation of Heteroscedastic Aleatoric
-Uncertainty".
+View 0 is the image itself. The others are slightly rotated, shifted, scaled and exposed, like light
+augmentation, but by fixed amounts, so an answer does not depend on chance. What moves in is the
+image reflected at its border, since networks answer to a black border that no image of training
+has. Sources: Krizhevsky et al. 2012, section 4.1; for uncertainty, Ayhan and Berens 2018,
+"Test-time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty".
 """
 
 import numpy as np
@@ -20,13 +21,17 @@ STREAM = 7  # of random numbers, so that these views are not those of training
 
 
 class FixedView(nn.Module):
-    """Images (N, C, H, W) of `spec` in view `number` (from 1), float32 in 0..255; what moves in is its reflection."""
+    """Images (N, C, H, W) of `spec` in view `number` (from 1), float32 in 0..255; what moves in is
+    its reflection.
+    """
 
     grid: Tensor
 
     def __init__(self, number: int, spec: InputSpec) -> None:
         super().__init__()
-        angle, across, down, scale, contrast, brightness = np.random.default_rng((STREAM, number)).uniform(-1, 1, 6)
+        angle, across, down, scale, contrast, brightness = np.random.default_rng(
+            (STREAM, number)
+        ).uniform(-1, 1, 6)
         grid = moved_grid(
             (spec.channels, spec.height, spec.width),
             angle=LIGHT.angle * angle,
@@ -52,7 +57,9 @@ class ViewAverage(nn.Module):
         self.views = nn.ModuleList(FixedView(number, spec) for number in range(1, count))
 
     def forward(self, image: Tensor) -> Tensor:
-        return mean_answer([self.classifier(seen) for seen in (image, *(view(image) for view in self.views))])
+        return mean_answer(
+            [self.classifier(seen) for seen in (image, *(view(image) for view in self.views))]
+        )
 
 
 def tested_view(number: int, spec: InputSpec, *, after: ImageTransform) -> ImageTransform:

@@ -1,8 +1,10 @@
-"""Small changes of an image that keep its class, as another position, exposure or focus would produce.
+"""Small changes of an image that keep its class, as another position, exposure or focus would
+produce.
 
-Views are fixed: view 0 is the image itself, and every other one depends on the numbers of view and image alone. So
-views can be cached like the images, and all runs see the same ones. An `Augmentation` changes an image again in each
-epoch, by seed, epoch and number. So it does not depend on the order of images, on processes or on an interruption.
+Views are fixed: view 0 is the image itself, and every other one depends on the numbers of view and
+image alone. So views can be cached like the images, and all runs see the same ones. An
+`Augmentation` changes an image again in each epoch, by seed, epoch and number. So it does not
+depend on the order of images, on processes or on an interruption.
 
 No change mirrors an image unless its name says so: the side of a finding and of the heart matter.
 """
@@ -46,22 +48,29 @@ class Strength:
         )
         (moved,) = reflected(torch.from_numpy(image)[None], grid).numpy()
         return _gray_values(
-            (moved - 127.5) * (1 + self.contrast * contrast) + 127.5 + 255 * self.brightness * brightness
+            (moved - 127.5) * (1 + self.contrast * contrast)
+            + 127.5
+            + 255 * self.brightness * brightness
         )
 
 
-def moved_grid(shape: Sequence[int], *, angle: float, across: float, down: float, scale: float) -> Tensor:
-    """Where each pixel of a moved image (C, H, W) comes from, (1, H, W, 2): turned, shifted by shares of the side, and
-    enlarged.
+def moved_grid(
+    shape: Sequence[int], *, angle: float, across: float, down: float, scale: float
+) -> Tensor:
+    """Where each pixel of a moved image (C, H, W) comes from, (1, H, W, 2): turned, shifted by
+    shares of the side, and enlarged.
     """
     turn = math.radians(angle)
     cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
-    moves = torch.tensor([[[cosine, -sine, 2 * across], [sine, cosine, 2 * down]]], dtype=torch.float32)
+    moves = torch.tensor(
+        [[[cosine, -sine, 2 * across], [sine, cosine, 2 * down]]], dtype=torch.float32
+    )
     return affine_grid(moves, [1, *shape], align_corners=False)
 
 
 def reflected(images: Tensor, grid: Tensor) -> Tensor:
-    """`images` (N, C, H, W) moved by `grid` (N, H, W, 2), float32; what moves in is the image mirrored at its border.
+    """`images` (N, C, H, W) moved by `grid` (N, H, W, 2), float32; what moves in is the image
+    mirrored at its border.
 
     A black border would be a feature that no image of use has: a frozen network answers to it.
     """
@@ -79,7 +88,13 @@ def _cropped(image: Images, generator: np.random.Generator) -> Images:
     tall, wide = round(height * side), round(width * side)
     top, left = generator.integers(height - tall + 1), generator.integers(width - wide + 1)
     return functional.resized_crop(
-        torch.from_numpy(image), int(top), int(left), tall, wide, size=[height, width], antialias=True
+        torch.from_numpy(image),
+        int(top),
+        int(left),
+        tall,
+        wide,
+        size=[height, width],
+        antialias=True,
     ).numpy()
 
 
@@ -105,7 +120,9 @@ def _erased(image: Images, generator: np.random.Generator) -> Images:
 
 
 def _mirrored(axis: int) -> Change:
-    return lambda image, generator: np.flip(image, axis).copy() if generator.random() < 0.5 else image
+    return lambda image, generator: (
+        np.flip(image, axis).copy() if generator.random() < 0.5 else image
+    )
 
 
 def _turned(image: Images, generator: np.random.Generator) -> Images:
@@ -137,7 +154,9 @@ class Augmentation:
                 raise UnknownName("augmentation", each, tuple(CHANGES))
 
     def apply(self, inputs: Images, numbers: Numbers, *, seed: int, epoch: int) -> Images:
-        """The images `numbers` (n,) of a split, uint8 (n, C, H, W), as `epoch` of the fit with `seed` sees them."""
+        """The images `numbers` (n,) of a split, uint8 (n, C, H, W), as `epoch` of the fit with
+        `seed` sees them.
+        """
         changed = np.empty_like(inputs)
         for row, number in enumerate(numbers):
             changed[row] = self._changed(inputs[row], (seed, epoch, int(number)))
@@ -152,7 +171,9 @@ class Augmentation:
 
 def view_of(number: int) -> ImageTransform:
     """View `number` as a transform of images."""
-    return ImageTransform(f"light-view-{number}", lambda inputs, numbers: viewed(inputs, numbers, view=number))
+    return ImageTransform(
+        f"light-view-{number}", lambda inputs, numbers: viewed(inputs, numbers, view=number)
+    )
 
 
 def viewed(inputs: Images, numbers: Numbers, *, view: int) -> Images:

@@ -1,4 +1,6 @@
-"""NetworkInputs that are read when they are needed: images decoded from their files, and several arrays as one."""
+"""NetworkInputs that are read when they are needed: images decoded from their files, and several
+arrays as one.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,10 +37,16 @@ class StreamedImages:
         return len(self.split)
 
     def __getitem__(self, numbers: Numbers) -> Images:
-        """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for a file that can no longer be read."""
-        batch = np.empty((len(numbers), self.spec.channels, self.spec.height, self.spec.width), np.uint8)
+        """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for a file that can no
+        longer be read.
+        """
+        batch = np.empty(
+            (len(numbers), self.spec.channels, self.spec.height, self.spec.width), np.uint8
+        )
         with ThreadPoolExecutor(DECODERS) as pool:
-            for row, image in enumerate(pool.map(lambda n: self.split.images.input(int(n), self.spec), numbers)):
+            for row, image in enumerate(
+                pool.map(lambda n: self.split.images.input(int(n), self.spec), numbers)
+            ):
                 batch[row] = image
         return self.transform.apply(batch, numbers)
 

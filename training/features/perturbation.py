@@ -1,11 +1,13 @@
-"""Perturbed validation images: the same images with different exposure, contrast, focus, noise and framing.
+"""Perturbed validation images: the same images with different exposure, contrast, focus, noise and
+framing.
 
-Validation images come from the same source as training images, so a temperature fitted on them ignores the place of
-use, and confidence there is too high. A temperature fitted on perturbed validation images is higher and withstands a
-shift. On data without a shift it makes confidence too low. The perturbations are fixed; no test set chose them.
+Validation images come from the same source as training images, so a temperature fitted on them
+ignores the place of use, and confidence there is too high. A temperature fitted on perturbed
+validation images is higher and withstands a shift. On data without a shift it makes confidence too
+low. The perturbations are fixed; no test set chose them.
 
-Source: Tomani et al. 2021, Post-hoc Uncertainty Calibration for Domain Drift Scenarios, with a few of the corruptions
-of Hendrycks and Dietterich 2019 in place of noise alone.
+Source: Tomani et al. 2021, Post-hoc Uncertainty Calibration for Domain Drift Scenarios, with a few
+of the corruptions of Hendrycks and Dietterich 2019 in place of noise alone.
 """
 
 from collections.abc import Callable
@@ -27,7 +29,9 @@ ZOOM = 1.15
 
 
 def _noisy(inputs: Images, numbers: Numbers) -> Images:
-    noise = [np.random.default_rng(int(number)).normal(0, NOISE, inputs.shape[1:]) for number in numbers]
+    noise = [
+        np.random.default_rng(int(number)).normal(0, NOISE, inputs.shape[1:]) for number in numbers
+    ]
     return _gray_values(inputs.astype(np.float64) + np.reshape(noise, inputs.shape))
 
 

@@ -1,4 +1,6 @@
-"""A named, fixed change of images, so the features of changed images can be cached under its name."""
+"""A named, fixed change of images, so the features of changed images can be cached under its
+name.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ Numbers: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """`apply` maps images, uint8 (n, C, H, W), and their numbers in the split, int64 (n,), to as many images.
+    """`apply` maps images, uint8 (n, C, H, W), and their numbers in the split, int64 (n,), to as
+    many images.
 
     The result depends on image and number alone. `name` names files.
     """

@@ -11,7 +11,9 @@ ACCURACY_TOLERANCE = 0.01
 
 
 class BestEpoch:
-    """The weights of the best epoch so far. With "last" nothing is stored, since the module has them."""
+    """The weights of the best epoch so far. With "last" nothing is stored, since the module has
+    them.
+    """
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
@@ -19,13 +21,21 @@ class BestEpoch:
 
     def offer(self, history: Sequence[Epoch], module: nn.Module) -> None:
         """Store the weights of `module` if the last epoch of `history` is the best one."""
-        if self._schedule.select != "last" and best(history, self._schedule.select) == len(history) - 1:
-            self.tensors = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+        if (
+            self._schedule.select != "last"
+            and best(history, self._schedule.select) == len(history) - 1
+        ):
+            self.tensors = {
+                name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
+            }
 
     def exhausted(self, history: Sequence[Epoch]) -> bool:
         """Whether patience has run out."""
         patience = self._schedule.patience
-        return patience is not None and len(history) - 1 - best(history, self._schedule.select) >= patience
+        return (
+            patience is not None
+            and len(history) - 1 - best(history, self._schedule.select) >= patience
+        )
 
     def restore(self, module: nn.Module) -> None:
         """Load the stored weights into `module`."""
@@ -36,8 +46,8 @@ class BestEpoch:
 def best(history: Sequence[Epoch], select: Select) -> int:
     """Index of the epoch to keep, the first of equals; -1 for an empty history.
 
-    With "val_ece" an epoch counts only if its accuracy is at most 0.01 below the best so far, since a network that has
-    learned nothing can be calibrated too.
+    With "val_ece" an epoch counts only if its accuracy is at most 0.01 below the best so far, since
+    a network that has learned nothing can be calibrated too.
 
     >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
     >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
@@ -52,7 +62,9 @@ def best(history: Sequence[Epoch], select: Select) -> int:
 
 
 def _best_ece(history: Sequence[Epoch]) -> int:
-    """After each epoch, choose between it and the previous choice: only their weights are available."""
+    """After each epoch, choose between it and the previous choice: only their weights are
+    available.
+    """
     chosen, needed = 0, 0.0
     for index, epoch in enumerate(history):
         needed = max(needed, epoch.val_accuracy - ACCURACY_TOLERANCE)

@@ -1,4 +1,6 @@
-"""NetworkInputs and labels of a fit, in memory, memory-mapped or decoded when needed, and their order."""
+"""NetworkInputs and labels of a fit, in memory, memory-mapped or decoded when needed, and their
+order.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +23,9 @@ Loaded = TypeVar("Loaded")
 
 
 class Epochs(NamedTuple):
-    """What an augmentation depends on besides the image: the `seed` of the fit and the number of the epoch."""
+    """What an augmentation depends on besides the image: the `seed` of the fit and the number of
+    the epoch.
+    """
 
     seed: int
     epoch: int
@@ -29,12 +33,14 @@ class Epochs(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """NetworkInputs of the trained module, (N, ...), float32 features or uint8 images, and labels int64 (N,).
+    """NetworkInputs of the trained module, (N, ...), float32 features or uint8 images, and labels
+    int64 (N,).
 
-    `views` are augmented inputs of the same images, in the same shape. With V views, training draws one of the 1 + V
-    for each image and epoch. `augmentation` changes images again in each epoch. Evaluation uses `inputs` alone.
-    `streamed` means that reading takes time, so the next batch is read while the current one is in the network.
-    `groups` int64 (N,) are patients or slides, if known.
+    `views` are augmented inputs of the same images, in the same shape. With V views, training draws
+    one of the 1 + V for each image and epoch. `augmentation` changes images again in each epoch.
+    Evaluation uses `inputs` alone. `streamed` means that reading takes time, so the next batch is
+    read while the current one is in the network. `groups` int64 (N,) are patients or slides, if
+    known.
     """
 
     inputs: NetworkInputs
@@ -50,13 +56,19 @@ class Examples:
 
     @property
     def at_once(self) -> int:
-        """How many inputs to predict at a time: fewer where whole networks make larger maps of them."""
+        """How many inputs to predict at a time: fewer where whole networks make larger maps of
+        them.
+        """
         return STREAMED_AT_ONCE if self.streamed else FEATURES_AT_ONCE
 
     def batch(
-        self, indices: NDArray[np.int64], views: NDArray[np.int64] | None = None, when: Epochs | None = None
+        self,
+        indices: NDArray[np.int64],
+        views: NDArray[np.int64] | None = None,
+        when: Epochs | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """NetworkInputs (n, ...) and labels (n,) of the images at `indices`, for training if `when` is given.
+        """NetworkInputs (n, ...) and labels (n,) of the images at `indices`, for training if `when`
+        is given.
 
         Each is in its view of `views` (n,), if given.
         """
@@ -71,16 +83,23 @@ class Examples:
 
     def pooled(self) -> "Examples":
         """The same with the mean of each feature map in its place, (N, C, 1, 1), in memory."""
-        views, test_views = ([_pooled(view) for view in views] for views in (self.views, self.test_views))
+        views, test_views = (
+            [_pooled(view) for view in views] for views in (self.views, self.test_views)
+        )
         return replace(self, inputs=_pooled(self.inputs), views=views, test_views=test_views)
 
     def draw_views(self, order: np.random.Generator) -> NDArray[np.int64] | None:
-        """A random view for each image, int64 (N,) in 0..V; None, without a draw, if there are no further views."""
+        """A random view for each image, int64 (N,) in 0..V; None, without a draw, if there are no
+        further views.
+        """
         return order.integers(1 + len(self.views), size=len(self)) if self.views else None
 
 
-def set_apart(examples: Examples, share: float, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the images to learn and of those to hold out, about `share` of each class, drawn by `seed`.
+def set_apart(
+    examples: Examples, share: float, *, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the images to learn and of those to hold out, about `share` of each class, drawn
+    by `seed`.
 
     The images of a group stay together: a patient that was learned tells too little about others.
 
@@ -97,8 +116,11 @@ def set_apart(examples: Examples, share: float, *, seed: int) -> tuple[NDArray[n
     return learned, held
 
 
-def drawn(order: np.random.Generator, labels: NDArray[np.int64], sampler: Sampler) -> NDArray[np.int64]:
-    """The images of an epoch, (N,): each once, or as many drawn with replacement so that classes are equally frequent.
+def drawn(
+    order: np.random.Generator, labels: NDArray[np.int64], sampler: Sampler
+) -> NDArray[np.int64]:
+    """The images of an epoch, (N,): each once, or as many drawn with replacement so that classes
+    are equally frequent.
 
     >>> labels = np.repeat([0, 1], [900, 100])
     >>> chosen = labels[drawn(np.random.default_rng(0), labels, "balanced")]
@@ -112,8 +134,11 @@ def drawn(order: np.random.Generator, labels: NDArray[np.int64], sampler: Sample
     return order.choice(len(labels), size=len(labels), p=share)
 
 
-def batches(indices: NDArray[np.int64], *, size: int, processes: int = 1) -> Iterator[NDArray[np.int64]]:
-    """`indices` in batches. A last batch of fewer than two images, or fewer than `processes`, is left out.
+def batches(
+    indices: NDArray[np.int64], *, size: int, processes: int = 1
+) -> Iterator[NDArray[np.int64]]:
+    """`indices` in batches. A last batch of fewer than two images, or fewer than `processes`, is
+    left out.
 
     Batch norm cannot train on a single image.
 
@@ -127,7 +152,8 @@ def batches(indices: NDArray[np.int64], *, size: int, processes: int = 1) -> Ite
 
 
 def ahead(load: Callable[[Wanted], Loaded], wanted: Iterable[Wanted]) -> Iterator[Loaded]:
-    """What `load` returns for each of `wanted`, in order; the next is loaded while the caller works.
+    """What `load` returns for each of `wanted`, in order; the next is loaded while the caller
+    works.
 
     >>> list(ahead(lambda number: number + 1, [1, 2, 3]))
     [2, 3, 4]
@@ -150,4 +176,6 @@ def _pooled(maps: NetworkInputs) -> NDArray[np.float32]:
     [[[[2.0]]]]
     """
     portions = np.array_split(np.arange(len(maps)), max(1, len(maps) // FEATURES_AT_ONCE))
-    return np.concatenate([np.array(maps[numbers]).mean(axis=(2, 3), keepdims=True) for numbers in portions])
+    return np.concatenate(
+        [np.array(maps[numbers]).mean(axis=(2, 3), keepdims=True) for numbers in portions]
+    )

@@ -103,9 +103,13 @@ class Fit:
         totals, reported = EpochTotals(), time.monotonic()
         for inputs, labels, held in self._batches(number):
             self._set_rate()
-            result = self.step(inputs, labels, held, main_only=self.elapsed < self.step.objective.start)
+            result = self.step(
+                inputs, labels, held, main_only=self.elapsed < self.step.objective.start
+            )
             if not math.isfinite(result.loss):
-                raise TrainingDiverged(epoch=number, loss=result.loss, learning_rate=self.schedule.learning_rate)
+                raise TrainingDiverged(
+                    epoch=number, loss=result.loss, learning_rate=self.schedule.learning_rate
+                )
             if result.logits is not None:  # the shard of this process may be empty
                 totals.add(result.logits, result.labels, result.loss)
             self.average.after_step()
@@ -116,17 +120,22 @@ class Fit:
         return totals
 
     def _batches(self, number: int) -> Iterable[tuple[Tensor, Tensor, LabeledBatch | None]]:
-        """This process's shards of the batches of epoch `number`, each with held-out images if there are some.
+        """This process's shards of the batches of epoch `number`, each with held-out images if
+        there are some.
 
         The order is drawn before any is read.
         """
         group, views = self.execution.group, self.train.draw_views(self.order)
-        indices = self.learned[drawn(self.order, self.train.labels[self.learned], self.schedule.sampler)]
+        indices = self.learned[
+            drawn(self.order, self.train.labels[self.learned], self.schedule.sampler)
+        ]
         wholes = batches(indices, size=self.schedule.batch_size, processes=group.size)
         shards = [(group.shard(whole), group.shard(self._draw_held_out())) for whole in wholes]
         when = Epochs(self.seed, number)
 
-        def read(shard: tuple[NDArray[np.int64], NDArray[np.int64]]) -> tuple[Tensor, Tensor, LabeledBatch | None]:
+        def read(
+            shard: tuple[NDArray[np.int64], NDArray[np.int64]],
+        ) -> tuple[Tensor, Tensor, LabeledBatch | None]:
             indices, apart = shard
             held = LabeledBatch(*self.train.batch(apart)) if len(self.held_out) else None
             return *self.train.batch(indices, None if views is None else views[indices], when), held
@@ -134,22 +143,31 @@ class Fit:
         return ahead(read, shards) if self.train.streamed else map(read, shards)
 
     def _draw_held_out(self) -> NDArray[np.int64]:
-        """As many held-out images as a batch has, or all of them; empty, without a draw, if none are held out."""
+        """As many held-out images as a batch has, or all of them; empty, without a draw, if none
+        are held out.
+        """
         if not len(self.held_out):
             return self.held_out
         size = min(self.schedule.batch_size, len(self.held_out))
         return self.order.choice(self.held_out, size=size, replace=False)
 
     def _set_rate(self) -> None:
-        set_rate(self.optimizer, self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.learned)))
+        set_rate(
+            self.optimizer,
+            self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.learned)),
+        )
 
     def _validate(self) -> dict[str, float]:
-        logits = predict(self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once)
+        logits = predict(
+            self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
+        )
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
         totals = EpochTotals()
         totals.add(known, labels, nn.functional.cross_entropy(known, labels).item())
         confidence, predicted = top_label(softmax(logits))
-        return totals.means | {"ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))}
+        return totals.means | {
+            "ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))
+        }
 
     def keep(self) -> None:
         """Load the chosen weights into the module and mark their epoch."""
@@ -163,7 +181,9 @@ class Fit:
         """Everything that later epochs depend on."""
         tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            kept = {name: each for name, each in state.items() if each is not None}  # SGD without momentum keeps None
+            kept = {
+                name: each for name, each in state.items() if each is not None
+            }  # SGD without momentum keeps None
             tensors |= {f"optimizer.{index}.{name}": each for name, each in kept.items()}
         tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
         tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}

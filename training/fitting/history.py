@@ -10,17 +10,26 @@ from torch import Tensor
 
 from training.processes.distributed import Group
 
-PLOTTED = ("train_loss", "train_accuracy", "train_gap", "val_loss", "val_accuracy", "val_gap", "val_ece")
+PLOTTED = (
+    "train_loss",
+    "train_accuracy",
+    "train_gap",
+    "val_loss",
+    "val_accuracy",
+    "val_gap",
+    "val_ece",
+)
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One epoch of a fit. A gap is mean confidence minus accuracy, positive when overconfident.
 
-    The train figures come from the training pass itself, with dropout; while a loss takes its gap on held-out images,
-    they are those of the held-out images, in evaluation mode. The val figures come from evaluation mode, with
-    averaged weights if weights are averaged. `val_loss` is the plain cross-entropy, so runs with different losses can
-    be compared. `head` counts from 0 if there are several heads; `kept` marks the epoch whose weights were kept.
+    The train figures come from the training pass itself, with dropout; while a loss takes its gap
+    on held-out images, they are those of the held-out images, in evaluation mode. The val figures
+    come from evaluation mode, with averaged weights if weights are averaged. `val_loss` is the
+    plain cross-entropy, so runs with different losses can be compared. `head` counts from 0 if
+    there are several heads; `kept` marks the epoch whose weights were kept.
     """
 
     epoch: int
@@ -51,9 +60,13 @@ class EpochTotals:
         self.confidence += float(confidence.double().sum())
 
     def over(self, group: Group) -> "EpochTotals":
-        """The totals over all processes of `group`, each of which added its shards of the same batches."""
+        """The totals over all processes of `group`, each of which added its shards of the same
+        batches.
+        """
         whole = EpochTotals()
-        sums = torch.tensor([self.images, self.loss, self.correct, self.confidence], dtype=torch.float64)
+        sums = torch.tensor(
+            [self.images, self.loss, self.correct, self.confidence], dtype=torch.float64
+        )
         images, whole.loss, whole.correct, whole.confidence = group.sum(sums).tolist()
         whole.images = int(images)
         return whole

@@ -1,7 +1,9 @@
-"""The optimizer of a fit: Adam, AdamW or SGD, with a smaller learning rate for layers farther from the answer.
+"""The optimizer of a fit: Adam, AdamW or SGD, with a smaller learning rate for layers farther from
+the answer.
 
-Source of layer-wise rates: Howard and Ruder 2018, "discriminative fine-tuning". With a `layer_decay` of d, the head
-learns at the full rate, the last trained block at d times that, the block before it at d squared, and so on.
+Source of layer-wise rates: Howard and Ruder 2018, "discriminative fine-tuning". With a
+`layer_decay` of d, the head learns at the full rate, the last trained block at d times that, the
+block before it at d squared, and so on.
 """
 
 from typing import Any
@@ -35,7 +37,8 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
 def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
     """Groups of parameters with the same rate and weight decay.
 
-    AdamW decays matrices and filters alone, as is usual: a decayed norm or bias only shifts what the next layer sees.
+    AdamW decays matrices and filters alone, as is usual: a decayed norm or bias only shifts what
+    the next layer sees.
     """
     groups = []
     layers = _layers(module) if schedule.layer_decay < 1 else [_learned(module)]
@@ -46,7 +49,10 @@ def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
             continue
         matrices = [each for each in layer if each.dim() > 1]
         vectors = [each for each in layer if each.dim() <= 1]
-        groups += [{"params": matrices, SCALE: scale}, {"params": vectors, SCALE: scale, "weight_decay": 0.0}]
+        groups += [
+            {"params": matrices, SCALE: scale},
+            {"params": vectors, SCALE: scale, "weight_decay": 0.0},
+        ]
     return groups
 
 

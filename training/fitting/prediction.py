@@ -11,9 +11,14 @@ from training.processes.execution import Execution
 
 
 def predict(
-    module: nn.Module, inputs: NetworkInputs, *, execution: Execution | None = None, at_once: int = FEATURES_AT_ONCE
+    module: nn.Module,
+    inputs: NetworkInputs,
+    *,
+    execution: Execution | None = None,
+    at_once: int = FEATURES_AT_ONCE,
 ) -> NDArray[np.float32]:
-    """Logits float32 (N, K) of `inputs` (N, ...), the same in every process; leaves `module` in evaluation mode.
+    """Logits float32 (N, K) of `inputs` (N, ...), the same in every process; leaves `module` in
+    evaluation mode.
 
     `at_once` inputs are in memory and in the network at a time, and as many are read meanwhile.
     """
@@ -29,7 +34,11 @@ def predict(
 
 
 def _logits(
-    module: nn.Module, inputs: NetworkInputs, numbers: NDArray[np.int64], device: torch.device, at_once: int
+    module: nn.Module,
+    inputs: NetworkInputs,
+    numbers: NDArray[np.int64],
+    device: torch.device,
+    at_once: int,
 ) -> Tensor:
     portions = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
     loaded = ahead(lambda portion: torch.from_numpy(np.array(inputs[portion])), portions)

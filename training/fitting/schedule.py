@@ -10,29 +10,32 @@ Decay = Literal["none", "cosine", "exponential"]
 Averaging = Literal["none", "ema", "swa"]
 Select = Literal["last", "val_nll", "val_ece"]
 
-SWA_START = 0.75  # of the epochs; the weights after each later epoch are averaged (Izmailov et al. 2018)
+SWA_START = (
+    0.75  # of the epochs; the weights after each later epoch are averaged (Izmailov et al. 2018)
+)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`epochs` passes, `batch_size` images per step, and the `optimizer` with its `learning_rate` and `weight_decay`.
+    """`epochs` passes, `batch_size` images per step, and the `optimizer` with its `learning_rate`
+    and `weight_decay`.
 
-    `momentum` is that of "sgd". `layer_decay` multiplies the rate once for each layer below the head (optimizer.py).
-    `clip_norm` limits the norm of the gradient of each step. `sampler` "balanced" draws as many images as there are,
-    each class equally often, with replacement.
+    `momentum` is that of "sgd". `layer_decay` multiplies the rate once for each layer below the
+    head (optimizer.py). `clip_norm` limits the norm of the gradient of each step. `sampler`
+    "balanced" draws as many images as there are, each class equally often, with replacement.
 
     `warmup` epochs raise the learning rate from zero; the decay then begins.
 
-    `decay` "cosine" lowers the learning rate to zero by the last step, so the result depends much less on the epoch at
-    which training stops; "exponential" multiplies it by `decay_rate` after each epoch. Early stopping does not change
-    the length of the cosine schedule.
+    `decay` "cosine" lowers the learning rate to zero by the last step, so the result depends much
+    less on the epoch at which training stops; "exponential" multiplies it by `decay_rate` after
+    each epoch. Early stopping does not change the length of the cosine schedule.
 
-    `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay` per step; "swa" the
-    plain mean of the weights after each epoch of the last quarter.
+    `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay`
+    per step; "swa" the plain mean of the weights after each epoch of the last quarter.
 
-    `select` says which epoch's weights to keep: the last, or the one with the lowest `val_nll` or `val_ece`, the latter
-    among accurate epochs (early_stopping.py). `patience` stops after that many epochs without improvement. Both use
-    validation alone.
+    `select` says which epoch's weights to keep: the last, or the one with the lowest `val_nll` or
+    `val_ece`, the latter among accurate epochs (early_stopping.py). `patience` stops after that
+    many epochs without improvement. Both use validation alone.
     """
 
     epochs: int
@@ -71,5 +74,7 @@ class Schedule:
         if step < rising:
             return (step + 1) / (rising + 1)
         if self.decay == "cosine":
-            return (1 + math.cos(math.pi * min((step - rising) / (self.epochs * steps - rising), 1))) / 2
+            return (
+                1 + math.cos(math.pi * min((step - rising) / (self.epochs * steps - rising), 1))
+            ) / 2
         return self.decay_rate ** (step // steps) if self.decay == "exponential" else 1.0

@@ -1,7 +1,9 @@
-"""The state of a fit between two epochs in one file: safetensors, with other data as JSON in the header. No pickle.
+"""The state of a fit between two epochs in one file: safetensors, with other data as JSON in the
+header. No pickle.
 
-The file is replaced atomically, so a process killed at any moment leaves a complete one. With several processes the
-first one writes and reads and sends the bytes to the others, so they need no shared disk.
+The file is replaced atomically, so a process killed at any moment leaves a complete one. With
+several processes the first one writes and reads and sends the bytes to the others, so they need no
+shared disk.
 """
 
 import json
@@ -32,7 +34,11 @@ class Snapshot:
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors named `prefix`.NAME, by NAME."""
         start = f"{prefix}."
-        return {name.removeprefix(start): each for name, each in self.tensors.items() if name.startswith(start)}
+        return {
+            name.removeprefix(start): each
+            for name, each in self.tensors.items()
+            if name.startswith(start)
+        }
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ class SnapshotFile:
         if self.group.rank != 0:
             return
         part = self.path.with_suffix(".part")
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()
+        }
         save_file(tensors, part, metadata={KEY: json.dumps(snapshot.data)})
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -56,7 +64,9 @@ class SnapshotFile:
     def read(self) -> Snapshot | None:
         """The snapshot, the same in every process; None if there is none. Raises BadRun."""
         content = self.path.read_bytes() if self.group.rank == 0 and self.path.is_file() else b""
-        first = self.group.gather(torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else _NOTHING)[0]
+        first = self.group.gather(
+            torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else _NOTHING
+        )[0]
         return parse(first.cpu().numpy().tobytes(), self.path) if len(first) else None
 
 
@@ -70,4 +80,6 @@ def parse(content: bytes, path: Path) -> Snapshot:
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         return Snapshot(load(content), json.loads(metadata[KEY]))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise BadRun(f"{path} is not a training snapshot ({error}); start over with --restart") from error
+        raise BadRun(
+            f"{path} is not a training snapshot ({error}); start over with --restart"
+        ) from error

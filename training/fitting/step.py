@@ -1,15 +1,20 @@
-"""One optimizer step over one batch, with the same loss and gradient in micro-batches and in several processes.
+"""One optimizer step over one batch, with the same loss and gradient in micro-batches and in
+several processes.
 
-Each part of the batch needs statistics of the whole batch before it can be differentiated (training/losses/loss.py).
+Each part of the batch needs statistics of the whole batch before it can be differentiated
+(training/losses/loss.py).
     one part                  the loss itself
     one part per process      forward; merge statistics; shares; backward
-    micro-batches             forward without gradient; merge statistics; forward again with the same random draws;
-                              shares; backward: a third more work than one batch, for a fraction of its memory
+    micro-batches             forward without gradient; merge statistics; forward again with the
+    same random draws;
+                              shares; backward: a third more work than one batch, for a fraction of
+                              its memory
 Then gradients are summed over the processes, and every process takes the same step.
 
-The loss is exact given the logits. Batch norm in training mode normalizes each part separately, so a network with batch
-norm has other logits in parts; its running statistics are averaged over the processes by shard size. Dropout draws
-other masks. With `amp` only the forward pass uses half precision; softmax and sums never do.
+The loss is exact given the logits. Batch norm in training mode normalizes each part separately, so
+a network with batch norm has other logits in parts; its running statistics are averaged over the
+processes by shard size. Dropout draws other masks. With `amp` only the forward pass uses half
+precision; softmax and sums never do.
 """
 
 import math
@@ -31,8 +36,9 @@ from training.processes.distributed import Group
 class StepResult:
     """The `loss` over the whole batch, and this shard's `logits` (n, K) and `labels` (n,).
 
-    The logits are those of the unmixed images before the step, in training mode, detached. If images are held out, they
-    are those of the held-out images, in evaluation mode. An empty shard has none.
+    The logits are those of the unmixed images before the step, in training mode, detached. If
+    images are held out, they are those of the held-out images, in evaluation mode. An empty shard
+    has none.
     """
 
     loss: float
@@ -50,7 +56,9 @@ class LabeledBatch:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """`inputs` (m, ...), `labels` int64 (m,), mixed inputs if the objective mixes, and held-out images if there are."""
+    """`inputs` (m, ...), `labels` int64 (m,), mixed inputs if the objective mixes, and held-out
+    images if there are.
+    """
 
     inputs: Tensor
     labels: Tensor
@@ -60,7 +68,9 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (m, K) and labels of a micro-batch, and the view of the main term if it has one of its own."""
+    """Logits (m, K) and labels of a micro-batch, and the view of the main term if it has one of its
+    own.
+    """
 
     logits: Tensor
     labels: Tensor
@@ -70,10 +80,11 @@ class Outputs:
 class Step:
     """Optimizer steps of `module` that minimize `objective`.
 
-    `micro_batch` is the largest number of images in one pass; None means the whole shard. `amp` runs the forward pass
-    in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16. `clip_norm` is the largest norm of the
-    gradient of the whole batch, over all processes and micro-batches; a larger one is scaled down. `generator` draws
-    the mixing; the default is a separate one, seeded with torch's seed, so mixing changes no other draw.
+    `micro_batch` is the largest number of images in one pass; None means the whole shard. `amp`
+    runs the forward pass in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16.
+    `clip_norm` is the largest norm of the gradient of the whole batch, over all processes and
+    micro-batches; a larger one is scaled down. `generator` draws the mixing; the default is a
+    separate one, seeded with torch's seed, so mixing changes no other draw.
     """
 
     def __init__(
@@ -95,19 +106,28 @@ class Step:
         self.micro_batch = micro_batch
         self.clip_norm = clip_norm
         self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
-        self.learned = [parameter for part in optimizer.param_groups for parameter in part["params"]]
+        self.learned = [
+            parameter for part in optimizer.param_groups for parameter in part["params"]
+        ]
         self.device = self.learned[0].device
         self.dtype = precise(self.learned[0]).dtype
         self.half = _half(self.device) if amp else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
     def __call__(
-        self, inputs: Tensor, labels: Tensor, held: LabeledBatch | None = None, *, main_only: bool = False
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        held: LabeledBatch | None = None,
+        *,
+        main_only: bool = False,
     ) -> StepResult:
-        """Take one step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which may be empty.
+        """Take one step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which
+        may be empty.
 
-        With the shard `held` of held-out images, the main term sees `inputs` alone and the others see `held` alone, in
-        evaluation mode. `main_only` leaves the other terms and `held` out. If the loss is not finite, no step is taken.
+        With the shard `held` of held-out images, the main term sees `inputs` alone and the others
+        see `held` alone, in evaluation mode. `main_only` leaves the other terms and `held` out. If
+        the loss is not finite, no step is taken.
         """
         self._active, held = (self.objective.main, None) if main_only else (self.objective, held)
         self.optimizer.zero_grad()
@@ -115,9 +135,15 @@ class Step:
         micro_batches = self._micro_batches(inputs.to(self.device), labels, held)
         if self.group.size == 1 and len(micro_batches) == 1:
             outputs = [self._forward(micro_batches[0])]
-            loss = self._backward(self._active(outputs[0].logits, outputs[0].labels, outputs[0].main))
+            loss = self._backward(
+                self._active(outputs[0].logits, outputs[0].labels, outputs[0].main)
+            )
         else:
-            outputs = [self._forward(micro_batches[0])] if len(micro_batches) == 1 else self._preview(micro_batches)
+            outputs = (
+                [self._forward(micro_batches[0])]
+                if len(micro_batches) == 1
+                else self._preview(micro_batches)
+            )
             loss = self._share(micro_batches, outputs)
         value = float(self._reduce(loss, count=len(labels)))
         if math.isfinite(value):
@@ -132,9 +158,15 @@ class Step:
         return StepResult(value, logits, torch.cat([output.labels for output in outputs]))
 
     def state_dict(self) -> dict[str, Any]:
-        """State that later steps depend on besides module and optimizer: tensors and numbers only."""
+        """State that later steps depend on besides module and optimizer: tensors and numbers
+        only.
+        """
         memory = [term.memory for term in self.objective.terms]
-        return {"generator": self.generator.get_state(), "memory": memory, "scaler": self.scaler.state_dict()}
+        return {
+            "generator": self.generator.get_state(),
+            "memory": memory,
+            "scaler": self.scaler.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a `state_dict`."""
@@ -143,15 +175,23 @@ class Step:
             term.memory = memory
         self.scaler.load_state_dict(state["scaler"])
 
-    def _micro_batches(self, inputs: Tensor, labels: Tensor, held: LabeledBatch | None) -> list[MicroBatch]:
-        """Split the shard, and that of held-out images, into as many micro-batches of nearly equal size."""
+    def _micro_batches(
+        self, inputs: Tensor, labels: Tensor, held: LabeledBatch | None
+    ) -> list[MicroBatch]:
+        """Split the shard, and that of held-out images, into as many micro-batches of nearly equal
+        size.
+        """
         if len(labels) == 0:
             return []
         count = math.ceil(len(labels) / (self.micro_batch or len(labels)))
         mixing = self._active.mixing
         mixed = mixing(inputs, labels, self.generator).split(count) if mixing else [None] * count
         parts = zip(
-            inputs.tensor_split(count), labels.tensor_split(count), mixed, self._split(held, count), strict=True
+            inputs.tensor_split(count),
+            labels.tensor_split(count),
+            mixed,
+            self._split(held, count),
+            strict=True,
         )
         return [MicroBatch(*part) for part in parts]
 
@@ -160,11 +200,14 @@ class Step:
             return [None] * count
         inputs, labels = held.inputs.to(self.device), held.labels.to(self.device)
         return [
-            LabeledBatch(*part) for part in zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True)
+            LabeledBatch(*part)
+            for part in zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True)
         ]
 
     def _forward(self, part: MicroBatch) -> Outputs:
-        """Logits of a micro-batch; those of unmixed inputs have no gradient if only the report uses them."""
+        """Logits of a micro-batch; those of unmixed inputs have no gradient if only the report uses
+        them.
+        """
         if part.held is not None:
             main = self._main_view(part)
             with _evaluation(self.module):
@@ -172,7 +215,10 @@ class Step:
         if part.mixed is None:
             return Outputs(self._logits(part.inputs), part.labels, None)
         reported = len(self._active.terms) == 1
-        with _kept_buffers(self.module) if reported else nullcontext(), torch.set_grad_enabled(not reported):
+        with (
+            _kept_buffers(self.module) if reported else nullcontext(),
+            torch.set_grad_enabled(not reported),
+        ):
             logits = self._logits(part.inputs)
         return Outputs(logits, part.labels, self._main_view(part))
 
@@ -188,7 +234,9 @@ class Step:
             return self.module(inputs)
 
     def _preview(self, micro_batches: Sequence[MicroBatch]) -> list[Outputs]:
-        """The outputs of `_forward` without gradient; buffers and random states are left unchanged."""
+        """The outputs of `_forward` without gradient; buffers and random states are left
+        unchanged.
+        """
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices), _kept_buffers(self.module):
             return [self._forward(part) for part in micro_batches]
@@ -200,26 +248,37 @@ class Step:
         loss = torch.zeros((), device=self.device, dtype=self.dtype)
         for part, output in zip(micro_batches, outputs, strict=True):
             ready = output if len(micro_batches) == 1 else self._forward(part)
-            loss = loss + self._backward(self._active.share(ready.logits, ready.labels, statistics, ready.main))
+            loss = loss + self._backward(
+                self._active.share(ready.logits, ready.labels, statistics, ready.main)
+            )
         return loss
 
     def _statistics(self, outputs: Sequence[Outputs]) -> list[Tensor]:
-        """Statistics of the whole batch, merged over the micro-batches and then over the processes that have any."""
-        own = [self._active.statistics(output.logits.detach(), output.labels, output.main) for output in outputs]
+        """Statistics of the whole batch, merged over the micro-batches and then over the processes
+        that have any.
+        """
+        own = [
+            self._active.statistics(output.logits.detach(), output.labels, output.main)
+            for output in outputs
+        ]
         nothing = torch.zeros(0, device=self.device, dtype=self.dtype)
         merged = self._active.merge(own) if own else [nothing] * len(self._active.terms)
         if self.group.size == 1:
             return merged
         lengths = merged[0].new_tensor([len(part) for part in merged])
         messages = self.group.gather(torch.cat([lengths, *merged]))
-        return self._active.merge([parts for message in messages if len((parts := _unpack(message, len(merged)))[0])])
+        return self._active.merge(
+            [parts for message in messages if len((parts := _unpack(message, len(merged)))[0])]
+        )
 
     def _backward(self, share: Tensor) -> Tensor:
         self.scaler.scale(share).backward()
         return share.detach()
 
     def _reduce(self, loss: Tensor, *, count: int) -> Tensor:
-        """Sum loss and gradients over the processes and average buffers by shard size, in one message."""
+        """Sum loss and gradients over the processes and average buffers by shard size, in one
+        message.
+        """
         if self.group.size == 1:
             return loss
         buffers = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
@@ -238,7 +297,9 @@ class Step:
 
 @contextmanager
 def _evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block: no dropout; batch norm uses its running statistics and keeps them."""
+    """Evaluation mode inside the block: no dropout; batch norm uses its running statistics and
+    keeps them.
+    """
     modes = [(each, each.training) for each in module.modules()]
     module.eval()
     try:
@@ -250,7 +311,9 @@ def _evaluation(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Restore the buffers, such as the running statistics of batch norm, at the end of the block."""
+    """Restore the buffers, such as the running statistics of batch norm, at the end of the
+    block.
+    """
     before = [buffer.clone() for buffer in module.buffers()]
     try:
         yield
@@ -267,5 +330,11 @@ def _unpack(message: Tensor, count: int) -> list[Tensor]:
 
 
 def _half(device: torch.device) -> torch.dtype:
-    """The half-precision type of `device`: bfloat16 if available, since its range needs no scaled loss."""
-    return torch.float16 if device.type == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16
+    """The half-precision type of `device`: bfloat16 if available, since its range needs no scaled
+    loss.
+    """
+    return (
+        torch.float16
+        if device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        else torch.bfloat16
+    )

@@ -17,25 +17,34 @@ OPSET = 18
 MAX_DIFFERENCE = 1e-3  # of a score, relative to the largest
 
 
-def exported(module: nn.Module, path: Path, *, channels: int, size: tuple[int, int]) -> ForeignSource:
+def exported(
+    module: nn.Module, path: Path, *, channels: int, size: tuple[int, int]
+) -> ForeignSource:
     """Return the graph of a module from images (N, C, H, W) to scores (N, K), for any N.
 
-    `path` is the file from which its weights come. Raises ForeignModelRefused if it cannot be exported, or if ONNX
-    Runtime does not say what torch says.
+    `path` is the file from which its weights come. Raises ForeignModelRefused if it cannot be
+    exported, or if ONNX Runtime does not say what torch says.
     """
     images = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
     model = _graph(module.eval(), images, path)
     with torch.inference_mode():
         expected = module(images)
     try:
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     except ORT_ERRORS as error:
-        raise ForeignModelRefused(f"ONNX Runtime cannot run the network of {path}: {str(error)[:200]}") from error
-    difference = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+        raise ForeignModelRefused(
+            f"ONNX Runtime cannot run the network of {path}: {str(error)[:200]}"
+        ) from error
+    difference = float(
+        (torch.from_numpy(found) - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+    )
     if not difference <= MAX_DIFFERENCE:
         raise ForeignModelRefused(
-            f"the network of {path} gives scores in ONNX Runtime that differ from torch's by {difference:.1e}, "
+            f"the network of {path} gives scores in ONNX Runtime that differ from torch's by "
+            f"{difference:.1e}, "
             "relatively"
         )
     return ForeignSource(checked(model, path), path.name, file_sha256(path), size=size)
@@ -58,7 +67,11 @@ def _graph(module: nn.Module, images: torch.Tensor, path: Path) -> onnx.ModelPro
                     opset_version=OPSET,
                     dynamo=dynamo,
                     verbose=False,
-                    **({"dynamic_shapes": ({0: "batch"},)} if dynamo else {"dynamic_axes": {"image": {0: "batch"}}}),
+                    **(
+                        {"dynamic_shapes": ({0: "batch"},)}
+                        if dynamo
+                        else {"dynamic_axes": {"image": {0: "batch"}}}
+                    ),
                 )
         except Exception as error:  # noqa: BLE001 - both exporters raise whatever a network makes them raise
             failure = failure or error

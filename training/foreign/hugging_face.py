@@ -9,7 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from model_store.foreign.errors import ForeignModelRefused
-from model_store.foreign.source import CONFIG, ForeignSource, read_json, said_by_maker, with_maker_files
+from model_store.foreign.source import (
+    CONFIG,
+    ForeignSource,
+    read_json,
+    said_by_maker,
+    with_maker_files,
+)
 from training.foreign.graph_export import exported
 
 WEIGHTS = "model.safetensors"
@@ -32,28 +38,36 @@ def from_folder(folder: Path) -> ForeignSource:
     """Return the image classifier in `folder` as a graph.
 
     Raises:
-        ForeignModelRefused: transformers is not installed, or the folder has no image classifier as safetensors.
+        ForeignModelRefused: transformers is not installed, or the folder has no image classifier as
+            safetensors.
     """
     if not (folder / WEIGHTS).is_file():
         raise ForeignModelRefused(
-            f"{folder} has neither model.onnx nor {WEIGHTS}: save the model with `save_pretrained(folder)`"
+            f"{folder} has neither model.onnx nor {WEIGHTS}: save the model with "
+            "`save_pretrained(folder)`"
         )
     config = read_json(folder / CONFIG)
     try:
         from transformers import AutoModelForImageClassification
     except ModuleNotFoundError as error:
         raise ForeignModelRefused(
-            f"{folder} holds no ONNX file, and building its network needs transformers ({error}): pip install "
+            f"{folder} holds no ONNX file, and building its network needs transformers ({error}): "
+            "pip install "
             "transformers, "
             "or export it with `optimum-cli export onnx`"
         ) from error
     try:
         classifier = AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, attn_implementation="eager"
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ForeignModelRefused(
-            f"{folder} holds no image classifier that transformers builds ({str(error).splitlines()[0][:200]})"
+            f"{folder} holds no image classifier that transformers builds "
+            f"({str(error).splitlines()[0][:200]})"
         ) from error
     size = said_by_maker(folder).get("size") or _configured_size(config)
     channels = int(config.get("num_channels", 3))
@@ -63,4 +77,8 @@ def from_folder(folder: Path) -> ForeignSource:
 
 def _configured_size(config: dict[str, Any]) -> tuple[int, int]:
     said = config.get("image_size", USUAL_SIZE)
-    return (int(said[0]), int(said[1])) if isinstance(said, list) and len(said) == 2 else (int(said), int(said))
+    return (
+        (int(said[0]), int(said[1]))
+        if isinstance(said, list) and len(said) == 2
+        else (int(said), int(said))
+    )

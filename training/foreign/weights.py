@@ -1,4 +1,6 @@
-"""Weights in a file, of an architecture that timm or torchvision has. Only tensors are read from it."""
+"""Weights in a file, of an architecture that timm or torchvision has. Only tensors are read from
+it.
+"""
 
 import difflib
 import pickle
@@ -19,22 +21,29 @@ from model_store.foreign.source import ForeignSource
 from training.foreign.graph_export import exported
 from training.networks.weight_files import read_tensors
 
-PREFIXES: Final = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, and many trainers
+PREFIXES: Final = (
+    "module.",
+    "_orig_mod.",
+    "model.",
+)  # of DataParallel, torch.compile, and many trainers
 
 
 def from_weights(path: Path, architecture: str, *, classes: ClassNames | None) -> ForeignSource:
-    """Return the network `architecture` ("torchvision/NAME" or "timm/NAME") with the weights at `path` as a graph.
+    """Return the network `architecture` ("torchvision/NAME" or "timm/NAME") with the weights at
+    `path` as a graph.
 
-    The number of classes and channels is that of the weights. Size and preprocessing are those with which the library
-    publishes the network's own weights.
+    The number of classes and channels is that of the weights. Size and preprocessing are those with
+    which the library publishes the network's own weights.
 
     Raises:
-        ForeignModelRefused: no such architecture, weights that do not fit it, or a file that holds more than tensors.
+        ForeignModelRefused: no such architecture, weights that do not fit it, or a file that holds
+            more than tensors.
     """
     library, _, name = architecture.partition("/")
     if library not in ("torchvision", "timm") or not name:
         raise ForeignModelRefused(
-            f"{architecture!r} is no architecture; write torchvision/NAME or timm/NAME, as in torchvision/resnet18"
+            f"{architecture!r} is no architecture; write torchvision/NAME or timm/NAME, as in "
+            "torchvision/resnet18"
         )
     tensors = _tensors(path)
     module = _fitted(library, name, tensors, path)
@@ -53,10 +62,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         tensors = read_tensors(path)
     except pickle.UnpicklingError as error:
         raise ForeignModelRefused(
-            f"{path} holds more than tensors, which Candor never loads: save `model.state_dict()`, best as .safetensors"
+            f"{path} holds more than tensors, which Candor never loads: save "
+            "`model.state_dict()`, best as .safetensors"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ForeignModelRefused(f"{path} is no file of weights ({str(error).splitlines()[0][:150]})") from error
+        raise ForeignModelRefused(
+            f"{path} is no file of weights ({str(error).splitlines()[0][:150]})"
+        ) from error
     for prefix in PREFIXES:
         if tensors and all(each.startswith(prefix) for each in tensors):
             tensors = {each.removeprefix(prefix): tensor for each, tensor in tensors.items()}
@@ -68,8 +80,16 @@ def _fitted(library: str, name: str, tensors: Mapping[str, Tensor], path: Path) 
     plain = _built(library, name)
     own = plain.state_dict()
     other = {each for each in own if each in tensors and own[each].shape != tensors[each].shape}
-    counts = {int(tensors[each].shape[0]) for each in other if own[each].shape[1:] == tensors[each].shape[1:]}
-    gray = {each for each in other if own[each].dim() == 4 and own[each].shape[1] == 3 and tensors[each].shape[1] == 1}
+    counts = {
+        int(tensors[each].shape[0])
+        for each in other
+        if own[each].shape[1:] == tensors[each].shape[1:]
+    }
+    gray = {
+        each
+        for each in other
+        if own[each].dim() == 4 and own[each].shape[1] == 3 and tensors[each].shape[1] == 1
+    }
     options: dict[str, Any] = {"num_classes": counts.pop()} if len(counts) == 1 else {}
     if gray and library == "timm":
         options["in_chans"] = 1

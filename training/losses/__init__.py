@@ -70,7 +70,8 @@ def loss_title(name: str) -> str:
 
 
 def strength(name: str, settings: LossSettings) -> float | None:
-    """The beta of `name`: from `settings`, else its default; None if no part or several parts have one.
+    """The beta of `name`: from `settings`, else its default; None if no part or several parts have
+    one.
 
     Raises UnknownName and BadLoss, as building the objective would.
 

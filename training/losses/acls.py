@@ -1,8 +1,10 @@
-"""ACLS: adaptive and conditional label smoothing, which grows with the distance of a logit beyond the margin.
+"""ACLS: adaptive and conditional label smoothing, which grows with the distance of a logit beyond
+the margin.
 
-Source: Park et al. 2023, "ACLS: Adaptive and Conditional Label Smoothing for Network Calibration", as in the authors'
-published code, with its numbers. The first part lowers the largest logit if it exceeds the margin. The second raises
-other logits that are more than the margin below it, without a gradient for the largest.
+Source: Park et al. 2023, "ACLS: Adaptive and Conditional Label Smoothing for Network Calibration",
+as in the authors' published code, with its numbers. The first part lowers the largest logit if it
+exceeds the margin. The second raises other logits that are more than the margin below it, without a
+gradient for the largest.
 """
 
 from torch import Tensor
@@ -12,7 +14,8 @@ from training.losses.recipe import Option, Recipe
 
 
 class AdaptiveSmoothing(MeanTerm):
-    """beta * mean_i (top max(0, max z - margin)^2 + other / (K - 1) sum_k max(0, [max z] - z_k - margin)^2).
+    """beta * mean_i (top max(0, max z - margin)^2 + other / (K - 1) sum_k max(0, [max z] - z_k -
+    margin)^2).
 
     The sum goes over the classes that are not the largest; [] has no gradient.
 
@@ -32,7 +35,9 @@ class AdaptiveSmoothing(MeanTerm):
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         largest = logits.amax(dim=1, keepdim=True)
         down = (largest[:, 0] - self.margin).clamp(min=0).square()
-        up = (largest.detach() - logits - self.margin).clamp(min=0).square()  # the largest itself gives 0
+        up = (
+            (largest.detach() - logits - self.margin).clamp(min=0).square()
+        )  # the largest itself gives 0
         return self.top * down + self.other * up.sum(dim=1) / (logits.shape[1] - 1)
 
 

@@ -1,8 +1,10 @@
-"""BSCE-GRA: cross-entropy whose gradient is larger for images with a distribution far from the truth.
+"""BSCE-GRA: cross-entropy whose gradient is larger for images with a distribution far from the
+truth.
 
-Source: Lin et al. 2025, "Uncertainty Weighted Gradients for Model Calibration". Focal loss multiplies the loss by
-a factor and differentiates the factor too. BSCE-GRA multiplies only the gradient: its factor, the Brier score to the
-power gamma, has no gradient. Gamma 1 is the Brier score itself; the authors tune gamma and the norm per data set.
+Source: Lin et al. 2025, "Uncertainty Weighted Gradients for Model Calibration". Focal loss
+multiplies the loss by a factor and differentiates the factor too. BSCE-GRA multiplies only the
+gradient: its factor, the Brier score to the power gamma, has no gradient. Gamma 1 is the Brier
+    score itself; the authors tune gamma and the norm per data set.
 """
 
 from torch import Tensor
@@ -16,7 +18,8 @@ class BrierCrossEntropy(MainTerm):
 
     >>> import torch
     >>> logits = torch.log(torch.tensor([[0.8, 0.2]]))
-    >>> round(BrierCrossEntropy(gamma=1.0)(logits, torch.tensor([0])).item(), 5)  # (.04 + .04) ln 1.25
+    >>> # (.04 + .04) ln 1.25
+    >>> round(BrierCrossEntropy(gamma=1.0)(logits, torch.tensor([0])).item(), 5)
     0.01785
     """
 

@@ -17,7 +17,8 @@ class CrossEntropy(MainTerm):
     >>> labels = torch.tensor([0, 1])
     >>> round(CrossEntropy()(logits, labels).item(), 4)  # (ln 2 + ln 1.25) / 2
     0.4581
-    >>> round(CrossEntropy(torch.tensor([3.0, 1.0]))(logits, labels).item(), 4)  # (3 ln 2 + ln 1.25) / 4
+    >>> # (3 ln 2 + ln 1.25) / 4
+    >>> round(CrossEntropy(torch.tensor([3.0, 1.0]))(logits, labels).item(), 4)
     0.5756
     """
 
@@ -26,7 +27,8 @@ class CrossEntropy(MainTerm):
 
 
 def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
-    """Class weights N / (K n_k), float32 (K,): every class has the same total weight. `labels` int64 (N,).
+    """Class weights N / (K n_k), float32 (K,): every class has the same total weight. `labels`
+    int64 (N,).
 
     A class without images gets weight 0.
 

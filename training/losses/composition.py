@@ -1,7 +1,8 @@
 """From a name such as `dca+mixup` to its objective.
 
-A name is one or more losses of the registry, joined by `+` in any order. At most one is a main term (cross-entropy by
-default) and at most one mixes inputs; the others are auxiliary terms, which add up. `_` may replace `-`.
+A name is one or more losses of the registry, joined by `+` in any order. At most one is a main term
+(cross-entropy by default) and at most one mixes inputs; the others are auxiliary terms, which add
+up. `_` may replace `-`.
 """
 
 from collections.abc import Mapping
@@ -21,11 +22,14 @@ def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
     parts = split_name(name, registry)
     options = chosen_options(parts, settings, registry)
     mains, extras, mixings = (
-        [part for part in parts if registry[part].role == role] for role in ("main", "auxiliary", "mixing")
+        [part for part in parts if registry[part].role == role]
+        for role in ("main", "auxiliary", "mixing")
     )
     main: MainTerm = registry[mains[0]].build(settings.class_weights, **options[mains[0]])
     auxiliary: list[Term] = [
-        registry[part].build(*((settings.class_weights,) if registry[part].weighted else ()), **options[part])
+        registry[part].build(
+            *((settings.class_weights,) if registry[part].weighted else ()), **options[part]
+        )
         for part in extras
     ]
     mixing: list[Mixup] = [registry[part].build(**options[part]) for part in mixings]
@@ -33,7 +37,9 @@ def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
 
 
 def split_name(name: str, registry: Registry) -> tuple[str, ...]:
-    """The parts of `name` as the registry spells them, the main term first, named or default. Raises as `compose`."""
+    """The parts of `name` as the registry spells them, the main term first, named or default.
+    Raises as `compose`.
+    """
     parts = tuple(part.strip().replace("_", "-") for part in name.split("+"))
     for part in parts:
         if part not in registry:
@@ -60,21 +66,35 @@ def _only(parts: tuple[str, ...], role: Role, *, name: str, registry: Registry) 
     found = tuple(part for part in parts if registry[part].role == role)
     if len(found) > 1:
         kind = "main terms" if role == "main" else "ways of mixing"
-        raise BadLoss(f"loss {name!r} has {len(found)} {kind} ({', '.join(found)}); keep one of them")
+        raise BadLoss(
+            f"loss {name!r} has {len(found)} {kind} ({', '.join(found)}); keep one of them"
+        )
     return found
 
 
-def chosen_options(parts: tuple[str, ...], settings: LossSettings, registry: Registry) -> dict[str, dict[str, float]]:
+def chosen_options(
+    parts: tuple[str, ...], settings: LossSettings, registry: Registry
+) -> dict[str, dict[str, float]]:
     """The value of every option of every part, from the settings or its default. Raises BadLoss."""
-    chosen = {part: {key: option.default for key, option in registry[part].options.items()} for part in parts}
+    chosen = {
+        part: {key: option.default for key, option in registry[part].options.items()}
+        for part in parts
+    }
     given = dict(settings.options)
-    if settings.beta is not None and "beta" not in given and any("beta" in known for known in chosen.values()):
+    if (
+        settings.beta is not None
+        and "beta" not in given
+        and any("beta" in known for known in chosen.values())
+    ):
         given["beta"] = settings.beta
     for key, value in given.items():
         part, option = _owner(key, chosen)
         limits = registry[part].options[option]
         if not limits.accepts(value):
-            raise BadLoss(f"option {option} of loss {part} is {value}; expected {limits.low:g} to {limits.high:g}")
+            raise BadLoss(
+                f"option {option} of loss {part} is {value}; expected {limits.low:g} to "
+                f"{limits.high:g}"
+            )
         chosen[part][option] = float(value)
     return chosen
 
@@ -87,6 +107,11 @@ def _owner(key: str, chosen: Mapping[str, Mapping[str, float]]) -> tuple[str, st
     if len(owners) == 1:
         return owners[0], option
     if owners:
-        raise BadLoss(f"option {key!r} belongs to {' and '.join(owners)}; write {owners[0]}.{option} for one of them")
+        raise BadLoss(
+            f"option {key!r} belongs to {' and '.join(owners)}; write {owners[0]}.{option} for "
+            "one of them"
+        )
     known = [f"{name}.{option}" for name, options in chosen.items() for option in options]
-    raise BadLoss(f"unknown option {key!r} of loss {'+'.join(chosen)}; known: {', '.join(known) or 'none'}")
+    raise BadLoss(
+        f"unknown option {key!r} of loss {'+'.join(chosen)}; known: {', '.join(known) or 'none'}"
+    )

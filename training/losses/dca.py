@@ -1,15 +1,17 @@
 """DCA: the difference between confidence and accuracy, as an auxiliary loss, in four forms.
 
-On the images that cross-entropy learns, a network soon is right and sure of it: the gap there is about zero, whatever
-it is on other images. So by default the gap is taken where cross-entropy does not look, on a share `held_out` of the
-training images, in evaluation mode. It starts after a share `start` of the steps, since a network that knows nothing
-yet has no gap worth closing, and a strong push keeps it from learning. `held_out=0 start=0` is the paper's loss.
+On the images that cross-entropy learns, a network soon is right and sure of it: the gap there is
+about zero, whatever it is on other images. So by default the gap is taken where cross-entropy does
+not look, on a share `held_out` of the training images, in evaluation mode. It starts after a share
+`start` of the steps, since a network that knows nothing yet has no gap worth closing, and a strong
+push keeps it from learning. `held_out=0 start=0` is the paper's loss.
 
-Source: Liang et al. 2020, equations 5 and 6: beta * |mean_i c_i - mean_i p_i| over the mini-batch, p_i the top-label
-confidence and c_i 1 if the top label is right. The accuracy term has no gradient; the term is not weighted by class.
-The batch size is a hyperparameter: even a calibrated model has a gap of about sqrt(2/pi) sigma / sqrt(N), and the sign
-of that noise determines the gradient. The other forms are ours, and experiments: squared and Huber push less if the
-gap is small, and the running mean takes its sign from many batches.
+Source: Liang et al. 2020, equations 5 and 6: beta * |mean_i c_i - mean_i p_i| over the mini-batch,
+p_i the top-label confidence and c_i 1 if the top label is right. The accuracy term has no gradient;
+the term is not weighted by class. The batch size is a hyperparameter: even a calibrated model has a
+gap of about sqrt(2/pi) sigma / sqrt(N), and the sign of that noise determines the gradient. The
+other forms are ours, and experiments: squared and Huber push less if the gap is small, and the
+running mean takes its sign from many batches.
 """
 
 import torch
@@ -25,7 +27,8 @@ class ConfidenceGap(SumTerm):
     Its gradient is beta * sign(G) / N * p_i * (1[j = top_i] - softmax(z_i)_j) for logit z_ij.
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
-    >>> round(ConfidenceGap(beta=10.0)(logits, torch.tensor([1, 1])).item(), 4)  # 10 * |1.3 / 2 - 1 / 2|
+    >>> # 10 * |1.3 / 2 - 1 / 2|
+    >>> round(ConfidenceGap(beta=10.0)(logits, torch.tensor([1, 1])).item(), 4)
     1.5
     """
 
@@ -44,9 +47,11 @@ class ConfidenceGap(SumTerm):
 
 
 class OneSidedGap(ConfidenceGap):
-    """beta * G above zero and beta * under * |G| below: confidence is lowered more readily than raised.
+    """beta * G above zero and beta * under * |G| below: confidence is lowered more readily than
+    raised.
 
-    With `under` 0 nothing would stop confidence from falling to 1 / K once it is too low; a share is the safeguard.
+    With `under` 0 nothing would stop confidence from falling to 1 / K once it is too low; a share
+    is the safeguard.
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
     >>> loss = OneSidedGap(beta=10.0, under=0.2)  # G = .15 and -.35
@@ -54,7 +59,9 @@ class OneSidedGap(ConfidenceGap):
     [1.5, 0.7]
     """
 
-    def __init__(self, *, beta: float, under: float, held_out: float = 0.0, start: float = 0.0) -> None:
+    def __init__(
+        self, *, beta: float, under: float, held_out: float = 0.0, start: float = 0.0
+    ) -> None:
         super().__init__(beta=beta, held_out=held_out, start=start)
         self.under = under
 
@@ -85,12 +92,15 @@ class AnsweredClassGap(ConfidenceGap):
 
 
 class WeightedGap(ConfidenceGap):
-    """beta * |sum_i w[y_i] (p_i - c_i) / sum_i w[y_i]|: the gap with the class weights of cross-entropy.
+    """beta * |sum_i w[y_i] (p_i - c_i) / sum_i w[y_i]|: the gap with the class weights of
+    cross-entropy.
 
-    The paper weights cross-entropy alone, which then learns balanced classes while the gap is that of natural ones.
+    The paper weights cross-entropy alone, which then learns balanced classes while the gap is that
+    of natural ones.
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
-    >>> loss = WeightedGap(torch.tensor([3.0, 1.0]), beta=10.0)  # p - c = .5 with weight 1, -.2 with weight 1
+    >>> # p - c = .5 with weight 1, -.2 with weight 1
+    >>> loss = WeightedGap(torch.tensor([3.0, 1.0]), beta=10.0)
     >>> round(loss(logits, torch.tensor([1, 1])).item(), 4)
     1.5
     >>> round(loss(logits, torch.tensor([0, 1])).item(), 4)  # |3 * -.5 - .2| / 4
@@ -98,7 +108,12 @@ class WeightedGap(ConfidenceGap):
     """
 
     def __init__(
-        self, class_weights: Tensor | None = None, *, beta: float, held_out: float = 0.0, start: float = 0.0
+        self,
+        class_weights: Tensor | None = None,
+        *,
+        beta: float,
+        held_out: float = 0.0,
+        start: float = 0.0,
     ) -> None:
         super().__init__(beta=beta, held_out=held_out, start=start)
         self.class_weights = class_weights
@@ -107,7 +122,9 @@ class WeightedGap(ConfidenceGap):
         """Weighted sum of (confidence - correctness), and of the weights, (2,)."""
         confidence, correct = top(logits, labels)
         weights = (
-            torch.ones_like(confidence) if self.class_weights is None else self.class_weights.to(confidence)[labels]
+            torch.ones_like(confidence)
+            if self.class_weights is None
+            else self.class_weights.to(confidence)[labels]
         )
         return torch.stack([(weights * (confidence - correct)).sum(), weights.sum()])
 
@@ -136,27 +153,36 @@ class HuberGap(ConfidenceGap):
     [1.0, 0.375]
     """
 
-    def __init__(self, *, beta: float, delta: float, held_out: float = 0.0, start: float = 0.0) -> None:
+    def __init__(
+        self, *, beta: float, delta: float, held_out: float = 0.0, start: float = 0.0
+    ) -> None:
         super().__init__(beta=beta, held_out=held_out, start=start)
         self.delta = delta
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
         gap = (sums[0] / count).abs()
-        return self.beta * torch.where(gap < self.delta, gap.square() / (2 * self.delta), gap - self.delta / 2)
+        return self.beta * torch.where(
+            gap < self.delta, gap.square() / (2 * self.delta), gap - self.delta / 2
+        )
 
 
 class RunningGap(ConfidenceGap):
-    """beta * |R|, R the running mean of G over batches; its gradient is beta * sign(R) * gradient of G.
+    """beta * |R|, R the running mean of G over batches; its gradient is beta * sign(R) * gradient
+    of G.
 
-    R = sum_s momentum^s G_(t-s) / sum_s momentum^s, so R of the first batch is its G. The gradient of R would be
-    smaller by the factor 1 - momentum. Only the noise of the sign should shrink, so R is not differentiated.
+    R = sum_s momentum^s G_(t-s) / sum_s momentum^s, so R of the first batch is its G. The gradient
+    of R would be smaller by the factor 1 - momentum. Only the noise of the sign should shrink, so R
+    is not differentiated.
 
     >>> logits, gap = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]])), RunningGap(beta=10.0, momentum=0.5)
-    >>> [round(gap(logits, torch.tensor([label, 1])).item(), 4) for label in (1, 0)]  # G = .15 where the tie is 0, -.35
+    >>> # G = .15 where the tie is 0, -.35
+    >>> [round(gap(logits, torch.tensor([label, 1])).item(), 4) for label in (1, 0)]
     [1.5, 1.8333]
     """
 
-    def __init__(self, *, beta: float, momentum: float, held_out: float = 0.0, start: float = 0.0) -> None:
+    def __init__(
+        self, *, beta: float, momentum: float, held_out: float = 0.0, start: float = 0.0
+    ) -> None:
         super().__init__(beta=beta, held_out=held_out, start=start)
         self.momentum = momentum
         self.memory = torch.zeros(2, dtype=torch.float64)  # sums of momentum^s G and of momentum^s
@@ -176,7 +202,9 @@ class RunningGap(ConfidenceGap):
 
 
 BETA = Option(2.0, "strength; the paper uses 10 to 15 on the images that cross-entropy learns")
-HELD_OUT = Option(0.2, "share of the training images for this term alone; 0: all terms see all images", high=0.9)
+HELD_OUT = Option(
+    0.2, "share of the training images for this term alone; 0: all terms see all images", high=0.9
+)
 START = Option(0.4, "share of the steps before which cross-entropy learns alone", high=1.0)
 SOURCE = "Liang et al. 2020, eq. 5 and 6"
 
@@ -240,7 +268,9 @@ HUBER = Recipe(
         "beta": BETA,
         "held_out": HELD_OUT,
         "start": START,
-        "delta": Option(0.05, "gap at which the gradient reaches its full size", low=1e-6, high=1.0),
+        "delta": Option(
+            0.05, "gap at which the gradient reaches its full size", low=1e-6, high=1.0
+        ),
     },
 )
 RUNNING = Recipe(

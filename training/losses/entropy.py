@@ -1,8 +1,8 @@
 """Entropy regularization: a penalty on confident predictions.
 
-Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output Distributions", section 3: the
-loss is cross-entropy MINUS beta * entropy. (Liang et al. 2020, equation 8, prints a plus.) The default strength is the
-source's for images.
+Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output
+Distributions", section 3: the loss is cross-entropy MINUS beta * entropy. (Liang et al. 2020,
+equation 8, prints a plus.) The default strength is the source's for images.
 """
 
 from torch import Tensor
@@ -16,7 +16,8 @@ class NegativeEntropy(MeanTerm):
 
     >>> import torch
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [1.0, 1e-30]]))
-    >>> round(NegativeEntropy(beta=2.0)(logits, torch.tensor([0, 0])).item(), 4)  # -2 (ln 2 + 0) / 2
+    >>> # -2 (ln 2 + 0) / 2
+    >>> round(NegativeEntropy(beta=2.0)(logits, torch.tensor([0, 0])).item(), 4)
     -0.6931
     """
 

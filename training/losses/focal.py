@@ -1,7 +1,9 @@
-"""Focal loss, in which images that are already right count less, and FLSD, whose gamma depends on the probability.
+"""Focal loss, in which images that are already right count less, and FLSD, whose gamma depends on
+the probability.
 
-Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4; for calibration Mukhoti et al. 2020,
-"Calibrating Deep Neural Networks using Focal Loss": gamma 3, or sample-dependent (FLSD-53): 5 below p = .2, else 3.
+Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4; for calibration
+Mukhoti et al. 2020, "Calibrating Deep Neural Networks using Focal Loss": gamma 3, or
+sample-dependent (FLSD-53): 5 below p = .2, else 3.
 """
 
 import torch
@@ -17,7 +19,8 @@ class Focal(MainTerm):
     """Cost of label k: (1 - p_k)^gamma * -log p_k.
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
-    >>> round(Focal(gamma=2.0)(logits, torch.tensor([0, 1])).item(), 4)  # (.25 ln 2 + .04 ln 1.25) / 2
+    >>> # (.25 ln 2 + .04 ln 1.25) / 2
+    >>> round(Focal(gamma=2.0)(logits, torch.tensor([0, 1])).item(), 4)
     0.0911
     """
 
@@ -34,7 +37,8 @@ class SampleFocal(MainTerm):
     """Focal loss with gamma 5 if p_k < .2, else 3.
 
     >>> logits = torch.log(torch.tensor([[0.1, 0.9]]))
-    >>> [round(SampleFocal()(logits, torch.tensor([k])).item(), 5) for k in (0, 1)]  # .9^5 ln 10, .1^3 ln (1/.9)
+    >>> # .9^5 ln 10, .1^3 ln (1/.9)
+    >>> [round(SampleFocal()(logits, torch.tensor([k])).item(), 5) for k in (0, 1)]
     [1.35965, 0.00011]
     """
 

@@ -1,7 +1,8 @@
 """Label smoothing: the label gets 1 - smoothing, and all classes share the rest.
 
-Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; for calibration Mueller et al. 2019.
-Class weights multiply each image by the weight of its label; torch's own loss also weights each class of the spread.
+Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; for calibration
+Mueller et al. 2019. Class weights multiply each image by the weight of its label; torch's own loss
+also weights each class of the spread.
 """
 
 import torch
@@ -15,7 +16,8 @@ class SmoothCrossEntropy(MainTerm):
     """Cost of label k: (1 - s) * -log p_k + s / K * sum_j -log p_j.
 
     >>> logits = torch.log(torch.tensor([[0.8, 0.2]]))
-    >>> round(SmoothCrossEntropy(smoothing=0.1)(logits, torch.tensor([0])).item(), 4)  # .95 ln 1.25 + .05 ln 5
+    >>> # .95 ln 1.25 + .05 ln 5
+    >>> round(SmoothCrossEntropy(smoothing=0.1)(logits, torch.tensor([0])).item(), 4)
     0.2925
     """
 

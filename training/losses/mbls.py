@@ -1,7 +1,8 @@
 """Margin-based label smoothing: a penalty on differences of logits beyond a margin.
 
-Source: Liu et al. 2022, "The Devil is in the Margin", as in the authors' published code, with its margin 10 and weight
-.1. With two classes a distance of 10 is a confidence of .99995: a smaller margin may be needed for the term to act.
+Source: Liu et al. 2022, "The Devil is in the Margin", as in the authors' published code, with its
+margin 10 and weight .1. With two classes a distance of 10 is a confidence of .99995: a smaller
+margin may be needed for the term to act.
 """
 
 from torch import Tensor
@@ -15,7 +16,8 @@ class MarginPenalty(MeanTerm):
 
     >>> import torch
     >>> logits = torch.tensor([[12.0, 0.0], [3.0, 0.0]])
-    >>> round(MarginPenalty(beta=1.0, margin=10.0)(logits, torch.tensor([0, 0])).item(), 4)  # (12 - 10) / 4
+    >>> # (12 - 10) / 4
+    >>> round(MarginPenalty(beta=1.0, margin=10.0)(logits, torch.tensor([0, 0])).item(), 4)
     0.5
     """
 
@@ -34,5 +36,8 @@ RECIPE = Recipe(
     formula="beta mean max(0, max z - z_k - margin)",
     role="auxiliary",
     build=MarginPenalty,
-    options={"beta": Option(0.1, "strength"), "margin": Option(10.0, "difference of logits without a penalty")},
+    options={
+        "beta": Option(0.1, "strength"),
+        "margin": Option(10.0, "difference of logits without a penalty"),
+    },
 )

@@ -1,7 +1,7 @@
 """MDCA: the gap of DCA for every class, not only the predicted one.
 
-Source: Hebbalaguppe et al. 2022, "A Stitch in Time Saves Nine". The default strength is that of their code. They
-combine it with cross-entropy, label smoothing or focal loss (`focal+mdca`).
+Source: Hebbalaguppe et al. 2022, "A Stitch in Time Saves Nine". The default strength is that of
+their code. They combine it with cross-entropy, label smoothing or focal loss (`focal+mdca`).
 """
 
 from torch import Tensor
@@ -27,7 +27,9 @@ class ClasswiseGap(SumTerm):
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum of probability minus truth of each class, (K,)."""
         probabilities = precise(logits).softmax(dim=1)
-        return (probabilities - functional.one_hot(labels, logits.shape[1]).to(probabilities)).sum(dim=0)
+        return (probabilities - functional.one_hot(labels, logits.shape[1]).to(probabilities)).sum(
+            dim=0
+        )
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
         return self.beta * (sums / count).abs().mean()

@@ -1,16 +1,18 @@
 """MMCE: maximum mean calibration error, a kernel distance between confidence and correctness.
 
-Source: Kumar, Sarawagi and Jain 2018, "Trainable Calibration Measures for Neural Networks from Kernel Mean Embeddings",
-their two estimators, with the Laplacian kernel k(p, q) = exp(-|p - q| / .4). Over pairs of a batch of m images, n of
-them right: MMCE^2 = sum_ij e_i e_j k(p_i, p_j) / m^2 with e = correctness - confidence. The weighted form gives right
-and wrong images equal weight: e / m becomes (1 - p) / n for a right one and -p / (m - n) for a wrong one. If a batch
-has none of a kind, its terms are left out. (Liang et al. 2020 print the weighted form with m and n exchanged; the code
-of the 2018 paper divides its sums over pairs twice.)
+Source: Kumar, Sarawagi and Jain 2018, "Trainable Calibration Measures for Neural Networks from
+Kernel Mean Embeddings", their two estimators, with the Laplacian kernel k(p, q) = exp(-|p - q| /
+.4). Over pairs of a batch of m images, n of them right: MMCE^2 = sum_ij e_i e_j k(p_i, p_j) / m^2
+with e = correctness - confidence. The weighted form gives right and wrong images equal weight: e /
+m becomes (1 - p) / n for a right one and -p / (m - n) for a wrong one. If a batch has none of a
+kind, its terms are left out. (Liang et al. 2020 print the weighted form with m and n exchanged; the
+code of the 2018 paper divides its sums over pairs twice.)
 
-In the weighted form an image that is alone of its kind weighs as much as all images of the other kind together: 1, not
-1 / m. With the kernel at 1 its slope by the confidence is beta in a batch of any size, while its part of cross-entropy
-shrinks with the batch. In a batch of one image, MMCE is beta |e| in both forms, so its slope is beta even near zero.
-Both follow from the published estimator. They are why the weighted form can collapse at its authors' strength.
+In the weighted form an image that is alone of its kind weighs as much as all images of the other
+kind together: 1, not 1 / m. With the kernel at 1 its slope by the confidence is beta in a batch of
+any size, while its part of cross-entropy shrinks with the batch. In a batch of one image, MMCE is
+beta |e| in both forms, so its slope is beta even near zero. Both follow from the published
+estimator. They are why the weighted form can collapse at its authors' strength.
 """
 
 from collections.abc import Sequence
@@ -48,7 +50,9 @@ class KernelError(Term):
         return torch.cat(list(shards))
 
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        """Only one image of each pair has a gradient; the two orders of a pair add up to the full one."""
+        """Only one image of each pair has a gradient; the two orders of a pair add up to the full
+        one.
+        """
         all_p, all_c = statistics.reshape(-1, 2).unbind(dim=1)
         p, c = top(logits, labels)
         right, count = all_c.sum(), len(all_c)
@@ -64,7 +68,9 @@ class KernelError(Term):
 
 
 def _over_pairs(left: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
-    """sum_ij left_i kernel_ij right_j, without a matrix product, which autocast would compute in half precision."""
+    """sum_ij left_i kernel_ij right_j, without a matrix product, which autocast would compute in
+    half precision.
+    """
     return (left[:, None] * kernel * right[None, :]).sum()
 
 
@@ -83,7 +89,8 @@ BETA = Option(4.0, "strength; the default of the authors' code")
 RECIPE = Recipe(
     title="MMCE",
     source=SOURCE,
-    formula="beta sqrt(sum e_i e_j k(p_i, p_j)) / m, e = correctness - confidence, k = exp(-abs(p_i - p_j) / .4)",
+    formula="beta sqrt(sum e_i e_j k(p_i, p_j)) / m, e = correctness - confidence, k = "
+    "exp(-abs(p_i - p_j) / .4)",
     role="auxiliary",
     build=KernelError,
     options={"beta": BETA},

@@ -26,7 +26,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Recipe:
-    """An entry of the registry. `build` takes the options by keyword; that of a main term also takes `class_weights`.
+    """An entry of the registry. `build` takes the options by keyword; that of a main term also
+    takes `class_weights`.
 
     `formula` is one readable line; `source` names the paper.
     """
@@ -42,7 +43,9 @@ class Recipe:
 
     @property
     def defaults(self) -> str:
-        """The options and their defaults, such as `beta=2 held_out=0.2`; empty if there are none."""
+        """The options and their defaults, such as `beta=2 held_out=0.2`; empty if there are
+        none.
+        """
         return " ".join(f"{name}={option.default:g}" for name, option in self.options.items())
 
 
@@ -50,8 +53,8 @@ class Recipe:
 class LossSettings:
     """Settings of an objective. `class_weights` (K,) multiply the main term's cost of each class.
 
-    `beta` is the strength of the auxiliary term, if there is one; None means its default. `options` are further options
-    by name: `gamma`, or `focal.gamma` if two parts have a gamma.
+    `beta` is the strength of the auxiliary term, if there is one; None means its default. `options`
+    are further options by name: `gamma`, or `focal.gamma` if two parts have a gamma.
     """
 
     class_weights: Tensor | None = None

@@ -1,7 +1,8 @@
-"""Pretrained image networks without pooling and classifier: timm's, torchvision's, and a small one of our own.
+"""Pretrained image networks without pooling and classifier: timm's, torchvision's, and a small one
+of our own.
 
-A name is `small_conv`, `torchvision/NAME`, or a name in timm. Weights come from a file or from the hub. They are random
-only if the caller asks for `none`.
+A name is `small_conv`, `torchvision/NAME`, or a name in timm. Weights come from a file or from the
+hub. They are random only if the caller asks for `none`.
 """
 
 import hashlib
@@ -38,12 +39,18 @@ class TimmTrunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.model.forward_features(image)
-        if self._may_give_tokens and features.dim() == 3:  # a transformer's tokens, (N, prefix + h w, C)
+        if (
+            self._may_give_tokens and features.dim() == 3
+        ):  # a transformer's tokens, (N, prefix + h w, C)
             across, down = self.model.patch_embed.patch_size
             height, width = image.shape[2] // across, image.shape[3] // down
             features = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
             return features.reshape(image.shape[0], -1, height, width)
-        return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
+        return (
+            features.permute(0, 3, 1, 2)
+            if getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+            else features
+        )
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,25 @@ class Trunk:
 
 
 def require_backbone(name: str, weights: Weights) -> None:
-    """Refuse a name that no backbone has, or a weights file that is not there. Raises UnknownName, WeightsNotFound."""
+    """Refuse a name that no backbone has, or a weights file that is not there. Raises UnknownName,
+    WeightsNotFound.
+    """
     if name.startswith(TORCHVISION):
-        if name.removeprefix(TORCHVISION) not in torchvision.models.list_models(module=torchvision.models):
+        if name.removeprefix(TORCHVISION) not in torchvision.models.list_models(
+            module=torchvision.models
+        ):
             known = ("resnet18", "resnet50", "densenet121", "alexnet", "squeezenet1_1", "...")
-            raise UnknownName("torchvision backbone", name, tuple(TORCHVISION + each for each in known))
+            raise UnknownName(
+                "torchvision backbone", name, tuple(TORCHVISION + each for each in known)
+            )
     elif name != SMALL and not timm.is_model(name):
-        raise UnknownName("backbone", name, (SMALL, f"{TORCHVISION}resnet18", "or any name of timm.list_models()"))
+        raise UnknownName(
+            "backbone", name, (SMALL, f"{TORCHVISION}resnet18", "or any name of timm.list_models()")
+        )
     if name == SMALL and weights != "none":
-        raise WeightsNotFound(f"{SMALL} has no pretrained weights; pass weights `none` to train it from scratch")
+        raise WeightsNotFound(
+            f"{SMALL} has no pretrained weights; pass weights `none` to train it from scratch"
+        )
     if isinstance(weights, Path) and not weights.is_file():
         raise WeightsNotFound(f"there is no weights file {weights}; give a file, `hub` or `none`")
 
@@ -89,10 +106,16 @@ def load_trunk(name: str, weights: Weights) -> Trunk:
 
 
 def small_conv() -> nn.Sequential:
-    """Three strided convolutions, from a gray image to 128 feature maps at an eighth of its size."""
+    """Three strided convolutions, from a gray image to 128 feature maps at an eighth of its
+    size.
+    """
     layers: list[nn.Module] = []
     for before, after in ((1, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers)
 
 
@@ -106,7 +129,9 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def find_weights(backbone: str, folder: Path | None) -> Weights:
-    """The file of the backbone in `folder`/weights if there is one, `none` for the small network, else `hub`."""
+    """The file of the backbone in `folder`/weights if there is one, `none` for the small network,
+    else `hub`.
+    """
     if backbone == SMALL:
         return "none"
     found = find_file(backbone.removeprefix(TORCHVISION), folder / "weights") if folder else None
@@ -127,20 +152,24 @@ def _timm_trunk(name: str, weights: Weights) -> Trunk:
 
 def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
     try:
-        model = torchvision.models.get_model(name, weights=_published(name) if weights == "hub" else None)
+        model = torchvision.models.get_model(
+            name, weights=_published(name) if weights == "hub" else None
+        )
     except (OSError, RuntimeError) as error:
         raise _unreachable(name, error, source=_torchvision_source(name)) from error
     if isinstance(weights, Path):
         load_weights(model, weights)
-    blocks = find_blocks(model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)])
+    blocks = find_blocks(
+        model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)]
+    )
     return Trunk(truncate(model, name), 3, IMAGENET_MEAN, IMAGENET_STD, blocks)
 
 
 def _published(name: str) -> str:
     """Name of the published weights: the first version, which the paper used, if there are several.
 
-    Later versions are trained with label smoothing and mixup, which makes better classifiers but worse frozen features
-    (Kornblith et al. 2021).
+    Later versions are trained with label smoothing and mixup, which makes better classifiers but
+    worse frozen features (Kornblith et al. 2021).
     """
     first = "IMAGENET1K_V1"
     return first if first in torchvision.models.get_model_weights(name).__members__ else "DEFAULT"
@@ -148,7 +177,8 @@ def _published(name: str) -> str:
 
 def _unreachable(name: str, error: Exception, *, source: str) -> WeightsNotFound:
     return WeightsNotFound(
-        f"could not get weights for {name} from the hub ({error}); download them from {source}, save the file as "
+        f"could not get weights for {name} from the hub ({error}); download them from {source}, "
+        "save the file as "
         f"{name}.safetensors or .pth, and give its path or put it into weights/ of the data folder"
     )
 
@@ -159,4 +189,8 @@ def _torchvision_source(name: str) -> str:
 
 def _timm_source(name: str) -> str:
     known: Any = timm.get_pretrained_cfg(name)
-    return f"https://huggingface.co/{known.hf_hub_id}" if known and known.hf_hub_id else str(known and known.url)
+    return (
+        f"https://huggingface.co/{known.hf_hub_id}"
+        if known and known.hf_hub_id
+        else str(known and known.url)
+    )

@@ -1,4 +1,6 @@
-"""The blocks of a network in order, so that the last ones can be trained while the others stay frozen."""
+"""The blocks of a network in order, so that the last ones can be trained while the others stay
+frozen.
+"""
 
 from collections.abc import Sequence
 
@@ -13,8 +15,8 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple[Block, ...]:
     """Blocks with weights, first to last.
 
-    Each member of a sequence is a block; a norm belongs to the block before it. Modules in `without`, such as the
-    classifier, are left out.
+    Each member of a sequence is a block; a norm belongs to the block before it. Modules in
+    `without`, such as the classifier, are left out.
 
     >>> body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3))
     >>> [len(block) for block in find_blocks(nn.Sequential(body, nn.Linear(2, 2)))]
@@ -30,7 +32,8 @@ def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple
 
 
 def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[Block, ...]:
-    """The last `trainable` blocks (int), or the fewest last ones that hold this share of all weights (float).
+    """The last `trainable` blocks (int), or the fewest last ones that hold this share of all
+    weights (float).
 
     Raises BadBackbone for more blocks than there are or a share outside 0..1.
 
@@ -40,14 +43,23 @@ def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[Block,
     """
     count = trainable if isinstance(trainable, int) else _count_of_share(blocks, trainable)
     if not 0 <= count <= len(blocks):
-        raise BadBackbone(f"got {count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
+        raise BadBackbone(
+            f"got {count} blocks to train, but this backbone has {len(blocks)}; give 0 to "
+            f"{len(blocks)}"
+        )
     return tuple(blocks[len(blocks) - count :])
 
 
 def _count_of_share(blocks: Sequence[Block], share: float) -> int:
     if not 0 <= share <= 1:
-        raise BadBackbone(f"got {share} as the share of weights to train; expected 0 to 1, or a whole number of blocks")
-    sizes = [sum(each.numel() for module in block for each in module.parameters()) for block in reversed(blocks)]
+        raise BadBackbone(
+            f"got {share} as the share of weights to train; expected 0 to 1, or a whole number of "
+            "blocks"
+        )
+    sizes = [
+        sum(each.numel() for module in block for each in module.parameters())
+        for block in reversed(blocks)
+    ]
     held = 0
     for count, size in enumerate([0, *sizes]):
         held += size
@@ -62,5 +74,7 @@ def _opened(module: nn.Module, without: Sequence[nn.Module]) -> list[nn.Module]:
     for child in module.children():
         if any(child is each for each in without):
             continue
-        parts += _opened(child, without) if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
+        parts += (
+            _opened(child, without) if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
+        )
     return parts

@@ -1,9 +1,10 @@
 """From uint8 image to logits: normalization, backbone and the paper's head in one module.
 
-Source of the head: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the paper is silent. It is
-conv 1x1 to C / `reduction`, batch norm, leaky ReLU, 2x2 max pool of stride 1, two FC layers with dropout 0.5, output.
-Several heads on one frozen backbone cost little when served; HeadEnsemble averages them. What is fixed and what is
-trained are two modules, so features of the fixed part can be computed once.
+Source of the head: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the paper
+is silent. It is conv 1x1 to C / `reduction`, batch norm, leaky ReLU, 2x2 max pool of stride 1, two
+FC layers with dropout 0.5, output. Several heads on one frozen backbone cost little when served;
+HeadEnsemble averages them. What is fixed and what is trained are two modules, so features of the
+fixed part can be computed once.
 """
 
 import copy
@@ -30,9 +31,10 @@ DROPOUT = 0.5  # the paper's
 class Backbone(nn.Module):
     """uint8 (N, C, H, W) -> features in float32: the part of a network that training never changes.
 
-    Cast, gray to color and normalization are inside, so the exported graph contains them. It stays in evaluation mode
-    even if its parent is in training mode; otherwise the statistics of batch norm would drift. The features are a map
-    (N, C', h, w), or the normalized images if the whole network is trained.
+    Cast, gray to color and normalization are inside, so the exported graph contains them. It stays
+    in evaluation mode even if its parent is in training mode; otherwise the statistics of batch
+    norm would drift. The features are a map (N, C', h, w), or the normalized images if the whole
+    network is trained.
     """
 
     mean: Tensor
@@ -62,7 +64,9 @@ class Backbone(nn.Module):
         return self.trunk((pixels - self.mean) / self.std)
 
     def feature_shape(self, spec: InputSpec) -> tuple[int, ...]:
-        """Shape of the features of an image of `spec`, found with a blank one. Raises BadBackbone if that fails."""
+        """Shape of the features of an image of `spec`, found with a blank one. Raises BadBackbone
+        if that fails.
+        """
         return shape_of(self, spec)
 
 
@@ -70,12 +74,18 @@ class Head(nn.Sequential):
     """The paper's head: feature map (N, C, h, w) -> logits (N, K). `h` and `w` are at least 2."""
 
     def __init__(
-        self, feature_shape: tuple[int, ...], *, class_count: int, reduction: int, dropout: float = DROPOUT
+        self,
+        feature_shape: tuple[int, ...],
+        *,
+        class_count: int,
+        reduction: int,
+        dropout: float = DROPOUT,
     ) -> None:
         channels, height, width = feature_shape
         if min(height, width) < 2:
             raise BadBackbone(
-                f"the feature map is {height} x {width}, but the head needs 2 x 2; use a larger image size"
+                f"the feature map is {height} x {width}, but the head needs 2 x 2; use a larger "
+                "image size"
             )
         narrow = channels // reduction
         first, second = HIDDEN
@@ -96,7 +106,9 @@ class Head(nn.Sequential):
 
 
 class Branch(nn.Module):
-    """Features of the fixed backbone -> logits (N, K): the trained part of the backbone, and a head."""
+    """Features of the fixed backbone -> logits (N, K): the trained part of the backbone, and a
+    head.
+    """
 
     def __init__(self, tail: Tail, head: Head | PooledHead) -> None:
         super().__init__()
@@ -108,17 +120,19 @@ class Branch(nn.Module):
 
 
 class HeadEnsemble(nn.Module):
-    """Several heads or branches on the same features: the logarithm of the mean of their probabilities, (N, K).
+    """Several heads or branches on the same features: the logarithm of the mean of their
+    probabilities, (N, K).
 
-    The result behaves like any logits: its softmax is that mean, and a temperature can divide it. Each member is
-    trained separately, with its own seed and order of batches. If all of a network is trained, this is a deep ensemble
-    (Lakshminarayanan et al. 2017).
+    The result behaves like any logits: its softmax is that mean, and a temperature can divide it.
+    Each member is trained separately, with its own seed and order of batches. If all of a network
+    is trained, this is a deep ensemble (Lakshminarayanan et al. 2017).
 
     >>> def always(*probabilities):
     ...     head = nn.Linear(1, 2)
     ...     head.load_state_dict({"weight": torch.zeros(2, 1), "bias": torch.tensor(probabilities).log()})
     ...     return head
-    >>> HeadEnsemble([always(0.5, 0.5), always(0.9, 0.1)])(torch.ones(1, 1)).exp().detach()  # 1.4 / 2, 0.6 / 2
+    >>> # 1.4 / 2, 0.6 / 2
+    >>> HeadEnsemble([always(0.5, 0.5), always(0.9, 0.1)])(torch.ones(1, 1)).exp().detach()
     tensor([[0.7000, 0.3000]])
     """
 
@@ -137,11 +151,15 @@ def mean_answer(logits: Sequence[Tensor]) -> Tensor:
     >>> mean_answer(answers).exp()
     tensor([[0.7000, 0.3000]])
     """
-    return torch.stack([each.log_softmax(dim=1) for each in logits]).logsumexp(dim=0) - math.log(len(logits))
+    return torch.stack([each.log_softmax(dim=1) for each in logits]).logsumexp(dim=0) - math.log(
+        len(logits)
+    )
 
 
 class Classifier(nn.Module):
-    """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on its features."""
+    """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on its
+    features.
+    """
 
     def __init__(self, backbone: Backbone, head: Head | PooledHead | Branch | HeadEnsemble) -> None:
         super().__init__()
@@ -155,9 +173,15 @@ class Classifier(nn.Module):
 
     @property
     def pretrained(self) -> nn.Module:
-        """Everything that is loaded rather than drawn: the backbone, and its trained part if it has one."""
+        """Everything that is loaded rather than drawn: the backbone, and its trained part if it has
+        one.
+        """
         first = self.members[0]
-        return nn.ModuleList([self.backbone, first.tail]) if isinstance(first, Branch) else self.backbone
+        return (
+            nn.ModuleList([self.backbone, first.tail])
+            if isinstance(first, Branch)
+            else self.backbone
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.backbone(image))
@@ -179,11 +203,12 @@ def build_classifier(
 ) -> Classifier:
     """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
 
-    `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int), or the share of
-    weights that they hold (float). Each of several `heads` has its own copy of what is trained.
+    `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int),
+    or the share of weights that they hold (float). Each of several `heads` has its own copy of what
+    is trained.
 
-    Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no 2 x 2 feature map,
-    or if there are not enough blocks.
+    Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no
+    2 x 2 feature map, or if there are not enough blocks.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -192,7 +217,9 @@ def build_classifier(
         shape = shape_of(body if tail is None else nn.Sequential(body, tail), spec)
         drawn: list[Head | PooledHead | Branch] = []
         for number, head_seed in enumerate(head_seeds(seed, heads)):
-            torch.manual_seed(head_seed)  # again, so the head does not depend on how much the trunk drew
+            torch.manual_seed(
+                head_seed
+            )  # again, so the head does not depend on how much the trunk drew
             if number and tail is not None:
                 own = load_trunk(backbone, weights) if weights == "none" and not frozen else None
                 tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)
@@ -215,12 +242,17 @@ def _fixed_and_trained(
     learned = last_blocks(trunk.blocks, trainable)
     if not learned:
         return Backbone(trunk), None
-    fixed, rest = divide(trunk, [part for block in learned for part in block], spec) or (nn.Identity(), trunk.module)
+    fixed, rest = divide(trunk, [part for block in learned for part in block], spec) or (
+        nn.Identity(),
+        trunk.module,
+    )
     return Backbone(trunk, fixed), Tail(rest, trunk.blocks, learned)
 
 
 def shape_of(module: nn.Module, spec: InputSpec) -> tuple[int, ...]:
-    """Shape of what `module` makes of an image of `spec`, without the batch. Raises BadBackbone if that fails."""
+    """Shape of what `module` makes of an image of `spec`, without the batch. Raises BadBackbone if
+    that fails.
+    """
     training = module.training
     device = next(iter(module.buffers())).device
     module.eval()
@@ -230,14 +262,16 @@ def shape_of(module: nn.Module, spec: InputSpec) -> tuple[int, ...]:
             return tuple(int(side) for side in module(blank.to(device)).shape[1:])
     except (AssertionError, RuntimeError) as error:
         raise BadBackbone(
-            f"this backbone cannot take images of {spec.height} x {spec.width} ({error}); choose another image size"
+            f"this backbone cannot take images of {spec.height} x {spec.width} ({error}); choose "
+            "another image size"
         ) from error
     finally:
         module.train(training)
 
 
 def head_seeds(seed: int, heads: int) -> tuple[int, ...]:
-    """The seed for weights and batches of each head: `seed` for a single head, 1000 `seed` + i for several.
+    """The seed for weights and batches of each head: `seed` for a single head, 1000 `seed` + i for
+    several.
 
     >>> head_seeds(7, 1), head_seeds(7, 3)
     ((7,), (7000, 7001, 7002))

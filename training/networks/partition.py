@@ -1,8 +1,9 @@
-"""Divide a backbone into a fixed first part, whose features can be cached, and a last part that is trained.
+"""Divide a backbone into a fixed first part, whose features can be cached, and a last part that is
+trained.
 
-The network is traced with its blocks as units. It is cut at the last value that alone carries the image on and that no
-trained weight has touched. A network that cannot be traced or has no such value is not divided; its images then pass
-through all of it.
+The network is traced with its blocks as units. It is cut at the last value that alone carries the
+image on and that no trained weight has touched. A network that cannot be traced or has no such
+value is not divided; its images then pass through all of it.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,11 @@ class _Tracer(fx.Tracer):
         return id(m) in self._units or super().is_leaf_module(m, module_qualified_name)
 
 
-def divide(trunk: Trunk, learned: Sequence[nn.Module], spec: InputSpec) -> tuple[nn.Module, nn.Module] | None:
-    """The part before the modules `learned` and the part with them, which share the weights of `trunk`; or None.
+def divide(
+    trunk: Trunk, learned: Sequence[nn.Module], spec: InputSpec
+) -> tuple[nn.Module, nn.Module] | None:
+    """The part before the modules `learned` and the part with them, which share the weights of
+    `trunk`; or None.
 
     Together they give what `trunk` gives, which is checked on an image of `spec`.
     """
@@ -43,13 +47,25 @@ def divide(trunk: Trunk, learned: Sequence[nn.Module], spec: InputSpec) -> tuple
         with torch.inference_mode():
             between, whole = first(image), module(image)
             same = isinstance(between, torch.Tensor) and torch.equal(last(between), whole)
-    except (fx.proxy.TraceError, AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+    except (
+        fx.proxy.TraceError,
+        AssertionError,
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):
         return None
     return (first, last) if same else None
 
 
-def _last_cut(nodes: Sequence[fx.Node], modules: dict[str, nn.Module], weights: set[int]) -> int | None:
-    """Place of the last node through which everything passes and before which nothing is trained."""
+def _last_cut(
+    nodes: Sequence[fx.Node], modules: dict[str, nn.Module], weights: set[int]
+) -> int | None:
+    """Place of the last node through which everything passes and before which nothing is
+    trained.
+    """
     position = {node: place for place, node in enumerate(nodes)}
     found, needed_until = None, 0
     for place, node in enumerate(nodes):
@@ -70,7 +86,9 @@ def _is_trained(node: fx.Node, modules: dict[str, nn.Module], weights: set[int])
     return False
 
 
-def _divided(module: nn.Module, nodes: Sequence[fx.Node], place: int) -> tuple[fx.GraphModule, fx.GraphModule]:
+def _divided(
+    module: nn.Module, nodes: Sequence[fx.Node], place: int
+) -> tuple[fx.GraphModule, fx.GraphModule]:
     first, last = fx.Graph(), fx.Graph()
     known: dict[fx.Node, Any] = {}
     for node in nodes[: place + 1]:

@@ -9,13 +9,16 @@ from training.networks.blocks import Block
 
 
 class Tail(nn.Module):
-    """What of a backbone is trained: `trunk` maps the fixed part's features to the last feature map.
+    """What of a backbone is trained: `trunk` maps the fixed part's features to the last feature
+    map.
 
-    `learned` are the blocks that are trained, first to last; None: all of the trunk. All other weights are frozen and
-    their norms keep their running statistics.
+    `learned` are the blocks that are trained, first to last; None: all of the trunk. All other
+    weights are frozen and their norms keep their running statistics.
     """
 
-    def __init__(self, trunk: nn.Module, blocks: Sequence[Block], learned: Sequence[Block] | None) -> None:
+    def __init__(
+        self, trunk: nn.Module, blocks: Sequence[Block], learned: Sequence[Block] | None
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         # By name, since a copy of this module has other parameters.
@@ -38,8 +41,12 @@ class Tail(nn.Module):
         return self.trunk(features)
 
     def layers(self) -> list[list[nn.Parameter]]:
-        """The trained weights by block, first to last; weights outside the blocks count to the first."""
-        layers: list[list[nn.Parameter]] = [[] for _ in range(max(self._depths.values(), default=0) + 1)]
+        """The trained weights by block, first to last; weights outside the blocks count to the
+        first.
+        """
+        layers: list[list[nn.Parameter]] = [
+            [] for _ in range(max(self._depths.values(), default=0) + 1)
+        ]
         for name, parameter in self.trunk.named_parameters():
             if parameter.requires_grad:
                 layers[self._depths.get(name, 0)].append(parameter)
@@ -48,7 +55,12 @@ class Tail(nn.Module):
 
 def _depths(trunk: nn.Module, blocks: Sequence[Block]) -> dict[str, int]:
     """The number of the block of each parameter, by name."""
-    depth = {id(each): number for number, block in enumerate(blocks) for part in block for each in part.parameters()}
+    depth = {
+        id(each): number
+        for number, block in enumerate(blocks)
+        for part in block
+        for each in part.parameters()
+    }
     return {name: depth[id(each)] for name, each in trunk.named_parameters() if id(each) in depth}
 
 

@@ -1,8 +1,8 @@
 """Truncate torchvision's networks after the last feature map, which removes pooling and classifier.
 
-The network is traced and run once. It then ends at the last four-dimensional value before the classifier that is more
-than one pixel wide. This needs no knowledge of how a particular network is built, and DenseNet keeps the ReLU that it
-applies outside its layers.
+The network is traced and run once. It then ends at the last four-dimensional value before the
+classifier that is more than one pixel wide. This needs no knowledge of how a particular network is
+built, and DenseNet keeps the ReLU that it applies outside its layers.
 """
 
 import torch
@@ -16,7 +16,8 @@ CLASSIFIERS = ("classifier", "fc", "head", "heads", "AuxLogits", "aux1", "aux2",
 
 
 def truncate(model: nn.Module, name: str) -> nn.Module:
-    """`model` from a normalized image (N, 3, H, W) to its last feature map (N, C, h, w); weights are shared.
+    """`model` from a normalized image (N, 3, H, W) to its last feature map (N, C, h, w); weights
+    are shared.
 
     Raises BadBackbone if there is no such map or the network cannot be traced.
     """
@@ -31,7 +32,9 @@ def truncate(model: nn.Module, name: str) -> nn.Module:
         ) from error
     maps = [node for node in traced.graph.nodes if _is_feature_map(node)]
     if not maps or maps[-1].target == "conv_proj":  # a transformer's patches, before any block
-        raise BadBackbone(f"torchvision's {name} has no feature map before its classifier; use the timm network")
+        raise BadBackbone(
+            f"torchvision's {name} has no feature map before its classifier; use the timm network"
+        )
     return _ended(traced, maps[-1])
 
 

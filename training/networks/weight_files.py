@@ -1,4 +1,6 @@
-"""Weights in files: .safetensors of timm and Candor, .pth of torchvision. Only tensors are unpickled."""
+"""Weights in files: .safetensors of timm and Candor, .pth of torchvision. Only tensors are
+unpickled.
+"""
 
 import pickle
 import re
@@ -14,11 +16,15 @@ from training.errors import BadWeights, WeightsNotFound
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # The published files of DenseNet have the names of an older torchvision: `norm.1` for `norm1`.
-_OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$")
+_OLD_NAME = re.compile(
+    r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"
+)
 
 
 def find_file(name: str, folder: Path) -> Path | None:
-    """The weights file of model `name` in `folder`: NAME.safetensors, or NAME-HASH.pth as torchvision publishes it."""
+    """The weights file of model `name` in `folder`: NAME.safetensors, or NAME-HASH.pth as
+    torchvision publishes it.
+    """
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
@@ -29,31 +35,42 @@ def find_file(name: str, folder: Path) -> Path | None:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load every tensor of `model` from the file at `path`.
 
-    Raises WeightsNotFound if there is no file, BadWeights if it does not fit or contains more than tensors.
+    Raises WeightsNotFound if there is no file, BadWeights if it does not fit or contains more than
+    tensors.
     """
     if not path.is_file():
-        raise WeightsNotFound(f"no weights file at {path}; give the path of a .safetensors or .pth file, or `hub`")
+        raise WeightsNotFound(
+            f"no weights file at {path}; give the path of a .safetensors or .pth file, or `hub`"
+        )
     try:
         tensors = read_tensors(path)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
     except (SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise BadWeights(f"{path} does not hold the tensors of this backbone ({error})") from error
     if missing or unexpected:
-        raise BadWeights(f"{path} does not fit: missing {_some(missing)}; unexpected {_some(unexpected)}")
+        raise BadWeights(
+            f"{path} does not fit: missing {_some(missing)}; unexpected {_some(unexpected)}"
+        )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, also from a checkpoint that wraps them in `state_dict` or `model`."""
+    """The tensors of a file by name, also from a checkpoint that wraps them in `state_dict` or
+    `model`.
+    """
     if path.suffix == ".safetensors":
         return load_file(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(each, Tensor) for each in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(each, Tensor) for each in content.values()
+    ):
         raise ValueError("expected a dictionary of tensors")
     return {_OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in content.items()}
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    return (
+        ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    )

@@ -1,8 +1,8 @@
 """The processes that share a batch. They communicate only through this file.
 
-Each process trains its own copy of the network on its shard of every batch. `torchrun` starts the processes and sets
-their ranks in the environment, and so does Ray Train, which connects them too. gloo carries messages between CPUs and
-nccl between GPUs. A single process needs neither.
+Each process trains its own copy of the network on its shard of every batch. `torchrun` starts the
+processes and sets their ranks in the environment, and so does Ray Train, which connects them too.
+gloo carries messages between CPUs and nccl between GPUs. A single process needs neither.
 """
 
 import os
@@ -46,22 +46,35 @@ class Group:
             return cls.alone()
         missing = [name for name in TORCHRUN if name not in os.environ]
         if missing:
-            raise BadGroup(f"WORLD_SIZE is set but {', '.join(missing)} not; start the processes with torchrun")
-        return cls.join(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), local=int(os.environ["LOCAL_RANK"]))
+            raise BadGroup(
+                f"WORLD_SIZE is set but {', '.join(missing)} not; start the processes with torchrun"
+            )
+        return cls.join(
+            int(os.environ["RANK"]),
+            int(os.environ["WORLD_SIZE"]),
+            local=int(os.environ["LOCAL_RANK"]),
+        )
 
     @classmethod
     def join(cls, rank: int, size: int, *, local: int = 0, meeting: str = "env://") -> Self:
-        """Meet the other processes at `meeting`, a URL of torch.distributed; `local` is the rank on this machine.
+        """Meet the other processes at `meeting`, a URL of torch.distributed; `local` is the rank on
+        this machine.
 
         Where Ray Train has connected them already, take that connection.
         """
         if distributed.is_initialized():
-            gpu = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
+            gpu = (
+                torch.device("cuda", torch.cuda.current_device())
+                if torch.cuda.is_available()
+                else None
+            )
             return cls(rank, size, gpu or torch.device("cpu"), is_own=False)
         if torch.cuda.is_available():
             device = torch.device("cuda", local)
             torch.cuda.set_device(device)
-            distributed.init_process_group("nccl", meeting, rank=rank, world_size=size, device_id=device)
+            distributed.init_process_group(
+                "nccl", meeting, rank=rank, world_size=size, device_id=device
+            )
             return cls(rank, size, device)
         distributed.init_process_group("gloo", meeting, rank=rank, world_size=size)
         return cls(rank, size)
@@ -88,7 +101,9 @@ class Group:
         return total.to(tensor.device)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """The tensors of all processes by rank; the lengths of the first dimension may differ and may be zero."""
+        """The tensors of all processes by rank; the lengths of the first dimension may differ and
+        may be zero.
+        """
         if self.size == 1:
             return [tensor]
         own = torch.tensor([len(tensor)], device=self.device)
@@ -99,7 +114,10 @@ class Group:
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         _exchange(distributed.all_gather, parts, padded)
-        return [part[: int(length)].to(tensor.device) for part, length in zip(parts, lengths, strict=True)]
+        return [
+            part[: int(length)].to(tensor.device)
+            for part, length in zip(parts, lengths, strict=True)
+        ]
 
     def wait(self) -> None:
         """Wait for every process, for example until one has written what others read."""
@@ -108,12 +126,14 @@ class Group:
     def close(self, *, failed: bool = False) -> None:
         """Leave the group, after all processes are done with it; at once if this one has `failed`.
 
-        The others learn of a failure by their connections to this process, for which they may be waiting.
+        The others learn of a failure by their connections to this process, for which they may be
+        waiting.
         """
         if self.size > 1:
             if not failed:
                 with suppress(RuntimeError):  # the other processes have ended
-                    distributed.barrier()  # leaving early would close connections that others still use
+                    # leaving early would close connections that others still use
+                    distributed.barrier()
             if self.is_own:
                 distributed.destroy_process_group()
 
@@ -123,5 +143,6 @@ def _exchange(collective: Callable[..., object], *tensors: Tensor | list[Tensor]
         collective(*tensors)
     except RuntimeError as error:
         raise LostProcess(
-            f"another process of this run has ended; its own error says why ({str(error).splitlines()[0]})"
+            "another process of this run has ended; its own error says why "
+            f"({str(error).splitlines()[0]})"
         ) from error

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Execution:
     """How a fit is executed; none of this changes the objective.
 
-    `group` are the processes that share each batch. At most `micro_batch` images go through the network at a time.
-    `amp` computes the network in half precision, but losses in float32.
+    `group` are the processes that share each batch. At most `micro_batch` images go through the
+    network at a time. `amp` computes the network in half precision, but losses in float32.
     """
 
     group: Group = field(default_factory=Group)
@@ -29,7 +29,9 @@ class Execution:
 
 
 def leader_first(group: Group, work: Callable[[], T]) -> T:
-    """Run `work` in the first process, then in the others, which find its files on a shared disk; return its result."""
+    """Run `work` in the first process, then in the others, which find its files on a shared disk;
+    return its result.
+    """
     if not group.leads:
         group.wait()
     done = work()
@@ -40,7 +42,9 @@ def leader_first(group: Group, work: Callable[[], T]) -> T:
 
 @contextmanager
 def seeded(seed: int, execution: Execution) -> Iterator[None]:
-    """Seed torch inside the block, differently in each process, and restore its random state afterwards."""
+    """Seed torch inside the block, differently in each process, and restore its random state
+    afterwards.
+    """
     rank, on_gpu = execution.group.rank, execution.device.type == "cuda"
     own = int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]) if rank else seed
     with torch.random.fork_rng(devices=[execution.device] if on_gpu else []):
@@ -50,7 +54,9 @@ def seeded(seed: int, execution: Execution) -> Iterator[None]:
 
 def random_state(device: torch.device) -> Tensor:
     """torch's random state of the CPU, followed by that of `device` if it is a GPU, uint8 (S,)."""
-    states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    states = [torch.get_rng_state()] + (
+        [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    )
     return torch.cat(states)
 
 

@@ -1,7 +1,7 @@
 """The network interface by which this machine reaches another one.
 
-gloo, which connects training processes on CPUs, listens at the address of the machine's own name. Debian and others
-give that name to 127.0.1.1, which no other machine reaches.
+gloo, which connects training processes on CPUs, listens at the address of the machine's own name.
+Debian and others give that name to 127.0.1.1, which no other machine reaches.
 """
 
 import socket
@@ -15,7 +15,8 @@ ANY_PORT: Final = 9
 
 
 def interface_towards(host: str) -> str | None:
-    """The name of the interface with the address that this machine uses to reach `host`; None if it is not found.
+    """The name of the interface with the address that this machine uses to reach `host`; None if it
+    is not found.
 
     >>> interface_towards("127.0.0.1") in ("lo", None)
     True
@@ -26,7 +27,9 @@ def interface_towards(host: str) -> str | None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, ANY_PORT))  # sends nothing
             own = probe.getsockname()[0]
-            return next((name for _, name in socket.if_nameindex() if _address(probe, name) == own), None)
+            return next(
+                (name for _, name in socket.if_nameindex() if _address(probe, name) == own), None
+            )
     except OSError:
         return None
 

@@ -1,8 +1,10 @@
-"""Several processes for one run, started by torchrun (`torch.distributed.run`) on one or several machines.
+"""Several processes for one run, started by torchrun (`torch.distributed.run`) on one or several
+machines.
 
 On a Ray cluster, `ray_workers` starts them instead.
 
-Every process runs the same command line and reads its rank from the environment; the first one writes.
+Every process runs the same command line and reads its rank from the environment; the first one
+writes.
 """
 
 import os
@@ -47,7 +49,8 @@ def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # Otherwise torchrun sets one thread and warns; it recommends a share of the cores for each process.
+    # Otherwise torchrun sets one thread and warns; it recommends a share of the cores for each
+    # process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes.nproc)))
     where = [f"--nnodes={processes.nnodes}", f"--node-rank={processes.node_rank}"]
     if processes.master is None:

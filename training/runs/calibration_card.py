@@ -7,7 +7,8 @@ import numpy as np
 from model_store.card import CalibrationCard, CalibrationMethod, ConformalCard, Referral
 from training.evaluation.evaluation import Evaluation, Method, temperature_of
 
-# How the card names methods; the others are temperatures fitted on validation, 1 for "uncalibrated".
+# How the card names methods; the others are temperatures fitted on validation, 1 for
+# "uncalibrated".
 METHODS: dict[Method, CalibrationMethod] = {
     "perturbed": "perturbed",
     "vector": "vector",
@@ -29,7 +30,9 @@ def calibration_parts(evaluation: Evaluation, calibrator: Method) -> Calibration
     referral = evaluation.referral(calibrator)
     return {
         "calibration": CalibrationCard.from_reference(
-            temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),  # as the graph holds it
+            temperature=float(
+                np.float32(temperature_of(evaluation.calibrators[calibrator]))
+            ),  # as the graph holds it
             split="val",
             method=METHODS.get(calibrator, "temperature"),
             sums=evaluation.sums("val", calibrator),

@@ -1,4 +1,6 @@
-"""The choices of a run (TrainConfig) and the record of a finished one (RunRecord), stored in config.json."""
+"""The choices of a run (TrainConfig) and the record of a finished one (RunRecord), stored in
+config.json.
+"""
 
 from dataclasses import fields
 from pathlib import Path
@@ -30,17 +32,22 @@ from training.processes.device import DeviceChoice
 class TrainConfig(BaseModel):
     """Every choice of one run.
 
-    The defaults follow the paper's protocol with two exceptions. The learning rate decays to zero: at a constant rate,
-    results on shifted data vary more between epochs than between methods, and twelve epochs from 2e-4 achieve what
-    fifteen at 1e-4 did. Class weights are natural: with balanced ones, one seed of three had DCA miscalibrated within
-    each class although its overall gap was zero, on validation already.
+    The defaults follow the paper's protocol with two exceptions. The learning rate decays to zero:
+    at a constant rate, results on shifted data vary more between epochs than between methods, and
+    twelve epochs from 2e-4 achieve what fifteen at 1e-4 did. Class weights are natural: with
+    balanced ones, one seed of three had DCA miscalibrated within each class although its overall
+    gap was zero, on validation already.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: str = "dca"
-    beta: Annotated[float | None, Field(ge=0, description="strength of the auxiliary loss; None: its default")] = None
-    loss_options: Annotated[dict[str, float], Field(description="further options of the loss, by name")] = {}
+    beta: Annotated[
+        float | None, Field(ge=0, description="strength of the auxiliary loss; None: its default")
+    ] = None
+    loss_options: Annotated[
+        dict[str, float], Field(description="further options of the loss, by name")
+    ] = {}
     class_weights: Literal["natural", "balanced"] = "natural"
     epochs: PositiveInt = 12
     batch_size: Annotated[int, Field(ge=2)] = 64
@@ -48,24 +55,36 @@ class TrainConfig(BaseModel):
     weight_decay: NonNegativeFloat = 0.0
     optimizer: OptimizerName = "adam"
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd")] = 0.9
-    warmup: Annotated[float, Field(ge=0, description="epochs in which the learning rate rises from zero")] = 0.0
+    warmup: Annotated[
+        float, Field(ge=0, description="epochs in which the learning rate rises from zero")
+    ] = 0.0
     layer_decay: Annotated[
-        float, Field(gt=0, le=1, description="factor of the learning rate for each layer below the head")
+        float,
+        Field(gt=0, le=1, description="factor of the learning rate for each layer below the head"),
     ] = 1.0
     probe_epochs: Annotated[
-        int, Field(ge=0, description="epochs in which the head alone learns, on kept features, before the rest does")
+        int,
+        Field(
+            ge=0,
+            description="epochs in which the head alone learns, on kept features, before the rest "
+            "does",
+        ),
     ] = 0
     probe_rate: Annotated[PositiveFloat, Field(description="learning rate in those epochs")] = 1e-3
     clip_norm: Annotated[
         PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
     ] = None
-    sampler: Annotated[Sampler, Field(description="balanced draws every class equally often, with replacement")] = (
-        "shuffled"
-    )
+    sampler: Annotated[
+        Sampler, Field(description="balanced draws every class equally often, with replacement")
+    ] = "shuffled"
     decay: Decay = "cosine"
-    decay_rate: Annotated[float, Field(gt=0, le=1, description="factor of the exponential decay, per epoch")] = 0.985
+    decay_rate: Annotated[
+        float, Field(gt=0, le=1, description="factor of the exponential decay, per epoch")
+    ] = 0.985
     averaging: Averaging = "none"
-    ema_decay: Annotated[float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")] = 0.99
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")
+    ] = 0.99
     select: Select = "last"
     patience: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -74,29 +93,53 @@ class TrainConfig(BaseModel):
     frozen: bool = True
     trainable: Annotated[
         int | float,
-        Field(ge=0, description="last blocks of a frozen backbone to train: a number (2) or a share of weights (0.3)"),
+        Field(
+            ge=0,
+            description="last blocks of a frozen backbone to train: a number (2) or a share of "
+            "weights (0.3)",
+        ),
     ] = 0
     heads: Annotated[
         PositiveInt,
-        Field(description="networks whose probabilities are averaged; they share what is frozen, else nothing"),
+        Field(
+            description="networks whose probabilities are averaged; they share what is frozen, "
+            "else nothing"
+        ),
     ] = 1
-    views: Annotated[PositiveInt, Field(description="fixed views of each training image, all but one augmented")] = 1
+    views: Annotated[
+        PositiveInt, Field(description="fixed views of each training image, all but one augmented")
+    ] = 1
     augment: Annotated[
-        str | None, Field(description="changes drawn again for each image and epoch, joined by +; None: none")
+        str | None,
+        Field(description="changes drawn again for each image and epoch, joined by +; None: none"),
     ] = None
     test_views: Annotated[
-        PositiveInt, Field(description="fixed views of an image whose probabilities are averaged in each answer")
+        PositiveInt,
+        Field(
+            description="fixed views of an image whose probabilities are averaged in each answer"
+        ),
     ] = 1
-    perturbed: Annotated[bool, Field(description="also fit a temperature on perturbed validation images")] = False
+    perturbed: Annotated[
+        bool, Field(description="also fit a temperature on perturbed validation images")
+    ] = False
     head: Annotated[
         HeadKind,
-        Field(description="paper, or pooled: the mean of the feature map and one hidden layer, for few images"),
+        Field(
+            description="paper, or pooled: the mean of the feature map and one hidden layer, for "
+            "few images"
+        ),
     ] = "paper"
     head_reduction: Literal[2, 4] = 4
-    dropout: Annotated[float, Field(ge=0, lt=1, description="share of the head's values that a step leaves out")] = 0.5
-    image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="share of the head's values that a step leaves out")
+    ] = 0.5
+    image_size: Annotated[
+        PositiveInt | None, Field(description="side in pixels; None: by the data's own size")
+    ] = None
     resize: Literal["stretch", "crop"] = "stretch"
-    micro_batch: Annotated[PositiveInt | None, Field(description="images in the network at a time; None: all")] = None
+    micro_batch: Annotated[
+        PositiveInt | None, Field(description="images in the network at a time; None: all")
+    ] = None
     amp: bool = False
     device: DeviceChoice = "auto"
 
@@ -105,48 +148,83 @@ class TrainConfig(BaseModel):
         if self.patience is not None and self.select == "last":
             raise ValueError("patience needs a measure: give select val_nll or val_ece with it")
         if self.trainable and not self.frozen:
-            raise ValueError("trainable chooses blocks of a frozen backbone; leave it out to train the whole network")
+            raise ValueError(
+                "trainable chooses blocks of a frozen backbone; leave it out to train the whole "
+                "network"
+            )
         if self.warmup >= self.epochs:
-            raise ValueError(f"got {self.warmup:g} epochs of warm-up of {self.epochs}; leave some for training")
+            raise ValueError(
+                f"got {self.warmup:g} epochs of warm-up of {self.epochs}; leave some for training"
+            )
         if self.layer_decay < 1 and self.frozen and not self.trainable:
-            raise ValueError("layer_decay needs trained layers below the head: give trainable or whole with it")
+            raise ValueError(
+                "layer_decay needs trained layers below the head: give trainable or whole with it"
+            )
         if self.probe_epochs and self.frozen and not self.trainable:
-            raise ValueError("probe_epochs come before training more than the head: give trainable or whole with it")
+            raise ValueError(
+                "probe_epochs come before training more than the head: give trainable or whole "
+                "with it"
+            )
         if self.probe_epochs and self.weights == "none" and not self.frozen and self.heads > 1:
-            raise ValueError("several whole networks with random weights share no features for probe_epochs")
+            raise ValueError(
+                "several whole networks with random weights share no features for probe_epochs"
+            )
         if self.sampler == "balanced" and self.class_weights == "balanced":
-            raise ValueError("a balanced sampler and balanced class weights correct twice; give one of the two")
+            raise ValueError(
+                "a balanced sampler and balanced class weights correct twice; give one of the two"
+            )
         if self.augment is not None:
             Augmentation(self.augment)
         if self.augment is not None and self.views > 1:
-            raise ValueError("views are fixed changes of images and augment draws new ones; give one of the two")
+            raise ValueError(
+                "views are fixed changes of images and augment draws new ones; give one of the two"
+            )
         return self
 
     @property
     def cached(self) -> bool:
-        """Whether only heads are trained, on features of a frozen backbone that are computed once."""
+        """Whether only heads are trained, on features of a frozen backbone that are computed
+        once.
+        """
         return self.frozen and not self.trainable and self.augment is None
 
     @property
     def probe(self) -> Self:
-        """The choices of the run that trains the head alone, on kept features, before the rest is trained.
+        """The choices of the run that trains the head alone, on kept features, before the rest is
+        trained.
 
         It is the run of a frozen backbone with the same seed: fine-tuning starts from its solution.
         """
-        alone = {"frozen": True, "trainable": 0, "augment": None, "layer_decay": 1.0, "warmup": 0.0, "perturbed": False}
-        own = {"epochs": self.probe_epochs, "learning_rate": self.probe_rate, "probe_epochs": 0, "test_views": 1}
+        alone = {
+            "frozen": True,
+            "trainable": 0,
+            "augment": None,
+            "layer_decay": 1.0,
+            "warmup": 0.0,
+            "perturbed": False,
+        }
+        own = {
+            "epochs": self.probe_epochs,
+            "learning_rate": self.probe_rate,
+            "probe_epochs": 0,
+            "test_views": 1,
+        }
         return self.model_copy(update=alone | own)
 
     @property
     def balances(self) -> bool:
-        """Whether classes count equally in training, whatever their frequency: a choice for recall over accuracy."""
+        """Whether classes count equally in training, whatever their frequency: a choice for recall
+        over accuracy.
+        """
         return "balanced" in (self.class_weights, self.sampler)
 
     @property
     def title(self) -> str:
         """The title of the method in plots."""
         strength = "" if self.beta is None else f" (beta {self.beta:g})"
-        return f"{loss_title(self.loss)}{strength}" + (f", {self.heads} heads" if self.heads > 1 else "")
+        return f"{loss_title(self.loss)}{strength}" + (
+            f", {self.heads} heads" if self.heads > 1 else ""
+        )
 
     @property
     def schedule(self) -> Schedule:
@@ -163,15 +241,21 @@ class TrainConfig(BaseModel):
         side = self.image_size or default_image_size(dataset.size, backbone=self.backbone)
         channels = 1 if self.backbone == SMALL else dataset.channels
         return InputSpec(
-            channels=channels, height=side, width=side, resize=self.resize, window=dataset.window, frames=dataset.frames
+            channels=channels,
+            height=side,
+            width=side,
+            resize=self.resize,
+            window=dataset.window,
+            frames=dataset.frames,
         )
 
 
 def offline_config(*, loss: str, seed: int) -> TrainConfig:
     """Choices that need no pretrained weights, for the bundled digits.
 
-    The features come from the small network with random weights, untrained. A head reaches an accuracy of 0.92 to 0.97
-    on them in seconds; training the whole network takes three times as long and gains nothing on the digits.
+    The features come from the small network with random weights, untrained. A head reaches an
+    accuracy of 0.92 to 0.97 on them in seconds; training the whole network takes three times as
+    long and gains nothing on the digits.
     """
     return TrainConfig(
         loss=loss,
@@ -188,8 +272,9 @@ def offline_config(*, loss: str, seed: int) -> TrainConfig:
 def default_image_size(native: int, *, backbone: str) -> int:
     """Side of the input in pixels for images of about `native` pixels.
 
-    Pretrained filters expect structure at the scale of photographs, so small images are enlarged; 112 is four times
-    MedMNIST's 28. At 224 a pass costs four times as much and adds no detail to an image of 28 pixels.
+    Pretrained filters expect structure at the scale of photographs, so small images are enlarged;
+    112 is four times MedMNIST's 28. At 224 a pass costs four times as much and adds no detail to an
+    image of 28 pixels.
 
     >>> default_image_size(28, backbone="tf_efficientnet_lite0"), default_image_size(256, backbone="resnet18")
     (112, 224)
@@ -200,10 +285,11 @@ def default_image_size(native: int, *, backbone: str) -> int:
 
 
 class CandidateScore(BaseModel):
-    """A candidate of the recipe, as the choices that differ between candidates, and how it did on validation.
+    """A candidate of the recipe, as the choices that differ between candidates, and how it did on
+    validation.
 
-    `val_nll` is the cross-entropy after a temperature fitted there; `unanswered` are the classes that it never answered
-    though validation has images enough to tell. None: it diverged.
+    `val_nll` is the cross-entropy after a temperature fitted there; `unanswered` are the classes
+    that it never answered though validation has images enough to tell. None: it diverged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -216,7 +302,9 @@ class CandidateScore(BaseModel):
 
 
 class RecipeRecord(BaseModel):
-    """What the recipe `auto` chose and why; `candidates` is empty if there was nothing to choose from."""
+    """What the recipe `auto` chose and why; `candidates` is empty if there was nothing to choose
+    from.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -231,7 +319,9 @@ class RunRecord(BaseModel):
 
     format_version: Literal[1] = 1
     config: TrainConfig
-    recipe: Annotated[RecipeRecord | None, Field(description="None: every choice was the user's or the default")] = None
+    recipe: Annotated[
+        RecipeRecord | None, Field(description="None: every choice was the user's or the default")
+    ] = None
     dataset: str
     fingerprint: str
     classes: tuple[str, ...]
@@ -243,9 +333,13 @@ class RunRecord(BaseModel):
     window: tuple[float, float] | None = None
     frames: Literal["one", "first"] = "one"
     backbone_sha256: str
-    loaded: Annotated[LoadedFrom | None, Field(description="how the data was loaded; None: not from a source")] = None
+    loaded: Annotated[
+        LoadedFrom | None, Field(description="how the data was loaded; None: not from a source")
+    ] = None
     processes: PositiveInt = 1
-    device: Annotated[str | None, Field(description="cpu or cuda; None: the run is older than this field")] = None
+    device: Annotated[
+        str | None, Field(description="cpu or cuda; None: the run is older than this field")
+    ] = None
     input_reference: InputReference | None = None
     libraries: dict[str, str]
     git_commit: str | None
@@ -270,7 +364,8 @@ def read_record(folder: Path) -> RunRecord:
         return RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise BadRun(
-            f"{folder} is not a finished run: it has no config.json; give a folder that `candor train` wrote"
+            f"{folder} is not a finished run: it has no config.json; give a folder that `candor "
+            "train` wrote"
         ) from error
     except ValidationError as error:
         raise BadRun(f"{path} is not a run's record of format 1: {error}") from error

@@ -1,4 +1,5 @@
-"""From a run folder to a published bundle: an ONNX graph, checked against torch before it is written, and its card.
+"""From a run folder to a published bundle: an ONNX graph, checked against torch before it is
+written, and its card.
 
 Exporting a run twice under the same name and version writes the same bytes.
 """
@@ -28,7 +29,13 @@ from training.runs.calibration_card import calibration_parts
 from training.runs.config import RunRecord, read_record
 from training.runs.finish import read_finish
 from training.runs.onnx_graph import calibrated, to_onnx, verify
-from training.runs.variants import MAX_ACCURACY_LOSS, PrecisionVariant, RefusedVariant, VariantBuilder, check_precisions
+from training.runs.variants import (
+    MAX_ACCURACY_LOSS,
+    PrecisionVariant,
+    RefusedVariant,
+    VariantBuilder,
+    check_precisions,
+)
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
@@ -43,7 +50,9 @@ EXPORTABLE: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A published bundle: card, version, how its graph compares with torch, and the variants that it does not have."""
+    """A published bundle: card, version, how its graph compares with torch, and the variants that
+    it does not have.
+    """
 
     card: Card
     version: int
@@ -62,24 +71,33 @@ def export(
     dataset: Dataset | None = None,
     max_accuracy_loss: float = MAX_ACCURACY_LOSS,
 ) -> ExportedModel:
-    """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE in the graph.
+    """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE
+    in the graph.
 
-    On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most 1e-4. A model that
-    is of no use (`training.evaluation.usefulness`) is refused unless `anyway`. For variants in other `precisions` than
-    float32, which is always there, `dataset` must be the run's: they are calibrated and measured on its validation
-    images, and one that loses more accuracy than `max_accuracy_loss` there is not published.
+    On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most
+    1e-4. A model that is of no use (`training.evaluation.usefulness`) is refused unless `anyway`.
+    For variants in other `precisions` than float32, which is always there, `dataset` must be the
+    run's: they are calibrated and measured on its validation images, and one that loses more
+    accuracy than `max_accuracy_loss` there is not published.
 
-    Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is published then.
+    Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is
+    published then.
     """
     check_precisions(precisions, calibrator)
     record = read_record(run)
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
-    found = shortcomings(evaluation, record.classes, method=calibrator, balanced=record.config.balances)
+    found = shortcomings(
+        evaluation, record.classes, method=calibrator, balanced=record.config.balances
+    )
     if found and not anyway:
         raise UselessModel(run, found)
-    classifier, fitted, samples = _answering(run, record), evaluation.calibrators[calibrator], _samples(run)
+    classifier, fitted, samples = (
+        _answering(run, record),
+        evaluation.calibrators[calibrator],
+        _samples(run),
+    )
     network = to_onnx(classifier, samples)
     verified = Verification(
         images=len(samples),
@@ -91,11 +109,15 @@ def export(
     built: list[PrecisionVariant | RefusedVariant] = []
     if wanted:
         split = _validation(run, record, dataset)
-        builder = VariantBuilder(network, evaluation, split, record.spec, calibrator, max_accuracy_loss)
+        builder = VariantBuilder(
+            network, evaluation, split, record.spec, calibrator, max_accuracy_loss
+        )
         built = [builder.build(precision) for precision in wanted]
     variants = [each for each in built if isinstance(each, PrecisionVariant)]
     card = build_card(run, record, evaluation, calibrator=calibrator, name=name)
-    card = card.model_copy(update={"verification": verified, "variants": tuple(each.card for each in variants) or None})
+    card = card.model_copy(
+        update={"verification": verified, "variants": tuple(each.card for each in variants) or None}
+    )
     graphs = {each.card.precision: each.onnx for each in variants}
     onnx = calibrated(network, fitted)
     cards: list[Card] = []
@@ -112,10 +134,14 @@ def export(
 def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
     """The validation split of the run's data. Raises BadRun if it is not given."""
     if dataset is None:
-        raise BadRun(f"variants of {run} are calibrated on its validation images: give the data that it was trained on")
+        raise BadRun(
+            f"variants of {run} are calibrated on its validation images: give the data that it "
+            "was trained on"
+        )
     if dataset.fingerprint != record.fingerprint:
         raise BadRun(
-            f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., expected "
+            f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., "
+            "expected "
             f"{record.fingerprint[:12]}...; give the same images and labels"
         )
     return dataset.splits["val"]
@@ -139,7 +165,9 @@ def load_classifier(run: Path) -> Classifier:
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise BadRun(f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})") from error
+        raise BadRun(
+            f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})"
+        ) from error
     return classifier.eval()
 
 
@@ -149,8 +177,12 @@ def _answering(run: Path, record: RunRecord) -> nn.Module:
     return classifier if count == 1 else ViewAverage(classifier, count, record.spec).eval()
 
 
-def build_card(run: Path, record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str) -> Card:
-    """The card of version 1, without file hashes, which are added on writing; its reference is the validation split."""
+def build_card(
+    run: Path, record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str
+) -> Card:
+    """The card of version 1, without file hashes, which are added on writing; its reference is the
+    validation split.
+    """
     return Card(
         name=name,
         version=1,
@@ -202,11 +234,15 @@ def checkpoint_sha256(run: Path) -> str:
     try:
         return hashlib.sha256((run / "checkpoint.safetensors").read_bytes()).hexdigest()
     except OSError as error:
-        raise BadRun(f"{run} is not a finished run: checkpoint.safetensors cannot be read ({error})") from error
+        raise BadRun(
+            f"{run} is not a finished run: checkpoint.safetensors cannot be read ({error})"
+        ) from error
 
 
 def _samples(run: Path) -> NDArray[np.uint8]:
     try:
         return np.load(run / "samples.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise BadRun(f"{run} is not a finished run: samples.npy cannot be read ({error})") from error
+        raise BadRun(
+            f"{run} is not a finished run: samples.npy cannot be read ({error})"
+        ) from error

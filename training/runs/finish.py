@@ -1,4 +1,5 @@
-"""RUN/finished.json: when a run was finished. Every other file of it is the same if the run is repeated.
+"""RUN/finished.json: when a run was finished. Every other file of it is the same if the run is
+repeated.
 
 The card takes its date from here, so that exporting a run twice writes the same bytes.
 """
@@ -19,7 +20,8 @@ def write_finish(folder: Path) -> None:
 
 
 def read_finish(folder: Path) -> datetime:
-    """When the run was finished; for a run that is older than this file, when its config.json was written.
+    """When the run was finished; for a run that is older than this file, when its config.json was
+    written.
 
     Raises BadRun if the file is not what `write_finish` writes.
     """

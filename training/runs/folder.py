@@ -1,4 +1,5 @@
-"""The hidden folder beside the run folder, in which the run is made. It survives a kill, and training resumes from it.
+"""The hidden folder beside the run folder, in which the run is made. It survives a kill, and
+training resumes from it.
 
 .RUN.part/request.json        the choices; a different request is refused
 .RUN.part/*.safetensors       a snapshot per fit, replaced after each epoch
@@ -58,11 +59,15 @@ def require_new(out: Path) -> None:
 
 
 @contextmanager
-def open_run_folder(out: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator[RunFolder]:
-    """Open the hidden folder of the run `out`; an interrupted run of an equal `request` resumes, unless `restart`.
+def open_run_folder(
+    out: Path, request: Mapping[str, Any], *, restart: bool = False
+) -> Iterator[RunFolder]:
+    """Open the hidden folder of the run `out`; an interrupted run of an equal `request` resumes,
+    unless `restart`.
 
-    The folder stays if the run is interrupted after a snapshot. It is removed if the run finishes, diverges, or stops
-    before its first snapshot. Raises RunExists, RunBusy (another process trains it) or RunDiffers (another request).
+    The folder stays if the run is interrupted after a snapshot. It is removed if the run finishes,
+    diverges, or stops before its first snapshot. Raises RunExists, RunBusy (another process trains
+    it) or RunDiffers (another request).
     """
     require_new(out)
     run_folder = run_folder_of(out)
@@ -87,7 +92,9 @@ def _claim(lock: int, run_folder: RunFolder) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunBusy(f"another process is training {run_folder.out}; wait for it, or choose another folder") from error
+        raise RunBusy(
+            f"another process is training {run_folder.out}; wait for it, or choose another folder"
+        ) from error
 
 
 def _clear(folder: Path) -> None:

@@ -1,8 +1,10 @@
-"""The trained classifier as one self-contained ONNX graph, with its calibrator, checked against torch on real images.
+"""The trained classifier as one self-contained ONNX graph, with its calibrator, checked against
+torch on real images.
 
-The exported network maps uint8 images to the softmax of its logits, divided by an initializer `temperature` that is 1.
-`calibrated` gives it a calibrator: another temperature, or nodes between the logits and the division. A later
-recalibration edits the temperature, or adds its remedy after it.
+The exported network maps uint8 images to the softmax of its logits, divided by an initializer
+`temperature` that is 1. `calibrated` gives it a calibrator: another temperature, or nodes between
+the logits and the division. A later recalibration edits the temperature, or adds its remedy after
+it.
 """
 
 import warnings
@@ -42,7 +44,8 @@ class ServedNetwork(nn.Module):
 
 
 def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
-    """The graph of a classifier in evaluation mode as one self-contained file, the same bytes each time.
+    """The graph of a classifier in evaluation mode as one self-contained file, the same bytes each
+    time.
 
     `images` uint8 (n, C, H, W) are for tracing.
     """
@@ -67,9 +70,19 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
 
 
 def _remove_notes(proto: onnx.ModelProto) -> None:
-    """Remove the exporter's notes: each node's stack trace names files of the machine that exported it."""
+    """Remove the exporter's notes: each node's stack trace names files of the machine that exported
+    it.
+    """
     graph = proto.graph
-    for each in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+    for each in (
+        proto,
+        graph,
+        *graph.node,
+        *graph.value_info,
+        *graph.input,
+        *graph.output,
+        *graph.initializer,
+    ):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
 
@@ -81,18 +94,24 @@ def calibrated(network: bytes, calibrator: Calibrator) -> bytes:
     if isinstance(calibrator, Vector):
         return with_vector(network, weight=calibrator.weight, bias=calibrator.bias)
     if isinstance(calibrator, Histogram):
-        return with_class_maps(network, [ClassMap.steps(each.edges, each.values) for each in calibrator.classes])
+        return with_class_maps(
+            network, [ClassMap.steps(each.edges, each.values) for each in calibrator.classes]
+        )
     if isinstance(calibrator, Isotonic):
-        return with_class_maps(network, [ClassMap.lines(each.x, each.y) for each in calibrator.classes])
+        return with_class_maps(
+            network, [ClassMap.lines(each.x, each.y) for each in calibrator.classes]
+        )
     return network
 
 
-def verify(network: bytes, classifier: nn.Module, calibrator: Calibrator, images: NDArray[np.uint8]) -> float:
+def verify(
+    network: bytes, classifier: nn.Module, calibrator: Calibrator, images: NDArray[np.uint8]
+) -> float:
     """Largest absolute difference of a probability between ONNX Runtime and torch on `images`.
 
-    All images are run in one batch and then each alone, as servers do. The network is compared with torch, and the
-    calibrator in the graph with `calibrator` on the logits of the graph: a step of a histogram would magnify the
-    rounding of logits. Raises ExportMismatch above 1e-4.
+    All images are run in one batch and then each alone, as servers do. The network is compared with
+    torch, and the calibrator in the graph with `calibrator` on the logits of the graph: a step of a
+    histogram would magnify the rounding of logits. Raises ExportMismatch above 1e-4.
     """
     with torch.inference_mode():
         expected = softmax(classifier(torch.from_numpy(images)).numpy())

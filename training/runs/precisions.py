@@ -1,7 +1,9 @@
-"""The exported network in other precisions: float16, and int8 by ONNX Runtime's static quantization.
+"""The exported network in other precisions: float16, and int8 by ONNX Runtime's static
+quantization.
 
-Both leave division by the temperature and softmax in float32: the network before them is converted by itself, and they
-are attached again. int8 has a scale per channel of each weight, and takes the ranges of activations from images.
+Both leave division by the temperature and softmax in float32: the network before them is converted
+by itself, and they are attached again. int8 has a scale per channel of each weight, and takes the
+ranges of activations from images.
 """
 
 import contextlib
@@ -42,7 +44,9 @@ def to_int8(network: bytes, images: NDArray[np.uint8]) -> bytes:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="candor-int8-") as folder, _quiet():
-        whole, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "int8"))
+        whole, prepared, quantized = (
+            Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "int8")
+        )
         onnx.save(_without_end(network), whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -54,7 +58,9 @@ def to_int8(network: bytes, images: NDArray[np.uint8]) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[
-                node.name for node in onnx.load(prepared).graph.node if logits_name(network) in node.output
+                node.name
+                for node in onnx.load(prepared).graph.node
+                if logits_name(network) in node.output
             ],
         )
         return _with_end(onnx.load(quantized), logits_name(network))
@@ -81,7 +87,9 @@ class _Batches:
 
 def _without_end(network: bytes) -> onnx.ModelProto:
     """The graph from the image to the logits."""
-    return Extractor(onnx.load_model_from_string(network)).extract_model([INPUT], [logits_name(network)])
+    return Extractor(onnx.load_model_from_string(network)).extract_model(
+        [INPUT], [logits_name(network)]
+    )
 
 
 def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:
@@ -89,12 +97,22 @@ def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:
     graph = proto.graph
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), TEMPERATURE))
-    graph.node.append(helper.make_node("Div", [logits, TEMPERATURE], ["logits_by_temperature"], name="by_temperature"))
-    graph.node.append(helper.make_node("Softmax", ["logits_by_temperature"], [OUTPUT], name="softmax", axis=-1))
+    graph.node.append(
+        helper.make_node(
+            "Div", [logits, TEMPERATURE], ["logits_by_temperature"], name="by_temperature"
+        )
+    )
+    graph.node.append(
+        helper.make_node("Softmax", ["logits_by_temperature"], [OUTPUT], name="softmax", axis=-1)
+    )
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes]))
+    graph.output.append(
+        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])
+    )
     used = {node.domain for node in graph.node} | {""}
-    opsets = [each for each in proto.opset_import if each.domain in used]  # the tools declare many that nobody uses
+    opsets = [
+        each for each in proto.opset_import if each.domain in used
+    ]  # the tools declare many that nobody uses
     del proto.opset_import[:]
     proto.opset_import.extend(opsets)
     for each in (proto, graph, *graph.node):
@@ -104,7 +122,9 @@ def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:
 
 
 def _last_layer(proto: onnx.ModelProto) -> list[str]:
-    """The node of the logits: 255 levels would be seen in the confidence, and it costs next to nothing."""
+    """The node of the logits: 255 levels would be seen in the confidence, and it costs next to
+    nothing.
+    """
     (logits,) = (output.name for output in proto.graph.output)
     return [node.name for node in proto.graph.node if logits in node.output]
 

@@ -1,4 +1,6 @@
-"""A run that repeats another by its card: the same choices on the same data, and a check of the resulting weights."""
+"""A run that repeats another by its card: the same choices on the same data, and a check of the
+resulting weights.
+"""
 
 import json
 from dataclasses import dataclass
@@ -26,11 +28,13 @@ class Repetition:
     card: Card
     training: TrainingCard
 
-    def config(self, *, weights: Weights | None, device: str | None, data_folder: Path | None) -> TrainConfig:
+    def config(
+        self, *, weights: Weights | None, device: str | None, data_folder: Path | None
+    ) -> TrainConfig:
         """The choices of the run.
 
-        `weights` and `device` are not the card's but this machine's; without `weights`, they are found as for any run.
-        Raises NotRepeatable if this Candor does not know a choice.
+        `weights` and `device` are not the card's but this machine's; without `weights`, they are
+        found as for any run. Raises NotRepeatable if this Candor does not know a choice.
         """
         choices = self.training.choices | ({} if device is None else {"device": device})
         if weights is not None:
@@ -43,12 +47,14 @@ class Repetition:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise NotRepeatable(
-                f"this Candor cannot repeat the run: {where}: {first['msg']}. Install the Candor of commit "
+                f"this Candor cannot repeat the run: {where}: {first['msg']}. Install the Candor "
+                "of commit "
                 f"{self.card.provenance.git_commit or '(not on the card)'}"
             ) from error
 
     def source(self, given: str | None) -> str | None:
-        """The data to load: `given`, or what the card's name stands for; None: the data that is used by default.
+        """The data to load: `given`, or what the card's name stands for; None: the data that is
+        used by default.
 
         Raises NotRepeatable if the card has only the last part of a path.
         """
@@ -57,7 +63,11 @@ class Repetition:
             return given
         if named == DIGITS or (named and published_set(named) is not None):
             return named
-        said = f"the card says only {named!r}" if named else "the card does not say where the data came from"
+        said = (
+            f"the card says only {named!r}"
+            if named
+            else "the card does not say where the data came from"
+        )
         raise NotRepeatable(f"{said}: give the data, as in `candor train DATA --from-card CARD`")
 
     @property
@@ -85,20 +95,27 @@ class Repetition:
             found = {split: sum(counts) for split, counts in dataset.counts.items()}
             expected = {split: sum(counts) for split, counts in self.training.images.items()}
             raise NotRepeatable(
-                f"the data is not that of the card: got fingerprint {dataset.fingerprint[:12]}... ({found}), expected "
-                f"{self.card.provenance.fingerprint[:12]}... ({expected}); give the same images and labels"
+                f"the data is not that of the card: got fingerprint {dataset.fingerprint[:12]}... "
+                f"({found}), expected "
+                f"{self.card.provenance.fingerprint[:12]}... ({expected}); give the same images "
+                "and labels"
             )
 
     def check_processes(self, count: int) -> None:
-        """Raise NotRepeatable unless as many processes train: sums in another order are other sums."""
+        """Raise NotRepeatable unless as many processes train: sums in another order are other
+        sums.
+        """
         if count != self.training.processes:
             raise NotRepeatable(
-                f"the run was trained by {counted(self.training.processes, 'process')}, this is {count}: "
+                f"the run was trained by {counted(self.training.processes, 'process')}, this is "
+                f"{count}: "
                 f"give --nproc {self.training.processes}"
             )
 
     def differences(self) -> list[str]:
-        """What is not as it was for the run, each a clause; it may change the last bits of every number."""
+        """What is not as it was for the run, each a clause; it may change the last bits of every
+        number.
+        """
         before, now = self.card.provenance.libraries, library_versions()
         return [
             f"{name} is {now.get(name, 'missing')}, was {version}"
@@ -124,10 +141,13 @@ def read_repetition(path: Path) -> Repetition:
             f"{file} cannot be read ({error.strerror}); give a card.json or a bundle's folder"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise NotRepeatable(f"{file} is no card of a bundle ({str(error).splitlines()[0]})") from error
+        raise NotRepeatable(
+            f"{file} is no card of a bundle ({str(error).splitlines()[0]})"
+        ) from error
     if card.provenance.training is None:
         raise NotRepeatable(
-            f"{file} does not have every choice of its run, for it was exported by an older Candor or is no run of "
+            f"{file} does not have every choice of its run, for it was exported by an older "
+            "Candor or is no run of "
             "Candor's; repeat it from the run folder's config.json"
         )
     return Repetition(card, card.provenance.training)

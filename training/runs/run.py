@@ -1,18 +1,19 @@
 """One training run, from data to evaluation, in one run folder.
 
     RUN/config.json            choices, library versions, data fingerprint (RunRecord)
-    RUN/checkpoint.safetensors every tensor of the classifier, including frozen ones: no other weights are needed
-    RUN/data.json              images by class and split, what was left out or repeated; RUN/excluded.csv
-    RUN/history.csv            a row per epoch and head
+    RUN/checkpoint.safetensors every tensor of the classifier, including frozen ones: no other
+    weights are needed RUN/data.json              images by class and split, what was left out or
+    repeated; RUN/excluded.csv RUN/history.csv            a row per epoch and head
     RUN/metrics.json           temperature and measures; RUN/calibrators.json the fitted calibrators
     RUN/predictions.npz        the logits and labels behind them, and the patients if known
     RUN/finished.json          when; everything else is the same in a run that is repeated
     RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), for checking an export
-    RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on request
+    RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on
+    request
 
-The folder is made in a hidden one and renamed when it is complete (`training.runs.folder`). So an interrupted run never
-looks finished, and the same request resumes it. A run that diverges is discarded; any other interrupted run can be
-resumed.
+The folder is made in a hidden one and renamed when it is complete (`training.runs.folder`). So an
+interrupted run never looks finished, and the same request resumes it. A run that diverges is
+discarded; any other interrupted run can be resumed.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +52,8 @@ SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
 _AT_ONCE = 64
 _OTHER_WEIGHTS = (
-    "the backbone's weights are not those of the run to repeat (their SHA-256 differs from `backbone_sha256` on the "
+    "the backbone's weights are not those of the run to repeat (their SHA-256 differs from "
+    "`backbone_sha256` on the "
     "card); give the file with --weights"
 )
 
@@ -67,7 +69,8 @@ class RunResult:
 
 
 def refuse_early(config: TrainConfig, out: Path) -> None:
-    """Refuse what needs no data to be refused: an unknown loss, option or backbone, and a run that exists.
+    """Refuse what needs no data to be refused: an unknown loss, option or backbone, and a run that
+    exists.
 
     Raises UnknownName, BadLoss, WeightsNotFound, RunExists.
     """
@@ -93,34 +96,52 @@ def train(
 ) -> RunResult:
     """Train on `dataset` by `config` and write the run folder `out`, which must not exist.
 
-    Of a plan (`training.runs.recipe.automatic`), every candidate is trained and the best on validation is kept.
+    Of a plan (`training.runs.recipe.automatic`), every candidate is trained and the best on
+    validation is kept.
 
-    An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps frozen features
-    between runs; without it they are computed again. `group` are the processes that share the work; all of them call
-    this with the same arguments, and the first one writes. `notice` receives a sentence when an interrupted run
-    resumes, or half precision gains nothing. Progress stages are "weights from the hub", "features SPLIT" (images) and
-    "train LOSS" (epochs).
-    `backbone_sha256` refuses other weights of the backbone before training, for a run that repeats another.
-    `trackers` record the run when it is complete. `pictures=False` skips the plots, which take seconds to draw.
+    An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps
+    frozen features between runs; without it they are computed again. `group` are the processes that
+    share the work; all of them call this with the same arguments, and the first one writes.
+    `notice` receives a sentence when an interrupted run resumes, or half precision gains nothing.
+    Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
+    `backbone_sha256` refuses other weights of the backbone before training, for a run that repeats
+    another. `trackers` record the run when it is complete. `pictures=False` skips the plots, which
+    take seconds to draw.
 
-    Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
-    TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing, TrackerMissing.
+    Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss,
+    BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing, TrackerMissing.
     """
     require(trackers)
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
-    session = TrainingSession(_with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress)
-    request = session.config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": session.group.size}
+    session = TrainingSession(
+        _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
+    )
+    request = session.config.model_dump(mode="json") | {
+        "data": dataset.fingerprint,
+        "processes": session.group.size,
+    }
     if len(plan.candidates) > 1:
         request["candidates"] = [differing(each, plan.candidates) for each in plan.candidates]
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Other processes than the first have hidden folders of their own and only read what the first one wrote.
+    # Other processes than the first have hidden folders of their own and only read what the first
+    # one wrote.
     own = out if session.group.leads else out.with_name(f"{out.name}-process-{session.group.rank}")
     with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
         if session.config.amp and notice and not computes_in_half(session.execution.device):
-            notice("this processor has no units for half precision: --amp makes training slower here, not faster")
+            notice(
+                "this processor has no units for half precision: --amp makes training slower "
+                "here, not faster"
+            )
         if run_folder.begun and notice:
-            notice(f"{out} was interrupted; resuming after its last whole epoch (--restart starts over)")
-        board = TensorBoardLog(run_folder.part / "tensorboard") if tensorboard and session.group.leads else None
+            notice(
+                f"{out} was interrupted; resuming after its last whole epoch (--restart starts "
+                "over)"
+            )
+        board = (
+            TensorBoardLog(run_folder.part / "tensorboard")
+            if tensorboard and session.group.leads
+            else None
+        )
         try:
             result = _train_and_evaluate(
                 session,
@@ -133,7 +154,9 @@ def train(
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 used = session.config
-                raise OutOfMemory(batch_size=used.batch_size, micro_batch=used.micro_batch) from error
+                raise OutOfMemory(
+                    batch_size=used.batch_size, micro_batch=used.micro_batch
+                ) from error
             raise
         if session.group.leads:
             _write(run_folder, result, dataset, board=board, pictures=pictures)
@@ -179,7 +202,12 @@ def _train_and_evaluate(
         history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
     else:
         best, scores = search(session, plan.candidates, examples, snapshot=run_folder.snapshot)
-        session, network, history, examples = best.session, best.network, best.history, dict(best.examples)
+        session, network, history, examples = (
+            best.session,
+            best.network,
+            best.history,
+            dict(best.examples),
+        )
         if board:  # only now is it known which candidate's curves these are
             for epoch in history:
                 board(epoch)
@@ -189,7 +217,9 @@ def _train_and_evaluate(
     if session.group.leads:
         reference = _input_reference(dataset.splits["val"], spec)
         record = record.model_copy(update={"input_reference": reference})
-    return _Finished(network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec))
+    return _Finished(
+        network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec)
+    )
 
 
 def _with_strength(config: TrainConfig) -> TrainConfig:
@@ -204,10 +234,16 @@ def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _input_reference(split: Split, spec: InputSpec) -> InputReference:
-    """Brightness of the network's inputs, over the split or over REFERENCE_IMAGES spread over it."""
-    indices = np.unique(np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)).tolist()
+    """Brightness of the network's inputs, over the split or over REFERENCE_IMAGES spread over
+    it.
+    """
+    indices = np.unique(
+        np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)
+    ).tolist()
     portions = (indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE))
-    measured = [brightness(np.stack([split.images.input(i, spec) for i in portion])) for portion in portions]
+    measured = [
+        brightness(np.stack([split.images.input(i, spec) for i in portion])) for portion in portions
+    ]
     return InputReference.from_brightness(np.concatenate(measured))
 
 
@@ -235,7 +271,12 @@ def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> R
 
 
 def _write(
-    run_folder: RunFolder, result: _Finished, dataset: Dataset, *, board: TensorBoardLog | None, pictures: bool
+    run_folder: RunFolder,
+    result: _Finished,
+    dataset: Dataset,
+    *,
+    board: TensorBoardLog | None,
+    pictures: bool,
 ) -> None:
     folder = run_folder.fresh_run()
     (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")

@@ -1,10 +1,10 @@
 """A short search on validation: train each candidate of a plan, and keep the one that does best.
 
-Candidates share the backbone and its cached features and differ in what is trained on them. Each is a fit with
-snapshots of its own, so an interrupted search resumes like any run, to the bit. The best candidate answers the most
-classes that validation has images of; among those it has the lowest cross-entropy on validation after a temperature
-fitted there. That measure does not jump by whole images, as accuracy does, and does not depend on the loss that was
-minimized.
+Candidates share the backbone and its cached features and differ in what is trained on them. Each is
+a fit with snapshots of its own, so an interrupted search resumes like any run, to the bit. The best
+candidate answers the most classes that validation has images of; among those it has the lowest
+cross-entropy on validation after a temperature fitted there. That measure does not jump by whole
+images, as accuracy does, and does not depend on the loss that was minimized.
 """
 
 import math
@@ -56,7 +56,8 @@ def search(
     *,
     snapshot: Callable[[str], Path],
 ) -> tuple[TrainedCandidate, tuple[CandidateScore, ...]]:
-    """Train all `candidates` on `examples`; return the best, the first of equals, and the scores of all.
+    """Train all `candidates` on `examples`; return the best, the first of equals, and the scores of
+    all.
 
     A candidate that diverges is out; if all do, TrainingDiverged is raised.
     """
@@ -65,7 +66,9 @@ def search(
     diverged: TrainingDiverged | None = None
     of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
     for number, config in enumerate(candidates):
-        own = replace(session, config=config, stage=f"candidate {number + 1} of {len(candidates)}, ")
+        own = replace(
+            session, config=config, stage=f"candidate {number + 1} of {len(candidates)}, "
+        )
         network = own.network().to(own.execution.device)
         choices = differing(config, candidates)
         if config.head not in of_head:
@@ -77,7 +80,9 @@ def search(
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        trained = TrainedCandidate(own, network, own_examples, history, _score(own, network, own_examples, choices))
+        trained = TrainedCandidate(
+            own, network, own_examples, history, _score(own, network, own_examples, choices)
+        )
         scores.append(trained.score)
         if best is None or rank(trained.score) < rank(best.score):
             best = trained
@@ -95,7 +100,9 @@ def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[st
     """The choices of `config` that are not the same in all candidates."""
     plain = [each.model_dump(mode="json") for each in candidates]
     own = config.model_dump(mode="json")
-    return {name: value for name, value in own.items() if any(each[name] != value for each in plain)}
+    return {
+        name: value for name, value in own.items() if any(each[name] != value for each in plain)
+    }
 
 
 def _score(
@@ -104,7 +111,10 @@ def _score(
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
 ) -> CandidateScore:
-    logits, labels = session.answers(session.whole(network), examples["val"]), examples["val"].labels
+    logits, labels = (
+        session.answers(session.whole(network), examples["val"]),
+        examples["val"].labels,
+    )
     probabilities = apply_temperature(logits, fit_temperature(logits, labels))
     predicted = probabilities.argmax(axis=1)
     own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)
@@ -116,7 +126,9 @@ def _score(
     )
 
 
-def _unanswered(classes: Sequence[str], labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> tuple[str, ...]:
+def _unanswered(
+    classes: Sequence[str], labels: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> tuple[str, ...]:
     """Classes that are never answered though enough images are of them.
 
     >>> _unanswered(("a", "b", "c"), np.array([0] * 9 + [1] * 5 + [2]), np.zeros(15, np.int64))

@@ -1,4 +1,6 @@
-"""A training run in memory: network, objective, examples, fits, evaluation. `training.runs.run` writes it to disk."""
+"""A training run in memory: network, objective, examples, fits, evaluation. `training.runs.run`
+writes it to disk.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,15 +27,22 @@ from training.fitting.loop import fit
 from training.fitting.prediction import predict
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
-from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds, mean_answer
+from training.networks.classifier import (
+    Branch,
+    Classifier,
+    build_classifier,
+    head_seeds,
+    mean_answer,
+)
 from training.processes.device import find_device
 from training.processes.distributed import Group
 from training.processes.execution import Execution, leader_first
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
 
-# A head's steps take milliseconds. Two threads gain little, and under other load they wait for each other ten times as
-# long as they compute. One thread also gives bitwise equal results for any number of cores.
+# A head's steps take milliseconds. Two threads gain little, and under other load they wait for each
+# other ten times as long as they compute. One thread also gives bitwise equal results for any
+# number of cores.
 HEAD_THREADS = 1
 ExampleName = Literal["train", "val", "test", "perturbed", "probe train", "probe val"]
 Read = Callable[[SplitName, ImageTransform], NetworkInputs]
@@ -59,7 +68,9 @@ class TrainingSession:
     def network(self) -> Classifier:
         """The network before training."""
         if self.config.weights == "hub":
-            self.progress("weights from the hub", 0, 1)  # a long silence otherwise, if there is no network
+            self.progress(
+                "weights from the hub", 0, 1
+            )  # a long silence otherwise, if there is no network
         return build_classifier(
             self.config.backbone,
             self.config.weights,
@@ -79,10 +90,14 @@ class TrainingSession:
         labels = torch.from_numpy(self.dataset.splits["train"].labels)
         balanced = self.config.class_weights == "balanced"
         weights = balanced_weights(labels, len(self.dataset.classes)) if balanced else None
-        return build_objective(self.config.loss, replace(self.config.loss_settings, class_weights=weights))
+        return build_objective(
+            self.config.loss, replace(self.config.loss_settings, class_weights=weights)
+        )
 
     def streams(self, network: Classifier) -> bool:
-        """Whether images pass through all of `network` in each epoch, so that none of its features can be kept."""
+        """Whether images pass through all of `network` in each epoch, so that none of its features
+        can be kept.
+        """
         return network.backbone.only_normalizes or self.config.augment is not None
 
     def parts(self, network: Classifier) -> tuple[nn.Module, ...]:
@@ -101,43 +116,64 @@ class TrainingSession:
         splits, streamed = self.dataset.splits, self.streams(network)
         read = self._images if streamed else self._features(network, cache)
         examples: dict[ExampleName, Examples] = {
-            name: Examples(read(name, UNCHANGED), split.labels, streamed=streamed, test_views=self._tested(read, name))
+            name: Examples(
+                read(name, UNCHANGED),
+                split.labels,
+                streamed=streamed,
+                test_views=self._tested(read, name),
+            )
             for name, split in splits.items()
         }
         views = [read("train", view_of(view)) for view in range(1, self.config.views)]
         augmentation = Augmentation(self.config.augment) if self.config.augment else None
         groups = splits["train"].groups
-        examples["train"] = replace(examples["train"], views=views, augmentation=augmentation, groups=groups)
+        examples["train"] = replace(
+            examples["train"], views=views, augmentation=augmentation, groups=groups
+        )
         if self.config.perturbed:
             inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
             labels = np.tile(splits["val"].labels, len(PERTURBATIONS))
-            parts = zip(*(self._tested(read, "val", after=change) for change in PERTURBATIONS), strict=True)
+            parts = zip(
+                *(self._tested(read, "val", after=change) for change in PERTURBATIONS), strict=True
+            )
             tested = [JoinedInputs(view) for view in parts]
             examples["perturbed"] = Examples(inputs, labels, streamed=streamed, test_views=tested)
         return examples | self._probe_examples(cache)
 
     def _probe_examples(self, cache: Path) -> dict[ExampleName, Examples]:
-        """What the head alone learns from before the rest does: features of the whole backbone as it was loaded."""
+        """What the head alone learns from before the rest does: features of the whole backbone as
+        it was loaded.
+        """
         if not self.config.probe_epochs:
             return {}
         probe = replace(self, config=self.config.probe)
-        known = probe.for_head(probe.examples(probe.network().to(self.execution.device), cache=cache))
+        known = probe.for_head(
+            probe.examples(probe.network().to(self.execution.device), cache=cache)
+        )
         return {"probe train": known["train"], "probe val": known["val"]}
 
-    def _tested(self, read: Read, name: SplitName, *, after: ImageTransform = UNCHANGED) -> list[NetworkInputs]:
-        """The further views over which answers are averaged; the training split is never evaluated."""
+    def _tested(
+        self, read: Read, name: SplitName, *, after: ImageTransform = UNCHANGED
+    ) -> list[NetworkInputs]:
+        """The further views over which answers are averaged; the training split is never
+        evaluated.
+        """
         spec = self.config.input_spec(self.dataset)
         numbers = range(1, 1 if name == "train" else self.config.test_views)
         return [read(name, tested_view(number, spec, after=after)) for number in numbers]
 
     def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
-        """Cached features as the head takes them: of each map only the mean, if no more of it is used."""
+        """Cached features as the head takes them: of each map only the mean, if no more of it is
+        used.
+        """
         if not (self.config.cached and self.config.head == "pooled"):
             return dict(examples)
         return {name: each.pooled() for name, each in examples.items()}
 
     def _images(self, name: SplitName, transform: ImageTransform) -> NetworkInputs:
-        return StreamedImages(self.dataset.splits[name], self.config.input_spec(self.dataset), transform)
+        return StreamedImages(
+            self.dataset.splits[name], self.config.input_spec(self.dataset), transform
+        )
 
     def _features(self, network: Classifier, cache: Path) -> Read:
         kept = FeatureCache(
@@ -159,22 +195,33 @@ class TrainingSession:
         snapshot: Callable[[str], Path] | None = None,
         watch: Callable[[Epoch], None] | None = None,
     ) -> list[Epoch]:
-        """Train every part of `network`, one after the other, the head alone first if there are epochs for that.
+        """Train every part of `network`, one after the other, the head alone first if there are
+        epochs for that.
 
-        `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing is written. Epochs
-        of the head alone come first in the history and are never the kept ones.
+        `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing
+        is written. Epochs of the head alone come first in the history and are never the kept ones.
         """
         history: list[Epoch] = []
-        for number, (part, member) in enumerate(zip(self.parts(network), network.members, strict=True)):
+        for number, (part, member) in enumerate(
+            zip(self.parts(network), network.members, strict=True)
+        ):
             probed: list[Epoch] = []
             if self.config.probe_epochs and isinstance(member, Branch):
                 probe = replace(self, config=self.config.probe, stage=f"{self.stage}head alone, ")
                 train, val = examples["probe train"], examples["probe val"]
-                fitted = probe._fit_part(number, member.head, train, val, "probe", snapshot=snapshot, watch=watch)
+                fitted = probe._fit_part(
+                    number, member.head, train, val, "probe", snapshot=snapshot, watch=watch
+                )
                 probed = [replace(epoch, kept=False) for epoch in fitted]
             before, train, val = len(probed), examples["train"], examples["val"]
             fitted = self._fit_part(
-                number, part, train, val, "head", snapshot=snapshot, watch=_counting_on(before, watch)
+                number,
+                part,
+                train,
+                val,
+                "head",
+                snapshot=snapshot,
+                watch=_counting_on(before, watch),
             )
             history += [*probed, *(_later(epoch, before) for epoch in fitted)]
         return history
@@ -202,14 +249,18 @@ class TrainingSession:
                 seed=head_seeds(self.config.seed, count)[number],
                 head=number,
                 execution=self.execution,
-                snapshots=SnapshotFile(snapshot(f"{name}-{number}"), self.group) if snapshot else None,
+                snapshots=SnapshotFile(snapshot(f"{name}-{number}"), self.group)
+                if snapshot
+                else None,
                 watch=watch,
                 stage=f"{self.stage}train {self.config.loss}"
                 + (f", head {number + 1} of {count}" if count > 1 else ""),
                 progress=self.progress,
             )
 
-    def evaluation(self, network: Classifier, examples: Mapping[ExampleName, Examples]) -> Evaluation:
+    def evaluation(
+        self, network: Classifier, examples: Mapping[ExampleName, Examples]
+    ) -> Evaluation:
         """Predict with the trained network and evaluate it."""
         trained = self.whole(network)
         return evaluate(
@@ -230,7 +281,11 @@ class TrainingSession:
             predict(module, inputs, execution=self.execution, at_once=known.at_once)
             for inputs in (known.inputs, *known.test_views)
         ]
-        return mean_answer([torch.from_numpy(each) for each in logits]).numpy() if known.test_views else logits[0]
+        return (
+            mean_answer([torch.from_numpy(each) for each in logits]).numpy()
+            if known.test_views
+            else logits[0]
+        )
 
 
 def _later(epoch: Epoch, count: int) -> Epoch:
@@ -238,7 +293,9 @@ def _later(epoch: Epoch, count: int) -> Epoch:
     return replace(epoch, epoch=epoch.epoch + count)
 
 
-def _counting_on(count: int, watch: Callable[[Epoch], None] | None) -> Callable[[Epoch], None] | None:
+def _counting_on(
+    count: int, watch: Callable[[Epoch], None] | None
+) -> Callable[[Epoch], None] | None:
     """`watch` for epochs that come after `count` others."""
     return watch and (lambda epoch: watch(_later(epoch, count)))
 

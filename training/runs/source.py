@@ -1,4 +1,6 @@
-"""The code that a run was made with: versions of the libraries, and the commit of Candor's own repository."""
+"""The code that a run was made with: versions of the libraries, and the commit of Candor's own
+repository.
+"""
 
 import os
 import platform
@@ -20,15 +22,21 @@ def library_versions() -> dict[str, str]:
 
 
 def source_commit(root: Path = _ROOT) -> str | None:
-    """The git commit of Candor's source below `root`, with "-dirty" if tracked files were changed since.
+    """The git commit of Candor's source below `root`, with "-dirty" if tracked files were changed
+    since.
 
-    None if git is missing or `root` is no checkout of Candor's own repository. A copy inside another repository,
-    installed or not, has no commit of its own, even if that repository tracks it.
+    None if git is missing or `root` is no checkout of Candor's own repository. A copy inside
+    another repository, installed or not, has no commit of its own, even if that repository tracks
+    it.
     """
     if not _is_own(root):
         return None
     top = _git(root, "rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != root or _git(root, "ls-files", "--error-unmatch", _ONE_FILE) is None:
+    if (
+        top is None
+        or Path(top).resolve() != root
+        or _git(root, "ls-files", "--error-unmatch", _ONE_FILE) is None
+    ):
         return None
     return _git(root, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
 
@@ -36,18 +44,28 @@ def source_commit(root: Path = _ROOT) -> str | None:
 def _is_own(root: Path) -> bool:
     """Whether the project in `root` is Candor and not one that contains a copy of its packages."""
     try:
-        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get(
+            "project", {}
+        )
     except (OSError, ValueError):
         return False
     return bool(project.get("name") == DISTRIBUTION)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None if it fails. Variables such as GIT_DIR, which hooks set, name other repositories."""
+    """What git prints, or None if it fails. Variables such as GIT_DIR, which hooks set, name other
+    repositories.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         answer = subprocess.run(
-            ["git", *arguments], cwd=folder, env=own, capture_output=True, text=True, timeout=10, check=False
+            ["git", *arguments],
+            cwd=folder,
+            env=own,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -9,7 +9,9 @@ from training.fitting.history import PLOTTED, Epoch
 
 
 class TensorBoardLog:
-    """Writes the figures of each epoch into `folder`, one TensorBoard run per head. Raises TensorBoardMissing."""
+    """Writes the figures of each epoch into `folder`, one TensorBoard run per head. Raises
+    TensorBoardMissing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -18,7 +20,8 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter  # noqa: F401
         except ImportError as error:
             raise TensorBoardMissing(
-                f"--tensorboard needs another package (history.csv needs none): {install_command('tensorboard')}"
+                "--tensorboard needs another package (history.csv needs none): "
+                f"{install_command('tensorboard')}"
             ) from error
 
     def __call__(self, epoch: Epoch) -> None:
@@ -26,7 +29,9 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter
 
         if epoch.head not in self._writers:
-            self._writers[epoch.head] = SummaryWriter(self._folder / f"head-{epoch.head}", purge_step=epoch.epoch)
+            self._writers[epoch.head] = SummaryWriter(
+                self._folder / f"head-{epoch.head}", purge_step=epoch.epoch
+            )
         writer = self._writers[epoch.head]
         for name in PLOTTED:
             writer.add_scalar(name.replace("_", "/", 1), getattr(epoch, name), epoch.epoch)

@@ -1,8 +1,9 @@
 """A finished run in MLflow or Weights & Biases, if their packages are installed.
 
-Nothing leaves the machine unless its own setting asks for it. MLflow's runs go into `mlflow.db` beside the run folder,
-or to MLFLOW_TRACKING_URI; those of Weights & Biases into `wandb/` beside it, and to their server only if WANDB_MODE
-says `online`. A run is recorded once it is complete, so an interrupted and resumed one appears once.
+Nothing leaves the machine unless its own setting asks for it. MLflow's runs go into `mlflow.db`
+beside the run folder, or to MLFLOW_TRACKING_URI; those of Weights & Biases into `wandb/` beside it,
+and to their server only if WANDB_MODE says `online`. A run is recorded once it is complete, so an
+interrupted and resumed one appears once.
 """
 
 import importlib.util
@@ -37,14 +38,23 @@ class TrackedRun:
     def choices(self) -> dict[str, Any]:
         """Every choice, and what else the numbers depend on."""
         about = {"dataset": self.record.dataset, "fingerprint": self.record.fingerprint}
-        return self.record.config.model_dump(mode="json") | about | {"git_commit": self.record.git_commit}
+        return (
+            self.record.config.model_dump(mode="json")
+            | about
+            | {"git_commit": self.record.git_commit}
+        )
 
     def epochs(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """The figures of each epoch, by the names of TensorBoard, with the head in front if there are several."""
+        """The figures of each epoch, by the names of TensorBoard, with the head in front if there
+        are several.
+        """
         several = any(epoch.head for epoch in self.history)
         for epoch in self.history:
             head = f"head_{epoch.head}/" if several else ""
-            yield epoch.epoch, {head + name.replace("_", "/", 1): getattr(epoch, name) for name in PLOTTED}
+            yield (
+                epoch.epoch,
+                {head + name.replace("_", "/", 1): getattr(epoch, name) for name in PLOTTED},
+            )
 
     def measures(self) -> dict[str, float]:
         """The measures of every split and calibrator that are numbers."""
@@ -65,7 +75,9 @@ def require(trackers: Sequence[Tracker]) -> None:
 
 
 def track(run: TrackedRun, tracker: Tracker) -> str | None:
-    """Record `run`; return a sentence that says why that failed, since a complete run is not lost for it."""
+    """Record `run`; return a sentence that says why that failed, since a complete run is not lost
+    for it.
+    """
     try:
         with warnings.catch_warnings():  # of packages about each other
             warnings.simplefilter("ignore")
@@ -76,7 +88,9 @@ def track(run: TrackedRun, tracker: Tracker) -> str | None:
 
 
 def _errors_of(tracker: Tracker) -> tuple[type[Exception], ...]:
-    """What may be raised: the package's own base of errors, and what it lets through of the packages below."""
+    """What may be raised: the package's own base of errors, and what it lets through of the
+    packages below.
+    """
     usual = (OSError, RuntimeError, ValueError, ImportError)
     if tracker == "mlflow":
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -95,16 +109,25 @@ def _to_mlflow(run: TrackedRun) -> None:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
-    where = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder.parent.resolve() / 'mlflow.db'}"
+    where = (
+        os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{run.folder.parent.resolve() / 'mlflow.db'}"
+    )
     client = MlflowClient(tracking_uri=where)
     known = client.get_experiment_by_name(PROJECT)
     experiment = known.experiment_id if known else client.create_experiment(PROJECT)
     made = client.create_run(experiment, run_name=run.folder.name)
     identity, when = made.info.run_id, made.info.start_time
-    client.log_batch(identity, params=[Param(name, str(value)) for name, value in run.choices.items()])
+    client.log_batch(
+        identity, params=[Param(name, str(value)) for name, value in run.choices.items()]
+    )
     for epoch, figures in run.epochs():
-        client.log_batch(identity, metrics=[Metric(name, value, when, epoch) for name, value in figures.items()])
-    client.log_batch(identity, metrics=[Metric(name, value, when, 0) for name, value in run.measures().items()])
+        client.log_batch(
+            identity, metrics=[Metric(name, value, when, epoch) for name, value in figures.items()]
+        )
+    client.log_batch(
+        identity, metrics=[Metric(name, value, when, 0) for name, value in run.measures().items()]
+    )
     client.set_tag(identity, "run_folder", str(run.folder))
     client.set_terminated(identity)
 

@@ -1,7 +1,8 @@
-"""Variants of an exported network in other precisions, each with a calibrator of its own, measured on validation.
+"""Variants of an exported network in other precisions, each with a calibrator of its own, measured
+on validation.
 
-Rounding moves logits, so a variant needs its own temperature, and its own referral threshold and prediction sets. One
-that loses more accuracy than allowed is not published.
+Rounding moves logits, so a variant needs its own temperature, and its own referral threshold and
+prediction sets. One that loses more accuracy than allowed is not published.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,9 @@ from training.runs.onnx_graph import calibrated
 from training.runs.precisions import infer_logits, to_float16, to_int8
 
 MAX_ACCURACY_LOSS = 0.01
-RANGE_IMAGES = 256  # validation images, spread over the split, that set the ranges of int8 activations
+RANGE_IMAGES = (
+    256  # validation images, spread over the split, that set the ranges of int8 activations
+)
 _AT_ONCE = 64
 
 
@@ -63,17 +66,27 @@ class VariantBuilder:
 
     def build(self, precision: str) -> PrecisionVariant | RefusedVariant:
         """The variant of one precision, unless it loses too much."""
-        network = to_float16(self.network) if precision == "float16" else to_int8(self.network, self._range_images())
+        network = (
+            to_float16(self.network)
+            if precision == "float16"
+            else to_int8(self.network, self._range_images())
+        )
         logits = infer_logits(network, self._batches())
         known = self.evaluation.predictions["val"]
         own = evaluate({"val": Predictions(logits, known.labels, known.groups)})
-        before, after = (each.probabilities("val", self.calibrator) for each in (self.evaluation, own))
-        loss = float((before.argmax(1) == known.labels).mean() - (after.argmax(1) == known.labels).mean())
+        before, after = (
+            each.probabilities("val", self.calibrator) for each in (self.evaluation, own)
+        )
+        loss = float(
+            (before.argmax(1) == known.labels).mean() - (after.argmax(1) == known.labels).mean()
+        )
         if not loss <= self.max_accuracy_loss:
             return RefusedVariant(
                 precision,
-                f"{precision} is not published: it answers {loss:.2%} fewer of the validation images correctly than "
-                f"float32, and at most {self.max_accuracy_loss:.2%} are allowed (--max-accuracy-loss).",
+                f"{precision} is not published: it answers {loss:.2%} fewer of the validation "
+                "images correctly than "
+                f"float32, and at most {self.max_accuracy_loss:.2%} are allowed "
+                "(--max-accuracy-loss).",
             )
         parts = calibration_parts(own, self.calibrator)
         card = VariantCard(
@@ -88,7 +101,9 @@ class VariantBuilder:
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         starts = range(0, len(self.split), _AT_ONCE)
-        return (self.split.inputs(self.spec, start=start, stop=start + _AT_ONCE) for start in starts)
+        return (
+            self.split.inputs(self.spec, start=start, stop=start + _AT_ONCE) for start in starts
+        )
 
     def _range_images(self) -> NDArray[np.uint8]:
         chosen = np.unique(np.linspace(0, len(self.split) - 1, RANGE_IMAGES).astype(int)).tolist()
@@ -96,12 +111,15 @@ class VariantBuilder:
 
 
 def check_precisions(precisions: Sequence[str], calibrator: Method) -> None:
-    """Raise UnknownName for a precision that does not exist, BadRun for a calibrator that variants cannot have."""
+    """Raise UnknownName for a precision that does not exist, BadRun for a calibrator that variants
+    cannot have.
+    """
     for each in precisions:
         if each not in get_args(Precision):
             raise UnknownName("precision", each, get_args(Precision))
     if set(precisions) - {"float32"} and calibrator == "perturbed":
         raise BadRun(
-            "a variant is calibrated on validation images, so it has no `perturbed` calibrator: choose another "
+            "a variant is calibrated on validation images, so it has no `perturbed` calibrator: "
+            "choose another "
             "--calibrator, or --precision float32"
         )

@@ -43,7 +43,9 @@ def installed(folder: Path, peer: Peer) -> str:
     """The version of the peer itself in the environment with the `bin` `folder`."""
     name = peer.requirements[0].partition(">")[0].partition("[")[0]
     code = f"from importlib.metadata import version; print(version({name!r}))"
-    return subprocess.run([str(folder / "python"), "-c", code], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [str(folder / "python"), "-c", code], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def _run(command: list[str]) -> None:

@@ -24,7 +24,9 @@ class Body(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a peer runs: its environment's `bin`, its folder with model and decoder, free ports, and the subject."""
+    """Where a peer runs: its environment's `bin`, its folder with model and decoder, free ports,
+    and the subject.
+    """
 
     programs: Path
     folder: Path
@@ -39,7 +41,11 @@ class Scene:
 
     def environment(self) -> dict[str, str]:
         """The variables that the servers read (see servers/model.py)."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANDOR_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "CANDOR_"))
+        }
         threads = str(len(os.sched_getaffinity(0)))
         return kept | {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
@@ -78,7 +84,8 @@ def multipart(field: str) -> Callable[[bytes], Body]:
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         return Body(
-            f"multipart/form-data; boundary={boundary}", head.encode() + image + f"\r\n--{boundary}--\r\n".encode()
+            f"multipart/form-data; boundary={boundary}",
+            head.encode() + image + f"\r\n--{boundary}--\r\n".encode(),
         )
 
     return body
@@ -115,7 +122,8 @@ def nothing(_: Scene) -> None:
 class Peer:
     """A server: what to install, how to start it, where and how it takes an image.
 
-    `prepare` writes the files that the server needs; `batches` says whether it can infer several requests together.
+    `prepare` writes the files that the server needs; `batches` says whether it can infer several
+    requests together.
     """
 
     title: str

@@ -1,13 +1,21 @@
-"""The peers by name. Each server follows the peer's documentation, and leaves errors of a bad image to the peer, as the
-documentation does. All have one inference worker with one session, with one thread per core. Batches have at most 16
-images.
+"""The peers by name. Each server follows the peer's documentation, and leaves errors of a bad image
+to the peer, as the documentation does. All have one inference worker with one session, with one
+thread per core. Batches have at most 16 images.
 """
 
 import json
 import subprocess
 from typing import Final
 
-from benchmarks.serving.peers.peer import SERVERS, Peer, Scene, instances, multipart, open_inference, script
+from benchmarks.serving.peers.peer import (
+    SERVERS,
+    Peer,
+    Scene,
+    instances,
+    multipart,
+    open_inference,
+    script,
+)
 
 MAX_BATCH: Final = 16
 WAIT_MS: Final = 10  # mosec's default, and what most examples say
@@ -35,11 +43,26 @@ def _mlserver(scene: Scene) -> None:
 
 def _torchserve(scene: Scene) -> None:
     (scene.folder / "store").mkdir()
-    archive = [str(scene.programs / "torch-model-archiver"), "--model-name", "model", "--version", "1.0"]
-    archive += ["--handler", str(SERVERS / "torchserve_handler.py"), "--export-path", str(scene.folder / "store")]
+    archive = [
+        str(scene.programs / "torch-model-archiver"),
+        "--model-name",
+        "model",
+        "--version",
+        "1.0",
+    ]
+    archive += [
+        "--handler",
+        str(SERVERS / "torchserve_handler.py"),
+        "--export-path",
+        str(scene.folder / "store"),
+    ]
     subprocess.run(archive, check=True, capture_output=True, env=scene.environment())
     worker = {"minWorkers": 1, "maxWorkers": 1, "batchSize": MAX_BATCH, "maxBatchDelay": WAIT_MS}
-    models = {"model": {"1.0": worker | {"defaultVersion": True, "marName": "model.mar", "responseTimeout": 120}}}
+    models = {
+        "model": {
+            "1.0": worker | {"defaultVersion": True, "marName": "model.mar", "responseTimeout": 120}
+        }
+    }
     lines = {
         "inference_address": f"http://127.0.0.1:{scene.ports[0]}",
         "management_address": f"http://127.0.0.1:{scene.ports[1]}",
@@ -51,16 +74,29 @@ def _torchserve(scene: Scene) -> None:
         "models": json.dumps(models),
         "load_models": "model.mar",
     }
-    (scene.folder / "config.properties").write_text("\n".join(f"{name}={value}" for name, value in lines.items()))
+    (scene.folder / "config.properties").write_text(
+        "\n".join(f"{name}={value}" for name, value in lines.items())
+    )
 
 
 def _torchserve_command(scene: Scene) -> list[str]:
-    files = ["--ts-config", str(scene.folder / "config.properties"), "--model-store", str(scene.folder / "store")]
+    files = [
+        "--ts-config",
+        str(scene.folder / "config.properties"),
+        "--model-store",
+        str(scene.folder / "store"),
+    ]
     return [str(scene.programs / "torchserve"), "--start", "--foreground", "--ncs", *files]
 
 
 def _mosec_command(scene: Scene) -> list[str]:
-    return [*script("mosec_server.py")(scene), "--address", "127.0.0.1", "--port", str(scene.ports[0])]
+    return [
+        *script("mosec_server.py")(scene),
+        "--address",
+        "127.0.0.1",
+        "--port",
+        str(scene.ports[0]),
+    ]
 
 
 def _bentoml_command(scene: Scene) -> list[str]:
@@ -71,11 +107,21 @@ def _bentoml_command(scene: Scene) -> list[str]:
 PEERS: Final[dict[str, Peer]] = {
     "mosec": Peer("mosec", MOSEC, "/inference", _mosec_command),
     "mosec-pillow": Peer(
-        "mosec, decoding with Pillow", MOSEC, "/inference", _mosec_command, variables={"BENCH_DECODER": "pillow"}
+        "mosec, decoding with Pillow",
+        MOSEC,
+        "/inference",
+        _mosec_command,
+        variables={"BENCH_DECODER": "pillow"},
     ),
     "torchserve": Peer(
         "TorchServe",
-        ("torchserve>=0.12,<0.13", "torch-model-archiver>=0.12,<0.13", "torch>=2.6,<3", "pyyaml>=6", "setuptools<80"),
+        (
+            "torchserve>=0.12,<0.13",
+            "torch-model-archiver>=0.12,<0.13",
+            "torch>=2.6,<3",
+            "pyyaml>=6",
+            "setuptools<80",
+        ),
         "/predictions/model",
         _torchserve_command,
         prepare=_torchserve,
@@ -88,7 +134,9 @@ PEERS: Final[dict[str, Peer]] = {
         script("litserve_server.py"),
         body=multipart("request"),
     ),
-    "bentoml": Peer("BentoML", ("bentoml>=1.4,<1.5",), "/predict", _bentoml_command, body=multipart("image")),
+    "bentoml": Peer(
+        "BentoML", ("bentoml>=1.4,<1.5",), "/predict", _bentoml_command, body=multipart("image")
+    ),
     "mlserver": Peer(
         "MLServer",
         (

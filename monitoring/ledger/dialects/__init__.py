@@ -1,4 +1,5 @@
-"""The databases that can hold a ledger. Whatever differs between them is in its `Dialect`; nothing else asks.
+"""The databases that can hold a ledger. Whatever differs between them is in its `Dialect`; nothing
+else asks.
 
 Another database is one more file here and one more line in `DIALECTS`.
 """
@@ -23,7 +24,9 @@ def dialect_of(connection: Connection) -> Dialect:
 
 
 def read_url(url: str) -> tuple[Dialect, URL]:
-    """Parse and check a ledger's URL. Raises LedgerError, whose message repeats nothing of the URL but its backend."""
+    """Parse and check a ledger's URL. Raises LedgerError, whose message repeats nothing of the URL
+    but its backend.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: the port is not a number
@@ -32,13 +35,22 @@ def read_url(url: str) -> tuple[Dialect, URL]:
     if backend not in DIALECTS:
         raise LedgerError(f"A ledger is kept in SQLite or PostgreSQL, not {backend}; {_EXPECTED}.")
     if "@" in (parsed.host or ""):
-        raise LedgerError("The ledger's URL has more than one @; write an @ in the user's name or password as %40.")
+        raise LedgerError(
+            "The ledger's URL has more than one @; write an @ in the user's name or password as "
+            "%40."
+        )
     return DIALECTS[backend], DIALECTS[backend].check_url(parsed)
 
 
 def without_secrets(text: str, url: URL) -> str:
-    """The text without the password and the query of a URL, which drivers may repeat in their messages."""
-    queried = [each for value in url.query.values() for each in ([value] if isinstance(value, str) else value)]
+    """The text without the password and the query of a URL, which drivers may repeat in their
+    messages.
+    """
+    queried = [
+        each
+        for value in url.query.values()
+        for each in ([value] if isinstance(value, str) else value)
+    ]
     for secret in sorted({url.password or "", *queried} - {""}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text

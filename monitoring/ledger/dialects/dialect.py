@@ -29,7 +29,9 @@ class Dialect(ABC):
     name: ClassVar[str]  # SQLAlchemy's name of the backend
     paramstyle: ClassVar[Any]  # positional, so that rows can be passed as plain tuples
     many_writers: ClassVar[bool]  # whether others can write to the database during a transaction
-    shards: ClassVar[int]  # rows per day sum over which writers spread, so that they rarely wait for each other
+    shards: ClassVar[
+        int
+    ]  # rows per day sum over which writers spread, so that they rarely wait for each other
     advice: ClassVar[str]  # what to do about a database that cannot be opened
 
     @abstractmethod
@@ -38,11 +40,15 @@ class Dialect(ABC):
 
     @abstractmethod
     def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        """Return an engine whose commits are durable; a writer waits up to `busy_timeout_s`. Connects to nothing."""
+        """Return an engine whose commits are durable; a writer waits up to `busy_timeout_s`.
+        Connects to nothing.
+        """
 
     @abstractmethod
     def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        """Return an engine that can only read, where nothing may be written. Connects to nothing."""
+        """Return an engine that can only read, where nothing may be written. Connects to
+        nothing.
+        """
 
     @abstractmethod
     def check_writable(self, connection: Connection, table: Table) -> None:
@@ -88,10 +94,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
-        """Return `count` ascending ids for labels, each above every id committed to the calibrations locked."""
+        """Return `count` ascending ids for labels, each above every id committed to the
+        calibrations locked.
+        """
 
     @abstractmethod
-    def lock(self, connection: Connection, namespace: int, key: int, *, shared: bool = False) -> None:
+    def lock(
+        self, connection: Connection, namespace: int, key: int, *, shared: bool = False
+    ) -> None:
         """Wait for an advisory lock and hold it until the transaction ends."""
 
     @abstractmethod

@@ -22,8 +22,9 @@ _READ_ONLY: Final = frozenset({"25006", "42501", "55000"})
 _log = logging.getLogger(__name__)
 
 
-# The server ends the session of a client whose machine is gone, and with it the locks of its transaction, after eleven
-# seconds of silence. By itself it would wait for two hours, and everybody who needs those locks with it.
+# The server ends the session of a client whose machine is gone, and with it the locks of its
+# transaction, after eleven seconds of silence. By itself it would wait for two hours, and everybody
+# who needs those locks with it.
 _CUT_OFF: Final = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -67,15 +68,24 @@ class Postgresql(Dialect):
         settings |= {"lock_timeout": f"{max(1, round(busy_timeout_s * 1000))}ms"} | _CUT_OFF | more
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         # A database whose machine is gone says nothing: ten seconds of silence end the wait for it.
-        alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
-        # A cluster that was made without a locale has no encoding (SQL_ASCII), and psycopg would return bytes.
+        alive = {
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
+        # A cluster that was made without a locale has no encoding (SQL_ASCII), and psycopg would
+        # return bytes.
         text = {"client_encoding": "utf8"}
-        arguments = {"connect_timeout": 5, "application_name": "candor", "options": options} | text | alive
+        arguments = (
+            {"connect_timeout": 5, "application_name": "candor", "options": options} | text | alive
+        )
         try:
             return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
         except ImportError as error:
             raise LedgerDriverMissing(
-                "A ledger in PostgreSQL needs the driver psycopg", install=install_command("postgres")
+                "A ledger in PostgreSQL needs the driver psycopg",
+                install=install_command("postgres"),
             ) from error
 
     def readers(self, engine: Engine) -> Engine:
@@ -106,9 +116,13 @@ class Postgresql(Dialect):
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
         series = func.generate_series(1, count).table_valued("position")
-        return iter(sorted(connection.scalars(select(feedback_number.next_value()).select_from(series))))
+        return iter(
+            sorted(connection.scalars(select(feedback_number.next_value()).select_from(series)))
+        )
 
-    def lock(self, connection: Connection, namespace: int, key: int, *, shared: bool = False) -> None:
+    def lock(
+        self, connection: Connection, namespace: int, key: int, *, shared: bool = False
+    ) -> None:
         function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
         connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (namespace, key))
 
@@ -127,9 +141,12 @@ class Postgresql(Dialect):
 
 
 class SessionClaim:
-    """An advisory lock of a session of its own. As long as the session answers, the lock is held."""
+    """An advisory lock of a session of its own. As long as the session answers, the lock is
+    held.
+    """
 
-    # A holder whose machine is gone closes no connection: the server ends its session after eight seconds of silence.
+    # A holder whose machine is gone closes no connection: the server ends its session after eight
+    # seconds of silence.
     _KEEPALIVE = (
         "tcp_keepalives_idle = 2",
         "tcp_keepalives_interval = 2",
@@ -144,10 +161,14 @@ class SessionClaim:
         self._locked = False
 
     def held(self) -> bool:
-        """Take the lock if nobody has it; return whether this process has it now. False if the server is away."""
+        """Take the lock if nobody has it; return whether this process has it now. False if the
+        server is away.
+        """
         try:
             if self._session is None:
-                self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._session = self._engine.connect().execution_options(
+                    isolation_level="AUTOCOMMIT"
+                )
                 self._session.detach()  # the pool must not hand this connection to anybody else
                 for setting in self._KEEPALIVE:
                     self._session.exec_driver_sql(f"SET {setting}")
@@ -155,7 +176,9 @@ class SessionClaim:
                 self._session.exec_driver_sql("SELECT 1")
             else:
                 wanted = "SELECT pg_try_advisory_lock(%s, 0)"
-                self._locked = bool(self._session.exec_driver_sql(wanted, (self._namespace,)).scalar())
+                self._locked = bool(
+                    self._session.exec_driver_sql(wanted, (self._namespace,)).scalar()
+                )
         except SQLAlchemyError as error:
             _log.warning("the ledger cannot be asked which process leads: %s", error)
             self.close()

@@ -1,7 +1,7 @@
 """A ledger in a SQLite file: one writer at a time, so locks between writers are not needed.
 
-WAL mode with synchronous=FULL: a commit is on the disk before it returns, readers never wait for the writer, and
-processes that write wait for each other instead of failing.
+WAL mode with synchronous=FULL: a commit is on the disk before it returns, readers never wait for
+the writer, and processes that write wait for each other instead of failing.
 """
 
 import contextlib
@@ -36,11 +36,16 @@ class Sqlite(Dialect):
     paramstyle = "qmark"
     many_writers = False
     shards = 1
-    advice = "give CANDOR_LEDGER a file that is a Candor ledger or does not exist yet, in a folder that can be written"
+    advice = (
+        "give CANDOR_LEDGER a file that is a Candor ledger or does not exist yet, in a folder "
+        "that can be written"
+    )
 
     def check_url(self, url: URL) -> URL:
         if not url.database or url.database == ":memory:":
-            raise LedgerError("A ledger must outlive its process: give a file, such as sqlite:///./candor.db.")
+            raise LedgerError(
+                "A ledger must outlive its process: give a file, such as sqlite:///./candor.db."
+            )
         folder = Path(url.database).parent
         if not folder.is_dir():
             raise LedgerError(f"The ledger's folder {folder} does not exist; make it first.")
@@ -53,14 +58,17 @@ class Sqlite(Dialect):
         @event.listens_for(engine, "connect")
         def _connect(connection: sqlite3.Connection, _record: object) -> None:
             database.check()  # before a deleted file is made again, without its answers
-            connection.isolation_level = None  # the driver must not open transactions of its own: `_begin` does
+            connection.isolation_level = (
+                None  # the driver must not open transactions of its own: `_begin` does
+            )
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000"):
                 connection.execute(f"PRAGMA {pragma}")
             database.check()
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            # A writer takes the lock at once; upgrading a snapshot later could fail however long it waited.
+            # A writer takes the lock at once; upgrading a snapshot later could fail however long it
+            # waited.
             writes = connection.get_execution_options().get(_WRITES, False)
             try:
                 database.check()
@@ -77,12 +85,16 @@ class Sqlite(Dialect):
 
     def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
         # Without a pool, because whether somebody writes is asked again by each connection.
-        engine = create_engine(url, creator=partial(_open_to_read, self.file(url), busy_timeout_s), poolclass=NullPool)
+        engine = create_engine(
+            url, creator=partial(_open_to_read, self.file(url), busy_timeout_s), poolclass=NullPool
+        )
         event.listen(engine, "begin", lambda connection: _run(connection, "BEGIN"))
         return engine
 
     def check_writable(self, connection: Connection, table: Table) -> None:
-        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE 0")  # BEGIN IMMEDIATE alone passes
+        connection.exec_driver_sql(
+            f"DELETE FROM {table.name} WHERE 0"
+        )  # BEGIN IMMEDIATE alone passes
 
     def refuses_writing(self, error: DatabaseError) -> bool:
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _READ_ONLY
@@ -104,8 +116,12 @@ class Sqlite(Dialect):
         if not file.is_file():
             return False
         try:
-            with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-                found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone()
+            with contextlib.closing(
+                sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+            ) as connection:
+                found = connection.execute(
+                    "SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)
+                ).fetchone()
         except sqlite3.Error:  # whoever opens it for good learns why
             return True
         return found is not None
@@ -128,7 +144,9 @@ class Sqlite(Dialect):
         last = max((number or 0 for number in connection.execute(select(*used)).one()), default=0)
         return itertools.islice(itertools.count(last + 1), count)
 
-    def lock(self, connection: Connection, namespace: int, key: int, *, shared: bool = False) -> None:
+    def lock(
+        self, connection: Connection, namespace: int, key: int, *, shared: bool = False
+    ) -> None:
         """Do nothing: the transaction is the only one that writes."""
 
     def lock_tables(self, connection: Connection, tables: Sequence[Table]) -> None:
@@ -153,13 +171,17 @@ def _open_to_read(file: Path, timeout_s: float) -> sqlite3.Connection:
         return _readable(uri, timeout_s)
     except sqlite3.OperationalError:
         log = file.with_name(f"{file.name}-wal")
-        if log.exists() and log.stat().st_size:  # a server writes, or ended without closing the ledger
+        if (
+            log.exists() and log.stat().st_size
+        ):  # a server writes, or ended without closing the ledger
             raise
         return _readable(f"{uri}&immutable=1", timeout_s)  # nobody has it open, so nothing changes
 
 
 def _readable(uri: str, timeout_s: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=timeout_s, check_same_thread=False, isolation_level=None
+    )
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error:
@@ -169,7 +191,9 @@ def _readable(uri: str, timeout_s: float) -> sqlite3.Connection:
 
 
 class FileClaim:
-    """An exclusive lock on a file, which the kernel releases when the process ends. The file stays, empty."""
+    """An exclusive lock on a file, which the kernel releases when the process ends. The file stays,
+    empty.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -183,7 +207,9 @@ class FileClaim:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(file)
-            except OSError:  # such as a file system without locks, which is asked again every second
+            except (
+                OSError
+            ):  # such as a file system without locks, which is asked again every second
                 os.close(file)
                 raise
             else:
@@ -198,7 +224,9 @@ class FileClaim:
 
 
 def _run(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]] | None = None) -> None:
-    """Run SQL in the driver: SQLAlchemy's own execution would take a third of the time of a small commit."""
+    """Run SQL in the driver: SQLAlchemy's own execution would take a third of the time of a small
+    commit.
+    """
     driver = _driver(connection)
     try:
         driver.execute(sql) if rows is None else driver.executemany(sql, rows)
@@ -214,5 +242,10 @@ def _as_sqlalchemy(
     connection: Connection, sql: str, rows: Any, error: sqlite3.Error, *, invalidated: bool = False
 ) -> StatementError:
     return DBAPIError.instance(
-        sql, rows, error, sqlite3.Error, connection_invalidated=invalidated, dialect=connection.dialect
+        sql,
+        rows,
+        error,
+        sqlite3.Error,
+        connection_invalidated=invalidated,
+        dialect=connection.dialect,
     )

@@ -1,7 +1,9 @@
-"""Upgrades of a ledger from an older release: one Alembic revision per schema, named by the schema's number.
+"""Upgrades of a ledger from an older release: one Alembic revision per schema, named by the
+schema's number.
 
-The table `ledger_schema` holds the number of a ledger's schema. Every release since the first writes and checks it, so
-Alembic's own version table and configuration file are not needed, only its scripts and operations.
+The table `ledger_schema` holds the number of a ledger's schema. Every release since the first
+writes and checks it, so Alembic's own version table and configuration file are not needed, only its
+scripts and operations.
 """
 
 from pathlib import Path

@@ -1,7 +1,9 @@
-"""Make the foreign models of this folder: `python make.py MAKER`, in an environment with that maker's packages.
+"""Make the foreign models of this folder: `python make.py MAKER`, in an environment with that
+maker's packages.
 
-Each maker writes small models, and what its own pipeline says about the images of `images/` to `expected/MODEL.json`,
-with the versions of its packages. Run it only to add a model: the files are kept so that tests need none of the makers.
+Each maker writes small models, and what its own pipeline says about the images of `images/` to
+`expected/MODEL.json`, with the versions of its packages. Run it only to add a model: the files are
+kept so that tests need none of the makers.
 
     python make.py images        # pillow, scikit-learn
     python make.py sklearn       # scikit-learn, skl2onnx, onnxmltools, lightgbm, xgboost
@@ -13,8 +15,9 @@ with the versions of its packages. Run it only to add a model: the files are kep
     python make.py paddle        # paddlepaddle, paddle2onnx
     python make.py huggingface   # transformers, optimum-onnx, timm
     python make.py hummingbird   # hummingbird-ml, torch, scikit-learn
-    python make.py handmade      # onnx: old files of makers that are gone, written operator by operator
-    python make.py clean         # onnx: take out texts that name files of this machine; after torch and keras
+    python make.py handmade      # onnx: old files of makers that are gone, written operator by
+    operator python make.py clean         # onnx: take out texts that name files of this machine;
+    after torch and keras
 """
 
 import importlib.metadata
@@ -41,7 +44,9 @@ def images(kind):
     from PIL import Image
 
     files = sorted((FOLDER / "images").glob(f"{kind}_*.png"))
-    return np.stack([np.asarray(Image.open(file)).reshape(*Image.open(file).size[::-1], -1) for file in files])
+    return np.stack(
+        [np.asarray(Image.open(file)).reshape(*Image.open(file).size[::-1], -1) for file in files]
+    )
 
 
 def softmax(z):
@@ -73,9 +78,13 @@ def make_images():
     random = np.random.default_rng(0)
     for at in range(6):
         coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(FOLDER / "images" / f"rgb_{at}.png")
+        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
+            FOLDER / "images" / f"rgb_{at}.png"
+        )
     for at, digit in enumerate(load_digits().images[:6]):
-        Image.fromarray(np.rint(digit * 255 / 16).astype(np.uint8)).save(FOLDER / "images" / f"gray_{at}.png")
+        Image.fromarray(np.rint(digit * 255 / 16).astype(np.uint8)).save(
+            FOLDER / "images" / f"gray_{at}.png"
+        )
 
 
 def digits():
@@ -110,23 +119,64 @@ def make_sklearn():
     made = ("scikit-learn", "skl2onnx")
     logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(x, y)
     onnx = convert_sklearn(logistic, initial_types=[("X", FloatTensorType([None, 64]))])
-    keep("sklearn_logistic", logistic, onnx, logistic.predict_proba(test), ["--normalize", "raw"], made)
+    keep(
+        "sklearn_logistic",
+        logistic,
+        onnx,
+        logistic.predict_proba(test),
+        ["--normalize", "raw"],
+        made,
+    )
     forest = RandomForestClassifier(8, max_depth=5, random_state=0).fit(x / 255, y)
-    onnx = convert_sklearn(forest, initial_types=[("float_input", FloatTensorType([None, 64]))], target_opset=12)
-    keep("sklearn_forest", forest, onnx, forest.predict_proba(test / 255), ["--normalize", "unit"], made)
-    mlp = MLPClassifier((16,), max_iter=80, random_state=0).fit(x.astype(np.float64) / 255, y)
     onnx = convert_sklearn(
-        mlp, initial_types=[("X", DoubleTensorType([None, 64]))], options={id(mlp): {"zipmap": False}}
+        forest, initial_types=[("float_input", FloatTensorType([None, 64]))], target_opset=12
     )
     keep(
-        "sklearn_mlp_double", mlp, onnx, mlp.predict_proba(test.astype(np.float64) / 255), ["--normalize", "unit"], made
+        "sklearn_forest",
+        forest,
+        onnx,
+        forest.predict_proba(test / 255),
+        ["--normalize", "unit"],
+        made,
+    )
+    mlp = MLPClassifier((16,), max_iter=80, random_state=0).fit(x.astype(np.float64) / 255, y)
+    onnx = convert_sklearn(
+        mlp,
+        initial_types=[("X", DoubleTensorType([None, 64]))],
+        options={id(mlp): {"zipmap": False}},
+    )
+    keep(
+        "sklearn_mlp_double",
+        mlp,
+        onnx,
+        mlp.predict_proba(test.astype(np.float64) / 255),
+        ["--normalize", "unit"],
+        made,
     )
     boosted = lightgbm.LGBMClassifier(n_estimators=4, num_leaves=6, verbose=-1).fit(x, y)
-    onnx = onnxmltools.convert_lightgbm(boosted, initial_types=[("input", MlFloat([None, 64]))], target_opset=13)
-    keep("lightgbm", boosted, onnx, boosted.predict_proba(test), ["--normalize", "raw"], ("lightgbm", "onnxmltools"))
+    onnx = onnxmltools.convert_lightgbm(
+        boosted, initial_types=[("input", MlFloat([None, 64]))], target_opset=13
+    )
+    keep(
+        "lightgbm",
+        boosted,
+        onnx,
+        boosted.predict_proba(test),
+        ["--normalize", "raw"],
+        ("lightgbm", "onnxmltools"),
+    )
     boosted = xgboost.XGBClassifier(n_estimators=4, max_depth=3).fit(x, y)
-    onnx = onnxmltools.convert_xgboost(boosted, initial_types=[("input", MlFloat([None, 64]))], target_opset=13)
-    keep("xgboost", boosted, onnx, boosted.predict_proba(test), ["--normalize", "raw"], ("xgboost", "onnxmltools"))
+    onnx = onnxmltools.convert_xgboost(
+        boosted, initial_types=[("input", MlFloat([None, 64]))], target_opset=13
+    )
+    keep(
+        "xgboost",
+        boosted,
+        onnx,
+        boosted.predict_proba(test),
+        ["--normalize", "raw"],
+        ("xgboost", "onnxmltools"),
+    )
 
 
 def make_catboost():
@@ -135,7 +185,11 @@ def make_catboost():
     x, y = digits()
     test = images("gray").reshape(-1, 64).astype(np.float32)
     model = catboost.CatBoostClassifier(iterations=6, depth=3, verbose=0, random_seed=0).fit(x, y)
-    model.save_model(str(FOLDER / "catboost.onnx"), format="onnx", export_parameters={"onnx_domain": "ai.catboost"})
+    model.save_model(
+        str(FOLDER / "catboost.onnx"),
+        format="onnx",
+        export_parameters={"onnx_domain": "ai.catboost"},
+    )
     ten = [str(each) for each in range(10)]
     expect(
         "catboost",
@@ -173,7 +227,8 @@ def make_keras():
 
     strong = keras.initializers.RandomNormal(stddev=4.0)
     model = net(
-        [layers.Rescaling(1 / 127.5, offset=-1)], [layers.Dense(3, kernel_initializer=strong), layers.Softmax()]
+        [layers.Rescaling(1 / 127.5, offset=-1)],
+        [layers.Dense(3, kernel_initializer=strong), layers.Softmax()],
     )
     own = model(rgb)
     model.export(str(FOLDER / "keras_rescaling.onnx"), format="onnx", verbose=False)
@@ -181,9 +236,17 @@ def make_keras():
 
     model = net([], [layers.Dense(1, activation="sigmoid", kernel_initializer=strong)])
     spec = (tf.TensorSpec((None, SIDE, SIDE, 3), tf.float32, name="serving_default_x"),)
-    tf2onnx.convert.from_function(tf.function(model), spec, opset=11, output_path=str(FOLDER / "keras_binary.onnx"))
+    tf2onnx.convert.from_function(
+        tf.function(model), spec, opset=11, output_path=str(FOLDER / "keras_binary.onnx")
+    )
     p = model.predict(rgb / 255, verbose=0)
-    expect("keras_binary", np.hstack([1 - p, p]), options=["--normalize", "unit"], classes=CLASSES[:2], makers=made)
+    expect(
+        "keras_binary",
+        np.hstack([1 - p, p]),
+        options=["--normalize", "unit"],
+        classes=CLASSES[:2],
+        makers=made,
+    )
 
     # What Teachable Machine and TensorFlow Lite Model Maker give: quantized, uint8 in and out.
     model = net([], [layers.Dense(3, kernel_initializer=strong), layers.Softmax()])
@@ -213,12 +276,17 @@ def make_keras():
     interpreter.allocate_tensors()
     rows = []
     for each in rgb:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (each / 127.5 - 1)[None].astype(np.float32))
+        interpreter.set_tensor(
+            interpreter.get_input_details()[0]["index"], (each / 127.5 - 1)[None].astype(np.float32)
+        )
         interpreter.invoke()
         rows.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
     rows = np.stack(rows)
     expect(
-        "tflite_quantized", rows / rows.sum(axis=1, keepdims=True), options=["--normalize", "symmetric"], makers=made
+        "tflite_quantized",
+        rows / rows.sum(axis=1, keepdims=True),
+        options=["--normalize", "symmetric"],
+        makers=made,
     )
 
 
@@ -281,13 +349,17 @@ def make_torch():
     net = Reshaping().eval()
     with torch.no_grad():
         own = softmax(np.stack([net(each[None]).numpy() for each in x]))
-    torch.onnx.export(net, x[:1], str(FOLDER / "torchscript_batch_of_one.onnx"), dynamo=False, opset_version=9)
+    torch.onnx.export(
+        net, x[:1], str(FOLDER / "torchscript_batch_of_one.onnx"), dynamo=False, opset_version=9
+    )
     expect("torchscript_batch_of_one", own, options=options, makers=("torch",))
 
     net = torch_net([nn.Softmax(dim=1), nn.Unflatten(1, (3, 1, 1))])
     with torch.no_grad():
         own = net(x).numpy()[:, :, 0, 0]
-    program = torch.onnx.export(net, (x,), dynamo=True, dynamic_shapes={"input": {0: "batch"}}, external_data=False)
+    program = torch.onnx.export(
+        net, (x,), dynamo=True, dynamic_shapes={"input": {0: "batch"}}, external_data=False
+    )
     program.save(str(FOLDER / "torch_dynamo.onnx"))
     expect("torch_dynamo", own, options=options, makers=("torch", "onnxscript"))
 
@@ -322,10 +394,17 @@ def make_quantized():
     import onnx
     import onnxruntime as ort
     from onnxconverter_common import float16
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        quantize_dynamic,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    x = np.ascontiguousarray(((images("rgb").astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2))
+    x = np.ascontiguousarray(
+        ((images("rgb").astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
+    )
     source, clean = FOLDER / "torch_dynamo.onnx", FOLDER / "clean.onnx"
     quant_pre_process(str(source), str(clean), skip_symbolic_shape=True)
     name = onnx.load(clean).graph.input[0].name
@@ -338,19 +417,29 @@ def make_quantized():
             return next(self.left, None)
 
     def keep(kind, makers):
-        session = ort.InferenceSession(str(FOLDER / f"{kind}.onnx"), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(FOLDER / f"{kind}.onnx"), providers=["CPUExecutionProvider"]
+        )
         entry = session.get_inputs()[0]
         given = x.astype(np.float16) if entry.type == "tensor(float16)" else x
-        own = np.stack([session.run(None, {entry.name: each[None]})[0].ravel() for each in given]).astype(np.float64)
+        own = np.stack(
+            [session.run(None, {entry.name: each[None]})[0].ravel() for each in given]
+        ).astype(np.float64)
         own /= own.sum(axis=1, keepdims=True)
         expect(kind, own, options=["--normalize", "imagenet"], makers=makers)
 
     made = ("onnxruntime",)
-    quantize_static(str(clean), str(FOLDER / "ort_qdq.onnx"), Reader(), quant_format=QuantFormat.QDQ)
+    quantize_static(
+        str(clean), str(FOLDER / "ort_qdq.onnx"), Reader(), quant_format=QuantFormat.QDQ
+    )
     keep("ort_qdq", made)
-    quantize_static(str(clean), str(FOLDER / "ort_qoperator.onnx"), Reader(), quant_format=QuantFormat.QOperator)
+    quantize_static(
+        str(clean), str(FOLDER / "ort_qoperator.onnx"), Reader(), quant_format=QuantFormat.QOperator
+    )
     keep("ort_qoperator", made)
-    quantize_dynamic(str(clean), str(FOLDER / "ort_dynamic.onnx"), op_types_to_quantize=["MatMul", "Gemm"])
+    quantize_dynamic(
+        str(clean), str(FOLDER / "ort_dynamic.onnx"), op_types_to_quantize=["MatMul", "Gemm"]
+    )
     keep("ort_dynamic", made)
     half = float16.convert_float_to_float16(onnx.load(clean), keep_io_types=False)
     onnx.save(half, FOLDER / "float16.onnx")
@@ -400,7 +489,16 @@ def make_paddle():
     x = paddle.to_tensor(np.ascontiguousarray(x))
     spec = [paddle.static.InputSpec([None, 3, SIDE, SIDE], "float32", "x")]
     paddle.onnx.export(net, str(FOLDER / "paddle"), input_spec=spec, opset_version=11)
-    options = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225", "--divisor", "255", "--channels", "bgr"]
+    options = [
+        "--mean",
+        "0.485,0.456,0.406",
+        "--std",
+        "0.229,0.224,0.225",
+        "--divisor",
+        "255",
+        "--channels",
+        "bgr",
+    ]
     expect("paddle", net(x).numpy(), options=options, makers=("paddlepaddle", "paddle2onnx"))
 
 
@@ -427,7 +525,9 @@ def make_huggingface():
     folder = Path("/tmp/import-hf-model")
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    onnx_export_from_model(model, folder, opset=14, do_validation=False, task="image-classification")
+    onnx_export_from_model(
+        model, folder, opset=14, do_validation=False, task="image-classification"
+    )
     (FOLDER / "huggingface_vit.onnx").write_bytes((folder / "model.onnx").read_bytes())
     with torch.no_grad():
         prepared = processor(list(images("rgb")), return_tensors="pt")
@@ -451,7 +551,9 @@ def make_hummingbird():
     x, y = digits()
     test = images("gray").reshape(-1, 64).astype(np.float32)
     forest = RandomForestClassifier(4, max_depth=4, random_state=0).fit(x, y)
-    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)  # Hummingbird expects the older exporter
+    torch.onnx.export = functools.partial(
+        torch.onnx.export, dynamo=False
+    )  # Hummingbird expects the older exporter
     converted = convert(forest, "onnx", test)
     onnx.save(converted.model, FOLDER / "hummingbird.onnx")
     ten = [str(each) for each in range(10)]
@@ -475,38 +577,70 @@ def make_handmade():
     rgb = images("rgb").astype(np.float32)
 
     def save(name, nodes, given, outputs, constants, *, opsets=(("", 7),), ir=3, metadata=None):
-        tensors = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
+        tensors = [
+            numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()
+        ]
         listed = (
-            [helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in tensors] if ir < 4 else []
+            [
+                helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+                for each in tensors
+            ]
+            if ir < 4
+            else []
         )
         graph = helper.make_graph(nodes, name, [*given, *listed], outputs, tensors)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*each) for each in opsets], ir_version=ir)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid(*each) for each in opsets], ir_version=ir
+        )
         for key, value in (metadata or {}).items():
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value
         onnx.save(model, FOLDER / f"{name}.onnx")
 
-    # The ONNX zoo of 2018, as MXNet wrote it: opset 7, IR 3, weights among the inputs, a fixed batch of one.
+    # The ONNX zoo of 2018, as MXNet wrote it: opset 7, IR 3, weights among the inputs, a fixed
+    # batch of one.
     flat = helper.make_node("Flatten", ["data"], ["flatten0"])
-    gemm = helper.make_node("Gemm", ["flatten0", "dense0_weight", "dense0_bias"], ["mxnet_dense0_fwd"], transB=1)
+    gemm = helper.make_node(
+        "Gemm", ["flatten0", "dense0_weight", "dense0_bias"], ["mxnet_dense0_fwd"], transB=1
+    )
     softmax_node = helper.make_node("Softmax", ["mxnet_dense0_fwd"], ["softmax"])
-    scale = helper.make_node("BatchNormalization", ["data", "g", "b", "m", "v"], ["bn"], epsilon=1e-5, momentum=0.9)
+    scale = helper.make_node(
+        "BatchNormalization", ["data", "g", "b", "m", "v"], ["bn"], epsilon=1e-5, momentum=0.9
+    )
     flat.input[0] = "bn"
-    g, b, m, v = (np.array(each, np.float32) for each in ([1, 1, 1], [0, 0, 0], [120, 115, 100], [4000, 4100, 4200]))
+    g, b, m, v = (
+        np.array(each, np.float32)
+        for each in ([1, 1, 1], [0, 0, 0], [120, 115, 100], [4000, 4100, 4200])
+    )
     save(
         "mxnet_opset7",
         [scale, flat, gemm, softmax_node],
         [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("softmax", TensorProto.FLOAT, [1, 3])],
-        {"dense0_weight": weights, "dense0_bias": np.zeros(3, np.float32), "g": g, "b": b, "m": m, "v": v},
+        {
+            "dense0_weight": weights,
+            "dense0_bias": np.zeros(3, np.float32),
+            "g": g,
+            "b": b,
+            "m": m,
+            "v": v,
+        },
     )
     x = (rgb - m) / np.sqrt(v + 1e-5)
-    expect("mxnet_opset7", softmax(x.transpose(0, 3, 1, 2).reshape(len(x), -1) @ weights.T), makers=("onnx",))
+    expect(
+        "mxnet_opset7",
+        softmax(x.transpose(0, 3, 1, 2).reshape(len(x), -1) @ weights.T),
+        makers=("onnx",),
+    )
 
     # Caffe2 before 2018: opset 6, broadcasting by attributes.
-    shift = helper.make_node("Sub", ["gpu_0/data_0", "mean"], ["gpu_0/shifted"], broadcast=1, axis=1)
+    shift = helper.make_node(
+        "Sub", ["gpu_0/data_0", "mean"], ["gpu_0/shifted"], broadcast=1, axis=1
+    )
     flat = helper.make_node("Flatten", ["gpu_0/shifted"], ["gpu_0/flat"])
-    gemm = helper.make_node("Gemm", ["gpu_0/flat", "w", "bias"], ["gpu_0/fc"], transB=1, broadcast=1)
+    gemm = helper.make_node(
+        "Gemm", ["gpu_0/flat", "w", "bias"], ["gpu_0/fc"], transB=1, broadcast=1
+    )
     soft = helper.make_node("Softmax", ["gpu_0/fc"], ["gpu_0/softmax_1"])
     mean = np.array([103.939, 116.779, 123.68], np.float32)
     save(
@@ -518,7 +652,12 @@ def make_handmade():
         opsets=(("", 6),),
     )
     x = (rgb[..., ::-1] - mean).transpose(0, 3, 1, 2).reshape(len(rgb), -1)
-    expect("caffe2_opset6", softmax(x @ weights.T / 60), options=["--channels", "bgr"], makers=("onnx",))
+    expect(
+        "caffe2_opset6",
+        softmax(x @ weights.T / 60),
+        options=["--channels", "bgr"],
+        makers=("onnx",),
+    )
 
     # Azure Custom Vision: BGR pixels in `data`, a label, and the probabilities as a map in `loss`.
     nodes = [
@@ -526,12 +665,18 @@ def make_handmade():
         helper.make_node("Gemm", ["flat", "w", "bias"], ["z"], transB=1),
         helper.make_node("Softmax", ["z"], ["p"]),
         helper.make_node("ArgMax", ["p"], ["best"], axis=1),
-        helper.make_node("ArrayFeatureExtractor", ["names", "best"], ["classLabel"], domain="ai.onnx.ml"),
-        helper.make_node("ZipMap", ["p"], ["loss"], domain="ai.onnx.ml", classlabels_strings=list(CLASSES)),
+        helper.make_node(
+            "ArrayFeatureExtractor", ["names", "best"], ["classLabel"], domain="ai.onnx.ml"
+        ),
+        helper.make_node(
+            "ZipMap", ["p"], ["loss"], domain="ai.onnx.ml", classlabels_strings=list(CLASSES)
+        ),
     ]
     names = np.array(CLASSES, dtype=object)
     sequence = helper.make_sequence_type_proto(
-        helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        helper.make_map_type_proto(
+            TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+        )
     )
     save(
         "custom_vision",
@@ -587,7 +732,8 @@ def make_handmade():
         makers=("onnx",),
     )
 
-    # uint8 pixels in, half precision inside, last channel first; a softmax written out as Exp, Sum and Div.
+    # uint8 pixels in, half precision inside, last channel first; a softmax written out as Exp, Sum
+    # and Div.
     nodes = [
         helper.make_node("Cast", ["images"], ["half"], to=TensorProto.FLOAT16),
         helper.make_node("Mul", ["half", "scale"], ["scaled"]),
@@ -603,23 +749,34 @@ def make_handmade():
         nodes,
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["b", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("out:0", TensorProto.FLOAT16, ["b", 3])],
-        {"scale": np.array([1 / 255], np.float16), "shape": np.array([-1, 3 * SIDE * SIDE], np.int64), "w": w},
+        {
+            "scale": np.array([1 / 255], np.float16),
+            "shape": np.array([-1, 3 * SIDE * SIDE], np.int64),
+            "w": w,
+        },
         opsets=(("", 12),),
         ir=7,
     )
     import onnxruntime as ort
 
-    own = ort.InferenceSession(str(FOLDER / "uint8_written_out.onnx")).run(None, {"images": images("rgb")})[0]
+    own = ort.InferenceSession(str(FOLDER / "uint8_written_out.onnx")).run(
+        None, {"images": images("rgb")}
+    )[0]
     expect("uint8_written_out", own.astype(np.float64), makers=("onnx", "onnxruntime"))
 
 
 def make_clean():
-    """Take out what names files of this machine: stack traces and notes in the graphs, which nothing reads."""
+    """Take out what names files of this machine: stack traces and notes in the graphs, which
+    nothing reads.
+    """
     import onnx
 
     for file in FOLDER.glob("*.onnx"):
         model = onnx.load(file)
-        nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+        nodes = [
+            *model.graph.node,
+            *(node for function in model.functions for node in function.node),
+        ]
         for part in (model, model.graph, *nodes):
             if str(FOLDER.parents[2]) in part.doc_string:
                 part.doc_string = ""

@@ -1,4 +1,6 @@
-"""`candor calibrate` as it is typed, on predictions of a model of real images, against netcal and torchmetrics."""
+"""`candor calibrate` as it is typed, on predictions of a model of real images, against netcal and
+torchmetrics.
+"""
 
 import csv
 import json
@@ -28,12 +30,16 @@ Predictions = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 @pytest.fixture(scope="module")
 def digits() -> Predictions:
-    """Probabilities and labels of 1,397 images of digits, by a model that has seen 400: sure, and too sure."""
+    """Probabilities and labels of 1,397 images of digits, by a model that has seen 400: sure, and
+    too sure.
+    """
     images = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(images.target))
     noisy = images.data + rng.normal(0, 4, images.data.shape)
-    model = LogisticRegression(C=100.0, max_iter=2_000).fit(noisy[order[:400]], images.target[order[:400]])
+    model = LogisticRegression(C=100.0, max_iter=2_000).fit(
+        noisy[order[:400]], images.target[order[:400]]
+    )
     return model.predict_proba(noisy[order[400:]]), images.target[order[400:]]
 
 
@@ -101,12 +107,16 @@ def test_the_report_is_printed(file: Path, tmp_path: Path) -> None:
 
 def test_rows_without_labels_can_be_calibrated(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(
-        '{"format": "candor-calibrator/1", "of": "probabilities", "method": "temperature", "classes": ["no", "yes"], '
+        '{"format": "candor-calibrator/1", "of": "probabilities", "method": "temperature", '
+        '"classes": ["no", "yes"], '
         '"smallest": 1e-12, "weight": [0.5, 0.5], "bias": [0, 0], "about": {}}'
     )
     (tmp_path / "new.csv").write_text("p_no,p_yes\n0.1,0.9\n0.5,0.5\n")
     run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
-    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ["1,yes,0.75,0.25,0.75", "2,no,0.5,0.5,0.5"]
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
+        "1,yes,0.75,0.25,0.75",
+        "2,no,0.5,0.5,0.5",
+    ]
     (tmp_path / "new.csv").write_text("p_yes,p_no\n0.1,0.9\n")
     run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == [
@@ -114,7 +124,9 @@ def test_rows_without_labels_can_be_calibrated(tmp_path: Path) -> None:
         "1,no,0.75,0.75,0.25",
     ]
     (tmp_path / "new.csv").write_text("p_yes,p_maybe\n0.1,0.9\n")
-    with pytest.raises(PredictionsRefused, match="for the classes no, yes; the predictions are of yes, maybe"):
+    with pytest.raises(
+        PredictionsRefused, match="for the classes no, yes; the predictions are of yes, maybe"
+    ):
         run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
 
 

@@ -1,4 +1,6 @@
-"""`candor calibrate` on the files of someone new to it: without labels, with slips in them, with nothing to improve."""
+"""`candor calibrate` on the files of someone new to it: without labels, with slips in them, with
+nothing to improve.
+"""
 
 import csv
 from pathlib import Path
@@ -17,7 +19,9 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["calibrate", *map(str, arguments)], catch_exceptions=False)
 
 
-def _table(file: Path, *, labels: tuple[str, str] = CLASSES, too_sure: float = 3.0, slip: str | None = None) -> Path:
+def _table(
+    file: Path, *, labels: tuple[str, str] = CLASSES, too_sure: float = 3.0, slip: str | None = None
+) -> Path:
     """300 rows, sorted by label; the log-odds are `too_sure` times those that the labels follow."""
     rng = np.random.default_rng(1)
     odds = rng.normal(0, 1.5, 300)
@@ -48,8 +52,12 @@ def _applied(calibrator: Path, text: str, *more: str) -> tuple[list[dict[str, st
         return list(csv.DictReader(stream)), done.stderr
 
 
-def test_a_calibrator_is_applied_to_rows_without_labels_which_keep_their_ids(calibrator: Path) -> None:
-    rows, _ = _applied(calibrator, "file,request_id,normal,pneumonia\na.png,r1,0.1,0.9\nb.png,,0.6,0.4\n")
+def test_a_calibrator_is_applied_to_rows_without_labels_which_keep_their_ids(
+    calibrator: Path,
+) -> None:
+    rows, _ = _applied(
+        calibrator, "file,request_id,normal,pneumonia\na.png,r1,0.1,0.9\nb.png,,0.6,0.4\n"
+    )
     assert [(row["row"], row["file"], row["request_id"], row["predicted"]) for row in rows] == [
         ("1", "a.png", "r1", "pneumonia"),
         ("2", "b.png", "", "normal"),
@@ -66,30 +74,48 @@ def test_one_score_is_of_the_second_class_of_the_calibrator_or_of_the_one_it_nam
     rows, said = _applied(calibrator, f"file,{column}\na.png,0.9\n")
     assert rows[0]["predicted"] == ("pneumonia" if ill else "normal")
     assert f"{column} was taken as the probability of '{rows[0]['predicted']}'" in said
-    assert _applied(calibrator, f"file,{column}\na.png,0.9\n", "--positive", "normal")[0][0]["predicted"] == "normal"
+    assert (
+        _applied(calibrator, f"file,{column}\na.png,0.9\n", "--positive", "normal")[0][0][
+            "predicted"
+        ]
+        == "normal"
+    )
 
 
 def test_labels_of_new_rows_do_not_matter(calibrator: Path) -> None:
-    rows, _ = _applied(calibrator, "file,normal,pneumonia,label\na,0.1,0.9,\nb,0.2,0.8,unsure\nc,0.2,0.8,normal\n")
+    rows, _ = _applied(
+        calibrator, "file,normal,pneumonia,label\na,0.1,0.9,\nb,0.2,0.8,unsure\nc,0.2,0.8,normal\n"
+    )
     assert [row["file"] for row in rows] == ["a", "b", "c"]
 
 
-def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(calibrator: Path) -> None:
-    with pytest.raises(PredictionsRefused, match=r"classes of the calibrator, normal, pneumonia.*--probabilities"):
+def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(
+    calibrator: Path,
+) -> None:
+    with pytest.raises(
+        PredictionsRefused, match=r"classes of the calibrator, normal, pneumonia.*--probabilities"
+    ):
         _applied(calibrator, "file,a,b\nx,0.1,0.9\n")
 
 
 def test_labels_that_differ_in_case_are_taken_and_it_says_so(tmp_path: Path) -> None:
     done = run(_table(tmp_path / "p.csv", labels=("Normal", "Pneumonia")))
     assert "Overconfident" in done.stdout
-    assert "differ from the classes in case or marks only; taken: 'Normal' as normal" in done.stdout.replace("\n", " ")
+    assert (
+        "differ from the classes in case or marks only; taken: 'Normal' as normal"
+        in done.stdout.replace("\n", " ")
+    )
 
 
 @pytest.mark.parametrize(
     ("labels", "slip", "said"),
     [
         (CLASSES, "pnuemonia", r"label 'pnuemonia' \(row 300\).*a slip for 'pneumonia'"),
-        (("normal", "pnuemonia"), None, r"labels 'pnuemonia' \(\d+ rows\) do not match the columns normal, pneumonia"),
+        (
+            ("normal", "pnuemonia"),
+            None,
+            r"labels 'pnuemonia' \(\d+ rows\) do not match the columns normal, pneumonia",
+        ),
         (
             ("healthy", "ill"),
             None,
@@ -108,7 +134,8 @@ def test_labels_that_no_column_is_called_by_are_named(
 def test_a_table_without_labels_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("file,normal,pneumonia\na,0.1,0.9\n")
     with pytest.raises(
-        PredictionsRefused, match=r"no column holds the true class.*normal, pneumonia.*--label.*--apply"
+        PredictionsRefused,
+        match=r"no column holds the true class.*normal, pneumonia.*--label.*--apply",
     ):
         run(tmp_path / "p.csv")
 
@@ -117,4 +144,8 @@ def test_no_calibrator_is_written_where_none_improves(tmp_path: Path) -> None:
     done = run(_table(tmp_path / "p.csv", too_sure=1.0), "--out", tmp_path / "out")
     assert "No calibrator" in done.stdout
     assert "No calibrator was written" in done.stderr
-    assert {each.name for each in (tmp_path / "out").iterdir()} == {"report.html", "report.json", "reliability.svg"}
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {
+        "report.html",
+        "report.json",
+        "reliability.svg",
+    }

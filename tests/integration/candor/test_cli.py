@@ -1,4 +1,6 @@
-"""The command line, verb by verb, on real bundles and a real ledger; servers and training are in tests/e2e."""
+"""The command line, verb by verb, on real bundles and a real ledger; servers and training are in
+tests/e2e.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -35,7 +37,9 @@ def verbs(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
         yield from verbs(inner, *words, word)
 
 
-@pytest.mark.parametrize("words", list(verbs(typer.main.get_command(command_line.app))), ids=" ".join)
+@pytest.mark.parametrize(
+    "words", list(verbs(typer.main.get_command(command_line.app))), ids=" ".join
+)
 def test_every_help_fits_80_columns_and_says_what_the_verb_does(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +53,9 @@ def test_every_help_fits_80_columns_and_says_what_the_verb_does(
     assert purpose[1].isupper()
 
 
-def test_models_marks_the_version_in_production(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_models_marks_the_version_in_production(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
     tiny_store.publish("tiny", make_bundle)
     listed = json.loads(run("models", "--store", tiny_store.root, "--json").stdout)
     assert [(entry["version"], entry["production"]) for entry in listed] == [(1, True), (2, False)]
@@ -60,7 +66,9 @@ def test_models_of_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
     assert "candor export" in run("models", "--store", tmp_path).stdout
 
 
-def test_promote_moves_the_alias_and_back(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_promote_moves_the_alias_and_back(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
     tiny_store.publish("tiny", make_bundle)
     assert run("promote", "tiny", "2", "--store", tiny_store.root).exit_code == 0
     assert tiny_store.production("tiny") == 2
@@ -71,12 +79,15 @@ def test_promote_moves_the_alias_and_back(tiny_store: Store, make_bundle: Callab
 def test_a_refusal_is_one_sentence_and_exit_code_1(
     tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["candor", "promote", "tiny", "7", "--store", str(tiny_store.root)])
+    monkeypatch.setattr(
+        "sys.argv", ["candor", "promote", "tiny", "7", "--store", str(tiny_store.root)]
+    )
     with pytest.raises(SystemExit) as ended:
         command_line.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err.strip() == (
-        f"candor: there is no version 7 of 'tiny': the store {tiny_store.root} has version 1 of 'tiny'"
+        f"candor: there is no version 7 of 'tiny': the store {tiny_store.root} has version 1 of "
+        "'tiny'"
     )
 
 
@@ -103,11 +114,15 @@ def test_predict_finds_a_model_that_has_the_name_of_its_data(
     monkeypatch.chdir(tmp_path)
     Path("tiny").mkdir()
     Path("tiny/scan.png").write_bytes(png())
-    (answer,) = json.loads(run("predict", "tiny", "--model", "tiny", "--store", tiny_store.root, "--json").stdout)
+    (answer,) = json.loads(
+        run("predict", "tiny", "--model", "tiny", "--store", tiny_store.root, "--json").stdout
+    )
     assert (answer["model"], answer["version"]) == ("tiny", 1)
 
 
-def test_predict_finds_a_model_in_the_store(tiny_store: Store, png: Callable[..., bytes], tmp_path: Path) -> None:
+def test_predict_finds_a_model_in_the_store(
+    tiny_store: Store, png: Callable[..., bytes], tmp_path: Path
+) -> None:
     (tmp_path / "scan.png").write_bytes(png())
     image, where = tmp_path / "scan.png", ("--store", tiny_store.root)
     by_name = json.loads(run("predict", image, "--model", "tiny", *where, "--json").stdout)
@@ -116,8 +131,14 @@ def test_predict_finds_a_model_in_the_store(tiny_store: Store, png: Callable[...
     done = run("predict", image, "--model", "tiny", *where, "--csv", tmp_path / "answers.csv")
     assert "answers.csv: 1 row" in done.stdout
     said = [
-        (("--model", "tinny", *where), f"the store {tiny_store.root} has no model 'tinny'; it has tiny"),
-        (("--model", "tiny", "--version", "9", *where), f"the store {tiny_store.root} has version 1 of 'tiny'"),
+        (
+            ("--model", "tinny", *where),
+            f"the store {tiny_store.root} has no model 'tinny'; it has tiny",
+        ),
+        (
+            ("--model", "tiny", "--version", "9", *where),
+            f"the store {tiny_store.root} has version 1 of 'tiny'",
+        ),
         (
             ("--model", "tiny", "--store", tmp_path / "no"),
             f"there is no store {tmp_path / 'no'}: `candor export` makes it",
@@ -163,7 +184,9 @@ def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
     card = tiny_store.read("tiny").card
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
-    truth = (apply_temperature(np.log(probabilities), 0.2).cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
+    truth = (
+        apply_temperature(np.log(probabilities), 0.2).cumsum(axis=1) > rng.random((150, 1))
+    ).argmax(axis=1)
     ids = [uuid_utils.uuid7().bytes for _ in probabilities]
     with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
         calibration = recorder.register(card)
@@ -194,14 +217,19 @@ def test_report_reads_the_ledger(labeled_ledger: str) -> None:
     assert "What to do:" in shown
 
 
-@pytest.mark.parametrize("rest", [(), ("--every", "day", "--to", "reports", "--once")], ids=["now", "filed"])
+@pytest.mark.parametrize(
+    "rest", [(), ("--every", "day", "--to", "reports", "--once")], ids=["now", "filed"]
+)
 def test_a_report_of_a_model_that_is_not_there_says_what_the_ledger_has(
     rest: tuple[str, ...], labeled_ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     empty = f"sqlite:///{tmp_path / 'empty.db'}"
     Ledger(empty).close()
-    for ledger, listed in ((labeled_ledger, "it knows tiny"), (empty, "there is none in it yet: serve one first")):
+    for ledger, listed in (
+        (labeled_ledger, "it knows tiny"),
+        (empty, "there is none in it yet: serve one first"),
+    ):
         refused = run("report", "nowhere", *rest, "--ledger", ledger).exception
         assert str(refused) == f"The ledger knows no model 'nowhere'; {listed}."
 
@@ -220,12 +248,28 @@ def test_a_report_is_filed_as_one_page(labeled_ledger: str, tmp_path: Path) -> N
     late = run("report", "tiny", "--ledger", labeled_ledger, "--since", "soon")
     assert late.exit_code == 1
     assert "a number of days such as 30d" in str(late.exception)
-    assert run("report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--window", "all").exit_code == 2
+    assert (
+        run(
+            "report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--window", "all"
+        ).exit_code
+        == 2
+    )
 
 
-def test_a_preview_is_drawn_in_a_page(labeled_ledger: str, tiny_store: Store, tmp_path: Path) -> None:
+def test_a_preview_is_drawn_in_a_page(
+    labeled_ledger: str, tiny_store: Store, tmp_path: Path
+) -> None:
     drawn = tmp_path / "preview.html"
-    where = ("tiny", "--store", tiny_store.root, "--ledger", labeled_ledger, "--preview", "--html", drawn)
+    where = (
+        "tiny",
+        "--store",
+        tiny_store.root,
+        "--ledger",
+        labeled_ledger,
+        "--preview",
+        "--html",
+        drawn,
+    )
     told = run("recalibrate", *where).stdout
     assert f"The diagrams are in {drawn}" in told.replace("\n", "")
     page = drawn.read_text(encoding="utf-8")
@@ -242,8 +286,12 @@ def test_a_preview_is_drawn_in_a_page(labeled_ledger: str, tiny_store: Store, tm
     assert tiny_store.versions("tiny") == [1]
 
 
-def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_ledger: str, tiny_store: Store) -> None:
-    result = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root, "--json")
+def test_recalibrate_publishes_the_next_version_and_does_not_promote(
+    labeled_ledger: str, tiny_store: Store
+) -> None:
+    result = run(
+        "recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root, "--json"
+    )
     done = json.loads(result.stdout)
     assert done["card"]["version"] == 2
     assert done["new_temperature"] != done["old_temperature"]
@@ -254,7 +302,9 @@ def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_led
     assert "Published as version 3. Next: candor promote tiny 3" in again.stdout
 
 
-def test_recalibrate_can_be_looked_at_and_tried_out_first(labeled_ledger: str, tiny_store: Store) -> None:
+def test_recalibrate_can_be_looked_at_and_tried_out_first(
+    labeled_ledger: str, tiny_store: Store
+) -> None:
     where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
     shown = run("recalibrate", *where, "--preview")
     assert "Remedies, cross-validated" in shown.stdout
@@ -262,7 +312,9 @@ def test_recalibrate_can_be_looked_at_and_tried_out_first(labeled_ledger: str, t
     assert "how these labels were chosen" not in shown.stdout  # all answers have one
     assert "This was a preview: nothing was published." in shown.stdout
     assert tiny_store.versions("tiny") == [1]
-    assert "on trial. Next: candor canary status tiny" in run("recalibrate", *where, "--shadow").stdout
+    assert (
+        "on trial. Next: candor canary status tiny" in run("recalibrate", *where, "--shadow").stdout
+    )
     canary = read_canary(tiny_store, "tiny")
     assert canary is not None
     assert (canary.version, canary.mode) == (2, "shadow")
@@ -272,7 +324,9 @@ def test_recalibrate_can_be_looked_at_and_tried_out_first(labeled_ledger: str, t
     assert (canary.version, canary.mode, canary.share) == (3, "share", 0.1)
     assert run("recalibrate", *where, "--preview", "--shadow").exit_code == 2
     refused = run("recalibrate", *where, "--min-labels", "500")
-    assert "Got 150 labeled answers of tiny version 1; expected at least 500." in str(refused.exception)
+    assert "Got 150 labeled answers of tiny version 1; expected at least 500." in str(
+        refused.exception
+    )
 
 
 def test_ledger_check_counts_and_says_what_differs(labeled_ledger: str) -> None:

@@ -1,4 +1,6 @@
-"""`candor data check` on trees like the real ones, and DICOM from `candor data` through training to serving."""
+"""`candor data check` on trees like the real ones, and DICOM from `candor data` through training to
+serving.
+"""
 
 import json
 from pathlib import Path
@@ -26,7 +28,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(command_line.app, ["data", "check", *(str(each) for each in arguments)])
+    return CliRunner().invoke(
+        command_line.app, ["data", "check", *(str(each) for each in arguments)]
+    )
 
 
 def plain(root: Path) -> Path:
@@ -41,7 +45,11 @@ def test_it_reports_what_was_found(tmp_path: Path) -> None:
     result = check(trees.mendeley(tmp_path / "data"))
     assert result.exit_code == 0
     assert "layout mendeley" in result.stdout
-    rows = {line.rsplit(maxsplit=3)[0]: line.split()[-3:] for line in result.stdout.splitlines() if line.strip()}
+    rows = {
+        line.rsplit(maxsplit=3)[0]: line.split()[-3:]
+        for line in result.stdout.splitlines()
+        if line.strip()
+    }
     assert rows["all"] == ["22", "6", "8"]
     assert "Note: the 4 images of val are put back" in result.stdout
 
@@ -66,7 +74,9 @@ def test_refused_data_is_reported_completely_with_exit_code_1(tmp_path: Path) ->
     assert check(root, "--max-corrupt", "1").exit_code == 1
     accepted = check(root, "--max-corrupt", "1", "--allow-leakage")
     assert accepted.exit_code == 0
-    assert "allowed leakage: 1 image content in both train and test" in accepted.stdout.replace("\n", " ")
+    assert "allowed leakage: 1 image content in both train and test" in accepted.stdout.replace(
+        "\n", " "
+    )
 
 
 def test_no_data_is_one_sentence(tmp_path: Path) -> None:
@@ -83,16 +93,25 @@ def test_an_invalid_window_is_a_usage_error(tmp_path: Path, window: str) -> None
 
 def test_options_are_the_loaders_arguments() -> None:
     options = load_arguments(
-        layout="csv", group_pattern="x", allow_leakage=True, max_corrupt=0.5, window="-600,1500", first_frame=True
+        layout="csv",
+        group_pattern="x",
+        allow_leakage=True,
+        max_corrupt=0.5,
+        window="-600,1500",
+        first_frame=True,
     )
     assert options["window"] == (-600.0, 1500.0)
     assert options.keys() <= load_dataset.__kwdefaults__.keys()
 
 
 def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Path) -> None:
-    """Training, card and server show the model the same pixels, although the files have other windows."""
+    """Training, card and server show the model the same pixels, although the files have other
+    windows.
+    """
     dataset = load_dataset(trees.rsna(tmp_path / "data"))
-    config = TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32)
+    config = TrainConfig(
+        loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32
+    )
     run = train(config, dataset, tmp_path / "run")
     described = json.loads((run.folder / "data.json").read_text())
     assert described["layout"] == "rsna"

@@ -1,4 +1,6 @@
-"""`candor doctor`, `candor health` and `candor config show`, on installations that are sound, and broken."""
+"""`candor doctor`, `candor health` and `candor config show`, on installations that are sound, and
+broken.
+"""
 
 import http.server
 import json
@@ -31,8 +33,12 @@ SECRETS = {
 
 
 @pytest.fixture
-def installation(tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`installation(port=…)`: sets variables on top of those of a sound installation, and returns the diagnoses."""
+def installation(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """`installation(port=…)`: sets variables on top of those of a sound installation, and returns
+    the diagnoses.
+    """
     for name in Settings.model_fields:
         monkeypatch.delenv(f"CANDOR_{name.upper()}", raising=False)
     monkeypatch.setenv("CANDOR_STORE", str(tiny_store.root))
@@ -46,9 +52,15 @@ def installation(tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         found = json.loads(done.stdout)
         states = [each["state"] for each in found]
         assert done.exit_code == ("broken" in states)
-        assert all((each["advice"] is None) == (each["state"] in ("ok", "skipped")) for each in found)
-        worst = sorted(found, key=lambda each: ["skipped", "ok", "warning", "broken"].index(each["state"]))
-        return {each["check"]: (each["state"], f"{each['found']} | {each['advice']}") for each in worst}
+        assert all(
+            (each["advice"] is None) == (each["state"] in ("ok", "skipped")) for each in found
+        )
+        worst = sorted(
+            found, key=lambda each: ["skipped", "ok", "warning", "broken"].index(each["state"])
+        )
+        return {
+            each["check"]: (each["state"], f"{each['found']} | {each['advice']}") for each in worst
+        }
 
     return examine
 
@@ -59,9 +71,13 @@ def free_port() -> int:
         return port
 
 
-def test_a_sound_installation_has_nothing_broken(installation: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_sound_installation_has_nothing_broken(
+    installation: Callable[..., Any], tmp_path: Path
+) -> None:
     found = installation()
-    assert {check: state for check, (state, _) in found.items() if state not in ("ok", "skipped")} == {}
+    assert {
+        check: state for check, (state, _) in found.items() if state not in ("ok", "skipped")
+    } == {}
     assert set(found) >= {
         "python",
         "packages",
@@ -90,19 +106,39 @@ def test_a_sound_installation_has_nothing_broken(installation: Callable[..., Any
     [
         ({"max_bathc": "8"}, "settings", "did you mean CANDOR_MAX_BATCH?"),
         ({"port": "http"}, "settings", "candor config show` lists every setting"),
-        ({"store": "/nowhere"}, "store", "there is no folder /nowhere | `candor export` and `candor import` make it"),
-        ({"ledger": "sqlite:////nowhere/x.db"}, "ledger", "folder /nowhere does not exist; make it first"),
-        ({"ledger": "sqlite:////no where/x.db"}, "ledger", "`mkdir -p '/no where'`, or set CANDOR_LEDGER"),
+        (
+            {"store": "/nowhere"},
+            "store",
+            "there is no folder /nowhere | `candor export` and `candor import` make it",
+        ),
+        (
+            {"ledger": "sqlite:////nowhere/x.db"},
+            "ledger",
+            "folder /nowhere does not exist; make it first",
+        ),
+        (
+            {"ledger": "sqlite:////no where/x.db"},
+            "ledger",
+            "`mkdir -p '/no where'`, or set CANDOR_LEDGER",
+        ),
         ({"ledger": "sqlite:////dev/null"}, "ledger", "docs/how-to/ledger.md"),
         ({"ledger": "mysql://x/y"}, "ledger", "mysql"),
-        ({"ledger": "postgresql+psycopg://me@127.0.0.1:1/x"}, "ledger", "start the database, or correct CANDOR_LEDGER"),
+        (
+            {"ledger": "postgresql+psycopg://me@127.0.0.1:1/x"},
+            "ledger",
+            "start the database, or correct CANDOR_LEDGER",
+        ),
         (
             {"tokens_file": "/nowhere/my tokens"},
             "access",
             """`(umask 077; echo "$(openssl rand -hex 32) admin NAME" > '/nowhere/my tokens')`""",
         ),
         ({"tokens": "short admin"}, "access", "docs/how-to/secure.md"),
-        ({"tls_certificate": "/nowhere"}, "access", "CANDOR_TLS_CERTIFICATE: /nowhere cannot be read"),
+        (
+            {"tls_certificate": "/nowhere"},
+            "access",
+            "CANDOR_TLS_CERTIFICATE: /nowhere cannot be read",
+        ),
         (
             {"ledger_required": "false", "spool": "/nowhere/spool"},
             "permissions",
@@ -159,7 +195,9 @@ def test_a_key_that_is_not_there_is_a_fault_among_others(installation: Callable[
     assert found["ledger"][0] == found["permissions"][0] == "ok"
 
 
-def test_a_bundle_that_was_altered_is_named(installation: Callable[..., Any], tiny_store: Store) -> None:
+def test_a_bundle_that_was_altered_is_named(
+    installation: Callable[..., Any], tiny_store: Store
+) -> None:
     file = tiny_store.folder("tiny", 1) / "model.onnx"
     file.write_bytes(file.read_bytes() + b"x")
     state, found = installation()["bundles"]
@@ -176,14 +214,18 @@ def test_an_empty_store_and_a_model_without_production_are_warnings(
     assert "`candor promote tiny VERSION`" in installation()["production"][1]
 
 
-def test_a_clock_behind_the_ledger_is_broken(installation: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_clock_behind_the_ledger_is_broken(
+    installation: Callable[..., Any], tmp_path: Path
+) -> None:
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.write() as connection:
         set_used(connection, time.time_ns() + 7_200 * 10**9)
     state, found = installation()["clock"]
     assert (state, "the ledger was last in use at" in found) == ("broken", True)
 
 
-def test_a_ledger_of_another_release_is_told_and_not_upgraded(installation: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_ledger_of_another_release_is_told_and_not_upgraded(
+    installation: Callable[..., Any], tmp_path: Path
+) -> None:
     file = tmp_path / "ledger.db"
     with Ledger(f"sqlite:///{file}"):
         pass
@@ -197,7 +239,9 @@ def test_a_ledger_of_another_release_is_told_and_not_upgraded(installation: Call
         connection.close()
 
 
-def test_a_port_in_use_and_open_files_are_told(installation: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_port_in_use_and_open_files_are_told(
+    installation: Callable[..., Any], tmp_path: Path
+) -> None:
     token = tmp_path / "tokens"
     token.write_text("a-token-of-sixteen-letters admin\n")
     token.chmod(0o644)
@@ -211,18 +255,29 @@ def test_a_port_in_use_and_open_files_are_told(installation: Callable[..., Any],
     assert installation(host="0.0.0.0")["access"][0] == "warning"
 
 
-def test_a_missing_file_of_secrets_is_not_to_be_made_private(installation: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_missing_file_of_secrets_is_not_to_be_made_private(
+    installation: Callable[..., Any], tmp_path: Path
+) -> None:
     file = tmp_path / "token"
     state, found = installation(monitor_token_file=str(file))["permissions"]
-    assert (state, "does not exist | make it" in found, "chmod" in found) == ("warning", True, False)
+    assert (state, "does not exist | make it" in found, "chmod" in found) == (
+        "warning",
+        True,
+        False,
+    )
 
 
-def test_two_runtimes_and_a_missing_provider(installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runtimes_and_a_missing_provider(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "CANDOR_DEVICE is cuda" in installation(device="cuda")["onnx runtime"][1]
-    monkeypatch.setattr(packages, "_version", lambda name: "1.31" if name.startswith("onnxruntime") else "1")
+    monkeypatch.setattr(
+        packages, "_version", lambda name: "1.31" if name.startswith("onnxruntime") else "1"
+    )
     assert installation()["onnx runtime"] == (
         "broken",
-        "onnxruntime 1.31 and onnxruntime-gpu 1.31 own the same files, and one overwrote the other | "
+        "onnxruntime 1.31 and onnxruntime-gpu 1.31 own the same files, and one overwrote the "
+        "other | "
         "docs/how-to/gpu.md says how to install it in a fresh environment",
     )
 
@@ -230,17 +285,26 @@ def test_two_runtimes_and_a_missing_provider(installation: Callable[..., Any], m
 def test_a_package_that_is_too_old_or_missing_is_named(
     installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"])
+    monkeypatch.setattr(
+        packages, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"]
+    )
     state, found = installation()["packages"]
     assert state == "broken"
     assert "Candor needs >=999; no-such-package is missing" in found
     assert "pip install 'numpy>=999' 'no-such-package'" in found
 
 
-def test_no_command_repeats_a_secret(installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_command_repeats_a_secret(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    for words in (["doctor"], ["doctor", "--json"], ["config", "show"], ["config", "show", "--json"]):
+    for words in (
+        ["doctor"],
+        ["doctor", "--json"],
+        ["config", "show"],
+        ["config", "show", "--json"],
+    ):
         said = CliRunner().invoke(app, words)
         assert "a-secret" not in said.output
         assert "a-very-secret" not in said.output
@@ -254,11 +318,16 @@ def test_every_setting_is_shown_with_its_source_and_meaning(
     monkeypatch.delenv("CANDOR_LEDGER")
     monkeypatch.setenv("CANDOR_LEDGER_FILE", str(file))
     shown = json.loads(CliRunner().invoke(app, ["config", "show", "--json"]).stdout)
-    assert [each["variable"] for each in shown] == [f"CANDOR_{name.upper()}" for name in Settings.model_fields]
+    assert [each["variable"] for each in shown] == [
+        f"CANDOR_{name.upper()}" for name in Settings.model_fields
+    ]
     rows = {each["variable"]: each for each in shown}
     assert rows["CANDOR_LEDGER"]["value"] == "postgresql+psycopg://***@db/x"
     assert rows["CANDOR_LEDGER"]["source"] == str(file)
-    assert (rows["CANDOR_STORE"]["source"], rows["CANDOR_THREADS"]["source"]) == ("environment", "default")
+    assert (rows["CANDOR_STORE"]["source"], rows["CANDOR_THREADS"]["source"]) == (
+        "environment",
+        "default",
+    )
     assert all(each["meaning"] for each in shown)
     changed = json.loads(CliRunner().invoke(app, ["config", "show", "--changed", "--json"]).stdout)
     assert {each["variable"] for each in changed} == {

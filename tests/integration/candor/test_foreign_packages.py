@@ -1,4 +1,6 @@
-"""Others use the names of Candor's packages too, such as `calibration` and `training`: what if Python finds those."""
+"""Others use the names of Candor's packages too, such as `calibration` and `training`: what if
+Python finds those.
+"""
 
 import os
 import subprocess
@@ -21,7 +23,9 @@ def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(folder), str(ROOT)])
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, cwd=folder, capture_output=True, text=True)
+    return subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, cwd=folder, capture_output=True, text=True
+    )
 
 
 def test_the_command_line_says_in_one_sentence_which_package_is_in_the_way(foreign: Path) -> None:
@@ -33,7 +37,9 @@ def test_the_command_line_says_in_one_sentence_which_package_is_in_the_way(forei
     assert "take that folder off Python's path" in line
 
 
-@pytest.mark.parametrize("use", ["candor.Measures", "candor.measure([[1.0]], [0])", "candor.open_predictor"])
+@pytest.mark.parametrize(
+    "use", ["candor.Measures", "candor.measure([[1.0]], [0])", "candor.open_predictor"]
+)
 def test_python_code_gets_an_import_error_that_says_so(foreign: Path, use: str) -> None:
     done = run("-c", f"import candor; {use}", folder=foreign.parent)
     assert done.returncode == 1
@@ -47,14 +53,20 @@ def test_each_package_is_looked_at(tmp_path: Path, name: str) -> None:
     done = run("-m", "candor", "models", folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert f"Candor needs its own package `{name}`, but Python finds another one in {tmp_path / name}.py" in line
+    assert (
+        f"Candor needs its own package `{name}`, but Python finds another one in "
+        f"{tmp_path / name}.py" in line
+    )
 
 
 def test_a_script_beside_a_training_of_its_own_uses_what_needs_no_training(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "__init__.py").touch()
     script = tmp_path / "script.py"
-    script.write_text("import candor\nprint(candor.measure([[0.2, 0.8]] * 10, [1] * 8 + [0] * 2).ece)\ncandor.train\n")
+    script.write_text(
+        "import candor\nprint(candor.measure([[0.2, 0.8]] * 10, [1] * 8 + [0] * "
+        "2).ece)\ncandor.train\n"
+    )
     done = run(str(script), folder=tmp_path)
     assert float(done.stdout) < 1e-9
     assert "ForeignPackage: Candor needs its own package `training`" in done.stderr.splitlines()[-1]

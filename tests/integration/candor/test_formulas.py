@@ -1,4 +1,6 @@
-"""No CSV that Candor writes holds a formula that a spreadsheet would execute, and Candor reads each as it was meant."""
+"""No CSV that Candor writes holds a formula that a spreadsheet would execute, and Candor reads each
+as it was meant.
+"""
 
 import csv
 import os
@@ -32,7 +34,9 @@ def url(tmp_path: Path) -> Iterator[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
     settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
     command = [sys.executable, "-m", "candor", "monitor"]
-    with subprocess.Popen(command, env=kept | settings, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=kept | settings, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().split()[-1]
         process.terminate()
@@ -49,13 +53,23 @@ def harmless(file: Path) -> list[dict[str, str]]:
     """The rows as a spreadsheet sees them, none of whose cells it would execute."""
     with file.open(newline="", encoding="utf-8") as stream:
         cells = list(csv.reader(stream))
-    risky = [cell for row in cells for cell in row if cell.lstrip()[:1] in ("=", "+", "-", "@", "|", "%") and cell]
+    risky = [
+        cell
+        for row in cells
+        for cell in row
+        if cell.lstrip()[:1] in ("=", "+", "-", "@", "|", "%") and cell
+    ]
     assert [cell for cell in risky if not NUMBER.fullmatch(cell)] == []
     return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
 
 
 def test_an_export_is_harmless_and_reads_back_as_it_was(url: str, tmp_path: Path) -> None:
-    assert httpx.post(f"{url}/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}).status_code == 200
+    assert (
+        httpx.post(
+            f"{url}/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}
+        ).status_code
+        == 200
+    )
     answers = [
         {
             "request_id": f"+scan{number}",
@@ -67,14 +81,24 @@ def test_an_export_is_harmless_and_reads_back_as_it_was(url: str, tmp_path: Path
     ]
     assert httpx.post(f"{url}/predictions-log", json=answers).status_code == 200
     labels = [
-        {"request_id": f"+scan{number}", "label": CLASSES[number % 4], "source": "@me", "model": "eye"}
+        {
+            "request_id": f"+scan{number}",
+            "label": CLASSES[number % 4],
+            "source": "@me",
+            "model": "eye",
+        }
         for number in range(8)
     ]
     assert httpx.post(f"{url}/feedback", json=labels).status_code == 200
     exported = tmp_path / "answers.csv"
     run("ledger", "export", exported, "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
     rows = harmless(exported)
-    assert {row["label"] for row in rows} == {f"'{CLASSES[0]}", f"'{CLASSES[1]}", "plain", "''=quoted"}
+    assert {row["label"] for row in rows} == {
+        f"'{CLASSES[0]}",
+        f"'{CLASSES[1]}",
+        "plain",
+        "''=quoted",
+    }
     assert {row["request_id"] for row in rows} == {f"'+scan{number}" for number in range(8)}
     again = (exported, "--url", url, "--model", "eye")
     assert "unchanged: 8" in run("predictions", *again)
@@ -86,7 +110,12 @@ def test_an_export_is_harmless_and_reads_back_as_it_was(url: str, tmp_path: Path
 
 
 def test_rejected_rows_are_harmless_and_can_be_sent_again(url: str, tmp_path: Path) -> None:
-    assert httpx.post(f"{url}/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}).status_code == 200
+    assert (
+        httpx.post(
+            f"{url}/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}
+        ).status_code
+        == 200
+    )
     file = tmp_path / "labels.csv"
     file.write_text("request_id,label,=remark\n=1,no class,@note\n")
     run("feedback", file, "--url", url, "--model", "eye", code=1)
@@ -105,7 +134,17 @@ def test_answers_in_a_table_are_harmless(png: Callable[..., bytes], tmp_path: Pa
     (tmp_path / "=scan.png").write_bytes(png())
     table = tmp_path / "answers.csv"
     done = subprocess.run(
-        [sys.executable, "-m", "candor", "predict", "=scan.png", "--store", store.root, "--csv", table],
+        [
+            sys.executable,
+            "-m",
+            "candor",
+            "predict",
+            "=scan.png",
+            "--store",
+            store.root,
+            "--csv",
+            table,
+        ],
         cwd=tmp_path,
         check=False,
     )

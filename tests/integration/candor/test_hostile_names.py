@@ -1,6 +1,8 @@
-"""Names of classes, tags and files as nobody should choose them, through every command that prints them.
+"""Names of classes, tags and files as nobody should choose them, through every command that prints
+them.
 
-Nothing of a name may be taken for markup or an emoji, and no control character may reach the terminal.
+Nothing of a name may be taken for markup or an emoji, and no control character may reach the
+terminal.
 """
 
 import json
@@ -42,7 +44,9 @@ def said(*arguments: object, code: int = 0) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two versions of a model with such classes, the first in production and the second its canary."""
+    """Two versions of a model with such classes, the first in production and the second its
+    canary.
+    """
     store = Store(tmp_path / "[bold]store")
     for _ in range(2):
         store.publish("tiny", partial(build_bundle, classes=CLASSES))
@@ -76,7 +80,10 @@ def ledger(store: Store, tmp_path: Path) -> str:
         sharper = apply_temperature(np.log(probabilities), 0.2)
         truth = (sharper.cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
         recorder.feedback(
-            [FeedbackItem(CLASSES[index], row.prediction_id) for index, row in zip(truth, rows, strict=True)]
+            [
+                FeedbackItem(CLASSES[index], row.prediction_id)
+                for index, row in zip(truth, rows, strict=True)
+            ]
         ).result()
     return url
 
@@ -88,7 +95,9 @@ def test_what_the_store_and_the_ledger_say(store: Store, ledger: str, tmp_path: 
     report = said("report", "tiny", "--ledger", ledger)
     assert f"device={TAG}" in report
     assert any(visible(name) in report for name in CLASSES)
-    remedies = said("recalibrate", "tiny", *where, "--preview", "--allow-label-changes", "--chosen-labels")
+    remedies = said(
+        "recalibrate", "tiny", *where, "--preview", "--allow-label-changes", "--chosen-labels"
+    )
     assert all(visible(name) in remedies for name in CLASSES)
     said("ledger", "check", "--ledger", ledger)
     exported = tmp_path / "[red]out:heart:.csv"

@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize("stamp", ["", "-dev", "-ray", "-docs"])
 def test_make_says_that_it_installs(tmp_path: Path, stamp: str) -> None:
-    python = tmp_path / "bin" / "python"  # nothing is made where there is an environment, and PIP installs nothing
+    python = (
+        tmp_path / "bin" / "python"
+    )  # nothing is made where there is an environment, and PIP installs nothing
     python.parent.mkdir()
     python.touch()
     target = f"{tmp_path}/.installed{stamp}"

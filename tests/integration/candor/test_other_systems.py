@@ -1,4 +1,6 @@
-"""The command line on other systems, as far as Linux can pretend: no `fcntl`, no `resource`, no affinity."""
+"""The command line on other systems, as far as Linux can pretend: no `fcntl`, no `resource`, no
+affinity.
+"""
 
 import subprocess
 import sys
@@ -12,13 +14,24 @@ ROOT = Path(__file__).parents[3]
 START = "from candor.__main__ import main; sys.argv[0] = 'candor'; main()"
 WITHOUT = f"import os; sys.modules |= dict.fromkeys({UNIX_MODULES}); del os.sched_getaffinity; "
 # The platform is another one only once the standard library is loaded, which asks for it too.
-WINDOWS = f"{WITHOUT}import asyncio, candor.command_line, subprocess, zoneinfo; sys.platform = 'win32'; {START}"
-MAC = f"import os, serving.process.server, zoneinfo; del os.sched_getaffinity; sys.platform = 'darwin'; {START}"
+WINDOWS = (
+    f"{WITHOUT}import asyncio, candor.command_line, subprocess, zoneinfo; sys.platform = 'win32'; "
+    f"{START}"
+)
+MAC = (
+    "import os, serving.process.server, zoneinfo; del os.sched_getaffinity; sys.platform = "
+    f"'darwin'; {START}"
+)
 TABLE = "label,p_a,p_b\n" + "a,0.8,0.2\nb,0.3,0.7\na,0.4,0.6\nb,0.6,0.4\na,0.9,0.1\n" * 20
 
 
 def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}", *arguments]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

@@ -1,4 +1,6 @@
-"""A ledger that can only be read is reported on; what needs to write says so and leaves it as it is."""
+"""A ledger that can only be read is reported on; what needs to write says so and leaves it as it
+is.
+"""
 
 import ctypes
 import json
@@ -60,7 +62,9 @@ for arguments in json.loads(sys.argv.pop()):
 
 def candor(ledger: str, folder: Path, *commands: Sequence[str]) -> list[tuple[int, str]]:
     """Exit code and output of each command, run by somebody who obeys permissions."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    }
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
         env=environment | {"CANDOR_LEDGER": ledger, "CANDOR_STORE": str(folder)},
@@ -79,7 +83,9 @@ def fill(model: MonitoredModel) -> None:
     """40 answers and their labels."""
     rows = [make_row(number, calibration_id=model.calibration_id) for number in range(40)]
     model.serve(*rows)
-    model.label(*(FeedbackItem(CLASSES[number % 2], row.prediction_id) for number, row in enumerate(rows)))
+    model.label(
+        *(FeedbackItem(CLASSES[number % 2], row.prediction_id) for number, row in enumerate(rows))
+    )
 
 
 def answered(url: str) -> None:
@@ -95,7 +101,10 @@ def check_all(ledger: str, folder: Path) -> None:
     assert len((folder / "answers.csv").read_text().splitlines()) == 41
     for arguments, (code, output) in zip(WRITING, found[len(READING) :], strict=True):
         said = " ".join(output.split())
-        assert (code, "cannot be written" in said, "needs to write" in said) == (1, True, True), (arguments, output)
+        assert (code, "cannot be written" in said, "needs to write" in said) == (1, True, True), (
+            arguments,
+            output,
+        )
 
 
 @pytest.fixture
@@ -117,7 +126,9 @@ def locked(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 @pytest.mark.parametrize("with_folder", [True, False])
-def test_a_sqlite_file_that_cannot_be_written(tmp_path: Path, locked: Callable[..., Path], with_folder: bool) -> None:
+def test_a_sqlite_file_that_cannot_be_written(
+    tmp_path: Path, locked: Callable[..., Path], with_folder: bool
+) -> None:
     (tmp_path / "kept").mkdir()
     work = tmp_path / "work"
     work.mkdir()
@@ -130,7 +141,9 @@ def test_a_sqlite_file_that_cannot_be_written(tmp_path: Path, locked: Callable[.
         assert [file.name for file in folder.iterdir()] == ["ledger.db"]
 
 
-def test_a_sqlite_file_that_a_server_writes_is_read_beside_it(tmp_path: Path, locked: Callable[..., Path]) -> None:
+def test_a_sqlite_file_that_a_server_writes_is_read_beside_it(
+    tmp_path: Path, locked: Callable[..., Path]
+) -> None:
     (tmp_path / "kept").mkdir()
     work = tmp_path / "work"
     work.mkdir()

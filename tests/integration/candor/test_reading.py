@@ -1,4 +1,6 @@
-"""Commands that read, on what is not there: each names the path, fails, and leaves nothing behind."""
+"""Commands that read, on what is not there: each names the path, fails, and leaves nothing
+behind.
+"""
 
 from pathlib import Path
 
@@ -65,7 +67,9 @@ def test_a_store_that_is_not_there(arguments: tuple[str, ...], folder: Path) -> 
     assert [each.name for each in folder.iterdir()] == ["scan.png"]
 
 
-@pytest.mark.parametrize("arguments", [("data", "check", "missing"), ("train", "missing"), ("export", "missing")])
+@pytest.mark.parametrize(
+    "arguments", [("data", "check", "missing"), ("train", "missing"), ("export", "missing")]
+)
 def test_data_or_a_run_that_is_not_there(arguments: tuple[str, ...], folder: Path) -> None:
     done = run(*arguments)
     assert done.exit_code == 1
@@ -88,5 +92,13 @@ def test_a_near_name_of_data_is_offered() -> None:
 
 
 def test_a_canary_without_a_ledger_yet_names_the_ledger(tiny_store: Store) -> None:
-    done = run("canary", "status", "tiny", "--store", str(tiny_store.root), "--ledger", "sqlite:///./missing.db")
+    done = run(
+        "canary",
+        "status",
+        "tiny",
+        "--store",
+        str(tiny_store.root),
+        "--ledger",
+        "sqlite:///./missing.db",
+    )
     assert "There is no ledger ./missing.db" in str(done.exception)

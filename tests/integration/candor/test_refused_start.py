@@ -20,11 +20,18 @@ def taken() -> Iterator[int]:
 
 
 def refusal(folder: Path, verb: str, settings: Mapping[str, str]) -> str:
-    """What a start in an empty folder says that ends with 1, prints no address and leaves the folder empty."""
+    """What a start in an empty folder says that ends with 1, prints no address and leaves the
+    folder empty.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
     command = [sys.executable, "-m", "candor", verb]
     ended = subprocess.run(
-        command, env=environment | settings, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
+        command,
+        env=environment | settings,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert (ended.returncode, ended.stdout) == (1, ""), ended.stderr
     assert list(folder.iterdir()) == []
@@ -42,7 +49,9 @@ def test_an_address_of_another_machine(verb: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", ["serve", "monitor"])
 def test_a_port_that_is_taken(verb: str, taken: int, tmp_path: Path) -> None:
     said = refusal(tmp_path, verb, {"CANDOR_PORT": str(taken)})
-    assert said.endswith("Is another server running there? Choose another port with --port or CANDOR_PORT.")
+    assert said.endswith(
+        "Is another server running there? Choose another port with --port or CANDOR_PORT."
+    )
 
 
 def test_a_port_of_grpc_that_is_taken(taken: int, tmp_path: Path) -> None:

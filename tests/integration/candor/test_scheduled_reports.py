@@ -1,4 +1,6 @@
-"""`candor report --every`: what is due is written once, what was missed is made up once, and no secret is printed."""
+"""`candor report --every`: what is due is written once, what was missed is made up once, and no
+secret is printed.
+"""
 
 import json
 import threading
@@ -78,7 +80,9 @@ def later(monitored: MonitoredModel, days: int) -> None:
     clock.now_ns += days * DAY_NS
 
 
-def test_a_report_for_each_month_and_one_for_all_that_was_missed(tmp_path: Path, monitored: MonitoredModel) -> None:
+def test_a_report_for_each_month_and_one_for_all_that_was_missed(
+    tmp_path: Path, monitored: MonitoredModel
+) -> None:
     folder = tmp_path / "reports"
     folder.mkdir()
 
@@ -88,7 +92,10 @@ def test_a_report_for_each_month_and_one_for_all_that_was_missed(tmp_path: Path,
     assert run()
     assert run()
     assert names(folder) == ["pneumonia-2026-09-21.html"]
-    assert "Answers served from 2026-08-01 to 2026-09-21" in (folder / "pneumonia-2026-09-21.html").read_text()
+    assert (
+        "Answers served from 2026-08-01 to 2026-09-21"
+        in (folder / "pneumonia-2026-09-21.html").read_text()
+    )
     later(monitored, 9)  # the last day of September
     assert run()
     assert len(names(folder)) == 1
@@ -99,7 +106,10 @@ def test_a_report_for_each_month_and_one_for_all_that_was_missed(tmp_path: Path,
     assert run()
     assert run()
     assert names(folder)[2:] == ["pneumonia-2026-12-20.html"]
-    assert "Answers served from 2026-10-01 to 2026-12-20" in (folder / "pneumonia-2026-12-20.html").read_text()
+    assert (
+        "Answers served from 2026-10-01 to 2026-12-20"
+        in (folder / "pneumonia-2026-12-20.html").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,12 +136,17 @@ def test_what_is_due(tmp_path: Path, every: Period, newest: str | None, since: s
 
 
 def test_a_webhook_gets_each_report_once_also_after_it_was_away(
-    tmp_path: Path, monitored: MonitoredModel, listener: Listener, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monitored: MonitoredModel,
+    listener: Listener,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     webhook = Webhook(listener.url)
 
     def run() -> bool:
-        return report_once(monitored.ledger, tmp_path, Period.DAY, model="pneumonia", webhook=webhook)
+        return report_once(
+            monitored.ledger, tmp_path, Period.DAY, model="pneumonia", webhook=webhook
+        )
 
     for status in (500, 302):
         listener.status = status
@@ -140,18 +155,25 @@ def test_a_webhook_gets_each_report_once_also_after_it_was_away(
     assert run()
     assert run()
     (message,) = listener.heard
-    assert message["text"].startswith("pneumonia version 1, answers since 2026-09-20: Too early to say")
+    assert message["text"].startswith(
+        "pneumonia version 1, answers since 2026-09-20: Too early to say"
+    )
     assert (message["status"], message["file"]) == ("early", "pneumonia-2026-09-21.html")
     assert "<title>Calibration report: pneumonia 1</title>" in message["html"]
     later(monitored, 3)
     assert run()
-    assert [each["file"] for each in listener.heard] == ["pneumonia-2026-09-21.html", "pneumonia-2026-09-24.html"]
+    assert [each["file"] for each in listener.heard] == [
+        "pneumonia-2026-09-21.html",
+        "pneumonia-2026-09-24.html",
+    ]
     said = "".join(capsys.readouterr())
     assert "pneumonia-2026-09-21.html was not sent: the webhook on 127.0.0.1 answered 500" in said
     assert "s3cr3t" not in said
 
 
-def test_as_typed(tmp_path: Path, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_typed(
+    tmp_path: Path, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, url = tmp_path / "out" / "reports", f"sqlite:///{tmp_path / 'ledger.db'}"
     asked = ["report", "--every", "month", "--to", str(folder), "--once", "--ledger", url]
     assert CliRunner().invoke(app, asked).exit_code == 0
@@ -161,5 +183,10 @@ def test_as_typed(tmp_path: Path, monitored: MonitoredModel, monkeypatch: pytest
     assert failed.exit_code == 1
     assert "s3cr3t" not in failed.output
     assert "s3cr3t" not in repr(load_settings())
-    for wrong in (["--every", "month"], ["--to", str(folder)], ["--once"], ["--every", "year", "--to", str(folder)]):
+    for wrong in (
+        ["--every", "month"],
+        ["--to", str(folder)],
+        ["--once"],
+        ["--every", "year", "--to", str(folder)],
+    ):
         assert CliRunner().invoke(app, ["report", "--ledger", url, *wrong]).exit_code == 2

@@ -11,5 +11,7 @@ HEAVY = "{'torch', 'onnx', 'onnxruntime', 'starlette', 'sqlalchemy', 'numpy', 'p
 @pytest.mark.parametrize("statement", ["import candor", "import candor.command_line"])
 def test_the_start_loads_no_heavy_library(statement: str) -> None:
     program = f"import sys; {statement}; print(*sorted({HEAVY} & sys.modules.keys()))"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert loaded == []

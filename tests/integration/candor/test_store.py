@@ -47,7 +47,9 @@ def test_swapped_classes_cannot_be_promoted(tiny_store: Store, url: str) -> None
     card.write_text(json.dumps(data | {"classes": data["classes"][::-1]}, indent=2))
     done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
     assert done.exit_code == 1
-    assert "bundle tiny/1 is refused: card.json is not the file that was published" in str(done.exception)
+    assert "bundle tiny/1 is refused: card.json is not the file that was published" in str(
+        done.exception
+    )
 
 
 def test_a_whole_store_verifies(tiny_store: Store, url: str) -> None:
@@ -59,7 +61,9 @@ def test_a_whole_store_verifies(tiny_store: Store, url: str) -> None:
     assert "2 looked at, 0 refused" in done.output
 
 
-def test_everything_that_is_wrong_is_named(tiny_store: Store, make_bundle: Callable[..., Bundle], url: str) -> None:
+def test_everything_that_is_wrong_is_named(
+    tiny_store: Store, make_bundle: Callable[..., Bundle], url: str
+) -> None:
     tiny_store.publish("tiny", make_bundle)
     (tiny_store.folder("tiny", 2) / "tiny.mar").write_bytes(b"")
     (tiny_store.model("tiny") / "staging").write_text("../..")
@@ -87,18 +91,25 @@ def test_everything_that_is_wrong_is_named(tiny_store: Store, make_bundle: Calla
     assert "tiny.mar is not the file that was published" in problems["version", "2"]
 
 
-def test_an_alias_to_a_missing_version_is_named(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_an_alias_to_a_missing_version_is_named(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
     tiny_store.publish("tiny", make_bundle)
     tiny_store.set_alias("tiny", "staging", 2)
     tiny_store.folder("tiny", 2).rename(tiny_store.root / ".gone")
     done = run("models", "verify", "tiny", "--store", tiny_store.root)
     assert done.exit_code == 1
-    assert "tiny alias staging: refused: it points at version 2, which the store does not have" in done.output
+    assert (
+        "tiny alias staging: refused: it points at version 2, which the store does not have"
+        in done.output
+    )
 
 
 @pytest.mark.parametrize("version", ["01", "2.0", "0", "+1", "../..", "1e0", "\u0661"])
 @pytest.mark.parametrize("verb", [("promote",), ("canary", "start"), ("models", "verify")])
-def test_another_spelling_of_a_version_is_a_usage_error(tiny_store: Store, verb: tuple[str, ...], version: str) -> None:
+def test_another_spelling_of_a_version_is_a_usage_error(
+    tiny_store: Store, verb: tuple[str, ...], version: str
+) -> None:
     done = run(*verb, "tiny", version, "--store", tiny_store.root)
     assert done.exit_code == 2
     assert "is not a version" in done.output
@@ -106,7 +117,11 @@ def test_another_spelling_of_a_version_is_a_usage_error(tiny_store: Store, verb:
 
 @pytest.mark.parametrize("name", ["..", "../x", "a/b", "", "x" * 65, "x\x1b[31m"])
 def test_a_name_that_is_none_is_one_sentence(tiny_store: Store, name: str) -> None:
-    for verb in (("promote", name, "1"), ("models", "verify", name), ("canary", "start", name, "1")):
+    for verb in (
+        ("promote", name, "1"),
+        ("models", "verify", name),
+        ("canary", "start", name, "1"),
+    ):
         done = run(*verb, "--store", tiny_store.root)
         assert done.exit_code == 1
         assert "is not a model name" in str(done.exception)
@@ -131,7 +146,15 @@ def test_what_the_ledger_knows_otherwise_is_refused(
 
 def test_a_ledger_that_is_away_holds_up_no_rollback(tiny_store: Store, tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"no database")
-    done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", f"sqlite:///{tmp_path}/ledger.db")
+    done = run(
+        "promote",
+        "tiny",
+        1,
+        "--store",
+        tiny_store.root,
+        "--ledger",
+        f"sqlite:///{tmp_path}/ledger.db",
+    )
     assert done.exit_code == 0
     assert "could not be asked" in done.output
 

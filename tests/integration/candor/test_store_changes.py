@@ -46,7 +46,9 @@ def store(tiny_store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path)
     return tiny_store
 
 
-@pytest.mark.parametrize("verb", [("promote", "tiny", 3), ("rollback", "tiny"), ("retire", "tiny", 2)])
+@pytest.mark.parametrize(
+    "verb", [("promote", "tiny", 3), ("rollback", "tiny"), ("retire", "tiny", 2)]
+)
 def test_a_reason_that_says_nothing_is_a_usage_error(
     store: Store, run: Callable[..., Result], verb: tuple[object, ...]
 ) -> None:
@@ -59,7 +61,10 @@ def test_a_reason_that_says_nothing_is_a_usage_error(
 def test_promote_and_back(store: Store, run: Callable[..., Result]) -> None:
     done = json.loads(run("promote", "tiny", 3, "--why", "new scanner", "--json").stdout)
     assert (done["version"], done["why"], done["before"]) == (3, "new scanner", 1)
-    assert "'production' is back at version 1, from 3" in run("rollback", "tiny", "--why", "refers too much").stdout
+    assert (
+        "'production' is back at version 1, from 3"
+        in run("rollback", "tiny", "--why", "refers too much").stdout
+    )
     assert store.production("tiny") == 1
     assert isinstance(run("rollback", "tiny").exception, AliasError)
     events = json.loads(run("history", "tiny", "--alias", "production", "--json").stdout)
@@ -101,7 +106,9 @@ def test_a_version_is_retired_and_comes_back(store: Store, run: Callable[..., Re
     assert run("promote", "tiny", 2).exit_code == 0
 
 
-def test_gc_says_first_and_keeps_what_the_ledger_knows(store: Store, run: Callable[..., Result]) -> None:
+def test_gc_says_first_and_keeps_what_the_ledger_knows(
+    store: Store, run: Callable[..., Result]
+) -> None:
     """1 is in production, 2 was served just now, 5 is the newest."""
     shown = run("gc", "--keep", 1, "--dry-run")
     assert shown.stdout.splitlines() == [
@@ -113,7 +120,12 @@ def test_gc_says_first_and_keeps_what_the_ledger_knows(store: Store, run: Callab
     assert "2 removed" in run("gc", "--keep", 1, answer="y\n").output
     assert store.versions("tiny") == [1, 2, 5]
     assert "nothing to remove" in run("gc", "--keep", 1).output
-    assert json.loads(run("gc", "--keep", 1, "--ledger", "off", "--yes", "--json").stdout)[0]["version"] == 2
+    assert (
+        json.loads(run("gc", "--keep", 1, "--ledger", "off", "--yes", "--json").stdout)[0][
+            "version"
+        ]
+        == 2
+    )
 
 
 def test_gc_without_the_ledger_that_it_should_ask_removes_nothing(
@@ -128,24 +140,41 @@ def test_gc_without_the_ledger_that_it_should_ask_removes_nothing(
 def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
     shown = run("show", "tiny", 2).stdout
     assert shown == run("show", "tiny/2").stdout
-    for text in ("tiny version 2", store.read("tiny", 2).digest, "benign, malignant, normal", "published version 2"):
+    for text in (
+        "tiny version 2",
+        store.read("tiny", 2).digest,
+        "benign, malignant, normal",
+        "published version 2",
+    ):
         assert text in shown
     for which in (["tiny"], ["tiny/production"], ["tiny/1"], ["tiny", "production"], ["tiny", 1]):
         found = json.loads(run("show", *which, "--json").stdout)
         assert found["card"]["version"] == 1
         assert found["aliases"]["production"]["version"] == 1
-        assert sorted(found["files"]) == ["card.json", "model.onnx", "model_card.md", "reliability.svg", "tiny.mar"]
+        assert sorted(found["files"]) == [
+            "card.json",
+            "model.onnx",
+            "model_card.md",
+            "reliability.svg",
+            "tiny.mar",
+        ]
         assert [event["action"] for event in found["history"]] == ["published", "set"]
 
 
 def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> None:
-    found = {each["field"]: each for each in json.loads(run("diff", "tiny/production", "tiny/3", "--json").stdout)}
+    found = {
+        each["field"]: each
+        for each in json.loads(run("diff", "tiny/production", "tiny/3", "--json").stdout)
+    }
     assert found["provenance.seed"] == {"field": "provenance.seed", "first": 0, "second": 2}
     assert found["version"] == {"field": "version", "first": 1, "second": 3}
     assert "file model.onnx" in found
     assert "classes" not in found
     assert "provenance.seed" in run("diff", "tiny/1", "tiny/3").stdout
-    assert run("diff", "tiny", "production", 3).stdout == run("diff", "tiny/production", "tiny/3").stdout
+    assert (
+        run("diff", "tiny", "production", 3).stdout
+        == run("diff", "tiny/production", "tiny/3").stdout
+    )
     for words in (["tiny"], ["tiny", "1", "2", "3"], ["tiny", "tiny/1", "tiny/2"]):
         assert "write it as chest 1 2" in run("diff", *words).stderr.replace("\n", " ")
     assert "are the same in every byte" in run("diff", "tiny/1", "tiny/production").stdout
@@ -170,5 +199,7 @@ def test_what_is_not_there_is_one_sentence(
 
 
 @pytest.mark.parametrize("which", ["tiny/01", "tiny/2.0", "tiny/-1", "tiny/../tiny"])
-def test_another_spelling_of_a_version_is_a_usage_error(store: Store, run: Callable[..., Result], which: str) -> None:
+def test_another_spelling_of_a_version_is_a_usage_error(
+    store: Store, run: Callable[..., Result], which: str
+) -> None:
     assert run("diff", "tiny/1", which).exit_code == 2

@@ -18,7 +18,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
-@pytest.mark.parametrize("verb", [["predict", "scan.png"], ["feedback", "labels.csv"], ["predictions", "labels.csv"]])
+@pytest.mark.parametrize(
+    "verb", [["predict", "scan.png"], ["feedback", "labels.csv"], ["predictions", "labels.csv"]]
+)
 def test_a_file_that_is_no_token_is_refused_without_repeating_it(
     verb: list[str],
     content: str | bytes,
@@ -45,7 +47,9 @@ def test_the_password_in_an_address_is_not_repeated(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scan.png").write_bytes(b"x")
-    monkeypatch.setattr("sys.argv", ["candor", "predict", "scan.png", "--url", f"http://eve:{SECRET}@127.0.0.1:9"])
+    monkeypatch.setattr(
+        "sys.argv", ["candor", "predict", "scan.png", "--url", f"http://eve:{SECRET}@127.0.0.1:9"]
+    )
     with pytest.raises(SystemExit):
         command_line.main()
     said = "".join(capfd.readouterr())

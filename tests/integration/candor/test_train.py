@@ -1,4 +1,6 @@
-"""`candor train` and `candor export` as a command line: every choice has an option, and wrong usage is an error."""
+"""`candor train` and `candor export` as a command line: every choice has an option, and wrong usage
+is an error.
+"""
 
 import inspect
 import json
@@ -106,11 +108,15 @@ def test_an_option_sets_its_choice(name: str, monkeypatch: pytest.MonkeyPatch) -
     arguments, expected = CHOICES[name]
     CliRunner().invoke(command_line.app, ["train", "digits", *arguments])
     assert getattr(configs[0], name) == expected
-    assert getattr(TrainConfig(), name) != expected or name in {"head_reduction"}  # digits have 2 there
+    assert getattr(TrainConfig(), name) != expected or name in {
+        "head_reduction"
+    }  # digits have 2 there
 
 
 def test_help_groups_the_options() -> None:
-    help_text = CliRunner().invoke(command_line.app, ["train", "--help"], env={"COLUMNS": "200"}).output
+    help_text = (
+        CliRunner().invoke(command_line.app, ["train", "--help"], env={"COLUMNS": "200"}).output
+    )
     for panel in ("Method", "Optimizer", "Epochs", "Network", "Images", "Machine", "Output"):
         assert f"─ {panel} ─" in help_text
     assert "(cosine)" in help_text  # brackets would be taken for markup
@@ -118,7 +124,9 @@ def test_help_groups_the_options() -> None:
 
 def test_every_loss_is_listed() -> None:
     lines = CliRunner().invoke(command_line.app, ["train", "--list-losses"]).output.splitlines()
-    assert {line.split()[0] for line in lines[2:] if not line.startswith(" ")} == set(LOSSES)  # long cells are wrapped
+    assert {line.split()[0] for line in lines[2:] if not line.startswith(" ")} == set(
+        LOSSES
+    )  # long cells are wrapped
 
 
 @pytest.mark.parametrize(
@@ -130,7 +138,10 @@ def test_every_loss_is_listed() -> None:
         (["train", "digits", "--layer-decay", "0.5"], "layer_decay needs"),
         (["train", "digits", "--probe-epochs", "5"], "probe_epochs come before"),
         (["train", "digits", "--warmup", "80"], "warm-up"),
-        (["train", "digits", "--sampler", "balanced", "--class-weights", "balanced"], "correct twice"),
+        (
+            ["train", "digits", "--sampler", "balanced", "--class-weights", "balanced"],
+            "correct twice",
+        ),
         (["train", "digits", "--augment", "flip"], "choose one of: light"),
         (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),
         (["train", "digits", "--batch-size", "1"], "batch_size"),
@@ -162,7 +173,9 @@ def test_invalid_choices_fail_before_training(
     folder = tmp_path_factory.mktemp("nothing")
     monkeypatch.setenv("HOME", str(folder / "home"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("sys.argv", ["candor", "train", "digits", "--out", str(folder / "run"), *arguments])
+    monkeypatch.setattr(
+        "sys.argv", ["candor", "train", "digits", "--out", str(folder / "run"), *arguments]
+    )
     with pytest.raises(SystemExit) as ended:
         command_line.main()
     assert ended.value.code == 1
@@ -176,20 +189,36 @@ def ill_and_healthy(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
     for name, level, count in (("[red]ill", 60, 9), ("healthy:all", 180, 36)):
         for number in range(count):
-            pixels = (level + generator.normal(scale=20, size=(24, 24))).clip(0, 255).astype(np.uint8)
+            pixels = (
+                (level + generator.normal(scale=20, size=(24, 24))).clip(0, 255).astype(np.uint8)
+            )
             trees.write(tmp_path / "data" / name / f"{number}.png", pixels)
     return tmp_path / "data"
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(command_line.app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(
+        command_line.app, [str(each) for each in arguments], env={"COLUMNS": "200"}
+    )
 
 
-def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(ill_and_healthy: Path, tmp_path: Path) -> None:
-    """Batches of one class alone and no learning: whatever the head says first, it says for every image."""
+def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(
+    ill_and_healthy: Path, tmp_path: Path
+) -> None:
+    """Batches of one class alone and no learning: whatever the head says first, it says for every
+    image.
+    """
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32]
     trained = invoke(
-        "train", ill_and_healthy, "--out", tmp_path / "run", *network, "--epochs", 1, "--learning-rate", 1e-9
+        "train",
+        ill_and_healthy,
+        "--out",
+        tmp_path / "run",
+        *network,
+        "--epochs",
+        1,
+        "--learning-rate",
+        1e-9,
     )
     assert trained.exit_code == 0, trained.stderr
     last = trained.stdout[trained.stdout.index("WARNING") :]
@@ -228,8 +257,14 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
     assert "always answering 'healthy:all' would be right on 0.778" in " ".join(compared)
     assert "WARNING" not in trained.stdout
     assert len(trained.stdout.splitlines()) <= 25  # what a person reads; the rest on request
-    rows = [line.split()[:2] for line in trained.stdout.splitlines() if line.startswith(("val,", "test,"))]
-    assert rows == [[split, method] for split in ("val,", "test,") for method in ("uncalibrated", "temperature")]
+    rows = [
+        line.split()[:2]
+        for line in trained.stdout.splitlines()
+        if line.startswith(("val,", "test,"))
+    ]
+    assert rows == [
+        [split, method] for split in ("val,", "test,") for method in ("uncalibrated", "temperature")
+    ]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["answers"]["test"]["confusion"] == [[2, 0], [0, 7]]
     assert metrics["answers"]["test"]["constant_accuracy"] == pytest.approx(7 / 9)
@@ -259,10 +294,31 @@ def test_what_needs_no_data_is_refused_before_the_data_are_read(
 def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
     ill_and_healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run folder is named by data, loss and seed; an interruption says how to resume, and resuming works."""
+    """The run folder is named by data, loss and seed; an interruption says how to resume, and
+    resuming works.
+    """
     monkeypatch.chdir(tmp_path)
-    network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce", "--seed", 3]
-    command = ["train", ill_and_healthy, *network, "--epochs", 4, "--batch-size", 8]  # several steps an epoch
+    network = [
+        "--backbone",
+        "small_conv",
+        "--weights",
+        "none",
+        "--image-size",
+        32,
+        "--loss",
+        "ce",
+        "--seed",
+        3,
+    ]
+    command = [
+        "train",
+        ill_and_healthy,
+        *network,
+        "--epochs",
+        4,
+        "--batch-size",
+        8,
+    ]  # several steps an epoch
 
     class Interrupting(Lines):
         def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
@@ -275,28 +331,54 @@ def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
         broken = invoke(*command)
     assert broken.exit_code != 0
     assert "If this is interrupted, the same command resumes it" in broken.stderr
-    assert "Interrupted. The same command resumes the run after its last whole epoch." in broken.stderr
+    assert (
+        "Interrupted. The same command resumes the run after its last whole epoch." in broken.stderr
+    )
     resumed = invoke(*command)
     assert resumed.exit_code == 0, resumed.stderr
     assert "was interrupted; resuming after its last whole epoch" in resumed.stderr
     epochs = [line for line in resumed.stderr.splitlines() if line.startswith("train ce")]
-    assert [re.match(r"train ce: (\d) of 4, .*loss \d", line)[1] for line in epochs] == ["2", "3", "4"]
+    assert [re.match(r"train ce: (\d) of 4, .*loss \d", line)[1] for line in epochs] == [
+        "2",
+        "3",
+        "4",
+    ]
     assert "Run folder: runs/data-ce-seed-3" in resumed.stdout
 
 
-def test_the_recipe_says_what_it_chose_and_options_override_it(ill_and_healthy: Path, tmp_path: Path) -> None:
+def test_the_recipe_says_what_it_chose_and_options_override_it(
+    ill_and_healthy: Path, tmp_path: Path
+) -> None:
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32]
-    auto = invoke("train", ill_and_healthy, "--out", tmp_path / "auto", *network, "--batch-size", 16)
+    auto = invoke(
+        "train", ill_and_healthy, "--out", tmp_path / "auto", *network, "--batch-size", 16
+    )
     assert auto.exit_code == 0, auto.stderr
     assert "Recipe: 200 epochs, not 12: a head needs 400 steps" in auto.stderr
     written = json.loads((tmp_path / "auto" / "config.json").read_text())
     assert (written["config"]["epochs"], written["config"]["select"]) == (200, "val_nll")
     assert len(written["recipe"]["reasons"]) == 2
-    own = invoke("train", ill_and_healthy, "--out", tmp_path / "own", *network, "--epochs", 3, "--select", "last")
+    own = invoke(
+        "train",
+        ill_and_healthy,
+        "--out",
+        tmp_path / "own",
+        *network,
+        "--epochs",
+        3,
+        "--select",
+        "last",
+    )
     assert "Recipe" not in own.stderr
     written = json.loads((tmp_path / "own" / "config.json").read_text())
     assert (written["config"]["epochs"], written["config"]["select"]) == (3, "last")
-    fixed = invoke("train", ill_and_healthy, "--out", tmp_path / "fixed", *network, "--recipe", "fixed")
+    fixed = invoke(
+        "train", ill_and_healthy, "--out", tmp_path / "fixed", *network, "--recipe", "fixed"
+    )
     written = json.loads((tmp_path / "fixed" / "config.json").read_text())
-    assert (written["config"]["epochs"], written["config"]["select"], written["recipe"]) == (12, "last", None)
+    assert (written["config"]["epochs"], written["config"]["select"], written["recipe"]) == (
+        12,
+        "last",
+        None,
+    )
     assert "Recipe" not in fixed.stderr

@@ -30,7 +30,9 @@ def url(tmp_path: Path) -> Iterator[str]:
     settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
     settings["CANDOR_TOKENS"] = "a-token-for-uploads admin"
     command = [sys.executable, "-m", "candor", "monitor"]
-    with subprocess.Popen(command, env=kept | settings, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=kept | settings, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().split()[-1]
         process.terminate()
@@ -41,7 +43,9 @@ def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token-for-uploads\n")
 
     def run(*arguments: str) -> tuple[int, str]:
-        done = CliRunner().invoke(app, [*arguments, "--url", url, "--token-file", str(tmp_path / "token")])
+        done = CliRunner().invoke(
+            app, [*arguments, "--url", url, "--token-file", str(tmp_path / "token")]
+        )
         return done.exit_code, done.output
 
     answers = {
@@ -50,13 +54,22 @@ def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:
         "remark": ["not sent"] * 7,
     }
     pq.write_table(pa.table(answers), tmp_path / "answers.parquet")
-    sending = ("predictions", str(tmp_path / "answers.parquet"), "--model", "retina", "--classes", "no, yes")
+    sending = (
+        "predictions",
+        str(tmp_path / "answers.parquet"),
+        "--model",
+        "retina",
+        "--classes",
+        "no, yes",
+    )
     code, said = run(*sending)
     assert (code, "accepted: 6" in said, "rejected: 1" in said) == (1, True, True), said
     rejected = (tmp_path / "answers.parquet.rejected.csv").read_text()
     assert "add up to 1" in rejected
     assert "eye-6" in rejected
-    again = CliRunner().invoke(app, [*sending, "--json", "--url", url, "--token-file", str(tmp_path / "token")])
+    again = CliRunner().invoke(
+        app, [*sending, "--json", "--url", url, "--token-file", str(tmp_path / "token")]
+    )
     assert again.stderr.endswith("answers.parquet: not sent: remark\n")
     summary = json.loads(again.stdout)
     assert summary["statuses"] == {"unchanged": 6, "rejected": 1}
@@ -70,7 +83,10 @@ def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.progress"))
     (tmp_path / "plain.csv").write_text("request_id,label\neye-1,yes\n")
     code, said = run("feedback", str(tmp_path / "plain.csv"))
-    assert (code, "a monitor does not say which model" in " ".join(said.replace("│", " ").split())) == (2, True), said
+    assert (
+        code,
+        "a monitor does not say which model" in " ".join(said.replace("│", " ").split()),
+    ) == (2, True), said
     assert run("feedback", str(tmp_path / "plain.csv"), "--model", "retina")[0] == 0
 
 
@@ -81,7 +97,9 @@ def served(tiny_store: Store, tmp_path: Path) -> Iterator[str]:
     settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
     settings |= {"CANDOR_TOKENS": "a-token-for-uploads admin", "CANDOR_STORE": str(tiny_store.root)}
     command = [sys.executable, "-m", "candor", "serve"]
-    with subprocess.Popen(command, env=kept | settings, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=kept | settings, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
         with Client(address) as client:
@@ -94,7 +112,9 @@ def served(tiny_store: Store, tmp_path: Path) -> Iterator[str]:
 def test_labels_are_joined_to_answers_by_file_name(
     served: str, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Images in two wards with equal names, one of them damaged: predicted, labeled, and each answer found again."""
+    """Images in two wards with equal names, one of them damaged: predicted, labeled, and each
+    answer found again.
+    """
     monkeypatch.chdir(tmp_path)
     Path("token").write_text("a-token-for-uploads\n")
     for seed, name in enumerate(["one/scan.png", "one/M\u00fcller [2].png", "two/scan.png"]):
@@ -107,13 +127,19 @@ def test_labels_are_joined_to_answers_by_file_name(
         return done.exit_code, done.output
 
     code, said = run("predict", "one/scan.png", "--request-id", "filename")
-    assert (code, "  request id     scan.png" in said, "  prediction id  " in said) == (0, True, True), said
+    assert (code, "  request id     scan.png" in said, "  prediction id  " in said) == (
+        0,
+        True,
+        True,
+    ), said
     assert re.search(r"probabilities  \w+ 0\.\d+, \w+ 0\.\d+, \w+ 0\.\d+\n", said)
     assert re.search(r"one/scan.png: \w+ 0\.\d+, (refer to a person|no referral)\n", said)
 
     with pytest.raises(SameFileId, match="--request-id path"):
         CliRunner().invoke(
-            app, ["predict", "one", "two", "--url", served, "--request-id", "filename"], catch_exceptions=False
+            app,
+            ["predict", "one", "two", "--url", served, "--request-id", "filename"],
+            catch_exceptions=False,
         )
     code, said = run("predict", "one", "two", "--request-id", "path", "--csv", "answers.csv")
     assert (code, "answers.csv: 4 rows" in said) == (1, True), said
@@ -131,24 +157,40 @@ def test_labels_are_joined_to_answers_by_file_name(
     assert float(good["confidence"]) == float(good[f"probability {good['predicted']}"])
     assert "label" not in good  # a column `label` holds true labels
 
-    classes = [name.removeprefix("probability ") for name in good if name.startswith("probability ")]
-    Path("labels.csv").write_text(f"file,label\none/scan.png,{classes[0]}\ntwo/scan.png,{classes[1]}\n")
+    classes = [
+        name.removeprefix("probability ") for name in good if name.startswith("probability ")
+    ]
+    Path("labels.csv").write_text(
+        f"file,label\none/scan.png,{classes[0]}\ntwo/scan.png,{classes[1]}\n"
+    )
     with pytest.raises(SameFileId, match=r"one/scan\.png and two/scan\.png would both label"):
         CliRunner().invoke(
-            app, ["feedback", "labels.csv", "--url", served, "--token-file", "token"], catch_exceptions=False
+            app,
+            ["feedback", "labels.csv", "--url", served, "--token-file", "token"],
+            catch_exceptions=False,
         )
-    Path("labels.csv").write_text(f"file;label\none/scan.png;{classes[0]}\n.\\two\\scan.png;{classes[1]}\n")
+    Path("labels.csv").write_text(
+        f"file;label\none/scan.png;{classes[0]}\n.\\two\\scan.png;{classes[1]}\n"
+    )
     assert run("feedback", "labels.csv", "--request-id", "path") == (0, "accepted: 2\n")
     Path("labels.csv").write_text(f"file,label\nunknown.png,{classes[0]}\n")
     code, said = run("feedback", "labels.csv")
-    assert (code, said.startswith("pending: 1\npending: no answer has this request id yet")) == (1, True), said
-    assert "no label found its answer. If these labels come before their answers, say --early" in said
+    assert (code, said.startswith("pending: 1\npending: no answer has this request id yet")) == (
+        1,
+        True,
+    ), said
+    assert (
+        "no label found its answer. If these labels come before their answers, say --early" in said
+    )
     code, said = run("feedback", "labels.csv", "--early")
     assert (code, "no label found its answer" in said) == (0, False), said
     code, said = run("feedback", "labels.csv", "--json")
     assert (code, "no label found its answer" in said) == (1, True), said
     Path("labels.csv").write_text(f"file,label\nelsewhere/scan.png,{classes[2]}\n")
-    assert run("feedback", "labels.csv") == (0, "accepted: 1\n")  # the first call's answer, by file name alone
+    assert run("feedback", "labels.csv") == (
+        0,
+        "accepted: 1\n",
+    )  # the first call's answer, by file name alone
 
     labeled = [row | {"label": classes[0]} for row in rows.values() if not row["error"]]
     with Path("answers.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -160,11 +202,22 @@ def test_labels_are_joined_to_answers_by_file_name(
 
 def test_one_label_that_finds_no_answer_is_an_error(served: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token-for-uploads\n")
-    asked = ["feedback", "--prediction-id", "01a215c2-5bdb-7401-a0ab-ff3e162231e3", "--label", "benign"]
-    done = CliRunner().invoke(app, [*asked, "--url", served, "--token-file", str(tmp_path / "token")])
+    asked = [
+        "feedback",
+        "--prediction-id",
+        "01a215c2-5bdb-7401-a0ab-ff3e162231e3",
+        "--label",
+        "benign",
+    ]
+    done = CliRunner().invoke(
+        app, [*asked, "--url", served, "--token-file", str(tmp_path / "token")]
+    )
     assert done.exit_code == 1
     assert done.stdout == ""
-    assert "01a215c2-5bdb-7401-a0ab-ff3e162231e3 was not labeled: the server's ledger has no answer" in done.stderr
+    assert (
+        "01a215c2-5bdb-7401-a0ab-ff3e162231e3 was not labeled: the server's ledger has no answer"
+        in done.stderr
+    )
 
 
 def test_a_wrong_token_is_said_once(served: str, png: Callable[..., bytes], tmp_path: Path) -> None:
@@ -175,13 +228,17 @@ def test_a_wrong_token_is_said_once(served: str, png: Callable[..., bytes], tmp_
 
 
 def test_answers_are_not_taken_for_truths(url: str, tmp_path: Path) -> None:
-    """A log of answers, whose label is the prediction: it was accepted as 100 labels with an accuracy of 1.000."""
+    """A log of answers, whose label is the prediction: it was accepted as 100 labels with an
+    accuracy of 1.000.
+    """
     (tmp_path / "token").write_text("a-token-for-uploads\n")
     names = ("no", "yes")
 
     def run(verb: str, file: str, *arguments: str) -> tuple[int, str]:
         token = ("--token-file", str(tmp_path / "token"))
-        done = CliRunner().invoke(app, [verb, str(tmp_path / file), *arguments, "--url", url, *token])
+        done = CliRunner().invoke(
+            app, [verb, str(tmp_path / file), *arguments, "--url", url, *token]
+        )
         return done.exit_code, f"{done.output}{done.exception or ''}"
 
     def report() -> dict[str, Any]:
@@ -202,20 +259,28 @@ def test_answers_are_not_taken_for_truths(url: str, tmp_path: Path) -> None:
         }
         answers.append({"request_id": f"eye-{number}"} | answer)
     (tmp_path / "plain.ndjson").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    (tmp_path / "own.ndjson").write_text("".join(json.dumps(row | {"refer": False}) + "\n" for row in answers))
+    (tmp_path / "own.ndjson").write_text(
+        "".join(json.dumps(row | {"refer": False}) + "\n" for row in answers)
+    )
 
     declared = ("--model", "retina", "--classes", "no,yes")
     code, said = run("predictions", "plain.ndjson", *declared)
     assert (code, "it looks like the prediction, not the truth" in said) == (1, True), said
     code, said = run("predictions", "own.ndjson", *declared)
-    assert (code, "accepted: 100" in said, "`label` was taken as the predicted class" in said) == (0, True, True), said
+    assert (code, "accepted: 100" in said, "`label` was taken as the predicted class" in said) == (
+        0,
+        True,
+        True,
+    ), said
     assert (report()["served"], report()["labeled"]) == (100, 0)
     for file in ("plain.ndjson", "own.ndjson"):
         code, said = run("feedback", file, "--model", "retina")
         assert (code, "is the predict" in said) == (1, True), said
     assert report()["labeled"] == 0
 
-    truths = [f"eye-{number},{names[(number + number // 10) % 2]},seen by two" for number in range(100)]
+    truths = [
+        f"eye-{number},{names[(number + number // 10) % 2]},seen by two" for number in range(100)
+    ]
     (tmp_path / "truths.csv").write_text("\n".join(["request_id,Ground Truth,remark", *truths]))
     code, said = run("feedback", "truths.csv", "--model", "retina")
     assert (code, "accepted: 100" in said) == (0, True), said
@@ -226,8 +291,19 @@ def test_answers_are_not_taken_for_truths(url: str, tmp_path: Path) -> None:
 
 def test_columns_of_classes_are_sent_as_probabilities(url: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token-for-uploads\n")
-    (tmp_path / "answers.csv").write_text("request_id,p_no,p_yes,truth\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n")
-    sent = ["predictions", str(tmp_path / "answers.csv"), "--model", "retina", "--classes", "no,yes", "--url", url]
+    (tmp_path / "answers.csv").write_text(
+        "request_id,p_no,p_yes,truth\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n"
+    )
+    sent = [
+        "predictions",
+        str(tmp_path / "answers.csv"),
+        "--model",
+        "retina",
+        "--classes",
+        "no,yes",
+        "--url",
+        url,
+    ]
     done = CliRunner().invoke(app, [*sent, "--token-file", str(tmp_path / "token")])
     assert "accepted: 2" in done.stdout
     assert "rejected: 1" in done.stdout
@@ -236,7 +312,11 @@ def test_columns_of_classes_are_sent_as_probabilities(url: str, tmp_path: Path) 
 
 
 def test_a_usage_error_shows_control_characters() -> None:
-    for typed in (["feed\x1b[31mback"], ["feedback", "--u\x1b]0;owned\x07"], ["predict", "a.png", "--url", "x\x1b[2J"]):
+    for typed in (
+        ["feed\x1b[31mback"],
+        ["feedback", "--u\x1b]0;owned\x07"],
+        ["predict", "a.png", "--url", "x\x1b[2J"],
+    ):
         done = CliRunner().invoke(app, typed)
         assert done.exit_code == 2
         assert "\x1b[31m" not in done.output.replace("\x1b[31m\u256d", "")

@@ -1,4 +1,6 @@
-"""What `candor import` finds out from labeled images and from files beside the model, and what it makes of it."""
+"""What `candor import` finds out from labeled images and from files beside the model, and what it
+makes of it.
+"""
 
 import json
 import re
@@ -22,7 +24,16 @@ from tests.builders.foreign import SIDE, color_weights, foreign_onnx, labeled_fo
 
 
 def imported(path: Path, *options: str) -> dict[str, Any]:
-    command = ["import", str(path), "--name", "theirs", "--store", str(path.parent / "store"), "--json", *options]
+    command = [
+        "import",
+        str(path),
+        "--name",
+        "theirs",
+        "--store",
+        str(path.parent / "store"),
+        "--json",
+        *options,
+    ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
@@ -34,7 +45,9 @@ def card(done: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 def test_the_order_of_channels_is_found_on_labeled_images(tmp_path: Path, order: str) -> None:
-    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights(bgr=order == "bgr")})
+    path = foreign_onnx(
+        tmp_path / "model.onnx", constants={"weights": color_weights(bgr=order == "bgr")}
+    )
     done = imported(path, "--data", str(labeled_folder(tmp_path / "labeled")))
     assert f", {order.upper()} " in done["findings"]["preprocessing"]
     assert done["tried"][0]["accuracy"] == 1
@@ -50,21 +63,27 @@ def test_a_note_names_preprocessings_that_the_images_do_not_tell_apart(tmp_path:
     for at, name in enumerate("abc"):  # gray pictures: only brightness tells the classes apart
         for image in sorted((colored / name).glob("*.png")):
             Image.new("L", (SIDE, SIDE), 60 * at + 20).save(image)
-    done = imported(path, "--data", str(colored), "--normalize", "unit", "--anyway", "--uncalibrated")
+    done = imported(
+        path, "--data", str(colored), "--normalize", "unit", "--anyway", "--uncalibrated"
+    )
     (doubt,) = [each for each in done["notes"] if "do not tell" in each]
     assert "unit, RGB" in doubt
     assert "unit, BGR" in doubt
     assert "--channels" in doubt
     assert "--normalize" not in doubt
     assert "--resize" not in doubt
-    given = imported(path, "--data", str(colored), "--normalize", "unit", "--channels", "bgr", "--anyway")
+    given = imported(
+        path, "--data", str(colored), "--normalize", "unit", "--channels", "bgr", "--anyway"
+    )
     assert not [each for each in given["notes"] if "do not tell" in each]
 
 
 def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     folder = labeled_folder(tmp_path / "labeled", images=30)
-    done = imported(path, "--data", str(folder), "--normalize", "unit", "--group-pattern", "(p[0-9]+)_")
+    done = imported(
+        path, "--data", str(folder), "--normalize", "unit", "--group-pattern", "(p[0-9]+)_"
+    )
     described = card(done)
     images = read_labeled_folder(folder, group_pattern="(p[0-9]+)_")
     held_out = int(images.held_out.sum())
@@ -97,7 +116,10 @@ def test_uncalibrated_images_only_measure(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     folder = labeled_folder(tmp_path / "labeled")
     described = card(imported(path, "--data", str(folder), "--normalize", "unit", "--uncalibrated"))
-    assert (described["calibration"]["method"], described["calibration"]["temperature"]) == ("none", 1)
+    assert (described["calibration"]["method"], described["calibration"]["temperature"]) == (
+        "none",
+        1,
+    )
     assert described["calibration"]["measures"]["accuracy"] == 1
 
 
@@ -114,7 +136,9 @@ def test_independent_probabilities_become_exclusive_if_the_caller_says_so(tmp_pa
 
 
 def test_logits_that_happen_to_be_small_and_positive_are_no_probabilities(tmp_path: Path) -> None:
-    weights = np.abs(np.random.default_rng(0).normal(0, 1e-6, (3 * SIDE * SIDE, 3))).astype(np.float32)
+    weights = np.abs(np.random.default_rng(0).normal(0, 1e-6, (3 * SIDE * SIDE, 3))).astype(
+        np.float32
+    )
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": weights})
     done = imported(path, "--classes", "a,b,c", "--normalize", "unit")
     assert done["findings"]["output"] == "'scores': logits, 3 classes; taken as logits"
@@ -124,7 +148,9 @@ def test_logits_that_happen_to_be_small_and_positive_are_no_probabilities(tmp_pa
 def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: str) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
     if place == "labels.txt":
-        (tmp_path / "labels.txt").write_text("0 lung\n1 heart\n2 bone\n")  # as Teachable Machine does
+        (tmp_path / "labels.txt").write_text(
+            "0 lung\n1 heart\n2 bone\n"
+        )  # as Teachable Machine does
     elif place == "metadata":
         model = onnx.load(path)
         helper.set_model_props(model, {"names": "{0: 'lung', 1: 'heart', 2: 'bone'}"})
@@ -132,15 +158,29 @@ def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: st
     else:
         with zipfile.ZipFile(tmp_path / "model.mar", "w") as archive:
             archive.write(path, "theirs.onnx")
-            archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "theirs.onnx"}}))
-            archive.writestr("index_to_name.json", json.dumps({"0": "lung", "1": ["n1", "heart"], "2": "bone"}))
+            archive.writestr(
+                "MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "theirs.onnx"}})
+            )
+            archive.writestr(
+                "index_to_name.json", json.dumps({"0": "lung", "1": ["n1", "heart"], "2": "bone"})
+            )
         path = tmp_path / "model.mar"
     assert card(imported(path, "--normalize", "unit"))["classes"] == ["lung", "heart", "bone"]
 
 
 def test_a_larger_image_is_cut_to_the_models_size(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
-    done = imported(path, "--classes", "a,b,c", "--normalize", "unit", "--crop-from", "20x24", "--resize", "crop")
+    done = imported(
+        path,
+        "--classes",
+        "a,b,c",
+        "--normalize",
+        "unit",
+        "--crop-from",
+        "20x24",
+        "--resize",
+        "crop",
+    )
     assert card(done)["input"] | {"resize": "crop"} == card(done)["input"]
     assert (card(done)["input"]["height"], card(done)["input"]["width"]) == (20, 24)
     session = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes())

@@ -1,4 +1,6 @@
-"""Overconfident models, whose float32 probabilities are exact zeros and ones, are imported and calibrated."""
+"""Overconfident models, whose float32 probabilities are exact zeros and ones, are imported and
+calibrated.
+"""
 
 import json
 from pathlib import Path
@@ -15,12 +17,16 @@ from model_store.runtime import ort
 from tests.builders.foreign import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 
 COLORS = color_weights() * np.float32(16)
-WEIGHTS = COLORS - COLORS.mean(axis=1, keepdims=True)  # logits hundreds apart: exp(-110) is 0 in float32
+WEIGHTS = COLORS - COLORS.mean(
+    axis=1, keepdims=True
+)  # logits hundreds apart: exp(-110) is 0 in float32
 EXCLUSIVE = ("--exclusive",)
 
 
 def classifier() -> list[NodeProto]:
-    """Return what skl2onnx makes of a logistic regression: one operator with its softmax inside, and a Normalizer."""
+    """Return what skl2onnx makes of a logistic regression: one operator with its softmax inside,
+    and a Normalizer.
+    """
     return [
         helper.make_node("Flatten", ["pixels"], ["flat"]),
         helper.make_node(
@@ -39,7 +45,9 @@ def classifier() -> list[NodeProto]:
 
 
 def hidden_sigmoid() -> list[NodeProto]:
-    """Return independent probabilities whose sigmoid is not the last operator, so that it cannot be cut off."""
+    """Return independent probabilities whose sigmoid is not the last operator, so that it cannot be
+    cut off.
+    """
     nodes = linear("Sigmoid")
     nodes[-1].output[0] = "shares"
     return [*nodes, helper.make_node("Clip", ["shares"], ["scores"])]
@@ -55,8 +63,19 @@ def mislabeled(root: Path) -> Path:
 
 
 def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
-    command = ["import", str(path), "--data", str(folder), "--normalize", "unit", "--channels", "rgb"]
-    done = CliRunner().invoke(app, [*command, "--store", str(path.parent / "store"), "--json", *options])
+    command = [
+        "import",
+        str(path),
+        "--data",
+        str(folder),
+        "--normalize",
+        "unit",
+        "--channels",
+        "rgb",
+    ]
+    done = CliRunner().invoke(
+        app, [*command, "--store", str(path.parent / "store"), "--json", *options]
+    )
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 
@@ -66,8 +85,12 @@ def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
     [(classifier(), ()), (linear("Softmax"), ()), (hidden_sigmoid(), EXCLUSIVE)],
     ids=["LinearClassifier", "Softmax", "hidden Sigmoid"],
 )
-def test_exact_zeros_are_calibrated(tmp_path: Path, nodes: list[NodeProto], options: tuple[str, ...]) -> None:
-    path = foreign_onnx(tmp_path / "m.onnx", nodes, constants={"weights": WEIGHTS}, domains=["ai.onnx.ml"])
+def test_exact_zeros_are_calibrated(
+    tmp_path: Path, nodes: list[NodeProto], options: tuple[str, ...]
+) -> None:
+    path = foreign_onnx(
+        tmp_path / "m.onnx", nodes, constants={"weights": WEIGHTS}, domains=["ai.onnx.ml"]
+    )
     folder = mislabeled(tmp_path / "labeled")
     raw = imported(path, folder, "--uncalibrated", *options)
     done = imported(path, folder, *options)
@@ -86,6 +109,8 @@ def test_what_is_published_divides_the_logits_behind_exact_zeros(tmp_path: Path)
     logits = prepared.reshape(3, -1).astype(np.float64) @ WEIGHTS
     theirs = ort.InferenceSession(path.read_bytes()).run(None, {"pixels": prepared})[0]
     assert (theirs == np.eye(3)).all()
-    ours = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes()).run(None, {"image": pixels})[0]
+    ours = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes()).run(
+        None, {"image": pixels}
+    )[0]
     assert np.abs(ours - softmax(logits / done["temperature"])).max() < 1e-5
     assert ours.min() > 1e-6

@@ -1,4 +1,6 @@
-"""What `candor import` refuses, each with a sentence that says what to do, never a trace, and never all the memory."""
+"""What `candor import` refuses, each with a sentence that says what to do, never a trace, and never
+all the memory.
+"""
 
 import json
 import subprocess
@@ -24,10 +26,23 @@ from tests.builders.foreign import SIDE, foreign_onnx, labeled_folder, linear
 
 
 def refusal(path: Path, *options: str) -> str:
-    """Run the command; it must end with an error that Candor raises on purpose, and publish nothing."""
+    """Run the command; it must end with an error that Candor raises on purpose, and publish
+    nothing.
+    """
     store = path.parent / "store"
     done = CliRunner().invoke(
-        app, ["import", str(path), "--classes", "a,b,c", "--normalize", "unit", "--store", str(store), *options]
+        app,
+        [
+            "import",
+            str(path),
+            "--classes",
+            "a,b,c",
+            "--normalize",
+            "unit",
+            "--store",
+            str(store),
+            *options,
+        ],
     )
     assert done.exit_code == 1, done.output
     assert isinstance(done.exception, ModelStoreError), done.exception
@@ -59,8 +74,13 @@ LOOP = helper.make_graph(
 )
 CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "custom operator": (
-        lambda path: foreign_onnx(path, [node("Magic", "pixels", "scores", domain="my.own")], domains=["my.own"]),
-        ("operators outside of the ONNX standard (my.own.Magic)", "export the model with standard operators"),
+        lambda path: foreign_onnx(
+            path, [node("Magic", "pixels", "scores", domain="my.own")], domains=["my.own"]
+        ),
+        (
+            "operators outside of the ONNX standard (my.own.Magic)",
+            "export the model with standard operators",
+        ),
     ),
     "operator of ONNX Runtime alone": (
         lambda path: foreign_onnx(
@@ -73,7 +93,15 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "graph that reads a file": (
         lambda path: foreign_onnx(
             path,
-            [node("EPContext", "pixels", "scores", domain="com.microsoft", ep_cache_context="/etc/passwd")],
+            [
+                node(
+                    "EPContext",
+                    "pixels",
+                    "scores",
+                    domain="com.microsoft",
+                    ep_cache_context="/etc/passwd",
+                )
+            ],
             domains=["com.microsoft"],
         ),
         ("EPContext", "runs code or files"),
@@ -111,12 +139,22 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "detection": (
         lambda path: foreign_onnx(
             path,
-            [*linear()[:1], node("MatMul", "flat boxes", "z"), node("Reshape", "z shape", "scores")],
-            constants={"boxes": np.ones((3 * SIDE * SIDE, 30), np.float32), "shape": np.array([0, 5, 6], np.int64)},
+            [
+                *linear()[:1],
+                node("MatMul", "flat boxes", "z"),
+                node("Reshape", "z shape", "scores"),
+            ],
+            constants={
+                "boxes": np.ones((3 * SIDE * SIDE, 30), np.float32),
+                "shape": np.array([0, 5, 6], np.int64),
+            },
         ),
         ("several rows for each image, as of a detector", "whole images"),
     ),
-    "multi-label": (lambda path: foreign_onnx(path, linear("Sigmoid")), ("multi-label model", "--exclusive")),
+    "multi-label": (
+        lambda path: foreign_onnx(path, linear("Sigmoid")),
+        ("multi-label model", "--exclusive"),
+    ),
     "several inputs": (
         lambda path: _with_second_input(path),
         ("several inputs ('pixels', 'age')", "with the others fixed"),
@@ -155,23 +193,45 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda path: path.write_bytes(foreign_onnx(path).read_bytes()[:900]),
         ("is not an ONNX file, or it is damaged",),
     ),
-    "a picture": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200)), ("is not an ONNX file",)),
+    "a picture": (
+        lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200)),
+        ("is not an ONNX file",),
+    ),
     "empty": (lambda path: path.write_bytes(b""), ("is not an ONNX file",)),
-    "Keras": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), ("a Keras HDF5 file", "model.export(")),
-    "TensorFlow Lite": (lambda path: path.write_bytes(b"\0\0\0\0TFL3" + bytes(99)), ("TensorFlow Lite", "tf2onnx")),
-    "a pickle": (lambda path: path.write_bytes(b"\x80\x04" + bytes(99)), ("a pickle, which Candor never loads",)),
+    "Keras": (
+        lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)),
+        ("a Keras HDF5 file", "model.export("),
+    ),
+    "TensorFlow Lite": (
+        lambda path: path.write_bytes(b"\0\0\0\0TFL3" + bytes(99)),
+        ("TensorFlow Lite", "tf2onnx"),
+    ),
+    "a pickle": (
+        lambda path: path.write_bytes(b"\x80\x04" + bytes(99)),
+        ("a pickle, which Candor never loads",),
+    ),
     "a circle": (
-        lambda path: foreign_onnx(path, [node("Identity", "there", "scores"), node("Identity", "scores", "there")]),
+        lambda path: foreign_onnx(
+            path, [node("Identity", "there", "scores"), node("Identity", "scores", "there")]
+        ),
         ("Identity reads 'there', which nothing before it gives",),
     ),
     "no inputs": (
         lambda path: foreign_onnx(path, [node("Softmax", "", "scores")]),
         ("its scores need no input",),
     ),
-    "functions that call themselves": (lambda path: _functions(path, calls=1, depth=1), ("call themselves",)),
-    "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), ("more than 200,000 operators",)),
+    "functions that call themselves": (
+        lambda path: _functions(path, calls=1, depth=1),
+        ("call themselves",),
+    ),
+    "functions that multiply": (
+        lambda path: _functions(path, calls=10, depth=12),
+        ("more than 200,000 operators",),
+    ),
     "not finite": (
-        lambda path: foreign_onnx(path, constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
+        lambda path: foreign_onnx(
+            path, constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}
+        ),
         ("is not finite",),
     ),
 }
@@ -202,7 +262,9 @@ def _functions(path: Path, *, calls: int, depth: int) -> None:
         imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
         model.functions.append(helper.make_function("own", f"F{at}", ["x"], ["y"], body, imports))
     last = [node("Identity", "x", "y")]
-    model.functions.append(helper.make_function("own", "Last", ["x"], ["y"], last, [helper.make_opsetid("", 17)]))
+    model.functions.append(
+        helper.make_function("own", "Last", ["x"], ["y"], last, [helper.make_opsetid("", 17)])
+    )
     path.write_bytes(model.SerializeToString())
 
 
@@ -232,18 +294,30 @@ def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
             body,
             node("Add", "z total", "scores"),
         ],
-        constants={"often": np.array(1 << 60, np.int64), "yes": np.array(True), "one": np.array(1.0, np.float32)},
+        constants={
+            "often": np.array(1 << 60, np.int64),
+            "yes": np.array(True),
+            "one": np.array(1.0, np.float32),
+        },
     )
-    with Sandbox(0, seconds=2) as sandbox, pytest.raises(ForeignModelRefused, match="did not finish within 2 s"):
+    with (
+        Sandbox(0, seconds=2) as sandbox,
+        pytest.raises(ForeignModelRefused, match="did not finish within 2 s"),
+    ):
         inspect_model(read_onnx(path), ModelWishes(), sandbox)
 
 
 def test_a_process_that_dies_is_a_sentence() -> None:
-    with Sandbox(0, memory_bytes=2**20) as sandbox, pytest.raises(ForeignModelRefused, match="crashed ONNX Runtime"):
+    with (
+        Sandbox(0, memory_bytes=2**20) as sandbox,
+        pytest.raises(ForeignModelRefused, match="crashed ONNX Runtime"),
+    ):
         sandbox.load(b"")
 
 
-@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "C:\\weights.bin", "link.bin", ""])
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "/etc/passwd", "C:\\weights.bin", "link.bin", ""]
+)
 def test_external_data_outside_the_folder_is_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "inside"
     folder.mkdir()
@@ -263,7 +337,13 @@ def test_external_data_that_is_cut_short_or_absent_is_refused(tmp_path: Path) ->
 def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
     foreign_onnx(tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
-    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        model,
+        tmp_path / "split.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
     command = ["import", str(tmp_path / "split.onnx"), "--classes", "a,b,c", "--normalize", "unit"]
     done = CliRunner().invoke(app, [*command, "--store", str(tmp_path / "store"), "--json"])
     assert done.exit_code == 0, done.output
@@ -296,14 +376,18 @@ def _external(path: Path, location: str) -> Path:
 
 def test_class_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
-    assert "2 classes were named (a, b), but the model gives scores for 3" in refusal(path, "--classes", "a,b")
+    assert "2 classes were named (a, b), but the model gives scores for 3" in refusal(
+        path, "--classes", "a,b"
+    )
     assert "the class 'a' is named twice" in refusal(path, "--classes", "a,a,b")
 
 
 def test_a_labeled_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
     wrong = labeled_folder(tmp_path / "wrong", ("a", "b", "dog"))
-    assert "has the folders dog, which are no classes of the model" in refusal(path, "--data", str(wrong))
+    assert "has the folders dog, which are no classes of the model" in refusal(
+        path, "--data", str(wrong)
+    )
     one = labeled_folder(tmp_path / "one", ("a",))
     assert "images in 1 class folders; expected two or more" in refusal(path, "--data", str(one))
     few = labeled_folder(tmp_path / "few", images=1)
@@ -342,8 +426,14 @@ def test_archives_without_onnx_are_refused(tmp_path: Path, archive: str) -> None
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("model.pt", b"\x80\x04")
             if archive == "pickle":
-                file.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "model.pt"}}))
-    expected = {"no zip": "is no TorchServe archive", "no manifest": "no TorchServe archive", "pickle": "no ONNX file"}
+                file.writestr(
+                    "MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "model.pt"}})
+                )
+    expected = {
+        "no zip": "is no TorchServe archive",
+        "no manifest": "no TorchServe archive",
+        "pickle": "no ONNX file",
+    }
     assert expected[archive] in refusal(path)
 
 

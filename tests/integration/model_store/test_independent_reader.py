@@ -1,4 +1,6 @@
-"""A reader that follows docs/bundle.md, in a process without any code of Candor, gets the server's answers."""
+"""A reader that follows docs/bundle.md, in a process without any code of Candor, gets the server's
+answers.
+"""
 
 import ast
 import io
@@ -90,7 +92,12 @@ def run_reader(folder: Path, *arguments: object) -> subprocess.CompletedProcess[
     environment["ORT_DISABLE_TELEMETRY"] = "1"
     command = [sys.executable, READER, folder, *arguments]
     return subprocess.run(
-        list(map(str, command)), env=environment, cwd=folder.parent, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        env=environment,
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -164,7 +171,9 @@ def _respell(folder: Path) -> None:
     ("change", "said"),
     [(_flip, "model.onnx differs"), (_stray, "weights.bin"), (_respell, "spelled in another way")],
 )
-def test_what_the_page_refuses_is_refused(tmp_path: Path, change: Callable[[Path], None], said: str) -> None:
+def test_what_the_page_refuses_is_refused(
+    tmp_path: Path, change: Callable[[Path], None], said: str
+) -> None:
     store = publish(tmp_path / "models", channels=1, resize="stretch")
     change(store.folder("tiny", 1))
     done = run_reader(store.folder("tiny", 1), "float32")

@@ -105,7 +105,9 @@ def test_a_folder_and_an_address_are_told_apart(tmp_path: Path) -> None:
         ("s3://key:secret@bucket/x", "no user or password"),
     ],
 )
-def test_an_address_that_is_none_is_refused_and_tells_no_secret(tmp_path: Path, address: str, reason: str) -> None:
+def test_an_address_that_is_none_is_refused_and_tells_no_secret(
+    tmp_path: Path, address: str, reason: str
+) -> None:
     with pytest.raises(StoreAddressInvalid, match=reason) as refused:
         open_store(address, cache=tmp_path).models()
     assert "secret" not in str(refused.value)
@@ -120,7 +122,11 @@ def test_it_does_what_a_folder_does(store: Store, make_bundle: Callable[..., Bun
     for version in (1, 3, 4):
         store.promote("tiny", version, by="ann")
     other = again(store)
-    assert (other.models(), other.versions("tiny"), other.production("tiny")) == (["tiny"], [1, 2, 3, 4], 4)
+    assert (other.models(), other.versions("tiny"), other.production("tiny")) == (
+        ["tiny"],
+        [1, 2, 3, 4],
+        4,
+    )
     assert other.read("tiny").card.provenance.seed == 3
     assert lifecycle.roll_back(other, "tiny").version == 3
     start_canary(other, "tiny", 4, mode="shadow")
@@ -143,7 +149,9 @@ def test_it_does_what_a_folder_does(store: Store, make_bundle: Callable[..., Bun
     assert [finding for finding in verify(again(store)) if finding.problem] == []
 
 
-def test_a_swap_of_what_has_changed_does_nothing(store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_a_swap_of_what_has_changed_does_nothing(
+    store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
     store.publish("tiny", make_bundle)
     one, two = store.storage, again(store).storage
     assert one.swap("tiny", "x.json", None, b"1")
@@ -153,11 +161,20 @@ def test_a_swap_of_what_has_changed_does_nothing(store: Store, make_bundle: Call
     assert two.read("tiny", "x.json") == b"2"
 
 
-def test_writers_at_once_lose_nothing_though_one_is_killed(reach: ObjectStore, tmp_path: Path) -> None:
+def test_writers_at_once_lose_nothing_though_one_is_killed(
+    reach: ObjectStore, tmp_path: Path
+) -> None:
     address = f"s3://{reach.bucket}/{tmp_path.name}-{random.randrange(10**9)}"
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, address, str(tmp_path / f"cache-{number}"), f"writer {number}"],
+            [
+                sys.executable,
+                "-c",
+                WRITER,
+                address,
+                str(tmp_path / f"cache-{number}"),
+                f"writer {number}",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -173,7 +190,10 @@ def test_writers_at_once_lose_nothing_though_one_is_killed(reach: ObjectStore, t
     store = open_store(address, cache=tmp_path / "cache")
     events = read_events(store.storage, "tiny")  # follows from line to line, or raises
     for number in range(1, 5):
-        assert sum(event.by == f"writer {number}" and event.alias == "production" for event in events) == 4
+        assert (
+            sum(event.by == f"writer {number}" and event.alias == "production" for event in events)
+            == 4
+        )
     published = [event.version for event in events if event.action == "published"]
     assert len(published) == len(set(published)) >= 17
     before = None
@@ -190,23 +210,34 @@ def test_what_was_changed_in_the_bucket_is_refused(
 ) -> None:
     other = make_bundle(tmp_path / "other", 1, seed=5).folder
     bucket = client(reach)
-    bucket.put_object(Bucket=reach.bucket, Key=key(on_s3, "1/card.json"), Body=(other / "card.json").read_bytes())
+    bucket.put_object(
+        Bucket=reach.bucket, Key=key(on_s3, "1/card.json"), Body=(other / "card.json").read_bytes()
+    )
     with pytest.raises(FileError, match=r"bundle tiny/1 is refused: card\.json is not the file"):
         again(on_s3, tmp_path / "new").read("tiny")
     for path in other.iterdir():
-        bucket.put_object(Bucket=reach.bucket, Key=key(on_s3, f"1/{path.name}"), Body=path.read_bytes())
+        bucket.put_object(
+            Bucket=reach.bucket, Key=key(on_s3, f"1/{path.name}"), Body=path.read_bytes()
+        )
     with pytest.raises(ManifestError, match="but production names"):
         again(on_s3, tmp_path / "new").read("tiny")
 
 
-def test_an_object_that_no_manifest_names_is_refused(on_s3: Store, reach: ObjectStore, tmp_path: Path) -> None:
-    client(reach).put_object(Bucket=reach.bucket, Key=key(on_s3, "1/model.onnx.data"), Body=b"weights")
+def test_an_object_that_no_manifest_names_is_refused(
+    on_s3: Store, reach: ObjectStore, tmp_path: Path
+) -> None:
+    client(reach).put_object(
+        Bucket=reach.bucket, Key=key(on_s3, "1/model.onnx.data"), Body=b"weights"
+    )
     with pytest.raises(FileError, match=r"'model\.onnx\.data', which manifest\.json does not name"):
         again(on_s3, tmp_path / "new").read("tiny")
 
 
 def test_half_of_a_version_is_none_and_its_number_is_not_taken_again(
-    on_s3: Store, reach: ObjectStore, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+    on_s3: Store,
+    reach: ObjectStore,
+    make_bundle: Callable[..., Bundle],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As a publisher leaves it that was killed before it wrote the manifest."""
     for name in (".claim", "model.onnx"):
@@ -217,7 +248,10 @@ def test_half_of_a_version_is_none_and_its_number_is_not_taken_again(
     found = lifecycle.removable(again(on_s3), "tiny", answering=())
     assert [each.name for each in found] == ["2"]
     lifecycle.collect(again(on_s3), found[0])
-    assert [entry.name for entry in again(on_s3).storage.entries("tiny") if entry.is_folder] == ["1", "3"]
+    assert [entry.name for entry in again(on_s3).storage.entries("tiny") if entry.is_folder] == [
+        "1",
+        "3",
+    ]
 
 
 def test_a_copy_is_read_again_unless_it_is_damaged(on_s3: Store, reach: ObjectStore) -> None:
@@ -230,7 +264,9 @@ def test_a_copy_is_read_again_unless_it_is_damaged(on_s3: Store, reach: ObjectSt
     assert (folder / "model.onnx").stat().st_ino != stamp
 
 
-def test_it_is_read_while_it_is_away_but_not_written(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> None:
+def test_it_is_read_while_it_is_away_but_not_written(
+    tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
     with object_store() as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)
@@ -259,7 +295,9 @@ def test_it_is_read_while_it_is_away_but_not_written(tmp_path: Path, make_bundle
 def test_the_command_line_takes_an_address(on_s3: Store, tmp_path: Path) -> None:
     def run(*words: object) -> Any:
         return CliRunner().invoke(
-            command_line.app, [*map(str, words)], env={"CANDOR_STORE_CACHE": str(tmp_path / "cache")}
+            command_line.app,
+            [*map(str, words)],
+            env={"CANDOR_STORE_CACHE": str(tmp_path / "cache")},
         )
 
     listed = run("models", "list", "--store", on_s3.address, "--json")

@@ -1,4 +1,6 @@
-"""Triton and KServe repositories: the documented layout, read by Triton's own schema, and run by ONNX Runtime."""
+"""Triton and KServe repositories: the documented layout, read by Triton's own schema, and run by
+ONNX Runtime.
+"""
 
 import json
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -24,7 +26,9 @@ from tests.builders.bundles import build_bundle, encode, picture, write_variants
 
 
 def _load_schema() -> Any:
-    """Triton's ModelConfig alone: the package around it defines messages that Candor's own gRPC service has too."""
+    """Triton's ModelConfig alone: the package around it defines messages that Candor's own gRPC
+    service has too.
+    """
     package = find_spec("tritonclient")
     assert package is not None
     assert package.submodule_search_locations is not None
@@ -35,7 +39,9 @@ def _load_schema() -> Any:
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except VersionError as error:  # with the lowest release of protobuf, which is not tritonclient's
+    except (
+        VersionError
+    ) as error:  # with the lowest release of protobuf, which is not tritonclient's
         pytest.skip(str(error), allow_module_level=True)
     return module
 
@@ -44,11 +50,15 @@ model_config_pb2 = _load_schema()
 
 
 class RepositoryServer:
-    """Runs a model of a repository as Triton's pages say: by the configuration, with the latest version."""
+    """Runs a model of a repository as Triton's pages say: by the configuration, with the latest
+    version.
+    """
 
     def __init__(self, repository: Path, name: str) -> None:
         folder = repository / name
-        self.config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+        self.config = text_format.Parse(
+            (folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig()
+        )
         assert self.config.name == folder.name
         assert self.config.backend == "onnxruntime"
         versions = [int(path.name) for path in folder.iterdir() if path.is_dir()]
@@ -71,7 +81,9 @@ class RepositoryServer:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    return build_bundle(tmp_path / "store" / "Chest_1.5" / "3", version=3, name="Chest_1.5", height=9, width=7)
+    return build_bundle(
+        tmp_path / "store" / "Chest_1.5" / "3", version=3, name="Chest_1.5", height=9, width=7
+    )
 
 
 def test_the_repository_gives_candors_answers(bundle: Bundle, tmp_path: Path) -> None:
@@ -89,7 +101,10 @@ def test_the_repository_gives_candors_answers(bundle: Bundle, tmp_path: Path) ->
 def test_the_layout_is_tritons(bundle: Bundle, tmp_path: Path) -> None:
     version = write_triton(bundle, tmp_path / "repository")
     assert version == tmp_path / "repository" / "Chest_1.5" / "3"
-    files = {path.relative_to(tmp_path / "repository").as_posix() for path in (tmp_path / "repository").rglob("*.*")}
+    files = {
+        path.relative_to(tmp_path / "repository").as_posix()
+        for path in (tmp_path / "repository").rglob("*.*")
+    }
     model = {"Chest_1.5", "Chest_1.5/config.pbtxt", "Chest_1.5/labels.txt"}
     assert files == model | {"Chest_1.5/3/model.onnx", "Chest_1.5/3/card.json"}
     config = RepositoryServer(tmp_path / "repository", "Chest_1.5").config
@@ -104,20 +119,30 @@ def test_the_layout_is_tritons(bundle: Bundle, tmp_path: Path) -> None:
 def test_versions_stand_side_by_side_and_never_change(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     for version in (1, 2):
-        write_triton(build_bundle(tmp_path / str(version), version=version, temperature=1.0 + version), repository)
-    assert sorted(path.name for path in (repository / "tiny").iterdir() if path.is_dir()) == ["1", "2"]
+        write_triton(
+            build_bundle(tmp_path / str(version), version=version, temperature=1.0 + version),
+            repository,
+        )
+    assert sorted(path.name for path in (repository / "tiny").iterdir() if path.is_dir()) == [
+        "1",
+        "2",
+    ]
     with pytest.raises(RepositoryError, match="a version never changes"):
         write_triton(build_bundle(tmp_path / "again", version=2), repository)
     with pytest.raises(RepositoryError, match="another input or output"):
         write_triton(build_bundle(tmp_path / "other", version=3, height=5), repository)
     with pytest.raises(RepositoryError, match="other classes"):
-        write_triton(build_bundle(tmp_path / "named", version=3, classes=("a", "b", "c")), repository)
+        write_triton(
+            build_bundle(tmp_path / "named", version=3, classes=("a", "b", "c")), repository
+        )
     assert sorted(path.name for path in repository.iterdir()) == ["tiny"]
 
 
 def test_kserve_gets_a_repository_and_a_service(bundle: Bundle, tmp_path: Path) -> None:
     service = write_kserve(bundle, tmp_path / "out", storage_uri="s3://models/chest")
-    assert RepositoryServer(tmp_path / "out" / "models", "Chest_1.5").labels == list(bundle.card.classes)
+    assert RepositoryServer(tmp_path / "out" / "models", "Chest_1.5").labels == list(
+        bundle.card.classes
+    )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"models", service.name}
     said = yaml.safe_load(service.read_text())
     assert (said["apiVersion"], said["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
@@ -154,7 +179,9 @@ def test_the_command_takes_a_bundle_of_a_store(published: Path, tmp_path: Path, 
 
 
 def test_the_command_takes_one_of_its_precisions(published: Path, tmp_path: Path) -> None:
-    done = candor(published, "--format", "triton", "--out", tmp_path / "out", "--precision", "int8", "--json")
+    done = candor(
+        published, "--format", "triton", "--out", tmp_path / "out", "--precision", "int8", "--json"
+    )
     assert done.exit_code == 0, done.output
     version = Path(json.loads(done.stdout)["folder"])
     assert (version / "model.onnx").read_bytes() == (published / "model.int8.onnx").read_bytes()

@@ -40,11 +40,15 @@ def write_keys(folder: Path, name: str, private: Any) -> Keys:
     keys = Keys(folder / f"{name}.pem", folder / f"{name}.pub")
     keys.private.write_bytes(
         private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
     )
     keys.public.write_bytes(
-        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
     )
     return keys
 
@@ -68,7 +72,9 @@ def strict(store: Store, keys: Keys) -> Store:
     return dataclasses.replace(store, key=read_public_key(keys.public))
 
 
-@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+@pytest.mark.parametrize(
+    "curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name
+)
 def test_what_is_signed_is_read_and_model_signing_agrees(
     tiny_store: Store, run: Callable[..., Any], tmp_path: Path, curve: ec.EllipticCurve
 ) -> None:
@@ -86,7 +92,9 @@ def test_what_is_signed_is_read_and_model_signing_agrees(
     assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 0
 
 
-def test_a_signature_made_by_model_signing_itself_is_accepted(tiny_store: Store, keys: Keys) -> None:
+def test_a_signature_made_by_model_signing_itself_is_accepted(
+    tiny_store: Store, keys: Keys
+) -> None:
     folder = tiny_store.folder("tiny", 1)
     command = [sys.executable, "-m", "model_signing", "sign", "key", str(folder)]
     command += ["--signature", str(folder / SIGNATURE_FILE), "--private_key", str(keys.private)]
@@ -102,18 +110,28 @@ def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
     run("sign", "tiny", 1, "--key", keys.private)
     folder, alias = tiny_store.folder("tiny", 1), tiny_store.model("tiny") / "production"
     card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card | {"classes": card["classes"][::-1]}, indent=2))
-    forged = json.loads(alias.read_text()) | {"digest": write_manifest(folder, name="tiny", version=1).digest}
+    (folder / "card.json").write_text(
+        json.dumps(card | {"classes": card["classes"][::-1]}, indent=2)
+    )
+    forged = json.loads(alias.read_text()) | {
+        "digest": write_manifest(folder, name="tiny", version=1).digest
+    }
     alias.write_text(json.dumps(forged))
     (tiny_store.model("tiny") / "history.jsonl").unlink()
     assert tiny_store.read("tiny").card.classes == tuple(card["classes"][::-1])
-    with pytest.raises(SignatureError, match=r"tiny/1 is refused: model\.sig is a signature of other files"):
+    with pytest.raises(
+        SignatureError, match=r"tiny/1 is refused: model\.sig is a signature of other files"
+    ):
         strict(tiny_store, keys).read("tiny")
     assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 1
 
 
 def test_another_key_and_another_version_are_refused(
-    tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path, make_bundle: Callable[..., Bundle]
+    tiny_store: Store,
+    run: Callable[..., Any],
+    keys: Keys,
+    tmp_path: Path,
+    make_bundle: Callable[..., Bundle],
 ) -> None:
     tiny_store.publish("tiny", partial(make_bundle, seed=1))
     run("sign", "tiny", 1, "--key", make_keys(tmp_path, "theirs").private)
@@ -127,7 +145,9 @@ def test_another_key_and_another_version_are_refused(
         strict(tiny_store, keys).read("tiny", 2)
 
 
-def test_every_changed_signature_is_refused(tiny_store: Store, run: Callable[..., Any], keys: Keys) -> None:
+def test_every_changed_signature_is_refused(
+    tiny_store: Store, run: Callable[..., Any], keys: Keys
+) -> None:
     run("sign", "tiny", 1, "--key", keys.private)
     path = tiny_store.folder("tiny", 1) / SIGNATURE_FILE
     data = json.loads(path.read_text())
@@ -163,7 +183,11 @@ def test_without_a_signature_nothing_is_promoted_or_tried(
 
 @pytest.mark.anyio
 async def test_a_server_serves_only_what_is_signed(
-    tiny_store: Store, tmp_path: Path, run: Callable[..., Any], keys: Keys, png: Callable[..., bytes]
+    tiny_store: Store,
+    tmp_path: Path,
+    run: Callable[..., Any],
+    keys: Keys,
+    png: Callable[..., bytes],
 ) -> None:
     async with running(tiny_store, tmp_path, require_signature=keys.public) as server:
         ready = await server.client.get("/readyz")
@@ -185,7 +209,9 @@ def test_keys_that_are_none_are_one_sentence(
         assert isinstance(run("verify", "--key", file).exception, SignatureKeyInvalid)
 
 
-def test_a_key_may_have_a_password(tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path) -> None:
+def test_a_key_may_have_a_password(
+    tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path
+) -> None:
     private = serialization.load_pem_private_key(keys.private.read_bytes(), None)
     locked = tmp_path / "locked.pem"
     locked.write_bytes(

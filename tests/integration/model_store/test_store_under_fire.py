@@ -1,6 +1,8 @@
-"""A store that real processes mistreat: they write at once, are killed with -9, and run out of room, at any operation.
+"""A store that real processes mistreat: they write at once, are killed with -9, and run out of
+room, at any operation.
 
-Afterwards everything verifies: each version is whole or not there, each alias names a bundle, the history follows.
+Afterwards everything verifies: each version is whole or not there, each alias names a bundle, the
+history follows.
 """
 
 import json
@@ -61,7 +63,9 @@ def test_a_disk_that_takes_no_more_bytes(tmp_path: Path) -> None:
 def test_what_is_published_is_durable_before_it_is_visible(
     tiny_store: Store, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every file and its folder before the rename, and after it the folder in which the new name is."""
+    """Every file and its folder before the rename, and after it the folder in which the new name
+    is.
+    """
     done: list[tuple[str, str]] = []
     sync, rename, replace = os.fsync, Path.rename, Path.replace
 
@@ -84,7 +88,12 @@ def test_what_is_published_is_durable_before_it_is_visible(
     model = str(tiny_store.model("tiny"))
     settled = done.index(("rename", f"{model}/2"))
     before = [Path(path) for what, path in done[:settled] if what == "sync"]
-    assert {path.name for path in before} >= {"card.json", "manifest.json", "model.onnx", "tiny.mar"}
+    assert {path.name for path in before} >= {
+        "card.json",
+        "manifest.json",
+        "model.onnx",
+        "tiny.mar",
+    }
     assert before[-1].name.startswith(".draft-")
     assert ("sync", model) in done[settled:]
     assert ("sync", str(tiny_store.root)) in done[settled:]

@@ -33,7 +33,9 @@ class Context(SimpleNamespace):
     """What TorchServe hands to a handler, as far as the handler asks."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(system_properties={"model_dir": str(folder)}, statuses={}, headers={}, types={})
+        super().__init__(
+            system_properties={"model_dir": str(folder)}, statuses={}, headers={}, types={}
+        )
 
     def get_all_request_header(self, index: int) -> dict[str, str]:
         return {"X-Request-ID": f"id-{index}"} | self.headers.get(index, {})
@@ -68,7 +70,12 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
         expected = predictor.classify(bytes(bodies[index]))
         assert answers[index]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
         assert answers[index]["request_id"] == f"id-{index}"
-    assert {index: status for index, (status, _) in context.statuses.items()} == {1: 415, 2: 400, 3: 415, 4: 400}
+    assert {index: status for index, (status, _) in context.statuses.items()} == {
+        1: 415,
+        2: 400,
+        3: 415,
+        4: 400,
+    }
     assert answers[4]["error"] == "empty_body"
     assert set(context.types.values()) == {"application/json"}
 
@@ -78,21 +85,42 @@ def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store:
     data = dicom_stack(stack)
     handler = CandorHandler()
     handler.initialize(context := Context(archive))
-    requests = [{"body": data, "frame": frame} for frame in (b"all", "3", b"middle", b"21", b"none")] + [{"body": data}]
+    requests = [
+        {"body": data, "frame": frame} for frame in (b"all", "3", b"middle", b"21", b"none")
+    ] + [{"body": data}]
     everything, third, middle, *refused = handler.handle(requests, context)
     expected = Predictor(tiny_store.read("tiny", 1)).classify_frames(data, "all")
     assert [each["frame"] for each in everything] == list(expected)
     for answer in (*everything, third, middle):
-        assert answer["probabilities"] == pytest.approx(expected[answer["frame"]].probabilities, abs=1e-6)
+        assert answer["probabilities"] == pytest.approx(
+            expected[answer["frame"]].probabilities, abs=1e-6
+        )
     for given in handler._inputs(requests[0], None):  # bit by bit
-        assert np.array_equal(given.pixels, decode(dicom(stack[given.frame - 1]), InputSpec(**handler._card["input"])))
-    assert [each["request_id"] for each in (everything[6], third, middle)] == ["id-0/7", "id-1", "id-2"]
-    assert [each["error"] for each in refused] == ["no_such_frame", "malformed_request", "unsupported_image"]
-    assert {index: status for index, (status, _) in context.statuses.items()} == {3: 400, 4: 400, 5: 415}
+        assert np.array_equal(
+            given.pixels, decode(dicom(stack[given.frame - 1]), InputSpec(**handler._card["input"]))
+        )
+    assert [each["request_id"] for each in (everything[6], third, middle)] == [
+        "id-0/7",
+        "id-1",
+        "id-2",
+    ]
+    assert [each["error"] for each in refused] == [
+        "no_such_frame",
+        "malformed_request",
+        "unsupported_image",
+    ]
+    assert {index: status for index, (status, _) in context.statuses.items()} == {
+        3: 400,
+        4: 400,
+        5: 415,
+    }
 
 
 def test_the_answer_has_the_fields_of_candors_own(
-    tmp_path: Path, make_card: Callable[..., Card], make_onnx: Callable[..., bytes], png: Callable[..., bytes]
+    tmp_path: Path,
+    make_card: Callable[..., Card],
+    make_onnx: Callable[..., bytes],
+    png: Callable[..., bytes],
 ) -> None:
     """With a prediction set, which is only there if the card defines one."""
     sets = ConformalCard(alpha=0.1, threshold=0.2, mean_set_size=1.5, coverage_reference=0.9)
@@ -121,14 +149,20 @@ def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
     assert {kind: row for kind, row in STATUS.items() if issubclass(kind, ImageError)} == {
         kind: ERRORS[kind] for kind in kinds
     }
-    assert {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ImageError)} == {
+    assert {
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, ImageError)
+    } == {
         *kinds,
         ImageError,
     }
 
 
 @pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
-def test_a_request_id_that_cannot_be_kept_is_refused(archive: Path, png: Callable[..., bytes], request_id: str) -> None:
+def test_a_request_id_that_cannot_be_kept_is_refused(
+    archive: Path, png: Callable[..., bytes], request_id: str
+) -> None:
     context, handler = Context(archive), CandorHandler()
     handler.initialize(context)
     context.headers[1] = {"x-request-id": request_id, "X-Request-ID": request_id}
@@ -141,7 +175,10 @@ def test_a_request_id_that_cannot_be_kept_is_refused(archive: Path, png: Callabl
 
 
 def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
-    archive: Path, png: Callable[..., bytes], make_onnx: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    archive: Path,
+    png: Callable[..., bytes],
+    make_onnx: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context, handler = Context(archive), CandorHandler()
     handler.initialize(context)
@@ -186,6 +223,10 @@ print(sys.modules["calibration"].__file__)
 
 
 def test_the_module_has_one_class() -> None:
-    """TorchServe takes the class that the module defines, and refuses to load a model with several."""
+    """TorchServe takes the class that the module defines, and refuses to load a model with
+    several.
+    """
     own = [each for each in vars(torchserve_handler).values() if isinstance(each, type)]
-    assert [each for each in own if each.__module__ == torchserve_handler.__name__] == [CandorHandler]
+    assert [each for each in own if each.__module__ == torchserve_handler.__name__] == [
+        CandorHandler
+    ]

@@ -1,4 +1,6 @@
-"""What Prometheus is told agrees with the page: whose labels are heard, and whether accuracy is what it was."""
+"""What Prometheus is told agrees with the page: whose labels are heard, and whether accuracy is
+what it was.
+"""
 
 import math
 from pathlib import Path
@@ -15,9 +17,13 @@ from tests.builders.answers import CLASSES, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
 
-def fill(monitored: MonitoredModel, numbers: range, *, wrong: int, audit: float | None = None) -> None:
+def fill(
+    monitored: MonitoredModel, numbers: range, *, wrong: int, audit: float | None = None
+) -> None:
     """Answers at .75, the card's accuracy; every `wrong`-th one is wrong."""
-    rows = (make_row(n, confidence=0.75, predicted=n // 4 % 2, served_at_ns=NOW_NS) for n in numbers)
+    rows = (
+        make_row(n, confidence=0.75, predicted=n // 4 % 2, served_at_ns=NOW_NS) for n in numbers
+    )
     monitored.serve(*(row._replace(audit=audit) for row in rows))
     monitored.label(*(label(n, CLASSES[(n // 4 + (n % wrong == 0)) % 2]) for n in numbers))
 
@@ -31,7 +37,9 @@ class Scraped:
         self.registry.register(WindowGauges(monitored.ledger))
 
     def __call__(self, name: str, version: str = "1", **labels: str) -> float:
-        found = self.registry.get_sample_value(f"candor_{name}", {"model": "pneumonia", "version": version} | labels)
+        found = self.registry.get_sample_value(
+            f"candor_{name}", {"model": "pneumonia", "version": version} | labels
+        )
         assert found is not None
         return found
 
@@ -81,7 +89,9 @@ def test_accuracy_is_lower_until_another_version_serves(tmp_path: Path, clock: C
 
 
 def test_answers_without_labels_reach_the_verdict_too(monitored: MonitoredModel) -> None:
-    """Ever more answers of another confidence are served: then the labels are of other answers, and no longer tell."""
+    """Ever more answers of another confidence are served: then the labels are of other answers, and
+    no longer tell.
+    """
     gauge = Scraped(monitored)
     fill(monitored, range(400), wrong=2)
     assert gauge("accuracy_lower") == 1

@@ -1,4 +1,6 @@
-"""One alarm is acknowledged once, however often it is said, by page and by API; a malformed form does nothing."""
+"""One alarm is acknowledged once, however often it is said, by page and by API; a malformed form
+does nothing.
+"""
 
 import asyncio
 import re
@@ -27,32 +29,48 @@ BROWSER = {"accept": "text/html"}
 @pytest.fixture
 def monitored(tmp_path: Path) -> Iterator[MonitoredModel]:
     settings = DriftSettings(average_run_length=50)
-    with MonitoredModel(tmp_path / "ledger.db", Clock(), settings=settings, tags=TagSettings(("site",))) as opened:
+    with MonitoredModel(
+        tmp_path / "ledger.db", Clock(), settings=settings, tags=TagSettings(("site",))
+    ) as opened:
         yield opened
 
 
 @pytest.fixture
 async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
-    table = endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production={"pneumonia": 1}.get)
+    table = endpoints(
+        monitored.recorder, monitored.ledger, monitored.metrics, production={"pneumonia": 1}.get
+    )
     app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://candor"
+    ) as opened:
         yield opened
 
 
-async def drift(client: httpx.AsyncClient, monitored: MonitoredModel, start: int, count: int = 60) -> None:
+async def drift(
+    client: httpx.AsyncClient, monitored: MonitoredModel, start: int, count: int = 60
+) -> None:
     """Answers that are sure and wrong, at one site."""
     numbers = range(start, start + count)
-    monitored.serve(*(make_row(number, confidence=0.95)._replace(tags='{"site":"B"}') for number in numbers))
-    labels = [{"prediction_id": str(UUID(bytes=prediction_id(each))), "label": "normal"} for each in numbers]
+    monitored.serve(
+        *(make_row(number, confidence=0.95)._replace(tags='{"site":"B"}') for number in numbers)
+    )
+    labels = [
+        {"prediction_id": str(UUID(bytes=prediction_id(each))), "label": "normal"}
+        for each in numbers
+    ]
     assert (await client.post("/feedback", json=labels)).status_code == 200
 
 
 async def forms(client: httpx.AsyncClient) -> list[dict[str, str]]:
     """The forms of the model's page, with their hidden fields and a note."""
     page = (await client.get(PAGE, headers=BROWSER)).text
-    found = re.findall(r'<form method="post" action="/calibration/pneumonia/page.*?</form>', page, re.DOTALL)
+    found = re.findall(
+        r'<form method="post" action="/calibration/pneumonia/page.*?</form>', page, re.DOTALL
+    )
     return [
-        dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)) | {"note": "lamp replaced"}
+        dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+        | {"note": "lamp replaced"}
         for form in found
     ]
 
@@ -105,7 +123,9 @@ async def test_an_old_form_does_not_acknowledge_a_later_alarm(
     assert (await watched(client))[0] is False
 
 
-async def test_the_alarm_of_a_tag_is_another_alarm(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_the_alarm_of_a_tag_is_another_alarm(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     await drift(client, monitored, 0)
     _, of_tag = await forms(client)
     assert of_tag["tag"] == "site=B"
@@ -115,7 +135,9 @@ async def test_the_alarm_of_a_tag_is_another_alarm(client: httpx.AsyncClient, mo
     assert [each["tag"] for each in await acknowledgments(client)] == ["site=B"]
 
 
-async def test_the_api_says_that_it_was_done_already(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_the_api_says_that_it_was_done_already(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     address = "/calibration/pneumonia/acknowledge"
     none = (await client.post(address)).json()
     assert none["unchanged"].startswith("There is no alarm to acknowledge, so nothing was done.")
@@ -129,14 +151,23 @@ async def test_the_api_says_that_it_was_done_already(client: httpx.AsyncClient, 
     for body in ({}, {"note": "again"}, {"alarm": named}):
         again = await client.post(address, json=body)
         assert (again.status_code, again.json()["drift"]["labels"]) == (200, 2)
-        assert again.json()["unchanged"].startswith("This alarm was acknowledged already by local on 2026-")
+        assert again.json()["unchanged"].startswith(
+            "This alarm was acknowledged already by local on 2026-"
+        )
     assert len(await acknowledgments(client)) == 1
     assert (await client.post("/calibration/pneumonia/reset")).json()["drift"]["labels"] == 0
 
 
 @pytest.mark.parametrize(
     "changed",
-    [{"note": ""}, {"note": " "}, {"alarm": ""}, {"alarm": "-1"}, {"alarm": "x"}, {"alarm": "9" * 5_000}],
+    [
+        {"note": ""},
+        {"note": " "},
+        {"alarm": ""},
+        {"alarm": "-1"},
+        {"alarm": "x"},
+        {"alarm": "9" * 5_000},
+    ],
 )
 async def test_a_malformed_form_restarts_nothing(
     client: httpx.AsyncClient, monitored: MonitoredModel, changed: dict[str, str]

@@ -24,7 +24,9 @@ def answers(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
     return 1 / (1 + np.exp(-np.random.default_rng(seed).normal(shift, 2, n)))
 
 
-def rows(monitored: MonitoredModel, day: int, *, shift: float = 0.0, n: int = 120) -> list[PredictionRow]:
+def rows(
+    monitored: MonitoredModel, day: int, *, shift: float = 0.0, n: int = 120
+) -> list[PredictionRow]:
     p = answers(day, n, shift)
     return [
         make_row(
@@ -47,7 +49,9 @@ def card_with_reference() -> Card:
     card, p = make_card(), answers(999, 500)
     counts = count_answers(p > 0.5, bin_index(np.maximum(p, 1 - p)), 2)
     known = tuple(tuple(row) for row in counts.tolist())
-    return card.model_copy(update={"calibration": card.calibration.model_copy(update={"answers": known})})
+    return card.model_copy(
+        update={"calibration": card.calibration.model_copy(update={"answers": known})}
+    )
 
 
 @pytest.fixture
@@ -58,16 +62,22 @@ def compared(ledger_url: str, clock: Clock) -> Iterator[MonitoredModel]:
 
 def test_the_first_day_is_awaited(compared: MonitoredModel, clock: Clock) -> None:
     compared.serve(*rows(compared, 0))
-    assert sign(compared).sentence == "Changes of the answers are looked for from the first complete day (UTC) on."
+    assert (
+        sign(compared).sentence
+        == "Changes of the answers are looked for from the first complete day (UTC) on."
+    )
     clock.now_ns += DAY_NS
     quiet = sign(compared)
     assert not quiet.raised
     assert quiet.sentence.startswith(
-        "The answers of each day do not differ from the card's 500 reference answers and those before it by more than"
+        "The answers of each day do not differ from the card's 500 reference answers and those "
+        "before it by more than"
     )
 
 
-def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(compared: MonitoredModel, clock: Clock) -> None:
+def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(
+    compared: MonitoredModel, clock: Clock
+) -> None:
     for day in range(6):
         compared.serve(*rows(compared, day, shift=2.0 if day >= 2 else 0.0))
     clock.now_ns += 6 * DAY_NS
@@ -75,14 +85,18 @@ def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(compared: Mo
     assert raised.raised
     assert 'they lean more to "pneumonia"' in raised.sentence
     assert "ever raised for at most 1 in 100 versions" in raised.sentence
-    assert raised.sentence in calibration_report(compared.ledger, "pneumonia").recommendation.evidence
+    assert (
+        raised.sentence in calibration_report(compared.ledger, "pneumonia").recommendation.evidence
+    )
     prune(compared.ledger, older_than_s=0)
     assert sign(compared) == raised
     compared.recorder.acknowledge("pneumonia", kind="reset").result()
     assert "from the first complete day" in sign(compared).sentence  # it starts again tomorrow
 
 
-def test_without_a_reference_the_first_answers_are_compared_with(monitored: MonitoredModel, clock: Clock) -> None:
+def test_without_a_reference_the_first_answers_are_compared_with(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     for day in range(12):
         monitored.serve(*rows(monitored, day, shift=2.5 if day >= 8 else 0.0))
     clock.now_ns += 12 * DAY_NS

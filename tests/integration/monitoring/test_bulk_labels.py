@@ -1,4 +1,6 @@
-"""A long list of labels ends in the very state of labels one by one: tables, sums and detector, to the bit."""
+"""A long list of labels ends in the very state of labels one by one: tables, sums and detector, to
+the bit.
+"""
 
 import json
 from pathlib import Path
@@ -11,7 +13,15 @@ from monitoring.ledger.predictions import PredictionRow
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state
 
-TABLES = ("feedback", "label_current", "bin_day", "bin_total", "monitor_event", "tag_value", "feedback_pending")
+TABLES = (
+    "feedback",
+    "label_current",
+    "bin_day",
+    "bin_total",
+    "monitor_event",
+    "tag_value",
+    "feedback_pending",
+)
 
 
 def answers(count: int) -> list[PredictionRow]:
@@ -24,14 +34,17 @@ def answers(count: int) -> list[PredictionRow]:
             served_at_ns=NOW_NS - (number % 3) * DAY_NS,
             request_id=f"scan-{number}",
         )._replace(
-            tags=json.dumps({"site": "ABC"[number % 3]}) if number % 2 else None, audit=0.5 if number % 5 == 0 else None
+            tags=json.dumps({"site": "ABC"[number % 3]}) if number % 2 else None,
+            audit=0.5 if number % 5 == 0 else None,
         )
         for number in range(count)
     ]
 
 
 def words(count: int) -> list[FeedbackItem]:
-    """Labels, repeats, corrections, unknown classes, unknown answers, and labels by request id, all mixed."""
+    """Labels, repeats, corrections, unknown classes, unknown answers, and labels by request id, all
+    mixed.
+    """
     rng = np.random.default_rng(1)
     items = []
     for _ in range(2 * count):
@@ -41,7 +54,12 @@ def words(count: int) -> list[FeedbackItem]:
             items.append(FeedbackItem(name, None, "pneumonia", f"scan-{number}"))
         else:
             items.append(
-                label(number, name, at_ns=NOW_NS - (number % 3) * DAY_NS, source="ward" if number % 4 else None)
+                label(
+                    number,
+                    name,
+                    at_ns=NOW_NS - (number % 3) * DAY_NS,
+                    source="ward" if number % 4 else None,
+                )
             )
     return items
 

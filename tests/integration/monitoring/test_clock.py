@@ -1,4 +1,6 @@
-"""A clock that jumps deletes nothing, whether it jumps while a leader runs or between two runs; and the way back."""
+"""A clock that jumps deletes nothing, whether it jumps while a leader runs or between two runs; and
+the way back.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,21 +33,34 @@ def test_a_leader_whose_clock_is_set_deletes_nothing_and_shows_it(
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))
         worker = MaintenanceWorker(
-            monitored.ledger, monitored.recorder, registry, retention_s=30 * 86_400, look_s=0.01, steady_ns=steady
+            monitored.ledger,
+            monitored.recorder,
+            registry,
+            retention_s=30 * 86_400,
+            look_s=0.01,
+            steady_ns=steady,
         )
         with worker:
-            wait_until(lambda: monitored.rows("SELECT count(*) FROM watermark WHERE name = 'used'") == [(1,)])
+            wait_until(
+                lambda: (
+                    monitored.rows("SELECT count(*) FROM watermark WHERE name = 'used'") == [(1,)]
+                )
+            )
             clock.now_ns += jump_ns
             wait_until(lambda: registry.get_sample_value("candor_clock_doubtful") == 1)
             assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]
             clock.now_ns -= jump_ns
             wait_until(lambda: registry.get_sample_value("candor_clock_doubtful") == 0)
         assert monitored.label(label(1, at_ns=NOW_NS - HOUR_NS)) == ["accepted"]
-    assert [record.message.startswith("Nothing is deleted by age") for record in caplog.records] == [True]
+    assert [
+        record.message.startswith("Nothing is deleted by age") for record in caplog.records
+    ] == [True]
 
 
 def test_a_jump_between_two_runs_is_noticed(tmp_path: Path) -> None:
-    """The ledger knows when it was last in use: as a leader noted it, or else by its newest answer."""
+    """The ledger knows when it was last in use: as a leader noted it, or else by its newest
+    answer.
+    """
     clock = Clock()
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))

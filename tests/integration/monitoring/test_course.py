@@ -1,4 +1,6 @@
-"""The course of the evidence is what the detector had after each label, whatever happened in between."""
+"""The course of the evidence is what the detector had after each label, whatever happened in
+between.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from tests.builders.scenes import DRAWING, Answer, answers, calibrated, sure_and
 
 
 def tell_one_by_one(monitored: MonitoredModel, given: list[Answer]) -> list[float]:
-    """Label answers one at a time, as if each came alone; what the saved detector has after each."""
+    """Label answers one at a time, as if each came alone; what the saved detector has after
+    each.
+    """
     found = []
     for each in given:
         monitored.label(label(each.number, "pneumonia" if each.right else "normal"))
@@ -36,7 +40,10 @@ def served(monitored: MonitoredModel, n: int, *, audit: bool = False) -> list[An
     given = [each._replace(predicted=1) for each in answers(n, sure_and_wrong)]
     rows = [make_row(each.number, confidence=each.confidence) for each in given]
     monitored.serve(
-        *(row._replace(audit=0.25 if audit and each.drawn else None) for row, each in zip(rows, given, strict=True))
+        *(
+            row._replace(audit=0.25 if audit and each.drawn else None)
+            for row, each in zip(rows, given, strict=True)
+        )
     )
     return given
 
@@ -48,7 +55,9 @@ def read(monitored: MonitoredModel, reader: CourseReader | None = None) -> Evide
     return found
 
 
-def test_it_is_what_the_detector_had_after_each_label(monitored: MonitoredModel, clock: Clock) -> None:
+def test_it_is_what_the_detector_had_after_each_label(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     given, reader = served(monitored, 60), CourseReader()
     had = tell_one_by_one(monitored, given[:30])
     assert read(monitored, reader).log_evalue.tolist() == same(had)
@@ -71,7 +80,10 @@ def test_settings_that_change_apply_to_the_labels_after_them(monitored: Monitore
     had = tell_one_by_one(monitored, given[:20])
     with monitored.ledger.write() as connection:
         watch.start(
-            connection, monitored.calibration_id, DriftSettings(average_run_length=2e5, tolerance=0.05), now_ns=NOW_NS
+            connection,
+            monitored.calibration_id,
+            DriftSettings(average_run_length=2e5, tolerance=0.05),
+            now_ns=NOW_NS,
         )
     had += tell_one_by_one(monitored, given[20:])
     found = read(monitored)
@@ -79,7 +91,9 @@ def test_settings_that_change_apply_to_the_labels_after_them(monitored: Monitore
     assert np.exp(found.log_threshold[[0, -1]]).tolist() == pytest.approx([1e5, 2e5])
 
 
-def test_it_begins_at_a_checkpoint_because_labels_before_may_be_deleted(monitored: MonitoredModel) -> None:
+def test_it_begins_at_a_checkpoint_because_labels_before_may_be_deleted(
+    monitored: MonitoredModel,
+) -> None:
     given = served(monitored, 40)
     tell_one_by_one(monitored, given[:20])
     with monitored.ledger.write() as connection:
@@ -94,7 +108,9 @@ def test_a_watch_of_the_audit_has_a_course_of_audited_labels(tmp_path: Path, clo
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=DRAWING) as monitored:
         given = served(monitored, 60, audit=True)
         had = tell_one_by_one(monitored, given)
-        assert read(monitored).log_evalue.tolist() == same([had[each.number] for each in given if each.drawn])
+        assert read(monitored).log_evalue.tolist() == same(
+            [had[each.number] for each in given if each.drawn]
+        )
 
 
 def test_too_many_labels_have_a_course_since_a_later_start_or_none(
@@ -116,6 +132,8 @@ def test_too_many_labels_have_a_course_since_a_later_start_or_none(
 def test_a_calibrated_model_stays_near_what_is_usual(monitored: MonitoredModel) -> None:
     given = [each._replace(predicted=1) for each in answers(300, calibrated, seed=1)]
     monitored.serve(*(make_row(each.number, confidence=each.confidence) for each in given))
-    monitored.label(*(label(each.number, "pneumonia" if each.right else "normal") for each in given))
+    monitored.label(
+        *(label(each.number, "pneumonia" if each.right else "normal") for each in given)
+    )
     found = read(monitored)
     assert (found.log_evalue < found.log_threshold).all()

@@ -11,14 +11,24 @@ from tests.builders.monitored import Clock, MonitoredModel
 TODAY = NOW_NS // DAY_NS
 
 
-def test_days_are_those_of_service_not_of_the_label(monitored: MonitoredModel, clock: Clock) -> None:
+def test_days_are_those_of_service_not_of_the_label(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     earlier = NOW_NS - 3 * DAY_NS
     monitored.serve(make_row(1, served_at_ns=earlier), make_row(2, confidence=0.6), make_row(3))
     monitored.label(label(1, "normal", at_ns=earlier), label(2))
     with monitored.ledger.read() as connection:
         first, second = read_days(connection, monitored.calibration_id)
-        assert read_days(connection, monitored.calibration_id, since_day=TODAY)[0].served == second.served
-    assert (first.first, first.last, first.served, first.labeled.total) == (TODAY - 3, TODAY - 3, 1, 1)
+        assert (
+            read_days(connection, monitored.calibration_id, since_day=TODAY)[0].served
+            == second.served
+        )
+    assert (first.first, first.last, first.served, first.labeled.total) == (
+        TODAY - 3,
+        TODAY - 3,
+        1,
+        1,
+    )
     assert (second.first, second.served, second.labeled.total) == (TODAY, 2, 1)
     assert metrics.ece(first.labeled) == pytest.approx(0.9)
     assert str(second) == "2026-09-21"

@@ -1,4 +1,6 @@
-"""Every chart and table of a model's page as a file: the figures of the report, and drawings that need nothing else."""
+"""Every chart and table of a model's page as a file: the figures of the report, and drawings that
+need nothing else.
+"""
 
 import csv
 import io
@@ -55,13 +57,19 @@ def test_tables_have_the_figures_of_the_report(found: PageData) -> None:
     course = rows_of(found, "course.csv")
     assert (course[0]["from_label"], course[-1]["to_label"]) == ("1", "150")
     assert max(float(row["share"]) for row in course) > 1
-    assert [row["true_class"] for row in rows_of(found, "expected-answers.csv")] == ["normal", "pneumonia"]
+    assert [row["true_class"] for row in rows_of(found, "expected-answers.csv")] == [
+        "normal",
+        "pneumonia",
+    ]
     assert [row["version"] for row in rows_of(found, "versions.csv")] == ["2", "1"]
     assert "alarm" in {row["kind"] for row in rows_of(found, "history.csv")}
     assert {row["rate"] for row in rows_of(found, "estimated.csv")} == {
         row.title for row in report.expected_performance.rows()
     }
-    assert {row["name"] for row in rows_of(found, "slices.csv")} >= {"predicted:normal", "true:normal"}
+    assert {row["name"] for row in rows_of(found, "slices.csv")} >= {
+        "predicted:normal",
+        "true:normal",
+    }
     (tag,) = rows_of(found, "tags.csv")
     assert (tag["tag"], tag["active"]) == ("site==1+1", "True")
 
@@ -79,7 +87,11 @@ def test_drawings_are_files_of_their_own(found: PageData, name: str) -> None:
 
 def test_no_cell_is_a_formula_and_what_is_not_known_is_empty(found: PageData) -> None:
     for name in TABLES:
-        cells = [cell for row in csv.reader(io.StringIO(make_download(found, f"{name}.csv").content)) for cell in row]
+        cells = [
+            cell
+            for row in csv.reader(io.StringIO(make_download(found, f"{name}.csv").content))
+            for cell in row
+        ]
         assert "nan" not in cells
         assert "None" not in cells
         for cell in cells:
@@ -101,7 +113,9 @@ def test_every_link_of_the_page_leads_to_a_file_and_every_file_has_a_link(found:
     assert linked == {*(f"{name}.csv" for name in TABLES), *(f"{name}.svg" for name in DRAWINGS)}
 
 
-@pytest.mark.parametrize("file", ["", "days", "days.png", "gap.csv", "../days.csv", "days.csv.svg", "<b>.csv"])
+@pytest.mark.parametrize(
+    "file", ["", "days", "days.png", "gap.csv", "../days.csv", "days.csv.svg", "<b>.csv"]
+)
 def test_what_is_no_file_is_refused_by_name(found: PageData, file: str) -> None:
     with pytest.raises(QueryInvalid, match=r"to download; expected one of reliability\.csv"):
         make_download(found, file)
@@ -112,7 +126,9 @@ def test_a_class_that_nothing_names_is_refused(found: PageData) -> None:
         make_download(found, "reliability.csv", of="cat")
 
 
-def test_a_model_without_labels_has_tables_but_nothing_to_draw_by_day(monitored: MonitoredModel) -> None:
+def test_a_model_without_labels_has_tables_but_nothing_to_draw_by_day(
+    monitored: MonitoredModel,
+) -> None:
     empty = read_page_data(monitored.ledger, "pneumonia")
     assert rows_of(empty, "days.csv") == []
     with pytest.raises(QueryInvalid, match="nothing to draw"):

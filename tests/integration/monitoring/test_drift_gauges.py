@@ -18,12 +18,19 @@ def alarm(monitored: MonitoredModel) -> None:
     monitored.label(*(label(number, "normal") for number in range(40)))
 
 
-def test_replicas_of_one_ledger_agree_and_those_of_another_are_told_apart(tmp_path: Path, clock: Clock) -> None:
+def test_replicas_of_one_ledger_agree_and_those_of_another_are_told_apart(
+    tmp_path: Path, clock: Clock
+) -> None:
     path = tmp_path / "ledger.db"
-    with MonitoredModel(path, clock, settings=SOON) as one, MonitoredModel(path, clock, settings=SOON) as other:
+    with (
+        MonitoredModel(path, clock, settings=SOON) as one,
+        MonitoredModel(path, clock, settings=SOON) as other,
+    ):
         assert other.metric("calibration_drift_active") == 0
         alarm(one)
-        assert one.metric("calibration_drift_active") == other.metric("calibration_drift_active") == 1
+        assert (
+            one.metric("calibration_drift_active") == other.metric("calibration_drift_active") == 1
+        )
         evidence = one.metric("calibration_drift_log_evalue")
         assert evidence == other.metric("calibration_drift_log_evalue")
         assert evidence is not None
@@ -37,7 +44,11 @@ def test_replicas_of_one_ledger_agree_and_those_of_another_are_told_apart(tmp_pa
 
 
 def names(monitored: MonitoredModel) -> set[str]:
-    return {sample.labels["ledger"] for family in DriftGauges(monitored.ledger).collect() for sample in family.samples}
+    return {
+        sample.labels["ledger"]
+        for family in DriftGauges(monitored.ledger).collect()
+        for sample in family.samples
+    }
 
 
 def test_a_version_that_another_one_replaced_calls_nobody(tmp_path: Path, clock: Clock) -> None:
@@ -46,12 +57,16 @@ def test_a_version_that_another_one_replaced_calls_nobody(tmp_path: Path, clock:
         alarm(monitored)
         assert monitored.metric("calibration_drift_active") == 1
         clock.now_ns += 1
-        second = monitored.recorder.register(make_card(version=2))  # loaded, not promoted: a canary answers nothing
+        second = monitored.recorder.register(
+            make_card(version=2)
+        )  # loaded, not promoted: a canary answers nothing
         assert monitored.metric("calibration_drift_active") == 1
         monitored.recorder.promote(second).result()
         assert monitored.metric("calibration_drift_active") == 0
         assert monitored.metric("calibration_drift_log_evalue") == -math.inf
-        monitored.recorder.promote(monitored.calibration_id).result()  # rolled back: the alarm was never acknowledged
+        monitored.recorder.promote(
+            monitored.calibration_id
+        ).result()  # rolled back: the alarm was never acknowledged
         assert monitored.metric("calibration_drift_active") == 1
 
 
@@ -62,7 +77,9 @@ def test_a_canary_that_was_never_in_production_does_call(tmp_path: Path, clock: 
         assert monitored.metric("calibration_drift_active") == 1
 
 
-def test_a_state_that_stayed_is_not_decoded_again(monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_stayed_is_not_decoded_again(
+    monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gauges = DriftGauges(monitored.ledger)
     assert list(gauges.collect())
     monkeypatch.setattr("monitoring.drift.watch.decode", lambda connection, row: 1 / 0)

@@ -1,4 +1,6 @@
-"""Estimated performance as a real ledger gives it: against its own rows, and in scenes in which it could mislead."""
+"""Estimated performance as a real ledger gives it: against its own rows, and in scenes in which it
+could mislead.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,15 +33,21 @@ class Scene:
     def serve(self, *, audit: Sequence[int] = (), days_ago: int = 0) -> None:
         at_ns = NOW_NS - days_ago * DAY_NS
         for start in range(0, len(self.labels), 500):
-            self.monitored.serve(*(self._row(i, at_ns, i in audit) for i in range(start, self._end(start))))
+            self.monitored.serve(
+                *(self._row(i, at_ns, i in audit) for i in range(start, self._end(start)))
+            )
 
     def label(self, numbers: Sequence[int], *, days_ago: int = 0) -> None:
         at_ns = NOW_NS - days_ago * DAY_NS
-        items = [FeedbackItem(THREE[self.labels[i]], prediction_id(i, at_ns=at_ns)) for i in numbers]
+        items = [
+            FeedbackItem(THREE[self.labels[i]], prediction_id(i, at_ns=at_ns)) for i in numbers
+        ]
         self.monitored.label(*items)
 
     def found(self, window: str = "all") -> ExpectedPerformance:
-        return calibration_report(self.monitored.ledger, "pneumonia", window=window).expected_performance
+        return calibration_report(
+            self.monitored.ledger, "pneumonia", window=window
+        ).expected_performance
 
     def _end(self, start: int) -> int:
         return min(start + 500, len(self.labels))
@@ -49,10 +57,14 @@ class Scene:
         calibration_id, audit = self.monitored.calibration_id, 0.2 if audited else None
         key = prediction_id(number, at_ns=at_ns)
         best = int(p.argmax())
-        return PredictionRow(key, calibration_id, None, best, float(p[best]), p.tobytes(), at_ns, None, audit)
+        return PredictionRow(
+            key, calibration_id, None, best, float(p[best]), p.tobytes(), at_ns, None, audit
+        )
 
 
-def scene(monitored: MonitoredModel, n: int = 1_200, *, sharpness: float = 1.0, seed: int = 0) -> Scene:
+def scene(
+    monitored: MonitoredModel, n: int = 1_200, *, sharpness: float = 1.0, seed: int = 0
+) -> Scene:
     """Calibrated answers; `sharpness` 2 doubles their log-odds, so that they are overconfident."""
     rng = np.random.default_rng(seed)
     p = np.exp(2 * rng.normal(size=(n, 3)))
@@ -66,7 +78,9 @@ def scene(monitored: MonitoredModel, n: int = 1_200, *, sharpness: float = 1.0, 
 def three(tmp_path_factory: pytest.TempPathFactory) -> MonitoredModel:
     folder = tmp_path_factory.mktemp("ledger")
     settings = DriftSettings(average_run_length=1e5)
-    return MonitoredModel(folder / "ledger.db", Clock(), card=make_card(classes=THREE), settings=settings)
+    return MonitoredModel(
+        folder / "ledger.db", Clock(), card=make_card(classes=THREE), settings=settings
+    )
 
 
 def test_the_estimate_is_that_of_the_rows(three: MonitoredModel) -> None:
@@ -74,12 +88,16 @@ def test_the_estimate_is_that_of_the_rows(three: MonitoredModel) -> None:
     shown.serve()
     alone = shown.found().from_confidence
     assert alone is not None
-    expected = expected_confusion(ProbabilitySums.from_probabilities(shown.probabilities), reference=[1e12] * 3)
+    expected = expected_confusion(
+        ProbabilitySums.from_probabilities(shown.probabilities), reference=[1e12] * 3
+    )
     np.testing.assert_allclose(alone.confusion, expected.counts, atol=1e-3)
     assert alone.accuracy.value == pytest.approx(shown.probabilities.max(axis=1).mean(), abs=1e-6)
     assert alone.answers == 1_200
     # The card's 100 reference answers widen the interval by sqrt(1 + 1200 / 100).
-    assert alone.accuracy.deviation == pytest.approx(expected.accuracy.deviation * np.sqrt(13), rel=1e-3)
+    assert alone.accuracy.deviation == pytest.approx(
+        expected.accuracy.deviation * np.sqrt(13), rel=1e-3
+    )
 
 
 def test_before_labels_it_says_that_nothing_has_checked_it(three: MonitoredModel) -> None:
@@ -88,7 +106,10 @@ def test_before_labels_it_says_that_nothing_has_checked_it(three: MonitoredModel
     found = shown.found()
     assert found.status is EstimateStatus.NOT_CHECKED
     assert "By its own confidence the model is right in" in found.sentence
-    assert "This holds only while confidence is calibrated in the answers of each class." in found.sentence
+    assert (
+        "This holds only while confidence is calibrated in the answers of each class."
+        in found.sentence
+    )
     assert "Labels have not checked that: there are 0, and 100 are needed." in found.sentence
     assert found.corrected is None
     assert found.checked == ()
@@ -104,11 +125,20 @@ def test_when_labels_agree_estimate_and_truth_stand_side_by_side(three: Monitore
     by_name = {(each.name, each.of): each.shown for each in found.checked}
     assert by_name["accuracy", None] == pytest.approx(truth.trace() / 600)
     assert by_name["sensitivity", "viral"] == pytest.approx(truth[2, 2] / truth[2].sum())
-    assert "Chance alone can explain the difference, after correction for the 7 rates compared." in found.sentence
-    assert "assumes that the labels were not chosen" in found.sentence  # half have a label, and there is no audit
+    assert (
+        "Chance alone can explain the difference, after correction for the 7 rates compared."
+        in found.sentence
+    )
+    assert (
+        "assumes that the labels were not chosen" in found.sentence
+    )  # half have a label, and there is no audit
     assert found.corrected is not None
     everything = confusion_matrix(shown.probabilities, shown.labels)
-    assert found.corrected.accuracy.lower <= everything.trace() / 1_200 <= found.corrected.accuracy.upper
+    assert (
+        found.corrected.accuracy.lower
+        <= everything.trace() / 1_200
+        <= found.corrected.accuracy.upper
+    )
 
 
 def test_with_every_label_the_corrected_estimate_is_the_truth(three: MonitoredModel) -> None:
@@ -117,7 +147,9 @@ def test_with_every_label_the_corrected_estimate_is_the_truth(three: MonitoredMo
     shown.label(range(1_200))
     corrected = shown.found().corrected
     assert corrected is not None
-    np.testing.assert_allclose(corrected.confusion, confusion_matrix(shown.probabilities, shown.labels), atol=1e-3)
+    np.testing.assert_allclose(
+        corrected.confusion, confusion_matrix(shown.probabilities, shown.labels), atol=1e-3
+    )
     assert corrected.accuracy.upper - corrected.accuracy.lower < 1e-3
 
 
@@ -143,7 +175,9 @@ def test_an_active_alarm_contradicts_it_and_the_labels_correct_it(three: Monitor
 
 
 def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) -> None:
-    """A perfect model whose wrong answers are labeled first: only the audit knows that nothing is wrong."""
+    """A perfect model whose wrong answers are labeled first: only the audit knows that nothing is
+    wrong.
+    """
     shown = scene(three, 1_500)
     audit = range(0, 1_500, 5)
     wrong = np.flatnonzero(shown.probabilities.argmax(axis=1) != shown.labels)
@@ -180,7 +214,9 @@ def test_late_labels_correct_the_days_that_have_none(three: MonitoredModel) -> N
     assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
 
 
-def test_answers_without_all_probabilities_are_left_out_and_that_is_said(three: MonitoredModel) -> None:
+def test_answers_without_all_probabilities_are_left_out_and_that_is_said(
+    three: MonitoredModel,
+) -> None:
     shown = scene(three, 100)
     shown.serve()
     bare = [shown._row(i, NOW_NS - DAY_NS, False)._replace(probabilities=b"") for i in range(50)]
@@ -202,11 +238,20 @@ def test_no_answers_no_estimate(three: MonitoredModel) -> None:
 def test_corrections_and_erasure_leave_what_a_recount_finds(monitored: MonitoredModel) -> None:
     """On both databases; test_maintenance.py does the same in general."""
     shown = scene(monitored, 60)
-    shown.probabilities = shown.probabilities[:, :2] / shown.probabilities[:, :2].sum(axis=1, keepdims=True)
+    shown.probabilities = shown.probabilities[:, :2] / shown.probabilities[:, :2].sum(
+        axis=1, keepdims=True
+    )
     shown.labels %= 2
     shown.serve()
-    monitored.label(*(FeedbackItem(("normal", "pneumonia")[y], prediction_id(i)) for i, y in enumerate(shown.labels)))
+    monitored.label(
+        *(
+            FeedbackItem(("normal", "pneumonia")[y], prediction_id(i))
+            for i, y in enumerate(shown.labels)
+        )
+    )
     monitored.label(*(FeedbackItem("normal", prediction_id(i)) for i in range(20)))
     rates = {(each.name, each.of): each for each in shown.found().checked}
     labels = np.where(np.arange(60) < 20, 0, shown.labels)
-    assert rates["accuracy", None].shown == pytest.approx((shown.probabilities.argmax(axis=1) == labels).mean())
+    assert rates["accuracy", None].shown == pytest.approx(
+        (shown.probabilities.argmax(axis=1) == labels).mean()
+    )

@@ -22,12 +22,18 @@ def busy(monitored: MonitoredModel) -> CollectorRegistry:
     monitored.registry.register(WindowGauges(monitored.ledger))
     monitored.registry.register(DriftGauges(monitored.ledger))
     monitored.serve(*(make_row(number, confidence=0.5 + number / 200) for number in range(90)))
-    monitored.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(90)))
+    monitored.label(
+        *(label(number, "pneumonia" if number % 4 else "normal") for number in range(90))
+    )
     return monitored.registry
 
 
-@pytest.mark.parametrize(("accept", "kind"), [("", "text/plain; version=0.0.4"), (OPENMETRICS, OPENMETRICS)])
-def test_both_formats_leave_out_the_time_of_creation(busy: CollectorRegistry, accept: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("accept", "kind"), [("", "text/plain; version=0.0.4"), (OPENMETRICS, OPENMETRICS)]
+)
+def test_both_formats_leave_out_the_time_of_creation(
+    busy: CollectorRegistry, accept: str, kind: str
+) -> None:
     client = TestClient(Starlette(routes=[Route("/metrics", MetricsRoute(busy).get)]))
     answer = client.get("/metrics", headers={"accept": accept})
     assert answer.headers["content-type"].startswith(kind)
@@ -42,7 +48,12 @@ def test_a_scrape_reads_the_zero_first_and_a_person_the_counts(busy: CollectorRe
         families = text_string_to_metric_families(
             client.get("/metrics", headers={"accept": OPENMETRICS} | headers).text
         )
-        return sum(sample.value for family in families if family.name == "candor_feedback" for sample in family.samples)
+        return sum(
+            sample.value
+            for family in families
+            if family.name == "candor_feedback"
+            for sample in family.samples
+        )
 
     scrape = {SCRAPE_HEADER: "10"}
     assert [labels(), labels(**scrape), labels(), labels(**scrape)] == [90, 0, 90, 90]

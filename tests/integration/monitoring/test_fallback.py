@@ -37,11 +37,17 @@ def await_empty(monitored: MonitoredModel) -> None:
 def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
     ledger_url: str, tmp_path: Path, clock: Clock
 ) -> None:
-    """Spooled under another ledger's number, with one answer whose commit succeeded although nobody heard of it."""
+    """Spooled under another ledger's number, with one answer whose commit succeeded although nobody
+    heard of it.
+    """
     with MonitoredModel(ledger_url, clock) as monitored:
         monitored.serve(make_row(1, request_id="scan-1"))
-        assert monitored.label(FeedbackItem("pneumonia", None, "pneumonia", "scan-2")) == ["pending"]
-    rows = [make_row(number, calibration_id=77, request_id=f"scan-{number}") for number in (1, 2, 3)]
+        assert monitored.label(FeedbackItem("pneumonia", None, "pneumonia", "scan-2")) == [
+            "pending"
+        ]
+    rows = [
+        make_row(number, calibration_id=77, request_id=f"scan-{number}") for number in (1, 2, 3)
+    ]
     cards = {77: CardKey("pneumonia", 1, card_sha256(make_card()))}
     with (
         spooled(tmp_path / "s", Frame(cards, rows[:2]), Frame(cards, rows[2:])) as spool,
@@ -49,10 +55,20 @@ def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
     ):
         await_empty(monitored)
         assert monitored.sums().served.sum() == 3
-        assert monitored.rows("SELECT count(*), max(calibration_id) FROM prediction") == [(3, monitored.calibration_id)]
-        assert monitored.metric("predictions_total", bin="13") == 2  # the first was served before this process
-        assert monitored.rows("SELECT count(*) FROM feedback") == [(1,)]  # the label that came first
-        assert monitored.label(label(1), label(2), label(3)) == ["accepted", "unchanged", "accepted"]
+        assert monitored.rows("SELECT count(*), max(calibration_id) FROM prediction") == [
+            (3, monitored.calibration_id)
+        ]
+        assert (
+            monitored.metric("predictions_total", bin="13") == 2
+        )  # the first was served before this process
+        assert monitored.rows("SELECT count(*) FROM feedback") == [
+            (1,)
+        ]  # the label that came first
+        assert monitored.label(label(1), label(2), label(3)) == [
+            "accepted",
+            "unchanged",
+            "accepted",
+        ]
     assert not (tmp_path / "s").exists()
 
 
@@ -60,7 +76,10 @@ def test_answers_of_a_ledger_that_is_not_this_one_are_kept_beside(
     ledger_url: str, tmp_path: Path, clock: Clock
 ) -> None:
     frame = Frame({1: CardKey("other", 1, "0" * 64)}, [make_row(1)])
-    with spooled(tmp_path / "s", frame) as spool, MonitoredModel(ledger_url, clock, spool=spool) as monitored:
+    with (
+        spooled(tmp_path / "s", frame) as spool,
+        MonitoredModel(ledger_url, clock, spool=spool) as monitored,
+    ):
         await_empty(monitored)
         assert monitored.sums().served.sum() == 0
         assert (tmp_path / "s.refused").read_bytes() == frame.as_line()
@@ -71,7 +90,10 @@ def test_a_write_that_fails_for_labels_fails_them_and_spools_the_answers(
     ledger_url: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
-    with Spool(tmp_path / "s", limit_bytes=2**16) as spool, MonitoredModel(ledger_url, clock, spool=spool) as monitored:
+    with (
+        Spool(tmp_path / "s", limit_bytes=2**16) as spool,
+        MonitoredModel(ledger_url, clock, spool=spool) as monitored,
+    ):
         with monkeypatch.context() as patch:
 
             def fail(*_: Any, **__: Any) -> None:

@@ -16,7 +16,9 @@ DATABASES = BOTH_DATABASES
 # Windows
 
 
-def test_windows_by_day_count_answers_by_the_day_they_were_served(monitored: MonitoredModel, clock: Clock) -> None:
+def test_windows_by_day_count_answers_by_the_day_they_were_served(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     for day, right in enumerate((False, True, True)):
         at_ns = NOW_NS - (2 - day) * DAY_NS
         monitored.serve(*(make_row(10 * day + i, served_at_ns=at_ns) for i in range(4)))
@@ -40,31 +42,49 @@ def test_windows_by_day_count_answers_by_the_day_they_were_served(monitored: Mon
 def test_slices_of_a_ledger(monitored: MonitoredModel) -> None:
     tags = json.dumps({"site": "A"})
     monitored.serve(
-        *(make_row(i, confidence=0.75, predicted=i % 2)._replace(tags=tags if i < 60 else None) for i in range(200))
+        *(
+            make_row(i, confidence=0.75, predicted=i % 2)._replace(tags=tags if i < 60 else None)
+            for i in range(200)
+        )
     )
-    monitored.label(*(label(i, CLASSES[i % 2 if i >= 60 or i % 4 == 0 else 1 - i % 2]) for i in range(200)))
+    monitored.label(
+        *(label(i, CLASSES[i % 2 if i >= 60 or i % 4 == 0 else 1 - i % 2]) for i in range(200))
+    )
     slices = calibration_report(monitored.ledger, "pneumonia").slices
     assert slices is not None
     assert slices.known[0].name == "tag:site=A"
     assert slices.known[0].signed_gap == pytest.approx(0.5)
-    assert {each.name for each in slices.known} == {"tag:site=A", "predicted:normal", "predicted:pneumonia"}
+    assert {each.name for each in slices.known} == {
+        "tag:site=A",
+        "predicted:normal",
+        "predicted:pneumonia",
+    }
     assert calibration_report(monitored.ledger, "pneumonia", slices=False).slices is None
 
 
 def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: MonitoredModel) -> None:
-    """Day one: 2 of 4 drawn, both right; day two: 2 of 40 drawn, both wrong; so 4 right stand against 40 wrong."""
+    """Day one: 2 of 4 drawn, both right; day two: 2 of 40 drawn, both wrong; so 4 right stand
+    against 40 wrong.
+    """
     confidence = 0.75
     for day, (served, right) in enumerate(((4, True), (40, False))):
         at_ns = NOW_NS + day * DAY_NS
-        rows = [make_row(100 * day + i, confidence=confidence, served_at_ns=at_ns) for i in range(served)]
+        rows = [
+            make_row(100 * day + i, confidence=confidence, served_at_ns=at_ns)
+            for i in range(served)
+        ]
         monitored.serve(*(row._replace(audit=0.05) if i < 2 else row for i, row in enumerate(rows)))
         monitored.label(*(label(100 * day + i, CLASSES[right], at_ns=at_ns) for i in range(2)))
     with monitored.ledger.read() as connection:
         sums = read_audit(connection, monitored.calibration_id)
-        later_sums = read_audit(connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS + 1)
+        later_sums = read_audit(
+            connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS + 1
+        )
     assert sums is not None
     assert later_sums is not None
-    found, later = (measure_audit(each, due_day=NOW_NS // DAY_NS + 1) for each in (sums, later_sums))
+    found, later = (
+        measure_audit(each, due_day=NOW_NS // DAY_NS + 1) for each in (sums, later_sums)
+    )
     assert (found.drawn, found.labeled, found.share) == (4, 4, 4 / 44)
     assert found.signed_gap == pytest.approx(0.75 - 4 / 44)
     assert found.ece == pytest.approx(0.75 - 4 / 44)

@@ -1,4 +1,6 @@
-"""Brightness of the inputs: exact day sums, what is left after an erasure, and early warnings against the card."""
+"""Brightness of the inputs: exact day sums, what is left after an erasure, and early warnings
+against the card.
+"""
 
 import math
 from pathlib import Path
@@ -24,9 +26,13 @@ REFERENCE = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=
 CARD = make_card().model_copy(update={"input_reference": REFERENCE})
 
 
-def serve(monitored: MonitoredModel, measured: np.ndarray, *rows: PredictionRow, day: int = TODAY) -> None:
+def serve(
+    monitored: MonitoredModel, measured: np.ndarray, *rows: PredictionRow, day: int = TODAY
+) -> None:
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
-    monitored.recorder.record(rows, heard.put, inputs=input_sums(monitored.calibration_id, day, measured))
+    monitored.recorder.record(
+        rows, heard.put, inputs=input_sums(monitored.calibration_id, day, measured)
+    )
     if (error := heard.get()) is not None:
         raise error
 
@@ -50,13 +56,18 @@ def test_sums_give_back_averages_and_spreads(monitored: MonitoredModel) -> None:
     for found, expected in ((inputs(monitored), measured), (inputs(monitored, TODAY), new)):
         assert found.n == len(expected)
         np.testing.assert_allclose([found.mean, found.contrast], expected.mean(axis=0), atol=1e-5)
-        np.testing.assert_allclose([found.mean_sd, found.contrast_sd], expected.std(axis=0), atol=1e-3)
+        np.testing.assert_allclose(
+            [found.mean_sd, found.contrast_sd], expected.std(axis=0), atol=1e-3
+        )
     assert math.isnan(inputs(monitored, TODAY + 1).mean)
 
 
 def test_sums_do_not_depend_on_how_images_came(tmp_path: Path, clock: Clock) -> None:
     measured = images(64)
-    with MonitoredModel(tmp_path / "one.db", clock) as one, MonitoredModel(tmp_path / "other.db", clock) as other:
+    with (
+        MonitoredModel(tmp_path / "one.db", clock) as one,
+        MonitoredModel(tmp_path / "other.db", clock) as other,
+    ):
         serve(one, measured, make_row(1))
         for number in reversed(range(64)):
             serve(other, measured[number : number + 1], make_row(number))
@@ -80,7 +91,9 @@ def test_an_erasure_forgets_the_day(monitored: MonitoredModel) -> None:
     assert check(monitored.ledger).agrees
 
 
-def test_a_report_has_the_signs_where_the_card_has_a_reference(ledger_url: str, clock: Clock) -> None:
+def test_a_report_has_the_signs_where_the_card_has_a_reference(
+    ledger_url: str, clock: Clock
+) -> None:
     with MonitoredModel(ledger_url, clock, card=CARD) as monitored:
         serve(monitored, images(ENOUGH, mean=135.0), make_row(1))
         bright, contrast = calibration_report(monitored.ledger, "pneumonia").signs[-2:]
@@ -88,11 +101,23 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(ledger_url: str, 
         assert bright.value == pytest.approx(0.75, abs=0.2)
         assert (bright.raised, contrast.raised) == (True, False)
         assert "on the card's reference data it was 120.0" in bright.sentence
-        serve(monitored, images(9 * ENOUGH), make_row(2, served_at_ns=NOW_NS - 9 * DAY_NS), day=TODAY - 9)
-        assert calibration_report(monitored.ledger, "pneumonia").signs[-2].value == pytest.approx(0.075, abs=0.1)
+        serve(
+            monitored,
+            images(9 * ENOUGH),
+            make_row(2, served_at_ns=NOW_NS - 9 * DAY_NS),
+            day=TODAY - 9,
+        )
+        assert calibration_report(monitored.ledger, "pneumonia").signs[-2].value == pytest.approx(
+            0.075, abs=0.1
+        )
         recent = calibration_report(monitored.ledger, "pneumonia", window="days:2").signs[-2]
         assert recent == bright
     other = make_card(name="other")
     with MonitoredModel(ledger_url, clock, card=other) as monitored:
         names = {warning.name for warning in calibration_report(monitored.ledger, "other").signs}
-        assert names == {"confidence_histogram", "expected_accuracy", "predicted_class_mix", "answer_distribution"}
+        assert names == {
+            "confidence_histogram",
+            "expected_accuracy",
+            "predicted_class_mix",
+            "answer_distribution",
+        }

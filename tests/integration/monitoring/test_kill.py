@@ -1,4 +1,6 @@
-"""kill -9 while answers and labels are written: what was acknowledged is there, and all that is derived agrees."""
+"""kill -9 while answers and labels are written: what was acknowledged is there, and all that is
+derived agrees.
+"""
 
 import os
 import signal
@@ -45,7 +47,9 @@ for batch in range(100_000):
 
 
 def write_until_killed(path: Path, start: int, lines: int) -> list[list[str]]:
-    """What the writer acknowledged, at least `lines` lines, until it was killed in the middle of things."""
+    """What the writer acknowledged, at least `lines` lines, until it was killed in the middle of
+    things.
+    """
     command = [sys.executable, "-c", WRITER, str(path), str(start)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -64,10 +68,24 @@ def _until(stream: Iterator[str], lines: int) -> Iterator[str]:
 @pytest.mark.parametrize("lines", [60, 97, 151])
 def test_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "ledger.db"
-    acknowledged = [line for life in range(2) for line in write_until_killed(path, 1_000_000 * life, lines)]
-    served = {int(number) + step for kind, number, *_ in acknowledged if kind == "served" for step in range(8)}
-    labeled = {int(number) + step for kind, number, *_ in acknowledged if kind == "labeled" for step in range(8)}
-    assert {status for kind, _, *rest in acknowledged if kind == "labeled" for status in rest} == {"accepted"}
+    acknowledged = [
+        line for life in range(2) for line in write_until_killed(path, 1_000_000 * life, lines)
+    ]
+    served = {
+        int(number) + step
+        for kind, number, *_ in acknowledged
+        if kind == "served"
+        for step in range(8)
+    }
+    labeled = {
+        int(number) + step
+        for kind, number, *_ in acknowledged
+        if kind == "labeled"
+        for step in range(8)
+    }
+    assert {status for kind, _, *rest in acknowledged if kind == "labeled" for status in rest} == {
+        "accepted"
+    }
     assert labeled
     with MonitoredModel(path, Clock()) as monitored:
         check(monitored, served=served, labeled=labeled)
@@ -84,7 +102,9 @@ def check(monitored: MonitoredModel, *, served: set[int], labeled: set[int]) -> 
     assert {prediction_id(number) for number in labeled} <= {row.prediction_id for row in current}
     assert len(revisions) == len(current)  # each label once, none corrected
     assert monitored.sums().served.sum() == len(answers)
-    assert_same_sums(monitored.sums().labeled, [(row.confidence, bool(row.correct)) for row in current])
+    assert_same_sums(
+        monitored.sums().labeled, [(row.confidence, bool(row.correct)) for row in current]
+    )
     stored, replayed = monitored.detectors()
     assert_same_state(stored, replayed)
     assert stored.labels == len(current)

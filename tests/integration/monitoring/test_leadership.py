@@ -18,7 +18,12 @@ DATABASES = BOTH_DATABASES
 
 
 def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
-    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
+    with (
+        Ledger(ledger_url) as one,
+        Ledger(ledger_url) as other,
+        Leadership(one) as first,
+        Leadership(other) as second,
+    ):
         assert [first.held(), second.held(), first.held()] == [True, False, True]
         first.close()
         wait_until(second.held)  # PostgreSQL ends a session a little after its client
@@ -28,7 +33,12 @@ def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
 def test_a_leader_that_lost_its_session_leads_no_more(ledger_url: str) -> None:
     if not ledger_url.startswith("postgresql"):
         return  # a file's lock cannot be taken from a process that lives
-    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
+    with (
+        Ledger(ledger_url) as one,
+        Ledger(ledger_url) as other,
+        Leadership(one) as first,
+        Leadership(other) as second,
+    ):
         assert first.held()
         with psycopg.connect(ledger_url.replace("+psycopg", ""), autocommit=True) as database:
             holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
@@ -42,7 +52,10 @@ def test_a_leader_that_lost_its_session_leads_no_more(ledger_url: str) -> None:
 def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
     clock = Clock()
     with MonitoredModel(ledger_url, clock) as monitored, Ledger(ledger_url, clock=clock) as other:
-        monitored.serve(make_row(1, served_at_ns=NOW_NS - 40 * DAY_NS), make_row(2, served_at_ns=NOW_NS - 5 * DAY_NS))
+        monitored.serve(
+            make_row(1, served_at_ns=NOW_NS - 40 * DAY_NS),
+            make_row(2, served_at_ns=NOW_NS - 5 * DAY_NS),
+        )
         with Leadership(other) as leadership:
             assert leadership.held()
             with worker(monitored) as idle:
@@ -53,7 +66,12 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
             wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(1,)])
             for _ in range(5):  # it goes on leading: new days, new looks
                 clock.now_ns += 6 * DAY_NS
-                wait_until(lambda: monitored.rows("SELECT at_ns FROM watermark WHERE name = 'used'") == [(clock(),)])
+                wait_until(
+                    lambda: (
+                        monitored.rows("SELECT at_ns FROM watermark WHERE name = 'used'")
+                        == [(clock(),)]
+                    )
+                )
             wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(0,)])
         assert monitored.label(label(2, at_ns=NOW_NS - 5 * DAY_NS)) == ["expired"]
         with Leadership(other) as leadership:
@@ -79,7 +97,9 @@ def test_a_monitor_shows_at_zero_what_others_register(ledger_url: str) -> None:
         assert one.metric("feedback_total", version="2", bin="03") == 0
 
 
-def test_a_file_system_without_locks_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_costs_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 

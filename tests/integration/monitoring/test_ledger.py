@@ -14,7 +14,9 @@ def test_it_survives_power_loss_and_never_blocks_readers(monitored: MonitoredMod
     assert monitored.rows("PRAGMA synchronous") == [(2,)]  # FULL
     monitored.serve(make_row(1))
     with monitored.ledger.write():  # the lock is taken ...
-        assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]  # ... and a reader does not wait
+        assert monitored.rows("SELECT count(*) FROM prediction") == [
+            (1,)
+        ]  # ... and a reader does not wait
 
 
 def test_it_is_a_context(tmp_path: Path) -> None:
@@ -70,19 +72,26 @@ def test_a_card_is_registered_once_and_another_card_is_another_calibration(
     other = monitored.recorder.register(make_card(temperature=2.0))
     assert other != monitored.calibration_id
     with monitored.ledger.read() as connection:
-        assert choose(connection, "pneumonia").calibration_id == other  # the later id, at the same moment
+        assert (
+            choose(connection, "pneumonia").calibration_id == other
+        )  # the later id, at the same moment
     clock.now_ns += 1
     monitored.recorder.register(make_card())  # a rollback: the older one serves again
     with monitored.ledger.read() as connection:
         assert choose(connection, "pneumonia").calibration_id == monitored.calibration_id
-        assert [row.calibration_id for row in of_model(connection, "pneumonia")] == [monitored.calibration_id, other]
+        assert [row.calibration_id for row in of_model(connection, "pneumonia")] == [
+            monitored.calibration_id,
+            other,
+        ]
 
 
 def test_an_unknown_model_or_version_is_named(monitored: MonitoredModel) -> None:
     with monitored.ledger.read() as connection:
         with pytest.raises(ModelNotInLedger, match="no model 'retina'; it knows pneumonia"):
             choose(connection, "retina")
-        with pytest.raises(ModelNotInLedger, match="no model 'pneumonia' version 7; it knows version 1"):
+        with pytest.raises(
+            ModelNotInLedger, match="no model 'pneumonia' version 7; it knows version 1"
+        ):
             choose(connection, "pneumonia", 7)
 
 

@@ -1,4 +1,6 @@
-"""Logged predictions: declared, logged once however often they are sent, watched like Candor's own."""
+"""Logged predictions: declared, logged once however often they are sent, watched like Candor's
+own.
+"""
 
 import csv
 import json
@@ -40,22 +42,36 @@ async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
         routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
         exception_handlers=ERROR_HANDLERS,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://candor"
+    ) as opened:
         assert (await opened.post("/models-log", json=MODEL)).status_code == 200
         yield opened
 
 
 def said(number: int, **more: Any) -> dict[str, Any]:
-    return {"model": "retina", "request_id": f"eye-{number}", "probabilities": [0.1, 0.8, 0.1]} | more
+    return {
+        "model": "retina",
+        "request_id": f"eye-{number}",
+        "probabilities": [0.1, 0.8, 0.1],
+    } | more
 
 
-async def test_it_is_in_reports_metrics_drift_and_slices(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
-    items = [said(number, served_at=SERVED_AT, label="mild", tags={"site": "A"}) for number in range(60)]
+async def test_it_is_in_reports_metrics_drift_and_slices(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    items = [
+        said(number, served_at=SERVED_AT, label="mild", tags={"site": "A"}) for number in range(60)
+    ]
     answers = (await client.post("/predictions-log", json=items)).json()
-    assert {(answer["status"], answer["feedback"]) for answer in answers} == {("accepted", "accepted")}
+    assert {(answer["status"], answer["feedback"]) for answer in answers} == {
+        ("accepted", "accepted")
+    }
     assert {UUID(answer["prediction_id"]).version for answer in answers} == {7}
     by_request = {"model": "retina", "request_id": "eye-99", "label": "severe"}
-    assert (await client.post("/feedback", json=by_request)).json() == {"status": "pending"}  # before its answer
+    assert (await client.post("/feedback", json=by_request)).json() == {
+        "status": "pending"
+    }  # before its answer
     assert (await client.post("/predictions-log", json=said(99))).json()["status"] == "accepted"
     by_key = {"prediction_id": answers[0]["prediction_id"], "label": "healthy"}
     assert (await client.post("/feedback", json=by_key)).json()["status"] == "corrected"
@@ -83,7 +99,12 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
     mine = str(uuid_utils.UUID(bytes=prediction_id(7)))
     first = [said(1), said(2, served_at=SERVED_AT), said(3, prediction_id=mine), said(1)]
     answers = (await client.post("/predictions-log", json=first)).json()
-    assert [answer["status"] for answer in answers] == ["accepted", "accepted", "accepted", "unchanged"]
+    assert [answer["status"] for answer in answers] == [
+        "accepted",
+        "accepted",
+        "accepted",
+        "unchanged",
+    ]
     assert answers[2]["prediction_id"] == mine
     monitored.ledger.clock.now_ns += 5 * DAY_NS  # type: ignore[attr-defined]
     again = [said(1, label="mild"), said(2), said(3, prediction_id=mine)]
@@ -96,8 +117,13 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
     assert (answer.status_code, answer.json()["error"]) == (409, "prediction_differs")
     version_4 = MODEL | {"version": 4}
     assert (await client.post("/models-log", json=version_4)).status_code == 200
-    answers = (await client.post("/predictions-log?version=4", json=[other, said(5, version=3)])).json()
-    assert [answer["status"] for answer in answers] == ["accepted", "accepted"]  # another version, another answer
+    answers = (
+        await client.post("/predictions-log?version=4", json=[other, said(5, version=3)])
+    ).json()
+    assert [answer["status"] for answer in answers] == [
+        "accepted",
+        "accepted",
+    ]  # another version, another answer
     assert monitored.rows("SELECT count(*) FROM prediction WHERE calibration_id = 2") == [(4,)]
 
 
@@ -109,7 +135,12 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
         "Declare it first, with `candor predictions --classes` or POST /models-log.",
     ),
     ({"version": 9}, 404, "unknown_model", "version 9"),
-    ({"model": "pneumonia"}, 409, "model_served", "Candor serves 'pneumonia' itself, and its answers are recorded"),
+    (
+        {"model": "pneumonia"},
+        409,
+        "model_served",
+        "Candor serves 'pneumonia' itself, and its answers are recorded",
+    ),
     (
         {"model": "pneumonia", "version": 1},
         409,
@@ -121,26 +152,53 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"request_id": None}, 422, "invalid_prediction", "an id"),
     ({"age": 40}, 422, "invalid_prediction", "'age' is unknown"),
     ({"probabilities": None}, 422, "invalid_prediction", "Give 'probabilities'"),
-    ({"probabilities": [0.5, 0.5]}, 422, "invalid_prediction", "2 probabilities; the model has 3 classes"),
+    (
+        {"probabilities": [0.5, 0.5]},
+        422,
+        "invalid_prediction",
+        "2 probabilities; the model has 3 classes",
+    ),
     ({"probabilities": [0.5, 0.5, 0.5]}, 422, "invalid_prediction", "add up to 1; got 1.5"),
     ({"probabilities": [-0.1, 1.0, 0.1]}, 422, "invalid_prediction", "at least 0; got -0.1"),
     ({"probabilities": [10**400, 0, 0]}, 422, "invalid_prediction", "got 1000"),
-    ({"probabilities": {"healthy": 0.5, "cat": 0.5}}, 422, "invalid_prediction", "too much or missing"),
+    (
+        {"probabilities": {"healthy": 0.5, "cat": 0.5}},
+        422,
+        "invalid_prediction",
+        "too much or missing",
+    ),
     ({"predicted": "healthy"}, 422, "invalid_prediction", "class of the largest"),
     ({"confidence": 0.5}, 422, "invalid_prediction", "class of the largest"),
-    ({"probabilities": None, "predicted": "cat", "confidence": 1}, 422, "invalid_prediction", "'cat' is not a class"),
+    (
+        {"probabilities": None, "predicted": "cat", "confidence": 1},
+        422,
+        "invalid_prediction",
+        "'cat' is not a class",
+    ),
     ({"label": "cat"}, 422, "unknown_label", "'cat' is not a class"),
     ({"version": True}, 422, "invalid_prediction", "whole number"),
-    ({"prediction_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479"}, 422, "invalid_prediction", "UUIDv7"),
+    (
+        {"prediction_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479"},
+        422,
+        "invalid_prediction",
+        "UUIDv7",
+    ),
     ({"served_at": "2031-01-01"}, 422, "invalid_prediction", "in the future"),
     ({"served_at": "yesterday"}, 422, "invalid_prediction", "ISO 8601"),
     ({"tags": {"a": "1", "b": "2", "c": "3", "d": "4"}}, 422, "invalid_prediction", "4 tags"),
     ({"audit": 0}, 422, "invalid_prediction", "more than 0"),
-    ({"prediction_id": str(UUID(bytes=prediction_id(1))), "served_at": "2020-01-01"}, 422, "invalid_prediction", "day"),
+    (
+        {"prediction_id": str(UUID(bytes=prediction_id(1))), "served_at": "2020-01-01"},
+        422,
+        "invalid_prediction",
+        "day",
+    ),
 ]
 
 
-async def test_what_cannot_be_is_refused_with_a_sentence(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_what_cannot_be_is_refused_with_a_sentence(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     for more, status, code, sentence in BAD:
         answer = await client.post("/predictions-log", content=json.dumps(said(1) | more))
         assert (answer.status_code, answer.json()["error"]) == (status, code), more
@@ -156,7 +214,9 @@ async def test_what_cannot_be_is_refused_with_a_sentence(client: httpx.AsyncClie
 
 
 async def test_a_version_that_candor_serves_is_not_declared(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/models-log", json={"model": "pneumonia", "classes": ["normal", "pneumonia"]})
+    answer = await client.post(
+        "/models-log", json={"model": "pneumonia", "classes": ["normal", "pneumonia"]}
+    )
     assert (answer.status_code, answer.json()["error"]) == (409, "model_served")
     assert "declare it under another name" in answer.json()["detail"]
 
@@ -171,7 +231,10 @@ async def test_a_declaration_is_never_changed(client: httpx.AsyncClient) -> None
         answer = await client.post("/models-log", json=other)
         assert (answer.status_code, answer.json()["error"]) == (409, "model_differs")
     bad: list[Any] = [[], {"model": "a b", "classes": ["x", "y"]}, {"model": "m", "classes": ["x"]}]
-    bad += [{"model": "m", "classes": ["x", "x"]}, {"model": "m", "version": 0, "classes": ["x", "y"]}]
+    bad += [
+        {"model": "m", "classes": ["x", "x"]},
+        {"model": "m", "version": 0, "classes": ["x", "y"]},
+    ]
     good = {"model": "m", "classes": ["x", "y"]}
     references: list[Any] = [[], {"confidence": [1]}, {"confidence": [1.5], "correct": [True]}]
     references += [{"confidence": [0.5], "correct": [1]}, {"confidence": [0.5], "correct": []}]
@@ -186,14 +249,18 @@ async def test_a_reference_is_what_the_report_compares_with(client: httpx.AsyncC
     declared = {"model": "ct", "classes": ["no", "yes"], "reference": reference}
     assert (await client.post("/models-log", json=declared)).status_code == 200
     item = {"model": "ct", "predicted": "yes", "confidence": 0.75, "label": "no"}
-    await client.post("/predictions-log", json=[item | {"request_id": str(number)} for number in range(50)])
+    await client.post(
+        "/predictions-log", json=[item | {"request_id": str(number)} for number in range(50)]
+    )
     report = (await client.get("/calibration/ct")).json()
     assert report["reference"]["accuracy"] == 0.75
     assert report["comparison"]["accuracy"]["difference"] == -0.75
     assert report["comparison"]["accuracy"]["significant"] is True
 
 
-async def test_pruned_days_do_not_come_back(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_pruned_days_do_not_come_back(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     old = said(1, served_at="2026-08-01T00:00:00Z")
     assert (await client.post("/predictions-log", json=old)).json()["status"] == "accepted"
     pruned = prune(monitored.ledger, older_than_s=10 * 86_400.0)
@@ -202,14 +269,17 @@ async def test_pruned_days_do_not_come_back(client: httpx.AsyncClient, monitored
     assert check(monitored.ledger).agrees
 
 
-async def test_a_ledger_that_was_exported_can_be_logged_in_another(monitored: MonitoredModel, tmp_path: Path) -> None:
+async def test_a_ledger_that_was_exported_can_be_logged_in_another(
+    monitored: MonitoredModel, tmp_path: Path
+) -> None:
     """Through the client, as a table: what Candor served here is watched there."""
     monitored.serve(*(make_row(number, request_id=f"scan-{number}") for number in range(30)))
     monitored.label(*(label(number) for number in range(20)))
     export(monitored.ledger, tmp_path / "answers.csv")
     with MonitoredModel(tmp_path / "other.db", Clock()) as other:
         app = Starlette(
-            routes=routes_of(endpoints(other.recorder, other.ledger, other.metrics)), exception_handlers=ERROR_HANDLERS
+            routes=routes_of(endpoints(other.recorder, other.ledger, other.metrics)),
+            exception_handlers=ERROR_HANDLERS,
         )
         async with AsyncClient("http://candor", transport=httpx.ASGITransport(app)) as client:
             await client.declare({"model": "elsewhere", "classes": ["normal", "pneumonia"]})
@@ -219,7 +289,10 @@ async def test_a_ledger_that_was_exported_can_be_logged_in_another(monitored: Mo
                 summary = await client.upload("/predictions-log", rows)
                 assert summary["problems"] == []
             assert summary["statuses"] == {"unchanged": 30}
-        columns = "prediction_id, request_id, predicted, confidence, probabilities, served_at_ns, tags, audit"
+        columns = (
+            "prediction_id, request_id, predicted, confidence, probabilities, served_at_ns, tags, "
+            "audit"
+        )
         wanted = f"SELECT {columns} FROM prediction ORDER BY prediction_id"
         assert other.rows(wanted) == monitored.rows(wanted)
         assert other.sums(2).labeled.total == 20
@@ -228,11 +301,18 @@ async def test_a_ledger_that_was_exported_can_be_logged_in_another(monitored: Mo
 
 def _loggable(row: dict[str, str]) -> dict[str, str]:
     left_out = {"correct", "labeled_at", "revision"}
-    return {name: value for name, value in row.items() if value and name not in left_out} | {"model": "elsewhere"}
+    return {name: value for name, value in row.items() if value and name not in left_out} | {
+        "model": "elsewhere"
+    }
 
 
 def declared(card: dict[str, Any]) -> dict[str, Any]:
-    return {"model": card["name"], "version": card["version"], "classes": card["classes"], "bundle_card": card}
+    return {
+        "model": card["name"],
+        "version": card["version"],
+        "classes": card["classes"],
+        "bundle_card": card,
+    }
 
 
 async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
@@ -240,13 +320,17 @@ async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
 ) -> None:
     card = make_card(name="served-elsewhere").model_dump(mode="json")
     assert (await client.post("/models-log", json=declared(card))).status_code == 200
-    assert (await client.post("/models-log", json=declared(card | {"files": {"model.onnx": "0" * 64}}))).is_success
+    assert (
+        await client.post("/models-log", json=declared(card | {"files": {"model.onnx": "0" * 64}}))
+    ).is_success
     answer = {
         "model": "served-elsewhere",
         "request_id": "one",
         "probabilities": [1.0, *[0.0] * (len(card["classes"]) - 1)],
     }
-    assert (await client.post("/predictions-log", json=answer | {"label": card["classes"][0]})).is_success
+    assert (
+        await client.post("/predictions-log", json=answer | {"label": card["classes"][0]})
+    ).is_success
     report = (await client.get("/calibration/served-elsewhere")).json()
     assert report["temperature"] == card["calibration"]["temperature"]
     assert report["reference"] == card["calibration"]["measures"]
@@ -258,7 +342,10 @@ async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
     [
         ({"bundle_card": {"name": "retina"}}, "is no card of a bundle: version: Field required"),
         ({"version": 7}, "must be of the same model, version and classes"),
-        ({"reference": {"confidence": [0.5], "correct": [True]}}, "Give 'reference' or 'bundle_card'"),
+        (
+            {"reference": {"confidence": [0.5], "correct": [True]}},
+            "Give 'reference' or 'bundle_card'",
+        ),
         ({"bundle_card": []}, "bundle_card"),
     ],
 )

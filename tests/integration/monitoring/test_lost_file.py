@@ -1,4 +1,6 @@
-"""A SQLite ledger whose files are deleted or replaced while it is in use: nothing is accepted that would be lost."""
+"""A SQLite ledger whose files are deleted or replaced while it is in use: nothing is accepted that
+would be lost.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -39,20 +41,31 @@ def move_away(path: Path) -> None:
     path.rename(path.with_name("moved.db"))
 
 
-@pytest.mark.parametrize("lose", [delete, delete_all, replace_by_nothing, replace_by_another_ledger, move_away])
-def test_a_lost_ledger_takes_nothing_and_says_so(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "lose", [delete, delete_all, replace_by_nothing, replace_by_another_ledger, move_away]
+)
+def test_a_lost_ledger_takes_nothing_and_says_so(
+    tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
     path = tmp_path / "ledger.db"
     with MonitoredModel(path, Clock()) as monitored:
         monitored.serve(make_row(1))
         lose(path)
         for _ in range(2):  # also on a new connection
-            with pytest.raises(OperationalError, match="was deleted or replaced while it was in use"):
+            with pytest.raises(
+                OperationalError, match="was deleted or replaced while it was in use"
+            ):
                 monitored.serve(make_row(2))
             with pytest.raises(OperationalError, match="was deleted or replaced"):
                 monitored.label(FeedbackItem("normal", prediction_id(1)))
-            with pytest.raises(OperationalError, match="was deleted or replaced"), monitored.ledger.read():
+            with (
+                pytest.raises(OperationalError, match="was deleted or replaced"),
+                monitored.ledger.read(),
+            ):
                 pass
-        assert path.exists() == (lose in (replace_by_nothing, replace_by_another_ledger))  # it is not made again
+        assert path.exists() == (
+            lose in (replace_by_nothing, replace_by_another_ledger)
+        )  # it is not made again
 
 
 def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:

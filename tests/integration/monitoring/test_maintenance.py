@@ -18,7 +18,15 @@ from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.export import COLUMNS, export
 from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
-from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row, prediction_id
+from tests.builders.answers import (
+    CLASSES,
+    DAY_NS,
+    NOW_NS,
+    label,
+    make_card,
+    make_row,
+    prediction_id,
+)
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
 
 DATABASES = BOTH_DATABASES
@@ -28,7 +36,9 @@ COUNTING = "WHERE served <> 0 OR n <> 0"  # a correction may leave a row that co
 
 
 def fill(monitored: MonitoredModel, days: int = 5, *, per_day: int = 8) -> None:
-    """Answers of some days, oldest first, most labeled, some corrected, some tagged, some audited."""
+    """Answers of some days, oldest first, most labeled, some corrected, some tagged, some
+    audited.
+    """
     for day in range(days):
         at_ns = NOW_NS - (days - 1 - day) * DAY_NS
         numbers = range(day * per_day, (day + 1) * per_day)
@@ -47,9 +57,19 @@ def fill(monitored: MonitoredModel, days: int = 5, *, per_day: int = 8) -> None:
             for number in numbers
         ]
         monitored.serve(*rows)
-        monitored.label(*(label(number, CLASSES[number % 3 % 2], at_ns=at_ns) for number in numbers if number % 5))
         monitored.label(
-            *(label(number, CLASSES[1 - number % 3 % 2], at_ns=at_ns) for number in numbers if number % 6 == 1)
+            *(
+                label(number, CLASSES[number % 3 % 2], at_ns=at_ns)
+                for number in numbers
+                if number % 5
+            )
+        )
+        monitored.label(
+            *(
+                label(number, CLASSES[1 - number % 3 % 2], at_ns=at_ns)
+                for number in numbers
+                if number % 6 == 1
+            )
         )
 
 
@@ -88,7 +108,10 @@ def test_a_ledger_agrees_with_its_recount(full: MonitoredModel) -> None:
     ],
 )
 def test_damage_is_found_and_repaired(full: MonitoredModel, damage: str, table: str) -> None:
-    labels, sums = "SELECT * FROM label_current ORDER BY 1", f"SELECT * FROM bin_day {COUNTING} ORDER BY 1, 2, 3, 4"
+    labels, sums = (
+        "SELECT * FROM label_current ORDER BY 1",
+        f"SELECT * FROM bin_day {COUNTING} ORDER BY 1, 2, 3, 4",
+    )
     totals = f"SELECT * FROM bin_total {COUNTING} ORDER BY 1, 2, 3"
     before = full.rows(labels), full.rows(sums), full.rows(totals)
     with full.ledger.write() as connection:
@@ -107,9 +130,13 @@ def test_damage_is_found_and_repaired(full: MonitoredModel, damage: str, table: 
 def test_a_wrong_total_is_found_and_repaired_after_a_prune(full: MonitoredModel) -> None:
     prune(full.ledger, older_than_s=2 * DAY_S)
     assert agrees(full)
-    before = full.rows("SELECT slice, bin, served, n FROM bin_total WHERE served <> 0 OR n <> 0 ORDER BY 1, 2")
+    before = full.rows(
+        "SELECT slice, bin, served, n FROM bin_total WHERE served <> 0 OR n <> 0 ORDER BY 1, 2"
+    )
     with full.ledger.write() as connection:
-        connection.exec_driver_sql("UPDATE bin_total SET served = served - 1 WHERE slice = '' AND bin = 12")
+        connection.exec_driver_sql(
+            "UPDATE bin_total SET served = served - 1 WHERE slice = '' AND bin = 12"
+        )
     assert check(full.ledger).differing == {"bin_total": 1}
     assert repair(full.ledger).differing == {"bin_total": 1}
     assert agrees(full)
@@ -130,14 +157,21 @@ def test_a_wrong_detector_is_found_and_replayed(full: MonitoredModel) -> None:
 
 
 def test_pruning_keeps_day_sums_and_detectors(full: MonitoredModel) -> None:
-    sums = full.rows("SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4")
+    sums = full.rows(
+        "SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4"
+    )
     detector = full.detectors()[0].state.as_dict()
     pruned = prune(full.ledger, older_than_s=2 * DAY_S)
     assert pruned.before_ns == (NOW_NS - 2 * DAY_NS) // DAY_NS * DAY_NS
     assert (pruned.answers, pruned.labels) == (16, 12 + 3)
     assert full.rows("SELECT count(*) FROM prediction") == [(24,)]
     assert full.rows("SELECT count(*) FROM label_current") == [(21,)]
-    assert full.rows("SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4") == sums
+    assert (
+        full.rows(
+            "SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4"
+        )
+        == sums
+    )
     assert full.detectors()[0].state.as_dict() == detector
     assert agrees(full)
     assert prune(full.ledger, older_than_s=2 * DAY_S).answers == 0
@@ -155,8 +189,12 @@ def test_labels_of_pruned_answers_expire(full: MonitoredModel) -> None:
     assert full.label(*late) == ["expired", "accepted", "expired"]
 
 
-def test_a_label_expires_while_a_prune_has_only_begun(full: MonitoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.maintenance.retention._next_portion", lambda *_: None)  # killed after the watermark
+def test_a_label_expires_while_a_prune_has_only_begun(
+    full: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "monitoring.maintenance.retention._next_portion", lambda *_: None
+    )  # killed after the watermark
     monkeypatch.setattr("monitoring.maintenance.retention._delete_feedback", lambda *_: None)
     prune(full.ledger, older_than_s=2 * DAY_S)
     assert full.label(label(5, at_ns=NOW_NS - 4 * DAY_NS)) == ["expired"]
@@ -166,7 +204,9 @@ def test_a_label_expires_while_a_prune_has_only_begun(full: MonitoredModel, monk
     assert agrees(full)
 
 
-def test_feedback_numbers_are_not_given_twice_after_a_prune(full: MonitoredModel, clock: Clock) -> None:
+def test_feedback_numbers_are_not_given_twice_after_a_prune(
+    full: MonitoredModel, clock: Clock
+) -> None:
     (last,) = full.rows("SELECT max(feedback_id) FROM feedback")[0]
     clock.now_ns += 10 * DAY_NS
     prune(full.ledger, older_than_s=DAY_S)
@@ -177,36 +217,52 @@ def test_feedback_numbers_are_not_given_twice_after_a_prune(full: MonitoredModel
     assert agrees(full)
 
 
-def test_forgetting_a_request_leaves_what_was_there_without_it(ledger_url: str, clock: Clock) -> None:
+def test_forgetting_a_request_leaves_what_was_there_without_it(
+    ledger_url: str, clock: Clock
+) -> None:
     with MonitoredModel(ledger_url, clock, settings=QUICK) as monitored:
         fill(monitored)
-        sums = "sum(served), sum(served_confidence), sum(n), sum(confidence), sum(correct), sum(squared_error)"
-        everything = (
-            f"SELECT calibration_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        sums = (
+            "sum(served), sum(served_confidence), sum(n), sum(confidence), sum(correct), "
+            "sum(squared_error)"
         )
-        totals = "SELECT calibration_id, slice, bin, sum(served), sum(n), sum(confidence) FROM bin_total"
+        everything = (
+            f"SELECT calibration_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 "
+            "ORDER BY 1, 2, 3, 4"
+        )
+        totals = (
+            "SELECT calibration_id, slice, bin, sum(served), sum(n), sum(confidence) FROM bin_total"
+        )
         totals += " GROUP BY 1, 2, 3 HAVING sum(served) > 0 OR sum(n) > 0 ORDER BY 1, 2, 3"
         totals_before = monitored.rows(totals)
         before, detector = monitored.rows(everything), monitored.detectors()[0].state.as_dict()
         extra = make_row(99, request_id="anna", confidence=0.77)._replace(tags='{"ward": "7 East"}')
         monitored.serve(extra)
-        monitored.label(label(99, "normal"), label(99), FeedbackItem("normal", None, "pneumonia", "anna"))
+        monitored.label(
+            label(99, "normal"), label(99), FeedbackItem("normal", None, "pneumonia", "anna")
+        )
         assert monitored.rows(everything) != before
         erased = forget(monitored.ledger, request_id="anna")
         assert (erased.answers, erased.labels) == (1, 3)
         assert monitored.rows(everything) == before  # to the bit
         assert monitored.rows(totals) == totals_before
-        assert monitored.rows("SELECT count(*) FROM bin_total WHERE slice = 'tag:ward=7 East'") == [(0,)]
+        assert monitored.rows("SELECT count(*) FROM bin_total WHERE slice = 'tag:ward=7 East'") == [
+            (0,)
+        ]
         assert monitored.rows("SELECT count(*) FROM prediction WHERE request_id = 'anna'") == [(0,)]
         assert monitored.rows("SELECT value FROM tag_value WHERE key = 'ward'") == [("(erased) 1",)]
-        assert monitored.detectors()[0].state.as_dict() != detector  # its evidence stays, and replays agree
+        assert (
+            monitored.detectors()[0].state.as_dict() != detector
+        )  # its evidence stays, and replays agree
         assert agrees(monitored)
         assert forget(monitored.ledger, request_id="anna") == type(erased)(0, 0, 0)
 
 
 def test_nothing_of_an_erased_answer_is_in_the_file(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
-        monitored.serve(make_row(1, request_id="anna-karenina")._replace(tags='{"ward": "7 East"}'), make_row(2))
+        monitored.serve(
+            make_row(1, request_id="anna-karenina")._replace(tags='{"ward": "7 East"}'), make_row(2)
+        )
         monitored.label(label(1, source="tolstoy-report"))
         forget(monitored.ledger, prediction_id=prediction_id(1))
         for path in tmp_path.glob("ledger.db*"):
@@ -214,7 +270,9 @@ def test_nothing_of_an_erased_answer_is_in_the_file(tmp_path: Path, clock: Clock
                 assert secret not in path.read_bytes(), (path, secret)
 
 
-def test_forgetting_by_prediction_id_leaves_the_other_answers_of_a_request(monitored: MonitoredModel) -> None:
+def test_forgetting_by_prediction_id_leaves_the_other_answers_of_a_request(
+    monitored: MonitoredModel,
+) -> None:
     monitored.serve(make_row(1, request_id="scan-1"), make_row(2, request_id="scan-1"))
     assert forget(monitored.ledger, prediction_id=prediction_id(1)).answers == 1
     assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]
@@ -223,11 +281,16 @@ def test_forgetting_by_prediction_id_leaves_the_other_answers_of_a_request(monit
 
 
 def test_an_erased_tag_value_keeps_its_place(monitored: MonitoredModel) -> None:
-    rows = [make_row(number)._replace(tags=json.dumps({"site": f"s{number:03}"})) for number in range(VALUE_LIMIT + 1)]
+    rows = [
+        make_row(number)._replace(tags=json.dumps({"site": f"s{number:03}"}))
+        for number in range(VALUE_LIMIT + 1)
+    ]
     monitored.serve(*rows)
     forget(monitored.ledger, prediction_id=prediction_id(0))
     monitored.serve(make_row(100)._replace(tags='{"site": "late"}'))
-    assert monitored.rows("SELECT count(*) FROM tag_value WHERE value = 'late'") == [(0,)]  # no room, as before
+    assert monitored.rows("SELECT count(*) FROM tag_value WHERE value = 'late'") == [
+        (0,)
+    ]  # no room, as before
     assert agrees(monitored)
 
 
@@ -240,7 +303,11 @@ def test_a_label_that_waits_is_forgotten_too(monitored: MonitoredModel) -> None:
 
 def test_export_to_csv_and_parquet_says_the_same(full: MonitoredModel, tmp_path: Path) -> None:
     full.recorder.register(make_card("retina"))
-    assert export(full.ledger, tmp_path / "all.csv") == export(full.ledger, tmp_path / "all.parquet") == 40
+    assert (
+        export(full.ledger, tmp_path / "all.csv")
+        == export(full.ledger, tmp_path / "all.parquet")
+        == 40
+    )
     table = pq.read_table(tmp_path / "all.parquet").to_pylist()
     with (tmp_path / "all.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -248,7 +315,11 @@ def test_export_to_csv_and_parquet_says_the_same(full: MonitoredModel, tmp_path:
     assert [row["prediction_id"] for row in rows] == [row["prediction_id"] for row in table]
     corrected = table[1]
     assert corrected["request_id"] == "scan-1"
-    assert (corrected["model"], corrected["version"], corrected["predicted"]) == ("pneumonia", 1, "pneumonia")
+    assert (corrected["model"], corrected["version"], corrected["predicted"]) == (
+        "pneumonia",
+        1,
+        "pneumonia",
+    )
     assert (corrected["label"], corrected["correct"], corrected["revision"]) == ("normal", False, 1)
     assert table[2]["revision"] == 0
     assert {row["revision"] for row in table} == {None, 0, 1}
@@ -266,15 +337,23 @@ def test_export_to_csv_and_parquet_says_the_same(full: MonitoredModel, tmp_path:
     ]
 
 
-def test_the_latest_source_of_a_corrected_label_is_exported(monitored: MonitoredModel, tmp_path: Path) -> None:
+def test_the_latest_source_of_a_corrected_label_is_exported(
+    monitored: MonitoredModel, tmp_path: Path
+) -> None:
     monitored.serve(make_row(1), make_row(2))
-    monitored.label(label(1, "normal", source="resident"), label(2, source="resident"), label(1, source="biopsy"))
+    monitored.label(
+        label(1, "normal", source="resident"),
+        label(2, source="resident"),
+        label(1, source="biopsy"),
+    )
     export(monitored.ledger, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open() as stream:
         assert [row["source"] for row in csv.DictReader(stream)] == ["biopsy", "resident"]
 
 
-def test_an_export_of_a_model_that_is_not_there_is_refused(full: MonitoredModel, tmp_path: Path) -> None:
+def test_an_export_of_a_model_that_is_not_there_is_refused(
+    full: MonitoredModel, tmp_path: Path
+) -> None:
     with pytest.raises(ModelNotInLedger, match="knows no model 'nowhere'; it knows "):
         export(full.ledger, tmp_path / "out.csv", model="nowhere")
     assert not list(tmp_path.glob("*.csv*"))
@@ -293,7 +372,10 @@ def test_a_backup_is_one_whole_ledger(tmp_path: Path, clock: Clock) -> None:
         assert size_bytes == (tmp_path / "copy.db").stat().st_size
         with pytest.raises(BackupRefused, match="exists already"):
             backup(monitored.ledger, tmp_path / "copy.db")
-        for log in ("-wal", "-journal"):  # of a copy that was deleted: SQLite would write it into this one
+        for log in (
+            "-wal",
+            "-journal",
+        ):  # of a copy that was deleted: SQLite would write it into this one
             (tmp_path / f"other.db{log}").touch()
             with pytest.raises(BackupRefused, match=f"other.db{log} is left of another database"):
                 backup(monitored.ledger, tmp_path / "other.db")
@@ -306,7 +388,9 @@ def test_a_backup_is_one_whole_ledger(tmp_path: Path, clock: Clock) -> None:
         assert agrees(again)
 
 
-def test_a_backup_of_postgresql_is_left_to_its_own_tools(monitored: MonitoredModel, tmp_path: Path) -> None:
+def test_a_backup_of_postgresql_is_left_to_its_own_tools(
+    monitored: MonitoredModel, tmp_path: Path
+) -> None:
     if monitored.ledger.file is not None:
         backup(monitored.ledger, tmp_path / "copy.db")
     else:
@@ -314,7 +398,9 @@ def test_a_backup_of_postgresql_is_left_to_its_own_tools(monitored: MonitoredMod
             backup(monitored.ledger, tmp_path / "copy.db")
 
 
-def test_a_backup_into_a_folder_that_cannot_take_it_is_refused(tmp_path: Path, clock: Clock) -> None:
+def test_a_backup_into_a_folder_that_cannot_take_it_is_refused(
+    tmp_path: Path, clock: Clock
+) -> None:
     """A thread once printed a trace, and the message named a file that nobody had asked for."""
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         with pytest.raises(BackupRefused, match="There is no folder"):

@@ -15,7 +15,12 @@ from tests.builders.answers import DAY_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
 PER_BIN = (
-    *("predictions_total", "prediction_confidence_total", "feedback_total", "feedback_confidence_total"),
+    *(
+        "predictions_total",
+        "prediction_confidence_total",
+        "feedback_total",
+        "feedback_confidence_total",
+    ),
     *("feedback_correct_total", "feedback_variance_total", "feedback_squared_error_total"),
 )
 
@@ -27,29 +32,62 @@ def test_every_series_is_born_at_zero(monitored: MonitoredModel) -> None:
         for to in ("correct", "incorrect"):
             for name in ("feedback_corrections_total", "feedback_corrections_confidence_total"):
                 assert monitored.metric(name, bin=bin_label, to=to) == 0
-    for name in ("feedback_duplicates_total", "calibration_drift_alarms_total", "feedback_delay_seconds_count"):
+    for name in (
+        "feedback_duplicates_total",
+        "calibration_drift_alarms_total",
+        "feedback_delay_seconds_count",
+    ):
         assert monitored.metric(name) == 0
-    for reason in ("unknown_prediction", "expired", "unknown_label", "unknown_model", "invalid", "pending_full"):
-        assert monitored.registry.get_sample_value("candor_feedback_rejected_total", {"reason": reason}) == 0
+    for reason in (
+        "unknown_prediction",
+        "expired",
+        "unknown_label",
+        "unknown_model",
+        "invalid",
+        "pending_full",
+    ):
+        assert (
+            monitored.registry.get_sample_value(
+                "candor_feedback_rejected_total", {"reason": reason}
+            )
+            == 0
+        )
     assert monitored.metric("calibration_drift_active") == 0
     assert monitored.metric("calibration_drift_log_threshold") == pytest.approx(math.log(1e5))
     assert monitored.metric("calibration_drift_log_evalue") == -math.inf
 
 
 def test_the_reference_is_that_of_the_card(monitored: MonitoredModel) -> None:
-    shares = [monitored.metric("reference_confidence_bin_ratio", bin=f"{number:02d}") for number in range(15)]
-    assert shares == [1.0 if number == 11 else 0.0 for number in range(15)]  # 0.75 lies in (11/15, 12/15]
+    shares = [
+        monitored.metric("reference_confidence_bin_ratio", bin=f"{number:02d}")
+        for number in range(15)
+    ]
+    assert shares == [
+        1.0 if number == 11 else 0.0 for number in range(15)
+    ]  # 0.75 lies in (11/15, 12/15]
 
 
 def test_the_counters_are_the_bin_sums(monitored: MonitoredModel) -> None:
     confidences = [0.91, 0.92, 0.55]
-    monitored.serve(*(make_row(number, confidence=confidence) for number, confidence in enumerate(confidences)))
+    monitored.serve(
+        *(make_row(number, confidence=confidence) for number, confidence in enumerate(confidences))
+    )
     monitored.label(label(0), label(1, "normal"), label(2))
     sums = BinSums.from_predictions(confidences, [True, False, True])
-    columns = (sums.n, sums.confidence, sums.n, sums.confidence, sums.correct, sums.variance, sums.squared_error)
+    columns = (
+        sums.n,
+        sums.confidence,
+        sums.n,
+        sums.confidence,
+        sums.correct,
+        sums.variance,
+        sums.squared_error,
+    )
     for name, column in zip(PER_BIN, columns, strict=True):
         for number in range(15):
-            assert monitored.metric(name, bin=f"{number:02d}") == pytest.approx(column[number]), name
+            assert monitored.metric(name, bin=f"{number:02d}") == pytest.approx(column[number]), (
+                name
+            )
 
 
 def test_window_gauges_are_exact_and_follow_the_labels(monitored: MonitoredModel) -> None:
@@ -59,7 +97,9 @@ def test_window_gauges_are_exact_and_follow_the_labels(monitored: MonitoredModel
     confidence = [0.6 + 0.3 * (number % 7) / 7 for number in range(600)]
     monitored.serve(*(make_row(number, confidence=p) for number, p in enumerate(confidence)))
     correct = [number % 3 > 0 for number in range(600)]
-    monitored.label(*(label(number, "pneumonia" if right else "normal") for number, right in enumerate(correct)))
+    monitored.label(
+        *(label(number, "pneumonia" if right else "normal") for number, right in enumerate(correct))
+    )
     for window, start in (("all", 0), ("last:500", 100)):
         sums = BinSums.from_predictions(confidence[start:], correct[start:])
         interval = metrics.signed_gap_interval(sums)
@@ -72,13 +112,19 @@ def test_window_gauges_are_exact_and_follow_the_labels(monitored: MonitoredModel
             "labels": 600 - start,
         }
         for name, value in expected.items():
-            assert monitored.metric(f"calibration_{name}", window=window) == pytest.approx(value), name
+            assert monitored.metric(f"calibration_{name}", window=window) == pytest.approx(value), (
+                name
+            )
     monitored.label(label(599, "normal"))  # a correction counts as well
     before = metrics.signed_gap(BinSums.from_predictions(confidence, correct))
-    assert monitored.metric("calibration_overconfidence_ratio", window="all") != pytest.approx(before)
+    assert monitored.metric("calibration_overconfidence_ratio", window="all") != pytest.approx(
+        before
+    )
 
 
-def test_a_scrape_without_new_labels_reads_no_sums(monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scrape_without_new_labels_reads_no_sums(
+    monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gauges = WindowGauges(monitored.ledger)
     assert list(gauges.collect())
     monkeypatch.setattr("monitoring.metrics.window_gauges.window_sums", lambda *_, **__: 1 / 0)
@@ -89,7 +135,9 @@ def test_a_scrape_without_new_labels_reads_no_sums(monitored: MonitoredModel, mo
         list(gauges.collect())
 
 
-def test_coverage_counts_late_labels_where_they_belong(monitored: MonitoredModel, clock: Clock) -> None:
+def test_coverage_counts_late_labels_where_they_belong(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     """Ten answers on one day; their labels come on the next, which has two answers."""
     monitored.registry.register(WindowGauges(monitored.ledger))
     assert math.isnan(monitored.metric("feedback_coverage_ratio") or 0)
@@ -103,19 +151,27 @@ def test_coverage_counts_late_labels_where_they_belong(monitored: MonitoredModel
 
 def test_held_labels_are_shown(monitored: MonitoredModel) -> None:
     monitored.registry.register(WindowGauges(monitored.ledger))
-    assert monitored.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 0
+    assert (
+        monitored.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 0
+    )
     monitored.label(FeedbackItem("normal", None, "pneumonia", "scan-1"))
-    assert monitored.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 1
+    assert (
+        monitored.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 1
+    )
 
 
-def test_of_two_cards_of_a_version_the_later_is_shown_once(monitored: MonitoredModel, clock: Clock) -> None:
+def test_of_two_cards_of_a_version_the_later_is_shown_once(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     clock.now_ns += 1
     second = monitored.recorder.register(make_card(temperature=2.0))
     monitored.serve(make_row(1, calibration_id=second))
     monitored.label(label(1))
     monitored.registry.register(WindowGauges(monitored.ledger))
     text = generate_latest(monitored.registry).decode()
-    assert text.count('candor_calibration_labels{model="pneumonia",version="1",window="all"} 1.0') == 1
+    assert (
+        text.count('candor_calibration_labels{model="pneumonia",version="1",window="all"} 1.0') == 1
+    )
 
 
 def test_versions_of_long_ago_are_not_shown(monitored: MonitoredModel, clock: Clock) -> None:
@@ -124,7 +180,9 @@ def test_versions_of_long_ago_are_not_shown(monitored: MonitoredModel, clock: Cl
     assert monitored.metric("calibration_labels", window="all") is None
 
 
-def test_a_version_registered_long_ago_that_still_answers_is_shown(tmp_path: Path, clock: Clock) -> None:
+def test_a_version_registered_long_ago_that_still_answers_is_shown(
+    tmp_path: Path, clock: Clock
+) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         clock.now_ns += 100 * DAY_NS
         later = clock.now_ns
@@ -140,7 +198,9 @@ def test_a_version_registered_long_ago_that_still_answers_is_shown(tmp_path: Pat
         assert monitored.registry.get_sample_value("candor_feedback_total", where) == 0
 
 
-def test_of_a_model_only_so_many_versions_are_shown(monitored: MonitoredModel, clock: Clock) -> None:
+def test_of_a_model_only_so_many_versions_are_shown(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     for version in range(2, VISIBLE_VERSIONS + 3):
         clock.now_ns += 1
         monitored.recorder.register(make_card(version=version))
@@ -155,7 +215,9 @@ def test_of_a_model_only_so_many_versions_are_shown(monitored: MonitoredModel, c
     }
     assert versions == {str(version) for version in range(3, VISIBLE_VERSIONS + 3)}
     monitored.serve(make_row(1))
-    monitored.label(label(1), label(1))  # a late label brings its version back, at the cost of the one unused longest
+    monitored.label(
+        label(1), label(1)
+    )  # a late label brings its version back, at the cost of the one unused longest
     assert monitored.metric("feedback_duplicates_total") == 1
     assert monitored.metric("feedback_total", bin="13") == 1
     assert monitored.metric("reference_confidence_bin_ratio", bin="11") == 1

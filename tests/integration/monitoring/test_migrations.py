@@ -1,4 +1,6 @@
-"""A ledger of every released schema, with data, becomes one of this release and agrees with a recount."""
+"""A ledger of every released schema, with data, becomes one of this release and agrees with a
+recount.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -21,7 +23,8 @@ DATA = Path(__file__).parents[2] / "data"
 RELEASED = range(1, SCHEMA_VERSION)
 SETTINGS = DriftSettings(average_run_length=20, tolerance=0.0)  # as the frozen ledgers were written
 CURRENT = (
-    "SELECT p.predicted, l.label, l.confidence, l.correct FROM label_current l JOIN prediction p USING (prediction_id)"
+    "SELECT p.predicted, l.label, l.confidence, l.correct FROM label_current l JOIN prediction p "
+    "USING (prediction_id)"
 )
 
 
@@ -36,9 +39,16 @@ def old_ledger(folder: Path, schema: int) -> Path:
 def shape(path: Path) -> list[tuple[str, ...]]:
     with sqlite3.connect(path) as connection:
         tables = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1"
+            )
         ]
-        columns = [(table, *row) for table in tables for row in connection.execute(f"PRAGMA table_info({table})")]
+        columns = [
+            (table, *row)
+            for table in tables
+            for row in connection.execute(f"PRAGMA table_info({table})")
+        ]
         indices = connection.execute(
             "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index' ORDER BY 1, 2"
         ).fetchall()
@@ -69,28 +79,45 @@ def test_nothing_in_it_is_lost_and_its_slices_are_counted(tmp_path: Path, schema
         assert len(answers) == 17
         assert check(monitored.ledger).agrees
         sums = read_slices(connection, 1)
-        assert set(sums) == {"", "predicted:normal", "predicted:pneumonia", "true:normal", "true:pneumonia"}
+        assert set(sums) == {
+            "",
+            "predicted:normal",
+            "predicted:pneumonia",
+            "true:normal",
+            "true:pneumonia",
+        }
         assert_same_sums(sums[""].labeled, [(p, bool(c)) for _, _, p, c in answers])
         for index, name in enumerate(("normal", "pneumonia")):
             chosen = [(p, bool(c)) for predicted, _, p, c in answers if predicted == index]
             assert_same_sums(sums[f"predicted:{name}"].labeled, chosen)
             assert sums[f"predicted:{name}"].served.sum() == 12
-            assert_same_sums(sums[f"true:{name}"].labeled, [(p, bool(c)) for _, true, p, c in answers if true == index])
+            assert_same_sums(
+                sums[f"true:{name}"].labeled,
+                [(p, bool(c)) for _, true, p, c in answers if true == index],
+            )
             assert sums[f"true:{name}"].served.sum() == 0
         assert_same_state(*monitored.detectors(1))
-        assert [event.kind for event in events.read(connection, 1)][:3] == ["started", "alarm", "acknowledged"]
+        assert [event.kind for event in events.read(connection, 1)][:3] == [
+            "started",
+            "alarm",
+            "acknowledged",
+        ]
 
 
 @pytest.mark.parametrize("schema", RELEASED)
 def test_it_goes_on_where_it_stood(tmp_path: Path, schema: int) -> None:
     with MonitoredModel(old_ledger(tmp_path, schema), Clock(), settings=SETTINGS) as monitored:
-        monitored.serve(make_row(99, request_id="scan-99"))  # its label has waited since before the upgrade
+        monitored.serve(
+            make_row(99, request_id="scan-99")
+        )  # its label has waited since before the upgrade
         assert monitored.sums(1).labeled.total == 18
         assert monitored.label(label(18, at_ns=NOW_NS)) == ["accepted"]
         assert_same_state(*monitored.detectors(1))
 
 
-def test_an_upgrade_that_fails_leaves_the_old_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_that_fails_leaves_the_old_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = old_ledger(tmp_path, 1)
     before = shape(path)
     with sqlite3.connect(path) as connection:
@@ -107,5 +134,7 @@ def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE ledger_schema SET version = 99")
     connection.close()
-    with pytest.raises(LedgerError, match=rf"has schema 99, this release reads schemas up to {SCHEMA_VERSION};"):
+    with pytest.raises(
+        LedgerError, match=rf"has schema 99, this release reads schemas up to {SCHEMA_VERSION};"
+    ):
         Ledger(f"sqlite:///{path}")

@@ -39,7 +39,9 @@ def check(page: str) -> Checker:
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert all(link.startswith(("/", "data:", "#main")) for link in checker.links)  # nothing from elsewhere
+    assert all(
+        link.startswith(("/", "data:", "#main")) for link in checker.links
+    )  # nothing from elsewhere
     assert not "".join(re.findall(r"<script[^>]*>(.*?)</script>", page))  # none of its own inside
     assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S).lower()
     return checker
@@ -48,18 +50,29 @@ def check(page: str) -> Checker:
 @pytest.fixture
 def found(monitored: MonitoredModel) -> PageData:
     monitored.serve(*(make_row(number, confidence=0.5 + number / 250) for number in range(120)))
-    monitored.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(120)))
+    monitored.label(
+        *(label(number, "pneumonia" if number % 4 else "normal") for number in range(120))
+    )
     return read_page_data(monitored.ledger, "pneumonia")
 
 
 @pytest.fixture
 def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
-    """Two versions; the first drifted on one device, and its alarm was acknowledged and came again."""
-    with MonitoredModel(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)) as monitored:
+    """Two versions; the first drifted on one device, and its alarm was acknowledged and came
+    again.
+    """
+    with MonitoredModel(
+        tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)
+    ) as monitored:
         monitored.recorder.promote(monitored.calibration_id).result()
         for start in (0, 100):
             rows = [make_row(number, confidence=0.95) for number in range(start, start + 60)]
-            monitored.serve(*(row._replace(tags=f'{{"site":"<{number % 2}>"}}') for number, row in enumerate(rows)))
+            monitored.serve(
+                *(
+                    row._replace(tags=f'{{"site":"<{number % 2}>"}}')
+                    for number, row in enumerate(rows)
+                )
+            )
             monitored.label(*(label(number, "normal") for number in range(start, start + 60)))
             if not start:
                 monitored.recorder.acknowledge("pneumonia", note="<b>known</b>").result()
@@ -92,7 +105,8 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
     assert (
-        "overconfidence. It stays active until you acknowledge it; the alert also ends when another version is "
+        "overconfidence. It stays active until you acknowledge it; the alert also ends when "
+        "another version is "
         "promoted. Most of the evidence is " in page
     )
     assert 'class="card verdict alarm"' in page
@@ -101,7 +115,9 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "answers with site=&lt;0&gt;" in page
-    assert page.count('<g class="mark alarm">') == 12  # two alarms, on three charts, each wide and narrow
+    assert (
+        page.count('<g class="mark alarm">') == 12
+    )  # two alarms, on three charts, each wide and narrow
     assert page.count('<span class="pill">alarm</span></td><td>The alarm was raised at label') == 2
     assert page.rindex("The alarm was acknowledged") < page.rindex(
         "This version was promoted to production"
@@ -133,7 +149,9 @@ def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Cloc
     page = report_page(read_page_data(monitored.ledger, "pneumonia", window=window))
     check(page)
     assert "Answers served from 2026-08-23 to 2026-09-21" in page
-    assert "Window last:5" in report_page(read_page_data(monitored.ledger, "pneumonia", window="last:5"))
+    assert "Window last:5" in report_page(
+        read_page_data(monitored.ledger, "pneumonia", window="last:5")
+    )
 
 
 def test_a_page_without_a_watch(monitored: MonitoredModel) -> None:

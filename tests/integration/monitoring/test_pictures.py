@@ -1,4 +1,6 @@
-"""Pictures of answers, on both databases: kept with their answers, for a time, up to a size, and erased with them."""
+"""Pictures of answers, on both databases: kept with their answers, for a time, up to a size, and
+erased with them.
+"""
 
 import io
 
@@ -7,7 +9,13 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
-from monitoring.ledger.pictures import Picture, any_expired, drop_expired, keep_pictures, read_picture
+from monitoring.ledger.pictures import (
+    Picture,
+    any_expired,
+    drop_expired,
+    keep_pictures,
+    read_picture,
+)
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.retention import prune
@@ -26,12 +34,18 @@ def kept(monitored: MonitoredModel) -> list[bytes]:
     with monitored.ledger.read() as connection:
         return [
             bytes(each)
-            for each in connection.scalars(select(picture.c.prediction_id).order_by(picture.c.prediction_id))
+            for each in connection.scalars(
+                select(picture.c.prediction_id).order_by(picture.c.prediction_id)
+            )
         ]
 
 
 def keep(
-    monitored: MonitoredModel, *ids: bytes, size: int = 100, expires_at_ns: int = NOW_NS, limit: int = 10**6
+    monitored: MonitoredModel,
+    *ids: bytes,
+    size: int = 100,
+    expires_at_ns: int = NOW_NS,
+    limit: int = 10**6,
 ) -> int:
     with monitored.ledger.write() as connection:
         found = [Picture(each, bytes(size)) for each in ids]
@@ -87,7 +101,9 @@ def test_a_keeper_keeps_what_the_model_saw(monitored: MonitoredModel) -> None:
         keeper.offer(ROWS[0].prediction_id, PIXELS)
         wait_until(lambda: kept(monitored) == [ROWS[0].prediction_id])
         for _ in range(200):
-            keeper.offer(make_row(99).prediction_id, PIXELS)  # more than wait: some are left out, nobody waits
+            keeper.offer(
+                make_row(99).prediction_id, PIXELS
+            )  # more than wait: some are left out, nobody waits
         keeper.offer(ROWS[1].prediction_id, PIXELS)
     with monitored.ledger.read() as connection:
         png = read_picture(connection, ROWS[0].prediction_id)
@@ -97,7 +113,9 @@ def test_a_keeper_keeps_what_the_model_saw(monitored: MonitoredModel) -> None:
     assert expires_at_ns == NOW_NS + 2 * DAY_NS
 
 
-def test_a_ledger_that_fails_costs_pictures_only(monitored: MonitoredModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_ledger_that_fails_costs_pictures_only(
+    monitored: MonitoredModel, caplog: pytest.LogCaptureFixture
+) -> None:
     monitored.serve(*ROWS)
     with monitored.ledger.write() as connection:
         picture.drop(connection)
@@ -111,5 +129,7 @@ def test_a_ledger_that_fails_costs_pictures_only(monitored: MonitoredModel, capl
 
 def test_a_picture_in_color_stays_in_color_and_a_gray_one_is_small() -> None:
     color = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png(color)))), color.transpose(1, 2, 0))
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(as_png(color)))), color.transpose(1, 2, 0)
+    )
     assert Image.open(io.BytesIO(as_png(np.repeat(PIXELS, 3, axis=0)))).mode == "L"

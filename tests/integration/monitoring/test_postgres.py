@@ -1,4 +1,6 @@
-"""A ledger in PostgreSQL: several writers at once, a restart under way, a password that nobody sees."""
+"""A ledger in PostgreSQL: several writers at once, a restart under way, a password that nobody
+sees.
+"""
 
 import threading
 from collections import Counter
@@ -29,7 +31,9 @@ def by_request(number: int) -> FeedbackItem:
 
 @pytest.mark.parametrize("named_by", ["prediction id", "request id"])
 def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None:
-    """Every label is sent by two replicas; the second by request id may come before the answer itself."""
+    """Every label is sent by two replicas; the second by request id may come before the answer
+    itself.
+    """
     statuses: SimpleQueue[str] = SimpleQueue()
     name = by_request if named_by == "request id" else label
     desks = [MonitoredModel(url, Clock()) for _ in range(WRITERS)]
@@ -37,7 +41,9 @@ def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None
     def work(replica: int) -> None:
         for batch in range(BATCHES):
             numbers = range(1000 * replica + 4 * batch, 1000 * replica + 4 * batch + 4)
-            desks[replica].serve(*(make_row(number, request_id=f"scan-{number}") for number in numbers))
+            desks[replica].serve(
+                *(make_row(number, request_id=f"scan-{number}") for number in numbers)
+            )
             neighbor = (replica + 1) % WRITERS
             theirs = [1000 * neighbor + 4 * batch + step for step in range(4)]
             items = [label(number) for number in numbers] + [name(number) for number in theirs]
@@ -52,9 +58,13 @@ def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None
     answers = 4 * BATCHES * WRITERS
     got = Counter(statuses.get() for _ in range(2 * answers))
     assert set(got) <= {"accepted", "unchanged", "pending" if name is by_request else "unknown"}
-    assert desks[0].rows("SELECT count(*) FROM feedback_pending") == [(0,)]  # none was missed, none waits for ever
+    assert desks[0].rows("SELECT count(*) FROM feedback_pending") == [
+        (0,)
+    ]  # none was missed, none waits for ever
     assert_same_sums(desks[0].sums().labeled, [(0.9, True)] * answers)
-    assert desks[0].rows("SELECT count(*), count(DISTINCT prediction_id) FROM feedback") == [(answers, answers)]
+    assert desks[0].rows("SELECT count(*), count(DISTINCT prediction_id) FROM feedback") == [
+        (answers, answers)
+    ]
     assert_same_state(*desks[0].detectors())
     for monitored in desks:
         monitored.close()
@@ -86,24 +96,32 @@ def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
     for thread in threads:
         thread.join()
     assert errors.empty()
-    # One row for all. Its id need not be 1: PostgreSQL's sequence also counts the inserts that found the row there.
+    # One row for all. Its id need not be 1: PostgreSQL's sequence also counts the inserts that
+    # found the row there.
     with MonitoredModel(url, Clock()) as monitored:
         assert {ids.get() for _ in range(6)} == {monitored.calibration_id}
         assert monitored.rows("SELECT count(*) FROM calibration") == [(1,)]
 
 
-def test_a_connection_that_was_lost_between_commits_is_not_noticed(postgres: Cluster, url: str) -> None:
+def test_a_connection_that_was_lost_between_commits_is_not_noticed(
+    postgres: Cluster, url: str
+) -> None:
     with MonitoredModel(url, Clock()) as monitored:
         monitored.serve(make_row(1))
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as other:
-            mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'candor'"
+            mine = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+                "'candor'"
+            )
             assert other.execute(mine).rowcount >= 1
         monitored.serve(make_row(2))
         assert monitored.label(label(1), label(2)) == ["accepted"] * 2
         assert_same_state(*monitored.detectors())
 
 
-def test_while_the_database_is_away_answers_fail_and_then_they_do_not(postgres: Cluster, url: str) -> None:
+def test_while_the_database_is_away_answers_fail_and_then_they_do_not(
+    postgres: Cluster, url: str
+) -> None:
     with MonitoredModel(url, Clock()) as monitored:
         monitored.serve(make_row(1))
         postgres.kill()

@@ -1,4 +1,6 @@
-"""Any interleaving of answers, labels, corrections, repeats, acknowledgments and restarts ends where a recount does."""
+"""Any interleaving of answers, labels, corrections, repeats, acknowledgments and restarts ends
+where a recount does.
+"""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -16,7 +18,9 @@ from tests.builders.answers import CLASSES, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
 from tests.builders.waiting import PATIENCE_S
 
-SETTINGS = DriftSettings(average_run_length=20, tolerance=0.0, class_count=2)  # so quick that alarms happen
+SETTINGS = DriftSettings(
+    average_run_length=20, tolerance=0.0, class_count=2
+)  # so quick that alarms happen
 NUMBERS = st.integers(0, 7)
 CONFIDENCES = st.sampled_from([0.5, 8 / 15, 0.6, 0.9, 14 / 15, 1.0])
 
@@ -78,8 +82,12 @@ def test_the_ledger_is_what_a_recount_says(steps: list[tuple[str, Any, Any]]) ->
                 monitored.serve(make_row(what, confidence=confidence, request_id=f"scan-{what}"))
                 model.serve(what, confidence)
             elif kind == "label":
-                statuses = monitored.label(*(item(number, name, by_request=by) for number, name, by in what))
-                assert statuses == [model.label(number, name, by_request=by) for number, name, by in what]
+                statuses = monitored.label(
+                    *(item(number, name, by_request=by) for number, name, by in what)
+                )
+                assert statuses == [
+                    model.label(number, name, by_request=by) for number, name, by in what
+                ]
             elif kind == "acknowledge":
                 monitored.recorder.acknowledge("pneumonia").result(timeout=PATIENCE_S)
                 if model.detector.active:  # else there is nothing to acknowledge

@@ -1,4 +1,6 @@
-"""No text of the monitoring pages stays English by oversight: all but the sentences of findings are translated."""
+"""No text of the monitoring pages stays English by oversight: all but the sentences of findings are
+translated.
+"""
 
 import html
 import re
@@ -29,8 +31,12 @@ def drifted(monitored: MonitoredModel) -> PageData:
     monitored.recorder.promote(monitored.calibration_id).result()
     for start in (0, 100):
         rows = [make_row(number, confidence=0.95) for number in range(start, start + 60)]
-        monitored.serve(*(row._replace(tags=f'{{"site":"{number % 2}"}}') for number, row in enumerate(rows)))
-        monitored.label(*(label(number, "normal", source="tester") for number in range(start, start + 60)))
+        monitored.serve(
+            *(row._replace(tags=f'{{"site":"{number % 2}"}}') for number, row in enumerate(rows))
+        )
+        monitored.label(
+            *(label(number, "normal", source="tester") for number in range(start, start + 60))
+        )
         if not start:
             monitored.recorder.acknowledge("pneumonia", note="known").result()
     monitored.recorder.register(make_card(version=2))
@@ -67,15 +73,25 @@ def found(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Itera
     name = request.param
     tags = TagSettings(("site",)) if name == "drifted" else None
     with MonitoredModel(
-        tmp_path / "ledger.db", clock, card=card(), settings=SETTINGS.get(name, DriftSettings()), tags=tags
+        tmp_path / "ledger.db",
+        clock,
+        card=card(),
+        settings=SETTINGS.get(name, DriftSettings()),
+        tags=tags,
     ) as monitored:
         yield SCENES[name](monitored)
 
 
-def test_what_is_english_on_a_page_is_a_sentence_of_a_finding(found: PageData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_english_on_a_page_is_a_sentence_of_a_finding(
+    found: PageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     english = texts_of(found)
     with speaking_in_brackets(monkeypatch):
-        for page in (model_page(found, serves=True), report_page(found), index_page([found.report])):
+        for page in (
+            model_page(found, serves=True),
+            report_page(found),
+            index_page([found.report]),
+        ):
             assert untranslated(page, english) == []
 
 
@@ -88,7 +104,10 @@ def test_drawings_as_files_are_translated(found: PageData, monkeypatch: pytest.M
 
 
 def test_a_text_that_nobody_translated_is_found() -> None:
-    page = '<p>⟦read <b>⟦this⟧</b> now⟧</p><p>and this</p><img alt="seen"><i lang="en">Said.</i><i lang="en">Not.</i>'
+    page = (
+        '<p>⟦read <b>⟦this⟧</b> now⟧</p><p>and this</p><img alt="seen"><i lang="en">Said.</i><i '
+        'lang="en">Not.</i>'
+    )
     assert untranslated(page, ["It was Said."]) == ["and this", "seen", "Not."]
     headed = '<h2 lang="en">Said.</h2><p class="word"><b lang="en">Said.</b></p>'
     assert untranslated(headed, ["It was Said."]) == ["Said."]
@@ -103,9 +122,9 @@ def test_german_has_one_word_for_the_window_of_a_report(found: PageData) -> None
 
 def test_the_answer_about_accuracy_is_in_the_language_of_the_page(found: PageData) -> None:
     verdict = found.report.accuracy
-    assert f'<p class="word">{html.escape(verdict.headline, quote=True)}</p>'.replace("&#x27;", "&#39;") in model_page(
-        found
-    )
+    assert f'<p class="word">{html.escape(verdict.headline, quote=True)}</p>'.replace(
+        "&#x27;", "&#39;"
+    ) in model_page(found)
     with reading(Reader(LANGUAGES[1])):
         (said,) = re.findall(r'<p class="word">([^<]*)</p>', model_page(found))[1:2]
     assert said != verdict.headline

@@ -43,12 +43,17 @@ def serve(
     audit: float | None = None,
     patients: Sequence[int] | None = None,
 ) -> list[PredictionRow]:
-    """Serve answers (N, K) and label those that are `labeled`, by default all, with their true class (N,)."""
+    """Serve answers (N, K) and label those that are `labeled`, by default all, with their true
+    class (N,).
+    """
     rows = [row(first + number, each) for number, each in enumerate(probabilities.astype("<f4"))]
     if audit is not None:
         rows = [each._replace(audit=audit) for each in rows]
     if patients is not None:
-        rows = [each._replace(tags=f'{{"patient":"{who}"}}') for each, who in zip(rows, patients, strict=True)]
+        rows = [
+            each._replace(tags=f'{{"patient":"{who}"}}')
+            for each, who in zip(rows, patients, strict=True)
+        ]
     monitored.serve(*rows)
     chosen = np.ones(len(rows), bool) if labeled is None else labeled
     names = [monitored.card.classes[index] for index in truth]
@@ -77,7 +82,9 @@ def fresh(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel
 
 @pytest.fixture
 def served(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    """1,500 labeled answers of version 1, whose logits would have been honest at twice its temperature."""
+    """1,500 labeled answers of version 1, whose logits would have been honest at twice its
+    temperature.
+    """
     monitored = MonitoredModel(tmp_path / "ledger.db", clock, card=store.read("tiny").card)
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 3.0, (N, 3))
@@ -86,7 +93,9 @@ def served(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredMode
     rows = [row(number, probabilities[number]) for number in range(N)]
     monitored.serve(*rows)
     names = [monitored.card.classes[index] for index in truth]
-    monitored.label(*(FeedbackItem(name, row.prediction_id) for name, row in zip(names, rows, strict=True)))
+    monitored.label(
+        *(FeedbackItem(name, row.prediction_id) for name, row in zip(names, rows, strict=True))
+    )
     yield monitored
     monitored.close()
 
@@ -95,10 +104,14 @@ def row(number: int, probabilities: np.ndarray) -> PredictionRow:
     best = int(probabilities.argmax())
     confidence = float(probabilities[best])
     served_at = NOW_NS + number * SECOND_NS
-    return PredictionRow(uuid4().bytes, 1, None, best, confidence, probabilities.tobytes(), served_at)
+    return PredictionRow(
+        uuid4().bytes, 1, None, best, confidence, probabilities.tobytes(), served_at
+    )
 
 
-def test_the_temperature_that_was_missing_is_found_and_published(served: MonitoredModel, store: Store) -> None:
+def test_the_temperature_that_was_missing_is_found_and_published(
+    served: MonitoredModel, store: Store
+) -> None:
     done = recalibrate(served.ledger, store, "tiny")
     assert done.proposal.remedy == "temperature"
     assert done.old_temperature == 1.5
@@ -112,14 +125,19 @@ def test_the_temperature_that_was_missing_is_found_and_published(served: Monitor
     assert bundle.card == done.card
     assert bundle.card.calibration.temperature == done.new_temperature
     assert bundle.card.calibration.class_bias is None
-    assert bundle.card.calibration.reference_split == "ledger: 600 held out of 1500 labeled answers of version 1"
+    assert (
+        bundle.card.calibration.reference_split
+        == "ledger: 600 held out of 1500 labeled answers of version 1"
+    )
     assert ece(bundle.card.calibration.sums) == pytest.approx(done.after.ece)
     assert bundle.card.provenance.parent_version == 1
     assert bundle.card.classes == served.card.classes
     assert store.production("tiny") == 1  # promoting is somebody's decision
 
 
-def test_a_preview_says_the_same_and_publishes_nothing(served: MonitoredModel, store: Store) -> None:
+def test_a_preview_says_the_same_and_publishes_nothing(
+    served: MonitoredModel, store: Store
+) -> None:
     preview = recalibrate(served.ledger, store, "tiny", publish=False)
     assert store.versions("tiny") == [1]
     done = recalibrate(served.ledger, store, "tiny")
@@ -138,7 +156,11 @@ def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
     bias = np.array([0.9, -0.9, 0.0])
     serve(fresh, probabilities, draw(rng, softmax(0.6 * np.log(probabilities) + bias)))
     careful = recalibrate(fresh.ledger, store, "tiny", publish=False).proposal
-    assert (careful.remedy, careful.choice.better, careful.changed) == ("temperature", "temperature_bias", 0)
+    assert (careful.remedy, careful.choice.better, careful.changed) == (
+        "temperature",
+        "temperature_bias",
+        0,
+    )
     done = recalibrate(fresh.ledger, store, "tiny", allow_label_changes=True)
     assert done.proposal.remedy == "temperature_bias"
     assert done.card.calibration.class_bias == pytest.approx(bias, abs=0.35)
@@ -147,7 +169,8 @@ def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
     after = infer(store.read("tiny", 2).onnx, images)
     np.testing.assert_allclose(after, done.proposal.affine(np.log(probabilities)), atol=1e-5)
 
-    # The same once more, on the answers of the new version: bias and temperature continue those in the graph.
+    # The same once more, on the answers of the new version: bias and temperature continue those in
+    # the graph.
     again = MonitoredModel(tmp_path / "again.db", Clock(), card=done.card)
     serve(again, after, draw(rng, softmax(1.5 * np.log(after) - bias)))
     second = recalibrate(again.ledger, store, "tiny", version=2, allow_label_changes=True)
@@ -157,8 +180,12 @@ def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
     )
 
 
-def test_a_temperature_that_makes_a_class_worse_is_refused(fresh: MonitoredModel, store: Store) -> None:
-    """As on the demo's shifted images: "benign" is underconfident, "malignant" overconfident, on average over."""
+def test_a_temperature_that_makes_a_class_worse_is_refused(
+    fresh: MonitoredModel, store: Store
+) -> None:
+    """As on the demo's shifted images: "benign" is underconfident, "malignant" overconfident, on
+    average over.
+    """
     rng = np.random.default_rng(12)
     said = np.repeat([0, 1, 2], (600, 1200, 400))
     confidence = np.array([0.75, 0.95, 0.9])[said] + rng.uniform(-0.02, 0.02, 2200)
@@ -168,12 +195,16 @@ def test_a_temperature_that_makes_a_class_worse_is_refused(fresh: MonitoredModel
     probabilities[np.arange(2200), said] = confidence
     probabilities[np.arange(2200), other] = 0.995 - confidence
     serve(fresh, probabilities, np.where(right, said, other))
-    with pytest.raises(RecalibrationRefused, match="A temperature alone would raise the largest error of a class"):
+    with pytest.raises(
+        RecalibrationRefused, match="A temperature alone would raise the largest error of a class"
+    ):
         recalibrate(fresh.ledger, store, "tiny")
     assert store.versions("tiny") == [1]
 
 
-def test_vector_scaling_goes_into_the_graph_and_only_once(fresh: MonitoredModel, store: Store, tmp_path: Path) -> None:
+def test_vector_scaling_goes_into_the_graph_and_only_once(
+    fresh: MonitoredModel, store: Store, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(2)
     images = rng.integers(0, 256, (4000, 3, 8, 8), dtype=np.uint8)
     probabilities = infer(store.read("tiny", 1).onnx, images)
@@ -194,15 +225,21 @@ def test_vector_scaling_goes_into_the_graph_and_only_once(fresh: MonitoredModel,
     )
 
 
-@pytest.mark.parametrize(("method", "expected"), [("perturbed", "temperature"), ("vector", "vector")])
+@pytest.mark.parametrize(
+    ("method", "expected"), [("perturbed", "temperature"), ("vector", "vector")]
+)
 def test_the_next_card_says_where_its_calibrator_comes_from(
     store: Store, tmp_path: Path, method: str, expected: str
 ) -> None:
-    """Labels replace a temperature of perturbed images; the vector of an exported model stays in the graph."""
+    """Labels replace a temperature of perturbed images; the vector of an exported model stays in
+    the graph.
+    """
     parent = store.read("tiny", 1)
     calibration = parent.card.calibration.model_copy(update={"method": method})
     card = parent.card.model_copy(update={"calibration": calibration, "version": 2})
-    store.publish("tiny", lambda folder, _version: write_bundle(folder, card=card, onnx=parent.onnx))
+    store.publish(
+        "tiny", lambda folder, _version: write_bundle(folder, card=card, onnx=parent.onnx)
+    )
     monitored = MonitoredModel(tmp_path / "perturbed.db", Clock(), card=store.read("tiny", 2).card)
     rng = np.random.default_rng(2)
     logits = rng.normal(0, 2, (N, 3))
@@ -217,7 +254,8 @@ def test_a_calibrated_model_is_left_alone(fresh: MonitoredModel, store: Store) -
     probabilities = softmax(rng.normal(0, 2, (600, 3)))
     serve(fresh, probabilities, draw(rng, probabilities))
     with pytest.raises(
-        RecalibrationRefused, match="No remedy improves on the model as served by more than a standard error"
+        RecalibrationRefused,
+        match="No remedy improves on the model as served by more than a standard error",
     ):
         recalibrate(fresh.ledger, store, "tiny", allow_label_changes=True)
     assert store.versions("tiny") == [1]
@@ -229,12 +267,16 @@ def test_labels_of_one_class_are_refused(fresh: MonitoredModel, store: Store) ->
         recalibrate(fresh.ledger, store, "tiny")
 
 
-def test_labels_of_unsure_answers_alone_are_refused_unless_accepted(fresh: MonitoredModel, store: Store) -> None:
+def test_labels_of_unsure_answers_alone_are_refused_unless_accepted(
+    fresh: MonitoredModel, store: Store
+) -> None:
     rng = np.random.default_rng(5)
     probabilities = softmax(rng.normal(0, 3, (2000, 3)))
     unsure = probabilities.max(axis=1) < 0.8
     serve(fresh, probabilities, draw(rng, softmax(0.4 * np.log(probabilities))), labeled=unsure)
-    with pytest.raises(RecalibrationRefused, match=r"The labels look chosen: 100\.0 % of the answers") as told:
+    with pytest.raises(
+        RecalibrationRefused, match=r"The labels look chosen: 100\.0 % of the answers"
+    ) as told:
         recalibrate(fresh.ledger, store, "tiny")
     assert "CANDOR_AUDIT_SHARE" in str(told.value)
     assert "but 0.0 % of the answers" in str(told.value)
@@ -242,12 +284,19 @@ def test_labels_of_unsure_answers_alone_are_refused_unless_accepted(fresh: Monit
 
 
 def test_an_audit_decides_where_there_is_one(fresh: MonitoredModel, store: Store) -> None:
-    """Complaints about wrong answers ask for a large temperature; the audit says that nothing is wrong."""
+    """Complaints about wrong answers ask for a large temperature; the audit says that nothing is
+    wrong.
+    """
     rng = np.random.default_rng(6)
     probabilities = softmax(rng.normal(0, 2, (4000, 3)))
     truth = draw(rng, probabilities)
     wrong = truth != probabilities.argmax(axis=1)
-    serve(fresh, probabilities[:3000], truth[:3000], labeled=rng.random(3000) < np.where(wrong[:3000], 0.5, 0.05))
+    serve(
+        fresh,
+        probabilities[:3000],
+        truth[:3000],
+        labeled=rng.random(3000) < np.where(wrong[:3000], 0.5, 0.05),
+    )
     complained = recalibrate(fresh.ledger, store, "tiny", chosen_labels=True, publish=False)
     assert complained.new_temperature > 2 * complained.old_temperature
     serve(fresh, probabilities[3000:], truth[3000:], first=3000, audit=0.25)
@@ -255,14 +304,19 @@ def test_an_audit_decides_where_there_is_one(fresh: MonitoredModel, store: Store
         recalibrate(fresh.ledger, store, "tiny", chosen_labels=True)
 
 
-def test_labels_that_may_be_chosen_by_outcome_are_not_published(fresh: MonitoredModel, store: Store) -> None:
-    """Half the answers have a label, evenly by confidence and class: nothing shows whether complaints chose them."""
+def test_labels_that_may_be_chosen_by_outcome_are_not_published(
+    fresh: MonitoredModel, store: Store
+) -> None:
+    """Half the answers have a label, evenly by confidence and class: nothing shows whether
+    complaints chose them.
+    """
     rng = np.random.default_rng(8)
     probabilities = softmax(rng.normal(0, 3, (1200, 3)))
     truth = draw(rng, softmax(np.log(probabilities) / TOO_SURE))
     serve(fresh, probabilities, truth, labeled=np.arange(1200) % 2 == 0)
     with pytest.raises(
-        RecalibrationRefused, match=r"50\.\d % of the answers of that time have a label, and nothing shows"
+        RecalibrationRefused,
+        match=r"50\.\d % of the answers of that time have a label, and nothing shows",
     ):
         recalibrate(fresh.ledger, store, "tiny")
     preview = recalibrate(fresh.ledger, store, "tiny", publish=False)
@@ -275,7 +329,9 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(fresh: Monitored
 def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(
     fresh: MonitoredModel, store: Store
 ) -> None:
-    """A perfect model; six in ten of its wrong answers stay without a label, less than a fifth of the audit."""
+    """A perfect model; six in ten of its wrong answers stay without a label, less than a fifth of
+    the audit.
+    """
     rng = np.random.default_rng(9)
     probabilities = softmax(rng.normal(0, 2, (1200, 3)))
     truth = draw(rng, probabilities)
@@ -283,12 +339,18 @@ def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(
     serve(fresh, probabilities, truth, labeled=right | (rng.random(1200) < 0.4), audit=0.25)
     draft = recalibrate(fresh.ledger, store, "tiny", publish=False)
     assert 0.8 < draft.coverage < 0.9
-    assert draft.new_temperature < draft.old_temperature  # sharper, because wrong answers are missing
-    with pytest.raises(RecalibrationRefused, match=r"of the answers drawn for the audit have a label"):
+    assert (
+        draft.new_temperature < draft.old_temperature
+    )  # sharper, because wrong answers are missing
+    with pytest.raises(
+        RecalibrationRefused, match=r"of the answers drawn for the audit have a label"
+    ):
         recalibrate(fresh.ledger, store, "tiny")
 
 
-def test_patients_are_not_divided_between_fit_and_measurement(fresh: MonitoredModel, store: Store) -> None:
+def test_patients_are_not_divided_between_fit_and_measurement(
+    fresh: MonitoredModel, store: Store
+) -> None:
     rng = np.random.default_rng(7)
     logits = np.repeat(rng.normal(0, 3, (100, 3)), 5, axis=0)
     truth = np.repeat(draw(rng, softmax(logits[::5] / TOO_SURE)), 5)
@@ -312,7 +374,9 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped_with_a_word(
     promised = republished(store, referral=strict)
     with MonitoredModel(tmp_path / "strict.db", Clock(), card=promised) as monitored:
         logits = np.random.default_rng(9).normal(0, 3, (500, 3))
-        serve(monitored, softmax(TOO_SURE * logits), draw(np.random.default_rng(9), softmax(logits)))
+        serve(
+            monitored, softmax(TOO_SURE * logits), draw(np.random.default_rng(9), softmax(logits))
+        )
         few = recalibrate(monitored.ledger, store, "tiny", version=promised.version)
     assert few.card.referral is None  # 200 answers cannot certify 99.9 %
     assert "No threshold can promise that on the 200 held-out labels" in few.dropped[0]
@@ -345,12 +409,16 @@ def republished(store: Store, **changes: Any) -> Card:
     card = parent.card.model_copy(update=changes | {"files": {}})
     version = store.publish(
         "tiny",
-        lambda folder, number: write_bundle(folder, card=card.model_copy(update={"version": number}), onnx=parent.onnx),
+        lambda folder, number: write_bundle(
+            folder, card=card.model_copy(update={"version": number}), onnx=parent.onnx
+        ),
     )
     return store.read("tiny", version).card
 
 
-def test_a_card_without_a_threshold_gets_none(served: MonitoredModel, store: Store, tmp_path: Path) -> None:
+def test_a_card_without_a_threshold_gets_none(
+    served: MonitoredModel, store: Store, tmp_path: Path
+) -> None:
     bare = republished(store, referral=None)
     with MonitoredModel(tmp_path / "bare.db", Clock(), card=bare) as monitored:
         rng = np.random.default_rng(9)
@@ -361,7 +429,9 @@ def test_a_card_without_a_threshold_gets_none(served: MonitoredModel, store: Sto
 
 
 def test_answers_are_selected_by_time_number_and_id(served: MonitoredModel, store: Store) -> None:
-    ids = [key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")]
+    ids = [
+        key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")
+    ]
 
     def labels(answer_filter: AnswerFilter) -> int:
         with served.ledger.read() as connection:
@@ -370,11 +440,18 @@ def test_answers_are_selected_by_time_number_and_id(served: MonitoredModel, stor
     assert labels(AnswerFilter(since_ns=NOW_NS + 1_400 * SECOND_NS)) == 100
     assert labels(AnswerFilter(last=250)) == 250
     assert labels(AnswerFilter(prediction_ids=frozenset(ids[:300]))) == 300
-    assert labels(AnswerFilter(prediction_ids=set(ids[:300]), since_ns=NOW_NS + 200 * SECOND_NS, last=70)) == 70
+    assert (
+        labels(
+            AnswerFilter(prediction_ids=set(ids[:300]), since_ns=NOW_NS + 200 * SECOND_NS, last=70)
+        )
+        == 70
+    )
 
 
 def test_the_labels_are_those_that_hold_now(served: MonitoredModel, store: Store) -> None:
-    ids = [key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")]
+    ids = [
+        key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")
+    ]
     served.label(*(FeedbackItem("benign", key) for key in ids[:700]))  # corrections
     with served.ledger.read() as connection:
         found = labeled_answers(connection, served.card, AnswerFilter(prediction_ids=ids[:700]))
@@ -405,10 +482,16 @@ def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Sto
     ],
 )
 def test_too_few_labels_are_refused(
-    served: MonitoredModel, store: Store, answer_filter: AnswerFilter, min_labels: int, sentence: str
+    served: MonitoredModel,
+    store: Store,
+    answer_filter: AnswerFilter,
+    min_labels: int,
+    sentence: str,
 ) -> None:
     with pytest.raises(RecalibrationRefused, match=sentence):
-        recalibrate(served.ledger, store, "tiny", answer_filter=answer_filter, min_labels=min_labels)
+        recalibrate(
+            served.ledger, store, "tiny", answer_filter=answer_filter, min_labels=min_labels
+        )
     assert store.versions("tiny") == [1]
 
 

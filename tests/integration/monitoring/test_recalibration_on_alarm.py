@@ -1,4 +1,6 @@
-"""What a process does by itself about a drift alarm: within its limits, once, by one process, and in plain words."""
+"""What a process does by itself about a drift alarm: within its limits, once, by one process, and
+in plain words.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,16 +39,23 @@ def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
 
 @pytest.fixture
 def drifted(ledger_url: str, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    """Version 2 in alarm: its logits would be honest at 1.6 times its temperature. All answers have labels."""
+    """Version 2 in alarm: its logits would be honest at 1.6 times its temperature. All answers have
+    labels.
+    """
     with MonitoredModel(ledger_url, clock, card=store.read("tiny").card) as monitored:
         answer(monitored, 900, sharp=1.6)
         assert monitored.metric("calibration_drift_active") == 1
         yield monitored
 
 
-def responder(monitored: MonitoredModel, store: Store, action: Any, **policy: Any) -> AlarmResponder:
+def responder(
+    monitored: MonitoredModel, store: Store, action: Any, **policy: Any
+) -> AlarmResponder:
     return AlarmResponder(
-        monitored.ledger, store, AlarmPolicy(action, **policy), counter=monitored.metrics.recalibrations
+        monitored.ledger,
+        store,
+        AlarmPolicy(action, **policy),
+        counter=monitored.metrics.recalibrations,
     )
 
 
@@ -56,7 +65,9 @@ def history(monitored: MonitoredModel, kind: str = "recalibrated") -> list[Any]:
 
 
 def counted(monitored: MonitoredModel, outcome: str) -> float | None:
-    return monitored.registry.get_sample_value("candor_recalibrations_total", {"model": "tiny", "outcome": outcome})
+    return monitored.registry.get_sample_value(
+        "candor_recalibrations_total", {"model": "tiny", "outcome": outcome}
+    )
 
 
 def test_a_proposal_is_seen_everywhere_and_publishes_nothing(
@@ -78,7 +89,9 @@ def test_a_proposal_is_seen_everywhere_and_publishes_nothing(
     advice = calibration_report(drifted.ledger, "tiny").recommendation.what_to_do
     assert entry["sentence"] in advice
     assert (counted(drifted, "proposed"), counted(drifted, "published")) == (1, 0)
-    (told,) = [record for record in caplog.records if record.message == "recalibration on a drift alarm"]
+    (told,) = [
+        record for record in caplog.records if record.message == "recalibration on a drift alarm"
+    ]
     assert told.fields["outcome"] == "proposed"  # type: ignore[attr-defined]
 
 
@@ -88,20 +101,28 @@ def test_it_proposes_what_the_command_proposes(drifted: MonitoredModel, store: S
     options = entry["detail"]["options"]
 
     by_hand = recalibrate(
-        drifted.ledger, store, "tiny", answer_filter=AnswerFilter(last=int(options.split()[1])), publish=False
+        drifted.ledger,
+        store,
+        "tiny",
+        answer_filter=AnswerFilter(last=int(options.split()[1])),
+        publish=False,
     )
     assert entry["detail"]["temperature"] == [by_hand.old_temperature, by_hand.new_temperature]
     assert entry["detail"]["ece"] == [by_hand.before.ece, by_hand.after.ece]
 
 
-def test_published_and_promoted_and_rolled_back_for_good(drifted: MonitoredModel, store: Store, clock: Clock) -> None:
+def test_published_and_promoted_and_rolled_back_for_good(
+    drifted: MonitoredModel, store: Store, clock: Clock
+) -> None:
     acting = responder(drifted, store, "promote")
     acting.look()
     assert (store.versions("tiny"), store.production("tiny")) == ([1, 2, 3], 3)
     made = store.read("tiny", 3).card.provenance
     assert (made.parent_version, made.recalibrated_by) == (2, "alarm")
     published, promoted = history(drifted)
-    assert published["sentence"].startswith("Version 3 was published because of the drift alarm: a temperature")
+    assert published["sentence"].startswith(
+        "Version 3 was published because of the drift alarm: a temperature"
+    )
     assert promoted["sentence"] == (
         "Version 3 was promoted because of the drift alarm. `candor promote tiny 2` rolls back."
     )
@@ -112,7 +133,9 @@ def test_published_and_promoted_and_rolled_back_for_good(drifted: MonitoredModel
     assert (store.versions("tiny"), store.production("tiny")) == ([1, 2, 3], 2)
 
 
-def test_publish_waits_for_a_person_however_long(drifted: MonitoredModel, store: Store, clock: Clock) -> None:
+def test_publish_waits_for_a_person_however_long(
+    drifted: MonitoredModel, store: Store, clock: Clock
+) -> None:
     acting = responder(drifted, store, "publish")
     for day in range(3):
         acting.look()
@@ -143,24 +166,33 @@ def test_labels_that_may_be_chosen_are_not_enough_to_publish(
         responder(monitored, store, action).look()
         assert (store.versions("tiny"), store.production("tiny")) == ([1, 2], 2)
         (entry,) = history(monitored)
-        assert "It was not published, since many answers of that time have no label" in entry["sentence"]
+        assert (
+            "It was not published, since many answers of that time have no label"
+            in entry["sentence"]
+        )
 
 
 def test_audited_labels_are_enough_and_are_counted_as_the_watch_counts_them(
     ledger_url: str, clock: Clock, store: Store
 ) -> None:
     settings = DriftSettings(audit=True)
-    with MonitoredModel(ledger_url, clock, card=store.read("tiny").card, settings=settings) as monitored:
+    with MonitoredModel(
+        ledger_url, clock, card=store.read("tiny").card, settings=settings
+    ) as monitored:
         answer(monitored, 900, sharp=1.6, audit=0.1)
         answer(monitored, 3_000, sharp=1.6, labeled=0.9, seed=1)  # later, and no audit
         responder(monitored, store, "promote").look()
         assert store.production("tiny") == 3
         published = history(monitored)[0]["detail"]
         assert published["audited"]
-        assert published["labels"] > 300  # not those of the audit among the last few hundred of all, which are none
+        assert (
+            published["labels"] > 300
+        )  # not those of the audit among the last few hundred of all, which are none
 
 
-def test_a_change_beyond_the_limits_is_shown_and_not_made(drifted: MonitoredModel, store: Store) -> None:
+def test_a_change_beyond_the_limits_is_shown_and_not_made(
+    drifted: MonitoredModel, store: Store
+) -> None:
     responder(drifted, store, "promote", limits=RecalibrationLimits(factor=1.2)).look()
     assert store.versions("tiny") == [1, 2]
     (entry,) = history(drifted)
@@ -197,7 +229,9 @@ def test_predicted_classes_change_only_if_the_setting_says_so(
         assert (store.read("tiny", 3).card.calibration.class_bias is not None) is changes
 
 
-def test_a_bias_beyond_the_limit_is_not_published(ledger_url: str, clock: Clock, store: Store) -> None:
+def test_a_bias_beyond_the_limit_is_not_published(
+    ledger_url: str, clock: Clock, store: Store
+) -> None:
     with MonitoredModel(ledger_url, clock, card=store.read("tiny").card) as monitored:
         answer(monitored, 900, sharp=1.6, bias=(0.9, -0.9, 0.0))
         limits = RecalibrationLimits(factor=3.0, bias=0.1)
@@ -206,7 +240,9 @@ def test_a_bias_beyond_the_limit_is_not_published(ledger_url: str, clock: Clock,
         assert store.versions("tiny") == [1, 2]
 
 
-def test_attempts_need_time_and_labels_in_between(drifted: MonitoredModel, store: Store, clock: Clock) -> None:
+def test_attempts_need_time_and_labels_in_between(
+    drifted: MonitoredModel, store: Store, clock: Clock
+) -> None:
     """It is not repeated every few seconds, nor on the same labels."""
     acting = responder(drifted, store, "propose", interval_s=DAY_S, min_labels=100)
     for _ in range(3):
@@ -226,12 +262,18 @@ def test_attempts_need_time_and_labels_in_between(drifted: MonitoredModel, store
 
 @pytest.mark.parametrize("ledger_url", BOTH_DATABASES, indirect=True)
 def test_two_that_lead_for_a_moment_make_one_version(
-    drifted: MonitoredModel, store: Store, ledger_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    drifted: MonitoredModel,
+    store: Store,
+    ledger_url: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The other one acts between this one's look and its claim."""
     claim = on_alarm.claim
     with Ledger(ledger_url, clock=clock) as ledger:
-        other = AlarmResponder(ledger, store, AlarmPolicy("publish"), counter=drifted.metrics.recalibrations)
+        other = AlarmResponder(
+            ledger, store, AlarmPolicy("publish"), counter=drifted.metrics.recalibrations
+        )
 
         def late(*args: Any, **names: Any) -> bool:
             monkeypatch.setattr(on_alarm, "claim", claim)
@@ -258,7 +300,10 @@ def test_what_a_killed_process_left_is_finished_by_the_next(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            "monitoring.recalibration.publication.note" if at == "note" else "model_store.store.Store.promote", kill
+            "monitoring.recalibration.publication.note"
+            if at == "note"
+            else "model_store.store.Store.promote",
+            kill,
         )
         with pytest.raises(Killed):
             responder(drifted, store, "promote").look()
@@ -270,7 +315,8 @@ def test_what_a_killed_process_left_is_finished_by_the_next(
     last = history(drifted)[-1]["sentence"]
     if at == "note":  # it is not known any more whether its labels were fair
         assert last == (
-            "Version 3 was published because of the drift alarm. It was found after an interruption. "
+            "Version 3 was published because of the drift alarm. It was found after an "
+            "interruption. "
             "`candor promote tiny 3` puts it into production."
         )
     else:
@@ -308,7 +354,8 @@ def test_a_store_that_cannot_be_written_is_told(
     monkeypatch.setattr(Store, "publish", read_only)
     responder(drifted, store, "publish").look()
     assert (
-        "No recalibration because of the drift alarm: [Errno 13] Permission denied" in history(drifted)[0]["sentence"]
+        "No recalibration because of the drift alarm: [Errno 13] Permission denied"
+        in history(drifted)[0]["sentence"]
     )
 
 
@@ -329,6 +376,11 @@ def test_the_leader_does_it_and_survives_a_bug(drifted: MonitoredModel, store: S
             raise RuntimeError("a bug")
 
     with MaintenanceWorker(
-        drifted.ledger, drifted.recorder, CollectorRegistry(), on_alarm=look, look_s=0.01, models_s=0.01
+        drifted.ledger,
+        drifted.recorder,
+        CollectorRegistry(),
+        on_alarm=look,
+        look_s=0.01,
+        models_s=0.01,
     ):
         wait_until(lambda: len(looks) > 2)

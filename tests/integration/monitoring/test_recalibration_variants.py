@@ -22,9 +22,13 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def label_too_sure_answers(store: Store, tmp_path: Path, precision: str, clock: Clock) -> MonitoredModel:
+def label_too_sure_answers(
+    store: Store, tmp_path: Path, precision: str, clock: Clock
+) -> MonitoredModel:
     """A ledger in which 1,500 answers of one precision were right less often than they said."""
-    monitored = MonitoredModel(tmp_path / "ledger.db", clock, card=store.read("tiny", 1).card.of_variant(precision))
+    monitored = MonitoredModel(
+        tmp_path / "ledger.db", clock, card=store.read("tiny", 1).card.of_variant(precision)
+    )
     rng = np.random.default_rng(0)
     served = softmax(rng.normal(0, 2, (1_500, 3)))
     serve(monitored, served, draw(rng, softmax(np.log(served) / TOO_SURE)))
@@ -43,7 +47,9 @@ def test_a_recalibration_fits_the_precision_that_answered_and_has_only_that(
     made = store.read("tiny", 2)
     assert made.card.precisions == ("int8",)
     assert made.variants == {}
-    assert made.card.calibration.temperature == pytest.approx(3.0 * 2.0, rel=0.15)  # the variant's, not the card's 1.5
+    assert made.card.calibration.temperature == pytest.approx(
+        3.0 * 2.0, rel=0.15
+    )  # the variant's, not the card's 1.5
     assert "float32" in done.dropped[-1]
     assert made.card.dropped_promises is not None
 

@@ -19,10 +19,17 @@ QUICK = DriftSettings(average_run_length=1_000)
 
 
 def label_answers(
-    monitored: MonitoredModel, numbers: range, *, right: float, confidence: float = 0.75, audit: float | None = None
+    monitored: MonitoredModel,
+    numbers: range,
+    *,
+    right: float,
+    confidence: float = 0.75,
+    audit: float | None = None,
 ) -> Report:
     rows = (
-        make_row(n, confidence=confidence, predicted=n // 4 % 2, served_at_ns=NOW_NS)._replace(audit=audit)
+        make_row(n, confidence=confidence, predicted=n // 4 % 2, served_at_ns=NOW_NS)._replace(
+            audit=audit
+        )
         for n in numbers
     )
     monitored.serve(*rows)
@@ -34,12 +41,16 @@ def label_answers(
 def test_no_labels_and_few_labels_say_how_many_are_needed(monitored: MonitoredModel) -> None:
     nothing = calibration_report(monitored.ledger, "pneumonia").recommendation
     assert nothing.status is Status.NO_LABELS
-    assert "Label at least 100 answers. About 246 labels show" in nothing.what_to_do[0]  # .8 .2 (1.96/.05)^2
+    assert (
+        "Label at least 100 answers. About 246 labels show" in nothing.what_to_do[0]
+    )  # .8 .2 (1.96/.05)^2
     few = label_answers(monitored, range(20), right=0.75).recommendation
     assert few.worried == "Too early to say: there are fewer than 100 labels."
 
 
-def test_a_calibrated_model_needs_nothing_but_labels_that_are_a_fair_sample(monitored: MonitoredModel) -> None:
+def test_a_calibrated_model_needs_nothing_but_labels_that_are_a_fair_sample(
+    monitored: MonitoredModel,
+) -> None:
     good = label_answers(monitored, range(200), right=0.75)
     assert good.recommendation.status is Status.OK
     assert good.recommendation.worried.startswith("No:")
@@ -49,19 +60,30 @@ def test_a_calibrated_model_needs_nothing_but_labels_that_are_a_fair_sample(moni
     monitored.serve(*(make_row(n) for n in range(1000, 9000)))
     thin = calibration_report(monitored.ledger, "pneumonia").recommendation
     assert thin.status is Status.PARTLY
-    assert any(line.startswith("2.4 % of answers have a label. If all others were wrong, ") for line in thin.evidence)
+    assert any(
+        line.startswith("2.4 % of answers have a label. If all others were wrong, ")
+        for line in thin.evidence
+    )
     assert any("CANDOR_AUDIT_SHARE" in line for line in thin.what_to_do)
 
 
 @pytest.mark.parametrize("class_wise", [True, False])
-def test_an_alarm_of_a_class_says_so_where_the_total_is_fine(tmp_path: Path, clock: Clock, class_wise: bool) -> None:
-    """At a confidence of .75, answers of "normal" are right 60 times in 100, those of "pneumonia" 90 times."""
+def test_an_alarm_of_a_class_says_so_where_the_total_is_fine(
+    tmp_path: Path, clock: Clock, class_wise: bool
+) -> None:
+    """At a confidence of .75, answers of "normal" are right 60 times in 100, those of "pneumonia"
+    90 times.
+    """
     settings = DriftSettings(class_wise=class_wise)
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=settings) as monitored:
-        rows = [make_row(n, confidence=0.75, predicted=n % 2, served_at_ns=NOW_NS) for n in range(1_000)]
+        rows = [
+            make_row(n, confidence=0.75, predicted=n % 2, served_at_ns=NOW_NS) for n in range(1_000)
+        ]
         monitored.serve(*rows)
         right = [(n * 7919 // 2) % 100 < (90 if n % 2 else 60) for n in range(1_000)]
-        monitored.label(*(label(n, CLASSES[n % 2 if ok else 1 - n % 2]) for n, ok in enumerate(right)))
+        monitored.label(
+            *(label(n, CLASSES[n % 2 if ok else 1 - n % 2]) for n, ok in enumerate(right))
+        )
         report = calibration_report(monitored.ledger, "pneumonia")
     assert report.drift is not None
     assert report.drift.class_wise is class_wise
@@ -70,14 +92,18 @@ def test_an_alarm_of_a_class_says_so_where_the_total_is_fine(tmp_path: Path, clo
         said = report.recommendation
         assert report.recommendation.status is Status.OK
         assert said.worried == (
-            "Possibly: over all answers chance alone can explain what the labels show, but at this look it does not "
+            "Possibly: over all answers chance alone can explain what the labels show, but at "
+            "this look it does not "
             'explain the error in answers of "pneumonia".'
         )
         assert said.what_to_do[0].startswith("Keep labeling, and look at the slices")
     else:
         alarm = report.recommendation.evidence[0]
         assert re.search(r'in answers of "(normal|pneumonia)"', alarm)
-        assert "The error is one by class: when predicted classes are not told apart, the evidence was " in alarm
+        assert (
+            "The error is one by class: when predicted classes are not told apart, the evidence "
+            "was " in alarm
+        )
         assert "of the 11.5 that an alarm takes, as a calibrated model may show too." in alarm
 
 
@@ -95,15 +121,22 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         assert since["lower"] <= 101 <= since["upper"]
         assert f"The alarm was raised at label {bad.drift.alarm_label}, in " in first
         assert "one by class" not in first
-        assert f"The drift began around label {since['label']} (95 % interval {since['lower']} to " in first
+        assert (
+            f"The drift began around label {since['label']} (95 % interval {since['lower']} to "
+            in first
+        )
         assert "on an answer served on" in first
         assert recommendation.what_to_do == (
-            f"Find out what changed around label {since['label']}: device, protocol, ward, patients or software.",
-            "At this look accuracy is lower than on the card, and recalibration corrects confidence, not answers. If "
+            f"Find out what changed around label {since['label']}: device, protocol, ward, "
+            "patients or software.",
+            "At this look accuracy is lower than on the card, and recalibration corrects "
+            "confidence, not answers. If "
             "accuracy is now too low, roll back (`candor promote pneumonia VERSION`) or retrain.",
-            f"Recalibrate on the labels since then: `candor recalibrate pneumonia --last {400 - since['label'] + 1}`, "
+            "Recalibrate on the labels since then: `candor recalibrate pneumonia --last "
+            f"{400 - since['label'] + 1}`, "
             "then `candor promote pneumonia VERSION`.",
-            "Or fix the cause and acknowledge the alarm with a note (`POST /calibration/pneumonia/acknowledge`); the "
+            "Or fix the cause and acknowledge the alarm with a note (`POST "
+            "/calibration/pneumonia/acknowledge`); the "
             "watch then starts again.",
         )
         assert any(
@@ -119,8 +152,12 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         json.dumps(bad.as_dict(), allow_nan=False)
 
 
-def test_a_calibrated_model_that_became_inaccurate_is_a_clear_warning(monitored: MonitoredModel) -> None:
-    """Confidence fell with accuracy, from 75 to 50 %: no alarm about confidence, and not "No. Nothing" either."""
+def test_a_calibrated_model_that_became_inaccurate_is_a_clear_warning(
+    monitored: MonitoredModel,
+) -> None:
+    """Confidence fell with accuracy, from 75 to 50 %: no alarm about confidence, and not "No.
+    Nothing" either.
+    """
     found = label_answers(monitored, range(400), right=0.5, confidence=0.5)
     assert found.status is Status.OK
     assert found.drift is not None
@@ -129,29 +166,44 @@ def test_a_calibrated_model_that_became_inaccurate_is_a_clear_warning(monitored:
     assert found.accuracy.headline.startswith("No: accuracy is lower, by at least ")
     told = found.recommendation
     assert told.worried.startswith("Yes, about accuracy: it is at least ")
-    assert told.worried.endswith(" About confidence: no: chance alone can explain what the labels show.")
+    assert told.worried.endswith(
+        " About confidence: no: chance alone can explain what the labels show."
+    )
     assert found.accuracy.sentence in told.evidence
     assert told.what_to_do == (
-        "Find out what changed: device, protocol, ward, patients, software, or who sets the labels.",
-        "If accuracy is too low for its purpose, roll back (`candor promote pneumonia VERSION`) or retrain on such "
+        "Find out what changed: device, protocol, ward, patients, software, or who sets the "
+        "labels.",
+        "If accuracy is too low for its purpose, roll back (`candor promote pneumonia VERSION`) "
+        "or retrain on such "
         "images. Recalibration corrects confidence, not answers.",
     )
     assert found.as_dict()["accuracy"]["answer"] == "lower"
     monitored.serve(*(make_row(n) for n in range(1_000, 1_100)))
     chosen = calibration_report(monitored.ledger, "pneumonia")
-    assert chosen.accuracy.headline.startswith("Among the labeled answers accuracy is lower, by at least ")
-    assert "if wrong or unsure answers are labeled more often than others" in chosen.accuracy.sentence
-    assert chosen.recommendation.what_to_do[0].startswith("Find out how the labels were chosen, before anything else")
+    assert chosen.accuracy.headline.startswith(
+        "Among the labeled answers accuracy is lower, by at least "
+    )
+    assert (
+        "if wrong or unsure answers are labeled more often than others" in chosen.accuracy.sentence
+    )
+    assert chosen.recommendation.what_to_do[0].startswith(
+        "Find out how the labels were chosen, before anything else"
+    )
 
 
-def test_an_error_at_one_look_says_so_and_whether_looking_often_explains_it(monitored: MonitoredModel) -> None:
+def test_an_error_at_one_look_says_so_and_whether_looking_often_explains_it(
+    monitored: MonitoredModel,
+) -> None:
     small = label_answers(monitored, range(300), right=0.75, confidence=0.82)
     assert small.status is Status.OFF
-    assert small.recommendation.worried.startswith("Possibly: at this look, the labels show more error")
+    assert small.recommendation.worried.startswith(
+        "Possibly: at this look, the labels show more error"
+    )
     assert small.gap_at_every_look is not None
     assert not small.gap_at_every_look.excludes_zero
     assert any(
-        line.startswith("Looking often can explain a difference in the mean") for line in small.recommendation.evidence
+        line.startswith("Looking often can explain a difference in the mean")
+        for line in small.recommendation.evidence
     )
     moving = calibration_report(monitored.ledger, "pneumonia", window="days:30")
     assert moving.gap_at_every_look is None
@@ -160,8 +212,12 @@ def test_an_error_at_one_look_says_so_and_whether_looking_often_explains_it(moni
     assert 0.4 < small.calm_evidence.lower < small.calm_evidence.upper < 0.5
 
 
-def test_accuracy_counts_audited_labels_alone_once_they_are_enough(monitored: MonitoredModel) -> None:
-    """Chosen labels are right half of the time, audited ones three times in four, as on the card."""
+def test_accuracy_counts_audited_labels_alone_once_they_are_enough(
+    monitored: MonitoredModel,
+) -> None:
+    """Chosen labels are right half of the time, audited ones three times in four, as on the
+    card.
+    """
     label_answers(monitored, range(400), right=0.5, confidence=0.75)
     mixed = label_answers(monitored, range(1_000, 1_400), right=0.75, audit=0.1)
     assert mixed.accuracy.audit
@@ -187,10 +243,14 @@ def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clo
         clock.now_ns += 10**9
         monitored.recorder.acknowledge("pneumonia", kind="reset").result(timeout=PATIENCE_S)
         clock.now_ns += 10**9
-        monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result(timeout=PATIENCE_S)
+        monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result(
+            timeout=PATIENCE_S
+        )
         with monitored.ledger.read() as connection:
             events = read_timeline(connection, "pneumonia")
-            assert {event["version"] for event in read_timeline(connection, "pneumonia", version=2)} == {2}
+            assert {
+                event["version"] for event in read_timeline(connection, "pneumonia", version=2)
+            } == {2}
             with pytest.raises(ModelNotInLedger):
                 read_timeline(connection, "pneumonia", version=7)
     told = [(event["version"], event["kind"], event["sentence"]) for event in events]
@@ -202,7 +262,10 @@ def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clo
         (2, "started"),
         (2, "promoted"),
     ]
-    assert told[0][2] == "The watch started: at least 1,000 labels between false alarms on average, tolerance 1 point."
+    assert (
+        told[0][2]
+        == "The watch started: at least 1,000 labels between false alarms on average, tolerance 1 point."
+    )
     assert told[1][2].startswith("The alarm was raised at label ")
     assert told[2][2] == "The alarm was acknowledged after 100 labels: lamp replaced."
     assert told[3][2] == "The watch was reset without an alarm after 0 labels."
@@ -214,9 +277,12 @@ def test_classes_that_err_in_opposite_directions_are_told_that_a_temperature_wil
 ) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=QUICK) as monitored:
         monitored.serve(*(make_row(n, confidence=0.75, predicted=n % 2) for n in range(400)))
-        monitored.label(*(label(n, CLASSES[(n + (n % 2 == 1 and n % 4 == 1)) % 2]) for n in range(400)))
+        monitored.label(
+            *(label(n, CLASSES[(n + (n % 2 == 1 and n % 4 == 1)) % 2]) for n in range(400))
+        )
         advice = calibration_report(monitored.ledger, "pneumonia").recommendation.what_to_do
     assert any(
-        'Confidence is too high in answers of "pneumonia" and too low in answers of "normal".' in line
+        'Confidence is too high in answers of "pneumonia" and too low in answers of "normal".'
+        in line
         for line in advice
     )

@@ -12,8 +12,22 @@ from calibration.bins import BinSums
 from monitoring.errors import ModelNotInLedger, NotRegistered, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.recording.queue import LABELS_AT_ONCE
-from tests.builders.answers import DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row, prediction_id
-from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state, assert_same_sums
+from tests.builders.answers import (
+    DAY_NS,
+    NOW_NS,
+    SECOND_NS,
+    label,
+    make_card,
+    make_row,
+    prediction_id,
+)
+from tests.builders.monitored import (
+    BOTH_DATABASES,
+    Clock,
+    MonitoredModel,
+    assert_same_state,
+    assert_same_sums,
+)
 from tests.builders.waiting import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
@@ -51,16 +65,26 @@ def test_another_label_moves_the_sums_but_not_the_detector(monitored: MonitoredM
     assert_same_state(monitored.detectors()[0], before)
     assert monitored.label(label(1)) == ["corrected"]  # and back
     assert_same_sums(monitored.sums().labeled, [(0.8, True)])
-    assert monitored.rows("SELECT revision, label, correct FROM feedback") == [(0, 1, 1), (1, 0, 0), (2, 1, 1)]
+    assert monitored.rows("SELECT revision, label, correct FROM feedback") == [
+        (0, 1, 1),
+        (1, 0, 0),
+        (2, 1, 1),
+    ]
     assert monitored.metric("feedback_corrections_total", bin="11", to="incorrect") == 1
     assert monitored.metric("feedback_corrections_total", bin="11", to="correct") == 1
 
 
-def test_the_counters_follow_the_squared_error_through_corrections(monitored: MonitoredModel) -> None:
-    """Q of all labels as they stand = the first labels' Q + (n - 2S) made correct - (n - 2S) made incorrect."""
+def test_the_counters_follow_the_squared_error_through_corrections(
+    monitored: MonitoredModel,
+) -> None:
+    """Q of all labels as they stand = the first labels' Q + (n - 2S) made correct - (n - 2S) made
+    incorrect.
+    """
     confidence = [0.8, 0.75, 0.76, 0.79]
     monitored.serve(*(make_row(number, confidence=p) for number, p in enumerate(confidence)))
-    monitored.label(*(label(number, "normal" if number == 1 else "pneumonia") for number in range(4)))
+    monitored.label(
+        *(label(number, "normal" if number == 1 else "pneumonia") for number in range(4))
+    )
     monitored.label(label(0, "normal"), label(1), label(2, "normal"))
     monitored.label(label(2), label(3, "normal"))
     expected = BinSums.from_predictions(confidence, [False, True, True, False])
@@ -71,10 +95,14 @@ def test_the_counters_follow_the_squared_error_through_corrections(monitored: Mo
         stands += sign * (n - 2 * s)
     assert stands == pytest.approx(expected.squared_error[11], abs=1e-8)
     assert stands == pytest.approx(monitored.sums().labeled.squared_error[11], abs=1e-8)
-    assert monitored.metric("feedback_squared_error_total", bin="11") != pytest.approx(stands, abs=0.1)
+    assert monitored.metric("feedback_squared_error_total", bin="11") != pytest.approx(
+        stands, abs=0.1
+    )
 
 
-def test_a_correction_between_two_wrong_classes_leaves_the_sums(ledger_url: str, clock: Clock) -> None:
+def test_a_correction_between_two_wrong_classes_leaves_the_sums(
+    ledger_url: str, clock: Clock
+) -> None:
     with MonitoredModel(ledger_url, clock, card=make_card(classes=("a", "b", "c"))) as monitored:
         monitored.serve(make_row(1, predicted=0))
         assert monitored.label(label(1, "b"), label(1, "c")) == ["accepted", "corrected"]
@@ -89,14 +117,20 @@ def test_several_words_on_one_answer_in_one_list(monitored: MonitoredModel) -> N
     assert_same_sums(monitored.sums().labeled, [(0.9, False)])
 
 
-def test_a_label_counts_on_the_day_its_answer_was_served(monitored: MonitoredModel, clock: Clock) -> None:
+def test_a_label_counts_on_the_day_its_answer_was_served(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     monitored.serve(make_row(1, served_at_ns=NOW_NS - 3 * DAY_NS))
     monitored.label(label(1, at_ns=NOW_NS - 3 * DAY_NS))
-    assert monitored.rows("SELECT day, n FROM bin_day WHERE slice = ''") == [((NOW_NS - 3 * DAY_NS) // DAY_NS, 1)]
+    assert monitored.rows("SELECT day, n FROM bin_day WHERE slice = ''") == [
+        ((NOW_NS - 3 * DAY_NS) // DAY_NS, 1)
+    ]
     assert monitored.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
 
 
-def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(ledger_url: str, clock: Clock) -> None:
+def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(
+    ledger_url: str, clock: Clock
+) -> None:
     with MonitoredModel(ledger_url, clock, policy=FeedbackPolicy(retention_s=86_400)) as monitored:
         old = label(1, at_ns=NOW_NS - DAY_NS - SECOND_NS)
         assert monitored.label(label(1), old) == ["unknown", "expired"]
@@ -110,7 +144,10 @@ def test_an_unknown_label_names_the_classes(monitored: MonitoredModel) -> None:
     wrong = [label(1, "cat"), by_request("scan-1", "cat"), by_request("scan-2", "cat")]
     for result in monitored.recorder.feedback(wrong).result():
         assert result.status == "rejected"
-        assert result.detail == "Label 'cat' is not a class of this model; expected one of: normal, pneumonia."
+        assert (
+            result.detail
+            == "Label 'cat' is not a class of this model; expected one of: normal, pneumonia."
+        )
 
 
 def test_a_label_by_request_id_means_the_latest_answer(monitored: MonitoredModel) -> None:
@@ -126,9 +163,12 @@ def test_request_ids_of_another_model_are_another_matter(monitored: MonitoredMod
     assert monitored.label(by_request("scan-1", model="skin")) == ["rejected"]
 
 
-def test_a_label_that_came_first_is_joined_when_its_answer_arrives(monitored: MonitoredModel) -> None:
+def test_a_label_that_came_first_is_joined_when_its_answer_arrives(
+    monitored: MonitoredModel,
+) -> None:
     assert (
-        monitored.label(by_request("scan-1", "normal"), by_request("scan-1"), by_request("scan-2")) == ["pending"] * 3
+        monitored.label(by_request("scan-1", "normal"), by_request("scan-1"), by_request("scan-2"))
+        == ["pending"] * 3
     )
     assert monitored.rows("SELECT request_id, label FROM feedback_pending ORDER BY 1") == [
         ("scan-1", "pneumonia"),  # the last word
@@ -150,7 +190,9 @@ def test_a_held_label_waits_for_its_own_model(monitored: MonitoredModel) -> None
     assert monitored.sums(retina).labeled.total == 1
 
 
-def test_a_held_label_that_its_version_does_not_know_is_dropped(monitored: MonitoredModel, clock: Clock) -> None:
+def test_a_held_label_that_its_version_does_not_know_is_dropped(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     clock.now_ns += 1
     monitored.recorder.register(make_card(version=2, classes=("normal", "pneumonia", "covid")))
     assert monitored.label(by_request("scan-1", "covid")) == ["pending"]
@@ -167,7 +209,9 @@ def test_held_labels_are_bounded(ledger_url: str, clock: Clock) -> None:
         assert "2 labels already wait" in (full.detail or "")
 
 
-def test_a_long_list_is_recorded_in_portions_and_answered_in_order(monitored: MonitoredModel) -> None:
+def test_a_long_list_is_recorded_in_portions_and_answered_in_order(
+    monitored: MonitoredModel,
+) -> None:
     n = 2 * LABELS_AT_ONCE + 10
     monitored.serve(*(make_row(number) for number in range(0, n, 2)))
     assert monitored.label(*map(label, range(n))) == ["accepted", "unknown"] * (n // 2)
@@ -186,7 +230,9 @@ def test_labels_of_versions_served_before_this_process(ledger_url: str, clock: C
         )
 
 
-def test_a_bad_batch_does_not_harm_its_neighbors(monitored: MonitoredModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_batch_does_not_harm_its_neighbors(
+    monitored: MonitoredModel, caplog: pytest.LogCaptureFixture
+) -> None:
     monitored.serve(make_row(1))
     heard: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
     batches = {
@@ -235,7 +281,9 @@ def fill_the_disk(monitored: MonitoredModel) -> None:
     assert monitored.sums().served.sum() == 51
 
 
-def test_a_locked_database_fails_those_who_wait_and_no_one_later(tmp_path: Path, clock: Clock) -> None:
+def test_a_locked_database_fails_those_who_wait_and_no_one_later(
+    tmp_path: Path, clock: Clock
+) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, busy_timeout_s=0.02) as monitored:
         monitored.serve(make_row(1))
         other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
@@ -274,7 +322,9 @@ def test_a_fault_in_counting_neither_hides_the_commit_nor_stops_the_writer(
     assert "the recorder failed after a commit" in caplog.text
 
 
-def test_nothing_is_counted_before_it_is_committed(monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_counted_before_it_is_committed(
+    monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("monitoring.ledger.sum_changes.SumChanges.save", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         monitored.serve(make_row(1))
@@ -302,7 +352,9 @@ def test_many_threads_label_the_same_answers_exactly_once(monitored: MonitoredMo
     assert_same_state(*monitored.detectors())
 
 
-def test_a_joined_label_and_another_in_one_commit_are_not_confused(monitored: MonitoredModel) -> None:
+def test_a_joined_label_and_another_in_one_commit_are_not_confused(
+    monitored: MonitoredModel,
+) -> None:
     monitored.label(by_request("scan-1"))
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
     with monitored.ledger.write():  # keep the writer waiting, so that both share one commit
@@ -316,7 +368,11 @@ def test_a_joined_label_and_another_in_one_commit_are_not_confused(monitored: Mo
 def test_two_recorders_on_one_ledger_count_every_label_once(ledger_url: str, clock: Clock) -> None:
     with MonitoredModel(ledger_url, clock) as one, MonitoredModel(ledger_url, clock) as other:
         one.serve(*(make_row(number) for number in range(60)))
-        futures = [monitored.recorder.feedback([label(number)]) for number in range(60) for monitored in (one, other)]
+        futures = [
+            monitored.recorder.feedback([label(number)])
+            for number in range(60)
+            for monitored in (one, other)
+        ]
         statuses = [future.result(timeout=PATIENCE_S)[0].status.value for future in futures]
         assert (statuses.count("accepted"), statuses.count("unchanged")) == (60, 60)
         assert one.sums().labeled.total == 60

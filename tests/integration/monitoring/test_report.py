@@ -16,7 +16,9 @@ from tests.builders.answers import SECOND_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
 
-def fill(monitored: MonitoredModel, correct: list[bool], *, confidence: float = 0.8, start: int = 0) -> None:
+def fill(
+    monitored: MonitoredModel, correct: list[bool], *, confidence: float = 0.8, start: int = 0
+) -> None:
     numbers = range(start, start + len(correct))
     monitored.serve(*(make_row(number, confidence=confidence) for number in numbers))
     names = ("pneumonia" if right else "normal" for right in correct)
@@ -34,13 +36,21 @@ def test_the_report_measures_what_was_labeled(monitored: MonitoredModel, clock: 
     monitored.serve(make_row(900, confidence=0.6), make_row(901, confidence=0.6))
     report = calibration_report(monitored.ledger, "pneumonia")
     expected = Measures.from_sums(BinSums.from_predictions([0.8] * 50, [True] * 30 + [False] * 20))
-    scores = {"nll": -0.6 * math.log(0.8) - 0.4 * math.log(0.2), "brier": 0.6 * 2 * 0.2**2 + 0.4 * 2 * 0.8**2}
+    scores = {
+        "nll": -0.6 * math.log(0.8) - 0.4 * math.log(0.2),
+        "brier": 0.6 * 2 * 0.2**2 + 0.4 * 2 * 0.8**2,
+    }
     assert report.measures.as_dict() == pytest.approx(expected.as_dict() | scores, nan_ok=True)
     assert report.measures.signed_gap == pytest.approx(0.2)
     assert report.expected_accuracy == pytest.approx((50 * 0.8 + 2 * 0.6) / 52)
     assert report.coverage == Coverage(52, 50, 50 / 52)
     assert report.delay == Delay(60, 60)
-    assert (report.model, report.version, report.versions, report.window) == ("pneumonia", 1, (1,), "all")
+    assert (report.model, report.version, report.versions, report.window) == (
+        "pneumonia",
+        1,
+        (1,),
+        "all",
+    )
     assert report.reference == make_card().calibration.measures
     assert [row.n for row in report.bins] == [50 if number == 11 else 0 for number in range(15)]
     assert report.served_bins[8] == 2  # 0.6 = 9/15 is the upper edge of bin 8
@@ -52,10 +62,14 @@ def test_a_window_takes_the_answers_labeled_last(monitored: MonitoredModel) -> N
     fill(monitored, [True] * 10)
     fill(monitored, [False] * 5, start=100)
     assert calibration_report(monitored.ledger, "pneumonia", window="last:5").measures.accuracy == 0
-    assert calibration_report(monitored.ledger, "pneumonia", window="last:15").measures.accuracy == pytest.approx(2 / 3)
+    assert calibration_report(
+        monitored.ledger, "pneumonia", window="last:15"
+    ).measures.accuracy == pytest.approx(2 / 3)
     assert calibration_report(monitored.ledger, "pneumonia", window="last:9999").measures.n == 15
     monitored.label(label(100))  # a correction changes the answer where it stands
-    assert calibration_report(monitored.ledger, "pneumonia", window="last:5").measures.accuracy == pytest.approx(0.2)
+    assert calibration_report(
+        monitored.ledger, "pneumonia", window="last:5"
+    ).measures.accuracy == pytest.approx(0.2)
 
 
 def test_without_labels_everything_is_there_and_empty(monitored: MonitoredModel) -> None:
@@ -75,7 +89,9 @@ def test_a_ledger_without_a_watch_still_reports(monitored: MonitoredModel) -> No
     assert calibration_report(monitored.ledger, "pneumonia").as_dict()["drift"] is None
 
 
-def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(monitored: MonitoredModel, clock: Clock) -> None:
+def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     clock.now_ns += 1
     monitored.recorder.register(make_card(version=2, temperature=1.3))
     assert calibration_report(monitored.ledger, "pneumonia").version == 2
@@ -97,7 +113,8 @@ def test_the_only_model_need_not_be_named(monitored: MonitoredModel) -> None:
 
 
 @pytest.mark.parametrize(
-    "window", ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"]
+    "window",
+    ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"],
 )
 def test_other_windows_are_refused(window: str) -> None:
     with pytest.raises(QueryInvalid, match="'all', 'promotion', 'days:N' or 'last:N'"):
@@ -105,10 +122,14 @@ def test_other_windows_are_refused(window: str) -> None:
 
 
 def test_an_alarm_is_the_verdict(tmp_path: Path, clock: Clock) -> None:
-    with MonitoredModel(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=100)) as monitored:
+    with MonitoredModel(
+        tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=100)
+    ) as monitored:
         fill(monitored, [False] * 30, confidence=0.95)
         report = calibration_report(monitored.ledger, "pneumonia")
     assert report.status is Status.ALARM
     assert report.drift is not None
     assert report.drift.direction == "over"
-    assert f"The drift alarm has been active since label {report.drift.alarm_label}." in report.verdict
+    assert (
+        f"The drift alarm has been active since label {report.drift.alarm_label}." in report.verdict
+    )

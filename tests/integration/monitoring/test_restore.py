@@ -1,4 +1,6 @@
-"""What `candor ledger restore` finds beside a ledger does not get into the ledger that it restores."""
+"""What `candor ledger restore` finds beside a ledger does not get into the ledger that it
+restores.
+"""
 
 import contextlib
 import shutil
@@ -15,7 +17,10 @@ from monitoring.maintenance.backup import backup
 def tables(file: Path) -> set[str]:
     with contextlib.closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return {
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
 
 
 def test_the_log_of_a_ledger_whose_file_is_gone_is_set_aside(tmp_path: Path) -> None:
@@ -31,7 +36,9 @@ def test_the_log_of_a_ledger_whose_file_is_gone_is_set_aside(tmp_path: Path) -> 
         shutil.copy(log, tmp_path / "kept-wal")  # closing would write it into the file
     file.unlink()
     (tmp_path / "kept-wal").rename(log)
-    done = CliRunner().invoke(app, ["ledger", "restore", str(copy), "--ledger", f"sqlite:///{file}"])
+    done = CliRunner().invoke(
+        app, ["ledger", "restore", str(copy), "--ledger", f"sqlite:///{file}"]
+    )
     assert done.exit_code == 0, done.output
     assert tables(file) == before
     assert (tmp_path / "candor.db.replaced-1-wal").exists()
@@ -43,7 +50,13 @@ def test_restoring_a_ledger_from_itself_keeps_what_it_held(tmp_path: Path) -> No
     with Ledger(f"sqlite:///{file}"):
         pass
     before = tables(file)
-    done = CliRunner().invoke(app, ["ledger", "restore", str(file), "--ledger", f"sqlite:///{file}", "--replace"])
+    done = CliRunner().invoke(
+        app, ["ledger", "restore", str(file), "--ledger", f"sqlite:///{file}", "--replace"]
+    )
     assert done.exit_code == 0, done.output
     assert tables(file) == before == tables(tmp_path / "candor.db.replaced-1")
-    assert {each.name for each in tmp_path.iterdir()} <= {"candor.db", "candor.db.replaced-1", "candor.db.lead"}
+    assert {each.name for each in tmp_path.iterdir()} <= {
+        "candor.db",
+        "candor.db.replaced-1",
+        "candor.db.lead",
+    }

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def monitored(tmp_path: Path) -> Any:
     with MonitoredModel(tmp_path / "ledger.db", Clock()) as opened:
-        opened.serve(*(make_row(number, confidence=0.8, request_id=f"scan-{number}") for number in range(10)))
+        opened.serve(
+            *(make_row(number, confidence=0.8, request_id=f"scan-{number}") for number in range(10))
+        )
         yield opened
 
 
@@ -33,10 +35,16 @@ def monitored(tmp_path: Path) -> Any:
 async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
     production = {"pneumonia": 1, "ghost": 4}.get
     app = Starlette(
-        routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production=production)),
+        routes=routes_of(
+            endpoints(
+                monitored.recorder, monitored.ledger, monitored.metrics, production=production
+            )
+        ),
         exception_handlers=ERROR_HANDLERS,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://candor"
+    ) as opened:
         yield opened
 
 
@@ -49,22 +57,41 @@ def word(number: int, label: str = "pneumonia") -> dict[str, str]:
 
 
 async def test_a_label_goes_through_its_life(client: httpx.AsyncClient) -> None:
-    for label, status in (("pneumonia", "accepted"), ("pneumonia", "unchanged"), ("normal", "corrected")):
+    for label, status in (
+        ("pneumonia", "accepted"),
+        ("pneumonia", "unchanged"),
+        ("normal", "corrected"),
+    ):
         answer = await client.post("/feedback", json=word(1, label))
-        assert (answer.status_code, answer.json()) == (200, {"status": status, "prediction_id": named(1)})
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"status": status, "prediction_id": named(1)},
+        )
     by_request = {"model": "pneumonia", "request_id": "scan-2", "label": "normal"}
     answer = await client.post("/feedback", json=by_request)
     assert answer.json() == {"status": "accepted", "prediction_id": named(2)}
     answer = await client.post("/feedback", json=by_request | {"request_id": "scan-99"})
     assert (answer.status_code, answer.json()) == (200, {"status": "pending"})
     answer = await client.post("/feedback", json=word(99))
-    assert (answer.status_code, answer.json()) == (200, {"status": "unknown", "prediction_id": named(99)})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "unknown", "prediction_id": named(99)},
+    )
 
 
-async def test_a_list_is_answered_item_by_item(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
-    answer = await client.post("/feedback", json=[word(1), {"label": 3}, word(2, "cat"), word(3, "normal")])
+async def test_a_list_is_answered_item_by_item(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    answer = await client.post(
+        "/feedback", json=[word(1), {"label": 3}, word(2, "cat"), word(3, "normal")]
+    )
     assert answer.status_code == 200
-    assert [entry["status"] for entry in answer.json()] == ["accepted", "rejected", "rejected", "accepted"]
+    assert [entry["status"] for entry in answer.json()] == [
+        "accepted",
+        "rejected",
+        "rejected",
+        "accepted",
+    ]
     assert "must be text" in answer.json()[1]["detail"]
     assert "'cat' is not a class" in answer.json()[2]["detail"]
     assert monitored.sums().labeled.total == 2
@@ -81,20 +108,47 @@ REFUSALS: list[tuple[bytes, int, str, str]] = [
     (b"null", 422, "invalid_feedback", "got null"),
     (b"[]", 422, "invalid_feedback", "got an empty list"),
     (json.dumps([word(1)] * 10_001).encode(), 422, "invalid_feedback", "at most 10,000"),
-    (json.dumps(word(1) | {"label": float("nan")}).encode(), 422, "invalid_feedback", "must be text"),
+    (
+        json.dumps(word(1) | {"label": float("nan")}).encode(),
+        422,
+        "invalid_feedback",
+        "must be text",
+    ),
     (json.dumps(word(1) | {"label": 7}).encode(), 422, "invalid_feedback", "must be text"),
-    (json.dumps(word(1) | {"prediction_id": "a" * 10**6}).encode(), 422, "invalid_feedback", "got 1,000,000"),
-    (json.dumps(word(1) | {"source": "\ud800"}).encode(), 422, "invalid_feedback", "must be text without"),
-    (json.dumps(word(1, "cat")).encode(), 422, "unknown_label", "expected one of: normal, pneumonia"),
+    (
+        json.dumps(word(1) | {"prediction_id": "a" * 10**6}).encode(),
+        422,
+        "invalid_feedback",
+        "got 1,000,000",
+    ),
+    (
+        json.dumps(word(1) | {"source": "\ud800"}).encode(),
+        422,
+        "invalid_feedback",
+        "must be text without",
+    ),
+    (
+        json.dumps(word(1, "cat")).encode(),
+        422,
+        "unknown_label",
+        "expected one of: normal, pneumonia",
+    ),
     (b'{"model": "retina", "request_id": "a", "label": "b"}', 404, "unknown_model", "'retina'"),
     (b'[{"label": 1}, {"label": 2}]', 422, "invalid_feedback", "All 2 items were rejected"),
     (b" " * (BODY_LIMIT_BYTES + 1), 413, "body_too_large", "at most 8,388,608 bytes"),
 ]
 
 
-@pytest.mark.parametrize(("body", "status", "code", "detail"), REFUSALS, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("body", "status", "code", "detail"), REFUSALS, ids=lambda value: str(value)[:24]
+)
 async def test_bad_feedback_gets_its_own_refusal(
-    client: httpx.AsyncClient, monitored: MonitoredModel, body: bytes, status: int, code: str, detail: str
+    client: httpx.AsyncClient,
+    monitored: MonitoredModel,
+    body: bytes,
+    status: int,
+    code: str,
+    detail: str,
 ) -> None:
     answer = await client.post("/feedback", content=body)
     assert (answer.status_code, answer.json()["error"]) == (status, code)
@@ -107,22 +161,33 @@ async def test_bad_feedback_gets_its_own_refusal(
 async def test_too_many_pending_labels_ask_for_patience(tmp_path: Path) -> None:
     from monitoring.feedback import FeedbackPolicy
 
-    with MonitoredModel(tmp_path / "full.db", Clock(), policy=FeedbackPolicy(pending_limit=0)) as monitored:
+    with MonitoredModel(
+        tmp_path / "full.db", Clock(), policy=FeedbackPolicy(pending_limit=0)
+    ) as monitored:
         app = Starlette(
             routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
             exception_handlers=ERROR_HANDLERS,
         )
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
-            answer = await client.post("/feedback", json={"model": "pneumonia", "request_id": "a", "label": "normal"})
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://candor"
+        ) as client:
+            answer = await client.post(
+                "/feedback", json={"model": "pneumonia", "request_id": "a", "label": "normal"}
+            )
     assert (answer.status_code, answer.json()["error"]) == (503, "too_many_pending")
 
 
 async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
-    await client.post("/feedback", json=[word(number, "pneumonia" if number < 6 else "normal") for number in range(10)])
+    await client.post(
+        "/feedback",
+        json=[word(number, "pneumonia" if number < 6 else "normal") for number in range(10)],
+    )
     report = (await client.get("/calibration/pneumonia")).json()
     assert report["measures"]["n"] == 10
     assert report["measures"]["signed_gap"] == pytest.approx(0.2)
-    assert report["verdict"].startswith("In 10 labeled answers, confidence exceeds accuracy by 20.0 percentage points")
+    assert report["verdict"].startswith(
+        "In 10 labeled answers, confidence exceeds accuracy by 20.0 percentage points"
+    )
     assert report["drift"]["active"] is False
     last = (await client.get("/calibration/pneumonia?version=1&window=last:4")).json()
     assert (last["measures"]["accuracy"], last["window"]) == (0, "last:4")
@@ -162,12 +227,16 @@ async def test_without_a_version_the_report_is_about_production(
     assert (await client.get("/calibration/pneumonia?version=2")).json()["version"] == 2
 
 
-async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_an_alarm_is_acknowledged(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     monitored.serve(*(make_row(number, confidence=0.99) for number in range(100, 140)))
     await client.post("/feedback", json=[word(number, "normal") for number in range(100, 140)])
     drift = (await client.get("/calibration/pneumonia")).json()["drift"]
     assert (drift["active"], drift["direction"]) == (True, "over")
-    answer = await client.post("/calibration/pneumonia/acknowledge?version=1", json={"note": "known"})
+    answer = await client.post(
+        "/calibration/pneumonia/acknowledge?version=1", json={"note": "known"}
+    )
     expected = {"model": "pneumonia", "version": 1, "drift": {"active": False, "labels": 0}}
     assert (answer.status_code, answer.json()) == (200, expected)
     assert (await client.get("/calibration/pneumonia")).json()["drift"]["active"] is False
@@ -190,7 +259,9 @@ async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, monitored: Mo
         ("/calibration/pneumonia/reset", b'{"note": "  "}', 422),
     ],
 )
-async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:
+async def test_a_bad_acknowledgment_is_refused(
+    client: httpx.AsyncClient, path: str, body: bytes, status: int
+) -> None:
     answer = await client.post(path, content=body)
     assert answer.status_code == status
     if status == 422:  # it is no feedback
@@ -214,7 +285,10 @@ async def test_metrics_in_both_formats(client: httpx.AsyncClient) -> None:
     plain = await client.get("/metrics")
     assert plain.headers["content-type"].startswith("text/plain")
     assert 'candor_feedback_total{bin="11",model="pneumonia",version="1"} 1.0' in plain.text
-    assert 'candor_calibration_labels{model="pneumonia",version="1",window="last:500"} 1.0' in plain.text
+    assert (
+        'candor_calibration_labels{model="pneumonia",version="1",window="last:500"} 1.0'
+        in plain.text
+    )
     opened = await client.get("/metrics", headers={"accept": "application/openmetrics-text"})
     assert opened.headers["content-type"].startswith("application/openmetrics-text")
     assert opened.text.endswith("# EOF\n")
@@ -227,10 +301,14 @@ async def test_pages_are_html(client: httpx.AsyncClient) -> None:
         assert "pneumonia" in page.text
         assert page.headers["x-content-type-options"] == "nosniff"
         assert page.headers["cache-control"] == "no-store"
-        policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+        policy = dict(
+            part.split(" ", 1) for part in page.headers["content-security-policy"].split("; ")
+        )
         assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
         assert policy["script-src"] == policy["style-src"] == policy["form-action"] == "'self'"
-        assert not re.search(r"<style|<script[^>]*>[^<]|\sstyle=|\son\w+=", page.text)  # the policy would forbid them
+        assert not re.search(
+            r"<style|<script[^>]*>[^<]|\sstyle=|\son\w+=", page.text
+        )  # the policy would forbid them
 
 
 async def test_an_unreachable_ledger_is_a_503_and_no_stack_trace(
@@ -245,15 +323,22 @@ async def test_an_unreachable_ledger_is_a_503_and_no_stack_trace(
     assert "secret" not in answer.text
 
 
-async def test_a_stopped_recorder_is_a_503(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_a_stopped_recorder_is_a_503(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     monitored.recorder.close()
     answer = await client.post("/feedback", json=word(1))
     assert (answer.status_code, answer.json()["error"]) == (503, "recorder_closed")
 
 
-async def test_slices_history_and_reset(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_slices_history_and_reset(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     monitored.serve(
-        *(make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}') for n in range(100, 220))
+        *(
+            make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}')
+            for n in range(100, 220)
+        )
     )
     await client.post("/feedback", json=[word(n, "normal") for n in range(100, 220)])
     found = (await client.get("/calibration/pneumonia/slices", params={"window": "days:3"})).json()
@@ -263,11 +348,16 @@ async def test_slices_history_and_reset(client: httpx.AsyncClient, monitored: Mo
     assert found["by_true_class"][0]["name"] == "true:normal"
     report = (await client.get("/calibration/pneumonia")).json()
     assert report["recommendation"]["status"] == report["status"]
-    assert {sign["name"] for sign in report["signs"]} >= {"confidence_histogram", "expected_accuracy"}
+    assert {sign["name"] for sign in report["signs"]} >= {
+        "confidence_histogram",
+        "expected_accuracy",
+    }
     answer = await client.post("/calibration/pneumonia/reset", json={"note": "new detector plate"})
     assert answer.json()["drift"] == {"active": False, "labels": 0}
     events = (await client.get("/calibration/pneumonia/history")).json()["events"]
-    assert [event["kind"] for event in events] == ["started", "reset"] or events[1]["kind"] == "alarm"
+    assert [event["kind"] for event in events] == ["started", "reset"] or events[1][
+        "kind"
+    ] == "alarm"
     assert events[-1]["detail"]["note"] == "new detector plate"
     assert (await client.get("/calibration/ghost/history")).status_code == 404
     assert (await client.get("/calibration/pneumonia/slices?window=days:0")).status_code == 422

@@ -1,4 +1,6 @@
-"""The rules and examples as promtool and amtool see them. tests/contract/test_rules.py checks what needs neither."""
+"""The rules and examples as promtool and amtool see them. tests/contract/test_rules.py checks what
+needs neither.
+"""
 
 import shutil
 import subprocess
@@ -21,8 +23,12 @@ RULE_FILES = sorted(path.name for path in RULES.glob("*.rules.yml"))
 
 def run(tool: str, *arguments: str) -> None:
     if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is missing: install Debian's packages prometheus and prometheus-alertmanager")
-    done = subprocess.run([tool, *arguments], cwd=RULES, capture_output=True, text=True, timeout=300)
+        pytest.skip(
+            f"{tool} is missing: install Debian's packages prometheus and prometheus-alertmanager"
+        )
+    done = subprocess.run(
+        [tool, *arguments], cwd=RULES, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -60,7 +66,9 @@ def test_only_a_server_has_what_tells_servers_from_monitors_and_torchserve(tmp_p
 def test_only_a_process_that_reads_the_ledger_has_what_the_alert_asks_for(
     where: Literal["inside", "apart"], reads: bool, tmp_path: Path
 ) -> None:
-    """CandorLedgerUnreadable asks of processes with `candor_monitor_leader` for the ledger's gauges."""
+    """CandorLedgerUnreadable asks of processes with `candor_monitor_leader` for the ledger's
+    gauges.
+    """
     registry = CollectorRegistry()
     settings = Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}", monitor=where)
     with open_monitor(settings, registry, production=lambda _: None):

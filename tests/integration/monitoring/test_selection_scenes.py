@@ -1,4 +1,5 @@
-"""Labels that are chosen: what report, terminal and page say, where a careless sentence would mislead.
+"""Labels that are chosen: what report, terminal and page say, where a careless sentence would
+mislead.
 
 Each scene is a seeded simulation of a model and of the people who label, on a real ledger.
 """
@@ -31,7 +32,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_unsure_answers_only(path: Path, clock: Clock) -> None:
-    """Overconfident where nobody looks: the answer is not "no", and selection alone is not a fall of accuracy."""
+    """Overconfident where nobody looks: the answer is not "no", and selection alone is not a fall
+    of accuracy.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(2_000, sure_and_wrong)
         serve(monitored, given)
@@ -40,21 +43,33 @@ def test_unsure_answers_only(path: Path, clock: Clock) -> None:
     assert found.report.status is Status.PARTLY
     assert found.says("Not checked: answers with a confidence of 0.80 to 1.00 (3")
     assert found.says("Not known for all answers: ")
-    assert found.says("Label some of the answers that are not checked: answers with a confidence of 0.80 to 1.00.")
+    assert found.says(
+        "Label some of the answers that are not checked: answers with a confidence of 0.80 to 1.00."
+    )
     assert not found.says(FLAT)
     assert found.says("Not known: the labels are of other answers than the ones served")
     assert not found.says("Accuracy fell")
     assert not found.says("accuracy is lower")
-    assert found.says("Those are other answers than the ones served: their confidence differs, and that alone can")
+    assert found.says(
+        "Those are other answers than the ones served: their confidence differs, and that alone can"
+    )
     assert found.says("have a confidence at which no answer is labeled")
 
 
 def test_a_class_and_a_site_that_nobody_labels(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(1_000, calibrated)
-        rows = (make_row(each.number, confidence=each.confidence, predicted=each.predicted) for each in given)
+        rows = (
+            make_row(each.number, confidence=each.confidence, predicted=each.predicted)
+            for each in given
+        )
         sites = ("AB"[each.chance < 0.3] for each in given)
-        monitored.serve(*(row._replace(tags=f'{{"site": "{site}"}}') for row, site in zip(rows, sites, strict=True)))
+        monitored.serve(
+            *(
+                row._replace(tags=f'{{"site": "{site}"}}')
+                for row, site in zip(rows, sites, strict=True)
+            )
+        )
         tell(monitored, [each for each in given if each.chance >= 0.3 and each.predicted == 1])
         found = told(monitored)
     assert found.report.status is Status.PARTLY
@@ -64,7 +79,9 @@ def test_a_class_and_a_site_that_nobody_labels(path: Path, clock: Clock) -> None
 
 
 def test_complaints_about_a_perfect_model(path: Path, clock: Clock) -> None:
-    """The alarm is a false one: selection is named as a rival cause, and recalibration is not the first advice."""
+    """The alarm is a false one: selection is named as a rival cause, and recalibration is not the
+    first advice.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(3_000, calibrated)
         serve(monitored, given)
@@ -72,13 +89,19 @@ def test_complaints_about_a_perfect_model(path: Path, clock: Clock) -> None:
         found = told(monitored)
     assert found.report.status is Status.ALARM
     assert found.says(
-        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or the labels"
+        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or "
+        "the labels"
     )
     assert found.says("The choice of the labels is a rival cause: ")
     assert found.says("if its labels are not chosen by whether it was right.")
-    assert found.advice[0].startswith("First tell the causes apart: label a random sample of recent answers")
+    assert found.advice[0].startswith(
+        "First tell the causes apart: label a random sample of recent answers"
+    )
     recalibrate = [line for line in found.advice if "candor recalibrate" in line]
-    assert [line.startswith("Only if a fair sample shows the error too: recalibrate") for line in recalibrate] == [True]
+    assert [
+        line.startswith("Only if a fair sample shows the error too: recalibrate")
+        for line in recalibrate
+    ] == [True]
     assert not found.says("Accuracy fell")
     assert not found.says("No: accuracy is lower")
     assert found.says("Among the labeled answers accuracy is lower, by at least ")
@@ -113,12 +136,16 @@ def test_complaints_beside_an_audit(path: Path, clock: Clock) -> None:
 
 
 def test_an_audit_finds_what_chosen_labels_hide(path: Path, clock: Clock) -> None:
-    """Right answers are labeled more often, so that all labels together look fine; the audit shows the error."""
+    """Right answers are labeled more often, so that all labels together look fine; the audit shows
+    the error.
+    """
     with MonitoredModel(path, clock, card=card(), settings=DRAWING) as monitored:
         given = answers(6_000, lambda p: p - 0.1)
         serve(monitored, given, audit=True)
         tell(monitored, [each for each in given if each.drawn])
-        flattering = [each for each in given if not each.drawn and (each.right or each.chance < 0.4)]
+        flattering = [
+            each for each in given if not each.drawn and (each.right or each.chance < 0.4)
+        ]
         tell(monitored, flattering)
         found = told(monitored)
     assert found.report.status is Status.ALARM
@@ -141,7 +168,10 @@ def test_an_alarm_from_before_the_audit_is_cleared_by_it(path: Path, clock: Cloc
         tell(monitored, [each for each in given[1_500:] if each.drawn])
         found = told(monitored)
     assert found.report.status is Status.ALARM
-    assert found.says("Hardly: the drift alarm is active, but chance alone can explain what the random audit shows.")
+    assert found.says(
+        "Hardly: the drift alarm is active, but chance alone can explain what the random audit "
+        "shows."
+    )
     assert found.advice[0].endswith("Do not recalibrate on the chosen labels.")
 
 
@@ -154,9 +184,14 @@ def test_half_of_the_audit_has_no_label(path: Path, clock: Clock) -> None:
         tell(monitored, drawn[::2])
         found = told(monitored)
     assert found.report.status is Status.PARTLY
-    assert found.says(f"{len(drawn[::2])} of {len(drawn)} answers drawn for the random audit have a label. 49.9 % of")
+    assert found.says(
+        f"{len(drawn[::2])} of {len(drawn)} answers drawn for the random audit have a label. 49.9 "
+        "% of"
+    )
     assert found.says("if that depends on the outcome, the audit is biased like any other choice.")
-    assert found.says(f"Label the {len(drawn[1::2])} answers drawn for the audit that have no label.")
+    assert found.says(
+        f"Label the {len(drawn[1::2])} answers drawn for the audit that have no label."
+    )
     assert not found.says(FLAT)
 
 
@@ -165,15 +200,22 @@ def test_the_half_of_the_audit_that_is_wrong_has_labels(path: Path, clock: Clock
     with MonitoredModel(path, clock, card=card(), settings=DRAWING) as monitored:
         given = answers(3_000, calibrated)
         serve(monitored, given, audit=True)
-        tell(monitored, [each for each in given if each.drawn and (not each.right or each.chance < 0.3)])
+        tell(
+            monitored,
+            [each for each in given if each.drawn and (not each.right or each.chance < 0.3)],
+        )
         found = told(monitored)
     assert found.report.status is Status.ALARM
-    assert found.says("of the answers drawn for the audit have no label, long after they were drawn. ")
+    assert found.says(
+        "of the answers drawn for the audit have no label, long after they were drawn. "
+    )
     assert found.advice[0].startswith("First tell the causes apart: label the ")
     assert not found.says("Accuracy fell")
 
 
-def test_a_replica_without_the_setting_changes_nobody_who_is_heard(path: Path, clock: Clock) -> None:
+def test_a_replica_without_the_setting_changes_nobody_who_is_heard(
+    path: Path, clock: Clock
+) -> None:
     given = answers(3_000, calibrated)
     with (
         MonitoredModel(path, clock, card=card(), settings=DRAWING) as drawing,
@@ -198,16 +240,20 @@ def test_a_watch_of_audited_answers_that_nobody_draws_says_so(path: Path, clock:
         tell(monitored, given)
         found = told(monitored)
     assert found.says(
-        "The drift watch uses audited answers only, and none was drawn in this window: it watches nothing."
+        "The drift watch uses audited answers only, and none was drawn in this window: it watches "
+        "nothing."
     )
     assert found.says(
-        'Set CANDOR_AUDIT_SHARE where the model is served, and label every answer with "audit": true; or let all'
+        'Set CANDOR_AUDIT_SHARE where the model is served, and label every answer with "audit": '
+        "true; or let all"
     )
     assert not found.says(FLAT)
 
 
 def test_harder_cases(path: Path, clock: Clock) -> None:
-    """Harder images, still calibrated, all labeled: confidence can be believed, and accuracy did fall."""
+    """Harder images, still calibrated, all labeled: confidence can be believed, and accuracy did
+    fall.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(2_000, calibrated, highest=0.75)
         serve(monitored, given)
@@ -224,7 +270,9 @@ def test_harder_cases(path: Path, clock: Clock) -> None:
 
 
 def test_a_fair_sample_needs_no_caution(path: Path, clock: Clock) -> None:
-    """One in five, at random: a plain "no", although nobody can see from the labels that they are a fair sample."""
+    """One in five, at random: a plain "no", although nobody can see from the labels that they are a
+    fair sample.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(3_000, calibrated)
         serve(monitored, given)

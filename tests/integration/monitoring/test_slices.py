@@ -19,7 +19,12 @@ DATABASES = BOTH_DATABASES
 def tagged(
     number: int, *, confidence: float = 0.9, predicted: int = 1, served_days: int = 0, **tags: str
 ) -> PredictionRow:
-    row = make_row(number, confidence=confidence, predicted=predicted, served_at_ns=NOW_NS - served_days * DAY_NS)
+    row = make_row(
+        number,
+        confidence=confidence,
+        predicted=predicted,
+        served_at_ns=NOW_NS - served_days * DAY_NS,
+    )
     return row._replace(tags=json.dumps(tags, sort_keys=True))
 
 
@@ -28,7 +33,9 @@ def slices(monitored: MonitoredModel) -> dict[str, LedgerSums]:
         return read_slices(connection, monitored.calibration_id)
 
 
-def test_an_answer_counts_in_everything_its_class_its_tags_and_its_audit(monitored: MonitoredModel) -> None:
+def test_an_answer_counts_in_everything_its_class_its_tags_and_its_audit(
+    monitored: MonitoredModel,
+) -> None:
     monitored.serve(tagged(1, site="A", ward="3")._replace(audit=0.25), make_row(2, predicted=0))
     served = {name: int(sums.served.sum()) for name, sums in slices(monitored).items()}
     assert served == {
@@ -53,7 +60,9 @@ def test_a_label_counts_in_the_same_slices_and_in_its_true_class(monitored: Moni
     assert_same_sums(found["true:pneumonia"].labeled, [(0.6, True)])
 
 
-def test_a_correction_moves_the_true_class_and_everything_else_by_the_difference(monitored: MonitoredModel) -> None:
+def test_a_correction_moves_the_true_class_and_everything_else_by_the_difference(
+    monitored: MonitoredModel,
+) -> None:
     monitored.serve(tagged(1, site="A"))
     monitored.label(label(1, "normal"))
     monitored.label(label(1))
@@ -61,11 +70,16 @@ def test_a_correction_moves_the_true_class_and_everything_else_by_the_difference
     for name in ("", "predicted:pneumonia", "tag:site=A", "true:pneumonia"):
         assert_same_sums(found[name].labeled, [(0.9, True)])
     assert found["true:normal"].labeled.total == 0
-    for sums in (found["true:normal"].labeled.squared_error, found["true:normal"].labeled.confidence):
+    for sums in (
+        found["true:normal"].labeled.squared_error,
+        found["true:normal"].labeled.confidence,
+    ):
         np.testing.assert_array_equal(sums, 0.0)  # exactly: nothing is left over
 
 
-def test_a_correction_between_wrong_classes_moves_only_the_true_class(ledger_url: str, clock: Clock) -> None:
+def test_a_correction_between_wrong_classes_moves_only_the_true_class(
+    ledger_url: str, clock: Clock
+) -> None:
     with MonitoredModel(ledger_url, clock, card=make_card(classes=("a", "b", "c"))) as monitored:
         monitored.serve(make_row(1, predicted=0))
         monitored.label(label(1, "b"))
@@ -75,12 +89,18 @@ def test_a_correction_between_wrong_classes_moves_only_the_true_class(ledger_url
         assert_same_sums(found[""].labeled, [(0.9, False)])
 
 
-def test_values_beyond_the_limit_share_a_slice_and_stay_there(ledger_url: str, clock: Clock) -> None:
+def test_values_beyond_the_limit_share_a_slice_and_stay_there(
+    ledger_url: str, clock: Clock
+) -> None:
     with MonitoredModel(ledger_url, clock) as monitored:
-        monitored.serve(*(tagged(number, site=f"s{number:03}") for number in range(VALUE_LIMIT + 5)))
+        monitored.serve(
+            *(tagged(number, site=f"s{number:03}") for number in range(VALUE_LIMIT + 5))
+        )
         assert slices(monitored)["tag:site=(other)"].served.sum() == 5
     with MonitoredModel(ledger_url, clock) as monitored:  # another process places them alike
-        monitored.serve(tagged(1000, site="s000"), tagged(1001, site="s052"), tagged(1002, site="new"))
+        monitored.serve(
+            tagged(1000, site="s000"), tagged(1001, site="s052"), tagged(1002, site="new")
+        )
         assert monitored.label(label(VALUE_LIMIT + 1), label(1001)) == ["accepted"] * 2
         found = slices(monitored)
         assert found["tag:site=s000"].served.sum() == 2
@@ -89,10 +109,14 @@ def test_values_beyond_the_limit_share_a_slice_and_stay_there(ledger_url: str, c
         assert len([name for name in found if name.startswith("tag:site=")]) == VALUE_LIMIT + 1
 
 
-def test_keys_beyond_the_limit_have_no_slice_but_stay_with_the_answer(monitored: MonitoredModel) -> None:
+def test_keys_beyond_the_limit_have_no_slice_but_stay_with_the_answer(
+    monitored: MonitoredModel,
+) -> None:
     monitored.serve(*(tagged(number, **{f"k{number:02}": "x"}) for number in range(KEY_LIMIT + 2)))
     assert len([name for name in slices(monitored) if name.startswith("tag:")]) == KEY_LIMIT
-    assert monitored.rows(f"""SELECT count(*) FROM prediction WHERE tags = '{{"k{KEY_LIMIT + 1}": "x"}}'""") == [(1,)]
+    assert monitored.rows(
+        f"""SELECT count(*) FROM prediction WHERE tags = '{{"k{KEY_LIMIT + 1}": "x"}}'"""
+    ) == [(1,)]
 
 
 def test_a_value_admitted_in_an_undone_commit_is_admitted_again(monitored: MonitoredModel) -> None:
@@ -110,38 +134,87 @@ def test_days_can_be_chosen(monitored: MonitoredModel) -> None:
     today = NOW_NS // DAY_NS
     with monitored.ledger.read() as connection:
         for since, served in ((None, 2), (today - 3, 2), (today - 2, 1), (today + 1, 0)):
-            assert read_sums(connection, monitored.calibration_id, since_day=since).served.sum() == served
-        assert read_sums(connection, monitored.calibration_id, slice="predicted:pneumonia").served.sum() == 2
-        assert read_sums(connection, monitored.calibration_id, slice="predicted:nothing").served.sum() == 0
+            assert (
+                read_sums(connection, monitored.calibration_id, since_day=since).served.sum()
+                == served
+            )
+        assert (
+            read_sums(
+                connection, monitored.calibration_id, slice="predicted:pneumonia"
+            ).served.sum()
+            == 2
+        )
+        assert (
+            read_sums(connection, monitored.calibration_id, slice="predicted:nothing").served.sum()
+            == 0
+        )
 
 
 def test_sums_do_not_depend_on_how_answers_shared_commits(tmp_path: Path, clock: Clock) -> None:
     rows = [make_row(number, confidence=0.5 + (number * 37 % 500) / 1001) for number in range(200)]
-    with MonitoredModel(tmp_path / "one.db", clock) as one, MonitoredModel(tmp_path / "other.db", clock) as other:
+    with (
+        MonitoredModel(tmp_path / "one.db", clock) as one,
+        MonitoredModel(tmp_path / "other.db", clock) as other,
+    ):
         one.serve(*rows)
         one.label(*(label(number) for number in range(200)))
         for row in reversed(rows):
             other.serve(row)
         for start in range(0, 200, 7):
             other.label(*(label(number) for number in range(start, min(start + 7, 200))))
-        for everything in ("SELECT * FROM bin_day ORDER BY 1, 2, 3, 4", "SELECT * FROM bin_total ORDER BY 1, 2, 3"):
+        for everything in (
+            "SELECT * FROM bin_day ORDER BY 1, 2, 3, 4",
+            "SELECT * FROM bin_total ORDER BY 1, 2, 3",
+        ):
             assert one.rows(everything) == other.rows(everything)  # to the bit
 
 
 def test_totals_are_the_days_put_together(monitored: MonitoredModel) -> None:
-    monitored.serve(*(tagged(n, confidence=0.5 + n / 100, served_days=n % 3, site="AB"[n % 2]) for n in range(40)))
+    monitored.serve(
+        *(
+            tagged(n, confidence=0.5 + n / 100, served_days=n % 3, site="AB"[n % 2])
+            for n in range(40)
+        )
+    )
     monitored.label(*(label(n, CLASSES[n % 2], at_ns=NOW_NS - n % 3 * DAY_NS) for n in range(30)))
-    monitored.label(*(label(n, CLASSES[1 - n % 2], at_ns=NOW_NS - n % 3 * DAY_NS) for n in range(9)))
+    monitored.label(
+        *(label(n, CLASSES[1 - n % 2], at_ns=NOW_NS - n % 3 * DAY_NS) for n in range(9))
+    )
     with monitored.ledger.read() as connection:
         totals = read_slices(connection, monitored.calibration_id)
         later = read_slices(connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS - 1)
-    assert totals.keys() == {"", "predicted:pneumonia", "true:normal", "true:pneumonia", "tag:site=A", "tag:site=B"}
-    assert (int(totals[""].served.sum()), totals[""].labeled.total, int(later[""].served.sum())) == (40, 30, 27)
-    names = ("served", "served_confidence", "n", "confidence", "correct", "variance", "squared_error")
+    assert totals.keys() == {
+        "",
+        "predicted:pneumonia",
+        "true:normal",
+        "true:pneumonia",
+        "tag:site=A",
+        "tag:site=B",
+    }
+    assert (
+        int(totals[""].served.sum()),
+        totals[""].labeled.total,
+        int(later[""].served.sum()),
+    ) == (40, 30, 27)
+    names = (
+        "served",
+        "served_confidence",
+        "n",
+        "confidence",
+        "correct",
+        "variance",
+        "squared_error",
+    )
     added = ", ".join(f"sum({name})" for name in names)
-    for name, bin_number, *sums in monitored.rows(f"SELECT slice, bin, {added} FROM bin_day GROUP BY 1, 2"):
+    for name, bin_number, *sums in monitored.rows(
+        f"SELECT slice, bin, {added} FROM bin_day GROUP BY 1, 2"
+    ):
         found = totals[name]
-        columns = (found.served, found.served_confidence, *(getattr(found.labeled, each) for each in names[2:]))
+        columns = (
+            found.served,
+            found.served_confidence,
+            *(getattr(found.labeled, each) for each in names[2:]),
+        )
         assert [column[bin_number] for column in columns] == [float(value) for value in sums]
 
 
@@ -154,11 +227,21 @@ def test_totals_stay_exact_beyond_what_float64_adds_exactly(monitored: Monitored
     assert monitored.rows("SELECT served_confidence FROM bin_total") == [(2 * 2**54 + 1,)]
 
 
-def test_a_promotion_is_noted_once_for_all_replicas(monitored: MonitoredModel, clock: Clock) -> None:
+def test_a_promotion_is_noted_once_for_all_replicas(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     other = monitored.recorder.register(make_card(version=2))
-    for calibration_id in (monitored.calibration_id, monitored.calibration_id, other, other, monitored.calibration_id):
+    for calibration_id in (
+        monitored.calibration_id,
+        monitored.calibration_id,
+        other,
+        other,
+        monitored.calibration_id,
+    ):
         monitored.recorder.promote(calibration_id).result()
-    noted = "SELECT calibration_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
+    noted = (
+        "SELECT calibration_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
+    )
     assert monitored.rows(noted) == [
         (monitored.calibration_id, '{"version": 1}'),
         (other, '{"version": 2}'),

@@ -1,4 +1,6 @@
-"""Answers while the ledger is away: a disk that is full, a PostgreSQL that is stopped, and kill -9 meanwhile."""
+"""Answers while the ledger is away: a disk that is full, a PostgreSQL that is stopped, and kill -9
+meanwhile.
+"""
 
 import contextlib
 import os
@@ -37,7 +39,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root can mount a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "candor", str(disk)], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "candor", str(disk)], check=False
+    )
     if mounted.returncode:
         pytest.skip("this machine lets nobody mount a disk")
     yield disk
@@ -154,11 +158,15 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path, after: str) -> None:
     served: set[int] = set()
     for life in range(2):
         command = [sys.executable, "-c", SPOOLER, str(tmp_path), str(1_000_000 * (life + 1))]
-        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+            with contextlib.closing(
+                sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+            ) as other:
                 other.execute("BEGIN IMMEDIATE")  # nobody else can write
                 process.stdin.write("go\n")
                 process.stdin.flush()
@@ -178,7 +186,10 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path, after: str) -> None:
         MonitoredModel(tmp_path / "ledger.db", Clock(), spool=spool) as monitored,
     ):
         wait_until(lambda: is_joined(monitored))
-        there = {int.from_bytes(key[-6:], "big") for (key,) in monitored.rows("SELECT prediction_id FROM prediction")}
+        there = {
+            int.from_bytes(key[-6:], "big")
+            for (key,) in monitored.rows("SELECT prediction_id FROM prediction")
+        }
         assert served <= there
         assert len(there - served) <= 2 * 8  # of the batch under way when it was killed
         assert prediction_id(min(served))[-6:] == min(served).to_bytes(6, "big")

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def monitored(tmp_path: Path) -> Any:
     with MonitoredModel(tmp_path / "ledger.db", Clock()) as opened:
-        opened.serve(*(make_row(number, confidence=0.8, request_id=f"scan-{number}") for number in range(40)))
+        opened.serve(
+            *(make_row(number, confidence=0.8, request_id=f"scan-{number}") for number in range(40))
+        )
         yield opened
 
 
@@ -34,7 +36,9 @@ async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
         routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
         exception_handlers=ERROR_HANDLERS,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://candor"
+    ) as opened:
         yield opened
 
 
@@ -43,13 +47,22 @@ def named(number: int) -> str:
 
 
 async def send(client: httpx.AsyncClient, kind: str, lines: list[str]) -> httpx.Response:
-    return await client.post("/feedback", content="\n".join(lines).encode(), headers={"content-type": kind})
+    return await client.post(
+        "/feedback", content="\n".join(lines).encode(), headers={"content-type": kind}
+    )
 
 
-async def test_a_csv_and_ndjson_are_recorded_row_by_row(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+async def test_a_csv_and_ndjson_are_recorded_row_by_row(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
     lines = ["prediction_id,label,model,request_id,source"]
     lines += [f"{named(number)},pneumonia,,," for number in range(10)]
-    lines += [",normal,pneumonia,scan-10,audit", f"{named(1)},cat,,,", f"{named(99)},normal,,,", "broken"]
+    lines += [
+        ",normal,pneumonia,scan-10,audit",
+        f"{named(1)},cat,,,",
+        f"{named(99)},normal,,,",
+        "broken",
+    ]
     answer = await send(client, "text/csv; charset=utf-8", lines)
     assert answer.status_code == 200
     summary = answer.json()
@@ -64,10 +77,17 @@ async def test_a_csv_and_ndjson_are_recorded_row_by_row(client: httpx.AsyncClien
     assert monitored.sums().labeled.total == 11
     assert monitored.rows("SELECT count(*) FROM feedback WHERE source = 'audit'") == [(1,)]
 
-    again = [json.dumps({"prediction_id": named(number), "label": "pneumonia"}) for number in range(12)]
+    again = [
+        json.dumps({"prediction_id": named(number), "label": "pneumonia"}) for number in range(12)
+    ]
     summary = (await send(client, "application/x-ndjson", again)).json()
     assert summary["statuses"] == {"accepted": 1, "corrected": 1, "unchanged": 10}
-    assert summary == {"rows": 12, "statuses": summary["statuses"], "problems": [], "problems_left_out": 0}
+    assert summary == {
+        "rows": 12,
+        "statuses": summary["statuses"],
+        "problems": [],
+        "problems_left_out": 0,
+    }
     rejected = {"reason": "invalid"}
     assert monitored.registry.get_sample_value("candor_feedback_rejected_total", rejected) == 1
 
@@ -85,7 +105,9 @@ async def test_rows_keep_their_order_over_portions(
             yield line[:30].encode()
             yield line[30:].encode() + b"\n"
 
-    answer = await client.post("/feedback", content=pieces(), headers={"content-type": "application/x-ndjson"})
+    answer = await client.post(
+        "/feedback", content=pieces(), headers={"content-type": "application/x-ndjson"}
+    )
     assert answer.json()["statuses"] == {"accepted": 1, "corrected": 39}
     assert monitored.rows("SELECT label, revision FROM label_current") == [(0, 39)]
 
@@ -99,7 +121,9 @@ async def test_a_csv_without_header_is_refused(client: httpx.AsyncClient, text: 
 async def test_a_table_beyond_the_limit_and_one_that_stalls_keep_what_came(
     client: httpx.AsyncClient, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [json.dumps({"prediction_id": named(number), "label": "normal"}) for number in range(20)]
+    lines = [
+        json.dumps({"prediction_id": named(number), "label": "normal"}) for number in range(20)
+    ]
     monkeypatch.setattr(table_upload, "PORTION_BYTES", 100)
     monkeypatch.setattr(table_upload, "TABLE_LIMIT_BYTES", 1000)
     answer = await send(client, "application/x-ndjson", lines[:5])
@@ -112,14 +136,18 @@ async def test_a_table_beyond_the_limit_and_one_that_stalls_keep_what_came(
         yield lines[10].encode() + b"\n"
         await asyncio.Event().wait()
 
-    answer = await client.post("/feedback", content=stalls(), headers={"content-type": "application/x-ndjson"})
+    answer = await client.post(
+        "/feedback", content=stalls(), headers={"content-type": "application/x-ndjson"}
+    )
     assert (answer.status_code, answer.json()["error"]) == (408, "body_timeout")
     monkeypatch.undo()
     assert (await send(client, "application/x-ndjson", lines)).json()["rows"] == 20
     assert monitored.sums().labeled.total == 20
 
 
-async def test_only_so_many_problems_are_told(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_problems_are_told(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table_upload, "PROBLEMS_SHOWN", 3)
     summary = (await send(client, "application/x-ndjson", ["{"] * 10)).json()
     assert (len(summary["problems"]), summary["problems_left_out"]) == (3, 7)
@@ -132,7 +160,15 @@ async def test_a_table_of_rejected_rows_ends_early_and_keeps_what_was_valid(
     """20 MB of rows of four bytes kept the server busy for minutes."""
     monkeypatch.setattr(table_upload, "REJECTED_LIMIT", 3)
     monkeypatch.setattr(table_upload, "PORTION_ROWS", 2)
-    lines = ["prediction_id,label", f"{named(0)},normal", "a,b", "c,d", "e,f", "g,h", *["i,j"] * 100_000]
+    lines = [
+        "prediction_id,label",
+        f"{named(0)},normal",
+        "a,b",
+        "c,d",
+        "e,f",
+        "g,h",
+        *["i,j"] * 100_000,
+    ]
     answer = await send(client, "text/csv", lines)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_table")
     assert "The first is line 3: " in answer.json()["detail"]

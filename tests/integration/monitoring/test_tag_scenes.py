@@ -20,8 +20,12 @@ from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.waiting import PATIENCE_S
 
 
-def fill(monitored: MonitoredModel, *, answers: int = 4_000, share: float = 0.06, gap: float = 0.35) -> None:
-    """A calibrated model, but for a small site: there it is right less often than its confidence says."""
+def fill(
+    monitored: MonitoredModel, *, answers: int = 4_000, share: float = 0.06, gap: float = 0.35
+) -> None:
+    """A calibrated model, but for a small site: there it is right less often than its confidence
+    says.
+    """
     rng = np.random.default_rng(7)
     confidence = rng.uniform(0.5, 1.0, answers)
     small = rng.random(answers) < share
@@ -44,11 +48,15 @@ def said(monitored: MonitoredModel) -> tuple[str, str]:
     console = Console(width=400, record=True, file=io.StringIO())
     for part in report_tables(found.report):
         console.print(part)
-    return console.export_text(), unescape(model_page(found)).replace("<code>", "`").replace("</code>", "`")
+    return console.export_text(), unescape(model_page(found)).replace("<code>", "`").replace(
+        "</code>", "`"
+    )
 
 
 def test_an_alarm_of_one_site_alone(tmp_path: Path, clock: Clock) -> None:
-    with MonitoredModel(tmp_path / "ledger.db", clock, tags=TagSettings(("site", "ward"))) as monitored:
+    with MonitoredModel(
+        tmp_path / "ledger.db", clock, tags=TagSettings(("site", "ward"))
+    ) as monitored:
         fill(monitored)
         report = read_page_data(monitored.ledger, "pneumonia").report
         terminal, page = said(monitored)
@@ -58,7 +66,10 @@ def test_an_alarm_of_one_site_alone(tmp_path: Path, clock: Clock) -> None:
         assert [each.tag for each in report.tag_watches.active] == ["site=B"]
         assert report.status is Status.ALARM
         for text in (terminal, page):
-            assert "Yes, about answers with site=B: their drift alarm is active, and false alarms are rare." in text
+            assert (
+                "Yes, about answers with site=B: their drift alarm is active, and false alarms "
+                "are rare." in text
+            )
             assert "The alarm of answers with site=B was raised at their label " in text
             assert "which were right less often than their confidence said" in text
             assert "Find out what changed in answers with site=B around their label " in text
@@ -79,7 +90,9 @@ def test_an_alarm_of_one_site_alone(tmp_path: Path, clock: Clock) -> None:
         monitored.recorder.acknowledge("pneumonia", tag="site=B", note="lens").result(PATIENCE_S)
         after = read_page_data(monitored.ledger, "pneumonia").report
         assert after.status is not Status.ALARM
-        assert after.history[-1]["sentence"].startswith("The alarm of answers with site=B was acknowledged after ")
+        assert after.history[-1]["sentence"].startswith(
+            "The alarm of answers with site=B was acknowledged after "
+        )
 
 
 def test_a_site_that_alone_raised_the_alarm_of_all_answers(tmp_path: Path, clock: Clock) -> None:
@@ -92,12 +105,18 @@ def test_a_site_that_alone_raised_the_alarm_of_all_answers(tmp_path: Path, clock
     assert report.tag_watches is not None
     assert [each.tag for each in report.tag_watches.active] == ["site=B"]
     advice = report.recommendation.what_to_do
-    warned = next(n for n, line in enumerate(advice) if line.startswith("A recalibration changes all answers: if only"))
+    warned = next(
+        n
+        for n, line in enumerate(advice)
+        if line.startswith("A recalibration changes all answers: if only")
+    )
     assert warned < next(n for n, line in enumerate(advice) if "candor recalibrate" in line)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.06])
-def test_a_calibrated_model_with_watched_tags_is_calm(tmp_path: Path, clock: Clock, share: float) -> None:
+def test_a_calibrated_model_with_watched_tags_is_calm(
+    tmp_path: Path, clock: Clock, share: float
+) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, tags=TagSettings(("site",))) as monitored:
         fill(monitored, share=share, gap=0.0)
         report = read_page_data(monitored.ledger, "pneumonia").report

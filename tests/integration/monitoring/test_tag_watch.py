@@ -1,4 +1,6 @@
-"""Drift watches of tags: exactly once, rebuilt by a recount, bounded, with one budget of false alarms."""
+"""Drift watches of tags: exactly once, rebuilt by a recount, bounded, with one budget of false
+alarms.
+"""
 
 import json
 import math
@@ -26,34 +28,52 @@ QUICK = DriftSettings(average_run_length=1_000)
 SITES = TagSettings(("site",))
 
 
-def answer(monitored: MonitoredModel, numbers: Sequence[int], *, site: str | None, wrong: int = 0) -> None:
+def answer(
+    monitored: MonitoredModel, numbers: Sequence[int], *, site: str | None, wrong: int = 0
+) -> None:
     """Confident of .9, right but for every `wrong`-th answer (1: never right)."""
     tags = None if site is None else json.dumps({"site": site})
-    monitored.serve(*(make_row(n, calibration_id=monitored.calibration_id)._replace(tags=tags) for n in numbers))
+    monitored.serve(
+        *(make_row(n, calibration_id=monitored.calibration_id)._replace(tags=tags) for n in numbers)
+    )
     monitored.label(*(label(n, CLASSES[0 if wrong and n % wrong == 0 else 1]) for n in numbers))
 
 
 def stored(monitored: MonitoredModel) -> dict[str, DriftDetector]:
     with monitored.ledger.read() as connection:
-        return {each.name: each.detector for each in watch.load_all(connection, monitored.calibration_id)}
+        return {
+            each.name: each.detector
+            for each in watch.load_all(connection, monitored.calibration_id)
+        }
 
 
 def told(monitored: MonitoredModel) -> list[tuple[str, str]]:
     with monitored.ledger.read() as connection:
-        return [(event.name, event.kind) for event in events.read_all(connection, monitored.calibration_id)]
+        return [
+            (event.name, event.kind)
+            for event in events.read_all(connection, monitored.calibration_id)
+        ]
 
 
 def test_each_value_has_a_detector_that_sees_its_labels_and_half_of_the_false_alarms(
     ledger_url: str, clock: Clock
 ) -> None:
-    with MonitoredModel(ledger_url, clock, settings=QUICK, tags=TagSettings(("site", "device"))) as tagged:
+    with MonitoredModel(
+        ledger_url, clock, settings=QUICK, tags=TagSettings(("site", "device"))
+    ) as tagged:
         answer(tagged, range(30), site="A", wrong=10)
         answer(tagged, range(30, 50), site="B", wrong=2)
         answer(tagged, range(50, 60), site=None)
         found = stored(tagged)
-        assert {name: each.labels for name, each in found.items()} == {"": 60, "tag:site=A": 30, "tag:site=B": 20}
+        assert {name: each.labels for name, each in found.items()} == {
+            "": 60,
+            "tag:site=A": 30,
+            "tag:site=B": 20,
+        }
         assert found[""].log_threshold == pytest.approx(math.log(1_000 / 0.5))
-        assert found["tag:site=A"].log_threshold == pytest.approx(math.log(1_000 / 0.25))  # two keys share the half
+        assert found["tag:site=A"].log_threshold == pytest.approx(
+            math.log(1_000 / 0.25)
+        )  # two keys share the half
         expected = DriftDetector(replace(QUICK, class_count=2, part=0.25))
         expected.update_many([0.9] * 20, [n % 2 != 0 for n in range(30, 50)], [1] * 20)
         assert_same_state(found["tag:site=B"], expected)
@@ -66,24 +86,33 @@ def test_one_site_in_alarm_is_acknowledged_by_itself(ledger_url: str, clock: Clo
     with MonitoredModel(ledger_url, clock, settings=QUICK, tags=SITES) as monitored:
         answer(monitored, range(200), site="A", wrong=10)
         answer(monitored, range(200, 230), site="B", wrong=1)
-        assert [name for name, each in stored(monitored).items() if each.active] == ["", "tag:site=B"]
+        assert [name for name, each in stored(monitored).items() if each.active] == [
+            "",
+            "tag:site=B",
+        ]
         assert monitored.metric("calibration_drift_alarms_total") == 2
         assert monitored.metric("calibration_drift_tag_active", tag="site=B") == 1
         assert monitored.metric("calibration_drift_tag_active", tag="site=A") == 0
         acknowledged = (
-            monitored.recorder.acknowledge("pneumonia", tag="site=B", note="lamp").result(PATIENCE_S)[1].watched
+            monitored.recorder.acknowledge("pneumonia", tag="site=B", note="lamp")
+            .result(PATIENCE_S)[1]
+            .watched
         )
         assert (acknowledged.detector.active, acknowledged.detector.labels) == (False, 0)
         assert [name for name, each in stored(monitored).items() if each.active] == [""]
         answer(monitored, range(230, 235), site="B", wrong=1)
         assert_same_state(*monitored.detectors(name="tag:site=B"))
         assert monitored.detectors(name="tag:site=B")[0].labels == 5
-        with pytest.raises(TagNotWatched, match="No drift watch of 'pneumonia' version 1 is for the tag 'site=C'"):
+        with pytest.raises(
+            TagNotWatched, match="No drift watch of 'pneumonia' version 1 is for the tag 'site=C'"
+        ):
             monitored.recorder.acknowledge("pneumonia", tag="site=C").result(PATIENCE_S)
         assert ("tag:site=B", "acknowledged") in told(monitored)
 
 
-def test_settings_belong_to_the_ledger_and_change_for_the_labels_to_come(tmp_path: Path, clock: Clock) -> None:
+def test_settings_belong_to_the_ledger_and_change_for_the_labels_to_come(
+    tmp_path: Path, clock: Clock
+) -> None:
     path = tmp_path / "ledger.db"
     with MonitoredModel(path, clock, tags=TagSettings(("site",), {"site=B": 0.05})) as monitored:
         answer(monitored, range(4), site="A")
@@ -135,19 +164,29 @@ def test_an_early_label_counts_for_its_tag(tmp_path: Path, clock: Clock) -> None
 def test_audited_answers_alone_count_for_tags_too(tmp_path: Path, clock: Clock) -> None:
     path, drawing = tmp_path / "ledger.db", DriftSettings(audit=True)
     with MonitoredModel(path, clock, settings=drawing, tags=SITES) as monitored:
-        rows = [make_row(n)._replace(tags='{"site": "A"}', audit=0.5 if n % 2 else None) for n in range(10)]
+        rows = [
+            make_row(n)._replace(tags='{"site": "A"}', audit=0.5 if n % 2 else None)
+            for n in range(10)
+        ]
         monitored.serve(*rows)
         monitored.label(*(label(n) for n in range(10)))
-        assert {name: each.labels for name, each in stored(monitored).items()} == {"": 5, "tag:site=A": 5}
+        assert {name: each.labels for name, each in stored(monitored).items()} == {
+            "": 5,
+            "tag:site=A": 5,
+        }
         monitored.recorder.acknowledge("pneumonia", kind="reset", audit=False).result(PATIENCE_S)
         assert not any(each.settings.audit for each in stored(monitored).values())
         answer(monitored, range(10, 13), site="A")
-        assert stored(monitored)["tag:site=A"].labels == 8  # the label count goes on, the evidence started again
+        assert (
+            stored(monitored)["tag:site=A"].labels == 8
+        )  # the label count goes on, the evidence started again
         for name in stored(monitored):
             assert_same_state(*monitored.detectors(name=name))
 
 
-def test_a_recount_repairs_them_and_pruning_and_erasure_leave_them(tmp_path: Path, clock: Clock) -> None:
+def test_a_recount_repairs_them_and_pruning_and_erasure_leave_them(
+    tmp_path: Path, clock: Clock
+) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, tags=SITES) as monitored:
         answer(monitored, range(10), site="A", wrong=3)
         answer(monitored, range(10, 12), site="B")
@@ -199,6 +238,8 @@ def test_another_version_starts_without_watches_of_tags(tmp_path: Path, clock: C
         (("site",), {"site": 0.5}, "the tolerance of 'site' is 0.5"),
     ],
 )
-def test_settings_that_cannot_be(keys: tuple[str, ...], tolerances: dict[str, float], message: str) -> None:
+def test_settings_that_cannot_be(
+    keys: tuple[str, ...], tolerances: dict[str, float], message: str
+) -> None:
     with pytest.raises(TagsInvalid, match=message):
         TagSettings(keys, tolerances)

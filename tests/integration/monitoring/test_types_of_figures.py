@@ -1,4 +1,6 @@
-"""Figures of a page are ints and floats, whichever database the ledger is: PostgreSQL sums integers to decimals."""
+"""Figures of a page are ints and floats, whichever database the ledger is: PostgreSQL sums integers
+to decimals.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,7 @@
 """Alarms that are not what they seem, and figures from nothing: what report, terminal and page say.
 
-Like those of test_selection_scenes.py, each scene is a seeded simulation of a model and of the people who label.
+Like those of test_selection_scenes.py, each scene is a seeded simulation of a model and of the
+people who label.
 """
 
 from pathlib import Path
@@ -15,9 +16,22 @@ from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.scenes import DRAWING, Answer, Told, answers, calibrated, card, serve, sure_and_wrong, tell, told
+from tests.builders.scenes import (
+    DRAWING,
+    Answer,
+    Told,
+    answers,
+    calibrated,
+    card,
+    serve,
+    sure_and_wrong,
+    tell,
+    told,
+)
 
-NO_LONGER = "Hardly: the drift alarm is active, but chance alone can explain what all labels show by now."
+NO_LONGER = (
+    "Hardly: the drift alarm is active, but chance alone can explain what all labels show by now."
+)
 NOTHING_TO_DO = "There is nothing to recalibrate."
 FLAT_ALARM = "Alarm: confidence no longer matches accuracy"
 
@@ -36,22 +50,28 @@ def recalibrates(found: Told) -> bool:
 
 
 def test_only_images_of_one_class_get_labels(path: Path, clock: Clock) -> None:
-    """A biopsy is taken of the ill only: a perfect model seems to err in opposite directions by predicted class."""
+    """A biopsy is taken of the ill only: a perfect model seems to err in opposite directions by
+    predicted class.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(1_000, calibrated)
         serve(monitored, given)
         tell(monitored, [each for each in given if is_true(each, "pneumonia")])
         found = told(monitored)
     assert found.report.status is Status.ALARM
-    assert found.says('labels say "pneumonia". If only such images get labels, answers of "pneumonia" seem right more ')
     assert found.says(
-        "A choice of labels by true class shows the same. If a fair sample shows it too: recalibrate with "
+        'labels say "pneumonia". If only such images get labels, answers of "pneumonia" seem '
+        "right more "
+    )
+    assert found.says(
+        "A choice of labels by true class shows the same. If a fair sample shows it too: "
+        "recalibrate with "
     )
     assert not found.says("Recalibrate with --allow-label-changes")
     assert FLAT_ALARM not in found.page
     assert (
-        "Alarm: in the labels, which may not be typical of all answers, confidence does not match accuracy"
-        in found.page
+        "Alarm: in the labels, which may not be typical of all answers, confidence does not match "
+        "accuracy" in found.page
     )
 
 
@@ -89,10 +109,15 @@ def test_labels_were_mixed_up_and_are_corrected_after_the_alarm(path: Path, cloc
 
 
 def test_a_good_time_before_does_not_hide_an_error(path: Path, clock: Clock) -> None:
-    """2,500 labels of a calibrated model, then 300 of one that is off: little of all labels, and still an alarm."""
+    """2,500 labels of a calibrated model, then 300 of one that is off: little of all labels, and
+    still an alarm.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         good = answers(2_500, calibrated)
-        off = [each._replace(number=each.number + 5_000) for each in answers(300, lambda p: p - 0.3, seed=5)]
+        off = [
+            each._replace(number=each.number + 5_000)
+            for each in answers(300, lambda p: p - 0.3, seed=5)
+        ]
         for part in (good, off):
             serve(monitored, part)
             tell(monitored, part)
@@ -116,25 +141,35 @@ def test_an_error_of_two_classes_that_cancels_is_not_taken_back(path: Path, cloc
     assert found.says("Yes: the drift alarm is active, and false alarms are rare.")
 
 
-def test_a_few_missing_audit_labels_can_explain_a_small_error_only(path: Path, clock: Clock) -> None:
-    """A perfect model: seven in ten wrong answers of the audit stay without a label, which is 18 % of the audit."""
+def test_a_few_missing_audit_labels_can_explain_a_small_error_only(
+    path: Path, clock: Clock
+) -> None:
+    """A perfect model: seven in ten wrong answers of the audit stay without a label, which is 18 %
+    of the audit.
+    """
     with MonitoredModel(path, clock, card=card(), settings=DRAWING) as monitored:
         given = answers(3_000, calibrated)
         serve(monitored, given, audit=True)
-        tell(monitored, [each for each in given if each.drawn and (each.right or each.chance < 0.3)])
+        tell(
+            monitored, [each for each in given if each.drawn and (each.right or each.chance < 0.3)]
+        )
         found = told(monitored)
     audit = found.report.selection.audit
     assert audit is not None
     assert 0.1 < audit.missing < 0.2
     assert found.report.status is Status.ALARM
     assert found.says("Probably: the drift alarm is active.")
-    assert found.says("of the answers drawn for the audit have no label, long after they were drawn.")
+    assert found.says(
+        "of the answers drawn for the audit have no label, long after they were drawn."
+    )
     assert found.advice[0].startswith("First tell the causes apart: label the ")
     assert not found.says("Yes: the drift alarm is active, and false alarms are rare.")
 
 
 def test_a_few_missing_audit_labels_do_not_excuse_a_large_error(path: Path, clock: Clock) -> None:
-    """Off by 20 points where 6 % of the audit have no label: no rival cause, whatever these were."""
+    """Off by 20 points where 6 % of the audit have no label: no rival cause, whatever these
+    were.
+    """
     with MonitoredModel(path, clock, card=card(), settings=DRAWING) as monitored:
         given = answers(3_000, lambda p: p - 0.2)
         serve(monitored, given, audit=True)
@@ -146,21 +181,30 @@ def test_a_few_missing_audit_labels_do_not_excuse_a_large_error(path: Path, cloc
 
 
 def test_complaints_where_the_watch_hears_the_audit_alone(path: Path, clock: Clock) -> None:
-    """Sixty audited labels are too few to decide, and more complaints would never reach the watch."""
+    """Sixty audited labels are too few to decide, and more complaints would never reach the
+    watch.
+    """
     with MonitoredModel(path, clock, card=card(), settings=DRAWING) as monitored:
         given = answers(1_000, calibrated)
         serve(monitored, given[:240], audit=True)
         serve(monitored, given[240:])
         tell(monitored, [each for each in given[:240] if each.drawn])
-        tell(monitored, [each for each in given if not (each.number < 240 and each.drawn) and not each.right])
+        tell(
+            monitored,
+            [each for each in given if not (each.number < 240 and each.drawn) and not each.right],
+        )
         found = told(monitored)
     assert found.report.status is Status.OFF
-    assert found.says("Keep labeling the answers drawn for the audit, to which alone the drift alarm listens")
+    assert found.says(
+        "Keep labeling the answers drawn for the audit, to which alone the drift alarm listens"
+    )
     assert not found.says("Keep labeling: ")
 
 
 def test_a_class_that_is_never_answered_has_no_interval(path: Path, clock: Clock) -> None:
-    """And where only the other classes' probabilities are off, that does not contradict the verdict."""
+    """And where only the other classes' probabilities are off, that does not contradict the
+    verdict.
+    """
     three = ("normal", "pneumonia", "effusion")
     reference = card().model_copy(update={"classes": three})
     with MonitoredModel(path, clock, card=reference) as monitored:
@@ -199,12 +243,16 @@ def test_a_version_without_answers_has_no_share_of_labels(path: Path, clock: Clo
     assert "0 of 0" not in fresh.terminal
 
 
-def test_advice_about_a_model_that_is_served_elsewhere_can_be_followed(path: Path, clock: Clock) -> None:
+def test_advice_about_a_model_that_is_served_elsewhere_can_be_followed(
+    path: Path, clock: Clock
+) -> None:
     """Candor cannot promote it, recalibrate it, or draw its audit."""
     reference = card().calibration.sums
     with MonitoredModel(path, clock) as monitored:
         declared = monitored.recorder.declare(LoggedCard("retina", 1, CLASSES, reference)).result()
-        given = [each for each in answers(1_500, calibrated) if each.predicted == 1 or each.chance < 0.5]
+        given = [
+            each for each in answers(1_500, calibrated) if each.predicted == 1 or each.chance < 0.5
+        ]
         for each in given:
             row = make_row(each.number, confidence=each.confidence, predicted=each.predicted)
             monitored.serve(row._replace(calibration_id=declared.calibration_id))
@@ -216,32 +264,57 @@ def test_advice_about_a_model_that_is_served_elsewhere_can_be_followed(path: Pat
     for report in (chosen, lower):
         said = " ".join((*report.recommendation.what_to_do, report.recommendation.worried))
         assert report.status is Status.ALARM
-        for impossible in ("candor promote", "candor recalibrate", "--allow-label-changes", "CANDOR_AUDIT_SHARE"):
+        for impossible in (
+            "candor promote",
+            "candor recalibrate",
+            "--allow-label-changes",
+            "CANDOR_AUDIT_SHARE",
+        ):
             assert impossible not in said
-    assert 'draw answers at random, log them with "audit": their probability' in chosen.recommendation.what_to_do[0]
-    assert any("roll back (the version before it)" in line for line in lower.recommendation.what_to_do)
+    assert (
+        'draw answers at random, log them with "audit": their probability'
+        in chosen.recommendation.what_to_do[0]
+    )
+    assert any(
+        "roll back (the version before it)" in line for line in lower.recommendation.what_to_do
+    )
 
 
 def test_a_sample_that_was_labeled_last_can_be_recalibrated_on(path: Path, clock: Clock) -> None:
-    """Without an audit the command publishes only with `--chosen-labels`, so the advice names it."""
+    """Without an audit the command publishes only with `--chosen-labels`, so the advice names
+    it.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(1_500, calibrated)
         serve(monitored, given)
         tell(monitored, [each for each in given if not each.right])
         found = told(monitored)
-    assert found.says("`candor recalibrate pneumonia` if it is an audit, or `candor recalibrate pneumonia --last N ")
-    assert found.says("--chosen-labels` if it is the N labels that came last; then `candor promote pneumonia VERSION`.")
+    assert found.says(
+        "`candor recalibrate pneumonia` if it is an audit, or `candor recalibrate pneumonia "
+        "--last N "
+    )
+    assert found.says(
+        "--chosen-labels` if it is the N labels that came last; then `candor promote pneumonia "
+        "VERSION`."
+    )
 
 
 def test_confirmed_findings_come_back_more_often(path: Path, clock: Clock) -> None:
-    """The opposite of complaints: a perfect model seems too modest, and the sentences say in which direction."""
+    """The opposite of complaints: a perfect model seems too modest, and the sentences say in which
+    direction.
+    """
     with MonitoredModel(path, clock, card=card()) as monitored:
         given = answers(3_000, calibrated)
         serve(monitored, given)
         tell(monitored, [each for each in given if each.chance < (0.3 if each.right else 0.1)])
         found = told(monitored)
     assert found.report.status is Status.ALARM
-    assert found.says("If right answers come back more often, as confirmed findings do, a calibrated model")
-    assert found.says("if right or sure answers are labeled more often than others, accuracy seems higher than it is.")
+    assert found.says(
+        "If right answers come back more often, as confirmed findings do, a calibrated model"
+    )
+    assert found.says(
+        "if right or sure answers are labeled more often than others, accuracy seems higher than "
+        "it is."
+    )
     assert not found.says("as complaints do")
     assert not found.says("accuracy seems lower than it is")

@@ -30,10 +30,15 @@ def drift(monitored: MonitoredModel, numbers: range) -> None:
 
 def recorded(monitored: MonitoredModel) -> list[tuple[str, int]]:
     with monitored.ledger.read() as connection:
-        return [(event.kind, event.feedback_id) for event in events.read(connection, monitored.calibration_id)]
+        return [
+            (event.kind, event.feedback_id)
+            for event in events.read(connection, monitored.calibration_id)
+        ]
 
 
-def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(monitored: MonitoredModel) -> None:
+def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(
+    monitored: MonitoredModel,
+) -> None:
     monitored.serve(*(make_row(number, confidence=0.5 + number / 50) for number in range(20)))
     names = ["normal" if number % 3 else "pneumonia" for number in range(20)]
     monitored.label(*(label(number, name) for number, name in enumerate(names)))
@@ -50,20 +55,29 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
         expected = DriftDetector(replace(QUICK, class_count=2))
         raised_at = expected.update_many([0.95] * 20, [False] * 20, [1] * 20)
         assert raised_at is not None
-        assert recorded(monitored) == [("started", 0), ("alarm", raised_at + 1)]  # feedback ids count from 1
+        assert recorded(monitored) == [
+            ("started", 0),
+            ("alarm", raised_at + 1),
+        ]  # feedback ids count from 1
         assert monitored.metric("calibration_drift_alarms_total") == 1
         assert monitored.metric("calibration_drift_active") == 1
         drift(monitored, range(20, 30))  # latched: no second alarm
         assert len(recorded(monitored)) == 2
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
-        assert (stored.active, stored.direction, stored.alarm_label) == (True, "over", raised_at + 1)
+        assert (stored.active, stored.direction, stored.alarm_label) == (
+            True,
+            "over",
+            raised_at + 1,
+        )
 
 
 def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         drift(monitored, range(20))
-        row, (watched, _) = monitored.recorder.acknowledge("pneumonia", note="scanner replaced").result()
+        row, (watched, _) = monitored.recorder.acknowledge(
+            "pneumonia", note="scanner replaced"
+        ).result()
         assert (row.version, watched.detector.active, watched.detector.labels) == (1, False, 0)
         assert monitored.metric("calibration_drift_active") == 0
         drift(monitored, range(20, 22))
@@ -82,7 +96,9 @@ def test_an_alarm_stands_after_a_restart(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         assert_same_state(monitored.detectors()[0], before)
         assert monitored.metric("calibration_drift_active") == 1
-        assert monitored.metric("calibration_drift_alarms_total") == 0  # this process's own increments
+        assert (
+            monitored.metric("calibration_drift_alarms_total") == 0
+        )  # this process's own increments
         assert monitored.metric("calibration_drift_log_evalue") == before.log_evalue
 
 
@@ -100,7 +116,9 @@ def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) ->
         assert_same_state(*monitored.detectors())
 
 
-def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
+def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(
+    path: Path, clock: Clock
+) -> None:
     top_label = DriftSettings(class_wise=False)
     with MonitoredModel(path, clock) as monitored:
         drift(monitored, range(3))
@@ -122,7 +140,11 @@ def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(path: Path,
         assert (stored.settings.class_count, stored.labels) == (2, 7)
         with monitored.ledger.read() as connection:
             history = [entry["sentence"] for entry in read_timeline(connection, "pneumonia")]
-        assert ["predicted classes not told apart" in sentence for sentence in history] == [False, True, False]
+        assert ["predicted classes not told apart" in sentence for sentence in history] == [
+            False,
+            True,
+            False,
+        ]
 
 
 def test_corrections_are_no_evidence_but_are_known_to_have_come(monitored: MonitoredModel) -> None:
@@ -139,7 +161,9 @@ def test_what_was_never_watched_cannot_be_replayed(monitored: MonitoredModel) ->
         replay(connection, 77)
 
 
-def test_a_calibration_without_a_watch_gets_one_with_its_first_label(monitored: MonitoredModel) -> None:
+def test_a_calibration_without_a_watch_gets_one_with_its_first_label(
+    monitored: MonitoredModel,
+) -> None:
     monitored.serve(make_row(1))
     with monitored.ledger.write() as connection:
         connection.exec_driver_sql("DELETE FROM monitor_state")
@@ -151,12 +175,16 @@ def test_a_calibration_without_a_watch_gets_one_with_its_first_label(monitored: 
 
 
 def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clock: Clock) -> None:
-    """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right; nothing else tells them apart."""
+    """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right; nothing else tells
+    them apart.
+    """
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         for number in range(200):
             clock.now_ns += SECOND_NS
             said = number % 2
-            monitored.serve(make_row(number, confidence=0.9, predicted=said, served_at_ns=NOW_NS + number))
+            monitored.serve(
+                make_row(number, confidence=0.9, predicted=said, served_at_ns=NOW_NS + number)
+            )
             wrong = number % 20 in (10, 11) or (number > 60 and said == 1 and number % 3 > 0)
             monitored.label(label(number, CLASSES[said != wrong], at_ns=NOW_NS + number))
         with monitored.ledger.read() as connection:
@@ -189,7 +217,9 @@ def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock
     with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as monitored:
         drift(monitored, range(30))
         assert monitored.detectors()[0].labels == 0
-        monitored.serve(*(make_row(number, confidence=0.95)._replace(audit=0.1) for number in range(100, 130)))
+        monitored.serve(
+            *(make_row(number, confidence=0.95)._replace(audit=0.1) for number in range(100, 130))
+        )
         monitored.label(*(label(number, "normal") for number in range(100, 130)))
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
@@ -199,7 +229,9 @@ def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock
         assert detail["since"]["feedback_id"] == 31  # the first audited one
 
 
-def test_a_process_without_the_audit_setting_joins_the_watch_as_it_is(path: Path, clock: Clock) -> None:
+def test_a_process_without_the_audit_setting_joins_the_watch_as_it_is(
+    path: Path, clock: Clock
+) -> None:
     with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as drawing:
         with MonitoredModel(path, clock, settings=QUICK) as replica:
             drift(replica, range(30))
@@ -226,7 +258,12 @@ def test_only_an_explicit_reset_makes_all_labels_count_again(path: Path, clock: 
         monitored.recorder.acknowledge("pneumonia", kind=events.RESET).result()
         assert monitored.detectors()[0].settings.audit
         monitored.recorder.acknowledge("pneumonia", kind=events.RESET, audit=False).result()
-        assert [kind for kind, _ in recorded(monitored)] == ["started", "reset", "settings", "reset"]
+        assert [kind for kind, _ in recorded(monitored)] == [
+            "started",
+            "reset",
+            "settings",
+            "reset",
+        ]
         drift(monitored, range(5, 10))
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
@@ -252,8 +289,12 @@ def test_a_history_of_an_older_release_goes_on_with_classes(path: Path, clock: C
         drift(monitored, range(3))
         old = json.dumps({"average_run_length": 1000, "tolerance": 0.01, "bin_count": 15})
         with monitored.ledger.write() as connection:
-            connection.exec_driver_sql("UPDATE monitor_event SET detail = ? WHERE kind = 'started'", (old,))
-            connection.exec_driver_sql("UPDATE monitor_state SET settings = ?, state = '{}'", (old,))
+            connection.exec_driver_sql(
+                "UPDATE monitor_event SET detail = ? WHERE kind = 'started'", (old,)
+            )
+            connection.exec_driver_sql(
+                "UPDATE monitor_state SET settings = ?, state = '{}'", (old,)
+            )
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         assert [kind for kind, _ in recorded(monitored)] == ["started", "settings"]
         stored, replayed = monitored.detectors()

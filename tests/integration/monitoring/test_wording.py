@@ -1,4 +1,6 @@
-"""What report, terminal and page print, whatever the number of labels: no figure that cannot be, nothing said twice."""
+"""What report, terminal and page print, whatever the number of labels: no figure that cannot be,
+nothing said twice.
+"""
 
 import io
 import re
@@ -23,15 +25,24 @@ from monitoring.reports.report import Report
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
-IMPOSSIBLE = re.compile(r"\[-, -\]|-0\.0+(?![0-9])|\bnan\b|\binf\b|\b1 (labels|answers|items|slices|comparisons)\b")
+IMPOSSIBLE = re.compile(
+    r"\[-, -\]|-0\.0+(?![0-9])|\bnan\b|\binf\b|\b1 (labels|answers|items|slices|comparisons)\b"
+)
 ONE_POINT = re.compile(r"95 % interval ([+-]?[\d.]+)( %)? to \1( %)?\b")
 
 
 def fill(
-    monitored: MonitoredModel, labels: int, *, wrong: int = 0, confidence: float = 0.75, served: int = 0
+    monitored: MonitoredModel,
+    labels: int,
+    *,
+    wrong: int = 0,
+    confidence: float = 0.75,
+    served: int = 0,
 ) -> Report:
     """Label that many answers; every `wrong`-th is wrong, none at 0."""
-    monitored.serve(*(make_row(n, confidence=confidence, predicted=n % 2) for n in range(max(labels, served))))
+    monitored.serve(
+        *(make_row(n, confidence=confidence, predicted=n % 2) for n in range(max(labels, served)))
+    )
     names = (CLASSES[n % 2 if not wrong or n % wrong else 1 - n % 2] for n in range(labels))
     if labels:
         monitored.label(*(label(n, name) for n, name in enumerate(names)))
@@ -45,8 +56,12 @@ def printed(monitored: MonitoredModel) -> tuple[str, str]:
     for part in report_tables(found.report):
         console.print(part)
     page = re.sub(r"<(svg|style).*?</\1>", "", model_page(found), flags=re.S)
-    page = re.sub(r"<h2>History</h2>.*?</section>", "", page, flags=re.S)  # a record: it may repeat the evidence
-    return console.export_text(), unescape(re.sub(r"</(p|li|h\d|td|th|div|span|section)>", "\n", page))
+    page = re.sub(
+        r"<h2>History</h2>.*?</section>", "", page, flags=re.S
+    )  # a record: it may repeat the evidence
+    return console.export_text(), unescape(
+        re.sub(r"</(p|li|h\d|td|th|div|span|section)>", "\n", page)
+    )
 
 
 def sentences(text: str) -> list[str]:
@@ -57,7 +72,11 @@ def sentences(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("labels", "wrong", "confidence", "served"),
     [
-        *((n, wrong, p, 0) for n in (0, 1, 2, 20, 100) for wrong, p in ((0, 0.999), (1, 0.75), (4, 0.75))),
+        *(
+            (n, wrong, p, 0)
+            for n in (0, 1, 2, 20, 100)
+            for wrong, p in ((0, 0.999), (1, 0.75), (4, 0.75))
+        ),
         (99, 3, 0.95, 0),
         (100, 0, 0.995, 0),
         (150, 2, 0.95, 0),
@@ -72,7 +91,9 @@ def test_nothing_that_cannot_be_and_nothing_twice(
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         report = fill(monitored, labels, wrong=wrong, confidence=confidence, served=served)
         for text in printed(monitored):
-            assert not (found := IMPOSSIBLE.search(text)), text[max(0, found.start() - 80) : found.end() + 40]
+            assert not (found := IMPOSSIBLE.search(text)), text[
+                max(0, found.start() - 80) : found.end() + 40
+            ]
             assert not ONE_POINT.search(text)
             assert [each for each, count in Counter(sentences(text)).items() if count > 1] == []
         if report.status in (Status.EARLY, Status.NO_LABELS):
@@ -91,7 +112,10 @@ def test_a_hundred_right_answers_at_99_percent_are_no_finding(monitored: Monitor
 def test_differences_of_one_sign_are_not_said_to_cancel(monitored: MonitoredModel) -> None:
     report = fill(monitored, 120, wrong=60, confidence=0.999)
     assert "cancel" not in report.verdict
-    assert "Within bins of similar confidence the differences average 1.6 points (ECE)" in report.verdict
+    assert (
+        "Within bins of similar confidence the differences average 1.6 points (ECE)"
+        in report.verdict
+    )
 
 
 def test_advice_asks_for_no_fewer_labels_than_the_verdict_does(monitored: MonitoredModel) -> None:
@@ -101,7 +125,9 @@ def test_advice_asks_for_no_fewer_labels_than_the_verdict_does(monitored: Monito
     )
 
 
-def test_a_model_that_was_off_from_its_first_label_is_not_asked_what_changed(monitored: MonitoredModel) -> None:
+def test_a_model_that_was_off_from_its_first_label_is_not_asked_what_changed(
+    monitored: MonitoredModel,
+) -> None:
     report = fill(monitored, 200, wrong=2, confidence=0.95)
     assert report.drift is not None
     assert report.drift.alarm is not None
@@ -109,11 +135,15 @@ def test_a_model_that_was_off_from_its_first_label_is_not_asked_what_changed(mon
     said = " ".join((*report.recommendation.what_to_do, *report.recommendation.evidence))
     assert "so the error may have been there from the first label on." in said
     assert "Find out what changed" not in said
-    assert report.recommendation.what_to_do[0].startswith("Nothing need have changed, since the error may have been")
+    assert report.recommendation.what_to_do[0].startswith(
+        "Nothing need have changed, since the error may have been"
+    )
 
 
 def test_a_card_that_shows_the_error_is_quoted(tmp_path: Path, clock: Clock) -> None:
-    """It was 95 % confident and right 80 times in 100 on its reference data, before it was ever served."""
+    """It was 95 % confident and right 80 times in 100 on its reference data, before it was ever
+    served.
+    """
     sums = BinSums.from_predictions([0.95] * 400, [n % 5 > 0 for n in range(400)])
     calibration = CalibrationCard.from_reference(
         temperature=1.0, split="validation", sums=sums, measures=Measures.from_sums(sums)
@@ -122,7 +152,8 @@ def test_a_card_that_shows_the_error_is_quoted(tmp_path: Path, clock: Clock) -> 
     with MonitoredModel(tmp_path / "ledger.db", clock, card=card) as monitored:
         report = fill(monitored, 300, wrong=5, confidence=0.95)
     assert report.recommendation.what_to_do[0] == (
-        "Nothing need have changed: on its own card, confidence exceeded accuracy by 15.0 points on the reference data "
+        "Nothing need have changed: on its own card, confidence exceeded accuracy by 15.0 points "
+        "on the reference data "
         "already."
     )
     assert report.accuracy.answer != "lower"
@@ -131,9 +162,15 @@ def test_a_card_that_shows_the_error_is_quoted(tmp_path: Path, clock: Clock) -> 
     )
 
 
-def test_live_reports_show_nll_and_brier_score_of_the_current_labels(monitored: MonitoredModel) -> None:
+def test_live_reports_show_nll_and_brier_score_of_the_current_labels(
+    monitored: MonitoredModel,
+) -> None:
     rng = np.random.default_rng(3)
-    confidence, predicted, true = rng.uniform(0.5, 1, 60), rng.integers(0, 2, 60), rng.integers(0, 2, 60)
+    confidence, predicted, true = (
+        rng.uniform(0.5, 1, 60),
+        rng.integers(0, 2, 60),
+        rng.integers(0, 2, 60),
+    )
     rows = [
         make_row(n, confidence=p, predicted=k)
         for n, (p, k) in enumerate(zip(confidence.tolist(), predicted.tolist(), strict=True))
@@ -147,7 +184,9 @@ def test_live_reports_show_nll_and_brier_score_of_the_current_labels(monitored: 
     assert measures.nll == pytest.approx(expected.nll)
     assert measures.brier == pytest.approx(expected.brier)
     last = read_page_data(monitored.ledger, "pneumonia", window="last:10").report.measures
-    assert last.nll == pytest.approx(Measures.from_probabilities(probabilities[-10:], true[-10:]).nll)
+    assert last.nll == pytest.approx(
+        Measures.from_probabilities(probabilities[-10:], true[-10:]).nll
+    )
     terminal, page = printed(monitored)
     assert f"{expected.nll:.3f}" in terminal
     assert f"{expected.brier:.3f}" in page
@@ -156,7 +195,10 @@ def test_live_reports_show_nll_and_brier_score_of_the_current_labels(monitored: 
 
 def test_one_item_is_not_all_items() -> None:
     assert str(ItemsRejected(FeedbackInvalid, "why", results=[{}])) == "The item was rejected: why"
-    assert str(ItemsRejected(FeedbackInvalid, "why", results=[{}, {}])) == "All 2 items were rejected; the first: why"
+    assert (
+        str(ItemsRejected(FeedbackInvalid, "why", results=[{}, {}]))
+        == "All 2 items were rejected; the first: why"
+    )
     assert "1 answer is not in it yet" in str(AnswersSpooled(1))
 
 

@@ -1,4 +1,6 @@
-"""The whole server but its socket: real bundle, real ONNX Runtime, real ledger, requests through ASGI."""
+"""The whole server but its socket: real bundle, real ONNX Runtime, real ledger, requests through
+ASGI.
+"""
 
 import asyncio
 import base64
@@ -34,7 +36,10 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=[5.0, 0.0], ids=["on the event loop", "in a thread"])
 async def server(
-    request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tiny_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Running]:
     """A server whose model counts as light, so that the event loop infers, or as not light."""
     monkeypatch.setattr("serving.inference.predictor.LIGHT_S", request.param)
@@ -68,13 +73,19 @@ async def test_many_at_once_each_get_their_own_answer(
     responses = await asyncio.gather(*(server.predict(image) for image in images))
     predictor = Predictor(tiny_store.read("tiny", 1))
     for image, response in zip(images, responses, strict=True):
-        assert response.json()["probabilities"] == pytest.approx(predictor.classify(image).probabilities, abs=1e-6)
+        assert response.json()["probabilities"] == pytest.approx(
+            predictor.classify(image).probabilities, abs=1e-6
+        )
     assert len({response.json()["prediction_id"] for response in responses}) == 40
     assert server.counted("candor_batch_size_count", model="tiny", version="1") < 40
 
 
-@pytest.mark.parametrize("path", ["/predictions/tiny", "/feedback", "/predictions-log", "/calibration/tiny/reset"])
-async def test_a_compressed_body_is_refused_as_such(server: Running, png: Callable[..., bytes], path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/predictions/tiny", "/feedback", "/predictions-log", "/calibration/tiny/reset"]
+)
+async def test_a_compressed_body_is_refused_as_such(
+    server: Running, png: Callable[..., bytes], path: str
+) -> None:
     headers = {"content-encoding": "gzip", "content-type": "application/octet-stream"}
     refused = await server.client.post(path, content=gzip.compress(png()), headers=headers)
     assert (refused.status_code, refused.json()["error"]) == (415, "compressed_body")
@@ -85,11 +96,16 @@ async def test_a_compressed_body_is_refused_as_such(server: Running, png: Callab
 async def test_a_compressed_file_is_called_one(server: Running, png: Callable[..., bytes]) -> None:
     refused = await server.predict(gzip.compress(png()))
     assert (refused.status_code, refused.json()["error"]) == (415, "not_an_image")
-    assert "the bytes are compressed (gzip), not an image; unpack them: expected one of" in refused.json()["detail"]
+    assert (
+        "the bytes are compressed (gzip), not an image; unpack them: expected one of"
+        in refused.json()["detail"]
+    )
     assert (await server.predict(png(), content_encoding="identity")).status_code == 200
 
 
-async def test_a_model_that_is_served_here_has_no_second_source(server: Running, png: Callable[..., bytes]) -> None:
+async def test_a_model_that_is_served_here_has_no_second_source(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     assert (await server.predict(png())).status_code == 200
     said = {"model": "tiny", "request_id": "a", "predicted": "benign", "confidence": 0.9}
     for version in (1, 2):  # a version of the same name would be mixed into the same reports too
@@ -99,13 +115,20 @@ async def test_a_model_that_is_served_here_has_no_second_source(server: Running,
         assert "Candor serves 'tiny'" in refused.json()["detail"]
     refused = await server.client.post("/predictions-log", json=said)
     assert (refused.status_code, refused.json()["error"]) == (409, "model_served")
-    assert "send only their true labels, with `candor feedback` or POST /feedback" in refused.json()["detail"]
+    assert (
+        "send only their true labels, with `candor feedback` or POST /feedback"
+        in refused.json()["detail"]
+    )
     elsewhere = {"model": "tiny-elsewhere", "classes": ["benign", "malignant"]}
     assert (await server.client.post("/models-log", json=elsewhere)).status_code == 200
-    assert (await server.client.post("/predictions-log", json=said | {"model": "tiny-elsewhere"})).is_success
+    assert (
+        await server.client.post("/predictions-log", json=said | {"model": "tiny-elsewhere"})
+    ).is_success
 
 
-async def test_a_list_is_answered_item_by_item_as_single_images_are(server: Running, png: Callable[..., bytes]) -> None:
+async def test_a_list_is_answered_item_by_item_as_single_images_are(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     images = [png(seed=number) for number in range(40)]  # more than two batches
     alone = [(await server.predict(image)).json()["probabilities"] for image in images]
     bodies: list[str | dict[str, str]] = [base64.b64encode(image).decode() for image in images]
@@ -122,18 +145,29 @@ async def test_a_list_is_answered_item_by_item_as_single_images_are(server: Runn
         assert connection.scalar(text("select count(*) from prediction")) == 40 + 39
 
 
-async def test_a_form_of_several_files_and_ndjson_are_lists_too(server: Running, png: Callable[..., bytes]) -> None:
-    files = [("image", ("a.png", png(), "image/png")), ("image", ("b.png", b"no image", "image/png"))]
+async def test_a_form_of_several_files_and_ndjson_are_lists_too(
+    server: Running, png: Callable[..., bytes]
+) -> None:
+    files = [
+        ("image", ("a.png", png(), "image/png")),
+        ("image", ("b.png", b"no image", "image/png")),
+    ]
     first, second = (await server.client.post("/predictions/tiny", files=files)).json()
     assert (first["file"], second["file"], second["error"]) == ("a.png", "b.png", "not_an_image")
     line = json.dumps(base64.b64encode(png()).decode())
     answer = await server.predict(f"{line}\n{line}\n".encode(), Content_Type="application/x-ndjson")
     assert answer.headers["content-type"] == "application/x-ndjson"
-    assert [json.loads(each)["probabilities"] for each in answer.text.splitlines()] == [first["probabilities"]] * 2
+    assert [json.loads(each)["probabilities"] for each in answer.text.splitlines()] == [
+        first["probabilities"]
+    ] * 2
 
 
-async def test_a_form_and_every_media_type_give_the_same(server: Running, png: Callable[..., bytes]) -> None:
-    form = await server.client.post("/predictions/tiny/1", files={"data": ("x.png", png(), "image/png")})
+async def test_a_form_and_every_media_type_give_the_same(
+    server: Running, png: Callable[..., bytes]
+) -> None:
+    form = await server.client.post(
+        "/predictions/tiny/1", files={"data": ("x.png", png(), "image/png")}
+    )
     raw = await server.predict(png(), Content_Type="application/octet-stream")
     assert form.json()["probabilities"] == raw.json()["probabilities"]
     assert (await server.client.put("/predictions/tiny", content=png())).status_code == 200
@@ -143,7 +177,9 @@ def bomb() -> bytes:
     """A PNG of 20,000 x 20,000 black pixels in some 50 kB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        return (
+            len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        )
 
     side = (20_000).to_bytes(4, "big")
     rows = zlib.compress(bytes(2501) * 20_000, 9)
@@ -202,11 +238,18 @@ async def send_bad(server: Running, kind: str, sound: bytes) -> httpx.Response:
 
 @pytest.mark.parametrize(("kind", "status", "code"), BAD)
 async def test_bad_input_gets_its_own_4xx_one_line_and_no_neighbor_is_harmed(
-    server: Running, jpeg: Callable[..., bytes], caplog: pytest.LogCaptureFixture, kind: str, status: int, code: str
+    server: Running,
+    jpeg: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    status: int,
+    code: str,
 ) -> None:
     caplog.set_level("INFO", logger="serving")
     sound = jpeg(size=(200, 200))
-    bad, *good = await asyncio.gather(send_bad(server, kind, sound), *(server.predict(sound) for _ in range(5)))
+    bad, *good = await asyncio.gather(
+        send_bad(server, kind, sound), *(server.predict(sound) for _ in range(5))
+    )
     assert (bad.status_code, bad.json()["error"]) == (status, code)
     assert len(bad.json()["detail"]) > 20
     assert [response.status_code for response in good] == [200] * 5
@@ -275,10 +318,19 @@ async def test_a_client_names_the_longest_wait_that_it_accepts(
         load = server.service.models.find("tiny").queue
         load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)  # 20 s an image from now on
         load.waiting = 1
-        short, wrong = [await server.predict(png(), **{"X-Candor-Deadline-S": text}) for text in ("0.5", "soon")]
-        tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(png()).decode()]}
+        short, wrong = [
+            await server.predict(png(), **{"X-Candor-Deadline-S": text}) for text in ("0.5", "soon")
+        ]
+        tensor = {
+            "name": "image",
+            "shape": [1],
+            "datatype": "BYTES",
+            "data": [base64.b64encode(png()).decode()],
+        }
         headers = {"X-Candor-Deadline-S": "0.5"}
-        v2 = await server.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}, headers=headers)
+        v2 = await server.client.post(
+            "/v2/models/tiny/infer", json={"inputs": [tensor]}, headers=headers
+        )
         long = await server.predict(png(), **{"X-Candor-Deadline-S": "3600"})
         load.waiting = 0
     assert [answer.status_code for answer in (short, wrong, v2, long)] == [429, 400, 429, 200]
@@ -291,7 +343,9 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
 ) -> None:
     """The batcher never gets to the image, because it is cancelled while it waits in the queue."""
     served = server.service.models.find("tiny")
-    served.queue.delivered(1, arrived_s=0.0, now_s=served.queue._last_s + 1)  # slow enough to be worth watching
+    served.queue.delivered(
+        1, arrived_s=0.0, now_s=served.queue._last_s + 1
+    )  # slow enough to be worth watching
     submitted: list[Any] = []
     monkeypatch.setattr(served, "submit", submitted.append)
     messages = [{"type": "http.request", "body": png()}, {"type": "http.disconnect"}]
@@ -303,7 +357,13 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "query_string": b"", "path": "/predictions/tiny", "headers": []}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "query_string": b"",
+        "path": "/predictions/tiny",
+        "headers": [],
+    }
     await server.service.app(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
@@ -312,7 +372,11 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
 
 async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -> None:
     get = server.client.get
-    assert (await get("/readyz")).json() == {"status": "ready", "models": {"tiny": 1}, "refused": {}}
+    assert (await get("/readyz")).json() == {
+        "status": "ready",
+        "models": {"tiny": 1},
+        "refused": {},
+    }
     assert (await get("/ping")).json() == {"status": "Healthy"}
     [model] = (await get("/models")).json()["models"]
     assert (model["name"], model["production"]) == ("tiny", 1)
@@ -322,7 +386,9 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
     assert 'href="/try/tiny"' in page
 
 
-async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Running, png: Callable[..., bytes]) -> None:
+async def test_a_drain_is_seen_by_readiness_and_closes_connections(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     server.service.prediction_app.draining = True
     assert (await server.client.get("/readyz")).status_code == 503
     assert (await server.client.get("/healthz")).status_code == 200
@@ -330,7 +396,9 @@ async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Runni
     assert (response.status_code, response.headers["Connection"]) == (200, "close")
 
 
-async def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path, png: Callable[..., bytes]) -> None:
+async def test_an_empty_store_lives_but_is_not_ready(
+    tmp_path: Path, png: Callable[..., bytes]
+) -> None:
     async with running(Store(tmp_path / "nothing"), tmp_path) as server:
         assert (await server.client.get("/healthz")).status_code == 200
         assert (await server.client.get("/readyz")).status_code == 503
@@ -376,7 +444,10 @@ async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
         go_on.set()
         assert (await slow).json()["version"] == 1
         assert (await server.predict(png())).json()["version"] == 3
-        assert server.counted("candor_model_loaded", model="tiny", precision="float32", version="1") == 0
+        assert (
+            server.counted("candor_model_loaded", model="tiny", precision="float32", version="1")
+            == 0
+        )
 
 
 async def test_without_a_ledger_answers_come_and_metrics_stay(
@@ -393,17 +464,27 @@ async def test_without_a_ledger_answers_come_and_metrics_stay(
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
-    [("GET", "/nowhere", 404, "unknown_path"), ("GET", "/predictions/tiny", 405, "method_not_allowed")],
+    [
+        ("GET", "/nowhere", 404, "unknown_path"),
+        ("GET", "/predictions/tiny", 405, "method_not_allowed"),
+    ],
 )
-async def test_wrong_addresses_are_json_too(server: Running, method: str, path: str, status: int, code: str) -> None:
+async def test_wrong_addresses_are_json_too(
+    server: Running, method: str, path: str, status: int, code: str
+) -> None:
     response = await server.client.request(method, path)
     assert (response.status_code, response.json()["error"]) == (status, code)
 
 
-@pytest.mark.parametrize(("path", "use"), [("/predictions/tiny", "POST or PUT"), ("/feedback", "POST")])
+@pytest.mark.parametrize(
+    ("path", "use"), [("/predictions/tiny", "POST or PUT"), ("/feedback", "POST")]
+)
 async def test_a_wrong_method_names_the_right_one(server: Running, path: str, use: str) -> None:
     detail = (await server.client.delete(path)).json()["detail"]
-    assert detail == f"DELETE {path}: Method Not Allowed; use {use} here; GET /docs lists the addresses."
+    assert (
+        detail
+        == f"DELETE {path}: Method Not Allowed; use {use} here; GET /docs lists the addresses."
+    )
 
 
 @pytest.mark.parametrize("path", ["/calibration/tiny?verison=2", "/nowhere", "/label/none"])
@@ -421,11 +502,15 @@ async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
 @pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
 async def test_garbage_called_json_is_no_json_whatever_its_size(server: Running, kind: str) -> None:
     garbage = bytes(number * 7919 % 251 for number in range(200_000)) * 30
-    for path in ("/predictions/tiny", "/feedback") if kind == "application/json" else ("/predictions/tiny",):
+    for path in (
+        ("/predictions/tiny", "/feedback") if kind == "application/json" else ("/predictions/tiny",)
+    ):
         response = await server.client.post(path, content=garbage, headers={"content-type": kind})
         assert response.status_code in (400, 415, 422)
         assert "JSON" in response.json()["detail"], response.text
-        assert not any(word in response.json()["detail"] for word in ("values", "codec")), response.text
+        assert not any(word in response.json()["detail"] for word in ("values", "codec")), (
+            response.text
+        )
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])
@@ -435,7 +520,9 @@ async def test_a_form_that_is_too_large_is_no_image(server: Running, path: str) 
     assert response.json()["detail"].endswith("Send the form of /sign-in.")
 
 
-async def test_feedback_reaches_the_ledger_through_the_same_server(server: Running, png: Callable[..., bytes]) -> None:
+async def test_feedback_reaches_the_ledger_through_the_same_server(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     answer = (await server.predict(png())).json()
     body = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
     response = await server.client.post("/feedback", json=body)
@@ -450,7 +537,9 @@ async def test_sixteen_bit_and_palette_images_are_answered(server: Running) -> N
         assert (await server.predict(file.getvalue())).status_code == 200
 
 
-async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]) -> None:
+async def test_tokens_guard_every_way_in(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
     token = "t" * 32
     async with running(tiny_store, tmp_path, tokens=f"{token} predict") as server:
         refused = await server.predict(png())
@@ -464,28 +553,50 @@ async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path, png:
         assert server.counted("candor_requests_rejected_total", reason="unauthorized") == 2
 
 
-async def test_pages_of_other_origins_may_not_write(server: Running, png: Callable[..., bytes]) -> None:
+async def test_pages_of_other_origins_may_not_write(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     own = await server.predict(png(), Origin="http://candor")
     assert own.status_code == 200
-    for path in ("/predictions/tiny", "/feedback", "/v2/models/tiny/infer", "/calibration/tiny/reset"):
+    for path in (
+        "/predictions/tiny",
+        "/feedback",
+        "/v2/models/tiny/infer",
+        "/calibration/tiny/reset",
+    ):
         refused = await server.predict(png(), path, Origin="https://evil.example")
         assert (refused.status_code, refused.json()["error"]) == (403, "cross_origin")
     assert (await server.predict(png(), Sec_Fetch_Site="cross-site")).status_code == 403
-    assert (await server.client.get("/models", headers={"Origin": "https://evil.example"})).status_code == 200
+    assert (
+        await server.client.get("/models", headers={"Origin": "https://evil.example"})
+    ).status_code == 200
 
 
-async def test_a_preflight_allows_every_header_that_an_endpoint_declares(tiny_store: Store, tmp_path: Path) -> None:
+async def test_a_preflight_allows_every_header_that_an_endpoint_declares(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     viewer = "https://viewer.example"
-    wanted = ["authorization", "content-type", *{name for each in ENDPOINTS for name in each.headers}]
+    wanted = [
+        "authorization",
+        "content-type",
+        *{name for each in ENDPOINTS for name in each.headers},
+    ]
     asked = {"Origin": viewer, "Access-Control-Request-Method": "POST"}
     asked["Access-Control-Request-Headers"] = ", ".join(wanted)
-    async with running(tiny_store, tmp_path, cors_origins=(viewer,), tokens=SecretStr("t" * 32 + " read")) as server:
+    async with running(
+        tiny_store, tmp_path, cors_origins=(viewer,), tokens=SecretStr("t" * 32 + " read")
+    ) as server:
         for path in ("/predictions/tiny", "/v2/models/tiny/infer"):
             answer = await server.client.options(path, headers=asked)
-            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, viewer)
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (
+                200,
+                viewer,
+            )
             allowed = answer.headers["access-control-allow-headers"].lower()
             assert {name.lower() for name in wanted} <= set(allowed.split(", "))
-        other = await server.client.options("/feedback", headers=asked | {"Access-Control-Request-Headers": "X-Other"})
+        other = await server.client.options(
+            "/feedback", headers=asked | {"Access-Control-Request-Headers": "X-Other"}
+        )
         assert other.status_code == 400
 
 
@@ -497,12 +608,20 @@ async def test_a_listed_origin_may_write_and_reads_refusals(
         answer = await server.predict(png(), Origin=viewer, Sec_Fetch_Site="cross-site")
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, viewer)
         refused = await server.predict(b"", Origin=viewer)
-        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (400, viewer)
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (
+            400,
+            viewer,
+        )
         assert (await server.predict(png(), Origin="https://evil.example")).status_code == 403
 
 
-async def test_an_explanation_comes_with_the_same_answer(server: Running, png: Callable[..., bytes]) -> None:
-    plain, explained = await server.predict(png()), await server.predict(png(), "/predictions/tiny?explain=occlusion")
+async def test_an_explanation_comes_with_the_same_answer(
+    server: Running, png: Callable[..., bytes]
+) -> None:
+    plain, explained = (
+        await server.predict(png()),
+        await server.predict(png(), "/predictions/tiny?explain=occlusion"),
+    )
     assert explained.json()["probabilities"] == plain.json()["probabilities"]
     explanation = explained.json()["explanation"]
     picture = Image.open(io.BytesIO(base64.b64decode(explanation["png"])))
@@ -511,7 +630,9 @@ async def test_an_explanation_comes_with_the_same_answer(server: Running, png: C
     assert np.shape(explanation["values"]) == (8, 8)
     largest = np.abs(explanation["values"]).max()
     assert ("No part of the image matters much." in explanation["sentence"]) == (largest < 0.05)
-    assert "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
+    assert (
+        "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
+    )
     for query in ("?explain=magic", "?explain", "?other=1"):
         refused = await server.predict(png(), f"/predictions/tiny{query}")
         assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
@@ -545,7 +666,11 @@ async def test_the_setting_of_the_streams_reaches_the_watch(
         report = (await server.client.get("/calibration/tiny")).json()
         assert report["drift"]["class_wise"] is (drift_streams == "class-wise")
         page = (await server.client.get("/calibration/tiny/page")).text
-        where = "in the answers of each predicted class" if drift_streams == "class-wise" else "on average over the"
+        where = (
+            "in the answers of each predicted class"
+            if drift_streams == "class-wise"
+            else "on average over the"
+        )
         assert f"of the true accuracy, {where}" in page
 
 
@@ -553,36 +678,56 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
     tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
     async with running(tiny_store, tmp_path, audit_share=0.5) as server:
-        answers = [(await server.predict(png(seed), X_Candor_Tags="site=A, device=CT-2")).json() for seed in range(30)]
+        answers = [
+            (await server.predict(png(seed), X_Candor_Tags="site=A, device=CT-2")).json()
+            for seed in range(30)
+        ]
         listed = [{"image": base64.b64encode(png()).decode(), "tags": {"site": "B"}}]
         (item,) = (await server.client.post("/predictions/tiny", json=listed)).json()
         refused = await server.predict(png(), X_Candor_Tags="site")
         assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
         assert "send at most 3 as site=A,device=B" in refused.json()["detail"]
         drawn = next(answer for answer in answers if answer["audit"])
-        label = {"prediction_id": drawn["prediction_id"], "label": drawn["label"], "source": "audit"}
+        label = {
+            "prediction_id": drawn["prediction_id"],
+            "label": drawn["label"],
+            "source": "audit",
+        }
         await server.client.post("/feedback", json=label)
         report = (await server.client.get("/calibration/tiny")).json()
         assert report["selection"]["audit"]["labeled"] == 1
         assert report["selection"]["sources"] == {"audit": 1}
         assert (report["drift"]["audit"], report["drift"]["labels"]) == (True, 1)
-        assert {each["name"] for each in report["slices"]["known"]} >= {"tag:site=A", "tag:site=B", "tag:device=CT-2"}
+        assert {each["name"] for each in report["slices"]["known"]} >= {
+            "tag:site=A",
+            "tag:site=B",
+            "tag:device=CT-2",
+        }
     rows = {row["prediction_id"].hex(): row for row in ledger_rows(tmp_path)}
     assert len(rows) == 31
     for answer in [*answers, item]:
         row = rows[answer["prediction_id"].replace("-", "")]
         assert row["audit"] == (0.5 if answer["audit"] else None)
-        assert row["tags"] == ('{"site": "B"}' if answer is item else '{"device": "CT-2", "site": "A"}')
+        assert row["tags"] == (
+            '{"site": "B"}' if answer is item else '{"device": "CT-2", "site": "A"}'
+        )
     assert 5 < sum(answer["audit"] for answer in answers) < 25
 
 
-async def test_without_a_share_answers_say_nothing_of_audits(server: Running, png: Callable[..., bytes]) -> None:
+async def test_without_a_share_answers_say_nothing_of_audits(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     assert "audit" not in (await server.predict(png())).json()
 
 
-@pytest.mark.parametrize("reference", [None, InputReference(mean=9, mean_sd=1, contrast=9, contrast_sd=1, n=9)])
+@pytest.mark.parametrize(
+    "reference", [None, InputReference(mean=9, mean_sd=1, contrast=9, contrast_sd=1, n=9)]
+)
 async def test_brightness_is_kept_where_the_card_has_a_reference(
-    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes], reference: InputReference | None
+    tmp_path: Path,
+    make_bundle: Callable[..., Bundle],
+    png: Callable[..., bytes],
+    reference: InputReference | None,
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle", name="tiny")
     card = bundle.card.model_copy(update={"input_reference": reference, "files": {}})
@@ -597,4 +742,7 @@ async def test_brightness_is_kept_where_the_card_has_a_reference(
         found = read_inputs(connection, 1)
     assert found.n == (3 if reference else 0)
     if reference:
-        assert (found.mean, found.contrast) == (pytest.approx(mean, abs=1e-4), pytest.approx(contrast, abs=1e-4))
+        assert (found.mean, found.contrast) == (
+            pytest.approx(mean, abs=1e-4),
+            pytest.approx(contrast, abs=1e-4),
+        )

@@ -1,4 +1,6 @@
-"""A server and a bundle whose bytes differ from the digest in the ledger, in the alias, or in the canary's record."""
+"""A server and a bundle whose bytes differ from the digest in the ledger, in the alias, or in the
+canary's record.
+"""
 
 import asyncio
 import json

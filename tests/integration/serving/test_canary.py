@@ -1,4 +1,6 @@
-"""Canaries on a real service: who is answered by which version, and the abort that nobody has to ask for."""
+"""Canaries on a real service: who is answered by which version, and the abort that nobody has to
+ask for.
+"""
 
 import asyncio
 import base64
@@ -49,7 +51,11 @@ class Running:
         """Answers of a version in the ledger."""
         counted = (
             select(func.count())
-            .select_from(prediction.join(calibration, prediction.c.calibration_id == calibration.c.calibration_id))
+            .select_from(
+                prediction.join(
+                    calibration, prediction.c.calibration_id == calibration.c.calibration_id
+                )
+            )
             .where(calibration.c.version == version)
         )
         with Ledger(self.ledger) as ledger, ledger.read() as connection:
@@ -62,21 +68,30 @@ class Running:
 
     async def versions(self, image: bytes, count: int = 8, **headers: str) -> set[int]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answers = [await self.client.post("/predictions/tiny", content=image, headers=named) for _ in range(count)]
+        answers = [
+            await self.client.post("/predictions/tiny", content=image, headers=named)
+            for _ in range(count)
+        ]
         return {answer.json()["version"] for answer in answers}
 
     async def label(self, image: bytes, count: int) -> None:
         """Have the canary answer `count` times, and label each answer as wrong."""
         for _ in range(count):
-            answer = await self.client.post("/predictions/tiny", content=image, headers={"X-Candor-Canary": "true"})
+            answer = await self.client.post(
+                "/predictions/tiny", content=image, headers={"X-Candor-Canary": "true"}
+            )
             given = answer.json()
             wrong = next(name for name in given["probabilities"] if name != given["label"])
-            sent = await self.client.post("/feedback", json={"prediction_id": given["prediction_id"], "label": wrong})
+            sent = await self.client.post(
+                "/feedback", json={"prediction_id": given["prediction_id"], "label": wrong}
+            )
             assert sent.status_code == 200
 
 
 @pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]) -> AsyncIterator[Running]:
+async def server(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> AsyncIterator[Running]:
     for seed in (2, 3):
         tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=seed))
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
@@ -84,36 +99,53 @@ async def server(tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., B
     registry, models = CollectorRegistry(), LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://candor") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(service.app), base_url="http://candor"
+        ) as client:
             started = Running(client, service, tiny_store, ledger)
             await started.look()
             yield started
         service.close()
 
 
-async def test_a_share_goes_to_the_canary_and_a_header_decides(server: Running, png: Callable[..., bytes]) -> None:
+async def test_a_share_goes_to_the_canary_and_a_header_decides(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     start_canary(server.store, "tiny", 2, mode="share", share=0.5)
     await server.look()
     assert await server.versions(png(), 40) == {1, 2}
     assert await server.versions(png(), X_Candor_Canary="true") == {2}
     assert await server.versions(png(), X_Candor_Canary="false") == {1}
-    refused = await server.client.post("/predictions/tiny", content=png(), headers={"X-Candor-Canary": "perhaps"})
+    refused = await server.client.post(
+        "/predictions/tiny", content=png(), headers={"X-Candor-Canary": "perhaps"}
+    )
     assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
 
 
-async def test_by_header_only_those_who_ask_get_it(server: Running, png: Callable[..., bytes]) -> None:
+async def test_by_header_only_those_who_ask_get_it(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     start_canary(server.store, "tiny", 2, mode="header")
     await server.look()
     assert await server.versions(png()) == {1}
     assert await server.versions(png(), X_Candor_Canary="true") == {2}
-    image = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(png()).decode()]}
+    image = {
+        "name": "image",
+        "datatype": "BYTES",
+        "shape": [1],
+        "data": [base64.b64encode(png()).decode()],
+    }
     for wish, version in (("true", "2"), ("false", "1")):
         headers = {"X-Candor-Canary": wish}
-        answer = await server.client.post("/v2/models/tiny/infer", json={"inputs": [image]}, headers=headers)
+        answer = await server.client.post(
+            "/v2/models/tiny/infer", json={"inputs": [image]}, headers=headers
+        )
         assert answer.json()["model_version"] == version
 
 
-async def test_promoting_and_aborting_end_the_trial(server: Running, png: Callable[..., bytes]) -> None:
+async def test_promoting_and_aborting_end_the_trial(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     start_canary(server.store, "tiny", 2, mode="share", share=1.0)
     await server.look()
     assert await server.versions(png()) == {2}
@@ -130,7 +162,9 @@ async def test_promoting_and_aborting_end_the_trial(server: Running, png: Callab
         end_canary(server.store, "tiny", "aborted")
 
 
-async def test_a_canary_whose_detector_alarms_is_aborted(server: Running, png: Callable[..., bytes]) -> None:
+async def test_a_canary_whose_detector_alarms_is_aborted(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     start_canary(server.store, "tiny", 2, mode="header")
     await server.look()
     await server.label(png(), 3)
@@ -153,7 +187,9 @@ async def test_a_canary_that_fails_more_than_production_is_aborted(
     assert trial is not None
     monkeypatch.setattr(trial.served._predictor, "predict", lambda images: images / 0)
     for count in range(1, 6):
-        answer = await server.client.post("/predictions/tiny", content=png(), headers={"X-Candor-Canary": "true"})
+        answer = await server.client.post(
+            "/predictions/tiny", content=png(), headers={"X-Candor-Canary": "true"}
+        )
         assert (answer.status_code, answer.json()["error"]) == (500, "inference_failed")
         await server.look()
         assert (server.service.models.by_name()["tiny"].canary is None) == (count == 5)
@@ -181,7 +217,9 @@ async def test_an_abort_holds_where_the_store_cannot_be_written(
     assert running.ended is None
 
 
-async def test_a_canary_that_is_not_sound_never_answers(server: Running, png: Callable[..., bytes]) -> None:
+async def test_a_canary_that_is_not_sound_never_answers(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     start_canary(server.store, "tiny", 2, mode="share", share=1.0)
     (server.store.folder("tiny", 2) / "model.onnx").write_bytes(b"")
     await server.look()
@@ -196,7 +234,10 @@ async def test_a_shadow_computes_beside_never_answers_and_its_labels_follow(
 ) -> None:
     start_canary(server.store, "tiny", 2, mode="shadow")
     await server.look()
-    answers = [await server.client.post("/predictions/tiny", content=png(seed=number)) for number in range(6)]
+    answers = [
+        await server.client.post("/predictions/tiny", content=png(seed=number))
+        for number in range(6)
+    ]
     assert {answer.json()["version"] for answer in answers} == {1}
     assert await server.versions(png(), 1, X_Candor_Canary="true") == {1}
     assert (await server.client.post("/predictions/tiny/2", content=png())).status_code == 404
@@ -208,7 +249,9 @@ async def test_a_shadow_computes_beside_never_answers_and_its_labels_follow(
     for version in (1, 2):
         report = (await server.client.get(f"/calibration/tiny?version={version}")).json()
         assert (report["measures"]["n"], report["coverage"]["labeled"]) == (1, 1)
-    await server.client.post("/feedback", json=label | {"label": names[1]})  # a correction reaches both as well
+    await server.client.post(
+        "/feedback", json=label | {"label": names[1]}
+    )  # a correction reaches both as well
     assert server.labels() == [1, 1]
     end_canary(server.store, "tiny", "promoted")
     await server.look()
@@ -235,14 +278,20 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
 
 
 async def test_a_shadow_that_retires_right_after_an_answer_still_ends(server: Running) -> None:
-    """Its thread ended with the version, and the image that it was given just before waited forever."""
+    """Its thread ended with the version, and the image that it was given just before waited
+    forever.
+    """
     start_canary(server.store, "tiny", 2, mode="shadow")
     await server.look()
     trial = server.service.models.by_name()["tiny"].canary
     assert trial is not None
     shadow, runner = trial.served, server.service.pipeline._shadow
     answered = PendingRequest(
-        np.zeros((3, 32, 32), np.uint8), None, 0.0, asyncio.get_running_loop().create_future(), given_id=bytes(16)
+        np.zeros((3, 32, 32), np.uint8),
+        None,
+        0.0,
+        asyncio.get_running_loop().create_future(),
+        given_id=bytes(16),
     )
     runner.run(shadow, answered)
     shadow.retire()
@@ -256,7 +305,9 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_what_cannot_be_tried_out_is_refused(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_what_cannot_be_tried_out_is_refused(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
     with pytest.raises(CanaryError, match="in production already"):
         start_canary(tiny_store, "tiny", 1, mode="header")
     with pytest.raises(NotInStore):
@@ -275,7 +326,9 @@ def test_the_command_line_starts_shows_and_ends(
     tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
 
     def run(*arguments: str) -> str:
-        done = CliRunner().invoke(command_line.app, ["canary", *arguments, "--store", str(tiny_store.root)])
+        done = CliRunner().invoke(
+            command_line.app, ["canary", *arguments, "--store", str(tiny_store.root)]
+        )
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -284,7 +337,9 @@ def test_the_command_line_starts_shows_and_ends(
     assert "no canary" in run("status", "tiny", *ledger)
     assert "answers 0.5 % of the requests" in run("start", "tiny", "2", "--share", "0.005")
     assert "answers 20 % of the requests" in run("start", "tiny", "2", "--share", "0.2")
-    assert "version 2 is the canary and answers 20 % of the requests" in run("status", "tiny", *ledger)
+    assert "version 2 is the canary and answers 20 % of the requests" in run(
+        "status", "tiny", *ledger
+    )
     assert "has ended" in run("abort", "tiny", "--reason", "worse")
     assert "was ended without being put into production: worse" in run("status", "tiny", *ledger)
     run("start", "tiny", "2", "--shadow")
@@ -294,28 +349,39 @@ def test_the_command_line_starts_shows_and_ends(
     assert isinstance(refused.exception, CanaryError)
     assert "no answer of the canary, version 2 of 'tiny', has a label" in str(refused.exception)
     assert tiny_store.production("tiny") == 1
-    assert "version 2 is in production, without a label" in run("promote", "tiny", "--anyway", *ledger)
+    assert "version 2 is in production, without a label" in run(
+        "promote", "tiny", "--anyway", *ledger
+    )
     assert tiny_store.production("tiny") == 2
-    assert re.findall(r"^(production|canary) +2 ", run("status", "tiny", *ledger), flags=re.M) == ["production"]
+    assert re.findall(r"^(production|canary) +2 ", run("status", "tiny", *ledger), flags=re.M) == [
+        "production"
+    ]
 
 
 def test_promoting_the_version_of_a_canary_ends_the_canary(
     tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
 ) -> None:
-    """Otherwise it would begin again after a rollback. That nobody compared it with the truth is said."""
+    """Otherwise it would begin again after a rollback. That nobody compared it with the truth is
+    said.
+    """
     tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
     ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
     start_canary(tiny_store, "tiny", 2, mode="header")
-    told = CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root), *ledger])
+    told = CliRunner().invoke(
+        command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root), *ledger]
+    )
     assert told.stdout == (
-        "tiny: version 2 is in production. Its canary has ended without a label, so labels never compared it with "
+        "tiny: version 2 is in production. Its canary has ended without a label, so labels never "
+        "compared it with "
         "production\n"
     )
     ended = read_canary(tiny_store, "tiny")
     assert ended is not None
     assert ended.ended == "promoted"
     start_canary(tiny_store, "tiny", 1, mode="header")
-    told = CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root), *ledger])
+    told = CliRunner().invoke(
+        command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root), *ledger]
+    )
     assert told.stdout == "tiny: version 2 is in production\n"
     running = read_canary(tiny_store, "tiny")
     assert running is not None

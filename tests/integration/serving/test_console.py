@@ -45,23 +45,32 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_nowhere(
     server: Running, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
     answer = (await server.predict(png())).json()
-    served = server.counted("candor_predictions_total", model="tiny", version="1", label=answer["label"])
+    served = server.counted(
+        "candor_predictions_total", model="tiny", version="1", label=answer["label"]
+    )
     page = await server.client.post("/try/tiny", files={"file": ("<b>.png", png())}, headers=PAGE)
     assert page.status_code == 200
     assert f"The model says “{answer['label']}”" in page.text
     assert "Not recorded." in page.text
     assert "No labels yet" in page.text  # how the version stands today
-    assert '<section class="card trial early" data-file="0">' in page.text  # nothing bears it out yet
+    assert (
+        '<section class="card trial early" data-file="0">' in page.text
+    )  # nothing bears it out yet
     assert "<b>.png" not in page.text
     assert "&lt;b&gt;.png" in page.text
     assert recorded(tmp_path) == 1  # the prediction
-    assert server.counted("candor_predictions_total", model="tiny", version="1", label=answer["label"]) == served
+    assert (
+        server.counted("candor_predictions_total", model="tiny", version="1", label=answer["label"])
+        == served
+    )
 
 
 async def test_a_trial_is_recorded_if_its_form_says_so(
     server: Running, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
-    page = await server.client.post("/try/tiny", files={"file": ("a.png", png())}, data={"record": "yes"}, headers=PAGE)
+    page = await server.client.post(
+        "/try/tiny", files={"file": ("a.png", png())}, data={"record": "yes"}, headers=PAGE
+    )
     assert "Recorded as answer" in page.text
     assert recorded(tmp_path) == 1
 
@@ -69,22 +78,32 @@ async def test_a_trial_is_recorded_if_its_form_says_so(
 async def test_a_bad_image_among_good_ones_gets_a_sentence_in_its_place(
     server: Running, png: Callable[..., bytes]
 ) -> None:
-    files = [("file", ("good.png", png())), ("file", ("bad.png", b"none")), ("file", ("empty.png", b""))]
+    files = [
+        ("file", ("good.png", png())),
+        ("file", ("bad.png", b"none")),
+        ("file", ("empty.png", b"")),
+    ]
     page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
     assert page.count('<section class="card trial') == 3
     assert "bad.png: no answer" in page
     assert "empty.png: no answer" in page
 
 
-async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(server: Running, tmp_path: Path) -> None:
+async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(
+    server: Running, tmp_path: Path
+) -> None:
     data = dicom(WINDOWED, WindowCenter=40, WindowWidth=80)
-    answer = await server.client.post("/try/tiny/view", content=data, headers={"content-type": "application/dicom"})
+    answer = await server.client.post(
+        "/try/tiny/view", content=data, headers={"content-type": "application/dicom"}
+    )
     found = answer.json()
     samples = np.frombuffer(base64.b64decode(found["samples"]), "<u2").reshape(2, 2)
     np.testing.assert_array_equal(found["offset"] + found["slope"] * samples, WINDOWED)
     assert (found["center"], found["window"], found["channels"], found["reduced"]) == (40, 80, 1, 1)
     assert recorded(tmp_path) == 0
-    refused = await server.client.post("/try/tiny/view", content=b"none", headers={"content-type": "image/png"})
+    refused = await server.client.post(
+        "/try/tiny/view", content=b"none", headers={"content-type": "image/png"}
+    )
     assert (refused.status_code, refused.json()["error"]) == (415, "not_an_image")
     assert (await server.client.post("/try/none/view", content=data)).status_code == 404
 
@@ -101,7 +120,9 @@ async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(serv
 async def test_what_is_not_the_form_is_refused_with_a_page(
     server: Running, content: bytes, kind: str, status: int
 ) -> None:
-    answer = await server.client.post("/try/tiny", content=content, headers=PAGE | {"content-type": kind})
+    answer = await server.client.post(
+        "/try/tiny", content=content, headers=PAGE | {"content-type": kind}
+    )
     assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/html")
 
@@ -116,7 +137,9 @@ async def test_errors_are_pages_for_a_browser_and_json_for_programs(server: Runn
     assert (refused.status_code, "<h1>This cannot be taken</h1>" in refused.text) == (422, True)
 
 
-async def test_signing_in_opens_what_the_token_grants_and_no_more(guarded: Running, png: Callable[..., bytes]) -> None:
+async def test_signing_in_opens_what_the_token_grants_and_no_more(
+    guarded: Running, png: Callable[..., bytes]
+) -> None:
     client = guarded.client
     shut = await client.get("/try/tiny", headers=PAGE)
     assert shut.status_code == 401
@@ -129,7 +152,9 @@ async def test_signing_in_opens_what_the_token_grants_and_no_more(guarded: Runni
     assert PREDICTOR not in cookie
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
     assert (await client.get("/try/tiny", headers=PAGE)).status_code == 200
-    assert (await client.post("/try/tiny", files={"file": ("a.png", png())}, headers=PAGE)).status_code == 200
+    assert (
+        await client.post("/try/tiny", files={"file": ("a.png", png())}, headers=PAGE)
+    ).status_code == 200
     acknowledged = await client.post("/calibration/tiny/acknowledge")
     assert acknowledged.status_code == 403  # admin
     left = await client.post("/sign-out")
@@ -137,15 +162,21 @@ async def test_signing_in_opens_what_the_token_grants_and_no_more(guarded: Runni
     assert (await client.get("/try/tiny", headers=PAGE)).status_code == 401
 
 
-async def test_a_session_does_not_let_another_site_act(guarded: Running, png: Callable[..., bytes]) -> None:
+async def test_a_session_does_not_let_another_site_act(
+    guarded: Running, png: Callable[..., bytes]
+) -> None:
     await guarded.client.post("/sign-in", data={"token": PREDICTOR})
     foreign = {"origin": "https://elsewhere.example"} | PAGE
-    refused = await guarded.client.post("/try/tiny", files={"file": ("a.png", png())}, headers=foreign)
+    refused = await guarded.client.post(
+        "/try/tiny", files={"file": ("a.png", png())}, headers=foreign
+    )
     assert refused.status_code == 403
     assert (await guarded.client.post("/sign-out", headers=foreign)).status_code == 403
 
 
-@pytest.mark.parametrize("where", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nset-cookie: x"])
+@pytest.mark.parametrize(
+    "where", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nset-cookie: x"]
+)
 async def test_signing_in_leads_to_this_server_only(guarded: Running, where: str) -> None:
     entered = await guarded.client.post("/sign-in", params={"next": where}, data={"token": READER})
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
@@ -163,7 +194,9 @@ async def test_pages_load_only_files_of_this_release(server: Running) -> None:
         assert (await server.client.get(f"/static/{name}")).status_code == 404
 
 
-async def test_pages_and_their_files_are_compressed_and_kept_as_long_as_they_may(server: Running) -> None:
+async def test_pages_and_their_files_are_compressed_and_kept_as_long_as_they_may(
+    server: Running,
+) -> None:
     page = await server.client.get("/", headers=PAGE)
     assert (page.headers["content-encoding"], page.headers["cache-control"]) == ("gzip", "no-store")
     for name in (part.split('"')[0] for part in page.text.split('"/static/')[1:]):
@@ -173,13 +206,19 @@ async def test_pages_and_their_files_are_compressed_and_kept_as_long_as_they_may
     plain = await server.client.get("/", headers=PAGE | {"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.text == page.text
-    assert "content-encoding" not in (await server.client.get("/calibration/tiny")).headers  # for programs
+    assert (
+        "content-encoding" not in (await server.client.get("/calibration/tiny")).headers
+    )  # for programs
 
 
-async def test_pages_are_in_the_language_of_the_reader(server: Running, png: Callable[..., bytes]) -> None:
+async def test_pages_are_in_the_language_of_the_reader(
+    server: Running, png: Callable[..., bytes]
+) -> None:
     german = PAGE | {"accept-language": "de-AT,de;q=0.9,en;q=0.8"}
     answer = (await server.predict(png())).json()
-    page = await server.client.get("/label/tiny", headers=german | {"cookie": "candor_zone=Asia/Tokyo"})
+    page = await server.client.get(
+        "/label/tiny", headers=german | {"cookie": "candor_zone=Asia/Tokyo"}
+    )
     assert page.headers["content-language"] == "de"
     assert '<html lang="de">' in page.text
     assert "Was zeigt das Bild wirklich?" in page.text
@@ -187,11 +226,18 @@ async def test_pages_are_in_the_language_of_the_reader(server: Running, png: Cal
     assert re.search(shown, page.text)
     chosen = german | {"cookie": "candor_zone=Asia/Tokyo; candor_chosen_zone=America/Bogota"}
     assert " -05</time>" not in page.text
-    assert re.search(r" UTC-05</time>", (await server.client.get("/label/tiny", headers=chosen)).text)
+    assert re.search(
+        r" UTC-05</time>", (await server.client.get("/label/tiny", headers=chosen)).text
+    )
     tried = await server.client.post("/try/tiny", files={"file": ("a.png", png())}, headers=german)
     assert f"{100 * answer['confidence']:.1f}".replace(".", ",") in tried.text
-    assert '<p class="sentence" lang="en">The model says' in tried.text  # what somebody acts on stays English
-    assert "<h1>Das gibt es hier nicht</h1>" in (await server.client.get("/nowhere", headers=german)).text
+    assert (
+        '<p class="sentence" lang="en">The model says' in tried.text
+    )  # what somebody acts on stays English
+    assert (
+        "<h1>Das gibt es hier nicht</h1>"
+        in (await server.client.get("/nowhere", headers=german)).text
+    )
 
 
 async def test_a_page_that_is_not_asked_for_by_name_is_the_same_page(server: Running) -> None:
@@ -214,7 +260,10 @@ async def test_a_language_is_chosen_and_kept(server: Running) -> None:
     await server.client.get("/language?to=en", headers=PAGE)
     assert "Try tiny" in (await server.client.get("/try/tiny", headers=PAGE)).text
     for wrong in ("to=xx", "to=", "", "to=../../x"):
-        assert "set-cookie" not in (await server.client.get(f"/language?{wrong}", headers=PAGE)).headers
+        assert (
+            "set-cookie"
+            not in (await server.client.get(f"/language?{wrong}", headers=PAGE)).headers
+        )
     elsewhere = await server.client.get("/language?to=de&next=//evil.example", headers=PAGE)
     assert elsewhere.headers["location"] == "/"
 
@@ -228,7 +277,9 @@ async def test_odd_cookies_and_headers_only_cost_the_reader_their_wishes(server:
         {"accept-language": "de;q=0"},
     )
     for headers in odd:
-        assert '<html lang="en">' in (await server.client.get("/", headers=PAGE | headers)).text, headers
+        assert '<html lang="en">' in (await server.client.get("/", headers=PAGE | headers)).text, (
+            headers
+        )
 
 
 def test_a_session_ends_and_belongs_to_its_token() -> None:
@@ -248,7 +299,11 @@ async def test_a_sample_image_of_the_model_is_tried_with_one_click(
     write_samples(tiny_store.storage, "tiny", [Sample("<b>one", png(1)), Sample("two", b"none")])
     page = (await server.client.get("/try/tiny", headers=PAGE)).text
     assert 'name="sample" value="&lt;b&gt;one" formnovalidate>' in page
-    for name, words in (("<b>one", "The model says"), ("two", "two: no answer"), ("three", "three: no answer")):
+    for name, words in (
+        ("<b>one", "The model says"),
+        ("two", "two: no answer"),
+        ("three", "three: no answer"),
+    ):
         form = {"sample": (None, name), "file": ("", b"")}
         tried = await server.client.post("/try/tiny", files=form, headers=PAGE)
         assert tried.status_code == 200

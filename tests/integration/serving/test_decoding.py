@@ -1,4 +1,6 @@
-"""Images decoded in processes of their own: the same pixels, limits that hold, and processes that come and go."""
+"""Images decoded in processes of their own: the same pixels, limits that hold, and processes that
+come and go.
+"""
 
 import asyncio
 import os
@@ -23,7 +25,14 @@ from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_frames
-from tests.builders.hostile_images import SIDE, jpeg_of_scans, packed_plane, png, rle_frame, webp_canvas
+from tests.builders.hostile_images import (
+    SIDE,
+    jpeg_of_scans,
+    packed_plane,
+    png,
+    rle_frame,
+    webp_canvas,
+)
 from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +61,10 @@ def children() -> set[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid() and b"serving.decoding.worker" in (folder / "cmdline").read_bytes():
+            if (
+                int(fields[1]) == os.getpid()
+                and b"serving.decoding.worker" in (folder / "cmdline").read_bytes()
+            ):
                 found.add(int(folder.name))
         except OSError:
             continue
@@ -73,13 +85,20 @@ ANYTHING: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", ANYTHING)
 @pytest.mark.parametrize("spec", [SPEC, InputSpec(1, 30, 40, "crop", window=(450.0, 300.0))])
-async def test_processes_decode_as_the_model_store_does(pool: DecodingPool, name: str, spec: InputSpec) -> None:
+async def test_processes_decode_as_the_model_store_does(
+    pool: DecodingPool, name: str, spec: InputSpec
+) -> None:
     data = ANYTHING[name]()
     np.testing.assert_array_equal(await pool.decode(data, spec), decode(data, spec))
 
 
-async def test_an_image_too_large_for_shared_memory_goes_through_the_socket(pool: DecodingPool) -> None:
-    large = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (3_600, 3_600, 3), np.uint8)), "BMP")
+async def test_an_image_too_large_for_shared_memory_goes_through_the_socket(
+    pool: DecodingPool,
+) -> None:
+    large = encode(
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (3_600, 3_600, 3), np.uint8)),
+        "BMP",
+    )
     small = encode(picture(size=(900, 700)), "BMP")
     assert len(large) > SIZE_BYTES > len(small)
     for data in (large, small, large):
@@ -96,7 +115,9 @@ async def test_without_shared_memory_images_are_decoded_all_the_same(
         np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))
 
 
-async def test_a_small_image_needs_no_process(pool: DecodingPool, png: Callable[..., bytes]) -> None:
+async def test_a_small_image_needs_no_process(
+    pool: DecodingPool, png: Callable[..., bytes]
+) -> None:
     await pool.decode(png(), SPEC)
     assert pids(pool) == set()
 
@@ -129,7 +150,9 @@ async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., b
         pool.close()
 
 
-async def test_an_image_for_which_the_memory_never_suffices_is_refused(jpeg: Callable[..., bytes]) -> None:
+async def test_an_image_for_which_the_memory_never_suffices_is_refused(
+    jpeg: Callable[..., bytes],
+) -> None:
     pool = opened(decode_memory_bytes=2**28)
     try:
         with pytest.raises(ImageTooComplex, match="MiB of memory; the limit is 128 MiB"):
@@ -172,7 +195,9 @@ async def test_a_radiograph_in_run_lengths_stays_within_its_memory(pool: Decodin
 
 
 @pytest.mark.parametrize("kills", [1, 2])
-async def test_an_image_is_refused_only_if_its_process_is_killed_twice(jpeg: Callable[..., bytes], kills: int) -> None:
+async def test_an_image_is_refused_only_if_its_process_is_killed_twice(
+    jpeg: Callable[..., bytes], kills: int
+) -> None:
     pool = opened()
     killed: set[int] = set()
     try:
@@ -213,14 +238,18 @@ async def test_signals_that_end_the_server_leave_its_processes_to_it(
     assert await _pids_after(pool, jpeg(size=(600, 600))) == {pid}
 
 
-async def test_too_many_large_images_are_refused(pool: DecodingPool, jpeg: Callable[..., bytes]) -> None:
+async def test_too_many_large_images_are_refused(
+    pool: DecodingPool, jpeg: Callable[..., bytes]
+) -> None:
     pool._queue.delivered(1, arrived_s=0.0, now_s=pool._queue._last_s + 10_000)
     pool._queue.waiting = 1
     with pytest.raises(Overloaded):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
 
 
-async def test_nobody_waits_longer_than_the_deadline_for_a_process(jpeg: Callable[..., bytes]) -> None:
+async def test_nobody_waits_longer_than_the_deadline_for_a_process(
+    jpeg: Callable[..., bytes],
+) -> None:
     pool = opened(deadline_s=0.1)
     try:
         await pool._free.acquire()
@@ -244,7 +273,9 @@ async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done() -> N
     await _until(lambda: (pool._queue.waiting, pool._free.locked()) == (0, False))
 
 
-async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes]) -> None:
+async def test_idle_processes_are_ended_but_one(
+    monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes]
+) -> None:
     monkeypatch.setattr(pool_module, "IDLE_S", 0.1)
     pool = opened(decode_processes=2)
     try:
@@ -259,7 +290,10 @@ async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch,
 
 
 async def test_a_machine_that_starts_no_process_says_so(
-    pool: DecodingPool, monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes], png: Callable[..., bytes]
+    pool: DecodingPool,
+    monkeypatch: pytest.MonkeyPatch,
+    jpeg: Callable[..., bytes],
+    png: Callable[..., bytes],
 ) -> None:
     monkeypatch.setattr("serving.child.sys.executable", "/nowhere/python")
     with pytest.raises(DecoderUnavailable, match="No such file"):
@@ -271,7 +305,9 @@ async def test_a_machine_that_starts_no_process_says_so(
     assert (await pool.decode(png(), SPEC)).shape == (3, 8, 8)
 
 
-async def test_the_processes_inherit_no_secret(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_processes_inherit_no_secret(
+    pool: DecodingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CANDOR_TOKENS", "a-secret-of-sixteen-letters admin")
     [pid] = await _pids_after(pool, encode(picture(size=(600, 600)), "JPEG"))
     assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()

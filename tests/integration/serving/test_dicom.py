@@ -1,4 +1,6 @@
-"""DICOM bodies over HTTP: answered as the predictor answers them, or refused at the right status, never a 500."""
+"""DICOM bodies over HTTP: answered as the predictor answers them, or refused at the right status,
+never a 500.
+"""
 
 import subprocess
 import sys
@@ -22,10 +24,15 @@ SLICE = np.arange(-1024, 1024, 4, dtype=np.int16).reshape(16, 32)
 async def test_a_slice_is_answered_as_any_image(tiny_store: Store, tmp_path: Path) -> None:
     expected = Predictor(tiny_store.read("tiny", 1))
     async with running(tiny_store, tmp_path) as server:
-        for data in (dicom(SLICE, WindowCenter=[40, 600], WindowWidth=[80, 2800]), dicom_rle(SLICE)):
+        for data in (
+            dicom(SLICE, WindowCenter=[40, 600], WindowWidth=[80, 2800]),
+            dicom_rle(SLICE),
+        ):
             answer = await server.predict(data, Content_Type="application/dicom")
             assert answer.status_code == 200
-            assert answer.json()["probabilities"] == pytest.approx(expected.classify(data).probabilities, abs=1e-6)
+            assert answer.json()["probabilities"] == pytest.approx(
+                expected.classify(data).probabilities, abs=1e-6
+            )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +45,12 @@ async def test_a_slice_is_answered_as_any_image(tiny_store: Store, tmp_path: Pat
             "broken_image",
             "of 2 bytes ends within its header",
         ),
-        (dicom_frames([b"\xff\xd8"], MPEG2MPML, (2, 2), np.uint8), 415, "unsupported_image", "MPEG2"),
+        (
+            dicom_frames([b"\xff\xd8"], MPEG2MPML, (2, 2), np.uint8),
+            415,
+            "unsupported_image",
+            "MPEG2",
+        ),
         (dicom(SLICE, keep=100), 400, "broken_image", "cut short"),
         (dicom(SLICE)[:-100], 400, "broken_image", "cut short"),
         (dicom(SLICE, Rows=60_000, Columns=60_000), 413, "image_too_large", "60000 x 60000"),
@@ -54,9 +66,18 @@ async def test_what_cannot_be_read_is_refused(
 
 
 def test_a_server_starts_without_pydicom() -> None:
-    """It takes a third of a second to import, which only a server that meets DICOM should pay, once."""
-    program = "import sys, serving.process.server, serving.inference.predictor; print('pydicom' in sys.modules)"
+    """It takes a third of a second to import, which only a server that meets DICOM should pay,
+    once.
+    """
+    program = (
+        "import sys, serving.process.server, serving.inference.predictor; print('pydicom' in "
+        "sys.modules)"
+    )
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert run.stdout.strip() == "False"

@@ -18,8 +18,23 @@ def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.M
     """300 of them once stayed for a minute, and nothing counted them."""
     monkeypatch.setattr(event_loop, "HANDSHAKE_S", 0.2)
     pem = tmp_path / "pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2"]
-    subprocess.run([*command, "-keyout", str(pem), "-out", str(tmp_path / "crt")], check=True, capture_output=True)
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-days",
+        "2",
+    ]
+    subprocess.run(
+        [*command, "-keyout", str(pem), "-out", str(tmp_path / "crt")],
+        check=True,
+        capture_output=True,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "crt", pem)
 
@@ -38,7 +53,9 @@ def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_thread_that_parses_gives_the_interpreter_back_soon_while_the_loop_runs() -> None:
-    """With Python's 5 ms, a small image once waited 0.2 s beside a table of hostile rows (see the siege)."""
+    """With Python's 5 ms, a small image once waited 0.2 s beside a table of hostile rows (see the
+    siege).
+    """
     before_s = sys.getswitchinterval()
 
     async def interval_s() -> float:

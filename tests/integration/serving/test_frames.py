@@ -1,4 +1,6 @@
-"""Files of several frames through every door of the server: the chosen ones are answered, counted and recorded."""
+"""Files of several frames through every door of the server: the chosen ones are answered, counted
+and recorded.
+"""
 
 import asyncio
 import base64
@@ -46,29 +48,41 @@ async def rows(server: Running, sql: str) -> list[Any]:
     return await asyncio.to_thread(read)
 
 
-async def test_a_frame_is_answered_as_a_file_that_holds_it_alone(tiny_store: Store, tmp_path: Path) -> None:
+async def test_a_frame_is_answered_as_a_file_that_holds_it_alone(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     expected = alone(tiny_store)
     async with running(tiny_store, tmp_path) as server:
         for choice, number in (("1", 1), ("4", 4), ("middle", 3)):
-            answer = await server.predict(FILE, f"/predictions/tiny?frame={choice}", X_Request_Id=f"study-{choice}")
+            answer = await server.predict(
+                FILE, f"/predictions/tiny?frame={choice}", X_Request_Id=f"study-{choice}"
+            )
             found = answer.json()
             assert (found["frame"], found["request_id"]) == (number, f"study-{choice}")
             assert found["probabilities"] == expected[number - 1]
-        form = await server.client.post("/predictions/tiny/1?frame=5", files={"file": ("x.dcm", FILE)})
+        form = await server.client.post(
+            "/predictions/tiny/1?frame=5", files={"file": ("x.dcm", FILE)}
+        )
         assert form.json()["probabilities"] == expected[4]
-        explained = (await server.predict(FILE, "/predictions/tiny?explain=occlusion&frame=2")).json()
+        explained = (
+            await server.predict(FILE, "/predictions/tiny?explain=occlusion&frame=2")
+        ).json()
         assert (explained["frame"], explained["probabilities"]) == (2, expected[1])
         assert explained["explanation"]["png"]
         assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
 
 
-async def test_all_frames_are_answered_counted_and_labeled_one_by_one(tiny_store: Store, tmp_path: Path) -> None:
+async def test_all_frames_are_answered_counted_and_labeled_one_by_one(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     expected = alone(tiny_store)
     async with running(tiny_store, tmp_path, max_batch=2) as server:
         headers = {"X_Request_Id": "study", "X_Candor_Tags": "site=A"}
         found = (await server.predict(FILE, "/predictions/tiny?frame=all", **headers)).json()
         assert [each["frame"] for each in found] == [1, 2, 3, 4, 5]
-        assert [each["request_id"] for each in found] == [f"study/{number}" for number in range(1, 6)]
+        assert [each["request_id"] for each in found] == [
+            f"study/{number}" for number in range(1, 6)
+        ]
         assert [each["probabilities"] for each in found] == expected
         assert len({each["prediction_id"] for each in found}) == 5
         assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
@@ -77,18 +91,35 @@ async def test_all_frames_are_answered_counted_and_labeled_one_by_one(tiny_store
         assert (told["status"], told["prediction_id"]) == ("accepted", found[3]["prediction_id"])
         counted = server.counted("candor_request_duration_seconds_count", model="tiny", version="1")
         assert (counted, server.counted("candor_decode_seconds_count")) == (5, 1)
-        single = (await server.predict(dicom(STACK[0], **WINDOW), "/predictions/tiny?frame=all")).json()
+        single = (
+            await server.predict(dicom(STACK[0], **WINDOW), "/predictions/tiny?frame=all")
+        ).json()
         assert [(each["frame"], each["probabilities"]) for each in single] == [(1, expected[0])]
 
 
 @pytest.mark.parametrize(
     ("query", "status", "code", "detail"),
     [
-        ("", 415, "unsupported_image", "a DICOM file of 5 frames: expected a single frame, or a choice"),
+        (
+            "",
+            415,
+            "unsupported_image",
+            "a DICOM file of 5 frames: expected a single frame, or a choice",
+        ),
         ("?frame=6", 400, "no_such_frame", "5 frames, numbered from 1, and frame 6 was asked for"),
-        ("?frame=0", 400, "malformed_request", "'0' chooses no frame; expected the number of a frame from 1"),
+        (
+            "?frame=0",
+            400,
+            "malformed_request",
+            "'0' chooses no frame; expected the number of a frame from 1",
+        ),
         ("?frame=", 400, "malformed_request", "chooses no frame"),
-        ("?frame=1&frame=2", 400, "malformed_request", "gives 'frame' more than once; give it once. One request"),
+        (
+            "?frame=1&frame=2",
+            400,
+            "malformed_request",
+            "gives 'frame' more than once; give it once. One request",
+        ),
         ("?frames=1", 400, "malformed_request", "the query must be"),
         ("?frame=all&explain=occlusion", 400, "malformed_request", "a heat map explains one frame"),
         ("?frame=all", 413, "too_many_frames", "5 frames; the limit is 4 at a time"),
@@ -105,7 +136,9 @@ async def test_what_cannot_be_chosen_is_refused_and_nothing_is_recorded(
         assert await rows(server, "SELECT count(*) FROM prediction") == [(0,)]
 
 
-async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(tiny_store: Store, tmp_path: Path) -> None:
+async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     pages = [Image.fromarray((page >> 4).astype(np.uint8)) for page in STACK[:3]]
     first, several = io.BytesIO(), io.BytesIO()
     pages[0].save(first, "TIFF")
@@ -117,7 +150,10 @@ async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(tiny_
         for choice in ("1", "2", "middle", "all"):
             refused = await server.predict(several.getvalue(), f"/predictions/tiny?frame={choice}")
             assert (refused.status_code, refused.json()["error"]) == (415, "unsupported_image")
-            assert "a TIFF of several pictures: expected a single picture, or DICOM" in refused.json()["detail"]
+            assert (
+                "a TIFF of several pictures: expected a single picture, or DICOM"
+                in refused.json()["detail"]
+            )
         assert await rows(server, "SELECT count(*) FROM prediction") == [(2,)]
 
 
@@ -134,17 +170,31 @@ async def test_frames_that_are_too_many_pixels_together_are_refused_by_the_heade
 async def test_several_files_choose_no_frames(tiny_store: Store, tmp_path: Path) -> None:
     async with running(tiny_store, tmp_path) as server:
         body = json.dumps([base64.b64encode(FILE).decode()])
-        answer = await server.predict(body.encode(), "/predictions/tiny?frame=all", Content_Type="application/json")
-        assert (answer.status_code, answer.json()["detail"]) == (400, "?frame= is for a request with one file.")
+        answer = await server.predict(
+            body.encode(), "/predictions/tiny?frame=all", Content_Type="application/json"
+        )
+        assert (answer.status_code, answer.json()["detail"]) == (
+            400,
+            "?frame= is for a request with one file.",
+        )
 
 
-async def test_the_open_inference_protocol_takes_a_parameter(tiny_store: Store, tmp_path: Path) -> None:
+async def test_the_open_inference_protocol_takes_a_parameter(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     expected = alone(tiny_store)
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(FILE).decode()]}
+    tensor = {
+        "name": "image",
+        "datatype": "BYTES",
+        "shape": [1],
+        "data": [base64.b64encode(FILE).decode()],
+    }
     async with running(tiny_store, tmp_path) as server:
 
         async def infer(**body: Any) -> httpx.Response:
-            return await server.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]} | body)
+            return await server.client.post(
+                "/v2/models/tiny/infer", json={"inputs": [tensor]} | body
+            )
 
         for frame, numbers in ((2, [2]), ("2", [2]), ("middle", [3]), ("all", [1, 2, 3, 4, 5])):
             answer = await infer(parameters={"frame": frame}, id=f"study-{frame}")
@@ -152,7 +202,9 @@ async def test_the_open_inference_protocol_takes_a_parameter(tiny_store: Store, 
             assert outputs["probabilities"]["shape"] == [len(numbers), 3]
             found = np.reshape(outputs["probabilities"]["data"], (-1, 3))
             for row, number in zip(found, numbers, strict=True):
-                assert list(row) == pytest.approx(list(expected[number - 1].expected.values()), abs=1e-6)
+                assert list(row) == pytest.approx(
+                    list(expected[number - 1].expected.values()), abs=1e-6
+                )
         for frame in (True, 1.5, "some", 0):
             assert (await infer(parameters={"frame": frame})).status_code == 400
         assert (await infer(parameters={"frame": 6})).status_code == 400
@@ -162,7 +214,9 @@ async def test_the_open_inference_protocol_takes_a_parameter(tiny_store: Store, 
         )
         assert "for a single encoded image" in refused.json()["error"]
         ids = await rows(server, "SELECT request_id FROM prediction ORDER BY prediction_id")
-        assert [each for (each,) in ids if each.startswith("study-all")] == [f"study-all/{n}" for n in range(1, 6)]
+        assert [each for (each,) in ids if each.startswith("study-all")] == [
+            f"study-all/{n}" for n in range(1, 6)
+        ]
 
 
 async def test_the_client_asks_for_one_or_for_all(tiny_store: Store, tmp_path: Path) -> None:
@@ -184,14 +238,16 @@ async def test_trials_of_frames_are_shown_one_by_one(tiny_store: Store, tmp_path
 
         async def tried(frame: str, **fields: str) -> str:
             files = {"file": ("study.dcm", FILE)}
-            page = await server.client.post("/try/tiny", files=files, data={"frame": frame} | fields, headers=PAGE)
+            page = await server.client.post(
+                "/try/tiny", files=files, data={"frame": frame} | fields, headers=PAGE
+            )
             assert page.status_code == 200
             return page.text
 
         page = await tried("all", record="yes")
-        assert [f"study.dcm, frame {number}, as the model sees it" in page for number in range(1, 7)] == [True] * 5 + [
-            False
-        ]
+        assert [
+            f"study.dcm, frame {number}, as the model sees it" in page for number in range(1, 7)
+        ] == [True] * 5 + [False]
         assert page.count('data-file="0" data-frame="') == 5
         assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
         assert "study.dcm, frame 3" in await tried("middle")
@@ -200,7 +256,9 @@ async def test_trials_of_frames_are_shown_one_by_one(tiny_store: Store, tmp_path
         viewed = await server.client.post("/try/tiny/view?frame=4", content=FILE)
         samples = np.frombuffer(base64.b64decode(viewed.json()["samples"]), "<u2").reshape(30, 20)
         assert np.array_equal(samples + viewed.json()["offset"], STACK[3])
-        assert (await server.client.post("/try/tiny/view?frame=9", content=FILE)).json()["error"] == "no_such_frame"
+        assert (await server.client.post("/try/tiny/view?frame=9", content=FILE)).json()[
+            "error"
+        ] == "no_such_frame"
 
 
 def test_predict_answers_frames_with_a_model_on_disk(tiny_store: Store, tmp_path: Path) -> None:
@@ -210,7 +268,9 @@ def test_predict_answers_frames_with_a_model_on_disk(tiny_store: Store, tmp_path
     command = ["predict", str(file), "--model", "tiny", "--store", str(tiny_store.root)]
     found = CliRunner().invoke(app, [*command, "--frame", "all", "--json"])
     answers = json.loads(found.stdout)
-    assert [(each["frame"], each["probabilities"]) for each in answers] == list(enumerate(expected, 1))
+    assert [(each["frame"], each["probabilities"]) for each in answers] == list(
+        enumerate(expected, 1)
+    )
     told = CliRunner().invoke(app, [*command, "--frame", "middle", "--csv", str(table)])
     assert told.exit_code == 0, told.output
     cells = [line.split(",") for line in table.read_text().splitlines()]

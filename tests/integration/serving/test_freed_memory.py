@@ -8,11 +8,18 @@ import sys
 import pytest
 
 from serving.inference import freed_memory
-from serving.inference.freed_memory import GROWTH_BYTES, keep_returning_memory, resident_bytes, return_freed_memory
+from serving.inference.freed_memory import (
+    GROWTH_BYTES,
+    keep_returning_memory,
+    resident_bytes,
+    return_freed_memory,
+)
 
 
 def scattered(size_bytes: int) -> None:
-    """Allocate and free many blocks below the size at which the C library takes a mapping for each."""
+    """Allocate and free many blocks below the size at which the C library takes a mapping for
+    each.
+    """
     library = ctypes.CDLL(None)
     library.malloc.restype = ctypes.c_void_p
     library.free.argtypes = [ctypes.c_void_p]

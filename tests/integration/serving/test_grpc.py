@@ -22,19 +22,25 @@ PREDICT, READ = "p" * 32, "r" * 32
 
 @pytest.fixture
 async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
-    """A client of a server with tokens; `stub.counted` says how many calls were refused for a reason."""
+    """A client of a server with tokens; `stub.counted` says how many calls were refused for a
+    reason.
+    """
     options = {"ledger": "off", "grpc_port": 0, "tokens": f"{PREDICT} predict; {READ} read"}
     async with running(tiny_store, tmp_path, **options) as started:
         server = started.service
         settings, metrics = server._settings, server._metrics
-        servicer = Servicer(server.v2, settings=settings, metrics=metrics, ready=server.ready, bodies=BodyBudget())
+        servicer = Servicer(
+            server.v2, settings=settings, metrics=metrics, ready=server.ready, bodies=BodyBudget()
+        )
         interceptor = AccessInterceptor(server.access, metrics)
         listening, port = await start_grpc(servicer, settings, interceptor=interceptor)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
             client.channel = channel
             client.queue = server.models.find("tiny").queue
-            client.counted = lambda reason: started.counted("candor_requests_rejected_total", reason=reason)
+            client.counted = lambda reason: started.counted(
+                "candor_requests_rejected_total", reason=reason
+            )
             yield client
         await listening.stop(0)
 
@@ -58,19 +64,40 @@ async def test_health_needs_no_token(stub: Any) -> None:
 async def test_each_call_needs_a_token_of_its_scope(stub: Any) -> None:
     asked = protocol.ModelMetadataRequest(name="tiny")
     assert (await stub.ModelMetadata(asked, metadata=bearer(READ))).name == "tiny"
-    assert (await stub.ServerMetadata(protocol.ServerMetadataRequest(), metadata=bearer(READ))).name == "candor"
+    assert (
+        await stub.ServerMetadata(protocol.ServerMetadataRequest(), metadata=bearer(READ))
+    ).name == "candor"
     assert await refused(stub.ModelMetadata(asked)) is StatusCode.UNAUTHENTICATED
-    assert await refused(stub.ServerMetadata(protocol.ServerMetadataRequest())) is StatusCode.UNAUTHENTICATED
-    assert await refused(stub.ModelReady(protocol.ModelReadyRequest(name="tiny"))) is StatusCode.UNAUTHENTICATED
+    assert (
+        await refused(stub.ServerMetadata(protocol.ServerMetadataRequest()))
+        is StatusCode.UNAUTHENTICATED
+    )
+    assert (
+        await refused(stub.ModelReady(protocol.ModelReadyRequest(name="tiny")))
+        is StatusCode.UNAUTHENTICATED
+    )
     infer = protocol.ModelInferRequest(model_name="tiny")
-    assert await refused(stub.ModelInfer(infer, metadata=bearer(READ))) is StatusCode.PERMISSION_DENIED
-    assert await refused(stub.ModelInfer(infer, metadata=bearer("x" * 32))) is StatusCode.UNAUTHENTICATED
-    assert await refused(stub.ModelInfer(infer, metadata=bearer(PREDICT))) is StatusCode.INVALID_ARGUMENT
+    assert (
+        await refused(stub.ModelInfer(infer, metadata=bearer(READ))) is StatusCode.PERMISSION_DENIED
+    )
+    assert (
+        await refused(stub.ModelInfer(infer, metadata=bearer("x" * 32)))
+        is StatusCode.UNAUTHENTICATED
+    )
+    assert (
+        await refused(stub.ModelInfer(infer, metadata=bearer(PREDICT)))
+        is StatusCode.INVALID_ARGUMENT
+    )
     assert (stub.counted("unauthorized"), stub.counted("forbidden")) == (4, 1)
 
 
-async def test_what_is_no_message_is_refused_without_a_trace(stub: Any, caplog: pytest.LogCaptureFixture) -> None:
-    for rubbish, error in ((b"\xff" * 30, "not a protobuf message"), (b"\x2a\x00" * 20_000, "over 10,000 fields")):
+async def test_what_is_no_message_is_refused_without_a_trace(
+    stub: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for rubbish, error in (
+        (b"\xff" * 30, "not a protobuf message"),
+        (b"\x2a\x00" * 20_000, "over 10,000 fields"),
+    ):
         send = stub.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.aio.AioRpcError, match=error) as refused:
             await send(rubbish, metadata=bearer(PREDICT))
@@ -78,13 +105,20 @@ async def test_what_is_no_message_is_refused_without_a_trace(stub: Any, caplog: 
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(stub: Any, png: Callable[..., bytes]) -> None:
-    stub.queue.delivered(1, arrived_s=0.0, now_s=stub.queue._last_s + 100)  # 20 s an image from now on
+async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(
+    stub: Any, png: Callable[..., bytes]
+) -> None:
+    stub.queue.delivered(
+        1, arrived_s=0.0, now_s=stub.queue._last_s + 100
+    )  # 20 s an image from now on
     stub.queue.waiting = 1
     asked = protocol.ModelInferRequest(model_name="tiny")
     tensor = asked.inputs.add(name="image", datatype="BYTES", shape=[1])
     tensor.contents.bytes_contents.append(png())
-    assert await refused(stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10)) is StatusCode.RESOURCE_EXHAUSTED
+    assert (
+        await refused(stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10))
+        is StatusCode.RESOURCE_EXHAUSTED
+    )
     stub.queue.waiting = 0
     assert (await stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10)).model_name == "tiny"
 
@@ -104,7 +138,11 @@ async def test_a_parameter_chooses_frames(stub: Any) -> None:
         request.parameters["frame"].CopyFrom(protocol.InferParameter(**choice))
         return await stub.ModelInfer(request, metadata=bearer(PREDICT))
 
-    for choice, count in (({"int64_param": 2}, 1), ({"string_param": "middle"}, 1), ({"string_param": "all"}, 4)):
+    for choice, count in (
+        ({"int64_param": 2}, 1),
+        ({"string_param": "middle"}, 1),
+        ({"string_param": "all"}, 4),
+    ):
         answer = await infer(**choice)
         assert [list(each.shape) for each in answer.outputs if each.name == "label"] == [[count]]
     for choice in ({"int64_param": 5}, {"bool_param": True}, {"string_param": "some"}):

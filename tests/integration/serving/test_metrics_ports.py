@@ -17,10 +17,14 @@ def test_replicas_of_a_node_share_a_range_of_ports() -> None:
         start = min(first.getsockname()[1], 65_535 - PORTS)
         ports = []
         for _ in range(2):
-            ports.append(opened.enter_context(contextlib.closing(listen_from(start, HOST))).getsockname()[1])
+            ports.append(
+                opened.enter_context(contextlib.closing(listen_from(start, HOST))).getsockname()[1]
+            )
         assert start <= ports[0] < ports[1] < start + PORTS
         for port in range(start, start + PORTS):
             with contextlib.suppress(ListenError):
                 opened.enter_context(contextlib.closing(listen(HOST, port)))
-        with pytest.raises(ListenError, match=f"no port from {start} to {start + PORTS - 1} is free at {HOST}"):
+        with pytest.raises(
+            ListenError, match=f"no port from {start} to {start + PORTS - 1} is free at {HOST}"
+        ):
             listen_from(start, HOST)

@@ -1,4 +1,5 @@
-"""The API's description is complete: every route is in it, everything in it is a route, and answers are as it says.
+"""The API's description is complete: every route is in it, everything in it is a route, and answers
+are as it says.
 
 What needs no application is in tests/contract/test_routes.py.
 """
@@ -71,7 +72,9 @@ def test_every_route_is_described_and_everything_described_is_a_route(rare: Star
 
 
 def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
-    with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()) as monitor:
+    with open_monitor(
+        Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()
+    ) as monitor:
         app = build(monitor, Store(tmp_path / "none"))
         client = TestClient(app)
         assert described(client) == addresses(app)
@@ -102,22 +105,31 @@ async def test_the_monitor_alone_has_the_access_control() -> None:
         await PlainTextResponse("in")(scope, receive, send)
 
     app = guarded(inner, Settings(tokens=SecretStr("a-token-for-labels feedback")))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://candor"
+    ) as client:
         assert (await client.post("/feedback")).status_code == 401
         allowed = {"authorization": "Bearer a-token-for-labels"}
         assert (await client.post("/feedback", headers=allowed)).text == "in"
         refused = await client.get("/metrics", headers=allowed)
         assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
-        foreign = await client.post("/feedback", headers=allowed | {"origin": "https://elsewhere.example"})
+        foreign = await client.post(
+            "/feedback", headers=allowed | {"origin": "https://elsewhere.example"}
+        )
         assert (foreign.status_code, foreign.json()["error"]) == (403, "cross_origin")
 
 
 @pytest.mark.anyio
 async def test_a_preflight_of_the_monitor_needs_no_token_and_allows_a_token() -> None:
-    app = guarded(Starlette(), Settings(tokens=SecretStr("a-token-for-labels feedback"), cors_origins=("https://a.b",)))
+    app = guarded(
+        Starlette(),
+        Settings(tokens=SecretStr("a-token-for-labels feedback"), cors_origins=("https://a.b",)),
+    )
     asked = {"origin": "https://a.b", "access-control-request-method": "POST"}
     asked["access-control-request-headers"] = "authorization, content-type, x-request-id"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://candor"
+    ) as client:
         assert (await client.options("/feedback", headers=asked)).status_code == 200
 
 

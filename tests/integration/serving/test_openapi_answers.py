@@ -1,4 +1,6 @@
-"""Every operation answers as the document says: a real request to each, and refusals, held to the schemas."""
+"""Every operation answers as the document says: a real request to each, and refusals, held to the
+schemas.
+"""
 
 import base64
 from collections.abc import AsyncIterator, Callable
@@ -30,14 +32,26 @@ class Described:
         self.asked: set[tuple[str, str]] = set()
 
     async def ask(
-        self, method: str, template: str, *, model: str = "tiny", file: str = "", query: str = "", **more: Any
+        self,
+        method: str,
+        template: str,
+        *,
+        model: str = "tiny",
+        file: str = "",
+        query: str = "",
+        **more: Any,
     ) -> Any:
         """The answer's JSON, or its text."""
         path = template.replace("{model}", model).replace("{version}", "1").replace("{file}", file)
         answer = await self._client.request(method, path + query, **more)
         self.asked.add((method, template))
         described = self._document["paths"][template][method.lower()]["responses"]
-        assert str(answer.status_code) in described, (method, path, answer.status_code, answer.text[:300])
+        assert str(answer.status_code) in described, (
+            method,
+            path,
+            answer.status_code,
+            answer.text[:300],
+        )
         if answer.status_code == 303:
             return answer.headers["location"]
         media = answer.headers["content-type"].partition(";")[0]
@@ -61,19 +75,29 @@ async def api(server: Running) -> Described:
     return Described(server.client, (await server.client.get("/openapi.json")).json())
 
 
-async def test_every_operation_answers_as_described(api: Described, png: Callable[..., bytes]) -> None:
+async def test_every_operation_answers_as_described(
+    api: Described, png: Callable[..., bytes]
+) -> None:
     image = base64.b64encode(png()).decode()
-    answer = await api.ask("POST", "/predictions/{model}", content=png(), headers={"x-request-id": "scan-1"})
+    answer = await api.ask(
+        "POST", "/predictions/{model}", content=png(), headers={"x-request-id": "scan-1"}
+    )
     await api.ask("POST", "/predictions/{model}", query="?explain=occlusion", content=png())
     await api.ask("POST", "/predictions/{model}", json=[image, {"image": "none"}, 3])
-    await api.ask("POST", "/predictions/{model}", files=[("file", ("a.png", png())), ("file", ("b.png", b"none"))])
+    await api.ask(
+        "POST",
+        "/predictions/{model}",
+        files=[("file", ("a.png", png())), ("file", ("b.png", b"none"))],
+    )
     ndjson = {"content-type": "application/x-ndjson"}
     await api.ask("POST", "/predictions/{model}", content=f'"{image}"\n'.encode(), headers=ndjson)
     await api.ask("POST", "/predictions/{model}/{version}", content=png())
     label = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
     await api.ask("POST", "/feedback", json=[label, {"label": 3}])
     await api.ask("POST", "/feedback", json=label)
-    await api.ask("POST", "/feedback", content=b"label\nnormal\n", headers={"content-type": "text/csv"})
+    await api.ask(
+        "POST", "/feedback", content=b"label\nnormal\n", headers={"content-type": "text/csv"}
+    )
     await api.ask("POST", "/models-log", json={"model": "retina", "classes": ["healthy", "ill"]})
     await api.ask("POST", "/predictions-log", json=LOGGED)
     await api.ask("POST", "/predictions-log", json=[LOGGED, {"model": 3}])
@@ -86,28 +110,46 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     for path in ("", "/ready"):
         await api.ask("GET", f"/v2/models/{{model}}{path}")
         await api.ask("GET", f"/v2/models/{{model}}/versions/{{version}}{path}")
-    infer = {"id": "a", "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [image]}]}
+    infer = {
+        "id": "a",
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [image]}],
+    }
     await api.ask("POST", "/v2/models/{model}/infer", json=infer)
     await api.ask("POST", "/v2/models/{model}/versions/{version}/infer", json=infer)
     await api.ask("POST", "/try/{model}/view", content=png(), headers={"content-type": "image/png"})
-    await api.ask("POST", "/try/{model}", files=[("file", ("a.png", png())), ("file", ("b.png", b"none"))])
+    await api.ask(
+        "POST", "/try/{model}", files=[("file", ("a.png", png())), ("file", ("b.png", b"none"))]
+    )
     wanted = await api.ask("POST", "/predictions/{model}", content=png())
-    await api.ask("POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"})
+    await api.ask(
+        "POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"}
+    )
     await api.ask("GET", "/label/{model}")
     await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at", "alarm": "1"})
-    await api.ask("POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"})
+    await api.ask(
+        "POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"}
+    )
     unlike = {"version": "1", "production": "1", "next": "2", "until": "1", "seen": "x", "why": "y"}
     assert "Got 1 labeled answer" in await api.ask("POST", "/recalibrate/{model}", data=unlike)
     await api.ask("POST", "/versions/{model}", data={"action": "rollback", "why": "y"})
-    assert (await api.ask("GET", "/calibration/{model}/download/{file}", file="days.csv")).startswith("days,answers")
+    assert (
+        await api.ask("GET", "/calibration/{model}/download/{file}", file="days.csv")
+    ).startswith("days,answers")
     assert await api.ask("POST", "/sign-in", query="?next=/docs") == "/docs"
     assert await api.ask("POST", "/sign-out") == "/sign-in"
     assert await api.ask("GET", "/language", query="?to=en&next=/docs") == "/docs"
-    assert await api.ask("POST", "/time-zone", query="?next=/docs", data={"zone": "Europe/Berlin"}) == "/docs"
-    for path in (path for path, operations in api._document["paths"].items() if "get" in operations):
+    assert (
+        await api.ask("POST", "/time-zone", query="?next=/docs", data={"zone": "Europe/Berlin"})
+        == "/docs"
+    )
+    for path in (
+        path for path, operations in api._document["paths"].items() if "get" in operations
+    ):
         if ("GET", path) not in api.asked:
             await api.ask("GET", path)
-    described = {(name.upper(), path) for path, each in api._document["paths"].items() for name in each}
+    described = {
+        (name.upper(), path) for path, each in api._document["paths"].items() for name in each
+    }
     assert api.asked == described
 
 
@@ -136,21 +178,31 @@ async def test_what_is_not_ready_is_as_described(tmp_path: Path) -> None:
 
 
 async def test_the_monitor_answers_as_described(tmp_path: Path) -> None:
-    with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()) as monitor:
+    with open_monitor(
+        Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()
+    ) as monitor:
         transport = httpx.ASGITransport(build(monitor, Store(tmp_path / "none")))
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
             api = Described(client, (await client.get("/openapi.json")).json())
             for path, operations in api._document["paths"].items():
                 if "get" in operations:
                     await api.ask("GET", path)
-            await api.ask("POST", "/feedback", json={"model": "none", "request_id": "a", "label": "b"})
+            await api.ask(
+                "POST", "/feedback", json={"model": "none", "request_id": "a", "label": "b"}
+            )
 
 
-async def test_the_bytes_of_an_answer_are_of_its_type(server: Running, png: Callable[..., bytes]) -> None:
-    """The hot route writes its answers by hand: what it writes is decoded strictly, and no field is left over."""
+async def test_the_bytes_of_an_answer_are_of_its_type(
+    server: Running, png: Callable[..., bytes]
+) -> None:
+    """The hot route writes its answers by hand: what it writes is decoded strictly, and no field is
+    left over.
+    """
     files = [("file", ("a.png", png())), ("file", ("b.png", b"none"))]
     one, refused = (await server.client.post("/predictions/tiny", files=files)).json()
-    explained = (await server.client.post("/predictions/tiny?explain=occlusion", content=png())).content
+    explained = (
+        await server.client.post("/predictions/tiny?explain=occlusion", content=png())
+    ).content
     for answer in (explained, (await server.predict(png())).content, msgspec.json.encode(one)):
         read = msgspec.json.decode(answer, type=Prediction)
         assert msgspec.json.decode(msgspec.json.encode(read)) == msgspec.json.decode(answer)

@@ -1,4 +1,6 @@
-"""Addresses of pages with what nobody meant: each gets a page that says what was wrong, none gets another page."""
+"""Addresses of pages with what nobody meant: each gets a page that says what was wrong, none gets
+another page.
+"""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -35,7 +37,10 @@ async def pages(
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
         if request.param == "serve":
-            yield server.client, [each for each in ENDPOINTS if each.is_exact and each.method == "GET"]
+            yield (
+                server.client,
+                [each for each in ENDPOINTS if each.is_exact and each.method == "GET"],
+            )
             return
     settings = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
     with open_monitor(settings, CollectorRegistry()) as monitor:
@@ -53,7 +58,9 @@ def quoted(text: str) -> str:
 
 
 def require_refusal(answer: httpx.Response, *, says: str = "") -> None:
-    """Hold an answer to what a person needs: a page with a status of the 400s, a sentence, and no markup of others."""
+    """Hold an answer to what a person needs: a page with a status of the 400s, a sentence, and no
+    markup of others.
+    """
     where = str(answer.request.url)[:200]
     assert 400 <= answer.status_code < 500, (answer.status_code, where)
     assert answer.headers["content-type"].startswith("text/html"), where
@@ -82,20 +89,34 @@ async def test_every_parameter_of_a_page_refuses_to_be_given_twice(
     client, declared = pages
     for endpoint in declared:
         for parameter in endpoint.parameters:
-            answer = await client.get(f"{address(endpoint)}?{parameter.name}=1&{parameter.name}=2", headers=PAGE)
+            answer = await client.get(
+                f"{address(endpoint)}?{parameter.name}=1&{parameter.name}=2", headers=PAGE
+            )
             require_refusal(answer, says="2 times")
 
 
-async def test_every_parameter_of_a_page_refuses_garbage(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_every_parameter_of_a_page_refuses_garbage(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, declared = pages
     asked = 0
     for endpoint in declared:
-        others = {"first": "second=1&", "second": "first=1&", "of": "done=promoted&", "done": "of=1&"}
+        others = {
+            "first": "second=1&",
+            "second": "first=1&",
+            "of": "done=promoted&",
+            "done": "of=1&",
+        }
         for parameter in endpoint.parameters:
-            if parameter.name in ("next", "status"):  # where to go on, and the words for a label that was given
+            if parameter.name in (
+                "next",
+                "status",
+            ):  # where to go on, and the words for a label that was given
                 continue
             for odd in ODD:
-                if not odd and (endpoint.path in EMPTY_IS_LEFT_OUT or parameter.name in CLEARED_DATES):
+                if not odd and (
+                    endpoint.path in EMPTY_IS_LEFT_OUT or parameter.name in CLEARED_DATES
+                ):
                     continue
                 query = f"{others.get(parameter.name, '')}{parameter.name}={quoted(odd)}"
                 require_refusal(await client.get(f"{address(endpoint)}?{query}", headers=PAGE))
@@ -103,17 +124,24 @@ async def test_every_parameter_of_a_page_refuses_garbage(pages: tuple[httpx.Asyn
     assert asked > 100
 
 
-async def test_a_version_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_a_version_that_is_not_there_is_named(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, declared = pages
     for endpoint in declared:
         for query in ("version=9", "first=1&second=9", "first=9&second=1", "first=1", "second=1"):
-            if all(part.partition("=")[0] in {each.name for each in endpoint.parameters} for part in query.split("&")):
+            if all(
+                part.partition("=")[0] in {each.name for each in endpoint.parameters}
+                for part in query.split("&")
+            ):
                 answer = await client.get(f"{address(endpoint)}?{query}", headers=PAGE)
                 require_refusal(answer, says="9" if "9" in query else "both")
                 assert answer.status_code == (404 if "9" in query else 422)
 
 
-async def test_a_model_that_is_not_there_has_no_page(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_a_model_that_is_not_there_has_no_page(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, declared = pages
     for endpoint in declared:
         if "{model}" in endpoint.path:
@@ -123,15 +151,24 @@ async def test_a_model_that_is_not_there_has_no_page(pages: tuple[httpx.AsyncCli
                 assert answer.status_code == 404, (endpoint.path, model[:50])
 
 
-async def test_programs_may_send_parameters_of_their_own(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_programs_may_send_parameters_of_their_own(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, _ = pages
     for path in ("/metrics", "/readyz", "/healthz", "/openapi.json"):
         assert (await client.get(f"{path}?name[]=a&name[]=b")).status_code in (200, 503), path
 
 
-async def test_programs_get_the_refusal_as_json(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_programs_get_the_refusal_as_json(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, _ = pages
-    for path in ("/calibration", "/calibration/tiny", "/calibration/tiny/slices", "/calibration/tiny/history"):
+    for path in (
+        "/calibration",
+        "/calibration/tiny",
+        "/calibration/tiny/slices",
+        "/calibration/tiny/history",
+    ):
         answer = await client.get(f"{path}?verison=2")
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
         assert "does not know the parameter 'verison'" in answer.json()["detail"]
@@ -154,8 +191,12 @@ async def test_a_label_an_answer_or_an_acknowledgment_with_a_misspelled_paramete
     ):
         answer = await client.post(path, json=body)
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
-    assert [each["model"] for each in (await client.get("/calibration")).json()["models"]] == ["tiny"]
-    kinds = {each["kind"] for each in (await client.get("/calibration/tiny/history")).json()["events"]}
+    assert [each["model"] for each in (await client.get("/calibration")).json()["models"]] == [
+        "tiny"
+    ]
+    kinds = {
+        each["kind"] for each in (await client.get("/calibration/tiny/history")).json()["events"]
+    }
     assert kinds.isdisjoint({"acknowledged", "reset"})
 
 
@@ -169,25 +210,42 @@ async def test_a_form_and_a_choice_refuse_a_stray_or_repeated_parameter(
     pages: tuple[httpx.AsyncClient, list[Endpoint]],
 ) -> None:
     client, declared = pages
-    here = [each for each in FORMS if not each.startswith("/try") or "/try/{model}" in {one.path for one in declared}]
+    here = [
+        each
+        for each in FORMS
+        if not each.startswith("/try") or "/try/{model}" in {one.path for one in declared}
+    ]
     for path in here:
         answer = await client.post(f"{path}?compare=9", data={"zone": "UTC"}, headers=PAGE)
         require_refusal(answer, says="does not know the parameter")
         assert answer.status_code == 422
         assert "set-cookie" not in answer.headers
     for path in ("/time-zone", "/sign-in"):
-        require_refusal(await client.post(f"{path}?next=/&next=/", data={"zone": "UTC"}, headers=PAGE), says="2 times")
-    for query, says in (("to=de&compare=9", "does not know the parameter"), ("to=de&to=en", "2 times")):
+        require_refusal(
+            await client.post(f"{path}?next=/&next=/", data={"zone": "UTC"}, headers=PAGE),
+            says="2 times",
+        )
+    for query, says in (
+        ("to=de&compare=9", "does not know the parameter"),
+        ("to=de&to=en", "2 times"),
+    ):
         answer = await client.get(f"/language?{query}", headers=PAGE)
         require_refusal(answer, says=says)
         assert "set-cookie" not in answer.headers
 
 
-FIELDS = {"/time-zone": "zone", "/sign-in": "token", "/label/tiny": "label", "/versions/tiny": "why"}
+FIELDS = {
+    "/time-zone": "zone",
+    "/sign-in": "token",
+    "/label/tiny": "label",
+    "/versions/tiny": "why",
+}
 FIELDS |= {"/recalibrate/tiny": "seen", "/calibration/tiny/page": "note", "/try/tiny": "explain"}
 
 
-async def test_a_form_refuses_a_field_that_is_given_twice(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_a_form_refuses_a_field_that_is_given_twice(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, declared = pages
     for path, name in FIELDS.items():
         if path != "/try/tiny" or "/try/{model}" in {each.path for each in declared}:
@@ -201,18 +259,26 @@ async def test_a_form_refuses_a_field_that_is_given_twice(pages: tuple[httpx.Asy
             assert "set-cookie" not in answer.headers, path
 
 
-async def test_a_form_refuses_a_field_that_it_does_not_have(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_a_form_refuses_a_field_that_it_does_not_have(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, declared = pages
     for path in (*FIELDS, "/sign-out"):
         if path != "/try/tiny" or "/try/{model}" in {each.path for each in declared}:
             for stray in ("compare", MARKUP):
-                form = {"files": {stray: (None, "9")}} if path == "/try/tiny" else {"data": {stray: "9"}}
+                form = (
+                    {"files": {stray: (None, "9")}}
+                    if path == "/try/tiny"
+                    else {"data": {stray: "9"}}
+                )
                 answer = await client.post(path, **form, headers=PAGE)  # type: ignore[arg-type]
                 require_refusal(answer, says="does not know the field")
                 assert "set-cookie" not in answer.headers, path
 
 
-async def test_a_language_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+async def test_a_language_that_is_not_there_is_named(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
     client, _ = pages
     for code in ("fr", "", MARKUP):
         answer = await client.get(f"/language?to={quoted(code)}", headers=PAGE)

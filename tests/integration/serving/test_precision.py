@@ -1,4 +1,6 @@
-"""A bundle with several precisions behind HTTP: which one answers, and that answer, ledger and metrics say so."""
+"""A bundle with several precisions behind HTTP: which one answers, and that answer, ledger and
+metrics say so.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,9 @@ def store(tmp_path: Path) -> Store:
 def infer(onnx: bytes, image: bytes, bundle: Bundle) -> list[float]:
     pixels = decode(image, bundle.card.input.spec)[np.newaxis]
     found: list[float] = (
-        ort.InferenceSession(onnx, providers=["CPUExecutionProvider"]).run(None, {"image": pixels})[0][0].tolist()
+        ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+        .run(None, {"image": pixels})[0][0]
+        .tolist()
     )
     return found
 
@@ -43,14 +47,19 @@ async def test_answer_ledger_and_metrics_say_which_precision_answered(
         answer = (await server.predict(png())).json()
         metrics = (await server.client.get("/metrics")).text
     onnx = bundle.onnx if precision == "float32" else bundle.variants["int8"]
-    assert list(answer["probabilities"].values()) == pytest.approx(infer(onnx, png(), bundle), abs=1e-6)
+    assert list(answer["probabilities"].values()) == pytest.approx(
+        infer(onnx, png(), bundle), abs=1e-6
+    )
     assert answer.get("precision", "float32") == precision
     threshold = 0.6 if precision == "float32" else 0.9
     assert answer["refer"] is (answer["confidence"] < threshold)
     assert f'candor_model_loaded{{model="tiny",precision="{precision}",version="1"}} 1.0' in metrics
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
         row = choose(connection, "tiny")
-    assert row.card["calibration"]["temperature"] == bundle.card.of_variant(precision).calibration.temperature
+    assert (
+        row.card["calibration"]["temperature"]
+        == bundle.card.of_variant(precision).calibration.temperature
+    )
     assert (row.card.get("precision") or "float32") == precision
 
 

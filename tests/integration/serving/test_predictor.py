@@ -25,7 +25,9 @@ def bundle(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Bundle:
     return make_bundle(tmp_path / "bundle")
 
 
-def test_a_batch_gives_what_each_image_gives_alone(bundle: Bundle, png: Callable[..., bytes]) -> None:
+def test_a_batch_gives_what_each_image_gives_alone(
+    bundle: Bundle, png: Callable[..., bytes]
+) -> None:
     predictor = Predictor(bundle, threads=1)
     images = np.stack([decode(png(seed), bundle.card.input.spec) for seed in range(5)])
     together = predictor.predict(images)
@@ -35,7 +37,9 @@ def test_a_batch_gives_what_each_image_gives_alone(bundle: Bundle, png: Callable
         np.testing.assert_allclose(predictor.predict(image[np.newaxis])[0], row, atol=1e-6)
 
 
-def test_classify_names_the_largest_and_refers_below_the_threshold(bundle: Bundle, png: Callable[..., bytes]) -> None:
+def test_classify_names_the_largest_and_refers_below_the_threshold(
+    bundle: Bundle, png: Callable[..., bytes]
+) -> None:
     predictor = Predictor(bundle)
     for seed in range(10):
         prediction = predictor.classify(png(seed))
@@ -52,7 +56,9 @@ def test_a_predictor_knows_what_one_image_takes(bundle: Bundle) -> None:
     assert predictor.one_image_s == predictor.one_image_s
 
 
-def test_only_a_light_model_gets_one_thread(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_light_model_gets_one_thread(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     plain = session_options
 
@@ -72,8 +78,12 @@ def test_only_a_light_model_gets_one_thread(bundle: Bundle, monkeypatch: pytest.
     assert asked == [0, 1, 0, 2]
 
 
-def test_an_accelerator_is_warmed_up_with_the_largest_batch(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for a GPU, which this machine may not have: only which batches are run is looked at."""
+def test_an_accelerator_is_warmed_up_with_the_largest_batch(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for a GPU, which this machine may not have: only which batches are run is looked
+    at.
+    """
     predictor = Predictor(bundle)
     run: list[int] = []
     monkeypatch.setattr(predictor, "predict", lambda images: run.append(len(images)))
@@ -112,7 +122,9 @@ def test_the_best_provider_that_is_offered_is_tried_first(
     assert choose_providers(device) == chosen  # type: ignore[arg-type]
 
 
-def test_a_fallback_is_told(bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fallback_is_told(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
     with caplog.at_level(logging.WARNING):
         predictor = Predictor(bundle, device="cuda")
@@ -128,5 +140,7 @@ def test_threads_are_as_asked() -> None:
 def test_a_taken_port_is_said_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{port}: [^(]* CANDOR_PORT"):
+        with pytest.raises(
+            ListenError, match=rf"cannot listen on 127\.0\.0\.1:{port}: [^(]* CANDOR_PORT"
+        ):
             listen("127.0.0.1", port)

@@ -16,18 +16,43 @@ from tests.builders.services import running
 pytestmark = pytest.mark.anyio
 # Each is large, and refused at another place on its way.
 KINDS = (
-    *("zeros", "png-chunks", "dicom-no-pixels", "webp-chunks", "json-one-text", "json-deep", "form-cut"),
-    *("infer-spaces", "infer-deep", "infer-inputs", "feedback-deep", "feedback-one-text", "feedback-ndjson-long"),
+    *(
+        "zeros",
+        "png-chunks",
+        "dicom-no-pixels",
+        "webp-chunks",
+        "json-one-text",
+        "json-deep",
+        "form-cut",
+    ),
+    *(
+        "infer-spaces",
+        "infer-deep",
+        "infer-inputs",
+        "feedback-deep",
+        "feedback-one-text",
+        "feedback-ndjson-long",
+    ),
     *("models-log-deep", "reset-deep"),
 )
 TIMES = 4
 
 
 async def status_of(app: ASGIApp, body: HostileBody, data: bytes) -> int:
-    """The status of the answer to a body, of which this keeps nothing: a client has cycles of its own."""
+    """The status of the answer to a body, of which this keeps nothing: a client has cycles of its
+    own.
+    """
     parts, statuses = [bytes(bytearray(data))], []
-    headers = [(name.lower().encode(), value.encode()) for name, value in body.headers(data).items()]
-    scope = {"type": "http", "method": "POST", "path": body.path, "query_string": b"", "headers": headers}
+    headers = [
+        (name.lower().encode(), value.encode()) for name, value in body.headers(data).items()
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": body.path,
+        "query_string": b"",
+        "headers": headers,
+    }
 
     async def receive() -> dict[str, Any]:
         if not parts:
@@ -43,11 +68,15 @@ async def status_of(app: ASGIApp, body: HostileBody, data: bytes) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_no_refused_body_stays_in_memory(tiny_store: Store, tmp_path: Path, kind: str) -> None:
+async def test_no_refused_body_stays_in_memory(
+    tiny_store: Store, tmp_path: Path, kind: str
+) -> None:
     body = BODIES[kind]
     data = body.make()
     async with running(tiny_store, tmp_path) as server:
-        assert await status_of(server.service.app, body, data) < 500  # a list says of each item what is wrong
+        assert (
+            await status_of(server.service.app, body, data) < 500
+        )  # a list says of each item what is wrong
         gc.collect()
         gc.disable()
         tracemalloc.start()

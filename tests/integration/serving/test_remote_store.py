@@ -1,4 +1,6 @@
-"""A server whose store is on S3: it follows the alias, refuses what was changed, and starts while S3 is away."""
+"""A server whose store is on S3: it follows the alias, refuses what was changed, and starts while
+S3 is away.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +19,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_server_on_s3(
-    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_bundle: Callable[..., Bundle],
+    png: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with object_store() as s3:
         for name, value in s3.variables.items():

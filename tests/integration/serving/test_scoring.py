@@ -1,4 +1,6 @@
-"""A folder scored into parts: every image exactly once, also after kills, and refused where that cannot be kept."""
+"""A folder scored into parts: every image exactly once, also after kills, and refused where that
+cannot be kept.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ def images(tmp_path: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(encode(picture(number), "PNG"))
     (folder / "site-0" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
-    (folder / "site-1" / "wide.tif").write_bytes(encode(picture(99), "TIFF"))  # decoded in a process
+    (folder / "site-1" / "wide.tif").write_bytes(
+        encode(picture(99), "TIFF")
+    )  # decoded in a process
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -43,7 +47,9 @@ def images(tmp_path: Path) -> Path:
 def run(images: Path, out: Path, bundle: Bundle, **options: int) -> ScoringResult:
     where = AnyFolder(str(images)), AnyFolder(str(out))
     settings = Settings(ledger="off", threads=1, max_batch=4)
-    return score(*where, bundle, settings, engine=in_this_process, progress=lambda *_: None, **options)
+    return score(
+        *where, bundle, settings, engine=in_this_process, progress=lambda *_: None, **options
+    )
 
 
 def rows_of(out: Path) -> list[dict[str, object]]:
@@ -56,7 +62,12 @@ def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
 ) -> None:
     bundle = tiny_store.read("tiny", 1)
     result = run(images, tmp_path / "out", bundle, part_size=5)
-    assert (result.images, result.refused, result.parts, result.parts_before) == (COUNT + 1, 1, 5, 0)
+    assert (result.images, result.refused, result.parts, result.parts_before) == (
+        COUNT + 1,
+        1,
+        5,
+        0,
+    )
     rows = rows_of(tmp_path / "out")
     assert [row["file"] for row in rows] == sorted(
         path.relative_to(images).as_posix() for path in images.rglob("*.*") if path.suffix != ".txt"
@@ -68,31 +79,55 @@ def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
             assert row["predicted"] is row["confidence"] is None
             continue
         alone = predictor.classify((images / str(row["file"])).read_bytes())
-        assert (row["model"], row["version"], row["predicted"], row["error"]) == ("tiny", 1, alone.label, None)
+        assert (row["model"], row["version"], row["predicted"], row["error"]) == (
+            "tiny",
+            1,
+            alone.label,
+            None,
+        )
         found = {name: row[f"probability {name}"] for name in alone.probabilities}
         assert found == pytest.approx(alone.probabilities, abs=1e-6)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert (manifest["images"], manifest["refused"], len(manifest["parts"])) == (COUNT + 1, 1, 5)
 
 
-def test_after_kills_the_same_command_continues(images: Path, tmp_path: Path, tiny_store: Store) -> None:
+def test_after_kills_the_same_command_continues(
+    images: Path, tmp_path: Path, tiny_store: Store
+) -> None:
     out = tmp_path / "out"
     slowed = "import time, serving.scoring.part as part; read = part.PartScorer._content; "
     slowed += "part.PartScorer._content = lambda self, name: time.sleep(0.05) or read(self, name); "
-    command = [sys.executable, "-c", slowed + "from candor.command_line import main; main()", "predict", str(images)]
+    command = [
+        sys.executable,
+        "-c",
+        slowed + "from candor.command_line import main; main()",
+        "predict",
+        str(images),
+    ]
     command += ["--store", str(tiny_store.root), "--out", str(out), "--part-size", "2"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
+    }
     seen: dict[str, int] = {}
     for kills in range(2):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        wait_until(lambda least=2 + 2 * kills: len(list(out.glob("part-*"))) >= least, "two more parts")
+        wait_until(
+            lambda least=2 + 2 * kills: len(list(out.glob("part-*"))) >= least, "two more parts"
+        )
         process.send_signal(signal.SIGKILL)
         process.wait()
-        seen |= {path.name: path.stat().st_mtime_ns for path in out.glob("part-*") if path.name not in seen}
+        seen |= {
+            path.name: path.stat().st_mtime_ns
+            for path in out.glob("part-*")
+            if path.name not in seen
+        }
     (images / "late.png").write_bytes(encode(picture(1), "PNG"))  # is not in the plan
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1  # an image was refused
-    assert f"24 images in 12 parts, {len(seen)} of them from before; 1 refused" in done.stdout.replace("\n", " ")
+    assert (
+        f"24 images in 12 parts, {len(seen)} of them from before; 1 refused"
+        in done.stdout.replace("\n", " ")
+    )
     names = [row["file"] for row in rows_of(out)]
     assert len(names) == len(set(names)) == COUNT + 1
     assert "late.png" not in names
@@ -104,10 +139,14 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     bundle, out = tiny_store.read("tiny", 1), tmp_path / "out"
     run(images, out, bundle, part_size=10)
-    with pytest.raises(ScoringError, match=r"holds answers of tiny version 1 to the images of .*/images as of"):
+    with pytest.raises(
+        ScoringError, match=r"holds answers of tiny version 1 to the images of .*/images as of"
+    ):
         run(images / "site-0", out, bundle)
     (out / "part-000001.parquet").write_bytes((out / "part-000000.parquet").read_bytes()[:-9])
-    with pytest.raises(ScoringError, match=r"part-000001\.parquet is damaged .*; delete it, and repeat"):
+    with pytest.raises(
+        ScoringError, match=r"part-000001\.parquet is damaged .*; delete it, and repeat"
+    ):
         run(images, out, bundle)
     (out / "part-000001.parquet").unlink()
     result = run(images, out, bundle)
@@ -138,7 +177,9 @@ def test_what_makes_no_sense_is_a_usage_error(
     given = ["predict", str(images), "--store", str(tiny_store.root), *arguments]
     done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
     assert done.exit_code == 2
-    assert sentence in " ".join(done.output.replace("│", " ").split())  # which old Rich wraps in the frame
+    assert sentence in " ".join(
+        done.output.replace("│", " ").split()
+    )  # which old Rich wraps in the frame
 
 
 def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(
@@ -151,13 +192,23 @@ def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(
     out = tmp_path / "out"
 
     def predict(*options: str) -> tuple[int, str]:
-        given = ["predict", str(images), "--store", str(tiny_store.root), "--out", str(out), *options]
+        given = [
+            "predict",
+            str(images),
+            "--store",
+            str(tiny_store.root),
+            "--out",
+            str(out),
+            *options,
+        ]
         done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
         return done.exit_code, " ".join(done.stderr.split())
 
     assert predict("--part-size", "5") == (1, "")  # an image was refused
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
-    sentence = f"{out} was begun with 5 images in a part, and continues so; --part-size is not used."
+    sentence = (
+        f"{out} was begun with 5 images in a part, and continues so; --part-size is not used."
+    )
     assert predict("--part-size", "7") == (1, sentence)
     assert predict("--part-size", "5") == predict() == (1, "")
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")} == kept
@@ -183,7 +234,15 @@ def test_a_frame_is_chosen_for_every_file(tmp_path: Path, tiny_store: Store) -> 
     (images / "still.png").write_bytes(encode(picture(1), "PNG"))
 
     def predict(*options: str) -> tuple[int, str]:
-        given = ["predict", str(images), "--store", str(tiny_store.root), "--out", str(out), *options]
+        given = [
+            "predict",
+            str(images),
+            "--store",
+            str(tiny_store.root),
+            "--out",
+            str(out),
+            *options,
+        ]
         done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
         return done.exit_code, f"{done.output} {done.exception}"
 
@@ -224,6 +283,14 @@ def test_a_bucket_is_scored_into_a_bucket(
                 progress=lambda *_: None,
                 part_size=10,
             )
-            assert (result.images, result.refused, result.parts, result.parts_before) == (COUNT + 1, 1, 3, before)
-        tables = [pq.read_table(f"scans/answers/part-{part:06}.parquet", filesystem=file_system) for part in range(3)]
+            assert (result.images, result.refused, result.parts, result.parts_before) == (
+                COUNT + 1,
+                1,
+                3,
+                before,
+            )
+        tables = [
+            pq.read_table(f"scans/answers/part-{part:06}.parquet", filesystem=file_system)
+            for part in range(3)
+        ]
         assert sum(table.num_rows for table in tables) == COUNT + 1

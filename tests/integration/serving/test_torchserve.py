@@ -1,4 +1,6 @@
-"""What `candor torchserve` refuses before it starts anything, and whose process it never touches. Without Java."""
+"""What `candor torchserve` refuses before it starts anything, and whose process it never touches.
+Without Java.
+"""
 
 import json
 import os
@@ -48,10 +50,14 @@ def of_process(pid: int, folder: Path, *, moment: str | None = None) -> TorchSer
     )
 
 
-def test_without_java_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_java_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TorchServeError, match=r"needs Java 17 or later, and there is no `java` on PATH; .*apt-get"):
+    with pytest.raises(
+        TorchServeError, match=r"needs Java 17 or later, and there is no `java` on PATH; .*apt-get"
+    ):
         java.find_java()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
     with pytest.raises(TorchServeError, match=r"JAVA_HOME is .*jdk, which has none"):
@@ -71,19 +77,24 @@ def test_an_old_java_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, release: int | None
 ) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "java", f"echo '{said}' >&2")), prepend=os.pathsep)
+    monkeypatch.setenv(
+        "PATH", str(program(tmp_path / "bin", "java", f"echo '{said}' >&2")), prepend=os.pathsep
+    )
     assert java.java_release(str(tmp_path / "bin" / "java")) == release
     if release in (17, 21):
         assert java.find_java() == str(tmp_path / "bin" / "java")
     else:
-        with pytest.raises(TorchServeError, match=f"is Java {release}" if release else "does not say its release"):
+        with pytest.raises(
+            TorchServeError, match=f"is Java {release}" if release else "does not say its release"
+        ):
             java.find_java()
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "find_spec", lambda name: None)
     with pytest.raises(
-        TorchServeError, match=r"needs more packages \(ts, torch, yaml, psutil\): .*pip install.*torchserve"
+        TorchServeError,
+        match=r"needs more packages \(ts, torch, yaml, psutil\): .*pip install.*torchserve",
     ):
         java.find_torchserve()
 
@@ -101,18 +112,25 @@ def test_a_port_in_use_is_named() -> None:
 @pytest.mark.parametrize("host", ["localhost", "::", "candor.example"])
 def test_a_host_that_is_no_ipv4_address_is_refused(tmp_path: Path, host: str) -> None:
     options = instance.TorchServeOptions(port=0, workers=1, batch_delay_ms=1, host=host)
-    with pytest.raises(TorchServeError, match=f"must be an IPv4 address, such as 0.0.0.0 .* is '{host}'"):
+    with pytest.raises(
+        TorchServeError, match=f"must be an IPv4 address, such as 0.0.0.0 .* is '{host}'"
+    ):
         instance.start(tmp_path, Settings(), options)
 
 
 def test_management_is_at_the_loopback_wherever_predictions_are(tmp_path: Path) -> None:
     elsewhere = replace(of_process(os.getpid(), tmp_path), host="192.0.2.7")
-    assert (elsewhere.url(), elsewhere.url("management")) == ("http://192.0.2.7:1", "http://127.0.0.1:2")
+    assert (elsewhere.url(), elsewhere.url("management")) == (
+        "http://192.0.2.7:1",
+        "http://127.0.0.1:2",
+    )
     assert replace(elsewhere, host="0.0.0.0").url("metrics") == "http://127.0.0.1:3"
 
 
 def test_a_store_without_production_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(NotInStore, match="has no model in production: run `candor promote MODEL VERSION`"):
+    with pytest.raises(
+        NotInStore, match="has no model in production: run `candor promote MODEL VERSION`"
+    ):
         instance.production_bundles(Store(tmp_path), ())
 
 
@@ -135,19 +153,29 @@ def test_the_process_that_has_the_number_now_is_never_touched(tmp_path: Path) ->
 def test_exactly_its_process_is_ended(tmp_path: Path) -> None:
     with (
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ours,
-        subprocess.Popen([sys.executable, "-c", "input()", f"{tmp_path}/scratch/.s"], stdin=subprocess.PIPE) as worker,
-        subprocess.Popen([sys.executable, "-c", "input()", f"{tmp_path}/else"], stdin=subprocess.PIPE) as stranger,
+        subprocess.Popen(
+            [sys.executable, "-c", "input()", f"{tmp_path}/scratch/.s"], stdin=subprocess.PIPE
+        ) as worker,
+        subprocess.Popen(
+            [sys.executable, "-c", "input()", f"{tmp_path}/else"], stdin=subprocess.PIPE
+        ) as stranger,
     ):
         try:
             write_record(tmp_path, of_process(ours.pid, tmp_path))
             assert instance.stop(tmp_path) is not None
-            assert (ours.wait(PATIENCE_S), worker.wait(PATIENCE_S), stranger.poll()) == (-15, -9, None)
+            assert (ours.wait(PATIENCE_S), worker.wait(PATIENCE_S), stranger.poll()) == (
+                -15,
+                -9,
+                None,
+            )
         finally:
             for each in (ours, worker, stranger):
                 each.kill()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"pid": 1}', json.dumps({"scratch": 1, "store": "s"})])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"pid": 1}', json.dumps({"scratch": 1, "store": "s"})]
+)
 def test_a_record_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "torchserve.json").write_text(text)
     with pytest.raises(TorchServeError, match=r"torchserve.json cannot be read .*remove the file"):
@@ -155,7 +183,10 @@ def test_a_record_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None
 
 
 def test_two_commands_do_not_change_one_folder_at_a_time(tmp_path: Path) -> None:
-    with record.locked(tmp_path), pytest.raises(TorchServeError, match="another `candor torchserve` is at work"):
+    with (
+        record.locked(tmp_path),
+        pytest.raises(TorchServeError, match="another `candor torchserve` is at work"),
+    ):
         instance.stop(tmp_path)
     assert instance.stop(tmp_path) is None
 
@@ -169,7 +200,10 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 def test_status_and_stop_without_anything_started(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["torchserve", "status", "--folder", str(tmp_path / "none")])
-    assert (said.exit_code, said.stdout) == (1, "TorchServe is not running; `candor torchserve start` starts it.\n")
+    assert (said.exit_code, said.stdout) == (
+        1,
+        "TorchServe is not running; `candor torchserve start` starts it.\n",
+    )
     assert not (tmp_path / "none").exists()
     ended = CliRunner().invoke(app, ["torchserve", "stop", "--folder", str(tmp_path / "none")])
     assert (ended.exit_code, ended.stdout) == (0, "TorchServe was not running\n")

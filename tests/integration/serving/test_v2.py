@@ -1,4 +1,6 @@
-"""The Open Inference Protocol through its own rules: health, metadata, tensors in JSON and in binary, errors."""
+"""The Open Inference Protocol through its own rules: health, metadata, tensors in JSON and in
+binary, errors.
+"""
 
 import base64
 import json
@@ -28,12 +30,16 @@ INFER = "/v2/models/tiny/infer"
 
 @pytest.fixture
 async def client(tiny_store: Store, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}", threads=1, max_items=20)
+    settings = Settings(
+        store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}", threads=1, max_items=20
+    )
     registry, models = CollectorRegistry(), LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)
         service.watcher.scan()
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://candor") as http:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(service.app), base_url="http://candor"
+        ) as http:
             yield http
         service.close()
 
@@ -44,7 +50,12 @@ def pixels(store: Store, *images: bytes) -> Any:
 
 
 def tensor(array: Any) -> dict[str, Any]:
-    return {"name": "image", "datatype": "UINT8", "shape": list(array.shape), "data": array.ravel().tolist()}
+    return {
+        "name": "image",
+        "datatype": "UINT8",
+        "shape": list(array.shape),
+        "data": array.ravel().tolist(),
+    }
 
 
 async def post(client: httpx.AsyncClient, body: object) -> httpx.Response:
@@ -71,17 +82,23 @@ async def test_pixels_and_encoded_images_give_what_predictions_gives(
 ) -> None:
     images = [png(seed=number) for number in range(18)]  # more than one batch
     alone = [(await client.post("/predictions/tiny", content=image)).json() for image in images]
-    from_pixels = by_name(await post(client, {"id": "scan", "inputs": [tensor(pixels(tiny_store, *images))]}))
+    from_pixels = by_name(
+        await post(client, {"id": "scan", "inputs": [tensor(pixels(tiny_store, *images))]})
+    )
     encoded = [base64.b64encode(image).decode() for image in images]
     as_bytes = {"name": "image", "datatype": "BYTES", "shape": [18], "data": encoded}
     from_bytes = by_name(await post(client, {"inputs": [as_bytes]}))
     for found in (from_pixels, from_bytes):
         assert found["probabilities"]["shape"] == [18, 3]
         expected = [list(answer["probabilities"].values()) for answer in alone]
-        assert np.reshape(found["probabilities"]["data"], (18, 3)) == pytest.approx(np.array(expected), abs=1e-6)
+        assert np.reshape(found["probabilities"]["data"], (18, 3)) == pytest.approx(
+            np.array(expected), abs=1e-6
+        )
         assert found["label"]["data"] == [answer["label"] for answer in alone]
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
-        known = connection.execute(text("select request_id from prediction where request_id is not null"))
+        known = connection.execute(
+            text("select request_id from prediction where request_id is not null")
+        )
         assert sorted(known.scalars()) == sorted(f"scan/{number}" for number in range(18))
 
 
@@ -95,13 +112,19 @@ async def test_binary_tensors_both_ways(
             {"name": "image", "datatype": "UINT8", "shape": list(image.shape)}
             | {"parameters": {"binary_data_size": image.nbytes}}
         ],
-        "outputs": [{"name": "label", "parameters": {"binary_data": True}}, {"name": "probabilities"}],
+        "outputs": [
+            {"name": "label", "parameters": {"binary_data": True}},
+            {"name": "probabilities"},
+        ],
     }
     encoded = json.dumps(head).encode()
     answer = await client.post(
         INFER,
         content=encoded + image.tobytes(),
-        headers={"Inference-Header-Content-Length": str(len(encoded)), "Content-Type": "application/octet-stream"},
+        headers={
+            "Inference-Header-Content-Length": str(len(encoded)),
+            "Content-Type": "application/octet-stream",
+        },
     )
     size = int(answer.headers["inference-header-content-length"])
     found = json.loads(answer.content[:size])
@@ -111,7 +134,9 @@ async def test_binary_tensors_both_ways(
     assert struct.unpack("<I", answer.content[size : size + 4])[0] == len(answer.content) - size - 4
     expected = (await client.post("/predictions/tiny", content=png())).json()
     assert answer.content[size + 4 :].decode() == expected["label"]
-    assert probabilities["data"] == pytest.approx(list(expected["probabilities"].values()), abs=1e-6)
+    assert probabilities["data"] == pytest.approx(
+        list(expected["probabilities"].values()), abs=1e-6
+    )
 
 
 SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0, 0, 0, 0]}
@@ -135,25 +160,49 @@ SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0
         ({"inputs": [SMALL | {"data": None}]}, "whole numbers from 0 to 255"),
         ({"inputs": [SMALL | {"parameters": {"binary_data_size": 4}}]}, "0 bytes are left"),
         ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": ["!"]}]}, "base64"),
-        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA"]}]}, "does not fit"),
+        (
+            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA"]}]},
+            "does not fit",
+        ),
         (
             {"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA", "AAAA"]}]},
             "image 0: .*not an image",
         ),
-        ({"inputs": [SMALL], "outputs": [{"name": "logits"}]}, "there is no output 'logits'|tiny takes"),
+        (
+            {"inputs": [SMALL], "outputs": [{"name": "logits"}]},
+            "there is no output 'logits'|tiny takes",
+        ),
         ({"inputs": [SMALL], "id": "x" * 300}, "at most 200"),
         ({"inputs": [SMALL | {"data": [10**400, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
         ({"inputs": [SMALL | {"shape": [1, 10**30, 2, 2]}]}, "shape"),
-        ({"inputs": [SMALL | {"shape": [1, 2**31 - 1, 2**31 - 1, 2**31 - 1]}]}, r"tiny takes \[N, "),
-        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1, 2**31 - 1, 2**31 - 1, 4], "data": []}]}, "fit"),
-        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": [""] * 21}]}, "over 20 elements"),
         (
-            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [11], "data": ["AAAA"] * 11}], "id": "x" * 198},
+            {"inputs": [SMALL | {"shape": [1, 2**31 - 1, 2**31 - 1, 2**31 - 1]}]},
+            r"tiny takes \[N, ",
+        ),
+        (
+            {
+                "inputs": [
+                    SMALL | {"datatype": "BYTES", "shape": [1, 2**31 - 1, 2**31 - 1, 4], "data": []}
+                ]
+            },
+            "fit",
+        ),
+        (
+            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": [""] * 21}]},
+            "over 20 elements",
+        ),
+        (
+            {
+                "inputs": [SMALL | {"datatype": "BYTES", "shape": [11], "data": ["AAAA"] * 11}],
+                "id": "x" * 198,
+            },
             "at most 197",
         ),
     ],
 )
-async def test_a_bad_request_is_told_in_the_protocols_form(client: httpx.AsyncClient, body: object, said: str) -> None:
+async def test_a_bad_request_is_told_in_the_protocols_form(
+    client: httpx.AsyncClient, body: object, said: str
+) -> None:
     answer = await post(client, body)
     assert answer.status_code == 400
     assert list(answer.json()) == ["error"]
@@ -162,7 +211,9 @@ async def test_a_bad_request_is_told_in_the_protocols_form(client: httpx.AsyncCl
 
 @pytest.mark.parametrize("length", ["-1", "x", "999999", "1e3"])
 async def test_a_wrong_header_length_is_told(client: httpx.AsyncClient, length: str) -> None:
-    answer = await client.post(INFER, content=b"{}", headers={"Inference-Header-Content-Length": length})
+    answer = await client.post(
+        INFER, content=b"{}", headers={"Inference-Header-Content-Length": length}
+    )
     assert (answer.status_code, "the body has 2 bytes" in answer.json()["error"]) == (400, True)
 
 

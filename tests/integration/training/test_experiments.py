@@ -43,7 +43,9 @@ def dataset() -> Dataset:
     for name, count in (("train", 64), ("val", 40), ("test", 40)):
         labels = np.arange(count) % 2
         pixels = 100 + 40 * labels[:, None, None] + generator.normal(scale=60, size=(count, 16, 16))
-        splits[name] = Split(ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64))
+        splits[name] = Split(
+            ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64)
+        )
     return Dataset("brightness", CLASSES, 1, 16, splits, fingerprint(CLASSES, splits))
 
 
@@ -64,7 +66,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compared(dataset: Dataset, folder: Path) -> GridComparison:
     runner = ExperimentRunner(folder, folder / "cache", jobs=2)
-    return compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None)
+    return compare(
+        small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
+    )
 
 
 def test_every_method_and_calibrator_has_a_row(compared: GridComparison) -> None:
@@ -90,8 +94,12 @@ def test_a_second_call_computes_nothing(
 ) -> None:
     monkeypatch.setattr(cells, "train_cell", lambda *_, **__: pytest.fail("computed again"))
     runner = ExperimentRunner(folder, folder / "cache")
-    again = compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None)
-    assert json.dumps(again.as_rows()) == json.dumps(compared.as_rows())  # an undefined figure, NaN, equals no other
+    again = compare(
+        small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
+    )
+    assert json.dumps(again.as_rows()) == json.dumps(
+        compared.as_rows()
+    )  # an undefined figure, NaN, equals no other
 
 
 def test_an_interrupted_grid_keeps_what_is_done(
@@ -126,7 +134,9 @@ def test_a_diverged_run_is_reported_and_not_repeated(
     monkeypatch.setattr(cells, "train_cell", diverging)
     runner = ExperimentRunner(tmp_path, tmp_path / "cache")
     for _ in range(2):
-        found = compare(small_grid("dca", seeds=1), {"brightness": dataset}, runner, data_folder=None)
+        found = compare(
+            small_grid("dca", seeds=1), {"brightness": dataset}, runner, data_folder=None
+        )
     assert tried == ["dca"]
     (first, *_) = found.tables()
     assert "dca (1 failed)" in first.rows[0][0]
@@ -134,7 +144,9 @@ def test_a_diverged_run_is_reported_and_not_repeated(
     assert any("lower the learning rate" in note for note in first.notes)
 
 
-def test_a_network_without_weights_is_left_out_and_reported(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_network_without_weights_is_left_out_and_reported(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     grid = small_grid("ce", seeds=1)
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
     runner = ExperimentRunner(tmp_path, tmp_path / "cache")
@@ -148,7 +160,9 @@ def test_a_network_without_weights_is_left_out_and_reported(dataset: Dataset, tm
         runner.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
 
 
-def test_a_killed_process_says_what_to_do(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_says_what_to_do(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Lost:
         def __init__(self, *_: Any, **__: Any) -> None: ...
         def __enter__(self) -> "Lost":
@@ -194,7 +208,10 @@ def test_a_cell_of_another_default_is_run_again(compared: GridComparison, folder
 
 def test_a_key_depends_on_data_choices_and_seed(dataset: Dataset) -> None:
     def keys(grid: Grid, **changes: str) -> set[str]:
-        return {Cell(**(each.__dict__ | changes)).key for each in grid.cells({"brightness": dataset}, None)}
+        return {
+            Cell(**(each.__dict__ | changes)).key
+            for each in grid.cells({"brightness": dataset}, None)
+        }
 
     one = keys(small_grid("ce", seeds=1))
     assert one < keys(small_grid("ce", seeds=2))
@@ -217,14 +234,18 @@ def test_the_files(compared: GridComparison, tmp_path: Path) -> None:
 
 def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
     """By hand, from the summaries."""
-    means = {(line.method, line.calibrator): line.figures["ece"].mean for line in compared.summaries}
+    means = {
+        (line.method, line.calibrator): line.figures["ece"].mean for line in compared.summaries
+    }
     cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "none"])
     rows = {row[0]: row for row in compared.tables()[-1].rows}
     assert rows["dca beta=5, temperature"][2] == f"{cut:.1f}"
 
 
 def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
-    """By hand, from cells.csv's figures: two seeds, so the t quantile is 12.706 at one degree of freedom."""
+    """By hand, from cells.csv's figures: two seeds, so the t quantile is 12.706 at one degree of
+    freedom.
+    """
     (table,) = (each for each in compared.tables() if each.name.startswith("paired"))
     assert [row[0] for row in table.rows][:2] == ["dca beta=5, none", "dca beta=5, temperature"]
     by_method: dict[str, dict[int, float]] = {}
@@ -249,7 +270,10 @@ def test_differences_over_images_are_those_of_the_predictions(compared: GridComp
     (found,) = (each for each in compared.tables() if each.name.startswith("by-image"))
     row = next(row for row in found.rows if row[0] == "dca beta=5, none")
     own, base = (
-        np.mean([each.logits.argmax(axis=1) == each.labels for each in predicted(compared, method)], axis=0)
+        np.mean(
+            [each.logits.argmax(axis=1) == each.labels for each in predicted(compared, method)],
+            axis=0,
+        )
         for method in ("dca beta=5", "ce")
     )
     half = 1.96 * (own - base).std() / np.sqrt(len(own))
@@ -257,7 +281,9 @@ def test_differences_over_images_are_those_of_the_predictions(compared: GridComp
     assert row[3] == f"{format_number((own - base).mean())} ± {format_number(half)}"
 
 
-def test_ensembles_answer_with_the_mean_probability_of_their_seeds(compared: GridComparison) -> None:
+def test_ensembles_answer_with_the_mean_probability_of_their_seeds(
+    compared: GridComparison,
+) -> None:
     (found,) = (each for each in compared.tables(ensembles=2) if each.name.startswith("ensembles"))
     row = next(row for row in found.rows if row[0] == "ce, none")
     seeds = predicted(compared, "ce")
@@ -294,9 +320,20 @@ def test_summaries_of_nothing_are_nothing() -> None:
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    arguments = ["experiment", "compare", "--preset", "smoke", "--method", "ce", "--network", f"{SMALL} epochs=1"]
+    arguments = [
+        "experiment",
+        "compare",
+        "--preset",
+        "smoke",
+        "--method",
+        "ce",
+        "--network",
+        f"{SMALL} epochs=1",
+    ]
     run: Callable[..., Any] = CliRunner().invoke
-    shown = run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"])
+    shown = run(
+        command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"]
+    )
     assert shown.exit_code == 0, shown.output
     assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown.stdout
     with (tmp_path / "out" / "tables" / "ece-digits-small_conv.csv").open() as stream:
@@ -304,11 +341,24 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert f"| {' | '.join(row.values())} |" in shown.stdout
     for name in ("ece", "accuracy", "mce", "averages"):
         (made,) = (tmp_path / "out" / "tables").glob(f"{name}*.csv")
-        (published, *_) = (Path(__file__).parents[3] / "docs" / "results" / "compare").glob(f"{name}*.csv")
+        (published, *_) = (Path(__file__).parents[3] / "docs" / "results" / "compare").glob(
+            f"{name}*.csv"
+        )
         # The grid of the page has perturbed validation images as well.
         wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
         assert made.read_text(encoding="utf-8").splitlines()[0] == wanted
-    later = [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--first-seed", "21", "--seeds", "1", "--json"]
+    later = [
+        *arguments,
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+        "--first-seed",
+        "21",
+        "--seeds",
+        "1",
+        "--json",
+    ]
     assert {row["method"] for row in json.loads(run(command_line.app, later).stdout)} == {"ce"}
     with (tmp_path / "out" / "cells.csv").open() as stream:
         assert {row["seed"] for row in csv.DictReader(stream)} == {"21"}
@@ -319,19 +369,35 @@ def labeled(*counts: int) -> Dataset:
     """A data set with so many training images of each class; nothing looks at the pixels."""
     labels = np.repeat(np.arange(len(counts)), counts)
     splits: dict[Any, Split] = dict.fromkeys(
-        ("train", "val", "test"), Split(ArrayImages(np.zeros((len(labels), 1, 1), np.uint8)), labels)
+        ("train", "val", "test"),
+        Split(ArrayImages(np.zeros((len(labels), 1, 1), np.uint8)), labels),
     )
-    return Dataset("folder", tuple(f"class {label}" for label in range(len(counts))), 1, 256, splits, "fingerprint")
+    return Dataset(
+        "folder",
+        tuple(f"class {label}" for label in range(len(counts))),
+        1,
+        256,
+        splits,
+        "fingerprint",
+    )
 
 
-@pytest.mark.parametrize("counts", [(60, 60), (400, 400), (1500, 1500), (4000, 4000), (200, 10)], ids=str)
-@pytest.mark.parametrize("method", ["dca", "focal gamma=2", "ce trainable=2", "ce epochs=7 head=paper"])
-def test_select_measures_the_networks_that_train_would_train(counts: tuple[int, ...], method: str) -> None:
+@pytest.mark.parametrize(
+    "counts", [(60, 60), (400, 400), (1500, 1500), (4000, 4000), (200, 10)], ids=str
+)
+@pytest.mark.parametrize(
+    "method", ["dca", "focal gamma=2", "ce trainable=2", "ce epochs=7 head=paper"]
+)
+def test_select_measures_the_networks_that_train_would_train(
+    counts: tuple[int, ...], method: str
+) -> None:
     from candor.commands.experiment_context import grid_of
     from candor.commands.train_choices import chosen_config
 
     dataset, wanted = labeled(*counts), parse_variant(method)
-    fields = {name: value for name, value in wanted.changes.items() if name in TrainConfig.model_fields}
+    fields = {
+        name: value for name, value in wanted.changes.items() if name in TrainConfig.model_fields
+    }
     choices = {"loss": wanted.subject} | fields
     if "gamma" in wanted.changes:
         choices["loss_options"] = {"gamma": wanted.changes["gamma"]}
@@ -352,6 +418,8 @@ def test_select_measures_the_network_of_the_digits() -> None:
 
     grid = grid_of("select", data=["digits"])
     (found,) = recipe_grids(grid, {"digits": labeled(50, 50)}, None)
-    measured = found.config(found.data[0], found.networks[0], parse_variant("dca"), seed=0, folder=None)
+    measured = found.config(
+        found.data[0], found.networks[0], parse_variant("dca"), seed=0, folder=None
+    )
     trained = chosen_config({}, digits=True)
     assert measured.model_dump(exclude={"weights"}) == trained.model_dump(exclude={"weights"})

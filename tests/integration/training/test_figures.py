@@ -14,7 +14,17 @@ from training.experiments.toy import Problem, draw, learn, positions, true_proba
 from training.experiments.variant import parse_variant
 from training.networks.backbones import SMALL
 
-SHORT = ("--data", "digits", "--network", f"{SMALL} epochs=2", "--jobs", "1", "--seeds", "1", "--markdown")
+SHORT = (
+    "--data",
+    "digits",
+    "--network",
+    f"{SMALL} epochs=2",
+    "--jobs",
+    "1",
+    "--seeds",
+    "1",
+    "--markdown",
+)
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 PUBLISHED = "pneumoniamnist-tf_efficientnet_lite0"
 
@@ -50,7 +60,9 @@ def assert_published(out: Path, name: str, published: str) -> None:
     assert columns(out / "tables" / f"{name}.csv") == columns(RESULTS / f"{published}.csv")
 
 
-def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = run("curves", *SHORT, "--epochs", "3", "--out", tmp_path)
     assert "Figure 1: the last epoch" in shown.stdout
     assert is_picture(tmp_path / "curves_digits_small_conv.png")
@@ -73,7 +85,9 @@ def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(tmp_path: Path, m
 
 def test_beta(tmp_path: Path) -> None:
     shown = run("beta", *SHORT, "--betas", "1,25", "--out", tmp_path)
-    assert [line.split(" |")[0] for line in shown.stdout.splitlines() if line.startswith("| ")][2:] == [
+    assert [line.split(" |")[0] for line in shown.stdout.splitlines() if line.startswith("| ")][
+        2:
+    ] == [
         "| ce",
         "| dca beta=1",
         "| dca beta=25",
@@ -87,13 +101,25 @@ def test_beta(tmp_path: Path) -> None:
 
 def test_several_heads_have_no_curve(tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        command_line.app, ["experiment", "curves", *SHORT, "--method", "ce x2", "--out", str(tmp_path)]
+        command_line.app,
+        ["experiment", "curves", *SHORT, "--method", "ce x2", "--out", str(tmp_path)],
     )
     assert "one by one" in str(result.exception)
 
 
 def test_select_chooses_on_a_reference_too(tmp_path: Path) -> None:
-    shown = run("select", *SHORT, "--method", "ce", "--method", "dca", "--out", tmp_path, "--reference", "test:200")
+    shown = run(
+        "select",
+        *SHORT,
+        "--method",
+        "ce",
+        "--method",
+        "dca",
+        "--out",
+        tmp_path,
+        "--reference",
+        "test:200",
+    )
     assert "resamples of 1 seed and 199 images" in shown.stdout
     assert len((tmp_path / "selection.csv").read_text().splitlines()) == 11
     name = next((tmp_path / "tables").iterdir()).stem
@@ -113,8 +139,21 @@ class TestToy:
         assert examples.labels[near].mean() == pytest.approx(0.9, abs=0.03)
 
     def test_the_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        arguments = ("toy", "--method", "ce", "--method", "dca-huber", "--seeds", "2", "--out", tmp_path, "--markdown")
-        monkeypatch.setattr(toys.Problem, "__init__", lambda self: vars(self).update(vars(TestToy.SMALL)))
+        arguments = (
+            "toy",
+            "--method",
+            "ce",
+            "--method",
+            "dca-huber",
+            "--seeds",
+            "2",
+            "--out",
+            tmp_path,
+            "--markdown",
+        )
+        monkeypatch.setattr(
+            toys.Problem, "__init__", lambda self: vars(self).update(vars(TestToy.SMALL))
+        )
         shown = run(*arguments)
         assert "| dca-huber |" in shown.stdout
         assert is_picture(tmp_path / "toy.png")

@@ -1,4 +1,6 @@
-"""Weights of a known architecture, and Hugging Face folders, become bundles that answer as torch does."""
+"""Weights of a known architecture, and Hugging Face folders, become bundles that answer as torch
+does.
+"""
 
 import json
 from collections.abc import Callable
@@ -28,14 +30,25 @@ CLASSES = ("benign", "malignant", "normal")
 
 
 def imported(path: Path, *options: str) -> dict[str, Any]:
-    command = ["import", str(path), "--name", "theirs", "--store", str(path.parent / "store"), "--json", *options]
+    command = [
+        "import",
+        str(path),
+        "--name",
+        "theirs",
+        "--store",
+        str(path.parent / "store"),
+        "--json",
+        *options,
+    ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 
 
 def refusal(path: Path, *options: str) -> str:
-    done = CliRunner().invoke(app, ["import", str(path), "--store", str(path.parent / "store"), *options])
+    done = CliRunner().invoke(
+        app, ["import", str(path), "--store", str(path.parent / "store"), *options]
+    )
     assert isinstance(done.exception, ModelStoreError), (done.output, done.exception)
     return str(done.exception)
 
@@ -56,7 +69,9 @@ def build(library: str) -> tuple[str, torch.nn.Module]:
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_weights_answer_as_torch_does_with_the_librarys_own_transforms(tmp_path: Path, library: str) -> None:
+def test_weights_answer_as_torch_does_with_the_librarys_own_transforms(
+    tmp_path: Path, library: str
+) -> None:
     name, module = build(library)
     state = {f"module.{key}": value.contiguous() for key, value in module.state_dict().items()}
     path = tmp_path / ("weights.safetensors" if library == "timm" else "weights.pth")
@@ -73,7 +88,9 @@ def test_weights_answer_as_torch_does_with_the_librarys_own_transforms(tmp_path:
     else:
         transform = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms(antialias=True)
     with torch.inference_mode():
-        expected = torch.softmax(module(torch.stack([transform(each) for each in images])), dim=1).numpy()
+        expected = torch.softmax(
+            module(torch.stack([transform(each) for each in images])), dim=1
+        ).numpy()
     # The library rounds the size of the uncropped image, which moves pixels by a fraction of one.
     assert np.abs(found - expected).max() < 5e-3
 
@@ -98,8 +115,12 @@ def test_a_file_with_more_than_tensors_is_never_loaded(tmp_path: Path) -> None:
         tmp_path / "whole.pth", "--architecture", "timm/test_resnet"
     )
     (tmp_path / "text.safetensors").write_text("no tensors")
-    assert "is no file of weights" in refusal(tmp_path / "text.safetensors", "--architecture", "timm/test_resnet")
-    assert "there is no file" in refusal(tmp_path / "absent.pth", "--architecture", "timm/test_resnet")
+    assert "is no file of weights" in refusal(
+        tmp_path / "text.safetensors", "--architecture", "timm/test_resnet"
+    )
+    assert "there is no file" in refusal(
+        tmp_path / "absent.pth", "--architecture", "timm/test_resnet"
+    )
 
 
 def test_an_architecture_belongs_to_weights_alone(tmp_path: Path) -> None:
@@ -128,11 +149,21 @@ def hugging_face(folder: Path, processor: dict[str, Any]) -> Path:
             {"size": (16, 16), "decoded": None, "resize": "stretch"},
         ),
         (
-            {"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": {"height": 16, "width": 16}},
+            {
+                "size": {"shortest_edge": 20},
+                "do_center_crop": True,
+                "crop_size": {"height": 16, "width": 16},
+            },
             {"size": (16, 16), "decoded": (20, 20), "resize": "crop"},
         ),
-        ({"size": {"shortest_edge": 16}, "crop_pct": 0.8}, {"size": (16, 16), "decoded": (20, 20), "resize": "crop"}),
-        ({"size": 16, "do_normalize": False, "do_rescale": False}, {"size": (16, 16), "resize": "crop"}),
+        (
+            {"size": {"shortest_edge": 16}, "crop_pct": 0.8},
+            {"size": (16, 16), "decoded": (20, 20), "resize": "crop"},
+        ),
+        (
+            {"size": 16, "do_normalize": False, "do_rescale": False},
+            {"size": (16, 16), "resize": "crop"},
+        ),
     ],
 )
 def test_a_hugging_face_folder_says_classes_size_and_pixels(
@@ -171,15 +202,21 @@ def test_a_hugging_face_folder_without_onnx_is_built_by_transformers(tmp_path: P
     )  # fmt: skip
     model = transformers.ViTForImageClassification(config).eval()
     model.save_pretrained(tmp_path / "theirs")
-    transformers.ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(tmp_path / "theirs")
+    transformers.ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(
+        tmp_path / "theirs"
+    )
     imported(tmp_path / "theirs")
-    found, pixels = answers(tmp_path / "store", [encode(picture(seed, (24, 24)), "PNG") for seed in range(3)])
+    found, pixels = answers(
+        tmp_path / "store", [encode(picture(seed, (24, 24)), "PNG") for seed in range(3)]
+    )
     with torch.inference_mode():
         logits = model(torch.from_numpy((pixels / 127.5 - 1).astype(np.float32))).logits
     assert np.abs(found - torch.softmax(logits, dim=1).numpy()).max() < 1e-5
 
 
-def test_without_transformers_the_folder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_transformers_the_folder_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sys
 
     folder = hugging_face(tmp_path / "theirs", {})

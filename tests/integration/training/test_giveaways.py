@@ -1,4 +1,6 @@
-"""What a user should know before training: a class that its format gives away, a small class, an unusual table."""
+"""What a user should know before training: a class that its format gives away, a small class, an
+unusual table.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,22 @@ from training.datasets import load_dataset
 Change = Callable[[Image.Image], Image.Image]
 
 
-def folder(root: Path, *, count: int = 30, ill: Change | None = None, suffix: str = ".png", others: int = 60) -> Path:
-    """`count` images of the class ill, changed by `ill` and saved under `suffix`, and `others` of class a as PNG."""
+def folder(
+    root: Path,
+    *,
+    count: int = 30,
+    ill: Change | None = None,
+    suffix: str = ".png",
+    others: int = 60,
+) -> Path:
+    """`count` images of the class ill, changed by `ill` and saved under `suffix`, and `others` of
+    class a as PNG.
+    """
     some = trees.pictures(side=24)
-    for name, number in [*(("ill", at) for at in range(count)), *(("a", at) for at in range(others))]:
+    for name, number in [
+        *(("ill", at) for at in range(count)),
+        *(("a", at) for at in range(others)),
+    ]:
         image = Image.fromarray(next(some))
         if name == "ill" and ill is not None:
             image = ill(image)
@@ -47,12 +61,18 @@ def notes(root: Path) -> list[str]:
     [
         (in_color, ".png", "30 of its 30 images are in color, and 0 of the 60 others"),
         (None, ".jpg", "30 of its 30 images are .jpg files, and 0 of the 60 others"),
-        (framed, ".png", "30 of its 30 images are framed by a border of one color, and 0 of the 60 others"),
+        (
+            framed,
+            ".png",
+            "30 of its 30 images are framed by a border of one color, and 0 of the 60 others",
+        ),
         (lambda image: image.resize((48, 48)), ".png", "its images are larger than the others"),
         (lambda image: image.resize((24, 12)), ".png", "its images are wider than the others"),
     ],
 )
-def test_a_class_that_its_format_gives_away(tmp_path: Path, ill: Change | None, suffix: str, said: str) -> None:
+def test_a_class_that_its_format_gives_away(
+    tmp_path: Path, ill: Change | None, suffix: str, said: str
+) -> None:
     found = notes(folder(tmp_path, ill=ill, suffix=suffix))
     assert [each for each in found if "the class 'ill'" in each and said in each], found
     assert all("bring all images into one format" in each for each in found)
@@ -63,7 +83,9 @@ def test_images_of_one_kind_give_nothing_away(tmp_path: Path) -> None:
 
 
 def test_what_some_images_of_every_class_have_gives_nothing_away(tmp_path: Path) -> None:
-    """Half of each class in color, sizes that vary in both, and three images that happen to be alike."""
+    """Half of each class in color, sizes that vary in both, and three images that happen to be
+    alike.
+    """
     generator = np.random.default_rng(0)
 
     def varied(image: Image.Image) -> Image.Image:
@@ -88,14 +110,21 @@ def test_a_rare_class_in_another_format_is_found(tmp_path: Path) -> None:
 
 def test_a_class_too_small_for_its_splits(tmp_path: Path) -> None:
     root = folder(tmp_path, count=3)
-    result = CliRunner().invoke(command_line.app, ["data", "check", str(root)], env={"HOME": str(tmp_path)})
+    result = CliRunner().invoke(
+        command_line.app, ["data", "check", str(root)], env={"HOME": str(tmp_path)}
+    )
     assert result.exit_code == 0
     said = " ".join(result.stdout.split())
-    assert "Note: the class is too small for its splits: 'ill' (2 in train, 0 in val, 1 in test); so few" in said
+    assert (
+        "Note: the class is too small for its splits: 'ill' (2 in train, 0 in val, 1 in test); so "
+        "few" in said
+    )
 
 
 class TestTables:
-    """A table of images elsewhere, separated by semicolons, whose patients have a column of another name."""
+    """A table of images elsewhere, separated by semicolons, whose patients have a column of another
+    name.
+    """
 
     @staticmethod
     def table(root: Path, *, between: str, column: str) -> Path:
@@ -109,7 +138,9 @@ class TestTables:
         return root / "tables" / "own.csv"
 
     @pytest.mark.parametrize(("between", "said"), [(";", "semicolons (;)"), ("\t", "tabs")])
-    def test_absolute_paths_and_other_separators(self, tmp_path: Path, between: str, said: str) -> None:
+    def test_absolute_paths_and_other_separators(
+        self, tmp_path: Path, between: str, said: str
+    ) -> None:
         dataset = load_dataset(self.table(tmp_path, between=between, column="group"))
         assert sum(len(split) for split in dataset.splits.values()) == 40
         assert dataset.splits["train"].names is not None

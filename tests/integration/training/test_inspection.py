@@ -33,16 +33,22 @@ class TestCorruptFiles:
         root = folder(tmp_path / "data", {"a": 60, "b": 60})
         (root / "a/000.png").write_bytes(b"no image")
         dataset = load_dataset(root)
-        assert [(each.path.name, "not an image" in each.reason) for each in dataset.excluded] == [("000.png", True)]
+        assert [(each.path.name, "not an image" in each.reason) for each in dataset.excluded] == [
+            ("000.png", True)
+        ]
         assert sum(sum(counts) for counts in dataset.counts.values()) == 119
         write_report(dataset, tmp_path)
-        assert json.loads((tmp_path / "data.json").read_text())["excluded"][0]["path"].endswith("a/000.png")
+        assert json.loads((tmp_path / "data.json").read_text())["excluded"][0]["path"].endswith(
+            "a/000.png"
+        )
         assert (tmp_path / "excluded.csv").read_text().splitlines()[0] == "path,reason"
 
     def test_beyond_it_nothing_is_trained(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 10, "b": 10})
         (root / "a/000.png").write_bytes((root / "a/000.png").read_bytes()[:60])
-        with pytest.raises(CorruptDataset, match=r"1 of 20 .* limit of 1\.00% .*000\.png.*--max-corrupt") as caught:
+        with pytest.raises(
+            CorruptDataset, match=r"1 of 20 .* limit of 1\.00% .*000\.png.*--max-corrupt"
+        ) as caught:
             load_dataset(root)
         assert len(caught.value.corrupt) == 1
         assert len(load_dataset(root, max_corrupt=0.05).excluded) == 1
@@ -58,10 +64,14 @@ class TestCorruptFiles:
 
 
 class TestKeptFacts:
-    def test_the_second_check_opens_only_changed_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_second_check_opens_only_changed_files(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         root = folder(tmp_path / "data", {"a": 10, "b": 10})
         seen: list[tuple[str, int, int]] = []
-        first = load_dataset(root, cache=tmp_path / "cache", progress=lambda *each: seen.append(each))
+        first = load_dataset(
+            root, cache=tmp_path / "cache", progress=lambda *each: seen.append(each)
+        )
         assert ("check images", 20, 20) in seen
         opened: list[str] = []
         inspect_file = inspection.inspect_file
@@ -90,11 +100,19 @@ class TestKeptFacts:
 
 
 class TestLeakage:
-    def test_the_same_file_in_two_splits_is_refused_with_counts_and_examples(self, tmp_path: Path) -> None:
-        root = folder(tmp_path, {"train/a": 6, "train/b": 6, "test/a": 4, "test/b": 4, "val/a": 4, "val/b": 4})
+    def test_the_same_file_in_two_splits_is_refused_with_counts_and_examples(
+        self, tmp_path: Path
+    ) -> None:
+        root = folder(
+            tmp_path, {"train/a": 6, "train/b": 6, "test/a": 4, "test/b": 4, "val/a": 4, "val/b": 4}
+        )
         for number in range(2):
-            (root / f"test/b/copy{number}.png").write_bytes((root / f"train/b/{number:03}.png").read_bytes())
-        with pytest.raises(LeakingSplits, match=r"2 image contents in both train and test") as caught:
+            (root / f"test/b/copy{number}.png").write_bytes(
+                (root / f"train/b/{number:03}.png").read_bytes()
+            )
+        with pytest.raises(
+            LeakingSplits, match=r"2 image contents in both train and test"
+        ) as caught:
             load_dataset(root)
         assert "train/b/000.png = test/b/copy0.png" in str(caught.value)
         assert [(each.count, each.images) for each in caught.value.overlaps] == [(2, (2, 2))]
@@ -124,14 +142,20 @@ class TestGroups:
         for path, *_ in rows:
             trees.write(tmp_path / path, next(some))
         dataset = load_dataset(trees.table(tmp_path / "t.csv", ("path", "label", "group"), rows))
-        numbers = [number for split in dataset.splits.values() for number in np.unique(split.groups).tolist()]
+        numbers = [
+            number
+            for split in dataset.splits.values()
+            for number in np.unique(split.groups).tolist()
+        ]
         assert len(numbers) == len(set(numbers)) == 21
 
     def test_a_pattern_keeps_patients_together(self, tmp_path: Path) -> None:
         some = trees.pictures()
         for patient in range(15):
             for image in range(3):
-                trees.write(tmp_path / ("a" if patient % 2 else "b") / f"p{patient}_{image}.png", next(some))
+                trees.write(
+                    tmp_path / ("a" if patient % 2 else "b") / f"p{patient}_{image}.png", next(some)
+                )
         splits = load_dataset(tmp_path, group_pattern=r"(p\d+)_").splits
         patients = [{path.name.split("_")[0] for path in files(split)} for split in splits.values()]
         assert sum(map(len, patients)) == 15

@@ -29,19 +29,34 @@ from training.runs.run import RunResult, train
 
 ROOT = Path(__file__).parents[3]
 EPOCHS = 6
-CHOICES = ("--loss", "dca+mixup", "--averaging", "ema", "--select", "val_nll", "--epochs", str(EPOCHS))
+CHOICES = (
+    "--loss",
+    "dca+mixup",
+    "--averaging",
+    "ema",
+    "--select",
+    "val_nll",
+    "--epochs",
+    str(EPOCHS),
+)
 DEADLINE_S = 300.0
 
 
 def command(*arguments: str, home: Path) -> tuple[list[str], dict[str, str]]:
     """`candor ARGUMENTS`, with caches of its own."""
-    environment = os.environ | {"HOME": str(home / "home"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "HOME": str(home / "home"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
     return [sys.executable, "-m", "candor", *arguments], environment
 
 
 def candor(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     call, environment = command(*arguments, home=home)
-    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return subprocess.run(
+        call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +64,18 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The same choices, trained here."""
     base = offline_config(loss="dca+mixup", seed=0)
     config = base.model_copy(update={"averaging": "ema", "select": "val_nll", "epochs": EPOCHS})
-    return train(config, load_dataset("digits"), tmp_path_factory.mktemp("runs") / "run", pictures=False)
+    return train(
+        config, load_dataset("digits"), tmp_path_factory.mktemp("runs") / "run", pictures=False
+    )
 
 
 def test_a_killed_run_resumes_bitwise(uninterrupted: RunResult, tmp_path: Path) -> None:
     out = tmp_path / "run"
     snapshot = tmp_path / ".run.part" / "head-0.safetensors"
     call, environment = command("train", "digits", "--out", str(out), *CHOICES, home=tmp_path)
-    process = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     _wait_for_epoch(2, snapshot, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -77,7 +96,10 @@ def _wait_for_epoch(number: int, snapshot: Path, process: "subprocess.Popen[byte
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         assert process.poll() is None, "training ended before it could be killed"
-        if snapshot.exists() and len(parse(snapshot.read_bytes(), snapshot).data["history"]) >= number:
+        if (
+            snapshot.exists()
+            and len(parse(snapshot.read_bytes(), snapshot).data["history"]) >= number
+        ):
             return
         time.sleep(0.01)
     pytest.fail(f"no epoch {number} within {DEADLINE_S} s")
@@ -116,7 +138,9 @@ def trained(group: Group, path: Path, *, stop: int = 0) -> nn.Module:
             module,
             seen,
             seen,
-            objective=build_objective("dca", LossSettings(class_weights=torch.tensor([1.0, 2.0, 0.5]))),
+            objective=build_objective(
+                "dca", LossSettings(class_weights=torch.tensor([1.0, 2.0, 0.5]))
+            ),
             schedule=Schedule(epochs=5, batch_size=20, learning_rate=1e-2, averaging="swa"),
             seed=0,
             execution=Execution(group, torch.device("cpu")),
@@ -132,7 +156,9 @@ def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     call = [*torchrun, str(tmp_path / "worker.py"), str(tmp_path)]
-    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    done = subprocess.run(
+        call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     module = trained(Group(), tmp_path / "alone.safetensors")
     alone, first, second = (
@@ -155,9 +181,9 @@ def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) ->
     assert answer["run"] == str(out)
     assert len((out / "history.csv").read_text().splitlines()) == 3
     config = offline_config(loss="dca", seed=0).model_copy(update={"epochs": 2})
-    alone = train(config, load_dataset("digits"), tmp_path / "alone", pictures=False).evaluation.measures["test"][
-        "uncalibrated"
-    ]
+    alone = train(
+        config, load_dataset("digits"), tmp_path / "alone", pictures=False
+    ).evaluation.measures["test"]["uncalibrated"]
     assert answer["splits"]["test"]["uncalibrated"]["nll"] == pytest.approx(alone.nll, abs=0.05)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "home", "run"]
 
@@ -166,6 +192,18 @@ def test_what_the_first_process_refuses_ends_all(tmp_path: Path) -> None:
     """The second one waits for the first meanwhile, which must not wait for it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("not a run")
-    done = candor("train", "digits", "--nproc", "2", "--epochs", "1", "--out", str(tmp_path / "run"), home=tmp_path)
+    done = candor(
+        "train",
+        "digits",
+        "--nproc",
+        "2",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+        home=tmp_path,
+    )
     assert done.returncode == 1
-    assert f"candor: {tmp_path / 'run'} already exists; name another folder with --out" in done.stderr
+    assert (
+        f"candor: {tmp_path / 'run'} already exists; name another folder with --out" in done.stderr
+    )

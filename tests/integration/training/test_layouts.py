@@ -42,8 +42,16 @@ def further(notes: Sequence[str]) -> tuple[str, ...]:
 class TestMendeley:
     def test_kaggles_copy(self, tmp_path: Path) -> None:
         dataset = load_dataset(trees.mendeley(tmp_path))
-        assert (dataset.layout, dataset.name, dataset.classes) == ("mendeley", "mendeley-v2", ("normal", "pneumonia"))
-        assert {name: sum(counts) for name, counts in dataset.counts.items()} == {"train": 22, "val": 6, "test": 8}
+        assert (dataset.layout, dataset.name, dataset.classes) == (
+            "mendeley",
+            "mendeley-v2",
+            ("normal", "pneumonia"),
+        )
+        assert {name: sum(counts) for name, counts in dataset.counts.items()} == {
+            "train": 22,
+            "val": 6,
+            "test": 8,
+        }
         assert all(name.startswith("test/") for name in names(dataset.splits["test"]))
         assert not any("/._" in name for split in dataset.splits.values() for name in names(split))
         assert "4 images of val are put back" in dataset.notes[0]
@@ -54,14 +62,18 @@ class TestMendeley:
         assert further(dataset.notes) == ()
         assert apart(dataset)
         train, val = names(dataset.splits["train"]), names(dataset.splits["val"])
-        patients = [{name.split("_")[0] for name in each if "person" in name} for each in (train, val)]
+        patients = [
+            {name.split("_")[0] for name in each if "person" in name} for each in (train, val)
+        ]
         assert patients[0]
         assert patients[1]
         assert not patients[0] & patients[1]
 
     def test_only_the_published_test_split_counts_as_published(self, tmp_path: Path) -> None:
         trees.mendeley(tmp_path, wrapped=False)
-        (tmp_path / "test/NORMAL/copy.jpeg").write_bytes((tmp_path / "train/NORMAL/IM-101-0000.jpeg").read_bytes())
+        (tmp_path / "test/NORMAL/copy.jpeg").write_bytes(
+            (tmp_path / "train/NORMAL/IM-101-0000.jpeg").read_bytes()
+        )
         with pytest.raises(BadDataset, match=r"1 image content in both.*copy\.jpeg"):
             load_dataset(tmp_path)
 
@@ -72,7 +84,9 @@ class TestKather:
         assert (dataset.layout, len(dataset.classes), dataset.classes[0]) == ("kather", 8, "tumor")
         assert dataset.counts == {"train": [13] * 8, "val": [3] * 8, "test": [4] * 8}
         assert not apart(dataset)
-        assert any("patient or group" in note or "patients or groups" in note for note in dataset.notes)
+        assert any(
+            "patient or group" in note or "patients or groups" in note for note in dataset.notes
+        )
 
     def test_the_grouped_draw_keeps_slides(self, tmp_path: Path) -> None:
         dataset = load_dataset(trees.kather(tmp_path), layout="kather-slides")
@@ -95,7 +109,11 @@ class TestRsna:
         assert dataset.window == (40.0, 80.0)
         assert sum(sum(counts) for counts in dataset.counts.values()) == 40
         assert apart(dataset)
-        assert {name: len(each) for name, each in groups(dataset).items()} == {"train": 13, "val": 3, "test": 4}
+        assert {name: len(each) for name, each in groups(dataset).items()} == {
+            "train": 13,
+            "val": 3,
+            "test": 4,
+        }
         assert [each.path.stem for each in dataset.excluded] == ["ID_6431af929"]
         assert further(dataset.notes) == ("6 repeated rows of stage_1_train.csv dropped",)
         for split in dataset.splits.values():
@@ -108,7 +126,10 @@ class TestRsna:
         assert isinstance(images, FileImages)
         spec = InputSpec(1, 8, 8, window=dataset.window)
         other = InputSpec(1, 8, 8)
-        assert any(not np.array_equal(images.input(at, spec), images.input(at, other)) for at in range(len(images)))
+        assert any(
+            not np.array_equal(images.input(at, spec), images.input(at, other))
+            for at in range(len(images))
+        )
         assert load_dataset(tmp_path, window=(600, 2800)).window == (600, 2800)
 
 
@@ -158,11 +179,19 @@ class TestCsv:
     def test_its_own_splits_and_numbers_as_classes(self, tmp_path: Path) -> None:
         some = trees.pictures()
         rows = []
-        for split, label in [(split, label) for split in ("train", "validation", "test") for label in (2, 10, 1)]:
-            rows.append((trees.write(tmp_path / f"{split}{label}.png", next(some)).name, label, split))
+        for split, label in [
+            (split, label) for split in ("train", "validation", "test") for label in (2, 10, 1)
+        ]:
+            rows.append(
+                (trees.write(tmp_path / f"{split}{label}.png", next(some)).name, label, split)
+            )
         dataset = load_dataset(trees.table(tmp_path / "own.csv", ("path", "label", "split"), rows))
         assert dataset.classes == ("1", "2", "10")
-        assert names(dataset.splits["val"]) == ["validation2.png", "validation10.png", "validation1.png"]
+        assert names(dataset.splits["val"]) == [
+            "validation2.png",
+            "validation10.png",
+            "validation1.png",
+        ]
 
     @pytest.mark.parametrize(
         ("header", "rows", "complaint"),
@@ -172,7 +201,11 @@ class TestCsv:
             (("path", "label"), [("a", "x")], "1 label"),
             (("path", "label"), [("a", "x"), ("a", "y")], "disagree"),
             (("path", "label", "split"), [("a", "x", "dev"), ("b", "y", "dev")], "'dev'"),
-            (("path", "label", "split"), [("a.png", "x", "train"), ("b.png", "y", "")], r"splits \(none\), train"),
+            (
+                ("path", "label", "split"),
+                [("a.png", "x", "train"), ("b.png", "y", "")],
+                r"splits \(none\), train",
+            ),
         ],
     )
     def test_an_invalid_file_is_refused_with_the_reason(
@@ -196,7 +229,11 @@ class TestDicomFolder:
                 (folder / f"{image}.dcm").write_bytes(dicom(pixels, PatientID=f"Doe^{patient}"))
         dataset = load_dataset(tmp_path, cache=tmp_path / "cache")
         assert apart(dataset)
-        assert {name: sum(counts) for name, counts in dataset.counts.items()} == {"train": 26, "val": 6, "test": 8}
+        assert {name: sum(counts) for name, counts in dataset.counts.items()} == {
+            "train": 26,
+            "val": 6,
+            "test": 8,
+        }
         kept = next((tmp_path / "cache").rglob("*.db")).read_bytes()
         assert b"Doe" not in kept
 

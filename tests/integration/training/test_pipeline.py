@@ -1,4 +1,6 @@
-"""From generated images to a published bundle that ONNX Runtime runs: training, run folder, export."""
+"""From generated images to a published bundle that ONNX Runtime runs: training, run folder,
+export.
+"""
 
 import copy
 import csv
@@ -55,14 +57,20 @@ def dataset() -> Dataset:
         labels = np.arange(count) % len(CLASSES)
         levels = 70 + 50 * labels + generator.normal(scale=18, size=count)
         pixels = levels[:, None, None] + generator.normal(scale=40, size=(count, 24, 24))
-        splits[name] = Split(ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64))
+        splits[name] = Split(
+            ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64)
+        )
     return Dataset("brightness", CLASSES, 1, 24, splits, fingerprint(CLASSES, splits))
 
 
 @pytest.fixture(scope="module")
 def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """One finished DCA run on frozen features."""
-    return train(TrainConfig(loss="dca", beta=2.0, **CHOICES), dataset, tmp_path_factory.mktemp("runs") / "dca")
+    return train(
+        TrainConfig(loss="dca", beta=2.0, **CHOICES),
+        dataset,
+        tmp_path_factory.mktemp("runs") / "dca",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +85,11 @@ def exported(run: RunResult, store: Store) -> exporting.ExportedModel:
 
 class TestRunFolder:
     def test_holds_what_it_promises_and_nothing_else(self, run: RunResult) -> None:
-        found = sorted(path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file())
+        found = sorted(
+            path.relative_to(run.folder).as_posix()
+            for path in run.folder.rglob("*")
+            if path.is_file()
+        )
         assert found == [
             "calibrators.json",
             "checkpoint.safetensors",
@@ -110,16 +122,29 @@ class TestRunFolder:
     def test_the_card_has_the_brightness_of_validation(
         self, run: RunResult, dataset: Dataset, exported: exporting.ExportedModel
     ) -> None:
-        inputs = dataset.splits["val"].inputs(run.record.spec).reshape(len(dataset.splits["val"]), -1).astype(float)
+        inputs = (
+            dataset.splits["val"]
+            .inputs(run.record.spec)
+            .reshape(len(dataset.splits["val"]), -1)
+            .astype(float)
+        )
         found = exported.card.input_reference
         assert found is not None
-        expected = [inputs.mean(1).mean(), inputs.mean(1).std(), inputs.std(1).mean(), inputs.std(1).std(), len(inputs)]
+        expected = [
+            inputs.mean(1).mean(),
+            inputs.mean(1).std(),
+            inputs.std(1).mean(),
+            inputs.std(1).std(),
+            len(inputs),
+        ]
         assert list(found.model_dump().values()) == pytest.approx(expected, abs=1e-2)
 
     def test_it_learned(self, run: RunResult) -> None:
         assert run.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
 
-    def test_the_checkpoint_is_the_network_that_was_measured(self, run: RunResult, dataset: Dataset) -> None:
+    def test_the_checkpoint_is_the_network_that_was_measured(
+        self, run: RunResult, dataset: Dataset
+    ) -> None:
         inputs = torch.from_numpy(dataset.splits["test"].inputs(run.record.spec))
         with torch.inference_mode():
             logits = load_classifier(run.folder)(inputs).numpy()
@@ -128,8 +153,16 @@ class TestRunFolder:
     def test_a_second_run_is_equal_to_the_bit_with_and_without_a_cache(
         self, run: RunResult, dataset: Dataset, tmp_path: Path
     ) -> None:
-        again = train(run.record.config, dataset, tmp_path / "again", cache=tmp_path / "cache", pictures=False)
-        cached = train(run.record.config, dataset, tmp_path / "cached", cache=tmp_path / "cache", pictures=False)
+        again = train(
+            run.record.config, dataset, tmp_path / "again", cache=tmp_path / "cache", pictures=False
+        )
+        cached = train(
+            run.record.config,
+            dataset,
+            tmp_path / "cached",
+            cache=tmp_path / "cache",
+            pictures=False,
+        )
         for other in (again, cached):
             for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "config.json"):
                 assert (other.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
@@ -138,7 +171,9 @@ class TestRunFolder:
         with pytest.raises(RunExists, match="name another folder with --out"):
             train(run.record.config, dataset, run.folder)
 
-    def test_an_interrupted_run_leaves_nothing(self, run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
+    def test_an_interrupted_run_leaves_nothing(
+        self, run: RunResult, dataset: Dataset, tmp_path: Path
+    ) -> None:
         def interrupt(stage: str, _done: int, _total: int, /, **_: float) -> None:
             if stage == "train dca":
                 raise KeyboardInterrupt
@@ -176,31 +211,42 @@ class TestExport:
         served = np.stack([decode(images.encoded(index), spec) for index in range(len(images))])
         (probabilities,) = session.run(["probabilities"], {"image": served})
         assert probabilities.dtype == np.float32
-        np.testing.assert_allclose(probabilities, run.evaluation.probabilities("test", "temperature"), atol=1e-5)
+        np.testing.assert_allclose(
+            probabilities, run.evaluation.probabilities("test", "temperature"), atol=1e-5
+        )
         (one,) = session.run(["probabilities"], {"image": served[:1]})
         np.testing.assert_allclose(one, probabilities[:1], atol=1e-6)
 
     @pytest.mark.parametrize(
-        ("calibrator", "heads"), [("vector", 2), ("uncalibrated", 1), ("histogram", 1), ("isotonic", 1)]
+        ("calibrator", "heads"),
+        [("vector", 2), ("uncalibrated", 1), ("histogram", 1), ("isotonic", 1)],
     )
     def test_other_calibrators_and_several_heads_are_in_the_graph(
         self, run: RunResult, dataset: Dataset, tmp_path: Path, calibrator: Any, heads: int
     ) -> None:
-        config = run.record.config.model_copy(update={"heads": heads, "averaging": "ema", "select": "val_nll"})
+        config = run.record.config.model_copy(
+            update={"heads": heads, "averaging": "ema", "select": "val_nll"}
+        )
         chosen = run if heads == 1 else train(config, dataset, tmp_path / "run", pictures=False)
         assert [epoch.kept for epoch in chosen.history].count(True) == heads
         store = Store(tmp_path / "store")
         card = export(chosen.folder, store, "other", calibrator=calibrator).card
         assert card.calibration.temperature == 1
-        assert card.calibration.method == ("temperature" if calibrator == "uncalibrated" else calibrator)
+        assert card.calibration.method == (
+            "temperature" if calibrator == "uncalibrated" else calibrator
+        )
         assert card.calibration.measures["ece"] == chosen.evaluation.measures["val"][calibrator].ece
         bundle = store.read("other", 1)
         session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
         images = dataset.splits["test"].inputs(chosen.record.spec)
         (probabilities,) = session.run(["probabilities"], {"image": images})
         own = chosen.evaluation.calibrators[calibrator]
-        with torch.inference_mode():  # the logits of the graph's own batch size: steps magnify rounding
-            logits = load_classifier(chosen.folder)(torch.from_numpy(images)).numpy().astype(np.float64)
+        with (
+            torch.inference_mode()
+        ):  # the logits of the graph's own batch size: steps magnify rounding
+            logits = (
+                load_classifier(chosen.folder)(torch.from_numpy(images)).numpy().astype(np.float64)
+            )
         np.testing.assert_allclose(probabilities, own(logits), atol=1e-4)
         unlike = chosen.evaluation.probabilities("test", "temperature")
         assert np.abs(probabilities - unlike).max() > 1e-2
@@ -208,35 +254,48 @@ class TestExport:
     @pytest.mark.parametrize(
         "mode", [{"frozen": False, "augment": "light"}, {"trainable": 1, "test_views": 3}], ids=str
     )
-    def test_a_deep_ensemble_is_one_graph(self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
+    def test_a_deep_ensemble_is_one_graph(
+        self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
+    ) -> None:
         config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 2}, **mode)
         result = train(config, dataset, tmp_path / "run", pictures=False)
         store = Store(tmp_path / "store")
         export(result.folder, store, "ensemble", calibrator="perturbed")
-        session = onnxruntime.InferenceSession(store.read("ensemble", 1).onnx, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            store.read("ensemble", 1).onnx, providers=["CPUExecutionProvider"]
+        )
         images = dataset.splits["test"].inputs(result.record.spec)
         (probabilities,) = session.run(["probabilities"], {"image": images})
-        np.testing.assert_allclose(probabilities, result.evaluation.probabilities("test", "perturbed"), atol=1e-4)
+        np.testing.assert_allclose(
+            probabilities, result.evaluation.probabilities("test", "perturbed"), atol=1e-4
+        )
 
     def test_was_verified_on_images(self, exported: exporting.ExportedModel) -> None:
         assert exported.verification.images == 32
         assert 0 <= exported.verification.max_difference <= MAX_DIFFERENCE
 
-    def test_the_card_has_its_provenance(self, run: RunResult, exported: exporting.ExportedModel) -> None:
+    def test_the_card_has_its_provenance(
+        self, run: RunResult, exported: exporting.ExportedModel
+    ) -> None:
         card = exported.card
         assert (card.name, card.version, card.classes) == ("brightness", 1, CLASSES)
         assert (card.provenance.loss, card.provenance.beta, card.provenance.seed) == ("dca", 2.0, 0)
         assert card.provenance.fingerprint == run.record.fingerprint
         assert "torch" in card.provenance.libraries
 
-    def test_the_cards_bins_are_those_of_validation(self, run: RunResult, exported: exporting.ExportedModel) -> None:
+    def test_the_cards_bins_are_those_of_validation(
+        self, run: RunResult, exported: exporting.ExportedModel
+    ) -> None:
         val = run.evaluation.predictions["val"]
         confidence, top = top_label(apply_temperature(val.logits, run.evaluation.temperature))
         sums = exported.card.calibration.sums
         assert sums.total == 60
         assert sums.confidence.sum() == pytest.approx(confidence.sum())
         assert sums.correct.sum() == (top == val.labels).sum()
-        assert exported.card.calibration.measures["ece"] == run.evaluation.measures["val"]["temperature"].ece
+        assert (
+            exported.card.calibration.measures["ece"]
+            == run.evaluation.measures["val"]["temperature"].ece
+        )
 
     def test_the_next_export_is_the_next_version(
         self, run: RunResult, store: Store, exported: exporting.ExportedModel
@@ -246,7 +305,9 @@ class TestExport:
     def test_a_temperature_of_perturbed_images_goes_into_the_graph_of_a_run_that_has_one(
         self, run: RunResult, dataset: Dataset, store: Store, tmp_path: Path
     ) -> None:
-        wary = train(TrainConfig(loss="dca", beta=2.0, perturbed=True, **CHOICES), dataset, tmp_path / "wary")
+        wary = train(
+            TrainConfig(loss="dca", beta=2.0, perturbed=True, **CHOICES), dataset, tmp_path / "wary"
+        )
         card = export(wary.folder, store, "brightness", calibrator="perturbed").card
         expected = wary.evaluation.calibrators["perturbed"]
         assert card.calibration.temperature == pytest.approx(temperature_of(expected), rel=1e-6)
@@ -271,12 +332,19 @@ class TestExport:
             export(run.folder, Store(tmp_path), "brightness")
         assert Store(tmp_path).versions("brightness") == []
 
-    def test_the_card_has_the_recall_of_each_class(self, run: RunResult, exported: exporting.ExportedModel) -> None:
-        val, (_, correct) = run.evaluation.predictions["val"], run.evaluation.answers("val", "temperature")
+    def test_the_card_has_the_recall_of_each_class(
+        self, run: RunResult, exported: exporting.ExportedModel
+    ) -> None:
+        val, (_, correct) = (
+            run.evaluation.predictions["val"],
+            run.evaluation.answers("val", "temperature"),
+        )
         expected = [correct[val.labels == label].mean() for label in range(len(CLASSES))]
         assert exported.card.calibration.recall == pytest.approx(expected)
 
-    @pytest.mark.parametrize("lost", ["config.json", "checkpoint.safetensors", "samples.npy", "predictions.npz"])
+    @pytest.mark.parametrize(
+        "lost", ["config.json", "checkpoint.safetensors", "samples.npy", "predictions.npz"]
+    )
     def test_half_a_run_is_refused(self, run: RunResult, tmp_path: Path, lost: str) -> None:
         half = tmp_path / "half"
         half.mkdir()
@@ -309,4 +377,6 @@ def test_real_images_reach_the_network_as_they_will_be_served(data_folder: Path)
     assert (spec.channels, spec.height, spec.width) == (1, 112, 112)
     split = dataset.splits["test"]
     for index in range(0, len(split), 100):
-        np.testing.assert_array_equal(decode(split.images.encoded(index), spec), split.images.input(index, spec))
+        np.testing.assert_array_equal(
+            decode(split.images.encoded(index), spec), split.images.input(index, spec)
+        )

@@ -1,4 +1,6 @@
-"""Two and three real processes over gloo: loss, gradient and running statistics are those of one process."""
+"""Two and three real processes over gloo: loss, gradient and running statistics are those of one
+process.
+"""
 
 import os
 import socket
@@ -46,16 +48,29 @@ def outcome(
     clip_norm: float | None = None,
     held: NDArray[np.int64] | None = None,
 ) -> Arrays:
-    """Loss, gradient, and weights after one step of `group` on the images at `indices`, with those at `held` apart."""
+    """Loss, gradient, and weights after one step of `group` on the images at `indices`, with those
+    at `held` apart.
+    """
     dtype, _ = KINDS[kind]
     inputs, labels = batch(dtype)
     module = network(dtype)
     objective = build_objective(name, LossSettings(class_weights=WEIGHTS))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    step = Step(module, objective, optimizer=optimizer, group=group, micro_batch=micro_batch, clip_norm=clip_norm)
+    step = Step(
+        module,
+        objective,
+        optimizer=optimizer,
+        group=group,
+        micro_batch=micro_batch,
+        clip_norm=clip_norm,
+    )
     mine = group.shard(indices)
     apart = None if held is None else group.shard(held)
-    result = step(inputs[mine], labels[mine], None if apart is None else LabeledBatch(inputs[apart], labels[apart]))
+    result = step(
+        inputs[mine],
+        labels[mine],
+        None if apart is None else LabeledBatch(inputs[apart], labels[apart]),
+    )
     assert (result.logits is None) == (len(mine) == 0)
     gradient = torch.cat([p.grad.reshape(-1) for p in module.parameters() if p.grad is not None])
     weights = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
@@ -63,7 +78,9 @@ def outcome(
 
 
 def wrapped(name: str, group: Group) -> Arrays:
-    """The gradient with torch's DistributedDataParallel, whose mean over processes needs `size` times the share."""
+    """The gradient with torch's DistributedDataParallel, whose mean over processes needs `size`
+    times the share.
+    """
     inputs, labels = batch(torch.float64)
     module: nn.Module = network(torch.float64)
     if group.size > 1:
@@ -74,39 +91,65 @@ def wrapped(name: str, group: Group) -> Arrays:
     own = zip(objective.terms, objective.statistics(logits, labels[mine]), strict=True)
     statistics = [term.merge(group.gather(part)) for term, part in own]
     (group.size * objective.share(logits, labels[mine], statistics)).backward()
-    return {"gradient": torch.cat([p.grad.reshape(-1) for p in module.parameters() if p.grad is not None]).numpy()}
+    return {
+        "gradient": torch.cat(
+            [p.grad.reshape(-1) for p in module.parameters() if p.grad is not None]
+        ).numpy()
+    }
 
 
 def normalized(group: Group) -> Arrays:
-    """Batch norm's running mean after a step: a linear function of the images, so exact however they are sharded."""
+    """Batch norm's running mean after a step: a linear function of the images, so exact however
+    they are sharded.
+    """
     inputs, labels = batch(torch.float64)
     module = network(torch.float64, norm=True)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     mine = group.shard(np.arange(COUNT))
-    Step(module, build_objective("dca", LossSettings()), optimizer=optimizer, group=group)(inputs[mine], labels[mine])
+    Step(module, build_objective("dca", LossSettings()), optimizer=optimizer, group=group)(
+        inputs[mine], labels[mine]
+    )
     return {"mean": module[1].running_mean.numpy(), "variance": module[1].running_var.numpy()}
 
 
 def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
-    """Everything that is compared: every loss, in micro-batches in one precision and whole in the other."""
+    """Everything that is compared: every loss, in micro-batches in one precision and whole in the
+    other.
+    """
     everything, two = np.arange(COUNT), np.arange(2)
-    cases = {f"{name} float64": outcome(name, "float64", group, everything, micro_batch=micro_batch) for name in NAMES}
+    cases = {
+        f"{name} float64": outcome(name, "float64", group, everything, micro_batch=micro_batch)
+        for name in NAMES
+    }
     cases |= {f"{name} float32": outcome(name, "float32", group, everything) for name in NAMES}
-    cases |= {f"{name} few": outcome(name, "float64", group, two) for name in FEW}  # a third process has none
+    cases |= {
+        f"{name} few": outcome(name, "float64", group, two) for name in FEW
+    }  # a third process has none
     cases |= {f"{name} wrapped": wrapped(name, group) for name in FEW}
-    cases |= {f"{name} clipped": outcome(name, "float64", group, everything, clip_norm=0.01) for name in FEW}
+    cases |= {
+        f"{name} clipped": outcome(name, "float64", group, everything, clip_norm=0.01)
+        for name in FEW
+    }
     parts = everything[:13], everything[13:]  # held-out images, which are not as many as the others
     for name in ("dca", "mmce+dca"):
         cases[f"{name} held out"] = outcome(name, "float64", group, parts[0], held=parts[1])
         pieces = outcome(name, "float64", group, parts[0], held=parts[1], micro_batch=micro_batch)
         cases[f"{name} held out, micro-batches"] = pieces
     cases["norm"] = normalized(group)
-    return {f"{case}: {part}": value for case, parts in cases.items() for part, value in parts.items()}
+    return {
+        f"{case}: {part}": value for case, parts in cases.items() for part, value in parts.items()
+    }
 
 
 def work(rank: int, size: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    here = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": size,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     os.environ.update({name: str(value) for name, value in here.items()})
     group = Group.from_environment()
     gathered = group.gather(torch.arange(rank, dtype=torch.float32))
@@ -125,12 +168,16 @@ def test_processes_with_uneven_shards_do_what_one_process_does(size: int, tmp_pa
     multiprocessing.spawn(work, args=(size, port, tmp_path), nprocs=size)
     expected = outcomes(Group())
     for name in FEW:
-        assert np.linalg.norm(expected[f"{name} clipped: gradient"]) == pytest.approx(0.01, rel=1e-4)
+        assert np.linalg.norm(expected[f"{name} clipped: gradient"]) == pytest.approx(
+            0.01, rel=1e-4
+        )
     for rank in range(size):
         found = np.load(tmp_path / f"{rank}.npz")
         assert set(found) == set(expected)
         for case, value in expected.items():
-            if case == "norm: variance":  # within shards, so not that of the whole, but the same everywhere
+            if (
+                case == "norm: variance"
+            ):  # within shards, so not that of the whole, but the same everywhere
                 np.testing.assert_array_equal(found[case], np.load(tmp_path / "0.npz")[case])
                 continue
             limit = 1e-5 if "float32" in case else 1e-6

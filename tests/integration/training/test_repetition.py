@@ -16,9 +16,39 @@ from candor import command_line
 from model_store.store import Store
 from tests.builders import trees
 
-CHOICES = ["--backbone", "small_conv", "--weights", "none", "--whole", "--epochs", "2", "--batch-size", "8"]
-CHOICES += ["--learning-rate", "0.003", "--loss", "focal+mixup", "--option", "gamma=2", "--augment", "light"]
-CHOICES += ["--image-size", "16", "--resize", "crop", "--seed", "5", "--recipe", "fixed", "--device", "cpu"]
+CHOICES = [
+    "--backbone",
+    "small_conv",
+    "--weights",
+    "none",
+    "--whole",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "8",
+]
+CHOICES += [
+    "--learning-rate",
+    "0.003",
+    "--loss",
+    "focal+mixup",
+    "--option",
+    "gamma=2",
+    "--augment",
+    "light",
+]
+CHOICES += [
+    "--image-size",
+    "16",
+    "--resize",
+    "crop",
+    "--seed",
+    "5",
+    "--recipe",
+    "fixed",
+    "--device",
+    "cpu",
+]
 
 
 def candor(*arguments: object) -> Result:
@@ -30,7 +60,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, some = tmp_path_factory.mktemp("data") / "images", trees.pictures(side=16)
     for name, level in (("dark", 0.5), ("bright", 1.0)):
         for number in range(40):
-            trees.write(root / name / f"p{number // 2}_{number}.png", (next(some) * level).astype(np.uint8))
+            trees.write(
+                root / name / f"p{number // 2}_{number}.png", (next(some) * level).astype(np.uint8)
+            )
     return root
 
 
@@ -49,7 +81,18 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def exported(run: Path, store: Path) -> Path:
     """The folder of a bundle that a fresh process makes of `run`."""
-    command = [sys.executable, "-m", "candor", "export", run, "--name", "shapes", "--anyway", "--store", store]
+    command = [
+        sys.executable,
+        "-m",
+        "candor",
+        "export",
+        run,
+        "--name",
+        "shapes",
+        "--anyway",
+        "--store",
+        store,
+    ]
     environment = os.environ | {"PYTHONHASHSEED": str(len(str(store)))}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     return Store(store).folder("shapes", 1)
@@ -66,7 +109,9 @@ def test_the_card_has_every_choice_and_no_place_of_this_machine(bundle: Path, da
     assert training["choices"]["loss_options"] == {"gamma": 2.0}
     assert training["loaded"]["group_pattern"] == r"^(p\d+)_"
     assert training["loaded"]["source"] == "images"
-    assert sum(sum(counts) for counts in training["images"].values()) == len(list(data.rglob("*.png")))
+    assert sum(sum(counts) for counts in training["images"].values()) == len(
+        list(data.rglob("*.png"))
+    )
     for path in bundle.iterdir():
         contents = path.read_bytes()
         assert str(data.parent).encode() not in contents, path.name
@@ -82,18 +127,28 @@ def test_the_card_says_how_far_onnx_runtime_was_from_torch(bundle: Path) -> None
 
 def test_exporting_twice_writes_the_same_bytes(run: Path, bundle: Path, tmp_path: Path) -> None:
     again = exported(run, tmp_path / "another store")
-    assert sorted(path.name for path in again.iterdir()) == sorted(path.name for path in bundle.iterdir())
+    assert sorted(path.name for path in again.iterdir()) == sorted(
+        path.name for path in bundle.iterdir()
+    )
     for path in bundle.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
     with zipfile.ZipFile(bundle / "shapes.mar") as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_a_card_repeats_the_run_to_the_bit(run: Path, bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_card_repeats_the_run_to_the_bit(
+    run: Path, bundle: Path, data: Path, tmp_path: Path
+) -> None:
     done = candor("train", data, "--from-card", bundle / "card.json", "--out", tmp_path / "again")
     assert done.exit_code == 0, done.output
     assert "its weights are those of the card, to the bit" in " ".join(done.stdout.split())
-    for name in ("checkpoint.safetensors", "config.json", "history.csv", "metrics.json", "predictions.npz"):
+    for name in (
+        "checkpoint.safetensors",
+        "config.json",
+        "history.csv",
+        "metrics.json",
+        "predictions.npz",
+    ):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes(), name
 
 
@@ -129,13 +184,17 @@ def test_what_cannot_be_repeated_is_refused(
     assert not (tmp_path / "again").exists()
 
 
-def test_other_weights_than_the_cards_are_not_called_the_same(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_other_weights_than_the_cards_are_not_called_the_same(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
     card = edited(bundle, tmp_path, training__checkpoint_sha256="0" * 64)
     done = candor("train", data, "--from-card", card, "--out", tmp_path / "again", "--json")
     assert json.loads(done.stdout)["repeats"] is False
 
 
-def test_the_data_must_be_given_where_the_card_has_only_a_folders_name(bundle: Path, tmp_path: Path) -> None:
+def test_the_data_must_be_given_where_the_card_has_only_a_folders_name(
+    bundle: Path, tmp_path: Path
+) -> None:
     done = candor("train", "--from-card", bundle, "--out", tmp_path / "again")
     assert "give the data" in str(done.exception)
 

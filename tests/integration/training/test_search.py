@@ -1,4 +1,6 @@
-"""The search of the recipe `auto`: the best candidate on validation is kept, exported and resumed to the bit."""
+"""The search of the recipe `auto`: the best candidate on validation is kept, exported and resumed
+to the bit.
+"""
 
 import json
 from pathlib import Path
@@ -18,7 +20,13 @@ from training.runs.recipe import TrainingPlan
 from training.runs.run import RunResult, train
 
 CLASSES = ("dark", "middle", "bright")
-CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "loss": "ce", "batch_size": 16, "image_size": 32}
+CHOICES: dict[str, Any] = {
+    "backbone": SMALL,
+    "weights": "none",
+    "loss": "ce",
+    "batch_size": 16,
+    "image_size": 32,
+}
 CHOICES |= {"select": "val_nll", "epochs": 6, "head": "pooled"}
 
 
@@ -38,7 +46,9 @@ def dataset() -> Dataset:
         labels = np.arange(count) % len(CLASSES)
         levels = 70 + 50 * labels + generator.normal(scale=12, size=count)
         pixels = levels[:, None, None] + generator.normal(scale=30, size=(count, 16, 16))
-        splits[name] = Split(ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64))
+        splits[name] = Split(
+            ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64)
+        )
     return Dataset("brightness", CLASSES, 1, 16, splits, fingerprint(CLASSES, splits))
 
 
@@ -51,13 +61,17 @@ def test_the_candidate_with_the_lowest_cross_entropy_on_validation_is_kept(run: 
     assert run.record.config == GOOD
     recipe = run.record.recipe
     assert recipe is not None
-    assert [each.choices for each in recipe.candidates] == [{"learning_rate": rate} for rate in (1e-9, 1e-2, 1e-4)]
+    assert [each.choices for each in recipe.candidates] == [
+        {"learning_rate": rate} for rate in (1e-9, 1e-2, 1e-4)
+    ]
     assert [each.chosen for each in recipe.candidates] == [False, True, False]
     scores = [each.val_nll for each in recipe.candidates if each.val_nll is not None]
     assert scores[1] == min(scores)
     val = run.evaluation.predictions["val"]
     probabilities = apply_temperature(val.logits, run.evaluation.temperature)
-    assert scores[1] == pytest.approx(-np.log(probabilities[np.arange(45), val.labels]).mean(), rel=1e-6)
+    assert scores[1] == pytest.approx(
+        -np.log(probabilities[np.arange(45), val.labels]).mean(), rel=1e-6
+    )
     assert recipe.reasons == ("three rates are tried",)
     assert read_record(run.folder) == run.record
 
@@ -67,12 +81,16 @@ def test_the_pooled_head_is_exported(run: RunResult, tmp_path: Path) -> None:
     assert exported.verification.max_difference < 1e-4
 
 
-def test_an_interrupted_search_resumes_to_the_bit(run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
+def test_an_interrupted_search_resumes_to_the_bit(
+    run: RunResult, dataset: Dataset, tmp_path: Path
+) -> None:
     """Once in the second candidate and once in the third."""
     out = tmp_path / "run"
     for candidate_number in (2, 3):
 
-        def interrupt(stage: str, done: int, _total: int, /, at: int = candidate_number, **_: float) -> None:
+        def interrupt(
+            stage: str, done: int, _total: int, /, at: int = candidate_number, **_: float
+        ) -> None:
             if stage.startswith(f"candidate {at} of 3") and done == 3:
                 raise KeyboardInterrupt
 
@@ -91,9 +109,18 @@ def test_an_interrupted_search_resumes_to_the_bit(run: RunResult, dataset: Datas
 
 def test_a_candidate_that_diverges_is_out(dataset: Dataset, tmp_path: Path) -> None:
     diverging = candidate(learning_rate=1e30)
-    run = train(TrainingPlan((diverging, GOOD), ("two",)), dataset, tmp_path / "run", pictures=False)
+    run = train(
+        TrainingPlan((diverging, GOOD), ("two",)), dataset, tmp_path / "run", pictures=False
+    )
     written = json.loads((run.folder / "config.json").read_text())["recipe"]["candidates"]
-    assert [(each["val_nll"] is None, each["chosen"]) for each in written] == [(True, False), (False, True)]
+    assert [(each["val_nll"] is None, each["chosen"]) for each in written] == [
+        (True, False),
+        (False, True),
+    ]
     with pytest.raises(TrainingDiverged):
-        train(TrainingPlan((diverging, candidate(learning_rate=1e35)), ("two",)), dataset, tmp_path / "other")
+        train(
+            TrainingPlan((diverging, candidate(learning_rate=1e35)), ("two",)),
+            dataset,
+            tmp_path / "other",
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

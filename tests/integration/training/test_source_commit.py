@@ -1,4 +1,6 @@
-"""The commit on a card is Candor's: not that of a repository into which Candor was copied or installed."""
+"""The commit on a card is Candor's: not that of a repository into which Candor was copied or
+installed.
+"""
 
 import shutil
 import subprocess
@@ -14,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 
 def git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
@@ -52,7 +56,9 @@ def commit_all(folder: Path) -> str:
 
 @pytest.mark.parametrize("below", ["", "vendor/candor", ".venv/lib/site-packages"])
 @pytest.mark.parametrize("tracked", [True, False])
-def test_a_copy_in_another_repository_has_no_commit(tmp_path: Path, below: str, tracked: bool) -> None:
+def test_a_copy_in_another_repository_has_no_commit(
+    tmp_path: Path, below: str, tracked: bool
+) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "hospital"\nversion = "1"\n')
     if not tracked:
         commit_all(tmp_path)
@@ -79,7 +85,9 @@ def test_its_own_repository_has_one_and_a_change_shows(tmp_path: Path) -> None:
     assert commit_seen_from(folder) == f"{head}-dirty"
 
 
-def test_a_hooks_variables_do_not_name_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hooks_variables_do_not_name_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit_all(copied(tmp_path))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))

@@ -27,7 +27,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_mlflow_holds_the_run_beside_its_folder(run: TrackedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_holds_the_run_beside_its_folder(
+    run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert track(run, "mlflow") is None
@@ -36,10 +38,15 @@ def test_mlflow_holds_the_run_beside_its_folder(run: TrackedRun, monkeypatch: py
     assert found.info.status == "FINISHED"
     assert found.data.params["loss"] == "dca"
     assert found.data.metrics["test/temperature/ece"] == run.measures()["test/temperature/ece"]
-    assert [each.value for each in client.get_metric_history(found.info.run_id, "val/loss")] == [1.0, 0.5]
+    assert [each.value for each in client.get_metric_history(found.info.run_id, "val/loss")] == [
+        1.0,
+        0.5,
+    ]
 
 
-def test_a_tracker_that_fails_does_not_lose_the_run(run: TrackedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_does_not_lose_the_run(
+    run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("mlflow")
     run.folder.write_text("a file, where a folder would have to be")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{run.folder}/mlflow.db")

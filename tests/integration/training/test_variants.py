@@ -1,4 +1,6 @@
-"""Variants in other precisions: published with a calibration of their own, and served by a setting."""
+"""Variants in other precisions: published with a calibration of their own, and served by a
+setting.
+"""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +29,13 @@ from training.runs.config import TrainConfig
 from training.runs.export import export
 from training.runs.run import RunResult, train
 
-CHOICES = {"backbone": "small_conv", "weights": "none", "epochs": 4, "batch_size": 16, "learning_rate": 3e-3}
+CHOICES = {
+    "backbone": "small_conv",
+    "weights": "none",
+    "epochs": 4,
+    "batch_size": 16,
+    "learning_rate": 3e-3,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,12 +48,18 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise whose class is its brightness; neighbors overlap, so that a temperature has something to fit."""
+    """Noise whose class is its brightness; neighbors overlap, so that a temperature has something
+    to fit.
+    """
     root, rng = tmp_path_factory.mktemp("data") / "images", np.random.default_rng(0)
     for split, count in (("train", 60), ("val", 40), ("test", 40)):
         for name, level in (("dark", 100), ("bright", 140)):
             for number in range(count):
-                pixels = rng.normal(level + rng.normal(0, 18), 40, (16, 16)).clip(0, 255).astype(np.uint8)
+                pixels = (
+                    rng.normal(level + rng.normal(0, 18), 40, (16, 16))
+                    .clip(0, 255)
+                    .astype(np.uint8)
+                )
                 trees.write(root / split / name / f"{split}{number}.png", pixels)
     return root
 
@@ -69,13 +83,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def bundle(run: RunResult, dataset: Dataset, store: Store) -> Bundle:
     wanted = ("float32", "float16", "int8")
-    done = export(run.folder, store, "shades", anyway=True, precisions=wanted, dataset=dataset, max_accuracy_loss=0.2)
+    done = export(
+        run.folder,
+        store,
+        "shades",
+        anyway=True,
+        precisions=wanted,
+        dataset=dataset,
+        max_accuracy_loss=0.2,
+    )
     assert done.refused == ()
     return store.read("shades", done.version)
 
 
 def infer(onnx_file: bytes, inputs: Any) -> Any:
-    return ort.InferenceSession(onnx_file, providers=["CPUExecutionProvider"]).run(None, {"image": inputs})[0]
+    return ort.InferenceSession(onnx_file, providers=["CPUExecutionProvider"]).run(
+        None, {"image": inputs}
+    )[0]
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -102,19 +126,33 @@ def test_int8_is_int8_and_has_another_temperature(bundle: Bundle) -> None:
     proto = onnx.load_model_from_string(bundle.variants["int8"])
     assert {node.op_type for node in proto.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
-    temperatures = {bundle.card.of_variant(each).calibration.temperature for each in bundle.card.precisions}
+    temperatures = {
+        bundle.card.of_variant(each).calibration.temperature for each in bundle.card.precisions
+    }
     assert len(temperatures) == 3
     assert len(bundle.variants["float16"]) < 0.6 * len(bundle.onnx)
 
 
-def test_the_same_run_gives_the_same_bytes(bundle: Bundle, run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_bytes(
+    bundle: Bundle, run: RunResult, dataset: Dataset, tmp_path: Path
+) -> None:
     other = Store(tmp_path)
     wanted = ("int8", "float16")
-    export(run.folder, other, "shades", anyway=True, precisions=wanted, dataset=dataset, max_accuracy_loss=0.2)
+    export(
+        run.folder,
+        other,
+        "shades",
+        anyway=True,
+        precisions=wanted,
+        dataset=dataset,
+        max_accuracy_loss=0.2,
+    )
     assert other.read("shades", 1).variants == bundle.variants
 
 
-def test_each_calibrator_can_be_a_variants(run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
+def test_each_calibrator_can_be_a_variants(
+    run: RunResult, dataset: Dataset, tmp_path: Path
+) -> None:
     inputs = dataset.splits["val"].inputs(run.record.spec)
     for number, method in enumerate(("vector", "isotonic"), start=1):
         store = Store(tmp_path)
@@ -132,7 +170,13 @@ def test_one_that_loses_too_much_is_not_published_and_the_export_says_so(
 ) -> None:
     store = Store(tmp_path)
     done = export(
-        run.folder, store, "shades", anyway=True, precisions=("int8",), dataset=dataset, max_accuracy_loss=-1.0
+        run.folder,
+        store,
+        "shades",
+        anyway=True,
+        precisions=("int8",),
+        dataset=dataset,
+        max_accuracy_loss=-1.0,
     )
     (refused,) = done.refused
     assert "int8 is not published" in refused.reason
@@ -152,14 +196,24 @@ def test_what_cannot_be_is_refused(run: RunResult, tmp_path: Path) -> None:
 
 
 def test_the_command_finds_the_runs_data_by_itself(run: RunResult, tmp_path: Path) -> None:
-    asked = ["export", run.folder, "--precision", "float32,float16", "--anyway", "--store", tmp_path, "--json"]
+    asked = [
+        "export",
+        run.folder,
+        "--precision",
+        "float32,float16",
+        "--anyway",
+        "--store",
+        tmp_path,
+        "--json",
+    ]
     done = CliRunner().invoke(command_line.app, [str(each) for each in asked])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["precisions"] == ["float32", "float16"]
 
 
 @pytest.mark.parametrize(
-    ("setting", "served"), [("float32", "float32"), ("float16", "float16"), ("int8", "int8"), ("auto", "int8")]
+    ("setting", "served"),
+    [("float32", "float32"), ("float16", "float16"), ("int8", "int8"), ("auto", "int8")],
 )
 def test_the_setting_chooses(bundle: Bundle, setting: Any, served: str) -> None:
     chosen = served_variant(bundle, setting, device="cpu")
@@ -167,7 +221,9 @@ def test_the_setting_chooses(bundle: Bundle, setting: Any, served: str) -> None:
     assert chosen.onnx == (bundle.onnx if served == "float32" else bundle.variants[served])
 
 
-def test_a_bundle_without_the_precision_is_served_as_it_is(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bundle_without_the_precision_is_served_as_it_is(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
     alone = bundle.of_variant("int8")
     assert served_variant(alone, "float32", device="cpu").onnx == alone.onnx
     assert "has no float32 (CANDOR_PRECISION); serving int8" in caplog.text
@@ -177,11 +233,20 @@ def test_the_ledger_tells_precisions_apart(bundle: Bundle) -> None:
     assert len({card_sha256(bundle.card.of_variant(each)) for each in bundle.card.precisions}) == 3
 
 
-def test_a_variant_that_is_not_the_cards_is_refused(bundle: Bundle, store: Store, tmp_path: Path) -> None:
+def test_a_variant_that_is_not_the_cards_is_refused(
+    bundle: Bundle, store: Store, tmp_path: Path
+) -> None:
     from model_store.bundle import write_bundle
 
     swapped = {"int8": bundle.variants["float16"], "float16": bundle.variants["int8"]}
     with pytest.raises(BundleError, match=r"model\.(float16|int8)\.onnx has temperature"):
-        write_bundle(tmp_path, card=bundle.card.model_copy(update={"files": {}}), onnx=bundle.onnx, variants=swapped)
+        write_bundle(
+            tmp_path,
+            card=bundle.card.model_copy(update={"files": {}}),
+            onnx=bundle.onnx,
+            variants=swapped,
+        )
     with pytest.raises(ValueError, match="precision of its own"):
-        Card.model_validate(bundle.card.model_dump() | {"variants": [bundle.card.variants[0].model_dump()] * 2})  # type: ignore[index]
+        Card.model_validate(
+            bundle.card.model_dump() | {"variants": [bundle.card.variants[0].model_dump()] * 2}
+        )  # type: ignore[index]

@@ -21,7 +21,9 @@ def test_the_person_finds_a_head_for_features_that_a_line_separates() -> None:
 
 
 def test_a_class_that_only_validation_has_is_no_error() -> None:
-    """As with a class of three images, of which the draw leaves train two and validation none, or the reverse."""
+    """As with a class of three images, of which the draw leaves train two and validation none, or
+    the reverse.
+    """
     features = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     known, all_three = np.arange(20) % 2, np.arange(20) % 3
     examples = {"train": (features, known), "val": (features, all_three), "test": (features, known)}
@@ -37,9 +39,27 @@ def test_tiles_leave_no_rest() -> None:
 def test_a_row_has_the_mean_difference_and_its_interval() -> None:
     rows = [
         DefaultsRow(
-            "rare", seed, 348, 3, 0.66, 0.75, 0.75 + lead, 0.05, 0.04, 0.5, 40.0 + seed, 60.0, "ce, pooled", "LR"
+            "rare",
+            seed,
+            348,
+            3,
+            0.66,
+            0.75,
+            0.75 + lead,
+            0.05,
+            0.04,
+            0.5,
+            40.0 + seed,
+            60.0,
+            "ce, pooled",
+            "LR",
         )
         for seed, lead in enumerate((-0.01, 0.0, 0.04))
     ]
-    assert half_interval([-0.01, 0.0, 0.04]) == pytest.approx(0.0657, abs=1e-4)  # 4.3027 * 0.02646 / sqrt(3)
-    assert line(rows) == "| rare | 348 | 3 | 0.660 | 0.750 | 0.760 | +0.010 ± 0.066 | 0.050 / 0.040 | 0.5 | 40 | 60 |"
+    assert half_interval([-0.01, 0.0, 0.04]) == pytest.approx(
+        0.0657, abs=1e-4
+    )  # 4.3027 * 0.02646 / sqrt(3)
+    assert (
+        line(rows)
+        == "| rare | 348 | 3 | 0.660 | 0.750 | 0.760 | +0.010 ± 0.066 | 0.050 / 0.040 | 0.5 | 40 | 60 |"
+    )

@@ -1,4 +1,6 @@
-"""The archive of Fashion-MNIST: read from IDX files, divided as the results say, and readable as a data set."""
+"""The archive of Fashion-MNIST: read from IDX files, divided as the results say, and readable as a
+data set.
+"""
 
 import gzip
 from pathlib import Path
@@ -12,7 +14,11 @@ from training.datasets import load_dataset
 
 
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    header = b"\0\0\x08" + bytes([array.ndim]) + b"".join(side.to_bytes(4, "big") for side in array.shape)
+    header = (
+        b"\0\0\x08"
+        + bytes([array.ndim])
+        + b"".join(side.to_bytes(4, "big") for side in array.shape)
+    )
     path.write_bytes(gzip.compress(header + array.tobytes(), compresslevel=1))
 
 
@@ -24,7 +30,9 @@ def folder(tmp_path: Path) -> Path:
         images[:, 0, 0], images[:, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
         images[:, 1, 0] = len(name)
         write_idx(tmp_path / f"{name}-images-idx3-ubyte.gz", images)
-        write_idx(tmp_path / f"{name}-labels-idx1-ubyte.gz", (np.arange(count) % 10).astype(np.uint8))
+        write_idx(
+            tmp_path / f"{name}-labels-idx1-ubyte.gz", (np.arange(count) % 10).astype(np.uint8)
+        )
     return tmp_path
 
 
@@ -32,7 +40,11 @@ def test_the_archive_is_a_data_set_with_the_splits_of_the_results(folder: Path) 
     np.savez(folder / "fashion.npz", **archive(folder))
     dataset = load_dataset(folder / "fashion.npz")
     assert dataset.classes == CLASSES
-    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 2000, "val": 500, "test": 3000}
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 2000,
+        "val": 500,
+        "test": 3000,
+    }
     first = archive(folder)["val_images"][0]
     assert int(first[0, 0]) + 256 * int(first[0, 1]) == 2000
 

@@ -7,8 +7,12 @@ import pytest
 from benchmarks.serving.load import Window
 
 
-def rate(batches: list[int], *, first_s: float, seconds: float = 2.0, per_image_s: float = 0.25) -> float:
-    """What a window finds, opened at `first_s`, if a server answers `batches` in turns, a quarter of a second each."""
+def rate(
+    batches: list[int], *, first_s: float, seconds: float = 2.0, per_image_s: float = 0.25
+) -> float:
+    """What a window finds, opened at `first_s`, if a server answers `batches` in turns, a quarter
+    of a second each.
+    """
     window, now_s, counted = Window(seconds, connections=16), 0.0, 0
     for number in count():
         size = batches[number % len(batches)]
@@ -23,8 +27,12 @@ def rate(batches: list[int], *, first_s: float, seconds: float = 2.0, per_image_
 
 @pytest.mark.parametrize("first_s", [0.0, 1.0, 3.0, 3.5, 4.5])
 @pytest.mark.parametrize("batches", [[16], [12, 4], [15, 1], [1, 15], [1]])
-def test_a_window_of_a_few_unequal_batches_finds_the_rate(batches: list[int], first_s: float) -> None:
-    """A window from the first answer of a batch found a third of the rate for batches of 12 and 4, opened at 3.5 s."""
+def test_a_window_of_a_few_unequal_batches_finds_the_rate(
+    batches: list[int], first_s: float
+) -> None:
+    """A window from the first answer of a batch found a third of the rate for batches of 12 and 4,
+    opened at 3.5 s.
+    """
     assert rate(batches, first_s=first_s) == pytest.approx(4.0, rel=0.01)
 
 

@@ -1,4 +1,6 @@
-"""The tables of docs/benchmarks.md in small: our watch keeps its promise, others do not; an audit tells the truth."""
+"""The tables of docs/benchmarks.md in small: our watch keeps its promise, others do not; an audit
+tells the truth.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,10 @@ def test_a_gap_of_a_tenth_is_found_as_fast_as_the_table_says(shape: str, publish
 
 def test_a_shift_in_one_class_is_found_sooner_by_the_classes() -> None:
     alone, split = (
-        delay(candor(classes=classes), shape=SURE, gap=0.1, only_class=1, streams=7, before=500)["median"] or np.inf
+        delay(candor(classes=classes), shape=SURE, gap=0.1, only_class=1, streams=7, before=500)[
+            "median"
+        ]
+        or np.inf
         for classes in (0, 2)
     )
     assert split < 0.8 * alone
@@ -38,7 +43,10 @@ def test_a_shift_in_one_class_is_found_sooner_by_the_classes() -> None:
 
 def test_the_sliding_ece_is_the_ece_of_each_window() -> None:
     seen = labels(0, 60, shape=NARROW)
-    expected = [ece(BinSums.from_predictions(seen.confidence[i : i + 50], seen.correct[i : i + 50])) for i in range(11)]
+    expected = [
+        ece(BinSums.from_predictions(seen.confidence[i : i + 50], seen.correct[i : i + 50]))
+        for i in range(11)
+    ]
     assert sliding_ece(seen, 50) == pytest.approx(expected)
 
 
@@ -47,7 +55,9 @@ def test_cusum_finds_a_large_gap() -> None:
     assert cusum()(labels(0, 500, shape=SURE)) is None
 
 
-def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wrong_but_not_to_an_audit() -> None:
+def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wrong_but_not_to_an_audit() -> (
+    None
+):
     found = simulate(answers=60_000, share=0.03)
     assert found.true_ece < 0.01
     assert found.naive_ece > 0.25
@@ -56,8 +66,14 @@ def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wro
     assert (found.audit_alarm, found.naive_alarm is not None) == (None, True)
 
 
-def test_simulated_recalibrations_help_harm_and_refuse_as_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = ("opposite classes", "nothing; labels of one class", "nothing; wrong answers labeled 5 times as often")
+def test_simulated_recalibrations_help_harm_and_refuse_as_the_page_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = (
+        "opposite classes",
+        "nothing; labels of one class",
+        "nothing; wrong answers labeled 5 times as often",
+    )
     monkeypatch.setattr(remedies, "SCENES", {kind: remedies.SCENES[kind] for kind in kinds})
     monkeypatch.setattr(remedies, "LABELS", (300,))
     rows = {(row.kind, row.method): row for row in remedies.simulate(shifts=3)}

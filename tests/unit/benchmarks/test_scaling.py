@@ -1,4 +1,6 @@
-"""Days computed from constants: what grows in proportion, and when one database is no longer enough."""
+"""Days computed from constants: what grows in proportion, and when one database is no longer
+enough.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,13 @@ from benchmarks.scaling.simulation import (
     simulate,
 )
 
-KNOWN = Constants(server_cpu_s=40.0, database_cpu_s=0.05, answer_bytes=250_000, label_bytes=280_000, rows_per_s=5_000)
+KNOWN = Constants(
+    server_cpu_s=40.0,
+    database_cpu_s=0.05,
+    answer_bytes=250_000,
+    label_bytes=280_000,
+    rows_per_s=5_000,
+)
 
 
 @pytest.mark.parametrize("answers", [10**7, 10**8])
@@ -29,7 +37,11 @@ def test_the_peak_of_a_day_is_at_noon(answers: int) -> None:
 def test_a_day_has_the_fewest_shards_that_keep_up() -> None:
     day = simulate(10**9, KNOWN)
     arrivals = arrivals_of_a_day(10**9, np.random.default_rng(0))
-    assert day.longest_wait_s == longest_wait_s(arrivals, day.shards * HEADROOM * KNOWN.rows_per_s) < WAIT_S
+    assert (
+        day.longest_wait_s
+        == longest_wait_s(arrivals, day.shards * HEADROOM * KNOWN.rows_per_s)
+        < WAIT_S
+    )
     assert longest_wait_s(arrivals, (day.shards - 1) * HEADROOM * KNOWN.rows_per_s) >= WAIT_S
     assert simulate(10**6, KNOWN).shards == 1
 

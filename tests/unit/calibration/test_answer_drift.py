@@ -1,4 +1,6 @@
-"""The sign for changed answers: its evidence against a plain loop, its promise against simulation."""
+"""The sign for changed answers: its evidence against a plain loop, its promise against
+simulation.
+"""
 
 import math
 
@@ -63,7 +65,10 @@ def test_calm_streams_raise_it_no_more_often_than_promised(reference: int) -> No
     for seed in range(40):
         rng = np.random.default_rng(seed)
         known = drawn(rng, reference) if reference else NOTHING
-        raised += follow(known, ((day, drawn(rng, 60)) for day in range(50)), seed=str(seed)).raised_on is not None
+        raised += (
+            follow(known, ((day, drawn(rng, 60)) for day in range(50)), seed=str(seed)).raised_on
+            is not None
+        )
     assert raised <= 2
 
 
@@ -98,7 +103,9 @@ def test_many_answers_a_day_are_bet_on_in_part() -> None:
 
 @pytest.mark.parametrize("scale", [1, 100])
 def test_the_drawn_answers_are_a_random_sample_without_replacement(scale: int) -> None:
-    """Few answers are put in order, of many some places are drawn; either way each is drawn equally often."""
+    """Few answers are put in order, of many some places are drawn; either way each is drawn equally
+    often.
+    """
     cells = scale * np.array([1, 0, 3, 6])
     drawn = np.concatenate([_drawn(cells, str(seed))[:5] for seed in range(2_000)])
     shares = np.bincount(drawn, minlength=4) / len(drawn)

@@ -1,4 +1,6 @@
-"""Bins and sums: every edge on its side in both float types, and sums that merge exactly as their parts say."""
+"""Bins and sums: every edge on its side in both float types, and sums that merge exactly as their
+parts say.
+"""
 
 import json
 
@@ -36,13 +38,15 @@ def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own(
 @pytest.mark.parametrize("bin_count", [1, 2, 7, 10, 15, 20, 40, 41, 100])
 def test_a_confidence_keeps_its_bin_when_a_double_carries_it(bin_count: int) -> None:
     edges = (np.arange(bin_count + 1) / bin_count).astype(np.float32)
-    near = np.clip([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(2))], 0, 1)
+    near = np.clip(
+        [edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(2))], 0, 1
+    )
     values = np.tile(near.astype(np.float32).ravel(), 100)
     expected = bin_index(values, bin_count)
     assert np.array_equal(bin_index(values.astype(np.float64), bin_count), expected)
-    assert [int(bin_index(float(value), bin_count)) for value in values[: 3 * (bin_count + 1)]] == expected[
-        : 3 * (bin_count + 1)
-    ].tolist()
+    assert [
+        int(bin_index(float(value), bin_count)) for value in values[: 3 * (bin_count + 1)]
+    ] == expected[: 3 * (bin_count + 1)].tolist()
     assert expected[1 : bin_count + 1].tolist() == list(range(bin_count))
 
 
@@ -57,8 +61,15 @@ def test_sums_of_many_chunks_are_the_plain_sums() -> None:
     p = rng.random(100_000)
     c = rng.random(100_000) < p
     sums, index = BinSums.from_predictions(p, c), np.ceil(p * 15).astype(int) - 1
-    for name, weight in (("confidence", p), ("correct", c), ("variance", p * (1 - p)), ("squared_error", (c - p) ** 2)):
-        np.testing.assert_allclose(getattr(sums, name), np.bincount(index, weights=weight), rtol=1e-12)
+    for name, weight in (
+        ("confidence", p),
+        ("correct", c),
+        ("variance", p * (1 - p)),
+        ("squared_error", (c - p) ** 2),
+    ):
+        np.testing.assert_allclose(
+            getattr(sums, name), np.bincount(index, weights=weight), rtol=1e-12
+        )
     assert sums.n.tolist() == np.bincount(index).tolist()
 
 
@@ -107,7 +118,9 @@ def test_sums_of_parts_are_the_sums_of_the_whole(
     merged, whole = sums_of(first) + sums_of(second), sums_of(first + second)
     assert merged.total == len(first) + len(second)
     for name in FIELDS:
-        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            getattr(merged, name), getattr(whole, name), rtol=1e-12, atol=1e-12
+        )
 
 
 @given(answers)

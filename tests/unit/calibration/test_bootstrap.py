@@ -38,12 +38,16 @@ def test_the_two_ways_draw_the_same_distribution_of_groups() -> None:
     groups = rng.integers(0, 25, 200)
     values = rng.normal(size=25)[groups] + rng.normal(size=200)
     by_sums = bootstrap_sums(with_ones(values), mean, groups=groups, resamples=20_000)[0]
-    by_rows = bootstrap(lambda rows: values[rows].mean(), 200, groups=groups, method="bca", resamples=10_000)[0]
+    by_rows = bootstrap(
+        lambda rows: values[rows].mean(), 200, groups=groups, method="bca", resamples=10_000
+    )[0]
     assert by_sums == pytest.approx(by_rows, abs=0.05 * (by_rows.upper - by_rows.lower))
 
 
 def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
-    """60 patients of 5 images each, strongly alike within a patient; the truth is the mean over patients, 0."""
+    """60 patients of 5 images each, strongly alike within a patient; the truth is the mean over
+    patients, 0.
+    """
     rng, whole, single = np.random.default_rng(3), [], []
     groups = np.repeat(np.arange(60), 5)
     for _ in range(300):
@@ -69,7 +73,9 @@ def test_a_seed_decides_and_order_of_groups_does_not() -> None:
     assert bootstrap_sums(terms, mean, seed=1) == bootstrap_sums(terms, mean, seed=1)
     assert bootstrap_sums(terms, mean, seed=1) != bootstrap_sums(terms, mean, seed=2)
     names = np.repeat(["c", "a", "b"], 10)
-    assert bootstrap_sums(terms, mean, groups=names) == bootstrap_sums(terms, mean, groups=np.repeat([2, 0, 1], 10))
+    assert bootstrap_sums(terms, mean, groups=names) == bootstrap_sums(
+        terms, mean, groups=np.repeat([2, 0, 1], 10)
+    )
 
 
 @pytest.mark.parametrize("method", ["bca", "percentile"])
@@ -113,7 +119,9 @@ def test_intervals_of_measures_hold_the_measures() -> None:
 def test_a_model_that_is_always_right_on_few_images_is_not_certain_to_be() -> None:
     p, y = np.tile([0.99, 0.01], (20, 1)), np.zeros(20, dtype=int)
     alone = measure_intervals(p, y, resamples=50)
-    assert alone["accuracy"] == pytest.approx((0.810, 1), abs=2e-3)  # Agresti and Coull; a bootstrap says 1 to 1
+    assert alone["accuracy"] == pytest.approx(
+        (0.810, 1), abs=2e-3
+    )  # Agresti and Coull; a bootstrap says 1 to 1
     assert alone["signed_gap"].upper == pytest.approx(0.99 - 0.810, abs=2e-3)
     of_two = measure_intervals(p, y, groups=np.repeat([0, 1], 10), resamples=50)
     assert of_two["accuracy"].lower < 0.35  # two patients

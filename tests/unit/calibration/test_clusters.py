@@ -12,7 +12,9 @@ Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.i
 
 
 def patients(seed: int, *, count: int = 150, images: int = 8, over: float = 0.0) -> Answers:
-    """Images of a patient are right or wrong together: one draw decides all with a probability of .7."""
+    """Images of a patient are right or wrong together: one draw decides all with a probability of
+    .7.
+    """
     rng = np.random.default_rng(seed)
     p = np.repeat(rng.uniform(0.55, 0.95, count), images)
     unit = np.repeat(np.arange(count), images)
@@ -63,7 +65,9 @@ def test_groups_of_one_change_little() -> None:
 
 
 @pytest.mark.parametrize(("confidence", "lower"), [(1.0, 0.167), (0.99, 0.157)])
-def test_images_of_one_patient_that_agree_prove_no_more_than_one(confidence: float, lower: float) -> None:
+def test_images_of_one_patient_that_agree_prove_no_more_than_one(
+    confidence: float, lower: float
+) -> None:
     found = chance([confidence] * 8, [False] * 8, np.zeros(8))
     assert found.gap.lower == pytest.approx(lower, abs=2e-3)
     assert found.ece.lower == pytest.approx(lower, abs=2e-3)

@@ -13,11 +13,21 @@ _BETS = np.geomspace(0.005, 0.9, 12)
 
 
 def test_an_accuracy_sequence_is_where_the_beta_binomial_ratio_reaches_one_over_alpha() -> None:
-    for n, correct, alpha in ((10, 7, 0.05), (524, 488, 0.0125), (20_000, 12_345, 0.001), (300, 299, 0.05)):
+    for n, correct, alpha in (
+        (10, 7, 0.05),
+        (524, 488, 0.0125),
+        (20_000, 12_345, 0.001),
+        (300, 299, 0.05),
+    ):
 
         def excess(p: float, n: int = n, correct: int = correct, alpha: float = alpha) -> float:
             mixture = special.betaln(correct + 1, n - correct + 1)
-            return float(mixture - special.xlogy(correct, p) - special.xlog1py(n - correct, -p) + math.log(alpha))
+            return float(
+                mixture
+                - special.xlogy(correct, p)
+                - special.xlog1py(n - correct, -p)
+                + math.log(alpha)
+            )
 
         lower, upper = accuracy_sequence(n, correct, alpha=alpha)
         assert lower == pytest.approx(optimize.brentq(excess, 1e-12, correct / n), abs=1e-6)
@@ -33,11 +43,16 @@ def test_a_share_interval_is_clopper_and_pearsons() -> None:
 
 
 def test_no_single_bet_on_a_gap_gains_on_average_under_its_mean() -> None:
-    """Fan's inequality, summed over the outcomes of each confidence: E[bet] <= 1 for the true mean."""
+    """Fan's inequality, summed over the outcomes of each confidence: E[bet] <= 1 for the true
+    mean.
+    """
     for confidence in (0.5, 0.8, 0.99):
         for accuracy in (0.1, 0.5, 0.8, 0.999):
             mean = confidence - accuracy
-            gaps, shares = np.array([confidence - 1, confidence]), np.array([accuracy, 1 - accuracy])
+            gaps, shares = (
+                np.array([confidence - 1, confidence]),
+                np.array([accuracy, 1 - accuracy]),
+            )
             for side in (1, -1):
                 distance = side * (gaps - mean) / max(1.0, 1 + side * mean)
                 assert distance.min() >= -1
@@ -55,7 +70,10 @@ def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha(
         bets = []
         for side in (1, -1):
             distance = side * (gaps - mean) / max(1.0, 1 + side * mean)
-            bets += [math.exp(float((b * distance + (b + math.log1p(-b)) * distance**2).sum())) for b in _BETS]
+            bets += [
+                math.exp(float((b * distance + (b + math.log1p(-b)) * distance**2).sum()))
+                for b in _BETS
+            ]
         return sum(bets) / len(bets)
 
     for end in gap_sequence(len(gaps), gaps.sum(), (gaps**2).sum()):
@@ -64,7 +82,9 @@ def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha(
 
 @pytest.mark.parametrize("shape", [(6, 1.3), (22, 1)])
 def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[float, float]) -> None:
-    """Whole paths of 60 streams: a sequence misses at some look if the capital of the truth ever reaches 20."""
+    """Whole paths of 60 streams: a sequence misses at some look if the capital of the truth ever
+    reaches 20.
+    """
     rng, streams, missed = np.random.default_rng(0), 60, np.zeros(2)
     labels = np.arange(1, _LABELS + 1)
     share = shape[0] / sum(shape)
@@ -76,7 +96,9 @@ def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[floa
         ratio = special.betaln(correct + 1, labels - correct + 1) - special.xlogy(correct, share)
         missed[0] += (ratio - special.xlog1py(labels - correct, -share)).max() >= math.log(20)
         sums = (side * b * gap + (b + math.log1p(-b)) * squared for side in (1, -1) for b in _BETS)
-        missed[1] += (special.logsumexp(np.stack(list(sums)), axis=0) - math.log(24)).max() >= math.log(20)
+        missed[1] += (
+            special.logsumexp(np.stack(list(sums)), axis=0) - math.log(24)
+        ).max() >= math.log(20)
         for n in (1, 50, 1_000, _LABELS):  # the functions agree with these capitals
             lower, upper = accuracy_sequence(n, int(correct[n - 1]), alpha=1e-6)
             assert lower <= share <= upper
@@ -86,7 +108,10 @@ def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[floa
 
 
 def test_more_labels_narrow_a_sequence_and_its_price_is_about_twofold() -> None:
-    widths = [upper - lower for lower, upper in (accuracy_sequence(n, 0.82 * n) for n in (50, 500, 5_000, 50_000))]
+    widths = [
+        upper - lower
+        for lower, upper in (accuracy_sequence(n, 0.82 * n) for n in (50, 500, 5_000, 50_000))
+    ]
     assert widths == sorted(widths, reverse=True)
     for n, width in ((500, widths[1]), (50_000, widths[3])):
         assert 1.5 < width / (2 * 1.96 * math.sqrt(0.82 * 0.18 / n)) < 2.5

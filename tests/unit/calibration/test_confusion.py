@@ -1,4 +1,6 @@
-"""The confusion matrix against scikit-learn, and the test of a changed case mix against SciPy and by simulation."""
+"""The confusion matrix against scikit-learn, and the test of a changed case mix against SciPy and
+by simulation.
+"""
 
 import math
 
@@ -20,7 +22,9 @@ def test_counts_and_rates_are_those_of_scikit_learn() -> None:
     rates = class_rates(counts)
     np.testing.assert_allclose(rates.sensitivity, recall_score(labels, predicted, average=None))
     for k in range(4):
-        assert rates.specificity[k] == pytest.approx(recall_score(labels == k, predicted == k, pos_label=False))
+        assert rates.specificity[k] == pytest.approx(
+            recall_score(labels == k, predicted == k, pos_label=False)
+        )
 
 
 def test_a_class_that_nobody_has_has_no_sensitivity() -> None:
@@ -31,11 +35,16 @@ def test_a_class_that_nobody_has_has_no_sensitivity() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_the_p_value_is_that_of_pearsons_test(classes: int) -> None:
-    """SciPy's tests of each class, added up; Wilson and Hilferty's tail differs from the exact one by < .01."""
+    """SciPy's tests of each class, added up; Wilson and Hilferty's tail differs from the exact one
+    by < .01.
+    """
     rng = np.random.default_rng(classes)
     for _ in range(20):
         reference, live = (rng.integers(5, 60, (classes, classes)) for _ in range(2))
-        tests = [chi2_contingency(np.stack(rows), correction=False) for rows in zip(reference, live, strict=True)]
+        tests = [
+            chi2_contingency(np.stack(rows), correction=False)
+            for rows in zip(reference, live, strict=True)
+        ]
         exact = chi2.sf(sum(each.statistic for each in tests), sum(each.dof for each in tests))
         assert case_mix_p_value(reference, live) == pytest.approx(exact, abs=0.01)
 

@@ -1,4 +1,6 @@
-"""The drift detector against a plain re-implementation of its formulas, and its promises on simulated streams."""
+"""The drift detector against a plain re-implementation of its formulas, and its promises on
+simulated streams.
+"""
 
 import json
 import math
@@ -16,7 +18,9 @@ from calibration.drift_state import DriftSettings, DriftState, LabelStream, Stat
 
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
 streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)
-classed = st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 2)), min_size=1, max_size=60)
+classed = st.lists(
+    st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 2)), min_size=1, max_size=60
+)
 
 
 class PlainDetector:
@@ -46,12 +50,15 @@ class PlainDetector:
     @property
     def log_evalue(self) -> float:
         whole, bins, classes = (
-            sum(sum(stream.values()) / 10 for stream in group) for group in ([self.whole], self.parts, self.classes)
+            sum(sum(stream.values()) / 10 for stream in group)
+            for group in ([self.whole], self.parts, self.classes)
         )
         return math.log(whole / 2 + (bins / 4 + classes / 4 if self.classes else bins / 2))
 
 
-def calibrated_stream(seed: int, n: int, gap: float = 0.0) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def calibrated_stream(
+    seed: int, n: int, gap: float = 0.0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Confidences of mean .82, right with probability p - gap."""
     rng = np.random.default_rng(seed)
     p = rng.beta(6, 1.3, n)
@@ -59,8 +66,13 @@ def calibrated_stream(seed: int, n: int, gap: float = 0.0) -> tuple[npt.NDArray[
 
 
 @given(classed, st.sampled_from([0.0, 0.01, 0.1]))
-def test_evidence_counts_the_predicted_classes_too(labels: list[tuple[float, bool, int]], tolerance: float) -> None:
-    ours, plain = DriftDetector(DriftSettings(tolerance=tolerance, class_count=3)), PlainDetector(tolerance, classes=3)
+def test_evidence_counts_the_predicted_classes_too(
+    labels: list[tuple[float, bool, int]], tolerance: float
+) -> None:
+    ours, plain = (
+        DriftDetector(DriftSettings(tolerance=tolerance, class_count=3)),
+        PlainDetector(tolerance, classes=3),
+    )
     ours.update_many(*zip(*labels, strict=True))
     for p, correct, predicted in labels:
         plain.update(p, correct, predicted)
@@ -82,7 +94,10 @@ def test_in_bulk_and_one_by_one_end_in_the_same_state_to_the_bit(
 
 def test_longer_than_a_chunk_is_no_other_than_one_by_one() -> None:
     settings = DriftSettings(class_count=2)
-    p, right = map(np.concatenate, zip(calibrated_stream(3, 2300), calibrated_stream(4, 700, gap=0.2), strict=True))
+    p, right = map(
+        np.concatenate,
+        zip(calibrated_stream(3, 2300), calibrated_stream(4, 700, gap=0.2), strict=True),
+    )
     predicted = np.arange(3000) % 7 % 2
     single, bulk = DriftDetector(settings), DriftDetector(settings)
     raised = [i for i in range(3000) if single.update(p[i], right[i], predicted[i])]
@@ -92,7 +107,9 @@ def test_longer_than_a_chunk_is_no_other_than_one_by_one() -> None:
 
 
 def test_a_class_of_its_own_is_found_and_named() -> None:
-    """Half of the answers are overconfident by .15, those that say class 1; neither bins nor the whole are as sure."""
+    """Half of the answers are overconfident by .15, those that say class 1; neither bins nor the
+    whole are as sure.
+    """
     rng = np.random.default_rng(5)
     p, predicted = rng.beta(6, 1.3, 4000), rng.integers(0, 2, 4000)
     right = rng.random(4000) < p - 0.15 * (predicted == 1)
@@ -104,15 +121,21 @@ def test_a_class_of_its_own_is_found_and_named() -> None:
     assert (split.stream, split.direction) == (LabelStream("class", 1), "over")
 
 
-def opposed_classes(seed: int, n: int, gap: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], list[int]]:
-    """Calibrated on average at each confidence in (.5, .9); overconfident in class 0, as much underconfident in 1."""
+def opposed_classes(
+    seed: int, n: int, gap: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], list[int]]:
+    """Calibrated on average at each confidence in (.5, .9); overconfident in class 0, as much
+    underconfident in 1.
+    """
     rng = np.random.default_rng(seed)
     p, predicted = rng.uniform(0.5, 0.9, n), rng.integers(0, 2, n)
     return p, rng.random(n) < p - gap * (1 - 2 * predicted), predicted.tolist()
 
 
 @pytest.mark.parametrize("gap", [0.05, 0.10])
-def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_watch_alone(gap: float) -> None:
+def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_watch_alone(
+    gap: float,
+) -> None:
     for seed in range(6):
         p, right, predicted = opposed_classes(seed, 20_000, gap)
         class_wise = DriftDetector(DriftSettings(class_count=2))
@@ -157,7 +180,9 @@ def test_the_bin_that_raised_the_alarm_is_named() -> None:
 
 
 @pytest.mark.parametrize("predicted", [None, [0], [0, 3], [-1, 0]])
-def test_a_label_without_a_known_class_is_refused_and_leaves_no_trace(predicted: list[int] | None) -> None:
+def test_a_label_without_a_known_class_is_refused_and_leaves_no_trace(
+    predicted: list[int] | None,
+) -> None:
     detector = DriftDetector(DriftSettings(class_count=3))
     with pytest.raises(ValueError, match=r"2 classes in 0\.\.2"):
         detector.update_many([0.7, 0.8], [True, False], predicted)
@@ -184,11 +209,15 @@ def test_other_settings_keep_what_is_still_evidence() -> None:
 
 def test_a_state_of_another_format_is_refused() -> None:
     with pytest.raises(StateOutdated, match="format 1"):
-        DriftState.from_dict({"log_m": [None] * 160, "labels": 0, "alarm_label": None, "direction": None})
+        DriftState.from_dict(
+            {"log_m": [None] * 160, "labels": 0, "alarm_label": None, "direction": None}
+        )
 
 
 @given(streams, st.sampled_from([0.0, 0.01, 0.1]))
-def test_evidence_is_that_of_the_plain_formulas(pairs: list[tuple[float, bool]], tolerance: float) -> None:
+def test_evidence_is_that_of_the_plain_formulas(
+    pairs: list[tuple[float, bool]], tolerance: float
+) -> None:
     ours, plain = DriftDetector(DriftSettings(tolerance=tolerance)), PlainDetector(tolerance)
     for p, correct in pairs:
         ours.update(p, correct)
@@ -210,7 +239,9 @@ def test_the_ends_of_the_scale(p: float, tolerance: float, correct: bool) -> Non
 
 @given(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.2]), st.floats(-1.0, 1.0))
 def test_no_bet_gains_while_the_claim_holds(p: float, tolerance: float, where: float) -> None:
-    """E[M after one label] = E[e] <= 1 for each side and shift, at any accuracy within the tolerance."""
+    """E[M after one label] = E[e] <= 1 for each side and shift, at any accuracy within the
+    tolerance.
+    """
     accuracy = min(max(p + where * tolerance, 0.0), 1.0)
     expected = np.zeros((2, 5))
     for correct, chance in ((True, accuracy), (False, 1 - accuracy)):
@@ -223,7 +254,12 @@ def test_no_bet_gains_while_the_claim_holds(p: float, tolerance: float, where: f
 def test_there_is_no_evidence_before_the_first_label() -> None:
     detector = DriftDetector(DriftSettings())
     assert detector.log_evalue == -math.inf
-    assert (detector.active, detector.labels, detector.alarm_label, detector.direction) == (False, 0, None, None)
+    assert (detector.active, detector.labels, detector.alarm_label, detector.direction) == (
+        False,
+        0,
+        None,
+        None,
+    )
     assert detector.log_threshold == math.log(1e5)
 
 
@@ -236,7 +272,9 @@ def test_a_stream_within_the_tolerance_raises_no_alarm(seed: int, gap: float) ->
 
 
 def test_the_mean_run_between_false_alarms_keeps_its_promise() -> None:
-    """ARL 40 on calibrated streams without tolerance: labels per alarm, counted to the first one of each stream."""
+    """ARL 40 on calibrated streams without tolerance: labels per alarm, counted to the first one of
+    each stream.
+    """
     runs = []
     for seed in range(120):
         detector = DriftDetector(DriftSettings(average_run_length=40, tolerance=0))
@@ -284,7 +322,9 @@ def test_the_alarm_is_raised_once_and_stays_until_reset() -> None:
 
 def test_the_alarm_is_raised_at_the_first_label_over_the_threshold() -> None:
     detector, plain = DriftDetector(DriftSettings(average_run_length=50)), PlainDetector(0.01)
-    for p, correct in zip(*(column.tolist() for column in calibrated_stream(1, 200, gap=0.3)), strict=True):
+    for p, correct in zip(
+        *(column.tolist() for column in calibrated_stream(1, 200, gap=0.3)), strict=True
+    ):
         raised = detector.update(p, correct)
         plain.update(p, correct)
         assert raised == (plain.log_evalue >= math.log(50))
@@ -316,7 +356,9 @@ def test_a_state_through_json_goes_on_bit_by_bit(
         through.alarm_label,
         through.direction,
     )
-    assert again.update_many(*zip(*second, strict=True)) == through.update_many(*zip(*second, strict=True))
+    assert again.update_many(*zip(*second, strict=True)) == through.update_many(
+        *zip(*second, strict=True)
+    )
     assert again.state.as_dict() == through.state.as_dict()
     assert again.log_evalue == through.log_evalue
 
@@ -387,7 +429,9 @@ def test_following_labels_gives_the_evidence_after_each_and_the_same_state(
 def test_following_goes_on_after_the_alarm_and_over_parts() -> None:
     p, right = calibrated_stream(3, 5_000, gap=0.2)
     detector = DriftDetector(DriftSettings())
-    found = np.concatenate([detector.follow_many(p[:10], right[:10]), detector.follow_many(p[10:], right[10:])])
+    found = np.concatenate(
+        [detector.follow_many(p[:10], right[:10]), detector.follow_many(p[10:], right[10:])]
+    )
     assert detector.alarm_label is not None
     assert (found[: detector.alarm_label - 1] < detector.log_threshold).all()
     assert found[detector.alarm_label - 1] >= detector.log_threshold

@@ -18,7 +18,9 @@ def standing(seed: int, **options: object) -> Standing:
 
 
 def test_calibrated_predictions_are_rarely_called_anything_else() -> None:
-    found = Counter(standing(seed, rows=99) for seed in range(200))  # without a fit, which is tested by itself
+    found = Counter(
+        standing(seed, rows=99) for seed in range(200)
+    )  # without a fit, which is tested by itself
     assert found[Standing.NOT_SHOWN] >= 186
 
 
@@ -33,13 +35,19 @@ def test_one_wrong_answer_of_a_very_sure_model_proves_nothing(wrong: float) -> N
 
 
 def test_errors_at_a_confidence_of_one_are_overconfidence() -> None:
-    assert examine_confidence([1.0] * 90, [True] * 60 + [False] * 30).standing is Standing.OVERCONFIDENT
+    assert (
+        examine_confidence([1.0] * 90, [True] * 60 + [False] * 30).standing
+        is Standing.OVERCONFIDENT
+    )
     assert examine_confidence([1.0] * 90, [True] * 90).standing is Standing.NOT_SHOWN
 
 
 def test_answers_that_are_all_right_are_not_called_labels_of_one_class() -> None:
     found = examine_confidence(np.linspace(0.9, 0.99, 150), [True] * 150)
-    assert found.refused == "all answers are right, or all are wrong, so nothing tells those apart that are not"
+    assert (
+        found.refused
+        == "all answers are right, or all are wrong, so nothing tells those apart that are not"
+    )
 
 
 def test_too_sure_and_not_sure_enough_are_told_apart() -> None:
@@ -98,4 +106,9 @@ def test_a_class_that_is_never_answered_has_no_figures() -> None:
     p, y = simulated(0, rows=300)
     wide = np.concatenate([p, np.zeros((300, 1))], axis=1)
     rare = examine(wide, y, classes=NAMES).classes[2]
-    assert (rare.labels, rare.answers, np.isnan(rare.gap), np.isnan(rare.sensitivity)) == (0, 0, True, True)
+    assert (rare.labels, rare.answers, np.isnan(rare.gap), np.isnan(rare.sensitivity)) == (
+        0,
+        0,
+        True,
+        True,
+    )

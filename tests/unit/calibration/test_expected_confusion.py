@@ -1,4 +1,6 @@
-"""The expected confusion matrix against exact Poisson-binomial distributions, against simulation and against labels."""
+"""The expected confusion matrix against exact Poisson-binomial distributions, against simulation
+and against labels.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from calibration.expected_confusion import (
 )
 
 
-def draw(rng: np.random.Generator, n: int, classes: int = 3, sharpness: float = 2.0) -> tuple[FloatArray, FloatArray]:
+def draw(
+    rng: np.random.Generator, n: int, classes: int = 3, sharpness: float = 2.0
+) -> tuple[FloatArray, FloatArray]:
     """Calibrated probabilities (n, K) and labels drawn from them."""
     logits = sharpness * rng.normal(size=(n, classes))
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -39,7 +43,9 @@ def test_mean_and_variance_are_those_of_the_exact_distribution() -> None:
             mass = poisson_binomial(p[p.argmax(axis=1) == predicted, true])
             mean = (np.arange(len(mass)) * mass).sum()
             assert found.counts[true, predicted] == pytest.approx(mean)
-            assert found.variance[true, predicted] == pytest.approx((np.arange(len(mass)) ** 2 * mass).sum() - mean**2)
+            assert found.variance[true, predicted] == pytest.approx(
+                (np.arange(len(mass)) ** 2 * mass).sum() - mean**2
+            )
 
 
 def test_the_interval_of_accuracy_has_the_probability_that_it_states() -> None:
@@ -47,7 +53,9 @@ def test_the_interval_of_accuracy_has_the_probability_that_it_states() -> None:
     accuracy = expected_confusion(ProbabilitySums.from_probabilities(p)).accuracy
     mass = poisson_binomial(p.max(axis=1))
     share = np.arange(len(mass)) / len(p)
-    assert mass[(share >= accuracy.lower) & (share <= accuracy.upper)].sum() == pytest.approx(0.95, abs=0.015)
+    assert mass[(share >= accuracy.lower) & (share <= accuracy.upper)].sum() == pytest.approx(
+        0.95, abs=0.015
+    )
 
 
 def inside(rate: RateEstimate, truth: float) -> bool:
@@ -59,22 +67,30 @@ def test_the_intervals_of_all_rates_cover_what_labels_show() -> None:
     covered = np.zeros((300, 7))
     for run in covered:
         p, labels = draw(rng, 500)
-        found, truth = expected_confusion(ProbabilitySums.from_probabilities(p)), confusion_matrix(p, labels)
+        found, truth = (
+            expected_confusion(ProbabilitySums.from_probabilities(p)),
+            confusion_matrix(p, labels),
+        )
         rates = class_rates(truth)
         run[0] = inside(found.accuracy, truth.trace() / truth.sum())
-        run[1:4] = [inside(*pair) for pair in zip(found.sensitivity, rates.sensitivity, strict=True)]
+        run[1:4] = [
+            inside(*pair) for pair in zip(found.sensitivity, rates.sensitivity, strict=True)
+        ]
         run[4:] = [inside(*pair) for pair in zip(found.specificity, rates.specificity, strict=True)]
     assert (covered.mean(axis=0) > 0.91).all()
     assert (covered.mean(axis=0) < 0.99).all()
 
 
 def test_a_small_reference_widens_the_interval_so_that_it_covers_its_error() -> None:
-    """The model is off by what 200 reference answers could not show; the interval counts on that."""
+    """The model is off by what 200 reference answers could not show; the interval counts on
+    that.
+    """
     rng, covered, too_narrow = np.random.default_rng(3), 0, 0
     for _ in range(300):
         p, labels = draw(rng, 2_000, classes=2)
         reference, reference_labels = draw(rng, 200, classes=2)
-        # Shift every probability by the gap by which the reference happened to be off, for each predicted class.
+        # Shift every probability by the gap by which the reference happened to be off, for each
+        # predicted class.
         for predicted in range(2):
             there = reference.argmax(axis=1) == predicted
             gap = (reference_labels[there] == predicted).mean() - reference[there, predicted].mean()
@@ -97,7 +113,10 @@ def test_labels_correct_an_overconfident_model() -> None:
         p, labels = draw(rng, 3_000)
         sharp = p**2 / (p**2).sum(axis=1, keepdims=True)
         labeled = LabeledSums.from_predictions(sharp[:500], labels[:500])
-        rest, truth = ProbabilitySums.from_probabilities(sharp[500:]), confusion_matrix(sharp[500:], labels[500:])
+        rest, truth = (
+            ProbabilitySums.from_probabilities(sharp[500:]),
+            confusion_matrix(sharp[500:], labels[500:]),
+        )
         found = recalibrated(rest, labeled)
         assert found is not None
         np.testing.assert_allclose(found.counts.sum(axis=0), truth.sum(axis=0), atol=1e-6)
@@ -109,14 +128,23 @@ def test_labels_correct_an_overconfident_model() -> None:
 
 def test_a_class_without_labels_cannot_be_corrected() -> None:
     labeled = LabeledSums.from_predictions([[0.9, 0.1]] * 40, [0] * 40)
-    assert recalibrated(ProbabilitySums.from_probabilities([[0.9, 0.1], [0.2, 0.8]]), labeled) is None
+    assert (
+        recalibrated(ProbabilitySums.from_probabilities([[0.9, 0.1], [0.2, 0.8]]), labeled) is None
+    )
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 2)), min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 2)), min_size=1, max_size=40
+    )
+)
 def test_rates_and_counts_stay_in_their_ranges(rows: list[tuple[float, float, int]]) -> None:
     p = np.array([[a + 1e-3, b + 1e-3, 0.5] for a, b, _ in rows])
     p /= p.sum(axis=1, keepdims=True)
-    sums, labeled = ProbabilitySums.from_probabilities(p), LabeledSums.from_predictions(p, [y for *_, y in rows])
+    sums, labeled = (
+        ProbabilitySums.from_probabilities(p),
+        LabeledSums.from_predictions(p, [y for *_, y in rows]),
+    )
     matrices = [expected_confusion(sums, reference=[10, 0, 5]), recalibrated(sums, labeled)]
     for matrix in filter(None, matrices):
         assert matrix.counts.sum() == pytest.approx(len(p))
@@ -124,7 +152,9 @@ def test_rates_and_counts_stay_in_their_ranges(rows: list[tuple[float, float, in
         assert (matrix.variance >= 0).all()
         answered = (matrix.counts.sum(axis=0) > 0).tolist()
         for rate, said in zip(
-            (matrix.accuracy, *matrix.sensitivity, *matrix.specificity), (True, *answered, *answered), strict=True
+            (matrix.accuracy, *matrix.sensitivity, *matrix.specificity),
+            (True, *answered, *answered),
+            strict=True,
         ):
             if rate.n and said:
                 assert 0 <= rate.lower <= rate.value + 1e-9 <= rate.upper + 2e-9 <= 1 + 3e-9
@@ -133,8 +163,12 @@ def test_rates_and_counts_stay_in_their_ranges(rows: list[tuple[float, float, in
 
 
 def test_a_class_that_no_answer_names_has_no_interval() -> None:
-    """Its sensitivity is 0 and its specificity 1 by arithmetic; no label could show anything else."""
-    matrix = expected_confusion(ProbabilitySums.from_probabilities([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]]))
+    """Its sensitivity is 0 and its specificity 1 by arithmetic; no label could show anything
+    else.
+    """
+    matrix = expected_confusion(
+        ProbabilitySums.from_probabilities([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
+    )
     assert (matrix.sensitivity[2].value, matrix.specificity[2].value) == (0, 1)
     for rate in (matrix.sensitivity[2], matrix.specificity[2]):
         assert np.isnan([rate.lower, rate.upper, rate.deviation]).all()
@@ -153,6 +187,8 @@ def test_one_label_of_a_class_does_not_make_its_rate_certain() -> None:
     labeled = LabeledSums.from_predictions([[0.99, 0.01]] * 60 + [[0.01, 0.99]], [0] * 60 + [1])
     found = recalibrated(sums, labeled)
     assert found is not None
-    sensitivity = found.sensitivity[0]  # some of class 0 may be among the answers "1", for which one label speaks
+    sensitivity = found.sensitivity[
+        0
+    ]  # some of class 0 may be among the answers "1", for which one label speaks
     assert sensitivity.value == pytest.approx(1)
     assert sensitivity.lower < 0.5

@@ -1,4 +1,6 @@
-"""What a calibrator promises, over many simulated models: against new rows, and where there is nothing to improve."""
+"""What a calibrator promises, over many simulated models: against new rows, and where there is
+nothing to improve.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from tests.builders.predictions import simulated
 
 
 def test_the_improvement_promised_is_the_one_on_new_rows() -> None:
-    """Temperature 2 on 400 rows: cross-fitted figures against the same calibrator on 5,000 new rows."""
+    """Temperature 2 on 400 rows: cross-fitted figures against the same calibrator on 5,000 new
+    rows.
+    """
     promised, found = [], []
     for seed in range(6):
         p, y = simulated(seed, rows=400, temperature=2.0)
@@ -24,7 +28,10 @@ def test_the_improvement_promised_is_the_one_on_new_rows() -> None:
 
 
 def test_calibrated_predictions_are_left_alone() -> None:
-    fitted = sum(fit_honestly(np.log(p), y).remedy is not None for p, y in (simulated(s, rows=200) for s in range(8)))
+    fitted = sum(
+        fit_honestly(np.log(p), y).remedy is not None
+        for p, y in (simulated(s, rows=200) for s in range(8))
+    )
     assert fitted == 0
 
 
@@ -83,4 +90,8 @@ def test_many_classes_have_a_temperature_only() -> None:
     p, y = simulated(3, rows=400, classes=31, temperature=2.0)
     fit = fit_honestly(np.log(p), y, allow_label_changes=True)
     assert fit.remedy == "temperature"
-    assert {trial.name for trial in fit.choice.trials if trial.excluded} == {"case_mix", "temperature_bias", "vector"}
+    assert {trial.name for trial in fit.choice.trials if trial.excluded} == {
+        "case_mix",
+        "temperature_bias",
+        "vector",
+    }

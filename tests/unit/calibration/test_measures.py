@@ -1,4 +1,6 @@
-"""Classwise, equal-mass and smooth ECE, Brier's parts, AURC, AUROC: independent implementations and by hand."""
+"""Classwise, equal-mass and smooth ECE, Brier's parts, AURC, AUROC: independent implementations and
+by hand.
+"""
 
 import itertools
 import math
@@ -27,7 +29,11 @@ with warnings.catch_warnings():  # what the oracles' own dependencies warn of is
     from netcal.metrics import ECE
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
-pairs = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=7)
+pairs = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.9, 1.0]), st.booleans()),
+    min_size=1,
+    max_size=7,
+)
 
 
 def random_answers(seed: int, *, n: int = 500, classes: int = 4) -> Answers:
@@ -55,7 +61,9 @@ def test_classwise_noise_floor_and_z_describe_a_calibrated_model(classes: int) -
         sums = class_sums(p, y)
         values.append(classwise_ece(sums))
         z.append(classwise_z(sums))
-    assert np.mean(values) == pytest.approx(classwise_noise_floor(class_sums(p, np.zeros(800, dtype=int))), rel=0.03)
+    assert np.mean(values) == pytest.approx(
+        classwise_noise_floor(class_sums(p, np.zeros(800, dtype=int))), rel=0.03
+    )
     assert np.mean(z) == pytest.approx(0, abs=0.25)
     assert np.std(z) < 1.12  # cautious where there are more classes than two
     assert np.std(z) > (0.88 if classes == 2 else 0.3)
@@ -80,9 +88,11 @@ def test_equal_mass_bins_keep_equal_confidences_together() -> None:
 
 
 def test_figures_of_uncertainty_calibration() -> None:
-    """Recorded from uncertainty-calibration 0.1.4, whose package is called `calibration` too and so cannot be here.
+    """Recorded from uncertainty-calibration 0.1.4, whose package is called `calibration` too and so
+    cannot be here.
 
-    Ten bins of 40 answers with one confidence each, `get_equal_bins`, `plugin_ce` and `unbiased_square_ce`.
+    Ten bins of 40 answers with one confidence each, `get_equal_bins`, `plugin_ce` and
+    `unbiased_square_ce`.
     """
     p, i = np.repeat(np.linspace(0.52, 0.97, 10), 40), np.arange(400)
     c = ((i * 7919) % 101) / 101 < p - 0.2
@@ -104,7 +114,9 @@ def test_smooth_ece_is_relplots(n: int, gap: float) -> None:
 
 def test_smooth_ece_of_one_confidence_by_hand() -> None:
     """The kernel loses no mass, so the integral is |gap| at any width, hence at the width |gap|."""
-    assert smooth_ece(smooth([0.8] * 100, [True] * 50 + [False] * 50)) == pytest.approx(0.3, abs=1e-4)
+    assert smooth_ece(smooth([0.8] * 100, [True] * 50 + [False] * 50)) == pytest.approx(
+        0.3, abs=1e-4
+    )
     assert smooth_ece(smooth([1.0] * 10, [False] * 10)) == pytest.approx(1)
     assert smooth_ece(smooth([0.0, 1.0], [False, True])) == 0
     assert math.isnan(smooth_ece(smooth([], [])))
@@ -119,7 +131,9 @@ def test_the_variance_of_the_smoothed_residual_is_the_plain_sum(width: float) ->
     for at in (0, 10, 400, 2048, 3900, 4096):
         images = [sign * p + 2 * k for sign in (-1, 1) for k in (-1, 0, 1)]
         kernel = (
-            sum(np.exp(-(((at / 4096 - image) / width) ** 2) / 2) for image in images) / width / math.sqrt(2 * math.pi)
+            sum(np.exp(-(((at / 4096 - image) / width) ** 2) / 2) for image in images)
+            / width
+            / math.sqrt(2 * math.pi)
         )
         assert found[at] == pytest.approx((p * (1 - p) * kernel**2).sum(), rel=2e-3, abs=1e-9)
 
@@ -172,7 +186,9 @@ def test_risk_and_coverage_by_hand() -> None:
     assert curve.threshold.tolist() == [0.9, 0.8, 0.6]
     assert curve.coverage.tolist() == [0.25, 0.5, 1]
     assert curve.risk.tolist() == [0, 0.5, 0.5]
-    assert aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx((0 + 1 / 2 + 1.5 / 3 + 2 / 4) / 4)
+    assert aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx(
+        (0 + 1 / 2 + 1.5 / 3 + 2 / 4) / 4
+    )
     # The best order has risks 0, 0, 1/3, 2/4.
     expected = (1.5 - (1 / 3 + 1 / 2)) / 4
     assert excess_aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx(expected)
@@ -183,7 +199,10 @@ def test_risk_and_coverage_by_hand() -> None:
 
 def test_excess_aurc_of_a_best_order_is_zero_and_of_the_worst_is_largest() -> None:
     c = np.arange(50) % 3 > 0
-    best, worst = np.where(c, 0.9, 0.2) - np.arange(50) / 1e3, np.where(c, 0.2, 0.9) - np.arange(50) / 1e3
+    best, worst = (
+        np.where(c, 0.9, 0.2) - np.arange(50) / 1e3,
+        np.where(c, 0.2, 0.9) - np.arange(50) / 1e3,
+    )
     assert excess_aurc(best, c) > -1e-12
     assert excess_aurc(worst, c) > 0.3
     assert excess_aurc(np.where(c, 0.9, 0.2), c) == pytest.approx(0)
@@ -201,18 +220,26 @@ def test_auroc_is_scikit_learns_ties_included(answers: list[tuple[float, bool]])
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_class_auroc_is_scikit_learns_macro_average(classes: int) -> None:
     p, y = random_answers(4, classes=classes)
-    theirs = roc_auc_score(y, p[:, 1]) if classes == 2 else roc_auc_score(y, p, multi_class="ovr", average="macro")
+    theirs = (
+        roc_auc_score(y, p[:, 1])
+        if classes == 2
+        else roc_auc_score(y, p, multi_class="ovr", average="macro")
+    )
     assert class_auroc(p, y) == pytest.approx(theirs)
 
 
 def test_a_class_without_answers_is_left_out_of_the_mean() -> None:
     p, y = random_answers(5, classes=3)
     p, y = p[y < 2], y[y < 2]
-    assert class_auroc(p, y) == pytest.approx((roc_auc_score(y == 0, p[:, 0]) + roc_auc_score(y == 1, p[:, 1])) / 2)
+    assert class_auroc(p, y) == pytest.approx(
+        (roc_auc_score(y == 0, p[:, 0]) + roc_auc_score(y == 1, p[:, 1])) / 2
+    )
     assert math.isnan(class_auroc([[0.2, 0.3, 0.5]], [0]))
 
 
-@pytest.mark.parametrize("measure", [auroc, aurc, risk_coverage, equal_mass_sums, SmoothSums.from_predictions])
+@pytest.mark.parametrize(
+    "measure", [auroc, aurc, risk_coverage, equal_mass_sums, SmoothSums.from_predictions]
+)
 def test_shapes_that_do_not_match_are_refused(measure: object) -> None:
     assert callable(measure)
     with pytest.raises(ValueError, match=r"shape \(N,\)"):
@@ -234,7 +261,10 @@ def test_measures_hold_them_all() -> None:
     equal, smoothed = equal_mass_sums(confidence, correct), smooth(confidence, correct)
     assert None not in measures.as_dict().values()
     assert measures.classwise_ece == classwise_ece(class_sums(p, y))
-    assert (measures.equal_mass_ece, measures.equal_mass_z) == (metrics.ece(equal), metrics.ece_z(equal))
+    assert (measures.equal_mass_ece, measures.equal_mass_z) == (
+        metrics.ece(equal),
+        metrics.ece_z(equal),
+    )
     assert (measures.smooth_ece, measures.smooth_z) == (smooth_ece(smoothed), smooth_z(smoothed))
     assert (measures.aurc, measures.auroc) == (aurc(confidence, correct), class_auroc(p, y))
     parts = brier_parts(class_sums(p, y))
@@ -257,7 +287,10 @@ def test_float32_probabilities_give_what_their_doubles_give() -> None:
 @pytest.mark.parametrize(
     ("probabilities", "told"),
     [
-        ([[0.2, 0.8], [3.0, -1.0]], r"row 1 begins with \[3\.0, -1\.0\] and adds up to 2\.000\. Pass logits through"),
+        (
+            [[0.2, 0.8], [3.0, -1.0]],
+            r"row 1 begins with \[3\.0, -1\.0\] and adds up to 2\.000\. Pass logits through",
+        ),
         ([[0.9, 0.8]], r"adds up to 1\.700"),
         ([[float("nan"), 0.5]], "adds up to nan"),
         ([[1.2, -0.2]], "must be in"),

@@ -1,4 +1,6 @@
-"""Measures against hand numbers and three independent implementations: torchmetrics, netcal and scikit-learn."""
+"""Measures against hand numbers and three independent implementations: torchmetrics, netcal and
+scikit-learn.
+"""
 
 import math
 import warnings
@@ -24,7 +26,9 @@ Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 
 def random_answers(seed: int, *, n: int = 700, classes: int = 4) -> Answers:
-    """Probabilities and unrelated labels; a continuous draw falls on no bin edge, where the oracles differ from us."""
+    """Probabilities and unrelated labels; a continuous draw falls on no bin edge, where the oracles
+    differ from us.
+    """
     rng = np.random.default_rng(seed)
     return rng.dirichlet(np.full(classes, 0.4), n), rng.integers(0, classes, n)
 
@@ -40,10 +44,16 @@ def sums_of(answers: Answers, bin_count: int = 15) -> BinSums:
 def test_ece_and_mce_equal_torchmetrics(seed: int, bin_count: int, norm: str, ours: object) -> None:
     probabilities, labels = random_answers(seed)
     theirs = multiclass_calibration_error(
-        torch.tensor(probabilities), torch.tensor(labels), num_classes=4, n_bins=bin_count, norm=norm
+        torch.tensor(probabilities),
+        torch.tensor(labels),
+        num_classes=4,
+        n_bins=bin_count,
+        norm=norm,
     )
     assert callable(ours)
-    assert ours(sums_of((probabilities, labels), bin_count)) == pytest.approx(float(theirs), abs=1e-6)
+    assert ours(sums_of((probabilities, labels), bin_count)) == pytest.approx(
+        float(theirs), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -64,19 +74,28 @@ def test_nll_and_brier_equal_scikit_learn(seed: int) -> None:
 
 
 def test_hand_numbers() -> None:
-    # Of two bins, (.5, 1] has n = 4, S = 3.4, C = 3, V = 3 * .16 and [0, .5] has n = 1, S = .5, C = 1, V = .25.
-    sums = BinSums.from_predictions([0.8, 0.8, 0.8, 1.0, 0.5], [True, True, False, True, True], bin_count=2)
+    # Of two bins, (.5, 1] has n = 4, S = 3.4, C = 3, V = 3 * .16 and [0, .5] has n = 1, S = .5, C =
+    # 1, V = .25.
+    sums = BinSums.from_predictions(
+        [0.8, 0.8, 0.8, 1.0, 0.5], [True, True, False, True, True], bin_count=2
+    )
     q = 2 * 0.2**2 + 0.8**2
     assert metrics.ece(sums) == pytest.approx((0.4 + 0.5) / 5)
     assert metrics.mce(sums) == pytest.approx(0.5)
-    assert metrics.noise_floor(sums) == pytest.approx(math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5) / 5)
+    assert metrics.noise_floor(sums) == pytest.approx(
+        math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5) / 5
+    )
     floor = math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5)
     assert metrics.ece_z(sums) == pytest.approx((0.9 - floor) / math.sqrt((1 - 2 / math.pi) * 0.73))
     assert metrics.signed_gap(sums) == pytest.approx(-0.02)
-    center = (-0.1 + 3.841459 * (0.78 - 0.5)) / 8.841459  # with 3.84 more answers of .78, half of them right
+    center = (
+        -0.1 + 3.841459 * (0.78 - 0.5)
+    ) / 8.841459  # with 3.84 more answers of .78, half of them right
     square = (q + 0.25 + 3.841459 / 2 * (0.78**2 + 0.22**2)) / 8.841459
     half = 1.959964 * math.sqrt((square - center**2) / 8.841459)
-    assert metrics.signed_gap_interval(sums) == pytest.approx((center - half, center + half), abs=1e-6)
+    assert metrics.signed_gap_interval(sums) == pytest.approx(
+        (center - half, center + half), abs=1e-6
+    )
     assert metrics.signed_gap_variance(sums) == pytest.approx((square - center**2) / 5, abs=1e-6)
     sd = math.sqrt(q - 0.4**2 / 4 + 0.25)  # per bin the larger of V and Q - D^2/n
     assert metrics.ece_interval(sums) == pytest.approx((0, (0.9 + 1.959964 * sd) / 5), abs=1e-6)
@@ -89,19 +108,29 @@ def test_the_lower_end_of_the_ece_interval_by_hand() -> None:
     sums = BinSums.from_predictions([0.9] * 100, [True] * 50 + [False] * 50)
     sd = math.sqrt(50 * 0.01 + 50 * 0.81 - 40**2 / 100)  # 5: that of 100 coins
     margin = math.sqrt(2 / math.pi) * sd + 1.959964 * math.sqrt(1 - 2 / math.pi) * sd
-    assert metrics.ece_interval(sums) == pytest.approx((0.4 - margin / 100, 0.4 + 1.959964 * sd / 100), abs=1e-6)
+    assert metrics.ece_interval(sums) == pytest.approx(
+        (0.4 - margin / 100, 0.4 + 1.959964 * sd / 100), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("n", "right"), [(1, 0), (1, 1), (3, 0), (20, 20), (400, 399)])
-def test_answers_of_one_confidence_have_the_interval_of_agresti_and_coull(n: int, right: int) -> None:
-    interval = metrics.signed_gap_interval(BinSums.from_predictions([0.97] * n, [True] * right + [False] * (n - right)))
+def test_answers_of_one_confidence_have_the_interval_of_agresti_and_coull(
+    n: int, right: int
+) -> None:
+    interval = metrics.signed_gap_interval(
+        BinSums.from_predictions([0.97] * n, [True] * right + [False] * (n - right))
+    )
     answers = n + 1.959964**2
     accuracy = (right + 1.959964**2 / 2) / answers
     half = 1.959964 * math.sqrt(accuracy * (1 - accuracy) / answers)
-    assert interval == pytest.approx((0.97 - accuracy - half, min(0.97 - accuracy + half, 1)), abs=1e-6)
+    assert interval == pytest.approx(
+        (0.97 - accuracy - half, min(0.97 - accuracy + half, 1)), abs=1e-6
+    )
 
 
-@pytest.mark.parametrize(("n", "right", "lower"), [(1, 0, 0.167), (3, 0, 0.383), (20, 0, 0.810), (20, 20, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "right", "lower"), [(1, 0, 0.167), (3, 0, 0.383), (20, 0, 0.810), (20, 20, 0.0)]
+)
 def test_sure_answers_that_agree_leave_the_ece_open(n: int, right: int, lower: float) -> None:
     """All variances are 0, and yet so few answers prove little."""
     sums = BinSums.from_predictions([1.0] * n, [True] * right + [False] * (n - right))
@@ -126,8 +155,19 @@ def test_measures_collect_what_the_functions_say() -> None:
     answers = random_answers(9)
     measures, sums = Measures.from_probabilities(*answers), sums_of(answers)
     assert (measures.ece_lower, measures.ece_upper) == metrics.ece_interval(sums)
-    assert (measures.signed_gap_lower, measures.signed_gap_upper) == metrics.signed_gap_interval(sums)
-    for name in ("accuracy", "mean_confidence", "ece", "noise_floor", "ece_z", "mce", "signed_gap", "debiased_rms"):
+    assert (measures.signed_gap_lower, measures.signed_gap_upper) == metrics.signed_gap_interval(
+        sums
+    )
+    for name in (
+        "accuracy",
+        "mean_confidence",
+        "ece",
+        "noise_floor",
+        "ece_z",
+        "mce",
+        "signed_gap",
+        "debiased_rms",
+    ):
         assert getattr(measures, name) == getattr(metrics, name)(sums)
     assert (measures.n, measures.nll) == (700, metrics.nll(*answers))
     assert measures.brier == metrics.brier(*answers)
@@ -139,7 +179,9 @@ def test_measures_collect_what_the_functions_say() -> None:
     ("probabilities", "labels"),
     [([[0.5, 0.5]], [2]), ([[0.5, 0.5]], [-1]), ([[0.5, 0.5]], [0, 1]), ([0.5, 0.5], [0, 1])],
 )
-def test_labels_that_do_not_fit_are_refused(measure: object, probabilities: object, labels: object) -> None:
+def test_labels_that_do_not_fit_are_refused(
+    measure: object, probabilities: object, labels: object
+) -> None:
     assert callable(measure)
     with pytest.raises(ValueError, match="labels"):
         measure(probabilities, labels)

@@ -1,4 +1,6 @@
-"""The change-point estimate: by hand, against a brute-force posterior, and by simulation of whole alarms."""
+"""The change-point estimate: by hand, against a brute-force posterior, and by simulation of whole
+alarms.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ streams = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, 
 
 
 @given(streams, st.sampled_from(["over", "under"]))
-def test_it_is_the_posterior_of_every_start(labels: list[tuple[float, bool]], direction: str) -> None:
+def test_it_is_the_posterior_of_every_start(
+    labels: list[tuple[float, bool]], direction: str
+) -> None:
     """By Bayes' rule, a start and a shift at a time."""
     weights = []
     for start in range(len(labels)):
@@ -35,7 +39,9 @@ def test_it_is_the_posterior_of_every_start(labels: list[tuple[float, bool]], di
 
 
 def test_the_interval_covers_the_true_start_of_alarms() -> None:
-    """A gap of .1 from label 600 on, as the alarm sees it; simulated coverage over 40 streams is .95 or so."""
+    """A gap of .1 from label 600 on, as the alarm sees it; simulated coverage over 40 streams is
+    .95 or so.
+    """
     covered, errors = [], []
     for seed in range(40):
         rng = np.random.default_rng(seed)

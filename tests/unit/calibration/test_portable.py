@@ -9,7 +9,9 @@ from scipy.special import log_softmax, softmax
 from calibration.portable import CalibratorInvalid, PortableCalibrator, smallest_probability
 from tests.builders.predictions import simulated
 
-VECTOR = PortableCalibrator("vector", ("a", "b", "c"), (0.5, 0.8, 1.2), (0.3, -0.2, -0.1), 1e-6, about={"rows": 3})
+VECTOR = PortableCalibrator(
+    "vector", ("a", "b", "c"), (0.5, 0.8, 1.2), (0.3, -0.2, -0.1), 1e-6, about={"rows": 3}
+)
 
 
 def test_five_lines_of_numpy_give_the_same() -> None:
@@ -27,11 +29,15 @@ def test_json_returns_the_same_calibrator() -> None:
 def test_logits_give_what_their_probabilities_give() -> None:
     z = np.random.default_rng(0).normal(0, 3, (50, 3)) + 7.0
     assert np.allclose(VECTOR.from_logits(z), VECTOR(softmax(z, axis=1)))
-    assert np.allclose(VECTOR.from_logits(z), softmax(log_softmax(z, axis=1) * VECTOR.weight + VECTOR.bias, axis=1))
+    assert np.allclose(
+        VECTOR.from_logits(z), softmax(log_softmax(z, axis=1) * VECTOR.weight + VECTOR.bias, axis=1)
+    )
 
 
 def test_a_confidence_stays_in_order_and_has_its_own_shape() -> None:
-    platt = PortableCalibrator("temperature_bias", ("wrong", "right"), (0.5, 0.5), (0.4, -0.4), of="confidence")
+    platt = PortableCalibrator(
+        "temperature_bias", ("wrong", "right"), (0.5, 0.5), (0.4, -0.4), of="confidence"
+    )
     p = np.linspace(0, 1, 101)
     assert platt(p).shape == (101,)
     assert (np.diff(platt(p)) > 0).all()
@@ -44,7 +50,9 @@ def test_nothing_changes_without_a_method() -> None:
     assert (PortableCalibrator.identity(("a", "b"))(p) == p).all()
 
 
-@pytest.mark.parametrize("wrong", [[[0.5, 0.5]], [0.1, 0.2, 0.7], [[0.5, 0.6, -0.1]], [[np.nan, 0.5, 0.5]]])
+@pytest.mark.parametrize(
+    "wrong", [[[0.5, 0.5]], [0.1, 0.2, 0.7], [[0.5, 0.6, -0.1]], [[np.nan, 0.5, 0.5]]]
+)
 def test_other_shapes_and_values_are_refused(wrong: object) -> None:
     with pytest.raises(CalibratorInvalid):
         VECTOR(wrong)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""What must hold of every measure for any answers at all: merging, order, bounds, and the inequalities between them."""
+"""What must hold of every measure for any answers at all: merging, order, bounds, and the
+inequalities between them.
+"""
 
 import math
 
@@ -32,7 +34,14 @@ FIELDS = {
 
 # Edges, their float32 neighbors, the ends, and anything between.
 confidences = st.one_of(
-    st.sampled_from([0.0, 1.0, *(k / 15 for k in range(1, 15)), *(float(np.float32(k / 15)) for k in range(1, 15))]),
+    st.sampled_from(
+        [
+            0.0,
+            1.0,
+            *(k / 15 for k in range(1, 15)),
+            *(float(np.float32(k / 15)) for k in range(1, 15)),
+        ]
+    ),
     st.floats(0, 1),
     st.floats(0, 1, width=32),
 )
@@ -47,19 +56,26 @@ def answers(draw: st.DrawFn, *, least: int = 0) -> Answers:
 @st.composite
 def labeled(draw: st.DrawFn) -> Labeled:
     n, classes = draw(st.integers(1, 25)), draw(st.integers(2, 4))
-    scores = draw(nps.arrays(float, (n, classes), elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]))) + 1e-3
+    scores = (
+        draw(nps.arrays(float, (n, classes), elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])))
+        + 1e-3
+    )
     y = draw(nps.arrays(np.int64, n, elements=st.integers(0, classes - 1)))
     return scores / scores.sum(axis=1, keepdims=True), y
 
 
 def assert_same(first: object, second: object) -> None:
     for name in FIELDS[type(first)]:
-        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            getattr(first, name), getattr(second, name), rtol=1e-9, atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("summed", SUMS)
 @given(parts=st.tuples(answers(), answers(), answers()))
-def test_sums_merge_in_any_grouping_and_order(summed: object, parts: tuple[Answers, Answers, Answers]) -> None:
+def test_sums_merge_in_any_grouping_and_order(
+    summed: object, parts: tuple[Answers, Answers, Answers]
+) -> None:
     assert callable(summed)
     a, b, c = (summed(*part) for part in parts)
     whole = summed(np.concatenate([p for p, _ in parts]), np.concatenate([c for _, c in parts]))
@@ -82,7 +98,9 @@ def test_no_measure_depends_on_the_order_of_the_answers(case: Labeled, seed: int
 
 
 @given(labeled())
-def test_no_measure_but_the_argmax_of_equals_depends_on_the_names_of_the_classes(case: Labeled) -> None:
+def test_no_measure_but_the_argmax_of_equals_depends_on_the_names_of_the_classes(
+    case: Labeled,
+) -> None:
     p, y = case
     turned = (p[:, ::-1], p.shape[1] - 1 - y)
     assert metrics.brier(*turned) == pytest.approx(metrics.brier(p, y))
@@ -101,7 +119,10 @@ def test_inequalities_between_the_errors(case: Answers) -> None:
     assert mce <= 1 + 1e-12
     assert gap - 1e-3 <= smooth_ece(SmoothSums.from_predictions(*case)) <= 1 + 1e-9
     assert gap <= metrics.ece(equal_mass_sums(*case)) + 1e-12
-    assert metrics.debiased_rms(sums) ** 2 <= (sums.difference[sums.n > 0] ** 2 / sums.n[sums.n > 0]).sum() / sums.total
+    assert (
+        metrics.debiased_rms(sums) ** 2
+        <= (sums.difference[sums.n > 0] ** 2 / sums.n[sums.n > 0]).sum() / sums.total
+    )
     lower, upper = metrics.ece_interval(sums)
     assert 0 <= lower <= ece <= upper + 1e-12
 
@@ -115,13 +136,17 @@ def test_finer_bins_never_lower_the_ece(case: Answers, factor: int) -> None:
 
 
 @given(st.lists(confidences, min_size=2, max_size=40), st.integers(1, 60))
-def test_bins_rise_with_confidence_and_do_not_see_its_type(values: list[float], bin_count: int) -> None:
+def test_bins_rise_with_confidence_and_do_not_see_its_type(
+    values: list[float], bin_count: int
+) -> None:
     p = np.sort(values)
     index = bin_index(p, bin_count)
     assert (np.diff(index) >= 0).all()
     assert 0 <= index[0] <= index[-1] < bin_count
     single = p.astype(np.float32)
-    assert np.array_equal(bin_index(single, bin_count), bin_index(single.astype(np.float64), bin_count))
+    assert np.array_equal(
+        bin_index(single, bin_count), bin_index(single.astype(np.float64), bin_count)
+    )
 
 
 @given(labeled())
@@ -133,7 +158,9 @@ def test_briers_parts_add_up_and_are_not_negative(case: Labeled) -> None:
 
 
 @given(answers(least=1))
-def test_risk_and_coverage_are_shares_and_the_area_lies_between_best_and_worst(case: Answers) -> None:
+def test_risk_and_coverage_are_shares_and_the_area_lies_between_best_and_worst(
+    case: Answers,
+) -> None:
     p, c = case
     curve = risk_coverage(p, c)
     assert curve.coverage[-1] == 1
@@ -153,7 +180,9 @@ def test_auroc_of_a_reversed_score_is_its_complement(case: Answers) -> None:
 
 
 @given(answers(least=1), st.sampled_from([0.5, 0.8, 0.95]), st.sampled_from([0.01, 0.1, 0.3]))
-def test_a_promise_is_kept_on_the_answers_it_was_made_from(case: Answers, promised: float, delta: float) -> None:
+def test_a_promise_is_kept_on_the_answers_it_was_made_from(
+    case: Answers, promised: float, delta: float
+) -> None:
     p, c = np.tile(case[0], 5), np.tile(case[1], 5)
     threshold = referral_threshold(p, c, promised_accuracy=promised, delta=delta)
     if threshold:

@@ -28,12 +28,19 @@ def test_wilson_keeps_within_bounds_and_holds_the_proportion(proportion: float) 
 
 
 def test_bars_by_hand() -> None:
-    first, last = reliability(BinSums.from_predictions([0.6, 0.8, 1.0], [True, False, True], bin_count=2))
+    first, last = reliability(
+        BinSums.from_predictions([0.6, 0.8, 1.0], [True, False, True], bin_count=2)
+    )
     assert (last.lower, last.upper, last.n) == (0.5, 1.0, 3)
     assert (last.confidence, last.accuracy) == pytest.approx((0.8, 2 / 3))
     assert (last.accuracy_lower, last.accuracy_upper) == wilson_interval(last.accuracy, 3)
     assert (first.lower, first.upper, first.n) == (0.0, 0.5, 0)
-    assert all(map(math.isnan, (first.confidence, first.accuracy, first.accuracy_lower, first.accuracy_upper)))
+    assert all(
+        map(
+            math.isnan,
+            (first.confidence, first.accuracy, first.accuracy_lower, first.accuracy_upper),
+        )
+    )
 
 
 def test_the_bars_gaps_weighted_by_their_counts_are_the_ece() -> None:

@@ -1,4 +1,6 @@
-"""The remedies against what made the labels, and the choice among them over many simulated models."""
+"""The remedies against what made the labels, and the choice among them over many simulated
+models.
+"""
 
 from collections import Counter
 
@@ -51,7 +53,9 @@ def test_a_weight_counts_an_answer_as_often_as_it_says() -> None:
     weighted = TEMPERATURE_BIAS.fit(logits, labels, weights=times)
     repeated = TEMPERATURE_BIAS.fit(np.repeat(logits, times, axis=0), np.repeat(labels, times))
     inside = [[0.3, -0.4]]
-    np.testing.assert_allclose(weighted(inside), repeated(inside), atol=0.01)  # logits are scaled by another spread
+    np.testing.assert_allclose(
+        weighted(inside), repeated(inside), atol=0.01
+    )  # logits are scaled by another spread
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, np.nan], [1.0, -1.0]])
@@ -69,8 +73,12 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
         (0.5, [1.0, -1.0], "temperature_bias", 34),
     ],
 )
-def test_the_choice_finds_what_is_wrong(weight: float, bias: list[float], expected: str | None, least: int) -> None:
-    found = Counter(choose(*drawn(seed, weight, bias), allow_label_changes=True).chosen for seed in range(40))
+def test_the_choice_finds_what_is_wrong(
+    weight: float, bias: list[float], expected: str | None, least: int
+) -> None:
+    found = Counter(
+        choose(*drawn(seed, weight, bias), allow_label_changes=True).chosen for seed in range(40)
+    )
     assert found[expected] >= least, found
 
 
@@ -93,7 +101,11 @@ def test_a_class_with_few_labels_gets_no_bias() -> None:
     logits, labels = drawn(5, 0.5, [0.0, 0.0, -9.0], n=400)
     choice = choose(logits, labels, allow_label_changes=True)
     reasons = {trial.name: trial.excluded or "" for trial in choice.trials}
-    assert all("the rarest class has" in reasons[name] for name in REMEDIES if not REMEDIES[name].keeps_argmax)
+    assert all(
+        "the rarest class has" in reasons[name]
+        for name in REMEDIES
+        if not REMEDIES[name].keeps_argmax
+    )
     assert choice.chosen == TEMPERATURE.name
 
 
@@ -105,7 +117,9 @@ def test_labels_that_are_all_right_leave_the_range_of_temperatures() -> None:
 
 
 def test_patients_are_kept_together() -> None:
-    """Every answer of a patient is a copy, so that folds which divide patients would promise too much."""
+    """Every answer of a patient is a copy, so that folds which divide patients would promise too
+    much.
+    """
     logits, labels = drawn(7, 0.7, [0.0, 0.0, 0.0], n=60)
     copies = (np.repeat(logits, 10, axis=0), np.repeat(labels, 10))
     patients = np.repeat(np.arange(60), 10)

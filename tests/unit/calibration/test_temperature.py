@@ -1,4 +1,6 @@
-"""Temperature: the optimum that scipy and netcal find, and the symmetries that make served probabilities enough."""
+"""Temperature: the optimum that scipy and netcal find, and the symmetries that make served
+probabilities enough.
+"""
 
 import math
 import warnings
@@ -34,7 +36,9 @@ def scipy_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.in
         scaled = logits / math.exp(log_t)
         return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
 
-    found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded", options={"xatol": 1e-10})
+    found = minimize_scalar(
+        loss, bounds=(math.log(0.05), math.log(20)), method="bounded", options={"xatol": 1e-10}
+    )
     return math.exp(found.x)
 
 
@@ -51,7 +55,9 @@ def test_the_optimum_is_netcals() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs.fit(scipy_softmax(logits, axis=1), labels)
-    assert fit_temperature(logits, labels) == pytest.approx(1 / float(theirs.temperature[0]), rel=1e-3)
+    assert fit_temperature(logits, labels) == pytest.approx(
+        1 / float(theirs.temperature[0]), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("true_temperature", [0.3, 1.0, 4.0])
@@ -63,24 +69,32 @@ def test_the_temperature_that_made_the_labels_is_recovered(true_temperature: flo
 @given(st.floats(0.3, 3.0))
 def test_logits_scaled_by_a_factor_scale_the_temperature(factor: float) -> None:
     logits, labels = answers_at(1.5, 1, n=300)
-    assert fit_temperature(factor * logits, labels) == pytest.approx(factor * fit_temperature(logits, labels), rel=1e-5)
+    assert fit_temperature(factor * logits, labels) == pytest.approx(
+        factor * fit_temperature(logits, labels), rel=1e-5
+    )
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_a_constant_added_to_a_row_changes_nothing(seed: int) -> None:
     logits, labels = answers_at(1.5, 1, n=300)
     moved = logits + np.random.default_rng(seed).normal(0, 50, (300, 1))
-    assert fit_temperature(moved, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-5)
+    assert fit_temperature(moved, labels) == pytest.approx(
+        fit_temperature(logits, labels), rel=1e-5
+    )
 
 
 def test_the_logarithm_of_served_probabilities_is_as_good_as_logits() -> None:
     logits, labels = answers_at(3.0, 2)
     served = np.log(apply_temperature(logits, 1.7))
-    assert 1.7 * fit_temperature(served, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-6)
+    assert 1.7 * fit_temperature(served, labels) == pytest.approx(
+        fit_temperature(logits, labels), rel=1e-6
+    )
 
 
 def test_extreme_logits_end_at_the_right_bound() -> None:
-    """Margins of thousands make probabilities underflow; one wrong answer must still pull the temperature up."""
+    """Margins of thousands make probabilities underflow; one wrong answer must still pull the
+    temperature up.
+    """
     logits = np.tile([3000.0, 0.0], (10, 1))
     assert fit_temperature(logits, [0] * 9 + [1]) == pytest.approx(20.0, rel=1e-5)
 
@@ -98,8 +112,12 @@ def test_right_answers_alone_do_not_make_a_model_sure(count: int) -> None:
 
 
 def test_a_tie_is_no_right_answer() -> None:
-    """All the same logits: the label is the first of equals by chance, and the likelihood has a maximum at any T."""
-    assert apply_temperature([[0.0, 0.0]], fit_temperature([[0.0, 0.0]], [0])).tolist() == [[0.5, 0.5]]
+    """All the same logits: the label is the first of equals by chance, and the likelihood has a
+    maximum at any T.
+    """
+    assert apply_temperature([[0.0, 0.0]], fit_temperature([[0.0, 0.0]], [0])).tolist() == [
+        [0.5, 0.5]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +130,9 @@ def test_a_tie_is_no_right_answer() -> None:
         ([[0.0, 1.0]], [0, 1], "labels"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(logits: npt.ArrayLike, labels: list[int], message: str) -> None:
+def test_what_cannot_be_fitted_is_refused(
+    logits: npt.ArrayLike, labels: list[int], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         fit_temperature(logits, labels)
 

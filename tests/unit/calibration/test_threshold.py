@@ -1,4 +1,6 @@
-"""The referral threshold: its tail is scipy's, its search is the plain one, and its promise holds in simulation."""
+"""The referral threshold: its tail is scipy's, its search is the plain one, and its promise holds
+in simulation.
+"""
 
 from itertools import pairwise
 
@@ -15,14 +17,20 @@ from calibration.threshold import CANDIDATES, _binomial_tail, referral_threshold
 @given(st.integers(1, 400), st.floats(0, 1), st.floats(0.01, 0.99))
 def test_the_tail_is_scipys(n: int, share: float, probability: float) -> None:
     k = round(share * n)
-    assert _binomial_tail(k, n, probability) == pytest.approx(binom.sf(k - 1, n, probability), rel=1e-9, abs=1e-300)
+    assert _binomial_tail(k, n, probability) == pytest.approx(
+        binom.sf(k - 1, n, probability), rel=1e-9, abs=1e-300
+    )
 
 
 def test_the_tail_stays_exact_on_many_answers() -> None:
-    assert _binomial_tail(95_100, 100_000, 0.95) == pytest.approx(binom.sf(95_099, 100_000, 0.95), rel=1e-6)
+    assert _binomial_tail(95_100, 100_000, 0.95) == pytest.approx(
+        binom.sf(95_099, 100_000, 0.95), rel=1e-6
+    )
 
 
-def plain_search(p: npt.NDArray[np.float64], c: npt.NDArray[np.bool_], promised: float, delta: float) -> float | None:
+def plain_search(
+    p: npt.NDArray[np.float64], c: npt.NDArray[np.bool_], promised: float, delta: float
+) -> float | None:
     """Down from the candidate of greatest power under true confidences, until the first failure."""
     candidates = [hundredths / 100 for hundredths in range(99, -1, -1)]
     powers = []
@@ -52,7 +60,9 @@ def test_the_search_is_the_plain_one(seed: int) -> None:
 
 
 def test_the_promise_holds_as_often_as_it_says() -> None:
-    """A calibrated model with p uniform on (.5, 1): accuracy above t is (1 + t) / 2, so .8 is the lowest true t."""
+    """A calibrated model with p uniform on (.5, 1): accuracy above t is (1 + t) / 2, so .8 is the
+    lowest true t.
+    """
     rng, broken, found = np.random.default_rng(0), 0, 0
     for _ in range(600):
         p = rng.uniform(0.5, 1, 400)
@@ -67,25 +77,34 @@ def test_the_promise_holds_as_often_as_it_says() -> None:
 def test_a_model_that_is_never_good_enough_gets_a_threshold_at_most_delta_of_the_time() -> None:
     rng = np.random.default_rng(1)
     given_out = [
-        referral_threshold(rng.uniform(0.5, 1, 300), rng.random(300) < 0.895, promised_accuracy=0.9, delta=0.2)
+        referral_threshold(
+            rng.uniform(0.5, 1, 300), rng.random(300) < 0.895, promised_accuracy=0.9, delta=0.2
+        )
         for _ in range(500)
     ]
     assert np.mean([threshold is not None for threshold in given_out]) <= 0.2
 
 
 def test_the_promise_holds_where_every_test_is_at_its_limit() -> None:
-    """Accuracy just below the promise whatever the confidence: any threshold is false, and delta is all it may cost."""
+    """Accuracy just below the promise whatever the confidence: any threshold is false, and delta is
+    all it may cost.
+    """
     rng, delta = np.random.default_rng(3), 0.2
     found = 0
     for _ in range(500):
         p = 0.5 + 0.5 * rng.beta(8, 1, 500)
-        found += referral_threshold(p, rng.random(500) < 0.9499, promised_accuracy=0.95, delta=delta) is not None
+        found += (
+            referral_threshold(p, rng.random(500) < 0.9499, promised_accuracy=0.95, delta=delta)
+            is not None
+        )
     assert found / 500 <= delta + 2.6 * np.sqrt(delta * (1 - delta) / 500)
     assert found / 500 > delta / 3  # the binomial is discrete, but not idle
 
 
 def test_the_start_has_power() -> None:
-    """524 answers, the size of a small validation split, of a calibrated model: from the strictest down, .66 pass."""
+    """524 answers, the size of a small validation split, of a calibrated model: from the strictest
+    down, .66 pass.
+    """
     rng, coverage = np.random.default_rng(4), []
     for _ in range(300):
         p = 0.5 + 0.5 * rng.beta(8, 1, 524)
@@ -97,7 +116,9 @@ def test_the_start_has_power() -> None:
 
 def test_many_answers_are_no_burden() -> None:
     p = np.linspace(0.5, 1, 200_000)
-    threshold = referral_threshold(p, np.random.default_rng(5).random(len(p)) < p, promised_accuracy=0.95)
+    threshold = referral_threshold(
+        p, np.random.default_rng(5).random(len(p)) < p, promised_accuracy=0.95
+    )
     assert threshold is not None
     assert threshold.confidence == pytest.approx(0.9, abs=0.011)  # mean confidence above .9 is .95
 
@@ -106,7 +127,9 @@ def test_an_answer_at_the_threshold_counts_as_above() -> None:
     threshold = referral_threshold([0.8] * 100, [True] * 100, promised_accuracy=0.9)
     assert threshold is not None
     assert (threshold.confidence, threshold.coverage) == (0.0, 1.0)
-    mixed = referral_threshold([0.8] * 100 + [0.79] * 100, [True] * 100 + [False] * 100, promised_accuracy=0.9)
+    mixed = referral_threshold(
+        [0.8] * 100 + [0.79] * 100, [True] * 100 + [False] * 100, promised_accuracy=0.9
+    )
     assert mixed is not None
     assert (mixed.confidence, mixed.coverage) == (0.8, 0.5)
 
@@ -115,7 +138,9 @@ def test_no_answers_give_no_promise() -> None:
     assert referral_threshold([], [], promised_accuracy=0.9) is None
 
 
-@pytest.mark.parametrize(("promised", "delta"), [(0, 0.05), (1, 0.05), (0.9, 0), (0.9, 1), (float("nan"), 0.05)])
+@pytest.mark.parametrize(
+    ("promised", "delta"), [(0, 0.05), (1, 0.05), (0.9, 0), (0.9, 1), (float("nan"), 0.05)]
+)
 def test_promises_that_mean_nothing_are_refused(promised: float, delta: float) -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\)"):
         referral_threshold([0.9], [True], promised_accuracy=promised, delta=delta)

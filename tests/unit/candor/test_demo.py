@@ -22,8 +22,16 @@ def test_only_what_an_earlier_demo_wrote_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ((0.12, 0.09, 0.16), (0.05, 0.01, 0.08), "ECE fell: 0.120 -> 0.050 (floor 0.030); the intervals do not over"),
-        ((0.12, 0.05, 0.16), (0.07, 0.00, 0.11), "ECE fell: 0.120 -> 0.070 (floor 0.030); the intervals overlap."),
+        (
+            (0.12, 0.09, 0.16),
+            (0.05, 0.01, 0.08),
+            "ECE fell: 0.120 -> 0.050 (floor 0.030); the intervals do not over",
+        ),
+        (
+            (0.12, 0.05, 0.16),
+            (0.07, 0.00, 0.11),
+            "ECE fell: 0.120 -> 0.070 (floor 0.030); the intervals overlap.",
+        ),
         ((0.05, 0.00, 0.11), (0.07, 0.00, 0.11), "ECE did not fall: 0.050 -> 0.070"),
     ],
 )
@@ -32,7 +40,10 @@ def test_the_outcome_follows_from_the_figures(
 ) -> None:
     names = ("ece", "ece_lower", "ece_upper")
     reports = {
-        name: {"measures": dict(zip(names, figures, strict=True)) | {"noise_floor": 0.03, "accuracy": 0.8}}
+        name: {
+            "measures": dict(zip(names, figures, strict=True))
+            | {"noise_floor": 0.03, "accuracy": 0.8}
+        }
         for name, figures in (("before", before), ("after", after))
     }
     assert _outcome(reports).startswith(said)
@@ -47,9 +58,13 @@ def test_the_outcome_follows_from_the_figures(
         (0.10, 0.85, "DCA has neither a lower ECE nor a higher accuracy here than"),
     ],
 )
-def test_the_comparison_of_the_losses_follows_from_the_figures(ece: float, accuracy: float, said: str) -> None:
+def test_the_comparison_of_the_losses_follows_from_the_figures(
+    ece: float, accuracy: float, said: str
+) -> None:
     ce = {"ece": 0.09, "accuracy": 0.85}
-    found = comparison({"ce_temperature": ce, "dca_temperature": {"ece": ece, "accuracy": accuracy}})
+    found = comparison(
+        {"ce_temperature": ce, "dca_temperature": {"ece": ece, "accuracy": accuracy}}
+    )
     assert said in found
     assert "Another\nseed may show the opposite" in found
 
@@ -57,5 +72,9 @@ def test_the_comparison_of_the_losses_follows_from_the_figures(ece: float, accur
 def test_images_that_were_sent_one_after_another_are_joined_in_that_order() -> None:
     answers = [{"prediction_id": name, "label": "a", "confidence": 0.9} for name in "xyz"]
     both = SentImages([4], answers[:1], ["a"]) + SentImages([2, 7], answers[1:], ["b", "a"])
-    assert (both.indices, both.prediction_ids, both.labels) == ([4, 2, 7], ["x", "y", "z"], ["a", "b", "a"])
+    assert (both.indices, both.prediction_ids, both.labels) == (
+        [4, 2, 7],
+        ["x", "y", "z"],
+        ["a", "b", "a"],
+    )
     assert both.sums().total == 3

@@ -34,4 +34,6 @@ def test_training_without_its_extra_says_what_to_install(monkeypatch: pytest.Mon
 def test_measure_is_every_measure_of_the_predictions() -> None:
     probabilities = np.random.default_rng(0).dirichlet([2, 1, 1], 50)
     labels = np.random.default_rng(1).integers(0, 3, 50)
-    assert candor.measure(probabilities, labels) == Measures.from_probabilities(probabilities, labels)
+    assert candor.measure(probabilities, labels) == Measures.from_probabilities(
+        probabilities, labels
+    )

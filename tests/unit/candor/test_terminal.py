@@ -1,4 +1,6 @@
-"""What the command line prints: text is never taken for markup, long text is wrapped, errors are one sentence."""
+"""What the command line prints: text is never taken for markup, long text is wrapped, errors are
+one sentence.
+"""
 
 import httpx
 import numpy as np
@@ -57,7 +59,9 @@ def test_a_name_of_a_user_is_printed_and_never_obeyed(name: str) -> None:
 
 
 def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:
-    entry = CatalogEntry("lung", 12, True, temperature=1.234, ece=0.021, noise_floor=0.02, reference="word " * 30)
+    entry = CatalogEntry(
+        "lung", 12, True, temperature=1.234, ece=0.021, noise_floor=0.02, reference="word " * 30
+    )
     console = Console(width=100, markup=False)
     with console.capture() as printed:
         console.print(catalog_table([entry]))
@@ -72,12 +76,19 @@ def test_what_is_not_a_number_is_a_dash() -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (FileNotFoundError(2, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
+        (
+            FileNotFoundError(2, "No such file or directory", "a.csv"),
+            "a.csv: No such file or directory",
+        ),
         (ValueError("as it is"), "as it is"),
-        (OperationalError("SELECT 1", {}, Exception("disk full")), "the ledger's database failed: disk full"),
+        (
+            OperationalError("SELECT 1", {}, Exception("disk full")),
+            "the ledger's database failed: disk full",
+        ),
         (
             httpx.ConnectError("refused", request=httpx.Request("GET", "http://host:1/models")),
-            "no answer from http://host:1/models: refused; check the address, and that the server is running",
+            "no answer from http://host:1/models: refused; check the address, and that the server "
+            "is running",
         ),
     ],
 )
@@ -91,7 +102,10 @@ def test_a_temperature_at_its_bound_is_told() -> None:
     (note,) = temperature_notes(evaluate({"val": sure, "test": sure}))
     assert note.startswith("Note: the temperature 20 is a bound of its range (0.05 to 20)")
     both = temperature_notes(evaluate({"val": sure, "test": sure, "perturbed": sure}))
-    assert [each.split(" 20 is")[0] for each in both] == ["Note: the temperature", "Note: the perturbed temperature"]
+    assert [each.split(" 20 is")[0] for each in both] == [
+        "Note: the temperature",
+        "Note: the perturbed temperature",
+    ]
     right = Predictions(logits, np.array([1, 0] * 20))
     assert temperature_notes(evaluate({"val": right, "test": right})) == []
     other = Predictions(logits, np.array([1, 0, 0, 0] * 10))
@@ -114,15 +128,24 @@ def test_an_export_names_every_temperature_at_its_bound() -> None:
 
 
 @pytest.mark.parametrize(("images", "shown"), [(20, False), (400, True)])
-def test_a_lead_over_the_constant_answer_that_chance_explains_is_called_so(images: int, shown: bool) -> None:
-    """Right on 75 %, the constant answer on 60 %: 15 points on 20 images prove nothing, on 400 they do."""
+def test_a_lead_over_the_constant_answer_that_chance_explains_is_called_so(
+    images: int, shown: bool
+) -> None:
+    """Right on 75 %, the constant answer on 60 %: 15 points on 20 images prove nothing, on 400 they
+    do.
+    """
     labels = np.repeat([0, 1], [images * 60 // 100, images * 40 // 100])
     answers = labels.copy()
     answers[: images // 10] = 1
     answers[-images * 15 // 100 :] = 0
     predictions = Predictions((2.0 * np.eye(2))[answers].astype(np.float32), labels)
-    said = str(answer_tables(evaluate({"val": predictions, "test": predictions}), ("normal", "ill"))[-1])
-    assert "Accuracy on test 0.750; always answering 'normal' would be right on 0.600. Difference +0.150" in said
+    said = str(
+        answer_tables(evaluate({"val": predictions, "test": predictions}), ("normal", "ill"))[-1]
+    )
+    assert (
+        "Accuracy on test 0.750; always answering 'normal' would be right on 0.600. Difference "
+        "+0.150" in said
+    )
     assert ("so these 20 images do not show that the model is better." in said) is not shown
     assert ("not show" in said) is not shown
 
@@ -131,8 +154,13 @@ def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
     labels = np.repeat(np.arange(12), 4)
     answers = np.where(labels >= 10, 0, labels)  # the last two classes are never answered
     predictions = Predictions((5.0 * np.eye(12))[answers].astype(np.float32), labels)
-    evaluation, classes = evaluate({"val": predictions, "test": predictions}), tuple(f"class {n}" for n in range(12))
-    short, full = (answer_tables(evaluation, classes, verbose=verbose)[0] for verbose in (False, True))
+    evaluation, classes = (
+        evaluate({"val": predictions, "test": predictions}),
+        tuple(f"class {n}" for n in range(12)),
+    )
+    short, full = (
+        answer_tables(evaluation, classes, verbose=verbose)[0] for verbose in (False, True)
+    )
     assert isinstance(short, Table)
     assert isinstance(full, Table)
     assert (short.row_count, full.row_count) == (10, 12)
@@ -141,9 +169,17 @@ def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
 
 def test_the_kept_candidate_in_one_line() -> None:
     candidates = (
-        CandidateScore(choices={"loss": "dca", "learning_rate": 1e-3}, val_nll=0.41, val_accuracy=0.8),
-        CandidateScore(choices={"loss": "ce", "learning_rate": 3e-4}, val_nll=0.4, val_accuracy=0.81, chosen=True),
+        CandidateScore(
+            choices={"loss": "dca", "learning_rate": 1e-3}, val_nll=0.41, val_accuracy=0.8
+        ),
+        CandidateScore(
+            choices={"loss": "ce", "learning_rate": 3e-4},
+            val_nll=0.4,
+            val_accuracy=0.81,
+            chosen=True,
+        ),
     )
     assert recipe_sentence(RecipeRecord(reasons=(), candidates=candidates)) == (
-        "Recipe auto, best of 2 candidates: loss ce, learning rate 0.0003 (validation: NLL 0.400, accuracy 0.810)"
+        "Recipe auto, best of 2 candidates: loss ce, learning rate 0.0003 (validation: NLL 0.400, "
+        "accuracy 0.810)"
     )

@@ -1,4 +1,6 @@
-"""The sample that comes with Candor, and what the traffic does when servers are away. Clients and clock are fakes."""
+"""The sample that comes with Candor, and what the traffic does when servers are away. Clients and
+clock are fakes.
+"""
 
 import io
 from pathlib import Path
@@ -21,9 +23,14 @@ PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=1
 
 def test_the_images_are_scikit_learns_digits() -> None:
     bunch = load_digits()
-    truth = {(image.astype(np.uint8).tobytes(), label) for image, label in zip(bunch.images, bunch.target, strict=True)}
+    truth = {
+        (image.astype(np.uint8).tobytes(), label)
+        for image, label in zip(bunch.images, bunch.target, strict=True)
+    }
     sample = SampleImages(seed=0)
-    held = {(image.tobytes(), label) for image, label in zip(sample.pixels, sample.labels, strict=True)}
+    held = {
+        (image.tobytes(), label) for image, label in zip(sample.pixels, sample.labels, strict=True)
+    }
     assert held <= truth
     assert len(sample.labels) > 1000
 
@@ -38,7 +45,10 @@ def test_every_image_comes_once_before_one_comes_again() -> None:
 
 
 def test_a_shifted_image_is_another_one_with_the_same_class() -> None:
-    clean, shifted = SampleImages(seed=2).draw(shifted=False), SampleImages(seed=2).draw(shifted=True)
+    clean, shifted = (
+        SampleImages(seed=2).draw(shifted=False),
+        SampleImages(seed=2).draw(shifted=True),
+    )
     assert clean[1] == shifted[1]
     assert clean[0] != shifted[0]
 
@@ -52,7 +62,9 @@ def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:
 
 
 class FakeServers:
-    """Answers with ids; the alarm is raised by the labels of shifted images. `away`: the first requests fail."""
+    """Answers with ids; the alarm is raised by the labels of shifted images. `away`: the first
+    requests fail.
+    """
 
     def __init__(self, *, away: int = 0, alarm_after: int = 20, active: bool = False) -> None:
         self.away, self.alarm_after, self.active = away, alarm_after, active
@@ -98,7 +110,9 @@ def traffic(servers: FakeServers, said: list[str] | None = None) -> LiveTraffic:
     say = [] if said is None else said
     images = SampleImages(seed=0)
     made: Any = client
-    return LiveTraffic(made, made, PLAN, images, say.append, now_s=lambda: clock.now_s, sleep=clock.sleep)
+    return LiveTraffic(
+        made, made, PLAN, images, say.append, now_s=lambda: clock.now_s, sleep=clock.sleep
+    )
 
 
 def test_the_alarm_ends_it_and_is_told_with_its_seconds() -> None:

@@ -20,7 +20,9 @@ def test_it_is_numpys_mean_and_standard_deviation(shape: tuple[int, ...]) -> Non
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     images[1] = 255
     flat = images.reshape(len(images), -1).astype(np.float64)
-    np.testing.assert_allclose(brightness(images), np.stack([flat.mean(axis=1), flat.std(axis=1)], axis=1), atol=2e-3)
+    np.testing.assert_allclose(
+        brightness(images), np.stack([flat.mean(axis=1), flat.std(axis=1)], axis=1), atol=2e-3
+    )
 
 
 def test_a_reference_describes_images_by_hand() -> None:
@@ -30,7 +32,9 @@ def test_a_reference_describes_images_by_hand() -> None:
 
 def test_a_card_with_or_without_it_survives_its_file(make_card: MakeCard) -> None:
     without = make_card()
-    card = without.model_copy(update={"input_reference": InputReference.from_brightness(np.array([[10.0, 4.0]]))})
+    card = without.model_copy(
+        update={"input_reference": InputReference.from_brightness(np.array([[10.0, 4.0]]))}
+    )
     assert Card.model_validate_json(card.model_dump_json()) == card
     old = json.loads(without.model_dump_json())
     del old["input_reference"]
@@ -39,7 +43,10 @@ def test_a_card_with_or_without_it_survives_its_file(make_card: MakeCard) -> Non
 
 def test_the_torchserve_archive_is_the_same_with_it(make_card: MakeCard, tmp_path: Path) -> None:
     card = make_card()
-    for name, input_reference in (("a", None), ("b", InputReference.from_brightness(np.array([[10.0, 4.0]])))):
+    for name, input_reference in (
+        ("a", None),
+        ("b", InputReference.from_brightness(np.array([[10.0, 4.0]]))),
+    ):
         changed = card.model_copy(update={"input_reference": input_reference})
         write_archive(tmp_path / f"{name}.mar", card=changed, onnx=b"")
     assert (tmp_path / "a.mar").read_bytes() == (tmp_path / "b.mar").read_bytes()

@@ -1,4 +1,6 @@
-"""Bundles: written whole, read back the same, and refused by name for each thing that can be wrong with them."""
+"""Bundles: written whole, read back the same, and refused by name for each thing that can be wrong
+with them.
+"""
 
 import hashlib
 import json
@@ -69,7 +71,14 @@ def test_what_was_written_is_read(
     assert (bundle.card, bundle.onnx, bundle.folder) == (card, make_onnx(), tmp_path)
     assert card == make_card().model_copy(update={"files": card.files})
     assert sorted(card.files) == ["model.onnx", "tiny.mar"]
-    written = ["card.json", "manifest.json", "model.onnx", "model_card.md", "reliability.svg", "tiny.mar"]
+    written = [
+        "card.json",
+        "manifest.json",
+        "model.onnx",
+        "model_card.md",
+        "reliability.svg",
+        "tiny.mar",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == written
 
 
@@ -97,7 +106,9 @@ def test_a_card_that_is_no_utf8_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(FileError, match=rf"tiny/1 is refused: '{name}' cannot be read \(No such file"):
+    with pytest.raises(
+        FileError, match=rf"tiny/1 is refused: '{name}' cannot be read \(No such file"
+    ):
         read_bundle(folder)
 
 
@@ -106,15 +117,25 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         read_bundle(tmp_path / "tiny" / "7")
 
 
-@pytest.mark.parametrize("name", ["../x", "below/x", "{root}/x", ".", "..", "", "x\0y", "x" * 300, ".hidden"])
+@pytest.mark.parametrize(
+    "name", ["../x", "below/x", "{root}/x", ".", "..", "", "x\0y", "x" * 300, ".hidden"]
+)
 @pytest.mark.parametrize("where", [CARD_FILE, MANIFEST_FILE])
-def test_a_name_that_leads_elsewhere_is_refused_even_with_the_right_hash(folder: Path, name: str, where: str) -> None:
+def test_a_name_that_leads_elsewhere_is_refused_even_with_the_right_hash(
+    folder: Path, name: str, where: str
+) -> None:
     for place in (folder.parent, folder / ".below"):
         place.mkdir(exist_ok=True)
         (place / "x").write_bytes(b"secret")
     name = name.format(root=folder.parent)
     if where == CARD_FILE:
-        edit_card(folder, files={MODEL_FILE: _sha256((folder / MODEL_FILE).read_bytes()), name: _sha256(b"secret")})
+        edit_card(
+            folder,
+            files={
+                MODEL_FILE: _sha256((folder / MODEL_FILE).read_bytes()),
+                name: _sha256(b"secret"),
+            },
+        )
     else:
         data = json.loads((folder / MANIFEST_FILE).read_text())
         data["files"][name] = {"sha256": _sha256(b"secret"), "size_bytes": 6}
@@ -155,7 +176,9 @@ def test_a_card_of_another_format_says_to_upgrade(folder: Path, version: Any) ->
 
 
 def test_a_card_against_the_schema_is_refused_with_the_place(folder: Path) -> None:
-    edit_card(folder, input={"channels": 3, "height": 8, "width": float("nan"), "resize": "stretch"})
+    edit_card(
+        folder, input={"channels": 3, "height": 8, "width": float("nan"), "resize": "stretch"}
+    )
     with pytest.raises(CardError, match=r"card\.json: input\.width: "):
         read_bundle(folder)
     edit_card(folder, input={"channels": 3, "height": 8, "width": 8}, classes=["one"])
@@ -171,7 +194,9 @@ def test_a_field_of_a_later_candor_is_ignored(folder: Path) -> None:
 
 def test_a_card_of_another_size_or_temperature_is_refused(folder: Path) -> None:
     edit_card(folder, input={"channels": 1, "height": 8, "width": 8})
-    with pytest.raises(GraphError, match=r"uint8 \[N, 1, 8, 8\]; it has 'image' uint8 \[N, 3, 8, 8\]"):
+    with pytest.raises(
+        GraphError, match=r"uint8 \[N, 1, 8, 8\]; it has 'image' uint8 \[N, 3, 8, 8\]"
+    ):
         read_bundle(folder)
 
 
@@ -220,11 +245,15 @@ def _no_temperature(model: onnx.ModelProto) -> None:
 
 
 def _other_temperature(model: onnx.ModelProto) -> None:
-    temperature_of(model).CopyFrom(numpy_helper.from_array(np.array([1.6], np.float32), "temperature"))
+    temperature_of(model).CopyFrom(
+        numpy_helper.from_array(np.array([1.6], np.float32), "temperature")
+    )
 
 
 def _scalar_temperature(model: onnx.ModelProto) -> None:
-    temperature_of(model).CopyFrom(numpy_helper.from_array(np.array(1.5, np.float32), "temperature"))
+    temperature_of(model).CopyFrom(
+        numpy_helper.from_array(np.array(1.5, np.float32), "temperature")
+    )
 
 
 def _double_temperature(model: onnx.ModelProto) -> None:
@@ -254,7 +283,9 @@ def _external_in_a_branch(model: onnx.ModelProto) -> None:
     value = numpy_helper.from_array(np.zeros(1, np.float32), "hidden")
     _external(value)
     branch = helper.make_graph([], "branch", [], [], [value])
-    model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
+    model.graph.node.append(
+        helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch)
+    )
 
 
 def _custom_operator(model: onnx.ModelProto) -> None:
@@ -266,7 +297,9 @@ def _custom_operator(model: onnx.ModelProto) -> None:
 def _custom_in_a_branch(model: onnx.ModelProto) -> None:
     node = helper.make_node("Hidden", [], ["x"], domain="hospital.ops")
     branch = helper.make_graph([node], "branch", [], [])
-    model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
+    model.graph.node.append(
+        helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch)
+    )
 
 
 def _unknown_operator(model: onnx.ModelProto) -> None:
@@ -276,7 +309,10 @@ def _unknown_operator(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (_custom_operator, r"operators outside of the ONNX standard: hospital\.ops\.SoftmaxOfOurOwn; export"),
+        (
+            _custom_operator,
+            r"operators outside of the ONNX standard: hospital\.ops\.SoftmaxOfOurOwn; export",
+        ),
         (_custom_in_a_branch, r"standard: hospital\.ops\.Hidden"),
         (_unknown_operator, "no valid ONNX graph: No Op registered for Softmaximum"),
         (_rename_input, r"one input 'image' uint8 \[N, 3, 8, 8\]; it has 'pixels'"),
@@ -300,14 +336,20 @@ def _unknown_operator(model: onnx.ModelProto) -> None:
     ],
 )
 def test_a_graph_against_the_contract_is_refused_and_nothing_written(
-    tmp_path: Path, make_card: Callable[..., Card], edited: Callable[[Edit], bytes], edit: Edit, message: str
+    tmp_path: Path,
+    make_card: Callable[..., Card],
+    edited: Callable[[Edit], bytes],
+    edit: Edit,
+    message: str,
 ) -> None:
     with pytest.raises(GraphError, match=message):
         write_bundle(tmp_path, card=make_card(), onnx=edited(edit))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_with_the_right_hash_is_checked_when_read(folder: Path, edited: Callable[[Edit], bytes]) -> None:
+def test_a_graph_with_the_right_hash_is_checked_when_read(
+    folder: Path, edited: Callable[[Edit], bytes]
+) -> None:
     model = edited(_external_weights)
     (folder / MODEL_FILE).write_bytes(model)
     edit_card(folder, files={MODEL_FILE: _sha256(model)})
@@ -316,13 +358,17 @@ def test_a_graph_with_the_right_hash_is_checked_when_read(folder: Path, edited: 
 
 
 @pytest.mark.parametrize("data", [b"not a model", b"", b"\x80" * 50])
-def test_what_is_no_onnx_is_refused(tmp_path: Path, make_card: Callable[..., Card], data: bytes) -> None:
+def test_what_is_no_onnx_is_refused(
+    tmp_path: Path, make_card: Callable[..., Card], data: bytes
+) -> None:
     with pytest.raises(GraphError, match=r"model\.onnx"):
         write_bundle(tmp_path, card=make_card(), onnx=data)
 
 
 def run(model: bytes, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    result: npt.NDArray[np.float32] = ort.InferenceSession(model).run(["probabilities"], {"image": images})[0]
+    result: npt.NDArray[np.float32] = ort.InferenceSession(model).run(
+        ["probabilities"], {"image": images}
+    )[0]
     return result
 
 
@@ -340,11 +386,15 @@ def test_another_temperature_is_that_power_of_the_old_probabilities(
 
 
 def test_the_graph_differs_in_the_temperature_alone(make_onnx: Callable[..., bytes]) -> None:
-    assert with_calibrator(make_onnx(temperature=1.5), temperature=2.5) == make_onnx(temperature=2.5)
+    assert with_calibrator(make_onnx(temperature=1.5), temperature=2.5) == make_onnx(
+        temperature=2.5
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf, 1e-50, 1e39])
-def test_a_temperature_that_is_none_is_refused(make_onnx: Callable[..., bytes], temperature: float) -> None:
+def test_a_temperature_that_is_none_is_refused(
+    make_onnx: Callable[..., bytes], temperature: float
+) -> None:
     with pytest.raises(ValueError, match="positive and finite"):
         with_calibrator(make_onnx(), temperature=temperature)
 
@@ -366,18 +416,26 @@ def test_the_class_bias_is_added_to_the_cooled_logits(make_onnx: Callable[..., b
     images = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
     first = with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0])
     np.testing.assert_allclose(
-        run(first, images), calibrated(run(make_onnx(temperature=1.5), images), 1, BIASES[0]), atol=1e-6
+        run(first, images),
+        calibrated(run(make_onnx(temperature=1.5), images), 1, BIASES[0]),
+        atol=1e-6,
     )
     second = with_calibrator(first, temperature=1.5, class_bias=BIASES[1])
-    assert second == with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[1])
+    assert second == with_calibrator(
+        make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[1]
+    )
 
 
 def test_a_class_weight_scales_log_probabilities(make_onnx: Callable[..., bytes]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
     weight = np.array([0.5, 1.0, 2.0])
-    model = with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0], class_weight=weight)
+    model = with_calibrator(
+        make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0], class_weight=weight
+    )
     np.testing.assert_allclose(
-        run(model, images), calibrated(run(make_onnx(temperature=1.5), images), weight, BIASES[0]), atol=1e-6
+        run(model, images),
+        calibrated(run(make_onnx(temperature=1.5), images), weight, BIASES[0]),
+        atol=1e-6,
     )
     onnx.checker.check_model(model)
 
@@ -390,8 +448,12 @@ def test_a_calibrator_that_the_card_does_not_know_is_refused(
     model = with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0])
     for name in ("sound", "unknown", "missing"):
         (tmp_path / name).mkdir()
-    write_bundle(tmp_path / "sound", card=card.model_copy(update={"calibration": biased}), onnx=model)
-    with pytest.raises(GraphError, match=r"class_bias \[0.5, -0.75, 0.25\] \(float32\), the card says None"):
+    write_bundle(
+        tmp_path / "sound", card=card.model_copy(update={"calibration": biased}), onnx=model
+    )
+    with pytest.raises(
+        GraphError, match=r"class_bias \[0.5, -0.75, 0.25\] \(float32\), the card says None"
+    ):
         write_bundle(tmp_path / "unknown", card=card, onnx=model)
     with pytest.raises(GraphError, match="no initializer named 'class_bias'"):
         write_bundle(
@@ -424,10 +486,22 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         "calibration/__init__.py",
         "calibration/bins.py",
         *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
-        *(f"model_store/torchserve/{name}.py" for name in ("__init__", "answers", "counters", "delivery", "outbox")),
+        *(
+            f"model_store/torchserve/{name}.py"
+            for name in ("__init__", "answers", "counters", "delivery", "outbox")
+        ),
         *(
             f"model_store/image/{name}.py"
-            for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray", "plain_png")
+            for name in (
+                "__init__",
+                "codecs",
+                "cost",
+                "decoder",
+                "dicom",
+                "frames",
+                "gray",
+                "plain_png",
+            )
         ),
     }
     manifest = json.loads(members["MAR-INF/MANIFEST.json"])
@@ -436,12 +510,16 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
     assert {model["serializedFile"], model["handler"], model["configFile"]} <= set(members)
     assert members["model.onnx"] == (folder / MODEL_FILE).read_bytes()
     bundle = read_bundle(folder)
-    assert Card.model_validate(json.loads(members["card.json"])) == bundle.card.model_copy(update={"files": {}})
+    assert Card.model_validate(json.loads(members["card.json"])) == bundle.card.model_copy(
+        update={"files": {}}
+    )
     code = Path(read_bundle.__code__.co_filename).parent
     assert members["model_store/image/decoder.py"] == (code / "image/decoder.py").read_bytes()
 
 
-def test_equal_bundles_are_equal_byte_by_byte(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> None:
+def test_equal_bundles_are_equal_byte_by_byte(
+    tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
     first, second = make_bundle(tmp_path / "a" / "tiny"), make_bundle(tmp_path / "b" / "tiny")
     assert first.card == second.card
     for name in (*first.card.files, CARD_FILE):

@@ -1,4 +1,6 @@
-"""A calibrator as ONNX gives in ONNX Runtime what it gives in NumPy, from probabilities, logits and a confidence."""
+"""A calibrator as ONNX gives in ONNX Runtime what it gives in NumPy, from probabilities, logits and
+a confidence.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,10 @@ def run(model: bytes, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32
 def test_probabilities_and_logits_are_calibrated_alike(calibrator: PortableCalibrator) -> None:
     p, _ = simulated(0, rows=200, classes=3)
     edge = np.vstack([p, [[1.0, 0.0, 0.0]], [[0.5, 0.5, 0.0]]])
-    assert np.abs(run(calibrator_onnx(calibrator, "probabilities"), edge) - calibrator(edge)).max() < 1e-6
+    assert (
+        np.abs(run(calibrator_onnx(calibrator, "probabilities"), edge) - calibrator(edge)).max()
+        < 1e-6
+    )
     z = np.random.default_rng(1).normal(4.0, 3.0, (200, 3))
     extreme = np.vstack([z, [[300.0, -300.0, 0.0]]])
     found = run(calibrator_onnx(calibrator, "logits"), extreme)
@@ -38,7 +43,9 @@ def test_probabilities_and_logits_are_calibrated_alike(calibrator: PortableCalib
 
 
 def test_a_confidence_is_a_column() -> None:
-    platt = PortableCalibrator("temperature_bias", ("wrong", "right"), (0.5, 0.5), (0.4, -0.4), of="confidence")
+    platt = PortableCalibrator(
+        "temperature_bias", ("wrong", "right"), (0.5, 0.5), (0.4, -0.4), of="confidence"
+    )
     p = np.linspace(0, 1, 101)
     found = run(calibrator_onnx(platt, "confidence"), p[:, np.newaxis])
     assert found.shape == (101, 1)

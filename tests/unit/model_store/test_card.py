@@ -37,7 +37,11 @@ def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
     assert card.input.spec == InputSpec(1, 28, 20, "crop")
     assert card.calibration.sums.total == 500
     again = Measures.from_sums(card.calibration.sums).as_dict()
-    assert all(again[key] == pytest.approx(card.calibration.measures[key]) for key in again if again[key] is not None)
+    assert all(
+        again[key] == pytest.approx(card.calibration.measures[key])
+        for key in again
+        if again[key] is not None
+    )
     assert np.array_equal(card.calibration.sums.n, [row.n for row in card.calibration.bins])
 
 
@@ -80,13 +84,17 @@ def test_what_a_card_may_not_say(make_card: MakeCard, path: str, value: Any) -> 
     assert path.split(".")[0] in str(caught.value)
 
 
-@pytest.mark.parametrize("place", ["surprise", "provenance.surprise", "calibration.surprise", "input.mean", "bins.0.x"])
+@pytest.mark.parametrize(
+    "place", ["surprise", "provenance.surprise", "calibration.surprise", "input.mean", "bins.0.x"]
+)
 def test_what_a_later_candor_adds_is_ignored(make_card: MakeCard, place: str) -> None:
     path = f"calibration.{place}" if place.startswith("bins") else place
     assert Card.model_validate(changed(make_card(), path, {"any": ["thing", 1]})) == make_card()
 
 
-@pytest.mark.parametrize("key", ["name", "version", "classes", "input", "provenance", "calibration"])
+@pytest.mark.parametrize(
+    "key", ["name", "version", "classes", "input", "provenance", "calibration"]
+)
 def test_what_a_card_must_say(make_card: MakeCard, key: str) -> None:
     data = json.loads(make_card().model_dump_json())
     del data[key]
@@ -110,4 +118,9 @@ def test_a_card_may_promise_prediction_sets_and_an_older_one_need_not(make_card:
 
 def test_measures_of_an_older_card_are_read(make_card: MakeCard) -> None:
     known = {"n": 500.0, "ece": 0.1}
-    assert Card.model_validate(changed(make_card(), "calibration.measures", known)).calibration.measures == known
+    assert (
+        Card.model_validate(
+            changed(make_card(), "calibration.measures", known)
+        ).calibration.measures
+        == known
+    )

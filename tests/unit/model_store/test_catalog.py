@@ -8,7 +8,9 @@ from model_store.catalog import catalog
 from model_store.store import Store
 
 
-def test_each_version_is_listed_with_its_cards_figures(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_each_version_is_listed_with_its_cards_figures(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
     tiny_store.publish("tiny", partial(make_bundle, temperature=2.0))
     tiny_store.publish("other", partial(make_bundle, name="other"))
     entries = catalog(tiny_store)

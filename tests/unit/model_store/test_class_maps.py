@@ -1,4 +1,6 @@
-"""Class maps in the graph are those of the calibrators: at knots, beyond the ends, and where bins were pure."""
+"""Class maps in the graph are those of the calibrators: at knots, beyond the ends, and where bins
+were pure.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,8 @@ def tail(classes: int, *, opset: int = 13) -> bytes:
         helper.make_node("Softmax", ["cooled"], ["probabilities"], axis=-1),
     ]
     values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in ("logits", "probabilities")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
+        for name in ("logits", "probabilities")
     ]
     temperature = numpy_helper.from_array(np.ones(1, np.float32), "temperature")
     graph = helper.make_graph(nodes, "tail", values[:1], values[1:], [temperature])
@@ -54,14 +57,20 @@ def mapped(calibrator: Calibrator, classes: int) -> bytes:
 
 @pytest.mark.parametrize("kind", [Histogram, Isotonic])
 @pytest.mark.parametrize("classes", [2, 3, 7])
-@pytest.mark.parametrize("sharpness", [0.5, 3.0, 6.0])  # the last: probabilities that are 1 in float32
-def test_the_graph_gives_the_calibrators_probabilities(kind: type[Calibrator], classes: int, sharpness: float) -> None:
+@pytest.mark.parametrize(
+    "sharpness", [0.5, 3.0, 6.0]
+)  # the last: probabilities that are 1 in float32
+def test_the_graph_gives_the_calibrators_probabilities(
+    kind: type[Calibrator], classes: int, sharpness: float
+) -> None:
     logits, labels = answers(classes, 0, sharpness=sharpness)
     calibrator = kind.fit(logits, labels)
     others, _ = answers(classes, 1, sharpness=sharpness)
     model = mapped(calibrator, classes)
     for batch in (logits, others, others[:1], np.full((1, classes), -300, np.float32)):
-        np.testing.assert_allclose(run(model, batch), calibrator(batch.astype(np.float64)), atol=1e-6)
+        np.testing.assert_allclose(
+            run(model, batch), calibrator(batch.astype(np.float64)), atol=1e-6
+        )
 
 
 @settings(max_examples=25, deadline=None)
@@ -70,7 +79,9 @@ def test_any_logits(row: list[float], seed: int) -> None:
     logits, labels = answers(4, seed, sharpness=2.0)
     calibrator = Isotonic.fit(logits, labels)
     batch = np.array([row], np.float32)
-    np.testing.assert_allclose(run(mapped(calibrator, 4), batch), calibrator(batch.astype(np.float64)), atol=1e-6)
+    np.testing.assert_allclose(
+        run(mapped(calibrator, 4), batch), calibrator(batch.astype(np.float64)), atol=1e-6
+    )
 
 
 def test_a_row_without_any_probability_becomes_equal_shares() -> None:
@@ -86,10 +97,14 @@ def test_a_recalibration_continues_after_the_maps() -> None:
     bias = np.array([0.5, -0.2, -0.3])
     model = with_calibrator(mapped(calibrator, 3), temperature=1.7, class_bias=bias.tolist())
     expected = np.exp(np.log(before) / 1.7 + bias)
-    np.testing.assert_allclose(run(model, logits), expected / expected.sum(1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(
+        run(model, logits), expected / expected.sum(1, keepdims=True), atol=1e-6
+    )
 
 
-@pytest.mark.parametrize(("model", "said"), [(tail(3, opset=11), "opset 13 or later"), (b"", "does not divide")])
+@pytest.mark.parametrize(
+    ("model", "said"), [(tail(3, opset=11), "opset 13 or later"), (b"", "does not divide")]
+)
 def test_a_graph_without_a_place_for_them_is_refused(model: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         with_class_maps(model, [ClassMap.steps([], [0.0])] * 3)

@@ -1,4 +1,6 @@
-"""How this installation gets an extra: never by a name that belongs to somebody else on the package index."""
+"""How this installation gets an extra: never by a name that belongs to somebody else on the package
+index.
+"""
 
 import re
 import shlex
@@ -27,8 +29,14 @@ def test_a_checkout_is_named_by_its_folder() -> None:
     assert command == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[train]"]
 
 
-def test_another_installation_is_told_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = ["numpy>=1.26", 'pyarrow>=17; extra == "parquet"', "psycopg[binary]>=3.2; extra == 'postgres'"]
+def test_another_installation_is_told_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [
+        "numpy>=1.26",
+        'pyarrow>=17; extra == "parquet"',
+        "psycopg[binary]>=3.2; extra == 'postgres'",
+    ]
     monkeypatch.setattr(installation, "requires", lambda _: listed)
     assert shlex.split(install_command("postgres", root=tmp_path))[4:] == ["psycopg[binary]>=3.2"]
     assert requirements("parquet") == ["pyarrow>=17"]
@@ -42,11 +50,19 @@ def test_a_command_to_paste_works_without_an_active_environment(
     programs.mkdir(parents=True)
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert shlex.split(typed_command("serve")) == [str(programs / "python"), "-m", "candor", "serve"]
+    assert shlex.split(typed_command("serve")) == [
+        str(programs / "python"),
+        "-m",
+        "candor",
+        "serve",
+    ]
     (programs / "candor").touch(mode=0o755)
     assert shlex.split(typed_command("serve")) == [str(programs / "candor"), "serve"]
     monkeypatch.chdir(tmp_path / "a checkout")
-    assert typed_command("serve", "--store", "my models") == ".venv/bin/candor serve --store 'my models'"
+    assert (
+        typed_command("serve", "--store", "my models")
+        == ".venv/bin/candor serve --store 'my models'"
+    )
     (tmp_path / "candor").touch(mode=0o755)  # somebody else's program
     assert typed_command("serve") == ".venv/bin/candor serve"
     monkeypatch.setenv("PATH", str(programs))
@@ -59,7 +75,9 @@ def test_the_packages_of_training_are_those_of_its_extra() -> None:
     assert sorted(modules.get(name, name) for name in names) == sorted(TRAINING_PACKAGES)
 
 
-@pytest.mark.parametrize("folder", ["candor", "docs", "model_store", "monitoring", "serving", "training"])
+@pytest.mark.parametrize(
+    "folder", ["candor", "docs", "model_store", "monitoring", "serving", "training"]
+)
 def test_nothing_tells_the_user_to_install_a_strangers_package(folder: str) -> None:
     for file in (ROOT / folder).rglob("*"):
         if file.suffix in (".py", ".md", ".html", ".jinja") and "0040-" not in file.name:

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from model_store import lifecycle
 from model_store.bundle import Bundle
 from model_store.canary import end_canary, start_canary
-from model_store.errors import AliasError, CanaryError, HistoryError, ManifestError, NotInStore, VersionRetired
+from model_store.errors import (
+    AliasError,
+    CanaryError,
+    HistoryError,
+    ManifestError,
+    NotInStore,
+    VersionRetired,
+)
 from model_store.history import HISTORY_FILE, StoreEvent, earlier_version, read_events
 from model_store.storage import LocalStorage
 from model_store.store import Store
@@ -94,7 +101,9 @@ def test_rollbacks_are_a_stack(acts: list[int | None]) -> None:
 
 def test_what_was_before_but_is_retired_or_gone_is_named(store: Store) -> None:
     lifecycle.retire(store, "tiny", 1, why="wrong labels")
-    with pytest.raises(VersionRetired, match=r"version 1 of 'tiny' was retired .*: wrong labels; .*--undo"):
+    with pytest.raises(
+        VersionRetired, match=r"version 1 of 'tiny' was retired .*: wrong labels; .*--undo"
+    ):
         lifecycle.roll_back(store, "tiny")
     store.storage.remove("tiny", 1)
     with pytest.raises(NotInStore, match="no version 1"):
@@ -102,14 +111,18 @@ def test_what_was_before_but_is_retired_or_gone_is_named(store: Store) -> None:
     assert store.production("tiny") == 3
 
 
-def test_an_alias_set_before_a_crash_is_told_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alias_set_before_a_crash_is_told_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process dies between the alias and the history."""
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("model_store.store.append", lambda storage, name, event: event.version == 5 and die())
+        patch.setattr(
+            "model_store.store.append", lambda storage, name, event: event.version == 5 and die()
+        )
         with pytest.raises(KeyboardInterrupt):
             store.promote("tiny", 5, by="bob")
     assert store.production("tiny") == 5
@@ -144,14 +157,20 @@ def test_what_is_in_use_cannot_be_retired(store: Store) -> None:
     assert said(store)[-3:] == [("canary started", 4), ("canary aborted", 4), ("retired", 4)]
 
 
-def test_a_promotion_while_it_is_retired_is_taken_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_while_it_is_retired_is_taken_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     swap = LocalStorage.swap
 
-    def retire_meanwhile(storage: LocalStorage, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
+    def retire_meanwhile(
+        storage: LocalStorage, model: str, name: str, old: bytes | None, new: bytes | None
+    ) -> bool:
         done = swap(storage, model, name, old, new)
         if name == "production" and b'"version":2' in (new or b""):
             monkeypatch.setattr(LocalStorage, "swap", swap)
-            (store.model("tiny") / "retired.json").write_text('{"2": {"at": "2026-01-01T00:00:00Z", "by": "bob"}}')
+            (store.model("tiny") / "retired.json").write_text(
+                '{"2": {"at": "2026-01-01T00:00:00Z", "by": "bob"}}'
+            )
         return done
 
     monkeypatch.setattr(LocalStorage, "swap", retire_meanwhile)
@@ -161,7 +180,9 @@ def test_a_promotion_while_it_is_retired_is_taken_back(store: Store, monkeypatch
 
 
 def removable(store: Store, **options: object) -> list[int | str | None]:
-    found = lifecycle.removable(store, "tiny", **({"answering": (), "keep": 1, "older_than_days": 0} | options))  # type: ignore[arg-type]
+    found = lifecycle.removable(
+        store, "tiny", **({"answering": (), "keep": 1, "older_than_days": 0} | options)
+    )  # type: ignore[arg-type]
     return [each.version or each.name for each in found]
 
 
@@ -186,7 +207,9 @@ def test_gc_removes_whole_versions_and_remembers_them(store: Store) -> None:
         lifecycle.collect(store, each, by="ann")
     assert store.versions("tiny") == [1, 3, 5]
     assert said(store)[-2:] == [("collected", 2), ("collected", 4)]
-    assert not [path for path in store.model("tiny").iterdir() if path.name.startswith((".gone", ".part"))]
+    assert not [
+        path for path in store.model("tiny").iterdir() if path.name.startswith((".gone", ".part"))
+    ]
     assert store.read("tiny").card.version == 3
 
 
@@ -202,9 +225,15 @@ def test_gc_stops_at_what_was_promoted_since_it_looked(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("file", "text", "error"),
-    [("staging", "../..", AliasError), ("canary.json", "{", CanaryError), ("history.jsonl", "{", HistoryError)],
+    [
+        ("staging", "../..", AliasError),
+        ("canary.json", "{", CanaryError),
+        ("history.jsonl", "{", HistoryError),
+    ],
 )
-def test_gc_removes_nothing_if_it_cannot_know(store: Store, file: str, text: str, error: type[Exception]) -> None:
+def test_gc_removes_nothing_if_it_cannot_know(
+    store: Store, file: str, text: str, error: type[Exception]
+) -> None:
     (store.model("tiny") / file).write_text(text)
     with pytest.raises(error):
         removable(store)

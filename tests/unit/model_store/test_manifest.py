@@ -1,4 +1,6 @@
-"""The manifest: no bit of a bundle changes, no file comes or goes, without a refusal that names the bundle."""
+"""The manifest: no bit of a bundle changes, no file comes or goes, without a refusal that names the
+bundle.
+"""
 
 import json
 import os
@@ -24,19 +26,36 @@ def folder(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Path:
 def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert (manifest.name, manifest.version) == ("tiny", 1)
-    assert sorted(manifest.files) == [CARD_FILE, MODEL_FILE, "model_card.md", "reliability.svg", "tiny.mar"]
-    assert all(manifest.files[name] == FileEntry.of((folder / name).read_bytes()) for name in manifest.files)
-    assert read_bundle(folder).digest == manifest.digest == digest_of((folder / MANIFEST_FILE).read_bytes())
+    assert sorted(manifest.files) == [
+        CARD_FILE,
+        MODEL_FILE,
+        "model_card.md",
+        "reliability.svg",
+        "tiny.mar",
+    ]
+    assert all(
+        manifest.files[name] == FileEntry.of((folder / name).read_bytes())
+        for name in manifest.files
+    )
+    assert (
+        read_bundle(folder).digest
+        == manifest.digest
+        == digest_of((folder / MANIFEST_FILE).read_bytes())
+    )
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]) -> dict[str, bytes]:
+def sound(
+    tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]
+) -> dict[str, bytes]:
     folder = make_bundle(tmp_path_factory.mktemp("sound") / "tiny" / "1").folder
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
 @pytest.fixture(scope="module")
-def damaged(tmp_path_factory: pytest.TempPathFactory, sound: dict[str, bytes]) -> Callable[[str, bytes], Path]:
+def damaged(
+    tmp_path_factory: pytest.TempPathFactory, sound: dict[str, bytes]
+) -> Callable[[str, bytes], Path]:
     """A bundle in which one file holds something else."""
     folder = tmp_path_factory.mktemp("damaged") / "tiny" / "1"
     folder.mkdir(parents=True)
@@ -96,7 +115,9 @@ def test_swapped_classes_are_refused(folder: Path) -> None:
 
 def test_a_bundle_of_before_says_how_to_adopt_it(folder: Path) -> None:
     (folder / MANIFEST_FILE).unlink()
-    with pytest.raises(ManifestError, match=r"no manifest\.json.*`candor models verify MODEL VERSION --adopt"):
+    with pytest.raises(
+        ManifestError, match=r"no manifest\.json.*`candor models verify MODEL VERSION --adopt"
+    ):
         read_bundle(folder)
 
 
@@ -120,7 +141,9 @@ def test_what_is_no_plain_file_is_refused_and_not_waited_for(folder: Path, name:
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"format_version": 2}', "é"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, '{"format_version": 2}', "é"]
+)
 def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=r"manifest\.json"):

@@ -1,4 +1,6 @@
-"""The model card says what card.json says, in Markdown that names cannot break; its diagram shows the bins."""
+"""The model card says what card.json says, in Markdown that names cannot break; its diagram shows
+the bins.
+"""
 
 import re
 from collections.abc import Callable
@@ -28,7 +30,9 @@ def test_it_says_what_the_card_says(make_card: MakeCard) -> None:
 
 
 def test_it_lists_precisions_and_dropped_promises(tmp_path: Path) -> None:
-    card = write_variants(tmp_path).card.model_copy(update={"dropped_promises": ("Version 1 promised more.",)})
+    card = write_variants(tmp_path).card.model_copy(
+        update={"dropped_promises": ("Version 1 promised more.",)}
+    )
     text = model_card(card)
     assert "| int8 | `model.int8.onnx` |" in text
     assert "- Version 1 promised more." in text

@@ -1,4 +1,6 @@
-"""Sample images beside a model: bounded, plainly named, and refused with a sentence where the file is odd."""
+"""Sample images beside a model: bounded, plainly named, and refused with a sentence where the file
+is odd.
+"""
 
 import io
 import zipfile
@@ -7,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from model_store.errors import SamplesInvalid
-from model_store.samples import LARGEST_BYTES, MOST, SAMPLES_FILE, Sample, read_samples, write_samples
+from model_store.samples import (
+    LARGEST_BYTES,
+    MOST,
+    SAMPLES_FILE,
+    Sample,
+    read_samples,
+    write_samples,
+)
 from model_store.storage import LocalStorage
 from model_store.store import Store
 from model_store.verification import verify
@@ -47,7 +56,9 @@ def test_what_is_written_is_read_by_name_and_can_be_removed(tmp_path: Path) -> N
         [Sample("n" * 101, b"")],
     ],
 )
-def test_odd_samples_are_refused_and_nothing_is_written(tmp_path: Path, samples: list[Sample]) -> None:
+def test_odd_samples_are_refused_and_nothing_is_written(
+    tmp_path: Path, samples: list[Sample]
+) -> None:
     with pytest.raises(SamplesInvalid, match="tiny"):
         write_samples(LocalStorage(tmp_path), "tiny", samples)
     assert list(tmp_path.rglob("*.zip")) == []
@@ -55,7 +66,13 @@ def test_odd_samples_are_refused_and_nothing_is_written(tmp_path: Path, samples:
 
 @pytest.mark.parametrize(
     "data",
-    [b"none", b"", packed(a=b"1")[:-30], packed(**{"../x": b"1"}), packed(bomb=bytes(LARGEST_BYTES + 1))],
+    [
+        b"none",
+        b"",
+        packed(a=b"1")[:-30],
+        packed(**{"../x": b"1"}),
+        packed(bomb=bytes(LARGEST_BYTES + 1)),
+    ],
 )
 def test_a_file_that_is_no_such_archive_is_refused(tiny_store: Store, data: bytes) -> None:
     (tiny_store.root / "tiny" / SAMPLES_FILE).write_bytes(data)

@@ -45,13 +45,17 @@ def test_versions_count_up_and_are_read_whole(tiny_store: Store, make_bundle: Ma
     assert tiny_store.folder("tiny", 2).stat().st_mode & 0o777 == 0o755
 
 
-def test_versions_sort_as_numbers_and_gaps_are_not_filled(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_versions_sort_as_numbers_and_gaps_are_not_filled(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     make_bundle(tiny_store.folder("tiny", 10), 10)
     assert tiny_store.versions("tiny") == [1, 10]
     assert tiny_store.publish("tiny", make_bundle) == 11
 
 
-def test_models_are_kept_apart_and_strays_ignored(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_models_are_kept_apart_and_strays_ignored(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     tiny_store.publish("Other.one", partial(make_bundle, name="Other.one"))
     (tiny_store.root / ".cache").mkdir()
     (tiny_store.root / "empty").mkdir()
@@ -82,7 +86,9 @@ def _half(make_bundle: MakeBundle, folder: Path, version: int) -> None:
     (folder / MODEL_FILE).write_bytes(b"half")
 
 
-def test_a_build_that_is_unsound_is_not_published(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_a_build_that_is_unsound_is_not_published(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     builds = [_nothing, partial(_half, make_bundle), partial(make_bundle, name="another")]
     builds.append(lambda folder, version: make_bundle(folder, version + 5))
     before = sorted(tiny_store.root.rglob("*"))
@@ -92,7 +98,9 @@ def test_a_build_that_is_unsound_is_not_published(tiny_store: Store, make_bundle
         assert sorted(tiny_store.root.rglob("*")) == before
 
 
-def test_publishers_at_the_same_time_get_versions_of_their_own(tmp_path: Path, make_bundle: MakeBundle) -> None:
+def test_publishers_at_the_same_time_get_versions_of_their_own(
+    tmp_path: Path, make_bundle: MakeBundle
+) -> None:
     store, barrier = Store(tmp_path), threading.Barrier(4)
 
     def publish(seed: int) -> list[int]:
@@ -106,7 +114,9 @@ def test_publishers_at_the_same_time_get_versions_of_their_own(tmp_path: Path, m
     assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*map(str, versions), *RECORDS}
 
 
-def test_a_number_taken_meanwhile_is_not_overwritten(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_a_number_taken_meanwhile_is_not_overwritten(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     asked: list[int] = []
 
     def slow(folder: Path, version: int) -> None:
@@ -148,20 +158,31 @@ def test_promoting_moves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -
     assert alias.stat().st_mode & 0o777 == 0o644
 
 
-def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     tiny_store.publish("tiny", make_bundle)
     (tiny_store.folder("tiny", 2) / MODEL_FILE).write_bytes(b"")
     with pytest.raises(FileError, match="sha256"):
         tiny_store.promote("tiny", 2)
-    with pytest.raises(NotInStore, match=r"no version 9 of 'tiny': the store .* has versions 1, 2 of 'tiny'"):
+    with pytest.raises(
+        NotInStore, match=r"no version 9 of 'tiny': the store .* has versions 1, 2 of 'tiny'"
+    ):
         tiny_store.promote("tiny", 9)
     with pytest.raises(NotInStore, match=r"no model 'other'; it has tiny"):
         tiny_store.promote("other", 1)
     assert tiny_store.production("tiny") == 1
-    assert {path.name for path in (tiny_store.root / "tiny").iterdir()} == {"1", "2", "production", *RECORDS}
+    assert {path.name for path in (tiny_store.root / "tiny").iterdir()} == {
+        "1",
+        "2",
+        "production",
+        *RECORDS,
+    }
 
 
-def test_a_folder_with_the_card_of_another_is_refused(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_a_folder_with_the_card_of_another_is_refused(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     make_bundle(tiny_store.folder("tiny", 2), 3)
     with pytest.raises(CardError, match="its card belongs to tiny/3"):
         tiny_store.read("tiny", 2)
@@ -169,7 +190,9 @@ def test_a_folder_with_the_card_of_another_is_refused(tiny_store: Store, make_bu
         tiny_store.promote("tiny", 2)
 
 
-def test_reading_without_a_version_needs_one_in_production(tmp_path: Path, make_bundle: MakeBundle) -> None:
+def test_reading_without_a_version_needs_one_in_production(
+    tmp_path: Path, make_bundle: MakeBundle
+) -> None:
     store = Store(tmp_path)
     with pytest.raises(NotInStore, match="it is empty: `candor export` publishes into it"):
         store.read("tiny")
@@ -178,14 +201,32 @@ def test_reading_without_a_version_needs_one_in_production(tmp_path: Path, make_
         store.read("tiny")
 
 
-ALIASES = ["", "soon", "1.5", "2.0", "../..", "-1", "0", "é", "{}", "[" * 100_000, "\0", "9" * 5000, "null", "01"]
+ALIASES = [
+    "",
+    "soon",
+    "1.5",
+    "2.0",
+    "../..",
+    "-1",
+    "0",
+    "é",
+    "{}",
+    "[" * 100_000,
+    "\0",
+    "9" * 5000,
+    "null",
+    "01",
+]
 
 
 @pytest.mark.parametrize("text", ALIASES)
 def test_an_alias_that_names_no_bundle_is_refused_by_name(tiny_store: Store, text: str) -> None:
     (tiny_store.root / "tiny" / "production").write_text(text, encoding="utf-8")
     for act in (lambda: tiny_store.production("tiny"), lambda: tiny_store.read("tiny")):
-        with pytest.raises(AliasError, match=r"alias 'production' of 'tiny' is refused: .*candor promote tiny VERSION"):
+        with pytest.raises(
+            AliasError,
+            match=r"alias 'production' of 'tiny' is refused: .*candor promote tiny VERSION",
+        ):
             act()
     assert tiny_store.read("tiny", 1).card.version == 1
     tiny_store.promote("tiny", 1)
@@ -205,7 +246,9 @@ def test_an_alias_that_names_no_bundle_is_refused_by_name(tiny_store: Store, tex
         {"at": "x"},
     ],
 )
-def test_an_alias_with_a_wrong_field_is_refused(tiny_store: Store, change: dict[str, object]) -> None:
+def test_an_alias_with_a_wrong_field_is_refused(
+    tiny_store: Store, change: dict[str, object]
+) -> None:
     path = tiny_store.root / "tiny" / "production"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(AliasError, match=f"refused: {next(iter(change))}"):
@@ -231,7 +274,9 @@ def test_an_alias_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
         tiny_store.production("tiny")
 
 
-def test_a_bundle_that_was_replaced_whole_is_refused(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_a_bundle_that_was_replaced_whole_is_refused(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     """Its manifest fits its files, but not the digest in the alias."""
     make_bundle(tiny_store.folder("tiny", 1), seed=5)
     for act in (
@@ -239,7 +284,9 @@ def test_a_bundle_that_was_replaced_whole_is_refused(tiny_store: Store, make_bun
         lambda: tiny_store.read("tiny", 1),
         lambda: tiny_store.promote("tiny", 1),
     ):
-        with pytest.raises(ManifestError, match=r"tiny/1 is refused: its digest is .* but production names sha256:"):
+        with pytest.raises(
+            ManifestError, match=r"tiny/1 is refused: its digest is .* but production names sha256:"
+        ):
             act()
 
 
@@ -254,21 +301,30 @@ def test_who_and_why_stand_in_the_alias(tiny_store: Store) -> None:
         tiny_store.set_alias("tiny", "staging", 1, why="x" * 1001)
 
 
-@pytest.mark.parametrize("alias", ["", "1", "Prod", "a/b", "..", "canary.json", "x" * 33, "a\n", "über"])
+@pytest.mark.parametrize(
+    "alias", ["", "1", "Prod", "a/b", "..", "canary.json", "x" * 33, "a\n", "über"]
+)
 def test_names_that_are_no_aliases_are_refused(tiny_store: Store, alias: str) -> None:
-    for act in (lambda: tiny_store.alias("tiny", alias), lambda: tiny_store.set_alias("tiny", alias, 1)):
+    for act in (
+        lambda: tiny_store.alias("tiny", alias),
+        lambda: tiny_store.set_alias("tiny", alias, 1),
+    ):
         with pytest.raises(AliasError, match="not a name for an alias"):
             act()
 
 
 @pytest.mark.parametrize("stray", ["01", "2.0", "-1", "+2", "٣", "²", "1e3", " 2", "9" * 10])
-def test_a_folder_that_is_no_version_is_none(tiny_store: Store, make_bundle: MakeBundle, stray: str) -> None:
+def test_a_folder_that_is_no_version_is_none(
+    tiny_store: Store, make_bundle: MakeBundle, stray: str
+) -> None:
     make_bundle(tiny_store.model("tiny") / stray)
     assert tiny_store.versions("tiny") == [1]
     assert tiny_store.publish("tiny", make_bundle) == 2
 
 
-def test_links_out_of_the_store_are_refused(tiny_store: Store, tmp_path: Path, make_bundle: MakeBundle) -> None:
+def test_links_out_of_the_store_are_refused(
+    tiny_store: Store, tmp_path: Path, make_bundle: MakeBundle
+) -> None:
     outside = make_bundle(tmp_path / "outside" / "tiny" / "2", 2)
     tiny_store.folder("tiny", 2).symlink_to(outside.folder)
     (tiny_store.root / "other").symlink_to(outside.folder.parent)
@@ -285,7 +341,9 @@ def test_the_highest_number_is_the_last(tiny_store: Store, make_bundle: MakeBund
         tiny_store.publish("tiny", make_bundle)
 
 
-def test_the_alias_can_be_read_while_it_is_replaced(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_the_alias_can_be_read_while_it_is_replaced(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
     tiny_store.publish("tiny", make_bundle)
     done, seen = threading.Event(), []
 
@@ -306,9 +364,12 @@ def test_the_alias_can_be_read_while_it_is_replaced(tiny_store: Store, make_bund
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "/etc", "tiny\n", "-x", "x" * 65, "tiny model", "t\u00efny"]
+    "name",
+    ["", ".", "..", "../x", "a/b", "/etc", "tiny\n", "-x", "x" * 65, "tiny model", "t\u00efny"],
 )
-def test_names_that_are_no_folder_names_are_refused(tiny_store: Store, make_bundle: MakeBundle, name: str) -> None:
+def test_names_that_are_no_folder_names_are_refused(
+    tiny_store: Store, make_bundle: MakeBundle, name: str
+) -> None:
     for act in (
         lambda: tiny_store.versions(name),
         lambda: tiny_store.read(name, 1),
@@ -326,7 +387,9 @@ def test_the_published_card_is_the_one_on_disk(tiny_store: Store) -> None:
     assert json.loads((bundle.folder / CARD_FILE).read_text())["files"] == bundle.card.files
 
 
-@pytest.mark.parametrize(("name", "near"), [("x-rays [2024]", "x-rays-2024"), ("lung:ct", "lung-ct"), ("-x", "x")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("x-rays [2024]", "x-rays-2024"), ("lung:ct", "lung-ct"), ("-x", "x")]
+)
 def test_a_refused_name_comes_with_one_that_is_not(
     tiny_store: Store, make_bundle: MakeBundle, name: str, near: str
 ) -> None:

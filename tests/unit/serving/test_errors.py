@@ -7,9 +7,23 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from model_store import errors as store_errors
-from monitoring.errors import BodyTooLarge, ItemsRejected, LabelUnknown, MonitoringError, NotRegistered, PendingFull
+from monitoring.errors import (
+    BodyTooLarge,
+    ItemsRejected,
+    LabelUnknown,
+    MonitoringError,
+    NotRegistered,
+    PendingFull,
+)
 from serving import errors
-from serving.error_table import ERRORS, GRPC_STATUS, INTERNAL, PREDICTION_ERRORS, ErrorAnswer, error_answer
+from serving.error_table import (
+    ERRORS,
+    GRPC_STATUS,
+    INTERNAL,
+    PREDICTION_ERRORS,
+    ErrorAnswer,
+    error_answer,
+)
 from serving.errors import ModelNotLoaded, Overloaded, Unauthorized, VersionNotLoaded
 
 
@@ -33,7 +47,9 @@ def test_a_database_error_keeps_its_statement_to_itself() -> None:
 
 def test_codes_are_unique_and_only_our_own_bugs_are_a_500() -> None:
     assert len({code for _, code in PREDICTION_ERRORS.values()}) == len(PREDICTION_ERRORS)
-    assert [kind for kind, (status, _) in ERRORS.items() if status == 500] == [errors.InferenceFailed]
+    assert [kind for kind, (status, _) in ERRORS.items() if status == 500] == [
+        errors.InferenceFailed
+    ]
 
 
 def test_a_code_has_one_status() -> None:
@@ -61,7 +77,11 @@ def test_headers_tell_a_client_what_to_do() -> None:
     assert error_answer(overloaded).headers == ((b"retry-after", b"4"),)
     assert error_answer(Unauthorized("no")).headers == ((b"www-authenticate", b"Bearer"),)
     wrong = error_answer(HTTPException(405, headers={"Allow": "POST"}))
-    assert (wrong.status, wrong.code, wrong.headers) == (405, "method_not_allowed", ((b"allow", b"POST"),))
+    assert (wrong.status, wrong.code, wrong.headers) == (
+        405,
+        "method_not_allowed",
+        ((b"allow", b"POST"),),
+    )
 
 
 def test_every_status_of_a_prediction_has_a_grpc_status() -> None:

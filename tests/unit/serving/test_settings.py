@@ -34,23 +34,32 @@ def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().port == 9000
 
 
-def test_an_override_comes_before_the_environment_and_none_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_override_comes_before_the_environment_and_none_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CANDOR_PORT", "9000")
     assert load_settings(port=9001, host=None).port == 9001
     assert load_settings(port=None).port == 9000
 
 
-def test_an_unknown_variable_is_refused_by_name_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_refused_by_name_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CANDOR_MAX_BATHC", "8")
-    with pytest.raises(SettingsError, match=r"^CANDOR_MAX_BATHC is set .* did you mean CANDOR_MAX_BATCH\?"):
+    with pytest.raises(
+        SettingsError, match=r"^CANDOR_MAX_BATHC is set .* did you mean CANDOR_MAX_BATCH\?"
+    ):
         load_settings()
 
 
 @pytest.mark.parametrize("name", ["CANDOR_FOO", "CANDOR_", "CANDOR_GPU"])
-def test_an_unknown_variable_that_is_like_no_other_gets_no_guess(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_unknown_variable_that_is_like_no_other_gets_no_guess(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(
-        SettingsError, match=rf"^{name} is set .*; unset it, and `candor config show` lists all there are"
+        SettingsError,
+        match=rf"^{name} is set .*; unset it, and `candor config show` lists all there are",
     ):
         load_settings()
 
@@ -62,9 +71,13 @@ def test_an_unknown_variable_that_is_like_no_other_gets_no_guess(monkeypatch: py
         *(("drift_average_run_length", "inf"), ("deadline_s", "inf"), ("drain_s", "nan")),
     ],
 )
-def test_a_bad_value_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_bad_value_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(f"CANDOR_{name.upper()}", value)
-    with pytest.raises(SettingsError, match=rf"setting {name} \(CANDOR_{name.upper()}\): got '{value}'; "):
+    with pytest.raises(
+        SettingsError, match=rf"setting {name} \(CANDOR_{name.upper()}\): got '{value}'; "
+    ):
         load_settings()
 
 
@@ -79,15 +92,20 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Besides: variables of torchrun, MLflow, W&B, git and Java, and what is passed to processes that are started.
+    """Besides: variables of torchrun, MLflow, W&B, git and Java, and what is passed to processes
+    that are started.
 
-    TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is switched off, not read,
-    and so is Ray's.
+    TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is
+    switched off, not read, and so is Ray's.
     """
     rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
     root = Path(__file__).parents[3]
     files = (file for room in rooms for file in (root / room).rglob("*.py"))
-    reading = {str(file.relative_to(root)) for file in files if re.search(r"environ\b|getenv", file.read_text())}
+    reading = {
+        str(file.relative_to(root))
+        for file in files
+        if re.search(r"environ\b|getenv", file.read_text())
+    }
     assert reading == {
         "candor/demo/server.py",
         "model_store/runtime.py",
@@ -112,7 +130,9 @@ def test_the_tags_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDOR_DRIFT_TAG_TOLERANCES", '{"site=B": 0.03}')
     assert load_settings().watched_tags == TagSettings(("site", "ward"), {"site=B": 0.03})
     monkeypatch.setenv("CANDOR_DRIFT_TAGS", '["ward"]')
-    with pytest.raises(SettingsError, match="CANDOR_DRIFT_TAG_TOLERANCES: 'site=B' has a tolerance, but its key is"):
+    with pytest.raises(
+        SettingsError, match="CANDOR_DRIFT_TAG_TOLERANCES: 'site=B' has a tolerance, but its key is"
+    ):
         load_settings()
 
 
@@ -123,7 +143,9 @@ def test_a_list_is_json_or_between_commas(monkeypatch: pytest.MonkeyPatch, text:
 
 
 @pytest.mark.parametrize("name", ["HOSTS", "CORS_ORIGINS", "DRIFT_TAGS", "DRIFT_TAG_TOLERANCES"])
-def test_what_is_no_json_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_what_is_no_json_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(f"CANDOR_{name}", "[1")
     with pytest.raises(SettingsError, match=rf"CANDOR_{name}\): .*expected"):
         load_settings()
@@ -142,7 +164,9 @@ def test_the_ledger_may_be_named_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_
         with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* is empty"):
             load_settings()
     file.unlink()
-    with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* cannot be read \(No such file"):
+    with pytest.raises(
+        SettingsError, match=r"CANDOR_LEDGER_FILE: .* cannot be read \(No such file"
+    ):
         load_settings()
 
 
@@ -151,13 +175,21 @@ def test_settings_never_show_a_secret() -> None:
     assert "hidden" not in f"{settings!r} {settings}"
 
 
-def test_the_variables_of_a_service_are_ignored_and_others_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_of_a_service_are_ignored_and_others_still_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port"):
         monkeypatch.setenv(name, "tcp://10.0.0.1:80")
     monkeypatch.setenv("CANDOR_X_SERVICE_HOST", "10.0.0.1")
     assert (load_settings().port, load_settings().grpc_port) == (8080, None)
     assert ignored_variables() == sorted(
-        ["CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port", "CANDOR_X_SERVICE_HOST"]
+        [
+            "CANDOR_PORT",
+            "CANDOR_GRPC_PORT",
+            "CANDOR_X_PORT",
+            "candor_y_port",
+            "CANDOR_X_SERVICE_HOST",
+        ]
     )
     monkeypatch.setenv("CANDOR_X_PORT", "80")
     with pytest.raises(SettingsError, match="CANDOR_X_PORT"):

@@ -1,4 +1,6 @@
-"""One torch thread for tests: networks this small are slower with several, especially on a busy machine."""
+"""One torch thread for tests: networks this small are slower with several, especially on a busy
+machine.
+"""
 
 import torch
 

@@ -11,6 +11,8 @@ from training.datasets.layouts.mendeley import MENDELEY
 from training.datasets.layouts.rsna import RSNA
 from training.datasets.layouts.table import CSV
 
-LAYOUTS: dict[str, Layout] = {each.name: each for each in (CSV, RSNA, DDSM, KATHER, KATHER_SLIDES, MENDELEY, FOLDER)}
+LAYOUTS: dict[str, Layout] = {
+    each.name: each for each in (CSV, RSNA, DDSM, KATHER, KATHER_SLIDES, MENDELEY, FOLDER)
+}
 
 __all__ = ["LAYOUTS", "Layout"]

@@ -18,8 +18,8 @@ DEPTH = 2  # archives wrap a data set in one or two folders
 class Layout:
     """One way to store a data set on disk.
 
-    `find` returns the root of such a tree at or below a path, or None; `read` lists the contents of a root. `tree`
-    describes the tree in one line.
+    `find` returns the root of such a tree at or below a path, or None; `read` lists the contents of
+    a root. `tree` describes the tree in one line.
     """
 
     name: str
@@ -30,7 +30,9 @@ class Layout:
 
 def visible(folder: Path) -> Iterator[Path]:
     """Sorted entries of a folder, without hidden ones and those that macOS adds to archives."""
-    return (each for each in sorted(folder.iterdir()) if not each.name.startswith((".", "__MACOSX")))
+    return (
+        each for each in sorted(folder.iterdir()) if not each.name.startswith((".", "__MACOSX"))
+    )
 
 
 def find_root(path: Path, fits: Callable[[Path], bool], *, depth: int = DEPTH) -> Path | None:
@@ -48,10 +50,11 @@ def find_root(path: Path, fits: Callable[[Path], bool], *, depth: int = DEPTH) -
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; column names in lower case, values without surrounding white space.
+    """Rows of a CSV file with a header; column names in lower case, values without surrounding
+    white space.
 
-    Columns are separated by the first of SEPARATORS that gives a header with all `columns`. Raises BadDataset if a
-    column is missing, a row is too short, or the file is not text.
+    Columns are separated by the first of SEPARATORS that gives a header with all `columns`. Raises
+    BadDataset if a column is missing, a row is too short, or the file is not text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
@@ -59,7 +62,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             header = [plain_cell(name).strip().lower() for name in reader.fieldnames or ()]
             missing = [name for name in columns if name not in header]
             if missing:
-                raise BadDataset(path, f"has no column {' or '.join(missing)}; it has {', '.join(header) or 'none'}")
+                raise BadDataset(
+                    path,
+                    f"has no column {' or '.join(missing)}; it has {', '.join(header) or 'none'}",
+                )
             reader.fieldnames = header
             return [_row(path, reader.line_num, row, columns) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -67,7 +73,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def separator(path: Path, columns: Sequence[str]) -> str:
-    """What separates the columns of a table: the first of SEPARATORS whose header has all `columns`, else a comma."""
+    """What separates the columns of a table: the first of SEPARATORS whose header has all
+    `columns`, else a comma.
+    """
     with path.open(newline="", encoding="utf-8-sig") as lines:
         header = lines.readline().lower()
     for each in SEPARATORS:
@@ -81,5 +89,7 @@ def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> 
     if any(row[name] is None for name in columns):
         raise BadDataset(path, f"line {line} has fewer values than the header has columns")
     return {
-        name: plain_cell(value.strip()) for name, value in row.items() if name is not None and isinstance(value, str)
+        name: plain_cell(value.strip())
+        for name, value in row.items()
+        if name is not None and isinstance(value, str)
     }

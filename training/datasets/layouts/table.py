@@ -1,7 +1,8 @@
 """A CSV file with the columns path and label, optionally group and split.
 
-Paths are relative to the file's folder, or absolute. Semicolons or tabs may separate the columns; a note says so.
-`split` is train, val or test, for every row or for none. Classes are the sorted labels, by number if all are numbers.
+Paths are relative to the file's folder, or absolute. Semicolons or tabs may separate the columns; a
+note says so. `split` is train, val or test, for every row or for none. Classes are the sorted
+labels, by number if all are numbers.
 """
 
 import re
@@ -16,7 +17,15 @@ from training.datasets.records import Listing, Record, SplitName
 
 NAME = "labels.csv"
 COLUMNS = ("path", "label")
-PATIENT_WORDS = {"patient", "patients", "patientid", "subject", "subjectid", "person", "participant"}
+PATIENT_WORDS = {
+    "patient",
+    "patients",
+    "patientid",
+    "subject",
+    "subjectid",
+    "person",
+    "participant",
+}
 PATIENT_WORDS |= {
     "case",
     "caseid",
@@ -40,11 +49,16 @@ def find(path: Path) -> Path | None:
 
 
 def read(table: Path) -> Listing:
-    """The listing of the table. Raises BadDataset for a missing value, an unknown split or rows that disagree."""
+    """The listing of the table. Raises BadDataset for a missing value, an unknown split or rows
+    that disagree.
+    """
     rows = read_table(table, COLUMNS)
     for row in rows:
         if not row["path"] or not row["label"]:
-            raise BadDataset(table, f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both")
+            raise BadDataset(
+                table,
+                f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both",
+            )
     classes = _classes(table, {row["label"] for row in rows})
     records: dict[Path, Record] = {}
     for row in rows:
@@ -52,7 +66,9 @@ def read(table: Path) -> Listing:
         if records.setdefault(record.path, record) != record:
             raise BadDataset(table, f"two rows of {row['path']} disagree")
     notes = tuple(_notes(table, rows, repeated=len(rows) - len(records)))
-    return Listing(table.resolve().stem, "csv", table.parent, classes, tuple(records.values()), notes=notes)
+    return Listing(
+        table.resolve().stem, "csv", table.parent, classes, tuple(records.values()), notes=notes
+    )
 
 
 def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> Iterator[str]:
@@ -66,7 +82,8 @@ def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> 
     patients = [name for name in rows[0] if _names_patients(name)] if "group" not in rows[0] else []
     if patients:
         yield (
-            f"the column {patients[0]!r} is not used, so images of one patient may be in several splits, which "
+            f"the column {patients[0]!r} is not used, so images of one patient may be in several "
+            "splits, which "
             "flatters figures; if it tells patients or slides apart, rename it to group"
         )
 
@@ -83,7 +100,11 @@ def _names_patients(column: str) -> bool:
 def _classes(table: Path, labels: set[str]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise BadDataset(table, f"has {counted(len(labels), 'label')}; expected two or more")
-    return tuple(sorted(labels, key=lambda label: (int(label), label) if all(map(_is_number, labels)) else label))
+    return tuple(
+        sorted(
+            labels, key=lambda label: (int(label), label) if all(map(_is_number, labels)) else label
+        )
+    )
 
 
 def _is_number(label: str) -> bool:
@@ -95,7 +116,9 @@ def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Recor
     if name and name not in SPLIT_FOLDERS:
         raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
     split: SplitName | None = SPLIT_FOLDERS[name] if name else None
-    return Record(table.parent / row["path"], classes.index(row["label"]), row.get("group") or None, split)
+    return Record(
+        table.parent / row["path"], classes.index(row["label"]), row.get("group") or None, split
+    )
 
 
 CSV = Layout("csv", "a CSV file, or a folder's labels.csv: path,label[,group][,split]", find, read)

@@ -16,12 +16,18 @@ BLOCK_BYTES = 1 << 18
 
 
 def download_medmnist(
-    name: str, folder: Path, *, address: str = ADDRESS, timeout_s: float = 20.0, progress: Progress = silent
+    name: str,
+    folder: Path,
+    *,
+    address: str = ADDRESS,
+    timeout_s: float = 20.0,
+    progress: Progress = silent,
 ) -> Path:
     """Path of `{name}.npz` in `folder`; downloads the file unless it is there with the right MD5.
 
-    The file appears only when it is complete and its MD5 is right. Raises DataNotFound, saying what to do, if the name
-    has no published MD5, the network does not answer, or the downloaded file is not the published one.
+    The file appears only when it is complete and its MD5 is right. Raises DataNotFound, saying what
+    to do, if the name has no published MD5, the network does not answer, or the downloaded file is
+    not the published one.
     """
     published = published_set(name)
     if published is not None and published.refusal is not None:
@@ -69,6 +75,7 @@ def _md5(path: Path) -> str:
 
 def _advice(name: str) -> str:
     return (
-        f"fetch {name}.npz from https://doi.org/10.5281/zenodo.10519652 in another way and give its path, "
+        f"fetch {name}.npz from https://doi.org/10.5281/zenodo.10519652 in another way and give "
+        "its path, "
         "or use `digits`, which needs no network"
     )

@@ -1,7 +1,7 @@
 """The published MedMNIST sets: classes, images of each split, and the MD5 of each file.
 
-Source: the `medmnist` package 3.0.2, `info.py` (Zenodo record 10519652). The publisher offers only MD5, which detects a
-truncated or damaged file; it does not protect against a malicious publisher.
+Source: the `medmnist` package 3.0.2, `info.py` (Zenodo record 10519652). The publisher offers only
+MD5, which detects a truncated or damaged file; it does not protect against a malicious publisher.
 """
 
 from dataclasses import dataclass

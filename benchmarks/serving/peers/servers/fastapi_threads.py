@@ -1,4 +1,6 @@
-"""FastAPI with the usual hand-written batcher, which decodes each image in a thread before it joins a batch."""
+"""FastAPI with the usual hand-written batcher, which decodes each image in a thread before it joins
+a batch.
+"""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -23,7 +25,9 @@ async def batches():
             except TimeoutError:
                 break
         images = [image for image, _ in batch]
-        for (_, future), answer in zip(batch, await loop.run_in_executor(None, model, images), strict=True):
+        for (_, future), answer in zip(
+            batch, await loop.run_in_executor(None, model, images), strict=True
+        ):
             if not future.done():
                 future.set_result(answer)
 

@@ -16,7 +16,9 @@ class Classifier(kserve.Model):
 
     async def predict(self, payload, headers=None, response_headers=None):
         """The instances of one request."""
-        images = [decode(base64.b64decode(instance["image"]["b64"])) for instance in payload["instances"]]
+        images = [
+            decode(base64.b64decode(instance["image"]["b64"])) for instance in payload["instances"]
+        ]
         return {"predictions": self.model(images)}
 
 

@@ -36,4 +36,10 @@ class Classifier(litserve.LitAPI):
 if __name__ == "__main__":
     api = Classifier(max_batch_size=MAX_BATCH, batch_timeout=WAIT_S)
     server = litserve.LitServer(api, accelerator="cpu", timeout=120)
-    server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning", num_api_servers=1)
+    server.run(
+        host="127.0.0.1",
+        port=PORT,
+        generate_client_file=False,
+        log_level="warning",
+        num_api_servers=1,
+    )

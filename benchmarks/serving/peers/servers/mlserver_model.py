@@ -20,4 +20,6 @@ class Classifier(MLModel):
         """A batch."""
         images = [decode(image) for image in Base64Codec.decode_input(payload.inputs[0])]
         answers = [json.dumps(answer) for answer in self.model(images)]
-        return InferenceResponse(model_name=self.name, outputs=[StringCodec.encode_output("answer", answers)])
+        return InferenceResponse(
+            model_name=self.name, outputs=[StringCodec.encode_output("answer", answers)]
+        )

@@ -1,7 +1,8 @@
 """Decode, infer and answer, the same for every peer. Runs in the peer's environment.
 
-The session has the same options as Candor's. Threads that spin longer would take the second core from the HTTP side.
-Images are decoded by Candor's decoder, a copy of which is beside the model, or as the documentation of the peers does.
+The session has the same options as Candor's. Threads that spin longer would take the second core
+from the HTTP side. Images are decoded by Candor's decoder, a copy of which is beside the model, or
+as the documentation of the peers does.
 """
 
 import io
@@ -11,7 +12,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as in model_store/runtime.py, which this environment lacks
+os.environ["ORT_DISABLE_TELEMETRY"] = (
+    "1"  # as in model_store/runtime.py, which this environment lacks
+)
 import onnxruntime
 
 CLASSES = ("normal", "pneumonia")
@@ -39,7 +42,10 @@ class Model:
         """Answers for decoded images."""
         (probabilities,) = self._session.run(None, {"image": np.stack(images)})
         return [
-            {"label": CLASSES[int(row.argmax())], "probabilities": dict(zip(CLASSES, row.tolist(), strict=True))}
+            {
+                "label": CLASSES[int(row.argmax())],
+                "probabilities": dict(zip(CLASSES, row.tolist(), strict=True)),
+            }
             for row in probabilities
         ]
 

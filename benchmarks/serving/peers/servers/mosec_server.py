@@ -21,5 +21,7 @@ class Classifier(Worker):
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Classifier, max_batch_size=MAX_BATCH, max_wait_time=int(1000 * WAIT_S), timeout=120)
+    server.append_worker(
+        Classifier, max_batch_size=MAX_BATCH, max_wait_time=int(1000 * WAIT_S), timeout=120
+    )
     server.run()

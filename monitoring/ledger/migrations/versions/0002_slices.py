@@ -1,8 +1,8 @@
-"""Schema 2: tags and audit draws with each answer, day sums by slice and their totals, bounded tag values, a watermark,
-brightness of inputs.
+"""Schema 2: tags and audit draws with each answer, day sums by slice and their totals, bounded tag
+values, a watermark, brightness of inputs.
 
-The day sums by predicted and by true class are counted from the answers that are there. What a release wrote it must
-be able to read for ever, so nothing here is imported from the living code.
+The day sums by predicted and by true class are counted from the answers that are there. What a
+release wrote it must be able to read for ever, so nothing here is imported from the living code.
 """
 
 import json
@@ -16,9 +16,14 @@ down_revision = None
 
 DAY_NS = 86_400_000_000_000
 SUMS = "served, served_confidence, n, confidence, correct, variance, squared_error"
-# bin_index in SQL: the first bin whose upper edge is not below the confidence; k/15 as float32 counts as the edge too.
+# bin_index in SQL: the first bin whose upper edge is not below the confidence; k/15 as float32
+# counts as the edge too.
 EDGES = [max(k / 15, struct.unpack("f", struct.pack("f", k / 15))[0]) for k in range(1, 15)]
-BIN = "CASE " + " ".join(f"WHEN p.confidence <= {edge!r} THEN {m}" for m, edge in enumerate(EDGES)) + " ELSE 14 END"
+BIN = (
+    "CASE "
+    + " ".join(f"WHEN p.confidence <= {edge!r} THEN {m}" for m, edge in enumerate(EDGES))
+    + " ELSE 14 END"
+)
 COUNTED = f"""
     INSERT INTO bin_day (calibration_id, slice, day, bin, shard, {SUMS})
     SELECT p.calibration_id, :slice, p.served_at_ns / {DAY_NS}, {BIN}, 0,
@@ -47,7 +52,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "watermark", sa.Column("name", sa.Text, primary_key=True), sa.Column("at_ns", sa.BigInteger, nullable=False)
+        "watermark",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("at_ns", sa.BigInteger, nullable=False),
     )
     _move_day_sums()
     _count_classes()
@@ -93,7 +100,9 @@ def _move_day_sums() -> None:
 
 def _count_classes() -> None:
     connection = op.get_bind()
-    for calibration_id, card in connection.execute(sa.text("SELECT calibration_id, card FROM calibration")).all():
+    for calibration_id, card in connection.execute(
+        sa.text("SELECT calibration_id, card FROM calibration")
+    ).all():
         for index, name in enumerate(json.loads(card)["classes"]):
             wanted = {"calibration_id": calibration_id, "class": index}
             connection.execute(sa.text(BY_PREDICTED), wanted | {"slice": f"predicted:{name}"})
@@ -101,7 +110,15 @@ def _count_classes() -> None:
 
 
 def _add_totals() -> None:
-    sums = ("served", "served_confidence", "n", "confidence", "correct", "variance", "squared_error")
+    sums = (
+        "served",
+        "served_confidence",
+        "n",
+        "confidence",
+        "correct",
+        "variance",
+        "squared_error",
+    )
     op.create_table(
         "bin_total",
         sa.Column("calibration_id", sa.BigInteger, primary_key=True),
@@ -112,8 +129,12 @@ def _add_totals() -> None:
         sqlite_with_rowid=False,
     )
     counts = ("served", "n", "correct")
-    added = (f"SUM({name if name in counts else f'CAST(ROUND({name} * {2**32}) AS BIGINT)'})" for name in sums)
+    added = (
+        f"SUM({name if name in counts else f'CAST(ROUND({name} * {2**32}) AS BIGINT)'})"
+        for name in sums
+    )
     op.execute(
         f"INSERT INTO bin_total (calibration_id, slice, bin, shard, {SUMS}) "
-        f"SELECT calibration_id, slice, bin, 0, {', '.join(added)} FROM bin_day GROUP BY calibration_id, slice, bin"
+        f"SELECT calibration_id, slice, bin, 0, {', '.join(added)} FROM bin_day GROUP BY "
+        "calibration_id, slice, bin"
     )

@@ -1,6 +1,8 @@
-"""Schema 3: drift detectors of tags, beside those of all answers, and the slice that an event is about.
+"""Schema 3: drift detectors of tags, beside those of all answers, and the slice that an event is
+about.
 
-What a release wrote it must be able to read for ever, so nothing here is imported from the living code.
+What a release wrote it must be able to read for ever, so nothing here is imported from the living
+code.
 """
 
 import sqlalchemy as sa
@@ -11,7 +13,9 @@ down_revision = "2"
 
 
 def upgrade() -> None:
-    op.add_column("monitor_event", sa.Column("slice", sa.Text, nullable=False, server_default=sa.text("''")))
+    op.add_column(
+        "monitor_event", sa.Column("slice", sa.Text, nullable=False, server_default=sa.text("''"))
+    )
     op.rename_table("monitor_state", "monitor_state_2")
     op.create_table(
         "monitor_state",

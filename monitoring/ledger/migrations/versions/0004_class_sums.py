@@ -1,6 +1,8 @@
-"""Schema 4: sums of all class probabilities by day, predicted class and class, counted from the answers that are there.
+"""Schema 4: sums of all class probabilities by day, predicted class and class, counted from the
+answers that are there.
 
-What a release wrote it must be able to read for ever, so nothing here is imported from the living code.
+What a release wrote it must be able to read for ever, so nothing here is imported from the living
+code.
 """
 
 from array import array
@@ -37,7 +39,8 @@ def upgrade() -> None:
     )
     keys = ("calibration_id", "day", "predicted", "audited", "true_class")
     rows = [
-        dict(zip((*keys, "shard", *SUMS), (*key, 0, *sums), strict=True)) for key, sums in sorted(_counted().items())
+        dict(zip((*keys, "shard", *SUMS), (*key, 0, *sums), strict=True))
+        for key, sums in sorted(_counted().items())
     ]
     op.bulk_insert(table, rows)
 
@@ -49,14 +52,24 @@ def _counted() -> dict[tuple[int, ...], list[int]]:
         values = array("f", bytes(probabilities))
         for true_class, p in enumerate(values if len(values) <= CLASS_LIMIT else ()):
             if p > 0 or true_class == label:
-                key = (calibration_id, served_at_ns // DAY_NS, predicted, int(audit is not None), true_class)
-                for index, term in enumerate(_terms(p, None if label is None else int(true_class == label))):
+                key = (
+                    calibration_id,
+                    served_at_ns // DAY_NS,
+                    predicted,
+                    int(audit is not None),
+                    true_class,
+                )
+                for index, term in enumerate(
+                    _terms(p, None if label is None else int(true_class == label))
+                ):
                     counted[key][index] += term
     return counted
 
 
 def _terms(p: float, truth: int | None) -> tuple[int, ...]:
-    """What one class of one answer adds to SUMS; `truth`: 1 for the true class, 0 for another, None without a label."""
+    """What one class of one answer adds to SUMS; `truth`: 1 for the true class, 0 for another, None
+    without a label.
+    """
     served = (round(p * GRID), round(p * p * GRID))
     if truth is None:
         return (*served, 0, 0, 0, 0)

@@ -52,7 +52,9 @@ def test_it_calibrates(found: candor.Calibration) -> None:
         (P, Y, {"groups": [f"patient {number}" for number in range(300)]}),
     ],
 )
-def test_arrays_as_people_have_them(probabilities: Any, labels: Any, options: dict[str, Any]) -> None:
+def test_arrays_as_people_have_them(
+    probabilities: Any, labels: Any, options: dict[str, Any]
+) -> None:
     again = candor.calibrate(probabilities, labels, **options)
     assert again.calibrator.method == "temperature"
     assert 1 / again.calibrator.weight[0] == pytest.approx(2.2, rel=0.2)
@@ -72,7 +74,9 @@ def test_arrays_as_people_have_them(probabilities: Any, labels: Any, options: di
         (P, P.argmax(axis=1), {}, "looks like the prediction"),
     ],
 )
-def test_other_arrays_are_refused(probabilities: Any, labels: Any, options: dict[str, Any], said: str) -> None:
+def test_other_arrays_are_refused(
+    probabilities: Any, labels: Any, options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         candor.calibrate(probabilities, labels, **options)
 
@@ -84,7 +88,12 @@ def test_what_is_saved_gives_the_same(found: candor.Calibration, tmp_path: Path)
     assert read.about["judged_rows"] == 300
     found.save(tmp_path / "c.onnx")
     session = ort.InferenceSession(tmp_path / "c.onnx")
-    assert np.abs(session.run(None, {"probabilities": P.astype(np.float32)})[0] - found.transform(P)).max() < 1e-6
+    assert (
+        np.abs(
+            session.run(None, {"probabilities": P.astype(np.float32)})[0] - found.transform(P)
+        ).max()
+        < 1e-6
+    )
     for path in ("c.pkl", "c.svg"):
         with pytest.raises(ValueError, match=r"saved as \.json or \.onnx"):
             found.save(tmp_path / path)
@@ -120,7 +129,10 @@ def test_the_page_is_whole_and_escapes_names(found: candor.Calibration) -> None:
     assert page.startswith("<!doctype html>")
     assert page.count("<svg") == 2
     assert "<b>pneumonia" not in page
-    assert "Cross-fitted, so that each of the 300 rows is judged by a calibrator that has not seen it" in page
+    assert (
+        "Cross-fitted, so that each of the 300 rows is judged by a calibrator that has not seen it"
+        in page
+    )
 
 
 def test_figures_are_plain_data(found: candor.Calibration) -> None:
@@ -142,14 +154,20 @@ def test_calibrated_predictions_are_left_alone_and_say_so() -> None:
 def test_twenty_rows_are_told_that_nothing_can_be_said() -> None:
     few = candor.calibrate(P[:20], Y[:20])
     assert few.verdict.startswith("Too few rows to say. 20 rows say nothing about calibration yet")
-    assert "No calibrator was fitted: a calibrator needs 100 labeled rows; there are 20 rows." in repr(few)
+    assert (
+        "No calibrator was fitted: a calibrator needs 100 labeled rows; there are 20 rows."
+        in repr(few)
+    )
     assert "left alone" not in repr(few)
 
 
 def test_a_remedy_that_would_change_answers_is_named() -> None:
     p, y = simulated(2, rows=400, bias=(1.2, -1.2))
     kept = candor.calibrate(p, y)
-    assert any("may change the predicted class" in note and "`allow_label_changes=True`" in note for note in kept.notes)
+    assert any(
+        "may change the predicted class" in note and "`allow_label_changes=True`" in note
+        for note in kept.notes
+    )
     free = candor.calibrate(p, y, allow_label_changes=True)
     assert any("clinical decision" in note for note in free.notes)
 
@@ -178,7 +196,9 @@ def test_a_caller_is_told_of_parameters_and_not_of_options(
     probabilities: Any, labels: Any, options: dict[str, Any], advice: str | None
 ) -> None:
     if advice is None:
-        assert not any("--" in note for note in candor.calibrate(probabilities, labels, **options).notes)
+        assert not any(
+            "--" in note for note in candor.calibrate(probabilities, labels, **options).notes
+        )
         return
     with pytest.raises(ValueError, match=advice) as refused:
         candor.calibrate(probabilities, labels, **options)

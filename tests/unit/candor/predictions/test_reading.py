@@ -1,4 +1,6 @@
-"""Files as people have them: what is read, what is said, and what is refused with the option that settles it."""
+"""Files as people have them: what is read, what is said, and what is refused with the option that
+settles it.
+"""
 
 import csv
 import json
@@ -63,13 +65,16 @@ def test_a_column_for_each_class(write: Write) -> None:
 def test_every_kind_of_file_gives_the_same(write: Write, tmp_path: Path) -> None:
     same(read_predictions(write("prob_normal,prob_pneumonia,label", table())))
     rows = [
-        {"probabilities": dict(zip(NAMES, row, strict=True)), "label": NAMES[y]} for row, y in zip(P, Y, strict=True)
+        {"probabilities": dict(zip(NAMES, row, strict=True)), "label": NAMES[y]}
+        for row, y in zip(P, Y, strict=True)
     ]
     (tmp_path / "a.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
     same(read_predictions(tmp_path / "a.ndjson"))
     pq.write_table(pa.table({"probabilities": P.tolist(), "label": Y}), tmp_path / "a.parquet")
     same(read_predictions(tmp_path / "a.parquet"))
-    np.savez(tmp_path / "a.npz", probabilities=P, labels=np.array(NAMES)[Y], classes=np.array(NAMES))
+    np.savez(
+        tmp_path / "a.npz", probabilities=P, labels=np.array(NAMES)[Y], classes=np.array(NAMES)
+    )
     same(read_predictions(tmp_path / "a.npz"))
     np.savez(tmp_path / "b.npz", logits=np.log(P) + 3.0, y=Y)
     read = read_predictions(tmp_path / "b.npz")
@@ -110,7 +115,9 @@ def test_logits_are_recognized_by_name_by_value_or_told(write: Write) -> None:
     refused(positive, r"If they are logits, give --logits '\*'")
     same(read_predictions(positive, ReadingOptions(wishes=ColumnWishes(kind="logits"))))
     refused(
-        write("p_normal,p_pneumonia,label", table(z)), "cannot be negative", wishes=ColumnWishes(kind="probabilities")
+        write("p_normal,p_pneumonia,label", table(z)),
+        "cannot be negative",
+        wishes=ColumnWishes(kind="probabilities"),
     )
 
 
@@ -143,8 +150,12 @@ def test_float32_noise_is_no_error(write: Write) -> None:
         ("prob,label", [float(y) for y in Y], "1"),
     ],
 )
-def test_one_column_of_two_classes(write: Write, header: str, labels: list[Any], positive: str) -> None:
-    read = read_predictions(write(header, [[p, truth] for p, truth in zip(P[:, 1], labels, strict=True)]))
+def test_one_column_of_two_classes(
+    write: Write, header: str, labels: list[Any], positive: str
+) -> None:
+    read = read_predictions(
+        write(header, [[p, truth] for p, truth in zip(P[:, 1], labels, strict=True)])
+    )
     same(read)
     assert read.classes[1] == positive
     assert f"probability of '{positive}'" in read.notes[0]
@@ -160,13 +171,18 @@ def test_one_column_of_unknown_meaning_is_refused_until_told(write: Write) -> No
 
 
 def test_a_confidence_with_label_and_prediction(write: Write) -> None:
-    rows = [[f"{100 * p.max():.2f}%", NAMES[y], NAMES[p.argmax()]] for p, y in zip(P, Y, strict=True)]
+    rows = [
+        [f"{100 * p.max():.2f}%", NAMES[y], NAMES[p.argmax()]] for p, y in zip(P, Y, strict=True)
+    ]
     read = read_predictions(write("confidence,label,prediction", rows))
     assert read.confidence is not None
     assert read.correct is not None
     assert np.abs(read.confidence - P.max(axis=1)).max() < 1e-4
     assert (read.correct == (P.argmax(axis=1) == Y)).all()
-    refused(write("confidence,label", [row[:2] for row in rows]), "needs a column with the predicted class")
+    refused(
+        write("confidence,label", [row[:2] for row in rows]),
+        "needs a column with the predicted class",
+    )
     other = [[row[0], row[1].upper(), row[2]] for row in rows]
     refused(write("confidence,label,prediction", other), "write both with the same names")
 
@@ -176,20 +192,27 @@ def test_a_confidence_with_right_and_wrong(write: Write) -> None:
     read = read_predictions(write("conf,correct", rows))
     assert read.correct is not None
     assert (read.correct == (P.argmax(axis=1) == Y)).all()
-    refused(write("conf,correct", [[0.9, "maybe"]]), "row 1, column 'correct': 'maybe' does not say")
+    refused(
+        write("conf,correct", [[0.9, "maybe"]]), "row 1, column 'correct': 'maybe' does not say"
+    )
 
 
 def test_one_hot_labels(write: Write) -> None:
     rows = [[*p, *np.eye(2)[y].astype(int)] for p, y in zip(P, Y, strict=True)]
     same(read_predictions(write("p_normal,p_pneumonia,label_normal,label_pneumonia", rows)))
     rows[6][2:] = [1, 1]
-    refused(write("p_normal,p_pneumonia,label_normal,label_pneumonia", rows), "single 1 in each row; row 7")
+    refused(
+        write("p_normal,p_pneumonia,label_normal,label_pneumonia", rows),
+        "single 1 in each row; row 7",
+    )
 
 
 def test_labels_as_numbers_of_named_columns(write: Write) -> None:
     read = read_predictions(write("p_normal,p_pneumonia,label", table(labels=[int(y) for y in Y])))
     same(read)
-    assert read.notes == ("Labels are numbers; taken in the order of the columns: 0 is normal, 1 is pneumonia.",)
+    assert read.notes == (
+        "Labels are numbers; taken in the order of the columns: 0 is normal, 1 is pneumonia.",
+    )
     swapped = [[b, a, int(y)] for (a, b), y in zip(P, Y, strict=True)]
     file = write("p_pneumonia,p_normal,label", swapped)
     refused(file, "which number is which class")
@@ -201,14 +224,21 @@ def test_labels_as_numbers_of_named_columns(write: Write) -> None:
 def test_labels_of_other_names_are_refused_by_row(write: Write) -> None:
     labels = [NAMES[y] for y in Y]
     labels[3] = "covid"
-    refused(write("p_normal,p_pneumonia,label", table(labels=labels)), r"label 'covid' \(row 4\).*--classes")
+    refused(
+        write("p_normal,p_pneumonia,label", table(labels=labels)),
+        r"label 'covid' \(row 4\).*--classes",
+    )
     one_based = write("prob_0,prob_1,label", table(labels=[int(y) + 1 for y in Y]))
     refused(one_based, "no column is about the label '2'")
     same(read_predictions(one_based, ReadingOptions(classes=("1", "2"))))
 
 
 def test_names_differ_in_case_and_spaces(write: Write) -> None:
-    same(read_predictions(write("p_Normal,p_PNEUMONIA,label", table(labels=[f" {NAMES[y].title()} " for y in Y]))))
+    same(
+        read_predictions(
+            write("p_Normal,p_PNEUMONIA,label", table(labels=[f" {NAMES[y].title()} " for y in Y]))
+        )
+    )
 
 
 def test_swapped_classes_are_pointed_at(write: Write) -> None:
@@ -249,7 +279,10 @@ def test_what_is_missing_is_left_out_and_said(write: Write) -> None:
         "2 rows without a label left out: rows 2, 3.",
         "2 rows with a missing value left out: rows 6, 8.",
     )
-    refused(write("p_normal,p_pneumonia,label", [[0.5, 0.5, ""]]), "no row has both a label and its probabilities")
+    refused(
+        write("p_normal,p_pneumonia,label", [[0.5, 0.5, ""]]),
+        "no row has both a label and its probabilities",
+    )
 
 
 def test_a_class_may_be_called_none(write: Write) -> None:
@@ -268,7 +301,9 @@ def test_groups(write: Write) -> None:
 
 def test_numbers_of_patients_with_decimals_stay_apart(tmp_path: Path) -> None:
     columns = {f"p_{name}": P[:, place] for place, name in enumerate(NAMES)}
-    patients = 20_000_001.0 + np.arange(len(P)) // 2  # as pandas writes a column in which one is missing
+    patients = (
+        20_000_001.0 + np.arange(len(P)) // 2
+    )  # as pandas writes a column in which one is missing
     pq.write_table(pa.table(columns | {"label": Y, "patient_id": patients}), tmp_path / "a.parquet")
     read = read_predictions(tmp_path / "a.parquet")
     assert read.groups is not None
@@ -302,7 +337,12 @@ def test_hostile_numbers(write: Write, cell: str, said: str) -> None:
         ("a.csv", b"", PredictionsRefused, "the file has no rows"),
         ("a.csv", b"p_a,p_b,label\n", PredictionsRefused, "no rows"),
         ("a.csv", b"\xff\xfep\x00_\x00a\x00", NothingToSend, "not UTF-8"),
-        ("a.csv", b"p_a,p_b,label\n0.5,0.5,a\x00b\n0.5,0.5,p\n", PredictionsRefused, "no column is about"),
+        (
+            "a.csv",
+            b"p_a,p_b,label\n0.5,0.5,a\x00b\n0.5,0.5,p\n",
+            PredictionsRefused,
+            "no column is about",
+        ),
         ("a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, NothingToSend, "field larger"),
         ("a.csv", b"age,label\n3,a\n", PredictionsRefused, "which columns hold the probabilities"),
         ("a.csv", b"p_a,p_b\n0.5,0.5\n", PredictionsRefused, "which column holds the true class"),
@@ -326,7 +366,9 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "sprung",)
 
-    np.savez(tmp_path / "a.npz", probabilities=np.array([Trap()], dtype=object), labels=np.array([0]))
+    np.savez(
+        tmp_path / "a.npz", probabilities=np.array([Trap()], dtype=object), labels=np.array([0])
+    )
     refused(tmp_path / "a.npz", "Python objects, which are not opened")
     assert not (tmp_path / "sprung").exists()
 
@@ -344,14 +386,22 @@ def test_a_small_archive_does_not_become_a_large_one(tmp_path: Path) -> None:
     refused(tmp_path / "a.npz", "holds more than 60,000,000 numbers")
 
 
-def test_too_many_rows_are_refused_while_they_are_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_rows_are_refused_while_they_are_read(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("candor.predictions.collected.CELLS_LIMIT", 100)
     refused(write("p_normal,p_pneumonia,label", table()), "holds more than 100 numbers")
 
 
 def test_arrays_of_several_splits_are_told_apart(tmp_path: Path) -> None:
     """The predictions.npz of a run."""
-    np.savez(tmp_path / "a.npz", val_logits=np.log(P), val_labels=Y, test_logits=np.log(P), test_labels=1 - Y)
+    np.savez(
+        tmp_path / "a.npz",
+        val_logits=np.log(P),
+        val_labels=Y,
+        test_logits=np.log(P),
+        test_labels=1 - Y,
+    )
     refused(tmp_path / "a.npz", "val_logits, test_logits could each hold the scores")
     wishes = ColumnWishes(scores="val_logits", kind="logits", label="val_labels")
     same(read_predictions(tmp_path / "a.npz", ReadingOptions(wishes=wishes)))
@@ -364,4 +414,6 @@ def test_lengths_that_differ_are_refused(tmp_path: Path) -> None:
 
 def test_two_label_columns_are_refused(write: Write) -> None:
     with pytest.raises(ColumnsUnclear, match="--label COLUMN"):
-        read_predictions(write("p_normal,p_pneumonia,label,diagnosis", [[*row, "x"] for row in table()]))
+        read_predictions(
+            write("p_normal,p_pneumonia,label,diagnosis", [[*row, "x"] for row in table()])
+        )

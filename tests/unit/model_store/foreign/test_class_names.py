@@ -47,8 +47,20 @@ def test_folders_are_the_last_resort_and_must_be_as_many() -> None:
     empty = onnx.ModelProto()
     found = find_names(empty, 2, labels=None, beside=None, folders=("a", "b"))
     assert (found.names, "alphabetical" in found.why) == (("a", "b"), True)
-    assert find_names(empty, 2, labels=("x", "y"), beside=None, folders=("a", "b")).names == ("x", "y")
-    assert find_names(empty, 2, labels=("0", "1"), beside=None, folders=("a", "b")).names == ("a", "b")
-    assert find_names(empty, 3, labels=("0", "1", "2"), beside=None, folders=("0", "1")).names == ("0", "1", "2")
-    with pytest.raises(ForeignModelUnclear, match=r"give --classes FIRST,SECOND,THIRD,..., in the order"):
+    assert find_names(empty, 2, labels=("x", "y"), beside=None, folders=("a", "b")).names == (
+        "x",
+        "y",
+    )
+    assert find_names(empty, 2, labels=("0", "1"), beside=None, folders=("a", "b")).names == (
+        "a",
+        "b",
+    )
+    assert find_names(empty, 3, labels=("0", "1", "2"), beside=None, folders=("0", "1")).names == (
+        "0",
+        "1",
+        "2",
+    )
+    with pytest.raises(
+        ForeignModelUnclear, match=r"give --classes FIRST,SECOND,THIRD,..., in the order"
+    ):
         find_names(empty, 4, labels=None, beside=None, folders=("a", "b"))

@@ -25,14 +25,22 @@ LAYOUTS = {
 def test_operators_do_what_numpy_does(layout: str) -> None:
     image = LAYOUTS[layout]
     for plain, decoded in itertools.product(usual(image), (None, (6, 10))):
-        preprocessing = Preprocessing(plain.name, plain.normalization, plain.order, "stretch", decoded)
+        preprocessing = Preprocessing(
+            plain.name, plain.normalization, plain.order, "stretch", decoded
+        )
         size = preprocessing.decoded_size(image)
-        pixels = np.random.default_rng(0).integers(0, 256, (2, image.channels, *size), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(
+            0, 256, (2, image.channels, *size), dtype=np.uint8
+        )
         nodes, constants, last = preprocessing.nodes("image", image)
         graph = helper.make_graph(
             nodes,
             "before",
-            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", image.channels, *size])],
+            [
+                helper.make_tensor_value_info(
+                    "image", TensorProto.UINT8, ["N", image.channels, *size]
+                )
+            ],
             [helper.make_tensor_value_info(last, image.elem_type, ["N", *image.shape])],
             constants,
         )
@@ -50,7 +58,10 @@ def test_the_usual_ones_by_hand() -> None:
     pixels[:, 2] = 0  # yellow: no blue
     image = LAYOUTS["NCHW"]
     first = {
-        (each.name, each.order): each.apply(pixels, image)[0, :, 0, 0].astype(float).round(3).tolist()
+        (each.name, each.order): each.apply(pixels, image)[0, :, 0, 0]
+        .astype(float)
+        .round(3)
+        .tolist()
         for each in usual(image)
     }
     assert first["unit", "rgb"] == [1, 1, 0]

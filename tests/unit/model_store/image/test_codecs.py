@@ -1,4 +1,6 @@
-"""DICOM in JPEG Lossless, JPEG of 12 bits, JPEG-LS and HTJ2K: the pixels that went in, bounds, and what is missing."""
+"""DICOM in JPEG Lossless, JPEG of 12 bits, JPEG-LS and HTJ2K: the pixels that went in, bounds, and
+what is missing.
+"""
 
 import struct
 from collections.abc import Callable
@@ -25,14 +27,18 @@ def picture(bits: int, *, color: bool = False) -> npt.NDArray[Any]:
     """Smooth with noise, of so many bits."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     noise = np.random.default_rng(0).integers(0, 2 ** (bits - 6), (*SHAPE, 3))
-    values = (np.sin(x / 9) + np.cos(y / 7) + 2)[..., np.newaxis] * (2**bits - 2 ** (bits - 5)) / 4 + noise
+    values = (np.sin(x / 9) + np.cos(y / 7) + 2)[..., np.newaxis] * (
+        2**bits - 2 ** (bits - 5)
+    ) / 4 + noise
     pixels = values.astype(np.uint8 if bits == 8 else np.uint16)
     return pixels if color else np.ascontiguousarray(pixels[..., 0])
 
 
 def lossless_jpeg(pixels: npt.NDArray[Any], predictor: int = 1) -> bytes:
     bits = max(8, int(pixels.max()).bit_length())
-    return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=predictor, bitspersample=bits))
+    return bytes(
+        imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=predictor, bitspersample=bits)
+    )
 
 
 def htj2k(pixels: npt.NDArray[Any]) -> bytes:
@@ -77,7 +83,9 @@ def test_signed_values_keep_their_sign(name: str) -> None:
     """CT: the codestream holds 12 bits, the highest of which is the sign."""
     syntax, encode = LOSSLESS[name]
     signed = picture(12).astype(np.int16) - 2048
-    data = dicom_frames([encode((signed & 0xFFF).astype(np.uint16))], syntax, SHAPE, np.int16, BitsStored=12)
+    data = dicom_frames(
+        [encode((signed & 0xFFF).astype(np.uint16))], syntax, SHAPE, np.int16, BitsStored=12
+    )
     assert np.array_equal(shown(data), shown(dicom(signed, BitsStored=12)))
 
 
@@ -92,7 +100,12 @@ def test_jpeg_of_twelve_bits_is_nearly_as_it_was() -> None:
 def test_near_lossless_is_within_its_bound() -> None:
     pixels = picture(8)
     data = dicom_frames(
-        [bytes(imagecodecs.jpegls_encode(pixels, level=2))], NEAR, SHAPE, np.uint8, WindowCenter=128, WindowWidth=256
+        [bytes(imagecodecs.jpegls_encode(pixels, level=2))],
+        NEAR,
+        SHAPE,
+        np.uint8,
+        WindowCenter=128,
+        WindowWidth=256,
     )
     plain = dicom(pixels, WindowCenter=128, WindowWidth=256)
     assert np.abs(shown(data).astype(int) - shown(plain)).max() <= 2
@@ -102,7 +115,12 @@ def test_near_lossless_is_within_its_bound() -> None:
 def test_a_frame_of_another_size_or_kind_is_broken(name: str) -> None:
     syntax, encode = LOSSLESS[name]
     stream = encode(picture(12))
-    for shape, dtype in (((47, 64), np.uint16), ((48, 65), np.uint16), ((4800, 6400), np.uint16), (SHAPE, np.uint8)):
+    for shape, dtype in (
+        ((47, 64), np.uint16),
+        ((48, 65), np.uint16),
+        ((4800, 6400), np.uint16),
+        (SHAPE, np.uint8),
+    ):
         with pytest.raises(BrokenImage, match="announces"):
             shown(dicom_frames([stream], syntax, shape, dtype))
     with pytest.raises(BrokenImage, match="announces"):
@@ -111,7 +129,9 @@ def test_a_frame_of_another_size_or_kind_is_broken(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["process 14", "selection value 1", "HTJ2K"])
 def test_a_damaged_frame_is_named_or_harmless(name: str) -> None:
-    """Not of JPEG-LS: CharLS takes seconds for some damaged frames. The server ends its process then."""
+    """Not of JPEG-LS: CharLS takes seconds for some damaged frames. The server ends its process
+    then.
+    """
     syntax, encode = LOSSLESS[name]
     stream, random = encode(picture(12)), np.random.default_rng(0)
     for _ in range(40):
@@ -140,7 +160,11 @@ def test_without_the_extra_they_are_refused_by_name_with_what_to_install(
 ) -> None:
     monkeypatch.setattr("model_store.image.dicom.available", lambda: False)
     data = dicom_frames([b"\xff\xd8\xff\xd9"], syntax, SHAPE, np.uint16, BitsStored=12)
-    named = "JPEG of 12 bits" if syntax == EXTENDED else UID(syntax).name.split(",")[0].split(" Image")[0]
+    named = (
+        "JPEG of 12 bits"
+        if syntax == EXTENDED
+        else UID(syntax).name.split(",")[0].split(" Image")[0]
+    )
     with pytest.raises(UnsupportedImage, match="pip install imagecodecs") as refused:
         decode(data, InputSpec(1, 8, 8))
     assert named in str(refused.value)

@@ -1,4 +1,6 @@
-"""Files that announce more work than they are worth are refused from their headers; honest ones are not."""
+"""Files that announce more work than they are worth are refused from their headers; honest ones are
+not.
+"""
 
 import struct
 from collections.abc import Callable
@@ -29,9 +31,17 @@ TOO_MUCH: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
     "rle4": (lambda: bmp(64, 64, compression=2, bits=4), UnsupportedImage, "run-length"),
     "scans": (lambda: jpeg_of_scans(101, side=64), ImageTooComplex, "1[0-9]+ scans"),
     "webp": (lambda: webp_canvas(16_383, 16_383), ImageTooLarge, "16383 x 16383"),
-    "chunks": (lambda: png(8, 8, extra=[chunk(b"teSt", b"")] * 20_000), ImageTooComplex, "20,000 chunks"),
+    "chunks": (
+        lambda: png(8, 8, extra=[chunk(b"teSt", b"")] * 20_000),
+        ImageTooComplex,
+        "20,000 chunks",
+    ),
     "tiles": (
-        lambda: tiff(16, 1024, tags={322: (4, [3_100_000]), 323: (4, [16]), 324: (4, [8] * 64), 325: (4, [16] * 64)}),
+        lambda: tiff(
+            16,
+            1024,
+            tags={322: (4, [3_100_000]), 323: (4, [16]), 324: (4, [8] * 64), 325: (4, [16] * 64)},
+        ),
         ImageTooComplex,
         "64 tiles of 3100000 x 16",
     ),
@@ -62,7 +72,11 @@ def test_memory_is_reserved_before_pixels_are_decoded(image_format: str) -> None
 def test_a_progressive_jpeg_needs_more_because_its_coefficients_wait() -> None:
     needed: dict[bool, list[int]] = {True: [], False: []}
     for progressive, reserved in needed.items():
-        decode(encode(picture(size=(640, 480)), "JPEG", progressive=progressive), SPEC, reserve=reserved.append)
+        decode(
+            encode(picture(size=(640, 480)), "JPEG", progressive=progressive),
+            SPEC,
+            reserve=reserved.append,
+        )
     assert sum(needed[True]) > sum(needed[False])
 
 
@@ -81,7 +95,9 @@ def test_a_small_image_may_be_a_single_large_tile() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "I"])
 def test_bands_of_rows_give_the_same_colors(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = Image.fromarray((np.arange(40 * 50, dtype=np.int64) * 33).reshape(40, 50).astype(np.uint16))
+    image = Image.fromarray(
+        (np.arange(40 * 50, dtype=np.int64) * 33).reshape(40, 50).astype(np.uint16)
+    )
     image = image if mode == "I;16" else picture(size=(50, 40), mode="RGBA").convert(mode)
     data, spec = encode(image, "TIFF" if mode == "I" else "PNG"), InputSpec(3, 8, 8)
     whole = decode(data, spec)

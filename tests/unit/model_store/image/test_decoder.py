@@ -1,4 +1,6 @@
-"""Images as senders have them: every color mode and orientation, damage of every kind, and bombs."""
+"""Images as senders have them: every color mode and orientation, damage of every kind, and
+bombs.
+"""
 
 import ast
 import functools
@@ -48,7 +50,11 @@ def encode(image: Image.Image, image_format: str = "PNG", **options: Any) -> byt
 
 
 def smooth(mode: str = "RGB") -> Image.Image:
-    return Image.fromarray(random_pixels(4, 4, 3)).resize((32, 24), Image.Resampling.BICUBIC).convert(mode)
+    return (
+        Image.fromarray(random_pixels(4, 4, 3))
+        .resize((32, 24), Image.Resampling.BICUBIC)
+        .convert(mode)
+    )
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "BMP", "WEBP"])
@@ -74,7 +80,9 @@ def test_images_stand_upright(orientation: int, image_format: str) -> None:
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(image_format, {})
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(
+        image_format, {}
+    )
     decoded = decode(encode(stored, image_format, exif=exif, **options), RGB).transpose(1, 2, 0)
     assert np.abs(decoded.astype(int) - upright).max() < 20
 
@@ -95,7 +103,11 @@ def test_gray_that_becomes_color_last_has_the_pixels_of_gray_that_became_color_f
     noise = np.random.default_rng(0).integers(0, 256, (300, 401, 2), dtype=np.uint8)
     plain, alpha = Image.fromarray(noise[..., 0]), Image.fromarray(noise[..., 1])
     wide = Image.fromarray(noise[..., 0].astype(np.uint16) * 256 + noise[..., 1])
-    made = {"LA": lambda: Image.merge("LA", (plain, alpha)), "I": lambda: wide.convert("I"), "I;16": lambda: wide}
+    made = {
+        "LA": lambda: Image.merge("LA", (plain, alpha)),
+        "I": lambda: wide.convert("I"),
+        "I;16": lambda: wide,
+    }
     image = made.get(mode, lambda: plain.convert(mode))()
     first = {
         "LA": lambda: Image.composite(plain, Image.new("L", plain.size), alpha).convert("RGB"),
@@ -138,7 +150,9 @@ def test_a_color_declared_transparent_is_black_for_gray_and_color_models(
 
 def test_palettes_are_looked_up() -> None:
     image = smooth().quantize(16)
-    assert np.array_equal(decode(encode(image), RGB), np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    assert np.array_equal(
+        decode(encode(image), RGB), np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    )
     assert np.array_equal(decode(encode(image), GRAY)[0], np.asarray(image.convert("L")))
 
 
@@ -166,7 +180,9 @@ def test_sixteen_bits_keep_their_upper_byte(spec: InputSpec, image_format: str) 
 
 
 def png_of_sixteen_bits(pixels: npt.NDArray[np.uint16], color_type: int) -> bytes:
-    """A PNG (H, W, samples), which Pillow cannot write; color type 2 is RGB, 4 gray with alpha, 6 RGB with it."""
+    """A PNG (H, W, samples), which Pillow cannot write; color type 2 is RGB, 4 gray with alpha, 6
+    RGB with it.
+    """
     height, width = pixels.shape[:2]
     rows = pixels.astype(">u2").reshape(height, -1)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
@@ -174,15 +190,29 @@ def png_of_sixteen_bits(pixels: npt.NDArray[np.uint16], color_type: int) -> byte
     return png_of([(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")])
 
 
-def tiff_of_sixteen_bits(pixels: npt.NDArray[np.uint16], photometric: int, *more: tuple[int, int]) -> bytes:
-    """An uncompressed TIFF (H, W) or (H, W, 3); photometric 0 stores white as 0, 1 black as 0, 2 is RGB."""
+def tiff_of_sixteen_bits(
+    pixels: npt.NDArray[np.uint16], photometric: int, *more: tuple[int, int]
+) -> bytes:
+    """An uncompressed TIFF (H, W) or (H, W, 3); photometric 0 stores white as 0, 1 black as 0, 2 is
+    RGB.
+    """
     height, width, samples = (*pixels.shape, 1)[:3]
-    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, photometric), (273, 8), (277, samples)]
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 16),
+        (259, 1),
+        (262, photometric),
+        (273, 8),
+        (277, samples),
+    ]
     tags += [(278, height), (279, pixels.nbytes), *more]
     body = struct.pack("<2sHI", b"II", 42, 8 + pixels.nbytes) + pixels.astype("<u2").tobytes()
     at = len(body) + 2 + 12 * len(tags) + 4  # where the three bit depths of RGB go
     entries = b"".join(
-        struct.pack("<HHII", tag, 3, 3, at) if (tag, samples) == (258, 3) else struct.pack("<HHII", tag, 4, 1, value)
+        struct.pack("<HHII", tag, 3, 3, at)
+        if (tag, samples) == (258, 3)
+        else struct.pack("<HHII", tag, 4, 1, value)
         for tag, value in tags
     )
     return body + struct.pack("<H", len(tags)) + entries + struct.pack("<I3H", 0, 16, 16, 16)
@@ -236,7 +266,9 @@ def test_stretch_keeps_everything_and_crop_the_center() -> None:
     assert stretched[:, 15, 15].tolist() == [0, 255, 0]
     tall = wide.rotate(90, expand=True)
     for image in (wide, tall):
-        inner = prepare(image, InputSpec(3, 30, 30, "crop"))[:, 1:-1, 1:-1]  # the filter blends the outermost pixels
+        inner = prepare(image, InputSpec(3, 30, 30, "crop"))[
+            :, 1:-1, 1:-1
+        ]  # the filter blends the outermost pixels
         assert np.all(inner == np.array([0, 255, 0])[:, None, None])
 
 
@@ -248,9 +280,16 @@ def test_crop_keeps_the_proportions_that_the_model_expects() -> None:
     assert np.all(cropped > 150)  # the filter blends the outermost rows
 
 
-@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]), st.sampled_from(["stretch", "crop"]))
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([1, 3]),
+    st.sampled_from(["stretch", "crop"]),
+)
 def test_any_size_becomes_the_models(width: int, height: int, channels: Any, resize: Any) -> None:
-    pixels = prepare(Image.new("RGB", (width, height), (7, 7, 7)), InputSpec(channels, 9, 13, resize))
+    pixels = prepare(
+        Image.new("RGB", (width, height), (7, 7, 7)), InputSpec(channels, 9, 13, resize)
+    )
     assert pixels.shape == (channels, 9, 13)
     assert np.all(pixels == 7)
 
@@ -269,7 +308,9 @@ def test_no_bytes_are_refused() -> None:
 GIF = encode(Image.new("P", (4, 4)), "GIF")
 
 
-@pytest.mark.parametrize("data", [b"not an image", b'{"image": 1}', b"\0" * 100, b"%PDF-1.7", b"\xff\xd8", GIF])
+@pytest.mark.parametrize(
+    "data", [b"not an image", b'{"image": 1}', b"\0" * 100, b"%PDF-1.7", b"\xff\xd8", GIF]
+)
 def test_what_is_no_image_is_refused_with_the_formats_that_are_read(data: bytes) -> None:
     with pytest.raises(UnknownImage, match=", ".join(KNOWN)):
         decode(data, GRAY)
@@ -281,7 +322,11 @@ def test_an_image_that_is_cut_short_is_broken(image_format: str, keep: float) ->
     data = encode(Image.fromarray(random_pixels(24, 32, 3)), image_format)
     with pytest.raises(ImageError) as caught:
         decode(data[: int(keep * len(data))], RGB)
-    if image_format in ("PNG", "JPEG", "BMP"):  # the directory of a TIFF is at its end; a WebP is read whole
+    if image_format in (
+        "PNG",
+        "JPEG",
+        "BMP",
+    ):  # the directory of a TIFF is at its end; a WebP is read whole
         assert isinstance(caught.value, BrokenImage)
 
 
@@ -314,7 +359,8 @@ def bomb(side: int) -> bytes:
 def png_of(parts: list[tuple[bytes, bytes]]) -> bytes:
     """A PNG of chunks (kind, body)."""
     chunks = (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -343,10 +389,18 @@ def _seeds() -> list[bytes]:
     ]
 
 
-edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.integers(0, 6)), max_size=6)
+edits = st.lists(
+    st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.integers(0, 6)),
+    max_size=6,
+)
 
 
-@given(st.sampled_from(_seeds()), edits, st.floats(0, 1), st.sampled_from([GRAY, InputSpec(3, 8, 8, "crop")]))
+@given(
+    st.sampled_from(_seeds()),
+    edits,
+    st.floats(0, 1),
+    st.sampled_from([GRAY, InputSpec(3, 8, 8, "crop")]),
+)
 def test_damage_of_any_kind_is_named_or_harmless(
     data: bytes, edits: list[tuple[float, bytes, int]], keep: float, spec: InputSpec
 ) -> None:
@@ -368,8 +422,12 @@ def test_any_bytes_are_named_or_an_image(data: bytes) -> None:
         decode(data, GRAY)
 
 
-def test_metadata_that_cannot_be_packed_again_raises_no_foreign_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow rewrites the EXIF block when it turns an image, and lets struct.error out if that fails."""
+def test_metadata_that_cannot_be_packed_again_raises_no_foreign_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pillow rewrites the EXIF block when it turns an image, and lets struct.error out if that
+    fails.
+    """
 
     def fail(image: Image.Image) -> Image.Image:
         raise struct.error("required argument is not an integer")
@@ -386,7 +444,12 @@ def test_the_files_that_travel_into_archives_import_what_is_there() -> None:
     for path in Path(model_store.image.__file__).parent.glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
     own = {name for name in modules if str(name).startswith(("model_store.image", "pydicom"))}
     standard = {
         "collections.abc",
@@ -399,4 +462,10 @@ def test_the_files_that_travel_into_archives_import_what_is_there() -> None:
         "warnings",
         "zlib",
     }
-    assert modules - own <= standard | {"numpy", "numpy.typing", "PIL", "imagecodecs", "model_store.errors"}
+    assert modules - own <= standard | {
+        "numpy",
+        "numpy.typing",
+        "PIL",
+        "imagecodecs",
+        "model_store.errors",
+    }

@@ -1,4 +1,6 @@
-"""DICOM as machines write it: windows, rescale, bits and signs, colors, compressions, and damage."""
+"""DICOM as machines write it: windows, rescale, bits and signs, colors, compressions, and
+damage.
+"""
 
 import ast
 import inspect
@@ -52,24 +54,38 @@ class TestWindow:
     """PS3.3 C.11.2.1.2, by hand and against pydicom."""
 
     def test_the_brain_window_by_hand(self) -> None:
-        """Center 40, width 80: y = ((x - 39.5) / 79 + 0.5) * 255, black at and below 0, white above 79."""
-        stored = np.array([[1024, 1023, 1025, 1064, 1103, 1104, 3000]], np.uint16)  # HU = stored - 1024
-        data = dicom(stored, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40, WindowWidth=80)
-        assert shown(data).tolist() == [[0, 0, round(255 / 79), round(40 / 79 * 255), 255, 255, 255]]
+        """Center 40, width 80: y = ((x - 39.5) / 79 + 0.5) * 255, black at and below 0, white above
+        79.
+        """
+        stored = np.array(
+            [[1024, 1023, 1025, 1064, 1103, 1104, 3000]], np.uint16
+        )  # HU = stored - 1024
+        data = dicom(
+            stored, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40, WindowWidth=80
+        )
+        assert shown(data).tolist() == [
+            [0, 0, round(255 / 79), round(40 / 79 * 255), 255, 255, 255]
+        ]
 
     def test_of_several_windows_the_first(self) -> None:
         data = dicom(RAMP, WindowCenter=[40, 600], WindowWidth=[80, 2800])
         assert np.array_equal(shown(data), shown(dicom(RAMP, WindowCenter=40, WindowWidth=80)))
-        assert not np.array_equal(shown(data), shown(dicom(RAMP, WindowCenter=600, WindowWidth=2800)))
+        assert not np.array_equal(
+            shown(data), shown(dicom(RAMP, WindowCenter=600, WindowWidth=2800))
+        )
 
     def test_the_models_window_comes_before_the_files(self) -> None:
         data = dicom(RAMP, WindowCenter=600, WindowWidth=2800)
         spec = InputSpec(1, 16, 32, window=(40.0, 80.0))
-        assert np.array_equal(decode(data, spec)[0], shown(dicom(RAMP, WindowCenter=40, WindowWidth=80)))
+        assert np.array_equal(
+            decode(data, spec)[0], shown(dicom(RAMP, WindowCenter=40, WindowWidth=80))
+        )
 
     def test_without_a_window_from_the_smallest_to_the_largest_value(self) -> None:
         assert shown(dicom(np.array([[100, 150, 200]], np.uint16))).tolist() == [[0, 128, 255]]
-        assert shown(dicom(np.array([[100, 150, 200]], np.uint16), RescaleSlope=-2)).tolist() == [[255, 128, 0]]
+        assert shown(dicom(np.array([[100, 150, 200]], np.uint16), RescaleSlope=-2)).tolist() == [
+            [255, 128, 0]
+        ]
         assert shown(dicom(np.full((2, 2), 7, np.uint16))).tolist() == [[0, 0], [0, 0]]
 
     def test_padding_does_not_stretch_it(self) -> None:
@@ -99,8 +115,13 @@ class TestWindow:
         tags = {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function}
         data = dicom(RAMP, RescaleSlope=slope, RescaleIntercept=intercept, **tags)
         with np.errstate(over="ignore"):
-            oracle = apply_windowing(RAMP * slope + intercept, _tags(slope=slope, intercept=intercept, **tags))
-        low, high = -(2**15) * slope + intercept, (2**15 - 1) * slope + intercept  # the range that pydicom fills
+            oracle = apply_windowing(
+                RAMP * slope + intercept, _tags(slope=slope, intercept=intercept, **tags)
+            )
+        low, high = (
+            -(2**15) * slope + intercept,
+            (2**15 - 1) * slope + intercept,
+        )  # the range that pydicom fills
         expected = (oracle - low) / (high - low) * 255
         assert np.abs(shown(data) - expected).max() <= 0.5 + 1e-6
 
@@ -119,7 +140,10 @@ def _tags(*, slope: float, intercept: float, **tags: Any) -> Dataset:
 class TestPixels:
     def test_monochrome1_is_inverted(self) -> None:
         for tags in ({}, {"WindowCenter": 0, "WindowWidth": 900}):
-            plain, inverted = dicom(RAMP, **tags), dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **tags)
+            plain, inverted = (
+                dicom(RAMP, **tags),
+                dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **tags),
+            )
             assert np.array_equal(255 - shown(plain), shown(inverted))
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
@@ -129,12 +153,15 @@ class TestPixels:
         assert np.abs(shown(dicom(stored)).astype(int) - [[0, 128, 255]]).max() <= 1
 
     @pytest.mark.parametrize(("dtype", "sign"), [(np.uint16, 0), (np.int16, 1)])
-    def test_bits_above_those_that_are_stored_are_not_the_images(self, dtype: Any, sign: int) -> None:
+    def test_bits_above_those_that_are_stored_are_not_the_images(
+        self, dtype: Any, sign: int
+    ) -> None:
         values = np.array([[-2048, -1, 0, 1, 2047]] if sign else [[0, 1, 2048, 4094, 4095]])
         littered = (values & 0x0FFF | 0x5000).astype(np.uint16).view(dtype)
         window = {"WindowCenter": 0 if sign else 2048, "WindowWidth": 4096}
         assert np.array_equal(
-            shown(dicom(littered, BitsStored=12, **window)), shown(dicom(values.astype(dtype), **window))
+            shown(dicom(littered, BitsStored=12, **window)),
+            shown(dicom(values.astype(dtype), **window)),
         )
 
     def test_big_endian(self) -> None:
@@ -146,7 +173,9 @@ class TestPixels:
         pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
         assert np.array_equal(shown(dicom(pixels)), pixels)
         dataset = header(pixels.shape, pixels.dtype, PlanarConfiguration=1)
-        dataset.add_new("PixelData", "OB", np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes())
+        dataset.add_new(
+            "PixelData", "OB", np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
+        )
         assert np.array_equal(shown(saved(dataset)), pixels)
 
     def test_color_of_video_becomes_rgb(self) -> None:
@@ -158,15 +187,22 @@ class TestPixels:
         tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
         for number, name in enumerate(("Red", "Green", "Blue")):
             tags[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
-            tags[f"{name}PaletteColorLookupTableData"] = (np.arange(4, dtype="<u2") * 0x1100 * (number + 1)).tobytes()
+            tags[f"{name}PaletteColorLookupTableData"] = (
+                np.arange(4, dtype="<u2") * 0x1100 * (number + 1)
+            ).tobytes()
         data = dicom(np.array([[0, 1], [2, 3]], np.uint8), **tags)
-        assert shown(data).tolist() == [[[0, 0, 0], [0x11, 0x22, 0x33]], [[0x22, 0x44, 0x66], [0x33, 0x66, 0x99]]]
+        assert shown(data).tolist() == [
+            [[0, 0, 0], [0x11, 0x22, 0x33]],
+            [[0x22, 0x44, 0x66], [0x33, 0x66, 0x99]],
+        ]
 
     def test_of_several_frames_none_or_by_option_the_first(self) -> None:
         data = dicom(RAMP, frames=3)
         with pytest.raises(UnsupportedImage, match="3 frames"):
             decode(data, InputSpec(1, 16, 32))
-        assert np.array_equal(decode(data, InputSpec(1, 16, 32, frames="first"))[0], shown(dicom(RAMP)))
+        assert np.array_equal(
+            decode(data, InputSpec(1, 16, 32, frames="first"))[0], shown(dicom(RAMP))
+        )
 
     def test_the_header_of_a_tiny_file_is_not_read_on_the_event_loop(self) -> None:
         assert not is_cheap(dicom(np.zeros((2, 2), np.uint8)))
@@ -175,8 +211,12 @@ class TestPixels:
 class TestCompression:
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
     def test_rle_gray(self, dtype: Any) -> None:
-        pixels = smooth(dtype, 3000 if np.dtype(dtype).itemsize > 1 else 255) - (500 if dtype is np.int16 else 0)
-        assert np.array_equal(shown(dicom_rle(pixels.astype(dtype))), shown(dicom(pixels.astype(dtype))))
+        pixels = smooth(dtype, 3000 if np.dtype(dtype).itemsize > 1 else 255) - (
+            500 if dtype is np.int16 else 0
+        )
+        assert np.array_equal(
+            shown(dicom_rle(pixels.astype(dtype))), shown(dicom(pixels.astype(dtype)))
+        )
 
     def test_rle_color(self) -> None:
         pixels = np.random.default_rng(0).integers(0, 4, (24, 32, 3), dtype=np.uint8)
@@ -202,7 +242,9 @@ class TestCompression:
 
 
 class TestBounds:
-    """What a file announces is held to the limit, and to what it holds, before it costs anything."""
+    """What a file announces is held to the limit, and to what it holds, before it costs
+    anything.
+    """
 
     def test_rows_and_columns(self) -> None:
         assert shown(dicom(RAMP), max_pixels=RAMP.size).shape == RAMP.shape
@@ -290,7 +332,12 @@ class TestDamage:
     def test_of_any_kind_is_named_or_harmless(self, data: st.DataObject) -> None:
         seed = data.draw(st.sampled_from(SEEDS))
         edits = data.draw(
-            st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.integers(0, 6)), max_size=6)
+            st.lists(
+                st.tuples(
+                    st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.integers(0, 6)
+                ),
+                max_size=6,
+            )
         )
         damaged = bytearray(seed)
         for where, new, removed in edits:
@@ -304,13 +351,22 @@ class TestDamage:
 
 
 SEEDS = [
-    dicom(RAMP, WindowCenter=[40, 600], WindowWidth=[80, 2800], RescaleSlope=1, RescaleIntercept=-24),
-    dicom(smooth(np.uint16, 4000), BitsStored=12, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0),
+    dicom(
+        RAMP, WindowCenter=[40, 600], WindowWidth=[80, 2800], RescaleSlope=1, RescaleIntercept=-24
+    ),
+    dicom(
+        smooth(np.uint16, 4000),
+        BitsStored=12,
+        PhotometricInterpretation="MONOCHROME1",
+        PixelPaddingValue=0,
+    ),
     dicom(np.zeros((6, 8, 3), np.uint8)),
     dicom_rle(smooth()),
     dicom_rle(smooth(np.uint16, 4000)),
     dicom_frames([encoded(smooth(), "JPEG")], JPEGBaseline8Bit, (24, 32), np.uint8),
-    dicom_frames([encoded(smooth(np.uint16, 4000), "JPEG2000", no_jp2=True)], JPEG2000, (24, 32), np.uint16),
+    dicom_frames(
+        [encoded(smooth(np.uint16, 4000), "JPEG2000", no_jp2=True)], JPEG2000, (24, 32), np.uint16
+    ),
     dicom(RAMP, frames=2),
 ]
 
@@ -319,7 +375,9 @@ def test_no_thread_touches_the_filters_of_warnings() -> None:
     """`catch_warnings` swaps the process's filters, and two threads that do so leave them wrong."""
     for module in (model_store.image.decoder, model_store.image.dicom, model_store.image.gray):
         assert "catch_warnings" not in {
-            node.attr for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Attribute)
+            node.attr
+            for node in ast.walk(ast.parse(inspect.getsource(module)))
+            if isinstance(node, ast.Attribute)
         }
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,6 @@
-"""Chosen frames of DICOM files: each as a file that holds it alone, in any compression; bounded before decoding."""
+"""Chosen frames of DICOM files: each as a file that holds it alone, in any compression; bounded
+before decoding.
+"""
 
 import io
 from collections.abc import Callable
@@ -14,7 +16,13 @@ from pydicom.encaps import get_frame
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from model_store.errors import BrokenImage, ImageTooLarge, NoSuchFrame, TooManyFrames, UnsupportedImage
+from model_store.errors import (
+    BrokenImage,
+    ImageTooLarge,
+    NoSuchFrame,
+    TooManyFrames,
+    UnsupportedImage,
+)
 from model_store.image import InputSpec, decode, decode_frames, read_choice
 from model_store.image.dicom import GRAY_BYTES
 from model_store.image.viewing import view
@@ -22,7 +30,10 @@ from tests.builders.dicoms import dicom, dicom_frames, dicom_rle, dicom_stack, e
 
 SPEC = InputSpec(1, 16, 24)
 STACK = np.random.default_rng(5).integers(0, 4096, (5, 40, 56)).astype(np.uint16)
-STACK[:, 0, :2] = (0, 4095)  # each frame has the same range, which is what a file without a window is shown in
+STACK[:, 0, :2] = (
+    0,
+    4095,
+)  # each frame has the same range, which is what a file without a window is shown in
 
 
 def one(frame: npt.NDArray[Any], **tags: Any) -> npt.NDArray[np.uint8]:
@@ -46,7 +57,10 @@ def rle(frame: npt.NDArray[Any]) -> bytes:
 COMPRESSED: dict[str, tuple[str, Callable[[npt.NDArray[Any]], bytes]]] = {
     "RLE": (RLELossless, rle),
     "JPEG 2000": (JPEG2000Lossless, lambda frame: encoded(frame, "JPEG2000", no_jp2=True)),
-    "JPEG Lossless": ("1.2.840.10008.1.2.4.70", codec("jpeg8_encode", lossless=True, predictor=1, bitspersample=12)),
+    "JPEG Lossless": (
+        "1.2.840.10008.1.2.4.70",
+        codec("jpeg8_encode", lossless=True, predictor=1, bitspersample=12),
+    ),
     "JPEG-LS": ("1.2.840.10008.1.2.4.80", codec("jpegls_encode")),
     "HTJ2K": ("1.2.840.10008.1.2.4.201", codec("htj2k_encode", reversible=True)),
 }
@@ -58,7 +72,9 @@ def test_each_frame_is_decoded_as_a_file_that_holds_it_alone(name: str) -> None:
         data = dicom_stack(STACK)
     else:
         syntax, encode = COMPRESSED[name]
-        data = dicom_frames(list(map(encode, STACK)), syntax, STACK.shape[1:], np.uint16, NumberOfFrames=len(STACK))
+        data = dicom_frames(
+            list(map(encode, STACK)), syntax, STACK.shape[1:], np.uint16, NumberOfFrames=len(STACK)
+        )
     expected = [one(frame) for frame in STACK]
     found = decode_frames(data, SPEC, "all")
     assert (list(found.numbers), found.pixels.shape) == ([1, 2, 3, 4, 5], (5, 1, 16, 24))
@@ -69,7 +85,9 @@ def test_each_frame_is_decoded_as_a_file_that_holds_it_alone(name: str) -> None:
         assert np.array_equal(single.pixels, expected[number - 1 : number])
     assert np.array_equal(decode_frames(data, SPEC, "middle").pixels[0], expected[2])
     assert np.array_equal(decode(data, InputSpec(1, 16, 24, frames="first")), expected[0])
-    with pytest.raises(UnsupportedImage, match=r"5 frames: expected a single frame, or a choice: the number"):
+    with pytest.raises(
+        UnsupportedImage, match=r"5 frames: expected a single frame, or a choice: the number"
+    ):
         decode(data, SPEC)
 
 
@@ -80,7 +98,9 @@ def test_color_frames_and_jpeg() -> None:
     assert np.array_equal(found, [decode(dicom(frame), spec) for frame in colors])
     gray = [encoded(frame[..., 0].copy(), "JPEG", quality=90) for frame in colors]
     data = dicom_frames(gray, JPEGBaseline8Bit, (24, 32), np.uint8, NumberOfFrames=3)
-    alone = [decode(dicom_frames([frame], JPEGBaseline8Bit, (24, 32), np.uint8), SPEC) for frame in gray]
+    alone = [
+        decode(dicom_frames([frame], JPEGBaseline8Bit, (24, 32), np.uint8), SPEC) for frame in gray
+    ]
     assert np.array_equal(decode_frames(data, SPEC, "all").pixels, alone)
 
 
@@ -89,7 +109,11 @@ def test_an_offset_table_of_64_bits_finds_the_frames() -> None:
     frames = [frame + b"\0" * (len(frame) % 2) for frame in frames]
     offsets = np.cumsum([0, *(8 + len(frame) for frame in frames[:-1])]).astype("<u8").tobytes()
     lengths = np.array([len(frame) for frame in frames], "<u8").tobytes()
-    tags = {"NumberOfFrames": 5, "ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
+    tags = {
+        "NumberOfFrames": 5,
+        "ExtendedOffsetTable": offsets,
+        "ExtendedOffsetTableLengths": lengths,
+    }
     data = dicom_frames(frames, JPEG2000Lossless, STACK.shape[1:], np.uint16, **tags)
     assert np.array_equal(decode_frames(data, SPEC, 4).pixels[0], one(STACK[3]))
 
@@ -111,19 +135,47 @@ def group(**values: float) -> Dataset:
 
 
 def test_an_enhanced_file_says_rescale_and_window_of_each_frame() -> None:
-    shared = Sequence([group(RescaleSlope=2.0, RescaleIntercept=-1000.0, WindowCenter=40.0, WindowWidth=400.0)])
+    shared = Sequence(
+        [group(RescaleSlope=2.0, RescaleIntercept=-1000.0, WindowCenter=40.0, WindowWidth=400.0)]
+    )
     each = Sequence(
-        [group(), group(WindowCenter=600.0, WindowWidth=2800.0), group(RescaleSlope=1.0, RescaleIntercept=0.0)]
+        [
+            group(),
+            group(WindowCenter=600.0, WindowWidth=2800.0),
+            group(RescaleSlope=1.0, RescaleIntercept=0.0),
+        ]
     )
     data = dicom_stack(
-        STACK[:3], SharedFunctionalGroupsSequence=shared, PerFrameFunctionalGroupsSequence=each, PixelPaddingValue=4095
+        STACK[:3],
+        SharedFunctionalGroupsSequence=shared,
+        PerFrameFunctionalGroupsSequence=each,
+        PixelPaddingValue=4095,
     )
     expected = [
-        one(STACK[0], RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=40, WindowWidth=400, PixelPaddingValue=4095),
         one(
-            STACK[1], RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=600, WindowWidth=2800, PixelPaddingValue=4095
+            STACK[0],
+            RescaleSlope=2,
+            RescaleIntercept=-1000,
+            WindowCenter=40,
+            WindowWidth=400,
+            PixelPaddingValue=4095,
         ),
-        one(STACK[2], RescaleSlope=1, RescaleIntercept=0, WindowCenter=40, WindowWidth=400, PixelPaddingValue=4095),
+        one(
+            STACK[1],
+            RescaleSlope=2,
+            RescaleIntercept=-1000,
+            WindowCenter=600,
+            WindowWidth=2800,
+            PixelPaddingValue=4095,
+        ),
+        one(
+            STACK[2],
+            RescaleSlope=1,
+            RescaleIntercept=0,
+            WindowCenter=40,
+            WindowWidth=400,
+            PixelPaddingValue=4095,
+        ),
     ]
     assert np.array_equal(decode_frames(data, SPEC, "all").pixels, expected)
     lung = InputSpec(1, 16, 24, window=(-600.0, 1500.0))
@@ -134,16 +186,22 @@ def test_an_enhanced_file_says_rescale_and_window_of_each_frame() -> None:
 
 @pytest.mark.parametrize(("number", "count"), [(6, 5), (999_999_999, 5)])
 def test_a_frame_that_is_not_there_is_told_with_those_that_are(number: int, count: int) -> None:
-    with pytest.raises(NoSuchFrame, match=f"has {count} frames, numbered from 1, and frame {number} was asked for"):
+    with pytest.raises(
+        NoSuchFrame, match=f"has {count} frames, numbered from 1, and frame {number} was asked for"
+    ):
         decode_frames(dicom_stack(STACK), SPEC, number)
 
 
 def test_too_many_frames_are_refused_before_any_is_decoded() -> None:
     broken = dicom_frames([b"none"], JPEG2000Lossless, (1000, 1000), np.uint8, NumberOfFrames=60)
     asked: list[int] = []
-    with pytest.raises(TooManyFrames, match=r"60 x 1000 x 1000 pixels in its frames; .* is 50000000 pixels"):
+    with pytest.raises(
+        TooManyFrames, match=r"60 x 1000 x 1000 pixels in its frames; .* is 50000000 pixels"
+    ):
         decode_frames(broken, SPEC, "all", reserve=asked.append)
-    with pytest.raises(TooManyFrames, match=r"has 60 frames; .* is 59 at a time: choose single frames"):
+    with pytest.raises(
+        TooManyFrames, match=r"has 60 frames; .* is 59 at a time: choose single frames"
+    ):
         decode_frames(broken, SPEC, "all", max_frames=59, max_pixels=10**9, reserve=asked.append)
     with pytest.raises(ImageTooLarge):
         decode_frames(broken, SPEC, 1, max_pixels=999_999, reserve=asked.append)

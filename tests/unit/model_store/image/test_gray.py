@@ -1,4 +1,6 @@
-"""The gray of stored integers of every type: looked up in a table, as if each pixel had been computed by itself."""
+"""The gray of stored integers of every type: looked up in a table, as if each pixel had been
+computed by itself.
+"""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,6 @@
-"""Small PNG files read without Pillow's file object: the same pixels as with it, and never more than it accepts."""
+"""Small PNG files read without Pillow's file object: the same pixels as with it, and never more
+than it accepts.
+"""
 
 import io
 import random
@@ -20,7 +22,9 @@ SPECS = (InputSpec(1, 28, 28), InputSpec(3, 28, 28), InputSpec(3, 20, 9, resize=
 
 def png(mode: str = "L", size: tuple[int, int] = (28, 28), seed: int = 0, **options: Any) -> bytes:
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    smooth = np.minimum(noise, np.arange(size[0], dtype=np.uint8)[None, :, None])  # so that rows have several filters
+    smooth = np.minimum(
+        noise, np.arange(size[0], dtype=np.uint8)[None, :, None]
+    )  # so that rows have several filters
     buffer = io.BytesIO()
     Image.fromarray(smooth, "RGBA").convert(mode).save(buffer, "PNG", **options)
     return buffer.getvalue()
@@ -113,7 +117,9 @@ def test_memory_is_reserved_before_pixels_are_decoded() -> None:
     assert asked[0] >= 28 * 28 * 5
 
 
-def test_damage_gives_the_same_answer_as_without_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_gives_the_same_answer_as_without_the_short_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """3,000 files with bytes changed, removed or added: the same pixels or the same refusal."""
     source = random.Random(7)
     files = []

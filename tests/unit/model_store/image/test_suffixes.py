@@ -1,4 +1,6 @@
-"""One list of suffixes: those of the formats that the decoder reads, for training and `candor predict` alike."""
+"""One list of suffixes: those of the formats that the decoder reads, for training and `candor
+predict` alike.
+"""
 
 from pathlib import Path
 

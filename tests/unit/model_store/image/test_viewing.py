@@ -1,4 +1,6 @@
-"""What a viewer gets: values in their own units, at a bounded size, never through the model's window."""
+"""What a viewer gets: values in their own units, at a bounded size, never through the model's
+window.
+"""
 
 import io
 from typing import Any
@@ -7,7 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage, UnsupportedImage
+from model_store.errors import (
+    BrokenImage,
+    EmptyImage,
+    ImageTooLarge,
+    UnknownImage,
+    UnsupportedImage,
+)
 from model_store.image.gray import as_gray
 from model_store.image.viewing import LONGEST, Viewing, view
 from tests.builders.dicoms import dicom, header
@@ -40,7 +48,9 @@ def png(pixels: Any) -> bytes:
         ({"WindowCenter": 40, "WindowWidth": 80}, (50.0, 350.0)),
     ],
 )
-def test_it_begins_with_the_gray_that_the_model_sees(tags: dict[str, Any], window: tuple[float, float] | None) -> None:
+def test_it_begins_with_the_gray_that_the_model_sees(
+    tags: dict[str, Any], window: tuple[float, float] | None
+) -> None:
     found = view(dicom(CT, **tags), window=window)
     expected = as_gray(CT, header(CT.shape, CT.dtype, **tags), window)
     np.testing.assert_allclose(shown(found), expected, atol=1)
@@ -79,7 +89,9 @@ def test_a_large_image_is_reduced_by_means() -> None:
         (np.full((4, 6), 40_000, np.uint16), 1, 65_535),
     ],
 )
-def test_other_formats_have_the_whole_range_as_their_window(pixels: Any, channels: int, full: int) -> None:
+def test_other_formats_have_the_whole_range_as_their_window(
+    pixels: Any, channels: int, full: int
+) -> None:
     found = view(png(pixels))
     assert found.samples.shape == (4, 6, channels)
     assert found.samples.max() == pixels.max()

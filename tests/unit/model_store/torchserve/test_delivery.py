@@ -1,4 +1,6 @@
-"""The delivery to a monitor that is away, forgets the model, or refuses: no answer leaves the outbox too early."""
+"""The delivery to a monitor that is away, forgets the model, or refuses: no answer leaves the
+outbox too early.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +34,9 @@ class Metrics:
 
 
 class Monitor:
-    """A monitor by hand: `knows` says whether the model is declared, `refuses` which ids it rejects."""
+    """A monitor by hand: `knows` says whether the model is declared, `refuses` which ids it
+    rejects.
+    """
 
     url = "http://monitor"
 
@@ -48,12 +52,23 @@ class Monitor:
             raise MonitorAway("connection refused")
         if path == "/models-log":
             self.knows = self.accepts_card
-            return (200, body) if self.accepts_card else (409, {"error": "model_differs", "detail": "it differs"})
+            return (
+                (200, body)
+                if self.accepts_card
+                else (409, {"error": "model_differs", "detail": "it differs"})
+            )
         if not self.knows:
-            return 422, {"error": self.unknown, "detail": "?", "results": [{"status": "rejected"}] * len(body)}
+            return 422, {
+                "error": self.unknown,
+                "detail": "?",
+                "results": [{"status": "rejected"}] * len(body),
+            }
         ids = [row["prediction_id"] for row in body]
         self.got += [each for each in ids if each not in self.refuses]
-        return 200, [{"status": "rejected" if each in self.refuses else "accepted", "detail": "no"} for each in ids]
+        return 200, [
+            {"status": "rejected" if each in self.refuses else "accepted", "detail": "no"}
+            for each in ids
+        ]
 
 
 @pytest.fixture
@@ -82,10 +97,15 @@ def deliver(box: OutboxFile, monitor: Monitor, metrics: Metrics) -> Callable[[],
 
 
 def said(*ids: str, model: str = "tiny", version: int = 1) -> list[dict[str, Any]]:
-    return [{"model": model, "version": version, "prediction_id": each, "request_id": None} for each in ids]
+    return [
+        {"model": model, "version": version, "prediction_id": each, "request_id": None}
+        for each in ids
+    ]
 
 
-def test_answers_arrive_once(box: OutboxFile, monitor: Monitor, metrics: Metrics, deliver: Callable[[], float]) -> None:
+def test_answers_arrive_once(
+    box: OutboxFile, monitor: Monitor, metrics: Metrics, deliver: Callable[[], float]
+) -> None:
     box.append(said("a", "b"))
     deliver()
     box.append(said("c"))
@@ -96,7 +116,11 @@ def test_answers_arrive_once(box: OutboxFile, monitor: Monitor, metrics: Metrics
 
 
 def test_they_wait_while_the_monitor_is_away_and_ever_longer(
-    box: OutboxFile, monitor: Monitor, tmp_path: Path, deliver: Callable[[], float], metrics: Metrics
+    box: OutboxFile,
+    monitor: Monitor,
+    tmp_path: Path,
+    deliver: Callable[[], float],
+    metrics: Metrics,
 ) -> None:
     monitor.away = True
     box.append(said("a"))
@@ -123,7 +147,11 @@ def test_the_model_is_declared_when_the_monitor_does_not_know_it(
 
 
 def test_answers_of_a_version_that_candor_served_before_are_kept(
-    box: OutboxFile, monitor: Monitor, metrics: Metrics, deliver: Callable[[], float], tmp_path: Path
+    box: OutboxFile,
+    monitor: Monitor,
+    metrics: Metrics,
+    deliver: Callable[[], float],
+    tmp_path: Path,
 ) -> None:
     monitor.knows = monitor.accepts_card = False
     monitor.unknown = "model_served"
@@ -134,7 +162,11 @@ def test_answers_of_a_version_that_candor_served_before_are_kept(
 
 
 def test_what_the_monitor_refuses_for_good_is_counted_as_lost(
-    box: OutboxFile, monitor: Monitor, metrics: Metrics, deliver: Callable[[], float], tmp_path: Path
+    box: OutboxFile,
+    monitor: Monitor,
+    metrics: Metrics,
+    deliver: Callable[[], float],
+    tmp_path: Path,
 ) -> None:
     monitor.refuses = {"b"}
     box.append(said("a", "b", "c"))
@@ -179,5 +211,7 @@ def test_answers_are_counted_by_bin_from_zero_on(metrics: Metrics) -> None:
     counters.reject("not_an_image")
     assert metrics.values["candor_predictions_total", "tiny", "1", "14"] == 2
     assert metrics.values["candor_predictions_total", "tiny", "1", "07"] == 1
-    assert metrics.values["candor_prediction_confidence_total", "tiny", "1", "14"] == pytest.approx(1.99)
+    assert metrics.values["candor_prediction_confidence_total", "tiny", "1", "14"] == pytest.approx(
+        1.99
+    )
     assert metrics.values["candor_requests_rejected_total", "not_an_image"] == 1

@@ -1,4 +1,6 @@
-"""The outbox: what was appended is delivered once, in order, whichever worker is killed meanwhile."""
+"""The outbox: what was appended is delivered once, in order, whichever worker is killed
+meanwhile.
+"""
 
 import json
 import os
@@ -52,7 +54,9 @@ def test_beyond_the_limit_nothing_of_a_batch_is_kept(tmp_path: Path) -> None:
     assert box.append(rows(3, 4))
 
 
-def test_a_disk_that_is_full_keeps_the_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_keeps_the_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     box = new_file(tmp_path)
     box.append(rows(1))
     write = os.write
@@ -72,7 +76,10 @@ def test_a_disk_that_is_full_keeps_the_file_whole(tmp_path: Path, monkeypatch: p
 def test_only_the_file_of_a_worker_that_has_ended_is_taken(tmp_path: Path) -> None:
     alive, dead, empty = new_file(tmp_path), new_file(tmp_path), new_file(tmp_path)
     dead.append(rows(1, 2))
-    (cut := json.dumps({"number": 3})[:-3].encode(), os.write(dead._descriptor, cut))  # as by a kill
+    (
+        cut := json.dumps({"number": 3})[:-3].encode(),
+        os.write(dead._descriptor, cut),
+    )  # as by a kill
     dead.close()
     empty.close()
     taken = list(left_behind(tmp_path))

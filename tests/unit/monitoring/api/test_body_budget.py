@@ -92,7 +92,9 @@ async def test_a_request_that_was_cancelled_before_its_turn_came_holds_nothing()
 async def test_only_so_many_wait() -> None:
     bodies = budget()
     async with bodies.hold(70 * MIB):
-        waiting = [asyncio.create_task(bodies.hold(2 * MIB).__aenter__()) for _ in range(WAITING_LIMIT)]
+        waiting = [
+            asyncio.create_task(bodies.hold(2 * MIB).__aenter__()) for _ in range(WAITING_LIMIT)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(BodiesFull):
             await bodies.hold(2 * MIB).__aenter__()
@@ -101,7 +103,9 @@ async def test_only_so_many_wait() -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_body_of_unknown_length_holds_what_has_arrived_and_is_refused_once_there_is_no_room() -> None:
+async def test_a_body_of_unknown_length_holds_what_has_arrived_and_is_refused_once_there_is_no_room() -> (
+    None
+):
     bodies = budget()
     async with bodies.hold(60 * MIB):
         async with bodies.hold(None, copies=2) as hold:

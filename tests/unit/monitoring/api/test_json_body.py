@@ -1,4 +1,6 @@
-"""JSON as types: what msgspec cannot decode and the json module can, and the sentences of refusals."""
+"""JSON as types: what msgspec cannot decode and the json module can, and the sentences of
+refusals.
+"""
 
 import json
 import math
@@ -45,16 +47,27 @@ READER = JsonReader(Whole, Refused, whole="A whole")
         ({"name": "a", "share": 0}, "Field 'share' must be a number, more than 0; got 0."),
         ({"name": "a", "share": math.nan}, "Field 'share' must be a number, more than 0; got nan."),
         ({"name": "a", "share": True}, "Field 'share' must be a number; got true or false."),
-        ({"name": "a", "parts": [{}, {"size": 0}]}, "Field 'parts[1].size' must be a whole number, at least 1; got 0."),
+        (
+            {"name": "a", "parts": [{}, {"size": 0}]},
+            "Field 'parts[1].size' must be a whole number, at least 1; got 0.",
+        ),
         ({"name": "a", "parts": [{"sise": 1}]}, "Field 'parts[0].sise' is unknown."),
         ({"name": "a", "parts": [{}] * 3}, "Field 'parts' must have at most 2 entries; got 3."),
-        ({"name": "a", "by_name": {"b": "c"}}, "Field 'by_name[...]' must be a number; got an object."),
-        ({"name": "a", "nome": 1}, "Field 'nome' is unknown; expected some of: by_name, name, parts, share."),
+        (
+            {"name": "a", "by_name": {"b": "c"}},
+            "Field 'by_name[...]' must be a number; got an object.",
+        ),
+        (
+            {"name": "a", "nome": 1},
+            "Field 'nome' is unknown; expected some of: by_name, name, parts, share.",
+        ),
         ([], "A whole must be an object; got an empty list."),
         (3, "A whole must be an object; got a number."),
     ],
 )
-def test_a_refusal_names_the_field_the_expectation_and_what_was_sent(value: Any, sentence: str) -> None:
+def test_a_refusal_names_the_field_the_expectation_and_what_was_sent(
+    value: Any, sentence: str
+) -> None:
     for read in (READER.convert, lambda each: READER.read(json.dumps(each).encode())):
         with pytest.raises(Refused) as refusal:
             read(value)
@@ -82,7 +95,13 @@ def test_every_encoding_of_json_is_read(encoding: str) -> None:
     assert entries.items == [Whole("ä")]
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["name", "share", "parts"]), st.text(max_size=5) | st.floats())))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["name", "share", "parts"]), st.text(max_size=5) | st.floats()
+        )
+    )
+)
 def test_a_list_is_read_item_by_item_whichever_way_it_is_decoded(values: list[Any]) -> None:
     body = json.dumps(values).encode()
     if not values:
@@ -128,7 +147,9 @@ def test_values_are_counted_before_objects_are_made_of_them(name: str) -> None:
     tracemalloc.start()
     started_s = time.process_time()
     for read in (READER.read, lambda body: READER.read_entries(body, limit=10)):
-        with pytest.raises(Refused, match="The body holds over 500,000 values, or 50,000 lists and objects"):
+        with pytest.raises(
+            Refused, match="The body holds over 500,000 values, or 50,000 lists and objects"
+        ):
             read(FLOODS[name])
     assert time.process_time() - started_s < 0.5
     assert tracemalloc.get_traced_memory()[1] < 2**20

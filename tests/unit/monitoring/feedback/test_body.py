@@ -28,13 +28,17 @@ def read(body: Any) -> list[FeedbackItem | FeedbackResult]:
 
 
 def test_an_item_by_prediction_id() -> None:
-    item = read_item({"prediction_id": ID, "label": "normal", "source": "audit", "observed_at": "1970-01-02"})
+    item = read_item(
+        {"prediction_id": ID, "label": "normal", "source": "audit", "observed_at": "1970-01-02"}
+    )
     expected = FeedbackItem("normal", UUID(ID).bytes, None, None, "audit", 86_400 * 10**9)
     assert item == expected
 
 
 def test_an_item_by_request_id() -> None:
-    item = read_item({"model": "pneumonia", "request_id": "scan-1", "label": "normal", "source": None})
+    item = read_item(
+        {"model": "pneumonia", "request_id": "scan-1", "label": "normal", "source": None}
+    )
     assert item == FeedbackItem("normal", None, "pneumonia", "scan-1", None, None)
 
 
@@ -48,7 +52,10 @@ def test_an_item_by_request_id() -> None:
     ],
 )
 def test_a_time_is_utc_unless_it_says_otherwise(text: str, expected_ns: int) -> None:
-    assert read_item({"prediction_id": ID, "label": "a", "observed_at": text}).observed_at_ns == expected_ns
+    assert (
+        read_item({"prediction_id": ID, "label": "a", "observed_at": text}).observed_at_ns
+        == expected_ns
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,9 @@ def test_what_is_no_item_is_refused_with_a_sentence(changes: dict[str, Any], sen
     assert len(str(refusal.value)) < 250
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"label=normal", b"\xff\xfe", b"[" * 60_000, b"1" * 5_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"label=normal", b"\xff\xfe", b"[" * 60_000, b"1" * 5_000]
+)
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(BodyNotJson, match="must be JSON"):
         parse(body)
@@ -116,7 +125,9 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-_fields = st.sampled_from(["label", "prediction_id", "model", "request_id", "source", "observed_at", "other"])
+_fields = st.sampled_from(
+    ["label", "prediction_id", "model", "request_id", "source", "observed_at", "other"]
+)
 
 
 @given(st.lists(st.dictionaries(_fields, _json | st.just(ID))) | _json)

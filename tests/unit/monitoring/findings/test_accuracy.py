@@ -1,4 +1,6 @@
-"""Is the model as accurate as it was: the answers, their words, and how often whoever looks every day is misled."""
+"""Is the model as accurate as it was: the answers, their words, and how often whoever looks every
+day is misled.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ def reference(n: int = 1_000, accuracy: float = 0.82) -> BinSums:
 
 def days(*right: tuple[int, float], labeled: float = 0.1) -> list[LabeledDay]:
     return [
-        LabeledDay(FIRST_DAY + day, n, round(n * share), round(n / labeled)) for day, (n, share) in enumerate(right)
+        LabeledDay(FIRST_DAY + day, n, round(n * share), round(n / labeled))
+        for day, (n, share) in enumerate(right)
     ]
 
 
@@ -33,9 +36,12 @@ def test_a_fall_from_82_to_63_percent_is_a_clear_warning() -> None:
         == "Among the labeled answers accuracy is lower, by at least 7.2 points; not known of all answers"
     )
     assert found.sentence == (
-        "The model was right in 63.0 % of 400 labeled answers, and in 82.0 % of the 1,000 answers of its card's "
-        "reference. The difference is between -31.0 and -7.2 points. Nothing shows that these labels were drawn "
-        "at random: if wrong or unsure answers are labeled more often than others, accuracy seems lower than it is."
+        "The model was right in 63.0 % of 400 labeled answers, and in 82.0 % of the 1,000 answers "
+        "of its card's "
+        "reference. The difference is between -31.0 and -7.2 points. Nothing shows that these "
+        "labels were drawn "
+        "at random: if wrong or unsure answers are labeled more often than others, accuracy seems "
+        "lower than it is."
     )
     assert found.promise == PROMISE
 
@@ -85,12 +91,18 @@ def test_audited_labels_need_no_caveat() -> None:
 
 
 def test_labels_of_all_answers_were_not_chosen() -> None:
-    assert "drawn at random" not in judge_accuracy(days((400, 0.63), labeled=1), reference()).sentence
+    assert (
+        "drawn at random" not in judge_accuracy(days((400, 0.63), labeled=1), reference()).sentence
+    )
 
 
 def test_without_labels_or_reference_nothing_is_claimed() -> None:
     nothing = judge_accuracy([], reference())
-    assert (nothing.answer, nothing.n, nothing.headline) == (AccuracyAnswer.UNKNOWN, 0, "Not known yet")
+    assert (nothing.answer, nothing.n, nothing.headline) == (
+        AccuracyAnswer.UNKNOWN,
+        0,
+        "Not known yet",
+    )
     assert nothing.sentence == "No answer has a label yet, so accuracy cannot be measured."
     unknown = judge_accuracy(days((500, 0.5)), BinSums.zeros())
     assert unknown.headline == "Not known: the card has no reference accuracy"
@@ -99,7 +111,9 @@ def test_without_labels_or_reference_nothing_is_claimed() -> None:
 
 @pytest.mark.parametrize("accuracy", [0.82, 0.957])
 def test_whoever_looks_every_day_is_misled_in_at_most_one_of_twenty_models(accuracy: float) -> None:
-    """100 models as accurate as they were, 100 days of 20 labels, a reference of 500 answers drawn for each."""
+    """100 models as accurate as they were, 100 days of 20 labels, a reference of 500 answers drawn
+    for each.
+    """
     rng, misled, models = np.random.default_rng(1), 0, 100
     for _ in range(models):
         card = BinSums.from_predictions(np.full(500, accuracy), rng.random(500) < accuracy)

@@ -25,8 +25,10 @@ def record(**changes: Any) -> AnswerRecord:
 
 def test_a_class_that_is_right_less_often_than_it_says_is_not_to_be_relied_on() -> None:
     assert record().sentences == (
-        "The model says “pneumonia”, confidence 91 %. Do not rely on the 91 %. Of 51 such answers at 87 to 93 % since "
-        "2026-10-01 that have a label, 40 were right (78 in 100; 95 % interval 65 to 88). 25 % of such answers have "
+        "The model says “pneumonia”, confidence 91 %. Do not rely on the 91 %. Of 51 such answers "
+        "at 87 to 93 % since "
+        "2026-10-01 that have a label, 40 were right (78 in 100; 95 % interval 65 to 88). 25 % of "
+        "such answers have "
         "labels, which may not be typical."
     )
 
@@ -51,7 +53,9 @@ def test_an_alarm_warns_whatever_the_labels_of_such_answers_show() -> None:
 
 
 def test_a_confidence_at_the_edge_of_a_calibrated_bin_gets_no_warning() -> None:
-    """With many labels the interval is narrower than the bin, so it cannot hold every confidence of the bin."""
+    """With many labels the interval is narrower than the bin, so it cannot hold every confidence of
+    the bin.
+    """
     found = record(confidence=0.932, labeled=100_000, right=90_000, mean_confidence=0.9)
     assert not found.is_doubtful
 

@@ -26,14 +26,17 @@ ACKNOWLEDGED = events.Event(events.ACKNOWLEDGED, 2, AT_NS, {"was_active": True, 
 RESET = events.Event(events.RESET, 3, AT_NS, {"was_active": False})
 
 
-def said(*history: events.Event, labels: int = 2_800, drift: Drift | None = DRIFT, **options: Any) -> str:
+def said(
+    *history: events.Event, labels: int = 2_800, drift: Drift | None = DRIFT, **options: Any
+) -> str:
     chosen = {"window": Window(), "audited": False} | options
     return earlier_labels(history, drift, labels=labels, **chosen)
 
 
 def test_labels_from_before_are_counted_and_the_window_without_them_is_named() -> None:
     assert said(RAISED, ACKNOWLEDGED) == (
-        "2,500 of these labels came before the alarm was acknowledged on 2026-09-21; the window last:300 shows the 300 "
+        "2,500 of these labels came before the alarm was acknowledged on 2026-09-21; the window "
+        "last:300 shows the 300 "
         "since."
     )
     assert "before the watch was reset on 2026-09-21" in said(RAISED, ACKNOWLEDGED, RESET)
@@ -41,12 +44,15 @@ def test_labels_from_before_are_counted_and_the_window_without_them_is_named() -
 
 def test_if_none_came_since_it_says_so() -> None:
     assert said(ACKNOWLEDGED, labels=2_500, drift=replace(DRIFT, labels=0)) == (
-        "All these labels came before the alarm was acknowledged on 2026-09-21: they say nothing about the time since."
+        "All these labels came before the alarm was acknowledged on 2026-09-21: they say nothing "
+        "about the time since."
     )
 
 
 def test_a_window_of_the_latest_labels_may_still_reach_back() -> None:
-    assert said(ACKNOWLEDGED, labels=500, window=Window("last", 500)).startswith("200 of these labels")
+    assert said(ACKNOWLEDGED, labels=500, window=Window("last", 500)).startswith(
+        "200 of these labels"
+    )
     assert said(ACKNOWLEDGED, labels=300, window=Window("last", 300)) == ""
 
 
@@ -61,5 +67,7 @@ def test_a_window_of_the_latest_labels_may_still_reach_back() -> None:
         ((ACKNOWLEDGED,), {"labels": 300}),
     ],
 )
-def test_nothing_is_said_where_nothing_is_known(history: tuple[events.Event, ...], options: dict[str, Any]) -> None:
+def test_nothing_is_said_where_nothing_is_known(
+    history: tuple[events.Event, ...], options: dict[str, Any]
+) -> None:
     assert said(*history, **options) == ""

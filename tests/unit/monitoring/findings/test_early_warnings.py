@@ -30,7 +30,9 @@ def sample(seed: int, n: int, gap: float = 0.0) -> tuple[np.ndarray, np.ndarray]
 def test_signs_are_silent_until_there_are_answers_enough() -> None:
     served = ledger_sums(*sample(0, 999))
     warnings = find_early_warnings(served, BinSums.from_predictions(*sample(1, 500)), {}, {})
-    assert [(warning.raised, math.isnan(warning.value)) for warning in warnings] == [(False, True)] * 3
+    assert [(warning.raised, math.isnan(warning.value)) for warning in warnings] == [
+        (False, True)
+    ] * 3
 
 
 def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
@@ -45,16 +47,24 @@ def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
     assert false <= 2
     sure = ledger_sums(rng.beta(22, 1, 1000), np.ones(1000, dtype=bool))
     histogram, expected, mix = find_early_warnings(
-        sure, reference, {"predicted:a": 700, "predicted:b": 300}, {"predicted:a": 500, "predicted:b": 500}
+        sure,
+        reference,
+        {"predicted:a": 700, "predicted:b": 300},
+        {"predicted:a": 500, "predicted:b": 500},
     )
     assert histogram.raised
     assert expected.raised
     assert expected.value > 0.1
     assert "differs from the card's" in histogram.sentence
     assert mix.raised
-    assert '30.0 % of answers in the last 7 days were "b", compared with 50.0 % before' in mix.sentence
+    assert (
+        '30.0 % of answers in the last 7 days were "b", compared with 50.0 % before' in mix.sentence
+    )
     assert not find_early_warnings(
-        sure, reference, {"predicted:a": 600, "predicted:b": 400}, {"predicted:a": 5, "predicted:b": 5}
+        sure,
+        reference,
+        {"predicted:a": 600, "predicted:b": 400},
+        {"predicted:a": 5, "predicted:b": 5},
     )[2].raised  # too few before
 
 

@@ -21,20 +21,26 @@ def images(count: int, *, mean: float = 120.0, contrast: float = 40.0, seed: int
 def test_a_sign_waits_for_images_enough() -> None:
     reference = REFERENCE.model_dump()
     few, enough = (Inputs(n, 220.0, 20.0, 90.0, 10.0) for n in (ENOUGH - 1, ENOUGH))
-    assert [(warning.raised, math.isnan(warning.value)) for warning in find_image_warnings(few, reference)] == [
-        (False, True)
-    ] * 2
+    assert [
+        (warning.raised, math.isnan(warning.value))
+        for warning in find_image_warnings(few, reference)
+    ] == [(False, True)] * 2
     assert [warning.raised for warning in find_image_warnings(enough, reference)] == [True] * 2
     assert [warning.value for warning in find_image_warnings(enough, reference)] == [5.0, 5.0]
 
 
 def test_chance_hardly_ever_raises_a_sign() -> None:
-    """Five hundred reference images, two hundred live ones of the same kind: .25 alone would be raised by chance."""
+    """Five hundred reference images, two hundred live ones of the same kind: .25 alone would be
+    raised by chance.
+    """
     false = 0
     for seed in range(300):
         reference = InputReference.from_brightness(images(500, seed=seed)).model_dump()
         live = images(ENOUGH, seed=10_000 + seed)
-        (mean, contrast), (mean_sd, contrast_sd) = live.mean(axis=0).tolist(), live.std(axis=0).tolist()
+        (mean, contrast), (mean_sd, contrast_sd) = (
+            live.mean(axis=0).tolist(),
+            live.std(axis=0).tolist(),
+        )
         found = find_image_warnings(Inputs(ENOUGH, mean, mean_sd, contrast, contrast_sd), reference)
         false += any(warning.raised for warning in found)
     assert false <= 4

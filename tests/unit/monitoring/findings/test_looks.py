@@ -31,7 +31,9 @@ def test_the_gap_holds_at_every_look_where_the_window_does_not_move() -> None:
     found = gap_at_every_look(sums, read_window("all"))
     assert found is not None
     gaps = confidence - correct
-    assert (found.lower, found.upper) == pytest.approx(gap_sequence(1_000, gaps.sum(), (gaps**2).sum()))
+    assert (found.lower, found.upper) == pytest.approx(
+        gap_sequence(1_000, gaps.sum(), (gaps**2).sum())
+    )
     assert found.excludes_zero
     assert gap_at_every_look(sums, read_window("promotion")) == found
     for moving in ("days:30", "last:500"):

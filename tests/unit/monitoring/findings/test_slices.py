@@ -31,7 +31,11 @@ def test_few_false_differences_among_models_that_did_not_change() -> None:
     for seed in range(200):
         live, reference = (BinSums.from_predictions(*sample(2 * seed + i, 600)) for i in (0, 1))
         found = compare(live, reference)
-        wrong += [found.accuracy.significant, found.signed_gap.significant, found.excess_ece.significant]
+        wrong += [
+            found.accuracy.significant,
+            found.signed_gap.significant,
+            found.excess_ece.significant,
+        ]
     assert (wrong <= 0.09 * 200).all()  # 5 % and two standard deviations, at most
 
 
@@ -52,17 +56,25 @@ def test_the_worst_slice_comes_first_and_chance_is_not_a_finding() -> None:
     worst = found.known[0]
     assert 0 < worst.at_least == worst.gap_lower < worst.signed_gap < worst.gap_upper
     labeled = sums["tag:site=bad"].labeled
-    wide = NormalDist().inv_cdf(1 - 0.05 / (2 * 21))  # Bonferroni: 3.04 standard deviations in place of 1.96
+    wide = NormalDist().inv_cdf(
+        1 - 0.05 / (2 * 21)
+    )  # Bonferroni: 3.04 standard deviations in place of 1.96
     mean, added = worst.mean_confidence, wide**2  # so many answers are added, half of them right
     center = (300 * worst.signed_gap + added * (mean - 0.5)) / (300 + added)
     square = (labeled.squared_error.sum() + added / 2 * (mean**2 + (1 - mean) ** 2)) / (300 + added)
     half = wide * math.sqrt((square - center**2) / (300 + added))
-    assert (worst.gap_lower, worst.gap_upper) == pytest.approx((center - half, center + half), rel=1e-6)
+    assert (worst.gap_lower, worst.gap_upper) == pytest.approx(
+        (center - half, center + half), rel=1e-6
+    )
 
 
 def test_looking_at_twenty_slices_finds_something_false_in_five_looks_of_a_hundred() -> None:
     false = [
-        bool(find_slices({f"tag:a={i}": ledger_sums(*sample(100 * look + i, 200)) for i in range(20)}).significant)
+        bool(
+            find_slices(
+                {f"tag:a={i}": ledger_sums(*sample(100 * look + i, 200)) for i in range(20)}
+            ).significant
+        )
         for look in range(100)
     ]
     assert sum(false) <= 12
@@ -89,7 +101,9 @@ def test_too_few_labels_and_true_classes_are_not_tested() -> None:
 
 
 def test_conditioning_on_the_true_class_makes_a_perfect_model_look_wrong() -> None:
-    """Why those rows are not tested: a model that says 'ill' with its true probability misses half of the ill."""
+    """Why those rows are not tested: a model that says 'ill' with its true probability misses half
+    of the ill.
+    """
     rng = np.random.default_rng(0)
     ill_probability = rng.choice([0.1, 0.9], 20_000, p=[0.9, 0.1])
     ill = rng.random(20_000) < ill_probability

@@ -23,7 +23,9 @@ def labels(n: np.ndarray) -> BinSums:
 def names(labeled: np.ndarray, served: np.ndarray, **slices: tuple[int, int]) -> list[str]:
     """`slices`: labels and answers of each."""
     sums = {
-        name.replace("__", ":"): LedgerSums(labels(bins(b14=n)), bins(b14=of), bins(b14=of).astype(float))
+        name.replace("__", ":"): LedgerSums(
+            labels(bins(b14=n)), bins(b14=of), bins(b14=of).astype(float)
+        )
         for name, (n, of) in slices.items()
     }
     return [each.name for each in find_unchecked(labels(labeled), served, sums)]
@@ -52,10 +54,17 @@ def test_what_is_rare_or_in_proportion_is_not_named() -> None:
 
 def test_slices_with_few_labels_are_named_by_their_share() -> None:
     named = names(
-        bins(b14=300), bins(b14=1000), predicted__a=(5, 100), predicted__b=(280, 800), tag__x=(2, 200), true__a=(0, 500)
+        bins(b14=300),
+        bins(b14=1000),
+        predicted__a=(5, 100),
+        predicted__b=(280, 800),
+        tag__x=(2, 200),
+        true__a=(0, 500),
     )
     assert named == ["answers with x", 'answers of "a"']
-    assert names(bins(b14=300), bins(b14=1000), predicted__a=(2, 40)) == []  # fewer than 5 % of the answers
+    assert (
+        names(bins(b14=300), bins(b14=1000), predicted__a=(2, 40)) == []
+    )  # fewer than 5 % of the answers
     assert names(bins(b14=100), bins(b14=100), predicted__a=(10, 10)) == []  # all that there are
 
 
@@ -64,12 +73,15 @@ def test_at_most_three_kinds_are_named_in_a_sentence() -> None:
         labels(bins(b14=100)),
         bins(b14=1000),
         {
-            f"predicted:{name}": LedgerSums(BinSums.zeros(), bins(b14=100), bins(b14=100).astype(float))
+            f"predicted:{name}": LedgerSums(
+                BinSums.zeros(), bins(b14=100), bins(b14=100).astype(float)
+            )
             for name in "abcde"
         },
     )
     assert not_checked(found) == (
-        'Not checked: answers of "a" (10.0 % of all answers, none labeled); answers of "b" (10.0 % of all answers, '
+        'Not checked: answers of "a" (10.0 % of all answers, none labeled); answers of "b" (10.0 '
+        "% of all answers, "
         'none labeled); answers of "c" (10.0 % of all answers, none labeled); and 2 more kinds.'
     )
     assert not_checked(()) == ""

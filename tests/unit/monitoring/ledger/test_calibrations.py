@@ -11,7 +11,9 @@ CARD = make_card().model_copy(update={"input_reference": REFERENCE})
 
 
 def test_a_card_without_a_reference_keeps_its_hash() -> None:
-    of_then = make_card().calibration.model_copy(update={"measures": {"ece": 0.05}})  # cards gain measures
+    of_then = make_card().calibration.model_copy(
+        update={"measures": {"ece": 0.05}}
+    )  # cards gain measures
     card = make_card().model_copy(update={"calibration": of_then})
     assert card_sha256(card) == "ebc1da601e24571618931d61c89c47d01cde317f13b5a5e44aa1417c2f4fe6b0"
     assert card_sha256(CARD) != card_sha256(make_card())

@@ -6,13 +6,21 @@ from monitoring.ledger.days import Days, gather
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
     correct = np.arange(labels) < right * labels
-    return Days(number, number, 2 * labels, BinSums.from_predictions(np.full(labels, confidence), correct))
+    return Days(
+        number, number, 2 * labels, BinSums.from_predictions(np.full(labels, confidence), correct)
+    )
 
 
 def test_days_are_gathered_in_equal_steps_and_nothing_is_lost() -> None:
     days = [day(number) for number in (*range(100, 130), *range(180, 200))]
     steps = gather(days, most=10)
-    assert [(each.first, each.last) for each in steps] == [(100, 109), (110, 119), (120, 129), (180, 189), (190, 199)]
+    assert [(each.first, each.last) for each in steps] == [
+        (100, 109),
+        (110, 119),
+        (120, 129),
+        (180, 189),
+        (190, 199),
+    ]
     assert sum(each.labeled.total for each in steps) == 100 * len(days)
     assert sum(each.served for each in steps) == 200 * len(days)
     assert gather(days, most=1_000) == days

@@ -39,7 +39,9 @@ def test_prometheus_reads_the_zero_before_the_counts_and_nobody_else_has_to() ->
     assert [total(counters, prometheus=False) for _ in range(2)] == [577, 577]
     assert [total(counters, prometheus=True) for _ in range(3)] == [0, 577, 577]
     counters.create("m", "1")  # again
-    counters.add("m", "2", [(3, {ANSWERS: 3})])  # a new version: its own zero, while the other goes on
+    counters.add(
+        "m", "2", [(3, {ANSWERS: 3})]
+    )  # a new version: its own zero, while the other goes on
     assert [total(counters, prometheus=True) for _ in range(2)] == [577, 580]
 
 
@@ -90,7 +92,9 @@ def test_a_reader_never_sees_half_a_transaction() -> None:
     try:
         for _ in range(200):
             answers, sums = counters.collect()
-            assert [sample.value for sample in sums.samples] == [sample.value / 2 for sample in answers.samples]
+            assert [sample.value for sample in sums.samples] == [
+                sample.value / 2 for sample in answers.samples
+            ]
             assert len({sample.value for sample in answers.samples}) == 1
     finally:
         stop.set()

@@ -1,4 +1,6 @@
-"""Text and the parts of charts stand out from what is behind them, light and dark (WCAG 2.2, 1.4.3 and 1.4.11)."""
+"""Text and the parts of charts stand out from what is behind them, light and dark (WCAG 2.2, 1.4.3
+and 1.4.11).
+"""
 
 import re
 
@@ -17,7 +19,9 @@ def color(name: str, dark: bool) -> tuple[float, float, float]:
 
 
 def mixed(over: tuple[float, ...], under: tuple[float, ...], opacity: float) -> tuple[float, ...]:
-    return tuple(opacity * one + (1 - opacity) * other for one, other in zip(over, under, strict=True))
+    return tuple(
+        opacity * one + (1 - opacity) * other for one, other in zip(over, under, strict=True)
+    )
 
 
 def luminance(rgb: tuple[float, ...]) -> float:
@@ -32,7 +36,9 @@ def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 def test_the_ratio_is_that_of_the_standard() -> None:
     assert contrast((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == pytest.approx(21)
-    assert contrast((118 / 255,) * 3, (1.0, 1.0, 1.0)) == pytest.approx(4.54, abs=0.01)  # #767676, known as the limit
+    assert contrast((118 / 255,) * 3, (1.0, 1.0, 1.0)) == pytest.approx(
+        4.54, abs=0.01
+    )  # #767676, known as the limit
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -44,7 +50,10 @@ def test_words_and_shapes_of_each_color_stand_out(name: str, dark: bool) -> None
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_range_of_chance_has_an_edge_and_dots_stand_out_in_it(dark: bool) -> None:
-    rule = re.search(r"svg \.chance .*?fill-opacity: ([\d.]+);.*?stroke-opacity: ([\d.]+);", asset("style.css").content)
+    rule = re.search(
+        r"svg \.chance .*?fill-opacity: ([\d.]+);.*?stroke-opacity: ([\d.]+);",
+        asset("style.css").content,
+    )
     assert rule is not None
     fill, edge = float(rule[1]), float(rule[2])
     card, muted = color("card", dark), color("muted", dark)

@@ -58,7 +58,9 @@ def test_no_line_and_no_point_reaches_over_a_restart() -> None:
     svg = drawn(course([0.9] * 150 + [0.1] * 150, restart=151))
     assert len([line for line in svg.iter("polyline") if line.get("class") == "course"]) == 2
     assert len([area for area in svg.iter("polygon") if area.get("class") == "chance"]) == 2
-    assert {step.chapter for step in course_steps(course([0.9] * 150 + [0.1] * 150, restart=151))} == {1, 2}
+    assert {
+        step.chapter for step in course_steps(course([0.9] * 150 + [0.1] * 150, restart=151))
+    } == {1, 2}
 
 
 def test_what_is_above_the_plot_stands_at_its_edge_and_is_said() -> None:
@@ -68,7 +70,9 @@ def test_what_is_above_the_plot_stands_at_its_edge_and_is_said() -> None:
     titles = [title.text or "" for title in svg.iter("title")]
     assert titles[1] == "label 2, 2024-10-04: up to 420 % of the evidence that an alarm needs"
     assert "over 999 %" in titles[2]
-    (threshold,) = (float(line.attrib["y1"]) for line in svg.iter("line") if line.get("class") == "threshold")
+    (threshold,) = (
+        float(line.attrib["y1"]) for line in svg.iter("line") if line.get("class") == "threshold"
+    )
     assert TOP < threshold < dots[0]
 
 
@@ -81,7 +85,9 @@ def test_events_stand_at_their_label() -> None:
         CourseEvent(0, 20_000 * DAY_NS + DAY_NS // 24, "promoted", "by its time"),
         CourseEvent(0, 1, "promoted", "before all labels"),
     )
-    marks = {group.attrib["class"]: group for group in svg.iter("g") if "mark" in group.get("class", "")}
+    marks = {
+        group.attrib["class"]: group for group in svg.iter("g") if "mark" in group.get("class", "")
+    }
     assert list(marks) == ["mark promoted", "mark alarm", "mark acknowledged"]
     x = [float(dot.attrib["cx"]) for dot in svg.iter("circle")]
     at = {name: float(next(group.iter("line")).attrib["x1"]) for name, group in marks.items()}
@@ -110,7 +116,8 @@ def test_it_speaks_the_language_of_the_reader() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "middle"), [(20, "10"), (64, "30"), (300, "150"), (6_834, "3,500"), (41_170, "20,000")]
+    ("labels", "middle"),
+    [(20, "10"), (64, "30"), (300, "150"), (6_834, "3,500"), (41_170, "20,000")],
 )
 def test_the_label_in_the_middle_has_a_round_number(labels: int, middle: str) -> None:
     svg = drawn(course([0.1] * labels))

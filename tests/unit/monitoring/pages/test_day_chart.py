@@ -10,12 +10,21 @@ from calibration import metrics
 from calibration.bins import BinSums
 from monitoring.ledger.days import Days
 from monitoring.pages.axis import NARROW, Mark
-from monitoring.pages.day_chart import chance_limit, day_chart, day_chart_file, day_dots, gap_chart, gap_chart_file
+from monitoring.pages.day_chart import (
+    chance_limit,
+    day_chart,
+    day_chart_file,
+    day_dots,
+    gap_chart,
+    gap_chart_file,
+)
 
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
     correct = np.arange(labels) < right * labels
-    return Days(number, number, 2 * labels, BinSums.from_predictions(np.full(labels, confidence), correct))
+    return Days(
+        number, number, 2 * labels, BinSums.from_predictions(np.full(labels, confidence), correct)
+    )
 
 
 def drawn(days: Sequence[Days], marks: Sequence[Mark] = ()) -> ET.Element:
@@ -32,7 +41,9 @@ def test_chance_keeps_a_calibrated_model_in_the_gray_in_nineteen_days_of_twenty(
         sums = BinSums.from_predictions(confidence, random.random(200) < confidence)
         outside += metrics.ece(sums) > chance_limit(sums)
     assert outside / 2_000 == pytest.approx(0.05, abs=0.02)
-    one = BinSums.from_predictions([0.5] * 100, [True] * 100)  # V = 25: floor .7979 * 5 / 100, spread .6028 * 5 / 100
+    one = BinSums.from_predictions(
+        [0.5] * 100, [True] * 100
+    )  # V = 25: floor .7979 * 5 / 100, spread .6028 * 5 / 100
     assert chance_limit(one) == pytest.approx(0.03989 + 1.645 * 0.03014, abs=1e-4)
 
 
@@ -46,11 +57,15 @@ def test_the_chart_puts_each_day_where_it_belongs() -> None:
     assert heights[0] == pytest.approx(0, abs=0.1)
     assert heights[1] == pytest.approx(2 * heights[2], abs=0.3)  # 20 points against 10
     assert [dot.attrib["class"] for dot in dots] == ["dot", "dot", "dot hollow"]
-    assert [group.attrib["class"] for group in svg.iter("g") if "class" in group.attrib] == ["mark alarm"]
+    assert [group.attrib["class"] for group in svg.iter("g") if "class" in group.attrib] == [
+        "mark alarm"
+    ]
     (mark,) = (float(line.attrib["x1"]) for line in svg.iter("line") if "class" not in line.attrib)
     assert mark == pytest.approx((x[1] + x[2]) / 2, abs=0.2)
     titles = [title.text or "" for title in svg.iter("title")]
-    assert titles[2].startswith("1970-04-13: ECE 20.0 %, 3.2 % expected by chance; 100 labels on 200 answers")
+    assert titles[2].startswith(
+        "1970-04-13: ECE 20.0 %, 3.2 % expected by chance; 100 labels on 200 answers"
+    )
     assert titles[0] == '1970-04-14: came at "50"'
 
 
@@ -99,9 +114,15 @@ def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
     marks = [Mark(100, kind, kind) for kind in ("alarm", "promoted", "acknowledged")]
     svg = drawn([day(100, right=0.2), day(101)], marks)
     shapes = list(svg.iter("path"))
-    assert len({path.attrib["d"] for path in shapes}) == len({path.attrib["transform"] for path in shapes}) == 3
+    assert (
+        len({path.attrib["d"] for path in shapes})
+        == len({path.attrib["transform"] for path in shapes})
+        == 3
+    )
     highest = min(float(dot.attrib["cy"]) for dot in svg.iter("circle"))
-    assert all(float(path.attrib["transform"].split()[1].rstrip(")")) + 7 < highest for path in shapes)
+    assert all(
+        float(path.attrib["transform"].split()[1].rstrip(")")) + 7 < highest for path in shapes
+    )
 
 
 def test_the_narrow_chart_has_the_same_days_and_says_the_same() -> None:
@@ -121,7 +142,10 @@ def test_a_year_fits() -> None:
 
 
 def shape_places(svg: ET.Element) -> list[float]:
-    return [float(path.attrib["transform"].removeprefix("translate(").split()[0]) for path in svg.iter("path")]
+    return [
+        float(path.attrib["transform"].removeprefix("translate(").split()[0])
+        for path in svg.iter("path")
+    ]
 
 
 @pytest.mark.parametrize("days", [range(100, 102), range(100, 130), [100], [129]])
@@ -140,7 +164,9 @@ def test_no_mark_hides_another_or_leaves_the_chart(days: Sequence[int], count: i
 
 
 def test_many_marks_still_fit() -> None:
-    chart = day_chart(day_dots([day(100), day(101)]), [Mark(101, "reset", str(number)) for number in range(60)])
+    chart = day_chart(
+        day_dots([day(100), day(101)]), [Mark(101, "reset", str(number)) for number in range(60)]
+    )
     assert chart is not None
     places = shape_places(ET.fromstring(chart.narrow))
     assert len(set(places)) == 60
@@ -149,18 +175,27 @@ def test_many_marks_still_fit() -> None:
 
 
 def test_the_gap_by_day_has_its_sign_and_interval() -> None:
-    dots = day_dots([day(100, confidence=0.9, right=0.5), day(101, confidence=0.5, right=0.9), day(102)])
+    dots = day_dots(
+        [day(100, confidence=0.9, right=0.5), day(101, confidence=0.5, right=0.9), day(102)]
+    )
     chart = gap_chart(dots)
     assert chart is not None
     svg = ET.fromstring(chart.wide)
-    (zero,) = (float(line.attrib["y1"]) for line in svg.iter("line") if line.get("class") == "truth")
+    (zero,) = (
+        float(line.attrib["y1"]) for line in svg.iter("line") if line.get("class") == "truth"
+    )
     y = [float(dot.attrib["cy"]) for dot in svg.iter("circle")]
     assert y[0] < zero < y[1]
     assert y[2] == pytest.approx(zero, abs=0.1)
     assert zero - y[0] == pytest.approx(y[1] - zero, abs=0.2)
-    for line, dot in zip((line for line in svg.iter("line") if line.get("class") == "range"), y, strict=True):
+    for line, dot in zip(
+        (line for line in svg.iter("line") if line.get("class") == "range"), y, strict=True
+    ):
         assert float(line.attrib["y2"]) <= dot <= float(line.attrib["y1"])
-    assert "the 95 % interval is above zero on 1 of 3 points, and below it on 1." in svg.attrib["aria-label"]
+    assert (
+        "the 95 % interval is above zero on 1 of 3 points, and below it on 1."
+        in svg.attrib["aria-label"]
+    )
     assert dots[0].gap == pytest.approx(0.4)
     assert dots[0].coverage == pytest.approx(0.5)
 

@@ -1,4 +1,6 @@
-"""A preview of a recalibration is kept nowhere, so its charts and tables are in the links that save them."""
+"""A preview of a recalibration is kept nowhere, so its charts and tables are in the links that save
+them.
+"""
 
 import base64
 import csv
@@ -17,14 +19,21 @@ from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPre
 from monitoring.pages.recalibration_page import recalibration_page
 from tests.builders.pseudo_language import speaking_in_brackets, untranslated
 
-SENTENCES = ("A temperature was fitted.", "No predicted class changes.", "Look twice.", "a class is missing")
+SENTENCES = (
+    "A temperature was fitted.",
+    "No predicted class changes.",
+    "Look twice.",
+    "a class is missing",
+)
 
 
 def preview() -> RecalibrationPreview:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 200)
     right = rng.random(200) < confidence - 0.1
-    before, after = (BinSums.from_predictions(each, right) for each in (confidence, confidence - 0.1))
+    before, after = (
+        BinSums.from_predictions(each, right) for each in (confidence, confidence - 0.1)
+    )
     trials = (
         Trial("temperature", 1, 0.4, 0.1, 0.01, 0.02),
         Trial("case_mix", 1, np.nan, np.nan, np.nan, np.nan, "a class is missing"),
@@ -33,7 +42,13 @@ def preview() -> RecalibrationPreview:
         title="tiny 2",
         sentence=SENTENCES[0],
         changes=SENTENCES[1],
-        choice=RemedyChoice(chosen="temperature", better=None, served_nll=0.5, served_classwise_gap=0.1, trials=trials),
+        choice=RemedyChoice(
+            chosen="temperature",
+            better=None,
+            served_nll=0.5,
+            served_classwise_gap=0.1,
+            trials=trials,
+        ),
         held_out=200,
         before=Measures.from_sums(before),
         after=Measures.from_sums(after),
@@ -45,7 +60,9 @@ def preview() -> RecalibrationPreview:
 
 
 def files_of(page: str) -> dict[str, str]:
-    found = re.findall(r'<a href="data:[^;]+(?:;charset=utf-8)?;base64,([^"]+)" download="([^"]+)">', page)
+    found = re.findall(
+        r'<a href="data:[^;]+(?:;charset=utf-8)?;base64,([^"]+)" download="([^"]+)">', page
+    )
     return {name: base64.b64decode(content).decode() for content, name in found}
 
 
@@ -58,9 +75,17 @@ def test_every_chart_and_table_of_a_preview_is_a_file() -> None:
     }
     for name, content in files.items():
         if name.endswith(".svg"):
-            assert ET.fromstring(content).attrib["aria-label"].startswith("Reliability diagram of held-out answers")
+            assert (
+                ET.fromstring(content)
+                .attrib["aria-label"]
+                .startswith("Reliability diagram of held-out answers")
+            )
             assert "var(" not in content
-    rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in files.items() if name.endswith(".csv")}
+    rows = {
+        name: list(csv.DictReader(io.StringIO(text)))
+        for name, text in files.items()
+        if name.endswith(".csv")
+    }
     assert sum(int(row["n"]) for row in rows["recalibration-as-served.csv"]) == 200
     before, after = rows["recalibration-measures.csv"]
     assert float(before["ece"]) == shown.before.ece
@@ -71,6 +96,8 @@ def test_every_chart_and_table_of_a_preview_is_a_file() -> None:
     assert rows["recalibration-remedies.csv"][1]["improvement"] == ""
 
 
-def test_a_preview_is_translated_but_for_the_sentences_of_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_is_translated_but_for_the_sentences_of_findings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with speaking_in_brackets(monkeypatch):
         assert untranslated(recalibration_page(preview()), (*SENTENCES, "tiny 2")) == []

@@ -41,9 +41,17 @@ def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
     pages = Path(str(files("monitoring.pages")))
     templates = pages / "templates"
     assert [path.name for path in pages.rglob("*.css")] == ["style.css"]
-    styled = [path.name for path in templates.rglob("*.html.jinja") if "<style" in path.read_text(encoding="utf-8")]
+    styled = [
+        path.name
+        for path in templates.rglob("*.html.jinja")
+        if "<style" in path.read_text(encoding="utf-8")
+    ]
     assert sorted(styled) == ["document.html.jinja"]  # a drawing of its own has rules of style.css
-    assert not [path.name for path in templates.rglob("*.jinja") if " style=" in path.read_text(encoding="utf-8")]
+    assert not [
+        path.name
+        for path in templates.rglob("*.jinja")
+        if " style=" in path.read_text(encoding="utf-8")
+    ]
     with_html = [
         str(path.relative_to(ROOT))
         for room in ROOMS

@@ -21,13 +21,23 @@ def zoom(span: Span, extent: tuple[int, int] | None = (DAY, DAY + 39)) -> Zoom:
 
 
 def leads_to(found: Zoom) -> dict[str, Span]:
-    asked = {link.name: {name: values[0] for name, values in parse_qs(link.query).items()} for link in found.links}
-    return {name: read_span(query.get("since"), query.get("until")) for name, query in asked.items()}
+    asked = {
+        link.name: {name: values[0] for name, values in parse_qs(link.query).items()}
+        for link in found.links
+    }
+    return {
+        name: read_span(query.get("since"), query.get("until")) for name, query in asked.items()
+    }
 
 
 def test_of_all_days_one_can_only_look_closer() -> None:
     found = zoom(WHOLE)
-    assert (found.since, found.until, found.is_whole, found.query) == ("2024-10-04", "2024-11-12", True, "")
+    assert (found.since, found.until, found.is_whole, found.query) == (
+        "2024-10-04",
+        "2024-11-12",
+        True,
+        "",
+    )
     assert leads_to(found) == {"closer": Span(DAY + 10, DAY + 29)}
 
 
@@ -62,7 +72,8 @@ def test_one_day_or_none_is_nothing_to_choose_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "until"), [("yesterday", None), ("2024-13-01", None), (None, "2024"), ("2024-10-05", "2024-10-04")]
+    ("since", "until"),
+    [("yesterday", None), ("2024-13-01", None), (None, "2024"), ("2024-10-05", "2024-10-04")],
 )
 def test_what_is_no_span_is_refused(since: str | None, until: str | None) -> None:
     with pytest.raises(QueryInvalid, match=r"2024|yesterday"):

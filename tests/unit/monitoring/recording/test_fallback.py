@@ -1,4 +1,6 @@
-"""The fallback of answers through the spool: when the ledger is asked, what is joined, and what is said about it."""
+"""The fallback of answers through the spool: when the ledger is asked, what is joined, and what is
+said about it.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,7 +55,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.spool.close()
 
 
-@pytest.mark.parametrize("away", [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no connection")])
+@pytest.mark.parametrize(
+    "away", [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no connection")]
+)
 def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Exception) -> None:
     assert is_away(away)
     for fault in (
@@ -86,7 +90,9 @@ def test_the_ledger_is_asked_less_and_less_often(bench: Bench) -> None:
     assert bench.fallback.rows == 1
 
 
-def test_an_outage_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_one_line_and_its_end_another(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(2):
         bench.error = AWAY
         for number in range(3):
@@ -98,12 +104,21 @@ def test_an_outage_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.
         bench.now_s += LONGEST_PAUSE_S
         bench.fallback.advance()
         assert bench.fallback.wait_s is None
-    assert [message.split(",")[0] for message in caplog.messages] == ["the ledger failed", "the ledger is back"] * 2
-    assert (bench.metric("written_total"), bench.metric("joined_total"), bench.metric("rows")) == (6, 6, 0)
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        "the ledger failed",
+        "the ledger is back",
+    ] * 2
+    assert (bench.metric("written_total"), bench.metric("joined_total"), bench.metric("rows")) == (
+        6,
+        6,
+        0,
+    )
     assert bench.metric("bytes") == 0
 
 
-def test_an_outage_that_spooled_nothing_ends_as_well(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_that_spooled_nothing_ends_as_well(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(2):
         bench.fallback.pause(AWAY)
         bench.fallback.reached()
@@ -142,7 +157,9 @@ def test_one_frame_that_is_refused_for_good_is_set_aside(bench: Bench, tmp_path:
     assert (tmp_path / "candor.spool.refused").read_bytes() == refused.as_line()
 
 
-def test_where_nothing_can_be_set_aside_the_answers_stay(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_set_aside_the_answers_stay(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.take(1)
     bench.error = ModelNotInLedger("pneumonia")
 
@@ -159,6 +176,11 @@ def test_where_nothing_can_be_set_aside_the_answers_stay(bench: Bench, monkeypat
 def test_without_a_spool_there_is_no_fallback() -> None:
     fallback = Fallback(None, MonitorMetrics(CollectorRegistry()), join=lambda _: None)
     fallback.advance()
-    assert (fallback.open, fallback.rows, fallback.wait_s, fallback.ledger_is_paused) == (False, 0, None, False)
+    assert (fallback.open, fallback.rows, fallback.wait_s, fallback.ledger_is_paused) == (
+        False,
+        0,
+        None,
+        False,
+    )
     with pytest.raises(RuntimeError):
         fallback.take([], {})

@@ -38,9 +38,15 @@ def numbers(spool: Spool) -> list[list[str | None]]:
     audit=st.none() | st.floats(0, 1),
 )
 def test_a_row_is_read_as_it_was_written(
-    request_id: str | None, confidence: float, probabilities: bytes, tags: str | None, audit: float | None
+    request_id: str | None,
+    confidence: float,
+    probabilities: bytes,
+    tags: str | None,
+    audit: float | None,
 ) -> None:
-    row = PredictionRow(b"\xff" * 16, 3, request_id, 2, confidence, probabilities, 2**62, tags, audit)
+    row = PredictionRow(
+        b"\xff" * 16, 3, request_id, 2, confidence, probabilities, 2**62, tags, audit
+    )
     cards = {3: CardKey("a-b", 7, "f" * 64)}
     line = Frame(cards, [row]).as_line()
     assert line.count(b"\n") == 1
@@ -95,14 +101,19 @@ def test_a_half_written_last_frame_is_dropped_and_the_next_takes_its_place(
     with Spool(path, limit_bytes=LIMIT) as spool:
         assert numbers(spool) == [["scan-1"], ["scan-4"]]
     assert caplog.messages == [
-        f"the spool {path} ended in {len(torn) - cut} bytes half written, whose answers were never sent"
+        f"the spool {path} ended in {len(torn) - cut} bytes half written, whose answers were "
+        "never sent"
     ]
 
 
-def test_a_longer_frame_that_was_undone_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_longer_frame_that_was_undone_leaves_nothing_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Spool(path, limit_bytes=LIMIT) as spool:
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            patch.setattr(
+                os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error"))
+            )
             with pytest.raises(OSError, match="Input/output"):
                 spool.append(frame(1, 2))
         assert spool.rows == 0
@@ -111,7 +122,9 @@ def test_a_longer_frame_that_was_undone_leaves_nothing_behind(path: Path, monkey
         assert numbers(spool) == [["scan-3"]]
 
 
-def test_damage_in_the_middle_costs_its_own_line_and_is_kept(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_in_the_middle_costs_its_own_line_and_is_kept(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with Spool(path, limit_bytes=LIMIT) as spool:
         for number in (1, 2, 3):
             spool.append(frame(number))
@@ -144,7 +157,10 @@ def test_it_is_bounded_and_has_its_place_from_the_start(path: Path) -> None:
 
 
 def test_it_belongs_to_one_process(path: Path) -> None:
-    with Spool(path, limit_bytes=LIMIT), pytest.raises(LedgerError, match="belongs to another process; give"):
+    with (
+        Spool(path, limit_bytes=LIMIT),
+        pytest.raises(LedgerError, match="belongs to another process; give"),
+    ):
         Spool(path, limit_bytes=LIMIT)
     with pytest.raises(LedgerError, match="cannot be opened"):
         Spool(path / "no" / "folder", limit_bytes=LIMIT)

@@ -1,4 +1,6 @@
-"""Tables that stream in, cut anywhere: what the csv and json modules say of the whole, row by row."""
+"""Tables that stream in, cut anywhere: what the csv and json modules say of the whole, row by
+row.
+"""
 
 import contextlib
 import csv
@@ -13,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.errors import TableInvalid
-from monitoring.routes.tables import ROW_LIMIT_BYTES, UNREAD_LIMIT, CsvReader, NdjsonReader, Row, TableReader
+from monitoring.routes.tables import (
+    ROW_LIMIT_BYTES,
+    UNREAD_LIMIT,
+    CsvReader,
+    NdjsonReader,
+    Row,
+    TableReader,
+)
 
 COLUMNS = {"prediction_id", "label", "source"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
@@ -25,8 +34,14 @@ def read(table: TableReader, data: bytes, cuts: list[int]) -> list[Row]:
     return rows + table.end()
 
 
-@given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=6), st.lists(st.integers(0, 10_000), max_size=8), st.booleans())
-def test_a_csv_is_read_as_the_csv_module_reads_it(cells: list[tuple[str, ...]], cuts: list[int], windows: bool) -> None:
+@given(
+    st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=6),
+    st.lists(st.integers(0, 10_000), max_size=8),
+    st.booleans(),
+)
+def test_a_csv_is_read_as_the_csv_module_reads_it(
+    cells: list[tuple[str, ...]], cuts: list[int], windows: bool
+) -> None:
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n" if windows else "\n")
     writer.writerow(sorted(COLUMNS))
@@ -39,8 +54,12 @@ def test_a_csv_is_read_as_the_csv_module_reads_it(cells: list[tuple[str, ...]], 
     ]
 
 
-@given(st.lists(st.dictionaries(TEXT, TEXT), max_size=6), st.lists(st.integers(0, 10_000), max_size=8))
-def test_ndjson_is_read_as_the_json_module_reads_it(objects: list[dict[str, str]], cuts: list[int]) -> None:
+@given(
+    st.lists(st.dictionaries(TEXT, TEXT), max_size=6), st.lists(st.integers(0, 10_000), max_size=8)
+)
+def test_ndjson_is_read_as_the_json_module_reads_it(
+    objects: list[dict[str, str]], cuts: list[int]
+) -> None:
     data = "\n\n".join(json.dumps(each) for each in objects).encode()
     rows = read(NdjsonReader(), data, cuts)
     assert [row.item for row in rows] == objects
@@ -63,7 +82,13 @@ def test_a_bad_line_is_told_and_the_next_is_read(cuts: list[int]) -> None:
     assert "not UTF-8" in problems[2]
     assert "not CSV" in problems[3]
     rows = read(NdjsonReader(), b'{"a": 1}\n{\n[]\n\xff\n{"a": 2}', cuts)
-    assert [(row.line, row.item) for row in rows] == [(1, {"a": 1}), (2, None), (3, []), (4, None), (5, {"a": 2})]
+    assert [(row.line, row.item) for row in rows] == [
+        (1, {"a": 1}),
+        (2, None),
+        (3, []),
+        (4, None),
+        (5, {"a": 2}),
+    ]
 
 
 @pytest.mark.parametrize("piece", [1000, ROW_LIMIT_BYTES + 10, 10**6])
@@ -90,7 +115,9 @@ def test_quotes_that_never_close_hold_no_more_than_a_row() -> None:
     assert {row.item["label"] for row in rows[1:]} == {"normal"}
 
 
-@pytest.mark.parametrize("header", [b"", b"\n", b"label,label\n", b"label,age\n", b'"label\n', b"\xff\n", b"0,1\n"])
+@pytest.mark.parametrize(
+    "header", [b"", b"\n", b"label,label\n", b"label,age\n", b'"label\n', b"\xff\n", b"0,1\n"]
+)
 def test_a_header_that_is_none_is_refused(header: bytes) -> None:
     with pytest.raises(TableInvalid, match="some of: label, prediction_id, source"):
         read(CsvReader(COLUMNS), header, [])

@@ -13,7 +13,9 @@ from serving.client.client import AsyncClient, Client, RetryPolicy, ServerRefuse
 
 
 def busy() -> httpx.Response:
-    return httpx.Response(429, headers={"Retry-After": "3"}, json={"error": "overloaded", "detail": "later."})
+    return httpx.Response(
+        429, headers={"Retry-After": "3"}, json={"error": "overloaded", "detail": "later."}
+    )
 
 
 class Script:
@@ -59,7 +61,9 @@ async def _listed(answers: AsyncIterator[Any]) -> list[Any]:
 
 @pytest.fixture(params=["sync", "async"])
 def client_of(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, Script]]:
-    def make(*responses: httpx.Response, attempts: int = 4, token: str | None = None) -> tuple[Any, Script]:
+    def make(
+        *responses: httpx.Response, attempts: int = 4, token: str | None = None
+    ) -> tuple[Any, Script]:
         script = Script(responses)
         options: dict[str, Any] = {"retry": RetryPolicy(attempts), "token": token}
         options["transport"] = httpx.MockTransport(script)
@@ -70,7 +74,9 @@ def client_of(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, Script
     return make
 
 
-def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Any, Script]], tmp_path: Path) -> None:
+def test_predict_posts_the_bytes(
+    client_of: Callable[..., tuple[Any, Script]], tmp_path: Path
+) -> None:
     client, script = client_of(httpx.Response(200, json={"label": "a"}))
     (tmp_path / "x.png").write_bytes(b"image")
     assert client.predict(
@@ -84,7 +90,9 @@ def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Any, Script]], t
 
 
 def test_the_only_model_need_not_be_named(client_of: Callable[..., tuple[Any, Script]]) -> None:
-    client, script = client_of(httpx.Response(200, json={"models": [{"name": "m"}]}), httpx.Response(200, json={}))
+    client, script = client_of(
+        httpx.Response(200, json={"models": [{"name": "m"}]}), httpx.Response(200, json={})
+    )
     client.predict(b"image")
     assert script.requests[1].url.path == "/predictions/m"
 
@@ -95,7 +103,9 @@ def test_of_several_models_one_must_be_named(client_of: Callable[..., tuple[Any,
         client.predict(b"image")
 
 
-def test_retry_after_is_honored(client_of: Callable[..., tuple[Any, Script]], naps: list[float]) -> None:
+def test_retry_after_is_honored(
+    client_of: Callable[..., tuple[Any, Script]], naps: list[float]
+) -> None:
     client, _ = client_of(busy(), busy(), httpx.Response(200, json={"label": "a"}))
     assert client.predict(b"image", model="m") == {"label": "a"}
     assert naps == [3.0, 3.0]
@@ -109,7 +119,9 @@ def test_patience_ends(client_of: Callable[..., tuple[Any, Script]], naps: list[
     assert naps == [3.0]
 
 
-def test_a_bad_image_is_not_sent_twice(client_of: Callable[..., tuple[Any, Script]], naps: list[float]) -> None:
+def test_a_bad_image_is_not_sent_twice(
+    client_of: Callable[..., tuple[Any, Script]], naps: list[float]
+) -> None:
     client, script = client_of(httpx.Response(415, json={"error": "not_an_image", "detail": "no."}))
     with pytest.raises(ServerRefused, match="not_an_image"):
         client.predict(b"text", model="m")
@@ -117,15 +129,21 @@ def test_a_bad_image_is_not_sent_twice(client_of: Callable[..., tuple[Any, Scrip
     assert naps == []
 
 
-def test_an_error_in_no_known_form_is_still_an_error(client_of: Callable[..., tuple[Any, Script]]) -> None:
+def test_an_error_in_no_known_form_is_still_an_error(
+    client_of: Callable[..., tuple[Any, Script]],
+) -> None:
     client, _ = client_of(httpx.Response(502, text="<html>bad gateway</html>"))
     with pytest.raises(ServerRefused, match="bad gateway"):
         client.models()
 
 
-def test_feedback_and_calibration_speak_the_monitors_language(client_of: Callable[..., tuple[Any, Script]]) -> None:
+def test_feedback_and_calibration_speak_the_monitors_language(
+    client_of: Callable[..., tuple[Any, Script]],
+) -> None:
     accepted = [{"status": "accepted"}]
-    client, script = client_of(httpx.Response(200, json=accepted), httpx.Response(200, json={"ece": 0.1}))
+    client, script = client_of(
+        httpx.Response(200, json=accepted), httpx.Response(200, json={"ece": 0.1})
+    )
     assert client.feedback([{"prediction_id": "i", "label": "a"}]) == accepted
     assert json.loads(script.requests[0].content) == [{"prediction_id": "i", "label": "a"}]
     assert client.calibration("m", window="last:500") == {"ece": 0.1}
@@ -145,7 +163,9 @@ def test_many_are_answered_in_order_with_refusals_in_their_places(
 ) -> None:
     refused = httpx.Response(415, json={"error": "not_an_image", "detail": "no."})
     client, script = client_of(
-        httpx.Response(200, json={"models": [{"name": "m"}]}), httpx.Response(200, json={"label": "a"}), refused
+        httpx.Response(200, json={"models": [{"name": "m"}]}),
+        httpx.Response(200, json={"label": "a"}),
+        refused,
     )
     heard: list[tuple[int, int]] = []
     first, second = client.predict_many(

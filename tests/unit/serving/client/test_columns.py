@@ -14,7 +14,12 @@ def classes(found: TableColumns) -> list[str]:
     [
         ("file,p_normal,p_pneumonia,label", "label", ["normal", "pneumonia"], None),
         ("prob_0,prob_1,prob_2,y_true", "y_true", ["0", "1", "2"], None),
-        ("probability no finding,probability ill,True Label", "True Label", ["no finding", "ill"], None),
+        (
+            "probability no finding,probability ill,True Label",
+            "True Label",
+            ["no finding", "ill"],
+            None,
+        ),
         ("Truth,logit.0,logit.1", "Truth", ["0", "1"], "logits"),
         ("target,normal_prob,ill_prob", "target", ["normal", "ill"], None),
         ("gt,p0,p1,p2", "gt", ["0", "1", "2"], None),
@@ -35,12 +40,21 @@ def test_columns_that_are_called_like_labels_are_scores() -> None:
     names = ["image", "normal", "pneumonia", "age", "label"]
     assert classes(find_columns(names)) == []
     found = find_columns(names, labels=["normal", "pneumonia"])
-    assert (classes(found), found.ids, found.unused) == (["normal", "pneumonia"], ("image",), ("age",))
+    assert (classes(found), found.ids, found.unused) == (
+        ["normal", "pneumonia"],
+        ("image",),
+        ("age",),
+    )
 
 
 def test_a_confidence_with_the_answer_or_whether_it_was_right() -> None:
     found = find_columns(["confidence", "label", "prediction"])
-    assert (found.confidence, found.label, found.predicted, found.scores) == ("confidence", "label", "prediction", ())
+    assert (found.confidence, found.label, found.predicted, found.scores) == (
+        "confidence",
+        "label",
+        "prediction",
+        (),
+    )
     assert find_columns(["conf", "is_correct"]).correct == "is_correct"
 
 
@@ -62,7 +76,10 @@ def test_the_label_of_an_answer_is_a_prediction(mark: str) -> None:
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("label,diagnosis,p_a,p_b", "'label', 'diagnosis' could each be the true label: name it with --label COLUMN"),
+        (
+            "label,diagnosis,p_a,p_b",
+            "'label', 'diagnosis' could each be the true label: name it with --label COLUMN",
+        ),
         ("label,prob,score", "'prob', 'score' could each be a probability"),
         ("label,pred,y_pred,conf", "predicted class: name it with --predicted"),
     ],
@@ -77,7 +94,9 @@ def test_wishes_decide() -> None:
     found = find_columns(names, ColumnWishes(label="diagnosis", scores="q_*"))
     assert (found.label, [each.column for each in found.scores]) == ("diagnosis", ["q_a", "q_b"])
     assert "label" in found.unused
-    with pytest.raises(ColumnsUnclear, match="--label truth: there is no such column; the table has 'label', 'diag"):
+    with pytest.raises(
+        ColumnsUnclear, match="--label truth: there is no such column; the table has 'label', 'diag"
+    ):
         find_columns(names, ColumnWishes(label="truth"))
     with pytest.raises(ColumnsUnclear, match=r"no column is 'r_\*'"):
         find_columns(names, ColumnWishes(label="label", scores="r_*"))

@@ -11,12 +11,16 @@ FIELDS = ("label", "prediction_id", "request_id", "model", "source")
 
 
 def test_accents_that_a_mac_decomposes_are_the_same_name() -> None:
-    assert file_id("Mu\u0308ller.png", FileIdRule.FILENAME) == file_id("M\u00fcller.png", FileIdRule.FILENAME)
+    assert file_id("Mu\u0308ller.png", FileIdRule.FILENAME) == file_id(
+        "M\u00fcller.png", FileIdRule.FILENAME
+    )
 
 
 def test_files_that_a_label_could_not_tell_apart_are_refused_before_anything_is_sent() -> None:
     files = [Path("ward-1/scan.png"), Path("ward-2/scan.png")]
-    with pytest.raises(SameFileId, match=r"ward-1/scan.png and ward-2/scan.png .* 'scan.png': .*--request-id path"):
+    with pytest.raises(
+        SameFileId, match=r"ward-1/scan.png and ward-2/scan.png .* 'scan.png': .*--request-id path"
+    ):
         require_distinct(files, FileIdRule.FILENAME)
     require_distinct(files, FileIdRule.PATH)
     with pytest.raises(SameFileId, match="name each file once"):
@@ -29,7 +33,13 @@ def test_a_name_that_no_header_can_carry_is_refused() -> None:
 
 
 def test_the_prediction_id_of_a_row_wins_over_its_file() -> None:
-    row = {"file": "a.png", "prediction_id": "01a2", "model": "chest", "label": "normal", "predicted": "benign"}
+    row = {
+        "file": "a.png",
+        "prediction_id": "01a2",
+        "model": "chest",
+        "label": "normal",
+        "predicted": "benign",
+    }
     item = label_item(row, fields=FIELDS, model=None, rule=FileIdRule.FILENAME)
     assert item == {"label": "normal", "prediction_id": "01a2"}
 
@@ -48,13 +58,20 @@ def test_a_row_may_name_its_own_model() -> None:
 def test_labels_of_different_files_that_name_one_answer_are_refused() -> None:
     """Each would correct the other's label, and one of the two answers would never get its own."""
     rows = [{"file": "normal/001.png", "label": "normal"}, {"file": "ill/001.png", "label": "ill"}]
-    with pytest.raises(SameFileId, match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path"):
+    with pytest.raises(
+        SameFileId, match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path"
+    ):
         require_distinct_rows(rows, FileIdRule.FILENAME)
     require_distinct_rows(rows, FileIdRule.PATH)
     require_distinct_rows([row | {"request_id": row["file"]} for row in rows], FileIdRule.FILENAME)
-    require_distinct_rows([rows[0] | {"model": "spine"}, rows[1] | {"model": "chest"}], FileIdRule.FILENAME)
+    require_distinct_rows(
+        [rows[0] | {"model": "spine"}, rows[1] | {"model": "chest"}], FileIdRule.FILENAME
+    )
 
 
 def test_a_second_row_of_a_file_is_a_correction() -> None:
-    rows = [{"file": "ward/scan.png", "label": "normal"}, {"file": "./ward\\scan.png", "label": "ill"}]
+    rows = [
+        {"file": "ward/scan.png", "label": "normal"},
+        {"file": "./ward\\scan.png", "label": "ill"},
+    ]
     require_distinct_rows(rows, FileIdRule.FILENAME)

@@ -27,7 +27,10 @@ class MonitoredModel:
         self.taken += [row["prediction_id"] for row in rows]
         wrong = [number for number, row in enumerate(rows, 1) if row.get("label") == "cat"]
         statuses = Counter(accepted=len(rows) - len(wrong), rejected=len(wrong))
-        return {"statuses": +statuses, "problems": [{"line": n, "status": "rejected", "detail": "no"} for n in wrong]}
+        return {
+            "statuses": +statuses,
+            "problems": [{"line": n, "status": "rejected", "detail": "no"} for n in wrong],
+        }
 
 
 def quiet(_stage: str, _done: int, _total: int) -> None:
@@ -40,8 +43,12 @@ def write(file: Path, rows: int = 10) -> None:
 
 
 def run(file: Path, monitored: MonitoredModel) -> Any:
-    upload = TableUpload(file, lambda row: {name: value for name, value in row.items() if name in COLUMNS})
-    return upload.run(monitored, needs=(("label",), ("file", "prediction_id")), progress=quiet, portion=3)
+    upload = TableUpload(
+        file, lambda row: {name: value for name, value in row.items() if name in COLUMNS}
+    )
+    return upload.run(
+        monitored, needs=(("label",), ("file", "prediction_id")), progress=quiet, portion=3
+    )
 
 
 def test_an_interrupted_upload_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -95,8 +102,12 @@ def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, sai
         run(tmp_path / "labels.csv", MonitoredModel())
 
 
-def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matter(tmp_path: Path) -> None:
-    """As made from a folder of images. One class after the other raised the drift alarm of a calibrated model."""
+def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matter(
+    tmp_path: Path,
+) -> None:
+    """As made from a folder of images. One class after the other raised the drift alarm of a
+    calibrated model.
+    """
     file, monitored = tmp_path / "labels.csv", MonitoredModel()
     names = [f"id-{number}" for number in range(60)]
     lines = [f"{name},{'cat' if number < 30 else 'normal'}" for number, name in enumerate(names)]
@@ -112,7 +123,9 @@ def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matt
     assert 8 <= sum(first) <= 22
     with (tmp_path / "labels.csv.rejected.csv").open(newline="") as stream:
         rejected = list(csv.DictReader(stream))
-    assert {(row["row"], row["prediction_id"]) for row in rejected} == {(str(n + 1), names[n]) for n in range(30)}
+    assert {(row["row"], row["prediction_id"]) for row in rejected} == {
+        (str(n + 1), names[n]) for n in range(30)
+    }
 
 
 def test_labels_in_any_other_order_are_sent_as_they_are(tmp_path: Path) -> None:

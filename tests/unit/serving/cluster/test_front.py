@@ -22,7 +22,9 @@ def as_ray_does(status: int, *headers: tuple[bytes, bytes], seen: list[Scope] | 
             sent.append(MADE_BY_RAY)
         if seen is not None:
             seen.append(scope | {"headers": sent})
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, MADE_BY_RAY]})
+        await send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, MADE_BY_RAY]}
+        )
         await send({"type": "http.response.body", "body": b"Internal Server ", "more_body": True})
         await send({"type": "http.response.body", "body": b"Error"})
 
@@ -38,14 +40,23 @@ async def ask(app: Any, path: str, *headers: tuple[bytes, bytes]) -> list[Messag
     async def send(message: Message) -> None:
         got.append(message)
 
-    await FrontMiddleware(app)({"type": "http", "path": path, "headers": list(headers)}, receive, send)
+    await FrontMiddleware(app)(
+        {"type": "http", "path": path, "headers": list(headers)}, receive, send
+    )
     return got
 
 
 @pytest.mark.parametrize(
-    "own", [[], [(b"x-request-id", b"scan-7")], [(b"x-request-id", b"2f1d9a52-0c5b-4a3e-9d1c-3f2a6b7c8d9e")]]
+    "own",
+    [
+        [],
+        [(b"x-request-id", b"scan-7")],
+        [(b"x-request-id", b"2f1d9a52-0c5b-4a3e-9d1c-3f2a6b7c8d9e")],
+    ],
 )
-async def test_a_replica_sees_the_headers_that_the_client_sent(own: list[tuple[bytes, bytes]]) -> None:
+async def test_a_replica_sees_the_headers_that_the_client_sent(
+    own: list[tuple[bytes, bytes]],
+) -> None:
     seen: list[Scope] = []
     sent = [(b"host", b"a"), (b"x-candor-front", b"client"), *own]
     await ask(as_ray_does(200, (b"x-candor-replica", b"yes"), seen=seen), "/predictions/m", *sent)
@@ -66,8 +77,12 @@ async def test_where_no_replica_answered_the_client_gets_json(status: int) -> No
     assert json.loads(body["body"])["error"] == "replica_lost"
 
 
-@pytest.mark.parametrize("error", [KeyError("the replica's node is gone"), asyncio.CancelledError(), None])
-async def test_where_the_proxy_itself_fails_the_client_gets_json_too(error: BaseException | None) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyError("the replica's node is gone"), asyncio.CancelledError(), None]
+)
+async def test_where_the_proxy_itself_fails_the_client_gets_json_too(
+    error: BaseException | None,
+) -> None:
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         if error is not None:
             raise error
@@ -78,7 +93,13 @@ async def test_where_the_proxy_itself_fails_the_client_gets_json_too(error: Base
 
 async def test_an_answer_that_breaks_off_is_not_completed() -> None:
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-candor-replica", b"yes")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"x-candor-replica", b"yes")],
+            }
+        )
         raise KeyError("the replica's node is gone")
 
     with pytest.raises(KeyError):

@@ -1,4 +1,6 @@
-"""What travels to the replicas: every setting, and no secret; what does not travel must be on the node."""
+"""What travels to the replicas: every setting, and no secret; what does not travel must be on the
+node.
+"""
 
 import pickle
 from pathlib import Path
@@ -17,7 +19,9 @@ OTHER = "postgresql+psycopg://candor:hunter2@elsewhere/ledger"
 
 def test_no_secret_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(
-        ledger=URL, tokens=SecretStr("t" * 32 + " predict"), report_webhook=SecretStr("https://hooks/w0rd")
+        ledger=URL,
+        tokens=SecretStr("t" * 32 + " predict"),
+        report_webhook=SecretStr("https://hooks/w0rd"),
     )
     travels = pickle.dumps(PlacedSettings.of(settings))
     assert not [secret for secret in (b"hunter2", b"tttt", b"w0rd") if secret in travels]
@@ -27,22 +31,31 @@ def test_a_replica_has_the_settings_of_the_command_and_the_secrets_of_its_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    placed = PlacedSettings.of(Settings(ledger=URL, max_batch=3, deadline_s=None, ray_replica_cpus=1.5))
+    placed = PlacedSettings.of(
+        Settings(ledger=URL, max_batch=3, deadline_s=None, ray_replica_cpus=1.5)
+    )
     monkeypatch.chdir("/")
     monkeypatch.setenv("CANDOR_LEDGER", URL)
     monkeypatch.setenv("CANDOR_DEADLINE_S", "7")
     here = placed.here()
     assert (here.ledger_url, here.max_batch, here.deadline_s) == (URL, 3, None)
     assert here.store == str(tmp_path / "model_store/models")
-    assert (here.threads, here.decode_processes) == (2, 2)  # as many as Ray reserves, not all of the machine
+    assert (here.threads, here.decode_processes) == (
+        2,
+        2,
+    )  # as many as Ray reserves, not all of the machine
 
 
 @pytest.mark.parametrize("node", [{}, {"CANDOR_LEDGER": OTHER}, {"CANDOR_LEDGER": "off"}])
-def test_a_node_with_another_ledger_is_refused(monkeypatch: pytest.MonkeyPatch, node: dict[str, str]) -> None:
+def test_a_node_with_another_ledger_is_refused(
+    monkeypatch: pytest.MonkeyPatch, node: dict[str, str]
+) -> None:
     placed = PlacedSettings.of(Settings(ledger=URL))
     for name, value in node.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=r"the server postgresql\+psycopg://candor@db/ledger; set") as refused:
+    with pytest.raises(
+        SettingsError, match=r"the server postgresql\+psycopg://candor@db/ledger; set"
+    ) as refused:
         placed.here()
     assert "hunter2" not in str(refused.value)
 
@@ -71,6 +84,8 @@ def test_a_ledger_without_secret_travels_too(monkeypatch: pytest.MonkeyPatch, ur
         ({"ledger": URL, "ray_min_replicas": 9}, "CANDOR_RAY_MIN_REPLICAS is 9, more than"),
     ],
 )
-def test_what_several_replicas_cannot_have_is_refused(settings: dict[str, object], sentence: str) -> None:
+def test_what_several_replicas_cannot_have_is_refused(
+    settings: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(SettingsError, match=sentence):
         check(Settings(**settings))

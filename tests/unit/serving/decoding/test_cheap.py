@@ -13,7 +13,15 @@ from model_store.image import InputSpec, decode
 from serving.decoding.cheap import is_cheap
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom
-from tests.builders.hostile_images import bmp, chunk, jpeg_of_scans, jpeg_with, png, tiff, webp_canvas
+from tests.builders.hostile_images import (
+    bmp,
+    chunk,
+    jpeg_of_scans,
+    jpeg_with,
+    png,
+    tiff,
+    webp_canvas,
+)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "WEBP"])
@@ -22,7 +30,9 @@ def test_size_is_told_from_the_header(image_format: str, side: int, cheap: bool)
     assert is_cheap(encode(picture(size=(side, side)), image_format)) is cheap
 
 
-@pytest.mark.parametrize("options", [{"progressive": True}, {"exif": b"Exif\0\0" + bytes(60_000)}, {"quality": 100}])
+@pytest.mark.parametrize(
+    "options", [{"progressive": True}, {"exif": b"Exif\0\0" + bytes(60_000)}, {"quality": 100}]
+)
 def test_a_camera_writes_cheap_jpegs(options: dict[str, object]) -> None:
     assert is_cheap(encode(picture(size=(500, 500)), "JPEG", icc_profile=bytes(3000), **options))
 
@@ -32,7 +42,10 @@ def test_a_png_may_carry_a_color_profile() -> None:
 
 
 def bomb(kind: bytes) -> bytes:
-    return chunk(kind, b"a\0" + (b"\0" if kind != b"iTXt" else b"\1\0\0\0") + zlib.compress(bytes(2**20 - 1), 9))
+    return chunk(
+        kind,
+        b"a\0" + (b"\0" if kind != b"iTXt" else b"\1\0\0\0") + zlib.compress(bytes(2**20 - 1), 9),
+    )
 
 
 DEAR: dict[str, Callable[[], bytes]] = {
@@ -54,7 +67,9 @@ DEAR: dict[str, Callable[[], bytes]] = {
 DEAREST_OF_THE_CHEAP: dict[str, Callable[[], bytes]] = {
     "detailed jpeg": lambda: detailed_jpeg(),
     "scans": lambda: jpeg_of_scans(6, side=512),
-    "photoshop": lambda: jpeg_with((0xED, b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 4000), side=512),
+    "photoshop": lambda: jpeg_with(
+        (0xED, b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 4000), side=512
+    ),
     "deep interlaced png": lambda: png(512, 512, color=6, depth=16, interlace=1),
     "text and profile": lambda: png(8, 8, extra=[bomb(b"zTXt"), bomb(b"iCCP")]),
     "wide png": lambda: png(262_144, 1),
@@ -96,7 +111,15 @@ def test_the_dearest_of_the_cheap_take_milliseconds(name: str) -> None:
     assert min(spent) < 0.05
 
 
-def test_every_prefix_of_a_header_is_survived(png: Callable[..., bytes], jpeg: Callable[..., bytes]) -> None:
-    for data in (png(), jpeg(), encode(picture(), "BMP"), encode(picture(), "WEBP"), tiff(2, 2, tags={})):
+def test_every_prefix_of_a_header_is_survived(
+    png: Callable[..., bytes], jpeg: Callable[..., bytes]
+) -> None:
+    for data in (
+        png(),
+        jpeg(),
+        encode(picture(), "BMP"),
+        encode(picture(), "WEBP"),
+        tiff(2, 2, tags={}),
+    ):
         for length in range(0, min(len(data), 700)):
             assert is_cheap(data[:length]) in (True, False)

@@ -1,4 +1,6 @@
-"""The memory in which an image reaches its decoding process: real memory, mapped twice as the process maps it."""
+"""The memory in which an image reaches its decoding process: real memory, mapped twice as the
+process maps it.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Following the aliases, one look at a time; the versions here answer nothing, only their numbers matter."""
+"""Following the aliases, one look at a time; the versions here answer nothing, only their numbers
+matter.
+"""
 
 import asyncio
 import logging
@@ -18,7 +20,9 @@ from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLo
 
 
 class Loader:
-    """Loads by reading the bundle, as the server does, and remembers what it was asked for and what retired."""
+    """Loads by reading the bundle, as the server does, and remembers what it was asked for and what
+    retired.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -134,7 +138,10 @@ def test_a_promoted_version_takes_over_and_the_last_one_stays_loaded(
 
 
 def test_the_version_before_the_last_is_retired(
-    watcher: StoreWatcher, promote: Callable[..., int], loader: Loader, loop: asyncio.AbstractEventLoop
+    watcher: StoreWatcher,
+    promote: Callable[..., int],
+    loader: Loader,
+    loop: asyncio.AbstractEventLoop,
 ) -> None:
     watcher.scan()
     for _ in range(2):
@@ -166,7 +173,9 @@ def test_a_rollback_loads_nothing(
     assert loader.promoted == [1, 2, 1]
 
 
-def test_a_model_published_later_is_taken_up(watcher: StoreWatcher, promote: Callable[..., int]) -> None:
+def test_a_model_published_later_is_taken_up(
+    watcher: StoreWatcher, promote: Callable[..., int]
+) -> None:
     watcher.scan()
     promote(name="other")
     watcher.scan()
@@ -211,7 +220,9 @@ def test_a_mended_bundle_is_looked_at_again(
 def test_a_bundle_that_is_replaced_under_its_number_is_refused(
     watcher: StoreWatcher, tiny_store: Store, make_bundle: Callable[..., Bundle], loader: Loader
 ) -> None:
-    """Bundle, manifest and alias fit each other, but what is loaded under this number is another bundle."""
+    """Bundle, manifest and alias fit each other, but what is loaded under this number is another
+    bundle.
+    """
     watcher.scan()
     digest = make_bundle(tiny_store.folder("tiny", 1), seed=3).digest
     alias = tiny_store.alias("tiny", "production")
@@ -219,7 +230,10 @@ def test_a_bundle_that_is_replaced_under_its_number_is_refused(
     forged = alias.model_copy(update={"digest": digest})
     tiny_store.replace_file("tiny", "production", forged.as_text())
     watcher.scan()
-    assert f"it is loaded with digest {alias.digest}, but production names {digest}" in watcher.refused["tiny"].reason
+    assert (
+        f"it is loaded with digest {alias.digest}, but production names {digest}"
+        in watcher.refused["tiny"].reason
+    )
     assert loader.asked == [("tiny", 1)]
     tiny_store.replace_file("tiny", "production", alias.as_text())
     watcher.scan()
@@ -237,7 +251,9 @@ def test_an_alias_that_names_no_bundle_is_refused_and_the_last_one_stays(
     assert models_of(watcher).production("tiny") == 1
 
 
-def test_a_bundle_that_the_runtime_refuses_is_refused(watcher: StoreWatcher, loader: Loader) -> None:
+def test_a_bundle_that_the_runtime_refuses_is_refused(
+    watcher: StoreWatcher, loader: Loader
+) -> None:
     loader.unusable = True
     watcher.scan()
     assert watcher.refused["tiny"].reason == "the runtime does not know this operator"
@@ -269,7 +285,10 @@ def test_a_store_that_cannot_be_read_is_one_line_until_that_changes(
     assert watcher.try_scan()
     caplog.set_level(logging.INFO)
     for _ in range(2):
-        for error, looks in ((PermissionError(13, "Permission denied", "/store"), 3), (OSError(5, "I/O error"), 2)):
+        for error, looks in (
+            (PermissionError(13, "Permission denied", "/store"), 3),
+            (OSError(5, "I/O error"), 2),
+        ):
             with monkeypatch.context() as patch:
                 patch.setattr(Store, "models", Raising(error))
                 assert [watcher.try_scan() for _ in range(looks)] == [False] * looks

@@ -16,7 +16,10 @@ SENT = ImageSent(8, "tiny", "1.0", True, None, None, None, 1.5, 0.001, 3, bytes(
 
 def connected(decoder: Any = FROM_FRONT) -> tuple[FrameConnection, Pipe, list[Any]]:
     heard: list[Any] = []
-    connection, pipe = FrameConnection(decoder, handle=heard.append, lost=lambda: heard.append("lost")), Pipe()
+    connection, pipe = (
+        FrameConnection(decoder, handle=heard.append, lost=lambda: heard.append("lost")),
+        Pipe(),
+    )
     connection.connection_made(pipe)
     return connection, pipe, heard
 
@@ -75,7 +78,9 @@ def test_one_message_that_cannot_be_handled_does_not_keep_others_from_it() -> No
     assert heard == [7, 8]
 
 
-def test_whoever_sends_waits_while_the_other_side_takes_nothing_and_no_longer_after_its_end() -> None:
+def test_whoever_sends_waits_while_the_other_side_takes_nothing_and_no_longer_after_its_end() -> (
+    None
+):
     async def wait() -> list[bool]:
         connection, pipe, heard = connected()
         connection.pause_writing()

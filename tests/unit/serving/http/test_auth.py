@@ -20,10 +20,14 @@ TEXT = f"{PREDICT} predict,feedback; {READ} read;{ADMIN} admin"
 
 
 def granting(text: str, file: Path | None = None) -> AccessControl:
-    return AccessControl(read_grants(text, file), endpoints=ENDPOINTS, hosts=OwnHosts("candor.example"))
+    return AccessControl(
+        read_grants(text, file), endpoints=ENDPOINTS, hosts=OwnHosts("candor.example")
+    )
 
 
-def ask(access: AccessControl, method: str, path: str, token: str | None, kind: str = "Bearer") -> None:
+def ask(
+    access: AccessControl, method: str, path: str, token: str | None, kind: str = "Bearer"
+) -> None:
     headers = [] if token is None else [(b"authorization", f"{kind} {token}".encode())]
     access.check({"type": "http", "method": method, "path": path, "headers": headers})
 
@@ -62,7 +66,8 @@ def test_a_scope_opens_its_own_and_admin_everything(token: str, method: str, pat
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/calibration/m/acknowledge"), ("POST", "/unknown"), ("PUT", "/x")]
+    ("method", "path"),
+    [("POST", "/calibration/m/acknowledge"), ("POST", "/unknown"), ("PUT", "/x")],
 )
 def test_what_changes_anything_else_needs_admin(method: str, path: str) -> None:
     ask(granting(TEXT), method, path, ADMIN)
@@ -71,14 +76,18 @@ def test_what_changes_anything_else_needs_admin(method: str, path: str) -> None:
             ask(granting(TEXT), method, path, token)
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"]
+)
 def test_health_needs_no_token(path: str) -> None:
     ask(granting(TEXT), "GET", path, None)
     ask(granting(TEXT), "POST", path, None)  # the router refuses the method
 
 
 def declared(method: Literal["GET", "POST"], path: str, scope: Scope | None) -> Endpoint:
-    return Endpoint(method=method, path=path, handler=ServerRoutes.ping, tag="", summary="", scope=scope)
+    return Endpoint(
+        method=method, path=path, handler=ServerRoutes.ping, tag="", summary="", scope=scope
+    )
 
 
 def test_an_endpoint_needs_the_scope_that_it_declares_and_nothing_else_does() -> None:
@@ -117,7 +126,15 @@ def test_a_file_may_have_comments_and_adds_to_the_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", ";", "short read", f"{READ}", f"{READ} write", f"{READ} read a name", f"{READ} read,"),
+        *(
+            "",
+            ";",
+            "short read",
+            f"{READ}",
+            f"{READ} write",
+            f"{READ} read a name",
+            f"{READ} read,",
+        ),
         *(f"{READ}ä read", f"{READ} read; {READ} admin", f"{READ} read {'n' * 101}"),
     ],
 )
@@ -155,14 +172,18 @@ def send(access: AccessControl, headers: dict[str, str], method: str = "POST") -
 
 @pytest.mark.parametrize("headers", [*FROM_HERE, *NOT_CROSS, *LISTED_THOUGH_CROSS])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_programs_own_pages_and_listed_pages_may_write(headers: dict[str, str], method: str) -> None:
+def test_programs_own_pages_and_listed_pages_may_write(
+    headers: dict[str, str], method: str
+) -> None:
     send(AccessControl(hosts=HERE, origins=[LISTED]), headers, method)
 
 
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_pages_of_other_origins_may_not_write(headers: dict[str, str], method: str) -> None:
-    with pytest.raises(CrossOrigin, match=r"may not send this request; list .* in CANDOR_CORS_ORIGINS"):
+    with pytest.raises(
+        CrossOrigin, match=r"may not send this request; list .* in CANDOR_CORS_ORIGINS"
+    ):
         send(AccessControl(hosts=HERE, origins=[LISTED]), headers, method)
 
 
@@ -180,7 +201,10 @@ def test_a_token_does_not_stand_in_for_the_origin() -> None:
 
 
 def test_settings_describe_tokens_and_origins() -> None:
-    access = read_access(Settings(tokens=SecretStr(TEXT), hosts=("candor.example",), cors_origins=(LISTED,)), ENDPOINTS)
+    access = read_access(
+        Settings(tokens=SecretStr(TEXT), hosts=("candor.example",), cors_origins=(LISTED,)),
+        ENDPOINTS,
+    )
     send(access, {"authorization": f"Bearer {PREDICT}", "origin": LISTED})
     with pytest.raises(Unauthorized):
         send(access, {"origin": LISTED})
@@ -200,15 +224,16 @@ def test_the_request_carries_the_name_of_its_token() -> None:
         access.check(request | {"headers": headers, "state": (state := {})})
         viewer = state["viewer"]
         assert viewer.name == name
-        assert [scope for scope in ("predict", "feedback", "read", "admin") if viewer.may(scope)] == (
-            ["read"] if token == READ else ["predict", "feedback", "read", "admin"]
-        )
+        assert [
+            scope for scope in ("predict", "feedback", "read", "admin") if viewer.may(scope)
+        ] == (["read"] if token == READ else ["predict", "feedback", "read", "admin"])
         assert not viewer.signed_in
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example:8080", "candor.example.evil", "1.2.3.4.5", "a.b"]
+    "host",
+    ["evil.example", "127.0.0.1.evil.example:8080", "candor.example.evil", "1.2.3.4.5", "a.b"],
 )
 def test_a_name_that_is_not_its_own_is_refused(host: str, method: str) -> None:
     with pytest.raises(UnknownHost, match="list the name in CANDOR_HOSTS"):
@@ -216,7 +241,17 @@ def test_a_name_that_is_not_its_own_is_refused(host: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["candor.example", "CANDOR.example.:1", "localhost:8080", "127.0.0.1", "[::1]:80", "10.1.2.3", "candor", ""]
+    "host",
+    [
+        "candor.example",
+        "CANDOR.example.:1",
+        "localhost:8080",
+        "127.0.0.1",
+        "[::1]:80",
+        "10.1.2.3",
+        "candor",
+        "",
+    ],
 )
 def test_its_own_names_addresses_and_names_without_a_dot_pass(host: str) -> None:
     for _ in range(2):
@@ -226,12 +261,20 @@ def test_its_own_names_addresses_and_names_without_a_dot_pass(host: str) -> None
 
 
 def test_a_page_that_names_this_address_after_itself_may_not_write() -> None:
-    """DNS rebinding: the browser takes evil.example and this server for one site, so origin and host agree."""
-    rebound = {"host": "evil.example:8080", "origin": "http://evil.example:8080", "sec-fetch-site": "same-origin"}
+    """DNS rebinding: the browser takes evil.example and this server for one site, so origin and
+    host agree.
+    """
+    rebound = {
+        "host": "evil.example:8080",
+        "origin": "http://evil.example:8080",
+        "sec-fetch-site": "same-origin",
+    }
     with pytest.raises(UnknownHost):
         send(AccessControl(), rebound)
 
 
 def test_health_checks_may_use_any_name() -> None:
     headers = [(b"host", b"probe.example")]
-    AccessControl(endpoints=ENDPOINTS).check({"type": "http", "method": "GET", "path": "/healthz", "headers": headers})
+    AccessControl(endpoints=ENDPOINTS).check(
+        {"type": "http", "method": "GET", "path": "/healthz", "headers": headers}
+    )

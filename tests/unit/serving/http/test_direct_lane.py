@@ -1,4 +1,6 @@
-"""Requests that are answered without a task: which are offered, in which order answers leave, and who may leave."""
+"""Requests that are answered without a task: which are offered, in which order answers leave, and
+who may leave.
+"""
 
 import asyncio
 import gc
@@ -43,7 +45,9 @@ class Lane:
         self.exchanges: list[DirectExchange] = []
         self.left: list[str] = []
 
-    def take(self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+    def take(
+        self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
         self.offered.append((path, body))
         if self._takes:
             self.exchanges.append(exchange)
@@ -57,7 +61,9 @@ class Lane:
 
 
 async def connected(lane: Lane, app: App | None = None) -> tuple[BoundedProtocol, Pipe]:
-    config = uvicorn.Config(app or answering(), http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app or answering(), http=BoundedProtocol, ws="none", lifespan="off", log_config=None
+    )
     config.load()
     state = ServerState()
     state.default_headers = [(b"date", b"today")]
@@ -76,7 +82,9 @@ def run(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scene())  # type: ignore[arg-type]
 
 
-def test_a_request_that_arrives_whole_is_answered_in_one_write_and_the_connection_lives_on() -> None:
+def test_a_request_that_arrives_whole_is_answered_in_one_write_and_the_connection_lives_on() -> (
+    None
+):
     async def scene() -> None:
         lane = Lane()
         protocol, pipe = await connected(lane)
@@ -106,7 +114,9 @@ def test_a_body_that_is_still_on_its_way_goes_the_usual_way_whole(pieces: list[b
             message = await receive()
             body, more = body + message["body"], message["more_body"]
         bodies.append(body)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
+        )
         await send({"type": "http.response.body", "body": b""})
 
     async def scene() -> None:
@@ -169,7 +179,10 @@ def test_pipelined_requests_are_answered_in_their_order() -> None:
         protocol, pipe = await connected(lane)
         protocol.data_received((HEAD + b"ping") * 3)
         await turn()
-        assert (len(lane.offered), pipe.written) == (1, [])  # the second waits for the answer to the first
+        assert (len(lane.offered), pipe.written) == (
+            1,
+            [],
+        )  # the second waits for the answer to the first
         lane.answer()
         await turn(20)
         assert [written[-2:] for written in pipe.written] == [b"[]", b"{}", b"{}"]
@@ -226,7 +239,11 @@ def test_a_request_leaves_no_circle_behind() -> None:
             protocol.data_received(HEAD + b"ping")
             exchanges.append(weakref.ref(lane.exchanges[0]))
             await turn()
-        assert [exchange() is None for exchange in exchanges] == [True, True, False]  # the last is the connection's
+        assert [exchange() is None for exchange in exchanges] == [
+            True,
+            True,
+            False,
+        ]  # the last is the connection's
 
     gc.collect()
     gc.disable()

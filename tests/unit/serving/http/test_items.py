@@ -1,4 +1,6 @@
-"""Several images in one body: what is taken, what is refused, and that one bad item leaves its neighbors alone."""
+"""Several images in one body: what is taken, what is refused, and that one bad item leaves its
+neighbors alone.
+"""
 
 import base64
 import json
@@ -31,7 +33,10 @@ def test_an_image_by_itself_is_no_list() -> None:
 
 
 def test_an_array_takes_strings_and_objects() -> None:
-    assert read([ENCODED, {"image": ENCODED, "request_id": "a"}]) == [ImageItem(IMAGE), ImageItem(IMAGE, "a")]
+    assert read([ENCODED, {"image": ENCODED, "request_id": "a"}]) == [
+        ImageItem(IMAGE),
+        ImageItem(IMAGE, "a"),
+    ]
 
 
 def test_fields_that_mean_nothing_here_are_ignored() -> None:
@@ -85,13 +90,17 @@ def test_a_body_that_is_no_list_is_malformed(body: bytes, said: str) -> None:
 def test_answers_keep_the_shape_and_the_names_of_what_came() -> None:
     answers = [b'{"label":"a"}', MalformedRequest("no image.")]
     array = json.loads(
-        write_answers(answers, [ImageItem(b"", name="x.png"), ImageItem(b"")], media_type="application/json")
+        write_answers(
+            answers, [ImageItem(b"", name="x.png"), ImageItem(b"")], media_type="application/json"
+        )
     )
     assert array == [
         {"file": "x.png", "label": "a"},
         {"error": "malformed_request", "detail": "no image."},
     ]
-    lines = write_answers(answers, [ImageItem(b""), ImageItem(b"")], media_type="application/x-ndjson").splitlines()
+    lines = write_answers(
+        answers, [ImageItem(b""), ImageItem(b"")], media_type="application/x-ndjson"
+    ).splitlines()
     assert [json.loads(line) for line in lines] == [{"label": "a"}, array[1]]
 
 
@@ -112,7 +121,9 @@ FLOODS = {
 }
 
 
-@pytest.mark.parametrize(("media_type", "name"), [(kind, name) for kind, bodies in FLOODS.items() for name in bodies])
+@pytest.mark.parametrize(
+    ("media_type", "name"), [(kind, name) for kind, bodies in FLOODS.items() for name in bodies]
+)
 def test_a_flood_is_counted_before_objects_are_made_of_it(media_type: str, name: str) -> None:
     """20 MB of zeros took 4 GB and 148 s before anybody looked at how many there were."""
     body = FLOODS[media_type][name]
@@ -138,7 +149,10 @@ def test_a_form_of_many_parts_ends_at_the_first_too_many() -> None:
     started_s = time.process_time()
     with pytest.raises(MalformedRequest, match="over 8 files"):
         read_items(part * 200_000 + b"--b--\r\n", form, limit=8)
-    fields = (b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\nA\r\n' % number for number in range(200_000))
+    fields = (
+        b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\nA\r\n' % number
+        for number in range(200_000)
+    )
     with pytest.raises(MalformedRequest, match="over 100 fields"):
         read_items(b"".join(fields) + b"--b--\r\n", form, limit=8)
     twice = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n' * 200_000
@@ -155,5 +169,8 @@ def test_escapes_that_base64_never_needs_are_refused_before_they_are_parsed(esca
 
 
 def test_base64_with_escaped_slashes_is_read() -> None:
-    (item,) = read_items(b'["' + (b"A" * 63 + b"\\/") * 1000 + b'"]', head("application/json"), limit=8) or []
+    (item,) = (
+        read_items(b'["' + (b"A" * 63 + b"\\/") * 1000 + b'"]', head("application/json"), limit=8)
+        or []
+    )
     assert isinstance(item.data, bytes)

@@ -47,7 +47,9 @@ def heard(app: App, *parts: bytes, paused: bool = False) -> Pipe:
     return asyncio.run(talk())
 
 
-def answering(*, close: bool = False, bodies: list[bytes | None] | None = None, done: list[bool] | None = None) -> App:
+def answering(
+    *, close: bool = False, bodies: list[bytes | None] | None = None, done: list[bool] | None = None
+) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         fast_path = take_fast_path(scope)
         assert isinstance(fast_path, FastPath)
@@ -134,7 +136,9 @@ def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
     assert told == [gone, gone, "done"]
 
 
-def test_the_work_for_a_client_that_is_gone_is_never_begun(recwarn: pytest.WarningsRecorder) -> None:
+def test_the_work_for_a_client_that_is_gone_is_never_begun(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +188,11 @@ def test_a_request_leaves_no_circle_behind() -> None:
             protocol.data_received(POST + b"ping")
             for _ in range(5):
                 await asyncio.sleep(0)
-        assert [cycle() is None for cycle in cycles] == [True, True, False]  # the last is still the connection's
+        assert [cycle() is None for cycle in cycles] == [
+            True,
+            True,
+            False,
+        ]  # the last is still the connection's
 
     gc.collect()
     gc.disable()

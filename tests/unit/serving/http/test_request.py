@@ -33,7 +33,8 @@ def chunk(body: bytes, *, more: bool = False) -> dict[str, Any]:
 
 def form(*files: bytes) -> bytes:
     parts = [
-        b'--xyz\r\nContent-Disposition: form-data; name="f%d"; filename="a.png"\r\n\r\n%s\r\n' % (number, file)
+        b'--xyz\r\nContent-Disposition: form-data; name="f%d"; filename="a.png"\r\n\r\n%s\r\n'
+        % (number, file)
         for number, file in enumerate(files)
     ]
     return b"".join(parts) + b"--xyz--\r\n"
@@ -56,7 +57,8 @@ def test_images_raw_bytes_forms_and_silence_are_accepted(content_type: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "content_type", [b"application/xml", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"]
+    "content_type",
+    [b"application/xml", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"],
 )
 def test_anything_else_is_unsupported_and_told_what_to_send(content_type: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match=r"send image/\*"):
@@ -80,7 +82,9 @@ def test_a_request_id_that_could_not_be_stored_or_logged_is_refused(value: bytes
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"0", b"-1", b"nan", b"inf", b"1e999", b"\xff"])
 def test_a_deadline_that_is_no_number_of_seconds_is_refused(value: bytes) -> None:
-    with pytest.raises(MalformedRequest, match="X-Candor-Deadline-S must be a number of seconds over 0"):
+    with pytest.raises(
+        MalformedRequest, match="X-Candor-Deadline-S must be a number of seconds over 0"
+    ):
         read_head([(b"x-candor-deadline-s", value)], limit_bytes=10)
 
 
@@ -88,7 +92,9 @@ def test_a_deadline_that_is_no_number_of_seconds_is_refused(value: bytes) -> Non
 @pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"ab", b"", b"c"]])
 async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:
     messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
-    assert await read_body(body_of(*messages), limit_bytes=3, timeout_s=60, hold=held()) == b"".join(parts)
+    assert await read_body(
+        body_of(*messages), limit_bytes=3, timeout_s=60, hold=held()
+    ) == b"".join(parts)
 
 
 @pytest.mark.anyio
@@ -103,7 +109,10 @@ async def test_a_body_is_bounded_while_it_streams(parts: Sequence[bytes]) -> Non
 async def test_a_client_that_hangs_up_halfway_is_gone() -> None:
     with pytest.raises(ClientGone):
         await read_body(
-            body_of(chunk(b"a", more=True), {"type": "http.disconnect"}), limit_bytes=3, timeout_s=60, hold=held()
+            body_of(chunk(b"a", more=True), {"type": "http.disconnect"}),
+            limit_bytes=3,
+            timeout_s=60,
+            hold=held(),
         )
 
 
@@ -119,7 +128,10 @@ async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
 
 def test_the_files_of_a_form_are_found_in_order() -> None:
     first, second = bytes(range(256)) * 10, b"second"
-    assert [file.data for file in form_files(form(first, second), BOUNDARY, limit=8)] == [first, second]
+    assert [file.data for file in form_files(form(first, second), BOUNDARY, limit=8)] == [
+        first,
+        second,
+    ]
 
 
 @pytest.mark.parametrize("body", [b"--xyz--\r\n", form(b"a")[:40], b""])
@@ -127,7 +139,9 @@ def test_a_form_without_a_whole_file_has_none(body: bytes) -> None:
     assert form_files(body, BOUNDARY, limit=8) == []
 
 
-@pytest.mark.parametrize(("body", "content_type"), [(b"not a form", BOUNDARY), (form(b"a"), b"multipart/form-data")])
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(b"not a form", BOUNDARY), (form(b"a"), b"multipart/form-data")]
+)
 def test_what_is_no_form_is_malformed(body: bytes, content_type: bytes) -> None:
     with pytest.raises(MalformedRequest, match="cannot be read"):
         form_files(body, content_type, limit=8)
@@ -149,7 +163,9 @@ def test_a_header_of_candors_own_is_given_once(name: bytes, values: tuple[bytes,
         read_head([(name, value) for value in values], limit_bytes=10)
 
 
-@pytest.mark.parametrize(("content_type", "body"), [(b"multipart/form-data", form(b"x")), (BOUNDARY, b"\xe4" * 9)])
+@pytest.mark.parametrize(
+    ("content_type", "body"), [(b"multipart/form-data", form(b"x")), (BOUNDARY, b"\xe4" * 9)]
+)
 def test_a_broken_form_is_no_error_in_the_servers_log(
     content_type: bytes, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -64,7 +64,8 @@ def test_json_tags_that_are_no_texts_are_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"), [({"": "A"}, "a tag has an empty key"), ({"site": ""}, "tag 'site' has an empty value")]
+    ("tags", "said"),
+    [({"": "A"}, "a tag has an empty key"), ({"site": ""}, "tag 'site' has an empty value")],
 )
 def test_json_tags_with_an_empty_key_or_value_say_so(tags: dict[str, str], said: str) -> None:
     with pytest.raises(MalformedRequest, match=said):
@@ -80,11 +81,17 @@ def test_the_header_the_form_and_the_item_say_tags() -> None:
         b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=B\r\n'
         b'--b\r\nContent-Disposition: form-data; name="i"; filename="x.png"\r\n\r\npng\r\n--b--\r\n'
     )
-    form = RequestHead("multipart/form-data", b"multipart/form-data; boundary=b", None, tags='{"site": "A"}')
+    form = RequestHead(
+        "multipart/form-data", b"multipart/form-data; boundary=b", None, tags='{"site": "A"}'
+    )
     (file,) = read_items(body, form, limit=9) or []
     assert (file.data, file.tags) == (b"png", '{"site": "B"}')
-    items = json.dumps([{"image": "AAAA", "tags": {"site": "C"}}, "AAAA", {"image": "AAAA", "tags": 3}]).encode()
-    tagged, plain, wrong = read_items(items, RequestHead("application/json", b"", None), limit=9) or []
+    items = json.dumps(
+        [{"image": "AAAA", "tags": {"site": "C"}}, "AAAA", {"image": "AAAA", "tags": 3}]
+    ).encode()
+    tagged, plain, wrong = (
+        read_items(items, RequestHead("application/json", b"", None), limit=9) or []
+    )
     assert (tagged.tags, plain.tags) == ('{"site": "C"}', None)
     assert isinstance(wrong.data, MalformedRequest)
 
@@ -95,7 +102,9 @@ def test_a_draw_is_the_same_for_everybody_and_hits_its_share() -> None:
     assert drawn == [AuditSampler(0.1).drawn(each) for each in ids]
     assert abs(sum(drawn) / 20_000 - 0.1) < 0.01  # 4.7 standard deviations
     more = [AuditSampler(0.3).drawn(each) for each in ids]
-    assert all(second for first, second in zip(drawn, more, strict=True) if first)  # a larger share keeps the smaller
+    assert all(
+        second for first, second in zip(drawn, more, strict=True) if first
+    )  # a larger share keeps the smaller
     assert (AuditSampler(0.0).on, AuditSampler(1e-12).on) == (False, True)
     assert json.loads(with_audit(b'{"label":"x"}', True)) == {"label": "x", "audit": True}
 

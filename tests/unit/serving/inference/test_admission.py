@@ -29,7 +29,9 @@ def test_an_answer_waits_for_those_that_share_its_batch() -> None:
     ("batch", "waiting", "service_s", "seconds"),
     [(1, 5, 1.0, 4), (16, 1, 20.0, 20), (16, 100, 0.1, 10), (16, 3000, 0.01, 30)],
 )
-def test_whoever_comes_again_when_told_is_let_in(batch: int, waiting: int, service_s: float, seconds: int) -> None:
+def test_whoever_comes_again_when_told_is_let_in(
+    batch: int, waiting: int, service_s: float, seconds: int
+) -> None:
     load = QueueEstimate(service_s=service_s, batch=batch, deadline_s=1.0)
     load.waiting = waiting
     with pytest.raises(Overloaded) as refused:
@@ -42,7 +44,9 @@ def test_whoever_comes_again_when_told_is_let_in(batch: int, waiting: int, servi
 
 @pytest.mark.parametrize("service_s", [0.001, 0.03, 0.5, 20.0])
 @pytest.mark.parametrize("batch", [1, 16, 256])
-def test_without_a_deadline_64_may_wait_however_slow_the_model_is(service_s: float, batch: int) -> None:
+def test_without_a_deadline_64_may_wait_however_slow_the_model_is(
+    service_s: float, batch: int
+) -> None:
     load = QueueEstimate(service_s=service_s, batch=batch)
     for _ in range(64):
         load.admit()

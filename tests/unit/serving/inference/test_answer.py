@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from model_store.card import Card, ConformalCard
 from serving.inference.answer import JsonAnswerWriter
 
-awkward = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()) | st.sampled_from(
-    ["100 %s", "%", '"quoted"', "back\\slash", "ünïcode", "%(name)s"]
-)
+awkward = st.text(min_size=1, max_size=20).filter(
+    lambda text: text.isprintable()
+) | st.sampled_from(["100 %s", "%", '"quoted"', "back\\slash", "ünïcode", "%(name)s"])
 
 
 def test_an_answer_has_every_field_in_its_order(make_card: Callable[..., Card]) -> None:
@@ -40,7 +40,9 @@ def test_refer_is_strictly_below_the_threshold(
 
 
 @given(classes=st.lists(awkward, min_size=2, max_size=5, unique=True), request_id=awkward)
-def test_any_names_survive(make_card: Callable[..., Card], classes: list[str], request_id: str) -> None:
+def test_any_names_survive(
+    make_card: Callable[..., Card], classes: list[str], request_id: str
+) -> None:
     form = JsonAnswerWriter(make_card(classes=tuple(classes)))
     values = [1 / len(classes)] * len(classes)
     answer = json.loads(form.write("i", request_id, 0, values))
@@ -49,7 +51,9 @@ def test_any_names_survive(make_card: Callable[..., Card], classes: list[str], r
 
 
 @given(st.floats(0, 1, width=32))
-def test_numbers_come_back_as_the_same_float32(make_card: Callable[..., Card], value: float) -> None:
+def test_numbers_come_back_as_the_same_float32(
+    make_card: Callable[..., Card], value: float
+) -> None:
     form = JsonAnswerWriter(make_card(classes=("a", "b")))
     answer = json.loads(form.write("i", None, 0, [value, 1 - value]))
     assert np.float32(answer["confidence"]) == np.float32(value)
@@ -57,6 +61,8 @@ def test_numbers_come_back_as_the_same_float32(make_card: Callable[..., Card], v
 
 def test_a_card_with_sets_names_every_class_that_may_be_it(make_card: Callable[..., Card]) -> None:
     sets = ConformalCard(alpha=0.1, threshold=0.25, mean_set_size=1.2, coverage_reference=0.92)
-    form = JsonAnswerWriter(make_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets}))
+    form = JsonAnswerWriter(
+        make_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets})
+    )
     assert json.loads(form.write("i", None, 1, [0.25, 0.5, 0.2]))["prediction_set"] == ["a", "b"]
     assert json.loads(form.write("i", None, 1, [0.2, 0.2, 0.2]))["prediction_set"] == []

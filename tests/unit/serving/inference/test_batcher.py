@@ -91,7 +91,9 @@ def test_entries_whose_client_has_gone_are_dropped(
     assert worker.started.get(timeout=PATIENCE_S) == [stays]
 
 
-def test_a_failing_batch_fails_alone(batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+def test_a_failing_batch_fails_alone(
+    batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
     bad, good = request(loop, "bad"), request(loop)
     batcher.submit(bad)
     worker.go_on.release(2)
@@ -103,7 +105,9 @@ def test_a_failing_batch_fails_alone(batcher: Batcher, worker: Worker, loop: asy
     assert worker.started.get(timeout=PATIENCE_S) == [good]
 
 
-def test_closing_works_off_what_is_queued_first(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+def test_closing_works_off_what_is_queued_first(
+    worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
     batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test")
     requests = [request(loop) for _ in range(6)]
     for each in requests:
@@ -117,7 +121,9 @@ def test_closing_works_off_what_is_queued_first(worker: Worker, loop: asyncio.Ab
     assert taken == requests
 
 
-PATIENT_S = PATIENCE_S / PER_IMAGE  # the inference of one image, for which a batch waits as long as this test does
+PATIENT_S = (
+    PATIENCE_S / PER_IMAGE
+)  # the inference of one image, for which a batch waits as long as this test does
 
 
 @pytest.fixture

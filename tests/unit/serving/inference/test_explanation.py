@@ -1,4 +1,6 @@
-"""Occlusion on a model whose dependence on the image is known: one that looks at its upper left quarter alone."""
+"""Occlusion on a model whose dependence on the image is known: one that looks at its upper left
+quarter alone.
+"""
 
 import asyncio
 import threading
@@ -38,7 +40,9 @@ def test_what_the_model_looks_at_is_important_and_nothing_else(bright_corner: An
     assert importance(Corner(), bright_corner, 0) == pytest.approx(-found)  # type: ignore[arg-type]
 
 
-def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, bright_corner: Any) -> None:
+def test_a_full_queue_is_told_and_empties(
+    monkeypatch: pytest.MonkeyPatch, bright_corner: Any
+) -> None:
     go = threading.Event()
 
     class Slow(Corner):
@@ -48,7 +52,9 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
 
     monkeypatch.setattr("serving.inference.explanation.Predictor", lambda *_, **__: Slow())
     card = build_card()
-    monkeypatch.setattr("serving.inference.explanation.read_bundle", lambda folder: Bundle(folder, card, b"", ""))
+    monkeypatch.setattr(
+        "serving.inference.explanation.read_bundle", lambda folder: Bundle(folder, card, b"", "")
+    )
 
     async def explain(occluder: OcclusionExplainer) -> bytes:
         async with occluder.place(card, Path("models/m/1")) as draw_map:

@@ -45,7 +45,9 @@ def test_a_map_on_which_nothing_matters_is_pale_and_says_so() -> None:
     gray = np.full((1, 64, 64), 128, np.uint8)
     faint, strong = np.zeros((8, 8)), np.zeros((8, 8))
     faint[4, 4], strong[4, 4] = 0.049, 0.4
-    pale, colored = (np.abs(pixels(values, gray)[:448, :448] - 128).max() for values in (faint, strong))
+    pale, colored = (
+        np.abs(pixels(values, gray)[:448, :448] - 128).max() for values in (faint, strong)
+    )
     assert pale < 20 < 55 < colored
     assert heat_map(faint, gray).sentence.startswith("No part of the image matters much.")
     assert (pixels(faint, gray)[448:] < 100).any()  # the words below the image

@@ -26,7 +26,9 @@ class Worker:
         self.failed.append((batch, error))
 
 
-def run(story: Callable[[InlineBatcher, Callable[..., PendingRequest]], None], *, turns: int = 20) -> Worker:
+def run(
+    story: Callable[[InlineBatcher, Callable[..., PendingRequest]], None], *, turns: int = 20
+) -> Worker:
     """Let `story` submit requests on an event loop, then let the loop turn."""
     worker = Worker()
 
@@ -34,7 +36,9 @@ def run(story: Callable[[InlineBatcher, Callable[..., PendingRequest]], None], *
         loop = asyncio.get_running_loop()
 
         def request(request_id: str | None = None) -> PendingRequest:
-            return PendingRequest(np.zeros((1, 2, 2), np.uint8), request_id, 0.0, loop.create_future())
+            return PendingRequest(
+                np.zeros((1, 2, 2), np.uint8), request_id, 0.0, loop.create_future()
+            )
 
         story(InlineBatcher(worker.work, worker.fail, max_batch=4, loop=loop), request)
         for _ in range(turns):
@@ -57,7 +61,9 @@ def test_what_is_there_goes_together_up_to_the_cap_in_order(count: int, sizes: l
 
     worker = run(story)
     assert [len(batch) for batch in worker.batches] == sizes
-    assert [request.request_id for batch in worker.batches for request in batch] == [str(n) for n in range(count)]
+    assert [request.request_id for batch in worker.batches for request in batch] == [
+        str(n) for n in range(count)
+    ]
 
 
 def test_a_batch_waits_while_the_sockets_bring_more_but_not_beyond_the_cap() -> None:
@@ -81,7 +87,9 @@ def test_entries_whose_client_has_gone_are_dropped() -> None:
         batcher.submit(request("stays"))
         gone.answer.cancel()
 
-    assert [[request.request_id for request in batch] for batch in run(story).batches] == [["stays"]]
+    assert [[request.request_id for request in batch] for batch in run(story).batches] == [
+        ["stays"]
+    ]
 
 
 def test_a_failing_batch_fails_alone() -> None:

@@ -23,7 +23,10 @@ def test_every_way_is_measured_and_the_settings_take_the_chosen(
     monkeypatch.setattr("serving.inference.tuning._thread_counts", lambda: [1, 2])
     trials = tune(tiny_store.read("tiny"), seconds=0.02)
     assert {(each.threads, each.spinning, each.batch) for each in trials} == {
-        (threads, spinning, batch) for threads in (1, 2) for spinning in (False, True) for batch in BATCHES
+        (threads, spinning, batch)
+        for threads in (1, 2)
+        for spinning in (False, True)
+        for batch in BATCHES
     }
     assert min(each.images_per_s for each in trials) > 0
     assert trials[0] is choose(trials)

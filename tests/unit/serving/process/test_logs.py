@@ -34,7 +34,9 @@ def test_a_line_carries_its_fields_and_its_trace() -> None:
     assert line["trace"].endswith("ValueError: why")
 
 
-def test_the_level_holds_and_uvicorn_is_quiet(monkeypatch: pytest.MonkeyPatch, restored_logging: None) -> None:
+def test_the_level_holds_and_uvicorn_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, restored_logging: None
+) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging("info")

@@ -1,4 +1,6 @@
-"""Numbers of tensors in JSON: the values that the json module reads, and only whole numbers of the right shape."""
+"""Numbers of tensors in JSON: the values that the json module reads, and only whole numbers of the
+right shape.
+"""
 
 import json
 import time
@@ -18,7 +20,9 @@ from serving.v2.json_tensors import SLICE_BYTES, read_pixels
     st.sampled_from([None, 1]),
     st.booleans(),
 )
-def test_flat_or_nested_it_is_the_same(shape: list[int], seed: int, indent: int | None, flat: bool) -> None:
+def test_flat_or_nested_it_is_the_same(
+    shape: list[int], seed: int, indent: int | None, flat: bool
+) -> None:
     values = np.random.default_rng(seed).integers(0, 256, shape)
     text = json.dumps((values.ravel() if flat else values).tolist(), indent=indent).encode()
     found = read_pixels(text, shape)

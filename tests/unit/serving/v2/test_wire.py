@@ -24,7 +24,9 @@ def test_honest_requests_pass() -> None:
     encoded = tensor(name="image", datatype="BYTES", shape=[256])
     encoded.contents.bytes_contents.extend([b"image"] * 256)
     for inputs in ([packed], [encoded], []):
-        check_fields(message(model_name="tiny", inputs=inputs, raw_input_contents=[bytes(1_000_000)]))
+        check_fields(
+            message(model_name="tiny", inputs=inputs, raw_input_contents=[bytes(1_000_000)])
+        )
 
 
 @pytest.mark.parametrize(

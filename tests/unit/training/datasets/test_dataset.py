@@ -30,7 +30,9 @@ class TestMedMnist:
         assert dataset.counts == {"train": [6, 6], "val": [3, 3], "test": [3, 3]}
         assert dataset.splits["val"].labels.dtype == np.int64
         native = InputSpec(channels=1, height=8, width=8, resize="stretch")
-        np.testing.assert_array_equal(dataset.splits["test"].inputs(native)[:, 0], content["test_images"])
+        np.testing.assert_array_equal(
+            dataset.splits["test"].inputs(native)[:, 0], content["test_images"]
+        )
 
     def test_a_size_suffix_does_not_change_the_name_of_the_set(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "pneumoniamnist_64.npz", **arrays(shape=(64, 64)))
@@ -53,7 +55,12 @@ class TestMedMnist:
             (lambda c: c.update(train_images=np.zeros((12, 8, 8, 8), np.uint8)), "uint8"),
             (lambda c: c.update(val_labels=np.zeros((6, 14), np.uint8)), "multi-label"),
             (lambda c: c.update(test_labels=np.full(6, -1)), "negative"),
-            (lambda c: c.update(test_images=c["test_images"][:0], test_labels=c["test_labels"][:0]), "empty"),
+            (
+                lambda c: c.update(
+                    test_images=c["test_images"][:0], test_labels=c["test_labels"][:0]
+                ),
+                "empty",
+            ),
             (lambda c: c.update(classes=np.array(["only"])), "names only 1"),
         ],
     )
@@ -112,7 +119,9 @@ class TestPixels:
         images = ArrayImages(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
         spec = InputSpec(channels=channels, height=40, width=40, resize="stretch")
         for index in range(3):
-            np.testing.assert_array_equal(decode(images.encoded(index), spec), images.input(index, spec))
+            np.testing.assert_array_equal(
+                decode(images.encoded(index), spec), images.input(index, spec)
+            )
 
     @pytest.mark.parametrize("resize", ["stretch", "crop"])
     def test_files(self, tmp_path: Path, resize: Any) -> None:
@@ -120,7 +129,9 @@ class TestPixels:
         images = FileImages(sorted((tmp_path / "cat").iterdir()))
         spec = InputSpec(channels=1, height=16, width=16, resize=resize)
         for index in range(2):
-            np.testing.assert_array_equal(decode(images.encoded(index), spec), images.input(index, spec))
+            np.testing.assert_array_equal(
+                decode(images.encoded(index), spec), images.input(index, spec)
+            )
 
 
 class TestFingerprint:
@@ -182,7 +193,9 @@ class TestSources:
         found = sources.find_dataset("digits", data_folder=tmp_path, cache=tmp_path / "cache")
         assert (found.origin, found.dataset.name) == ("digits", "digits-corrupted")
         with pytest.raises(DataNotFound):
-            sources.find_dataset(tmp_path / "nowhere", data_folder=tmp_path, cache=tmp_path / "cache")
+            sources.find_dataset(
+                tmp_path / "nowhere", data_folder=tmp_path, cache=tmp_path / "cache"
+            )
 
     def test_a_data_folder_that_does_not_exist_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(DataNotFound, match="does not exist"):
@@ -200,10 +213,20 @@ class TestSources:
         assert "no network" in found.note
 
     def test_download_can_be_forbidden(self, tmp_path: Path) -> None:
-        assert sources.find_dataset(None, data_folder=None, cache=tmp_path, download=False).origin == "digits"
+        assert (
+            sources.find_dataset(None, data_folder=None, cache=tmp_path, download=False).origin
+            == "digits"
+        )
 
-    def test_a_published_name_is_downloaded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_published_name_is_downloaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         np.savez(tmp_path / "breastmnist.npz", **arrays())
-        monkeypatch.setattr(sources, "download_medmnist", lambda name, cache, progress: cache / f"{name}.npz")
+        monkeypatch.setattr(
+            sources, "download_medmnist", lambda name, cache, progress: cache / f"{name}.npz"
+        )
         assert "breastmnist" in MD5
-        assert load_dataset("breastmnist", cache=tmp_path).classes == ("malignant", "normal, benign")
+        assert load_dataset("breastmnist", cache=tmp_path).classes == (
+            "malignant",
+            "normal, benign",
+        )

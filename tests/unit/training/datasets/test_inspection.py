@@ -25,14 +25,19 @@ class TestLeakage:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         some = trees.pictures()
-        arrays = {f"{name}_images": np.stack([next(some) for _ in range(6)]) for name in ("train", "val", "test")}
+        arrays = {
+            f"{name}_images": np.stack([next(some) for _ in range(6)])
+            for name in ("train", "val", "test")
+        }
         arrays |= {f"{name}_labels": np.arange(6) % 2 for name in ("train", "val", "test")}
         arrays["val_images"][3] = arrays["train_images"][1]
         np.savez(tmp_path / "pneumoniamnist.npz", **arrays)
         with pytest.raises(LeakingSplits, match=r"train\[1\] = val\[3\]"):
             load_dataset(tmp_path / "pneumoniamnist.npz")
         published = SETS["pneumoniamnist"]
-        monkeypatch.setitem(SETS, "pneumoniamnist", type(published)(published.classes, (6, 6, 6), published.md5))
+        monkeypatch.setitem(
+            SETS, "pneumoniamnist", type(published)(published.classes, (6, 6, 6), published.md5)
+        )
         assert "published splits share" in load_dataset(tmp_path / "pneumoniamnist.npz").notes[0]
 
     def test_by_hand(self) -> None:
@@ -40,11 +45,16 @@ class TestLeakage:
         parts = {"train": [0, 1, 2, 2], "val": [2, 3], "test": [4, 5]}
         groups = {"train": [0, 0, 1, 3], "val": [2, 4], "test": [0, 5]}
         splits: dict[Any, Split] = {
-            name: Split(ArrayImages(pixels[at]), np.zeros(len(at), np.int64), np.array(groups[name]))
+            name: Split(
+                ArrayImages(pixels[at]), np.zeros(len(at), np.int64), np.array(groups[name])
+            )
             for name, at in parts.items()
         }
         found = [(each.kind, each.splits, each.count, each.images) for each in overlaps(splits)]
-        assert found == [("content", ("train", "val"), 1, (2, 1)), ("group", ("train", "test"), 1, (2, 1))]
+        assert found == [
+            ("content", ("train", "val"), 1, (2, 1)),
+            ("group", ("train", "test"), 1, (2, 1)),
+        ]
         assert duplicates(splits) == {"train": 1, "val": 0, "test": 0}
 
 
@@ -59,7 +69,9 @@ class TestGroups:
         st.sampled_from([(0.8, 0.2), (0.5, 0.5), (0.6, 0.2, 0.2)]),
         st.integers(0, 5),
     )
-    def test_groups_stay_together(self, pairs: list[tuple[int, int]], shares: tuple[float, ...], seed: int) -> None:
+    def test_groups_stay_together(
+        self, pairs: list[tuple[int, int]], shares: tuple[float, ...], seed: int
+    ) -> None:
         labels, groups = np.array(pairs).T
         parts = grouped_parts(labels, groups, shares, seed=seed)
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
@@ -85,12 +97,22 @@ class TestGroups:
         grouped = grouped_parts(labels, np.arange(100), (0.8, 0.2), seed=4)
         assert all(np.array_equal(one, other) for one, other in zip(plain, grouped, strict=True))
 
-    @given(st.lists(st.tuples(st.none() | st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))
+    @given(
+        st.lists(
+            st.tuples(st.none() | st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30
+        )
+    )
     def test_joined_is_the_transitive_closure(self, keys: list[tuple[Hashable, int]]) -> None:
         found = joined([key for key, _ in keys], [key for _, key in keys])
         count = len(keys)
         linked = np.array(
-            [[a is b or any(x == y and x is not None for x, y in zip(a, b, strict=True)) for b in keys] for a in keys]
+            [
+                [
+                    a is b or any(x == y and x is not None for x, y in zip(a, b, strict=True))
+                    for b in keys
+                ]
+                for a in keys
+            ]
         )
         for _ in range(count):
             linked = (linked.astype(int) @ linked.astype(int)) > 0

@@ -17,14 +17,18 @@ def draw(rng: np.random.Generator, count: int, classes: int) -> tuple[np.ndarray
 
 
 def coverage(kind: type[Calibrator], *, cross: bool) -> float:
-    """How often sets fitted on 100 images of 5 classes hold the class of new ones; promised are nine in ten."""
+    """How often sets fitted on 100 images of 5 classes hold the class of new ones; promised are
+    nine in ten.
+    """
     covered = []
     for seed in range(24):
         rng = np.random.default_rng(seed)
         (logits, labels), (fresh, truth) = draw(rng, 100, 5), draw(rng, 4000, 5)
         fitted = kind.fit(logits, labels)
         seen = cross_fitted(kind, logits, labels) if cross else fitted(logits)
-        covered.append(fitted(fresh)[np.arange(4000), truth] >= conformal(seen, labels, alpha=0.1).threshold)
+        covered.append(
+            fitted(fresh)[np.arange(4000), truth] >= conformal(seen, labels, alpha=0.1).threshold
+        )
     return float(np.mean(covered))
 
 
@@ -87,5 +91,9 @@ def test_the_card_of_a_vector_promises_what_it_holds() -> None:
             Predictions(logits.astype(np.float32), labels.astype(np.int64))
             for logits, labels in (draw(rng, 100, 5), draw(rng, 4000, 5))
         )
-        found.append(evaluate({"val": val, "test": test}).promises("vector")["conformal"]["kept"]["test"]["coverage"])
+        found.append(
+            evaluate({"val": val, "test": test}).promises("vector")["conformal"]["kept"]["test"][
+                "coverage"
+            ]
+        )
     assert np.mean(found) > 0.885

@@ -34,7 +34,12 @@ def predictions(count: int, *, sharpness: float, seed: int) -> Predictions:
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate({"val": predictions(4000, sharpness=2.0, seed=0), "test": predictions(4000, sharpness=4.0, seed=1)})
+    return evaluate(
+        {
+            "val": predictions(4000, sharpness=2.0, seed=0),
+            "test": predictions(4000, sharpness=4.0, seed=1),
+        }
+    )
 
 
 def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None:
@@ -42,13 +47,17 @@ def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None
     val, test = evaluation.measures["val"], evaluation.measures["test"]
     assert val["uncalibrated"].ece > 0.05
     assert val["temperature"].ece < 0.03
-    assert test["temperature"].signed_gap > 0.05  # test is sharper: validation's temperature does not suffice
+    assert (
+        test["temperature"].signed_gap > 0.05
+    )  # test is sharper: validation's temperature does not suffice
     assert test["temperature"].accuracy == test["uncalibrated"].accuracy
 
 
 def test_test_labels_have_no_influence(evaluation: Evaluation) -> None:
     test = evaluation.predictions["test"]
-    other = evaluate({"val": evaluation.predictions["val"], "test": Predictions(test.logits, 2 - test.labels)})
+    other = evaluate(
+        {"val": evaluation.predictions["val"], "test": Predictions(test.logits, 2 - test.labels)}
+    )
     assert other.temperature == evaluation.temperature
     for method in METHODS:
         assert other.calibrators[method].as_dict() == evaluation.calibrators[method].as_dict()
@@ -58,7 +67,9 @@ def test_test_labels_have_no_influence(evaluation: Evaluation) -> None:
 def test_measures_agree_with_sums_and_probabilities(evaluation: Evaluation) -> None:
     for split in EVALUATED:
         sums = evaluation.sums(split, "temperature")
-        assert Measures.from_sums(sums).ece == pytest.approx(evaluation.measures[split]["temperature"].ece)
+        assert Measures.from_sums(sums).ece == pytest.approx(
+            evaluation.measures[split]["temperature"].ece
+        )
         np.testing.assert_allclose(evaluation.probabilities(split, "temperature").sum(axis=1), 1)
 
 
@@ -84,12 +95,22 @@ def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
-    assert set(written) == {"temperature", "calibrators", "splits", "answers", "referral", "conformal", "intervals"}
+    assert set(written) == {
+        "temperature",
+        "calibrators",
+        "splits",
+        "answers",
+        "referral",
+        "conformal",
+        "intervals",
+    }
     lower, upper = written["intervals"]["test"]["temperature"]["accuracy"]
     assert lower < written["splits"]["test"]["temperature"]["accuracy"] < upper
 
 
-def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change_labels(evaluation: Evaluation) -> None:
+def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change_labels(
+    evaluation: Evaluation,
+) -> None:
     said = evaluation.as_dict()["calibrators"]
     assert list(said) == ["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
     assert [each["fitted_on"] for each in said.values()] == [None] + ["val"] * 4
@@ -97,17 +118,24 @@ def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change
     for each in said.values():
         assert each["keeps_argmax"] == (each["changed_labels"]["test"] == 0)
     for method in ("temperature", "vector", "histogram", "isotonic"):
-        assert evaluation.measures["val"][method].ece < evaluation.measures["val"]["uncalibrated"].ece  # type: ignore[index]
+        assert (
+            evaluation.measures["val"][method].ece < evaluation.measures["val"]["uncalibrated"].ece
+        )  # type: ignore[index]
 
 
 def test_promises_are_checked_on_both_splits(evaluation: Evaluation) -> None:
     said = evaluation.as_dict()
     assert said["conformal"]["kept"]["val"]["coverage"] >= 0.9
-    assert said["conformal"]["kept"]["val"]["coverage"] == pytest.approx(said["conformal"]["coverage_reference"])
+    assert said["conformal"]["kept"]["val"]["coverage"] == pytest.approx(
+        said["conformal"]["coverage_reference"]
+    )
     assert said["referral"]["kept"]["val"]["accuracy"] >= 0.95
     confidence, correct = evaluation.answers("test", "temperature")
     kept = confidence >= said["referral"]["confidence"]
-    assert said["referral"]["kept"]["test"] == {"coverage": kept.mean(), "accuracy": correct[kept].mean()}
+    assert said["referral"]["kept"]["test"] == {
+        "coverage": kept.mean(),
+        "accuracy": correct[kept].mean(),
+    }
 
 
 def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
@@ -131,8 +159,12 @@ def test_a_model_without_a_promise_has_no_threshold() -> None:
 
 def test_the_reliability_diagram_is_a_png(tmp_path: Path, evaluation: Evaluation) -> None:
     plot_reliability(tmp_path / "all.png", evaluation.sums("test", "temperature"), title="t")
-    plot_reliability(tmp_path / "one.png", BinSums.from_predictions([0.9], [True]), title="one answer")
-    plot_reliability(tmp_path / "sure.png", BinSums.from_predictions([1.0] * 3, [True] * 3), title="one bin")
+    plot_reliability(
+        tmp_path / "one.png", BinSums.from_predictions([0.9], [True]), title="one answer"
+    )
+    plot_reliability(
+        tmp_path / "sure.png", BinSums.from_predictions([1.0] * 3, [True] * 3), title="one bin"
+    )
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert image.format == "PNG"

@@ -13,7 +13,9 @@ def answered(*pairs: tuple[int, int, int]) -> Predictions:
     """Predictions of (true class, answered class, count)."""
     labels = np.concatenate([np.full(count, true) for true, _, count in pairs])
     answers = np.concatenate([np.full(count, answer) for _, answer, count in pairs])
-    return Predictions((2.0 * np.eye(len(CLASSES)))[answers].astype(np.float32), labels.astype(np.int64))
+    return Predictions(
+        (2.0 * np.eye(len(CLASSES)))[answers].astype(np.float32), labels.astype(np.int64)
+    )
 
 
 def on_both(*pairs: tuple[int, int, int]) -> Evaluation:
@@ -37,7 +39,8 @@ def test_the_model_that_always_says_the_largest_class(balanced: bool) -> None:
     assert "no better than always answering 'healthy'" in found[0]
     assert ("0.333" if balanced else "60.0%") in found[0]
     assert found[1] == (
-        "it never answers 'ill [mild]' on the 200 validation and test images, of which 60 are of that class"
+        "it never answers 'ill [mild]' on the 200 validation and test images, of which 60 are of "
+        "that class"
     )
     assert "'ill: severe'" in found[2]
 
@@ -50,8 +53,16 @@ def test_accuracy_below_the_largest_class_is_no_shortcoming_of_a_model_trained_f
 
 def test_an_answer_on_validation_alone_counts() -> None:
     """One image of a class in test may be missed by a model that knows the class."""
-    val, test = answered((0, 0, 20), (1, 1, 9), (2, 2, 2)), answered((0, 0, 20), (1, 1, 9), (2, 0, 1))
-    assert shortcomings(evaluate({"val": val, "test": test}), CLASSES, method="temperature", balanced=False) == []
+    val, test = (
+        answered((0, 0, 20), (1, 1, 9), (2, 2, 2)),
+        answered((0, 0, 20), (1, 1, 9), (2, 0, 1)),
+    )
+    assert (
+        shortcomings(
+            evaluate({"val": val, "test": test}), CLASSES, method="temperature", balanced=False
+        )
+        == []
+    )
 
 
 def test_a_class_without_images_to_measure_it_is_named_with_that() -> None:
@@ -70,6 +81,10 @@ def test_the_interval_of_the_lead_is_that_of_paired_differences() -> None:
     assert (found.lead_lower, found.lead_upper) == pytest.approx((center - half, center + half))
 
 
-def test_a_model_that_answers_like_the_constant_on_few_images_is_not_certain_to_be_like_it() -> None:
+def test_a_model_that_answers_like_the_constant_on_few_images_is_not_certain_to_be_like_it() -> (
+    None
+):
     found = constant_answer(on_both((0, 0, 8), (1, 0, 2)), "test", "temperature")
-    assert (found.lead, found.lead_lower, found.lead_upper) == pytest.approx((0, -0.163, 0.163), abs=1e-3)
+    assert (found.lead, found.lead_lower, found.lead_upper) == pytest.approx(
+        (0, -0.163, 0.163), abs=1e-3
+    )

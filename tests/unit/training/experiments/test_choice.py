@@ -21,8 +21,12 @@ from training.runs.config import TrainConfig
 Floats = NDArray[np.float64]
 
 
-def answers(*, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int = 600) -> Predictions:
-    """Logits whose softmax is the truth, times `sharpness`; a share `flips` of them points the wrong way."""
+def answers(
+    *, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int = 600
+) -> Predictions:
+    """Logits whose softmax is the truth, times `sharpness`; a share `flips` of them points the
+    wrong way.
+    """
     generator = np.random.default_rng(seed)
     margin = generator.normal(scale=2, size=count)
     labels = (generator.uniform(size=count) < 1 / (1 + np.exp(-margin))).astype(np.int64)
@@ -31,13 +35,17 @@ def answers(*, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int
     return Predictions(logits.astype(np.float32), labels)
 
 
-def results(method: str, *, seeds: int = 3, failure: str | None = None, **how: float) -> list[CellResult]:
+def results(
+    method: str, *, seeds: int = 3, failure: str | None = None, **how: float
+) -> list[CellResult]:
     """One method's results; validation and test are alike."""
     made = []
     for seed in range(seeds):
         cell = Cell("data", "network", method, TrainConfig(seed=seed), "fingerprint")
         known = answers(seed=seed, **how)  # type: ignore[arg-type]
-        made.append(CellResult(cell, 1.0, {} if failure else {"val": known, "test": known}, failure))
+        made.append(
+            CellResult(cell, 1.0, {} if failure else {"val": known, "test": known}, failure)
+        )
     return made
 
 
@@ -50,7 +58,9 @@ class TestChoice:
         assert sum(share for each, share in found.shares.items() if each.method == "better") > 0.5
 
     def test_a_calibrated_candidate_of_low_accuracy_is_not_chosen(self) -> None:
-        """Half of its answers are flipped and its confidence says so: it is calibrated and useless."""
+        """Half of its answers are flipped and its confidence says so: it is calibrated and
+        useless.
+        """
         known = results("useless", sharpness=0.0, flips=0.5)
         found = choose([*results("ce", sharpness=1.5), *known])
         assert found.chosen.method == "ce"
@@ -68,7 +78,13 @@ class TestChoice:
         assert choose(known).scores[Candidate("ce", "none")].ece == pytest.approx(ece(sums))
 
     def test_a_method_that_failed_with_a_seed_is_not_a_candidate(self) -> None:
-        found = choose([*results("ce", sharpness=4.0), *results("lost", seeds=2), *results("lost", failure="nan")])
+        found = choose(
+            [
+                *results("ce", sharpness=4.0),
+                *results("lost", seeds=2),
+                *results("lost", failure="nan"),
+            ]
+        )
         assert {each.method for each in found.scores} == {"ce"}
 
     def test_cross_entropy_is_required(self) -> None:
@@ -83,10 +99,14 @@ class TestChoice:
             confidence, predicted = top_label(probabilities)
             return ece(BinSums.from_predictions(confidence, predicted == few.labels))
 
-        assert error(crossfit(Histogram, few)) > 2 * error(Histogram.fit(few.logits, few.labels)(few.logits))
+        assert error(crossfit(Histogram, few)) > 2 * error(
+            Histogram.fit(few.logits, few.labels)(few.logits)
+        )
 
     def test_perturbed_images_can_be_the_evaluation_set(self) -> None:
-        """On validation cross-entropy is calibrated; on perturbed images only a calibrator fitted on them is."""
+        """On validation cross-entropy is calibrated; on perturbed images only a calibrator fitted
+        on them is.
+        """
         known = []
         for result in results("ce"):
             sharp = answers(seed=10 + result.cell.config.seed, sharpness=4.0)
@@ -101,7 +121,9 @@ class TestChoice:
         """A calibrator fitted on copies of the images it is measured on would look too good."""
         few = answers(seed=0, count=90)
         twice = Predictions(np.tile(few.logits, (2, 1)), np.tile(few.labels, 2))
-        np.testing.assert_allclose(crossfit(Histogram, twice, fitted_on=few)[:90], crossfit(Histogram, few))
+        np.testing.assert_allclose(
+            crossfit(Histogram, twice, fitted_on=few)[:90], crossfit(Histogram, few)
+        )
 
     def test_a_class_may_have_a_single_image(self) -> None:
         few = answers(seed=0, count=41)
@@ -129,7 +151,11 @@ class TestReference:
     def made(self, seed: int, *, groups: NDArray[np.int64] | None) -> Dataset:
         generator = np.random.default_rng(seed)
         splits = {
-            name: Split(ArrayImages(generator.integers(0, 255, (20, 8, 8), dtype=np.uint8)), np.arange(20) % 2, groups)
+            name: Split(
+                ArrayImages(generator.integers(0, 255, (20, 8, 8), dtype=np.uint8)),
+                np.arange(20) % 2,
+                groups,
+            )
             for name in ("train", "val", "test")
         }
         return Dataset("noise", ("a", "b"), 1, 8, splits, fingerprint(("a", "b"), splits))  # type: ignore[arg-type]
@@ -153,11 +179,15 @@ class TestReference:
         assert sides[0]
 
     @pytest.mark.parametrize("asked", ["test:0", "test:20", "test:some"])
-    def test_an_invalid_number_of_test_images_is_refused(self, dataset: Dataset, asked: str) -> None:
+    def test_an_invalid_number_of_test_images_is_refused(
+        self, dataset: Dataset, asked: str
+    ) -> None:
         with pytest.raises(BadDataset, match="1 to 19"):
             with_reference(dataset, asked)
 
-    def test_the_splits_of_another_data_set_are_joined(self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_splits_of_another_data_set_are_joined(
+        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         other = self.made(1, groups=None)
         monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
         found = with_reference(dataset, "elsewhere")
@@ -172,7 +202,9 @@ class TestReference:
         with pytest.raises(BadDataset, match="20 of its images are in the test split"):
             with_reference(dataset, str(tmp_path))
 
-    def test_other_classes_are_refused(self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_other_classes_are_refused(
+        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         other = Dataset("other", ("a", "c"), 1, 8, dataset.splits, "f")
         monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
         with pytest.raises(BadDataset, match="expected a, b"):

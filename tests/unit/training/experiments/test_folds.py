@@ -51,18 +51,26 @@ def test_every_image_is_tested_once_by_a_network_that_has_not_seen_it(patients: 
         for split in (train, val, test):
             assert 0.3 < split.labels.mean() < 0.7
         if patients:
-            seen = [set(split.groups.tolist()) for split in (train, val, test) if split.groups is not None]
+            seen = [
+                set(split.groups.tolist())
+                for split in (train, val, test)
+                if split.groups is not None
+            ]
             assert len(seen) == 3
             assert not (seen[0] & seen[1])
             assert not (seen[0] & seen[2])
             assert not (seen[1] & seen[2])
     assert len({fold.fingerprint for fold in folds.values()}) == 5
     again = folds_of(whole, 5)
-    assert [each.fingerprint for each in again.values()] == [each.fingerprint for each in folds.values()]
+    assert [each.fingerprint for each in again.values()] == [
+        each.fingerprint for each in folds.values()
+    ]
 
 
 def test_the_same_image_twice_stays_in_one_fold() -> None:
-    pixels = np.repeat(np.random.default_rng(0).integers(0, 255, (30, 8, 8), dtype=np.uint8), 2, axis=0)
+    pixels = np.repeat(
+        np.random.default_rng(0).integers(0, 255, (30, 8, 8), dtype=np.uint8), 2, axis=0
+    )
     split = Split(ArrayImages(pixels), np.repeat(np.arange(30) % 2, 2))
     splits: dict[Any, Split] = dict.fromkeys(("train", "val", "test"), split)
     for fold in folds_of(Dataset("pairs", CLASSES, 1, 8, splits, "0" * 64), 3).values():
@@ -86,7 +94,11 @@ def test_answers_of_all_folds_are_measured_together() -> None:
         answers = np.where(np.arange(count) < right * count, labels, 1 - labels)
         logits = (2.0 * np.eye(2)[answers] + random.normal(0, 0.01, (count, 2))).astype(np.float32)
         known = Predictions(logits, labels)
-        return CellResult(Cell(f"fold {fold}", SMALL, method, config, str(fold)), 0.0, {"val": known, "test": known})
+        return CellResult(
+            Cell(f"fold {fold}", SMALL, method, config, str(fold)),
+            0.0,
+            {"val": known, "test": known},
+        )
 
     found = cross_validate([result(1, count=100, right=0.9), result(2, count=60, right=0.5)])
     plain = next(each for each in found if each.calibrator == "none")
@@ -96,23 +108,40 @@ def test_answers_of_all_folds_are_measured_together() -> None:
     table = fold_table(found, dataset())
     assert table.rows[0][:2] == ("ce, none", ".750")
     assert "2 folds" in table.title
-    better = [result(1, count=100, right=1.0, method="other"), result(2, count=60, right=0.5, method="other")]
-    both = cross_validate([result(1, count=100, right=0.9), result(2, count=60, right=0.5), *better])
+    better = [
+        result(1, count=100, right=1.0, method="other"),
+        result(2, count=60, right=0.5, method="other"),
+    ]
+    both = cross_validate(
+        [result(1, count=100, right=0.9), result(2, count=60, right=0.5), *better]
+    )
     gained = {each.method: each.gained for each in both if each.calibrator == "none"}
     assert (gained["ce"].mean, gained["ce"].half) == (0, 0)
     spread = np.repeat([1.0, 0.0], [10, 150])  # ten of 160 images are answered better
-    assert (gained["other"].mean, gained["other"].half) == (10 / 160, round(1.96 * spread.std() / 160**0.5, 3))
+    assert (gained["other"].mean, gained["other"].half) == (
+        10 / 160,
+        round(1.96 * spread.std() / 160**0.5, 3),
+    )
 
 
 def test_folds_are_trained_as_cells(tmp_path: Path) -> None:
     folds = folds_of(dataset(), 2)
-    config = TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=2, batch_size=16, head_reduction=2)
+    config = TrainConfig(
+        loss="ce", backbone=SMALL, weights="none", epochs=2, batch_size=16, head_reduction=2
+    )
     cells = [Cell(name, SMALL, "ce", config, fold.fingerprint) for name, fold in folds.items()]
     results, _ = ExperimentRunner(tmp_path / "out", tmp_path / "cache").run(cells, folds)
     (plain, *_) = cross_validate(results)
-    assert len(results[0].predictions["test"].labels) + len(results[1].predictions["test"].labels) == 140
+    assert (
+        len(results[0].predictions["test"].labels) + len(results[1].predictions["test"].labels)
+        == 140
+    )
     assert plain.accuracies == tuple(
-        float((each.predictions["test"].logits.argmax(axis=1) == each.predictions["test"].labels).mean())
+        float(
+            (
+                each.predictions["test"].logits.argmax(axis=1) == each.predictions["test"].labels
+            ).mean()
+        )
         for each in results
     )
 
@@ -123,9 +152,14 @@ def test_features_of_each_image_are_computed_once_for_all_folds(
     computed: list[int] = []
     real = FeatureCache._features
     monkeypatch.setattr(
-        FeatureCache, "_features", lambda self, inputs: (computed.append(len(inputs)), real(self, inputs))[1]
+        FeatureCache,
+        "_features",
+        lambda self, inputs: (computed.append(len(inputs)), real(self, inputs))[1],
     )
-    whole, config = dataset(), TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=16)
+    whole, config = (
+        dataset(),
+        TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=16),
+    )
     folds = folds_of(whole, 3)
     cells = [Cell(name, SMALL, "ce", config, fold.fingerprint) for name, fold in folds.items()]
     ExperimentRunner(tmp_path / "out", tmp_path / "cache").run(cells, folds)
@@ -140,5 +174,7 @@ def test_the_features_of_a_fold_are_those_of_its_images(tmp_path: Path) -> None:
         for name, examples in session.examples(network, cache=tmp_path).items():
             images = fold.splits[name].inputs(config.input_spec(fold))
             expected = network.backbone(torch.from_numpy(images)).numpy()
-            np.testing.assert_allclose(examples.inputs[np.arange(len(images))], expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                examples.inputs[np.arange(len(images))], expected, rtol=1e-4, atol=1e-5
+            )
             np.testing.assert_array_equal(examples.labels, fold.splits[name].labels)

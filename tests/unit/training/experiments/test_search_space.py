@@ -1,14 +1,25 @@
-"""The space of a search: one budget for all methods, the same shared draws, every value as often as the others."""
+"""The space of a search: one budget for all methods, the same shared draws, every value as often as
+the others.
+"""
 
 import pytest
 
 from training.errors import BadChoice
-from training.experiments.search_space import METHODS, SHARED, axis, parse_axis, recipes, searched_method
+from training.experiments.search_space import (
+    METHODS,
+    SHARED,
+    axis,
+    parse_axis,
+    recipes,
+    searched_method,
+)
 from training.experiments.variant import parse_variant
 
 
 def test_every_method_gets_the_same_shared_choices() -> None:
-    drawn = [recipes(8, shared=SHARED, own=searched_method(parse_variant(text)).own) for text in METHODS]
+    drawn = [
+        recipes(8, shared=SHARED, own=searched_method(parse_variant(text)).own) for text in METHODS
+    ]
     shared = [[{name: each.changes[name] for name in SHARED} for each in found] for found in drawn]
     assert all(found == shared[0] for found in shared)
     assert {len(found) for found in drawn} == {8}

@@ -1,4 +1,6 @@
-"""Augmentation: fresh in each epoch, the same for the same epoch, and no mirror image unless it is asked for."""
+"""Augmentation: fresh in each epoch, the same for the same epoch, and no mirror image unless it is
+asked for.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ def test_a_change_depends_on_seed_epoch_and_image_alone(name: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (len(NUMBERS), 3, 112, 112), dtype=np.uint8)
     first = apply(images, NUMBERS, seed=0, epoch=1)
     assert (first.shape, first.dtype) == (images.shape, np.uint8)
-    np.testing.assert_array_equal(first[[7, 3]], apply(images[[7, 3]], NUMBERS[[7, 3]], seed=0, epoch=1))
+    np.testing.assert_array_equal(
+        first[[7, 3]], apply(images[[7, 3]], NUMBERS[[7, 3]], seed=0, epoch=1)
+    )
     assert (first != apply(images, NUMBERS, seed=0, epoch=2)).any()
     assert (first != apply(images, NUMBERS, seed=1, epoch=1)).any()
     assert apply(images[:0], NUMBERS[:0], seed=0, epoch=1).shape == (0, 3, 112, 112)
@@ -33,7 +37,9 @@ def test_a_change_depends_on_seed_epoch_and_image_alone(name: str) -> None:
 def test_nothing_is_mirrored_unless_asked(images: NDArray[np.uint8]) -> None:
     def left_is_brighter(name: str) -> float:
         changed = Augmentation(name).apply(images, NUMBERS, seed=0, epoch=1).astype(float)
-        return float((changed[..., :8].mean(axis=(1, 2, 3)) > changed[..., -8:].mean(axis=(1, 2, 3))).mean())
+        return float(
+            (changed[..., :8].mean(axis=(1, 2, 3)) > changed[..., -8:].mean(axis=(1, 2, 3))).mean()
+        )
 
     asked = {"hflip", "rot90"}
     assert {name for name in CHANGES if left_is_brighter(name) < 1} == asked
@@ -43,7 +49,9 @@ def test_nothing_is_mirrored_unless_asked(images: NDArray[np.uint8]) -> None:
 def test_changes_are_joined_in_order(images: NDArray[np.uint8]) -> None:
     joined = Augmentation("light+hflip").apply(images, NUMBERS, seed=0, epoch=1)
     light = Augmentation("light").apply(images, NUMBERS, seed=0, epoch=1)
-    mirrored = np.array([(one == np.flip(other, 2)).all() for one, other in zip(joined, light, strict=True)])
+    mirrored = np.array(
+        [(one == np.flip(other, 2)).all() for one, other in zip(joined, light, strict=True)]
+    )
     same = np.array([(one == other).all() for one, other in zip(joined, light, strict=True)])
     assert (mirrored ^ same).all()
     assert 0 < mirrored.sum() < len(NUMBERS)

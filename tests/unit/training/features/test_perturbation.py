@@ -25,11 +25,18 @@ def test_a_perturbation_keeps_the_shape_changes_the_image_and_is_always_the_same
     assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
     assert (changed != images).mean() > 0.5
     np.testing.assert_array_equal(changed, BY_NAME[name](images.copy(), numbers))
-    np.testing.assert_array_equal(changed[1:], BY_NAME[name](images[1:], numbers[1:]))  # whatever the batch
+    np.testing.assert_array_equal(
+        changed[1:], BY_NAME[name](images[1:], numbers[1:])
+    )  # whatever the batch
 
 
-def test_each_does_what_its_name_says(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    spread = {name: float(apply(images, np.arange(3)).astype(float).std()) for name, apply in BY_NAME.items()}
+def test_each_does_what_its_name_says(
+    images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> None:
+    spread = {
+        name: float(apply(images, np.arange(3)).astype(float).std())
+        for name, apply in BY_NAME.items()
+    }
     level = {name: float(apply(images, np.arange(3)).mean()) for name, apply in BY_NAME.items()}
     plain = float(images.astype(float).std())
     assert spread["flatter"] == pytest.approx(0.6 * plain, rel=0.02)
@@ -49,7 +56,10 @@ def test_a_temperature_fitted_on_worse_answers_is_higher(tmp_path: Path) -> None
 
     known = {"val": answers(2.0), "test": answers(0.8), "perturbed": answers(0.8)}
     evaluation = evaluate(known)
-    assert evaluation.measures["test"]["perturbed"].ece < 0.5 * evaluation.measures["test"]["temperature"].ece
+    assert (
+        evaluation.measures["test"]["perturbed"].ece
+        < 0.5 * evaluation.measures["test"]["temperature"].ece
+    )
     assert evaluation.as_dict()["calibrators"]["perturbed"]["fitted_on"] == "perturbed"
     write_evaluation(tmp_path, evaluation)
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()

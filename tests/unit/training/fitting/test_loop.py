@@ -1,4 +1,6 @@
-"""The loop: equal seeds give equal bits, losses share start and batches, and divergence is an error."""
+"""The loop: equal seeds give equal bits, losses share start and batches, and divergence is an
+error.
+"""
 
 import csv
 import math
@@ -31,7 +33,9 @@ def examples(count: int = 65, *, seed: int = 0) -> Examples:
 
 def network(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)
+    )
 
 
 def trained(
@@ -40,7 +44,9 @@ def trained(
     module = network()
     torch.rand(drawn_before)
     objective = build_objective(loss, LossSettings(beta=5.0))
-    history = fit(module, examples(), examples(30, seed=1), objective=objective, schedule=schedule, seed=seed)
+    history = fit(
+        module, examples(), examples(30, seed=1), objective=objective, schedule=schedule, seed=seed
+    )
     return module, history
 
 
@@ -62,7 +68,10 @@ class Recorder(Term):
 
 
 def test_two_runs_of_one_seed_are_equal_to_the_bit_whatever_was_drawn_before() -> None:
-    (first, first_history), (second, second_history) = trained(drawn_before=0), trained(drawn_before=5)
+    (first, first_history), (second, second_history) = (
+        trained(drawn_before=0),
+        trained(drawn_before=5),
+    )
     assert first_history == second_history
     for mine, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(mine, other)
@@ -75,7 +84,14 @@ def test_another_seed_is_another_run() -> None:
 def test_losses_of_one_seed_share_start_batches_and_dropout() -> None:
     still, moving = Recorder(weight=0.0), Recorder(weight=1.0)
     for term in (still, moving):
-        fit(network(), examples(), examples(), objective=Objective((term,)), schedule=SCHEDULE, seed=0)
+        fit(
+            network(),
+            examples(),
+            examples(),
+            objective=Objective((term,)),
+            schedule=SCHEDULE,
+            seed=0,
+        )
     assert still.labels == moving.labels
     assert torch.equal(still.logits[0], moving.logits[0])
     assert not torch.equal(still.logits[1], moving.logits[1])
@@ -83,10 +99,16 @@ def test_losses_of_one_seed_share_start_batches_and_dropout() -> None:
 
 def test_every_image_is_seen_once_per_epoch_except_a_single_last_one() -> None:
     term = Recorder()
-    fit(network(), examples(65), examples(), objective=Objective((term,)), schedule=SCHEDULE, seed=0)
-    assert [len(labels) for labels in term.labels] == [16] * 4 * 3  # the 65th image would be a batch of its own
+    fit(
+        network(), examples(65), examples(), objective=Objective((term,)), schedule=SCHEDULE, seed=0
+    )
+    assert [len(labels) for labels in term.labels] == [
+        16
+    ] * 4 * 3  # the 65th image would be a batch of its own
     term = Recorder()
-    fit(network(), examples(66), examples(), objective=Objective((term,)), schedule=SCHEDULE, seed=0)
+    fit(
+        network(), examples(66), examples(), objective=Objective((term,)), schedule=SCHEDULE, seed=0
+    )
     assert sum(len(labels) for labels in term.labels) == 66 * 3
 
 
@@ -110,7 +132,14 @@ def test_what_is_held_out_is_never_learned(groups: np.ndarray | None) -> None:
     val = Examples(np.full((4, 1), 1000, np.float32), np.arange(4) % 2)
     module = Witness()
     schedule = Schedule(epochs=8, batch_size=16, learning_rate=1e-2)
-    fit(module, train, val, objective=build_objective("dca", LossSettings()), schedule=schedule, seed=0)
+    fit(
+        module,
+        train,
+        val,
+        objective=build_objective("dca", LossSettings()),
+        schedule=schedule,
+        seed=0,
+    )
     learned, held = module.seen[True], module.seen[False] - {1000}
     assert not learned & held
     assert learned | held == set(range(60))
@@ -142,7 +171,10 @@ def test_the_gap_counts_from_its_start_on() -> None:
 def test_the_papers_dca_learns_every_image() -> None:
     numbers = np.arange(60)
     train = Examples(numbers[:, None].astype(np.float32), numbers % 2)
-    module, objective = Witness(), build_objective("dca", LossSettings(options={"held_out": 0.0, "start": 0.0}))
+    module, objective = (
+        Witness(),
+        build_objective("dca", LossSettings(options={"held_out": 0.0, "start": 0.0})),
+    )
     fit(module, train, train, objective=objective, schedule=SCHEDULE, seed=0)
     assert module.seen[True] == set(range(60))
 
@@ -158,7 +190,9 @@ def test_it_learns_and_reports() -> None:
         schedule=Schedule(epochs=8, batch_size=16, learning_rate=1e-2),
         seed=0,
         stage="train ce",
-        progress=lambda stage, done, total, **figures: seen.append((stage, done, total, set(figures))),
+        progress=lambda stage, done, total, **figures: seen.append(
+            (stage, done, total, set(figures))
+        ),
     )
     assert history[-1].val_accuracy > 0.9
     assert history[-1].val_loss < history[0].val_loss
@@ -183,7 +217,14 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_says_what_to_do() -> None:
     broken = examples()
     broken.inputs[0, 0] = np.nan
     with pytest.raises(TrainingDiverged, match=r"nan in epoch 1 .*lower the learning rate"):
-        fit(network(), broken, examples(), objective=build_objective("ce", LossSettings()), schedule=SCHEDULE, seed=0)
+        fit(
+            network(),
+            broken,
+            examples(),
+            objective=build_objective("ce", LossSettings()),
+            schedule=SCHEDULE,
+            seed=0,
+        )
 
 
 def test_cosine_decay_ends_at_zero() -> None:
@@ -202,5 +243,7 @@ def test_history_reads_back_exactly(tmp_path: Path) -> None:
     with (tmp_path / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == [field.name for field in fields(Epoch)]
-    assert [tuple(float(value) for value in row.values()) for row in rows] == [astuple(epoch) for epoch in history]
+    assert [tuple(float(value) for value in row.values()) for row in rows] == [
+        astuple(epoch) for epoch in history
+    ]
     assert all(math.isfinite(epoch.train_gap) for epoch in history)

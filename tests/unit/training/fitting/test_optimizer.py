@@ -1,4 +1,6 @@
-"""Optimizers: rates by layer, weight decay of matrices alone, and state that survives an interruption."""
+"""Optimizers: rates by layer, weight decay of matrices alone, and state that survives an
+interruption.
+"""
 
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +42,12 @@ def test_layers_below_the_head_learn_more_slowly() -> None:
     whole = network(frozen=False)
     found = rates(nn.Sequential(whole.backbone, whole.head), Schedule(1, 8, 1.0, layer_decay=0.1))
     assert {name.split(".")[1] for name in found} == {"tail", "head"}
-    for place, rate in {"tail.trunk.0": 0.0005, "tail.trunk.4": 0.005, "tail.trunk.7": 0.05, "head.0": 0.5}.items():
+    for place, rate in {
+        "tail.trunk.0": 0.0005,
+        "tail.trunk.4": 0.005,
+        "tail.trunk.7": 0.05,
+        "head.0": 0.5,
+    }.items():
         assert found[f"1.{place}.weight"] == pytest.approx(rate)
     last = rates(network(frozen=True, trainable=1).head, Schedule(1, 8, 1.0, layer_decay=0.1))
     assert sorted(set(last.values())) == pytest.approx([0.05, 0.5])
@@ -54,7 +61,12 @@ def test_every_trained_weight_is_in_the_optimizer_once(name: Any) -> None:
     optimizer = build_optimizer(module, schedule)
     held = [id(each) for group in optimizer.param_groups for each in group["params"]]
     assert sorted(held) == sorted(id(each) for each in module.parameters() if each.requires_grad)
-    decayed = {each.dim() for group in optimizer.param_groups if group["weight_decay"] for each in group["params"]}
+    decayed = {
+        each.dim()
+        for group in optimizer.param_groups
+        if group["weight_decay"]
+        for each in group["params"]
+    }
     assert decayed == ({2, 4} if name == "adamw" else {1, 2, 4})
 
 
@@ -64,7 +76,9 @@ def points(seed: int) -> Examples:
     return Examples((generator.normal(size=(60, 5)) + labels[:, None]).astype(np.float32), labels)
 
 
-def trained(schedule: Schedule, path: Path | None = None, *, stop: int = 0) -> dict[str, torch.Tensor]:
+def trained(
+    schedule: Schedule, path: Path | None = None, *, stop: int = 0
+) -> dict[str, torch.Tensor]:
     def watch(epoch: Epoch) -> None:
         if epoch.epoch == stop:
             raise InterruptedError
@@ -106,9 +120,18 @@ def test_an_interrupted_fit_resumes_to_the_bit(choice: dict[str, Any], tmp_path:
 
 def test_a_clipped_gradient_moves_weights_by_at_most_rate_times_norm() -> None:
     torch.manual_seed(0)
-    before = [each.clone() for each in nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).parameters()]
+    before = [
+        each.clone()
+        for each in nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).parameters()
+    ]
     after = trained(Schedule(1, 60, 1.0, optimizer="sgd", momentum=0.0, clip_norm=1e-3)).values()
-    moved = torch.stack([(one - other).square().sum() for one, other in zip(before, after, strict=True)]).sum().sqrt()
+    moved = (
+        torch.stack(
+            [(one - other).square().sum() for one, other in zip(before, after, strict=True)]
+        )
+        .sum()
+        .sqrt()
+    )
     assert moved.item() == pytest.approx(1e-3, rel=1e-3)
 
 

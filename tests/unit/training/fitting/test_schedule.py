@@ -50,7 +50,9 @@ def recorded(averaging: Averaging) -> tuple[nn.Linear, list[Tensor]]:
         module = nn.Linear(6, 2)
         module.load_state_dict(start.state_dict())
         recorder = recorder or Recorder(module, build_objective("ce", LossSettings()).terms[0])
-        objective = Objective((recorder,)) if each == "none" else build_objective("ce", LossSettings())
+        objective = (
+            Objective((recorder,)) if each == "none" else build_objective("ce", LossSettings())
+        )
         schedule = replace(SCHEDULE, averaging=each, ema_decay=0.9)
         fit(module, examples(), examples(seed=1), objective=objective, schedule=schedule, seed=0)
         left.append(module)
@@ -83,7 +85,11 @@ def test_the_best_epoch_on_validation_is_kept_and_patience_ends_the_rest(select:
     history = fit(module, train, val, objective=objective, schedule=schedule, seed=0)
     enough = max(epoch.val_accuracy for epoch in history) - 0.01 if select == "val_ece" else 0
     figures = [epoch.val_loss if select == "val_nll" else epoch.val_ece for epoch in history]
-    chosen = min((figure, index) for index, figure in enumerate(figures) if history[index].val_accuracy >= enough)[1]
+    chosen = min(
+        (figure, index)
+        for index, figure in enumerate(figures)
+        if history[index].val_accuracy >= enough
+    )[1]
     assert len(history) == chosen + 1 + 3 < 60
     assert [epoch.kept for epoch in history] == [index == chosen for index in range(len(history))]
     logits = torch.from_numpy(predict(module, val.inputs))
@@ -93,7 +99,15 @@ def test_the_best_epoch_on_validation_is_kept_and_patience_ends_the_rest(select:
 
 
 def test_calibrated_guesses_are_not_chosen_for_their_ece() -> None:
-    figures = [(0.1, 0.001), (0.8, 0.2), (0.9, 0.1), (0.895, 0.05), (0.85, 0.01), (0.895, 0.05), (0.91, 0.3)]
+    figures = [
+        (0.1, 0.001),
+        (0.8, 0.2),
+        (0.9, 0.1),
+        (0.895, 0.05),
+        (0.85, 0.01),
+        (0.895, 0.05),
+        (0.91, 0.3),
+    ]
     history = [Epoch(n, 0, 0, 0, 0, accuracy, 0, ece) for n, (accuracy, ece) in enumerate(figures)]
     assert [best(history[:count], "val_ece") for count in range(8)] == [-1, 0, 1, 2, 3, 3, 3, 6]
 

@@ -32,7 +32,9 @@ def examples(count: int = 67, *, seed: int = 0, views: int = 0) -> Examples:
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)
+    )
 
 
 class Stop(Exception):
@@ -40,7 +42,12 @@ class Stop(Exception):
 
 
 def trained(
-    schedule: Schedule, path: Path | None, *, loss: str = "dca", views: int = 0, stop_in: int | None = None
+    schedule: Schedule,
+    path: Path | None,
+    *,
+    loss: str = "dca",
+    views: int = 0,
+    stop_in: int | None = None,
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
     """Weights and history; interrupted in epoch `stop_in`, before its snapshot."""
 
@@ -71,7 +78,9 @@ def trained(
         ({"select": "val_nll", "patience": 2, "learning_rate": 0.3}, "mixup", 1),
     ],
 )
-def test_it_resumes_bitwise_from_every_epoch(tmp_path: Path, changes: dict[str, object], loss: str, views: int) -> None:
+def test_it_resumes_bitwise_from_every_epoch(
+    tmp_path: Path, changes: dict[str, object], loss: str, views: int
+) -> None:
     schedule = replace(SCHEDULE, **changes)  # type: ignore[arg-type]
     weights, history = trained(schedule, None, loss=loss, views=views)
     for stop in range(1, len(history) + 1):

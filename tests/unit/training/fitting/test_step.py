@@ -1,4 +1,6 @@
-"""The step: equal loss and gradient in micro-batches, a preview without side effects, and mixed views."""
+"""The step: equal loss and gradient in micro-batches, a preview without side effects, and mixed
+views.
+"""
 
 import copy
 import math
@@ -13,16 +15,22 @@ from training.losses import LOSSES, LossSettings, Mixup, Objective, build_object
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
 
 
-def batch(count: int = 23, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
+def batch(
+    count: int = 23, *, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(count, 5, generator=generator, dtype=torch.float64).to(dtype)
     return inputs, torch.randint(3, (count,), generator=generator)
 
 
-def network(*, dtype: torch.dtype = torch.float64, dropout: float = 0.0, norm: bool = False) -> nn.Sequential:
+def network(
+    *, dtype: torch.dtype = torch.float64, dropout: float = 0.0, norm: bool = False
+) -> nn.Sequential:
     torch.manual_seed(1)
     middle = nn.BatchNorm1d(8) if norm else nn.Identity()
-    return nn.Sequential(nn.Linear(5, 8), middle, nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3)).to(dtype)
+    return nn.Sequential(
+        nn.Linear(5, 8), middle, nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3)
+    ).to(dtype)
 
 
 def stepped(
@@ -37,14 +45,22 @@ def stepped(
     """The result of a step, and the gradient of the parameters."""
     generator = torch.Generator().manual_seed(5)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    step = Step(module, objective, optimizer=optimizer, micro_batch=micro_batch, generator=generator)
+    step = Step(
+        module, objective, optimizer=optimizer, micro_batch=micro_batch, generator=generator
+    )
     result = step(inputs, labels, held)
-    return result, [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    return result, [
+        parameter.grad for parameter in module.parameters() if parameter.grad is not None
+    ]
 
 
 @pytest.mark.parametrize("name", [*LOSSES, "dca+mixup"])
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=["float64", "float32"])
-def test_micro_batches_give_the_loss_and_gradient_of_one_batch(name: str, dtype: torch.dtype, limit: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "limit"), [(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=["float64", "float32"]
+)
+def test_micro_batches_give_the_loss_and_gradient_of_one_batch(
+    name: str, dtype: torch.dtype, limit: float
+) -> None:
     inputs, labels = batch(dtype=dtype)
     whole, expected = stepped(network(dtype=dtype), objective(name), inputs, labels)
     pieces, found = stepped(network(dtype=dtype), objective(name), inputs, labels, micro_batch=5)
@@ -120,8 +136,12 @@ class TestMixup:
         main = mixed.weight * parts[0] + (1 - mixed.weight) * parts[1]
         p, predicted = clean.softmax(dim=1).max(dim=1)
         gap = (p.mean() - (predicted == labels).double().mean()).abs().item()
-        result, _ = stepped(module, build_objective("dca+mixup", LossSettings(beta=7.0)), inputs, labels)
-        assert result.loss == pytest.approx(main + 7 * gap, rel=1e-6)  # the mixed labels are float32
+        result, _ = stepped(
+            module, build_objective("dca+mixup", LossSettings(beta=7.0)), inputs, labels
+        )
+        assert result.loss == pytest.approx(
+            main + 7 * gap, rel=1e-6
+        )  # the mixed labels are float32
         torch.testing.assert_close(result.logits, clean.detach())
 
     def test_without_auxiliary_terms_the_clean_view_leaves_no_trace(self) -> None:
@@ -155,7 +175,9 @@ class TestMixup:
 
 
 class TestHeldOut:
-    def test_the_main_term_sees_the_batch_and_the_gap_the_held_out_images_in_evaluation_mode(self) -> None:
+    def test_the_main_term_sees_the_batch_and_the_gap_the_held_out_images_in_evaluation_mode(
+        self,
+    ) -> None:
         (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
         module, other = network(dropout=0.5, norm=True), network(dropout=0.5, norm=True)
         torch.manual_seed(7)
@@ -186,7 +208,9 @@ class TestHeldOut:
         (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
         _, expected = stepped(network(), objective("ce"), inputs, labels)
         module = network()
-        step = Step(module, objective("dca"), optimizer=torch.optim.SGD(module.parameters(), lr=0.1))
+        step = Step(
+            module, objective("dca"), optimizer=torch.optim.SGD(module.parameters(), lr=0.1)
+        )
         first = step(inputs, labels, held, main_only=True)
         torch.testing.assert_close([parameter.grad for parameter in module.parameters()], expected)
         assert torch.equal(first.labels, labels)
@@ -196,7 +220,9 @@ class TestHeldOut:
     def test_micro_batches_do_what_one_batch_does(self, name: str) -> None:
         (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
         whole, expected = stepped(network(), objective(name), inputs, labels, held=held)
-        pieces, found = stepped(network(), objective(name), inputs, labels, held=held, micro_batch=5)
+        pieces, found = stepped(
+            network(), objective(name), inputs, labels, held=held, micro_batch=5
+        )
         assert pieces.loss == pytest.approx(whole.loss, abs=1e-9)
         torch.testing.assert_close(found, expected)
         torch.testing.assert_close(pieces.logits, whole.logits)
@@ -214,7 +240,9 @@ def test_a_step_resumes_from_its_state() -> None:
     fresh = network()
     fresh.load_state_dict(weights)
     again = Step(fresh, objective(name), optimizer=torch.optim.SGD(fresh.parameters(), lr=0.1))
-    forgetful = Step(copy.deepcopy(fresh), objective(name), optimizer=torch.optim.SGD(fresh.parameters(), lr=0.1))
+    forgetful = Step(
+        copy.deepcopy(fresh), objective(name), optimizer=torch.optim.SGD(fresh.parameters(), lr=0.1)
+    )
     again.load_state_dict(kept)
     assert again(inputs, labels).loss == expected
     assert forgetful(inputs, labels).loss != expected
@@ -225,8 +253,12 @@ def test_half_precision_is_for_the_forward_pass_alone() -> None:
     module = network(dtype=torch.float32)
     kinds: list[torch.dtype] = []
     module[4].register_forward_hook(lambda module, args, output: kinds.append(output.dtype))
-    step = Step(module, objective("dca"), optimizer=torch.optim.SGD(module.parameters(), lr=0.1), amp=True)
+    step = Step(
+        module, objective("dca"), optimizer=torch.optim.SGD(module.parameters(), lr=0.1), amp=True
+    )
     result = step(inputs, labels)
     assert kinds == [torch.bfloat16]
     assert result.logits is not None
-    assert result.loss == pytest.approx(objective("dca")(result.logits.double(), labels).item(), abs=1e-5)
+    assert result.loss == pytest.approx(
+        objective("dca")(result.logits.double(), labels).item(), abs=1e-5
+    )

@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from training.errors import BadLoss, UnknownName
-from training.losses import LOSSES, ConfidenceGap, CrossEntropy, LossSettings, build_objective, loss_table, loss_title
+from training.losses import (
+    LOSSES,
+    ConfidenceGap,
+    CrossEntropy,
+    LossSettings,
+    build_objective,
+    loss_table,
+    loss_title,
+)
 from training.losses.composition import compose
 from training.losses.dca import HuberGap
 from training.losses.focal import Focal
@@ -51,13 +59,23 @@ def test_losses_that_cannot_be_combined_are_refused(name: str, message: str) -> 
 
 @pytest.mark.parametrize("name", ["mse", "dca+mse", "", "dca+"])
 def test_an_unknown_part_names_the_known_ones(name: str) -> None:
-    with pytest.raises(UnknownName, match=r"unknown loss '(mse)?'; choose one of: ce, dca, .*mixup"):
+    with pytest.raises(
+        UnknownName, match=r"unknown loss '(mse)?'; choose one of: ce, dca, .*mixup"
+    ):
         build_objective(name, LossSettings())
 
 
 class TestOptions:
     def test_beta_has_a_default(self) -> None:
-        strengths = {"dca": 2, "dca-squared": 150, "mdca": 10, "mmce": 4, "entropy": 0.1, "mbls": 0.1, "soft-ece": 1}
+        strengths = {
+            "dca": 2,
+            "dca-squared": 150,
+            "mdca": 10,
+            "mmce": 4,
+            "entropy": 0.1,
+            "mbls": 0.1,
+            "soft-ece": 1,
+        }
         for name, strength in strengths.items():
             assert build_objective(name, LossSettings()).terms[1].beta == strength  # type: ignore[attr-defined]
             assert build_objective(name, LossSettings(beta=3.0)).terms[1].beta == 3  # type: ignore[attr-defined]
@@ -68,7 +86,9 @@ class TestOptions:
         assert build_objective("dca", LossSettings(options={"held_out": 0})).held_out == 0
         assert build_objective("dca", LossSettings()).start == 0.4
         assert build_objective("mdca", LossSettings()).start == 0
-        assert build_objective("dca+mdca", LossSettings(options={"dca.held_out": 0.1})).held_out == 0.1
+        assert (
+            build_objective("dca+mdca", LossSettings(options={"dca.held_out": 0.1})).held_out == 0.1
+        )
         for name in (each for each in LOSSES if not each.startswith("dca")):
             assert build_objective(name, LossSettings()).held_out == 0
         with pytest.raises(BadLoss, match=r"held_out .* is 1\.0; expected 0 to 0\.9"):
@@ -78,7 +98,9 @@ class TestOptions:
         assert len(build_objective("ce", LossSettings(beta=3.0)).terms) == 1
 
     def test_an_option_goes_to_the_part_that_has_it(self) -> None:
-        objective = build_objective("focal+dca-huber", LossSettings(beta=2.0, options={"gamma": 1.5, "delta": 0.2}))
+        objective = build_objective(
+            "focal+dca-huber", LossSettings(beta=2.0, options={"gamma": 1.5, "delta": 0.2})
+        )
         main, gap = objective.terms
         assert isinstance(main, Focal)
         assert isinstance(gap, HuberGap)
@@ -87,7 +109,9 @@ class TestOptions:
     def test_an_option_of_two_parts_needs_the_part(self) -> None:
         with pytest.raises(BadLoss, match=r"'beta' belongs to dca and mdca; write dca.beta"):
             build_objective("dca+mdca", LossSettings(beta=3.0))
-        objective = build_objective("dca+mdca", LossSettings(options={"dca.beta": 3.0, "mdca.beta": 4.0}))
+        objective = build_objective(
+            "dca+mdca", LossSettings(options={"dca.beta": 3.0, "mdca.beta": 4.0})
+        )
         assert [term.beta for term in objective.terms[1:]] == [3, 4]  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize(
@@ -101,7 +125,9 @@ class TestOptions:
             ("label-smoothing", "smoothing", 1.5, r"expected 0 to 1"),
         ],
     )
-    def test_an_invalid_option_is_refused(self, name: str, key: str, value: float, message: str) -> None:
+    def test_an_invalid_option_is_refused(
+        self, name: str, key: str, value: float, message: str
+    ) -> None:
         with pytest.raises(BadLoss, match=message):
             build_objective(name, LossSettings(options={key: value}))
 
@@ -113,7 +139,10 @@ def test_titles() -> None:
 
 
 def test_every_loss_is_documented_with_source_and_defaults() -> None:
-    rows = {cells[0]: cells for cells in re.findall(r"\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \| .* \|", PAGE)}
+    rows = {
+        cells[0]: cells
+        for cells in re.findall(r"\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \| .* \|", PAGE)
+    }
     for name, title, source, defaults in loss_table():
         assert rows[name][1] == f"{title}: {LOSSES[name].formula}", name
         assert rows[name][2] == source, name
@@ -129,7 +158,9 @@ def test_the_loss_that_the_page_adds_works() -> None:
     for example in doctest.DocTestFinder().find(namespace["Brier"], "Brier", globs=dict(namespace)):
         runner.run(example)
     assert runner.summarize(verbose=False) == (0, 3)
-    objective = compose("brier+mixup", LossSettings(options={"beta": 2.0}), LOSSES | {"brier": namespace["RECIPE"]})  # type: ignore[dict-item]
+    objective = compose(
+        "brier+mixup", LossSettings(options={"beta": 2.0}), LOSSES | {"brier": namespace["RECIPE"]}
+    )  # type: ignore[dict-item]
     logits, labels = torch.randn(7, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2, 0])
     parts = list(zip(logits.split(3), labels.split(3), strict=True))
     known = objective.merge([objective.statistics(*part) for part in parts])

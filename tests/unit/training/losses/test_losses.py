@@ -1,4 +1,6 @@
-"""Losses against oracles and analytic gradients, and the law that shards add up to the whole batch."""
+"""Losses against oracles and analytic gradients, and the law that shards add up to the whole
+batch.
+"""
 
 from collections.abc import Sequence
 
@@ -21,7 +23,9 @@ from training.losses import (
 )
 
 
-def batch(count: int, classes: int = 4, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def batch(
+    count: int, classes: int = 4, *, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(count, classes, generator=generator, dtype=torch.float64)
     labels = torch.randint(classes, (count,), generator=generator)
@@ -29,11 +33,14 @@ def batch(count: int, classes: int = 4, *, seed: int = 0, dtype: torch.dtype = t
 
 
 class TestCrossEntropy:
-    @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)])
+    @pytest.mark.parametrize(
+        "weights", [None, torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)]
+    )
     def test_is_that_of_torch(self, weights: Tensor | None) -> None:
         logits, labels = batch(33)
         torch.testing.assert_close(
-            CrossEntropy(weights)(logits, labels), functional.cross_entropy(logits, labels, weight=weights)
+            CrossEntropy(weights)(logits, labels),
+            functional.cross_entropy(logits, labels, weight=weights),
         )
 
     def test_gradient(self) -> None:
@@ -87,7 +94,9 @@ class TestConfidenceGap:
     seed=st.integers(0, 1000),
     weighted=st.booleans(),
 )
-def test_shards_add_up_to_the_whole_batch(name: str, sizes: Sequence[int], seed: int, weighted: bool) -> None:
+def test_shards_add_up_to_the_whole_batch(
+    name: str, sizes: Sequence[int], seed: int, weighted: bool
+) -> None:
     logits, labels = batch(sum(sizes), seed=seed)
     settings = LossSettings(class_weights=torch.tensor([0.5, 1.0, 2.0, 4.0]) if weighted else None)
     whole = build_objective(name, settings)(logits, labels)
@@ -115,13 +124,18 @@ def test_a_mean_of_gaps_would_not_be_the_gap() -> None:
 def test_statistics_carry_no_gradient() -> None:
     logits, labels = batch(5)
     for name in LOSSES:
-        assert not any(part.requires_grad for part in build_objective(name, LossSettings()).statistics(logits, labels))
+        assert not any(
+            part.requires_grad
+            for part in build_objective(name, LossSettings()).statistics(logits, labels)
+        )
 
 
 def test_dca_is_cross_entropy_and_the_gap() -> None:
     logits, labels = batch(20)
     dca = build_objective("dca", LossSettings(beta=7.0))(logits, labels)
-    torch.testing.assert_close(dca, CrossEntropy()(logits, labels) + ConfidenceGap(beta=7.0)(logits, labels))
+    torch.testing.assert_close(
+        dca, CrossEntropy()(logits, labels) + ConfidenceGap(beta=7.0)(logits, labels)
+    )
     assert isinstance(build_objective("ce", LossSettings()), Objective)
 
 

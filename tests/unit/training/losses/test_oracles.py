@@ -1,4 +1,6 @@
-"""Every loss against an independent computation: loops, published packages, and gradients by finite differences."""
+"""Every loss against an independent computation: loops, published packages, and gradients by finite
+differences.
+"""
 
 from collections.abc import Callable
 
@@ -78,7 +80,9 @@ def soft_ece(conf: Floats, right: Floats, **_: object) -> float:
         belonging /= belonging.sum()
         size += belonging
         error += belonging * (p - c)
-    return float(np.sqrt(sum(n / len(conf) * (e / n) ** 2 for n, e in zip(size, error, strict=True))))
+    return float(
+        np.sqrt(sum(n / len(conf) * (e / n) ** 2 for n, e in zip(size, error, strict=True)))
+    )
 
 
 def mbls(z: Floats, **_: object) -> float:
@@ -95,7 +99,9 @@ def acls(z: Floats, **_: object) -> float:
 
 
 def focal(p: Floats, y: NDArray[np.int64], **_: object) -> float:
-    return float(np.mean([-((1 - row[k]) ** 3) * np.log(row[k]) for row, k in zip(p, y, strict=True)]))
+    return float(
+        np.mean([-((1 - row[k]) ** 3) * np.log(row[k]) for row, k in zip(p, y, strict=True)])
+    )
 
 
 def flsd(p: Floats, y: NDArray[np.int64], **_: object) -> float:
@@ -105,7 +111,12 @@ def flsd(p: Floats, y: NDArray[np.int64], **_: object) -> float:
 
 def bsce_gra(p: Floats, y: NDArray[np.int64], **_: object) -> float:
     return float(
-        np.mean([((row - np.eye(CLASSES)[k]) ** 2).sum() * -np.log(row[k]) for row, k in zip(p, y, strict=True)])
+        np.mean(
+            [
+                ((row - np.eye(CLASSES)[k]) ** 2).sum() * -np.log(row[k])
+                for row, k in zip(p, y, strict=True)
+            ]
+        )
     )
 
 
@@ -123,10 +134,15 @@ def one_sided_gap(conf: Floats, right: Floats, **_: object) -> float:
     return found if found > 0 else 0.2 * -found
 
 
-ORACLES: dict[str, tuple[float, Callable[..., float]]] = {  # default strength, and the term at strength 1
+ORACLES: dict[
+    str, tuple[float, Callable[..., float]]
+] = {  # default strength, and the term at strength 1
     "dca": (2, lambda **parts: abs(gap(**parts))),
     "dca-by-class": (2, gap_by_class),
-    "dca-weighted": (2, lambda **parts: abs(gap(**parts))),  # without class weights; with them below
+    "dca-weighted": (
+        2,
+        lambda **parts: abs(gap(**parts)),
+    ),  # without class weights; with them below
     "dca-one-sided": (2, one_sided_gap),
     "dca-squared": (150, lambda **parts: gap(**parts) ** 2),
     "dca-huber": (2, lambda **parts: abs(gap(**parts)) - 0.05),
@@ -165,14 +181,19 @@ def test_the_weighted_gap_has_the_weights_of_cross_entropy() -> None:
     _, conf, right, y = plain(logits, labels)
     each = weights.numpy()[y]
     expected = 2 * abs((each * (conf - right)).sum() / each.sum())
-    found = build_objective("dca-weighted", LossSettings(class_weights=weights)).terms[-1](logits, labels)
+    found = build_objective("dca-weighted", LossSettings(class_weights=weights)).terms[-1](
+        logits, labels
+    )
     assert found.item() == pytest.approx(expected)
     assert expected != pytest.approx(2 * abs(gap(conf, right)))
 
 
 def test_a_one_sided_gap_hardly_raises_confidence() -> None:
     """Slopes below and above zero differ by the factor `under`."""
-    sure, unsure = (torch.tensor([[value, 0.0]], dtype=torch.float64, requires_grad=True) for value in (0.5, 0.5))
+    sure, unsure = (
+        torch.tensor([[value, 0.0]], dtype=torch.float64, requires_grad=True)
+        for value in (0.5, 0.5)
+    )
     loss = term("dca-one-sided", under=0.25)
     loss(sure, torch.tensor([1])).backward()
     loss(unsure, torch.tensor([0])).backward()
@@ -189,7 +210,9 @@ def test_published_packages_agree() -> None:
         assert term(name, beta=1.0)(logits, labels).item() == pytest.approx(expected, rel=1e-6)
     smooth = functional.cross_entropy(logits, labels, label_smoothing=0.1)
     torch.testing.assert_close(term("label-smoothing")(logits, labels), smooth)
-    torch.testing.assert_close(term("focal", gamma=0.0)(logits, labels), functional.cross_entropy(logits, labels))
+    torch.testing.assert_close(
+        term("focal", gamma=0.0)(logits, labels), functional.cross_entropy(logits, labels)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"mixup", "acls", "bsce-gra", "dca-running"}))
@@ -226,7 +249,9 @@ class TestWhereSomethingIsHeldStill:
         options = {"beta": 1.0, "margin": 2.0, "top": 1.0, "other": 0.5}
         term("acls", **options)(logits, torch.tensor([0])).backward()
         assert logits.grad is not None
-        assert logits.grad.tolist() == [[2.0, -0.5, 0.0]]  # 2 (3 - 2); -.5 / 2 * 2 (3 - 0 - 2); within the margin
+        assert logits.grad.tolist() == [
+            [2.0, -0.5, 0.0]
+        ]  # 2 (3 - 2); -.5 / 2 * 2 (3 - 0 - 2); within the margin
 
     @pytest.mark.parametrize("overconfident", [True, False])
     def test_running_gap_steers_by_the_past(self, overconfident: bool) -> None:
@@ -254,9 +279,14 @@ class TestEdges:
         logits, labels = batch(200)
         _, conf, right, _ = plain(logits, labels)
         bins = np.minimum((conf * 15).astype(int), 14)
-        size, error = np.bincount(bins, minlength=15), np.bincount(bins, weights=conf - right, minlength=15)
+        size, error = (
+            np.bincount(bins, minlength=15),
+            np.bincount(bins, weights=conf - right, minlength=15),
+        )
         expected = np.sqrt(np.sum(error[size > 0] ** 2 / size[size > 0]) / 200)
-        assert term("soft-ece", temperature=1e-6)(logits, labels).item() == pytest.approx(expected, rel=1e-3)
+        assert term("soft-ece", temperature=1e-6)(logits, labels).item() == pytest.approx(
+            expected, rel=1e-3
+        )
 
     @pytest.mark.parametrize("right", [True, False], ids=["none wrong", "none right"])
     def test_weighted_mmce_without_one_kind_is_that_of_the_other(self, right: bool) -> None:
@@ -286,11 +316,15 @@ class TestEdges:
         half = logits.detach().half()
         loss = objective(name)(half, labels)
         assert loss.dtype == torch.float32
-        assert loss.item() == pytest.approx(objective(name)(half.double(), labels).item(), rel=1e-5, abs=1e-5)
+        assert loss.item() == pytest.approx(
+            objective(name)(half.double(), labels).item(), rel=1e-5, abs=1e-5
+        )
 
     @pytest.mark.parametrize("name", sorted(LOSSES))
     def test_autocast_around_the_loss_changes_nothing(self, name: str) -> None:
-        """As in a training loop of one's own, where the loss is computed in the same block as the network."""
+        """As in a training loop of one's own, where the loss is computed in the same block as the
+        network.
+        """
 
         def loss_and_gradient() -> tuple[Tensor, Tensor]:
             logits = batch(64)[0].detach().float().requires_grad_()
@@ -305,7 +339,9 @@ class TestEdges:
         torch.testing.assert_close(within, alone)
 
     def test_an_image_alone_of_its_kind_weighs_as_much_as_all_others(self) -> None:
-        """Weighted MMCE: its slope by the confidence is beta in a batch of any size, as mmce.py explains."""
+        """Weighted MMCE: its slope by the confidence is beta in a batch of any size, as mmce.py
+        explains.
+        """
         for count in (2, 8, 64):
             logits = torch.zeros(count, 2, dtype=torch.float64)
             logits[:, 0] = 2.0
@@ -325,11 +361,17 @@ class TestEdges:
         term(name)(logits, torch.tensor([truth])).backward()
         p = float(torch.sigmoid(torch.tensor(6.0, dtype=torch.float64)))
         assert logits.grad is not None
-        assert logits.grad[0, 0].item() == pytest.approx((-1 if truth == 0 else 1) * 4 * p * (1 - p))
+        assert logits.grad[0, 0].item() == pytest.approx(
+            (-1 if truth == 0 else 1) * 4 * p * (1 - p)
+        )
 
     def test_entropy_lowers_the_loss_of_the_uncertain(self) -> None:
         unsure, sure = torch.zeros(1, 2), torch.tensor([[9.0, 0.0]])
-        assert term("entropy")(unsure, torch.tensor([0])) < term("entropy")(sure, torch.tensor([0])) < 1e-6
+        assert (
+            term("entropy")(unsure, torch.tensor([0]))
+            < term("entropy")(sure, torch.tensor([0]))
+            < 1e-6
+        )
 
 
 @pytest.mark.parametrize("name", ["ce", "label-smoothing", "focal", "flsd", "bsce-gra"])
@@ -337,13 +379,19 @@ def test_class_weights_weigh_each_image_by_its_label(name: str) -> None:
     logits, labels = batch()
     weights = torch.tensor([0.5, 1.0, 2.0, 4.0])
     weighted = build_objective(name, LossSettings(class_weights=weights))(logits, labels)
-    each = torch.stack([objective(name)(z[None], y[None]) for z, y in zip(logits, labels, strict=True)])
-    torch.testing.assert_close(weighted, (weights[labels].double() * each).sum() / weights[labels].double().sum())
+    each = torch.stack(
+        [objective(name)(z[None], y[None]) for z, y in zip(logits, labels, strict=True)]
+    )
+    torch.testing.assert_close(
+        weighted, (weights[labels].double() * each).sum() / weights[labels].double().sum()
+    )
 
 
 @pytest.mark.parametrize("name", ["ce", "label-smoothing", "focal", "flsd", "bsce-gra"])
 def test_labels_may_be_probabilities(name: str) -> None:
-    """An image then counts as two, each with its part and its class's weight: what mixup needs of every main term."""
+    """An image then counts as two, each with its part and its class's weight: what mixup needs of
+    every main term.
+    """
     logits, labels = batch()
     other = labels.roll(1)
     weights = torch.tensor([0.5, 1.0, 2.0, 4.0])

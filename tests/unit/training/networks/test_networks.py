@@ -1,4 +1,6 @@
-"""Backbones, the paper's head, and cached features of a frozen backbone; no pretrained weights needed."""
+"""Backbones, the paper's head, and cached features of a frozen backbone; no pretrained weights
+needed.
+"""
 
 import re
 from functools import partial
@@ -23,7 +25,14 @@ from training.features.transform import UNCHANGED
 from training.networks import backbones
 from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
 from training.networks.blocks import last_blocks
-from training.networks.classifier import Backbone, Branch, Classifier, Head, build_classifier, head_seeds
+from training.networks.classifier import (
+    Backbone,
+    Branch,
+    Classifier,
+    Head,
+    build_classifier,
+    head_seeds,
+)
 from training.networks.tail import Tail
 from training.networks.truncation import truncate
 from training.networks.weight_files import read_tensors
@@ -33,7 +42,9 @@ TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
 
 
 def classifier(*, seed: int = 0, frozen: bool = True) -> Classifier:
-    return build_classifier(SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=frozen, seed=seed)
+    return build_classifier(
+        SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=frozen, seed=seed
+    )
 
 
 def images(count: int, *, seed: int = 0) -> torch.Tensor:
@@ -70,11 +81,19 @@ class TestBackbone:
         assert isinstance(network.head, Branch)
         before = {name: each.clone() for name, each in network.state_dict().items()}
         network(images(4)).sum().backward()
-        learned = {name for name, each in network.head.tail.named_parameters() if each.grad is not None}
+        learned = {
+            name for name, each in network.head.tail.named_parameters() if each.grad is not None
+        }
         assert learned == {"trunk.6.weight", "trunk.7.weight", "trunk.7.bias"}
         assert not any(each.requires_grad for each in network.backbone.parameters())
-        drifted = {name for name, each in network.state_dict().items() if not torch.equal(each, before[name])}
-        assert {name.removeprefix("head.") for name in drifted if not name.startswith("head.head.")} == {
+        drifted = {
+            name
+            for name, each in network.state_dict().items()
+            if not torch.equal(each, before[name])
+        }
+        assert {
+            name.removeprefix("head.") for name in drifted if not name.startswith("head.head.")
+        } == {
             "tail.trunk.7.running_mean",
             "tail.trunk.7.running_var",
             "tail.trunk.7.num_batches_tracked",
@@ -82,28 +101,57 @@ class TestBackbone:
         assert network.members == (network.head,)
         assert not any(each.training for each in network.eval().modules())
 
-    @pytest.mark.parametrize("name", [SMALL, TINY_TIMM, "torchvision/resnet18", "torchvision/densenet121"])
+    @pytest.mark.parametrize(
+        "name", [SMALL, TINY_TIMM, "torchvision/resnet18", "torchvision/densenet121"]
+    )
     @pytest.mark.parametrize("trainable", [1, 2, 0.7])
-    def test_what_is_fixed_and_what_is_trained_are_the_network(self, name: str, trainable: int | float) -> None:
+    def test_what_is_fixed_and_what_is_trained_are_the_network(
+        self, name: str, trainable: int | float
+    ) -> None:
         spec = InputSpec(channels=1, height=64, width=64, resize="stretch")
-        build = partial(build_classifier, name, "none", spec=spec, class_count=3, reduction=2, frozen=True, seed=0)
+        build = partial(
+            build_classifier,
+            name,
+            "none",
+            spec=spec,
+            class_count=3,
+            reduction=2,
+            frozen=True,
+            seed=0,
+        )
         plain, divided = build().eval(), build(trainable=trainable).eval()
         assert isinstance(divided.head, Branch)
         assert not divided.backbone.only_normalizes
         image = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
-        torch.testing.assert_close(divided.head.tail(divided.backbone(image)), plain.backbone(image))
+        torch.testing.assert_close(
+            divided.head.tail(divided.backbone(image)), plain.backbone(image)
+        )
         weights = sum(each.numel() for each in load_trunk(name, "none").module.parameters())
-        held = [sum(each.numel() for each in part.parameters()) for part in (divided.backbone, divided.head.tail)]
+        held = [
+            sum(each.numel() for each in part.parameters())
+            for part in (divided.backbone, divided.head.tail)
+        ]
         assert 0 < held[0] < held[1] + held[0] <= weights
 
     def test_a_network_that_cannot_be_divided_passes_images_through(self) -> None:
         spec = InputSpec(channels=3, height=160, width=160, resize="stretch")
         network = build_classifier(
-            "test_vit", "none", spec=spec, class_count=3, reduction=2, frozen=True, seed=0, trainable=1
+            "test_vit",
+            "none",
+            spec=spec,
+            class_count=3,
+            reduction=2,
+            frozen=True,
+            seed=0,
+            trainable=1,
         ).train()
         assert isinstance(network.head, Branch)
         assert network.backbone.only_normalizes
-        trained = {name.split(".")[3] for name, each in network.head.tail.named_parameters() if each.requires_grad}
+        trained = {
+            name.split(".")[3]
+            for name, each in network.head.tail.named_parameters()
+            if each.requires_grad
+        }
         assert len(trained) > 0
         learned = sum(each.numel() for each in network.head.tail.parameters() if each.requires_grad)
         (last,) = load_trunk("test_vit", "none").blocks[-1:]
@@ -113,13 +161,21 @@ class TestBackbone:
         for trainable in (4, 1.5):
             with pytest.raises(ValueError, match=r"expected 0 to 1|has 3"):
                 build_classifier(
-                    SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=0, trainable=trainable
+                    SMALL,
+                    "none",
+                    spec=SPEC,
+                    class_count=3,
+                    reduction=2,
+                    frozen=True,
+                    seed=0,
+                    trainable=trainable,
                 )
 
     def test_the_classifier_is_not_a_block(self) -> None:
         for name in (TINY_TIMM, "torchvision/resnet18"):
             sizes = [
-                sum(p.numel() for each in block for p in each.parameters()) for block in load_trunk(name, "none").blocks
+                sum(p.numel() for each in block for p in each.parameters())
+                for block in load_trunk(name, "none").blocks
             ]
             trunk = load_trunk(name, "none")
             tail = Tail(trunk.module, trunk.blocks, last_blocks(trunk.blocks, 1.0))
@@ -159,14 +215,25 @@ class TestHead:
 class TestHeadEnsemble:
     def build(self, heads: int, *, seed: int = 2) -> Classifier:
         return build_classifier(
-            SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=seed, heads=heads
+            SMALL,
+            "none",
+            spec=SPEC,
+            class_count=3,
+            reduction=2,
+            frozen=True,
+            seed=seed,
+            heads=heads,
         ).eval()
 
     def test_its_probabilities_are_the_mean_of_its_heads(self) -> None:
         network = self.build(3)
         maps = network.backbone(images(5))
-        mean = torch.stack([head(maps).double().softmax(dim=1) for head in network.members]).mean(dim=0)
-        torch.testing.assert_close(network(images(5)).double().softmax(dim=1), mean, rtol=1e-5, atol=1e-6)
+        mean = torch.stack([head(maps).double().softmax(dim=1) for head in network.members]).mean(
+            dim=0
+        )
+        torch.testing.assert_close(
+            network(images(5)).double().softmax(dim=1), mean, rtol=1e-5, atol=1e-6
+        )
 
     def test_each_head_depends_on_its_seed(self) -> None:
         alone = {seed: weights_digest(self.build(1, seed=seed).head) for seed in head_seeds(2, 2)}
@@ -175,7 +242,9 @@ class TestHeadEnsemble:
 
     @pytest.mark.parametrize("choice", [{"frozen": False}, {"frozen": True, "trainable": 1}])
     def test_members_share_only_what_is_frozen(self, choice: dict[str, Any]) -> None:
-        build = partial(build_classifier, SMALL, "none", spec=SPEC, class_count=3, reduction=2, seed=2, **choice)
+        build = partial(
+            build_classifier, SMALL, "none", spec=SPEC, class_count=3, reduction=2, seed=2, **choice
+        )
         first, second = build(heads=2).members
         kept = {id(each) for each in first.parameters()}
         assert not any(id(each) in kept for each in second.parameters())
@@ -203,13 +272,17 @@ class TestWeights:
         save_file(source.state_dict(), tmp_path / "weights.safetensors")
         trunk = load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
         image = torch.rand(1, 3, 64, 64)
-        torch.testing.assert_close(trunk.module.eval()(image), source.eval().forward_features(image))
+        torch.testing.assert_close(
+            trunk.module.eval()(image), source.eval().forward_features(image)
+        )
 
     @pytest.mark.parametrize(
         ("name", "shape"),
         [("alexnet", (256, 6, 6)), ("squeezenet1_1", (512, 13, 13)), ("resnet18", (512, 7, 7))],
     )
-    def test_a_torchvision_trunk_ends_at_the_feature_map(self, name: str, shape: tuple[int, ...]) -> None:
+    def test_a_torchvision_trunk_ends_at_the_feature_map(
+        self, name: str, shape: tuple[int, ...]
+    ) -> None:
         module = load_trunk(f"torchvision/{name}", "none").module
         assert module(torch.rand(1, 3, 224, 224)).shape[1:] == shape
 
@@ -230,7 +303,9 @@ class TestWeights:
         found = trunk(torch.ones(1, 3, 160, 160))
         side = found.shape[-1]
         assert found.shape == (1, tokens.shape[2], side, side)
-        torch.testing.assert_close(found[0, :, 1, 2], tokens[0, trunk.model.num_prefix_tokens + side + 2])
+        torch.testing.assert_close(
+            found[0, :, 1, 2], tokens[0, trunk.model.num_prefix_tokens + side + 2]
+        )
 
     def test_a_network_without_a_feature_map_is_refused(self) -> None:
         with pytest.raises(BadBackbone, match="timm"):
@@ -250,10 +325,14 @@ class TestWeights:
         assert isinstance(path, Path)
         image = torch.rand(1, 3, 64, 64)
         expected = torch.relu(source.eval().features(image))
-        torch.testing.assert_close(load_trunk("torchvision/densenet121", path).module(image), expected)
+        torch.testing.assert_close(
+            load_trunk("torchvision/densenet121", path).module(image), expected
+        )
 
     @pytest.mark.parametrize("content", [{"a": len}, [1, 2], {"model": 3}])
-    def test_a_pickle_of_more_than_tensors_is_refused(self, tmp_path: Path, content: object) -> None:
+    def test_a_pickle_of_more_than_tensors_is_refused(
+        self, tmp_path: Path, content: object
+    ) -> None:
         torch.save(content, tmp_path / "alexnet.pth")
         with pytest.raises(BadWeights):
             load_trunk("torchvision/squeezenet1_1", tmp_path / "alexnet.pth")
@@ -289,7 +368,9 @@ class TestWeights:
             load_trunk(TINY_TIMM, tmp_path / "nowhere.safetensors")
 
     @pytest.mark.parametrize("name", [TINY_TIMM, "torchvision/resnet18"])
-    def test_an_unreachable_hub_says_what_to_do(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreachable_hub_says_what_to_do(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def unreachable(*_: object, **__: object) -> None:
             raise OSError("no route to host")
 
@@ -337,25 +418,35 @@ class TestFeatureCache:
         classes = ("a", "b", "c")
         return Dataset("random", classes, 1, 32, splits, fingerprint(classes, splits))
 
-    def cache(self, root: Path, dataset: Dataset, *, seed: int = 0, spec: InputSpec = SPEC) -> FeatureCache:
+    def cache(
+        self, root: Path, dataset: Dataset, *, seed: int = 0, spec: InputSpec = SPEC
+    ) -> FeatureCache:
         backbone = classifier(seed=seed).backbone
-        return FeatureCache(root, dataset=dataset, backbone_name=SMALL, backbone=backbone, spec=spec)
+        return FeatureCache(
+            root, dataset=dataset, backbone_name=SMALL, backbone=backbone, spec=spec
+        )
 
     def test_features_are_computed_once(
         self, tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[tuple[str, int, int]] = []
         cache = self.cache(tmp_path, dataset)
-        kept = cache.read("val", progress=lambda stage, done, total, **_: seen.append((stage, done, total)))
+        kept = cache.read(
+            "val", progress=lambda stage, done, total, **_: seen.append((stage, done, total))
+        )
         assert isinstance(kept, np.memmap)
-        torch.testing.assert_close(torch.from_numpy(np.array(kept)), cache.backbone(images(70)), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            torch.from_numpy(np.array(kept)), cache.backbone(images(70)), rtol=1e-5, atol=1e-5
+        )
         assert seen == [("features val", 64, 70), ("features val", 70, 70)]
 
         again = self.cache(tmp_path, dataset)
         monkeypatch.setattr(again, "_compute", lambda *_, **__: pytest.fail("computed twice"))
         np.testing.assert_array_equal(again.read("val"), kept)
 
-    def test_the_key_depends_on_weights_images_and_size(self, tmp_path: Path, dataset: Dataset) -> None:
+    def test_the_key_depends_on_weights_images_and_size(
+        self, tmp_path: Path, dataset: Dataset
+    ) -> None:
         other_size = InputSpec(channels=1, height=40, width=40, resize="stretch")
         other_data = Dataset("other", dataset.classes, 1, 32, dataset.splits, "0" * 64)
         folders = {
@@ -368,7 +459,9 @@ class TestFeatureCache:
 
     def test_views_are_cached_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
         cache = self.cache(tmp_path, dataset)
-        plain, first, second = (cache.read("train", transform=each) for each in (UNCHANGED, view_of(1), view_of(2)))
+        plain, first, second = (
+            cache.read("train", transform=each) for each in (UNCHANGED, view_of(1), view_of(2))
+        )
         assert sorted(path.name for path in cache.folder.iterdir()) == [
             "train-light-view-1.npy",
             "train-light-view-2.npy",
@@ -377,16 +470,22 @@ class TestFeatureCache:
         assert plain.shape == first.shape
         assert not any(np.allclose(one, other) for one, other in ((plain, first), (first, second)))
         seen = torch.from_numpy(viewed(images(70).numpy(), np.arange(70), view=2))
-        torch.testing.assert_close(torch.from_numpy(np.array(second)), cache.backbone(seen), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            torch.from_numpy(np.array(second)), cache.backbone(seen), rtol=1e-5, atol=1e-5
+        )
 
     def test_a_view_depends_on_its_image_alone(self) -> None:
         whole = viewed(images(9).numpy(), np.arange(9), view=3)
-        np.testing.assert_array_equal(whole[4:7], viewed(images(9).numpy()[4:7], np.arange(4, 7), view=3))
+        np.testing.assert_array_equal(
+            whole[4:7], viewed(images(9).numpy()[4:7], np.arange(4, 7), view=3)
+        )
         gradient = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (1, 1, 32, 1))
         changed = viewed(gradient, np.arange(1), view=1)
         assert 2 < np.abs(changed.astype(int) - gradient).mean() < 60
 
-    def test_an_interruption_leaves_no_file_that_looks_complete(self, tmp_path: Path, dataset: Dataset) -> None:
+    def test_an_interruption_leaves_no_file_that_looks_complete(
+        self, tmp_path: Path, dataset: Dataset
+    ) -> None:
         def interrupt(_stage: str, _done: int, _total: int, /, **_: float) -> None:
             raise KeyboardInterrupt
 

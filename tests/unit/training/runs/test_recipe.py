@@ -1,4 +1,6 @@
-"""The recipe `auto`: steps enough for few images, candidates by size and imbalance, and the user's own choices kept."""
+"""The recipe `auto`: steps enough for few images, candidates by size and imbalance, and the user's
+own choices kept.
+"""
 
 from typing import Any
 
@@ -16,7 +18,14 @@ def data(*counts: int) -> Dataset:
     labels = np.repeat(np.arange(len(counts)), counts)
     split = Split(ArrayImages(np.zeros((len(labels), 1, 1), np.uint8)), labels)
     splits: dict[SplitName, Split] = {"train": split, "val": split, "test": split}
-    return Dataset("data", tuple(f"class {label}" for label in range(len(counts))), 1, 256, splits, "fingerprint")
+    return Dataset(
+        "data",
+        tuple(f"class {label}" for label in range(len(counts))),
+        1,
+        256,
+        splits,
+        "fingerprint",
+    )
 
 
 def differing(*names: str, config: Any) -> tuple[Any, ...]:
@@ -31,7 +40,9 @@ def test_few_images_get_as_many_steps_as_a_head_needs(images: int, epochs: int) 
     assert plan.epochs * -(-images // plan.batch_size) >= MIN_STEPS
 
 
-@pytest.mark.parametrize(("images", "heads"), [(400, {"pooled"}), (2000, {"pooled", "paper"}), (8000, {"paper"})])
+@pytest.mark.parametrize(
+    ("images", "heads"), [(400, {"pooled"}), (2000, {"pooled", "paper"}), (8000, {"paper"})]
+)
 def test_heads_are_tried_by_the_number_of_images(images: int, heads: set[str]) -> None:
     candidates = automatic(data(images // 2, images // 2)).candidates
     assert {each.head for each in candidates} == heads
@@ -54,7 +65,13 @@ def test_imbalance_adds_balanced_weights_and_says_why() -> None:
 
 
 def test_what_the_user_chose_is_in_every_candidate() -> None:
-    own = {"loss": "focal", "epochs": 7, "learning_rate": 0.02, "select": "last", "class_weights": "balanced"}
+    own = {
+        "loss": "focal",
+        "epochs": 7,
+        "learning_rate": 0.02,
+        "select": "last",
+        "class_weights": "balanced",
+    }
     config = TrainConfig.model_validate(own)
     plan = automatic(data(300, 10), config, given=own)
     assert [each.head for each in plan.candidates] == ["pooled"]
@@ -72,7 +89,11 @@ def test_an_option_of_a_loss_chooses_the_loss() -> None:
 
 
 @pytest.mark.parametrize("choices", [{"frozen": False}, {"trainable": 2}, {"backbone": SMALL}])
-def test_a_network_that_is_trained_itself_or_drawn_at_random_is_not_searched(choices: dict[str, Any]) -> None:
-    (only,) = automatic(data(100, 10), TrainConfig.model_validate(choices), given=choices).candidates
+def test_a_network_that_is_trained_itself_or_drawn_at_random_is_not_searched(
+    choices: dict[str, Any],
+) -> None:
+    (only,) = automatic(
+        data(100, 10), TrainConfig.model_validate(choices), given=choices
+    ).candidates
     assert (only.head, only.loss, only.class_weights) == ("paper", "dca", "natural")
     assert only.epochs == 200

@@ -18,14 +18,22 @@ from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
 from training.runs.session import TrainingSession
 
-CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "epochs": 1, "batch_size": 16, "head_reduction": 2}
+CHOICES: dict[str, Any] = {
+    "backbone": SMALL,
+    "weights": "none",
+    "epochs": 1,
+    "batch_size": 16,
+    "head_reduction": 2,
+}
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     generator = np.random.default_rng(0)
     splits: dict[Any, Split] = {
-        name: Split(ArrayImages(generator.integers(0, 255, (32, 16, 16), dtype=np.uint8)), np.arange(32) % 2)
+        name: Split(
+            ArrayImages(generator.integers(0, 255, (32, 16, 16), dtype=np.uint8)), np.arange(32) % 2
+        )
         for name in ("train", "val", "test")
     }
     return Dataset("noise", ("a", "b"), 1, 16, splits, fingerprint(("a", "b"), splits))
@@ -35,11 +43,18 @@ def test_only_the_training_split_has_views(dataset: Dataset, tmp_path: Path) -> 
     session = TrainingSession(TrainConfig(views=3, **CHOICES), dataset)
     network = session.network()
     examples = session.examples(network, cache=tmp_path)
-    assert {name: len(each.views) for name, each in examples.items()} == {"train": 2, "val": 0, "test": 0}
+    assert {name: len(each.views) for name, each in examples.items()} == {
+        "train": 2,
+        "val": 0,
+        "test": 0,
+    }
     history = session.fit(network, examples)
     plain = TrainingSession(TrainConfig(**CHOICES), dataset)
     other = plain.network()
-    assert plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss != history[0].train_loss
+    assert (
+        plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss
+        != history[0].train_loss
+    )
 
 
 @pytest.mark.parametrize("more", [{}, {"heads": 2, "views": 2, "perturbed": True}], ids=str)
@@ -52,13 +67,17 @@ def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
     means = session.for_head(whole)
     assert {each.inputs[:1].shape[2:] for each in means.values()} == {(1, 1)}
     session.fit(network, means)
-    logits = [session.evaluation(network, each).predictions["test"].logits for each in (means, whole)]
+    logits = [
+        session.evaluation(network, each).predictions["test"].logits for each in (means, whole)
+    ]
     np.testing.assert_allclose(*logits, atol=1e-5)
     assert session.for_head(means)["test"].inputs[:].tobytes() == means["test"].inputs[:].tobytes()
 
 
 @pytest.mark.parametrize("mode", [{"head": "paper"}, {"head": "pooled", "trainable": 1}], ids=str)
-def test_other_networks_keep_their_maps(dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
+def test_other_networks_keep_their_maps(
+    dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
+) -> None:
     session = TrainingSession(TrainConfig(**CHOICES, **mode), dataset)
     examples = session.examples(session.network(), cache=tmp_path)
     assert session.for_head(examples) == examples
@@ -85,14 +104,18 @@ def test_heads_views_and_perturbed_images_work_in_every_mode(
     assert weights_digest(network.members[-1]) != member
     evaluation = session.evaluation(network, examples)
     with torch.inference_mode():
-        logits = network(torch.from_numpy(dataset.splits["test"].inputs(session.config.input_spec(dataset))))
+        logits = network(
+            torch.from_numpy(dataset.splits["test"].inputs(session.config.input_spec(dataset)))
+        )
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
     if "perturbed" in more:
         assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
 
 
 @pytest.mark.parametrize("mode", [{}, {"frozen": False}], ids=str)
-def test_answers_are_means_over_fixed_views(dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
+def test_answers_are_means_over_fixed_views(
+    dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
+) -> None:
     session = TrainingSession(TrainConfig(test_views=3, perturbed=True, **CHOICES, **mode), dataset)
     network = session.network()
     examples = session.examples(network, cache=tmp_path)
@@ -103,7 +126,9 @@ def test_answers_are_means_over_fixed_views(dataset: Dataset, tmp_path: Path, mo
     with torch.inference_mode():
         answers = torch.stack([network(seen).softmax(dim=1) for seen in views])
     found = evaluation.probabilities("test", "uncalibrated")
-    assert min(np.abs(found - each.numpy()).max() for each in answers) > 5e-5  # the mean is none of them
+    assert (
+        min(np.abs(found - each.numpy()).max() for each in answers) > 5e-5
+    )  # the mean is none of them
     np.testing.assert_allclose(found, answers.mean(dim=0), atol=1e-5)
     with torch.inference_mode():
         np.testing.assert_allclose(ViewAverage(network, 3, spec)(images).exp(), found, atol=1e-5)
@@ -119,7 +144,9 @@ def test_views_have_no_black_border() -> None:
         torch.testing.assert_close(seen, seen.mean().expand_as(seen), rtol=0, atol=1e-3)
 
 
-def test_last_blocks_train_on_kept_features_as_they_do_on_images(dataset: Dataset, tmp_path: Path) -> None:
+def test_last_blocks_train_on_kept_features_as_they_do_on_images(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     session = TrainingSession(TrainConfig(trainable=1, **CHOICES | {"epochs": 2}), dataset)
     ends = []
     for streams in (False, True):
@@ -133,7 +160,9 @@ def test_last_blocks_train_on_kept_features_as_they_do_on_images(dataset: Datase
         torch.testing.assert_close(each, ends[1][name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", [{"trainable": 1}, {"frozen": False}, {"trainable": 1, "augment": "light"}], ids=str)
+@pytest.mark.parametrize(
+    "mode", [{"trainable": 1}, {"frozen": False}, {"trainable": 1, "augment": "light"}], ids=str
+)
 @pytest.mark.parametrize("more", [{}, {"head": "pooled", "heads": 2}], ids=str)
 def test_fine_tuning_starts_from_the_head_that_the_frozen_run_trains(
     dataset: Dataset, tmp_path: Path, mode: dict[str, Any], more: dict[str, Any]
@@ -143,7 +172,10 @@ def test_fine_tuning_starts_from_the_head_that_the_frozen_run_trains(
         with pytest.raises(ValueError, match="share no features"):
             TrainConfig(**choices, **mode, probe_epochs=3)
         return
-    rates = {"probe_rate": 0.01, "learning_rate": 1e-9}  # the rest hardly moves, so its start is seen at its end
+    rates = {
+        "probe_rate": 0.01,
+        "learning_rate": 1e-9,
+    }  # the rest hardly moves, so its start is seen at its end
     tuned = TrainingSession(TrainConfig(**choices, **mode, **rates, probe_epochs=3), dataset)
     frozen = TrainingSession(TrainConfig(**choices | {"epochs": 3, "learning_rate": 0.01}), dataset)
     network, other = tuned.network(), frozen.network()
@@ -158,7 +190,9 @@ def test_fine_tuning_starts_from_the_head_that_the_frozen_run_trains(
         solution = dict(other.members[number].named_parameters())
         for name, each in network.members[number].head.named_parameters():
             torch.testing.assert_close(each, solution[name], rtol=0, atol=1e-6)
-    assert [(epoch.head, epoch.epoch) for epoch in seen] == [(epoch.head, epoch.epoch) for epoch in found]
+    assert [(epoch.head, epoch.epoch) for epoch in seen] == [
+        (epoch.head, epoch.epoch) for epoch in found
+    ]
 
 
 def test_a_run_that_was_killed_after_the_head_alone_ends_with_the_same_weights(
@@ -169,7 +203,9 @@ def test_a_run_that_was_killed_after_the_head_alone_ends_with_the_same_weights(
     for killed in (False, True):
         network = session.network()
         examples = session.examples(network, cache=tmp_path)
-        history = session.fit(network, examples, snapshot=lambda name: tmp_path / f"{name}.safetensors")
+        history = session.fit(
+            network, examples, snapshot=lambda name: tmp_path / f"{name}.safetensors"
+        )
         ends.append((history, {name: each.clone() for name, each in network.state_dict().items()}))
         if not killed:
             (tmp_path / "head-0.safetensors").unlink()
@@ -194,7 +230,9 @@ def test_images_are_not_held_in_memory(dataset: Dataset, tmp_path: Path) -> None
     assert most < count * side * side  # a third of what all splits need
 
 
-@pytest.mark.parametrize("mode", [{"trainable": 1}, {"frozen": False, "augment": "light+hflip"}], ids=str)
+@pytest.mark.parametrize(
+    "mode", [{"trainable": 1}, {"frozen": False, "augment": "light+hflip"}], ids=str
+)
 def test_the_same_seed_gives_the_same_network_in_every_mode(
     dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
 ) -> None:
@@ -207,8 +245,14 @@ def test_the_same_seed_gives_the_same_network_in_every_mode(
     assert len(digests) == 1
 
 
-def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(dataset: Dataset, tmp_path: Path) -> None:
-    choices = CHOICES | {"epochs": 3, "frozen": False, "augment": "strong+crop+blur+noise+erase+hflip+vflip+rot90"}
+def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    choices = CHOICES | {
+        "epochs": 3,
+        "frozen": False,
+        "augment": "strong+crop+blur+noise+erase+hflip+vflip+rot90",
+    }
     session = TrainingSession(TrainConfig(**choices), dataset)
 
     def trained(snapshot: Path, *, stop: int = 0) -> str:
@@ -218,7 +262,12 @@ def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(dataset: Datase
 
         network = session.network()
         with suppress(InterruptedError):
-            session.fit(network, session.examples(network, cache=tmp_path), snapshot=lambda _: snapshot, watch=watch)
+            session.fit(
+                network,
+                session.examples(network, cache=tmp_path),
+                snapshot=lambda _: snapshot,
+                watch=watch,
+            )
         return weights_digest(network)
 
     whole = trained(tmp_path / "whole.safetensors")

@@ -35,7 +35,9 @@ def test_heads_are_told_apart(run: TrackedRun) -> None:
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
-def test_a_missing_package_is_reported_before_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_before_training(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(TrackerMissing, match="pip install"):
         require([name])  # type: ignore[list-item]

@@ -12,7 +12,11 @@ from training.datasets.errors import BadDataset
 class TestRsna:
     @pytest.mark.parametrize(
         ("row", "complaint"),
-        [("ID_1_any,2", "does not have the form"), ("ID_000000000_any,1", "disagree"), ("x", "fewer")],
+        [
+            ("ID_1_any,2", "does not have the form"),
+            ("ID_000000000_any,1", "disagree"),
+            ("x", "fewer"),
+        ],
     )
     def test_an_invalid_row_is_refused(self, tmp_path: Path, row: str, complaint: str) -> None:
         trees.rsna(tmp_path, patients=2)
@@ -23,7 +27,9 @@ class TestRsna:
 
 
 class TestDdsm:
-    @pytest.mark.parametrize(("old", "new"), [("BENIGN_WITHOUT_CALLBACK", "UNSURE"), ("/000000.dcm", "")])
+    @pytest.mark.parametrize(
+        ("old", "new"), [("BENIGN_WITHOUT_CALLBACK", "UNSURE"), ("/000000.dcm", "")]
+    )
     def test_an_invalid_row_is_refused(self, tmp_path: Path, old: str, new: str) -> None:
         path = trees.ddsm(tmp_path, by_uid=True) / "mass_case_description_train_set.csv"
         path.write_text(path.read_text().replace(old, new))

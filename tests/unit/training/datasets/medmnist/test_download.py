@@ -33,14 +33,19 @@ def test_a_file_is_downloaded_once_with_progress(tmp_path: Path, address: str) -
     assert path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert len(seen) > 1
-    again = download_medmnist("pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}")
+    again = download_medmnist(
+        "pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}"
+    )
     assert again == path
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(tmp_path: Path, address: str) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "pneumoniamnist.npz").write_bytes(CONTENT[:100])
-    assert download_medmnist("pneumoniamnist", tmp_path / "cache", address=address).read_bytes() == CONTENT
+    assert (
+        download_medmnist("pneumoniamnist", tmp_path / "cache", address=address).read_bytes()
+        == CONTENT
+    )
 
 
 def test_a_wrong_md5_leaves_nothing_and_says_what_to_do(
@@ -52,7 +57,9 @@ def test_a_wrong_md5_leaves_nothing_and_says_what_to_do(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_an_oversized_download_stops(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_download_stops(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "MAX_SIZE_BYTES", 1000)
     with pytest.raises(DataNotFound, match="more than 1000 bytes"):
         download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
@@ -60,7 +67,9 @@ def test_an_oversized_download_stops(tmp_path: Path, address: str, monkeypatch: 
 
 def test_no_network_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataNotFound, match="give its path"):
-        download_medmnist("pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}.npz")
+        download_medmnist(
+            "pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}.npz"
+        )
 
 
 def test_an_unpublished_name_is_refused(tmp_path: Path) -> None:
