@@ -205,10 +205,7 @@ class ConsoleRoutes:
                 found = await self._pipeline.decode_frames(
                     served, file.data, chosen, limit=MOST_FILES
                 )
-                images = {
-                    number: pixels
-                    for number, pixels in zip(found.numbers, found.pixels, strict=True)
-                }  # noqa: C416
+                images = dict(zip(found.numbers, found.pixels, strict=True))
         except (ImageError, ServingError) as error:
             return [replace(shown, error=error_answer(error).detail)]
         return [

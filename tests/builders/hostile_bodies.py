@@ -183,8 +183,7 @@ def _file(content: bytes) -> bytes:
 
 def _tensor(data: str, *, shape: str = "[1,3,8,8]", datatype: str = "UINT8") -> bytes:
     return (
-        '{"inputs":[{"name":"image","datatype":"%s","shape":%s,"data":%s}]}'
-        % (datatype, shape, data)  # noqa: UP031
+        f'{{"inputs":[{{"name":"image","datatype":"{datatype}","shape":{shape},"data":{data}}}]}}'
     ).encode()
 
 
