@@ -158,8 +158,10 @@ class _Replay:
             return EvidenceCourse(empty, empty, empty, np.empty(0), np.empty(0))
         if len(self._columns) > 1:
             self._columns = [
-                tuple(np.concatenate(column) for column in zip(*self._columns, strict=True))
-            ]  # type: ignore[list-item]
+                tuple(  # type: ignore[list-item]
+                    np.concatenate(column) for column in zip(*self._columns, strict=True)
+                )
+            ]
         return EvidenceCourse(*self._columns[0])
 
 

@@ -44,9 +44,7 @@ class Frame:
     def as_line(self) -> bytes:
         """Return the frame as one line of ASCII, with the newline."""
         rows = [
-            row._replace(
-                prediction_id=row.prediction_id.hex(), probabilities=row.probabilities.hex()
-            )  # type: ignore[arg-type]
+            [value.hex() if isinstance(value, bytes) else value for value in row]
             for row in self.rows
         ]
         text = json.dumps({"cards": self.cards, "rows": rows}, separators=(",", ":"))
