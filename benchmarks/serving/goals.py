@@ -22,9 +22,6 @@ def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
     """(goal, figure, met) of each goal that can be judged."""
     on, off, mosec = (partial_rate(result, server) for server in ("candor", "candor-off", "mosec"))
 
-    def p50(subject: str, server: str) -> float | None:
-        return _at(result, subject, server, "1", "p50_ms")
-
     def ratio(subject: str, server: str, count: str) -> float | None:
         return result.get((subject, server), {}).get("ratio", {}).get(count)
 
@@ -58,20 +55,6 @@ def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
             _most(1.05),
             ".3f",
         ),
-        (
-            "tiny, 16 connections, ledger on, against mosec: ≥ 1",
-            _share(on("tiny"), mosec("tiny")),
-            _least(1.0),
-            ".2f",
-        ),
-        (
-            "tiny, 16 connections, ledger off, against mosec: ≥ 1.4",
-            _share(off("tiny"), mosec("tiny")),
-            _least(1.4),
-            ".2f",
-        ),
-        ("tiny, alone, ledger on, p50: ≤ 0.8 ms", p50("tiny", "candor"), _most(0.8), ".2f"),
-        ("tiny, alone, ledger off, p50: ≤ 0.35 ms", p50("tiny", "candor-off"), _most(0.35), ".2f"),
         ("start to first answer: ≤ 1 s", _largest(small, "start_s"), _most(1.0), ".2f"),
         ("idle memory: ≤ 250 MB", _largest(small, "idle_mb"), _most(250), ".0f"),
         (

@@ -1,4 +1,4 @@
-"""The result as documentation: tables between two marks in docs/benchmarks.md, and a picture."""
+"""The result as documentation: tables between marks in docs/benchmarks.md, and a picture."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib import pyplot
 
 from benchmarks.serving.goals import goals
-from benchmarks.serving.report import Result, tables
+from benchmarks.serving.report import Result, overview
 
 DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- serving: begin, written by the command -->", "<!-- serving: end -->"
@@ -20,14 +20,14 @@ def write_page(result: Result, *, machine: str, seconds: float, rounds: int) -> 
     told = (
         f"{machine}; {seconds:g} s per measurement, medians of {rounds} rounds. Each round starts "
         "every server again, "
-        "and measures ONNX Runtime alone before and after (last column)."
+        "and measures ONNX Runtime alone before and after."
     )
     parts = [
         BEGIN,
         told,
         "![Throughput of each server](images/serving.png)",
         goals(result).strip(),
-        tables(result).strip(),
+        overview(result).strip(),
         END,
     ]
     text = re.sub(

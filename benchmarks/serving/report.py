@@ -34,6 +34,30 @@ def tables(result: Result) -> str:
     )
 
 
+def overview(result: Result) -> str:
+    """Requests per second at every number of connections, then the behavior with the first
+    subject.
+    """
+    subjects = list(dict.fromkeys(subject for subject, _ in result))
+    counts = list(dict.fromkeys(count for row in result.values() for count in row["loads"]))
+    head = [f"requests/s at {', '.join(counts)} connections", *subjects]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for server in dict.fromkeys(server for _, server in result):
+        rows = [result.get((subject, server)) for subject in subjects]
+        title = next(_title(row) for row in rows if row is not None)
+        lines.append(_line([title, *(_rates(row, counts) for row in rows)]))
+    return "\n".join(lines) + "\n\n" + _behavior(subjects[0], result)
+
+
+def _rates(row: Row | None, counts: Sequence[str]) -> str:
+    loads = {} if row is None else row["loads"]
+    others = sorted({status for load in loads.values() for status in load["other"]})
+    rates = (
+        f"{loads[count]['requests_per_s']:,.0f}" if count in loads else NOTHING for count in counts
+    )
+    return " / ".join(rates) + (f"; also {', '.join(map(str, others))}" if others else "")
+
+
 def _medians(rows: Sequence[Row]) -> Row:
     last = rows[-1]
     merged: Row = {
