@@ -1,11 +1,15 @@
-"""Cards, served answers and labels for the monitoring tests, made from few numbers."""
+"""Cards, served answers and labels for the monitoring tests, made from few numbers; and simulated
+predictions with labels drawn from what the model should have said.
+"""
 
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
+from calibration.temperature import softmax
 from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
@@ -85,3 +89,20 @@ def label(
 ) -> FeedbackItem:
     """A label for the answer of that number."""
     return FeedbackItem(name, prediction_id(number, at_ns=at_ns), source=source)
+
+
+def simulated(
+    seed: int,
+    *,
+    rows: int = 600,
+    classes: int = 2,
+    temperature: float = 1.0,
+    bias: tuple[float, ...] | None = None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Probabilities (rows, classes) and labels. The labels follow softmax(logits / temperature +
+    bias).
+    """
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (rows, classes))
+    truth = softmax(logits / temperature + np.array(bias or (0.0,) * classes))
+    return softmax(logits), (truth.cumsum(axis=1) > rng.random((rows, 1))).argmax(axis=1)

@@ -22,8 +22,7 @@ import yaml
 
 from tests.builders.manifests import ROOT, image_entry, image_environment
 from tests.builders.postgres import Cluster
-from tests.builders.processes import free_port
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
 
 PROGRAMS: Final = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-alertmanager"}
 PORTS: Final = {

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from tests.builders.children import children
+from tests.builders.processes import children, wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 CONNECTIONS: Final = (
     32  # of which each front gets some: 32 that avoid one of four are one run in 10,000

@@ -7,6 +7,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from calibration.bins import BinSums
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
+from calibration.temperature import softmax
 from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
@@ -25,8 +27,8 @@ from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.drift_gauges import DriftGauges, ledger_name
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
-from tests.builders.answers import NOW_NS, make_card
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.answers import NOW_NS, SECOND_NS, make_card
+from tests.builders.processes import PATIENCE_S
 
 
 class Clock:
@@ -151,3 +153,48 @@ def assert_same_sums(stored: BinSums, answers: Sequence[tuple[float, bool]]) -> 
     np.testing.assert_array_equal(stored.correct, counted.correct)
     for name in ("confidence", "variance", "squared_error"):
         np.testing.assert_allclose(getattr(stored, name), getattr(counted, name), atol=1e-9)
+
+
+def answer(
+    monitored: MonitoredModel,
+    count: int,
+    *,
+    sharp: float,
+    seed: int = 0,
+    bias: tuple[float, ...] = (0, 0, 0),
+    labeled: float = 1.0,
+    audit: float | None = None,
+) -> None:
+    """Serve answers too sharp by a factor, and label a share of them."""
+    rng = np.random.default_rng(seed)
+    honest = rng.normal(0, 2.5, (count, 3))
+    truth = (softmax(honest + np.array(bias)).cumsum(axis=1) > rng.random((count, 1))).argmax(
+        axis=1
+    )
+    probabilities = softmax(sharp * honest).astype("<f4")
+    now_ns, rows = monitored.ledger.clock(), []
+    for number, each in enumerate(probabilities):
+        best = int(each.argmax())
+        at_ns = now_ns + number * SECOND_NS
+        key = (at_ns // 10**6).to_bytes(6, "big") + b"\x70" + uuid4().bytes[7:]
+        rows.append(
+            PredictionRow(
+                key,
+                monitored.calibration_id,
+                None,
+                best,
+                float(each[best]),
+                each.tobytes(),
+                at_ns,
+                audit=audit,
+            )
+        )
+    monitored.serve(*rows)
+    chosen = rng.random(count) < labeled
+    monitored.label(
+        *(
+            FeedbackItem(monitored.card.classes[true], row.prediction_id)
+            for true, row, wanted in zip(truth, rows, chosen, strict=True)
+            if wanted
+        )
+    )

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from tests.builders.processes import free_port
-from tests.builders.waiting import wait_until
+from tests.builders.processes import free_port, wait_until
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 
 def find_programs() -> Path | None:

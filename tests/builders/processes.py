@@ -1,17 +1,32 @@
-"""Commands of Candor that run until they are ended."""
+"""Commands of Candor that run until they are ended, and waiting for a condition."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+import venv
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
-from tests.builders.waiting import PATIENCE_S
+PATIENCE_S = 300.0
+T = TypeVar("T")
+
+
+def wait_until(true: Callable[[], T], what: str = "a condition") -> T:
+    """The first true value of `true()`."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not (value := true()):
+        assert time.monotonic() < end_s, f"it did not happen within {PATIENCE_S:.0f} s: {what}"
+        time.sleep(0.02)
+    return value
+
 
 DEFAULTS = {"port": "0", "fronts": os.environ.get("TEST_FRONTS", "1")}  # make fronts
 
@@ -63,3 +78,28 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def children(pid: int, module: str) -> list[int]:
+    """The ids of the children of process `pid` that run `module`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and module.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def own_environment(name: str, *requirements: str) -> Path:
+    """The folder of the programs of an environment that has `requirements`."""
+    folder = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "candor" / "clients" / name
+    )
+    programs, done = folder / "bin", folder / "installed"
+    if not done.is_file():
+        venv.create(folder, with_pip=True, clear=True)
+        install = [programs / "python", "-m", "pip", "install", "--quiet", *requirements]
+        subprocess.run(install, check=True, timeout=900)
+        done.touch()
+    return programs

@@ -16,8 +16,7 @@ import httpx
 import psycopg
 
 from tests.builders.bundles import encode, picture
-from tests.builders.processes import free_port
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
 
 TOKEN = "t" * 32
 PNG = encode(picture(), "PNG")

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store.bundle import write_bundle
 from model_store.store import Store
 from tests.builders.bundles import build_card
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 # Any import of torch fails, as it would where torch is not installed.
 SERVE = """

@@ -10,9 +10,8 @@ import yaml
 
 from serving.settings import Settings
 from tests.builders.composition import PASSWORD, ROOT, read_composition
-from tests.builders.dashboards import DASHBOARDS
-from tests.builders.grafana import DashboardProvisioning, DataSourceProvisioning
 from tests.builders.manifests import image_environment
+from tests.builders.prometheus import DASHBOARDS, DashboardProvisioning, DataSourceProvisioning
 
 COMPOSITION = read_composition(POSTGRES_PASSWORD=PASSWORD)
 SERVICES = COMPOSITION["services"]

@@ -13,8 +13,15 @@ import yaml
 from pydantic import ValidationError
 
 import monitoring
-from tests.builders.dashboards import DASHBOARDS, FOLDER, Asked, asked, panels, sample_names
-from tests.builders.grafana import Dashboard
+from tests.builders.prometheus import (
+    DASHBOARDS,
+    FOLDER,
+    Asked,
+    Dashboard,
+    asked,
+    panels,
+    sample_names,
+)
 
 RULE_FILES = sorted((Path(monitoring.__file__).parent / "rules").glob("*.rules.yml"))
 RULES = [

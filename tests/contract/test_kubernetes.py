@@ -21,11 +21,10 @@ from serving.inference.admission import LEAST_DEADLINE_S
 from serving.process.monitor_server import ENDPOINTS as MONITOR_ENDPOINTS
 from serving.process.server import ENDPOINTS as SERVER_ENDPOINTS
 from serving.settings import Settings
-from tests.builders.custom_resources import SCHEMAS
-from tests.builders.dashboards import sample_names
 from tests.builders.manifests import (
     FOLDER,
     KUSTOMIZATIONS,
+    SCHEMAS,
     Manifest,
     container_environment,
     find,
@@ -35,7 +34,8 @@ from tests.builders.manifests import (
     pods,
     rendered,
 )
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
+from tests.builders.prometheus import sample_names
 
 KUBERNETES = "1.31"
 PAGE = FOLDER.parents[1] / "docs" / "how-to" / "kubernetes.md"

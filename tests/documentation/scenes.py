@@ -11,10 +11,17 @@ from PIL import Image
 
 from candor.demo.sample import publish_sample
 from model_store.store import Store
-from tests.builders.bundles import build_bundle, encode, picture
+from tests.builders.bundles import (
+    build_bundle,
+    color_weights,
+    encode,
+    foreign_onnx,
+    labeled_folder,
+    linear,
+    picture,
+)
 from tests.builders.datasets import write_images
 from tests.builders.dicoms import dicom
-from tests.builders.foreign import color_weights, foreign_onnx, labeled_folder, linear
 from tests.documentation.commands import ROOT
 
 CLASSES = ("normal", "pneumonia")

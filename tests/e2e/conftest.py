@@ -12,8 +12,8 @@ from model_store.store import Store
 from tests.builders.fronts import CONNECTIONS, all_fronts
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server, publish_slow
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 # A server that gives up no request because the machine is slow; tests of overload have their own
 # deadline.

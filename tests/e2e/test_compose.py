@@ -13,11 +13,10 @@ import pytest
 import yaml
 
 from tests.builders.composition import PROGRAMS, Composition
-from tests.builders.dashboards import DASHBOARDS, panels
-from tests.builders.haste import hurried
 from tests.builders.manifests import ROOT
 from tests.builders.postgres import Cluster
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.prometheus import DASHBOARDS, hurried, panels
 
 pytestmark = [
     pytest.mark.e2e,

@@ -14,8 +14,8 @@ from model_store.canary import start_canary
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.dicoms import dicom, dicom_stack
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 DROP = """

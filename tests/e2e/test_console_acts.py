@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from calibration.temperature import softmax
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"

@@ -15,8 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from calibration.temperature import softmax
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
-from tests.builders.processes import Process
-from tests.builders.waiting import wait_until
+from tests.builders.processes import Process, wait_until
 
 pytestmark = pytest.mark.e2e
 TOKENS = (

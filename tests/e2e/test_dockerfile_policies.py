@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.environments import own_environment
+from tests.builders.processes import own_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from candor.demo.sample import SampleImages
-from tests.builders.containers import image_of, needs
-from tests.builders.docker import Docker, docker, missing
-from tests.builders.foreign import color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.bundles import color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.containers import Docker, docker, image_of, missing, needs
 
 pytestmark = [
     pytest.mark.e2e,

@@ -13,8 +13,8 @@ import pytest
 from model_store.bundle import Bundle
 from model_store.store import Store
 from tests.builders.dicoms import dicom_stack
+from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 

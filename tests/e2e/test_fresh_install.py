@@ -14,7 +14,7 @@ import pytest
 
 from model_store.store import Store
 from serving.client.client import Client
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -21,7 +21,7 @@ from serving.client.client import Client
 from tests.builders.containers import PODMAN, needs, run, started
 from tests.builders.dicoms import header, saved
 from tests.builders.object_store import free_port, object_store
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 

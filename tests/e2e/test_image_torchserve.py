@@ -17,8 +17,8 @@ from model_store.card import Card
 from model_store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.containers import PODMAN, needs, started
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs("torchserve")]
 

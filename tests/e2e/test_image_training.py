@@ -11,8 +11,7 @@ import pytest
 from candor.demo.sample import SampleImages
 from serving.client.client import Client
 from tests.builders.containers import configuration, needs, run, started
-from tests.builders.processes import free_port
-from tests.builders.waiting import wait_until
+from tests.builders.processes import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs("training")]
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

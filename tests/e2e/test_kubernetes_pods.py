@@ -22,8 +22,7 @@ from monitoring.ledger.schema import SCHEMA_VERSION, label_current, prediction
 from monitoring.maintenance import recount
 from tests.builders.manifests import PodProcess, find, of_kind
 from tests.builders.postgres import Cluster
-from tests.builders.processes import free_port
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
 
 pytestmark = pytest.mark.e2e
 DATA = Path(__file__).parents[1] / "data"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.builders.environments import own_environment
 from tests.builders.manifests import KUSTOMIZATIONS, Manifest, rendered
+from tests.builders.processes import own_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CHECKOV = "checkov>=3.2.400"

@@ -13,7 +13,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import NAMESPACE, Lock, lock
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [1])]
 HOLDER = """

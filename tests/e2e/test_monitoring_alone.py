@@ -23,8 +23,7 @@ from monitoring.maintenance import recount
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from serving.process.server import ENDPOINTS as SERVER_ENDPOINTS
 from tests.builders.postgres import Cluster
-from tests.builders.processes import Process
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, Process, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.dashboards import FOLDER
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
+from tests.builders.prometheus import FOLDER
 
 PACKAGES = ("@grafana/schema@11.6.0", "typescript@5.9.3")
 # JSON has texts where the schema has enums of texts; and Prometheus keeps an annotation's

@@ -29,10 +29,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import monitoring
 from calibration.bins import BinSums
 from model_store.store import Store
-from tests.builders.dashboards import asked
-from tests.builders.haste import hurried
-from tests.builders.processes import free_port
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
+from tests.builders.prometheus import asked, hurried
 
 ROOM = Path(monitoring.__file__).parent
 TOOLS = ("prometheus", "prometheus-alertmanager")

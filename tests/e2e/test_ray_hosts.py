@@ -16,7 +16,8 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 from model_store.store import Store
 from tests.builders.hosts import ROOT, Host, Hosts
 from tests.builders.postgres import Cluster
-from tests.builders.ray_hosts import RayHosts
+from tests.builders.processes import wait_until
+from tests.builders.ray_cluster import RayHosts
 from tests.builders.ray_server import (
     REPEATABLE,
     TOKEN,
@@ -26,7 +27,6 @@ from tests.builders.ray_server import (
     failures_of,
     require_recorded,
 )
-from tests.builders.waiting import wait_until
 from tests.e2e.test_ray_training import LAUNCH, WORKER, require_exact
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [3])]

@@ -15,10 +15,9 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.processes import free_port
-from tests.builders.ray_nodes import RayNodes
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
+from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import PNG, TOKEN, RayServer
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 OWN = {"authorization": f"Bearer {TOKEN}"}

@@ -14,7 +14,8 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.ray_nodes import RayNodes
+from tests.builders.processes import wait_until
+from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import (
     REPEATABLE,
     TOKEN,
@@ -24,7 +25,6 @@ from tests.builders.ray_server import (
     failures_of,
     require_recorded,
 )
-from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 RUNNING = """

@@ -16,8 +16,8 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store import Store
 from tests.builders.bundles import encode, picture
-from tests.builders.ray_nodes import RayNodes
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
+from tests.builders.ray_cluster import RayNodes
 
 pytestmark = pytest.mark.e2e
 IMAGES, PART = 3_000, 50

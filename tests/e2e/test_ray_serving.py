@@ -18,7 +18,8 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 from model_store.store import Store
 from tests.builders.object_store import free_port
 from tests.builders.postgres import Cluster
-from tests.builders.ray_nodes import RayNodes
+from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import (
     PNG,
     REPEATABLE,
@@ -30,7 +31,6 @@ from tests.builders.ray_server import (
     require_recorded,
 )
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 NOT_COMPARED = {"date", "server", "content-length"}  # the ids differ in length

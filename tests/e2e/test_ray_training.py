@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
-from tests.builders.ray_nodes import RayNodes
+from tests.builders.ray_cluster import RayNodes
 from tests.integration.training.test_processes import outcomes
 from training.processes.distributed import Group
 

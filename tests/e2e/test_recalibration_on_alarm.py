@@ -13,10 +13,9 @@ import pytest
 
 from model_store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture
-from tests.builders.drifting import answer
-from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.monitored import Clock, MonitoredModel, answer
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -19,7 +19,7 @@ import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 

@@ -17,8 +17,8 @@ import pytest
 from model_store.store import Store
 from serving.settings import Settings
 from tests.builders.dicoms import dicom
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 from tests.soak.probe import memory_mb
 
 pytestmark = pytest.mark.e2e

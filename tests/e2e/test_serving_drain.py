@@ -18,8 +18,8 @@ from model_store.bundle import write_bundle
 from model_store.canary import start_canary
 from model_store.store import Store
 from tests.builders.bundles import build_card
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server, slow_onnx
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -18,8 +18,8 @@ import pytest
 from model_store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.fronts import CONNECTIONS, all_fronts
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Load, Server
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("fronts", [2, 4])]
 

@@ -12,8 +12,8 @@ import pytest
 
 from model_store.store import Store
 from tests.builders.fronts import CONNECTIONS
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("fronts", [2, 4])]
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.children import children
 from tests.builders.hostile_bodies import BODIES
-from tests.builders.waiting import wait_until
+from tests.builders.processes import children, wait_until
 from tests.soak.probe import memory_mb
 from tests.soak.siege import LEFT_MB, PEAK_MB, Siege
 

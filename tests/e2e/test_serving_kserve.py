@@ -13,9 +13,8 @@ import httpx
 import pytest
 
 from model_store.store import Store
-from tests.builders.environments import own_environment
+from tests.builders.processes import PATIENCE_S, own_environment
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 KSERVE = "kserve>=0.15"

@@ -16,8 +16,8 @@ import pytest
 from model_store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.dicoms import dicom
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 

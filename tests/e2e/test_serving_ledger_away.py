@@ -11,8 +11,8 @@ import pytest
 
 from model_store.store import Store
 from tests.builders.postgres import Cluster
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -17,7 +17,7 @@ import pytest
 
 from model_store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -18,8 +18,8 @@ from open_inference.grpc import protocol, service
 
 from model_store.installation import release
 from model_store.store import Store
+from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.serving.storm import Storm, drive, post, recovery_s
 from model_store.store import Store
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
+from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 

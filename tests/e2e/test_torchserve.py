@@ -32,9 +32,8 @@ from serving.inference.predictor import Predictor
 from serving.torchserve.record import began
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.dicoms import header, saved
-from tests.builders.processes import Process
+from tests.builders.processes import PATIENCE_S, Process, wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = [
     pytest.mark.e2e,

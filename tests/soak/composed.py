@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 
 from tests.builders.composition import Composition
-from tests.builders.dashboards import DASHBOARDS, panels
 from tests.builders.postgres import Cluster, find_programs
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
+from tests.builders.prometheus import DASHBOARDS, panels
 
 GOAL_S = 300.0
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from model_store.store import Store
 from tests.builders.bundles import build_bundle
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 from tests.soak.mutation import Mutator, Request
 
 RAW_SHARE = 0.03

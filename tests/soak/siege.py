@@ -20,8 +20,8 @@ from typing import Any, Self
 from model_store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture
 from tests.builders.hostile_bodies import BODIES, HostileBody
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.builders.waiting import wait_until
 from tests.soak.probe import Probe, Watched, memory_mb
 
 P99_S = 0.1

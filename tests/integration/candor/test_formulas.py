@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from candor.command_line import app
 from model_store.store import Store
 from tests.builders.bundles import build_bundle
+from tests.builders.processes import PATIENCE_S
 from tests.builders.trees import pictures, write
-from tests.builders.waiting import PATIENCE_S
 from training.datasets.layouts.table import CSV
 from training.experiments.table import ResultTable
 

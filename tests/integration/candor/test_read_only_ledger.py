@@ -17,7 +17,7 @@ from monitoring.feedback.items import FeedbackItem
 from tests.builders.answers import CLASSES, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.postgres import Cluster
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 
 READING = (
     ("report",),

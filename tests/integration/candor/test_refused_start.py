@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 
 @pytest.fixture

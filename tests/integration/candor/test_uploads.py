@@ -20,7 +20,7 @@ from candor.command_line import app
 from model_store.store import Store
 from serving.client.client import Client, ServerRefused
 from serving.client.file_ids import SameFileId
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 
 
 @pytest.fixture

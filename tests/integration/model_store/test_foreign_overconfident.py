@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from calibration.temperature import softmax
 from candor.command_line import app
 from model_store.runtime import ort
-from tests.builders.foreign import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 
 COLORS = color_weights() * np.float32(16)
 WEIGHTS = COLORS - COLORS.mean(

@@ -22,7 +22,7 @@ from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.inspection import ModelWishes, inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
-from tests.builders.foreign import SIDE, foreign_onnx, labeled_folder, linear
+from tests.builders.bundles import SIDE, foreign_onnx, labeled_folder, linear
 
 
 def refusal(path: Path, *options: str) -> str:

@@ -26,7 +26,7 @@ from serving.http.request import request_id_of
 from serving.inference.answer import JsonAnswerWriter
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_stack
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 
 class Context(SimpleNamespace):

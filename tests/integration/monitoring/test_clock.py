@@ -19,7 +19,7 @@ from monitoring.maintenance.retention import prune
 from monitoring.maintenance.worker import MaintenanceWorker
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 YEAR_NS = 365 * DAY_NS
 HOUR_NS = DAY_NS // 24

@@ -12,7 +12,7 @@ from monitoring.ledger.calibrations import card_sha256
 from monitoring.recording.spool import CardKey, Frame, Spool
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))

@@ -8,7 +8,7 @@ from monitoring.findings.audit import measure_audit, read_audit
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 

@@ -12,7 +12,7 @@ from monitoring.maintenance.leader import Leadership
 from monitoring.maintenance.worker import MaintenanceWorker
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 
 DATABASES = BOTH_DATABASES
 

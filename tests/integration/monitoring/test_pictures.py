@@ -22,7 +22,7 @@ from monitoring.maintenance.retention import prune
 from monitoring.recording.picture_keeper import PictureKeeper, as_png
 from tests.builders.answers import NOW_NS, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 DATABASES = BOTH_DATABASES
 DAY_NS = 86_400 * 10**9

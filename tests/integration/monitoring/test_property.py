@@ -16,7 +16,7 @@ from monitoring.drift.events import RESET
 from monitoring.feedback import FeedbackItem
 from tests.builders.answers import CLASSES, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 SETTINGS = DriftSettings(
     average_run_length=20, tolerance=0.0, class_count=2

@@ -21,9 +21,8 @@ from monitoring.recalibration.limits import RecalibrationLimits
 from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import DAY_NS
-from tests.builders.drifting import answer
-from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.waiting import wait_until
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, answer
+from tests.builders.processes import wait_until
 
 DAY_S = 86_400.0
 

@@ -13,7 +13,7 @@ from monitoring.findings.timeline import read_timeline
 from monitoring.reports.report import Report, calibration_report
 from tests.builders.answers import CLASSES, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 QUICK = DriftSettings(average_run_length=1_000)
 

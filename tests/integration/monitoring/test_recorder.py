@@ -28,7 +28,7 @@ from tests.builders.monitored import (
     assert_same_state,
     assert_same_sums,
 )
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 

@@ -21,7 +21,7 @@ from monitoring.recording.spool import Spool
 from tests.builders.answers import label, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state
 from tests.builders.postgres import Cluster
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,7 +17,7 @@ from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
 from tests.builders.answers import CLASSES, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 
 def fill(

@@ -21,7 +21,7 @@ from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
 from tests.builders.answers import CLASSES, DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 QUICK = DriftSettings(average_run_length=1_000)

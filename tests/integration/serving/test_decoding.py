@@ -33,7 +33,7 @@ from tests.builders.hostile_images import (
     rle_frame,
     webp_canvas,
 )
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 pytestmark = pytest.mark.anyio
 SPEC = InputSpec(3, 8, 8)

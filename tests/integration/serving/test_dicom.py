@@ -13,8 +13,8 @@ from pydicom.uid import MPEG2MPML, JPEGLSLossless
 from model_store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle
+from tests.builders.processes import PATIENCE_S
 from tests.builders.services import running
-from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,8 @@ from model_store.alias import current_user
 from model_store.canary import start_canary
 from model_store.store import Store
 from tests.builders.bundles import CLASSES
-from tests.builders.labeled import record_labeled
 from tests.builders.pseudo_language import PSEUDO, speaking_in_brackets, untranslated
-from tests.builders.services import Running, running
+from tests.builders.services import Running, record_labeled, running
 
 pytestmark = pytest.mark.anyio
 PAGE = {

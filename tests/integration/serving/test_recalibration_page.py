@@ -13,8 +13,7 @@ from pydantic import SecretStr
 from model_store.bundle import write_bundle
 from model_store.store import Store
 from tests.builders.bundles import CLASSES, build_card, build_onnx
-from tests.builders.labeled import record_labeled
-from tests.builders.services import Running, running
+from tests.builders.services import Running, record_labeled, running
 
 pytestmark = pytest.mark.anyio
 PAGE = {"accept": "text/html"}

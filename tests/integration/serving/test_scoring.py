@@ -24,7 +24,7 @@ from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.object_store import object_store
-from tests.builders.waiting import wait_until
+from tests.builders.processes import wait_until
 
 COUNT = 23
 

@@ -21,7 +21,7 @@ from serving.settings import Settings
 from serving.torchserve import instance, java, launcher, record
 from serving.torchserve.configuration import Ports, choose_ports
 from serving.torchserve.record import TorchServeRecord, began, read_record, write_record
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 PORTS = Ports(1, 2, 3, 4, 5)
 

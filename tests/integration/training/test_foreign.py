@@ -23,8 +23,7 @@ from model_store.foreign.source import open_source
 from model_store.image import decode
 from model_store.runtime import ort
 from model_store.store import Store
-from tests.builders.bundles import encode, picture
-from tests.builders.foreign import foreign_onnx
+from tests.builders.bundles import encode, foreign_onnx, picture
 
 CLASSES = ("benign", "malignant", "normal")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.tracked_run import tracked_run
+from tests.builders.datasets import tracked_run
 from training.runs.trackers import TrackedRun, track
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from calibration.examination import Standing, examine, examine_confidence
 from calibration.measures import Measures
-from tests.builders.predictions import simulated
+from tests.builders.answers import simulated
 
 NAMES = ("a", "b", "c")
 

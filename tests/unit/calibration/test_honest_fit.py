@@ -7,7 +7,7 @@ import pytest
 
 from calibration.honest_fit import TooFewRows, fit_honestly
 from calibration.metrics import nll, top_label
-from tests.builders.predictions import simulated
+from tests.builders.answers import simulated
 
 
 def test_the_improvement_promised_is_the_one_on_new_rows() -> None:

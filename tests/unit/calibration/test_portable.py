@@ -7,7 +7,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from calibration.portable import CalibratorInvalid, PortableCalibrator, smallest_probability
-from tests.builders.predictions import simulated
+from tests.builders.answers import simulated
 
 VECTOR = PortableCalibrator(
     "vector", ("a", "b", "c"), (0.5, 0.8, 1.2), (0.3, -0.2, -0.1), 1e-6, about={"rows": 3}

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from calibration.portable import PortableCalibrator
 from model_store.calibrator_graph import calibrator_onnx
-from tests.builders.predictions import simulated
+from tests.builders.answers import simulated
 
 CALIBRATORS = (
     PortableCalibrator("temperature", ("a", "b", "c"), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)),

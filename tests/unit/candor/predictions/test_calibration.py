@@ -13,7 +13,7 @@ import pytest
 import candor
 from calibration.examination import Standing
 from calibration.portable import PortableCalibrator
-from tests.builders.predictions import simulated
+from tests.builders.answers import simulated
 
 P, Y = simulated(0, rows=300, temperature=2.2)
 NAMES = ("normal", "<b>pneumonia</b>")

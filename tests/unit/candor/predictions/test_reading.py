@@ -20,7 +20,7 @@ from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.reading import read_predictions
 from serving.client.columns import ColumnsUnclear, ColumnWishes
 from serving.client.tables import NothingToSend
-from tests.builders.predictions import simulated
+from tests.builders.answers import simulated
 
 NAMES = ("normal", "pneumonia")
 P, Y = simulated(0, rows=60)

@@ -11,7 +11,7 @@ import pytest
 from model_store.errors import BrokenImage
 from serving.inference.batcher import Batcher, PendingRequest
 from serving.inference.batching_delay import LONGEST_S, PER_IMAGE, BatchingDelay
-from tests.builders.waiting import PATIENCE_S
+from tests.builders.processes import PATIENCE_S
 
 
 class Worker:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.builders.tracked_run import tracked_run
+from tests.builders.datasets import tracked_run
 from training.errors import TrackerMissing
 from training.fitting.history import Epoch
 from training.runs.trackers import TrackedRun, require

@@ -1,15 +1,59 @@
-"""The part of Grafana's dashboard format (11.6) that our dashboards use. A field that is not listed
-is an error.
-
-The end-to-end test compiles them against Grafana's own TypeScript types; this needs no network. The
-files by which Grafana is provisioned have no such types: these models follow "Provision Grafana" in
-its documentation.
+"""The dashboards as their JSON has them, the part of Grafana's format (11.6) that they use, and
+everything that they ask Prometheus.
 """
 
-from typing import Any, Literal
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+import monitoring
+from docs.generators.server import families
+
+FOLDER = Path(monitoring.__file__).parent / "dashboards"
+SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+DASHBOARDS: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(FOLDER.glob("*.json"))
+}
+
+
+class Asked(NamedTuple):
+    """One expression, and where it stands."""
+
+    board: str
+    title: str
+    expr: str
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """All panels, those in rows too."""
+    return [inner for panel in board["panels"] for inner in (panel, *panel.get("panels", []))]
+
+
+def asked() -> list[Asked]:
+    """The expressions of panels and annotations."""
+    found = []
+    for name, board in DASHBOARDS.items():
+        for panel in panels(board):
+            found += [
+                Asked(name, panel["title"], target["expr"]) for target in panel.get("targets", [])
+            ]
+        annotations = board.get("annotations", {}).get("list", [])
+        found += [
+            Asked(name, entry["name"], entry["expr"]) for entry in annotations if "expr" in entry
+        ]
+    return found
+
+
+def sample_names() -> set[str]:
+    """The names under which Prometheus stores what a server exports."""
+    return {
+        family.name + suffix for family in families() for suffix in SUFFIXES.get(family.type, [""])
+    }
 
 
 class Model(BaseModel):
@@ -170,3 +214,18 @@ class DashboardProvider(Model):
 class DashboardProvisioning(Model):
     api_version: Literal[1]
     providers: list[DashboardProvider] = Field(min_length=1)
+
+
+_SUBSTITUTIONS = (
+    (r"\b(scrape_interval|evaluation_interval|interval): \d+[smh]", r"\1: 1s"),
+    (r"\bfor: \d+[smh]", "for: 1s"),
+    (r"\bgroup_wait: \d+s", "group_wait: 0s"),
+    (r"\bgroup_interval: \d+m", "group_interval: 1s"),
+)
+
+
+def hurried(text: str) -> str:
+    """The text with every interval and delay at a second."""
+    for pattern, replacement in _SUBSTITUTIONS:
+        text = re.sub(pattern, replacement, text)
+    return text
