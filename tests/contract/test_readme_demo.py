@@ -1,4 +1,4 @@
-"""What README.md says that the demo prints is what it prints, but for the figures."""
+"""What docs/tutorials/demo.md says that the demo prints is what it prints, but for the figures."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.recalibration.preview import _changes
 from monitoring.recalibration.proposal import Proposal
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/tutorials/demo.md"
 
 
 def masked(line: str) -> str:
@@ -26,7 +26,7 @@ def test_the_note_about_changed_classes_is_printed_so() -> None:
     (printed,) = note_lines(shown)
     shows = {
         masked(line.strip())
-        for line in README.read_text().splitlines()
+        for line in PAGE.read_text().splitlines()
         if "changes the predicted class" in line
     }
     assert shows == {masked(printed)}

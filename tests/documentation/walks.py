@@ -34,9 +34,10 @@ SENT: Final = (
 
 WALKS: Final[Mapping[str, Walk]] = {
     "CONTRIBUTING.md": Walk(),
-    "README.md#Candor": Walk(scene=scenes.newcomer, check=checks.imported),
-    "README.md#By hand": Walk(
-        scene=scenes.digits_image, not_run={"python3 -m venv*": VENV}, check=checks.by_hand
+    "README.md": Walk(
+        scene=scenes.newcomer,
+        not_run={"candor demo": "tests/e2e/test_demo.py runs it"},
+        check=checks.imported,
     ),
     "docs/benchmarks.md": Walk(not_run={"python -m*": BENCHMARK, "CANDOR_DATA=*": BENCHMARK}),
     "docs/bundle.md": Walk(
@@ -85,16 +86,14 @@ WALKS: Final[Mapping[str, Walk]] = {
             ("export POSTGRES_PASSWORD*", "curl *"), "is for the services of the other commands"
         )
     ),
-    "docs/how-to/console-label.md": Walk(scene=scenes.chest),
+    "docs/how-to/console.md": Walk(scene=scenes.chest),
     "docs/how-to/container.md": Walk(run_by="tests/e2e/test_docs_container.py"),
     "docs/how-to/fine-tune.md": Walk(
         not_run={"candor train*": MANY_FITS, "candor experiment*": MANY_FITS}
     ),
     "docs/how-to/gpu.md": Walk(scene=scenes.chest),
     "docs/how-to/import-a-model.md": Walk(scene=scenes.foreign_pair),
-    "docs/how-to/kubernetes.md": Walk(
-        scene=scenes.clone, not_run={"pg_dump*": "is run on the page of the ledger"}
-    ),
+    "docs/how-to/kubernetes.md": Walk(scene=scenes.clone),
     "docs/how-to/ledger.md": Walk(
         scene=scenes.chest,
         before=(*SENT, "candor ledger backup copy.db", 'down "$server_8080"'),
@@ -181,6 +180,7 @@ WALKS: Final[Mapping[str, Walk]] = {
             ("candor train*", "candor export RUN*", "candor experiment*"), MANY_FITS
         ),
     ),
+    "docs/tutorials/demo.md": Walk(),
     **{
         f"docs/tutorials/{name}.md": Walk(check=check)
         for name, check in {

@@ -87,7 +87,7 @@ def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
 def test_the_monitor_finds_the_store_of_its_working_folder_without_being_told(
     tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As docs/how-to/console-act.md says, and nowhere else."""
+    """As docs/how-to/console.md says, and nowhere else."""
     (tmp_path / "model_store").mkdir()
     (tmp_path / "elsewhere").mkdir()
     shutil.copytree(tiny_store.root, tmp_path / "model_store" / "models")
