@@ -1,68 +1,86 @@
-"""Where tests and benchmarks live, and what they may import."""
+"""Where code lives, what it may import, and what its public classes are called."""
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {
-    "benchmarks",
-    "calibration",
-    "candor",
-    "docs",
-    "model_store",
-    "monitoring",
-    "serving",
-    "training",
-}
+ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
+PRODUCT = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+# ONNX Runtime is loaded in one module, which switches its telemetry off first.
+RUNTIME = "model_store/runtime.py"
+PEER = "benchmarks/serving/peers/servers/model.py"  # in an environment without Candor
+TOOLS = "training/runs/precisions.py"  # takes converter and quantizer from it, after RUNTIME
+SWITCH = "os.environ['ORT_DISABLE_TELEMETRY'] = '1'"
 
 
-def test_tests_of_a_room_mirror_its_folders() -> None:
-    for path in (ROOT / "tests" / "unit").rglob("test_*.py"):
-        folder = path.parent.relative_to(ROOT / "tests" / "unit")
-        assert not folder.parts or folder.parts[0] in ROOMS
-        assert (ROOT / folder).is_dir(), f"{path} is a test of {folder}, which does not exist"
+def test_unit_tests_mirror_the_folders_of_the_rooms() -> None:
+    unit = ROOT / "tests" / "unit"
+    folders = {file.parent.relative_to(unit) for file in unit.rglob("test_*.py")}
+    wrong = sorted(str(folder) for folder in folders if not (ROOT / folder).is_dir())
+    assert wrong == [], "move these folders of tests/unit to where the code is"
 
 
-def test_tests_stand_in_the_folder_of_their_kind() -> None:
-    kinds = {
-        path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")
-    }
+def test_tests_are_in_the_folder_of_their_kind() -> None:
+    tests = ROOT / "tests"
+    kinds = {file.relative_to(tests).parts[0] for file in tests.rglob("test_*.py")}
     assert kinds == {"contract", "e2e", "integration", "unit"}
-    assert not list((ROOT / "tests" / "integration").glob("test_*.py")), (
-        "tests/integration has a folder for each room"
-    )
+    loose = [file.name for file in (tests / "integration").glob("test_*.py")]
+    assert loose == [], "move these into tests/integration/ROOM"
 
 
-def test_benchmarks_import_no_tests() -> None:
-    for path in (ROOT / "benchmarks").rglob("*.py"):
-        assert "tests" not in {name.split(".")[0] for name in imported(path)}, path
-
-
-def test_deploy_holds_what_installs_candor_and_nothing_that_runs_in_it() -> None:
-    assert {path.name for path in (ROOT / "deploy").iterdir() if path.is_dir()} - {
-        "__pycache__"
-    } == {
-        "compose",
-        "kubernetes",
-    }
-    for path in (ROOT / "deploy").rglob("*.py"):
-        assert {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names == {"yaml"}
-    for path in (file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
-        assert "deploy" not in {name.split(".")[0] for name in imported(path)}, path
+def test_benchmarks_and_deploy_stay_apart() -> None:
+    """Benchmarks need no tests, and `deploy` runs without Candor."""
+    for file in (ROOT / "benchmarks").rglob("*.py"):
+        assert "tests" not in imported(file), f"{file}: move what it takes from tests"
+    for file in (ROOT / "deploy").rglob("*.py"):
+        assert imported(file) - sys.stdlib_module_names <= {"yaml"}, file
+    for file in PRODUCT:
+        assert not imported(file) & {"deploy", "benchmarks", "tests"}, file
 
 
 def test_calibration_needs_numpy_alone() -> None:
-    outside = set[str]()
-    for path in (ROOT / "calibration").rglob("*.py"):
-        outside |= {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+    files = (ROOT / "calibration").rglob("*.py")
+    outside = set[str]().union(*map(imported, files)) - sys.stdlib_module_names
     assert outside == {"calibration", "numpy"}
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_no_two_modules_define_a_public_class_of_the_same_name() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for file in PRODUCT:
+        for node in tree(file).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(file.relative_to(ROOT).as_posix())
+    twice = {name: files for name, files in homes.items() if len(files) > 1}
+    assert twice == {}, "rename all but one: a public class name means one thing"
+
+
+def test_onnx_runtime_is_loaded_after_its_telemetry_is_off() -> None:
+    files = [*PRODUCT, *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]
+    found = {file.relative_to(ROOT).as_posix() for file in files if "onnxruntime" in imported(file)}
+    assert found == {RUNTIME, PEER, TOOLS}, f"import `ort` from {RUNTIME} instead"
+    for path in (RUNTIME, PEER):
+        body = [ast.unparse(node) for node in tree(ROOT / path).body]
+        first = next(line for line in body if line.startswith("import onnxruntime"))
+        assert body.index(SWITCH) < body.index(first), f"{path}: switch it off first"
+    at_once = [ast.unparse(n) for n in tree(ROOT / TOOLS).body if not hasattr(n, "body")]
+    assert not any("onnxruntime" in line for line in at_once), f"{TOOLS}: inside functions"
+
+
+@functools.cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@functools.cache
+def imported(file: Path) -> set[str]:
+    """The top-level packages that a file imports."""
+    found = set[str]()
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            found.add((node.module or "").split(".")[0])
+    return found

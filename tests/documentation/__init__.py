@@ -1,7 +1,5 @@
-"""Every command of the documentation is run by a test, or `walks.py` says why it is not.
+"""The commands of the documentation: read from pages, checked for their spelling, and typed.
 
-`commands.py` takes the commands out of a page. `walks.py` says for each page what a reader has
-before, and which commands cannot run here. `script.py` types them into a shell, in the order of the
-page. `spelling.py` looks at those that are not run: programs, verbs, options, files, targets and
-extras that they name exist.
+`spelling.py` looks at the commands of every page. `walks.py` says how those of README, first steps,
+tutorials and guides are typed; `script.py` types them into a shell.
 """

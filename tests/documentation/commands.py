@@ -76,6 +76,12 @@ def commands_of(page: str) -> list[Command]:
     return list(read_commands((ROOT / page).read_text(encoding="utf-8")))
 
 
+def named_in_sentences(page: str) -> list[str]:
+    """The commands of Candor in code type, without those that leave something out."""
+    found = re.findall(r"`(candor [a-z][^`|<>]*)`", (ROOT / page).read_text(encoding="utf-8"))
+    return [" ".join(command.split()) for command in found if "..." not in command]
+
+
 def read_commands(markdown: str) -> Iterator[Command]:
     """The commands in fenced blocks of bash and Python, and in indented blocks that begin with a
     known program.

@@ -22,7 +22,7 @@ _ALONE: Final = ('ip link set lo up && exec "$@"', "alone")
 _NETWORKS: Final = (["unshare", "--net"], ["unshare", "--net", "--map-root-user"])
 _SERVER: Final = re.compile(r"(?:^|\s)candor (?:serve|monitor)\b(?!.* --tune)")
 _PORT: Final = re.compile(r"--port (\d+)")
-_PRINTED: Final = re.compile(r"\b(8080|8090|8091|8092)\b")
+_PRINTED: Final = re.compile(r"\b(8080|8090)\b")
 _SENDING: Final = re.compile(r"\bcandor (feedback|predictions|traffic)\b(?!.*--url)")
 # A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's
 # start.
@@ -45,9 +45,6 @@ def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
     if ports:
         script = _PRINTED.sub(lambda found: ports[found[1]], script)
         script = _SENDING.sub(rf"candor \1 --url http://127.0.0.1:{ports['8080']}", script)
-        script = script.replace(
-            "candor torchserve start", f"candor torchserve start --port {ports['8090']}"
-        )
         script = f"export CANDOR_PORT={ports['8080']}\n{script}"
     done = subprocess.Popen(
         [*prefix, "bash", "-euo", "pipefail", "-c", script],
@@ -71,7 +68,7 @@ def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
 def _lines(walk: Walk, commands: Iterable[Command]) -> Iterator[str]:
     yield from (_started(line) for line in walk.before)
     for command in commands:
-        if walk.reason(command) is not None:
+        if not walk.runs(command):
             continue
         typed = walk.filled(command.typed)
         yield from (_started(line) for line in walk.between(command))
@@ -82,7 +79,6 @@ def _lines(walk: Walk, commands: Iterable[Command]) -> Iterator[str]:
             yield f"cat > {command.file} <<'PYTHON'\n{typed}PYTHON"
         else:
             yield f"python - <<'PYTHON'\n{typed}PYTHON"
-    yield from (_started(line) for line in walk.after)
 
 
 def _started(typed: str) -> str:
@@ -122,9 +118,7 @@ def _network() -> tuple[list[str], dict[str, str]]:
                 return prefix, {}
         except FileNotFoundError:
             break
-    probes = {
-        name: socket.create_server(("127.0.0.1", 0)) for name in ("8080", "8090", "8091", "8092")
-    }
+    probes = {name: socket.create_server(("127.0.0.1", 0)) for name in ("8080", "8090")}
     ports = {name: str(probe.getsockname()[1]) for name, probe in probes.items()}
     for probe in probes.values():
         probe.close()

@@ -1,35 +1,37 @@
-"""What is wrong with a command that is not run: a program, verb, option, setting, file, target or
-extra that is not.
+"""What is wrong with a command of a page: a verb, option, argument, setting, file, target, module or
+extra that is not there.
 """
 
-import itertools
+import functools
 import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import typer
-import yaml
 
 from candor.command_line import app
 from serving.settings import PREFIX, Settings
-from tests.builders.manifests import KUSTOMIZATIONS, rendered
-from tests.documentation.commands import PROGRAMS, ROOT
+from tests.documentation.commands import ROOT
 
-UsageError: Final = typer.BadParameter.__mro__[
-    1
-]  # of the click that typer brings, or of that which it needs
-IMAGES: Final = ("candor", "candor-gpu", "candor-torchserve", "candor-training")
-CHOSEN: Final = re.compile(
-    r"\b(?:deploy/kubernetes/ours)\b"
-)  # folders that the page tells its reader to make
+UsageError: Final = typer.BadParameter.__mro__[1]  # of click, which typer may bring by itself
+FOLDERS: Final = ("benchmarks", "container", "deploy", "docs", "monitoring", "requirements")
+CHOSEN: Final = ("deploy/kubernetes/ours",)  # what a page tells its reader to make
 _OPERATORS: Final = re.compile(r"[&|;<>]+")
 
 
-def problems(typed: str) -> list[str]:
-    """What a reader who types this would be refused for; empty if nothing is known to be wrong."""
-    return [found for part in _parts(typed) for found in _of_part(part)]
+def problems(typed: str, *, whole: bool = True) -> list[str]:
+    """What a reader who types this would be refused for; `whole=False` for a command that a
+    sentence names without its arguments.
+    """
+    return [found for part in _parts(typed) for found in _of_part(part, whole)]
+
+
+@functools.cache
+def command_line() -> typer.core.TyperGroup:
+    """The whole command line, built once."""
+    return typer.main.get_command(app)  # type: ignore[return-value]
 
 
 def _parts(typed: str) -> Iterator[list[str]]:
@@ -51,151 +53,75 @@ def _parts(typed: str) -> Iterator[list[str]]:
         yield words
 
 
-def _of_part(words: list[str]) -> Iterator[str]:
+def _of_part(words: list[str], whole: bool) -> Iterator[str]:
     while words and re.match(r"[A-Z_]+=", words[0]):
-        yield from _setting(words.pop(0).partition("=")[0])
+        name = words.pop(0).partition("=")[0]
+        known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {"CANDOR_DATA"}
+        if name.startswith(PREFIX) and name not in known:
+            yield f"{name} is no setting"
+    while words and words[0] in ("do", "until", "while", "if", "then", "sudo"):
+        words.pop(0)
     if not words:
         return
-    check = CHECKS.get(words[0])
-    if check is not None:
-        yield from check(words[1:])
-    elif words[0] not in (*PROGRAMS, "sudo"):
-        yield f"{words[0]} is no program that a page may name"
+    if words[0] == "candor":
+        yield from _candor(words[1:], whole)
+    elif words[0] in CHECKS:
+        yield from CHECKS[words[0]](words[1:])
+    for word in words[1:]:
+        path = word.removeprefix("./")
+        ours = path.startswith(tuple(f"{folder}/" for folder in FOLDERS)) and path not in CHOSEN
+        if ours and not list(ROOT.glob(path.rstrip("/"))):
+            yield f"there is no {path}"
 
 
-def _setting(name: str) -> Iterator[str]:
-    if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in {
-        *Settings.model_fields,
-        "data",
-    }:
-        yield f"{name} is no setting"
-
-
-def _candor(words: Sequence[str]) -> Iterator[str]:
-    """The verb exists, every option too, nothing that is required is missing and nothing is left
-    over.
-    """
-    command, rest, name = typer.main.get_command(app), [*words], "candor"
+def _candor(words: Sequence[str], whole: bool) -> Iterator[str]:
+    """The verb and its options exist, and the arguments are as many as it takes."""
+    command, rest, name = command_line(), [*words], "candor"
     while (verbs := getattr(command, "commands", None)) and rest and not rest[0].startswith("-"):
         name = f"{name} {rest[0]}"
         if rest[0] not in verbs:
             yield f"{name}: there is no such verb"
             return
         command = verbs[rest.pop(0)]
+    if not whole and all(word.startswith("-") and "=" not in word for word in rest):
+        known = {word for each in command.params for word in (*each.opts, *each.secondary_opts)}
+        yield from (f"{name}: no option {word}" for word in rest if word not in known | {"--help"})
+        return
     try:
-        given, left, _ = command.make_parser(
-            command.context_class(command, info_name=name)
-        ).parse_args(rest)
+        parser = command.make_parser(command.context_class(command, info_name=name))
+        given, left, _ = parser.parse_args(rest)
     except UsageError as error:
         yield f"{name}: {error}"
         return
-    for each in command.params:
-        value = given.get(
-            each.name
-        )  # of what was not given: nothing, or a mark of the parser's own
-        if each.required and not (isinstance(value, str | tuple | list) and value):
-            yield f"{name}: {each.name.upper()} is missing"
-    yield from (f"{name}: {each!r} is too much" for each in left)
-
-
-def _docker(words: Sequence[str]) -> Iterator[str]:
-    """Targets and build arguments are in the Dockerfile, profiles in compose.yaml; the image's
-    command is Candor's.
-    """
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    targets = set(re.findall(r"^FROM \S+ AS (\w+)", dockerfile, re.MULTILINE))
-    arguments = set(re.findall(r"^ARG (\w+)", dockerfile, re.MULTILINE))
-    profiles = {each for service in _compose().values() for each in service.get("profiles", [])}
-    for option, value in itertools.pairwise(words):
-        if option == "--target" and value not in targets:
-            yield f"the Dockerfile has no target {value}"
-        if option == "--build-arg" and value.partition("=")[0] not in arguments:
-            yield f"the Dockerfile has no argument {value}"
-        if option == "--profile" and value not in profiles:
-            yield f"compose.yaml has no profile {value}"
-        if option == "-e":
-            yield from _setting(value.partition("=")[0])
-    if words[0] == "run":
-        yield from _container([*words])
-    elif words[0] == "compose" and {"run", "exec"} & set(words):
-        yield from _service([*words])
-
-
-def _container(words: list[str]) -> Iterator[str]:
-    at = max((words.index(image) for image in IMAGES if image in words), default=None)
-    if at is None:
-        yield f"{' '.join(words)} names no image of Candor"
-    elif "--entrypoint" not in words:
-        yield from _candor(words[at + 1 :] or ["serve"])
-
-
-def _service(words: list[str]) -> Iterator[str]:
-    """`docker compose run SERVICE ...`: the service is there, and what it runs is a command."""
-    verb = next(each for each in ("run", "exec") if each in words)
-    rest = [*words[words.index(verb) + 1 :]]
-    while rest and rest[0].startswith("-"):
-        rest.pop(0)
-    if not rest or rest[0] not in _compose():
-        yield f"compose.yaml has no service {' '.join(rest[:1])}"
-    elif verb == "run" and _compose()[rest[0]]["image"] == "candor":
-        yield from _candor(rest[1:])
-
-
-def _compose() -> dict[str, Any]:
-    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    return services
-
-
-def _kubectl(words: Sequence[str]) -> Iterator[str]:
-    """Folders of manifests are there, and what is waited for or scaled is in them."""
-    made = {
-        f"{each['kind'].lower()}/{each['metadata']['name']}"
-        for folder in KUSTOMIZATIONS
-        for each in rendered(folder)
-    }
-    if "--" in words:
-        yield from _of_part([*words[words.index("--") + 1 :]])
-    for word in words:
-        if "/" not in word or word.startswith("-") or CHOSEN.search(word):
-            continue
-        if word.partition("/")[0] in ("deployment", "job", "service", "pod"):
-            yield from () if word in made else (f"no manifest makes {word}",)
-        elif word.startswith("deploy/") and not (ROOT / word).exists():
-            yield f"there is no {word}"
+    for parameter in command.params:
+        value = given.get(parameter.name)
+        if whole and parameter.required and not (isinstance(value, str | tuple | list) and value):
+            yield f"{name}: {parameter.name.upper()} is missing"
+    yield from (f"{name}: {word!r} is too much" for word in left)
 
 
 def _pip(words: Sequence[str]) -> Iterator[str]:
-    """Files of requirements are there, and so are extras of Candor."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for word in words:
         found = re.fullmatch(rf"(?:\.|{project['name']})\[(.*)\]", word)
         for extra in found[1].split(",") if found else ():
             if extra not in project["optional-dependencies"]:
                 yield f"Candor has no extra {extra}"
-        if word.startswith("requirements/") and not (ROOT / word).exists():
-            yield f"there is no {word}"
 
 
 def _python(words: Sequence[str]) -> Iterator[str]:
     """A module of ours is there, and its text names the options."""
-    if list(words[:1]) != ["-m"] or words[1].partition(".")[0] not in (
-        "benchmarks",
-        "tests",
-        "docs",
-        "deploy",
-    ):
+    ours = ("benchmarks", "tests", "docs", "deploy")
+    if list(words[:1]) != ["-m"] or words[1].partition(".")[0] not in ours:
         return
     module = ROOT / words[1].replace(".", "/")
     files = [file for file in (*module.glob("*.py"), module.with_suffix(".py")) if file.is_file()]
+    text = "".join(file.read_text() for file in files)
     if not files:
         yield f"there is no module {words[1]}"
-        return
-    text = "".join(file.read_text() for file in files)
-    yield from (
-        f"{words[1]} has no option {word}"
-        for word in words
-        if word.startswith("--") and word not in text
-    )
+    for word in words:
+        if word.startswith("--") and word not in text:
+            yield f"{words[1]} has no option {word}"
 
 
 def _make(words: Sequence[str]) -> Iterator[str]:
@@ -210,9 +136,6 @@ def _make(words: Sequence[str]) -> Iterator[str]:
 
 
 CHECKS: Final[dict[str, Callable[[Sequence[str]], Iterator[str]]]] = {
-    "candor": _candor,
-    "docker": _docker,
-    "kubectl": _kubectl,
     "pip": _pip,
     "uv": _pip,
     "python": _python,
