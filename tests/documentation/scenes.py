@@ -124,11 +124,6 @@ def clone(folder: Path) -> None:
         )
 
 
-def digits_image(folder: Path) -> None:
-    """scan.png."""
-    (folder / "scan.png").write_bytes(encode(picture(mode="L"), "PNG"))
-
-
 def _table(file: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with file.open("w", newline="", encoding="utf-8") as target:
         writer = csv.writer(target)
