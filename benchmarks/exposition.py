@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from model_store.card import CalibrationCard, Card, InputCard, Provenance
+from calibration.measures.summary import Measures
+from model_store.bundle.card import CalibrationCard, Card, InputCard, Provenance
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.metrics import of_true_class
+from calibration.measures.metrics import of_true_class
 
 
 @dataclass(frozen=True)

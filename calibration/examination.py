@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums, FloatArray
-from calibration.clusters import Chance, chance, two_sided_p
-from calibration.confusion import class_rates, confusion_matrix
-from calibration.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
-from calibration.measures import Measures
-from calibration.metrics import Interval, top_label
-from calibration.portable import (
+from calibration.calibrators.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
+from calibration.calibrators.portable import (
     CONFIDENCE_CLASSES,
     PortableCalibrator,
     Subject,
     portable,
     smallest_probability,
 )
+from calibration.intervals.clusters import Chance, chance, two_sided_p
+from calibration.measures.confusion import class_rates, confusion_matrix
+from calibration.measures.metrics import Interval, top_label
+from calibration.measures.summary import Measures
 
 FEW = 50  # rows, or groups, below which the verdict is that nothing can be said
 _ALIKE = "all answers are right, or all are wrong, so nothing tells those apart that are not"

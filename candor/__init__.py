@@ -36,17 +36,17 @@ from candor.own_packages import require_own_packages_for
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calibration.measures import Measures as Measures
-    from calibration.temperature import apply_temperature as apply_temperature
-    from calibration.temperature import fit_temperature as fit_temperature
+    from calibration.calibrators.temperature import apply_temperature as apply_temperature
+    from calibration.calibrators.temperature import fit_temperature as fit_temperature
+    from calibration.measures.summary import Measures as Measures
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.calibration import calibrate as calibrate
-    from model_store.bundle import Bundle as Bundle
-    from model_store.bundle import read_bundle as read_bundle
-    from model_store.card import Card as Card
+    from model_store.bundle.bundle import Bundle as Bundle
+    from model_store.bundle.bundle import read_bundle as read_bundle
+    from model_store.bundle.card import Card as Card
     from model_store.foreign.model_import import ImportedModel as ImportedModel
     from model_store.foreign.model_import import import_model as import_model
-    from model_store.store import Store as Store
+    from model_store.store.store import Store as Store
     from monitoring.ledger.database import Ledger as Ledger
     from monitoring.recalibration import recalibrate as recalibrate
     from monitoring.reports.report import Report as Report
@@ -97,13 +97,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "calibration.measures": ("Measures",),
-    "calibration.temperature": ("apply_temperature", "fit_temperature"),
+    "calibration.measures.summary": ("Measures",),
+    "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
     "candor.predictions.calibration": ("Calibration", "calibrate"),
-    "model_store.bundle": ("Bundle", "read_bundle"),
-    "model_store.card": ("Card",),
+    "model_store.bundle.bundle": ("Bundle", "read_bundle"),
+    "model_store.bundle.card": ("Card",),
     "model_store.foreign.model_import": ("ImportedModel", "import_model"),
-    "model_store.store": ("Store",),
+    "model_store.store.store": ("Store",),
     "monitoring.ledger.database": ("Ledger",),
     "monitoring.recalibration": ("recalibrate",),
     "monitoring.reports.report": ("Report", "calibration_report"),
@@ -139,7 +139,7 @@ def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measure
     ECE 0.20, 95 % interval 0.00 to 0.50
     """
     require_own_packages_for("calibration")
-    from calibration.measures import Measures
+    from calibration.measures.summary import Measures
 
     return Measures.from_probabilities(probabilities, labels)
 

@@ -153,7 +153,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from httpx import HTTPError
     from sqlalchemy.exc import DBAPIError
 
-    from calibration.portable import CalibratorInvalid
+    from calibration.calibrators.portable import CalibratorInvalid
     from candor.predictions.errors import PredictionsRefused
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError

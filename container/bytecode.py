@@ -13,7 +13,7 @@ import py_compile
 import sys
 from pathlib import Path
 
-NOT_MODULES = ("__main__", "torchserve_handler", "versions")  # they act when they are imported
+NOT_MODULES = ("__main__", "versions")  # they act when they are imported
 
 
 def import_all(room: str) -> None:

@@ -122,7 +122,7 @@ class ManifestError(BundleError):
 
 
 class GraphError(BundleError):
-    """model.onnx breaks the contract of model_store/graph.py."""
+    """model.onnx breaks the contract of model_store/bundle/graph.py."""
 
 
 class RepositoryError(ModelStoreError):

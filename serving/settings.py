@@ -27,7 +27,7 @@ from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links
 from serving.setting_table import SettingTable
 
 if TYPE_CHECKING:
-    from model_store.store import Store
+    from model_store.store.store import Store
 
 _ALIKE: Final = 0.6  # how alike a misspelled name and the one that is meant must be, from 0 to 1
 _ALL_SETTINGS: Final = "unset it, and `candor config show` lists all there are."
@@ -138,8 +138,8 @@ class Settings(SettingTable):
     @property
     def opened_store(self) -> "Store":
         """The model store. Connects to nothing."""
-        from model_store.signature import read_public_key
-        from model_store.store import open_store
+        from model_store.bundle.signature import read_public_key
+        from model_store.store.store import open_store
 
         key = None if self.require_signature is None else read_public_key(self.require_signature)
         cache = self.store_cache or Path.home() / ".cache" / "candor" / "store"

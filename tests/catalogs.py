@@ -15,8 +15,8 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from calibration.measures import MEASURES
-from calibration.remedies import REMEDIES
+from calibration.calibrators.remedies import REMEDIES
+from calibration.measures.summary import MEASURES
 from monitoring.pages.language import DOMAIN, LANGUAGES
 
 ROOT: Final = Path(__file__).parents[1]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from model_store.bundle import Bundle
-from model_store.card import Card
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.card import Card
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, build_card, build_onnx, encode, picture
 from tests.builders.postgres import Cluster, find_programs
 

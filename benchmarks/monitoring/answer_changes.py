@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from calibration.answer_drift import AnswerDrift, count_answers, follow
 from calibration.bins import BIN_COUNT, FloatArray, IntArray, bin_index
-from calibration.metrics import top_label
-from calibration.temperature import apply_temperature, fit_temperature
+from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.drift.answer_drift import AnswerDrift, count_answers, follow
+from calibration.measures.metrics import top_label
 
 DAYS, A_DAY = 250, 100
 CLASSES = (2, 5)

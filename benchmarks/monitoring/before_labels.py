@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.confusion import class_rates, confusion_matrix
-from calibration.expected_confusion import (
+from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.measures.confusion import class_rates, confusion_matrix
+from calibration.measures.expected_confusion import (
     ExpectedConfusion,
     LabeledSums,
     ProbabilitySums,
@@ -18,7 +19,6 @@ from calibration.expected_confusion import (
     expected_confusion,
     recalibrated,
 )
-from calibration.temperature import apply_temperature, fit_temperature
 
 ORDERS = 20
 ANSWERS, REFERENCE, LABELS = 2_000, 500, 300

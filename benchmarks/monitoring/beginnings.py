@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.monitoring.streams import SHAPES, labels
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
-from calibration.onset import onset
+from calibration.drift.detector import DriftDetector
+from calibration.drift.onset import onset
+from calibration.drift.state import DriftSettings
 
 
 def beginnings(

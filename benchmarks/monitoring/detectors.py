@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.monitoring.streams import FloatArray, Labels
 from calibration.bins import bin_index
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
 
 Alarm = Callable[[Labels], int | None]  # labels -> index of the label that raised the first alarm
 ARL = 1e5

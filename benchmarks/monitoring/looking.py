@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.monitoring.streams import SHAPES, TWO_CLASSES, Labels, labels
-from calibration import metrics
 from calibration.bins import BinSums
-from calibration.confidence_sequence import (
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
+from calibration.intervals.confidence_sequence import (
     accuracy_evidence,
     accuracy_sequence,
     gap_evidence,
     gap_sequence,
 )
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
-from calibration.measures import Measures
+from calibration.measures import metrics
+from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import AccuracyAnswer, LabeledDay, judge_accuracy
 from monitoring.findings.comparison import compare
 from monitoring.findings.slices import find_slices

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
-from calibration.metrics import top_label
-from calibration.onset import onset
-from calibration.temperature import apply_temperature, fit_temperature
+from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.drift.detector import DriftDetector
+from calibration.drift.onset import onset
+from calibration.drift.state import DriftSettings
+from calibration.measures.metrics import top_label
 
 ORDERS = 20
 

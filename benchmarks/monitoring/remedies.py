@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from calibration.affine import Affine
 from calibration.bins import BIN_COUNT, BinSums, bin_index
-from calibration.confusion import confusion_matrix
-from calibration.measures import Measures
-from calibration.metrics import nll, top_label
-from calibration.remedies import TEMPERATURE
-from calibration.temperature import softmax
-from model_store.card import CalibrationCard, Card, InputCard, Provenance
+from calibration.calibrators.affine import Affine
+from calibration.calibrators.remedies import TEMPERATURE
+from calibration.calibrators.temperature import softmax
+from calibration.measures.confusion import confusion_matrix
+from calibration.measures.metrics import nll, top_label
+from calibration.measures.summary import Measures
+from model_store.bundle.card import CalibrationCard, Card, InputCard, Provenance
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.proposal import propose

@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks.monitoring.streams import TWO_CLASSES, labels
 from calibration.bins import BinSums
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
-from calibration.metrics import ece, noise_floor
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
+from calibration.measures.metrics import ece, noise_floor
 from monitoring.findings.post_stratification import post_stratify
 
 

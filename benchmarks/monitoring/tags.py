@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.monitoring.streams import SHAPES, Labels, labels
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
 from monitoring.drift.tag_settings import TagSettings, slice_of
 
 RUN, BEFORE, AFTER = 20_000, 5_000, 15_000

@@ -12,7 +12,7 @@ from benchmarks.serving import candor
 from benchmarks.serving.exchange import Request
 from benchmarks.serving.process import Process, free_ports, running
 from benchmarks.serving.subjects import SUBJECTS, Subject
-from model_store.store import Store
+from model_store.store.store import Store
 
 KINDS = ("tiny", "resnet18", "radiograph")
 CONNECTIONS = 16

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks.serving.subjects import CLASSES, TEMPERATURE, Subject
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from model_store.bundle import write_bundle
-from model_store.card import CalibrationCard, Card, InputCard, Provenance
-from model_store.store import Store
+from calibration.measures.summary import Measures
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import CalibrationCard, Card, InputCard, Provenance
+from model_store.store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from benchmarks.serving.exchange import Request
 from benchmarks.serving.process import Process, free_ports, running
 from benchmarks.serving.row import load
 from benchmarks.serving.subjects import SUBJECTS, Subject
-from model_store.store import Store
+from model_store.store.store import Store
 
 
 @dataclass(frozen=True)

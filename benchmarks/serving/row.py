@@ -20,7 +20,7 @@ from benchmarks.serving.peers.registry import PEERS
 from benchmarks.serving.process import CannotStart, Process, free_ports, running
 from benchmarks.serving.subjects import Subject
 from model_store.installation import release
-from model_store.store import Store
+from model_store.store.store import Store
 
 Row: TypeAlias = dict[str, Any]
 

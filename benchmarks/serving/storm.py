@@ -25,7 +25,7 @@ import uvloop
 from benchmarks.serving.candor import COMMAND, environment, publish
 from benchmarks.serving.process import Process, free_ports, running
 from benchmarks.serving.subjects import SUBJECTS
-from model_store.store import Store
+from model_store.store.store import Store
 
 PEAK_CONNECTIONS = 16
 OF_PEAK, RECOVERY_S, GROWTH_MB = 0.9, 1.5, 50.0

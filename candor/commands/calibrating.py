@@ -10,7 +10,7 @@ import typer
 from candor.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from calibration.portable import PortableCalibrator
+    from calibration.calibrators.portable import PortableCalibrator
     from candor.predictions.calibration import Calibration
     from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 
@@ -229,7 +229,7 @@ def _kept_calibrator(done: "Calibration", out: Path) -> str:
 
 
 def _calibrator(file: Path) -> "PortableCalibrator":
-    from calibration.portable import PortableCalibrator
+    from calibration.calibrators.portable import PortableCalibrator
 
     return PortableCalibrator.from_json(file.read_text(encoding="utf-8"))
 

@@ -53,7 +53,7 @@ def start(
     """
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.terminal.console import stdout
-    from model_store.canary import Mode, start_canary
+    from model_store.lifecycle.canary import Mode, start_canary
 
     if (share is not None) + header + shadow > 1:
         raise typer.BadParameter("give only one of --share, --header and --shadow")
@@ -78,7 +78,7 @@ def status(
     """
     from candor.terminal.canary import canary_sentence, comparison_table
     from candor.terminal.console import print_json, stdout
-    from model_store.canary import read_canary
+    from model_store.lifecycle.canary import read_canary
 
     opened = open_store(store)
     canary, production = read_canary(opened, model), opened.production(model)
@@ -118,8 +118,8 @@ def promote(
     Example: candor canary promote chest
     """
     from candor.terminal.console import stdout
-    from model_store.canary import end_canary, read_canary
     from model_store.errors import CanaryError
+    from model_store.lifecycle.canary import end_canary, read_canary
 
     opened = open_store(store)
     canary = read_canary(opened, model)
@@ -150,7 +150,7 @@ def abort(
     Example: candor canary abort chest --reason 'too slow'
     """
     from candor.terminal.console import stdout
-    from model_store.canary import end_canary
+    from model_store.lifecycle.canary import end_canary
 
     ended = end_canary(open_store(store), model, "aborted", reason=reason)
     stdout.print(f"{model}: the canary, version {ended.version}, has ended")

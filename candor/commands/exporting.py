@@ -9,7 +9,7 @@ import typer
 from candor.commands.options import JsonOption, StoreOption, cache_folder, settings
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
-    from model_store.card import Card
+    from model_store.bundle.card import Card
     from training.datasets import Dataset
 
 FORMATS = ("bundle", "triton", "kserve")
@@ -96,8 +96,8 @@ def export(
     from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
     from candor.terminal.variants import variant_table
-    from model_store.bundle import CARD_FILE
-    from model_store.canary import promote_version
+    from model_store.bundle.bundle import CARD_FILE
+    from model_store.lifecycle.canary import promote_version
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
 
@@ -213,8 +213,8 @@ def _write_repository(bundle: Path, precision: str, form: str, out: Path, storag
     """Write one precision of a bundle into a repository; return the version's folder or the
     service's file.
     """
-    from model_store.bundle import read_bundle
-    from model_store.repository import write_kserve, write_triton
+    from model_store.bundle.bundle import read_bundle
+    from model_store.bundle.repository import write_kserve, write_triton
 
     found = read_bundle(bundle)
     if precision not in found.card.precisions:

@@ -151,9 +151,9 @@ def import_(
     from candor.terminal.console import print_json
     from candor.terminal.imported import print_imported
     from candor.terminal.progress import bars
-    from model_store.canary import promote_version
     from model_store.foreign.labeled_folder import read_labeled_folder
     from model_store.foreign.model_import import import_source
+    from model_store.lifecycle.canary import promote_version
 
     choices = _choices(
         classes=classes,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from candor.commands.options import settings
 
 if TYPE_CHECKING:
-    from model_store.bundle import Bundle
+    from model_store.bundle.bundle import Bundle
 
 
 def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:

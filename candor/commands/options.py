@@ -9,7 +9,7 @@ import typer
 from serving.client.file_ids import FileIdRule
 
 if TYPE_CHECKING:
-    from model_store.store import Store
+    from model_store.store.store import Store
     from monitoring.ledger.database import Ledger
     from serving.settings import Settings
 

@@ -21,8 +21,8 @@ from candor.commands.scoring import ENGINES, score_folder
 from serving.client.file_ids import FileIdRule, file_id, require_distinct
 
 if TYPE_CHECKING:
-    from model_store.bundle import Bundle
-    from model_store.store import Store
+    from model_store.bundle.bundle import Bundle
+    from model_store.store.store import Store
     from serving.client.client import Client
 
 Classify = Callable[[Path], list[dict[str, Any]]]
@@ -265,7 +265,7 @@ def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle"
     """Return the model in the store, or the bundle in a folder; a usage error if none is named and
     one must be.
     """
-    from model_store.bundle import CARD_FILE, read_bundle
+    from model_store.bundle.bundle import CARD_FILE, read_bundle
 
     if model is None:
         return opened.read(_only_model(opened), version)

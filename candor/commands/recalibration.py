@@ -74,7 +74,7 @@ def recalibrate(
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.recalibration import recalibration_tables
-    from model_store.canary import start_canary
+    from model_store.lifecycle.canary import start_canary
     from monitoring.api.json_body import plain
     from monitoring.pages.recalibration_page import recalibration_page
     from monitoring.recalibration import AnswerFilter, preview_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from model_store.bundle import Bundle
+    from model_store.bundle.bundle import Bundle
     from model_store.image import FrameChoice
     from serving.settings import Settings
 

@@ -16,9 +16,9 @@ from candor.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from model_store.bundle import Bundle
-    from model_store.store import Store
-    from model_store.verification import Finding
+    from model_store.bundle.bundle import Bundle
+    from model_store.lifecycle.verification import Finding
+    from model_store.store.store import Store
 
 HELP = """What the model store holds, and which version serves.
 
@@ -61,7 +61,7 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
     """
     from candor.terminal.catalog import catalog_table
     from candor.terminal.console import print_json, stdout
-    from model_store.catalog import catalog
+    from model_store.store.catalog import catalog
 
     opened = open_store(store)
     entries = catalog(opened)
@@ -96,8 +96,8 @@ def show(
     """
     from candor.terminal.bundle import print_bundle
     from candor.terminal.console import print_json
-    from model_store.history import read_events
-    from model_store.manifest import describe
+    from model_store.bundle.manifest import describe
+    from model_store.store.history import read_events
 
     opened = open_store(store)
     bundle = find_bundle(opened, model if which is None else f"{model}/{which}")
@@ -143,7 +143,7 @@ def diff(
     """
     from candor.terminal.bundle import difference_table
     from candor.terminal.console import print_json, stdout
-    from model_store.difference import difference
+    from model_store.bundle.difference import difference
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
         raise typer.BadParameter(
@@ -190,8 +190,8 @@ def verify(
     from candor.commands.ledger_digest import ledger_problem
     from candor.terminal.console import print_json
     from candor.terminal.verification import print_findings
-    from model_store.signature import read_public_key
-    from model_store.verification import verify as verify_store
+    from model_store.bundle.signature import read_public_key
+    from model_store.lifecycle.verification import verify as verify_store
 
     opened = open_store(store)
     if key is not None:
@@ -226,7 +226,7 @@ def history(
     """
     from candor.terminal.bundle import history_table
     from candor.terminal.console import print_json, stdout
-    from model_store.history import read_events
+    from model_store.store.history import read_events
 
     opened = open_store(store)
     for name in opened.alias_names(model):
@@ -265,7 +265,7 @@ def _adopt(
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.terminal.console import stderr
     from candor.terminal.verification import print_unsealed
-    from model_store.adoption import adopt, unsealed
+    from model_store.lifecycle.adoption import adopt, unsealed
 
     if model is None or version is None:
         raise typer.BadParameter("--adopt takes over one version: give MODEL and VERSION")

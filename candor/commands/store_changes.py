@@ -20,8 +20,8 @@ from candor.commands.options import (
 from candor.commands.store import ModelArgument, WhyOption, app
 
 if TYPE_CHECKING:
-    from model_store.lifecycle import Removal
-    from model_store.store import Store
+    from model_store.lifecycle.changes import Removal
+    from model_store.store.store import Store
 
 VersionArgument = Annotated[int, typer.Argument(help="The version.", parser=version_number)]
 
@@ -50,7 +50,7 @@ def promote(
     from candor.commands.canary import labels_of
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.terminal.console import print_json, stdout
-    from model_store.canary import promote_version
+    from model_store.lifecycle.canary import promote_version
 
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, version), ledger)
@@ -91,7 +91,7 @@ def rollback(
     """
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.terminal.console import print_json, stdout
-    from model_store.lifecycle import roll_back, rollback_target
+    from model_store.lifecycle.changes import roll_back, rollback_target
 
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, rollback_target(opened, model, alias)), ledger)
@@ -177,7 +177,7 @@ def sign(
     Example: candor models sign chest 2 --key signing.pem
     """
     from candor.terminal.console import print_json, stdout
-    from model_store.signature import sign as sign_bundle
+    from model_store.bundle.signature import sign as sign_bundle
 
     opened = open_store(store)
     bundle = opened.read(model, version, signed=False)
@@ -206,10 +206,10 @@ def retire(
     Example: candor models retire chest 2 --why 'trained on wrong labels'
     """
     from candor.terminal.console import print_json, stdout
-    from model_store import lifecycle
+    from model_store.lifecycle import changes
 
     opened = open_store(store)
-    changed = (lifecycle.restore if undo else lifecycle.retire)(opened, model, version, why=why)
+    changed = (changes.restore if undo else changes.retire)(opened, model, version, why=why)
     if json_out:
         print_json({"model": model, "version": version, "retired": not undo, "changed": changed})
         return
@@ -239,7 +239,7 @@ def samples(
     """
     from candor.terminal.console import print_json, stdout
     from model_store.errors import NotInStore
-    from model_store.samples import Sample, read_samples, write_samples
+    from model_store.store.samples import Sample, read_samples, write_samples
 
     if images and clear:
         raise typer.BadParameter("give files or --clear, not both.")
@@ -283,7 +283,7 @@ def gc(
     Example: candor models gc --dry-run
     """
     from candor.terminal.console import print_json, stderr, stdout
-    from model_store.lifecycle import collect
+    from model_store.lifecycle.changes import collect
 
     opened = open_store(store)
     found = _removable(opened, model, keep=keep, days=days, ledger=ledger)
@@ -306,7 +306,7 @@ def gc(
 def _removable(
     store: "Store", model: str | None, *, keep: int, days: int, ledger: str | None
 ) -> "list[Removal]":
-    from model_store.lifecycle import removable
+    from model_store.lifecycle.changes import removable
     from monitoring.ledger.visible_versions import versions_since
 
     names = [model] if model is not None else store.models()

@@ -14,7 +14,7 @@ from candor.demo.traffic import SentImages, label, send
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from candor.terminal.tables import figure
-from model_store.card import Card
+from model_store.bundle.card import Card
 from serving.client.client import Client
 from training.datasets import SplitName
 

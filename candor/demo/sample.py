@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from model_store.bundle import parse_card, write_bundle
-from model_store.samples import Sample, write_samples
-from model_store.store import Store
+from model_store.bundle.bundle import parse_card, write_bundle
+from model_store.store.samples import Sample, write_samples
+from model_store.store.store import Store
 
 MODEL: Final = "digits"
 SCALE: Final = 4  # 8 x 8 pixels become 32 x 32

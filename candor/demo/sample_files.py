@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from candor.demo.sample import CARD, GRAPH, IMAGES, MODEL
-from model_store.store import Store
+from model_store.store.store import Store
 from training.datasets.digits import digit_levels, read_digits
 from training.runs.config import offline_config
 from training.runs.export import export

@@ -13,7 +13,7 @@ from rich.table import Table
 from candor.terminal.console import stdout
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import table
-from model_store.store import Store
+from model_store.store.store import Store
 from training.datasets import Dataset
 
 

@@ -11,7 +11,7 @@ from candor.demo.session import DemoSession, heading
 from candor.terminal.console import stdout
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, table
-from model_store.samples import Sample, write_samples
+from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
 from training.evaluation.evaluation import EVALUATED, Method

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from calibration.metrics import top_label
-from calibration.portable import PortableCalibrator
+from calibration.calibrators.portable import PortableCalibrator
+from calibration.measures.metrics import top_label
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import LabeledPredictions
 from model_store.csv_cells import CsvTable

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.calibrators.portable import PortableCalibrator
 from calibration.examination import (
     Effect,
     Examination,
@@ -18,9 +19,8 @@ from calibration.examination import (
     examine,
     examine_confidence,
 )
-from calibration.measures import Measures
-from calibration.portable import PortableCalibrator
-from calibration.reliability import reliability
+from calibration.measures.reliability import reliability
+from calibration.measures.summary import Measures
 from candor.predictions.archive import as_codes
 from candor.predictions.collected import Collected
 from candor.predictions.errors import PredictionsRefused
@@ -137,7 +137,7 @@ class Calibration:
         if target.suffix == ".json":
             target.write_text(self.calibrator.as_json(), encoding="utf-8")
         elif target.suffix == ".onnx":
-            from model_store.calibrator_graph import calibrator_onnx
+            from model_store.bundle.calibrator_graph import calibrator_onnx
 
             target.write_bytes(calibrator_onnx(self.calibrator, self.predictions.kind))
         else:
@@ -147,7 +147,7 @@ class Calibration:
         """Return the reliability diagram of the predictions as given, or of the calibrated rows
         that judge it.
         """
-        from model_store.diagram import diagram_file
+        from model_store.bundle.diagram import diagram_file
 
         chosen = self.effect.after if calibrated and self.effect else self.examination.given
         return ReliabilityPlot(str(diagram_file(reliability(chosen.sums))))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from serving.client.columns import Kind
 

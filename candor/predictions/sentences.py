@@ -4,9 +4,9 @@ in a notebook.
 
 from collections.abc import Iterator
 
+from calibration.calibrators.portable import Subject
+from calibration.calibrators.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
 from calibration.examination import Effect, Examination, Standing
-from calibration.portable import Subject
-from calibration.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
 from calibration.wording import counted
 from monitoring.findings.phrases import percent, points
 

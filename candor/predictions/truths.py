@@ -6,8 +6,8 @@ from difflib import get_close_matches
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.confusion import confusion_matrix
-from calibration.metrics import top_label
+from calibration.measures.confusion import confusion_matrix
+from calibration.measures.metrics import top_label
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from serving.client.answers import all_right_is_implausible
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from calibration.confusion import recalls
+from calibration.measures.confusion import recalls
 from calibration.wording import counted
 from candor.terminal.tables import figure, table
 from training.evaluation.evaluation import Evaluation

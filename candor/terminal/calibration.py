@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 
 from calibration.examination import ClassFigures, Examination
-from calibration.reliability import reliability
+from calibration.measures.reliability import reliability
 from candor.predictions.calibration import Calibration
 from candor.predictions.labeled import LabeledPredictions
 from candor.predictions.sentences import calibrator_sentence, remedy_title

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from candor.terminal.tables import figure, table
-from model_store.canary import Canary
+from model_store.lifecycle.canary import Canary
 from monitoring.reports.report import Report
 
 COLUMNS = ("", "version", "answers", "labels", "accuracy", "ECE", "floor", "detector")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from candor.terminal.tables import figure, table
-from model_store.catalog import CatalogEntry
+from model_store.store.catalog import CatalogEntry
 
 COLUMNS = (
     "model",

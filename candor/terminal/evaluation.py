@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.calibrators import Uncalibrated
-from calibration.temperature import HIGHEST, LOWEST, at_bound
+from calibration.calibrators.protocol import Uncalibrated
+from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from candor.terminal.tables import figure, table
 from training.evaluation.evaluation import (

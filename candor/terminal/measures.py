@@ -4,8 +4,8 @@ names them.
 
 from collections.abc import Iterable, Mapping
 
-from calibration.measure_table import Column, Measure
-from calibration.measures import MEASURES
+from calibration.measures.summary import MEASURES
+from calibration.measures.table import Column, Measure
 from candor.terminal.tables import figure, interval
 
 
@@ -24,7 +24,7 @@ FURTHER_COLUMNS = ("", *(title for title, _ in _FURTHER))
 
 
 def measures_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
-    """Return a row under MEASURES_COLUMNS; `measures` as `calibration.measures.Measures.as_dict`
+    """Return a row under MEASURES_COLUMNS; `measures` as `calibration.measures.summary.Measures.as_dict`
     returns them.
     """
     return [name, *(_cell(measure, measures) for _, measure in _SUMMARY)]

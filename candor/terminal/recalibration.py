@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 
-from calibration.reliability import ReliabilityBin
+from calibration.measures.reliability import ReliabilityBin
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.remedies import remedy_table
 from candor.terminal.tables import figure, interval, table

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from rich.console import RenderableType
 
-from calibration.remedies import REMEDIES, RemedyChoice
+from calibration.calibrators.remedies import REMEDIES, RemedyChoice
 from candor.terminal.tables import figure, table
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from calibration.expected_confusion import RateEstimate
-from calibration.reliability import ReliabilityBin
+from calibration.measures.expected_confusion import RateEstimate
+from calibration.measures.reliability import ReliabilityBin
 from calibration.wording import counted
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table

@@ -5,7 +5,7 @@ reference.
 from rich.table import Table
 
 from candor.terminal.tables import figure, table
-from model_store.card import Card
+from model_store.bundle.card import Card
 
 _COLUMNS = (
     "precision",

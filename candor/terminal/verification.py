@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from candor.terminal.console import stderr, stdout
-from model_store.bundle import Bundle
-from model_store.manifest import describe
-from model_store.verification import Finding
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.manifest import describe
+from model_store.lifecycle.verification import Finding
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from model_store.bundle import write_bundle
-from model_store.canary import start_canary
-from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
-from model_store.store import Store
+from calibration.measures.summary import Measures
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from model_store.lifecycle.canary import start_canary
+from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
 from monitoring.recording.recorder import Recorder

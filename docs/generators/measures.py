@@ -1,11 +1,11 @@
 """What each measure means, by the question that it answers: from the entries of
-`calibration.measures.MEASURES`.
+`calibration.measures.summary.MEASURES`.
 """
 
 from collections import defaultdict
 
-from calibration.measure_table import Question
-from calibration.measures import MEASURES
+from calibration.measures.summary import MEASURES
+from calibration.measures.table import Question
 from docs.generators.markdown import table
 
 

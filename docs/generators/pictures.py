@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from candor.predictions.calibration import examine_predictions
 from candor.predictions.reading import read_predictions
 from docs.generators.made_up_months import MODEL, Clock, fill_store, live
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.ledger import Ledger
 from monitoring.metrics.counters import MonitorMetrics

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, get_args
 
-from calibration.measure_table import Question
+from calibration.measures.table import Question
 from docs.generators.command_line import command_line
 from docs.generators.measures import measures
 from docs.generators.routes import routes

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
 from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.surgery import SAME_ORDER, behind, first_input, producers
 

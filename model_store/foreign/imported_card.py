@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import onnx
 
-from model_store.card import Card, InputCard, Origin, Provenance, Verification
+from model_store.bundle.card import Card, InputCard, Origin, Provenance, Verification
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.labeled_folder import LabeledImages
 from model_store.foreign.measured_card import CardFigures

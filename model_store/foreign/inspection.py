@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
 from model_store.foreign.class_scores import (
     CUT_DIFFERENCE,
     ClassScores,

@@ -20,7 +20,7 @@ from calibration.sampling import grouped_parts, joined
 from model_store.errors import ImageError
 from model_store.foreign.errors import LabeledFolderRefused
 from model_store.image import InputSpec, decode, is_dicom, open_image
-from model_store.image_suffixes import SUFFIX_LIST, images_below
+from model_store.image.suffixes import SUFFIX_LIST, images_below
 
 SPLITS: Final = ("train", "val", "valid", "validation", "test")
 MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.answer_drift import count_answers
 from calibration.bins import BinSums, bin_index
+from calibration.calibrators.temperature import apply_temperature
 from calibration.conformal import conformal
-from calibration.confusion import confusion_matrix
-from calibration.measures import Measures
-from calibration.metrics import top_label
-from calibration.temperature import apply_temperature
+from calibration.drift.answer_drift import count_answers
+from calibration.measures.confusion import confusion_matrix
+from calibration.measures.metrics import top_label
+from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
-from model_store.card import CalibrationCard, ConformalCard, InputReference, Referral
+from model_store.bundle.card import CalibrationCard, ConformalCard, InputReference, Referral
 from model_store.foreign.errors import LabeledFolderRefused
 from model_store.foreign.labeled_folder import LabeledImages
 

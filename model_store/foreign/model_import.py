@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from calibration.temperature import at_bound, fit_temperature
-from model_store.brightness import brightness
-from model_store.bundle import write_bundle
-from model_store.card import Card, InputReference
+from calibration.calibrators.temperature import at_bound, fit_temperature
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import Card, InputReference
 from model_store.foreign.class_names import ClassNames, check_names, find_names
 from model_store.foreign.errors import ForeignModelUnclear
 from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes
@@ -38,7 +37,8 @@ from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import ForeignSource, open_source
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
-from model_store.store import Store
+from model_store.image.brightness import brightness
+from model_store.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

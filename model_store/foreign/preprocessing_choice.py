@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from calibration.metrics import of_true_class
-from calibration.temperature import apply_temperature, fit_temperature
+from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.measures.metrics import of_true_class
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.labeled_folder import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing

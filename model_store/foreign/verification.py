@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
+from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.foreign.class_scores import own_probabilities
 from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.inspection import Inspection
@@ -17,7 +18,6 @@ from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import spec_of
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
-from model_store.graph import INPUT, OUTPUT
 
 MAX_DIFFERENCE: Final = 1e-3  # of a probability
 VERIFIED_IMAGES: Final = 32

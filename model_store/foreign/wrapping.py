@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
+from model_store.bundle.graph import CLASS_BIAS, CLASS_WEIGHT, INPUT, OUTPUT, TEMPERATURE
 from model_store.foreign.class_scores import ClassScores, Kind, floor_of
 from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.image_input import UNBATCHED, ImageInput
 from model_store.foreign.old_opsets import raised_to_7
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
-from model_store.graph import CLASS_BIAS, CLASS_WEIGHT, INPUT, OUTPUT, TEMPERATURE
 
 LOGITS, NATIVE = "candor/logits", "candor/native"
 _BATCH = "candor/batch"  # the foreign input inside a Scan

@@ -13,9 +13,9 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import bin_index
-from calibration.drift import DriftDetector
-from calibration.drift_state import LabelStream
-from calibration.onset import onset
+from calibration.drift.detector import DriftDetector
+from calibration.drift.onset import onset
+from calibration.drift.state import LabelStream
 from monitoring.feedback.first_labels import FirstLabel
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import label_current, prediction

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from sqlalchemy import Connection, select
 
 from calibration.bins import FloatArray, IntArray
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings, DriftState, StateOutdated
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings, DriftState, StateOutdated
 from monitoring.drift import events, watch
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.ledger.schema import feedback, label_current, prediction

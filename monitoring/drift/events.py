@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import monitor_event
 from monitoring.ledger.slices import EVERYTHING

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings, DriftState, StateOutdated
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings, DriftState, StateOutdated
 from monitoring.drift import events
 from monitoring.drift.events import Chapter, last_chapter
 from monitoring.feedback.first_labels import FirstLabel

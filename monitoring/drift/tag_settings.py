@@ -4,7 +4,7 @@ shared out.
 Half of the false alarms that the average run length allows is for the watch of all answers, the
 other half for the watched keys, in equal parts. Within a key nothing need be divided: each label
 counts for one value at most, so all values together see no more labels than the whole, and the
-expected number of their false alarms adds up to the key's part (`calibration.drift`: a detector of
+expected number of their false alarms adds up to the key's part (`calibration.drift.detector`: a detector of
 n labels raises at most n / threshold on average).
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.errors import TagsInvalid
 from monitoring.tags import KEYS, is_key
 

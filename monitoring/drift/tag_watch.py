@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection
 
-from calibration.drift import DriftDetector
+from calibration.drift.detector import DriftDetector
 from monitoring.drift import watch
 from monitoring.drift.events import STARTED
 from monitoring.drift.watch import Watched

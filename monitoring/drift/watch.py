@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, select
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings, DriftState, StateOutdated
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings, DriftState, StateOutdated
 from monitoring.drift import alarm as alarms
 from monitoring.drift.acknowledgment import why_nothing_is_done
 from monitoring.drift.events import (

@@ -22,7 +22,11 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
-from calibration.confidence_sequence import accuracy_evidence, accuracy_sequence, share_interval
+from calibration.intervals.confidence_sequence import (
+    accuracy_evidence,
+    accuracy_sequence,
+    share_interval,
+)
 from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.comparison import compare

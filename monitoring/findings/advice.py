@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from calibration.measures import Measures
-from calibration.metrics import Z95
+from calibration.measures.metrics import Z95
+from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, labels_for_accuracy
 from monitoring.findings.alarm import is_from_first
 from monitoring.findings.audit import FEW_LABELS

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BIN_COUNT, bin_index
-from calibration.metrics import Interval
-from calibration.reliability import wilson_interval
+from calibration.measures.metrics import Interval
+from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
 from monitoring.drift import watch
 from monitoring.ledger.days import day_date

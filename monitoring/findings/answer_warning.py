@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from sqlalchemy import Connection
 
-from calibration.answer_drift import ALPHA, AnswerDrift, follow
 from calibration.bins import BIN_COUNT
+from calibration.drift.answer_drift import ALPHA, AnswerDrift, follow
 from calibration.wording import counted
 from monitoring.drift.events import AFRESH, Event
 from monitoring.findings.early_warnings import EarlyWarning

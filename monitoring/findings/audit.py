@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Select, Subquery, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
-from calibration.metrics import gap_interval
+from calibration.measures.metrics import gap_interval
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day, label_current, prediction
 from monitoring.ledger.slices import AUDIT, EVERYTHING, SliceKeys, SliceNames

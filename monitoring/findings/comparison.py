@@ -16,9 +16,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from calibration import metrics
 from calibration.bins import BinSums
-from calibration.metrics import Z95
+from calibration.measures import metrics
+from calibration.measures.metrics import Z95
 from monitoring.findings.post_stratification import PostStratified, post_stratify
 
 Figure: TypeAlias = Callable[[BinSums], float]

@@ -9,8 +9,8 @@ import numpy as np
 from msgspec import Meta
 from sqlalchemy import Connection
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DIRECTIONS
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DIRECTIONS
 from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.alarm import stream_name

@@ -16,8 +16,8 @@ import numpy as np
 from sqlalchemy import Connection
 
 from calibration.bins import BinSums, FloatArray
-from calibration.confusion import class_rates
-from calibration.expected_confusion import (
+from calibration.measures.confusion import class_rates
+from calibration.measures.expected_confusion import (
     ExpectedConfusion,
     LabeledSums,
     ProbabilitySums,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import AccuracyVerdict
 from monitoring.findings.comparison import CardComparison
 from monitoring.findings.drift import Drift

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.bins import BinSums, FloatArray, IntArray
-from calibration.confidence_sequence import gap_sequence
+from calibration.intervals.confidence_sequence import gap_sequence
 from monitoring.findings.drift import Drift
 from monitoring.findings.windows import Window
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums
-from calibration.metrics import Z95
+from calibration.measures.metrics import Z95
 
 _FEW_IN_BIN = (
     30  # with fewer labels in a bin of high confidence the normal approximation is too optimistic

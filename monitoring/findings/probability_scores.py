@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration import metrics
-from calibration.measures import Measures
+from calibration.measures import metrics
+from calibration.measures.summary import Measures
 from monitoring.findings.windows import Window, Windowed
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import label_current, prediction

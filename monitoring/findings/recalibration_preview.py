@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from calibration.measures import Measures
-from calibration.reliability import ReliabilityBin
-from calibration.remedies import RemedyChoice
+from calibration.calibrators.remedies import RemedyChoice
+from calibration.measures.reliability import ReliabilityBin
+from calibration.measures.summary import Measures
 
 
 class ClassRow(NamedTuple):

@@ -5,7 +5,7 @@ same ones.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from calibration.remedies import REMEDIES
+from calibration.calibrators.remedies import REMEDIES
 from calibration.wording import counted
 from monitoring.drift.events import RECALIBRATED, Event, since_alarm
 from monitoring.findings.phrases import percent

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from calibration import metrics
+from calibration.measures import metrics
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import LedgerSums

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.drift import Drift

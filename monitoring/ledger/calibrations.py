@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select
 
 from calibration.bins import BinSums
-from model_store.card import Card
+from model_store.bundle.card import Card
 from monitoring.errors import BundleReplaced, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import Lock, lock

@@ -17,7 +17,7 @@ import numpy as np
 from sqlalchemy import BigInteger, Connection, cast, delete, func, select
 
 from calibration.bins import FloatArray
-from calibration.expected_confusion import LabeledSums, ProbabilitySums
+from calibration.measures.expected_confusion import LabeledSums, ProbabilitySums
 from monitoring.ledger.grid import GRID
 from monitoring.ledger.schema import class_day
 from monitoring.ledger.statement import adding

@@ -47,7 +47,7 @@ class Inputs:
 
 
 def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
-    """Sum mean and contrast of a batch of images, (N, 2) as `model_store.brightness` returns
+    """Sum mean and contrast of a batch of images, (N, 2) as `model_store.image.brightness` returns
     them.
     """
     values = np.rint(measured / _UNIT) * _UNIT

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from model_store.card import NAME_PATTERN, Card
+from calibration.measures.summary import Measures
+from model_store.bundle.card import NAME_PATTERN, Card
 from monitoring.api.fields import Fraction, Version
 from monitoring.api.json_body import JsonReader
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelServed, ModelsFull, brief

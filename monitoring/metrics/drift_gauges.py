@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from calibration.drift import DriftDetector
+from calibration.drift.detector import DriftDetector
 from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
 from monitoring.ledger.database import Ledger

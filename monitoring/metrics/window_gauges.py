@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from calibration.measures import MEASURES
+from calibration.measures.summary import MEASURES
 from monitoring.feedback import pending
 from monitoring.findings.label_basis import deciding_labels
 from monitoring.findings.windows import read_window, window_sums

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from model_store.diagram import drawing_rules
+from model_store.bundle.diagram import drawing_rules
 
 _TYPES = {
     "style.css": "text/css",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calibration.examination import Examination, Standing
-from calibration.reliability import ReliabilityBin, reliability
-from model_store.diagram import diagram_file, reliability_diagram, scale_of
+from calibration.measures.reliability import ReliabilityBin, reliability
+from model_store.bundle.diagram import diagram_file, reliability_diagram, scale_of
 from monitoring.pages.rendering import render
 
 _TONES = {

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from calibration.bins import FloatArray
-from model_store.diagram import file_style
+from model_store.bundle.diagram import file_style
 from monitoring.drift.course import EvidenceCourse
 from monitoring.findings.looks import calm_range
 from monitoring.pages.axis import NARROW, SHAPES, WIDE, LabelAxis, Mark, WidthPair

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from calibration.reliability import ReliabilityBin
+from calibration.measures.reliability import ReliabilityBin
 from model_store.csv_cells import CsvTable
 
 Row = Sequence[Any]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from calibration import metrics
 from calibration.bins import BinSums
-from model_store.diagram import file_style
+from calibration.measures import metrics
+from model_store.bundle.diagram import file_style
 from monitoring.ledger.days import Days, gather
 from monitoring.pages.axis import NARROW, SHAPES, WIDE, DayAxis, Mark, WidthPair
 from monitoring.pages.formatting import calendar_day, calendar_days, percent, span

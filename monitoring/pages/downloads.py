@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from calibration.reliability import ReliabilityBin
-from model_store.diagram import diagram_file
+from calibration.measures.reliability import ReliabilityBin
+from model_store.bundle.diagram import diagram_file
 from monitoring.errors import QueryInvalid, brief
 from monitoring.pages.course_chart import course_chart_file, course_steps
 from monitoring.pages.csv_text import BINS_HEADER, Row, bin_rows, csv_text

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from model_store.diagram import file_style
+from model_store.bundle.diagram import file_style
 from monitoring.findings.drift import Drift
 from monitoring.findings.looks import CalmEvidence
 from monitoring.pages.formatting import span, whole_percent

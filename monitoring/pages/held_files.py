@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from calibration.reliability import ReliabilityBin
-from model_store.diagram import DiagramScale, diagram_file, reliability_diagram
+from calibration.measures.reliability import ReliabilityBin
+from model_store.bundle.diagram import DiagramScale, diagram_file, reliability_diagram
 from monitoring.pages.csv_text import BINS_HEADER, Row, bin_rows, csv_text
 from monitoring.pages.phrasing import speech
 

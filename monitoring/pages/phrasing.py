@@ -2,8 +2,8 @@
 about.
 """
 
-from model_store.canary import Canary
-from model_store.diagram import Speech
+from model_store.bundle.diagram import Speech
+from model_store.lifecycle.canary import Canary
 from monitoring.pages import language
 from monitoring.pages.formatting import grouped
 from monitoring.pages.language import N_, gettext, localized, ngettext

@@ -4,9 +4,9 @@ scripts.
 
 from typing import Any
 
-from calibration.measures import Measures
-from calibration.remedies import REMEDIES
-from model_store.diagram import scale_of
+from calibration.calibrators.remedies import REMEDIES
+from calibration.measures.summary import Measures
+from model_store.bundle.diagram import scale_of
 from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.pages.csv_text import Row
 from monitoring.pages.held_files import filed_diagram, held_csv

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from calibration.wording import counted
-from model_store.diagram import environment_of
+from model_store.bundle.diagram import environment_of
 from monitoring.pages import formatting, language, phrasing
 from monitoring.pages.assets import asset
 from monitoring.pages.status_words import event_word

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from calibration.measure_table import Measure
-from calibration.measures import MEASURES
-from model_store.diagram import reliability_diagram, scale_of
+from calibration.measures.summary import MEASURES
+from calibration.measures.table import Measure
+from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.drift.course import LABELS_LIMIT
 from monitoring.findings.drift import Drift
 from monitoring.findings.probability_scores import LATEST

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.calibrations import card_sha256, of_model
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
-from calibration.metrics import gap_interval
-from model_store.card import Card
+from calibration.measures.metrics import gap_interval
+from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
 from monitoring.findings.audit import MUCH_MISSING, missing_explain

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.bins import FloatArray
-from model_store.card import CalibrationCard, Card
-from model_store.store import Store
+from model_store.bundle.card import CalibrationCard, Card
+from model_store.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import numpy as np
 
 from calibration.bins import BinSums
 from calibration.conformal import Conformal, conformal
-from calibration.confusion import confusion_matrix
-from calibration.metrics import top_label
+from calibration.measures.confusion import confusion_matrix
+from calibration.measures.metrics import top_label
 from calibration.threshold import referral_threshold
 from calibration.wording import counted
-from model_store.card import CalibrationCard, Card, ConformalCard, Referral
+from model_store.bundle.card import CalibrationCard, Card, ConformalCard, Referral
 from monitoring.findings.phrases import percent
 from monitoring.recalibration.proposal import Proposal
 

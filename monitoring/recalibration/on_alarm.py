@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
-from model_store.canary import read_canary
 from model_store.errors import ModelStoreError
-from model_store.store import Store
+from model_store.lifecycle.canary import read_canary
+from model_store.store.store import Store
 from monitoring.drift import events
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused

@@ -5,9 +5,9 @@ and the console.
 from collections.abc import Iterator
 
 from calibration.bins import BinSums, FloatArray
-from calibration.metrics import top_label
-from calibration.reliability import ReliabilityBin, reliability
-from calibration.remedies import REMEDIES
+from calibration.calibrators.remedies import REMEDIES
+from calibration.measures.metrics import top_label
+from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.wording import counted
 from monitoring.findings.phrases import points
 from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview

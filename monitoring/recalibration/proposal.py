@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.affine import Affine
-from calibration.confusion import case_mix_p_value, class_rates, confusion_matrix
-from calibration.measures import Measures
-from calibration.metrics import top_label
-from calibration.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
+from calibration.calibrators.affine import Affine
+from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
+from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
+from calibration.measures.metrics import top_label
+from calibration.measures.summary import Measures
 from calibration.wording import counted
-from model_store.card import CalibrationCard, Card
+from model_store.bundle.card import CalibrationCard, Card
 from monitoring.errors import RecalibrationRefused
 from monitoring.findings.phrases import percent, points
 from monitoring.recalibration.answers import LabeledAnswers

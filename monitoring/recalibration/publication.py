@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from calibration.measures import Measures
-from model_store.bundle import Bundle, write_bundle
-from model_store.card import Card
-from model_store.graph import with_calibrator
-from model_store.store import Store
+from calibration.measures.summary import Measures
+from model_store.bundle.bundle import Bundle, write_bundle
+from model_store.bundle.card import Card
+from model_store.bundle.graph import with_calibrator
+from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.findings.phrases import percent
 from monitoring.findings.recalibrations import PUBLISHED

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection
 
 from calibration.bins import BIN_COUNT
-from calibration.confusion import chi_squared_deviations
+from calibration.measures.confusion import chi_squared_deviations
 from monitoring.ledger.sums import DAY_NS, read_slices
 
 _MIN_SERVED = 30  # answers in a cell before its share is compared

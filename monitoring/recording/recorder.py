@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from calibration.drift_state import DriftSettings
-from model_store.card import Card
+from calibration.drift.state import DriftSettings
+from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.drift.tag_settings import TagSettings, slice_of

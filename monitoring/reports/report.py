@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.measures import Measures
-from calibration.reliability import ReliabilityBin, reliability
+from calibration.measures.reliability import ReliabilityBin, reliability
+from calibration.measures.summary import Measures
 from monitoring.api.json_body import plain
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
 from monitoring.api.fields import Uuid, Version

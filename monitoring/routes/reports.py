@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.errors import ModelStoreError
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.viewer import read_viewer
 from monitoring.drift.course import CourseReader
 from monitoring.findings.slices import Slice, Slices

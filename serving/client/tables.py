@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from model_store.csv_cells import plain_cell
-from model_store.image_suffixes import SUFFIX_LIST, images_below
+from model_store.image.suffixes import SUFFIX_LIST, images_below
 from model_store.installation import install_command
 from serving.errors import ServingError
 

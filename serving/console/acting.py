@@ -6,7 +6,7 @@ from typing import Final
 
 from anyio import CapacityLimiter
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint, bind
 from monitoring.ledger.database import Ledger
 from monitoring.routes.request import BodyReader

@@ -7,11 +7,11 @@ Tables of numbers, such as bins and confusion matrices, are drawn or counted, ne
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from calibration.measures import MEASURES
-from calibration.reliability import reliability
-from model_store.bundle import Bundle
-from model_store.diagram import DiagramScale, scale_of
-from model_store.difference import BundleDifference, difference
+from calibration.measures.reliability import reliability
+from calibration.measures.summary import MEASURES
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.diagram import DiagramScale, scale_of
+from model_store.bundle.difference import BundleDifference, difference
 from monitoring.pages.held_files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from monitoring.pages.language import gettext
 from monitoring.pages.phrasing import counted_labels

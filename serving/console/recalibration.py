@@ -16,9 +16,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from model_store.alias import WHY_LIMIT
 from model_store.errors import ModelStoreError
-from model_store.store import Store
+from model_store.store.alias import WHY_LIMIT
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint, Parameter
 from monitoring.api.fields import Version
 from monitoring.api.viewer import Viewer, read_viewer

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model_store.card import Card
+from model_store.bundle.card import Card
 from model_store.errors import (
     BrokenImage,
     EmptyImage,
@@ -25,8 +25,8 @@ from model_store.errors import (
     UnknownImage,
     UnsupportedImage,
 )
-from model_store.samples import LONGEST_NAME, Sample, read_samples
-from model_store.storage import Storage
+from model_store.store.samples import LONGEST_NAME, Sample, read_samples
+from model_store.store.storage import Storage
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.api.viewer import Viewer, read_viewer

@@ -2,7 +2,7 @@
 and version.
 """
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
 
 

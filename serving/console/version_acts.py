@@ -11,8 +11,8 @@ from typing import Final, Literal, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model_store.alias import WHY_LIMIT
-from model_store.canary import (
+from model_store.errors import AliasError, CanaryError
+from model_store.lifecycle.canary import (
     Canary,
     Mode,
     change_canary,
@@ -21,9 +21,9 @@ from model_store.canary import (
     read_canary,
     start_canary,
 )
-from model_store.errors import AliasError, CanaryError
-from model_store.lifecycle import roll_back, rollback_target
-from model_store.store import Store
+from model_store.lifecycle.changes import roll_back, rollback_target
+from model_store.store.alias import WHY_LIMIT
+from model_store.store.store import Store
 from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FormInvalid, ModelNotInLedger
 from monitoring.ledger.calibrations import require_same_bundle

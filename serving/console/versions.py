@@ -11,12 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from model_store.canary import Canary, read_canary
-from model_store.catalog import CatalogEntry, catalog_of
 from model_store.errors import ModelStoreError
-from model_store.history import StoreEvent, read_events
-from model_store.lifecycle import rollback_target
-from model_store.store import Store
+from model_store.lifecycle.canary import Canary, read_canary
+from model_store.lifecycle.changes import rollback_target
+from model_store.store.catalog import CatalogEntry, catalog_of
+from model_store.store.history import StoreEvent, read_events
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint, Parameter
 from monitoring.api.fields import Version
 from monitoring.api.viewer import Viewer, read_viewer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from model_store.canary import Canary
+from model_store.lifecycle.canary import Canary
 from serving.inference.served_version import ServedVersion
 
 MIN_FAILURES: Final = 5  # fewer could be chance, or one broken image that is sent again and again

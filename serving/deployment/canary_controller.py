@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Protocol
 
-from model_store.canary import Canary, end_canary, read_canary
 from model_store.errors import ModelStoreError
-from model_store.store import Store
+from model_store.lifecycle.canary import Canary, end_canary, read_canary
+from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from serving.deployment.canary import LoadedCanary
 from serving.deployment.loaded_models import LoadedModel, LoadedModels

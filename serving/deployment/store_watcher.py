@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model_store.alias import PRODUCTION, Alias
 from model_store.errors import ModelStoreError
-from model_store.store import Store
+from model_store.store.alias import PRODUCTION, Alias
+from model_store.store.store import Store
 from serving.deployment.canary_controller import LOAD_ERRORS, CanaryController, Loader
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import ModelUnusable

@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.wording import counted
 from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
-from model_store.store import Store
-from model_store.verification import Finding, verify
+from model_store.lifecycle.verification import Finding, verify
+from model_store.store.store import Store
 from monitoring.errors import LedgerDriverMissing, LedgerError, MonitoringError
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger

@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Sequence
 
-from model_store.card import Card
+from model_store.bundle.card import Card
 from serving.inference.heat_map import HeatMap
 
 JSON_HEADER = (b"content-type", b"application/json")

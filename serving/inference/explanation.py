@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from model_store.bundle import read_bundle
-from model_store.card import Card
+from model_store.bundle.bundle import read_bundle
+from model_store.bundle.card import Card
 from model_store.errors import BundleError
 from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image

@@ -4,7 +4,7 @@ precision differ.
 
 import logging
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from serving.inference.predictor import PROVIDERS, choose_providers
 from serving.setting_table import Device, PrecisionChoice
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.operating_system import usable_cores
 from model_store.runtime import ORT_ERRORS, ort

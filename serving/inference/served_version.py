@@ -22,7 +22,7 @@ import numpy.typing as npt
 import uuid_utils
 from anyio import to_thread
 
-from model_store.brightness import brightness
+from model_store.image.brightness import brightness
 from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import shadow_id

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from model_store.operating_system import require_linux
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from model_store.files import write_whole
-from model_store.image_suffixes import IMAGE_SUFFIXES, SUFFIX_LIST
+from model_store.bundle.files import write_whole
+from model_store.image.suffixes import IMAGE_SUFFIXES, SUFFIX_LIST
 from model_store.installation import install_command
 from serving.scoring.errors import ScoringError
 

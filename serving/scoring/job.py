@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice
 from serving.scoring.errors import ScoringError
 from serving.scoring.folder import AnyFolder

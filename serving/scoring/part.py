@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.errors import ImageError
 from serving.decoding.blocking import BlockingDecoder
 from serving.inference.predictor import Classification, open_predictor

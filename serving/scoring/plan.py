@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice
 from model_store.installation import install_command
 from serving.scoring.errors import ScoringError

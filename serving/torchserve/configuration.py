@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from model_store.archive import write_archive
-from model_store.bundle import Bundle
+from model_store.bundle.archive import write_archive
+from model_store.bundle.bundle import Bundle
 from model_store.torchserve.counters import metrics_configuration
 from serving.errors import TorchServeError
 

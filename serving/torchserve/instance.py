@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.errors import NotInStore
 from model_store.operating_system import require_linux
-from model_store.store import Store
+from model_store.store.store import Store
 from model_store.torchserve.outbox import waiting
 from serving.errors import TorchServeError
 from serving.settings import Settings

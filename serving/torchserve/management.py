@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from serving.errors import TorchServeError
 from serving.torchserve.configuration import archive_name
 from serving.torchserve.record import TorchServeRecord, read_keys

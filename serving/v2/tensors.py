@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from model_store.card import Card
+from model_store.bundle.card import Card
 from serving.errors import MalformedRequest
 from serving.http.pipeline import numbered
 from serving.inference.batcher import Image

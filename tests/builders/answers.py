@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from calibration.temperature import softmax
-from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from calibration.calibrators.temperature import softmax
+from calibration.measures.summary import Measures
+from model_store.bundle.card import CalibrationCard, Card, InputCard, Provenance, Referral
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
 

@@ -13,9 +13,16 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from model_store.bundle import Bundle, read_bundle, write_bundle
-from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral, VariantCard
+from calibration.measures.summary import Measures
+from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
+from model_store.bundle.card import (
+    CalibrationCard,
+    Card,
+    InputCard,
+    Provenance,
+    Referral,
+    VariantCard,
+)
 
 CLASSES = ("benign", "malignant", "normal")
 

@@ -13,10 +13,10 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from calibration.bins import BinSums
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
-from calibration.temperature import softmax
-from model_store.card import Card
+from calibration.calibrators.temperature import softmax
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
+from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
 from monitoring.drift.tag_settings import TagSettings

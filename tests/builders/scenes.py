@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.bins import BinSums
-from calibration.drift_state import DriftSettings
-from calibration.measures import Measures
+from calibration.drift.state import DriftSettings
+from calibration.measures.summary import Measures
 from candor.terminal.report import report_tables
-from model_store.card import CalibrationCard, Card
+from model_store.bundle.card import CalibrationCard, Card
 from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import Report, calibration_report

@@ -14,8 +14,8 @@ import httpx
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store.bundle import write_bundle
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.store.store import Store
 from tests.builders.bundles import build_card
 from tests.builders.processes import PATIENCE_S
 

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from calibration.temperature import softmax
-from model_store.store import Store
+from calibration.calibrators.temperature import softmax
+from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
 from monitoring.recording.recorder import Recorder

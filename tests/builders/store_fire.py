@@ -23,12 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from model_store import lifecycle
-from model_store.bundle import write_bundle
+from model_store.bundle.bundle import write_bundle
 from model_store.errors import ModelStoreError
-from model_store.history import read_events
-from model_store.store import Store
-from model_store.verification import verify
+from model_store.lifecycle import changes
+from model_store.lifecycle.verification import verify
+from model_store.store.history import read_events
+from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 
 WRITERS, READERS, KILLS = 8, 2, 60
@@ -98,9 +98,9 @@ def write_on(store: Store, seed: int) -> None:
         partial(publish, store),
         lambda: store.promote("tiny", rng.choice(store.versions("tiny"))),
         lambda: store.set_alias("tiny", "staging", rng.choice(store.versions("tiny"))),
-        lambda: lifecycle.roll_back(store, "tiny"),
-        lambda: lifecycle.retire(store, "tiny", rng.choice(store.versions("tiny"))),
-        lambda: lifecycle.restore(store, "tiny", rng.choice(store.versions("tiny"))),
+        lambda: changes.roll_back(store, "tiny"),
+        lambda: changes.retire(store, "tiny", rng.choice(store.versions("tiny"))),
+        lambda: changes.restore(store, "tiny", rng.choice(store.versions("tiny"))),
     ]
     while True:
         with suppress(ModelStoreError):  # retired, in use, nothing to go back to

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from model_store.card_schema import PUBLISHED_FILE, SCHEMA_FILE, card_schema, schema_text
+from model_store.bundle.card_schema import PUBLISHED_FILE, SCHEMA_FILE, card_schema, schema_text
 from tests.builders.bundles import build_card
 
 
@@ -35,7 +35,7 @@ def meaning(schema: Any) -> Any:
 
 
 def test_both_files_are_the_schema_of_the_card() -> None:
-    again = "run `python -m model_store.card_schema`"
+    again = "run `python -m model_store.bundle.card_schema`"
     assert meaning(json.loads(SCHEMA_FILE.read_text())) == meaning(json.loads(schema_text())), again
     assert PUBLISHED_FILE.read_text() == SCHEMA_FILE.read_text(), again
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from calibration.remedies import TEMPERATURE_BIAS
+from calibration.calibrators.remedies import TEMPERATURE_BIAS
 from candor.terminal.recalibration import note_lines
 from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.recalibration.preview import _changes

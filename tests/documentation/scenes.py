@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from candor.demo.sample import publish_sample
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import (
     build_bundle,
     color_weights,

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.fronts import CONNECTIONS, all_fronts
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs

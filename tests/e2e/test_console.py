@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from model_store.canary import start_canary
-from model_store.store import Store
+from model_store.lifecycle.canary import start_canary
+from model_store.store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import wait_until

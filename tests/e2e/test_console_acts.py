@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from calibration.temperature import softmax
-from model_store.store import Store
+from calibration.calibrators.temperature import softmax
+from model_store.store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status

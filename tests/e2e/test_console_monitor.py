@@ -12,8 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from calibration.temperature import softmax
-from model_store.store import Store
+from calibration.calibrators.temperature import softmax
+from model_store.store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import Process, wait_until
 

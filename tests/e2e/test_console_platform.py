@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.servers import Server
 

@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from calibration.drift_state import DriftSettings
-from model_store.store import Store
+from calibration.drift.state import DriftSettings
+from model_store.store.store import Store
 from monitoring.ledger.sums import DAY_NS
 from tests.builders.answers import NOW_NS, label, make_row
 from tests.builders.browser import open_browser, open_page

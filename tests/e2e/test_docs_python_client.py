@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store.bundle import Bundle
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.bundle import Bundle
-from model_store.store import Store, open_store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store, open_store
 from serving.client.client import Client
 from tests.builders.containers import PODMAN, needs, run, started
 from tests.builders.dicoms import header, saved

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from model_store.bundle import write_bundle
-from model_store.card import Card
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import Card
+from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.containers import PODMAN, needs, started
 from tests.builders.processes import wait_until

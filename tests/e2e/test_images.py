@@ -28,7 +28,7 @@ import importlib.util, json, os, pkgutil, sys
 missing = {}
 for room in ROOMS:
     for found in pkgutil.walk_packages(importlib.import_module(room).__path__, room + "."):
-        if found.name.endswith(("__main__", "torchserve_handler")) or ".versions" in found.name:
+        if found.name.endswith("__main__") or ".versions" in found.name:
             continue
         try:
             importlib.import_module(found.name)

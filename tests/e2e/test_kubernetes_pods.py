@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import SCHEMA_VERSION, label_current, prediction
 from monitoring.maintenance import recount

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
 from monitoring.ledger import Ledger

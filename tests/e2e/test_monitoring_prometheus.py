@@ -28,7 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import monitoring
 from calibration.bins import BinSums
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
 from tests.builders.prometheus import asked, hurried
 

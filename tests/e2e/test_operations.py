@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger.schema import SCHEMA_VERSION
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until

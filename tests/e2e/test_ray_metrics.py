@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
 from tests.builders.ray_cluster import RayNodes

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import encode, picture
 from tests.builders.processes import wait_until
 from tests.builders.ray_cluster import RayNodes

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.object_store import free_port
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture
 from tests.builders.monitored import Clock, MonitoredModel, answer
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model_store.bundle import Bundle
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S
 
 pytestmark = pytest.mark.e2e

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.settings import Settings
 from tests.builders.dicoms import dicom
 from tests.builders.processes import wait_until

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from open_inference.grpc import protocol, service
 
-from model_store.bundle import write_bundle
-from model_store.canary import start_canary
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.lifecycle.canary import start_canary
+from model_store.store.store import Store
 from tests.builders.bundles import build_card
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server, slow_onnx

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.fronts import CONNECTIONS, all_fronts
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.fronts import CONNECTIONS
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.process.front_processes import BEAT_S, SILENT_BEATS
 from tests.builders.fronts import CONNECTIONS, all_fronts
 from tests.builders.servers import Server

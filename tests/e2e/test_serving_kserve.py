@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S, own_environment
 from tests.builders.servers import Server
 

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server

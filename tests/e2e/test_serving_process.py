@@ -19,9 +19,9 @@ import pytest
 from onnx import TensorProto
 
 from benchmarks.serving.exchange import Request, ask_all
-from model_store.alias import new_alias
-from model_store.manifest import digest_of, write_manifest
-from model_store.store import Store
+from model_store.bundle.manifest import digest_of, write_manifest
+from model_store.store.alias import new_alias
+from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Load, Server
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.servers import Server
 
 pytestmark = pytest.mark.e2e

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, wait_until
 

@@ -17,7 +17,7 @@ import pytest
 from open_inference.grpc import protocol, service
 
 from model_store.installation import release
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.serving.storm import Storm, drive, post, recovery_s
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 

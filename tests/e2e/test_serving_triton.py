@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server

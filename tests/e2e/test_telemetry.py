@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_onnx
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server

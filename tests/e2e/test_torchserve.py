@@ -25,9 +25,9 @@ import httpx
 import numpy as np
 import pytest
 
-from model_store.bundle import write_bundle
-from model_store.card import Card, ConformalCard
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import Card, ConformalCard
+from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from serving.torchserve.record import began
 from tests.builders.bundles import build_card, build_onnx, encode, picture

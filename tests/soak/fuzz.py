@@ -18,7 +18,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server

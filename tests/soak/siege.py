@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture
 from tests.builders.hostile_bodies import BODIES, HostileBody
 from tests.builders.processes import wait_until

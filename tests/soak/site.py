@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.postgres import Cluster, find_programs
 from tests.soak.disk import Disk

@@ -9,7 +9,7 @@ Barber et al. 2021).
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.calibrators import Calibrator
+from calibration.calibrators.protocol import Calibrator
 
 FOLDS = 10
 

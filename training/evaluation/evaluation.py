@@ -19,18 +19,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.answer_drift import count_answers
 from calibration.bins import BinSums, bin_index
-from calibration.calibrators import Calibrator, Uncalibrated
+from calibration.calibrators.histogram import Histogram
+from calibration.calibrators.protocol import Calibrator, Uncalibrated
+from calibration.calibrators.temperature import Temperature
+from calibration.calibrators.vector import Vector
 from calibration.conformal import Conformal, conformal, prediction_sets
-from calibration.confusion import confusion_matrix, recalls
-from calibration.histogram import Histogram
-from calibration.measure_intervals import measure_intervals
-from calibration.measures import Measures
-from calibration.metrics import Interval, top_label
-from calibration.temperature import Temperature
+from calibration.drift.answer_drift import count_answers
+from calibration.intervals.measure_intervals import measure_intervals
+from calibration.measures.confusion import confusion_matrix, recalls
+from calibration.measures.metrics import Interval, top_label
+from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
-from calibration.vector import Vector
 from training.errors import BadRun
 from training.evaluation.cross_fitting import cross_fitted
 from training.evaluation.isotonic import Isotonic

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from calibration.calibrators import CALIBRATORS, Calibrator
-from calibration.one_vs_rest import apply_each, fit_each
+from calibration.calibrators.one_vs_rest import apply_each, fit_each
+from calibration.calibrators.protocol import CALIBRATORS, Calibrator
 
 
 @dataclass(frozen=True)

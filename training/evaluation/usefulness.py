@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.confusion import recalls
+from calibration.measures.confusion import recalls
 from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
 
 NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval

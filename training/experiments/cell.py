@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
 from training.evaluation.evaluation import (

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BIN_COUNT, bin_index
-from calibration.calibrators import Calibrator
-from calibration.metrics import of_true_class, top_label
+from calibration.calibrators.protocol import Calibrator
+from calibration.measures.metrics import of_true_class, top_label
 from training.evaluation.evaluation import Predictions
 from training.experiments.cell import CellResult
 from training.experiments.summary import BASELINE, calibrators_of

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.measure_intervals import measure_intervals
-from calibration.measures import Measures
-from calibration.metrics import Interval
+from calibration.intervals.measure_intervals import measure_intervals
+from calibration.measures.metrics import Interval
+from calibration.measures.summary import Measures
 from calibration.sampling import grouped_parts, joined
 from training.datasets import SPLIT_NAMES, Dataset, Split, SplitName, fingerprint
 from training.datasets.errors import BadDataset

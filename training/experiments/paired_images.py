@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from calibration.metrics import of_true_class
+from calibration.measures.metrics import of_true_class
 from training.experiments.cell import CellResult
 from training.experiments.summary import BASELINE, Estimate, calibrators_of
 from training.experiments.table import ResultTable, file_stem, format_estimate

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from calibration.wording import counted
 from training.experiments.averages import average_table
 from training.experiments.cell import CellResult

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from calibration.calibrators import Calibrator
-from calibration.measures import Measures
-from calibration.temperature import Temperature
+from calibration.calibrators.protocol import Calibrator
+from calibration.calibrators.temperature import Temperature
+from calibration.measures.summary import Measures
 from training.evaluation.evaluation import EvaluatedSplit, Predictions
 from training.evaluation.isotonic import ALL_CALIBRATORS
 from training.experiments.cell import CellResult

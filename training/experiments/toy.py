@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
 from training.experiments.cell import new_folder
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from calibration.measures import Measures
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
+from calibration.measures.summary import Measures
 from training.datasets import SPLIT_NAMES, Dataset, SplitName
 from training.errors import BadChoice
 from training.experiments.cell import Cell, new_folder

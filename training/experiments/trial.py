@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BinSums
-from calibration.metrics import accuracy, ece, of_true_class, signed_gap, top_label
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
+from calibration.measures.metrics import accuracy, ece, of_true_class, signed_gap, top_label
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
 from training.experiments.cell import Cell, new_folder

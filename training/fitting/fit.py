@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibration.bins import BinSums
-from calibration.metrics import ece, top_label
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
+from calibration.measures.metrics import ece, top_label
 from training.errors import TrainingDiverged
 from training.fitting.averaging import AveragedWeights
 from training.fitting.early_stopping import BestEpoch, best

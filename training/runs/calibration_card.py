@@ -4,7 +4,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from model_store.card import CalibrationCard, CalibrationMethod, ConformalCard, Referral
+from model_store.bundle.card import CalibrationCard, CalibrationMethod, ConformalCard, Referral
 from training.evaluation.evaluation import Evaluation, Method, temperature_of
 
 # How the card names methods; the others are temperatures fitted on validation, 1 for

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from model_store.card import InputReference
+from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
 from training.datasets import Dataset, LoadedFrom, SplitName
 from training.errors import BadRun

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from model_store.bundle import write_bundle
-from model_store.card import Card, InputCard, Provenance, TrainingCard, Verification
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import Card, InputCard, Provenance, TrainingCard, Verification
+from model_store.store.store import Store
 from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation

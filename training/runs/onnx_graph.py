@@ -15,12 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from calibration.calibrators import Calibrator
-from calibration.histogram import Histogram
-from calibration.temperature import Temperature, softmax
-from calibration.vector import Vector
-from model_store.class_maps import ClassMap, with_class_maps
-from model_store.graph import INPUT, OUTPUT, logits_name, with_calibrator, with_logits, with_vector
+from calibration.calibrators.histogram import Histogram
+from calibration.calibrators.protocol import Calibrator
+from calibration.calibrators.temperature import Temperature, softmax
+from calibration.calibrators.vector import Vector
+from model_store.bundle.class_maps import ClassMap, with_class_maps
+from model_store.bundle.graph import (
+    INPUT,
+    OUTPUT,
+    logits_name,
+    with_calibrator,
+    with_logits,
+    with_vector,
+)
 from model_store.runtime import ort
 from training.errors import ExportMismatch
 from training.evaluation.isotonic import Isotonic

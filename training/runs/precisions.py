@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
-from model_store.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, with_logits
+from model_store.bundle.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, with_logits
 from model_store.runtime import ort  # before ONNX Runtime's own tools, which load it too
 
 _AT_ONCE = 16

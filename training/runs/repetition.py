@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from calibration.wording import counted
-from model_store.bundle import CARD_FILE
-from model_store.card import Card, TrainingCard
+from model_store.bundle.bundle import CARD_FILE
+from model_store.bundle.card import Card, TrainingCard
 from training.datasets import Dataset, LoadArguments
 from training.datasets.medmnist.published import published_set
 from training.datasets.sources import DEFAULT_NAME, DIGITS

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from model_store.brightness import brightness
-from model_store.card import InputReference
+from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
+from model_store.image.brightness import brightness
 from training.datasets import Dataset, Split, write_report
 from training.errors import BadWeights, OutOfMemory
 from training.evaluation.evaluation import Evaluation, write_evaluation

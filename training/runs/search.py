@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.temperature import apply_temperature, fit_temperature
+from calibration.calibrators.temperature import apply_temperature, fit_temperature
 from training.errors import TrainingDiverged
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.card import Precision, VariantCard
+from model_store.bundle.card import Precision, VariantCard
 from model_store.image import InputSpec
 from training.datasets import Split
 from training.errors import BadRun, UnknownName

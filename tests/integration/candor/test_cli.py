@@ -14,11 +14,11 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
-from calibration.temperature import apply_temperature
+from calibration.calibrators.temperature import apply_temperature
 from candor import command_line
-from model_store.bundle import Bundle
-from model_store.canary import read_canary
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.lifecycle.canary import read_canary
+from model_store.store.store import Store
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow

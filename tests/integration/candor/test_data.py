@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from candor import command_line
 from candor.commands.data import load_arguments
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders import trees
 from training.datasets import load_dataset

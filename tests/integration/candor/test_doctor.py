@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from model_store.installation import install_command
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.watermark import set_used
 from serving.doctor import packages

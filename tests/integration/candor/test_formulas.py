@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.processes import PATIENCE_S
 from tests.builders.trees import pictures, write

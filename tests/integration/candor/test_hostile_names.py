@@ -16,11 +16,11 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from calibration.temperature import apply_temperature
+from calibration.calibrators.temperature import apply_temperature
 from candor import command_line
 from candor.terminal.console import visible
-from model_store.canary import start_canary
-from model_store.store import Store
+from model_store.lifecycle.canary import start_canary
+from model_store.store.store import Store
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.errors import LedgerError
 from monitoring.ledger.database import Ledger
 

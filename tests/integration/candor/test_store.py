@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from model_store.bundle import CARD_FILE, Bundle
+from model_store.bundle.bundle import CARD_FILE, Bundle
+from model_store.bundle.manifest import MANIFEST_FILE
 from model_store.errors import ManifestError
-from model_store.manifest import MANIFEST_FILE
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from monitoring.ledger.database import Ledger
 from monitoring.metrics.counters import MonitorMetrics

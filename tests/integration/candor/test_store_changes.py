@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from model_store.bundle import Bundle
-from model_store.canary import read_canary, start_canary
+from model_store.bundle.bundle import Bundle
 from model_store.errors import AliasError, InvalidName, NotInStore, VersionRetired
-from model_store.store import Store
+from model_store.lifecycle.canary import read_canary, start_canary
+from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.client.client import Client, ServerRefused
 from serving.client.file_ids import SameFileId
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -19,7 +19,7 @@ import candor
 from candor.command_line import app
 from model_store.foreign.labeled_folder import read_labeled_folder
 from model_store.runtime import ort
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import NodeProto, helper
 from typer.testing import CliRunner
 
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
 from candor.command_line import app
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear

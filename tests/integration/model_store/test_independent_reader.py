@@ -18,9 +18,9 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from calibration.conformal import conformal
-from model_store.bundle import write_bundle
-from model_store.card import ConformalCard
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import ConformalCard
+from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture, write_variants
 from tests.builders.services import running
 

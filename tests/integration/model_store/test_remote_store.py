@@ -16,9 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from candor import command_line
-from model_store import lifecycle
-from model_store.bundle import Bundle
-from model_store.canary import read_canary, start_canary
+from model_store.bundle.bundle import Bundle
 from model_store.errors import (
     BundleError,
     FileError,
@@ -28,9 +26,11 @@ from model_store.errors import (
     StoreUnreachable,
     VersionRetired,
 )
-from model_store.history import read_events
-from model_store.store import Store, open_store
-from model_store.verification import verify
+from model_store.lifecycle import changes
+from model_store.lifecycle.canary import read_canary, start_canary
+from model_store.lifecycle.verification import verify
+from model_store.store.history import read_events
+from model_store.store.store import Store, open_store
 from tests.builders.object_store import ObjectStore, object_store
 
 WRITER = """
@@ -38,7 +38,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from model_store.errors import ModelStoreError
-from model_store.store import open_store
+from model_store.store.store import open_store
 from tests.builders.bundles import build_bundle
 store = open_store(sys.argv[1], cache=Path(sys.argv[2]))
 for seed in range(4):
@@ -128,14 +128,14 @@ def test_it_does_what_a_folder_does(store: Store, make_bundle: Callable[..., Bun
         4,
     )
     assert other.read("tiny").card.provenance.seed == 3
-    assert lifecycle.roll_back(other, "tiny").version == 3
+    assert changes.roll_back(other, "tiny").version == 3
     start_canary(other, "tiny", 4, mode="shadow")
     assert read_canary(again(store), "tiny") == read_canary(other, "tiny")
-    lifecycle.retire(other, "tiny", 2)
+    changes.retire(other, "tiny", 2)
     with pytest.raises(VersionRetired):
         other.promote("tiny", 2)
-    (removal,) = lifecycle.removable(other, "tiny", answering=(), keep=1)
-    lifecycle.collect(other, removal)
+    (removal,) = changes.removable(other, "tiny", answering=(), keep=1)
+    changes.collect(other, removal)
     assert again(store).versions("tiny") == [1, 3, 4]
     assert [event.action for event in read_events(other.storage, "tiny")][-4:] == [
         "rolled back",
@@ -244,10 +244,10 @@ def test_half_of_a_version_is_none_and_its_number_is_not_taken_again(
         client(reach).put_object(Bucket=reach.bucket, Key=key(on_s3, f"2/{name}"), Body=b"")
     assert again(on_s3).versions("tiny") == [1]
     assert again(on_s3).publish("tiny", make_bundle) == 3
-    monkeypatch.setattr(lifecycle, "LEFTOVER_S", -10.0)
-    found = lifecycle.removable(again(on_s3), "tiny", answering=())
+    monkeypatch.setattr(changes, "LEFTOVER_S", -10.0)
+    found = changes.removable(again(on_s3), "tiny", answering=())
     assert [each.name for each in found] == ["2"]
-    lifecycle.collect(again(on_s3), found[0])
+    changes.collect(again(on_s3), found[0])
     assert [entry.name for entry in again(on_s3).storage.entries("tiny") if entry.is_folder] == [
         "1",
         "3",

@@ -15,12 +15,12 @@ from google.protobuf.runtime_version import VersionError
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.repository import write_kserve, write_triton
 from model_store.errors import RepositoryError
 from model_store.image import decode
-from model_store.repository import write_kserve, write_triton
 from model_store.runtime import ort
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import build_bundle, encode, picture, write_variants
 

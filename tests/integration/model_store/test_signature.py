@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from typer.testing import CliRunner
 
 from candor import command_line
-from model_store.bundle import Bundle
-from model_store.canary import start_canary
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.manifest import SIGNATURE_FILE, write_manifest
+from model_store.bundle.signature import SignatureError, read_public_key
 from model_store.errors import SignatureKeyInvalid
-from model_store.manifest import SIGNATURE_FILE, write_manifest
-from model_store.signature import SignatureError, read_public_key
-from model_store.store import Store
+from model_store.lifecycle.canary import start_canary
+from model_store.store.store import Store
 from serving.errors import SettingsError
 from serving.settings import load_settings
 from tests.builders.services import running

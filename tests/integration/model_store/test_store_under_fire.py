@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from model_store.bundle import Bundle
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store
 from tests.builders.store_fire import DIED, KILLS, READERS, SURVIVED, WRITERS
 
 REFUSED = 2

@@ -13,13 +13,14 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from model_store import errors, torchserve_handler
-from model_store.card import Card, ConformalCard
+from model_store import errors
+from model_store.bundle.card import Card, ConformalCard
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import InputSpec, decode
 from model_store.runtime import ort
-from model_store.store import Store
-from model_store.torchserve_handler import STATUS, CandorHandler
+from model_store.store.store import Store
+from model_store.torchserve import handler as handler_module
+from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
@@ -226,7 +227,5 @@ def test_the_module_has_one_class() -> None:
     """TorchServe takes the class that the module defines, and refuses to load a model with
     several.
     """
-    own = [each for each in vars(torchserve_handler).values() if isinstance(each, type)]
-    assert [each for each in own if each.__module__ == torchserve_handler.__name__] == [
-        CandorHandler
-    ]
+    own = [each for each in vars(handler_module).values() if isinstance(each, type)]
+    assert [each for each in own if each.__module__ == handler_module.__name__] == [CandorHandler]

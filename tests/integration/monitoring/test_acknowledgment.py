@@ -13,7 +13,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.api.endpoint import routes_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.routes import endpoints

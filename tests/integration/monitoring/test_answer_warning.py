@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from calibration.answer_drift import count_answers
 from calibration.bins import bin_index
-from model_store.card import Card
+from calibration.drift.answer_drift import count_answers
+from model_store.bundle.card import Card
 from monitoring.findings.answer_warning import NAME
 from monitoring.findings.early_warnings import EarlyWarning
 from monitoring.ledger import PredictionRow

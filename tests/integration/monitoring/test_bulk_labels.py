@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.predictions import PredictionRow
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.drift import course, watch
 from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.ledger.sums import DAY_NS

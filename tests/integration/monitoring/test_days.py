@@ -1,6 +1,6 @@
 import pytest
 
-from calibration import metrics
+from calibration.measures import metrics
 from monitoring.errors import ModelNotInLedger
 from monitoring.ledger.days import read_days
 from monitoring.ledger.sums import DAY_NS

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import QueryInvalid
 from monitoring.pages.downloads import DRAWINGS, TABLES, make_download

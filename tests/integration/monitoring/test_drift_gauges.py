@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy.exc import OperationalError
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.metrics.drift_gauges import DriftGauges
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel

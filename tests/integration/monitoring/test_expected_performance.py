@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from calibration.confusion import confusion_matrix
-from calibration.drift_state import DriftSettings
-from calibration.expected_confusion import ProbabilitySums, expected_confusion
+from calibration.drift.state import DriftSettings
+from calibration.measures.confusion import confusion_matrix
+from calibration.measures.expected_confusion import ProbabilitySums, expected_confusion
 from monitoring.feedback import FeedbackItem
 from monitoring.findings.expected_performance import EstimateStatus, ExpectedPerformance
 from monitoring.ledger import PredictionRow

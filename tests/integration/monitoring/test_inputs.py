@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from model_store.card import InputReference
+from model_store.bundle.card import InputReference
 from monitoring.findings.image_warnings import ENOUGH
 from monitoring.ledger.inputs import Inputs, input_sums, read_inputs
 from monitoring.ledger.predictions import PredictionRow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.drift import watch
 from monitoring.errors import BackupRefused, ExportRefused, ModelNotInLedger
 from monitoring.feedback import FeedbackItem

@@ -5,8 +5,8 @@ import pytest
 from prometheus_client import generate_latest
 from sqlalchemy.exc import OperationalError
 
-from calibration import metrics
 from calibration.bins import BinSums
+from calibration.measures import metrics
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
 from monitoring.metrics.counters import MonitorMetrics

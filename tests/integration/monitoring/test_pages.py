@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.findings.status import Status
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
 from monitoring.drift.events import RESET
 from monitoring.feedback import FeedbackItem
 from tests.builders.answers import CLASSES, make_row, prediction_id

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.pages.downloads import DRAWINGS, make_download
 from monitoring.pages.index_page import index_page

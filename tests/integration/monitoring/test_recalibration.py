@@ -8,12 +8,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from calibration.metrics import ece
-from calibration.temperature import softmax
-from model_store.bundle import Bundle, write_bundle
-from model_store.card import Card, ConformalCard, InputReference, Referral
+from calibration.calibrators.temperature import softmax
+from calibration.measures.metrics import ece
+from model_store.bundle.bundle import Bundle, write_bundle
+from model_store.bundle.card import Card, ConformalCard, InputReference, Referral
 from model_store.errors import NotInStore
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import pytest
 from prometheus_client import CollectorRegistry
 
-from calibration.drift_state import DriftSettings
-from model_store.bundle import Bundle
-from model_store.canary import start_canary
-from model_store.store import Store
+from calibration.drift.state import DriftSettings
+from model_store.bundle.bundle import Bundle
+from model_store.lifecycle.canary import start_canary
+from model_store.store.store import Store
 from monitoring.findings.timeline import read_timeline
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.worker import MaintenanceWorker
@@ -301,7 +301,7 @@ def test_what_a_killed_process_left_is_finished_by_the_next(
         patch.setattr(
             "monitoring.recalibration.publication.note"
             if at == "note"
-            else "model_store.store.Store.promote",
+            else "model_store.store.store.Store.promote",
             kill,
         )
         with pytest.raises(Killed):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.temperature import softmax
-from model_store.store import Store
+from calibration.calibrators.temperature import softmax
+from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration import recalibrate
 from tests.builders.bundles import write_variants

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift_state import DriftSettings
+from calibration.drift.state import DriftSettings
 from monitoring.errors import ModelNotInLedger
 from monitoring.findings.status import Status
 from monitoring.findings.timeline import read_timeline

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
-from calibration.drift_state import DriftSettings
-from calibration.measures import Measures
+from calibration.drift.state import DriftSettings
+from calibration.measures.summary import Measures
 from monitoring.errors import ModelNeeded, ModelNotInLedger, QueryInvalid
 from monitoring.findings.status import Status
 from monitoring.findings.windows import read_window

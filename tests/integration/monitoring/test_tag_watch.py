@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
 from monitoring.drift import events, watch
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagNotWatched, TagsInvalid

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
 from monitoring.drift import events, watch
 from monitoring.drift.replay import replay
 from monitoring.findings.timeline import read_timeline

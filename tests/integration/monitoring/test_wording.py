@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from candor.terminal.report import report_tables
-from model_store.card import CalibrationCard
+from model_store.bundle.card import CalibrationCard
 from monitoring.errors import AnswersSpooled, FeedbackInvalid, ItemsRejected
 from monitoring.findings.probability_scores import LATEST
 from monitoring.findings.status import Status

@@ -19,11 +19,11 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from model_store.brightness import brightness
-from model_store.bundle import Bundle, write_bundle
-from model_store.card import InputReference
+from model_store.bundle.bundle import Bundle, write_bundle
+from model_store.bundle.card import InputReference
 from model_store.image import decode
-from model_store.store import Store
+from model_store.image.brightness import brightness
+from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from model_store.alias import new_alias
-from model_store.bundle import Bundle
-from model_store.canary import read_canary, start_canary
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.lifecycle.canary import read_canary, start_canary
+from model_store.store.alias import new_alias
+from model_store.store.store import Store
 from monitoring.ledger.calibrations import choose
 from monitoring.ledger.database import Ledger
 from tests.builders.services import running

@@ -18,10 +18,10 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from candor import command_line
-from model_store.bundle import Bundle
-from model_store.canary import end_canary, read_canary, start_canary
+from model_store.bundle.bundle import Bundle
 from model_store.errors import CanaryError, NotInStore
-from model_store.store import Store
+from model_store.lifecycle.canary import end_canary, read_canary, start_canary
+from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import calibration, label_current, prediction
 from serving.deployment.loaded_models import LoadedModels

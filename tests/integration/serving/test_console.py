@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from model_store.samples import Sample, write_samples
-from model_store.store import Store
+from model_store.store.samples import Sample, write_samples
+from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from serving.http.sessions import LIFETIME_S, is_session_of, new_session
 from tests.builders.dicoms import dicom

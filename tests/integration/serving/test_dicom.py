@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom.uid import MPEG2MPML, JPEGLSLossless
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle
 from tests.builders.processes import PATIENCE_S

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.client.client import AsyncClient, ServerRefused
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_stack

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget
 from tests.builders.services import Running, running

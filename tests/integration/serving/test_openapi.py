@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.auth import NeededScopes

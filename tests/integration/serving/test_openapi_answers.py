@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.http.bodies import ImageRefused, Prediction
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import build

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import DECLARED, build, guarded

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.image import decode
 from model_store.runtime import ort
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger.calibrations import choose, of_model
 from monitoring.ledger.database import Ledger
 from tests.builders.bundles import write_variants

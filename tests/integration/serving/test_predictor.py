@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from model_store.errors import UnknownImage
 from model_store.image import decode
 from serving.errors import ListenError, ModelUnusable

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from model_store.alias import current_user
-from model_store.canary import start_canary
-from model_store.store import Store
+from model_store.lifecycle.canary import start_canary
+from model_store.store.alias import current_user
+from model_store.store.store import Store
 from tests.builders.bundles import CLASSES
 from tests.builders.pseudo_language import PSEUDO, speaking_in_brackets, untranslated
 from tests.builders.services import Running, record_labeled, running

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from model_store.bundle import write_bundle
-from model_store.store import Store
+from model_store.bundle.bundle import write_bundle
+from model_store.store.store import Store
 from tests.builders.bundles import CLASSES, build_card, build_onnx
 from tests.builders.services import Running, record_labeled, running
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.hostile_bodies import BODIES, HostileBody
 from tests.builders.services import running
 

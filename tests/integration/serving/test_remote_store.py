@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from model_store.bundle import Bundle
-from model_store.store import Store, open_store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store, open_store
 from serving.settings import Settings
 from tests.builders.object_store import object_store
 from tests.builders.services import running

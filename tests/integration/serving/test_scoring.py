@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from model_store.bundle import Bundle
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from serving.scoring.errors import ScoringError
 from serving.scoring.folder import AnyFolder

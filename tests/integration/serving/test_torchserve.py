@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from model_store.errors import NotInStore
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.errors import TorchServeError
 from serving.settings import Settings
 from serving.torchserve import instance, java, launcher, record

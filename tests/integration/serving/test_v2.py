@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from model_store.image import decode
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from serving.deployment.loaded_models import LoadedModels
 from serving.process.monitor import open_monitor

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from model_store.bundle import write_bundle
-from model_store.canary import read_canary
-from model_store.card import CalibrationCard
-from model_store.store import Store
+from calibration.measures.summary import Measures
+from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import CalibrationCard
+from model_store.lifecycle.canary import read_canary
+from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 from tests.builders.services import Running, running
 

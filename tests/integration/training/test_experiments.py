@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from calibration.measures import Measures
-from calibration.temperature import softmax
+from calibration.calibrators.temperature import softmax
+from calibration.measures.summary import Measures
 from candor import command_line
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound

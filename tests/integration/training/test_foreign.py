@@ -22,7 +22,7 @@ from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.source import open_source
 from model_store.image import decode
 from model_store.runtime import ort
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders.bundles import encode, foreign_onnx, picture
 
 CLASSES = ("benign", "malignant", "normal")

@@ -14,10 +14,10 @@ import onnxruntime
 import pytest
 import torch
 
-from calibration.metrics import top_label
-from calibration.temperature import apply_temperature
+from calibration.calibrators.temperature import apply_temperature
+from calibration.measures.metrics import top_label
 from model_store.image import decode
-from model_store.store import Store
+from model_store.store.store import Store
 from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
 from training.errors import BadRun, ExportMismatch, OutOfMemory, RunExists
 from training.evaluation.evaluation import temperature_of

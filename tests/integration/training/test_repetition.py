@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from model_store.store import Store
+from model_store.store.store import Store
 from tests.builders import trees
 
 CHOICES = [

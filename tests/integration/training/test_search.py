@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.temperature import apply_temperature
-from model_store.store import Store
+from calibration.calibrators.temperature import apply_temperature
+from model_store.store.store import Store
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import RunDiffers, TrainingDiverged
 from training.networks.backbones import SMALL

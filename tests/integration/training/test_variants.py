@@ -13,13 +13,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from calibration.metrics import top_label
+from calibration.measures.metrics import top_label
 from candor import command_line
-from model_store.bundle import Bundle
-from model_store.card import Card
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.card import Card
 from model_store.errors import BundleError
 from model_store.runtime import ort
-from model_store.store import Store
+from model_store.store.store import Store
 from monitoring.ledger.calibrations import card_sha256
 from serving.inference.precision import served_variant
 from tests.builders import trees
@@ -236,7 +236,7 @@ def test_the_ledger_tells_precisions_apart(bundle: Bundle) -> None:
 def test_a_variant_that_is_not_the_cards_is_refused(
     bundle: Bundle, store: Store, tmp_path: Path
 ) -> None:
-    from model_store.bundle import write_bundle
+    from model_store.bundle.bundle import write_bundle
 
     swapped = {"int8": bundle.variants["float16"], "float16": bundle.variants["int8"]}
     with pytest.raises(BundleError, match=r"model\.(float16|int8)\.onnx has temperature"):

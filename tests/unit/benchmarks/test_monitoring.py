@@ -11,7 +11,7 @@ from benchmarks.monitoring.detectors import candor, cusum, sliding_ece, windowed
 from benchmarks.monitoring.selective import simulate
 from benchmarks.monitoring.streams import NARROW, SHAPES, SURE, TWO_CLASSES, labels
 from calibration.bins import BinSums
-from calibration.metrics import ece
+from calibration.measures.metrics import ece
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.examination import Standing, examine, examine_confidence
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from tests.builders.answers import simulated
 
 NAMES = ("a", "b", "c")

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from calibration import metrics
-from calibration.auroc import auroc, class_auroc
 from calibration.bins import BinSums, bin_index
-from calibration.brier_parts import brier_parts
-from calibration.classwise import class_sums, classwise_ece
 from calibration.conformal import conformal
-from calibration.equal_mass import equal_mass_sums
-from calibration.measures import Measures
-from calibration.selective import aurc, excess_aurc, risk_coverage
-from calibration.smooth import SmoothSums, smooth_ece
+from calibration.measures import metrics
+from calibration.measures.auroc import auroc, class_auroc
+from calibration.measures.brier_parts import brier_parts
+from calibration.measures.classwise import class_sums, classwise_ece
+from calibration.measures.equal_mass import equal_mass_sums
+from calibration.measures.selective import aurc, excess_aurc, risk_coverage
+from calibration.measures.smooth import SmoothSums, smooth_ece
+from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
 from training.evaluation.isotonic import ALL_CALIBRATORS
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import candor
-from calibration.measures import Measures
-from model_store.store import Store
+from calibration.measures.summary import Measures
+from model_store.store.store import Store
 
 
 @pytest.mark.parametrize("name", candor.__all__)

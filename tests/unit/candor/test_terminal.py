@@ -17,8 +17,8 @@ from candor.terminal.errors import sentence
 from candor.terminal.evaluation import temperature_notes
 from candor.terminal.recipe import recipe_sentence
 from candor.terminal.tables import figure, interval, table
-from model_store.card import VariantCard
-from model_store.catalog import CatalogEntry
+from model_store.bundle.card import VariantCard
+from model_store.store.catalog import CatalogEntry
 from tests.builders.bundles import build_card
 from training.evaluation.evaluation import Predictions, evaluate
 from training.runs.config import CandidateScore, RecipeRecord

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 
 from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
 from candor.demo.sample import MODEL, SampleImages, publish_sample
-from model_store.samples import read_samples
-from model_store.store import Store
+from model_store.store.samples import read_samples
+from model_store.store.store import Store
 from serving.client.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)

@@ -109,7 +109,7 @@ def test_nothing_else_reads_the_environment() -> None:
     assert reading == {
         "candor/demo/server.py",
         "model_store/runtime.py",
-        "model_store/torchserve_handler.py",
+        "model_store/torchserve/handler.py",
         "serving/child.py",
         "serving/cluster/connection.py",
         "serving/settings.py",

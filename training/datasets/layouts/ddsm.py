@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from model_store.image_suffixes import images_below
+from model_store.image.suffixes import images_below
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, find_root, read_table
 from training.datasets.records import Listing, Record, SplitName

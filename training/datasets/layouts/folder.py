@@ -7,7 +7,7 @@ together, and depend only on the sorted file names and the seed.
 
 from pathlib import Path
 
-from model_store.image_suffixes import SUFFIX_LIST, images_below
+from model_store.image.suffixes import SUFFIX_LIST, images_below
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, visible
 from training.datasets.records import Listing, Record, SplitName

@@ -10,7 +10,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from model_store.image_suffixes import images_below
+from model_store.image.suffixes import images_below
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, find_root
 from training.datasets.records import Listing, Record

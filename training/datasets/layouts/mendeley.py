@@ -10,7 +10,7 @@ separately, so they are not compared with those of train; the publisher says tha
 import re
 from pathlib import Path
 
-from model_store.image_suffixes import images_below
+from model_store.image.suffixes import images_below
 from training.datasets.layouts.folder import SPLIT_FOLDERS
 from training.datasets.layouts.layout import Layout, find_root
 from training.datasets.records import Listing, Record, SplitName

@@ -11,8 +11,8 @@ import onnxruntime as ort
 import pytest
 
 import candor
+from calibration.calibrators.portable import PortableCalibrator
 from calibration.examination import Standing
-from calibration.portable import PortableCalibrator
 from tests.builders.answers import simulated
 
 P, Y = simulated(0, rows=300, temperature=2.2)

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from model_store.image import FORMATS
-from model_store.image_suffixes import IMAGE_SUFFIXES, images_below
+from model_store.image.suffixes import IMAGE_SUFFIXES, images_below
 from serving.client.tables import image_files
 
 

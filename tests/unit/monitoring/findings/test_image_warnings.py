@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from model_store.card import InputReference
+from model_store.bundle.card import InputReference
 from monitoring.findings.image_warnings import ENOUGH, find_image_warnings
 from monitoring.ledger.inputs import Inputs
 from tests.builders.monitored import BOTH_DATABASES

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
-from calibration.confidence_sequence import gap_sequence
-from calibration.drift import DriftDetector
-from calibration.drift_state import DriftSettings
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
+from calibration.intervals.confidence_sequence import gap_sequence
 from monitoring.findings.drift import Drift
 from monitoring.findings.looks import calm_evidence, gap_at_every_look
 from monitoring.findings.windows import read_window

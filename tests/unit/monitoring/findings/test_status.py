@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from monitoring.findings.drift import Drift
 from monitoring.findings.status import Status, assess
 

@@ -1,6 +1,6 @@
 """The hash of a card."""
 
-from model_store.card import InputReference
+from model_store.bundle.card import InputReference
 from monitoring.ledger.calibrations import card_sha256
 from tests.builders.answers import make_card
 from tests.builders.monitored import BOTH_DATABASES

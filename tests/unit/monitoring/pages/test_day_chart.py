@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from calibration import metrics
 from calibration.bins import BinSums
+from calibration.measures import metrics
 from monitoring.ledger.days import Days
 from monitoring.pages.axis import NARROW, Mark
 from monitoring.pages.day_chart import (

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
-from calibration.reliability import reliability
-from calibration.remedies import RemedyChoice, Trial
+from calibration.calibrators.remedies import RemedyChoice, Trial
+from calibration.measures.reliability import reliability
+from calibration.measures.summary import Measures
 from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
 from monitoring.pages.recalibration_page import recalibration_page
 from tests.builders.pseudo_language import speaking_in_brackets, untranslated

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from model_store.diagram import diagram_file, drawing_rules
+from model_store.bundle.diagram import diagram_file, drawing_rules
 from monitoring.api.viewer import EVERYONE
 from monitoring.pages.assets import asset
 from monitoring.pages.formatting import code_marks

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from model_store.bundle import Bundle
-from model_store.store import Store
+from model_store.bundle.bundle import Bundle
+from model_store.store.store import Store
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_store.card import Card, ConformalCard
+from model_store.bundle.card import Card, ConformalCard
 from serving.inference.answer import JsonAnswerWriter
 
 awkward = st.text(min_size=1, max_size=20).filter(

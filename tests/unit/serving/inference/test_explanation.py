@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_store.bundle import Bundle
+from model_store.bundle.bundle import Bundle
 from serving.errors import ExplanationsBusy
 from serving.inference.explanation import OcclusionExplainer, importance
 from tests.builders.bundles import build_card

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from model_store.store import Store
+from model_store.store.store import Store
 from serving.inference.tuning import BATCHES, TuningResult, choose, tune, tuned
 from serving.settings import Settings
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from calibration.calibrators import Calibrator
+from calibration.calibrators.protocol import Calibrator
+from calibration.calibrators.temperature import Temperature, softmax
+from calibration.calibrators.vector import Vector
 from calibration.conformal import conformal
-from calibration.temperature import Temperature, softmax
-from calibration.vector import Vector
 from training.evaluation.cross_fitting import cross_fitted
 from training.evaluation.evaluation import Predictions, evaluate
 

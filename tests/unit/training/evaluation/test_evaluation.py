@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from calibration.bins import BinSums
-from calibration.measures import Measures
+from calibration.measures.summary import Measures
 from training.evaluation.evaluation import (
     EVALUATED,
     METHODS,

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from calibration.bins import BinSums
-from calibration.histogram import Histogram
-from calibration.metrics import ece, top_label
+from calibration.calibrators.histogram import Histogram
+from calibration.measures.metrics import ece, top_label
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset
 from training.evaluation.evaluation import Predictions

@@ -1,0 +1,1 @@
+"""Maps from scores to calibrated probabilities, fitted on labeled predictions."""

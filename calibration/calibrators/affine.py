@@ -1,0 +1,171 @@
+"""Affine calibration: softmax(w * z + b), one weight and one bias per class, by maximum likelihood.
+
+Every form here is a linear subspace of (w, b): a temperature has one weight for all classes; vector
+scaling has all of them. The negative log-likelihood is convex in (w, b), so Newton's method with a
+line search finds the one minimum, the same on every run.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.calibrators.temperature import check_answers, fit_temperature, log_sum_exp, softmax
+from calibration.measures.metrics import of_true_class
+
+# toward the start: keeps w and b finite on separable answers and picks one of equal optima
+RIDGE = 1e-6
+_STEPS = 100
+_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The map softmax(z * weight + bias); `weight` and `bias` are (K,), and the biases sum to 0.
+
+    >>> Affine(weight=(1.0, 1.0), bias=(0.0, 0.0))([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+
+    weight: tuple[float, ...]
+    bias: tuple[float, ...]
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        return softmax(
+            np.asarray(logits, dtype=np.float64) * np.array(self.weight) + np.array(self.bias)
+        )
+
+
+def temperature_form(classes: int) -> FloatArray:
+    """Basis (2K, 1) of one weight for all classes and no bias.
+
+    >>> temperature_form(2).T
+    array([[1., 1., 0., 0.]])
+    """
+    return np.concatenate([np.ones((classes, 1)), np.zeros((classes, 1))])
+
+
+def bias_form(classes: int) -> FloatArray:
+    """Basis (2K, K) of one bias per class and no weight."""
+    return np.concatenate([np.zeros((classes, classes)), np.eye(classes)])
+
+
+def vector_form(classes: int) -> FloatArray:
+    """Basis (2K, 2K) of one weight and one bias per class."""
+    return np.eye(2 * classes)
+
+
+def fit_affine(
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    basis: FloatArray,
+    *,
+    weights: npt.ArrayLike | None = None,
+) -> Affine:
+    """Minimize mean NLL + 1e-6/2 |theta|^2 over (w, b) = (1/T, 0) + basis @ theta, for logits of
+    unit spread.
+
+    T is the best temperature of the logits if the basis has a weight, and 1 if it has biases alone.
+
+    Args:
+        logits: (N, K), finite.
+        labels: (N,) integers in 0..K-1.
+        basis: (2K, P), weights before biases.
+        weights: (N,), how many answers each one stands for; None for one each.
+
+    Raises:
+        ValueError: as `calibration.calibrators.temperature.check_answers`; weights that are not positive and
+            finite.
+
+    >>> # right 3 times of 4
+    >>> fit_affine([[0.0, 0.0]] * 4, [1, 1, 1, 0], bias_form(2))([[0.0, 0.0]]).round(3)
+    array([[0.25, 0.75]])
+    """
+    z, y = check_answers(logits, labels)
+    share = _shares(weights, len(y))
+    spread = float((z - z.mean(axis=1, keepdims=True)).std()) or 1.0
+    classes = z.shape[1]
+    scale = spread / fit_temperature(z, y) if basis[:classes].any() else spread
+    start = np.repeat([scale, 0.0], classes)
+    weight, bias = np.split(_newton(start, basis, z / spread, y, share), 2)
+    return Affine(tuple((weight / spread).tolist()), tuple((bias - bias.mean()).tolist()))
+
+
+def _shares(weights: npt.ArrayLike | None, n: int) -> FloatArray:
+    if weights is None:
+        return np.full(n, 1 / n)
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (n,) or not np.isfinite(w).all() or not (w > 0).all():
+        raise ValueError(
+            f"weights must be positive and finite, one for each of the {n} answers; got shape "
+            f"{w.shape}"
+        )
+    return np.asarray(w / w.sum())
+
+
+def _newton(
+    start: FloatArray,
+    basis: FloatArray,
+    z: FloatArray,
+    labels: npt.NDArray[np.integer],
+    share: FloatArray,
+) -> FloatArray:
+    """Return (2K,) weights and biases, `start` + basis @ theta, for logits z (N, K)."""
+    theta = np.zeros(basis.shape[1])
+    lowest = _loss(start, theta, z, labels, share)
+    for _ in range(_STEPS):
+        gradient, hessian = _slope(start + basis @ theta, z, labels, share)
+        gradient = basis.T @ gradient + RIDGE * theta
+        hessian = basis.T @ hessian @ basis + RIDGE * np.eye(len(theta))
+        step = np.linalg.solve(hessian, gradient)
+        decrement = float(gradient @ step)  # twice the fall that the quadratic model expects
+        if decrement < _TOLERANCE:
+            break
+        size = 1.0
+        while True:
+            moved = theta - size * step
+            lower = _loss(start + basis @ moved, moved, z, labels, share)
+            if lower <= lowest - 1e-4 * size * decrement:
+                break
+            size /= 2
+            if size < 1e-8:  # rounding is all that is left
+                return np.asarray(start + basis @ theta)
+        theta, lowest = moved, lower
+    return np.asarray(start + basis @ theta)
+
+
+def _loss(
+    scaling: FloatArray,
+    theta: FloatArray,
+    z: FloatArray,
+    labels: npt.NDArray[np.integer],
+    share: FloatArray,
+) -> float:
+    scaled = _scale(scaling, z)
+    nll = log_sum_exp(scaled) - of_true_class(scaled, labels)
+    return float(share @ nll + RIDGE / 2 * (theta**2).sum())
+
+
+def _slope(
+    scaling: FloatArray, z: FloatArray, labels: npt.NDArray[np.integer], share: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return gradient (2K,) and Hessian (2K, 2K) of the mean NLL in weights and biases."""
+    n, k = z.shape
+    p = softmax(_scale(scaling, z))
+    error = p.copy()
+    error[np.arange(n), labels] -= 1
+    gradient = np.concatenate([share @ (error * z), share @ error])
+    features = np.concatenate([p * z, p], axis=1)  # (N, 2K)
+    hessian = -(features * share[:, np.newaxis]).T @ features
+    weights, biases, both = range(k), range(k, 2 * k), share @ (p * z)
+    hessian[weights, weights] += share @ (p * z * z)
+    hessian[biases, biases] += share @ p
+    hessian[weights, biases] += both
+    hessian[biases, weights] += both
+    return gradient, hessian
+
+
+def _scale(scaling: FloatArray, z: FloatArray) -> FloatArray:
+    weight, bias = np.split(scaling, 2)
+    return z * weight + bias

@@ -1,0 +1,210 @@
+"""A calibrator to take away: a few numbers that turn class probabilities, or a confidence, into
+calibrated ones.
+
+Every method is the same map, softmax(weight * log p + bias), so that one rule reads them all. As
+JSON its format is `candor-calibrator/1`, described in docs/reference/calibrator.md;
+`model_store.bundle.calibrator_graph` writes it as ONNX.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.calibrators.affine import Affine
+from calibration.calibrators.temperature import log_sum_exp, softmax
+
+FORMAT = "candor-calibrator/1"
+SMALLEST = 1e-12
+CONFIDENCE_CLASSES = ("wrong", "right")
+
+Subject = Literal["probabilities", "confidence"]
+
+
+class CalibratorInvalid(ValueError):
+    """Text that is no calibrator of this format, or predictions that it does not fit."""
+
+
+@dataclass(frozen=True)
+class PortableCalibrator:
+    """The map softmax(weight * log max(p, smallest) + bias).
+
+    Attributes:
+        method: a key of `calibration.remedies.REMEDIES`, or `none`, which changes nothing.
+        classes: K names, in the order of the columns. Of a confidence: `wrong`, `right`.
+        weight, bias: (K,).
+        smallest: probabilities below it count as this, since a 0 has no logarithm.
+        of: what it takes: the probabilities (N, K) of all classes, or the confidence (N,) of the
+            predicted class.
+        about: plain data on where it comes from. Nothing is computed from it.
+    """
+
+    method: str
+    classes: tuple[str, ...]
+    weight: tuple[float, ...]
+    bias: tuple[float, ...]
+    smallest: float = SMALLEST
+    of: Subject = "probabilities"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def identity(
+        cls, classes: tuple[str, ...], *, smallest: float = SMALLEST, of: Subject = "probabilities"
+    ) -> Self:
+        """The calibrator that changes nothing."""
+        return cls("none", classes, (1.0,) * len(classes), (0.0,) * len(classes), smallest, of)
+
+    def __call__(self, predictions: npt.ArrayLike) -> FloatArray:
+        """Calibrate probabilities (N, K), each row summing to 1, or confidences (N,) if it is `of`
+        those.
+
+        Raises:
+            CalibratorInvalid: another number of columns; values outside [0, 1].
+
+        >>> # T = 2
+        >>> halved = PortableCalibrator("temperature", ("no", "yes"), (0.5, 0.5), (0.0, 0.0))
+        >>> halved([[0.1, 0.9]])
+        array([[0.25, 0.75]])
+        """
+        p = np.asarray(predictions, dtype=np.float64)
+        if p.size and not (p.min() >= 0 and p.max() <= 1):
+            raise CalibratorInvalid("a calibrator takes values in [0, 1]; got one outside, or NaN")
+        if self.of == "confidence":
+            if p.ndim != 1:
+                raise CalibratorInvalid(
+                    f"this calibrator takes confidences of shape (N,); got {p.shape}"
+                )
+            return np.asarray(self._calibrate(np.stack([1 - p, p], axis=1))[:, 1])
+        if p.ndim != 2 or p.shape[1] != len(self.classes):
+            raise CalibratorInvalid(
+                f"this calibrator takes probabilities of shape (N, {len(self.classes)}), of the "
+                "classes "
+                f"{', '.join(self.classes)}; got {p.shape}"
+            )
+        return self._calibrate(p)
+
+    def from_logits(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrate logits (N, K), whatever constant a row may carry. Raises CalibratorInvalid as a
+        call does.
+        """
+        z = np.asarray(logits, dtype=np.float64)
+        if z.size and not np.isfinite(z).all():
+            raise CalibratorInvalid("logits must be finite; got infinity or NaN")
+        return self(softmax(z))
+
+    def _calibrate(self, p: FloatArray) -> FloatArray:
+        if self.method == "none":
+            return p
+        scores = np.log(np.maximum(p, self.smallest)) * np.array(self.weight) + np.array(self.bias)
+        return np.asarray(np.exp(scores - log_sum_exp(scores)[:, np.newaxis]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data of the format `candor-calibrator/1`."""
+        return {
+            "format": FORMAT,
+            "of": self.of,
+            "method": self.method,
+            "classes": [*self.classes],
+            "smallest": self.smallest,
+            "weight": [*self.weight],
+            "bias": [*self.bias],
+            "about": dict(self.about),
+        }
+
+    def as_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a calibrator.
+
+        Raises:
+            CalibratorInvalid: what is wrong, in a sentence.
+
+        >>> PortableCalibrator.from_json("{}")
+        Traceback (most recent call last):
+        ...
+        calibration.portable.CalibratorInvalid: it is no calibrator: "format" must be
+        "candor-calibrator/1"; got None
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CalibratorInvalid(f"it is no calibrator: not JSON ({error})") from None
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise CalibratorInvalid(
+                f'it is no calibrator: "format" must be "{FORMAT}"; got {str(found)[:60]}'
+            )
+        return cls._of(data)
+
+    @classmethod
+    def _of(cls, data: Mapping[str, Any]) -> Self:
+        classes, of = data.get("classes"), data.get("of")
+        if of not in ("probabilities", "confidence"):
+            raise CalibratorInvalid('"of" must be "probabilities" or "confidence"')
+        if (
+            not isinstance(classes, list)
+            or len(classes) < 2
+            or not all(isinstance(each, str) for each in classes)
+        ):
+            raise CalibratorInvalid('"classes" must be a list of two names or more')
+        if not isinstance(data.get("method"), str):
+            raise CalibratorInvalid('"method" must be a name')
+        if of == "confidence" and len(classes) != 2:
+            raise CalibratorInvalid(
+                f"a calibrator of a confidence has two classes; got {len(classes)}"
+            )
+        numbers = {name: _numbers(data, name, len(classes)) for name in ("weight", "bias")}
+        smallest = data.get("smallest")
+        if not isinstance(smallest, float) or not 0 < smallest < 0.5:
+            raise CalibratorInvalid('"smallest" must be a number between 0 and 0.5')
+        about = data.get("about")
+        return cls(
+            data["method"], tuple(classes), numbers["weight"], numbers["bias"], smallest, of,
+            about if isinstance(about, dict) else {},
+        )  # fmt: skip
+
+
+def portable(
+    affine: Affine, *, method: str, classes: tuple[str, ...], smallest: float, of: Subject
+) -> PortableCalibrator:
+    """The calibrator of a fitted map of log-probabilities."""
+    return PortableCalibrator(method, classes, affine.weight, affine.bias, smallest, of)
+
+
+def smallest_probability(probabilities: npt.ArrayLike) -> float:
+    """What stands for a 0: a quarter of the last decimal if probabilities are rounded to 6 or
+    fewer, else 1e-12.
+
+    A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -27.
+
+    >>> smallest_probability([[0.97, 0.03], [1.0, 0.0]]), smallest_probability([[1 / 3, 2 / 3]])
+    (0.0025, 1e-12)
+    """
+    p = np.asarray(probabilities, dtype=np.float64).ravel()
+    p = p[:: max(1, len(p) // 100_000)]
+    inner = p[(p > 0) & (p < 1)]
+    for decimals in range(1, 7):
+        scaled = inner * 10**decimals
+        if inner.size and np.abs(scaled - np.rint(scaled)).max() < 1e-9 * 10**decimals + 1e-9:
+            return 10.0**-decimals / 4
+    return SMALLEST
+
+
+def _numbers(data: Mapping[str, Any], name: str, length: int) -> tuple[float, ...]:
+    values = data.get(name)
+    ok = isinstance(values, list) and len(values) == length
+    if not ok or not all(
+        isinstance(each, int | float) and math.isfinite(each) for each in values or ()
+    ):
+        raise CalibratorInvalid(
+            f'"{name}" must be a list of {length} finite numbers, one per class'
+        )
+    return tuple(float(each) for each in values or ())

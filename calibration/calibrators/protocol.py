@@ -1,0 +1,107 @@
+"""Calibrators turn a trained network's logits into probabilities. They are fitted after training,
+on validation alone.
+
+Each is one class in its own file and one line in `CALIBRATORS`. A calibrator that needs more than
+NumPy is in the room that has the library (isotonic regression: `training.evaluation.isotonic`),
+which adds it to these.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.calibrators.histogram import Histogram
+from calibration.calibrators.temperature import Temperature, softmax
+from calibration.calibrators.vector import Vector
+
+
+class Calibrator(Protocol):
+    """A fitted map from logits to probabilities.
+
+    Attributes:
+        name: its key in a registry.
+        keeps_argmax: whether it never changes the predicted class. If it may, compare it by
+            accuracy too.
+    """
+
+    name: ClassVar[str]
+    keeps_argmax: ClassVar[bool]
+
+    @classmethod
+    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
+        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError if they cannot be
+        fitted.
+        """
+        ...
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        """Return probabilities (N, K) in float64, each row summing to 1."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, with the name under `name`."""
+        ...
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Uncalibrated:
+    """The softmax of the unchanged logits.
+
+    >>> Uncalibrated.fit([[0.0, 0.0]], [1])([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+
+    name: ClassVar[str] = "none"
+    keeps_argmax: ClassVar[bool] = True
+
+    @classmethod
+    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
+        """Return a calibrator; there is nothing to fit."""
+        return cls()
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        return softmax(logits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its name."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        return cls()
+
+
+CALIBRATORS: dict[str, type[Calibrator]] = {
+    Uncalibrated.name: Uncalibrated,
+    Temperature.name: Temperature,
+    Vector.name: Vector,
+    Histogram.name: Histogram,
+}
+
+
+def calibrator_from_dict(
+    data: Mapping[str, Any], registry: Mapping[str, type[Calibrator]] = CALIBRATORS
+) -> Calibrator:
+    """Rebuild any calibrator of `registry` from its `as_dict`.
+
+    Raises:
+        ValueError: the name is not in the registry.
+
+    >>> calibrator_from_dict({"name": "temperature", "temperature": 2.0})
+    Temperature(temperature=2.0)
+    """
+    kind = registry.get(data["name"])
+    if kind is None:
+        raise ValueError(
+            f"no calibrator is called {data['name']!r}; known are {', '.join(registry)}"
+        )
+    return kind.from_dict(data)

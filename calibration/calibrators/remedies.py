@@ -1,0 +1,339 @@
+"""Remedies for a model whose confidence has drifted, and the choice among them on labeled answers.
+
+All work on the logarithms of served probabilities, which are logits up to a constant per row, and
+all are affine maps of them, so that each is a few standard operators at the end of the graph:
+
+- temperature: confidence rises or falls in all classes alike (Guo et al. 2017);
+- case mix: one bias per class, the correction for a changed frequency of the classes (label shift:
+  Saerens et al. 2002; with labels its maximum likelihood needs no EM);
+- temperature and class bias: both (bias-corrected temperature scaling: Alexandari et al. 2020);
+- vector: one weight and one bias per class (Guo et al. 2017).
+
+`choose` compares them by cross-validation and takes the simplest that no richer one beats.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.calibrators.affine import (
+    Affine,
+    bias_form,
+    fit_affine,
+    temperature_form,
+    vector_form,
+)
+from calibration.calibrators.temperature import HIGHEST, LOWEST, check_answers, softmax
+from calibration.measures.metrics import of_true_class, top_label
+from calibration.wording import counted
+
+FOLDS, REPEATS = 5, 4
+# standard errors by which a remedy must improve on the model as served, or on a simpler remedy
+MARGIN = 1.0
+MIN_PER_CLASS = 10  # labels of each class before a bias of its own is fitted
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A family of affine maps. `parameters`: how many numbers it fits for K classes."""
+
+    name: str
+    title: str
+    basis: Callable[[int], FloatArray]
+    parameters: Callable[[int], int]
+    keeps_argmax: bool
+
+    def fit(
+        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+    ) -> Affine:
+        """Fit on logits (N, K) and labels (N,); `weights` (N,) count answers that stand for
+        several.
+        """
+        z = np.asarray(logits, dtype=np.float64)
+        return fit_affine(z, labels, self.basis(z.shape[1]), weights=weights)
+
+
+TEMPERATURE: Final = Remedy(
+    "temperature", "a temperature", temperature_form, lambda classes: 1, True
+)
+CASE_MIX: Final = Remedy(
+    "case_mix", "a correction for a changed case mix", bias_form, lambda classes: classes - 1, False
+)
+TEMPERATURE_BIAS: Final = Remedy(
+    "temperature_bias",
+    "a temperature and one bias per class",
+    lambda classes: np.concatenate([temperature_form(classes), bias_form(classes)], axis=1),
+    lambda classes: classes,
+    False,
+)
+VECTOR: Final = Remedy(
+    "vector",
+    "one weight and one bias per class",
+    vector_form,
+    lambda classes: 2 * classes - 1,
+    False,
+)
+REMEDIES: Final[Mapping[str, Remedy]] = {
+    each.name: each for each in (TEMPERATURE, CASE_MIX, TEMPERATURE_BIAS, VECTOR)
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One remedy under cross-validation.
+
+    Attributes:
+        name: the remedy.
+        parameters: how many numbers it fits.
+        nll: mean negative log-likelihood of held-out answers, in nats.
+        improvement: the NLL as served minus `nll`, in nats per answer.
+        standard_error: of the improvement, from the differences for each answer.
+        classwise_gap: largest |confidence - accuracy| over the predicted classes, on held-out
+            answers.
+        excluded: a clause that says why it was not considered, and the figures are NaN; None if it
+            was considered.
+    """
+
+    name: str
+    parameters: int
+    nll: float
+    improvement: float
+    standard_error: float
+    classwise_gap: float
+    excluded: str | None = None
+
+
+@dataclass(frozen=True)
+class RemedyChoice:
+    """The outcome of a comparison.
+
+    Attributes:
+        chosen: name of the remedy; None if none improves on the model as served by a standard
+            error.
+        better: a remedy that beats the chosen one but was not allowed, since it may change the
+            predicted class.
+        served_nll: of the model as served, in nats.
+        served_classwise_gap: as `Trial.classwise_gap`, as served.
+        trials: one per remedy, simplest first.
+    """
+
+    chosen: str | None
+    better: str | None
+    served_nll: float
+    served_classwise_gap: float
+    trials: tuple[Trial, ...]
+
+
+def choose(
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    allow_label_changes: bool = False,
+    exclude: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> RemedyChoice:
+    """Compare the remedies on labeled answers and take the simplest that no richer one beats.
+
+    Each remedy is fitted and judged by 5-fold cross-validation, repeated 4 times. A richer remedy
+    beats a simpler one if its negative log-likelihood is lower by more than one standard error of
+    the difference plus one part in N for each further parameter. The remedy taken must improve on
+    the model as served by one standard error too. Held-out answers count against every fit, so that
+    is rarer for a calibrated model than one standard error suggests: fewer than 1 in 100
+    (docs/benchmarks.md).
+
+    Args:
+        logits: (N, K), logarithms of the probabilities as served.
+        labels: (N,) integers in 0..K-1.
+        weights: (N,), how many answers each stands for (1 / the probability of an audit draw); None
+            for one each.
+        groups: (N,), patients or the like, kept together in a fold; None if every answer stands
+            alone.
+        allow_label_changes: consider remedies that may change the predicted class.
+        exclude: remedies that do not apply, by name, each with its reason.
+        seed: seeds the folds.
+
+    Raises:
+        ValueError: as `calibration.affine.fit_affine`; fewer answers or groups than folds.
+    """
+    z, y = check_answers(logits, labels)
+    share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
+    share = share / share.sum()
+    folds = fold_numbers(y, groups, seed)
+    served = _judge(softmax(z), y)
+    reasons = dict(exclude or {}) | _reasons(y, z.shape[1], set(exclude or {}))
+    trials, losses = [], {}
+    for remedy in REMEDIES.values():
+        parameters = remedy.parameters(z.shape[1])
+        reason = reasons.get(remedy.name) or _at_bound(remedy.fit(z, y, weights=weights))
+        if reason:
+            trials.append(Trial(remedy.name, parameters, *(float("nan"),) * 4, excluded=reason))
+            continue
+        loss, gap = _validate(remedy, z, y, weights, share, folds)
+        losses[remedy.name] = loss
+        difference = served - loss
+        trials.append(
+            Trial(
+                remedy.name,
+                parameters,
+                float(share @ loss),
+                float(share @ difference),
+                _standard_error(difference, share, groups),
+                gap,
+            )
+        )
+    best = _simplest(losses, share, groups, z.shape[1], allowed=lambda _: True)
+    chosen = (
+        best
+        if allow_label_changes
+        else _simplest(
+            losses, share, groups, z.shape[1], allowed=lambda name: REMEDIES[name].keeps_argmax
+        )
+    )
+    improving = {each.name for each in trials if each.improvement > MARGIN * each.standard_error}
+    better = best if best in improving and best != chosen else None
+    return RemedyChoice(
+        chosen if chosen in improving else None,
+        better,
+        float(share @ served),
+        _classwise_gap(softmax(z), y, share),
+        tuple(trials),
+    )
+
+
+def _reasons(labels: npt.NDArray[np.integer], classes: int, known: set[str]) -> dict[str, str]:
+    """Return why remedies with biases do not apply: a class with too few labels cannot have a bias
+    of its own.
+    """
+    fewest = int(np.bincount(labels, minlength=classes).min())
+    if fewest >= MIN_PER_CLASS:
+        return {}
+    reason = f"the rarest class has {counted(fewest, 'label')}, and its bias needs {MIN_PER_CLASS}"
+    return {
+        each.name: reason
+        for each in REMEDIES.values()
+        if not each.keeps_argmax and each.name not in known
+    }
+
+
+def _at_bound(fitted: Affine) -> str | None:
+    """Return why a fit is refused whose weights are no plausible temperatures."""
+    if all(1 / HIGHEST < weight < 1 / LOWEST for weight in fitted.weight):
+        return None
+    return (
+        f"its fit leaves the range of temperatures from {LOWEST} to {HIGHEST:g}: the labels do "
+        "not determine it"
+    )
+
+
+def fold_numbers(
+    labels: npt.NDArray[np.integer],
+    groups: npt.ArrayLike | None,
+    seed: int,
+    *,
+    repeats: int = REPEATS,
+) -> list[npt.NDArray[np.integer]]:
+    """Return arrays (N,) of fold numbers, one per repeat; classes, or else groups, are spread
+    evenly over folds.
+    """
+    generator = np.random.default_rng(seed)
+    _, units = np.unique(
+        np.arange(len(labels)) if groups is None else np.asarray(groups), return_inverse=True
+    )
+    count = int(units.max()) + 1
+    if count < FOLDS:
+        raise ValueError(f"cross-validation needs at least {FOLDS} answers or groups; got {count}")
+    first = np.full(count, -1)
+    first[units[::-1]] = labels[::-1]  # each unit is placed by the class of its first answer
+    found: list[npt.NDArray[np.integer]] = []
+    for _ in range(repeats):
+        order = np.lexsort((generator.random(count), first))
+        fold = np.empty(count, dtype=np.int64)
+        fold[order] = np.arange(count) % FOLDS
+        found.append(fold[units])
+    return found
+
+
+def _validate(
+    remedy: Remedy,
+    z: FloatArray,
+    y: npt.NDArray[np.integer],
+    weights: npt.ArrayLike | None,
+    share: FloatArray,
+    folds: list[npt.NDArray[np.integer]],
+) -> tuple[FloatArray, float]:
+    """Return the held-out loss of each answer (N,) and the largest class-wise gap, both means over
+    repeats.
+    """
+    given = None if weights is None else np.asarray(weights, dtype=np.float64)
+    losses, gaps = np.zeros(len(y)), []
+    for fold in folds:
+        probabilities = np.empty_like(z)
+        for number in range(FOLDS):
+            held_out = fold == number
+            fitted = remedy.fit(
+                z[~held_out], y[~held_out], weights=None if given is None else given[~held_out]
+            )
+            probabilities[held_out] = fitted(z[held_out])
+        losses += _judge(probabilities, y) / len(folds)
+        gaps.append(_classwise_gap(probabilities, y, share))
+    return losses, float(np.mean(gaps))
+
+
+def _judge(probabilities: FloatArray, labels: npt.NDArray[np.integer]) -> FloatArray:
+    chosen = of_true_class(probabilities, labels)
+    return np.asarray(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)))
+
+
+def _classwise_gap(
+    probabilities: FloatArray, labels: npt.NDArray[np.integer], share: FloatArray
+) -> float:
+    confidence, predicted = top_label(probabilities)
+    classes = probabilities.shape[1]
+    mass = np.bincount(predicted, share, minlength=classes)
+    gap = np.bincount(predicted, share * (confidence - (predicted == labels)), minlength=classes)
+    return float(np.abs(gap[mass > 0] / mass[mass > 0]).max())
+
+
+def _standard_error(
+    difference: FloatArray, share: FloatArray, groups: npt.ArrayLike | None
+) -> float:
+    """Return that of the weighted mean of differences (N,); answers of a group count as one
+    observation.
+    """
+    influence = share * (difference - share @ difference)
+    _, units = np.unique(
+        np.arange(len(share)) if groups is None else np.asarray(groups), return_inverse=True
+    )
+    return float(np.sqrt((np.bincount(units, influence) ** 2).sum()))
+
+
+def _simplest(
+    losses: Mapping[str, FloatArray],
+    share: FloatArray,
+    groups: npt.ArrayLike | None,
+    classes: int,
+    *,
+    allowed: Callable[[str], bool],
+) -> str | None:
+    """Return the remedy with the fewest parameters that no richer one beats."""
+    names = sorted(
+        (name for name in losses if allowed(name)),
+        key=lambda name: REMEDIES[name].parameters(classes),
+    )
+
+    def beats(richer: str, simpler: str) -> bool:
+        difference = losses[simpler] - losses[richer]
+        more = REMEDIES[richer].parameters(classes) - REMEDIES[simpler].parameters(classes)
+        margin = MARGIN * _standard_error(difference, share, groups) + more / len(share)
+        return float(share @ difference) > margin
+
+    for place, name in enumerate(names):
+        if not any(beats(richer, name) for richer in names[place + 1 :]):
+            return name
+    return None

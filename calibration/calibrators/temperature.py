@@ -1,0 +1,174 @@
+"""Temperature scaling: one number T > 0 by which logits are divided before the softmax (Guo et al.
+2017).
+
+It changes confidences, never the predicted class. Logits are needed only up to a constant per row,
+so the logarithms of served probabilities do as well as the network's own logits. A T fitted on
+those multiplies the T already in use.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.measures.metrics import of_true_class
+
+LOWEST, HIGHEST = 0.05, 20.0
+
+
+def softmax(logits: npt.ArrayLike) -> FloatArray:
+    """Return exp(z) / sum exp(z) along the last axis, in float64, for any finite logits.
+
+    >>> softmax([[1000.0, 1000.0]])
+    array([[0.5, 0.5]])
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(z - z.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def log_sum_exp(logits: FloatArray) -> FloatArray:
+    """Return log sum exp(z) of each row of (N, K), several times as fast as `np.logaddexp.reduce`.
+
+    >>> log_sum_exp(np.array([[1000.0, 1000.0]])) - 1000
+    array([0.69314718])
+    """
+    highest = logits.max(axis=1)
+    return np.asarray(highest + np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1)))
+
+
+def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
+    """Return softmax(logits / T), shape (N, K)."""
+    return softmax(np.asarray(logits, dtype=np.float64) / temperature)
+
+
+def check_answers(
+    logits: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[FloatArray, npt.NDArray[np.integer]]:
+    """Return logits (N, K) in float64 and labels (N,), checked for fitting a calibrator.
+
+    Raises:
+        ValueError: no rows, shapes that do not match, labels outside 0..K-1, logits that are not
+            finite.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if not z.size:
+        raise ValueError("a calibrator needs at least one labeled prediction; got none")
+    if not np.isfinite(z).all():
+        raise ValueError("logits must be finite; got infinity or NaN")
+    of_true_class(z, y)  # raises ValueError for labels that do not fit
+    return z, y
+
+
+def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Return the T in [0.05, 20] that minimizes the negative log-likelihood of the labels.
+
+    If every answer is right, no T does: the smaller it is, the better, until every confidence is 1,
+    which N right answers do not justify. T is then the one at which the mean confidence is (N + 1)
+    / (N + 2), the probability that the next answer is right after N right ones (Laplace's rule of
+    succession).
+
+    Args:
+        logits: (N, K), finite; any constant may have been added to a row.
+        labels: (N,) integers in 0..K-1.
+
+    Raises:
+        ValueError: no rows, shapes that do not match, logits that are not finite.
+
+    >>> logits = np.array([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+    >>> T = fit_temperature(logits, [1, 1, 1, 0])   # right in 3 of 4, so p must become 0.75
+    >>> round(float(apply_temperature(logits, T)[0, 1]), 3)
+    0.75
+    >>> # 5 / 6, not 1
+    >>> round(float(apply_temperature(logits, fit_temperature(logits, [1, 1, 1, 1]))[0, 1]), 3)
+    0.833
+    """
+    z, y = check_answers(logits, labels)
+    margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
+    if ((margins < 0).sum(axis=1) == z.shape[1] - 1).all():
+        return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2))
+
+    def loss(
+        log_t: float,
+    ) -> float:  # in log space: if probabilities underflow, the loss would be flat
+        return float(log_sum_exp(margins / math.exp(log_t)).mean())
+
+    # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.
+    return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))
+
+
+def at_bound(temperature: float) -> bool:
+    """Whether a fitted temperature is a bound of the search, so that the labels do not determine
+    it.
+
+    >>> # no T makes these logits modest
+    >>> at_bound(fit_temperature([[0.0, 3000.0]] * 3, [1, 1, 0])), at_bound(1.3)
+    (True, False)
+    """
+    return not LOWEST * 1.001 < temperature < HIGHEST / 1.001
+
+
+def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
+    """Return the T in [0.05, 20] at which the mean confidence of right answers is nearest to
+    `confidence`.
+
+    `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
+    """
+
+    def distance(
+        log_t: float,
+    ) -> float:  # confidence falls with T, so the distance has a single minimum
+        return abs(float(np.exp(-log_sum_exp(margins / math.exp(log_t))).mean()) - confidence)
+
+    return math.exp(_golden_section(distance, math.log(LOWEST), math.log(HIGHEST)))
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Temperature scaling as a `calibration.calibrators.protocol.Calibrator`.
+
+    >>> Temperature(2.0)([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+
+    name: ClassVar[str] = "temperature"
+    keeps_argmax: ClassVar[bool] = True
+    temperature: float
+
+    @classmethod
+    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
+        """Fit as `fit_temperature` does."""
+        return cls(fit_temperature(logits, labels))
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        return apply_temperature(logits, self.temperature)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the name and the temperature."""
+        return {"name": self.name, "temperature": self.temperature}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        return cls(float(data["temperature"]))
+
+
+def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:
+    """Return the minimizer of a unimodal function in [lower, upper], to 1e-7 (Kiefer 1953)."""
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
+    at_left, at_right = function(left), function(right)
+    while upper - lower > 1e-7:
+        if at_left <= at_right:
+            upper, right, at_right = right, left, at_left
+            left = upper - ratio * (upper - lower)
+            at_left = function(left)
+        else:
+            lower, left, at_left = left, right, at_right
+            right = lower + ratio * (upper - lower)
+            at_right = function(right)
+    return (lower + upper) / 2

@@ -1,0 +1,290 @@
+"""The drift detector: a Shiryaev-Roberts e-detector of the claim that the model is calibrated.
+
+With classes the claim is "P(correct | confidence p, predicted class) is within eps of p", for each
+class. Without classes it is the weaker "P(correct | confidence p) is within eps of p", which is
+about the average over the classes.
+
+Each label places small bets against the claim, for over- and for underconfidence, in five sizes. A
+bet moves p by eps in favor of the claim, and shifts its log-odds by d: q = sigmoid(logit(p) -+ d).
+It multiplies by e = q/p if the answer was right and by e = (1-q)/(1-p) if it was wrong. While the
+claim holds, E[e] <= 1.
+
+The detector M <- e (M + 1) runs on the stream of all labels, on the stream of each confidence bin
+and, if there are classes, on the stream of each predicted class. Every group (all, bins, classes)
+has E[sum of M after n labels] <= n, and so has their mixture E. The mixture gives half to the
+stream of all labels and a quarter each to bins and classes (half and half without classes), equally
+over sides and shifts. The alarm is raised at E >= ARL. So the mean number of labels between false
+alarms is ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
+Detectors that share the false alarms each raise theirs at ARL / part; their parts add up to 1.
+
+`calibration.onset` says when and where the drift began. `calibration.bets` computes the bets
+exactly, in bulk.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray, IntArray, bin_index
+from calibration.drift.bets import BETS, bets_of, ordered_sum, run, state_at
+from calibration.drift.state import (
+    DIRECTIONS,
+    Direction,
+    DriftSettings,
+    DriftState,
+    LabelStream,
+    no_evidence,
+)
+
+_CHUNK = 2048  # labels at a time, which bounds memory
+
+
+class DriftDetector:
+    """Feeds labels to a `DriftState` and raises the alarm once; the alarm stays active until
+    `reset`.
+
+    >>> detector = DriftDetector(DriftSettings(average_run_length=1000))
+    >>> # 99 % confident, right half of the time
+    >>> detector.update_many([0.99] * 40, [False, True] * 20)
+    10
+    >>> detector.active, detector.direction
+    (True, 'over')
+    """
+
+    def __init__(self, settings: DriftSettings, state: DriftState | None = None) -> None:
+        """Start from `state`, or from nothing. Raises ValueError for a state of other settings."""
+        self.settings = settings
+        self.state = state or DriftState(no_evidence(settings.rows))
+        if len(self.state.m) != settings.rows:
+            raise ValueError(
+                f"the state has {len(self.state.m)} streams, the settings {settings.rows}: 1, "
+                f"{settings.bin_count} "
+                f"bins and {settings.class_count} classes"
+            )
+
+    def update(self, confidence: float, correct: bool, predicted: int | None = None) -> bool:
+        """Add one label, as `update_many`; return True if it raises the alarm."""
+        return (
+            self.update_many([confidence], [correct], None if predicted is None else [predicted])
+            is not None
+        )
+
+    def update_many(
+        self,
+        confidence: npt.ArrayLike,
+        correct: npt.ArrayLike,
+        predicted: npt.ArrayLike | None = None,
+    ) -> int | None:
+        """Add labels in their order.
+
+        Args:
+            confidence: (N,) of the top label, in [0, 1].
+            correct: (N,) bool, whether the true label was the top label.
+            predicted: (N,) index of the predicted class; needed if the settings have classes, else
+                ignored.
+
+        Returns:
+            The index of the label that raised the alarm, or None.
+
+        Raises:
+            ValueError: a confidence outside [0, 1], a class that the settings lack, no classes
+                although the settings have some, or shapes that differ. The state is unchanged then.
+        """
+        alarm: int | None = None
+        for start, bets, streams in self._chunks(confidence, correct, predicted):
+            raised = self._add(bets, streams)
+            alarm = start + raised if raised is not None else alarm
+        return alarm
+
+    def follow_many(
+        self,
+        confidence: npt.ArrayLike,
+        correct: npt.ArrayLike,
+        predicted: npt.ArrayLike | None = None,
+    ) -> FloatArray:
+        """Add labels as `update_many`; return (N,) log E after each of them.
+
+        >>> watched = DriftDetector(DriftSettings(average_run_length=1000))
+        >>> # each wrong answer adds evidence
+        >>> watched.follow_many([0.99] * 3, [False] * 3).round(1).tolist()
+        [0.4, 1.6, 2.8]
+        """
+        parts = [
+            self._add_and_follow(bets, streams)
+            for _, bets, streams in self._chunks(confidence, correct, predicted)
+        ]
+        return np.concatenate([np.empty(0), *parts])
+
+    def reset(self) -> None:
+        """Forget all evidence and the alarm, after an acknowledgment or for a new calibrator."""
+        self.state = DriftState(no_evidence(self.settings.rows))
+
+    def with_settings(self, settings: DriftSettings) -> "DriftDetector":
+        """Return a detector with other settings for the labels to come.
+
+        It keeps the evidence of the stream of all labels and of the bins, and that of the classes
+        if their number is the same. Without classes, the bins get the share of the classes. If
+        `audit` changes, other labels will be shown than before, and all evidence is forgotten. An
+        active alarm stays active.
+
+        Raises:
+            ValueError: another number of bins.
+        """
+        if settings.bin_count != self.settings.bin_count:
+            raise ValueError(
+                f"the state has {self.settings.bin_count} bins, the settings {settings.bin_count}"
+            )
+        m, old = no_evidence(settings.rows), self.state
+        if settings.audit == self.settings.audit:
+            kept = (
+                settings.rows
+                if settings.class_count == self.settings.class_count
+                else 1 + settings.bin_count
+            )
+            m[:kept] = old.m[:kept]
+        return DriftDetector(
+            settings, DriftState(m, old.labels, old.alarm_label, old.direction, old.row)
+        )
+
+    @property
+    def evidence(self) -> FloatArray:
+        """(rows, 2) the part of E that each stream and side holds."""
+        return self.settings.evidence(self.state.m)
+
+    @property
+    def log_evalue(self) -> float:
+        """log E, the evidence against calibration; minus infinity before the first label."""
+        total = float(self.evidence.sum())
+        return math.log(total) if total > 0 else -math.inf
+
+    @property
+    def log_threshold(self) -> float:
+        """log E at which the alarm is raised."""
+        return math.log(self.settings.threshold)
+
+    @property
+    def active(self) -> bool:
+        """Whether the alarm has been raised and not reset."""
+        return self.state.alarm_label is not None
+
+    @property
+    def alarm_label(self) -> int | None:
+        """How many labels had been seen when the alarm was raised."""
+        return self.state.alarm_label
+
+    @property
+    def direction(self) -> Direction | None:
+        """The side that raised the alarm: 'over' means that confidence exceeds accuracy."""
+        return self.state.direction
+
+    @property
+    def stream(self) -> LabelStream | None:
+        """The stream with the most evidence when the alarm was raised."""
+        return None if self.state.row is None else self.stream_of(self.state.row)
+
+    @property
+    def labels(self) -> int:
+        """Labels seen since the last reset."""
+        return self.state.labels
+
+    def stream_of(self, row: int) -> LabelStream:
+        """Return the stream that a row of the state belongs to."""
+        return self.settings.stream(row)
+
+    def _chunks(
+        self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None
+    ) -> Iterator[tuple[int, FloatArray, IntArray]]:
+        """The labels in parts: number of the first, bets and streams. All are checked before the
+        first part.
+        """
+        p = np.asarray(confidence, dtype=np.float64)
+        right = np.asarray(correct, dtype=bool)
+        if p.ndim != 1 or p.shape != right.shape:
+            raise ValueError(
+                f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)"
+            )
+        streams = self._streams(p, predicted)
+        for start in range(0, len(p), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield start, bets_of(p[part], right[part], self.settings.tolerance), streams[part]
+
+    def _streams(self, confidence: FloatArray, predicted: npt.ArrayLike | None) -> IntArray:
+        """(N, groups) the rows that each label belongs to."""
+        rows = [
+            np.zeros(len(confidence), dtype=np.int64),
+            1 + bin_index(confidence, self.settings.bin_count),
+        ]
+        if self.settings.class_count:
+            rows.append(1 + self.settings.bin_count + self._classes(predicted, len(confidence)))
+        return np.stack(rows, axis=1)
+
+    def _classes(self, predicted: npt.ArrayLike | None, count: int) -> IntArray:
+        classes = np.asarray([] if predicted is None else predicted, dtype=np.int64)
+        known = self.settings.class_count
+        if classes.shape != (count,) or (
+            count and not (classes.min() >= 0 and classes.max() < known)
+        ):
+            raise ValueError(
+                f"predicted must hold {count} classes in 0..{known - 1}; got shape {classes.shape}"
+            )
+        return classes
+
+    def _add(self, bets: FloatArray, streams: IntArray) -> int | None:
+        """Add at most _CHUNK labels, (n, 10) bets and (n, groups) rows; the index of the one that
+        raised the alarm.
+        """
+        before = self.state.m.reshape(-1, BETS)
+        trace, after = run(before, bets, streams)
+        raised = None if self.active else self._first_over(self._totals(before, trace, streams))
+        self._take(before, trace, streams, after, raised)
+        return raised
+
+    def _add_and_follow(self, bets: FloatArray, streams: IntArray) -> FloatArray:
+        """Add at most _CHUNK labels; (n,) log E after each."""
+        before = self.state.m.reshape(-1, BETS)
+        trace, after = run(before, bets, streams)
+        totals = self._totals(before, trace, streams)
+        self._take(before, trace, streams, after, None if self.active else self._first_over(totals))
+        return np.asarray(np.log(totals / (self.settings.parts * BETS)))
+
+    def _take(
+        self,
+        before: FloatArray,
+        trace: FloatArray,
+        streams: IntArray,
+        after: FloatArray,
+        raised: int | None,
+    ) -> None:
+        """Remember what labels led to, and the alarm if one of them raised it."""
+        if raised is not None:
+            self.state.alarm_label = self.state.labels + raised + 1
+            m = state_at(before, trace, streams, raised).reshape(self.state.m.shape)
+            row, side = divmod(int(self.settings.evidence(m).argmax()), 2)
+            self.state.row, self.state.direction = row, DIRECTIONS[side]
+        self.state.m = after.reshape(self.state.m.shape)
+        self.state.labels += len(streams)
+
+    def _first_over(self, totals: FloatArray) -> int | None:
+        """The first label after which E reaches the threshold."""
+        over = totals >= self.settings.threshold * (self.settings.parts * BETS)
+        return int(over.argmax()) if over.any() else None
+
+    def _totals(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> FloatArray:
+        """(n,) E after each label, in units of 1 / (parts * BETS), so that sums of whole shares are
+        exact.
+        """
+        (n, groups), shares = streams.shape, self.settings.shares
+        row_sums = np.empty((n + 1, len(before)))
+        row_sums[0] = shares * ordered_sum(before)
+        latest = np.zeros(
+            (n + 1, len(before)), dtype=np.int64
+        )  # the label that last changed each row's sum
+        number = np.arange(1, n + 1)
+        sums = ordered_sum(trace).reshape(n, groups)
+        for group in range(groups):
+            row_sums[number, streams[:, group]] = shares[streams[:, group]] * sums[:, group]
+            latest[number, streams[:, group]] = number
+        standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
+        return ordered_sum(standing[1:])

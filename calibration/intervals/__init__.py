@@ -1,0 +1,1 @@
+"""Intervals of measures: bootstrap, clusters of rows, and confidence sequences."""

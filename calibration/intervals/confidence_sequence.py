@@ -1,0 +1,232 @@
+"""Confidence sequences: intervals that hold at every look at once, computed from sums alone.
+
+A 95 % interval is wrong at one look in twenty. Whoever looks every day is therefore misled sooner
+or later. A 95 % confidence sequence is wrong at *any* look, ever, for at most one stream in twenty.
+The price is width: about 1.5 to 2.5 times that of the interval.
+
+Both sequences invert a test by betting. For each candidate mean m there is a capital that cannot
+grow on average if m is the mean, so it reaches 1 / alpha with a probability of at most alpha
+(Ville). The interval is every m whose capital stays below. The order of the labels does not enter,
+so sums suffice.
+
+Sources: Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon 2021, "Time-uniform, nonparametric,
+nonasymptotic confidence sequences"; Fan, Grama and Liu 2015 (the inequality behind `gap_sequence`);
+Waudby-Smith and Ramdas 2023.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from calibration.bins import FloatArray
+from calibration.measures.metrics import Interval
+
+_STEPS = 40  # bisections; each halves the error
+_ROUNDS, _CANDIDATES = 4, 65  # each round divides the error by 64
+_ROUNDED = 1 + 1e-8  # the sums of a ledger are rounded
+_BETS = np.geomspace(0.005, 0.9, 12)  # sizes of the bets on a gap, equal shares of the capital
+
+
+def accuracy_sequence(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
+    """Return the confidence sequence of a share, after n labels of which `correct` were right.
+
+    The capital of a candidate p is the likelihood of the labels under a uniform mixture of all
+    shares, divided by their likelihood under p. It assumes that labels come independently with one
+    share p.
+
+    Args:
+        n: labels so far.
+        correct: those that were right, in [0, n].
+        alpha: probability that the sequence ever misses p, in (0, 1).
+
+    Raises:
+        ValueError: counts or alpha outside their ranges.
+
+    One right answer: the capital is (1/2) / p, which is below 20 for p > 1/40.
+
+    >>> lower, upper = accuracy_sequence(1, 1)
+    >>> round(lower, 6), upper
+    (0.025, 1.0)
+    """
+    _check(n, alpha)
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
+    most = math.log(1 / alpha)
+
+    def capital(p: FloatArray) -> FloatArray:
+        return _accuracy_capital(n, correct, p)
+
+    center = correct / n if n else 0.5
+    return Interval(
+        *(_outermost(capital, most=most, inside=center, outside=end) for end in (0.0, 1.0))
+    )
+
+
+def accuracy_evidence(n: int, correct: float, share: float) -> float:
+    """Return the log of the capital against one share: `accuracy_sequence` excludes it from log(1 /
+    alpha) on.
+
+    >>> round(accuracy_evidence(1, 1, 0.025), 6) == round(math.log(20), 6)
+    True
+    """
+    return float(_accuracy_capital(n, correct, np.array([share]))[0])
+
+
+def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> Interval:
+    """Return the confidence sequence of the mean of d = confidence - correct, which lies in [-1,
+    1].
+
+    The capital of a candidate m is the mean over bet sizes b and both sides of
+
+        exp(b sum(d - m) / s - (-b - log(1 - b)) sum(d - m)^2 / s^2)
+
+    and the same with both signs changed. There s = max(1, 1 + m) is at least the distance of d from
+    m on the losing side; with the signs changed it is max(1, 1 - m). It assumes that the labels
+    come with one mean.
+
+    Args:
+        n: labels so far.
+        gap: sum of d.
+        squared: sum of d^2.
+        alpha: probability that the sequence ever misses the mean, in (0, 1).
+
+    Raises:
+        ValueError: n or alpha outside its range, or sums that no n values in [-1, 1] have.
+
+    >>> gap_sequence(0, 0.0, 0.0)
+    Interval(lower=-1.0, upper=1.0)
+    >>> lower, upper = gap_sequence(1000, 0.0, 150.0)
+    >>> round(lower, 3) == -round(upper, 3), 0.04 < upper < 0.06
+    (True, True)
+    """
+    _check(n, alpha)
+    if not (
+        abs(gap) <= n * _ROUNDED
+        and gap**2 <= n * (squared * _ROUNDED + n * 1e-9)
+        and squared <= n * _ROUNDED
+    ):
+        raise ValueError(
+            f"sum {gap} and sum of squares {squared} are not those of {n} values in [-1, 1]"
+        )
+    most = math.log(1 / alpha)
+
+    def capital(m: FloatArray) -> FloatArray:
+        return _gap_capital(m, n=n, gap=gap, squared=squared)
+
+    center = min(1.0, max(-1.0, gap / n)) if n else 0.0
+    return Interval(
+        *(_outermost(capital, most=most, inside=center, outside=end) for end in (-1.0, 1.0))
+    )
+
+
+def gap_evidence(n: int, gap: float, squared: float, mean: float) -> float:
+    """Return the log of the capital against one mean: `gap_sequence` excludes it from log(1 /
+    alpha) on.
+
+    Nothing is bet before the first label.
+
+    >>> gap_evidence(0, 0.0, 0.0, 0.0)
+    0.0
+    """
+    return float(_gap_capital(np.array([mean]), n=n, gap=gap, squared=squared)[0])
+
+
+@lru_cache(maxsize=256)
+def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
+    """Return the interval of Clopper and Pearson for a share: exact, and for one look.
+
+    For data that were collected once, as a card's reference. Arguments and errors as in
+    `accuracy_sequence`.
+
+    All of two answers right: the lower end is the p with p^2 = 0.025.
+
+    >>> lower, upper = share_interval(2, 2)
+    >>> round(lower**2, 6), upper
+    (0.025, 1.0)
+    """
+    _check(n, alpha)
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
+    if n == 0:
+        return Interval(0.0, 1.0)
+    right, k = round(correct), np.arange(1, n + 1)
+    ways = np.concatenate([[0.0], np.cumsum(np.log(n - k + 1) - np.log(k))])  # log of n over k
+    lower = _first(lambda p: _tail(ways, right, p) >= alpha / 2, inside=right / n, outside=0.0)
+    upper = _first(
+        lambda p: _tail(ways, n - right, 1 - p) >= alpha / 2, inside=right / n, outside=1.0
+    )
+    return Interval(lower, upper)
+
+
+def _check(n: int, alpha: float) -> None:
+    if n < 0 or not 0 < alpha < 1:
+        raise ValueError(f"n must be at least 0 and alpha in (0, 1); got {n} and {alpha}")
+
+
+def _accuracy_capital(n: int, correct: float, p: FloatArray) -> FloatArray:
+    """Log of the capital of the candidate shares p, shape (M,)."""
+    wrong = n - correct
+    mixture = math.lgamma(correct + 1) + math.lgamma(wrong + 1) - math.lgamma(n + 2)
+    return np.asarray(mixture - _xlog(correct, p) - _xlog(wrong, 1 - p))
+
+
+def _xlog(count: float, share: FloatArray) -> FloatArray:
+    if not count:
+        return np.zeros_like(share)
+    with np.errstate(divide="ignore"):
+        return np.asarray(count * np.log(share))
+
+
+def _gap_capital(m: FloatArray, *, n: int, gap: float, squared: float) -> FloatArray:
+    """Log of the capital of the candidate means m, shape (M,)."""
+    centered = np.maximum(0.0, squared - 2 * m * gap + n * m * m)
+    logs, bets = [], _BETS[:, None]
+    for side in (1, -1):
+        scale = np.maximum(1.0, 1 + side * m)
+        logs.append(
+            bets * side * (gap - n * m) / scale + (bets + np.log1p(-bets)) * centered / scale**2
+        )
+    every = np.concatenate(logs)
+    top = every.max(axis=0)
+    return np.asarray(top + np.log(np.exp(every - top).mean(axis=0)))
+
+
+def _outermost(
+    capital: Callable[[FloatArray], FloatArray], *, most: float, inside: float, outside: float
+) -> float:
+    """The candidate nearest to `outside` whose capital stays below `most`. The one at `inside`
+    must.
+    """
+    for _ in range(_ROUNDS):
+        candidates = np.linspace(outside, inside, _CANDIDATES)
+        below = capital(candidates) < most
+        below[-1] = True
+        at = int(below.argmax())
+        if at == 0:
+            return outside
+        outside, inside = float(candidates[at - 1]), float(candidates[at])
+    return outside
+
+
+def _first(holds: Callable[[float], bool], *, inside: float, outside: float) -> float:
+    """The end, on the side of `outside`, of the candidates that hold; found by bisection."""
+    if holds(outside):
+        return outside
+    for _ in range(_STEPS):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return outside
+
+
+def _tail(ways: FloatArray, least: int, p: float) -> float:
+    """P(X >= least) for X of the binomial distribution with share p, and the logs of its
+    coefficients.
+    """
+    if least == 0 or p >= 1:
+        return 1.0
+    if p <= 0:
+        return 0.0
+    n, k = len(ways) - 1, np.arange(least, len(ways))
+    return float(np.exp(ways[least:] + k * math.log(p) + (n - k) * math.log1p(-p)).sum())

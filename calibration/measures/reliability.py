@@ -1,0 +1,59 @@
+"""The numbers behind a reliability diagram (DeGroot and Fienberg 1983): accuracy against
+confidence, bin by bin.
+"""
+
+import math
+from dataclasses import dataclass
+
+from calibration.bins import BinSums
+from calibration.measures.metrics import Z95, Interval
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """One bin (lower, upper] with n answers, their mean confidence, and their accuracy with a 95 %
+    Wilson interval.
+
+    Without answers, all but the bounds and n are NaN.
+    """
+
+    lower: float
+    upper: float
+    n: int
+    confidence: float
+    accuracy: float
+    accuracy_lower: float
+    accuracy_upper: float
+
+
+def reliability(sums: BinSums) -> list[ReliabilityBin]:
+    """Return one `ReliabilityBin` per confidence bin, in order.
+
+    >>> bar = reliability(BinSums.from_predictions([0.9, 0.9], [True, False], bin_count=2))[1]
+    >>> bar.n, bar.confidence, bar.accuracy
+    (2, 0.9, 0.5)
+    """
+    return [_bar(sums, m) for m in range(len(sums.n))]
+
+
+def _bar(sums: BinSums, m: int) -> ReliabilityBin:
+    count, n = len(sums.n), int(sums.n[m])
+    if n == 0:
+        return ReliabilityBin(m / count, (m + 1) / count, 0, math.nan, math.nan, math.nan, math.nan)
+    accuracy = float(sums.correct[m]) / n
+    interval = wilson_interval(accuracy, n)
+    return ReliabilityBin(
+        m / count, (m + 1) / count, n, float(sums.confidence[m]) / n, accuracy, *interval
+    )
+
+
+def wilson_interval(proportion: float, n: int, z: float = Z95) -> Interval:
+    """Score interval of a binomial proportion observed in n > 0 trials (Wilson 1927).
+
+    >>> low, high = wilson_interval(0.5, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.404, 0.596)
+    """
+    center = (proportion + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
+    return Interval(max(0.0, center - half), min(1.0, center + half))

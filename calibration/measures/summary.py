@@ -1,0 +1,249 @@
+"""`Measures`: every number that is compared between models, splits or months. Its fields are the
+table of measures.
+
+To add a measure, add a field here, or to `BinMeasures` if bin sums give it. The card, the terminal,
+the pages, the gauges and docs/measures.md read its entry.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT, BinSums
+from calibration.measures import metrics, smooth
+from calibration.measures.auroc import class_auroc
+from calibration.measures.bin_measures import BinMeasures
+from calibration.measures.classwise import classwise_ece, classwise_noise_floor, classwise_z
+from calibration.measures.inputs import MeasuredAnswers
+from calibration.measures.selective import aurc, excess_aurc
+from calibration.measures.table import Column, Measure, entries, from_answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures(BinMeasures):
+    """Calibration and accuracy of one set of labeled answers.
+
+    The fields declared here are None if only bin sums are known, which give those of `BinMeasures`.
+    What is undefined is NaN.
+    """
+
+    nll: float | None = from_answers(
+        lambda answers: metrics.nll(answers.probabilities, answers.labels),
+        "Negative log-likelihood (NLL)",
+        "Mean negative log-likelihood in nats.",
+        question="probabilities",
+        more="Proper: the truth alone is best.",
+        range="0 up, 0 best",
+        misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to "
+        "708 nats",
+        formula="-mean ln p_label",
+        summary=Column("NLL"),
+        page=True,
+        is_share=False,
+    )
+    brier: float | None = from_answers(
+        lambda answers: metrics.brier(answers.probabilities, answers.labels),
+        "Brier score",
+        "Mean squared distance between probabilities and truth, over all classes.",
+        question="probabilities",
+        more="Proper, and bounded.",
+        range="0 to 2, 0 best",
+        misleads="data sets are compared: it contains their difficulty",
+        formula="mean Σ_k (p_k - y_k)²",
+        source="Brier 1950",
+        summary=Column("Brier"),
+        page=True,
+        is_share=False,
+    )
+    brier_reliability: float | None = from_answers(
+        lambda answers: answers.brier_parts.reliability,
+        "Reliability",
+        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty "
+        "of the data, and what "
+        "differs inside bins.",
+        question="probabilities",
+        more="They add up exactly.",
+        range="each ≥ 0 but `brier_within`",
+        misleads="bins hold few answers: reliability and resolution both rise by chance",
+        formula="reliability - resolution + uncertainty + within = brier",
+        source="Murphy 1973, Stephenson 2008",
+    )
+    brier_resolution: float | None = from_answers(
+        lambda answers: answers.brier_parts.resolution,
+        "Resolution",
+        "How well cases are separated.",
+        documented_with="brier_reliability",
+    )
+    brier_uncertainty: float | None = from_answers(
+        lambda answers: answers.brier_parts.uncertainty,
+        "Uncertainty",
+        "Difficulty of the data.",
+        documented_with="brier_reliability",
+    )
+    brier_within: float | None = from_answers(
+        lambda answers: answers.brier_parts.within,
+        "Within bins",
+        "What differs inside bins.",
+        documented_with="brier_reliability",
+    )
+    classwise_ece: float | None = from_answers(
+        lambda answers: classwise_ece(answers.classes),
+        "Classwise ECE",
+        "The ECE of every class's own probability, averaged over classes.",
+        more="Sees errors beyond the top label.",
+        range="0 to 1",
+        misleads="there are many classes: most p are near 0 and pull it down. Its z is cautious "
+        "then",
+        formula="mean over k of ECE of (p_k, label = k)",
+        source="Kull 2019",
+        floor="classwise_noise_floor",
+        further=Column("classwise ECE"),
+    )
+    classwise_noise_floor: float | None = from_answers(
+        lambda answers: classwise_noise_floor(answers.classes),
+        "Noise floor of the classwise ECE",
+        "The classwise ECE that a perfectly calibrated model would show on as many labels.",
+        documented_with="classwise_ece",
+    )
+    classwise_z: float | None = from_answers(
+        lambda answers: classwise_z(answers.classes),
+        "z of the classwise ECE",
+        "Standard deviations by which the classwise ECE exceeds its floor.",
+        documented_with="classwise_ece",
+        digits=1,
+    )
+    equal_mass_ece: float | None = from_answers(
+        lambda answers: metrics.ece(answers.equal_mass),
+        "Equal-mass ECE",
+        "The ECE with bins of equally many answers.",
+        more="Fairer if nearly all confidences are near 1.",
+        range="0 to 1",
+        misleads="compared across data sets: the bins differ. Has its own floor and z",
+        formula="as `ece`, quantile bins",
+        source="Nguyen 2015, Nixon 2019",
+        floor="equal_mass_noise_floor",
+        further=Column("equal-mass ECE"),
+    )
+    equal_mass_noise_floor: float | None = from_answers(
+        lambda answers: metrics.noise_floor(answers.equal_mass),
+        "Noise floor of the equal-mass ECE",
+        "The equal-mass ECE that a perfectly calibrated model would show on as many labels.",
+        documented_with="equal_mass_ece",
+    )
+    equal_mass_z: float | None = from_answers(
+        lambda answers: metrics.ece_z(answers.equal_mass),
+        "z of the equal-mass ECE",
+        "Standard deviations by which the equal-mass ECE exceeds its floor.",
+        documented_with="equal_mass_ece",
+        digits=1,
+    )
+    smooth_ece: float | None = from_answers(
+        lambda answers: smooth.smooth_ece(answers.smooth),
+        "Smooth ECE",
+        "The calibration error without bins: smoothed residuals, with the kernel as wide as the "
+        "error is large.",
+        more="Does not jump when a confidence crosses an edge.",
+        range="0 to 1",
+        misleads="read as if it were the ECE: it is smaller if errors alternate quickly. Has its "
+        "own floor and z",
+        formula="s with ∫|Σ K_s(t, p)(p - c)| dt / N = s",
+        source="Blasiok & Nakkiran 2023",
+        floor="smooth_noise_floor",
+        further=Column("smooth ECE"),
+    )
+    smooth_noise_floor: float | None = from_answers(
+        lambda answers: smooth.smooth_noise_floor(answers.smooth),
+        "Noise floor of the smooth ECE",
+        "The smooth ECE that a perfectly calibrated model would show on as many labels.",
+        documented_with="smooth_ece",
+    )
+    smooth_z: float | None = from_answers(
+        lambda answers: smooth.smooth_z(answers.smooth),
+        "z of the smooth ECE",
+        "Standard deviations by which the smooth ECE exceeds its floor.",
+        documented_with="smooth_ece",
+        digits=1,
+    )
+    auroc: float | None = from_answers(
+        lambda answers: class_auroc(answers.probabilities, answers.labels),
+        "AUROC",
+        "How often a positive case scores above a negative one (two classes: class 1; more: mean "
+        "of each against the "
+        "rest).",
+        question="ranking",
+        range="0 to 1, .5 is chance",
+        misleads="positives are rare; it says nothing of calibration",
+        formula="(wins + ties/2) / pairs",
+        source="Hanley & McNeil 1982",
+        further=Column("AUROC", place=3),
+    )
+    aurc: float | None = from_answers(
+        lambda answers: aurc(answers.confidence, answers.correct),
+        "AURC",
+        "Mean error rate when answers are kept from the most confident down.",
+        question="ranking",
+        range="0 to 1, 0 best",
+        misleads="models of different accuracy are compared",
+        formula="mean over k of the error rate of the top k",
+        source="Geifman 2017",
+        further=Column("AURC", place=3),
+    )
+    excess_aurc: float | None = from_answers(
+        lambda answers: excess_aurc(answers.confidence, answers.correct),
+        "Excess AURC",
+        "`aurc` above that of a perfect order of the same answers.",
+        question="ranking",
+        range="0 to 1, 0 best",
+        misleads="accuracy matters: it ignores it on purpose",
+        formula="aurc - aurc of (c, c)",
+        source="Geifman 2019",
+    )
+
+    @classmethod
+    def from_sums(cls, sums: BinSums) -> "Measures":
+        """Compute what bin sums give; the other measures are None.
+
+        >>> Measures.from_sums(BinSums.from_predictions([0.9, 0.9], [True, False])).signed_gap
+        0.4
+        """
+        return cls(**_of_bins(sums))
+
+    @classmethod
+    def from_probabilities(
+        cls, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
+    ) -> "Measures":
+        """Compute all measures.
+
+        Args:
+            probabilities: (N, K), in [0, 1].
+            labels: (N,) integers in 0..K-1.
+            bin_count: bins of equal width, and of equal mass.
+
+        Raises:
+            ValueError: shapes that do not match, or values out of range.
+
+        >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy
+        0.5
+        """
+        answers = MeasuredAnswers(probabilities, labels, bin_count)
+        of_answers: dict[str, Any] = {
+            each.name: each.answers(answers) for each in MEASURES if each.answers
+        }
+        return cls(**_of_bins(answers.bins), **of_answers)
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return plain data for JSON; NaN and infinities become None."""
+        values = {each.name: getattr(self, each.name) for each in MEASURES}
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+
+
+MEASURES: tuple[Measure, ...] = entries(Measures)
+
+
+def _of_bins(sums: BinSums) -> dict[str, Any]:
+    return {each.name: each.bins(sums) for each in MEASURES if each.bins}

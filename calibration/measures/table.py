@@ -1,0 +1,135 @@
+"""How one measure is described, for the card, the terminal, the pages, the gauges and
+docs/measures.md alike.
+
+The entries are the fields of `calibration.measures.summary.Measures`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, Unpack
+
+from calibration.bins import BinSums
+from calibration.measures.inputs import MeasuredAnswers
+
+Question = Literal["calibration", "probabilities", "ranking"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table in the terminal. Columns are ordered by `place`, then as the measures
+    are.
+    """
+
+    title: str
+    place: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One measure: what it means, how it is computed, and where it is shown.
+
+    Attributes:
+        name: of the field, in JSON and on the card.
+        title: as a heading.
+        text: what it is, in a sentence.
+        bins: computes it from the bin sums alone; None if those do not suffice.
+        answers: computes it from probabilities and labels; None if the bin sums suffice.
+        question: the section of docs/measures.md: is it calibrated, are the probabilities good,
+            does the order of confidences tell which answers to doubt.
+        documented_with: the measure whose row of docs/measures.md includes this one.
+        more, range, misleads, formula, source: the rest of that row, in Markdown.
+        digits: decimals in the terminal.
+        signed: whether a plus sign is shown.
+        upper: if this is a lower bound, the name of the upper bound, which is shown in the same
+            cell.
+        floor: if this is an error, the name of its noise floor, which is shown in the same cell.
+        summary, further: its column in the terminal's table of that name.
+        page: whether the pages list it, now and on the card.
+        is_share: whether the pages show it in percent.
+        gauge: the Prometheus gauge that exports it for each window; only for what bin sums give.
+    """
+
+    title: str
+    text: str
+    name: str = ""
+    bins: Callable[[BinSums], float] | None = None
+    answers: Callable[[MeasuredAnswers], float] | None = None
+    question: Question = "calibration"
+    documented_with: str | None = None
+    more: str = ""
+    range: str = ""
+    misleads: str = ""
+    formula: str = ""
+    source: str = ""
+    digits: int = 3
+    signed: bool = False
+    upper: str | None = None
+    floor: str | None = None
+    summary: Column | None = None
+    further: Column | None = None
+    page: bool = False
+    is_share: bool = True
+    gauge: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.bins is None) == (self.answers is None):
+            raise ValueError(f"measure {self.title!r} needs either `bins` or `answers`")
+        if self.gauge and self.bins is None:
+            raise ValueError(
+                f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand"
+            )
+
+
+class MeasureDetails(TypedDict, total=False):
+    """The attributes of a Measure that `from_bins` and `from_answers` pass on."""
+
+    question: Question
+    documented_with: str
+    more: str
+    range: str
+    misleads: str
+    formula: str
+    source: str
+    digits: int
+    signed: bool
+    upper: str
+    floor: str
+    summary: Column
+    further: Column
+    page: bool
+    is_share: bool
+    gauge: str
+
+
+def from_bins(
+    compute: Callable[[BinSums], float], title: str, text: str, **details: Unpack[MeasureDetails]
+) -> Any:
+    """Return a dataclass field for a measure of bin sums."""
+    return _entry(Measure(bins=compute, title=title, text=text, **details))
+
+
+def from_answers(
+    compute: Callable[[MeasuredAnswers], float],
+    title: str,
+    text: str,
+    **details: Unpack[MeasureDetails],
+) -> Any:
+    """Return a dataclass field for a measure of probabilities and labels, None if only bin sums are
+    known.
+    """
+    return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
+
+
+def entries(table: type) -> tuple[Measure, ...]:
+    """Return the measures that a dataclass declares with `from_bins` and `from_answers`, in their
+    order.
+    """
+    return tuple(
+        dataclasses.replace(field.metadata["measure"], name=field.name)
+        for field in dataclasses.fields(table)
+    )
+
+
+def _entry(measure: Measure, **options: Any) -> Any:
+    return dataclasses.field(metadata={"measure": measure}, **options)

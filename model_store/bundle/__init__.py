@@ -1,0 +1,1 @@
+"""One version of one model: its card, graph, manifest, archives and signature."""

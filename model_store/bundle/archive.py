@@ -1,0 +1,96 @@
+"""The TorchServe archive: a zip of the graph, the card, the handler and the preprocessing it needs.
+
+It is written here because torch-model-archiver is no longer maintained and the format is one
+manifest.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+from model_store.bundle.card import Card
+
+_ROOT = Path(__file__).parents[2]
+HANDLER = "torchserve_handler.py"
+# The handler imports these from inside the archive under the names that they have here.
+_IMPORTED = (
+    "calibration/__init__.py",
+    "calibration/bins.py",
+    *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
+    *(
+        f"model_store/image/{name}.py"
+        for name in (
+            "__init__",
+            "codecs",
+            "cost",
+            "decoder",
+            "dicom",
+            "frames",
+            "gray",
+            "plain_png",
+        )
+    ),
+    *(
+        f"model_store/torchserve/{name}.py"
+        for name in ("__init__", "answers", "counters", "delivery", "outbox")
+    ),
+)
+# A fixed time stamp and no compression, whose bytes depend on the zlib: equal bundles give equal
+# archives everywhere.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+BATCH_SIZE = 16
+BATCH_DELAY_MS = 1
+
+
+def write_archive(
+    path: Path, *, card: Card, onnx: bytes, workers: int = 1, batch_delay_ms: int = BATCH_DELAY_MS
+) -> None:
+    """Write an archive for the model in `onnx`.
+
+    Its card has no file hashes, because it is part of the archive, and nothing that only the
+    monitor reads.
+
+    Args:
+        path: the file, `<name>.mar`.
+        card: the model's card.
+        onnx: its graph.
+        workers: processes that TorchServe starts for the model.
+        batch_delay_ms: how long TorchServe waits for a batch of BATCH_SIZE images to fill.
+    """
+    members: dict[str, bytes] = {
+        "MAR-INF/MANIFEST.json": _manifest(card).encode(),
+        "model-config.yaml": _model_config(workers, batch_delay_ms).encode(),
+        "model.onnx": onnx,
+        "card.json": card.model_dump_json(
+            exclude={"files", "input_reference", "variants"}
+        ).encode(),
+        HANDLER: (_ROOT / "model_store/torchserve/handler.py").read_bytes(),
+    }
+    members |= {name: (_ROOT / name).read_bytes() for name in _IMPORTED}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), data, zipfile.ZIP_STORED)
+
+
+def _model_config(workers: int, batch_delay_ms: int) -> str:
+    settings = {
+        "minWorkers": workers,
+        "maxWorkers": workers,
+        "batchSize": BATCH_SIZE,
+        "maxBatchDelay": batch_delay_ms,
+    }
+    return "".join(
+        f"{name}: {value}\n" for name, value in (settings | {"responseTimeout": 120}).items()
+    )
+
+
+def _manifest(card: Card) -> str:
+    model = {
+        "modelName": card.name,
+        "modelVersion": f"{card.version}.0",
+        "serializedFile": "model.onnx",
+        "handler": HANDLER,
+        "configFile": "model-config.yaml",
+    }
+    return json.dumps({"runtime": "python", "model": model, "archiverVersion": "0.12.0"}, indent=2)

@@ -1,0 +1,186 @@
+"""One version of one model on disk: written as a whole, and used only after every file in it has
+been verified.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from calibration.measures.reliability import reliability
+from model_store.bundle.archive import write_archive
+from model_store.bundle.card import FORMAT_VERSION, Card
+from model_store.bundle.diagram import diagram_file
+from model_store.bundle.graph import check_graph
+from model_store.bundle.manifest import (
+    FileEntry,
+    Manifest,
+    make_manifest,
+    read_files,
+    read_manifest,
+    write_manifest,
+)
+from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
+from model_store.errors import CardError, FileError, GraphError, ManifestError
+
+MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        folder: its place on disk.
+        card: its card.
+        onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
+        variants: those of the network in other precisions, by precision.
+        digest: of its manifest, which names the hash of every file: `sha256:...`.
+    """
+
+    folder: Path
+    card: Card
+    onnx: bytes
+    digest: str
+    variants: Mapping[str, bytes] = field(default_factory=dict)
+
+    def of_variant(self, precision: str) -> "Bundle":
+        """The bundle as if one precision of the network were all of it. Raises KeyError."""
+        onnx = self.onnx if precision == self.card.precisions[0] else self.variants[precision]
+        return replace(self, card=self.card.of_variant(precision), onnx=onnx, variants={})
+
+
+def write_bundle(
+    folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None
+) -> Card:
+    """Write graphs, archive, card, model card and manifest into an empty folder; return the card
+    with hashes.
+
+    `variants` are the graphs of `card.variants`, by precision.
+
+    Raises:
+        GraphError: the graph breaks the contract or disagrees with the card. Nothing is written
+            then.
+    """
+    graphs = {MODEL_FILE: onnx} | {
+        each.file: (variants or {})[each.precision] for each in card.variants or ()
+    }
+    _check_graphs(folder, card, graphs)
+    archive = folder / f"{card.name}.mar"
+    for name, graph in graphs.items():
+        (folder / name).write_bytes(graph)
+    write_archive(archive, card=card, onnx=onnx)
+    hashes = {
+        name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*graphs, archive.name)
+    }
+    card = card.model_copy(update={"files": hashes})
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / MODEL_CARD_FILE).write_text(model_card(card), encoding="utf-8")
+    shown = diagram_file(
+        reliability(card.calibration.sums),
+        of=f"{card.name}, version {card.version}: {card.calibration.reference_split}",
+    )
+    (folder / DIAGRAM_FILE).write_text(shown, encoding="utf-8")
+    write_manifest(folder, name=card.name, version=card.version)
+    return card
+
+
+def read_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
+    """Read and verify a bundle: manifest, every file, the card, then the graph.
+
+    Args:
+        folder: where it is.
+        digest: the digest that it must have, if the caller knows one.
+
+    Raises:
+        ManifestError, CardError, FileError, GraphError: the message names the folder and what is
+        wrong with it.
+    """
+    manifest = read_manifest(folder)
+    if digest is not None and manifest.digest != digest:
+        raise ManifestError(folder, f"its digest is {manifest.digest}, expected was {digest}")
+    return _verified(folder, manifest, read_files(folder, manifest))
+
+
+def check_unsealed(folder: Path) -> Bundle:
+    """Return a bundle that has no manifest, verified by the hashes on its card alone.
+
+    Its digest is that of the manifest that it would get. Raises BundleError.
+    """
+    card = parse_card(
+        folder, (folder / CARD_FILE).read_bytes() if (folder / CARD_FILE).is_file() else b""
+    )
+    manifest = make_manifest(folder, name=card.name, version=card.version)
+    return _verified(folder, manifest, read_files(folder, manifest))
+
+
+def parse_card(folder: Path, data: bytes) -> Card:
+    """Return the card in the bytes of card.json. Raises CardError."""
+    try:
+        card = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CardError(folder, f"card.json is not JSON ({error})") from error
+    version = card.get("format_version") if isinstance(card, dict) else None
+    if version != FORMAT_VERSION:
+        raise CardError(
+            folder,
+            f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}: "
+            "upgrade Candor",
+        )
+    try:
+        return Card.model_validate(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the card"
+        raise CardError(folder, f"card.json: {place}: {first['msg']}") from error
+
+
+def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Return the bundle if manifest, card and graph agree."""
+    for name in (CARD_FILE, MODEL_FILE):
+        if name not in contents:
+            raise FileError(folder, f"manifest.json lists no {name}")
+    card = parse_card(folder, contents[CARD_FILE])
+    if (card.name, card.version) != (manifest.name, manifest.version):
+        raise CardError(
+            folder,
+            f"the card is of {card.name}/{card.version}, the manifest of "
+            f"{manifest.name}/{manifest.version}",
+        )
+    _check_card_files(folder, card, manifest)
+    _check_graphs(folder, card, contents)
+    variants = {each.precision: contents[each.file] for each in card.variants or ()}
+    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest, variants)
+
+
+def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
+    """Raise GraphError unless each graph keeps the contract and agrees with its part of the
+    card.
+    """
+    files = {card.precisions[0]: MODEL_FILE} | {
+        each.precision: each.file for each in card.variants or ()
+    }
+    for precision, name in files.items():
+        problem = check_graph(contents[name], card.of_variant(precision))
+        if problem:
+            raise GraphError(folder, problem.replace(MODEL_FILE, name, 1))
+
+
+def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
+    """The hashes on the card identify the model in the ledger, so they must be true."""
+    if MODEL_FILE not in card.files:
+        raise CardError(folder, f"card.json lists no {MODEL_FILE}")
+    for variant in card.variants or ():
+        if variant.file not in card.files:
+            raise CardError(
+                folder,
+                f"card.json lists no {variant.file[:80]!r}, the file of {variant.precision[:20]!r}",
+            )
+    for name, sha256 in card.files.items():
+        if name not in manifest.files or manifest.files[name].sha256 != sha256:
+            raise FileError(
+                folder,
+                f"{name[:80]!r} is not the file of the card: its sha256 differs, or it is missing",
+            )

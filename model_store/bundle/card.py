@@ -1,0 +1,375 @@
+"""The card: what a model is, where it comes from, how calibrated it was, and the hash of each file
+of its bundle.
+"""
+
+import dataclasses
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from calibration.bins import BinSums
+from calibration.conformal import Conformal
+from calibration.measures.confusion import recalls
+from calibration.measures.summary import Measures
+from model_store.image import InputSpec
+
+FORMAT_VERSION: Literal[1] = 1
+
+Precision = Literal["float32", "float16", "int8"]
+CalibrationMethod = Literal["none", "temperature", "perturbed", "vector", "histogram", "isotonic"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class _Frozen(BaseModel):
+    """Unknown fields are ignored: later Candors may add optional ones without another format
+    version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class InputCard(_Frozen):
+    """How an encoded image becomes the graph's input; the fields of `InputSpec`."""
+
+    channels: Literal[1, 3]
+    height: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=4096)
+    resize: Literal["stretch", "crop"] = "stretch"
+    window: tuple[float, Annotated[float, Field(ge=1)]] | None = None
+    frames: Literal["one", "first"] = "one"
+
+    @property
+    def spec(self) -> InputSpec:
+        """The same as a dataclass for `model_store.image`."""
+        return InputSpec(
+            self.channels, self.height, self.width, self.resize, self.window, self.frames
+        )
+
+
+class TrainingCard(_Frozen):
+    """What `candor train --from-card` needs to repeat the run, and what tells whether it did."""
+
+    choices: dict[str, Any] = Field(
+        description="every choice of the run by name, such as learning_rate; of a file with "
+        "weights only its name"
+    )
+    loaded: dict[str, Any] | None = Field(
+        default=None,
+        description="how the data was loaded; `source` is a name, or only the last part of a path",
+    )
+    images: dict[str, tuple[int, ...]] = Field(
+        description="number of images by split, one per class"
+    )
+    processes: int = Field(ge=1, description="processes that shared the work")
+    device: str | None = Field(default=None, description="cpu or cuda")
+    backbone_sha256: str = Field(
+        description="over names and values of the backbone's tensors before training"
+    )
+    checkpoint_sha256: str = Field(description="of the run's checkpoint.safetensors")
+
+
+class Verification(_Frozen):
+    """How far the bundle's probabilities were from those of torch, or of an imported file, when it
+    was made.
+    """
+
+    images: int = Field(
+        ge=1,
+        description="validation or labeled images, made-up ones if there were none, in one batch",
+    )
+    alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
+    max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
+    libraries: dict[str, str]
+
+
+class Origin(_Frozen):
+    """The file from which a model was imported, and what was found out about it."""
+
+    file: str = Field(max_length=255)
+    sha256: str = Field(description="of that file, in hexadecimal")
+    producer: str = Field(description="who wrote the graph, as it says itself")
+    opset: int = Field(ge=0, description="of the file's standard operators")
+    findings: dict[str, str] = Field(
+        description="sentences about input, output, classes and preprocessing"
+    )
+
+
+class Provenance(_Frozen):
+    """How the model was made: with `training`, enough to train it again."""
+
+    dataset: str
+    fingerprint: str = Field(description="sha256 over the data set's images and labels")
+    backbone: str
+    loss: str
+    beta: float | None = Field(
+        default=None, description="weight of the calibration term, if the loss has one"
+    )
+    seed: int
+    epochs: int
+    libraries: dict[str, str]
+    git_commit: str | None = Field(
+        default=None,
+        description="of Candor's own repository; it ends in -dirty if tracked files were changed",
+    )
+    created_at: datetime = Field(
+        description="when the run was finished, or the version recalibrated"
+    )
+    training: TrainingCard | None = None
+    parent_version: int | None = Field(
+        default=None, description="the version that was recalibrated, if any"
+    )
+    recalibrated_by: Literal["person", "alarm"] | None = Field(
+        default=None,
+        description="who recalibrated: a person, or a process because of a drift alarm",
+    )
+    imported: Origin | None = Field(
+        default=None, description="where a model comes from that Candor did not train"
+    )
+
+
+class BinRow(_Frozen):
+    """The sums of one confidence bin, as in `calibration.bins.BinSums`."""
+
+    n: int = Field(ge=0)
+    confidence: float = Field(ge=0)
+    correct: float = Field(ge=0)
+    variance: float = Field(ge=0)
+    squared_error: float = Field(ge=0)
+
+
+class CalibrationCard(_Frozen):
+    """The calibrator inside the graph, and its measures on the labeled answers that are its
+    reference.
+
+    The graph divides the logits by `temperature`, and `method` says where that comes from. "none"
+    was fitted on
+    nothing: it is 1. "temperature" was fitted on the reference, on other images of the same folder,
+    or on live labels. "perturbed" was fitted on perturbed images of the reference, so confidence on
+    the reference itself is too low. With "vector" the graph first applies a weight and a bias of
+    the exported model to each logit; with "histogram" or "isotonic" it maps the softmax of the
+    logits by a function for each class and continues with the logarithm. The card holds none of
+    these. `class_weight` and `class_bias` are others, which a recalibration added after the
+    temperature.
+    """
+
+    method: str = Field(
+        default="temperature",
+        min_length=1,
+        description=f"{', '.join(get_args(CalibrationMethod))}, or a later one",
+    )
+    temperature: float = Field(gt=0)
+    class_bias: tuple[float, ...] | None = Field(
+        default=None, description="added to logits / temperature, by class"
+    )
+    class_weight: tuple[float, ...] | None = Field(
+        default=None,
+        description="factors of the log-softmax of logits / temperature, before the class bias",
+    )
+    reference_split: str
+    confusion: tuple[tuple[int, ...], ...] | None = Field(
+        default=None,
+        description="answers of the reference: a row per true class, a column per predicted class",
+    )
+    recall: tuple[Fraction | None, ...] | None = Field(
+        default=None,
+        description="share of each class's images in the reference that got its answer; null: no "
+        "image",
+    )
+    answers: tuple[tuple[int, ...], ...] | None = Field(
+        default=None,
+        description="answers of the reference: a row per predicted class, a column per confidence "
+        "bin",
+    )
+    bins: tuple[BinRow, ...] = Field(min_length=1)
+    measures: dict[str, float | None] = Field(
+        description="calibration.measures.summary.Measures of the reference"
+    )
+
+    @classmethod
+    def from_reference(
+        cls,
+        *,
+        temperature: float,
+        split: str,
+        sums: BinSums,
+        measures: Measures,
+        method: str = "temperature",
+        class_bias: tuple[float, ...] | None = None,
+        class_weight: tuple[float, ...] | None = None,
+        confusion: npt.NDArray[np.int64] | None = None,
+        answers: npt.NDArray[np.int64] | None = None,
+    ) -> "CalibrationCard":
+        """Describe a calibrator by the sums and measures of its reference answers."""
+        rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
+        return cls(
+            method=method,
+            temperature=temperature,
+            class_bias=class_bias,
+            class_weight=class_weight,
+            reference_split=split,
+            confusion=None
+            if confusion is None
+            else tuple(tuple(row) for row in confusion.tolist()),
+            answers=None if answers is None else tuple(tuple(row) for row in answers.tolist()),
+            recall=None if confusion is None else recalls(confusion),
+            bins=rows,
+            measures=measures.as_dict(),
+        )
+
+    @property
+    def sums(self) -> BinSums:
+        """The sums per bin of the reference."""
+        return BinSums.from_rows([row.model_dump() for row in self.bins])
+
+
+class Referral(_Frozen):
+    """The referral threshold and its promise, as in `calibration.threshold.Threshold`."""
+
+    threshold: Fraction
+    promised_accuracy: Fraction
+    delta: Fraction
+    coverage: Fraction
+
+
+class ConformalCard(_Frozen):
+    """As `calibration.conformal.Conformal`: a set holds the classes whose probability is at least
+    `threshold`.
+    """
+
+    alpha: Fraction
+    threshold: Fraction
+    method: Literal["lac"] = "lac"
+    mean_set_size: float = Field(ge=0)
+    coverage_reference: Fraction
+
+    @classmethod
+    def from_sets(cls, sets: Conformal) -> "ConformalCard":
+        """Return the card's form of `sets`."""
+        return cls.model_validate(dataclasses.asdict(sets))
+
+
+class VariantCard(_Frozen):
+    """The same network in another precision: its file, its own calibrator and promises, and what it
+    costs.
+
+    Everything here was measured on the reference split of the card, with the graph in `file`.
+    """
+
+    precision: str = Field(
+        min_length=1, description=f"{', '.join(get_args(Precision))}, or a later one"
+    )
+    file: str
+    calibration: CalibrationCard
+    referral: Referral | None = None
+    conformal: ConformalCard | None = None
+    accuracy_loss: float = Field(
+        ge=-1, le=1, description="accuracy of model.onnx minus that of the variant"
+    )
+    agreement: Fraction = Field(description="share of images of which both predict the same class")
+    max_difference: float = Field(
+        ge=0, le=1, description="largest difference of a probability to model.onnx"
+    )
+
+
+class InputReference(_Frozen):
+    """Brightness of `n` validation inputs, as `model_store.image.brightness` measures it; spreads are
+    between images.
+
+    All values are gray levels of the 8-bit input.
+    """
+
+    mean: float = Field(ge=0, le=255)
+    mean_sd: float = Field(ge=0)
+    contrast: float = Field(ge=0)
+    contrast_sd: float = Field(ge=0)
+    n: int = Field(ge=1)
+
+    @classmethod
+    def from_brightness(cls, measured: npt.NDArray[np.float64]) -> "InputReference":
+        """Summarize mean and contrast of each image, (N, 2)."""
+        mean, contrast = measured.mean(axis=0).tolist()
+        mean_sd, contrast_sd = measured.std(axis=0).tolist()
+        return cls(
+            mean=mean, mean_sd=mean_sd, contrast=contrast, contrast_sd=contrast_sd, n=len(measured)
+        )
+
+
+class Card(_Frozen):
+    """card.json, format version 1.
+
+    Later Candors may add optional fields and values of `calibration.method` to this version;
+    readers ignore fields that they do not know. A change that would make such a reader give wrong
+    answers gets another format version, which readers of this one refuse.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1)
+    classes: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(min_length=2)
+    input: InputCard
+    provenance: Provenance
+    calibration: CalibrationCard
+    referral: Referral | None = None
+    conformal: ConformalCard | None = None
+    input_reference: InputReference | None = None
+    verification: Verification | None = None
+    precision: str | None = Field(
+        default=None, description="of the graph that the card describes; null: float32"
+    )
+    variants: tuple[VariantCard, ...] | None = Field(
+        default=None, description="the same network in other precisions, each in a file of its own"
+    )
+    dropped_promises: tuple[str, ...] | None = Field(
+        default=None,
+        description="what versions before this one promised and this one does not, each a sentence",
+    )
+    files: dict[str, str] = Field(
+        default_factory=dict, description="file name -> sha256, in hexadecimal"
+    )
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Every precision in which the bundle has the network, that of model.onnx first."""
+        return (self.precision or "float32", *(each.precision for each in self.variants or ()))
+
+    def of_variant(self, precision: str) -> "Card":
+        """The card as it reads for one precision: its calibrator and promises in place of those of
+        model.onnx.
+
+        Another card is another calibration in the ledger, so answers of two precisions never mix.
+        Raises KeyError.
+        """
+        if precision == self.precisions[0]:
+            return self
+        variant = {each.precision: each for each in self.variants or ()}[precision]
+        return self.model_copy(
+            update={
+                "precision": precision,
+                "calibration": variant.calibration,
+                "referral": variant.referral,
+                "conformal": variant.conformal,
+                "variants": None,
+                "verification": None,
+            }
+        )
+
+    @field_validator("variants")
+    @classmethod
+    def _variants_differ(
+        cls, variants: tuple[VariantCard, ...] | None
+    ) -> tuple[VariantCard, ...] | None:
+        names = [each.precision for each in variants or ()]
+        if len({*names, "float32"}) <= len(names):
+            raise ValueError("each variant needs a precision of its own, other than float32")
+        return variants
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("each class needs a distinct name")
+        return classes

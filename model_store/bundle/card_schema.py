@@ -1,0 +1,40 @@
+"""The JSON Schema of card.json: made from `Card`, shipped in the wheel, and published with the
+documentation.
+
+`python -m model_store.bundle.card_schema` writes both files again after a change of the card.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model_store.bundle.card import FORMAT_VERSION, Card
+
+SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
+PUBLISHED_FILE = (
+    Path(__file__).parents[2] / "docs" / "reference" / "card.schema.json"
+)  # in a checkout
+
+
+def card_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) that each card.json of this format version meets, also one
+    of a later Candor.
+
+    Unknown fields are allowed everywhere, because a later Candor may add optional ones.
+    """
+    generated = Card.model_json_schema(mode="validation")
+    generated["required"] = ["format_version", *generated["required"], "files"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:candor:card:{FORMAT_VERSION}",
+    } | generated
+
+
+def schema_text() -> str:
+    """Return the text of both files."""
+    return json.dumps(card_schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    for path in (SCHEMA_FILE, PUBLISHED_FILE):
+        path.write_text(schema_text(), encoding="utf-8")

@@ -1,0 +1,247 @@
+"""The reliability diagram as SVG: accuracy against confidence, the range expected by chance, and
+the counts.
+
+Model cards, pages, reports and notebooks all show this one. `templates/drawing.css` has its rules;
+pages define the colors by name, a file of its own gets those of light pages.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from calibration.measures.reliability import ReliabilityBin
+from calibration.wording import percent
+
+_LEFT, _TOP, _SIDE = 72, 20, 400  # the square plot
+_COUNTS = 64  # the strip of bars under it
+_Z95 = 1.96  # standard deviations that hold 95 %
+_LIGHT = {
+    **{"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675"},
+    **{"accent": "#2563b0", "bad": "#b3261e"},
+}
+_STARTS = (
+    0.8,
+    0.6,
+    0.4,
+    0.2,
+    0.0,
+)  # of the axis of confidence, which a model with few classes does not use up
+
+
+class Speech(NamedTuple):
+    """How a diagram speaks: texts in a language, texts for one or more, and numbers as they are
+    written in it.
+    """
+
+    gettext: Callable[[str], str]
+    ngettext: Callable[[str, str, int], str]
+    localized: Callable[[str], str]
+
+
+class DiagramScale(NamedTuple):
+    """The axes of a diagram: where confidence starts, in [0, 1), and how many answers fill the
+    strip of counts.
+    """
+
+    start: float
+    most: int
+
+
+ENGLISH = Speech(str, lambda one, more, number: one if number == 1 else more, str)
+
+
+def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
+    """Return the scale on which all these diagrams fit, so that those beside each other can be
+    compared by eye.
+    """
+    filled = [row for bins in diagrams for row in bins if row.n]
+    least = min((row.lower for row in filled), default=0.0)
+    return DiagramScale(
+        next(each for each in _STARTS if each <= least + 1e-9),
+        max((row.n for row in filled), default=1),
+    )
+
+
+def reliability_diagram(
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str = "all answers",
+    speech: Speech = ENGLISH,
+    scale: DiagramScale | None = None,
+) -> Markup:
+    """Draw the bins that have answers, and describe them for those who do not see them; `of` names
+    the answers.
+
+    On the dashed line confidence equals accuracy. `scale` is that of the diagrams beside it, by
+    default its own.
+    """
+    return _drawn(bins, of=of, speech=speech, scale=scale, own_style=None)
+
+
+def diagram_file(
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str = "all answers",
+    speech: Speech = ENGLISH,
+    scale: DiagramScale | None = None,
+) -> Markup:
+    """Return the same drawing as an SVG file of its own, with light colors, for any viewer or
+    notebook.
+    """
+    return _drawn(bins, of=of, speech=speech, scale=scale, own_style=file_style())
+
+
+@cache
+def drawing_rules() -> str:
+    """Return the rules of style sheets for drawings, with colors by name."""
+    return (
+        files("model_store.bundle").joinpath("templates", "drawing.css").read_text(encoding="utf-8")
+    )
+
+
+def file_style() -> Markup:
+    """The rules with colors in place of names: not every viewer and notebook that shows SVG knows
+    CSS variables.
+    """
+    plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], drawing_rules())
+    return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
+
+
+def _drawn(
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str,
+    speech: Speech,
+    scale: DiagramScale | None,
+    own_style: Markup | None,
+) -> Markup:
+    filled = [row for row in bins if row.n]
+    start, most = scale or scale_of([bins])
+    plot = _Plot(most, start)
+    template = _environment().get_template("diagram.svg.jinja")
+    return Markup(
+        template.render(
+            plot=plot,
+            bins=[(row, _said(row, speech)) for row in filled],
+            described=description(bins, of=of, speech=speech),
+            upward=speech.gettext("accuracy, %"),
+            rightward=speech.gettext("confidence, %, and answers"),
+            own_style=own_style,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return environment_of("model_store.bundle")
+
+
+def environment_of(package: str) -> Environment:
+    """Return Jinja2 for the templates of a package: values are escaped, and an undefined name is an
+    error.
+    """
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+
+
+def description(
+    bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH
+) -> str:
+    """What the diagram shows, in a sentence or two."""
+    filled = [row for row in bins if row.n]
+    if not filled:
+        return speech.gettext("Reliability diagram of %(of)s: no answer has a label yet.") % {
+            "of": of
+        }
+    most = max(filled, key=lambda row: row.n)
+    labels = sum(row.n for row in filled)
+    text = speech.gettext(
+        "Reliability diagram of %(of)s: %(answers)s in %(bins)s. Accuracy lies below the range "
+        "that chance explains in "
+        "%(below)s of them, above it in %(above)s. The fullest bin: %(fullest)s."
+    )
+    return text % {
+        "of": of,
+        "answers": speech.ngettext("%(count)s labeled answer", "%(count)s labeled answers", labels)
+        % {"count": speech.localized(f"{labels:,}")},
+        "bins": speech.ngettext(
+            "%(count)s confidence bin", "%(count)s confidence bins", len(filled)
+        )
+        % {"count": len(filled)},
+        "below": sum(row.accuracy < _chance(row)[0] for row in filled),
+        "above": sum(row.accuracy > _chance(row)[1] for row in filled),
+        "fullest": _answers(most, speech),
+    }
+
+
+def _said(row: ReliabilityBin, speech: Speech) -> str:
+    """What the dot of a bin says."""
+    interval = {
+        "lower": f"{100 * row.accuracy_lower:.0f}",
+        "upper": f"{100 * row.accuracy_upper:.0f}",
+    }
+    text = speech.gettext("%(bin)s (95 %% interval %(lower)s to %(upper)s)")
+    return text % (interval | {"bin": _answers(row, speech)})
+
+
+def _answers(row: ReliabilityBin, speech: Speech) -> str:
+    text = speech.ngettext(
+        "%(count)s answer, on average %(confidence)s confident and right %(accuracy)s of the time",
+        "%(count)s answers, on average %(confidence)s confident and right %(accuracy)s of the time",
+        row.n,
+    )
+    shares = {"confidence": percent(row.confidence), "accuracy": percent(row.accuracy)}
+    return text % {
+        name: speech.localized(share) for name, share in (shares | {"count": f"{row.n:,}"}).items()
+    }
+
+
+def _chance(row: ReliabilityBin) -> tuple[float, float]:
+    """Return the accuracies between which 95 % of a calibrated model's dots fall with as many
+    answers.
+    """
+    half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
+    return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin; `start`: of
+    the axis.
+    """
+
+    most: int
+    start: float
+    base = _TOP + _SIDE + 36 + _COUNTS  # the bottom of the counts
+    width, height = _LEFT + _SIDE + 24, base + 50
+    ticks = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+    @property
+    def confidences(self) -> list[float]:
+        """The ticks of the axis of confidence."""
+        return [tick for tick in self.ticks if tick >= self.start]
+
+    def x(self, confidence: float) -> float:
+        return round(_LEFT + _SIDE * (confidence - self.start) / (1 - self.start), 2)
+
+    def y(self, accuracy: float) -> float:
+        return round(_TOP + _SIDE * (1 - accuracy), 2)
+
+    def chance(self, row: ReliabilityBin) -> tuple[float, float]:
+        return _chance(row)
+
+    def count_height(self, n: int) -> float:
+        return max(1.0, (_COUNTS - 14) * n / self.most)

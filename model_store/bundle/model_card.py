@@ -1,0 +1,244 @@
+"""The model card: card.json in Markdown, for people. Equal cards give equal bytes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from calibration.measures.summary import Measures
+from calibration.measures.table import entries
+from model_store.bundle.card import (
+    CalibrationCard,
+    Card,
+    ConformalCard,
+    Origin,
+    Referral,
+    VariantCard,
+)
+
+DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
+_SHOWN = ("n", "accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")
+_METHODS = {
+    "none": "nothing",
+    "temperature": "temperature scaling",
+    "perturbed": "temperature scaling, fitted on perturbed images: on images without a shift, "
+    "confidence is too low",
+    "vector": "vector scaling (a weight and a bias per class)",
+    "histogram": "histogram binning of each class",
+    "isotonic": "isotonic regression of each class",
+}
+
+
+def model_card(card: Card) -> str:
+    """Return the card as Markdown; it shows the diagram in DIAGRAM_FILE, which must be beside
+    it.
+    """
+    parts = (
+        _head(card),
+        _origin(card),
+        _calibration(card),
+        _classes(card),
+        _promises(card),
+        _variants(card),
+    )
+    return "\n".join((*(line for part in parts for line in part), *_limits(card)))
+
+
+def _head(card: Card) -> Iterator[str]:
+    shape, color = card.input, "gray" if card.input.channels == 1 else "RGB"
+    yield f"# {_text(card.name)}, version {card.version}\n"
+    yield f"An image classifier for {len(card.classes)} classes: {', '.join(_text(name) for name in card.classes)}.\n"
+    yield (
+        f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
+        f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
+    )
+    what = (
+        "a probability for each class, **not calibrated**"
+        if _is_uncalibrated(card)
+        else "a calibrated probability for each class"
+    )
+    yield f"- **Output**: {what}; normalization and calibrator are in the graph."
+    if card.precision is not None:
+        yield f"- **Precision**: {_text(card.precision)}."
+    yield "- `card.json` has everything that is here, and more, for programs.\n"
+
+
+def _origin(card: Card) -> Iterator[str]:
+    made = card.provenance
+    beta = "" if made.beta is None else f" (beta {made.beta:g})"
+    yield "## Where it comes from\n"
+    if made.imported is not None:
+        yield from _imported(made.imported)
+    yield f"- **Data**: {_text(made.dataset)}, fingerprint `{_text(made.fingerprint[:16])}`."
+    if made.training is not None:
+        for split, counts in made.training.images.items():
+            named = (
+                f"{count:,} {_text(name)}"
+                for count, name in zip(counts, card.classes, strict=False)
+            )
+            yield f"    - {_text(split)}: {', '.join(named)}."
+    if made.imported is None:
+        yield f"- **Network**: {_text(made.backbone)}."
+        yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
+    yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC, Candor's commit {_text(made.git_commit or 'unknown')}."
+    if made.parent_version is not None:
+        by = " by a process, because of a drift alarm" if made.recalibrated_by == "alarm" else ""
+        yield f"- **Recalibrated**{by}, from version {made.parent_version}."
+    if made.training is not None:
+        yield "- `candor train DATA --from-card card.json` repeats the run."
+    yield ""
+
+
+def _imported(origin: Origin) -> Iterator[str]:
+    digest = _text(origin.sha256[:16])
+    yield f"- **Imported** from {_text(origin.file)}, made by {_text(origin.producer)}, sha256 `{digest}`."
+    yield from (
+        f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items()
+    )
+
+
+def _is_uncalibrated(card: Card) -> bool:
+    return card.calibration.method == "none"
+
+
+def _calibration(card: Card) -> Iterator[str]:
+    calibration = card.calibration
+    yield "## How calibrated it is\n"
+    yield (
+        f"Calibrated by {_METHODS.get(calibration.method, _text(calibration.method))}, temperature "
+        f"{calibration.temperature:.3g}. Reference: {_text(calibration.reference_split)}.\n"
+    )
+    if not calibration.sums.total:
+        yield "There was no labeled image, so nothing is known about its confidence.\n"
+    yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
+    yield from _table(("measure", "value", "meaning"), _measures(calibration))
+    if calibration.reference_split == "val":
+        yield (
+            "The calibrator was fitted on these images too, so the figures are somewhat better "
+            "than on new ones. "
+            "They hold only for images like these.\n"
+        )
+    if card.verification is not None:
+        checked = card.verification
+        compared = (
+            "ONNX Runtime and torch"
+            if card.provenance.imported is None
+            else "the bundle and the imported file"
+        )
+        real = "made-up" if card.provenance.imported and not calibration.sums.total else "real"
+        yield (
+            f"On {checked.images} {real} images, in one batch and one by one, {compared} differ "
+            "by at most "
+            f"{checked.max_difference:.1e} in a probability.\n"
+        )
+
+
+def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:
+    for entry in entries(Measures):
+        value = calibration.measures.get(entry.name)
+        if entry.name in _SHOWN and value is not None:
+            if entry.name == "n":
+                yield entry.title, f"{value:,.0f}", "Labeled answers of the reference."
+            else:
+                yield entry.title, f"{value:.4f}", entry.text
+
+
+def _classes(card: Card) -> Iterator[str]:
+    confusion, recall = card.calibration.confusion, card.calibration.recall
+    if confusion is None or recall is None:
+        return
+    yield "## Answers by class\n"
+    rows = (
+        (
+            _text(name),
+            f"{sum(row):,}",
+            "-" if share is None else f"{share:.3f}",
+            *(f"{count:,}" for count in row),
+        )
+        for name, row, share in zip(card.classes, confusion, recall, strict=True)
+    )
+    yield from _table(
+        ("true class", "images", "recall", *(f"answered {_text(name)}" for name in card.classes)),
+        rows,
+    )
+
+
+def _promises(card: Card) -> Iterator[str]:
+    if not (card.referral or card.conformal or card.dropped_promises):
+        return
+    yield "## What it promises, for images like those of the reference\n"
+    yield from _promised(card.referral, card.conformal)
+    for dropped in card.dropped_promises or ():
+        yield f"- {_text(dropped)}"
+    yield ""
+
+
+def _promised(referral: Referral | None, sets: ConformalCard | None) -> Iterator[str]:
+    if referral is not None:
+        yield (
+            f"- Answers with a confidence of at least {referral.threshold:.4f} are right in "
+            f"{referral.promised_accuracy:.1%} of cases or more, with probability "
+            f"{1 - referral.delta:.0%} over the "
+            f"choice of the reference images. {referral.coverage:.1%} of its answers were such; a "
+            "person should look "
+            "at the others."
+        )
+    if sets is not None:
+        yield (
+            f"- The classes with a probability of at least {sets.threshold:.4f} contain the true "
+            "one in "
+            f"{1 - sets.alpha:.0%} of cases; on average they are {sets.mean_set_size:.2f} classes."
+        )
+
+
+def _variants(card: Card) -> Iterator[str]:
+    if not card.variants:
+        return
+    yield "## Other precisions\n"
+    header = (
+        "precision",
+        "file",
+        "accuracy",
+        "ECE",
+        "temperature",
+        "same class",
+        "largest difference",
+    )
+    yield from _table(header, map(_variant, card.variants))
+
+
+def _variant(variant: VariantCard) -> list[str]:
+    figures = (variant.calibration.measures.get(name) for name in ("accuracy", "ece"))
+    shown = ("-" if value is None else f"{value:.4f}" for value in figures)
+    costs = (
+        f"{variant.calibration.temperature:.3f}",
+        f"{variant.agreement:.2%}",
+        f"{variant.max_difference:.3f}",
+    )
+    return [_text(variant.precision), f"`{variant.file}`", *shown, *costs]
+
+
+def _limits(card: Card) -> Iterator[str]:
+    yield "## Limits\n"
+    yield (
+        "The figures describe the reference. At another site, with another device or another mix "
+        "of cases, confidence "
+        "can be wrong: compare it with labels from there before you rely on it, and go on "
+        "comparing. This is not a "
+        "medical device.\n"
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _text(text: str) -> str:
+    r"""Return text in which nothing is Markdown or HTML.
+
+    >>> _text("a|b <i>*c*"), _text("two\nlines")
+    ('a\\|b &lt;i>\\*c\\*', 'two lines')
+    """
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{each}" if each in "\\`*_[]|#" else each for each in plain)

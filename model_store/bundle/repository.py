@@ -1,0 +1,137 @@
+"""A bundle as a model repository for NVIDIA Triton, and for KServe, which runs Triton.
+
+    REPOSITORY/NAME/config.pbtxt      name, backend, tensors, batching, instances
+    REPOSITORY/NAME/labels.txt        a class per line, for Triton's classification answers
+    REPOSITORY/NAME/VERSION/model.onnx
+
+Source of the layout: Triton's "Model Repository" and "Model Configuration"; KServe's Triton runtime
+mounts the same.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle
+from model_store.bundle.card import Card
+from model_store.bundle.graph import INPUT, OUTPUT
+from model_store.errors import RepositoryError
+
+MAX_BATCH, QUEUE_DELAY_US = 32, 2_000
+CONFIG_FILE, LABELS_FILE, SERVICE_FILE = "config.pbtxt", "labels.txt", "inference-service.yaml"
+_MODELS = "models"
+
+
+def write_triton(bundle: Bundle, repository: Path) -> Path:
+    """Write a bundle's model.onnx as a version of its model in a Triton repository; return the
+    version's folder.
+
+    Raises:
+        RepositoryError: the repository has this version, or the model there has another input or
+            other classes.
+    """
+    card, model = bundle.card, repository / bundle.card.name
+    version, config, labels = model / str(card.version), _config(bundle), _labels(card)
+    if version.exists():
+        raise RepositoryError(
+            f"{version} exists, and a version never changes; remove it or name another --out"
+        )
+    known = {name: model / name for name in (CONFIG_FILE, LABELS_FILE)}
+    if known[LABELS_FILE].is_file() and known[LABELS_FILE].read_text(encoding="utf-8") != labels:
+        raise RepositoryError(f"{known[LABELS_FILE]} has other classes; name another --out")
+    if known[CONFIG_FILE].is_file() and _tensors(
+        known[CONFIG_FILE].read_text(encoding="utf-8")
+    ) != _tensors(config):
+        raise RepositoryError(
+            f"{known[CONFIG_FILE]} has another input or output; name another --out"
+        )
+    model.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=repository))
+    try:
+        (draft / MODEL_FILE).write_bytes(bundle.onnx)
+        (draft / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        draft.chmod(0o755)
+        known[CONFIG_FILE].write_text(config, encoding="utf-8")
+        known[LABELS_FILE].write_text(labels, encoding="utf-8")
+        draft.rename(version)  # last, for a Triton that watches the repository
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return version
+
+
+def write_kserve(bundle: Bundle, folder: Path, *, storage_uri: str) -> Path:
+    """Write a Triton repository to FOLDER/models, and an InferenceService for it; return the
+    latter's file.
+
+    `storage_uri` is where you copy FOLDER/models to. Raises RepositoryError as `write_triton`.
+    """
+    write_triton(bundle, folder / _MODELS)
+    service = folder / SERVICE_FILE
+    service.write_text(_service(bundle, storage_uri), encoding="utf-8")
+    return service
+
+
+def _config(bundle: Bundle) -> str:
+    card, shape = bundle.card, bundle.card.input
+    parameters = {"bundle_digest": bundle.digest, "precision": card.precisions[0]}
+    if card.referral is not None:
+        parameters["referral_threshold"] = repr(card.referral.threshold)
+    said = "".join(
+        f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}\n'
+        for key, value in parameters.items()
+    )
+    return f"""name: {json.dumps(card.name)}
+backend: "onnxruntime"
+max_batch_size: {MAX_BATCH}
+input [
+  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: [ {shape.channels}, {shape.height}, {shape.width} ] }}
+]
+output [
+  {{ name: "{OUTPUT}" data_type: TYPE_FP32 dims: [ {len(card.classes)} ] label_filename: "{LABELS_FILE}" }}
+]
+dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY_US} }}
+instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
+version_policy {{ latest {{ num_versions: 1 }} }}
+{said}"""
+
+
+def _tensors(config: str) -> str:
+    """Everything that has to be the same for all versions of a model."""
+    return config.partition("parameters")[0]
+
+
+def _labels(card: Card) -> str:
+    return "".join(f"{' '.join(name.split())}\n" for name in card.classes)
+
+
+def _service(bundle: Bundle, storage_uri: str) -> str:
+    """The manifest; JSON texts are YAML texts."""
+    card = bundle.card
+    return f"""apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: {json.dumps(_dns_name(card.name))}
+  annotations:
+    candor/model: {json.dumps(f"{card.name}/{card.version}")}
+    candor/bundle-digest: {json.dumps(bundle.digest)}
+spec:
+  predictor:
+    model:
+      runtime: kserve-tritonserver
+      modelFormat:
+        name: onnx
+      protocolVersion: v2
+      storageUri: {json.dumps(storage_uri)}
+"""
+
+
+def _dns_name(name: str) -> str:
+    """Return a name that Kubernetes accepts.
+
+    >>> _dns_name("Chest_X-ray.v2"), _dns_name("7-")
+    ('chest-x-ray-v2', 'model-7')
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50].strip("-")
+    return plain if plain[:1].isalpha() else f"model-{plain}".strip("-")

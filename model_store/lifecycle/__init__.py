@@ -1,0 +1,1 @@
+"""What happens to a version of a store: canary, rollback, retirement, removal, verification."""

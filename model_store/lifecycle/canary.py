@@ -1,0 +1,192 @@
+"""A model's canary: a version that answers part of the requests, or computes as a shadow, before it
+is promoted.
+
+`STORE/<name>/canary.json` says which version, in which mode, and how it ended. Starting the next
+canary overwrites it.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from model_store.bundle.manifest import Digest
+from model_store.errors import CanaryError
+from model_store.store.history import append, new_event
+from model_store.store.retirement import require_not_retired
+from model_store.store.store import Store, require_name
+
+FILE = "canary.json"
+Mode: TypeAlias = Literal["share", "header", "shadow"]
+End: TypeAlias = Literal["promoted", "aborted"]
+
+
+class Canary(BaseModel):
+    """A version that is tried beside production.
+
+    Mode `share` gives it a share of the requests that name no version. Mode `header` gives it the
+    requests that ask for it with `X-Candor-Canary: true`. In mode `shadow` it computes beside
+    production and never answers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: PositiveInt
+    digest: Digest | None = Field(
+        default=None, description="of its bundle; records of before manifests have none"
+    )
+    mode: Mode
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    started_at: datetime
+    ended: End | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None
+
+    @property
+    def how(self) -> str:
+        """What it is tried on, as the end of a sentence.
+
+        >>> Canary(version=2, mode="share", share=0.05, started_at=datetime.now(UTC)).how
+        'answers 5 % of the requests'
+        """
+        if self.mode == "share":
+            return f"answers {100 * self.share:g} % of the requests"
+        if self.mode == "header":
+            return "answers requests with X-Candor-Canary: true"
+        return "computes beside production and is only recorded"
+
+
+def read_canary(store: Store, name: str) -> Canary | None:
+    """Return the model's canary, running or ended, or None. Raises CanaryError if the file cannot
+    be read.
+    """
+    path = f"{store.storage.address}/{require_name(name)}/{FILE}"
+    try:
+        data = store.storage.read(name, FILE)
+        return None if data is None else Canary.model_validate_json(data)
+    except OSError as error:
+        raise CanaryError(
+            f"{path} cannot be read ({error.strerror}); start the canary again"
+        ) from error
+    except ValidationError as error:
+        raise CanaryError(
+            f"{path} cannot be read ({error.error_count()} errors); start the canary again"
+        ) from error
+
+
+def start_canary(
+    store: Store,
+    name: str,
+    version: int,
+    *,
+    mode: Mode,
+    share: float = 0.0,
+    by: str | None = None,
+    why: str | None = None,
+) -> Canary:
+    """Start a canary of a verified version beside production. Raises NotInStore, BundleError or
+    CanaryError.
+    """
+    production = store.production(name)
+    bundle = store.read(name, version)
+    require_not_retired(store.storage, name, version)
+    if production is None:
+        raise CanaryError(
+            f"'{name}' has no version in production to compare with; promote {version} instead"
+        )
+    if production == version:
+        raise CanaryError(
+            f"version {version} of '{name}' is in production already; name another one"
+        )
+    canary = Canary(
+        version=version, digest=bundle.digest, mode=mode, share=share, started_at=datetime.now(UTC)
+    )
+    _write(store, name, canary)
+    event = new_event(
+        "canary started", version=version, digest=bundle.digest, by=by, why=why, how=canary.how
+    )
+    append(store.storage, name, event)
+    return canary
+
+
+def change_canary(
+    store: Store,
+    name: str,
+    *,
+    mode: Mode,
+    share: float = 0.0,
+    by: str | None = None,
+    why: str | None = None,
+) -> Canary:
+    """Give the running canary another share or mode, without starting it again. Raises CanaryError
+    or BundleError.
+    """
+    running = _running(store, name)
+    store.read(name, running.version, digest=running.digest)
+    changed = running.model_copy(update={"mode": mode, "share": share})
+    event = new_event(
+        "canary changed",
+        version=running.version,
+        digest=running.digest,
+        by=by,
+        why=why,
+        how=changed.how,
+    )
+    _write(store, name, changed)
+    append(store.storage, name, event)
+    return changed
+
+
+def end_canary(
+    store: Store, name: str, end: End, *, reason: str | None = None, by: str | None = None
+) -> Canary:
+    """End the canary; `promoted` puts its version into production, for `reason`. Raises CanaryError
+    if none is running.
+
+    It is promoted only if its bundle is the one that was tried.
+    """
+    canary = _running(store, name)
+    if end == "promoted":
+        store.read(name, canary.version, digest=canary.digest)
+        store.promote(name, canary.version, by=by, why=reason)
+    ended = canary.model_copy(
+        update={"ended": end, "ended_at": datetime.now(UTC), "reason": reason}
+    )
+    _write(store, name, ended)
+    event = new_event(
+        "canary promoted" if end == "promoted" else "canary aborted",
+        version=ended.version,
+        by=by,
+        why=reason,
+    )
+    append(store.storage, name, event)
+    return ended
+
+
+def _running(store: Store, name: str) -> Canary:
+    canary = read_canary(store, name)
+    if canary is None or canary.ended is not None:
+        raise CanaryError(
+            f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one"
+        )
+    return canary
+
+
+def promote_version(
+    store: Store, name: str, version: int, *, by: str | None = None, why: str | None = None
+) -> Canary | None:
+    """Put a version into production; if its canary is running, that ends. Returns the canary that
+    ended.
+
+    Otherwise the canary would begin again after a rollback. Raises NotInStore, BundleError or
+    CanaryError.
+    """
+    canary = read_canary(store, name)
+    if canary is not None and canary.ended is None and canary.version == version:
+        return end_canary(store, name, "promoted", reason=why, by=by)
+    store.promote(name, version, by=by, why=why)
+    return None
+
+
+def _write(store: Store, name: str, canary: Canary) -> None:
+    store.replace_file(name, FILE, canary.model_dump_json(indent=2) + "\n")

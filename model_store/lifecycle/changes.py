@@ -1,0 +1,185 @@
+"""What happens to a version after it was promoted: rollback, retirement, and the removal of what
+nothing refers to.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from model_store.errors import AliasError, VersionRetired
+from model_store.lifecycle.canary import read_canary
+from model_store.store.alias import PRODUCTION, Alias
+from model_store.store.catalog import published_at
+from model_store.store.history import append, earlier_version, new_event, read_events
+from model_store.store.retirement import retirements, write_retirement
+from model_store.store.store import Store
+
+LEFTOVER_S = 86_400.0  # no process builds a version for a day
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A version that nothing refers to, or what a process that died has left behind.
+
+    Attributes:
+        version: its number; None for a leftover.
+        name: of the leftover.
+        reason: why it may go.
+    """
+
+    model: str
+    reason: str
+    version: int | None = None
+    name: str | None = None
+
+
+def rollback_target(store: Store, name: str, alias: str = PRODUCTION) -> int:
+    """Return the version to which `roll_back` would go. Raises AliasError if there is none, and
+    HistoryError.
+    """
+    store.recorded(name, alias)
+    target = earlier_version(read_events(store.storage, name), alias)
+    if target is None:
+        raise AliasError(
+            f"the history of '{name}' has nothing before the current '{alias}', so there is "
+            "nothing to go back to; "
+            f"`candor models alias {name} {alias} VERSION` sets it"
+        )
+    return target
+
+
+def roll_back(
+    store: Store,
+    name: str,
+    alias: str = PRODUCTION,
+    *,
+    by: str | None = None,
+    why: str | None = None,
+) -> Alias:
+    """Point an alias at what it pointed at before; twice goes back two steps. Raises as
+    `Store.set_alias` does.
+    """
+    return store.set_alias(
+        name, alias, rollback_target(store, name, alias), by=by, why=why, action="rolled back"
+    )
+
+
+def retire(
+    store: Store, name: str, version: int, *, by: str | None = None, why: str | None = None
+) -> bool:
+    """Take a version out, so that no alias and no canary may point at it; return whether that
+    changed anything.
+
+    Raises NotInStore, and VersionRetired if something points at it now.
+    """
+    store.require(name, version)
+    _require_unused(store, name, version)
+    if not write_retirement(store.storage, name, version, retired=True, by=by, why=why):
+        return False
+    try:
+        _require_unused(store, name, version)  # it may have been promoted meanwhile
+    except VersionRetired:
+        write_retirement(store.storage, name, version, retired=False)
+        raise
+    append(store.storage, name, new_event("retired", version=version, by=by, why=why))
+    return True
+
+
+def restore(
+    store: Store, name: str, version: int, *, by: str | None = None, why: str | None = None
+) -> bool:
+    """Bring back a version that was taken out; return whether that changed anything."""
+    store.require(name, version)
+    changed = write_retirement(store.storage, name, version, retired=False)
+    if changed:
+        append(store.storage, name, new_event("restored", version=version, by=by, why=why))
+    return changed
+
+
+def removable(
+    store: Store,
+    name: str,
+    *,
+    answering: Collection[int],
+    keep: int = 3,
+    older_than_days: float = 90.0,
+) -> list[Removal]:
+    """Return what of a model may be removed.
+
+    Kept is what an alias points at and what a rollback of it would bring back, a running canary,
+    every version in `answering`, the newest `keep` (at least one, so that no number is used twice),
+    and what is younger than `older_than_days` and not retired.
+
+    Raises AliasError, CanaryError or HistoryError if it cannot be known what is referred to.
+    """
+    versions, retired = store.versions(name), retirements(store.storage, name)
+    kept = set(versions[-max(1, keep) :]) | set(answering) | _referred(store, name)
+    before = datetime.now(UTC) - timedelta(days=older_than_days)
+    found = []
+    for version in versions:
+        if version in kept:
+            continue
+        if version in retired:
+            found.append(Removal(name, "retired", version))
+        elif (made := published_at(store, name, version)) is None:
+            found.append(Removal(name, "damaged, and nothing refers to it", version))
+        elif made < before:
+            found.append(
+                Removal(name, f"made on {made:%Y-%m-%d}, and nothing refers to it", version)
+            )
+    leftovers = store.storage.leftovers(name, older_than_s=LEFTOVER_S)
+    return found + [
+        Removal(name, "left behind by a process that died", name=each) for each in leftovers
+    ]
+
+
+def collect(store: Store, removal: Removal, *, by: str | None = None) -> None:
+    """Remove what `removable` found. Raises VersionRetired if something points at it by now."""
+    if removal.version is None:
+        store.storage.clear(removal.model, removal.name or "")
+        return
+    write_retirement(
+        store.storage, removal.model, removal.version, retired=True, by=by, why="removed by gc"
+    )
+    try:
+        _require_unused(store, removal.model, removal.version)
+    except VersionRetired:
+        write_retirement(store.storage, removal.model, removal.version, retired=False)
+        raise
+    store.storage.remove(removal.model, removal.version)
+    append(
+        store.storage,
+        removal.model,
+        new_event("collected", version=removal.version, by=by, why=removal.reason),
+    )
+
+
+def _referred(store: Store, name: str) -> set[int]:
+    """Return the versions that an alias, its rollback or a running canary refers to."""
+    events, referred = read_events(store.storage, name), set()
+    for alias in store.alias_names(name):
+        chosen = store.alias(name, alias)
+        referred |= {chosen.version} if chosen else set()
+        earlier = earlier_version(events, alias)
+        referred |= {earlier} if earlier else set()
+    canary = read_canary(store, name)
+    if canary is not None and canary.ended is None:
+        referred.add(canary.version)
+    return referred
+
+
+def _require_unused(store: Store, name: str, version: int) -> None:
+    users = [
+        f"the alias '{alias}'"
+        for alias, chosen in store.aliases(name).items()
+        if chosen.version == version
+    ]
+    canary = read_canary(store, name)
+    if canary is not None and canary.ended is None and canary.version == version:
+        users.append("its canary")
+    if users:
+        raise VersionRetired(
+            f"version {version} of '{name}' cannot be taken out: {' and '.join(users)} points at "
+            "it; promote another "
+            "version, or end the canary, first"
+        )

@@ -1,0 +1,1 @@
+"""Models with versions and aliases, in a folder or at an address that fsspec knows."""

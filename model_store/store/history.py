@@ -1,0 +1,202 @@
+"""The history of a model: a line of JSON for each thing that was done, in `history.jsonl`. Lines
+are only appended.
+
+Each line holds the hash of the line before it, so a line that was changed, inserted or taken out of
+the middle shows. An alias holds its own last line, so the history can say it even if the process
+died before it wrote it down.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model_store.bundle.manifest import MAX_VERSION, Digest
+from model_store.errors import HistoryError
+from model_store.store.alias import WHY_LIMIT, Alias, current_user
+from model_store.store.storage import Storage
+
+HISTORY_FILE = "history.jsonl"
+Action = Literal[
+    "published",
+    "adopted",
+    "set",
+    "rolled back",
+    "removed",
+    "retired",
+    "restored",
+    "collected",
+    "canary started",
+    "canary changed",
+    "canary promoted",
+    "canary aborted",
+    "signed",
+]
+
+
+class StoreEvent(BaseModel):
+    """Something that was done.
+
+    Attributes:
+        action: what.
+        version: with which version; None where an alias was removed.
+        alias: with which alias, if with one.
+        digest: of the bundle, as far as it was known.
+        before: the version to which the alias pointed before.
+        how: a canary is tried, such as "5 % of the requests".
+        previous: hash of the line before; None on the first line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    action: Action
+    version: int | None = Field(default=None, ge=1, le=MAX_VERSION)
+    alias: str | None = None
+    digest: Digest | None = None
+    before: int | None = None
+    at: datetime
+    by: Annotated[str, Field(max_length=200)]
+    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
+    how: Annotated[str, Field(max_length=100)] | None = None
+    previous: str | None = None
+
+
+def new_event(
+    action: Action,
+    *,
+    version: int | None = None,
+    alias: str | None = None,
+    digest: str | None = None,
+    before: int | None = None,
+    by: str | None = None,
+    why: str | None = None,
+    how: str | None = None,
+) -> StoreEvent:
+    """Return an event of now, by default by the current user. Raises HistoryError for a text that
+    is too long.
+    """
+    try:
+        return StoreEvent(
+            action=action,
+            version=version,
+            alias=alias,
+            digest=digest,
+            before=before,
+            at=datetime.now(UTC),
+            by=by or current_user(),
+            why=why,
+            how=how,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise HistoryError(f"that cannot be recorded: {first['loc'][0]}: {first['msg']}") from error
+
+
+def event_of(alias: str, chosen: Alias) -> StoreEvent:
+    """Return the event that an alias remembers."""
+    return StoreEvent(alias=alias, **chosen.model_dump())
+
+
+def read_events(storage: Storage, model: str) -> list[StoreEvent]:
+    """Return what was done, oldest first. Raises HistoryError for a line that is none, or that does
+    not follow.
+    """
+    return list(_parsed(model, _read(storage, model)))
+
+
+def append(storage: Storage, model: str, *events: StoreEvent) -> None:
+    """Append events that are not there yet, also to a history that somebody has damaged."""
+    while True:
+        old = _read(storage, model)
+        lines = old or b""
+        if lines and not lines.endswith(b"\n"):
+            lines += b"\n"
+        known = set(known_events(lines))
+        for event in events:
+            if event not in known:
+                lines += _line(event.model_copy(update={"previous": _last_hash(lines)}))
+        if lines == (old or b"") or storage.swap(model, HISTORY_FILE, old, lines):
+            return
+
+
+def known_events(lines: bytes) -> Iterator[StoreEvent]:
+    """Yield the events in these lines without their links, leaving out what is none."""
+    for line in lines.splitlines():
+        with suppress(ValidationError):
+            yield StoreEvent.model_validate_json(line).model_copy(update={"previous": None})
+
+
+def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
+    """Return the version to which a rollback takes an alias: that before the last one that was not
+    rolled back.
+
+    >>> at = {"at": datetime(2026, 1, 1, tzinfo=UTC), "by": "ann", "alias": "production"}
+    >>> promoted = [StoreEvent(action="set", version=version, **at) for version in (1, 2, 3)]
+    >>> earlier_version(promoted, "production")
+    2
+    >>> earlier_version([*promoted, StoreEvent(action="rolled back", version=2, **at)], "production")
+    1
+    """
+    stack: list[int | None] = []
+    for event in events:
+        if event.alias != alias:
+            continue
+        if event.action == "rolled back":
+            while stack and stack[-1] != event.version:
+                stack.pop()
+        elif not stack or stack[-1] != event.version:
+            stack.append(event.version)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def published_digest(storage: Storage, model: str, version: int) -> str | None:
+    """Return the digest with which a version was published or adopted; None if the history does not
+    say.
+    """
+    events = known_events(_read(storage, model) or b"")
+    digests = [
+        each.digest
+        for each in events
+        if each.version == version and each.action in ("published", "adopted")
+    ]
+    return digests[-1] if digests else None
+
+
+def _read(storage: Storage, model: str) -> bytes | None:
+    try:
+        return storage.read(model, HISTORY_FILE)
+    except OSError as error:
+        raise HistoryError(f"the history of '{model}' cannot be read: {error.strerror}") from error
+
+
+def _parsed(model: str, data: bytes | None) -> Iterator[StoreEvent]:
+    previous = None
+    for number, line in enumerate((data or b"").splitlines(keepends=True), 1):
+        try:
+            event = StoreEvent.model_validate_json(line)
+        except ValidationError as error:
+            raise HistoryError(
+                f"line {number} of the history of '{model}' is no event: somebody changed it"
+            ) from error
+        if event.previous != previous:
+            raise HistoryError(
+                f"line {number} of the history of '{model}' does not follow the one before: one "
+                "was changed or removed"
+            )
+        previous = _hash(line)
+        yield event
+
+
+def _line(event: StoreEvent) -> bytes:
+    return event.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
+def _last_hash(lines: bytes) -> str | None:
+    return _hash(lines.splitlines(keepends=True)[-1]) if lines else None
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()[:16]

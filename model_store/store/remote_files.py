@@ -1,0 +1,188 @@
+"""Files at an address that fsspec knows: listed, read, written, and written only if nobody else has
+meanwhile.
+
+On S3 such a condition is part of the write. Other file systems keep only that of a new file.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from model_store.bundle.files import FileTooLarge
+from model_store.errors import StoreAddressInvalid, StoreUnreachable
+from model_store.installation import install_command
+
+RETRIES = 2
+S3 = ("s3", "s3a")
+CONFLICTS = (
+    "PreconditionFailed",
+    "ConditionalRequestConflict",
+    "412",
+)  # S3: somebody else was faster
+S3_CONFIG = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "retries": {"max_attempts": RETRIES, "mode": "standard"},
+}
+Listing = dict[
+    str, dict[str, tuple[object, ...]]
+]  # model -> path below it -> what changes with its content
+T = TypeVar("T")
+
+
+class RemoteFiles:
+    """The files below one address. Paths are relative to it; all methods raise StoreUnreachable."""
+
+    def __init__(self, address: str) -> None:
+        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to
+        nothing.
+        """
+        self.address = address
+        self._protocol, self._fs, self._root = _open(address)
+
+    def listing(self) -> Listing:
+        """All files, asked with one request per thousand."""
+        self._fs.invalidate_cache()
+        return _listing(self._reach(lambda: self._fs.find(self._root, detail=True)), self._root)
+
+    def read(self, path: str, *, limit_bytes: int) -> bytes | None:
+        """The content of a file as it is now; None if there is none. Raises FileTooLarge."""
+        try:
+            size = self._reach(lambda: self._fs.size(self._path(path)))
+            if size is not None and size > limit_bytes:
+                raise FileTooLarge(
+                    0, f"it has {size:,} bytes, at most {limit_bytes:,} are read", path
+                )
+            data: bytes = self._reach(lambda: self._fs.cat_file(self._path(path)))
+        except FileNotFoundError:
+            return None
+        return data
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file whole, whatever it held."""
+        self._write(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new file whole. Return False if there is one."""
+        return self._write(path, data, mode="create")
+
+    def replace(self, path: str, data: bytes, *, tag: str | None) -> bool:
+        """Write a file whole. Return False if it no longer has this tag, which only S3 tells."""
+        if self._protocol not in S3:
+            return self._write(path, data)
+        return self._write(path, data, **({"mode": "create"} if tag is None else {"IfMatch": tag}))
+
+    def tag(self, path: str) -> str | None:
+        """What S3 calls the content of a file; None if there is none."""
+        if self._protocol not in S3:
+            return None
+        try:
+            self._fs.invalidate_cache()
+            return str(self._reach(lambda: self._fs.info(self._path(path)))["ETag"])
+        except FileNotFoundError:
+            return None
+
+    def modified_s(self, path: str) -> float:
+        """When a file was written, in seconds since 1970; 0 if there is none."""
+        try:
+            return float(self._reach(lambda: self._fs.modified(self._path(path))).timestamp())
+        except FileNotFoundError:
+            return 0.0
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if there is one."""
+        place = self._path(path)
+        self._reach(lambda: self._fs.rm_file(place) if self._fs.exists(place) else None)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove everything below a path. Raises FileNotFoundError."""
+        self._reach(lambda: self._fs.rm(self._path(path), recursive=True))
+
+    def _write(self, path: str, data: bytes, **condition: str) -> bool:
+        try:
+            self._reach(lambda: self._fs.pipe_file(self._path(path), data, **condition))
+        except _ConditionFailed:
+            return False
+        return True
+
+    def _reach(self, ask: Callable[[], T]) -> T:
+        """Ask the store. Raises FileNotFoundError, _ConditionFailed, or StoreUnreachable for
+        everything else.
+        """
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            if isinstance(error, FileExistsError) or _s3_code(error) in CONFLICTS:
+                raise _ConditionFailed from error
+            raise StoreUnreachable(
+                f"the store {self.address} cannot be used now: {_reason(error)}"
+            ) from error
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+
+class _ConditionFailed(Exception):
+    """Somebody else has written meanwhile."""
+
+
+def _open(address: str) -> tuple[str, Any, str]:
+    """The protocol, the file system and the path in it. Raises StoreAddressInvalid."""
+    protocol, _, rest = address.partition("://")
+    if "@" in rest.split("/")[0]:
+        raise StoreAddressInvalid(
+            f"the address of the store must hold no user or password: {protocol} takes "
+            "credentials in its own way"
+        )
+    extra = "s3" if protocol in S3 else "remote"
+    try:
+        import fsspec
+
+        options = {"config_kwargs": S3_CONFIG} if protocol in S3 else {}
+        system = fsspec.filesystem(protocol, skip_instance_cache=protocol in S3, **options)
+    except ImportError as error:
+        raise StoreAddressInvalid(
+            f"a store at {protocol}:// needs more packages ({error})",
+            install=install_command(extra),
+        ) from error
+    except ValueError as error:
+        raise StoreAddressInvalid(f"no store can be at {address}: {error}") from error
+    if protocol in S3:
+        system.retries = RETRIES
+    root = system._strip_protocol(address).rstrip("/")
+    if not root.strip("/"):
+        raise StoreAddressInvalid(
+            f"{address} names no place: write it as {protocol}://bucket/models"
+        )
+    return protocol, system, root
+
+
+def _listing(found: dict[str, dict[str, Any]], root: str) -> Listing:
+    listing: Listing = {}
+    for path, detail in found.items():
+        model, _, below = path.removeprefix(root).lstrip("/").partition("/")
+        if below and detail.get("type") != "directory":
+            changed = detail.get("LastModified") or detail.get("mtime") or detail.get("created")
+            listing.setdefault(model, {})[below] = (
+                detail.get("ETag"),
+                detail.get("size"),
+                str(changed),
+            )
+    return listing
+
+
+def _s3_code(error: BaseException | None) -> str | None:
+    """The code of S3's answer from which an error arose; None if it arose from something else."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code"))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """One line that says what went wrong, also for errors whose text is empty."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

@@ -1,0 +1,263 @@
+"""A store at an address that fsspec knows, such as `s3://bucket/models`; what is read is kept on
+this machine.
+
+S3 has conditional writes, so two writers never overwrite each other there. Other file systems
+compare first and write then, so two writers at the same moment may; whoever writes last wins.
+
+A version exists once its manifest does, which is written last. If the store cannot be reached, what
+was read before is read again, so a server starts without it.
+"""
+
+import hashlib
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from model_store.bundle.files import write_whole
+from model_store.bundle.manifest import (
+    LIMIT_BYTES,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    digest_of,
+    read_files,
+    read_manifest,
+)
+from model_store.errors import BundleError, FileError, StoreUnreachable
+from model_store.store.mirror import Mirror
+from model_store.store.remote_files import Listing, RemoteFiles
+from model_store.store.storage import SMALL_FILE_BYTES, Entry, Stamp
+
+CLAIM = ".claim"
+LISTING_S = 0.5  # for which a listing is used again: one look at the store asks once
+KEPT_COPIES = 10  # of each model
+
+_log = logging.getLogger(__name__)
+
+
+class RemoteStorage:
+    """Implements `storage.Storage`. `cache` is the folder on this machine."""
+
+    def __init__(self, address: str, cache: Path) -> None:
+        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to
+        nothing.
+        """
+        self._files = RemoteFiles(address)
+        self._bundles = cache / "bundles"
+        self._mirror = Mirror(cache / hashlib.sha256(address.encode()).hexdigest()[:16])
+        self._lock = threading.Lock()
+        self._listing: Listing = {}
+        self._listed_s = float("-inf")
+        self._contents: dict[tuple[str, str], tuple[tuple[object, ...], bytes]] = {}
+        self._away = False
+
+    @property
+    def address(self) -> str:
+        return self._files.address
+
+    def exists(self) -> bool:
+        return bool(self._list())
+
+    def models(self) -> list[str]:
+        return sorted(self._list())
+
+    def entries(self, model: str) -> list[Entry]:
+        paths = self._list().get(model, {})
+        folders = {path.split("/")[0] for path in paths if "/" in path}
+        files = {path for path in paths if "/" not in path}
+        found = [
+            Entry(name, is_folder=True, is_whole=f"{name}/{MANIFEST_FILE}" in paths)
+            for name in folders
+        ]
+        return sorted(
+            [*found, *(Entry(name, is_folder=False) for name in files)],
+            key=lambda entry: entry.name,
+        )
+
+    def read(self, model: str, name: str) -> bytes | None:
+        tag = self._list().get(model, {}).get(name)
+        if tag is None:
+            return None
+        if self._away:
+            return self._mirror.read(model, name)
+        known = self._contents.get((model, name))
+        if known is not None and known[0] == tag:
+            return known[1]
+        data = self._files.read(f"{model}/{name}", limit_bytes=SMALL_FILE_BYTES)
+        if data is not None:
+            self._contents[model, name] = (tag, data)
+            self._mirror.keep(model, name, data)
+        return data
+
+    def write(self, model: str, name: str, data: bytes) -> None:
+        with self._changing():
+            self._files.write(f"{model}/{name}", data)
+
+    def swap(self, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
+        path = f"{model}/{name}"
+        with self._changing():
+            tag = self._files.tag(path)
+            if self._files.read(path, limit_bytes=SMALL_FILE_BYTES) != old:
+                return False
+            if new is not None:
+                return self._files.replace(path, new, tag=tag)
+            self._files.remove(path)
+            return True
+
+    @contextmanager
+    def draft(self, model: str) -> Iterator[Path]:
+        self._bundles.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".draft-{model}-", dir=self._bundles) as folder:
+            yield Path(folder)
+
+    def settle(self, draft: Path, model: str, version: int) -> bool:
+        with self._changing():
+            if not self._files.create(f"{model}/{version}/{CLAIM}", b"claimed\n"):
+                return False
+            try:
+                for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST_FILE):
+                    self._files.write(f"{model}/{version}/{path.name}", path.read_bytes())
+            except BaseException:
+                with suppress(StoreUnreachable):
+                    self.remove(model, version)
+                raise
+            return True
+
+    def fetch(self, model: str, version: int) -> Path:
+        if self._away:
+            return self._fetched(model, version)
+        data = self._files.read(f"{model}/{version}/{MANIFEST_FILE}", limit_bytes=LIMIT_BYTES)
+        if data is None:
+            raise FileError(Path(model, str(version)), f"{MANIFEST_FILE} is gone")
+        folder = self._bundles / digest_of(data).removeprefix("sha256:") / model / str(version)
+        if not _is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            self._download(data, folder, f"{model}/{version}")
+            self._prune(model)
+        self._mirror.keep_digest(model, version, digest_of(data))
+        return folder
+
+    def stamp(self, model: str, version: int) -> Stamp:
+        paths = self._list().get(model, {})
+        return tuple(
+            (path, tag) for path, tag in sorted(paths.items()) if path.startswith(f"{version}/")
+        )
+
+    def remove(self, model: str, version: int) -> None:
+        folder = f"{model}/{version}"
+        with self._changing():
+            self._files.remove(f"{folder}/{MANIFEST_FILE}")
+            self._files.remove_folder(folder)
+
+    def leftovers(self, model: str, *, older_than_s: float) -> list[str]:
+        begun = [
+            entry.name for entry in self.entries(model) if entry.is_folder and not entry.is_whole
+        ]
+        before_s = time.time() - older_than_s
+        return [
+            name for name in begun if self._files.modified_s(f"{model}/{name}/{CLAIM}") < before_s
+        ]
+
+    def clear(self, model: str, name: str) -> None:
+        with self._changing():
+            self._files.remove_folder(f"{model}/{name}")
+
+    def _list(self) -> Listing:
+        """What is in the store, asked with one request per thousand files; while it is away, what
+        was read before.
+        """
+        with self._lock:
+            if time.monotonic() - self._listed_s < LISTING_S:
+                return self._listing
+            try:
+                listing = self._files.listing()
+            except StoreUnreachable as error:
+                self._listing = self._mirror.listing()
+                if not self._listing:
+                    raise
+                if not self._away:
+                    _log.error(
+                        "the store is away, so what was read before is used",
+                        extra={"fields": {"reason": str(error)}},
+                    )
+                self._away = True
+            else:
+                if self._away:
+                    _log.info("the store is back")
+                self._away = False
+                self._listing = listing
+            self._listed_s = time.monotonic()
+            return self._listing
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What was listed before a change, or an attempt at one, is not used after it."""
+        try:
+            yield
+        finally:
+            self._listed_s = float("-inf")
+
+    def _download(self, manifest: bytes, folder: Path, path: str) -> None:
+        """Put a verified copy of a version into a folder, whole or not at all."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as temporary:
+            part = (
+                Path(temporary) / folder.parent.name / folder.name
+            )  # so that errors name the bundle
+            part.mkdir(parents=True)
+            write_whole(part / MANIFEST_FILE, manifest)
+            described = read_manifest(part)
+            for name, entry in described.files.items():
+                data = self._files.read(f"{path}/{name}", limit_bytes=entry.size_bytes)
+                if data is None:
+                    raise FileError(part, f"{name!r} is gone")
+                write_whole(part / name, data)
+            self._refuse_unnamed(
+                part, path, known=described.files.keys() | {MANIFEST_FILE, SIGNATURE_FILE, CLAIM}
+            )
+            read_files(part, described)
+            with suppress(FileExistsError, OSError):  # another process was faster
+                part.rename(folder)
+
+    def _prune(self, model: str) -> None:
+        """Keep the copies that were made last: more versions are never loaded at a time."""
+        copies = sorted(
+            self._bundles.glob(f"*/{model}/*"), key=lambda folder: folder.stat().st_mtime
+        )
+        for folder in copies[:-KEPT_COPIES]:
+            shutil.rmtree(folder.parent.parent, ignore_errors=True)
+
+    def _refuse_unnamed(self, part: Path, path: str, *, known: set[str]) -> None:
+        """A file that the manifest does not name is refused, as in a folder."""
+        model, version = path.split("/")
+        names = (
+            each.removeprefix(f"{version}/")
+            for each in self._list().get(model, {})
+            if each.startswith(f"{version}/")
+        )
+        for name in names:
+            if name not in known and not name.startswith("."):
+                raise FileError(
+                    part, f"it holds {name!r}, which {MANIFEST_FILE} does not name: move it away"
+                )
+
+    def _fetched(self, model: str, version: int) -> Path:
+        digest = self._mirror.digest(model, version)
+        if digest is None:
+            raise StoreUnreachable(
+                f"the store {self.address} is away, and {model} {version} was never read before"
+            )
+        return self._bundles / digest.removeprefix("sha256:") / model / str(version)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a copy is there and as it was published."""
+    try:
+        read_files(folder, read_manifest(folder))
+    except (OSError, BundleError):
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""Versions that were taken out, so that nobody promotes them again: `retired.json`, who did it,
+when and why.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from model_store.errors import HistoryError, VersionRetired
+from model_store.store.alias import WHY_LIMIT, current_user
+from model_store.store.storage import Storage
+
+RETIRED_FILE = "retired.json"
+
+
+class Retirement(BaseModel):
+    """Who took a version out, when and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime
+    by: Annotated[str, Field(max_length=200)]
+    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
+
+
+_RETIRED = TypeAdapter(dict[int, Retirement])
+
+
+def retirements(storage: Storage, model: str) -> dict[int, Retirement]:
+    """Return the versions that were taken out. Raises HistoryError if that cannot be read."""
+    return _parsed(model, _read(storage, model))
+
+
+def require_not_retired(storage: Storage, model: str, version: int) -> None:
+    """Raise VersionRetired if a version was taken out."""
+    found = retirements(storage, model).get(version)
+    if found is not None:
+        because = f": {found.why}" if found.why else ""
+        raise VersionRetired(
+            f"version {version} of '{model}' was retired on {found.at:%Y-%m-%d} by "
+            f"{found.by}{because}; "
+            f"`candor models retire {model} {version} --undo` brings it back"
+        )
+
+
+def write_retirement(
+    storage: Storage,
+    model: str,
+    version: int,
+    *,
+    retired: bool,
+    by: str | None = None,
+    why: str | None = None,
+) -> bool:
+    """Take a version out or bring it back; return whether that changed anything. Raises
+    HistoryError.
+    """
+    while True:
+        old = _read(storage, model)
+        versions = _parsed(model, old)
+        if (version in versions) == retired:
+            return False
+        if retired:
+            versions[version] = _retirement(by, why)
+        else:
+            del versions[version]
+        new = (
+            _RETIRED.dump_json(dict(sorted(versions.items())), indent=2, exclude_none=True) + b"\n"
+        )
+        if storage.swap(model, RETIRED_FILE, old, new):
+            return True
+
+
+def _retirement(by: str | None, why: str | None) -> Retirement:
+    try:
+        return Retirement(at=datetime.now(UTC), by=by or current_user(), why=why)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise HistoryError(f"that cannot be recorded: {first['loc'][0]}: {first['msg']}") from error
+
+
+def _read(storage: Storage, model: str) -> bytes | None:
+    try:
+        return storage.read(model, RETIRED_FILE)
+    except OSError as error:
+        raise HistoryError(
+            f"{RETIRED_FILE} of '{model}' cannot be read: {error.strerror}"
+        ) from error
+
+
+def _parsed(model: str, data: bytes | None) -> dict[int, Retirement]:
+    try:
+        return {} if data is None else _RETIRED.validate_json(data)
+    except ValidationError as error:
+        raise HistoryError(
+            f"{RETIRED_FILE} of '{model}' cannot be read, so nothing shows which versions were "
+            "taken out: restore it, "
+            "or remove it to bring back all"
+        ) from error

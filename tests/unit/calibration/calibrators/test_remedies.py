@@ -1,0 +1,135 @@
+"""The remedies against what made the labels, and the choice among them over many simulated
+models.
+"""
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from calibration.calibrators.affine import RIDGE, bias_form, fit_affine, temperature_form
+from calibration.calibrators.remedies import (
+    CASE_MIX,
+    REMEDIES,
+    TEMPERATURE,
+    TEMPERATURE_BIAS,
+    choose,
+)
+from calibration.calibrators.temperature import fit_temperature, softmax
+
+Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+def drawn(seed: int, weight: float, bias: list[float], *, n: int = 312) -> Answers:
+    """Logits (n, K) as served, and labels drawn from softmax(weight * logits + bias)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, len(bias)))
+    truth = softmax(weight * logits + np.array(bias))
+    return logits, (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+
+
+def test_a_temperature_is_that_of_the_search_in_one_dimension() -> None:
+    logits, labels = drawn(0, 0.5, [0.0, 0.0, 0.0], n=2000)
+    fitted = fit_affine(logits, labels, temperature_form(3))
+    assert fitted.bias == (0.0, 0.0, 0.0)
+    assert fitted.weight == pytest.approx([1 / fit_temperature(logits, labels)] * 3, rel=1e-4)
+
+
+def test_temperature_and_bias_find_scipys_optimum() -> None:
+    logits, labels = drawn(1, 0.6, [0.8, -0.8, 0.0], n=500)
+    spread = (logits - logits.mean(axis=1, keepdims=True)).std()
+    start = spread / fit_temperature(logits, labels)
+
+    def loss(theta: npt.NDArray[np.float64]) -> float:
+        log_p = log_softmax(logits / spread * (start + theta[0]) + theta[1:], axis=1)
+        return float(-log_p[np.arange(len(labels)), labels].mean() + RIDGE / 2 * (theta**2).sum())
+
+    found = minimize(loss, np.zeros(4), options={"gtol": 1e-9}).x
+    fitted = TEMPERATURE_BIAS.fit(logits, labels)
+    assert fitted.weight == pytest.approx([(start + found[0]) / spread] * 3, abs=1e-4)
+    assert fitted.bias == pytest.approx(found[1:] - found[1:].mean(), abs=1e-3)
+
+
+def test_a_weight_counts_an_answer_as_often_as_it_says() -> None:
+    logits, labels = drawn(2, 0.6, [0.5, -0.5], n=100)
+    times = np.random.default_rng(2).integers(1, 4, 100)
+    weighted = TEMPERATURE_BIAS.fit(logits, labels, weights=times)
+    repeated = TEMPERATURE_BIAS.fit(np.repeat(logits, times, axis=0), np.repeat(labels, times))
+    inside = [[0.3, -0.4]]
+    np.testing.assert_allclose(
+        weighted(inside), repeated(inside), atol=0.01
+    )  # logits are scaled by another spread
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, np.nan], [1.0, -1.0]])
+def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights must be positive and finite"):
+        fit_affine([[0.0, 1.0], [1.0, 0.0]], [0, 1], bias_form(2), weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "expected", "least"),
+    [
+        (1.0, [0.0, 0.0], None, 36),  # nothing to repair: of 40, at most a tenth finds something
+        (0.5, [0.0, 0.0, 0.0], "temperature", 34),
+        (1.0, [1.2, -1.2], "case_mix", 34),
+        (0.5, [1.0, -1.0], "temperature_bias", 34),
+    ],
+)
+def test_the_choice_finds_what_is_wrong(
+    weight: float, bias: list[float], expected: str | None, least: int
+) -> None:
+    found = Counter(
+        choose(*drawn(seed, weight, bias), allow_label_changes=True).chosen for seed in range(40)
+    )
+    assert found[expected] >= least, found
+
+
+def test_without_permission_the_predicted_class_stays_and_the_better_remedy_is_named() -> None:
+    answers = drawn(3, 0.4, [1.5, -1.5], n=600)
+    careful, free = choose(*answers), choose(*answers, allow_label_changes=True)
+    assert careful.chosen in {"temperature", None}
+    assert careful.better == free.chosen == "temperature_bias"
+    assert free.better is None
+
+
+def test_what_does_not_apply_is_left_out_with_its_reason() -> None:
+    answers = drawn(4, 0.5, [1.0, -1.0])
+    choice = choose(*answers, allow_label_changes=True, exclude={CASE_MIX.name: "no"})
+    assert {trial.name: trial.excluded for trial in choice.trials}[CASE_MIX.name] == "no"
+    assert choice.chosen == TEMPERATURE_BIAS.name
+
+
+def test_a_class_with_few_labels_gets_no_bias() -> None:
+    logits, labels = drawn(5, 0.5, [0.0, 0.0, -9.0], n=400)
+    choice = choose(logits, labels, allow_label_changes=True)
+    reasons = {trial.name: trial.excluded or "" for trial in choice.trials}
+    assert all(
+        "the rarest class has" in reasons[name]
+        for name in REMEDIES
+        if not REMEDIES[name].keeps_argmax
+    )
+    assert choice.chosen == TEMPERATURE.name
+
+
+def test_labels_that_are_all_right_leave_the_range_of_temperatures() -> None:
+    logits = np.random.default_rng(6).normal(0, 3, (200, 2))
+    choice = choose(logits, logits.argmax(axis=1))
+    assert choice.chosen is None
+    assert "leaves the range of temperatures" in (choice.trials[0].excluded or "")
+
+
+def test_patients_are_kept_together() -> None:
+    """Every answer of a patient is a copy, so that folds which divide patients would promise too
+    much.
+    """
+    logits, labels = drawn(7, 0.7, [0.0, 0.0, 0.0], n=60)
+    copies = (np.repeat(logits, 10, axis=0), np.repeat(labels, 10))
+    patients = np.repeat(np.arange(60), 10)
+    alone, together = choose(*copies), choose(*copies, groups=patients)
+    assert together.trials[0].standard_error > 2 * alone.trials[0].standard_error
+    with pytest.raises(ValueError, match="at least 5 answers or groups; got 3"):
+        choose(*copies, groups=np.arange(600) % 3)

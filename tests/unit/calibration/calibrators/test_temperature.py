@@ -1,0 +1,145 @@
+"""Temperature: the optimum that scipy and netcal find, and the symmetries that make served
+probabilities enough.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+from scipy.special import softmax as scipy_softmax
+
+from calibration.calibrators.temperature import apply_temperature, fit_temperature, softmax
+
+with warnings.catch_warnings():  # what the oracle's own dependencies warn of is not ours
+    warnings.simplefilter("ignore")
+    from netcal.scaling import TemperatureScaling
+
+Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+def answers_at(temperature: float, seed: int, *, n: int = 2000, classes: int = 4) -> Answers:
+    """Logits, and labels drawn from softmax(logits / temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2 * temperature, (n, classes))
+    cumulative = scipy_softmax(logits / temperature, axis=1).cumsum(axis=1)
+    return logits, (cumulative > rng.random((n, 1))).argmax(axis=1)
+
+
+def scipy_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    def loss(log_t: float) -> float:
+        scaled = logits / math.exp(log_t)
+        return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
+
+    found = minimize_scalar(
+        loss, bounds=(math.log(0.05), math.log(20)), method="bounded", options={"xatol": 1e-10}
+    )
+    return math.exp(found.x)
+
+
+@pytest.mark.parametrize("true_temperature", [0.2, 0.7, 1.0, 2.5, 9.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_optimum_is_scipys(true_temperature: float, seed: int) -> None:
+    answers = answers_at(true_temperature, seed)
+    assert fit_temperature(*answers) == pytest.approx(scipy_temperature(*answers), rel=1e-6)
+
+
+def test_the_optimum_is_netcals() -> None:
+    logits, labels = answers_at(2.0, 5)
+    theirs = TemperatureScaling()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.fit(scipy_softmax(logits, axis=1), labels)
+    assert fit_temperature(logits, labels) == pytest.approx(
+        1 / float(theirs.temperature[0]), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("true_temperature", [0.3, 1.0, 4.0])
+def test_the_temperature_that_made_the_labels_is_recovered(true_temperature: float) -> None:
+    logits, labels = answers_at(true_temperature, 7, n=40_000)
+    assert fit_temperature(logits, labels) == pytest.approx(true_temperature, rel=0.03)
+
+
+@given(st.floats(0.3, 3.0))
+def test_logits_scaled_by_a_factor_scale_the_temperature(factor: float) -> None:
+    logits, labels = answers_at(1.5, 1, n=300)
+    assert fit_temperature(factor * logits, labels) == pytest.approx(
+        factor * fit_temperature(logits, labels), rel=1e-5
+    )
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_constant_added_to_a_row_changes_nothing(seed: int) -> None:
+    logits, labels = answers_at(1.5, 1, n=300)
+    moved = logits + np.random.default_rng(seed).normal(0, 50, (300, 1))
+    assert fit_temperature(moved, labels) == pytest.approx(
+        fit_temperature(logits, labels), rel=1e-5
+    )
+
+
+def test_the_logarithm_of_served_probabilities_is_as_good_as_logits() -> None:
+    logits, labels = answers_at(3.0, 2)
+    served = np.log(apply_temperature(logits, 1.7))
+    assert 1.7 * fit_temperature(served, labels) == pytest.approx(
+        fit_temperature(logits, labels), rel=1e-6
+    )
+
+
+def test_extreme_logits_end_at_the_right_bound() -> None:
+    """Margins of thousands make probabilities underflow; one wrong answer must still pull the
+    temperature up.
+    """
+    logits = np.tile([3000.0, 0.0], (10, 1))
+    assert fit_temperature(logits, [0] * 9 + [1]) == pytest.approx(20.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 10, 32, 1000])
+def test_right_answers_alone_do_not_make_a_model_sure(count: int) -> None:
+    """The likelihood would send T to its lower bound, and every confidence to 1."""
+    logits = np.random.default_rng(count).normal(0, 1, (count, 3))
+    logits[:, 0] = logits.max(axis=1) + 0.5
+    labels = np.zeros(count, np.int64)
+    temperature = fit_temperature(logits, labels)
+    confidence = apply_temperature(logits, temperature).max(axis=1).mean()
+    assert confidence == pytest.approx((count + 1) / (count + 2), abs=1e-5)
+    assert fit_temperature(7 * logits, labels) == pytest.approx(7 * temperature, rel=1e-4)
+
+
+def test_a_tie_is_no_right_answer() -> None:
+    """All the same logits: the label is the first of equals by chance, and the likelihood has a
+    maximum at any T.
+    """
+    assert apply_temperature([[0.0, 0.0]], fit_temperature([[0.0, 0.0]], [0])).tolist() == [
+        [0.5, 0.5]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        (np.empty((0, 3)), [], "at least one"),
+        ([[0.0, np.nan]], [0], "finite"),
+        ([[0.0, np.inf]], [0], "finite"),
+        ([[0.0, 1.0]], [2], "labels"),
+        ([[0.0, 1.0]], [0, 1], "labels"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(
+    logits: npt.ArrayLike, labels: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_temperature(logits, labels)
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=6), st.floats(0.05, 20))
+def test_softmax_is_scipys_for_any_finite_logits(row: list[float], temperature: float) -> None:
+    np.testing.assert_allclose(softmax(row), scipy_softmax(row), rtol=1e-12)
+    scaled = apply_temperature([row], temperature)
+    np.testing.assert_allclose(scaled, [scipy_softmax(np.array(row) / temperature)], rtol=1e-9)
+    assert scaled[0, int(np.argmax(row))] == scaled.max()  # no label changes

@@ -1,0 +1,440 @@
+"""The drift detector against a plain re-implementation of its formulas, and its promises on
+simulated streams.
+"""
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.drift.bets import LOG_ODDS_SHIFTS
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings, DriftState, LabelStream, StateOutdated
+
+SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
+streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)
+classed = st.lists(
+    st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 2)), min_size=1, max_size=60
+)
+
+
+class PlainDetector:
+    """The same evidence by the textbook's formulas: for short streams only, since they overflow."""
+
+    def __init__(self, tolerance: float, bins: int = 15, classes: int = 0) -> None:
+        self.tolerance, self.bins = tolerance, bins
+        self.whole = {(side, d): 0.0 for side in (-1, 1) for d in SHIFTS}
+        self.parts = [dict(self.whole) for _ in range(bins)]
+        self.classes = [dict(self.whole) for _ in range(classes)]
+
+    def update(self, p: float, correct: bool, predicted: int = 0) -> None:
+        part = next(k for k in range(self.bins) if p <= (k + 1) / self.bins)
+        for streams in [self.whole, self.parts[part], *self.classes[predicted : predicted + 1]]:
+            for side, d in streams:
+                streams[side, d] = self.bet(p, correct, side, d) * (streams[side, d] + 1)
+
+    def bet(self, p: float, correct: bool, side: int, d: float) -> float:
+        edge = p + side * self.tolerance
+        if not 1e-6 < edge < 1 - 1e-6:
+            if (side < 0 and edge <= 1e-6) or (side > 0 and edge >= 1 - 1e-6):
+                return 1.0
+            edge = min(max(edge, 1e-9), 1 - 1e-9)  # the side that can be violated, at its limit
+        q = 1 / (1 + math.exp(-(math.log(edge / (1 - edge)) + side * d)))
+        return q / edge if correct else (1 - q) / (1 - edge)
+
+    @property
+    def log_evalue(self) -> float:
+        whole, bins, classes = (
+            sum(sum(stream.values()) / 10 for stream in group)
+            for group in ([self.whole], self.parts, self.classes)
+        )
+        return math.log(whole / 2 + (bins / 4 + classes / 4 if self.classes else bins / 2))
+
+
+def calibrated_stream(
+    seed: int, n: int, gap: float = 0.0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Confidences of mean .82, right with probability p - gap."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(6, 1.3, n)
+    return p, rng.random(n) < p - gap
+
+
+@given(classed, st.sampled_from([0.0, 0.01, 0.1]))
+def test_evidence_counts_the_predicted_classes_too(
+    labels: list[tuple[float, bool, int]], tolerance: float
+) -> None:
+    ours, plain = (
+        DriftDetector(DriftSettings(tolerance=tolerance, class_count=3)),
+        PlainDetector(tolerance, classes=3),
+    )
+    ours.update_many(*zip(*labels, strict=True))
+    for p, correct, predicted in labels:
+        plain.update(p, correct, predicted)
+    assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-6)
+
+
+@given(classed, st.integers(1, 60), st.sampled_from([2.0, 20.0, 1e5]))
+def test_in_bulk_and_one_by_one_end_in_the_same_state_to_the_bit(
+    labels: list[tuple[float, bool, int]], cut: int, average_run_length: float
+) -> None:
+    settings = DriftSettings(average_run_length=average_run_length, class_count=3)
+    single, parts, bulk = DriftDetector(settings), DriftDetector(settings), DriftDetector(settings)
+    raised = [index for index, label in enumerate(labels) if single.update(*label)]
+    for part in filter(None, (labels[:cut], labels[cut:])):
+        parts.update_many(*zip(*part, strict=True))
+    assert bulk.update_many(*zip(*labels, strict=True)) == next(iter(raised), None)
+    assert single.state.as_dict() == parts.state.as_dict() == bulk.state.as_dict()
+
+
+def test_longer_than_a_chunk_is_no_other_than_one_by_one() -> None:
+    settings = DriftSettings(class_count=2)
+    p, right = map(
+        np.concatenate,
+        zip(calibrated_stream(3, 2300), calibrated_stream(4, 700, gap=0.2), strict=True),
+    )
+    predicted = np.arange(3000) % 7 % 2
+    single, bulk = DriftDetector(settings), DriftDetector(settings)
+    raised = [i for i in range(3000) if single.update(p[i], right[i], predicted[i])]
+    assert [bulk.update_many(p, right, predicted)] == raised
+    assert raised[0] > 2048  # the alarm is found in a later chunk, and latched through the rest
+    assert single.state.as_dict() == bulk.state.as_dict()
+
+
+def test_a_class_of_its_own_is_found_and_named() -> None:
+    """Half of the answers are overconfident by .15, those that say class 1; neither bins nor the
+    whole are as sure.
+    """
+    rng = np.random.default_rng(5)
+    p, predicted = rng.beta(6, 1.3, 4000), rng.integers(0, 2, 4000)
+    right = rng.random(4000) < p - 0.15 * (predicted == 1)
+    alone, split = DriftDetector(DriftSettings()), DriftDetector(DriftSettings(class_count=2))
+    late, early = alone.update_many(p, right), split.update_many(p, right, predicted)
+    assert late is not None
+    assert early is not None
+    assert early < late
+    assert (split.stream, split.direction) == (LabelStream("class", 1), "over")
+
+
+def opposed_classes(
+    seed: int, n: int, gap: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], list[int]]:
+    """Calibrated on average at each confidence in (.5, .9); overconfident in class 0, as much
+    underconfident in 1.
+    """
+    rng = np.random.default_rng(seed)
+    p, predicted = rng.uniform(0.5, 0.9, n), rng.integers(0, 2, n)
+    return p, rng.random(n) < p - gap * (1 - 2 * predicted), predicted.tolist()
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.10])
+def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_watch_alone(
+    gap: float,
+) -> None:
+    for seed in range(6):
+        p, right, predicted = opposed_classes(seed, 20_000, gap)
+        class_wise = DriftDetector(DriftSettings(class_count=2))
+        assert class_wise.update_many(p, right, predicted) is not None
+        assert class_wise.stream is not None
+        assert class_wise.stream.kind == "class"
+        assert class_wise.direction == ("over" if class_wise.stream.index == 0 else "under")
+        top_label = DriftDetector(DriftSettings(class_wise=False))
+        assert top_label.update_many(p, right, predicted) is None
+
+
+def test_calibrated_by_class_is_an_alarm_of_neither_watch() -> None:
+    for seed in range(6):
+        labels = opposed_classes(seed, 20_000, gap=0.005)  # within the tolerance
+        for settings in (DriftSettings(class_count=2), DriftSettings(class_wise=False)):
+            assert DriftDetector(settings).update_many(*labels) is None
+
+
+def test_without_classes_the_rest_of_the_evidence_is_kept() -> None:
+    labels = (*calibrated_stream(1, 50, gap=0.2), np.arange(50) % 2)
+    class_wise = DriftDetector(DriftSettings(class_count=2))
+    class_wise.update_many(*labels)
+    top_label = class_wise.with_settings(DriftSettings(class_wise=False))
+    never = DriftDetector(DriftSettings())
+    never.update_many(*labels)
+    assert np.array_equal(top_label.state.m, never.state.m)
+    assert top_label.log_evalue == never.log_evalue
+    back = top_label.with_settings(DriftSettings(class_count=2))
+    assert not back.state.m[16:].any()  # the classes begin with nothing
+
+
+def test_the_bin_that_raised_the_alarm_is_named() -> None:
+    """Three bins are hit, one badly and one the other way round."""
+    rng = np.random.default_rng(1)
+    p = rng.choice([0.63, 0.83, 0.97], 3000)
+    right = rng.random(3000) < p + 0.2 * (p == 0.63) - 0.05 * (p == 0.83)
+    detector = DriftDetector(DriftSettings())
+    assert detector.update_many(p, right) is not None
+    assert (detector.stream, detector.direction) == (LabelStream("bin", 9), "under")
+    assert detector.evidence.shape == (16, 2)
+    assert np.log(detector.evidence.sum()) == pytest.approx(detector.log_evalue)
+
+
+@pytest.mark.parametrize("predicted", [None, [0], [0, 3], [-1, 0]])
+def test_a_label_without_a_known_class_is_refused_and_leaves_no_trace(
+    predicted: list[int] | None,
+) -> None:
+    detector = DriftDetector(DriftSettings(class_count=3))
+    with pytest.raises(ValueError, match=r"2 classes in 0\.\.2"):
+        detector.update_many([0.7, 0.8], [True, False], predicted)
+    assert detector.labels == 0
+
+
+def test_other_settings_keep_what_is_still_evidence() -> None:
+    labels = (*calibrated_stream(1, 50, gap=0.2), np.arange(50) % 2)
+    old = DriftDetector(DriftSettings(average_run_length=5, class_count=2))
+    old.update_many(*labels)
+    looser = old.with_settings(DriftSettings(tolerance=0.05, class_count=2))
+    assert np.array_equal(looser.state.m, old.state.m)
+    assert (looser.active, looser.labels, looser.stream) == (True, 50, old.stream)
+    grown = old.with_settings(DriftSettings(class_count=4))
+    assert np.array_equal(grown.state.m[:16], old.state.m[:16])
+    assert not grown.state.m[16:].any()
+    audited = old.with_settings(DriftSettings(class_count=2, audit=True))
+    assert (audited.log_evalue, audited.active) == (-math.inf, True)
+    looser.update_many(*labels)
+    assert old.labels == 50  # the old one is not touched
+    with pytest.raises(ValueError, match="15 bins"):
+        old.with_settings(DriftSettings(bin_count=10))
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    with pytest.raises(StateOutdated, match="format 1"):
+        DriftState.from_dict(
+            {"log_m": [None] * 160, "labels": 0, "alarm_label": None, "direction": None}
+        )
+
+
+@given(streams, st.sampled_from([0.0, 0.01, 0.1]))
+def test_evidence_is_that_of_the_plain_formulas(
+    pairs: list[tuple[float, bool]], tolerance: float
+) -> None:
+    ours, plain = DriftDetector(DriftSettings(tolerance=tolerance)), PlainDetector(tolerance)
+    for p, correct in pairs:
+        ours.update(p, correct)
+        plain.update(p, correct)
+        assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-9)
+
+
+@pytest.mark.parametrize("correct", [True, False])
+@pytest.mark.parametrize("tolerance", [0.0, 0.01])
+@pytest.mark.parametrize("p", [0.0, 1.0, 0.01, 0.99, 0.005, 0.995])
+def test_the_ends_of_the_scale(p: float, tolerance: float, correct: bool) -> None:
+    ours, plain = DriftDetector(DriftSettings(tolerance=tolerance)), PlainDetector(tolerance)
+    for _ in range(5):
+        ours.update(p, correct)
+        plain.update(p, correct)
+    assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-6)
+    assert np.isfinite(ours.log_evalue)
+
+
+@given(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.2]), st.floats(-1.0, 1.0))
+def test_no_bet_gains_while_the_claim_holds(p: float, tolerance: float, where: float) -> None:
+    """E[M after one label] = E[e] <= 1 for each side and shift, at any accuracy within the
+    tolerance.
+    """
+    accuracy = min(max(p + where * tolerance, 0.0), 1.0)
+    expected = np.zeros((2, 5))
+    for correct, chance in ((True, accuracy), (False, 1 - accuracy)):
+        detector = DriftDetector(DriftSettings(tolerance=tolerance))
+        detector.update(p, correct)
+        expected += chance * detector.state.m[0]
+    assert np.all(expected <= 1 + 1e-9)
+
+
+def test_there_is_no_evidence_before_the_first_label() -> None:
+    detector = DriftDetector(DriftSettings())
+    assert detector.log_evalue == -math.inf
+    assert (detector.active, detector.labels, detector.alarm_label, detector.direction) == (
+        False,
+        0,
+        None,
+        None,
+    )
+    assert detector.log_threshold == math.log(1e5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("gap", [0.0, 0.01, -0.01])
+def test_a_stream_within_the_tolerance_raises_no_alarm(seed: int, gap: float) -> None:
+    detector = DriftDetector(DriftSettings())
+    assert detector.update_many(*calibrated_stream(seed, 3000, gap)) is None
+    assert detector.labels == 3000
+
+
+def test_the_mean_run_between_false_alarms_keeps_its_promise() -> None:
+    """ARL 40 on calibrated streams without tolerance: labels per alarm, counted to the first one of
+    each stream.
+    """
+    runs = []
+    for seed in range(120):
+        detector = DriftDetector(DriftSettings(average_run_length=40, tolerance=0))
+        alarm = detector.update_many(*calibrated_stream(seed, 400))
+        runs.append(400 if alarm is None else alarm + 1)  # cut short, which only lowers the mean
+    assert np.mean(runs) >= 40
+
+
+def test_a_gap_of_a_tenth_is_found_about_as_fast_as_the_notes_say() -> None:
+    """Published median: 284 labels after 5000 calibrated ones, at mean confidence .82."""
+    delays = []
+    for seed in range(7):
+        detector = DriftDetector(DriftSettings())
+        detector.update_many(*calibrated_stream(seed, 1000))
+        alarm = detector.update_many(*calibrated_stream(100 + seed, 1500, gap=0.1))
+        assert alarm is not None
+        delays.append(alarm + 1)
+    assert 140 < np.median(delays) < 570
+
+
+@pytest.mark.parametrize(("gap", "direction"), [(0.15, "over"), (-0.15, "under")])
+def test_the_direction_is_that_of_the_gap(gap: float, direction: str) -> None:
+    detector = DriftDetector(DriftSettings())
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.6, 0.8, 2000)
+    alarm = detector.update_many(p, rng.random(2000) < p - gap)
+    assert alarm is not None
+    assert detector.direction == direction
+    assert detector.active
+    assert detector.alarm_label == alarm + 1
+
+
+def test_the_alarm_is_raised_once_and_stays_until_reset() -> None:
+    detector = DriftDetector(DriftSettings(average_run_length=1000))
+    raised = [detector.update(0.99, False) for _ in range(10)]
+    assert sum(raised) == 1
+    at = raised.index(True) + 1
+    assert (detector.active, detector.alarm_label, detector.labels) == (True, at, 10)
+    detector.update_many([0.7] * 500, [True, False] * 250)
+    assert (detector.active, detector.alarm_label) == (True, at)
+    detector.reset()
+    assert detector.state.as_dict() == DriftDetector(DriftSettings()).state.as_dict()
+    assert any(detector.update(0.99, False) for _ in range(10))
+
+
+def test_the_alarm_is_raised_at_the_first_label_over_the_threshold() -> None:
+    detector, plain = DriftDetector(DriftSettings(average_run_length=50)), PlainDetector(0.01)
+    for p, correct in zip(
+        *(column.tolist() for column in calibrated_stream(1, 200, gap=0.3)), strict=True
+    ):
+        raised = detector.update(p, correct)
+        plain.update(p, correct)
+        assert raised == (plain.log_evalue >= math.log(50))
+        if raised:
+            break
+    assert detector.active
+
+
+def test_a_bin_of_its_own_betrays_what_the_whole_stream_hides() -> None:
+    """Over in one bin, under in another: the stream's bets cancel, the bins' do not."""
+    rng = np.random.default_rng(0)
+    high = rng.random(3000) < 0.5
+    right = rng.random(3000) < np.where(high, 0.97 - 0.12, 0.63 + 0.12)
+    assert DriftDetector(DriftSettings()).update_many(np.where(high, 0.97, 0.63), right) is not None
+
+
+@given(streams, streams)
+def test_a_state_through_json_goes_on_bit_by_bit(
+    first: list[tuple[float, bool]], second: list[tuple[float, bool]]
+) -> None:
+    settings = DriftSettings(average_run_length=30)
+    through = DriftDetector(settings)
+    through.update_many(*zip(*first, strict=True))
+    data = json.loads(json.dumps(through.state.as_dict(), allow_nan=False))
+    again = DriftDetector(settings, DriftState.from_dict(data))
+    assert np.array_equal(again.state.m, through.state.m)
+    assert (again.active, again.alarm_label, again.direction) == (
+        through.active,
+        through.alarm_label,
+        through.direction,
+    )
+    assert again.update_many(*zip(*second, strict=True)) == through.update_many(
+        *zip(*second, strict=True)
+    )
+    assert again.state.as_dict() == through.state.as_dict()
+    assert again.log_evalue == through.log_evalue
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, 2.5, math.nan])
+def test_a_confidence_that_is_none_is_refused_and_leaves_no_trace(wrong: float) -> None:
+    detector = DriftDetector(DriftSettings())
+    detector.update(0.7, True)
+    before = detector.state.as_dict()
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        detector.update(wrong, True)
+    assert detector.state.as_dict() == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"average_run_length": 1},
+        {"average_run_length": math.nan},
+        {"tolerance": -0.01},
+        {"tolerance": 0.5},
+        {"class_count": -1},
+        {"class_count": 2, "class_wise": False},
+    ],
+)
+def test_settings_that_promise_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        DriftSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_state_of_other_bins_is_refused() -> None:
+    state = DriftDetector(DriftSettings(bin_count=10)).state
+    with pytest.raises(ValueError, match="11 streams"):
+        DriftDetector(DriftSettings(bin_count=15), state)
+
+
+def test_the_shifts_are_those_of_the_notes() -> None:
+    assert tuple(LOG_ODDS_SHIFTS) == SHIFTS
+    assert all(larger == 2 * smaller for smaller, larger in pairwise(SHIFTS))
+
+
+def test_long_streams_neither_overflow_nor_underflow() -> None:
+    detector = DriftDetector(DriftSettings())
+    detector.update_many([0.999] * 3000, [False] * 3000)
+    assert np.isfinite(detector.log_evalue)
+    detector.reset()
+    detector.update_many([0.5] * 3000, [True, False] * 1500)
+    assert (detector.state.m[0] > 0).all()
+
+
+@given(classed)
+def test_following_labels_gives_the_evidence_after_each_and_the_same_state(
+    stream: list[tuple[float, bool, int]],
+) -> None:
+    settings = DriftSettings(average_run_length=20, class_count=3)
+    p, right, predicted = zip(*stream, strict=True)
+    followed, updated, one_by_one = (DriftDetector(settings) for _ in range(3))
+    found = followed.follow_many(p, right, predicted)
+    updated.update_many(p, right, predicted)
+    had = []
+    for label in stream:
+        one_by_one.update(*label)
+        had.append(one_by_one.log_evalue)
+    assert found.tolist() == pytest.approx(had, rel=1e-12)
+    assert followed.state.as_dict() == updated.state.as_dict() == one_by_one.state.as_dict()
+
+
+def test_following_goes_on_after_the_alarm_and_over_parts() -> None:
+    p, right = calibrated_stream(3, 5_000, gap=0.2)
+    detector = DriftDetector(DriftSettings())
+    found = np.concatenate(
+        [detector.follow_many(p[:10], right[:10]), detector.follow_many(p[10:], right[10:])]
+    )
+    assert detector.alarm_label is not None
+    assert (found[: detector.alarm_label - 1] < detector.log_threshold).all()
+    assert found[detector.alarm_label - 1] >= detector.log_threshold
+    assert len(found) == 5_000
+    assert found[-1] == pytest.approx(detector.log_evalue)
+    assert detector.follow_many([], []).tolist() == []

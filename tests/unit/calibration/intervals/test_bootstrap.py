@@ -1,0 +1,127 @@
+"""Bootstrap: scipy's intervals, the coverage it says, and patients drawn whole."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from calibration.intervals.bootstrap import Method, bootstrap, bootstrap_sums
+from calibration.intervals.measure_intervals import AREAS, MEANS, RATES, measure_intervals
+from calibration.measures.summary import Measures
+
+Floats = npt.NDArray[np.float64]
+
+
+def mean(sums: Floats) -> Floats:
+    return sums[:, :1] / sums[:, 1:]
+
+
+def with_ones(values: Floats) -> Floats:
+    return np.stack([values, np.ones(len(values))], axis=1)
+
+
+@pytest.mark.parametrize("method", ["bca", "percentile"])
+def test_intervals_are_scipys_up_to_the_draws(method: Method) -> None:
+    values = np.random.default_rng(0).exponential(size=60)
+    theirs = stats.bootstrap(
+        (values,), np.mean, method="BCa" if method == "bca" else method, n_resamples=40_000, rng=1
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    by_sums = bootstrap_sums(with_ones(values), mean, method=method, resamples=40_000)[0]
+    by_rows = bootstrap(lambda rows: values[rows].mean(), 60, method=method, resamples=10_000)[0]
+    assert by_sums == pytest.approx((theirs.low, theirs.high), abs=0.02 * width)
+    assert by_rows == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
+
+
+def test_the_two_ways_draw_the_same_distribution_of_groups() -> None:
+    rng = np.random.default_rng(2)
+    groups = rng.integers(0, 25, 200)
+    values = rng.normal(size=25)[groups] + rng.normal(size=200)
+    by_sums = bootstrap_sums(with_ones(values), mean, groups=groups, resamples=20_000)[0]
+    by_rows = bootstrap(
+        lambda rows: values[rows].mean(), 200, groups=groups, method="bca", resamples=10_000
+    )[0]
+    assert by_sums == pytest.approx(by_rows, abs=0.05 * (by_rows.upper - by_rows.lower))
+
+
+def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
+    """60 patients of 5 images each, strongly alike within a patient; the truth is the mean over
+    patients, 0.
+    """
+    rng, whole, single = np.random.default_rng(3), [], []
+    groups = np.repeat(np.arange(60), 5)
+    for _ in range(300):
+        terms = with_ones(rng.normal(size=60)[groups] + 0.3 * rng.normal(size=300))
+        for found, by in ((whole, groups), (single, None)):
+            low, high = bootstrap_sums(terms, mean, groups=by, resamples=400)[0]
+            found.append(low <= 0 <= high)
+    assert np.mean(whole) == pytest.approx(0.94, abs=0.035)
+    assert np.mean(single) < 0.75
+
+
+def test_bca_covers_better_than_percentiles_on_skewed_values() -> None:
+    rng, missed = np.random.default_rng(4), {"bca": 0, "percentile": 0}
+    for _ in range(400):
+        terms = with_ones(rng.exponential(size=25))
+        for method in ("bca", "percentile"):
+            missed[method] += bootstrap_sums(terms, mean, method=method, resamples=500)[0].upper < 1
+    assert missed["bca"] < missed["percentile"]
+
+
+def test_a_seed_decides_and_order_of_groups_does_not() -> None:
+    terms = with_ones(np.random.default_rng(5).normal(size=30))
+    assert bootstrap_sums(terms, mean, seed=1) == bootstrap_sums(terms, mean, seed=1)
+    assert bootstrap_sums(terms, mean, seed=1) != bootstrap_sums(terms, mean, seed=2)
+    names = np.repeat(["c", "a", "b"], 10)
+    assert bootstrap_sums(terms, mean, groups=names) == bootstrap_sums(
+        terms, mean, groups=np.repeat([2, 0, 1], 10)
+    )
+
+
+@pytest.mark.parametrize("method", ["bca", "percentile"])
+def test_what_does_not_vary_has_an_interval_of_no_width(method: Method) -> None:
+    assert bootstrap_sums(with_ones(np.full(9, 0.25)), mean, method=method)[0] == (0.25, 0.25)
+
+
+def test_resamples_without_a_value_do_not_count() -> None:
+    def share(rows: npt.NDArray[np.int64]) -> float:
+        return np.nan if 0 in rows else 0.5
+
+    assert bootstrap(share, 4, resamples=200)[0] == (0.5, 0.5)
+    assert np.isnan(bootstrap(lambda rows: np.nan, 4, resamples=20)[0]).all()
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        bootstrap_sums(np.empty((0, 2)), mean)
+    with pytest.raises(ValueError, match=r"shape \(3,\)"):
+        bootstrap(lambda rows: 0.0, 3, groups=[1, 2])
+
+
+def test_intervals_of_measures_hold_the_measures() -> None:
+    rng = np.random.default_rng(6)
+    p = rng.dirichlet(np.ones(3), 300)
+    y = (p.cumsum(axis=1) > rng.random((300, 1))).argmax(axis=1)
+    measures, intervals = Measures.from_probabilities(p, y), measure_intervals(p, y, resamples=200)
+    assert tuple(intervals) == RATES + MEANS + AREAS
+    for name, (low, high) in intervals.items():
+        assert low < getattr(measures, name) < high
+    # Normal theory: the mean's standard error.
+    assert (intervals["accuracy"].upper - intervals["accuracy"].lower) / 3.92 == pytest.approx(
+        np.sqrt(measures.accuracy * (1 - measures.accuracy) / 300), rel=0.15
+    )
+    doubled = measure_intervals(
+        np.repeat(p, 4, axis=0), np.repeat(y, 4), groups=np.repeat(np.arange(300), 4), resamples=200
+    )
+    assert doubled["nll"] == pytest.approx(intervals["nll"], rel=1e-9)
+
+
+def test_a_model_that_is_always_right_on_few_images_is_not_certain_to_be() -> None:
+    p, y = np.tile([0.99, 0.01], (20, 1)), np.zeros(20, dtype=int)
+    alone = measure_intervals(p, y, resamples=50)
+    assert alone["accuracy"] == pytest.approx(
+        (0.810, 1), abs=2e-3
+    )  # Agresti and Coull; a bootstrap says 1 to 1
+    assert alone["signed_gap"].upper == pytest.approx(0.99 - 0.810, abs=2e-3)
+    of_two = measure_intervals(p, y, groups=np.repeat([0, 1], 10), resamples=50)
+    assert of_two["accuracy"].lower < 0.35  # two patients

@@ -1,0 +1,138 @@
+"""The sequences against SciPy, against the bets themselves, and over whole simulated streams."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize, special, stats
+
+from calibration.intervals.confidence_sequence import (
+    accuracy_sequence,
+    gap_sequence,
+    share_interval,
+)
+
+_LABELS = 20_000
+_BETS = np.geomspace(0.005, 0.9, 12)
+
+
+def test_an_accuracy_sequence_is_where_the_beta_binomial_ratio_reaches_one_over_alpha() -> None:
+    for n, correct, alpha in (
+        (10, 7, 0.05),
+        (524, 488, 0.0125),
+        (20_000, 12_345, 0.001),
+        (300, 299, 0.05),
+    ):
+
+        def excess(p: float, n: int = n, correct: int = correct, alpha: float = alpha) -> float:
+            mixture = special.betaln(correct + 1, n - correct + 1)
+            return float(
+                mixture
+                - special.xlogy(correct, p)
+                - special.xlog1py(n - correct, -p)
+                + math.log(alpha)
+            )
+
+        lower, upper = accuracy_sequence(n, correct, alpha=alpha)
+        assert lower == pytest.approx(optimize.brentq(excess, 1e-12, correct / n), abs=1e-6)
+        assert upper == pytest.approx(optimize.brentq(excess, correct / n, 1 - 1e-12), abs=1e-6)
+
+
+def test_a_share_interval_is_clopper_and_pearsons() -> None:
+    for n, correct in ((10, 7), (524, 488), (5_000, 4_999)):
+        lower, upper = share_interval(n, correct)
+        assert lower == pytest.approx(stats.beta.ppf(0.025, correct, n - correct + 1), abs=1e-9)
+        assert upper == pytest.approx(stats.beta.ppf(0.975, correct + 1, n - correct), abs=1e-9)
+    assert share_interval(0, 0) == (0, 1)
+
+
+def test_no_single_bet_on_a_gap_gains_on_average_under_its_mean() -> None:
+    """Fan's inequality, summed over the outcomes of each confidence: E[bet] <= 1 for the true
+    mean.
+    """
+    for confidence in (0.5, 0.8, 0.99):
+        for accuracy in (0.1, 0.5, 0.8, 0.999):
+            mean = confidence - accuracy
+            gaps, shares = (
+                np.array([confidence - 1, confidence]),
+                np.array([accuracy, 1 - accuracy]),
+            )
+            for side in (1, -1):
+                distance = side * (gaps - mean) / max(1.0, 1 + side * mean)
+                assert distance.min() >= -1
+                for bet in _BETS:
+                    gained = np.exp(bet * distance + (bet + math.log1p(-bet)) * distance**2)
+                    assert shares @ gained <= 1 + 1e-12
+
+
+def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha() -> None:
+    rng = np.random.default_rng(3)
+    confidence = rng.beta(6, 1.3, 2_000)
+    gaps = confidence - (rng.random(2_000) < confidence - 0.1)
+
+    def capital(mean: float) -> float:
+        bets = []
+        for side in (1, -1):
+            distance = side * (gaps - mean) / max(1.0, 1 + side * mean)
+            bets += [
+                math.exp(float((b * distance + (b + math.log1p(-b)) * distance**2).sum()))
+                for b in _BETS
+            ]
+        return sum(bets) / len(bets)
+
+    for end in gap_sequence(len(gaps), gaps.sum(), (gaps**2).sum()):
+        assert capital(end) == pytest.approx(20, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(6, 1.3), (22, 1)])
+def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[float, float]) -> None:
+    """Whole paths of 60 streams: a sequence misses at some look if the capital of the truth ever
+    reaches 20.
+    """
+    rng, streams, missed = np.random.default_rng(0), 60, np.zeros(2)
+    labels = np.arange(1, _LABELS + 1)
+    share = shape[0] / sum(shape)
+    for _ in range(streams):
+        confidence = rng.beta(*shape, _LABELS)
+        right = rng.random(_LABELS) < confidence
+        correct, gap = np.cumsum(right), np.cumsum(confidence - right)
+        squared = np.cumsum((confidence - right) ** 2)
+        ratio = special.betaln(correct + 1, labels - correct + 1) - special.xlogy(correct, share)
+        missed[0] += (ratio - special.xlog1py(labels - correct, -share)).max() >= math.log(20)
+        sums = (side * b * gap + (b + math.log1p(-b)) * squared for side in (1, -1) for b in _BETS)
+        missed[1] += (
+            special.logsumexp(np.stack(list(sums)), axis=0) - math.log(24)
+        ).max() >= math.log(20)
+        for n in (1, 50, 1_000, _LABELS):  # the functions agree with these capitals
+            lower, upper = accuracy_sequence(n, int(correct[n - 1]), alpha=1e-6)
+            assert lower <= share <= upper
+            lower, upper = gap_sequence(n, gap[n - 1], squared[n - 1], alpha=1e-6)
+            assert lower <= 0 <= upper
+    assert (missed <= 0.05 * streams).all()
+
+
+def test_more_labels_narrow_a_sequence_and_its_price_is_about_twofold() -> None:
+    widths = [
+        upper - lower
+        for lower, upper in (accuracy_sequence(n, 0.82 * n) for n in (50, 500, 5_000, 50_000))
+    ]
+    assert widths == sorted(widths, reverse=True)
+    for n, width in ((500, widths[1]), (50_000, widths[3])):
+        assert 1.5 < width / (2 * 1.96 * math.sqrt(0.82 * 0.18 / n)) < 2.5
+
+
+def test_nothing_is_known_without_labels_and_wrong_sums_are_refused() -> None:
+    assert accuracy_sequence(0, 0) == (0, 1)
+    assert gap_sequence(0, 0, 0) == (-1, 1)
+    assert accuracy_sequence(1_000, 1_000).upper == 1
+    assert gap_sequence(50, 50, 50).upper == 1
+    for call in (
+        lambda: accuracy_sequence(3, 4),
+        lambda: accuracy_sequence(3, 2, alpha=0),
+        lambda: gap_sequence(3, 4, 3),
+        lambda: gap_sequence(3, 2, 1),
+        lambda: gap_sequence(-1, 0, 0),
+        lambda: share_interval(3, 4),
+    ):
+        with pytest.raises(ValueError, match=r"must be in|n must be|are not those"):
+            call()

@@ -1,0 +1,79 @@
+"""The table of measures: each entry is complete, and every place that shows measures follows it."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calibration.bins import BinSums
+from calibration.measures.summary import MEASURES, Measures
+from calibration.measures.table import Measure, from_bins
+from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
+from docs.generators.tables import GENERATORS
+
+NAMES = [measure.name for measure in MEASURES]
+
+
+def test_every_measure_is_documented_once_with_its_meaning_and_formula() -> None:
+    tables = "\n".join(make() for name, make in GENERATORS.items() if name.startswith("measures-"))
+    rows = re.findall(
+        r"^\| (`\w+`(?:, `\w+`)*) \| \S[^|]* \| \S[^|]* \| \S.* \| \S.* \|", tables, re.MULTILINE
+    )
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(name for name in NAMES if name != "n")
+
+
+def test_entries_name_entries() -> None:
+    for measure in MEASURES:
+        assert {measure.upper, measure.floor, measure.documented_with} - {None} <= set(NAMES)
+
+
+def test_a_row_of_the_terminal_by_hand() -> None:
+    measures = Measures.from_sums(
+        BinSums.from_predictions(np.full(4, 0.9), [True, True, True, False])
+    ).as_dict()
+    summary = dict(zip(MEASURES_COLUMNS, measures_row("x", measures), strict=True))
+    assert (summary["n"], summary["accuracy"], summary["NLL"]) == ("4", "0.750", "-")
+    assert (summary["ECE"], summary["95 % interval"], summary["floor"]) == (
+        "0.150",
+        "[0.000, 0.611]",
+        "0.120",
+    )
+    assert (summary["MCE"], summary["gap"]) == ("0.150", "+0.150")
+    further = dict(zip(FURTHER_COLUMNS, further_row("x", measures), strict=True))
+    assert (further["classwise ECE"], further["debiased RMS"], further["z of ECE"]) == (
+        "- (-)",
+        "0.000",
+        "0.3",
+    )
+
+
+def test_columns_are_ordered_by_place_then_as_measures_are() -> None:
+    expected = ["", "n", "accuracy", "ECE", "95 % interval", "floor", "MCE", "gap", "NLL", "Brier"]
+    assert [column for column in MEASURES_COLUMNS if column in expected] == expected
+    expected = [
+        "",
+        "classwise ECE",
+        "equal-mass ECE",
+        "smooth ECE",
+        "debiased RMS",
+        "z of ECE",
+        "AUROC",
+        "AURC",
+    ]
+    assert [column for column in FURTHER_COLUMNS if column in expected] == expected
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"title": "neither"}, {"title": "scraped", "answers": lambda _: 0.0, "gauge": "candor_ratio"}],
+)
+def test_an_entry_that_cannot_be_computed_is_refused(details: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        Measure(text="A sentence.", **details)
+
+
+def test_a_field_carries_its_entry() -> None:
+    field = from_bins(lambda sums: float(sums.total), "Toy", "A sentence.", gauge="candor_toy")
+    assert field.metadata["measure"].gauge == "candor_toy"

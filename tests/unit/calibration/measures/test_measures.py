@@ -1,0 +1,316 @@
+"""Classwise, equal-mass and smooth ECE, Brier's parts, AURC, AUROC: independent implementations and
+by hand.
+"""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from calibration.bins import BinSums
+from calibration.measures import metrics
+from calibration.measures.auroc import auroc, class_auroc
+from calibration.measures.brier_parts import brier_parts
+from calibration.measures.classwise import (
+    class_sums,
+    classwise_ece,
+    classwise_noise_floor,
+    classwise_z,
+)
+from calibration.measures.equal_mass import equal_mass_sums
+from calibration.measures.selective import aurc, excess_aurc, risk_coverage
+from calibration.measures.smooth import (
+    SmoothSums,
+    _variance,
+    smooth_ece,
+    smooth_noise_floor,
+    smooth_z,
+)
+from calibration.measures.summary import Measures
+
+with warnings.catch_warnings():  # what the oracles' own dependencies warn of is not ours
+    warnings.simplefilter("ignore")
+    import relplot
+    from netcal.metrics import ECE
+
+Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+pairs = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.9, 1.0]), st.booleans()),
+    min_size=1,
+    max_size=7,
+)
+
+
+def random_answers(seed: int, *, n: int = 500, classes: int = 4) -> Answers:
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.full(classes, 0.4), n), rng.integers(0, classes, n)
+
+
+def smooth(p: npt.ArrayLike, c: npt.ArrayLike) -> SmoothSums:
+    return SmoothSums.from_predictions(p, c)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classwise_ece_is_the_mean_of_netcals_ece_of_each_class(seed: int) -> None:
+    p, y = random_answers(seed)
+    theirs = np.mean([ECE(15).measure(p[:, k], (y == k).astype(int)) for k in range(4)])
+    assert classwise_ece(class_sums(p, y)) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_classwise_noise_floor_and_z_describe_a_calibrated_model(classes: int) -> None:
+    rng, values, z = np.random.default_rng(0), [], []
+    p = rng.dirichlet(np.full(classes, 1.0), 800)
+    for _ in range(300):
+        y = (p.cumsum(axis=1) > rng.random((800, 1))).argmax(axis=1)
+        sums = class_sums(p, y)
+        values.append(classwise_ece(sums))
+        z.append(classwise_z(sums))
+    assert np.mean(values) == pytest.approx(
+        classwise_noise_floor(class_sums(p, np.zeros(800, dtype=int))), rel=0.03
+    )
+    assert np.mean(z) == pytest.approx(0, abs=0.25)
+    assert np.std(z) < 1.12  # cautious where there are more classes than two
+    assert np.std(z) > (0.88 if classes == 2 else 0.3)
+
+
+def test_equal_mass_bins_are_equal_groups_of_the_sorted_answers() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.beta(6, 1, 300)
+    c = rng.random(300) < p
+    groups = np.array_split(np.argsort(p), 15)
+    expected = sum(abs(c[g].sum() - p[g].sum()) for g in groups) / 300
+    sums = equal_mass_sums(p, c)
+    assert (sums.n == 20).all()
+    assert metrics.ece(sums) == pytest.approx(expected)
+
+
+def test_equal_mass_bins_keep_equal_confidences_together() -> None:
+    sums = equal_mass_sums([0.5] * 10 + [0.9] * 2, [True] * 12)
+    assert sums.n.tolist() == [10, 2]
+    assert equal_mass_sums([0.7] * 5, [True] * 5).n.tolist() == [5]
+    assert equal_mass_sums([], []).total == 0
+
+
+def test_figures_of_uncertainty_calibration() -> None:
+    """Recorded from uncertainty-calibration 0.1.4, whose package is called `calibration` too and so
+    cannot be here.
+
+    Ten bins of 40 answers with one confidence each, `get_equal_bins`, `plugin_ce` and
+    `unbiased_square_ce`.
+    """
+    p, i = np.repeat(np.linspace(0.52, 0.97, 10), 40), np.arange(400)
+    c = ((i * 7919) % 101) / 101 < p - 0.2
+    sums = equal_mass_sums(p, c, bin_count=10)
+    assert metrics.ece(sums) == pytest.approx(0.1975)
+    # Kumar et al. weigh a bin by n, Lee et al. by the n - 1 that is left of it.
+    assert metrics.debiased_rms(sums) ** 2 == pytest.approx(0.03348076923076923 * 39 / 40)
+
+
+@pytest.mark.parametrize("n", [40, 600, 20_000])
+@pytest.mark.parametrize("gap", [0.0, 0.03, 0.2])
+def test_smooth_ece_is_relplots(n: int, gap: float) -> None:
+    rng = np.random.default_rng(n)
+    p = rng.beta(4, 1, n)
+    c = rng.random(n) < np.clip(p - gap, 0, 1)
+    # Theirs bisects ten times and integrates over 200 points: good to about 1/1000.
+    assert smooth_ece(smooth(p, c)) == pytest.approx(relplot.smECE(p, c.astype(float)), abs=1.2e-3)
+
+
+def test_smooth_ece_of_one_confidence_by_hand() -> None:
+    """The kernel loses no mass, so the integral is |gap| at any width, hence at the width |gap|."""
+    assert smooth_ece(smooth([0.8] * 100, [True] * 50 + [False] * 50)) == pytest.approx(
+        0.3, abs=1e-4
+    )
+    assert smooth_ece(smooth([1.0] * 10, [False] * 10)) == pytest.approx(1)
+    assert smooth_ece(smooth([0.0, 1.0], [False, True])) == 0
+    assert math.isnan(smooth_ece(smooth([], [])))
+    assert math.isnan(smooth_z(smooth([1.0], [True])))
+
+
+@pytest.mark.parametrize("width", [0.01, 0.1, 0.3])
+def test_the_variance_of_the_smoothed_residual_is_the_plain_sum(width: float) -> None:
+    """p (1 - p) times the square of the kernel with all its images, at the ends and between."""
+    p = np.array([0.002, 0.1, 0.5, 0.93, 0.999])
+    found = _variance(smooth(p, p > 0.5).variance, width)
+    for at in (0, 10, 400, 2048, 3900, 4096):
+        images = [sign * p + 2 * k for sign in (-1, 1) for k in (-1, 0, 1)]
+        kernel = (
+            sum(np.exp(-(((at / 4096 - image) / width) ** 2) / 2) for image in images)
+            / width
+            / math.sqrt(2 * math.pi)
+        )
+        assert found[at] == pytest.approx((p * (1 - p) * kernel**2).sum(), rel=2e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "shape"), [(150, 4), (600, 20)])
+def test_smooth_noise_floor_and_z_describe_a_calibrated_model(n: int, shape: int) -> None:
+    rng = np.random.default_rng(n)
+    p = rng.beta(shape, 1, n)
+    trials = [smooth(p, rng.random(n) < p) for _ in range(60)]
+    values, z = [smooth_ece(sums) for sums in trials], [smooth_z(sums) for sums in trials]
+    assert np.mean(values) == pytest.approx(smooth_noise_floor(trials[0]), rel=0.08)
+    assert np.mean(z) == pytest.approx(0, abs=0.45)
+    assert np.std(z) == pytest.approx(1, abs=0.35)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_briers_parts_are_those_of_the_plain_definitions_and_add_up(classes: int) -> None:
+    p, y = random_answers(3, classes=classes)
+    parts = brier_parts(class_sums(p, y))
+    reliability = resolution = uncertainty = variance = covariance = 0.0
+    for k in range(classes):
+        f, o = p[:, k], (y == k).astype(float)
+        bins = np.ceil(f * 15).clip(1)
+        for m in np.unique(bins):
+            of, oo = f[bins == m], o[bins == m]
+            reliability += len(of) * (of.mean() - oo.mean()) ** 2 / 500
+            resolution += len(of) * (oo.mean() - o.mean()) ** 2 / 500
+            variance += ((of - of.mean()) ** 2).sum() / 500
+            covariance += 2 * ((of - of.mean()) * (oo - oo.mean())).sum() / 500
+        uncertainty += o.mean() * (1 - o.mean())
+    assert (parts.reliability, parts.resolution) == pytest.approx((reliability, resolution))
+    assert (parts.uncertainty, parts.within) == pytest.approx((uncertainty, variance - covariance))
+    assert parts.brier == pytest.approx(metrics.brier(p, y))
+
+
+@given(pairs)
+def test_aurc_is_the_mean_over_all_orders_of_equals(answers: list[tuple[float, bool]]) -> None:
+    answers = answers[:6]
+    p, c = zip(*answers, strict=True)
+    areas = []
+    for order in itertools.permutations(range(len(p))):
+        if all(p[a] >= p[b] for a, b in itertools.pairwise(order)):
+            wrong = np.cumsum([not c[i] for i in order])
+            areas.append((wrong / np.arange(1, len(p) + 1)).mean())
+    assert aurc(p, c) == pytest.approx(np.mean(areas))
+
+
+def test_risk_and_coverage_by_hand() -> None:
+    curve = risk_coverage([0.9, 0.6, 0.8, 0.6], [True, False, False, True])
+    assert curve.threshold.tolist() == [0.9, 0.8, 0.6]
+    assert curve.coverage.tolist() == [0.25, 0.5, 1]
+    assert curve.risk.tolist() == [0, 0.5, 0.5]
+    assert aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx(
+        (0 + 1 / 2 + 1.5 / 3 + 2 / 4) / 4
+    )
+    # The best order has risks 0, 0, 1/3, 2/4.
+    expected = (1.5 - (1 / 3 + 1 / 2)) / 4
+    assert excess_aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx(expected)
+    assert excess_aurc([0.9, 0.1], [True, False]) == 0
+    assert math.isnan(aurc([], []))
+    assert risk_coverage([], []).risk.size == 0
+
+
+def test_excess_aurc_of_a_best_order_is_zero_and_of_the_worst_is_largest() -> None:
+    c = np.arange(50) % 3 > 0
+    best, worst = (
+        np.where(c, 0.9, 0.2) - np.arange(50) / 1e3,
+        np.where(c, 0.2, 0.9) - np.arange(50) / 1e3,
+    )
+    assert excess_aurc(best, c) > -1e-12
+    assert excess_aurc(worst, c) > 0.3
+    assert excess_aurc(np.where(c, 0.9, 0.2), c) == pytest.approx(0)
+
+
+@given(pairs)
+def test_auroc_is_scikit_learns_ties_included(answers: list[tuple[float, bool]]) -> None:
+    score, truth = zip(*answers, strict=True)
+    if len(set(truth)) == 1:
+        assert math.isnan(auroc(score, truth))
+    else:
+        assert auroc(score, truth) == pytest.approx(roc_auc_score(truth, score))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_class_auroc_is_scikit_learns_macro_average(classes: int) -> None:
+    p, y = random_answers(4, classes=classes)
+    theirs = (
+        roc_auc_score(y, p[:, 1])
+        if classes == 2
+        else roc_auc_score(y, p, multi_class="ovr", average="macro")
+    )
+    assert class_auroc(p, y) == pytest.approx(theirs)
+
+
+def test_a_class_without_answers_is_left_out_of_the_mean() -> None:
+    p, y = random_answers(5, classes=3)
+    p, y = p[y < 2], y[y < 2]
+    assert class_auroc(p, y) == pytest.approx(
+        (roc_auc_score(y == 0, p[:, 0]) + roc_auc_score(y == 1, p[:, 1])) / 2
+    )
+    assert math.isnan(class_auroc([[0.2, 0.3, 0.5]], [0]))
+
+
+@pytest.mark.parametrize(
+    "measure", [auroc, aurc, risk_coverage, equal_mass_sums, SmoothSums.from_predictions]
+)
+def test_shapes_that_do_not_match_are_refused(measure: object) -> None:
+    assert callable(measure)
+    with pytest.raises(ValueError, match=r"shape \(N,\)"):
+        measure([0.1, 0.2], [True])
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan])
+def test_what_is_no_probability_is_refused(wrong: float) -> None:
+    for summed in (equal_mass_sums, SmoothSums.from_predictions):
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
+            summed([0.5, wrong], [True, True])
+
+
+def test_measures_hold_them_all() -> None:
+    p, y = random_answers(6)
+    measures = Measures.from_probabilities(p, y)
+    confidence, predicted = metrics.top_label(p)
+    correct = predicted == y
+    equal, smoothed = equal_mass_sums(confidence, correct), smooth(confidence, correct)
+    assert None not in measures.as_dict().values()
+    assert measures.classwise_ece == classwise_ece(class_sums(p, y))
+    assert (measures.equal_mass_ece, measures.equal_mass_z) == (
+        metrics.ece(equal),
+        metrics.ece_z(equal),
+    )
+    assert (measures.smooth_ece, measures.smooth_z) == (smooth_ece(smoothed), smooth_z(smoothed))
+    assert (measures.aurc, measures.auroc) == (aurc(confidence, correct), class_auroc(p, y))
+    parts = brier_parts(class_sums(p, y))
+    assert (measures.brier_reliability, measures.brier_within) == (parts.reliability, parts.within)
+    sums_alone = Measures.from_sums(BinSums.from_predictions(confidence, correct))
+    assert sums_alone.smooth_ece is None
+    assert sums_alone.ece == measures.ece
+
+
+def test_float32_probabilities_give_what_their_doubles_give() -> None:
+    p, y = random_answers(7)
+    p = p.astype(np.float32)
+    single, double = (
+        Measures.from_probabilities(p, y).as_dict(),
+        Measures.from_probabilities(p.astype(float), y).as_dict(),
+    )
+    assert single == pytest.approx(double, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "told"),
+    [
+        (
+            [[0.2, 0.8], [3.0, -1.0]],
+            r"row 1 begins with \[3\.0, -1\.0\] and adds up to 2\.000\. Pass logits through",
+        ),
+        ([[0.9, 0.8]], r"adds up to 1\.700"),
+        ([[float("nan"), 0.5]], "adds up to nan"),
+        ([[1.2, -0.2]], "must be in"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(probabilities: list[list[float]], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Measures.from_probabilities(probabilities, [0] * len(probabilities))
+
+
+def test_probabilities_that_were_rounded_are_taken() -> None:
+    assert Measures.from_probabilities([[0.333, 0.333, 0.333]], [0]).n == 1

@@ -1,0 +1,202 @@
+"""Measures against hand numbers and three independent implementations: torchmetrics, netcal and
+scikit-learn.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss
+
+from calibration.bins import BinSums
+from calibration.measures import metrics
+from calibration.measures.summary import Measures
+
+with warnings.catch_warnings():  # what the oracles' own dependencies warn of is not ours
+    warnings.simplefilter("ignore")
+    import torch
+    from netcal.metrics import ECE, MCE
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+def random_answers(seed: int, *, n: int = 700, classes: int = 4) -> Answers:
+    """Probabilities and unrelated labels; a continuous draw falls on no bin edge, where the oracles
+    differ from us.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.full(classes, 0.4), n), rng.integers(0, classes, n)
+
+
+def sums_of(answers: Answers, bin_count: int = 15) -> BinSums:
+    confidence, predicted = metrics.top_label(answers[0])
+    return BinSums.from_predictions(confidence, predicted == answers[1], bin_count)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("bin_count", [5, 15, 20])
+@pytest.mark.parametrize(("norm", "ours"), [("l1", metrics.ece), ("max", metrics.mce)])
+def test_ece_and_mce_equal_torchmetrics(seed: int, bin_count: int, norm: str, ours: object) -> None:
+    probabilities, labels = random_answers(seed)
+    theirs = multiclass_calibration_error(
+        torch.tensor(probabilities),
+        torch.tensor(labels),
+        num_classes=4,
+        n_bins=bin_count,
+        norm=norm,
+    )
+    assert callable(ours)
+    assert ours(sums_of((probabilities, labels), bin_count)) == pytest.approx(
+        float(theirs), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("theirs", "ours"), [(ECE, metrics.ece), (MCE, metrics.mce)])
+def test_ece_and_mce_equal_netcal(seed: int, theirs: type, ours: object) -> None:
+    probabilities, labels = random_answers(seed)
+    assert callable(ours)
+    expected = theirs(15).measure(probabilities, labels)
+    assert ours(sums_of((probabilities, labels))) == pytest.approx(float(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nll_and_brier_equal_scikit_learn(seed: int) -> None:
+    probabilities, labels = random_answers(seed)
+    assert metrics.nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
+    theirs = brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False)
+    assert metrics.brier(probabilities, labels) == pytest.approx(theirs)
+
+
+def test_hand_numbers() -> None:
+    # Of two bins, (.5, 1] has n = 4, S = 3.4, C = 3, V = 3 * .16 and [0, .5] has n = 1, S = .5, C =
+    # 1, V = .25.
+    sums = BinSums.from_predictions(
+        [0.8, 0.8, 0.8, 1.0, 0.5], [True, True, False, True, True], bin_count=2
+    )
+    q = 2 * 0.2**2 + 0.8**2
+    assert metrics.ece(sums) == pytest.approx((0.4 + 0.5) / 5)
+    assert metrics.mce(sums) == pytest.approx(0.5)
+    assert metrics.noise_floor(sums) == pytest.approx(
+        math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5) / 5
+    )
+    floor = math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5)
+    assert metrics.ece_z(sums) == pytest.approx((0.9 - floor) / math.sqrt((1 - 2 / math.pi) * 0.73))
+    assert metrics.signed_gap(sums) == pytest.approx(-0.02)
+    center = (
+        -0.1 + 3.841459 * (0.78 - 0.5)
+    ) / 8.841459  # with 3.84 more answers of .78, half of them right
+    square = (q + 0.25 + 3.841459 / 2 * (0.78**2 + 0.22**2)) / 8.841459
+    half = 1.959964 * math.sqrt((square - center**2) / 8.841459)
+    assert metrics.signed_gap_interval(sums) == pytest.approx(
+        (center - half, center + half), abs=1e-6
+    )
+    assert metrics.signed_gap_variance(sums) == pytest.approx((square - center**2) / 5, abs=1e-6)
+    sd = math.sqrt(q - 0.4**2 / 4 + 0.25)  # per bin the larger of V and Q - D^2/n
+    assert metrics.ece_interval(sums) == pytest.approx((0, (0.9 + 1.959964 * sd) / 5), abs=1e-6)
+    assert metrics.accuracy(sums) == pytest.approx(0.8)
+    assert metrics.mean_confidence(sums) == pytest.approx(0.78)
+    assert metrics.debiased_rms(sums) == 0  # (.4^2 - q) / 4 + 0 < 0
+
+
+def test_the_lower_end_of_the_ece_interval_by_hand() -> None:
+    sums = BinSums.from_predictions([0.9] * 100, [True] * 50 + [False] * 50)
+    sd = math.sqrt(50 * 0.01 + 50 * 0.81 - 40**2 / 100)  # 5: that of 100 coins
+    margin = math.sqrt(2 / math.pi) * sd + 1.959964 * math.sqrt(1 - 2 / math.pi) * sd
+    assert metrics.ece_interval(sums) == pytest.approx(
+        (0.4 - margin / 100, 0.4 + 1.959964 * sd / 100), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(("n", "right"), [(1, 0), (1, 1), (3, 0), (20, 20), (400, 399)])
+def test_answers_of_one_confidence_have_the_interval_of_agresti_and_coull(
+    n: int, right: int
+) -> None:
+    interval = metrics.signed_gap_interval(
+        BinSums.from_predictions([0.97] * n, [True] * right + [False] * (n - right))
+    )
+    answers = n + 1.959964**2
+    accuracy = (right + 1.959964**2 / 2) / answers
+    half = 1.959964 * math.sqrt(accuracy * (1 - accuracy) / answers)
+    assert interval == pytest.approx(
+        (0.97 - accuracy - half, min(0.97 - accuracy + half, 1)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "lower"), [(1, 0, 0.167), (3, 0, 0.383), (20, 0, 0.810), (20, 20, 0.0)]
+)
+def test_sure_answers_that_agree_leave_the_ece_open(n: int, right: int, lower: float) -> None:
+    """All variances are 0, and yet so few answers prove little."""
+    sums = BinSums.from_predictions([1.0] * n, [True] * right + [False] * (n - right))
+    interval = metrics.ece_interval(sums)
+    assert interval.lower == pytest.approx(lower, abs=2e-3)
+    assert interval.upper == (1 if right == 0 else pytest.approx(0.190, abs=2e-3))
+
+
+def test_debiased_rms_by_hand() -> None:
+    sums = BinSums.from_predictions([0.9] * 4, [False] * 4)
+    assert metrics.debiased_rms(sums) == pytest.approx(math.sqrt((3.6**2 - 4 * 0.81) / 4 / 4))
+
+
+def test_no_data_is_not_a_number_and_none_in_json() -> None:
+    empty = Measures.from_sums(BinSums.zeros())
+    assert empty.as_dict() == {"n": 0, **dict.fromkeys(list(empty.as_dict())[1:])}
+    assert math.isnan(metrics.nll(np.empty((0, 3)), np.empty(0, dtype=int)))
+    assert math.isnan(metrics.brier(np.empty((0, 3)), np.empty(0, dtype=int)))
+
+
+def test_measures_collect_what_the_functions_say() -> None:
+    answers = random_answers(9)
+    measures, sums = Measures.from_probabilities(*answers), sums_of(answers)
+    assert (measures.ece_lower, measures.ece_upper) == metrics.ece_interval(sums)
+    assert (measures.signed_gap_lower, measures.signed_gap_upper) == metrics.signed_gap_interval(
+        sums
+    )
+    for name in (
+        "accuracy",
+        "mean_confidence",
+        "ece",
+        "noise_floor",
+        "ece_z",
+        "mce",
+        "signed_gap",
+        "debiased_rms",
+    ):
+        assert getattr(measures, name) == getattr(metrics, name)(sums)
+    assert (measures.n, measures.nll) == (700, metrics.nll(*answers))
+    assert measures.brier == metrics.brier(*answers)
+    assert measures.as_dict()["ece"] == measures.ece
+
+
+@pytest.mark.parametrize("measure", [metrics.nll, metrics.brier])
+@pytest.mark.parametrize(
+    ("probabilities", "labels"),
+    [([[0.5, 0.5]], [2]), ([[0.5, 0.5]], [-1]), ([[0.5, 0.5]], [0, 1]), ([0.5, 0.5], [0, 1])],
+)
+def test_labels_that_do_not_fit_are_refused(
+    measure: object, probabilities: object, labels: object
+) -> None:
+    assert callable(measure)
+    with pytest.raises(ValueError, match="labels"):
+        measure(probabilities, labels)
+
+
+def test_a_sure_and_wrong_answer_costs_much_but_not_infinity() -> None:
+    assert 700 < metrics.nll([[1.0, 0.0]], [1]) < 710
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80))
+def test_bounds_and_order_of_the_measures(pairs: list[tuple[float, bool]]) -> None:
+    sums = BinSums.from_predictions(*zip(*pairs, strict=True))
+    ece, gap = metrics.ece(sums), metrics.signed_gap(sums)
+    assert abs(gap) <= ece + 1e-12  # signed errors cancel
+    assert ece <= metrics.mce(sums) + 1e-12
+    assert metrics.mce(sums) <= 1
+    lower, upper = metrics.ece_interval(sums)
+    assert 0 <= lower <= ece <= upper <= 1

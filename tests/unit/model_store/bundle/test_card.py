@@ -1,0 +1,126 @@
+"""The card: what it must say, what it may not, and that it survives its file."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from calibration.conformal import conformal
+from calibration.measures.summary import Measures
+from model_store.bundle.card import Card, ConformalCard
+from model_store.image import InputSpec
+
+MakeCard = Callable[..., Card]
+
+
+def changed(card: Card, path: str, value: Any) -> dict[str, Any]:
+    """The card's plain data with one value, at a dotted path, replaced or added."""
+    data: dict[str, Any] = json.loads(card.model_dump_json())
+    *parents, last = path.split(".")
+    place: Any = data
+    for key in parents:
+        place = place[int(key) if key.isdecimal() else key]
+    place[last] = value
+    return data
+
+
+def test_a_card_survives_json(make_card: MakeCard) -> None:
+    card = make_card()
+    assert Card.model_validate(json.loads(card.model_dump_json())) == card
+
+
+def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
+    card = make_card(channels=1, height=28, width=20, resize="crop")
+    assert card.input.spec == InputSpec(1, 28, 20, "crop")
+    assert card.calibration.sums.total == 500
+    again = Measures.from_sums(card.calibration.sums).as_dict()
+    assert all(
+        again[key] == pytest.approx(card.calibration.measures[key])
+        for key in again
+        if again[key] is not None
+    )
+    assert np.array_equal(card.calibration.sums.n, [row.n for row in card.calibration.bins])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("format_version", 2),
+        ("name", ""),
+        ("name", "../etc"),
+        ("name", "a/b"),
+        ("name", "tiny\n"),
+        ("name", ".hidden"),
+        ("name", "x" * 65),
+        ("version", 0),
+        ("version", 1.5),
+        ("classes", ["only"]),
+        ("classes", ["a", ""]),
+        ("classes", ["a", "b", "a"]),
+        ("input.channels", 2),
+        ("input.height", 0),
+        ("input.width", 5000),
+        ("input.resize", "squash"),
+        ("calibration.method", ""),
+        ("calibration.temperature", 0),
+        ("calibration.temperature", -1.0),
+        ("calibration.temperature", float("nan")),
+        ("calibration.temperature", float("inf")),
+        ("calibration.bins", []),
+        ("calibration.bins.0.n", -1),
+        ("calibration.bins.0.confidence", float("nan")),
+        ("calibration.measures.ece", float("nan")),
+        ("referral.threshold", 1.5),
+        ("referral.coverage", float("nan")),
+        ("provenance.created_at", "yesterday"),
+    ],
+)
+def test_what_a_card_may_not_say(make_card: MakeCard, path: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Card.model_validate(changed(make_card(), path, value))
+    assert path.split(".")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["surprise", "provenance.surprise", "calibration.surprise", "input.mean", "bins.0.x"]
+)
+def test_what_a_later_candor_adds_is_ignored(make_card: MakeCard, place: str) -> None:
+    path = f"calibration.{place}" if place.startswith("bins") else place
+    assert Card.model_validate(changed(make_card(), path, {"any": ["thing", 1]})) == make_card()
+
+
+@pytest.mark.parametrize(
+    "key", ["name", "version", "classes", "input", "provenance", "calibration"]
+)
+def test_what_a_card_must_say(make_card: MakeCard, key: str) -> None:
+    data = json.loads(make_card().model_dump_json())
+    del data[key]
+    with pytest.raises(ValidationError, match=key):
+        Card.model_validate(data)
+
+
+def test_a_card_is_not_changed_in_place(make_card: MakeCard) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        make_card().version = 2  # type: ignore[misc]
+
+
+def test_a_card_may_promise_prediction_sets_and_an_older_one_need_not(make_card: MakeCard) -> None:
+    found = conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 10, [0, 1, 1] * 10, alpha=0.2)
+    card = make_card().model_copy(update={"conformal": ConformalCard.from_sets(found)})
+    assert Card.model_validate_json(card.model_dump_json()).conformal == card.conformal
+    older = json.loads(card.model_dump_json())
+    del older["conformal"]
+    assert Card.model_validate(older).conformal is None
+
+
+def test_measures_of_an_older_card_are_read(make_card: MakeCard) -> None:
+    known = {"n": 500.0, "ece": 0.1}
+    assert (
+        Card.model_validate(
+            changed(make_card(), "calibration.measures", known)
+        ).calibration.measures
+        == known
+    )

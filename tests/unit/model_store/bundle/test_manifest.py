@@ -1,0 +1,195 @@
+"""The manifest: no bit of a bundle changes, no file comes or goes, without a refusal that names the
+bundle.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle
+from model_store.bundle.manifest import (
+    MANIFEST_FILE,
+    FileEntry,
+    digest_of,
+    read_manifest,
+    write_manifest,
+)
+from model_store.errors import BundleError, FileError, ManifestError
+
+FILES = (CARD_FILE, MANIFEST_FILE, MODEL_FILE, "tiny.mar")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Path:
+    return make_bundle(tmp_path / "tiny" / "1").folder
+
+
+def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert (manifest.name, manifest.version) == ("tiny", 1)
+    assert sorted(manifest.files) == [
+        CARD_FILE,
+        MODEL_FILE,
+        "model_card.md",
+        "reliability.svg",
+        "tiny.mar",
+    ]
+    assert all(
+        manifest.files[name] == FileEntry.of((folder / name).read_bytes())
+        for name in manifest.files
+    )
+    assert (
+        read_bundle(folder).digest
+        == manifest.digest
+        == digest_of((folder / MANIFEST_FILE).read_bytes())
+    )
+
+
+@pytest.fixture(scope="module")
+def sound(
+    tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]
+) -> dict[str, bytes]:
+    folder = make_bundle(tmp_path_factory.mktemp("sound") / "tiny" / "1").folder
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def damaged(
+    tmp_path_factory: pytest.TempPathFactory, sound: dict[str, bytes]
+) -> Callable[[str, bytes], Path]:
+    """A bundle in which one file holds something else."""
+    folder = tmp_path_factory.mktemp("damaged") / "tiny" / "1"
+    folder.mkdir(parents=True)
+
+    def write(name: str, data: bytes) -> Path:
+        for each in FILES:
+            (folder / each).write_bytes(data if each == name else sound[each])
+        return folder
+
+    return write
+
+
+@given(data=st.data(), name=st.sampled_from(FILES))
+@settings(max_examples=300)
+def test_every_flipped_bit_is_refused(
+    data: st.DataObject, name: str, sound: dict[str, bytes], damaged: Callable[[str, bytes], Path]
+) -> None:
+    changed = bytearray(sound[name])
+    bit = data.draw(st.integers(0, 8 * len(changed) - 1))
+    changed[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(BundleError, match=r"bundle tiny/1 is refused: .*"):
+        read_bundle(damaged(name, bytes(changed)))
+
+
+def test_every_flipped_bit_of_the_manifest_is_refused(folder: Path) -> None:
+    """All of them, and without an alias that knows its digest."""
+    path = folder / MANIFEST_FILE
+    sound = path.read_bytes()
+    for bit in range(8 * len(sound)):
+        changed = bytearray(sound)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(BundleError):
+            read_bundle(folder)
+
+
+@given(data=st.data(), name=st.sampled_from(FILES))
+@settings(max_examples=100)
+def test_every_shortened_file_is_refused(
+    data: st.DataObject, name: str, sound: dict[str, bytes], damaged: Callable[[str, bytes], Path]
+) -> None:
+    length = data.draw(st.integers(0, len(sound[name]) - 1))
+    with pytest.raises(BundleError, match=r"bundle tiny/1 is refused"):
+        read_bundle(damaged(name, sound[name][:length]))
+    with pytest.raises(BundleError, match=r"bundle tiny/1 is refused"):
+        read_bundle(damaged(name, sound[name] + b"\0"))
+
+
+def test_swapped_classes_are_refused(folder: Path) -> None:
+    """They invert diagnoses, and nothing but the manifest knows better."""
+    card = json.loads((folder / CARD_FILE).read_text())
+    card["classes"] = card["classes"][::-1]
+    (folder / CARD_FILE).write_text(json.dumps(card, indent=2))
+    with pytest.raises(FileError, match=r"card\.json is not the file that was published"):
+        read_bundle(folder)
+
+
+def test_a_bundle_of_before_says_how_to_adopt_it(folder: Path) -> None:
+    (folder / MANIFEST_FILE).unlink()
+    with pytest.raises(
+        ManifestError, match=r"no manifest\.json.*`candor models verify MODEL VERSION --adopt"
+    ):
+        read_bundle(folder)
+
+
+def test_a_file_that_it_does_not_name_is_refused_unless_hidden(folder: Path) -> None:
+    (folder / ".nfs0001").write_bytes(b"")
+    read_bundle(folder)
+    (folder / "model.onnx.data").write_bytes(b"weights")
+    with pytest.raises(FileError, match=r"'model\.onnx\.data', which manifest\.json does not name"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(BundleError, match="plain file"):
+        read_bundle(folder)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(BundleError, match=r"plain file|Is a directory"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, '{"format_version": 2}', "é"]
+)
+def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"manifest\.json"):
+        read_bundle(folder)
+
+
+def test_a_huge_manifest_is_not_read(folder: Path) -> None:
+    with (folder / MANIFEST_FILE).open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ManifestError, match="1,099,511,627,776 bytes"):
+        read_bundle(folder)
+
+
+def test_another_spelling_is_refused(folder: Path) -> None:
+    path = folder / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    with pytest.raises(ManifestError, match="not spelled as Candor writes it"):
+        read_bundle(folder)
+
+
+def test_a_manifest_of_another_version_is_refused(folder: Path) -> None:
+    write_manifest(folder, name="tiny", version=2)
+    with pytest.raises(BundleError, match=r"the card is of tiny/1, the manifest of tiny/2"):
+        read_bundle(folder)
+
+
+def test_a_manifest_without_card_or_model_is_refused(folder: Path) -> None:
+    for name in (MODEL_FILE, CARD_FILE):
+        (folder / name).rename(folder.parent / name)
+        write_manifest(folder, name="tiny", version=1)
+        with pytest.raises(FileError, match=f"lists no {name}"):
+            read_bundle(folder)
+        (folder.parent / name).rename(folder / name)
+
+
+def test_a_replaced_bundle_differs_from_the_digest_that_a_caller_knows(
+    folder: Path, make_bundle: Callable[..., Bundle]
+) -> None:
+    digest = read_bundle(folder).digest
+    assert read_bundle(folder, digest=digest).digest == digest
+    other = make_bundle(folder, seed=1).digest
+    with pytest.raises(ManifestError, match=f"its digest is {other}, expected was {digest}"):
+        read_bundle(folder, digest=digest)

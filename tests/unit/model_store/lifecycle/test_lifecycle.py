@@ -1,0 +1,304 @@
+"""Rollbacks, retirement, and what gc keeps; the history that remembers all of it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_store.bundle.bundle import Bundle
+from model_store.errors import (
+    AliasError,
+    CanaryError,
+    HistoryError,
+    ManifestError,
+    NotInStore,
+    VersionRetired,
+)
+from model_store.lifecycle import changes
+from model_store.lifecycle.canary import end_canary, start_canary
+from model_store.store.history import HISTORY_FILE, StoreEvent, earlier_version, read_events
+from model_store.store.storage import LocalStorage
+from model_store.store.store import Store
+
+
+@pytest.fixture
+def store(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Store:
+    """Five versions, of which 1 and then 3 were promoted."""
+    for seed in range(1, 5):
+        tiny_store.publish("tiny", partial(make_bundle, seed=seed))
+    tiny_store.promote("tiny", 3, by="ann", why="better")
+    return tiny_store
+
+
+def said(store: Store) -> list[tuple[str, int | None]]:
+    return [(event.action, event.version) for event in read_events(store.storage, "tiny")]
+
+
+def test_everything_that_was_done_is_in_the_history(store: Store) -> None:
+    assert said(store) == [
+        ("published", 1),
+        ("set", 1),
+        *(("published", version) for version in (2, 3, 4, 5)),
+        ("set", 3),
+    ]
+    last = read_events(store.storage, "tiny")[-1]
+    assert (last.alias, last.by, last.why, last.before) == ("production", "ann", "better", 1)
+    assert last.digest == store.read("tiny", 3).digest
+    lines = (store.model("tiny") / HISTORY_FILE).read_text().splitlines()
+    assert [json.loads(line)["action"] for line in lines] == [action for action, _ in said(store)]
+
+
+def test_a_rollback_goes_back_and_a_second_one_further(store: Store) -> None:
+    store.promote("tiny", 5)
+    assert changes.roll_back(store, "tiny", why="refers too much").version == 3
+    assert changes.roll_back(store, "tiny").version == 1
+    assert store.production("tiny") == 1
+    with pytest.raises(AliasError, match="nothing to go back to"):
+        changes.roll_back(store, "tiny")
+    assert said(store)[-2:] == [("rolled back", 3), ("rolled back", 1)]
+    store.promote("tiny", 4)
+    assert changes.roll_back(store, "tiny").version == 1
+
+
+def test_a_rollback_of_another_alias_leaves_production(store: Store) -> None:
+    for version in (2, 4):
+        store.set_alias("tiny", "staging", version)
+    assert changes.roll_back(store, "tiny", "staging").version == 2
+    assert store.production("tiny") == 3
+
+
+@given(st.lists(st.one_of(st.integers(1, 4), st.none()), max_size=12))
+def test_rollbacks_are_a_stack(acts: list[int | None]) -> None:
+    """Against the plainest stack there is; None rolls back."""
+    events: list[StoreEvent] = []
+    stack: list[int] = []
+    for act in acts:
+        target = earlier_version(events, "production")
+        assert target == (stack[-2] if len(stack) > 1 else None)
+        version = target if act is None else act
+        if version is None:
+            continue
+        if act is None:
+            stack.pop()
+        elif stack[-1:] != [version]:
+            stack.append(version)
+        action = "rolled back" if act is None else "set"
+        events.append(
+            StoreEvent(
+                action=action,  # type: ignore[arg-type]
+                version=version,
+                alias="production",
+                at=datetime(2026, 1, 1, tzinfo=UTC),
+                by="ann",
+            )
+        )
+
+
+def test_what_was_before_but_is_retired_or_gone_is_named(store: Store) -> None:
+    changes.retire(store, "tiny", 1, why="wrong labels")
+    with pytest.raises(
+        VersionRetired, match=r"version 1 of 'tiny' was retired .*: wrong labels; .*--undo"
+    ):
+        changes.roll_back(store, "tiny")
+    store.storage.remove("tiny", 1)
+    with pytest.raises(NotInStore, match="no version 1"):
+        changes.roll_back(store, "tiny")
+    assert store.production("tiny") == 3
+
+
+def test_an_alias_set_before_a_crash_is_told_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies between the alias and the history."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "model_store.store.store.append",
+            lambda storage, name, event: event.version == 5 and die(),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            store.promote("tiny", 5, by="bob")
+    assert store.production("tiny") == 5
+    assert said(store)[-1] == ("set", 3)
+    assert changes.roll_back(store, "tiny").version == 3
+    assert said(store)[-2:] == [("set", 5), ("rolled back", 3)]
+
+
+def test_a_retired_version_can_be_no_alias_and_no_canary(store: Store) -> None:
+    assert changes.retire(store, "tiny", 2, by="ann", why="wrong labels")
+    assert not changes.retire(store, "tiny", 2)
+    for act in (
+        lambda: store.promote("tiny", 2),
+        lambda: store.set_alias("tiny", "staging", 2),
+        lambda: start_canary(store, "tiny", 2, mode="shadow"),
+    ):
+        with pytest.raises(VersionRetired, match="by ann: wrong labels"):
+            act()
+    assert store.read("tiny", 2).card.version == 2
+    assert changes.restore(store, "tiny", 2)
+    store.promote("tiny", 2)
+    assert said(store)[-3:] == [("retired", 2), ("restored", 2), ("set", 2)]
+
+
+def test_what_is_in_use_cannot_be_retired(store: Store) -> None:
+    start_canary(store, "tiny", 4, mode="shadow")
+    for version, user in ((3, "the alias 'production'"), (4, "its canary")):
+        with pytest.raises(VersionRetired, match=f"{user} points at it"):
+            changes.retire(store, "tiny", version)
+    end_canary(store, "tiny", "aborted", reason="slow")
+    changes.retire(store, "tiny", 4)
+    assert said(store)[-3:] == [("canary started", 4), ("canary aborted", 4), ("retired", 4)]
+
+
+def test_a_promotion_while_it_is_retired_is_taken_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = LocalStorage.swap
+
+    def retire_meanwhile(
+        storage: LocalStorage, model: str, name: str, old: bytes | None, new: bytes | None
+    ) -> bool:
+        done = swap(storage, model, name, old, new)
+        if name == "production" and b'"version":2' in (new or b""):
+            monkeypatch.setattr(LocalStorage, "swap", swap)
+            (store.model("tiny") / "retired.json").write_text(
+                '{"2": {"at": "2026-01-01T00:00:00Z", "by": "bob"}}'
+            )
+        return done
+
+    monkeypatch.setattr(LocalStorage, "swap", retire_meanwhile)
+    with pytest.raises(VersionRetired):
+        store.promote("tiny", 2)
+    assert store.production("tiny") == 3
+
+
+def removable(store: Store, **options: object) -> list[int | str | None]:
+    found = changes.removable(
+        store, "tiny", **({"answering": (), "keep": 1, "older_than_days": 0} | options)
+    )  # type: ignore[arg-type]
+    return [each.version or each.name for each in found]
+
+
+def test_gc_keeps_what_anything_refers_to(store: Store) -> None:
+    """1 is what a rollback brings back, 3 is in production, 5 is the newest."""
+    assert removable(store) == [2, 4]
+    assert removable(store, answering={2}) == [4]
+    assert removable(store, keep=2) == [2]
+    store.set_alias("tiny", "staging", 2)
+    start_canary(store, "tiny", 4, mode="shadow")
+    assert removable(store) == []
+
+
+def test_gc_keeps_what_is_young_unless_it_is_retired(store: Store) -> None:
+    assert removable(store, older_than_days=36500) == []
+    changes.retire(store, "tiny", 4)
+    assert removable(store, older_than_days=36500) == [4]
+
+
+def test_gc_removes_whole_versions_and_remembers_them(store: Store) -> None:
+    for each in changes.removable(store, "tiny", answering=(), keep=1, older_than_days=0):
+        changes.collect(store, each, by="ann")
+    assert store.versions("tiny") == [1, 3, 5]
+    assert said(store)[-2:] == [("collected", 2), ("collected", 4)]
+    assert not [
+        path for path in store.model("tiny").iterdir() if path.name.startswith((".gone", ".part"))
+    ]
+    assert store.read("tiny").card.version == 3
+
+
+def test_gc_stops_at_what_was_promoted_since_it_looked(store: Store) -> None:
+    (removal, _) = changes.removable(store, "tiny", answering=(), keep=1, older_than_days=0)
+    store.promote("tiny", 2)
+    with pytest.raises(VersionRetired, match="'production' points at it"):
+        changes.collect(store, removal)
+    assert store.read("tiny").card.version == 2
+    store.promote("tiny", 3)
+    store.promote("tiny", 2)  # it was not left retired
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "error"),
+    [
+        ("staging", "../..", AliasError),
+        ("canary.json", "{", CanaryError),
+        ("history.jsonl", "{", HistoryError),
+    ],
+)
+def test_gc_removes_nothing_if_it_cannot_know(
+    store: Store, file: str, text: str, error: type[Exception]
+) -> None:
+    (store.model("tiny") / file).write_text(text)
+    with pytest.raises(error):
+        removable(store)
+
+
+def test_gc_clears_up_after_those_who_died(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store.model("tiny") / ".draft-abc").mkdir()
+    (store.model("tiny") / ".part-abc").write_bytes(b"")
+    assert removable(store) == [2, 4]
+    monkeypatch.setattr(changes, "LEFTOVER_S", -1.0)
+    assert removable(store) == [2, 4, ".draft-abc", ".part-abc"]
+    for each in changes.removable(store, "tiny", answering=(), keep=5, older_than_days=0):
+        changes.collect(store, each)
+    assert not list(store.model("tiny").glob(".[dp]*"))
+
+
+def test_the_history_says_when_it_was_changed(store: Store) -> None:
+    path = store.model("tiny") / HISTORY_FILE
+    lines = path.read_text().splitlines(keepends=True)
+    for changed in (
+        [*lines[:2], *lines[3:]],
+        [lines[0].replace("published", "retired"), *lines[1:]],
+        [*lines, "{}\n"],
+        lines[1:],
+    ):
+        path.write_text("".join(changed))
+        with pytest.raises(HistoryError, match=r"line \d of the history of 'tiny'"):
+            read_events(store.storage, "tiny")
+    store.promote("tiny", 2)  # a damaged history holds up nobody
+    assert store.production("tiny") == 2
+    with pytest.raises(HistoryError):
+        changes.roll_back(store, "tiny")
+
+
+def test_a_bundle_replaced_before_it_was_ever_promoted_is_refused(
+    store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
+    """No alias knows its digest, but the history does."""
+    make_bundle(store.folder("tiny", 2), 2, seed=9)
+    with pytest.raises(ManifestError, match="but the history names sha256:"):
+        store.promote("tiny", 2)
+
+
+def test_an_alias_is_removed_and_rolled_back(store: Store) -> None:
+    for version in (2, 4):
+        store.set_alias("tiny", "staging", version)
+    assert store.remove_alias("tiny", "staging", why="done").version == 4
+    assert store.alias("tiny", "staging") is None
+    with pytest.raises(AliasError, match="has no alias 'staging'; it has production"):
+        store.remove_alias("tiny", "staging")
+    with pytest.raises(AliasError, match="cannot be removed"):
+        store.remove_alias("tiny", "production")
+    assert changes.roll_back(store, "tiny", "staging").version == 4
+
+
+@pytest.fixture(params=["retired.json", "history.jsonl"])
+def broken(request: pytest.FixtureRequest, store: Store) -> Path:
+    path = store.model("tiny") / request.param
+    path.unlink(missing_ok=True)
+    path.symlink_to("elsewhere")
+    return path
+
+
+def test_a_record_that_is_a_link_is_refused(store: Store, broken: Path) -> None:
+    with pytest.raises(HistoryError, match="symbolic link"):
+        store.promote("tiny", 2)
+    assert store.production("tiny") == 3

@@ -1,0 +1,48 @@
+"""The list of what a store holds: one entry a version, also for those whose card cannot be read."""
+
+from collections.abc import Callable
+from functools import partial
+
+from model_store.bundle.bundle import CARD_FILE, Bundle
+from model_store.store.catalog import catalog
+from model_store.store.store import Store
+
+
+def test_each_version_is_listed_with_its_cards_figures(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", partial(make_bundle, temperature=2.0))
+    tiny_store.publish("other", partial(make_bundle, name="other"))
+    entries = catalog(tiny_store)
+    assert [(entry.name, entry.version, entry.production) for entry in entries] == [
+        ("other", 1, False),
+        ("tiny", 1, True),
+        ("tiny", 2, False),
+    ]
+    assert [entry.temperature for entry in entries] == [1.5, 1.5, 2.0]
+    first, measures = entries[1], tiny_store.read("tiny").card.calibration.measures
+    assert (first.dataset, first.loss, first.reference) == ("generated", "ce", "val")
+    assert first.created_at == "2026-01-01T00:00:00+00:00"
+    assert (first.accuracy, first.ece, first.noise_floor) == tuple(
+        measures[key] for key in ("accuracy", "ece", "noise_floor")
+    )
+    assert first.problem is None
+
+
+def test_a_card_that_cannot_be_read_is_listed_with_the_reason(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    (tiny_store.folder("tiny", 1) / CARD_FILE).unlink()
+    (tiny_store.folder("tiny", 2) / CARD_FILE).write_text("{}")
+    missing, empty = catalog(tiny_store)
+    assert missing.problem is not None
+    assert "No such file" in missing.problem
+    assert missing.production
+    assert empty.problem is not None
+    assert "card.json is not the file that was published" in empty.problem
+    assert empty.ece is None
+
+
+def test_an_empty_store_has_an_empty_catalog(tiny_store: Store) -> None:
+    assert catalog(Store(tiny_store.root / "nowhere")) == []

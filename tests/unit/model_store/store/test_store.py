@@ -1,0 +1,406 @@
+"""The store: versions that appear whole or not at all, and an alias that is never half written."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle
+from model_store.errors import (
+    AliasError,
+    BundleError,
+    CardError,
+    FileError,
+    InvalidName,
+    ManifestError,
+    NotInStore,
+    VersionsExhausted,
+)
+from model_store.store.store import Store, open_store
+
+RECORDS = (".lock", "history.jsonl")
+MakeBundle = Callable[..., Bundle]
+
+
+def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nowhere")
+    assert store.models() == []
+    assert store.versions("tiny") == []
+    assert store.production("tiny") is None
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_versions_count_up_and_are_read_whole(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    assert tiny_store.publish("tiny", partial(make_bundle, seed=1)) == 2
+    assert tiny_store.publish("tiny", partial(make_bundle, seed=2)) == 3
+    assert tiny_store.versions("tiny") == [1, 2, 3]
+    assert tiny_store.models() == ["tiny"]
+    assert [tiny_store.read("tiny", version).card.version for version in (1, 2, 3)] == [1, 2, 3]
+    assert tiny_store.read("tiny", 2).folder == tiny_store.folder("tiny", 2)
+    assert tiny_store.folder("tiny", 2).stat().st_mode & 0o777 == 0o755
+
+
+def test_versions_sort_as_numbers_and_gaps_are_not_filled(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    make_bundle(tiny_store.folder("tiny", 10), 10)
+    assert tiny_store.versions("tiny") == [1, 10]
+    assert tiny_store.publish("tiny", make_bundle) == 11
+
+
+def test_models_are_kept_apart_and_strays_ignored(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    tiny_store.publish("Other.one", partial(make_bundle, name="Other.one"))
+    (tiny_store.root / ".cache").mkdir()
+    (tiny_store.root / "empty").mkdir()
+    (tiny_store.root / "README.md").write_text("a file")
+    (tiny_store.root / "tiny" / "notes").mkdir()
+    assert tiny_store.models() == ["Other.one", "tiny"]
+    assert tiny_store.versions("tiny") == tiny_store.versions("Other.one") == [1]
+
+
+def test_a_build_that_raises_leaves_nothing(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    before = sorted(tiny_store.root.rglob("*"))
+
+    def fail(folder: Path, version: int) -> None:
+        make_bundle(folder, version)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tiny_store.publish("tiny", fail)
+    assert sorted(tiny_store.root.rglob("*")) == before
+
+
+def _nothing(folder: Path, version: int) -> None:
+    pass
+
+
+def _half(make_bundle: MakeBundle, folder: Path, version: int) -> None:
+    make_bundle(folder, version)
+    (folder / MODEL_FILE).write_bytes(b"half")
+
+
+def test_a_build_that_is_unsound_is_not_published(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    builds = [_nothing, partial(_half, make_bundle), partial(make_bundle, name="another")]
+    builds.append(lambda folder, version: make_bundle(folder, version + 5))
+    before = sorted(tiny_store.root.rglob("*"))
+    for build in builds:
+        with pytest.raises(BundleError):
+            tiny_store.publish("tiny", build)
+        assert sorted(tiny_store.root.rglob("*")) == before
+
+
+def test_publishers_at_the_same_time_get_versions_of_their_own(
+    tmp_path: Path, make_bundle: MakeBundle
+) -> None:
+    store, barrier = Store(tmp_path), threading.Barrier(4)
+
+    def publish(seed: int) -> list[int]:
+        barrier.wait()
+        return [store.publish("tiny", partial(make_bundle, seed=seed)) for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        versions = [version for own in pool.map(publish, range(4)) for version in own]
+    assert sorted(versions) == store.versions("tiny") == list(range(1, 17))
+    assert all(store.read("tiny", version).card.version == version for version in versions)
+    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*map(str, versions), *RECORDS}
+
+
+def test_a_number_taken_meanwhile_is_not_overwritten(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    asked: list[int] = []
+
+    def slow(folder: Path, version: int) -> None:
+        asked.append(version)
+        if version == 2:
+            make_bundle(tiny_store.folder("tiny", 2), 2, seed=5)  # another process was faster
+        make_bundle(folder, version, seed=6)
+
+    assert tiny_store.publish("tiny", slow) == 3
+    assert asked == [2, 3]
+    assert tiny_store.read("tiny", 2).card.provenance.seed == 5
+    assert tiny_store.read("tiny", 3).card.provenance.seed == 6
+
+
+def test_a_disk_that_refuses_the_move_is_reported_and_leaves_nothing(
+    tiny_store: Store, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    before = sorted(tiny_store.root.rglob("*"))
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        tiny_store.publish("tiny", make_bundle)
+    assert sorted(tiny_store.root.rglob("*")) == before
+
+
+def test_promoting_moves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    assert tiny_store.production("tiny") == 1
+    assert tiny_store.read("tiny").card.version == 1
+    tiny_store.promote("tiny", 2)
+    assert tiny_store.production("tiny") == 2
+    assert tiny_store.read("tiny").card.version == 2
+    alias = tiny_store.root / "tiny" / "production"
+    said = json.loads(alias.read_text())
+    assert (said["version"], said["digest"]) == (2, tiny_store.read("tiny", 2).digest)
+    assert alias.read_text().count("\n") == 1
+    assert alias.stat().st_mode & 0o777 == 0o644
+
+
+def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    (tiny_store.folder("tiny", 2) / MODEL_FILE).write_bytes(b"")
+    with pytest.raises(FileError, match="sha256"):
+        tiny_store.promote("tiny", 2)
+    with pytest.raises(
+        NotInStore, match=r"no version 9 of 'tiny': the store .* has versions 1, 2 of 'tiny'"
+    ):
+        tiny_store.promote("tiny", 9)
+    with pytest.raises(NotInStore, match=r"no model 'other'; it has tiny"):
+        tiny_store.promote("other", 1)
+    assert tiny_store.production("tiny") == 1
+    assert {path.name for path in (tiny_store.root / "tiny").iterdir()} == {
+        "1",
+        "2",
+        "production",
+        *RECORDS,
+    }
+
+
+def test_a_folder_with_the_card_of_another_is_refused(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    make_bundle(tiny_store.folder("tiny", 2), 3)
+    with pytest.raises(CardError, match="its card belongs to tiny/3"):
+        tiny_store.read("tiny", 2)
+    with pytest.raises(CardError, match="its card belongs to tiny/3"):
+        tiny_store.promote("tiny", 2)
+
+
+def test_reading_without_a_version_needs_one_in_production(
+    tmp_path: Path, make_bundle: MakeBundle
+) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(NotInStore, match="it is empty: `candor export` publishes into it"):
+        store.read("tiny")
+    store.publish("tiny", make_bundle)
+    with pytest.raises(NotInStore, match="candor promote tiny VERSION"):
+        store.read("tiny")
+
+
+ALIASES = [
+    "",
+    "soon",
+    "1.5",
+    "2.0",
+    "../..",
+    "-1",
+    "0",
+    "é",
+    "{}",
+    "[" * 100_000,
+    "\0",
+    "9" * 5000,
+    "null",
+    "01",
+]
+
+
+@pytest.mark.parametrize("text", ALIASES)
+def test_an_alias_that_names_no_bundle_is_refused_by_name(tiny_store: Store, text: str) -> None:
+    (tiny_store.root / "tiny" / "production").write_text(text, encoding="utf-8")
+    for act in (lambda: tiny_store.production("tiny"), lambda: tiny_store.read("tiny")):
+        with pytest.raises(
+            AliasError,
+            match=r"alias 'production' of 'tiny' is refused: .*candor promote tiny VERSION",
+        ):
+            act()
+    assert tiny_store.read("tiny", 1).card.version == 1
+    tiny_store.promote("tiny", 1)
+    assert tiny_store.production("tiny") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2.0},
+        {"version": "1"},
+        {"version": True},
+        {"version": 0},
+        {"version": 10**9},
+        {"digest": "sha256:0"},
+        {"more": 1},
+        {"at": "x"},
+    ],
+)
+def test_an_alias_with_a_wrong_field_is_refused(
+    tiny_store: Store, change: dict[str, object]
+) -> None:
+    path = tiny_store.root / "tiny" / "production"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(AliasError, match=f"refused: {next(iter(change))}"):
+        tiny_store.production("tiny")
+
+
+def test_an_alias_of_a_version_that_is_gone_is_named(tiny_store: Store) -> None:
+    path = tiny_store.root / "tiny" / "production"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 7}))
+    with pytest.raises(NotInStore, match="no version 7"):
+        tiny_store.read("tiny")
+
+
+def test_an_alias_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
+    path = tiny_store.root / "tiny" / "production"
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    with pytest.raises(AliasError, match="symbolic link"):
+        tiny_store.production("tiny")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(AliasError, match="plain file"):
+        tiny_store.production("tiny")
+
+
+def test_a_bundle_that_was_replaced_whole_is_refused(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    """Its manifest fits its files, but not the digest in the alias."""
+    make_bundle(tiny_store.folder("tiny", 1), seed=5)
+    for act in (
+        lambda: tiny_store.read("tiny"),
+        lambda: tiny_store.read("tiny", 1),
+        lambda: tiny_store.promote("tiny", 1),
+    ):
+        with pytest.raises(
+            ManifestError, match=r"tiny/1 is refused: its digest is .* but production names sha256:"
+        ):
+            act()
+
+
+def test_who_and_why_stand_in_the_alias(tiny_store: Store) -> None:
+    assert tiny_store.alias("tiny", "production").by  # type: ignore[union-attr]
+    tiny_store.set_alias("tiny", "staging", 1, by="ann", why="for the new scanner")
+    alias = tiny_store.alias("tiny", "staging")
+    assert alias is not None
+    assert (alias.version, alias.by, alias.why) == (1, "ann", "for the new scanner")
+    assert tiny_store.alias_names("tiny") == ["production", "staging"]
+    with pytest.raises(AliasError, match="why: String should have at most 1000"):
+        tiny_store.set_alias("tiny", "staging", 1, why="x" * 1001)
+
+
+@pytest.mark.parametrize(
+    "alias", ["", "1", "Prod", "a/b", "..", "canary.json", "x" * 33, "a\n", "über"]
+)
+def test_names_that_are_no_aliases_are_refused(tiny_store: Store, alias: str) -> None:
+    for act in (
+        lambda: tiny_store.alias("tiny", alias),
+        lambda: tiny_store.set_alias("tiny", alias, 1),
+    ):
+        with pytest.raises(AliasError, match="not a name for an alias"):
+            act()
+
+
+@pytest.mark.parametrize("stray", ["01", "2.0", "-1", "+2", "٣", "²", "1e3", " 2", "9" * 10])
+def test_a_folder_that_is_no_version_is_none(
+    tiny_store: Store, make_bundle: MakeBundle, stray: str
+) -> None:
+    make_bundle(tiny_store.model("tiny") / stray)
+    assert tiny_store.versions("tiny") == [1]
+    assert tiny_store.publish("tiny", make_bundle) == 2
+
+
+def test_links_out_of_the_store_are_refused(
+    tiny_store: Store, tmp_path: Path, make_bundle: MakeBundle
+) -> None:
+    outside = make_bundle(tmp_path / "outside" / "tiny" / "2", 2)
+    tiny_store.folder("tiny", 2).symlink_to(outside.folder)
+    (tiny_store.root / "other").symlink_to(outside.folder.parent)
+    for name in ("tiny", "other"):
+        for act in (tiny_store.read, tiny_store.promote):
+            with pytest.raises(FileError, match="is a symbolic link"):
+                act(name, 2)
+    assert tiny_store.publish("tiny", make_bundle) == 3
+
+
+def test_the_highest_number_is_the_last(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.folder("tiny", 999_999_999).mkdir()
+    with pytest.raises(VersionsExhausted, match="999999999"):
+        tiny_store.publish("tiny", make_bundle)
+
+
+def test_the_alias_can_be_read_while_it_is_replaced(
+    tiny_store: Store, make_bundle: MakeBundle
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    done, seen = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(tiny_store.production("tiny"))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for turn in range(60):
+        tiny_store.promote("tiny", 1 + turn % 2)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert set(seen) <= {1, 2}
+    assert len(seen) > 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "a/b", "/etc", "tiny\n", "-x", "x" * 65, "tiny model", "t\u00efny"],
+)
+def test_names_that_are_no_folder_names_are_refused(
+    tiny_store: Store, make_bundle: MakeBundle, name: str
+) -> None:
+    for act in (
+        lambda: tiny_store.versions(name),
+        lambda: tiny_store.read(name, 1),
+        lambda: tiny_store.production(name),
+        lambda: tiny_store.promote(name, 1),
+        lambda: tiny_store.publish(name, make_bundle),
+    ):
+        with pytest.raises(InvalidName, match="not a model name"):
+            act()
+
+
+def test_the_published_card_is_the_one_on_disk(tiny_store: Store) -> None:
+    bundle = tiny_store.read("tiny", 1)
+    assert read_bundle(bundle.folder) == bundle
+    assert json.loads((bundle.folder / CARD_FILE).read_text())["files"] == bundle.card.files
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("x-rays [2024]", "x-rays-2024"), ("lung:ct", "lung-ct"), ("-x", "x")]
+)
+def test_a_refused_name_comes_with_one_that_is_not(
+    tiny_store: Store, make_bundle: MakeBundle, name: str, near: str
+) -> None:
+    with pytest.raises(InvalidName, match=f"for example '{near}'"):
+        tiny_store.publish(name, make_bundle)
+    assert tiny_store.versions(near) == []
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    """A server that was given one once said that nothing is in production, as of an empty store."""
+    file = tmp_path / "passwd"
+    file.write_text("x")
+    with pytest.raises(NotInStore, match="is a file, and a store is a folder"):
+        open_store(file, cache=tmp_path)
