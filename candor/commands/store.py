@@ -164,14 +164,6 @@ def diff(
 def verify(
     model: AnyModelArgument = None,
     version: AnyVersionArgument = None,
-    adopt: Annotated[
-        bool,
-        typer.Option(
-            "--adopt",
-            help="Take over a version of before there were manifests, after showing what it holds.",
-        ),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Adopt without asking.")] = False,
     key: Annotated[
         Path | None,
         typer.Option(help="Also require a signature by the owner of this public key, a PEM file."),
@@ -196,8 +188,6 @@ def verify(
     opened = open_store(store)
     if key is not None:
         opened = dataclasses.replace(opened, key=read_public_key(key))
-    if adopt:
-        _adopt(opened, model, version, yes=yes, ledger=ledger)
     findings = []
     for finding in verify_store(opened, model, version):
         problem = (
@@ -256,27 +246,6 @@ def find_bundle(store: "Store", which: str) -> "Bundle":
         known = ", ".join(store.alias_names(name)) or "none"
         raise NotInStore(f"'{name}' has no alias '{part}'; its aliases: {known}")
     return store.read(name, chosen.version, digest=chosen.digest)
-
-
-def _adopt(
-    store: "Store", model: str | None, version: int | None, *, yes: bool, ledger: str | None
-) -> None:
-    """Show what a version without a manifest holds, ask, and adopt it."""
-    from candor.commands.ledger_digest import require_ledger_agrees
-    from candor.terminal.console import stderr
-    from candor.terminal.verification import print_unsealed
-    from model_store.lifecycle.adoption import adopt, unsealed
-
-    if model is None or version is None:
-        raise typer.BadParameter("--adopt takes over one version: give MODEL and VERSION")
-    bundle = unsealed(store, model, version)
-    require_ledger_agrees(bundle, ledger)
-    print_unsealed(bundle)
-    if not yes:
-        typer.confirm("Is this what you published?", abort=True, err=True)
-    moved = adopt(store, bundle)
-    aliases = f", also in the alias {', '.join(moved)}" if moved else ""
-    stderr.print(f"{model} {version} is adopted with digest {bundle.digest}{aliases}")
 
 
 def _plain(finding: "Finding") -> dict[str, object]:

@@ -15,7 +15,9 @@ def canary_sentence(canary: Canary) -> str:
     """Say what the canary answers, or how it ended.
 
     >>> from datetime import UTC, datetime
-    >>> canary_sentence(Canary(version=2, mode="share", share=0.05, started_at=datetime.now(UTC)))
+    >>> digest, at = f"sha256:{64 * '0'}", datetime.now(UTC)
+    >>> tried = Canary(version=2, digest=digest, mode="share", share=0.05, started_at=at)
+    >>> canary_sentence(tried)
     'version 2 is the canary and answers 5 % of the requests'
     """
     if canary.ended is None:

@@ -17,7 +17,6 @@ from model_store.bundle.graph import check_graph
 from model_store.bundle.manifest import (
     FileEntry,
     Manifest,
-    make_manifest,
     read_files,
     read_manifest,
     write_manifest,
@@ -104,18 +103,6 @@ def read_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
     return _verified(folder, manifest, read_files(folder, manifest))
 
 
-def check_unsealed(folder: Path) -> Bundle:
-    """Return a bundle that has no manifest, verified by the hashes on its card alone.
-
-    Its digest is that of the manifest that it would get. Raises BundleError.
-    """
-    card = parse_card(
-        folder, (folder / CARD_FILE).read_bytes() if (folder / CARD_FILE).is_file() else b""
-    )
-    manifest = make_manifest(folder, name=card.name, version=card.version)
-    return _verified(folder, manifest, read_files(folder, manifest))
-
-
 def parse_card(folder: Path, data: bytes) -> Card:
     """Return the card in the bytes of card.json. Raises CardError."""
     try:
@@ -126,8 +113,7 @@ def parse_card(folder: Path, data: bytes) -> Card:
     if version != FORMAT_VERSION:
         raise CardError(
             folder,
-            f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}: "
-            "upgrade Candor",
+            f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}",
         )
     try:
         return Card.model_validate(card)

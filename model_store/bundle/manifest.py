@@ -103,9 +103,8 @@ def read_manifest(folder: Path) -> Manifest:
             raise FileError(folder, "there is no such folder") from error
         raise ManifestError(
             folder,
-            f"it has no {MANIFEST_FILE}, so nothing protects its card: if an older Candor "
-            "published it and you trust "
-            "it, run `candor models verify MODEL VERSION --adopt`",
+            f"it has no {MANIFEST_FILE}, so nothing shows whether its files are those that were "
+            "published: publish the model again",
         ) from error
     except OSError as error:
         raise ManifestError(folder, f"{MANIFEST_FILE} cannot be read ({error.strerror})") from error

@@ -32,9 +32,7 @@ class Canary(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: PositiveInt
-    digest: Digest | None = Field(
-        default=None, description="of its bundle; records of before manifests have none"
-    )
+    digest: Digest
     mode: Mode
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
     started_at: datetime
@@ -46,7 +44,9 @@ class Canary(BaseModel):
     def how(self) -> str:
         """What it is tried on, as the end of a sentence.
 
-        >>> Canary(version=2, mode="share", share=0.05, started_at=datetime.now(UTC)).how
+        >>> digest = f"sha256:{64 * '0'}"
+        >>> at = datetime.now(UTC)
+        >>> Canary(version=2, digest=digest, mode="share", share=0.05, started_at=at).how
         'answers 5 % of the requests'
         """
         if self.mode == "share":

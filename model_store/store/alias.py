@@ -88,14 +88,6 @@ def require_alias_name(alias: str) -> str:
     return alias
 
 
-def unsealed_version(data: bytes) -> int | None:
-    """Return the version in an alias of before there were manifests, a number alone; None for any
-    other content.
-    """
-    text = data.strip()
-    return int(text) if re.fullmatch(rb"[1-9][0-9]{0,8}", text) else None
-
-
 def current_user() -> str:
     """Return the name of the user who runs this process."""
     try:
@@ -106,13 +98,6 @@ def current_user() -> str:
 
 def _reason(model: str, data: bytes, error: ValidationError) -> str:
     again = f"set it again with `candor promote {model} VERSION`"
-    version = unsealed_version(data)
-    if version is not None:
-        return (
-            f"it names version {version} without the digest of its bundle, as Candor did before "
-            "there were manifests: "
-            f"run `candor models verify {model} {version} --adopt`, or {again}"
-        )
     if not data.strip():
         return f"its file is empty; {again}"
     first = error.errors(include_url=False)[0]

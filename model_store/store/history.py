@@ -22,7 +22,6 @@ from model_store.store.storage import Storage
 HISTORY_FILE = "history.jsonl"
 Action = Literal[
     "published",
-    "adopted",
     "set",
     "rolled back",
     "removed",
@@ -153,14 +152,10 @@ def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
 
 
 def published_digest(storage: Storage, model: str, version: int) -> str | None:
-    """Return the digest with which a version was published or adopted; None if the history does not
-    say.
-    """
+    """Return the digest with which a version was published; None if the history does not say."""
     events = known_events(_read(storage, model) or b"")
     digests = [
-        each.digest
-        for each in events
-        if each.version == version and each.action in ("published", "adopted")
+        each.digest for each in events if each.version == version and each.action == "published"
     ]
     return digests[-1] if digests else None
 

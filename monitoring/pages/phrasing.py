@@ -30,7 +30,6 @@ _FILES = {
 }
 _ACTIONS = {
     "published": N_("published"),
-    "adopted": N_("adopted"),
     "set": N_("set"),
     "rolled back": N_("rolled back"),
     "removed": N_("removed"),

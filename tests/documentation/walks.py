@@ -171,9 +171,6 @@ WALKS: Final[Mapping[str, Walk]] = {
         scene=partial(scenes.chest, versions=6),
         before=SENT,  # gc asks the ledger what has answered
         meanwhile={
-            "candor models verify chest 1 --adopt": (
-                "rm model_store/models/chest/1/manifest.json",
-            ),
             "candor models gc --dry-run": (
                 "candor models retire chest 2 --undo",
                 "candor models retire chest 3",

@@ -10,8 +10,6 @@ from typer.testing import CliRunner, Result
 
 from candor import command_line
 from model_store.bundle.bundle import CARD_FILE, Bundle
-from model_store.bundle.manifest import MANIFEST_FILE
-from model_store.errors import ManifestError
 from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from monitoring.ledger.database import Ledger
@@ -32,13 +30,6 @@ def register(url: str, bundle: Bundle) -> None:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/ledger.db"
-
-
-def unsealed(store: Store) -> Store:
-    """The store as an older Candor left it."""
-    (store.folder("tiny", 1) / MANIFEST_FILE).unlink()
-    (store.model("tiny") / "production").write_text("1\n")
-    return store
 
 
 def test_swapped_classes_cannot_be_promoted(tiny_store: Store, url: str) -> None:
@@ -157,36 +148,6 @@ def test_a_ledger_that_is_away_holds_up_no_rollback(tiny_store: Store, tmp_path:
     )
     assert done.exit_code == 0
     assert "could not be asked" in done.output
-
-
-def test_a_bundle_of_before_is_refused_until_it_is_adopted(tiny_store: Store) -> None:
-    store = unsealed(tiny_store)
-    refused = run("promote", "tiny", 1, "--store", store.root)
-    assert isinstance(refused.exception, ManifestError)
-    assert "candor models verify MODEL VERSION --adopt" in str(refused.exception)
-    adopted = run("models", "verify", "tiny", 1, "--adopt", "--store", store.root, answer="y\n")
-    assert adopted.exit_code == 0
-    for shown in ("class 0: benign", "class 1: malignant", "model.onnx:", "sha256"):
-        assert shown in adopted.output
-    assert store.production("tiny") == 1
-    assert store.read("tiny").card.version == 1
-
-
-def test_nothing_is_adopted_without_a_yes_or_against_its_card(tiny_store: Store) -> None:
-    store = unsealed(tiny_store)
-    command = ("models", "verify", "tiny", 1, "--adopt", "--store", store.root)
-    for answer in ("n\n", ""):
-        assert run(*command, answer=answer).exit_code == 1
-        assert not (store.folder("tiny", 1) / MANIFEST_FILE).exists()
-    (store.folder("tiny", 1) / "model.onnx").write_bytes(b"other")
-    assert "is not the file of the card" in str(run(*command, "--yes").exception)
-    assert run("models", "verify", "--adopt", "--store", store.root).exit_code == 2
-
-
-def test_what_has_a_manifest_cannot_be_adopted_again(tiny_store: Store) -> None:
-    (tiny_store.folder("tiny", 1) / CARD_FILE).write_text("{}")
-    done = run("models", "verify", "tiny", 1, "--adopt", "--yes", "--store", tiny_store.root)
-    assert "has a manifest already" in str(done.exception)
 
 
 def test_options_before_the_verb_are_no_surprise(tiny_store: Store) -> None:

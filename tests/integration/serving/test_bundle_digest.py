@@ -3,7 +3,6 @@ canary's record.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,18 +69,3 @@ async def test_a_canary_that_was_replaced_is_aborted(
     assert canary is not None
     assert canary.ended == "aborted"
     assert "the canary was started with sha256:" in str(canary.reason)
-
-
-async def test_a_canary_of_before_has_no_digest_and_goes_on(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
-    start_canary(tiny_store, "tiny", 2, mode="header")
-    path = tiny_store.model("tiny") / "canary.json"
-    record = json.loads(path.read_text())
-    del record["digest"]
-    path.write_text(json.dumps(record))
-    async with running(tiny_store, tmp_path):
-        canary = read_canary(tiny_store, "tiny")
-    assert canary is not None
-    assert canary.ended is None
