@@ -17,7 +17,7 @@ TORCHSERVE_EXTRAS := torchserve s3 signatures
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 
-.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-signing test-newest audit images test-images bench fronts soak test-ray clean
+.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-signing test-newest audit images test-images bench soak test-ray clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -86,9 +86,6 @@ test-newest: $(VENV)/.installed | $(BIN)/uv    ## test with the newest releases 
 audit: | $(BIN)/uv     ## ask for known vulnerabilities of every pinned release; needs a connection to the advisories
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements/constraints.txt
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --require-hashes --requirement requirements/serving.txt
-
-fronts: $(VENV)/.installed-dev   ## run the end-to-end tests of the server behind several fronts (FRONTS=4)
-	TEST_FRONTS=$(or $(FRONTS),2) $(BIN)/python -m pytest -q $(TEST_ARGS) tests/e2e/test_serving_*.py tests/e2e/test_console.py
 
 soak: $(VENV)/.installed-dev     ## an hour: 100 kills a database, full disks, hostile bodies, a storm (SOAK_ARGS="sqlite --kills 9")
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)

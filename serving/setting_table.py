@@ -25,14 +25,6 @@ class SettingTable(BaseSettings):
     port: int = Field(
         8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port and prints it."
     )
-    fronts: int = Field(
-        1,
-        ge=0,
-        le=64,
-        description="Processes that read HTTP and decode small images for the one that infers; 1: "
-        "that one does it "
-        "itself; 0: by the number of cores, 1 below 4, 2 below 8, else 4.",
-    )
     grpc_port: int | None = Field(
         None,
         ge=0,

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from model_store.operating_system import usable_cores
 from monitoring.api.body_budget import DEFAULT_BYTES
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagsInvalid
@@ -126,11 +125,6 @@ class Settings(SettingTable):
         return self.body_memory_bytes or max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
 
     @property
-    def front_count(self) -> int:
-        """How many processes read HTTP."""
-        return self.fronts or fronts_for(usable_cores())
-
-    @property
     def scan_s(self) -> float:
         """Seconds between scans of the store: each costs a store at an address one request."""
         return self.poll_s or (5.0 if "://" in self.store else 0.5)
@@ -169,16 +163,6 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "; ".join(_sentence(item["loc"], item["msg"], item["input"]) for item in error.errors())
         ) from None
-
-
-def fronts_for(cores: int) -> int:
-    """How many fronts pay on so many cores, by what an answer costs a front and the main process
-    (decision 67).
-
-    >>> [fronts_for(cores) for cores in (1, 3, 4, 7, 8, 64)]
-    [1, 1, 2, 2, 4, 4]
-    """
-    return 1 if cores < 4 else 2 if cores < 8 else 4
 
 
 def ignored_variables() -> list[str]:

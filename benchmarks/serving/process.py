@@ -69,21 +69,6 @@ class Process:
         """The process id of the started process."""
         return self._process.pid
 
-    def cpu_s_by_process(self, words: bytes) -> dict[int, float]:
-        """Processor time so far, in seconds, of the process and of its children whose command line
-        has `words`.
-
-        That of its other descendants counts as its own.
-        """
-        named = {pid for pid in self._tree() if words in _command(pid)}
-        found = {pid: _cpu_s(pid) for pid in named}
-        return found | {self.pid: self.cpu_s() - sum(found.values())}
-
-    def wait_for(self, count: int, words: bytes) -> None:
-        """Wait until it has so many descendants with `words` in their command line."""
-        while len([pid for pid in self._tree() if words in _command(pid)]) < count:
-            time.sleep(0.05)
-
     def terminate(self) -> None:
         """Send SIGTERM to the started process only, as an orchestrator does."""
         self._tree()
@@ -142,12 +127,6 @@ def free_ports(count: int) -> tuple[int, ...]:
 def _status(pid: int) -> list[str]:
     """The fields of /proc/PID/stat after the name."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _command(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
 
 
 def _cpu_s(pid: int) -> float:

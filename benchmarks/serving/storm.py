@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -228,12 +228,9 @@ def measure(
     connections: int,
     seconds: float,
     peak_s: float,
-    memory_of_all: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
-    """The figures of one run. `memory_of_all` gives the memory of a server of several processes, in
-    MB.
-    """
-    request, now_mb = post(path, image), memory_of_all or partial(memory_mb, port)
+    """The figures of one run."""
+    request, now_mb = post(path, image), partial(memory_mb, port)
 
     def run(count: int, duration_s: float) -> Storm:
         return uvloop.run(
@@ -316,9 +313,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.storm", description=__doc__)
     parser.add_argument("--subject", choices=SUBJECTS, default="resnet18")
     parser.add_argument("--connections", type=int, default=512)
-    parser.add_argument(
-        "--fronts", type=int, default=1, help="CANDOR_FRONTS; with several, memory is that of all"
-    )
     parser.add_argument("--minutes", type=float, default=0.5, help="length of the storm")
     parser.add_argument(
         "--peak-seconds",
@@ -332,15 +326,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (port,) = free_ports(1)
         publish(Store(Path(folder) / "store"), subject, subject.onnx())
-        settings = environment(Path(folder), port=port, ledger=True) | {
-            "CANDOR_FRONTS": str(chosen.fronts)
-        }
-        with running(
-            Process(COMMAND, port=port, folder=Path(folder), environment=settings)
-        ) as process:
+        settings = environment(Path(folder), port=port, ledger=True)
+        with running(Process(COMMAND, port=port, folder=Path(folder), environment=settings)):
             _await_ready(port)
-            if chosen.fronts > 1:
-                process.wait_for(chosen.fronts, b"serving.process.front")
             found = measure(
                 port,
                 f"/predictions/{subject.name}",
@@ -348,7 +336,6 @@ def main() -> int:
                 connections=chosen.connections,
                 seconds=60 * chosen.minutes,
                 peak_s=chosen.peak_seconds,
-                memory_of_all=process.rss_mb if chosen.fronts > 1 else None,
             )
     print(table(found))
     for each in missed(found):

@@ -11,6 +11,7 @@ from model_store.image.decoder import (
     InputSpec,
     decode,
     decode_frames,
+    decode_plain,
     open_image,
     prepare,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "InputSpec",
     "decode",
     "decode_frames",
+    "decode_plain",
     "is_dicom",
     "open_image",
     "prepare",

@@ -12,7 +12,10 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-PLAIN_PIXELS: Final = 256 * 256  # more takes so long to decode that opening it does not matter
+PLAIN_SIDE: Final = 256  # pixels
+# With these limits, reading and decoding take a few milliseconds at most, whatever a file holds.
+PLAIN_BYTES: Final = 256 * 1024
+MAX_CHUNKS: Final = 64
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _HEADER: Final = struct.Struct(">IIBBBBBI")
 _CHUNK: Final = struct.Struct(">I4s")
@@ -44,11 +47,13 @@ class PlainPng(NamedTuple):
 
 
 def read_plain_png(data: bytes, *, max_pixels: int) -> PlainPng | None:
-    """What a plain PNG of up to PLAIN_PIXELS holds, None for any other file.
+    """What a plain PNG of up to PLAIN_SIDE pixels a side holds, None for any other file.
 
     Source: Portable Network Graphics Specification, sections 5.3, 11.2 and 11.2.1.
     """
-    if not data.startswith(_SIGNATURE) or not data.endswith(_END) or len(data) < _FIRST + len(_END):
+    if not _FIRST + len(_END) <= len(data) <= PLAIN_BYTES:
+        return None
+    if not data.startswith(_SIGNATURE) or not data.endswith(_END):
         return None
     width, height, depth, color, compression, filtering, interlace, crc = _HEADER.unpack_from(
         data, len(_SIGNATURE)
@@ -56,17 +61,17 @@ def read_plain_png(data: bytes, *, max_pixels: int) -> PlainPng | None:
     mode = _MODES.get((depth, color))
     if mode is None or compression or filtering or interlace or zlib.crc32(data[12:29]) != crc:
         return None
-    if not 0 < width * height <= min(PLAIN_PIXELS, max_pixels):
+    if not (0 < width <= PLAIN_SIDE and 0 < height <= PLAIN_SIDE and width * height <= max_pixels):
         return None
     compressed = _compressed(data)
     return None if compressed is None else PlainPng(mode, (width, height), compressed)
 
 
 def _compressed(data: bytes) -> bytes | None:
-    """The data of all IDAT chunks; None if there are other chunks, or none."""
+    """The data of all IDAT chunks; None if there are other chunks, none, or too many."""
     at, end = _FIRST, len(data) - len(_END)
-    parts = []
-    while at + 12 <= end:
+    parts: list[bytes] = []
+    while at + 12 <= end and len(parts) < MAX_CHUNKS:
         length, kind = _CHUNK.unpack_from(data, at)
         if kind != b"IDAT":
             return None

@@ -5,8 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
-from serving.decoding.cheap import is_cheap
+from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.pool import STANDING_BYTES, TRIES
 from serving.decoding.process import (
@@ -25,7 +24,7 @@ WAIT_S: Final = 1.0  # for memory that nobody else has
 
 
 class BlockingDecoder:
-    """A cheap image is decoded here, any other one in a process that may be killed."""
+    """A plain PNG is decoded here, any other one in a process that may be killed."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_pixels, self._cpu_s = settings.max_pixels, settings.decode_cpu_s
@@ -36,8 +35,9 @@ class BlockingDecoder:
 
     def decode(self, data: bytes, spec: InputSpec) -> Image:
         """`data` as (C, H, W) uint8. Raises model_store's ImageError, or DecoderUnavailable."""
-        if is_cheap(data):
-            return decode(data, spec, max_pixels=self._max_pixels)
+        plain = decode_plain(data, spec, max_pixels=self._max_pixels)
+        if plain is not None:
+            return plain
         image = self._in_process(data, spec, DecodingTarget())
         assert isinstance(image, np.ndarray)
         return image

@@ -1,8 +1,8 @@
 """Decodes each image by itself, before it joins a batch, so that a broken image does not affect
 others.
 
-An image that is provably cheap is decoded on the event loop, because handing it over would take
-longer. Every other one goes to a decoding process. As many are decoded at a time as there are
+A plain PNG (model_store/image/plain_png.py) is decoded on the event loop, because handing it over
+would take longer. Every other image goes to a decoding process. As many are decoded at a time as there are
 processes; the others wait, up to the deadline.
 """
 
@@ -16,10 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
+from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
 from model_store.operating_system import usable_cores
-from serving.decoding.cheap import is_cheap
 from serving.decoding.encoded import Encoded
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.process import (
@@ -48,7 +47,7 @@ TRIES: Final = 3
 
 
 class DecodingPool:
-    """Decodes cheap images on the event loop and all others in processes. Its methods run on the
+    """Decodes plain PNG on the event loop and all others in processes. Its methods run on the
     event loop.
     """
 
@@ -77,9 +76,12 @@ class DecodingPool:
 
         `deadline_s`: the longest wait that the client accepts, in seconds.
         """
-        if (image := self.decode_cheap(data, spec)) is not None:
-            return image
         started_s = time.perf_counter()
+        if not isinstance(data, memoryview):  # a view is of a large body
+            plain = decode_plain(data, spec, max_pixels=self._max_pixels)
+            if plain is not None:
+                self._metrics.decode.observe(time.perf_counter() - started_s)
+                return plain
         decoded = await self._decode_in_process(data, spec, deadline_s, DecodingTarget())
         assert isinstance(decoded, np.ndarray)
         self._metrics.decode.observe(time.perf_counter() - started_s)
@@ -105,24 +107,13 @@ class DecodingPool:
         self._metrics.decode.observe(time.perf_counter() - started_s)
         return found
 
-    def decode_cheap(self, data: Encoded, spec: InputSpec) -> Image | None:
-        """`data` as (C, H, W) uint8 if it is provably cheap, else None. Raises ImageError."""
-        if isinstance(data, memoryview) or not is_cheap(data):  # a view is of a large body
-            return None
-        started_s = time.perf_counter()
-        image = decode(data, spec, max_pixels=self._max_pixels)
-        self._metrics.decode.observe(time.perf_counter() - started_s)
-        return image
-
     async def decode_in_turn(self, data: bytes, spec: InputSpec) -> Image:
-        """`decode` for one of several images: between two cheap ones, the event loop turns to other
+        """`decode` for one of several images: before each, the event loop turns to other
         requests.
         """
-        if not is_cheap(data):
-            return await self.decode(data, spec)
         async with self._turn:
             await asyncio.sleep(0)
-            return await self.decode(data, spec)
+        return await self.decode(data, spec)
 
     async def view(self, data: bytes, spec: InputSpec, frame: FrameChoice | None) -> Viewing:
         """`data` as a viewer needs it, always from a process. Raises what `decode` raises."""

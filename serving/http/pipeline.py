@@ -306,12 +306,6 @@ class InferencePipeline:
         self.shadow(served, request)
         return answer
 
-    def decode_cheap(self, data: bytes, spec: InputSpec) -> Image | None:
-        """`data` as (C, H, W) uint8 if it may be decoded on the event loop, else None. Raises
-        ImageError.
-        """
-        return self._decoder.decode_cheap(data, spec)
-
     def shadow(self, served: ServedVersion, request: PendingRequest) -> None:
         """Pass the image of an answered request to the shadow, if there is one."""
         shadow = self._shadow_of(served)

@@ -13,7 +13,7 @@ tenth slower.
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import httptools
 from starlette.types import Scope
@@ -22,9 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from serving.error_table import error_answer
 from serving.errors import ClientGone, HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
 from serving.http.caller import GONE
-from serving.http.direct_exchange import DirectExchange
 from serving.http.large_body import LargeBodyReader
-from serving.http.prediction_path import PREFIX
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_DISCARDED_BYTES: Final = (
@@ -33,7 +31,6 @@ MAX_DISCARDED_BYTES: Final = (
 _UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 16_384
-_LANE: Final = PREFIX.encode()
 _FAST_PATH: Final = "candor.fast_path"
 _Answer = TypeVar("_Answer")
 
@@ -138,26 +135,10 @@ def take_fast_path(scope: Scope) -> FastPath | None:
     return fast_path
 
 
-class Lane(Protocol):
-    """Answers requests without a task."""
-
-    def take(
-        self, exchange: DirectExchange, path: str, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> bool:
-        """Take a request that has arrived whole, or return False."""
-
-
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Head too long: 431; head too slow: 408. Both close the connection.
-
-    What is for a prediction, and arrives whole in one piece, is offered to `lane` first.
-    """
+    """One connection. Head too long: 431; head too slow: 408. Both close the connection."""
 
     head_timeout_s = HEAD_TIMEOUT_S
-
-    def __init__(self, *arguments: Any, lane: Lane | None = None, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._lane = lane
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, unless there are too many, and start the timeout of its first
@@ -169,8 +150,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = self._too_large = self._passing_over = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._fast_path: FastPath | None = None
-        self._held: bytearray | None = None  # the body of a request that may be for the lane
-        self._direct: DirectExchange | None = None
         if len(self.connections) > MAX_CONNECTIONS:
             transport.close()
             return
@@ -182,8 +161,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._fast_path is not None:
             self._fast_path.disconnect()
-        if self._direct is not None:
-            self._direct.disconnect()
 
     def data_received(self, data: bytes) -> None:
         """Limit a head, and what follows an answer that did not wait for its body. Other bodies are
@@ -193,8 +170,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received = len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
-        if self._held is not None and not self.transport.is_closing():
-            self._begin()
         if self._heads != heads or self.transport.is_closing():
             return
         if not in_body:
@@ -257,32 +232,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._discarded_bytes = 0
         self._in_body = True
         self._head_done()
-        if (
-            self._lane is not None
-            and self.url.startswith(_LANE)
-            and (self.cycle is None or self.cycle.response_complete)
-        ):
-            self._held = bytearray()
-        else:
-            self._begin()
-
-    def _begin(self) -> None:
-        """Start the application on a request, with what has arrived of its body."""
-        held, self._held = self._held, None
         super().on_headers_complete()
         self.cycle.keep_alive = (
             self.cycle.keep_alive and self.parser.should_keep_alive()
         )  # older uvicorn does not ask
         self._fast_path = FastPath(self.cycle)
         self.scope["extensions"] = {_FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
-        if held:
-            super().on_body(bytes(held))
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        if self._held is not None:
-            self._held += body
-        elif not self.parser.should_upgrade() and not self._passing_over:
+        if not self.parser.should_upgrade() and not self._passing_over:
             if not self.cycle.body and not self.cycle.response_complete:
                 self.cycle.body, body = body, b""  # type: ignore[assignment]  # bytes pass uvicorn without a copy
             super().on_body(body)
@@ -318,29 +277,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._in_body = False
-        if self._held is not None:
-            if self._take_directly(bytes(self._held)):
-                self._held = None
-                return
-            self._begin()
         super().on_message_complete()
-
-    def _take_directly(self, body: bytes) -> bool:
-        method, path = self.parser.get_method(), self.url.decode("ascii", errors="replace")
-        if (
-            method not in (b"POST", b"PUT")
-            or "?" in path
-            or "%" in path
-            or self.flow.write_paused
-            or self._lane is None
-        ):
-            return False
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        exchange = DirectExchange(self, keep_alive=keep_alive)
-        if not self._lane.take(exchange, path, self.headers, body):
-            return False
-        self.cycle = self._direct = exchange  # type: ignore[assignment]  # uvicorn's own objects for requests read alike
-        return True
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -6,6 +6,7 @@ takes up to `max_batch`. So batching delays no single request and serves many at
 hop returns a whole batch (served_version.py).
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -18,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.inference.batching_delay import BatchingDelay
-from serving.inference.direct_answer import AnswerFuture
 from serving.inference.priority import lower_priority
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class PendingRequest:
     image: Image
     request_id: str | None
     arrived_s: float
-    answer: AnswerFuture
+    answer: asyncio.Future[Any]
     writer: AnswerWriter | None = None
     tags: str | None = None
     shadow_of: bytes | None = None
@@ -67,15 +67,6 @@ class PendingRequest:
 
 Work: TypeAlias = Callable[[list[PendingRequest]], None]
 Failed: TypeAlias = Callable[[list[PendingRequest], Exception], Any]
-
-
-def run_batch(batch: list[PendingRequest], work: Work, failed: Failed) -> None:
-    """Call `work` on `batch`. An error fails this batch only."""
-    try:
-        work(batch)
-    except Exception as error:  # the edge of a thread, or of the event loop
-        logger.exception("batch failed", extra={"fields": {"images": len(batch)}})
-        failed(batch, error)
 
 
 class Batcher:
@@ -125,7 +116,14 @@ class Batcher:
         while open_:
             batch, open_ = self._take()
             if batch:
-                run_batch(batch, self._work, self._failed)
+                self._run(batch)
+
+    def _run(self, batch: list[PendingRequest]) -> None:
+        try:
+            self._work(batch)
+        except Exception as error:  # the edge of the thread: an error fails this batch only
+            logger.exception("batch failed", extra={"fields": {"images": len(batch)}})
+            self._failed(batch, error)
 
     def _take(self) -> tuple[list[PendingRequest], bool]:
         """Wait for a request, then take all that are queued or coming, except those whose client

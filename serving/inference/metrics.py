@@ -107,16 +107,6 @@ class ServingMetrics:
             LABELS,
             registry=registry,
         )
-        self.fronts = Gauge(
-            "candor_fronts",
-            "Processes that accept connections: the server's own, or its fronts.",
-            registry=registry,
-        )
-        self.front_restarts = Counter(
-            "candor_front_restarts",
-            "Fronts that ended unexpectedly and were started again.",
-            registry=registry,
-        )
         self.model_loaded = Gauge(
             "candor_model_loaded",
             "1 for each version that answers requests, with the precision in which it does.",

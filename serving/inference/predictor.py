@@ -122,7 +122,7 @@ class Predictor:
 
     @property
     def is_light(self) -> bool:
-        """Whether handing an image to another thread would take longer than inferring it."""
+        """Whether one thread infers an image faster than several would."""
         return self.on_cpu and self.one_image_s < LIGHT_S
 
     def _blank(self, images: int) -> npt.NDArray[np.uint8]:

@@ -35,7 +35,6 @@ from serving.inference.answer import JsonAnswerWriter, with_audit
 from serving.inference.audit import AuditSampler
 from serving.inference.batcher import Batcher, Image, PendingRequest
 from serving.inference.batching_delay import BatchingDelay
-from serving.inference.inline_batcher import InlineBatcher
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import Classification, Predictor, Probabilities
 
@@ -113,19 +112,14 @@ class ServedVersion:
         )
         self._retired = False
         self._leases = 0
-        self._inline = predictor.is_light and not background
-        self._batcher: Batcher | InlineBatcher
-        if self._inline:
-            self._batcher = InlineBatcher(self._infer, self._fail, max_batch=max_batch, loop=loop)
-        else:
-            name = f"candor-{self.card.name}-{self.card.version}"
-            self._batcher = Batcher(
-                *(self._infer, self._fail),
-                max_batch=max_batch,
-                name=name,
-                delay=self.decoding,
-                background=background,
-            )
+        self._batcher = Batcher(
+            self._infer,
+            self._fail,
+            max_batch=max_batch,
+            name=f"candor-{self.card.name}-{self.card.version}",
+            delay=self.decoding,
+            background=background,
+        )
 
     @contextmanager
     def lease(self) -> Iterator[None]:
@@ -198,7 +192,7 @@ class ServedVersion:
         first_id = rows[0].prediction_id if answers[0] is not None else None
         batch = FinishedBatch(requests, answers, inference_s, first_id)
         if self._recorder is None or not rows:
-            self._deliver(batch) if self._inline else self._hand_over(batch, None)
+            self._hand_over(batch, None)
         else:
             inputs = self._measure(images, answers, rows[0]) if self.card.input_reference else None
             self._recorder.record(rows, partial(self._hand_over, batch), inputs=inputs)

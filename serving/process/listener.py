@@ -11,13 +11,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from serving.errors import ListenError
-from serving.http.protocol import BoundedProtocol, Lane
+from serving.http.protocol import BoundedProtocol
 from serving.process.tls import tls_files
 from serving.settings import Settings, ignored_variables
 
@@ -44,17 +43,11 @@ def log_ignored_variables() -> None:
         )
 
 
-def listen(
-    host: str, port: int, *, shared: bool = False, setting: str = "--port or CANDOR_PORT"
-) -> socket.socket:
-    """A bound, listening socket, which other `shared` ones may join at the same address. Raises
-    ListenError.
-
-    `setting` is what chooses the port.
-    """
+def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> socket.socket:
+    """A bound, listening socket. Raises ListenError. `setting` is what chooses the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[
             0
@@ -75,20 +68,6 @@ def _advice(error: OSError, setting: str) -> str:
         return "Choose an address of this machine with --host or CANDOR_HOST."
     asked = "Is another server running there? " if number == errno.EADDRINUSE else ""
     return f"{asked}Choose another port with {setting}."
-
-
-def listen_for(fronts: int, host: str, port: int) -> list[socket.socket]:
-    """A listening socket for each of so many fronts; the kernel spreads connections over them.
-    Raises ListenError.
-    """
-    first = listen(host, port)
-    if fronts == 1:
-        return [first]
-    # Only an address that nobody else uses: shared sockets would silently join those of another
-    # server.
-    port = first.getsockname()[1]
-    first.close()
-    return [listen(host, port, shared=True) for _ in range(fronts)]
 
 
 def address(listener: socket.socket, settings: Settings) -> str:
@@ -142,10 +121,8 @@ class DrainingServer(uvicorn.Server):
         settings: Settings,
         *,
         drain: Callable[[], None],
-        lane: Lane | None = None,
     ) -> None:
-        """`lane` answers without `app` what it can."""
-        super().__init__(_config(app, settings, lane))
+        super().__init__(_config(app, settings))
         self._signals = DrainSignals(settings.drain_delay_s, drain=drain, end=self._end)
         self.ending = asyncio.Event()
 
@@ -169,11 +146,11 @@ class DrainingServer(uvicorn.Server):
         self.ending.set()
 
 
-def _config(app: ASGIApp, settings: Settings, lane: Lane | None) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     certificate, key = tls_files(settings) or (None, None)
     return uvicorn.Config(
         app,
-        http=partial(BoundedProtocol, lane=lane),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -36,10 +36,8 @@ from serving.console.sign_in import SignInRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelUnusable
-from serving.fronts.session import FrontedServer
 from serving.http.app import PredictionApp
 from serving.http.auth import read_access
-from serving.http.direct_lane import DirectLane
 from serving.http.middleware import with_middlewares
 from serving.http.pipeline import InferencePipeline
 from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
@@ -52,13 +50,12 @@ from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.process.event_loop import BoundedLoop
-from serving.process.front_processes import FrontProcesses
 from serving.process.grpc_port import check_grpc
 from serving.process.listener import (
     DrainingServer,
     address,
     allow_many_connections,
-    listen_for,
+    listen,
     log_ignored_variables,
 )
 from serving.process.logs import configure_logging
@@ -103,15 +100,12 @@ def serve(settings: Settings) -> int:
     log_ignored_variables()
     allow_many_connections()
     keep_freed_memory()
-    with contextlib.ExitStack() as opened:
-        listeners = listen_for(settings.front_count, settings.host, settings.port)
-        for listener in listeners:
-            opened.callback(listener.close)
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
         check_grpc(settings)
-        return uvloop.run(_serve(settings, listeners), loop_factory=BoundedLoop)
+        return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
 
 
-async def _serve(settings: Settings, listeners: list[socket.socket]) -> int:
+async def _serve(settings: Settings, listener: socket.socket) -> int:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     register_build_info(registry)
@@ -119,7 +113,7 @@ async def _serve(settings: Settings, listeners: list[socket.socket]) -> int:
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)
         try:
-            await service.run(listeners)
+            await service.run(listener)
         finally:
             service.close()
     logger.info("server stopped")
@@ -180,20 +174,18 @@ class Service:
             refuse=self.prediction_app.refuse,
         )
 
-    async def run(self, listeners: list[socket.socket]) -> None:
-        """Listen until a signal arrives and everything admitted is answered. Several listeners get
-        a front each.
-        """
-        server = self._server(fronts=len(listeners))
+    async def run(self, listener: socket.socket) -> None:
+        """Listen until a signal arrives and everything admitted is answered."""
+        server = DrainingServer(self.app, self._settings, drain=self._drain)
         server.catch_signals()
-        sys.stdout.write(f"Candor serves on {address(listeners[0], self._settings)}\n")
+        sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.write(
             missing_store(self._settings, consequence="no image is answered until there is one.")
         )
         sys.stdout.flush()
         self.start()
         rpc = await self._start_grpc()
-        await asyncio.gather(server.serve(sockets=listeners), self._drain_grpc(rpc, server.ending))
+        await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
 
     def start(self) -> None:
         """Follow the model store, and prepare for the first requests."""
@@ -224,28 +216,6 @@ class Service:
     def ready(self) -> bool:
         """Whether a model is loaded and requests are accepted."""
         return bool(self.models.by_name()) and not self.prediction_app.draining
-
-    def _server(self, *, fronts: int) -> DrainingServer | FrontProcesses:
-        if fronts == 1:
-            self._metrics.fronts.set(1)
-            return DrainingServer(self.app, self._settings, drain=self._drain, lane=self._lane())
-        shared = FrontedServer(
-            self.app, self.prediction_app, self.pipeline, self.models, self._metrics
-        )
-        return FrontProcesses(self._settings, shared, access=self.access, drain=self._drain)
-
-    def _lane(self) -> DirectLane | None:
-        """The way past ASGI, unless a middleware must see each request."""
-        if self._settings.traces or self._settings.cors_origins:
-            return None
-        return DirectLane(
-            settings=self._settings,
-            access=self.access,
-            models=self.models,
-            pipeline=self.pipeline,
-            predictions=self.prediction_app,
-            metrics=self._metrics,
-        )
 
     def _drain(self) -> None:
         self.prediction_app.draining = True

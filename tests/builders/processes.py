@@ -28,7 +28,7 @@ def wait_until(true: Callable[[], T], what: str = "a condition") -> T:
     return value
 
 
-DEFAULTS = {"port": "0", "fronts": os.environ.get("TEST_FRONTS", "1")}  # make fronts
+DEFAULTS = {"port": "0"}
 
 
 class Process:

@@ -45,7 +45,6 @@ class Server:
             "store": str(store),
             "ledger": f"sqlite:///{folder / 'ledger.db'}",
             "poll_s": "0.1",
-            "fronts": os.environ.get("TEST_FRONTS", "1"),  # make fronts
         }
         environment |= {
             f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()

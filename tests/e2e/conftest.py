@@ -3,16 +3,13 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.fronts import CONNECTIONS, all_fronts
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server, publish_slow
 
 # A server that gives up no request because the machine is slow; tests of overload have their own
@@ -47,41 +44,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def start_fronts(start: Callable[..., Server], fronts: int) -> Callable[..., Server]:
-    """`start_fronts(store, **settings)`: a server whose `fronts`, which the module or test sets,
-    all run.
-    """
-
-    def run(store: Store, **settings: Any) -> Server:
-        server = start(store, fronts=str(fronts), **settings)
-        all_fronts(server, fronts)
-        return server
-
-    return run
-
-
-@pytest.fixture
 def slow_store(tmp_path: Path) -> Store:
     """A store whose "tiny" takes some 20 ms an image."""
     return publish_slow(tmp_path / "slow")
-
-
-@pytest.fixture
-def clients() -> Iterator[Callable[[Server], list[httpx.Client]]]:
-    """Clients with a connection each, so that every front has some."""
-    made: list[httpx.Client] = []
-
-    def connect(server: Server) -> list[httpx.Client]:
-        new = [
-            httpx.Client(base_url=server.url, timeout=PATIENCE_S, verify=False)
-            for _ in range(CONNECTIONS)
-        ]
-        made.extend(new)
-        return new
-
-    yield connect
-    for client in made:
-        client.close()
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ import model_store.image.dicom
 import model_store.image.gray
 from model_store.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
 from model_store.image import InputSpec, decode, open_image
-from serving.decoding.cheap import is_cheap
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle, encoded, header, saved
 
 RAMP = np.arange(-1024, 1024, 4, dtype=np.int16).reshape(16, 32)
@@ -203,9 +202,6 @@ class TestPixels:
         assert np.array_equal(
             decode(data, InputSpec(1, 16, 32, frames="first"))[0], shown(dicom(RAMP))
         )
-
-    def test_the_header_of_a_tiny_file_is_not_read_on_the_event_loop(self) -> None:
-        assert not is_cheap(dicom(np.zeros((2, 2), np.uint8)))
 
 
 class TestCompression:

@@ -5,6 +5,7 @@ than it accepts.
 import io
 import random
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from PIL import Image
 
 from model_store.errors import ImageError
-from model_store.image import InputSpec, decode
-from model_store.image.plain_png import PLAIN_PIXELS, read_plain_png
+from model_store.image import InputSpec, decode, decode_plain
+from model_store.image.plain_png import MAX_CHUNKS, PLAIN_BYTES, PLAIN_SIDE, read_plain_png
 
 NO_LIMIT = 10**9
 SPECS = (InputSpec(1, 28, 28), InputSpec(3, 28, 28), InputSpec(3, 20, 9, resize="crop"))
@@ -63,7 +64,7 @@ def in_parts(data: bytes, size: int) -> bytes:
 def test_a_plain_file_has_the_pixels_that_pillow_reads(mode: str, size: tuple[int, int]) -> None:
     for level in (0, 1, 9):
         data = png(mode, size, compress_level=level)
-        for file in (data, in_parts(data, 100)):
+        for file in (data, in_parts(data, max(100, len(data) // MAX_CHUNKS + 1))):
             plain = read_plain_png(file, max_pixels=NO_LIMIT)
             assert plain is not None
             decoded = plain.decoded()
@@ -83,9 +84,12 @@ def test_a_plain_file_has_the_pixels_that_pillow_reads(mode: str, size: tuple[in
         ("a transparent gray", png("L", transparency=3)),
         ("a text", png("L", dpi=(72, 72))),
         ("16 bits", png("I;16")),
-        ("large", png("L", (257, 256))),
+        ("wide", png("L", (257, 1))),
+        ("high", png("L", (1, 257))),
         ("no PNG", b"this is no image"),
         ("empty", b""),
+        ("one chunk too many", png()[:33] + chunk(b"IDAT", b"") * (MAX_CHUNKS + 1) + png()[33:]),
+        ("many bytes", in_parts(png()[:-12] + chunk(b"IDAT", bytes(PLAIN_BYTES)), PLAIN_BYTES)),
         ("a header alone", png()[:33]),
         ("no data", png()[:33] + chunk(b"IEND", b"")),
         ("cut short", png()[:-5]),
@@ -102,7 +106,43 @@ def test_a_limit_of_pixels_is_left_to_the_usual_check() -> None:
     data = png("L", (28, 28))
     assert read_plain_png(data, max_pixels=28 * 28) is not None
     assert read_plain_png(data, max_pixels=28 * 28 - 1) is None
-    assert PLAIN_PIXELS >= 224 * 224
+    assert PLAIN_SIDE >= 224
+
+
+@pytest.mark.parametrize("size", [(256, 256), (256, 1), (1, 256)])
+def test_the_slowest_plain_files_take_milliseconds(size: tuple[int, int]) -> None:
+    """They are decoded on the event loop."""
+    header = png("RGB", size)[:33]
+    empty_blocks = b"\x78\x01" + b"\0\0\0\xff\xff" * ((PLAIN_BYTES - 1024) // 5)
+    for data in (
+        png("RGB", size),
+        png("RGB", size, compress_level=1),
+        header + chunk(b"IDAT", empty_blocks) + chunk(b"IEND", b""),
+        in_parts(png("RGB", size), PLAIN_BYTES // MAX_CHUNKS),
+    ):
+        spent = []
+        for _ in range(3):
+            started_s = time.process_time()
+            decode_plain(data, InputSpec(3, 256, 256, resize="crop"))
+            spent.append(time.process_time() - started_s)
+        assert min(spent) < 0.02
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_plain_file_becomes_the_same_input_by_either_way(spec: InputSpec) -> None:
+    data = png("RGB")
+    assert np.array_equal(decode_plain(data, spec), decode(data, spec))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no image", png("P"), png()[:-40] + png()[-12:], png("L", (257, 256))]
+)
+def test_everything_else_is_left_to_a_decoding_process(data: bytes) -> None:
+    assert decode_plain(data, SPECS[0]) is None
+
+
+def test_a_large_input_is_left_to_a_decoding_process() -> None:
+    assert decode_plain(png(), InputSpec(1, 512, 512)) is None
 
 
 def test_memory_is_reserved_before_pixels_are_decoded() -> None:
