@@ -43,6 +43,7 @@ lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the impo
 
 docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@if command -v node > /dev/null; then node docs/generators/search.js build/docs; else echo "node is missing: the site's search was not asked"; fi
 
 lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=--upgrade takes newer releases)
 	$(COMPILE) $(LOCK_EXTRAS:%=--extra %) --output-file requirements/constraints.txt
