@@ -50,8 +50,6 @@ class Shot(NamedTuple):
 
 
 SHOTS: Final = {
-    "monitoring-index": Shot("/"),
-    "monitoring-model": Shot(f"/calibration/{MODEL}/page?version=1", 4400),
     "monitoring-report": Shot("report.html", 1130),
     "calibration-report": Shot("tutorial.html", 1110),
     "console-watch": Shot(f"/calibration/{MODEL}/page?version=1", 1180),
