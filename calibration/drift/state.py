@@ -11,14 +11,8 @@ import numpy as np
 from calibration.bins import BIN_COUNT, FloatArray
 from calibration.drift.bets import BETS, LOG_ODDS_SHIFTS
 
-FORMAT = 2  # of a saved state; a state of another format is rebuilt from its labels
-
 Direction = Literal["over", "under"]
 DIRECTIONS: tuple[Direction, Direction] = ("over", "under")
-
-
-class StateOutdated(ValueError):
-    """A saved state has another format: show its labels again to a new detector."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,6 @@ class DriftState:
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON. `m` is little-endian float64 in base64, so no bit is lost."""
         return {
-            "format": FORMAT,
             "m": base64.b64encode(self.m.astype("<f8").tobytes()).decode("ascii"),
             "labels": self.labels,
             "alarm_label": self.alarm_label,
@@ -139,11 +132,7 @@ class DriftState:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DriftState":
-        """Rebuild a state from `as_dict`, bit for bit. Raises StateOutdated for another format."""
-        if data.get("format") != FORMAT:
-            raise StateOutdated(
-                f"the state has format {data.get('format', 1)}, this release reads format {FORMAT}"
-            )
+        """Rebuild a state from `as_dict`, bit for bit."""
         flat = np.frombuffer(base64.b64decode(data["m"]), dtype="<f8").astype(np.float64)
         m = flat.reshape(-1, 2, len(LOG_ODDS_SHIFTS))
         return cls(m, data["labels"], data["alarm_label"], data["direction"], data["row"])

@@ -12,7 +12,7 @@ from candor.commands.options import JsonOption, LedgerOption, open_ledger, setti
 
 app = typer.Typer(
     name="ledger",
-    help="Maintain a ledger: check, prune, erase, export, back up, restore, upgrade.",
+    help="Maintain a ledger: check, prune, erase, export, back up, restore.",
     no_args_is_help=True,
 )
 
@@ -212,22 +212,6 @@ def restore(
     stdout.print(f"{found.file} holds {held}{newest}")
     if found.kept is not None:
         stdout.print(f"kept what was there as {found.kept}")
-
-
-@app.command()
-def upgrade(ledger: LedgerOption = None) -> None:
-    """Upgrade a ledger of an older release to this release's schema; back it up first.
-
-    `candor serve` and every other command that opens the ledger do the same.
-
-    Example: candor ledger upgrade
-    """
-    from candor.terminal.console import stdout
-    from monitoring.ledger.schema import SCHEMA_VERSION
-
-    with open_ledger(ledger) as opened:
-        was = f"upgraded from schema {opened.upgraded_from} to" if opened.upgraded_from else "has"
-        stdout.print(f"{opened.name} {was} schema {SCHEMA_VERSION}")
 
 
 def _seconds(text: str) -> float:

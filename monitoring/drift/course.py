@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import FloatArray, IntArray
 from calibration.drift.detector import DriftDetector
-from calibration.drift.state import DriftSettings, DriftState, StateOutdated
+from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import events, watch
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.ledger.schema import feedback, label_current, prediction
@@ -207,16 +207,11 @@ def _first(history: Sequence[Event], oldest_id: int) -> int | None:
 
 
 def _started(event: Event) -> DriftDetector:
-    """The detector after a start or a checkpoint; an empty one if the checkpoint has an outdated
-    format.
-    """
+    """The detector after a start or a checkpoint."""
     if event.kind == STARTED:
         return DriftDetector(DriftSettings(**event.detail))
     settings = DriftSettings(**event.detail["settings"])
-    try:
-        return DriftDetector(settings, DriftState.from_dict(event.detail["state"]))
-    except StateOutdated:
-        return DriftDetector(settings)
+    return DriftDetector(settings, DriftState.from_dict(event.detail["state"]))
 
 
 def _oldest_id(connection: Connection, calibration_id: int) -> int:

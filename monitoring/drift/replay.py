@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select
 
 from calibration.drift.detector import DriftDetector
-from calibration.drift.state import DriftSettings, DriftState, StateOutdated
+from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import events
 from monitoring.drift.events import Chapter, last_chapter
 from monitoring.feedback.first_labels import FirstLabel
@@ -108,12 +108,6 @@ def _of_slice(
 
 
 def _at_start(chapter: Chapter) -> DriftDetector:
-    """Return the detector at the chapter's start; an empty one if its checkpoint has an outdated
-    format.
-    """
-    try:
-        return DriftDetector(
-            chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None
-        )
-    except StateOutdated:
-        return DriftDetector(chapter.settings)
+    """Return the detector at the chapter's start."""
+    state = DriftState.from_dict(chapter.state) if chapter.state else None
+    return DriftDetector(chapter.settings, state)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, delete, select
 
 from calibration.drift.detector import DriftDetector
-from calibration.drift.state import DriftSettings, DriftState, StateOutdated
+from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import alarm as alarms
 from monitoring.drift.acknowledgment import why_nothing_is_done
 from monitoring.drift.events import (
@@ -29,7 +29,7 @@ from monitoring.drift.events import (
     read,
     record,
 )
-from monitoring.drift.replay import replay, seen_since_reset, show
+from monitoring.drift.replay import seen_since_reset, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.first_labels import FirstLabel
 from monitoring.ledger import calibrations
@@ -133,9 +133,7 @@ def start(
 
 
 def load(connection: Connection, calibration_id: int, name: str = EVERYTHING) -> Watched | None:
-    """Return the saved detector, replayed if an older release saved it; None if the slice is not
-    watched.
-    """
+    """Return the saved detector; None if the slice is not watched."""
     return next(iter(load_some(connection, calibration_id, [name])), None)
 
 
@@ -144,10 +142,7 @@ def load_some(connection: Connection, calibration_id: int, names: Iterable[str])
     wanted = select(monitor_state).where(
         monitor_state.c.calibration_id == calibration_id, monitor_state.c.slice.in_(list(names))
     )
-    return [
-        decode(connection, row)
-        for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()
-    ]
+    return [decode(row) for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()]
 
 
 def load_all(connection: Connection, calibration_id: int) -> list[Watched]:
@@ -159,18 +154,13 @@ def load_all(connection: Connection, calibration_id: int) -> list[Watched]:
         .filter_by(calibration_id=calibration_id)
         .order_by(monitor_state.c.slice)
     )
-    return [decode(connection, row) for row in connection.execute(wanted).all()]
+    return [decode(row) for row in connection.execute(wanted).all()]
 
 
-def decode(connection: Connection, row: Row[Any]) -> Watched:
+def decode(row: Row[Any]) -> Watched:
     """Return the detector in a row of monitor_state."""
-    try:
-        state = DriftState.from_dict(json.loads(row.state))
-    except StateOutdated:
-        # Labels of this transaction are in the ledger already and will be shown afterwards.
-        detector = replay(connection, row.calibration_id, row.slice, until=row.last_feedback_id)
-    else:
-        detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
+    state = DriftState.from_dict(json.loads(row.state))
+    detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
     tags = TagSettings.from_dict(json.loads(row.tags)) if row.tags else _NO_TAGS
     return Watched(row.calibration_id, detector, row.last_feedback_id, row.slice, tags)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from calibration.measures.metrics import Z95
 from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, labels_for_accuracy
-from monitoring.findings.alarm import is_from_first
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.findings import Findings
 from monitoring.findings.label_advice import audit_by, check_the_rest, tell_apart
@@ -102,7 +101,7 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         return
     since = (drift.alarm or {}).get("since") if drift else None
     on_labels, last = "", ""
-    if since and is_from_first(since):
+    if since and since["from_first"]:
         yield _from_the_first(found)
     elif drift and since:
         yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
@@ -191,7 +190,7 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
     """What to do where one site, device or ward is in alarm."""
     for each in found.tag_alarms[:_TAG_LIMIT]:
         since = (each.alarm or {}).get("since")
-        if since and is_from_first(since):
+        if since and since["from_first"]:
             yield (
                 f"Nothing need have changed in answers with {each.tag}: the error may have been "
                 "there from their first "

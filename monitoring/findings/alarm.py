@@ -35,19 +35,12 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
     )
     interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
     first = (
-        ", so the error may have been there from the first label on" if is_from_first(since) else ""
+        ", so the error may have been there from the first label on" if since["from_first"] else ""
     )
     return (
         f"{sentence} The drift began around {their}label {since['label']:,} "
         f"({interval}){served}{first}."
     )
-
-
-def is_from_first(since: dict[str, Any]) -> bool:
-    """Whether an estimated start leaves it open that the error was there from the first label
-    on.
-    """
-    return bool(since.get("from_first", since["lower"] <= 1))  # events of older releases do not say
 
 
 def _by_class(detail: dict[str, Any]) -> str:

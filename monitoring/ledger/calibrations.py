@@ -19,11 +19,6 @@ from monitoring.ledger.schema import calibration, monitor_event, monitor_state
 PROMOTED = "promoted"  # kind of the event
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
-# Optional fields of the card that are newer than the hashes in ledgers.
-_LATER = ("input_reference", "dropped_promises", "verification", "precision", "variants")
-_LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion", "answers", "recall")
-_LATER_IN_PROVENANCE = ("recalibrated_by", "training", "imported")
-
 
 @dataclass(frozen=True)
 class CalibrationRow:
@@ -210,20 +205,7 @@ def models(connection: Connection) -> list[str]:
 
 
 def _plain(card: Card) -> str:
-    """Return the card as JSON; a card without a field that came later keeps the hash that it had
-    before.
-    """
-    data = card.model_dump(mode="json")
-    later = (
-        (data, _LATER),
-        (data["calibration"], _LATER_IN_CALIBRATION),
-        (data["provenance"], _LATER_IN_PROVENANCE),
-    )
-    for part, names in later:
-        for name in names:
-            if part[name] is None:
-                del part[name]
-    return json.dumps(data, sort_keys=True)
+    return json.dumps(card.model_dump(mode="json"), sort_keys=True)
 
 
 def _row(row: Row[Any]) -> CalibrationRow:

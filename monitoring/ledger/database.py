@@ -1,6 +1,5 @@
-"""The ledger's database: opening it, creating or upgrading its tables, and transactions."""
+"""The ledger's database: opening it, creating its tables, and transactions."""
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,6 @@ from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata, prediction
 from monitoring.ledger.writer import Writer
 
-_log = logging.getLogger(__name__)
-
 
 class Ledger:
     """The predictions, labels and detector states of every model, in one database.
@@ -26,10 +23,9 @@ class Ledger:
     `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not
     exist, its folder is not) or `postgresql+psycopg://user@host/database`. `clock` returns
     nanoseconds since 1970. Threads may share a ledger; by convention only the recorder's thread
-    writes. A ledger of an older release is upgraded. Raises LedgerError if the database cannot be
-    opened or was written by a newer release, or, with `create=False`, if there is none. Nothing is
-    created then. Raises LedgerReadOnly if it can only be read, unless `writable` is False: then
-    every transaction only reads.
+    writes. Raises LedgerError if the database cannot be opened or has another schema, or, with
+    `create=False`, if there is none. Nothing is created then. Raises LedgerReadOnly if it can only
+    be read, unless `writable` is False: then every transaction only reads.
     """
 
     def __init__(
@@ -54,7 +50,6 @@ class Ledger:
         self.shard = secrets.randbelow(
             self.dialect.shards
         )  # of the day sums that this process writes
-        self.upgraded_from: int | None = None  # its schema before, if opening upgraded it
         try:
             self._prepare(create=create) if writable else self._check()
         except ReadOnly as error:
@@ -136,54 +131,33 @@ class Ledger:
         )
 
     def _prepare(self, *, create: bool) -> None:
-        """Create the tables, or upgrade those of an older release, in one transaction."""
+        """Check the schema of a ledger that is there; else create its tables, in one transaction."""
         with self.write() as connection:
             lock(connection, Lock.SCHEMA)
-            if not inspect(connection).has_table(ledger_schema.name):
-                if not create:
-                    raise self._missing()
+            if inspect(connection).has_table(ledger_schema.name):
+                self._check_schema(connection)
+                self.dialect.check_writable(connection, prediction)
+            elif create:
                 metadata.create_all(connection)
                 connection.execute(insert(ledger_schema).values(version=SCHEMA_VERSION))
-                return
-            self.dialect.check_writable(connection, prediction)
-            found = self._schema(connection)
-            if found < SCHEMA_VERSION:
-                self._upgrade(connection, found)
-                self.upgraded_from = found
+            else:
+                raise self._missing()
 
     def _check(self) -> None:
         """Check that there is a ledger, of this release's schema."""
         with self.read() as connection:
             if not inspect(connection).has_table(ledger_schema.name):
                 raise self._missing()
-            if (found := self._schema(connection)) < SCHEMA_VERSION:
-                raise LedgerReadOnly(
-                    f"The ledger {self.name} has schema {found} and can only be read here; run "
-                    "`candor ledger upgrade` "
-                    "where it can be written."
-                )
+            self._check_schema(connection)
 
-    def _schema(self, connection: Connection) -> int:
+    def _check_schema(self, connection: Connection) -> None:
         found = connection.scalar(select(ledger_schema.c.version))
-        if found is None or found > SCHEMA_VERSION:
+        if found != SCHEMA_VERSION:
             raise LedgerError(
-                f"The ledger {self.name} has schema {found}, this release reads schemas up to "
-                f"{SCHEMA_VERSION}; open it with the release that wrote it, or a newer one."
+                f"The ledger {self.name} has schema {found}, and this release of Candor uses schema "
+                f"{SCHEMA_VERSION}. Open it with the release that wrote it, or set CANDOR_LEDGER to "
+                "a new ledger."
             )
-        return int(found)
-
-    def _upgrade(self, connection: Connection, found: int) -> None:
-        from monitoring.ledger import migrations  # loads Alembic, which is rarely needed
-
-        where = {"ledger": self.name, "found": found, "becomes": SCHEMA_VERSION}
-        _log.warning(
-            "the ledger %(ledger)s is being upgraded from schema %(found)s to %(becomes)s in one "
-            "transaction; "
-            "older releases cannot open it afterwards, only a copy made before",
-            where,
-        )
-        migrations.upgrade(connection, found)
-        _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
     def _unusable(self, error: DatabaseError) -> str:
         return (

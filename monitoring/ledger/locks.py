@@ -18,7 +18,7 @@ NAMESPACE = 0x43_41_4E_00  # "CAN", to differ from the locks of other programs i
 class Lock(IntEnum):
     """In the order in which they may be taken."""
 
-    SCHEMA = 0  # creating and upgrading the tables
+    SCHEMA = 0  # creating the tables
     # shared: writing answers with request ids; exclusive: looking for such answers, or logging
     # answers
     REQUESTS = 1

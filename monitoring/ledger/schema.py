@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 6  # a new number needs a migration: see migrations/
+SCHEMA_VERSION = 1  # a ledger with another number is refused
 
 metadata = MetaData()
 _serial = BigInteger().with_variant(
@@ -47,9 +47,7 @@ calibration = Table(
     Column(
         "registered_at_ns", BigInteger, nullable=False
     ),  # when a server last started to serve it
-    Column(
-        "bundle_digest", Text
-    ),  # of the manifest of the bundle; NULL: logged, or registered before schema 5
+    Column("bundle_digest", Text),  # of the manifest of the bundle; NULL: served elsewhere
     UniqueConstraint("model", "version", "card_sha256"),
 )
 

@@ -37,12 +37,12 @@ class Restored:
 
 
 def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
-    """Put `copy` in the place of the ledger at `url`. A ledger of an older release is upgraded.
+    """Put `copy` in the place of the ledger at `url`.
 
     With `replace` a ledger that is there already is kept beside it, under the first free name
     `LEDGER.replaced-N`. So is the log of a ledger whose file is gone: SQLite would write it into
     the new one. Raises RestoreRefused if the ledger is in PostgreSQL, a process uses it, it exists
-    without `replace`, or the copy is none, or one of a newer release. Then nothing has changed.
+    without `replace`, or the copy is none, or has another schema. Then nothing has changed.
     """
     dialect, address = read_url(url)
     file = dialect.file(address)

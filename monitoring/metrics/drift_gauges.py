@@ -101,9 +101,7 @@ class DriftGauges(Collector):
         for row in saved:
             key = (row.calibration_id, row.slice)
             known = before.get(key)
-            detector = (
-                known[1] if known and known[0] == row else watch.decode(connection, row).detector
-            )
+            detector = known[1] if known and known[0] == row else watch.decode(row).detector
             self._known[key] = (row, detector)
         return {key: detector for key, (_, detector) in self._known.items()}
 

@@ -1,4 +1,4 @@
-"""The model store and the ledger. Nothing is made, upgraded or changed."""
+"""The model store and the ledger. Nothing is made or changed."""
 
 import os
 import shlex
@@ -27,10 +27,7 @@ _DATABASE = (
     "docs/how-to/outages.md says what "
     "happens to answers meanwhile"
 )
-_FILE = (
-    "docs/how-to/ledger.md says how to upgrade, restore and check a ledger; CANDOR_LEDGER names "
-    "another"
-)
+_FILE = "docs/how-to/ledger.md says how to restore and check a ledger; CANDOR_LEDGER names another"
 AHEAD_NS = 3_600 * 10**9  # by which a clock may be behind the ledger's last use
 PUBLISHED_NS = (
     int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9

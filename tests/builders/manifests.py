@@ -20,7 +20,7 @@ from tests.builders.processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
-KUSTOMIZATIONS = ("example", "kserve", "publish", "upgrade")
+KUSTOMIZATIONS = ("example", "kserve", "publish")
 Manifest = dict[str, Any]
 
 

@@ -3,10 +3,8 @@ killed under load.
 """
 
 import itertools
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,13 @@ from sqlalchemy import func, select
 
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
-from monitoring.ledger.schema import SCHEMA_VERSION, label_current, prediction
+from monitoring.ledger.schema import label_current, prediction
 from monitoring.maintenance import recount
-from tests.builders.manifests import PodProcess, find, of_kind
+from tests.builders.manifests import PodProcess, find
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
 
 pytestmark = pytest.mark.e2e
-DATA = Path(__file__).parents[1] / "data"
 TOKENS = {"predict,feedback": "c" * 32, "read": "p" * 32}
 
 
@@ -202,22 +199,3 @@ def check_ledger(fleet: Fleet) -> None:
         assert labels is not None
         assert len(fleet.labeled) <= labels <= len(held)
         assert recount.check(ledger).agrees
-
-
-def test_the_upgrade_job_upgrades_a_ledger_of_an_older_release_once(tmp_path: Path) -> None:
-    (job,) = of_kind("Job", of="upgrade")
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.executescript((DATA / f"ledger_schema_{SCHEMA_VERSION - 1}.sql").read_text())
-    (tmp_path / "url").write_text(f"sqlite:///{tmp_path / 'ledger.db'}\n")
-    pod = PodProcess(
-        job["spec"]["template"]["spec"],
-        tmp_path,
-        port=free_port(),
-        places={"/etc/candor/ledger": str(tmp_path)},
-    )
-    assert pod.process.wait(PATIENCE_S) == 0, pod.log.read_text()
-    pod.start()
-    assert pod.process.wait(PATIENCE_S) == 0, pod.log.read_text()
-    said = pod.log.read_text()
-    assert said.count(f"upgraded from schema {SCHEMA_VERSION - 1} to schema {SCHEMA_VERSION}") == 1
-    assert f"has schema {SCHEMA_VERSION}" in said

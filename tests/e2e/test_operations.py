@@ -1,9 +1,6 @@
-"""What an operator does to a running installation: restores a backup, upgrades, goes back, rotates
-tokens.
-"""
+"""What an operator does to a running installation: restores a backup, rotates tokens."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from model_store.store.store import Store
-from monitoring.ledger.schema import SCHEMA_VERSION
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
@@ -21,7 +17,6 @@ from tests.builders.servers import Server
 pytestmark = pytest.mark.e2e
 
 OLD, NEW = "old-token-of-the-gateway", "new-token-of-the-gateway"
-FROZEN = Path(__file__).parents[1] / "data"
 
 
 def candor(*words: object) -> subprocess.CompletedProcess[str]:
@@ -114,32 +109,6 @@ def test_postgresql_is_dumped_and_restored_by_its_own_tools(
     assert candor("ledger", "check", "--ledger", empty).returncode == 0
     refused = candor("ledger", "restore", "copy.db", "--ledger", empty)
     assert (refused.returncode, "pg_restore" in refused.stderr) == (1, True)
-
-
-def test_a_server_upgrades_a_ledger_and_the_copy_is_the_way_back(
-    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
-) -> None:
-    file, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
-    url, old = f"sqlite:///{file}", SCHEMA_VERSION - 1
-    with sqlite3.connect(file) as made:
-        made.executescript((FROZEN / f"ledger_schema_{old}.sql").read_text())
-    made.close()
-    shutil.copy(file, copy)
-    server = start(tiny_store, ledger=url)
-    assert f"upgraded from schema {old} to {SCHEMA_VERSION}" in server.log()
-    assert labeled(server, answered(server, png(), 2)) == ["accepted"] * 2
-    server.process.terminate()
-    assert server.exit_code() == 0
-    assert candor("ledger", "check", "--ledger", url).returncode == 0
-    with sqlite3.connect(file) as newer:  # as a release after this one would leave it
-        newer.execute("UPDATE ledger_schema SET version = ?", (SCHEMA_VERSION + 1,))
-    newer.close()
-    for words in (["ledger", "check"], ["serve", "--port", "0", "--store", tiny_store.root]):
-        refused = candor(*words, "--ledger", url)
-        assert refused.returncode == 1
-        assert "newer" in refused.stderr.replace("\n", " ")
-    assert candor("ledger", "restore", copy, "--ledger", url, "--replace").returncode == 0
-    assert candor("ledger", "check", "--ledger", url).returncode == 0
 
 
 def test_tokens_are_rotated_while_requests_go_on(

@@ -92,7 +92,7 @@ def test_labels_are_taken_again_after_a_wrong_clock_pruned_the_future(tmp_path: 
     clock = Clock()
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         with monitored.ledger.write() as connection:
-            set_pruned_before(connection, NOW_NS + YEAR_NS)  # as an older release did
+            set_pruned_before(connection, NOW_NS + YEAR_NS)
         prune(monitored.ledger, older_than_s=30 * 86_400)
         clock.now_ns += DAY_NS
         monitored.serve(make_row(1, served_at_ns=clock.now_ns))

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from monitoring.errors import LedgerError, ModelNotInLedger
 from monitoring.ledger import Ledger
 from monitoring.ledger.calibrations import choose, of_model
+from monitoring.ledger.dialects import read_url
+from monitoring.ledger.schema import SCHEMA_VERSION
 from tests.builders.answers import make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -63,6 +66,27 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_url_that_cannot_hold_a_ledger_is_refused(url: str, sentence: str) -> None:
     with pytest.raises(LedgerError, match=sentence):
         Ledger(url)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("schema", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_a_ledger_of_another_schema_is_refused_and_stays_as_it_is(
+    tmp_path: Path, request: pytest.FixtureRequest, database: str, schema: int
+) -> None:
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    else:
+        url = request.getfixturevalue("postgres").make_database()
+    engine = create_engine(read_url(url)[1])
+    Ledger(url).close()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_schema SET version = {schema}")
+    for writable in (True, False):
+        with pytest.raises(LedgerError, match=f"has schema {schema}.* CANDOR_LEDGER"):
+            Ledger(url, writable=writable)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT version FROM ledger_schema").scalar() == schema
+    engine.dispose()
 
 
 def test_a_card_is_registered_once_and_another_card_is_another_calibration(

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,35 +267,3 @@ def test_only_an_explicit_reset_makes_all_labels_count_again(path: Path, clock: 
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
         assert (stored.labels, stored.settings.audit) == (5, False)
-
-
-def test_a_state_of_an_older_release_is_replayed(path: Path, clock: Clock) -> None:
-    with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        drift(monitored, range(3))
-        before = monitored.detectors()[0]
-        old = {"log_m": [None] * 160, "labels": 3, "alarm_label": None, "direction": None}
-        with monitored.ledger.write() as connection:
-            connection.exec_driver_sql("UPDATE monitor_state SET state = ?", (json.dumps(old),))
-        assert_same_state(*monitored.detectors())
-        assert_same_state(monitored.detectors()[0], before)
-        drift(monitored, range(3, 5))
-        assert json.loads(monitored.rows("SELECT state FROM monitor_state")[0][0])["format"] == 2
-        assert_same_state(*monitored.detectors())
-
-
-def test_a_history_of_an_older_release_goes_on_with_classes(path: Path, clock: Clock) -> None:
-    with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        drift(monitored, range(3))
-        old = json.dumps({"average_run_length": 1000, "tolerance": 0.01, "bin_count": 15})
-        with monitored.ledger.write() as connection:
-            connection.exec_driver_sql(
-                "UPDATE monitor_event SET detail = ? WHERE kind = 'started'", (old,)
-            )
-            connection.exec_driver_sql(
-                "UPDATE monitor_state SET settings = ?, state = '{}'", (old,)
-            )
-    with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        assert [kind for kind, _ in recorded(monitored)] == ["started", "settings"]
-        stored, replayed = monitored.detectors()
-        assert_same_state(stored, replayed)
-        assert (stored.labels, stored.settings.class_count) == (3, 2)

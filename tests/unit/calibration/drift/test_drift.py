@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calibration.drift.bets import LOG_ODDS_SHIFTS
 from calibration.drift.detector import DriftDetector
-from calibration.drift.state import DriftSettings, DriftState, LabelStream, StateOutdated
+from calibration.drift.state import DriftSettings, DriftState, LabelStream
 
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
 streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)
@@ -205,13 +205,6 @@ def test_other_settings_keep_what_is_still_evidence() -> None:
     assert old.labels == 50  # the old one is not touched
     with pytest.raises(ValueError, match="15 bins"):
         old.with_settings(DriftSettings(bin_count=10))
-
-
-def test_a_state_of_another_format_is_refused() -> None:
-    with pytest.raises(StateOutdated, match="format 1"):
-        DriftState.from_dict(
-            {"log_m": [None] * 160, "labels": 0, "alarm_label": None, "direction": None}
-        )
 
 
 @given(streams, st.sampled_from([0.0, 0.01, 0.1]))
