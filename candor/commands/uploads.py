@@ -131,7 +131,7 @@ def predictions(
 
     The columns are those of `candor ledger export`. Others are mapped by name
     (`truth`, `prediction`, `p_CLASS`), and it says so; what is not sent is said,
-    too. A table whose labels look like predictions is refused.
+    too.
 
     Uploading the same answers again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
@@ -143,16 +143,14 @@ def predictions(
     from monitoring.logged.body import FIELDS
     from serving.client.client import Client
     from serving.client.columns import ColumnWishes
-    from serving.client.tables import read_columns, read_rows
+    from serving.client.tables import read_columns
     from serving.client.upload import TableUpload
-    from serving.client.upload_columns import prediction_columns, require_truths
+    from serving.client.upload_columns import prediction_columns
 
     wishes = ColumnWishes(
         label=label, predicted=predicted, confidence=confidence, scores=probabilities
     )
     found = prediction_columns(read_columns(file), FIELDS, wishes)
-    if label is None:
-        require_truths(read_rows(file), found.columns)
     _tell(file, found)
     defaults: dict[str, Any] = {"model": model, "version": version}
     defaults = {name: value for name, value in defaults.items() if value is not None}
@@ -182,18 +180,16 @@ def _send_labels(
     early: bool,
     json_out: bool,
 ) -> None:
-    """Send a table of labels, after a look at what its columns are and whether they are truths."""
+    """Send a table of labels, after a look at what its columns are."""
     from monitoring.feedback.body import FIELDS
     from serving.client.columns import ColumnWishes
     from serving.client.labels import ANSWER, label_item, require_distinct_rows
     from serving.client.tables import read_columns, read_rows
     from serving.client.upload import TableUpload
-    from serving.client.upload_columns import label_columns, require_truths
+    from serving.client.upload_columns import label_columns
 
     found = label_columns(read_columns(file), FIELDS, ColumnWishes(label=label))
     column = found.columns.label or "label"
-    if label is None:
-        require_truths(read_rows(file), found.columns)
     require_distinct_rows(read_rows(file), rule)
     _tell(file, found)
     make = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=rule)
@@ -219,11 +215,6 @@ def _tell(file: Path, found: "UploadColumns") -> None:
 
     for line in found.told():
         stderr.print(f"{file}: {line}", soft_wrap=True)
-    if found.columns.is_answers:
-        stderr.print(
-            f"{file}: these are answers of Candor, so `label` was taken as the predicted class",
-            soft_wrap=True,
-        )
 
 
 def _model_of(file: Path, client: "Client") -> str | None:

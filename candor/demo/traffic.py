@@ -51,7 +51,7 @@ class SentImages:
         confidence = [answer["confidence"] for answer in self.answers]
         pairs = zip(self.answers, self.labels, strict=True)
         return BinSums.from_predictions(
-            confidence, [answer["label"] == name for answer, name in pairs]
+            confidence, [answer["predicted"] == name for answer, name in pairs]
         )
 
 

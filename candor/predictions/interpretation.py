@@ -27,17 +27,6 @@ def interpret(
     """Return what the cells mean. Raises PredictionsRefused."""
     if not found.rows:
         raise PredictionsRefused("the file has no rows")
-    if (
-        columns.is_answers
-        and found.labels is None
-        and options.needs_labels
-        and found.correct is None
-    ):
-        raise PredictionsRefused(
-            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. "
-            "Add a column with the "
-            "true class, and name it with --label"
-        )
     if found.scores is not None and found.scores.shape[1]:
         return _of_scores(found, found.scores, columns, options)
     return _of_confidence(found, columns, options)
@@ -68,11 +57,10 @@ def _of_scores(
         labels, about = match_labels(
             found.classes.names, codes, classes, rows, are_given=options.classes is not None
         )
-        named = options.wishes.label is not None or found.predicted is not None
         said = (
             *said,
             *about,
-            *suspicious_truths(read.probabilities, labels, classes, are_named=named),
+            *suspicious_truths(read.probabilities, labels, classes),
         )
     return LabeledPredictions(
         kind=read.kind, classes=classes, probabilities=read.probabilities, labels=labels,

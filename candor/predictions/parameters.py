@@ -21,10 +21,6 @@ _IN_PYTHON: Final = (
         "`classes` in another order takes it as that of the other",
     ),
     (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
-    (
-        r"Name the column of true labels with --label; .*$",
-        "Pass the true classes, not the predicted ones",
-    ),
     (r"--classes", "`classes`"),
 )
 

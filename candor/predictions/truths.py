@@ -9,7 +9,6 @@ from calibration.bins import FloatArray, IntArray
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import top_label
 from candor.predictions.errors import PredictionsRefused, rows_listed
-from serving.client.answers import all_right_is_implausible
 
 _NEGATIVE = {
     "0",
@@ -171,25 +170,13 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
 
 
 def suspicious_truths(
-    probabilities: FloatArray, labels: IntArray, classes: Sequence[str], *, are_named: bool
+    probabilities: FloatArray, labels: IntArray, classes: Sequence[str]
 ) -> list[str]:
-    """Return notes on labels that fit too well or too badly to be the truths of these predictions.
-
-    Raises:
-        PredictionsRefused: every label is the predicted class, which the confidences themselves
-            make implausible.
+    """Return notes on labels that fit too well or too badly to be the truths of these
+    predictions.
     """
-    confidence, predicted = top_label(probabilities)
-    right = predicted == labels
+    right = top_label(probabilities)[1] == labels
     if right.all():
-        if all_right_is_implausible(confidence) and not are_named:
-            raise PredictionsRefused(
-                f"the label is the predicted class in all {len(labels):,} rows, though the mean "
-                "confidence is "
-                f"{100 * confidence.mean():.1f} %: it looks like the prediction, not the truth. "
-                "Name the column of "
-                "true labels with --label; if it is this one, name it with --label all the same"
-            )
         return ["Every answer is right. Make sure that the labels are truths and not predictions."]
     better = _better_order(probabilities, labels)
     if better is None:

@@ -1,8 +1,7 @@
 """What `candor predict` shows: an answer as text, and all of them as a CSV table.
 
-The column of the predicted class is called `predicted`, never `label`: a table with a column
-`label` is one of true labels, and somebody may hand this one to `candor feedback` after adding that
-column.
+Its columns have the names of an answer's fields, so that a column `label` beside them makes it a
+table for `candor feedback`.
 """
 
 import json
@@ -43,7 +42,7 @@ def print_answer(answer: Answer, *, refusals_only: bool) -> None:
 def answer_text(answer: Answer) -> str:
     """Return the class, the referral, the probabilities and the ids.
 
-    >>> answer = {"image": "a.png", "label": "no", "confidence": 0.7, "probabilities": {"yes": 0.3, "no": 0.7}}
+    >>> answer = {"image": "a.png", "predicted": "no", "confidence": 0.7, "probabilities": {"yes": 0.3, "no": 0.7}}
     >>> print(answer_text(answer | {"refer": True, "prediction_id": "01a2", "request_id": "a.png"}))
     a.png: no 0.700, refer to a person
       probabilities  no 0.700, yes 0.300
@@ -55,7 +54,7 @@ def answer_text(answer: Answer) -> str:
         False: ", no referral",
         None: ", no referral threshold",
     }[answer["refer"]]
-    lines = [f"{_named(answer)}: {answer['label']} {answer['confidence']:.3f}{referral}"]
+    lines = [f"{_named(answer)}: {answer['predicted']} {answer['confidence']:.3f}{referral}"]
     lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
     if answer.get("prediction_set") is not None:
         lines.append(f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}")
@@ -131,7 +130,7 @@ class AnswerTable:
 
 
 def _row(answer: Answer) -> dict[str, Any]:
-    named = {"file": answer["image"], "predicted": answer.get("label")}
+    named = {"file": answer["image"]}
     classes = {_column(name): value for name, value in answer.get("probabilities", {}).items()}
     refer = {True: "true", False: "false", None: None}[answer.get("refer")]
     members = answer.get("prediction_set")

@@ -66,7 +66,7 @@ def answer_of(
         "request_id": request_id,
         "model": card["name"],
         "version": card["version"],
-        "label": classes[best],
+        "predicted": classes[best],
         "confidence": confidence,
         "probabilities": named,
         "refer": None if referral is None else confidence < referral["threshold"],

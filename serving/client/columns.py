@@ -33,7 +33,6 @@ GROUP: Final = "patient patient_id patientid subject subject_id participant part
 IDS: Final = (
     "file filename image image_id path id index idx row prediction_id request_id uid uuid unnamed_0"
 )
-OWN_ANSWER: Final = "refer prediction_set"  # columns that only an answer of Candor has
 
 _KINDS: Final = {"logit": "logits", "logits": "logits"}
 _SCORE: Final = r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|predictions?|p"
@@ -86,7 +85,6 @@ class TableColumns:
         one_hot: true labels as one column of 0 and 1 per class.
         kind: what the scores are, if the names or the caller say so.
         ids: columns that identify a row; `unused`: all others.
-        is_answers: whether the table holds answers of Candor, in which `label` is the prediction.
     """
 
     label: str | None = None
@@ -100,7 +98,6 @@ class TableColumns:
     kind: Kind | None = None
     ids: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
-    is_answers: bool = False
 
     def described(self) -> list[tuple[str, str]]:
         """What was taken for what, as pairs of a role and columns."""
@@ -155,16 +152,9 @@ def find_columns(
         if each in left:
             left.remove(each)
     ids = tuple(name for name in left if _plain(name) in IDS.split() or not name)
-    is_answers = (
-        predicted is None
-        and wanted.label is None
-        and any(_plain(name) in OWN_ANSWER.split() for name in names)
-    )
-    if is_answers and label:
-        predicted, label = label, None
     return TableColumns(
         label=label, predicted=predicted, confidence=confidence, correct=correct, group=group, scores=scores,
-        vector=vector, one_hot=one_hot, kind=kind, ids=ids, is_answers=is_answers,
+        vector=vector, one_hot=one_hot, kind=kind, ids=ids,
         unused=tuple(name for name in left if name not in ids),
     )  # fmt: skip
 

@@ -1,20 +1,15 @@
-"""The columns of an uploaded table: the field that each is sent as, what is not sent, and labels
-that are answers.
+"""The columns of an uploaded table: the field that each is sent as, and what is not sent.
 
 The fields keep their names. A column of another name is mapped as everywhere
 (`serving.client.columns`), and said.
 """
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Final
 
-from serving.client.answers import all_right_is_implausible
 from serving.client.columns import (
-    OWN_ANSWER,
     ColumnsUnclear,
     ColumnWishes,
     TableColumns,
@@ -23,16 +18,12 @@ from serving.client.columns import (
 
 _ROLES: Final = ("label", "predicted", "confidence")
 _KNOWN: Final = (
-    *OWN_ANSWER.split(),
+    "refer",
+    "prediction_set",
     "error",
     "file",
     "frame",
 )  # of `candor predict --csv`, which need not be told
-_LOOKED_AT: Final = 20_000  # rows, in search of a label that is not the predicted class
-
-
-class LabelsAreAnswers(ColumnsUnclear):
-    """A table whose column of truths holds predictions."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +91,11 @@ def prediction_columns(
 ) -> UploadColumns:
     """Map the columns of a table of answers. Raises ColumnsUnclear.
 
-    In a table that only Candor's answers are like, `label` is the prediction and no truth:
-
-    >>> answers = ["request_id", "label", "confidence", "refer"]
-    >>> dict(prediction_columns(answers, ["request_id", "label", "predicted", "confidence"], ColumnWishes()).sources)
-    {'request_id': 'request_id', 'predicted': 'label', 'confidence': 'confidence'}
+    >>> fields = ["request_id", "label", "predicted", "confidence"]
+    >>> names = ["request_id", "pred", "confidence", "truth"]
+    >>> sources = prediction_columns(names, fields, ColumnWishes()).sources
+    >>> sources["label"], sources["predicted"]
+    ('truth', 'pred')
     """
     columns = find_columns(names, _with_exact(names, wishes))
     sources = {name: name for name in names if name in fields and name not in _ROLES}
@@ -125,16 +116,8 @@ def prediction_columns(
 def label_columns(
     names: Sequence[str], fields: Collection[str], wishes: ColumnWishes
 ) -> UploadColumns:
-    """Map the columns of a table of labels. Raises ColumnsUnclear, and LabelsAreAnswers for answers
-    without truths.
-    """
+    """Map the columns of a table of labels. Raises ColumnsUnclear."""
     columns = find_columns(names, _with_exact(names, wishes))
-    if columns.is_answers and columns.label is None:
-        raise LabelsAreAnswers(
-            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. "
-            "Add a column with the "
-            "true class, and name it with --label"
-        )
     sources = {name: name for name in names if name in fields and name != "label"}
     if columns.label is not None:
         sources["label"] = columns.label
@@ -142,51 +125,17 @@ def label_columns(
     return replace(found, columns=replace(columns, scores=()), unknown=_unknown(names, found))
 
 
-def require_truths(rows: Iterable[Mapping[str, Any]], columns: TableColumns) -> None:
-    """Refuse a table in which each label is the predicted class, though its confidences make that
-    implausible.
-
-    Rows without a label, or without what the model said, are passed over.
-
-    Raises:
-        LabelsAreAnswers: as a sentence that says what to do.
-    """
-    if columns.label is None:
-        return
-    confidences = []
-    for row in islice(rows, _LOOKED_AT):
-        label, answer = row.get(columns.label), _answer(row, columns)
-        if label is None or answer is None:
-            continue
-        predicted, confidence = answer
-        if str(label) != predicted:
-            return
-        confidences.append(confidence)
-    if all_right_is_implausible(confidences):
-        mean = 100 * sum(confidences) / len(confidences)
-        raise LabelsAreAnswers(
-            f"{columns.label!r} is the predicted class in all {len(confidences):,} rows, though "
-            "their mean confidence "
-            f"is {mean:.1f} %: it looks like the prediction, not the truth. Remove the column, or "
-            "name the one of true "
-            "labels with --label; if it is this one, name it with --label all the same"
-        )
-
-
 def _with_exact(names: Sequence[str], wishes: ColumnWishes) -> ColumnWishes:
     """The wishes, and the columns that are called as the field is, before any that only resemble
     it.
     """
-    answers = any(name in names for name in OWN_ANSWER.split()) and "predicted" not in names
 
     def exact(role: str, wish: str | None) -> str | None:
         return role if wish is None and role in names else wish
 
     return replace(
         wishes,
-        label=wishes.label
-        if answers or wishes.predicted == "label"
-        else exact("label", wishes.label),
+        label=wishes.label if wishes.predicted == "label" else exact("label", wishes.label),
         predicted=exact("predicted", wishes.predicted),
         confidence=exact("confidence", wishes.confidence),
     )
@@ -204,35 +153,6 @@ def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:
     }
     known |= {each.column for each in columns.scores} | {"model", "version"}
     return tuple(name for name in names if name not in known)
-
-
-def _answer(row: Mapping[str, Any], columns: TableColumns) -> tuple[str, float] | None:
-    """The predicted class and its confidence; None if the row does not have both."""
-    scores = _scores(row, columns)
-    with suppress(TypeError, ValueError):
-        if scores:
-            best = max(scores, key=lambda name: scores[name])
-            return best, min(scores[best], 1.0)
-        if (
-            columns.predicted
-            and columns.confidence
-            and {columns.predicted, columns.confidence} <= row.keys()
-        ):
-            return str(row[columns.predicted]), float(row[columns.confidence])
-    return None
-
-
-def _scores(row: Mapping[str, Any], columns: TableColumns) -> dict[str, float]:
-    value = row.get(columns.vector) if columns.vector else None
-    with suppress(TypeError, ValueError, RecursionError):
-        named = json.loads(value) if isinstance(value, str) else value
-        if isinstance(named, Mapping):
-            return {str(name): float(score) for name, score in named.items()}
-        if len(columns.scores) > 1:
-            return {
-                each.name: float(row[each.column]) for each in columns.scores if each.column in row
-            }
-    return {}
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, Any]:

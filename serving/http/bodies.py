@@ -64,8 +64,8 @@ class Prediction(Struct, frozen=True, kw_only=True):
     request_id: str | None
     model: str
     version: Version
-    label: Annotated[str, Meta(description="the most probable class")]
-    confidence: Annotated[Fraction, Meta(description="the calibrated probability of `label`")]
+    predicted: Annotated[str, Meta(description="the most probable class")]
+    confidence: Annotated[Fraction, Meta(description="the calibrated probability of `predicted`")]
     probabilities: Annotated[dict[str, Fraction], Meta(description="of every class")]
     refer: Annotated[
         bool | None,

@@ -103,7 +103,7 @@ class InferencePipeline:
                     served, image, request_id=request_id, tags=tags, arrived_s=arrived_s
                 )
                 answer: bytes = await caller.wait(work)
-            shown = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
+            shown = await explain(image, served.card.classes.index(json.loads(answer)["predicted"]))
         return with_explanation(answer, method="occlusion", shown=shown), number
 
     async def answer_frames(
@@ -170,7 +170,7 @@ class InferencePipeline:
         if not explained:
             return found, None
         async with self._occluder.place(served.card, served.folder) as explain:
-            return found, await explain(image, served.card.classes.index(found.label))
+            return found, await explain(image, served.card.classes.index(found.predicted))
 
     async def view(self, served: ServedVersion, data: bytes, frame: FrameChoice | None) -> Viewing:
         """An encoded image as a viewer needs it, beginning with the window that the version sees.

@@ -17,7 +17,7 @@ JSON_HEADER = (b"content-type", b"application/json")
 class JsonAnswerWriter:
     """Writes answers of the model that `card` describes.
 
-    An answer has the fields "prediction_id", "request_id", "model", "version", "label",
+    An answer has the fields "prediction_id", "request_id", "model", "version", "predicted",
     "confidence", "probabilities" and "refer", "prediction_set" if the card defines prediction sets,
     and "precision" if the model is not in float32.
     """
@@ -29,7 +29,7 @@ class JsonAnswerWriter:
         self._head = (
             '{"prediction_id":"%s","request_id":%s,'
             + _literal(model)
-            + ',"label":%s,"confidence":%.9g,"probabilities":{'
+            + ',"predicted":%s,"confidence":%.9g,"probabilities":{'
         )
         self._probabilities = (
             ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s'

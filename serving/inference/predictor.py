@@ -42,7 +42,7 @@ class Classification:
     it may belong to. Each is None if the card does not define it.
     """
 
-    label: str
+    predicted: str
     confidence: float
     probabilities: dict[str, float]
     refer: bool | None
@@ -153,7 +153,7 @@ class Predictor:
         best = int(row.argmax())
         referral, sets = self.card.referral, self.card.conformal
         return Classification(
-            label=self.card.classes[best],
+            predicted=self.card.classes[best],
             confidence=float(row[best]),
             probabilities={name: float(p) for name, p in zip(self.card.classes, row, strict=True)},
             refer=None if referral is None else bool(row[best] < referral.threshold),

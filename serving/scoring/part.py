@@ -106,7 +106,11 @@ class PartScorer:
             return str(error)
 
     def _answer(self, found: Classification) -> dict[str, Any]:
-        answer = {"predicted": found.label, "confidence": found.confidence, "refer": found.refer}
+        answer = {
+            "predicted": found.predicted,
+            "confidence": found.confidence,
+            "refer": found.refer,
+        }
         members = None if found.prediction_set is None else list(found.prediction_set)
         return answer | {
             "prediction_set": members,

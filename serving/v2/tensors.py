@@ -61,7 +61,7 @@ class TensorAnswerWriter:
 OUTPUTS: Final[dict[str, str]] = {
     "probabilities": "FP32",
     "confidence": "FP32",
-    "label": "BYTES",
+    "predicted": "BYTES",
     "prediction_id": "BYTES",
 }
 
@@ -127,7 +127,8 @@ def _array(name: str, results: Sequence[ImageResult], card: Card) -> Array:
     if name == "confidence":
         return np.array([result.probabilities[result.predicted] for result in results], np.float32)
     texts = [
-        card.classes[each.predicted] if name == "label" else each.prediction_id for each in results
+        card.classes[each.predicted] if name == "predicted" else each.prediction_id
+        for each in results
     ]
     return np.array([text.encode() for text in texts], np.object_)
 

@@ -90,7 +90,7 @@ def main(folder, precision, *images):
         confidence = max(row)
         referral, sets = promises.get("referral"), promises.get("conformal")
         answer = {
-            "label": card["classes"][row.index(confidence)],
+            "predicted": card["classes"][row.index(confidence)],
             "confidence": confidence,
             "probabilities": dict(zip(card["classes"], row, strict=True)),
             "refer": None if referral is None else confidence < referral["threshold"],

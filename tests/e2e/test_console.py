@@ -77,7 +77,7 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
 ) -> None:
     server = start(tiny_store)
     answers = [server.predict(png(1)).json() for _ in range(40)]
-    wrong = next(name for name in answers[0]["probabilities"] if name != answers[0]["label"])
+    wrong = next(name for name in answers[0]["probabilities"] if name != answers[0]["predicted"])
     labels = [{"prediction_id": each["prediction_id"], "label": wrong} for each in answers]
     content = ["a.png", base64.b64encode(png(1)).decode()]
     with open_page(browser) as page:
@@ -134,7 +134,7 @@ def test_answers_are_labeled_blind_and_by_keyboard(
             expect(page.get_by_role("status")).to_contain_text(
                 "Your label is recorded: “malignant”"
             )
-            said = "the same" if answer["label"] == "malignant" else f"“{answer['label']}”"
+            said = "the same" if answer["predicted"] == "malignant" else f"“{answer['predicted']}”"
             expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
             expect(page.locator(".top")).to_contain_text(f"{left} answer")
     assert server.client.get("/calibration/tiny").json()["coverage"]["labeled"] == 3

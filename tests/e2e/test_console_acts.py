@@ -89,7 +89,7 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
             "has a label, so nothing shows that it is as good"
         )
         answer = server.predict(png()).json()
-        label = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+        label = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
         assert server.client.post("/feedback", json=label).status_code == 200
         press(page, "Put the canary into production", "better")
         expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")

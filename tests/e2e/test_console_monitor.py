@@ -75,7 +75,7 @@ def label_answers(
         names = list(answer["probabilities"])
         honest = softmax(np.log(np.array([list(answer["probabilities"].values())]) + 1e-9) / 4)[0]
         label = (
-            next(name for name in names if name != answer["label"])
+            next(name for name in names if name != answer["predicted"])
             if wrong
             else str(rng.choice(names, p=honest))
         )

@@ -79,7 +79,7 @@ def test_serves_labels_and_reports(
         wait_until(client.ready)
         answer = client.predict(png(), model="tiny")
         (result,) = client.feedback(
-            [{"prediction_id": answer["prediction_id"], "label": answer["label"]}]
+            [{"prediction_id": answer["prediction_id"], "label": answer["predicted"]}]
         )
         assert result["status"] == "accepted"
         assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}

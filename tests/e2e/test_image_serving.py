@@ -65,7 +65,7 @@ def test_it_serves_signed_versions_of_a_store_on_s3(
             answer = client.predict(png(), model="tiny")
             assert answer["version"] == 1
             (labeled,) = client.feedback(
-                [{"prediction_id": answer["prediction_id"], "label": answer["label"]}]
+                [{"prediction_id": answer["prediction_id"], "label": answer["predicted"]}]
             )
             assert labeled["status"] == "accepted"
             pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)

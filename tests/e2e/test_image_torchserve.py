@@ -87,9 +87,9 @@ def test_it_answers_as_candors_own_server_does(
         ours, theirs = server.predict(image).json(), container.predict(image)
         assert theirs.pop("probabilities") == pytest.approx(ours.pop("probabilities"), abs=1e-6)
         assert (
-            (theirs["label"], theirs["version"])
-            == (ours["label"], ours["version"])
-            == (ours["label"], 1)
+            (theirs["predicted"], theirs["version"])
+            == (ours["predicted"], ours["version"])
+            == (ours["predicted"], 1)
         )
 
 

@@ -70,6 +70,6 @@ def test_a_server_answers_with_what_it_exported(models: Path) -> None:
         images = SampleImages(seed=0)
         drawn = [images.draw(shifted=False) for _ in range(40)]
         right = sum(
-            client.predict(image, model="digits")["label"] == label for image, label in drawn
+            client.predict(image, model="digits")["predicted"] == label for image, label in drawn
         )
     assert right >= 20

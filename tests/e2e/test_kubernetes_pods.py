@@ -116,11 +116,11 @@ def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
             if stop.is_set():
                 return
             answer = post(fleet.servers, "/predictions/tiny", content=image)
-            fleet.acknowledged[answer["prediction_id"]] = answer["label"]
+            fleet.acknowledged[answer["prediction_id"]] = answer["predicted"]
             post(
                 fleet.monitors,
                 "/feedback",
-                json={"prediction_id": answer["prediction_id"], "label": answer["label"]},
+                json={"prediction_id": answer["prediction_id"], "label": answer["predicted"]},
             )
             fleet.labeled.add(answer["prediction_id"])
 

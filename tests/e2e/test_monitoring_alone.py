@@ -102,7 +102,7 @@ def test_the_leader_is_killed_while_labels_come(
         """Labels one by one to both in turn; what one does not acknowledge is sent to the other."""
         places = itertools.cycle(monitors)
         for number, answer in enumerate(answers):
-            word = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+            word = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
             if number == ANSWERS // 4:
                 sent.set()
             while True:

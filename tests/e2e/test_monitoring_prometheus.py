@@ -248,8 +248,8 @@ def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> 
                 content=image,
                 headers={"X-Candor-Tags": "site=A"},
             ).json()
-            wrong = next(name for name in ("benign", "malignant") if name != answer["label"])
-            label = answer["label"] if number % 2 else wrong
+            wrong = next(name for name in ("benign", "malignant") if name != answer["predicted"])
+            label = answer["predicted"] if number % 2 else wrong
             items.append({"prediction_id": answer["prediction_id"], "label": label})
         for number, replica in enumerate(scene.replicas):
             half = len(items) // 2

@@ -53,7 +53,7 @@ def test_all_32_are_answered_whatever_way_they_came(
     def several() -> list[int]:
         files = [("file", (f"{number}.png", image, "image/png")) for number in range(3)]
         answer = httpx.post(f"{server.url}/predictions/tiny", files=files, timeout=PATIENCE_S)
-        return [200 if "label" in item else 500 for item in answer.json()]
+        return [200 if "predicted" in item else 500 for item in answer.json()]
 
     def remote() -> list[int]:
         tensor = protocol.ModelInferRequest.InferInputTensor(

@@ -56,7 +56,7 @@ def test_kill_9_under_load_loses_no_answer_and_no_label(
 
     def once(client: httpx.Client) -> None:
         answer = client.post("/predictions/tiny", content=image).json()
-        item = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+        item = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
         answered.append(item)
         if client.post("/feedback", json=item).status_code == 200:
             labeled.append(item)

@@ -35,7 +35,7 @@ encoded.set_data_from_numpy(np.array([image], np.object_))
 first = client.infer("tiny", [encoded], request_id="triton", headers={"x-candor-tags": "site=A"})
 pixels = triton.InferInput("image", [2, *shape], "UINT8")
 pixels.set_data_from_numpy(np.zeros((2, *shape), np.uint8))
-wanted = [triton.InferRequestedOutput(name) for name in ("probabilities", "label")]
+wanted = [triton.InferRequestedOutput(name) for name in ("probabilities", "predicted")]
 second = client.infer("tiny", [pixels], model_version="1", outputs=wanted)
 refused = []
 for bad in (b"no image", b""):
@@ -47,7 +47,7 @@ for bad in (b"no image", b""):
 print(json.dumps({
     "name": metadata["name"],
     "probabilities": first.as_numpy("probabilities").tolist(),
-    "label": first.as_numpy("label").tolist()[0].decode(),
+    "predicted": first.as_numpy("predicted").tolist()[0].decode(),
     "prediction_id": first.as_numpy("prediction_id").tolist()[0].decode(),
     "batch": list(second.as_numpy("probabilities").shape),
     "unasked": second.as_numpy("confidence") is None,
@@ -84,7 +84,7 @@ def test_tritons_clients_run_unchanged(
         assert "not an image" in said
         assert "empty" in empty
     assert found["http"]["probabilities"] == found["grpc"]["probabilities"]
-    assert found["http"]["label"] == found["grpc"]["label"]
+    assert found["http"]["predicted"] == found["grpc"]["predicted"]
     with (
         Ledger(f"sqlite:///{server.log_file.with_name('ledger.db')}") as ledger,
         ledger.read() as connection,

@@ -254,7 +254,7 @@ def torchserve_script(inference: httpx.Client, management: httpx.Client) -> dict
             management.get("/models/unknown").status_code,
             inference.post("/predictions/unknown", content=b"x").status_code,
         ),
-        "label": answer["label"],
+        "label": answer["predicted"],
         "probabilities": answer["probabilities"],
     }
 
@@ -268,7 +268,7 @@ def test_a_hundred_real_images_have_candors_probabilities(site: Site, data_folde
     for file, answer in zip(files, answers, strict=True):
         own = predictor.classify(file.read_bytes())
         assert answer["probabilities"] == pytest.approx(own.probabilities, abs=1e-6)
-        assert (answer["label"], answer["refer"]) == (own.label, own.refer)
+        assert (answer["predicted"], answer["refer"]) == (own.predicted, own.refer)
         assert tuple(answer["prediction_set"]) == own.prediction_set
 
 
@@ -296,8 +296,8 @@ def test_labels_join_its_answers_and_the_report_shows_them(site: Site) -> None:
         for n in range(4)
     ]
     labels: list[dict[str, Any]] = [
-        {"prediction_id": answers[0]["prediction_id"], "label": answers[0]["label"]},
-        {"prediction_id": answers[1]["prediction_id"], "label": answers[1]["label"]},
+        {"prediction_id": answers[0]["prediction_id"], "label": answers[0]["predicted"]},
+        {"prediction_id": answers[1]["prediction_id"], "label": answers[1]["predicted"]},
         {"model": "tiny", "request_id": "report-2", "label": "normal"},
         {"model": "tiny", "request_id": "report-3", "label": "normal"},
     ]
@@ -311,7 +311,7 @@ def test_labels_join_its_answers_and_the_report_shows_them(site: Site) -> None:
     assert report["temperature"] == card.calibration.temperature
     assert report["reference"]["accuracy"] == card.calibration.measures["accuracy"]
     right = sum(
-        answer["label"] == label["label"] for answer, label in zip(answers, labels, strict=True)
+        answer["predicted"] == label["label"] for answer, label in zip(answers, labels, strict=True)
     )
     assert report["measures"]["accuracy"] == pytest.approx(right / 4)
 

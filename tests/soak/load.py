@@ -114,9 +114,12 @@ class Load:
             return
         said = answer.json()
         with self._guard:
-            self.book.answers[said["prediction_id"]] = (said["label"], said["confidence"])
+            self.book.answers[said["prediction_id"]] = (said["predicted"], said["confidence"])
         waiting.append(
-            (said["prediction_id"], said["label"] if rng.random() < 0.6 else rng.choice(CLASSES))
+            (
+                said["prediction_id"],
+                said["predicted"] if rng.random() < 0.6 else rng.choice(CLASSES),
+            )
         )
 
     def _label(

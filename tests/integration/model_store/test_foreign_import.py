@@ -198,4 +198,4 @@ def test_from_python(tmp_path: Path) -> None:
     assert done.card.calibration.method == "temperature"
     predictor = candor.open_predictor(store.read("theirs", done.version))
     answer = predictor.classify((tmp_path / "labeled" / "b" / "p0_0.png").read_bytes())
-    assert answer.label == "b"
+    assert answer.predicted == "b"

@@ -135,7 +135,7 @@ async def test_its_answers_are_the_servers(tmp_path: Path, channels: int, resize
             served = (await server.predict(file.read_bytes())).json()
             assert served["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-6), kind
             assert served["confidence"] == pytest.approx(answer["confidence"], abs=1e-6), kind
-            for field in ("label", "refer", "prediction_set"):
+            for field in ("predicted", "refer", "prediction_set"):
                 assert served[field] == answer[field], (kind, field)
 
 

@@ -94,7 +94,7 @@ def test_the_repository_gives_candors_answers(bundle: Bundle, tmp_path: Path) ->
     predictor = Predictor(bundle)
     for row, each in zip(found, encoded, strict=True):
         answer = predictor.classify(each)
-        assert server.labels[int(row.argmax())] == answer.label
+        assert server.labels[int(row.argmax())] == answer.predicted
         np.testing.assert_allclose(row, list(answer.probabilities.values()), atol=1e-6)
 
 

@@ -58,7 +58,7 @@ async def test_an_answer_is_the_predictors_and_is_in_the_ledger(
     answer = (await server.predict(png(), X_Request_Id="mine")).json()
     expected = Predictor(tiny_store.read("tiny", 1)).classify(png())
     assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
-    assert (answer["label"], answer["refer"]) == (expected.label, expected.refer)
+    assert (answer["predicted"], answer["refer"]) == (expected.predicted, expected.refer)
     assert (answer["model"], answer["version"], answer["request_id"]) == ("tiny", 1, "mine")
     [row] = ledger_rows(tmp_path)
     assert row["prediction_id"].hex() == answer["prediction_id"].replace("-", "")
@@ -524,7 +524,7 @@ async def test_feedback_reaches_the_ledger_through_the_same_server(
     server: Running, png: Callable[..., bytes]
 ) -> None:
     answer = (await server.predict(png())).json()
-    body = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+    body = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
     response = await server.client.post("/feedback", json=body)
     assert response.status_code == 200
     assert "accepted" in json.dumps(response.json())
@@ -690,7 +690,7 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
         drawn = next(answer for answer in answers if answer["audit"])
         label = {
             "prediction_id": drawn["prediction_id"],
-            "label": drawn["label"],
+            "label": drawn["predicted"],
             "source": "audit",
         }
         await server.client.post("/feedback", json=label)

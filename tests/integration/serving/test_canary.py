@@ -81,7 +81,7 @@ class Running:
                 "/predictions/tiny", content=image, headers={"X-Candor-Canary": "true"}
             )
             given = answer.json()
-            wrong = next(name for name in given["probabilities"] if name != given["label"])
+            wrong = next(name for name in given["probabilities"] if name != given["predicted"])
             sent = await self.client.post(
                 "/feedback", json={"prediction_id": given["prediction_id"], "label": wrong}
             )

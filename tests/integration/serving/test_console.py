@@ -46,11 +46,11 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_nowhere(
 ) -> None:
     answer = (await server.predict(png())).json()
     served = server.counted(
-        "candor_predictions_total", model="tiny", version="1", label=answer["label"]
+        "candor_predictions_total", model="tiny", version="1", label=answer["predicted"]
     )
     page = await server.client.post("/try/tiny", files={"file": ("<b>.png", png())}, headers=PAGE)
     assert page.status_code == 200
-    assert f"The model says “{answer['label']}”" in page.text
+    assert f"The model says “{answer['predicted']}”" in page.text
     assert "Not recorded." in page.text
     assert "No labels yet" in page.text  # how the version stands today
     assert (
@@ -60,7 +60,9 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_nowhere(
     assert "&lt;b&gt;.png" in page.text
     assert recorded(tmp_path) == 1  # the prediction
     assert (
-        server.counted("candor_predictions_total", model="tiny", version="1", label=answer["label"])
+        server.counted(
+            "candor_predictions_total", model="tiny", version="1", label=answer["predicted"]
+        )
         == served
     )
 

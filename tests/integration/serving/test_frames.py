@@ -86,7 +86,7 @@ async def test_all_frames_are_answered_counted_and_labeled_one_by_one(
         assert [each["probabilities"] for each in found] == expected
         assert len({each["prediction_id"] for each in found}) == 5
         assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
-        label = {"model": "tiny", "request_id": "study/4", "label": found[3]["label"]}
+        label = {"model": "tiny", "request_id": "study/4", "label": found[3]["predicted"]}
         told = (await server.client.post("/feedback", json=label)).json()
         assert (told["status"], told["prediction_id"]) == ("accepted", found[3]["prediction_id"])
         counted = server.counted("candor_request_duration_seconds_count", model="tiny", version="1")

@@ -144,6 +144,8 @@ async def test_a_parameter_chooses_frames(stub: Any) -> None:
         ({"string_param": "all"}, 4),
     ):
         answer = await infer(**choice)
-        assert [list(each.shape) for each in answer.outputs if each.name == "label"] == [[count]]
+        assert [list(each.shape) for each in answer.outputs if each.name == "predicted"] == [
+            [count]
+        ]
     for choice in ({"int64_param": 5}, {"bool_param": True}, {"string_param": "some"}):
         assert await refused(infer(**choice)) is StatusCode.INVALID_ARGUMENT

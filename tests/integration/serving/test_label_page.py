@@ -59,8 +59,8 @@ async def test_the_page_hides_what_the_model_said_until_a_label_is_given(
     assert "The model had said" not in page
     peeking = (await server.client.get(f"/label/tiny?done={asked(page)}", headers=PAGE)).text
     assert "The model had said" not in peeking
-    told = await label(server, asked(page), answer["label"])
-    assert f"Your label is recorded: “{answer['label']}”. The model had said the same" in told
+    told = await label(server, asked(page), answer["predicted"])
+    assert f"Your label is recorded: “{answer['predicted']}”. The model had said the same" in told
     assert "No answer waits" in told
 
 

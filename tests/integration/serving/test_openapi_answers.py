@@ -92,7 +92,7 @@ async def test_every_operation_answers_as_described(
     ndjson = {"content-type": "application/x-ndjson"}
     await api.ask("POST", "/predictions/{model}", content=f'"{image}"\n'.encode(), headers=ndjson)
     await api.ask("POST", "/predictions/{model}/{version}", content=png())
-    label = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+    label = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
     await api.ask("POST", "/feedback", json=[label, {"label": 3}])
     await api.ask("POST", "/feedback", json=label)
     await api.ask(

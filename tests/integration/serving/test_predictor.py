@@ -44,7 +44,7 @@ def test_classify_names_the_largest_and_refers_below_the_threshold(
     for seed in range(10):
         prediction = predictor.classify(png(seed))
         assert prediction.confidence == max(prediction.probabilities.values())
-        assert prediction.probabilities[prediction.label] == prediction.confidence
+        assert prediction.probabilities[prediction.predicted] == prediction.confidence
         assert prediction.refer is (prediction.confidence < 0.6)
     with pytest.raises(UnknownImage):
         predictor.classify(b"text")

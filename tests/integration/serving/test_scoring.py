@@ -82,7 +82,7 @@ def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
         assert (row["model"], row["version"], row["predicted"], row["error"]) == (
             "tiny",
             1,
-            alone.label,
+            alone.predicted,
             None,
         )
         found = {name: row[f"probability {name}"] for name in alone.probabilities}
@@ -249,7 +249,7 @@ def test_a_frame_is_chosen_for_every_file(tmp_path: Path, tiny_store: Store) -> 
     assert predict("--frame", "3")[0] == 1
     loop, short, still = rows_of(out)
     alone = Predictor(tiny_store.read("tiny", 1)).classify(dicom(pixels[2], **window))
-    assert (loop["frame"], loop["predicted"]) == (3, alone.label)
+    assert (loop["frame"], loop["predicted"]) == (3, alone.predicted)
     assert loop["confidence"] == pytest.approx(alone.confidence, abs=1e-6)
     assert "2 frames" in str(short["error"])
     assert "a single frame" in str(still["error"])

@@ -94,7 +94,7 @@ async def test_pixels_and_encoded_images_give_what_predictions_gives(
         assert np.reshape(found["probabilities"]["data"], (18, 3)) == pytest.approx(
             np.array(expected), abs=1e-6
         )
-        assert found["label"]["data"] == [answer["label"] for answer in alone]
+        assert found["predicted"]["data"] == [answer["predicted"] for answer in alone]
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
         known = connection.execute(
             text("select request_id from prediction where request_id is not null")
@@ -113,7 +113,7 @@ async def test_binary_tensors_both_ways(
             | {"parameters": {"binary_data_size": image.nbytes}}
         ],
         "outputs": [
-            {"name": "label", "parameters": {"binary_data": True}},
+            {"name": "predicted", "parameters": {"binary_data": True}},
             {"name": "probabilities"},
         ],
     }
@@ -133,7 +133,7 @@ async def test_binary_tensors_both_ways(
     assert label["parameters"] == {"binary_data_size": len(answer.content) - size}
     assert struct.unpack("<I", answer.content[size : size + 4])[0] == len(answer.content) - size - 4
     expected = (await client.post("/predictions/tiny", content=png())).json()
-    assert answer.content[size + 4 :].decode() == expected["label"]
+    assert answer.content[size + 4 :].decode() == expected["predicted"]
     assert probabilities["data"] == pytest.approx(
         list(expected["probabilities"].values()), abs=1e-6
     )

@@ -306,7 +306,7 @@ async def test_an_alarm_is_acknowledged_on_the_page(
             answer = (
                 await server.predict(png(), authorization="Bearer a-token-for-everything")
             ).json()
-            wrong = next(name for name in answer["probabilities"] if name != answer["label"])
+            wrong = next(name for name in answer["probabilities"] if name != answer["predicted"])
             said = {"prediction_id": answer["prediction_id"], "label": wrong}
             assert (
                 await server.client.post("/feedback", json=said, headers=ADMIN)

@@ -70,7 +70,7 @@ def test_the_comparison_of_the_losses_follows_from_the_figures(
 
 
 def test_images_that_were_sent_one_after_another_are_joined_in_that_order() -> None:
-    answers = [{"prediction_id": name, "label": "a", "confidence": 0.9} for name in "xyz"]
+    answers = [{"prediction_id": name, "predicted": "a", "confidence": 0.9} for name in "xyz"]
     both = SentImages([4], answers[:1], ["a"]) + SentImages([2, 7], answers[1:], ["b", "a"])
     assert (both.indices, both.prediction_ids, both.labels) == (
         [4, 2, 7],

@@ -43,7 +43,7 @@ class Model:
         (probabilities,) = self._session.run(None, {"image": np.stack(images)})
         return [
             {
-                "label": CLASSES[int(row.argmax())],
+                "predicted": CLASSES[int(row.argmax())],
                 "probabilities": dict(zip(CLASSES, row.tolist(), strict=True)),
             }
             for row in probabilities

@@ -248,25 +248,9 @@ def test_swapped_classes_are_pointed_at(write: Write) -> None:
     assert "With the classes in another order (normal -> pneumonia, pneumonia -> normal)" in note
 
 
-def test_predictions_as_labels_are_refused(write: Write) -> None:
+def test_labels_that_are_all_predicted_get_a_note(write: Write) -> None:
     file = write("p_normal,p_pneumonia,label", table(labels=[NAMES[p.argmax()] for p in P]))
-    refused(file, "it looks like the prediction, not the truth")
-    insisted = read_predictions(file, ReadingOptions(wishes=ColumnWishes(label="label")))
-    assert "Every answer is right" in insisted.notes[0]
-
-
-def test_answers_of_candor_have_no_truth(tmp_path: Path) -> None:
-    answers = [
-        {
-            "label": NAMES[p.argmax()],
-            "confidence": p.max(),
-            "probabilities": dict(zip(NAMES, p, strict=True)),
-            "refer": False,
-        }
-        for p in P
-    ]
-    (tmp_path / "answers.ndjson").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    refused(tmp_path / "answers.ndjson", "whose column 'label' is the prediction")
+    assert "Every answer is right" in read_predictions(file).notes[0]
 
 
 def test_what_is_missing_is_left_out_and_said(write: Write) -> None:

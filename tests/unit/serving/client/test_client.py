@@ -77,11 +77,11 @@ def client_of(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, Script
 def test_predict_posts_the_bytes(
     client_of: Callable[..., tuple[Any, Script]], tmp_path: Path
 ) -> None:
-    client, script = client_of(httpx.Response(200, json={"label": "a"}))
+    client, script = client_of(httpx.Response(200, json={"predicted": "a"}))
     (tmp_path / "x.png").write_bytes(b"image")
     assert client.predict(
         tmp_path / "x.png", model="a b", version=2, request_id="mine", tags={"site": "A", "w": "3"}
-    ) == {"label": "a"}
+    ) == {"predicted": "a"}
     [request] = script.requests
     assert (request.method, request.url.raw_path) == ("POST", b"/predictions/a%20b/2")
     assert request.content == b"image"
@@ -106,8 +106,8 @@ def test_of_several_models_one_must_be_named(client_of: Callable[..., tuple[Any,
 def test_retry_after_is_honored(
     client_of: Callable[..., tuple[Any, Script]], naps: list[float]
 ) -> None:
-    client, _ = client_of(busy(), busy(), httpx.Response(200, json={"label": "a"}))
-    assert client.predict(b"image", model="m") == {"label": "a"}
+    client, _ = client_of(busy(), busy(), httpx.Response(200, json={"predicted": "a"}))
+    assert client.predict(b"image", model="m") == {"predicted": "a"}
     assert naps == [3.0, 3.0]
 
 
@@ -144,8 +144,8 @@ def test_feedback_and_calibration_speak_the_monitors_language(
     client, script = client_of(
         httpx.Response(200, json=accepted), httpx.Response(200, json={"ece": 0.1})
     )
-    assert client.feedback([{"prediction_id": "i", "label": "a"}]) == accepted
-    assert json.loads(script.requests[0].content) == [{"prediction_id": "i", "label": "a"}]
+    assert client.feedback([{"prediction_id": "i", "predicted": "a"}]) == accepted
+    assert json.loads(script.requests[0].content) == [{"prediction_id": "i", "predicted": "a"}]
     assert client.calibration("m", window="last:500") == {"ece": 0.1}
     assert script.requests[1].url.query == b"window=last%3A500"
 
@@ -164,14 +164,14 @@ def test_many_are_answered_in_order_with_refusals_in_their_places(
     refused = httpx.Response(415, json={"error": "not_an_image", "detail": "no."})
     client, script = client_of(
         httpx.Response(200, json={"models": [{"name": "m"}]}),
-        httpx.Response(200, json={"label": "a"}),
+        httpx.Response(200, json={"predicted": "a"}),
         refused,
     )
     heard: list[tuple[int, int]] = []
     first, second = client.predict_many(
         [b"1", b"2"], connections=1, progress=lambda done, total: heard.append((done, total))
     )
-    assert first == {"label": "a"}
+    assert first == {"predicted": "a"}
     assert isinstance(second, ServerRefused)
     assert heard == [(1, 2), (2, 2)]
     assert [request.content for request in script.requests[1:]] == [b"1", b"2"]
@@ -180,7 +180,7 @@ def test_many_are_answered_in_order_with_refusals_in_their_places(
 def test_whoever_stops_early_gets_no_error_and_sends_no_more() -> None:
     """`break` in `async for` closes the generator, which raised an exception group."""
     responses = [httpx.Response(200, json={"models": [{"name": "m"}]})]
-    responses += [httpx.Response(200, json={"label": "a"}) for _ in range(50)]
+    responses += [httpx.Response(200, json={"predicted": "a"}) for _ in range(50)]
     script = Script(responses)
 
     async def respond(request: httpx.Request) -> httpx.Response:
@@ -191,7 +191,7 @@ def test_whoever_stops_early_gets_no_error_and_sends_no_more() -> None:
         client = AsyncClient("http://server", transport=httpx.MockTransport(respond))
         answers = client.predict_many([b"image"] * 50, connections=1)
         async for answer in answers:
-            assert answer == {"label": "a"}
+            assert answer == {"predicted": "a"}
             break
         await answers.aclose()  # type: ignore[attr-defined]
 

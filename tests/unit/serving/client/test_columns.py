@@ -64,15 +64,6 @@ def test_one_hot_labels_and_patients() -> None:
     assert (found.label, found.group) == (None, "patient_id")
 
 
-@pytest.mark.parametrize("mark", ["refer", "prediction_set"])
-def test_the_label_of_an_answer_is_a_prediction(mark: str) -> None:
-    """As `candor predict --json` and the server write it."""
-    names = ["prediction_id", "model", "version", "label", "confidence", "probabilities", mark]
-    found = find_columns(names)
-    assert (found.label, found.predicted, found.is_answers) == (None, "label", True)
-    assert find_columns(names, ColumnWishes(label="label")).label == "label"
-
-
 @pytest.mark.parametrize(
     ("header", "said"),
     [

@@ -88,20 +88,20 @@ def test_a_body_that_is_no_list_is_malformed(body: bytes, said: str) -> None:
 
 
 def test_answers_keep_the_shape_and_the_names_of_what_came() -> None:
-    answers = [b'{"label":"a"}', MalformedRequest("no image.")]
+    answers = [b'{"predicted":"a"}', MalformedRequest("no image.")]
     array = json.loads(
         write_answers(
             answers, [ImageItem(b"", name="x.png"), ImageItem(b"")], media_type="application/json"
         )
     )
     assert array == [
-        {"file": "x.png", "label": "a"},
+        {"file": "x.png", "predicted": "a"},
         {"error": "malformed_request", "detail": "no image."},
     ]
     lines = write_answers(
         answers, [ImageItem(b""), ImageItem(b"")], media_type="application/x-ndjson"
     ).splitlines()
-    assert [json.loads(line) for line in lines] == [{"label": "a"}, array[1]]
+    assert [json.loads(line) for line in lines] == [{"predicted": "a"}, array[1]]
 
 
 FLOODS = {

@@ -24,7 +24,7 @@ def test_an_answer_has_every_field_in_its_order(make_card: Callable[..., Card]) 
         ("request_id", "mine"),
         ("model", "m"),
         ("version", 3),
-        ("label", "b"),
+        ("predicted", "b"),
         ("confidence", 0.5),
         ("probabilities", {"a": 0.25, "b": 0.5, "c": 0.25}),
         ("refer", True),
@@ -47,7 +47,7 @@ def test_any_names_survive(
     values = [1 / len(classes)] * len(classes)
     answer = json.loads(form.write("i", request_id, 0, values))
     assert list(answer["probabilities"]) == classes
-    assert (answer["label"], answer["request_id"]) == (classes[0], request_id)
+    assert (answer["predicted"], answer["request_id"]) == (classes[0], request_id)
 
 
 @given(st.floats(0, 1, width=32))
