@@ -76,7 +76,7 @@ def accuracy_evidence(n: int, correct: float, share: float) -> float:
 
 def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> Interval:
     """Return the confidence sequence of the mean of d = confidence - correct, which lies in [-1,
-    1].
+        1].
 
     The capital of a candidate m is the mean over bet sizes b and both sides of
 

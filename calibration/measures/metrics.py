@@ -179,7 +179,8 @@ def signed_gap(sums: BinSums) -> float:
 def signed_gap_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
     """Interval of the signed gap with coverage `level`, within [-1, 1]; see `gap_interval`.
 
-    >>> # one wrong answer
+    Of one wrong prediction at confidence 1:
+
     >>> [round(end, 2) for end in signed_gap_interval(BinSums.from_predictions([1.0], [False]))]
     [0.17, 1.0]
     """

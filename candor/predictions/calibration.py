@@ -111,7 +111,7 @@ class Calibration:
 
         Raises:
             calibration.portable.CalibratorInvalid: another number of classes, or values outside [0,
-            1].
+                1].
         """
         p = np.asarray(probabilities, dtype=np.float64)
         if (

@@ -95,7 +95,7 @@ def read_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
 
     Raises:
         ManifestError, CardError, FileError, GraphError: the message names the folder and what is
-        wrong with it.
+            wrong with it.
     """
     manifest = read_manifest(folder)
     if digest is not None and manifest.digest != digest:

@@ -110,7 +110,7 @@ def import_model(
 
     Raises:
         ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused, InvalidName: as
-        `import_source`.
+            `import_source`.
     """
     chosen = choices or ImportChoices()
     if classes is not None:

@@ -217,7 +217,7 @@ class Store:
 
         Raises:
             NotInStore, BundleError: the version does not exist or does not verify. The alias is
-            unchanged then.
+                unchanged then.
             VersionRetired: it was taken out.
             AliasError: that is no name for an alias.
         """
