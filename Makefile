@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -c requirements/constraints.txt
 DEMO_ARGS ?=
+PYTEST := $(BIN)/python -m pytest -q
+# Tests of one end-to-end file share a server, so they run in one process.
+IN_PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
 LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard mlflow wandb torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
@@ -17,7 +20,7 @@ TORCHSERVE_EXTRAS := torchserve s3 signatures
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 
-.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-signing test-newest audit images test-images bench soak test-ray clean
+.PHONY: help install demo check test coverage nightly lint docs lock dist test-wheel test-lowest test-signing test-newest test-smoke test-ray audit images test-images bench soak clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -26,14 +29,19 @@ install: $(VENV)/.installed      ## set up .venv with everything the demo needs
 demo: $(VENV)/.installed         ## run the whole cycle on real images (passes on DEMO_ARGS="--once --seed 1")
 	$(BIN)/candor demo $(DEMO_ARGS)
 
-check: lint           ## lint, then unit and contract tests: within 90 s on two cores
-	$(BIN)/python -m pytest -q -n 2 tests/unit tests/contract
+check: lint           ## lint, then the quick unit and contract tests: a minute on two cores
+	$(PYTEST) -n 2 -m "not slow and not nightly" tests/unit tests/contract
 
-test: $(VENV)/.installed-dev     ## run all tests
+test: $(VENV)/.installed-dev     ## all tests but the nightly ones: twelve minutes on two cores
+	$(PYTEST) $(IN_PARALLEL) -m "not nightly" --durations=40 $(TEST_ARGS)
+
+coverage: $(VENV)/.installed-dev   ## all tests, the nightly ones too, with the floors of branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n auto --cov --cov-report= --ignore=tests/e2e $(TEST_ARGS)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-append --cov-report=term --durations=40 $(TEST_ARGS) tests/e2e
+	$(PYTEST) $(IN_PARALLEL) --cov --cov-report= --durations=40 $(TEST_ARGS)
 	$(BIN)/python tests/coverage_floor.py
+
+nightly: $(VENV)/.installed-ray coverage test-wheel test-lowest test-signing test-newest test-smoke soak $(if $(TEST_IMAGES),,test-images)
+nightly:              ## what takes too long for each commit: hours (TEST_IMAGES="serving" names images built before)
 
 lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the imports between packages
 	$(BIN)/ruff format --check .
@@ -67,7 +75,7 @@ images:               ## build the images in IMAGES with DOCKER, and write their
 
 test-images: DOCKER = podman
 test-images: $(VENV)/.installed-dev images   ## build the images in IMAGES with podman, look into them and try them
-	TEST_IMAGES="$(IMAGES)" $(BIN)/python -m pytest -q $(TEST_ARGS) tests/e2e/test_image*.py tests/e2e/test_docs_container.py
+	TEST_IMAGES="$(IMAGES)" $(PYTEST) $(TEST_ARGS) tests/e2e/test_image*.py tests/e2e/test_docs_container.py
 
 dist: | $(BIN)/uv      ## build the sdist, and from it the wheel, in dist/
 	$(BIN)/uv build --quiet --clear --out-dir dist
@@ -88,11 +96,15 @@ audit: | $(BIN)/uv     ## ask for known vulnerabilities of every pinned release;
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements/constraints.txt
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --require-hashes --requirement requirements/serving.txt
 
-soak: $(VENV)/.installed-dev     ## an hour: 100 kills a database, full disks, hostile bodies, a storm (SOAK_ARGS="sqlite --kills 9")
-	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+soak: $(VENV)/.installed-dev     ## long runs: kills, full disks, broken requests (SOAK_KILLS=100 FUZZ_REQUESTS=100000 for hours)
+	SOAK_KILLS=$(or $(SOAK_KILLS),20) FUZZ_REQUESTS=$(or $(FUZZ_REQUESTS),20000) FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100) \
+	  $(PYTEST) -s $(TEST_ARGS) tests/e2e/test_soak.py tests/e2e/test_serving_fuzz.py tests/e2e/test_serving_schemathesis.py
+
+test-smoke: $(VENV)/.installed   ## every method once, on digits
+	$(BIN)/candor experiment compare --preset smoke --out build/smoke
 
 test-ray: $(VENV)/.installed-ray   ## tests on Ray clusters of several nodes (ten minutes)
-	$(BIN)/python -m pytest -q tests/e2e/test_ray_*.py $(TEST_ARGS)
+	$(PYTEST) $(TEST_ARGS) tests/e2e/test_ray_*.py
 
 bench: $(VENV)/.installed-dev    ## measure serving throughput as a ratio to raw ONNX Runtime
 	$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)

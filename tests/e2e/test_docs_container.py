@@ -14,7 +14,7 @@ from tests.builders.containers import Docker, docker, image_of, missing, needs
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.slow,
+    pytest.mark.nightly,
     needs("serving"),
     pytest.mark.skipif(bool(missing()), reason=f"needs {', '.join(missing())}"),
 ]

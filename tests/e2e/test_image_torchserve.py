@@ -20,7 +20,7 @@ from tests.builders.containers import PODMAN, needs, started
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs("torchserve")]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, needs("torchserve")]
 
 START = (
     "torchserve",

@@ -18,7 +18,7 @@ OPTIONAL = {"grpc", "open_inference", "opentelemetry"}
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.skipif(not BUILT, reason="TEST_IMAGES names no image to look into"),
     pytest.mark.parametrize("target", BUILT),
 ]

@@ -32,7 +32,7 @@ OPTIONS = (
     "--module",
     "esnext",
 )
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
-"""A short storm: many more connections than can be served, that ask again at once. `make soak` runs
-a long one.
-"""
+"""A storm: many more connections than can be served, that ask again at once."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from model_store.store.store import Store
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 GROWTH_MB = 60
 

@@ -1,27 +1,26 @@
-"""A short soak of each database; `make soak` runs the long one."""
+"""Kills of server and database, cut networks, full disks: everything that was acknowledged is there
+afterwards. `make soak` sets SOAK_KILLS.
+"""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.soak.soak import DATABASE, SERVER, soak
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+
+KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 
 
-def test_sqlite_survives_kills_a_full_disk_and_a_deleted_file(tmp_path: Path) -> None:
-    outcomes = soak(tmp_path, "sqlite", kills=2, seed=1, say=lambda _: None)
+def test_sqlite_loses_nothing(tmp_path: Path) -> None:
+    outcomes = soak(tmp_path, "sqlite", kills=KILLS, seed=1)
     assert {outcome.victim for outcome in outcomes} == {SERVER, "full disk", "deleted file"}
     assert outcomes[-1].failed, "nothing was refused: this tested nothing"
 
 
-def test_postgresql_survives_kills_a_partition_and_a_full_disk(
-    tmp_path: Path, postgres: object
-) -> None:
-    outcomes = soak(tmp_path, "postgresql", kills=3, seed=1, say=lambda _: None)
-    assert {outcome.victim for outcome in outcomes} == {
-        SERVER,
-        DATABASE,
-        "network partition",
-        "full disk",
-    }
+def test_postgresql_loses_nothing(tmp_path: Path, postgres: object) -> None:
+    outcomes = soak(tmp_path, "postgresql", kills=KILLS, seed=1)
+    events = {outcome.victim for outcome in outcomes} - {SERVER, DATABASE}
+    assert events == {"network partition", "full disk"}

@@ -1,11 +1,9 @@
-"""What a release must pass beyond the tests. `make test-wheel`, `-lowest`, `-signing` and `-newest`
-call it.
+"""What a release must pass beyond the tests; `make test-wheel`, `-lowest`, `-signing` and `-newest`.
 
-python -m tests.release wheel [TAG]         the demo, from the wheel alone in a fresh environment;
-TAG names its version python -m tests.release lowest [PATH ...]   tests with the lowest releases
-that pyproject.toml allows python -m tests.release signing [PATH ...]  tests of signatures with the
-lowest of all this and of model-signing python -m tests.release newest [PATH ...]   tests with the
-newest
+    python -m tests.release wheel [TAG]          the demo, from the wheel alone; TAG is its version
+    python -m tests.release lowest [PATH ...]    tests with the lowest releases that are allowed
+    python -m tests.release signing [PATH ...]   tests of signatures, with the lowest model-signing
+    python -m tests.release newest [PATH ...]    tests with the newest releases
 """
 
 import sys
@@ -32,7 +30,7 @@ TESTS = (
 SIGNING_TESTS = ("tests/integration/model_store/test_signature.py",)
 WITHOUT_SIGNING = tuple(f"--ignore={path}" for path in SIGNING_TESTS)
 # Old releases of others warn about what came after them; new ones may not.
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "-m", "not nightly")
 
 
 def check_wheel(tag: str | None = None) -> None:

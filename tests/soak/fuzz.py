@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +63,6 @@ def fuzz(
     examples: int,
     seed: int,
     clients: int = 4,
-    say: Callable[[str], None] = print,
 ) -> Outcome:
     """Send so many mutated requests and hypothesis examples. Raises AssertionError with the first
     wrong answers.
@@ -80,7 +78,7 @@ def fuzz(
         for tenth in range(10):  # the first is the warming up
             _mutations(server, outcome, requests // 10, seed=f"{seed}:{tenth}", clients=clients)
             outcome.memory_mb.append(server.memory_mb)
-            say(f"{outcome}")
+            print(outcome, flush=True)  # `make soak` shows it
         _examples(server, outcome, examples)
         outcome.memory_mb.append(server.memory_mb)
         server.signal(signal.SIGTERM)

@@ -1,25 +1,16 @@
-"""Every hostile body, one after the other, to a real server, while a probe watches it from outside.
-
-    python -m tests.soak.siege [NAME ...]
-
-Nothing may stop the others, memory stays below its bound and comes back, and every body gets an
-answer that names what was wrong.
+"""A server to which hostile bodies are sent, one after the other, while a probe watches it from
+outside. Nothing may stop the others, and memory stays below its bound and comes back.
 """
 
-import argparse
 import http.client
-import json
-import sys
-import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture
-from tests.builders.hostile_bodies import BODIES, HostileBody
+from tests.builders.hostile_bodies import HostileBody
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 from tests.soak.probe import Probe, Watched, memory_mb
@@ -123,51 +114,3 @@ class Siege:
             return 0, repr(error)
         finally:
             connection.close()
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The figures of a siege, and what did not hold, if something did not."""
-
-    summary: dict[str, Any]
-    failure: str | None
-
-
-def besiege(names: Iterable[str]) -> Finding:
-    """Send the named bodies, or all, and print a line for each."""
-    with tempfile.TemporaryDirectory() as folder, Siege(Path(folder)) as siege:
-        outcomes = []
-        for name in names or BODIES:
-            outcomes.append(siege.try_twice(name, BODIES[name]))
-            print(outcomes[-1], flush=True)
-        left_mb = siege.left_mb()
-        traces = [line for line in siege.server.log().splitlines() if '"trace"' in line]
-    worst = max(outcomes, key=lambda outcome: outcome.watched.p99_s)
-    faulty = [outcome.name for outcome in outcomes if outcome.faults]
-    summary = {
-        "bodies": len(outcomes),
-        "faulty": faulty,
-        "worst_p99_ms": round(worst.watched.p99_s * 1000, 1),
-        "worst": worst.name,
-        "peak_mb": round(max(outcome.watched.peak_mb for outcome in outcomes)),
-        "before_mb": round(siege.before_mb),
-        "left_mb": round(left_mb),
-        "traces": len(traces),
-    }
-    held = not faulty and left_mb <= LEFT_MB and not traces
-    return Finding(
-        summary, None if held else f"faulty: {', '.join(faulty) or 'none'}; {left_mb:.0f} MB left"
-    )
-
-
-def main(names: Iterable[str]) -> int:
-    """Send the named bodies, or all. Returns the exit code."""
-    found = besiege(names)
-    print(json.dumps(found.summary))
-    return 1 if found.failure else 0
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Send hostile bodies to a server of its own.")
-    parser.add_argument("names", nargs="*", choices=[[], *BODIES], metavar="NAME")
-    sys.exit(main(parser.parse_args().names))

@@ -3,7 +3,7 @@
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -48,7 +48,6 @@ def soak(
     kills: int,
     seed: int,
     clients: int = 6,
-    say: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Kill so many times, with other events in between; one Outcome for each.
 
@@ -80,7 +79,7 @@ def soak(
                     load.book.failed,
                 )
             )
-            say(str(outcomes[-1]))
+            print(outcomes[-1], flush=True)  # `make soak` shows it
         assert load.book.labels, "no label was acknowledged: this tested nothing"
     finally:
         if load is not None:
