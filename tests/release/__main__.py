@@ -1,9 +1,9 @@
 """What a release must pass beyond the tests; `make test-wheel`, `-lowest`, `-signing` and `-newest`.
 
-    python -m tests.release wheel [TAG]          the demo, from the wheel alone; TAG is its version
-    python -m tests.release lowest [PATH ...]    tests with the lowest releases that are allowed
-    python -m tests.release signing [PATH ...]   tests of signatures, with the lowest model-signing
-    python -m tests.release newest [PATH ...]    tests with the newest releases
+python -m tests.release wheel [TAG]          the demo, from the wheel alone; TAG is its version
+python -m tests.release lowest [PATH ...]    tests with the lowest releases that are allowed
+python -m tests.release signing [PATH ...]   tests of signatures, with the lowest model-signing
+python -m tests.release newest [PATH ...]    tests with the newest releases
 """
 
 import sys
