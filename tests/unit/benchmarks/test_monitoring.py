@@ -14,6 +14,7 @@ from calibration.bins import BinSums
 from calibration.measures.metrics import ece
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_false_alarm_in_calibrated_streams(shape: str) -> None:
     assert false_alarms(candor(classes=2), shape=shape, streams=8, run=5000)["alarms"] == 0
@@ -23,6 +24,7 @@ def test_a_threshold_on_a_windowed_ece_cries_wolf() -> None:
     assert false_alarms(windowed_ece(), shape=NARROW, streams=8, run=5000)["alarms"] >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "published"), [(TWO_CLASSES, 284), (SURE, 139)])
 def test_a_gap_of_a_tenth_is_found_as_fast_as_the_table_says(shape: str, published: int) -> None:
     found = delay(candor(), shape=shape, gap=0.1, streams=9, before=1000)["median"]
@@ -66,6 +68,7 @@ def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wro
     assert (found.audit_alarm, found.naive_alarm is not None) == (None, True)
 
 
+@pytest.mark.slow
 def test_simulated_recalibrations_help_harm_and_refuse_as_the_page_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

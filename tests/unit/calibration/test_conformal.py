@@ -20,6 +20,7 @@ def draw(rng: np.random.Generator, n: int) -> tuple[npt.NDArray[np.float64], npt
     return p, (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "alpha"), [(19, 0.1), (50, 0.1), (200, 0.05), (100, 0.3)])
 def test_coverage_is_what_was_promised_and_little_more(n: int, alpha: float) -> None:
     rng, covered = np.random.default_rng(n), []

@@ -17,6 +17,7 @@ def standing(seed: int, **options: object) -> Standing:
     return examine(p, y, classes=NAMES[: p.shape[1]]).standing
 
 
+@pytest.mark.slow
 def test_calibrated_predictions_are_rarely_called_anything_else() -> None:
     found = Counter(
         standing(seed, rows=99) for seed in range(200)
@@ -50,11 +51,13 @@ def test_answers_that_are_all_right_are_not_called_labels_of_one_class() -> None
     )
 
 
+@pytest.mark.slow
 def test_too_sure_and_not_sure_enough_are_told_apart() -> None:
     assert {standing(seed, temperature=2.0) for seed in range(2)} == {Standing.OVERCONFIDENT}
     assert {standing(seed, temperature=0.5) for seed in range(2)} == {Standing.UNDERCONFIDENT}
 
 
+@pytest.mark.slow
 def test_opposite_errors_of_two_classes_are_seen() -> None:
     p, y = simulated(0, rows=1_000, bias=(0.8, -0.8))
     found = examine(p, y, classes=NAMES[:2], allow_label_changes=True)
@@ -83,6 +86,7 @@ def test_a_thousand_images_of_ten_patients_say_nothing() -> None:
     assert found.refused == "a calibrator needs 20 groups; there are 10 groups"
 
 
+@pytest.mark.slow
 def test_the_measures_are_those_of_every_other_place() -> None:
     p, y = simulated(0, classes=3, temperature=1.5)
     found = examine(p, y, classes=NAMES)
@@ -90,6 +94,7 @@ def test_the_measures_are_those_of_every_other_place() -> None:
     assert [each.labels for each in found.classes] == np.bincount(y).tolist()
 
 
+@pytest.mark.slow
 def test_a_confidence_alone_is_calibrated_and_keeps_its_order() -> None:
     p, y = simulated(0, rows=600, classes=3, temperature=2.0)
     found = examine_confidence(p.max(axis=1), p.argmax(axis=1) == y)

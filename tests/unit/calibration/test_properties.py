@@ -71,6 +71,7 @@ def assert_same(first: object, second: object) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("summed", SUMS)
 @given(parts=st.tuples(answers(), answers(), answers()))
 def test_sums_merge_in_any_grouping_and_order(
@@ -83,6 +84,7 @@ def test_sums_merge_in_any_grouping_and_order(
         assert_same(merged, whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(labeled(), st.integers(0, 1000))
 def test_no_measure_depends_on_the_order_of_the_answers(case: Labeled, seed: int) -> None:

@@ -59,6 +59,7 @@ def test_the_search_is_the_plain_one(seed: int) -> None:
         assert (threshold.promised_accuracy, threshold.delta) == (0.85, 0.1)
 
 
+@pytest.mark.slow
 def test_the_promise_holds_as_often_as_it_says() -> None:
     """A calibrated model with p uniform on (.5, 1): accuracy above t is (1 + t) / 2, so .8 is the
     lowest true t.
@@ -74,6 +75,7 @@ def test_the_promise_holds_as_often_as_it_says() -> None:
     assert found > 300
 
 
+@pytest.mark.slow
 def test_a_model_that_is_never_good_enough_gets_a_threshold_at_most_delta_of_the_time() -> None:
     rng = np.random.default_rng(1)
     given_out = [
@@ -85,6 +87,7 @@ def test_a_model_that_is_never_good_enough_gets_a_threshold_at_most_delta_of_the
     assert np.mean([threshold is not None for threshold in given_out]) <= 0.2
 
 
+@pytest.mark.slow
 def test_the_promise_holds_where_every_test_is_at_its_limit() -> None:
     """Accuracy just below the promise whatever the confidence: any threshold is false, and delta is
     all it may cost.

@@ -189,6 +189,7 @@ def test_rows_are_probabilities_and_survive_json(kind: type[Calibrator], classes
     np.testing.assert_array_equal(again(logits), fitted(logits))
 
 
+@pytest.mark.slow
 @EVERY
 @given(seed=st.integers(0, 1000), classes=st.integers(2, 4))
 def test_one_that_says_so_keeps_the_predicted_class(

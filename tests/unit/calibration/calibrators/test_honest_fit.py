@@ -10,6 +10,7 @@ from calibration.measures.metrics import nll, top_label
 from tests.builders.answers import simulated
 
 
+@pytest.mark.slow
 def test_the_improvement_promised_is_the_one_on_new_rows() -> None:
     """Temperature 2 on 400 rows: cross-fitted figures against the same calibrator on 5,000 new
     rows.
@@ -27,6 +28,7 @@ def test_the_improvement_promised_is_the_one_on_new_rows() -> None:
     assert np.mean(promised) == pytest.approx(np.mean(found), abs=3 * error)
 
 
+@pytest.mark.slow
 def test_calibrated_predictions_are_left_alone() -> None:
     fitted = sum(
         fit_honestly(np.log(p), y).remedy is not None
@@ -35,6 +37,7 @@ def test_calibrated_predictions_are_left_alone() -> None:
     assert fitted == 0
 
 
+@pytest.mark.slow
 def test_many_rows_are_judged_by_those_that_were_not_used() -> None:
     p, y = simulated(0, rows=2_800, classes=3, temperature=1.6)
     fit = fit_honestly(np.log(p), y)
@@ -57,6 +60,7 @@ def test_a_group_is_on_one_side() -> None:
     assert not judged & set(np.delete(groups, fit.rows))
 
 
+@pytest.mark.slow
 def test_the_predicted_class_stays_unless_it_may_change() -> None:
     p, y = simulated(2, rows=400, classes=3, bias=(1.5, -1.5, 0.0))
     kept = fit_honestly(np.log(p), y)
@@ -86,6 +90,7 @@ def test_labels_of_one_class_are_refused() -> None:
         fit_honestly(np.log(p), np.zeros(len(p), dtype=int))
 
 
+@pytest.mark.slow
 def test_many_classes_have_a_temperature_only() -> None:
     p, y = simulated(3, rows=400, classes=31, temperature=2.0)
     fit = fit_honestly(np.log(p), y, allow_label_changes=True)

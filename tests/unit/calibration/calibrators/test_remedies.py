@@ -70,6 +70,7 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
         fit_affine([[0.0, 1.0], [1.0, 0.0]], [0, 1], bias_form(2), weights=weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weight", "bias", "expected", "least"),
     [
@@ -88,6 +89,7 @@ def test_the_choice_finds_what_is_wrong(
     assert found[expected] >= least, found
 
 
+@pytest.mark.slow
 def test_without_permission_the_predicted_class_stays_and_the_better_remedy_is_named() -> None:
     answers = drawn(3, 0.4, [1.5, -1.5], n=600)
     careful, free = choose(*answers), choose(*answers, allow_label_changes=True)
@@ -122,6 +124,7 @@ def test_labels_that_are_all_right_leave_the_range_of_temperatures() -> None:
     assert "leaves the range of temperatures" in (choice.trials[0].excluded or "")
 
 
+@pytest.mark.slow
 def test_patients_are_kept_together() -> None:
     """Every answer of a patient is a copy, so that folds which divide patients would promise too
     much.

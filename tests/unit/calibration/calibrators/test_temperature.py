@@ -60,12 +60,14 @@ def test_the_optimum_is_netcals() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true_temperature", [0.3, 1.0, 4.0])
 def test_the_temperature_that_made_the_labels_is_recovered(true_temperature: float) -> None:
     logits, labels = answers_at(true_temperature, 7, n=40_000)
     assert fit_temperature(logits, labels) == pytest.approx(true_temperature, rel=0.03)
 
 
+@pytest.mark.slow
 @given(st.floats(0.3, 3.0))
 def test_logits_scaled_by_a_factor_scale_the_temperature(factor: float) -> None:
     logits, labels = answers_at(1.5, 1, n=300)
@@ -74,6 +76,7 @@ def test_logits_scaled_by_a_factor_scale_the_temperature(factor: float) -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_a_constant_added_to_a_row_changes_nothing(seed: int) -> None:
     logits, labels = answers_at(1.5, 1, n=300)

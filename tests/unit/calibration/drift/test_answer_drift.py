@@ -58,6 +58,7 @@ def test_the_evidence_is_that_of_a_plain_loop() -> None:
     np.testing.assert_allclose(np.exp(np.concatenate([totals, later])), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [0, 50, 500])
 def test_calm_streams_raise_it_no_more_often_than_promised(reference: int) -> None:
     """1 in 100 is allowed; 3 or more of 40 would be seen with a probability below .01."""

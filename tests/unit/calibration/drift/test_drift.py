@@ -92,6 +92,7 @@ def test_in_bulk_and_one_by_one_end_in_the_same_state_to_the_bit(
     assert single.state.as_dict() == parts.state.as_dict() == bulk.state.as_dict()
 
 
+@pytest.mark.slow
 def test_longer_than_a_chunk_is_no_other_than_one_by_one() -> None:
     settings = DriftSettings(class_count=2)
     p, right = map(
@@ -132,6 +133,7 @@ def opposed_classes(
     return p, rng.random(n) < p - gap * (1 - 2 * predicted), predicted.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.05, 0.10])
 def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_watch_alone(
     gap: float,

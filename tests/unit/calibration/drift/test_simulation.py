@@ -79,6 +79,7 @@ def test_the_ece_interval_is_not_vacuous() -> None:
     assert all(upper - lower < 0.1 for lower, upper in intervals)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRUTHS)
 def test_the_signed_gap_interval_covers_as_often_as_it_says(name: str) -> None:
     rng, covered = np.random.default_rng(4), []

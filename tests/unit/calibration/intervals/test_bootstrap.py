@@ -20,6 +20,7 @@ def with_ones(values: Floats) -> Floats:
     return np.stack([values, np.ones(len(values))], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bca", "percentile"])
 def test_intervals_are_scipys_up_to_the_draws(method: Method) -> None:
     values = np.random.default_rng(0).exponential(size=60)
@@ -44,6 +45,7 @@ def test_the_two_ways_draw_the_same_distribution_of_groups() -> None:
     assert by_sums == pytest.approx(by_rows, abs=0.05 * (by_rows.upper - by_rows.lower))
 
 
+@pytest.mark.slow
 def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
     """60 patients of 5 images each, strongly alike within a patient; the truth is the mean over
     patients, 0.

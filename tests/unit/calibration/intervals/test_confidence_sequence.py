@@ -84,6 +84,7 @@ def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha(
         assert capital(end) == pytest.approx(20, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(6, 1.3), (22, 1)])
 def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[float, float]) -> None:
     """Whole paths of 60 streams: a sequence misses at some look if the capital of the truth ever

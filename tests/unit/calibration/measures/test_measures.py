@@ -149,6 +149,7 @@ def test_the_variance_of_the_smoothed_residual_is_the_plain_sum(width: float) ->
         assert found[at] == pytest.approx((p * (1 - p) * kernel**2).sum(), rel=2e-3, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "shape"), [(150, 4), (600, 20)])
 def test_smooth_noise_floor_and_z_describe_a_calibrated_model(n: int, shape: int) -> None:
     rng = np.random.default_rng(n)

@@ -41,6 +41,7 @@ def test_it_calibrates(found: candor.Calibration) -> None:
     assert np.allclose(found.transform_logits(np.log(new_p)), found.transform(new_p))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probabilities", "labels", "options"),
     [
@@ -141,6 +142,7 @@ def test_figures_are_plain_data(found: candor.Calibration) -> None:
     assert json.loads(json.dumps(data))["calibrator"]["format"] == "candor-calibrator/1"
 
 
+@pytest.mark.slow
 def test_calibrated_predictions_are_left_alone_and_say_so() -> None:
     p, y = simulated(4, rows=300)
     alone = candor.calibrate(p, y)
@@ -160,6 +162,7 @@ def test_twenty_rows_are_told_that_nothing_can_be_said() -> None:
     assert "left alone" not in repr(few)
 
 
+@pytest.mark.slow
 def test_a_remedy_that_would_change_answers_is_named() -> None:
     p, y = simulated(2, rows=400, bias=(1.2, -1.2))
     kept = candor.calibrate(p, y)
@@ -171,12 +174,14 @@ def test_a_remedy_that_would_change_answers_is_named() -> None:
     assert any("clinical decision" in note for note in free.notes)
 
 
+@pytest.mark.slow
 def test_patients_are_said_to_be_kept_together() -> None:
     grouped = candor.calibrate(P, Y, groups=np.arange(300) // 3)
     assert any("100 groups" in note for note in grouped.notes)
     assert not any("--group" in note for note in grouped.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probabilities", "labels", "options", "advice"),
     [
@@ -203,6 +208,7 @@ def test_a_caller_is_told_of_parameters_and_not_of_options(
     assert "--" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_rows_are_divided_by_their_sum() -> None:
     found = candor.calibrate(3 * P, Y, normalize=True)
     assert found.measures.accuracy == candor.calibrate(P, Y).measures.accuracy

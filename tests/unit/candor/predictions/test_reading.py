@@ -357,6 +357,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.slow
 def test_a_small_archive_does_not_become_a_large_one(tmp_path: Path) -> None:
     import zipfile
 

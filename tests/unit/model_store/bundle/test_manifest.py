@@ -74,6 +74,7 @@ def damaged(
     return write
 
 
+@pytest.mark.slow
 @given(data=st.data(), name=st.sampled_from(FILES))
 @settings(max_examples=300)
 def test_every_flipped_bit_is_refused(
@@ -86,6 +87,7 @@ def test_every_flipped_bit_is_refused(
         read_bundle(damaged(name, bytes(changed)))
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_the_manifest_is_refused(folder: Path) -> None:
     """All of them, and without an alias that knows its digest."""
     path = folder / MANIFEST_FILE
@@ -98,6 +100,7 @@ def test_every_flipped_bit_of_the_manifest_is_refused(folder: Path) -> None:
             read_bundle(folder)
 
 
+@pytest.mark.slow
 @given(data=st.data(), name=st.sampled_from(FILES))
 @settings(max_examples=100)
 def test_every_shortened_file_is_refused(

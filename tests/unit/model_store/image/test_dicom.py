@@ -249,6 +249,7 @@ class TestBounds:
         with pytest.raises(ImageTooLarge, match="65535 x 65535"):
             shown(dicom(RAMP, Rows=65535, Columns=65535))
 
+    @pytest.mark.slow
     def test_a_deflated_bomb_is_not_unpacked(self) -> None:
         plain = saved(header((4, 4), np.uint8))
         body = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -323,6 +324,7 @@ class TestDamage:
         with pytest.raises(UnsupportedImage, match="pydicom is not installed"):
             shown(dicom(RAMP))
 
+    @pytest.mark.slow
     @settings(max_examples=150)
     @given(st.data())
     def test_of_any_kind_is_named_or_harmless(self, data: st.DataObject) -> None:

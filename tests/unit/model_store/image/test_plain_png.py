@@ -157,6 +157,7 @@ def test_memory_is_reserved_before_pixels_are_decoded() -> None:
     assert asked[0] >= 28 * 28 * 5
 
 
+@pytest.mark.slow
 def test_damage_gives_the_same_answer_as_without_the_short_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

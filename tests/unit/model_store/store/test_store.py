@@ -98,6 +98,7 @@ def test_a_build_that_is_unsound_is_not_published(
         assert sorted(tiny_store.root.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_publishers_at_the_same_time_get_versions_of_their_own(
     tmp_path: Path, make_bundle: MakeBundle
 ) -> None:
@@ -341,6 +342,7 @@ def test_the_highest_number_is_the_last(tiny_store: Store, make_bundle: MakeBund
         tiny_store.publish("tiny", make_bundle)
 
 
+@pytest.mark.slow
 def test_the_alias_can_be_read_while_it_is_replaced(
     tiny_store: Store, make_bundle: MakeBundle
 ) -> None:

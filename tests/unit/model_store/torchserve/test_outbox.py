@@ -33,6 +33,7 @@ def test_rows_come_back_in_order_until_they_are_delivered(tmp_path: Path) -> Non
     assert box.path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_more_rows_than_fit_a_request_come_in_portions(tmp_path: Path) -> None:
     box = new_file(tmp_path)
     numbers = list(range(50_000))

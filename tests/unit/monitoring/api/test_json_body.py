@@ -95,6 +95,7 @@ def test_every_encoding_of_json_is_read(encoding: str) -> None:
     assert entries.items == [Whole("ä")]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.dictionaries(

@@ -130,6 +130,7 @@ _fields = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(_fields, _json | st.just(ID))) | _json)
 def test_any_json_is_read_or_refused_and_never_breaks(body: Any) -> None:
     try:

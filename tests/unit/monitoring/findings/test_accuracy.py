@@ -109,6 +109,7 @@ def test_without_labels_or_reference_nothing_is_claimed() -> None:
     assert unknown.sentence.endswith("There is nothing to compare this with.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accuracy", [0.82, 0.957])
 def test_whoever_looks_every_day_is_misled_in_at_most_one_of_twenty_models(accuracy: float) -> None:
     """100 models as accurate as they were, 100 days of 20 labels, a reference of 500 answers drawn

@@ -54,6 +54,7 @@ def test_a_csv_is_read_as_the_csv_module_reads_it(
     ]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.dictionaries(TEXT, TEXT), max_size=6), st.lists(st.integers(0, 10_000), max_size=8)
 )
@@ -123,6 +124,7 @@ def test_a_header_that_is_none_is_refused(header: bytes) -> None:
         read(CsvReader(COLUMNS), header, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [b"a\n", b"a,b\n", b"\n"])
 def test_a_quote_that_stays_open_costs_no_more_than_the_lines_do(piece: bytes) -> None:
     """Joining the lines again with each new one took 24 s for this megabyte."""

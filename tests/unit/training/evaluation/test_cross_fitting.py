@@ -60,6 +60,7 @@ def test_patients_are_kept_together() -> None:
     assert not same.all()
 
 
+@pytest.mark.slow
 def test_a_perturbed_temperature_is_fitted_without_the_copies_of_an_image() -> None:
     """Through the evaluation: the promise about an image must not depend on its own label."""
     logits, labels = draw(np.random.default_rng(3), 40, 3)
@@ -82,6 +83,7 @@ def test_one_image_is_not_enough() -> None:
         cross_fitted(Temperature, np.zeros((1, 2)), np.zeros(1, dtype=np.int64))
 
 
+@pytest.mark.slow
 def test_the_card_of_a_vector_promises_what_it_holds() -> None:
     """Through the evaluation that `candor export` reads."""
     found = []

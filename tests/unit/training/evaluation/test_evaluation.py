@@ -53,6 +53,7 @@ def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None
     assert test["temperature"].accuracy == test["uncalibrated"].accuracy
 
 
+@pytest.mark.slow
 def test_test_labels_have_no_influence(evaluation: Evaluation) -> None:
     test = evaluation.predictions["test"]
     other = evaluate(
@@ -90,6 +91,7 @@ def test_prediction_sets_hold_the_class_of_nine_in_ten(evaluation: Evaluation) -
     assert (sets.alpha, sets.coverage_reference) == (0.1, inside.mean())
 
 
+@pytest.mark.slow
 def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     write_evaluation(tmp_path, evaluation)
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
@@ -138,6 +140,7 @@ def test_promises_are_checked_on_both_splits(evaluation: Evaluation) -> None:
     }
 
 
+@pytest.mark.slow
 def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
     alone = predictions(300, sharpness=1.0, seed=0)
     patients = np.arange(300) // 30

@@ -131,6 +131,7 @@ class TestChoice:
 
 
 class TestSelection:
+    @pytest.mark.slow
     def test_the_report_states_the_choice_and_its_certainty(self) -> None:
         (found,) = select([*results("ce", sharpness=4.0), *results("better")], limits=Limits())
         assert found.sentence.startswith("data, network network: better with")

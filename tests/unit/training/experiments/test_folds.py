@@ -85,6 +85,7 @@ def test_more_folds_than_patients_of_a_class_are_refused() -> None:
         folds_of(dataset(patients=12), 19)
 
 
+@pytest.mark.slow
 def test_answers_of_all_folds_are_measured_together() -> None:
     random = np.random.default_rng(0)
     config = TrainConfig(backbone=SMALL, weights="none")
@@ -124,6 +125,7 @@ def test_answers_of_all_folds_are_measured_together() -> None:
     )
 
 
+@pytest.mark.slow
 def test_folds_are_trained_as_cells(tmp_path: Path) -> None:
     folds = folds_of(dataset(), 2)
     config = TrainConfig(
@@ -146,6 +148,7 @@ def test_folds_are_trained_as_cells(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_features_of_each_image_are_computed_once_for_all_folds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

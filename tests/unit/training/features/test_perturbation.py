@@ -46,6 +46,7 @@ def test_each_does_what_its_name_says(
     assert level["darker"] == pytest.approx(float(images.mean()) - 32, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_temperature_fitted_on_worse_answers_is_higher(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 400)

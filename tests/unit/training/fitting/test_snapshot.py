@@ -69,6 +69,7 @@ def trained(
     return module.state_dict(), history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "loss", "views"),
     [

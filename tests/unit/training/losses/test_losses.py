@@ -88,6 +88,7 @@ class TestConfidenceGap:
         assert loss.item() == pytest.approx(exact.item(), abs=1e-5)
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(sorted(LOSSES)),
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),

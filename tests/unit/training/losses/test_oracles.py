@@ -215,6 +215,7 @@ def test_published_packages_agree() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"mixup", "acls", "bsce-gra", "dca-running"}))
 def test_gradient_by_finite_differences_whole_and_in_shards(name: str) -> None:
     logits, labels = batch(9)

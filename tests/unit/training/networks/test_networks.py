@@ -101,6 +101,7 @@ class TestBackbone:
         assert network.members == (network.head,)
         assert not any(each.training for each in network.eval().modules())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", [SMALL, TINY_TIMM, "torchvision/resnet18", "torchvision/densenet121"]
     )
@@ -171,6 +172,7 @@ class TestBackbone:
                     trainable=trainable,
                 )
 
+    @pytest.mark.slow
     def test_the_classifier_is_not_a_block(self) -> None:
         for name in (TINY_TIMM, "torchvision/resnet18"):
             sizes = [
@@ -276,6 +278,7 @@ class TestWeights:
             trunk.module.eval()(image), source.eval().forward_features(image)
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "shape"),
         [("alexnet", (256, 6, 6)), ("squeezenet1_1", (512, 13, 13)), ("resnet18", (512, 7, 7))],
@@ -286,10 +289,12 @@ class TestWeights:
         module = load_trunk(f"torchvision/{name}", "none").module
         assert module(torch.rand(1, 3, 224, 224)).shape[1:] == shape
 
+    @pytest.mark.slow
     def test_densenets_last_relu_is_part_of_its_features(self) -> None:
         trunk = load_trunk("torchvision/densenet121", "none")
         assert trunk.module(torch.rand(1, 3, 64, 64)).min() == 0
 
+    @pytest.mark.slow
     def test_a_trunk_gives_what_the_whole_network_pools(self) -> None:
         torch.manual_seed(0)
         whole = torchvision.models.resnet18(weights=None).eval()
@@ -307,10 +312,12 @@ class TestWeights:
             found[0, :, 1, 2], tokens[0, trunk.model.num_prefix_tokens + side + 2]
         )
 
+    @pytest.mark.slow
     def test_a_network_without_a_feature_map_is_refused(self) -> None:
         with pytest.raises(BadBackbone, match="timm"):
             load_trunk("torchvision/vit_b_16", "none")
 
+    @pytest.mark.slow
     def test_published_files_are_found_and_old_names_understood(self, tmp_path: Path) -> None:
         source: Any = torchvision.models.densenet121(weights=None)
         old = {

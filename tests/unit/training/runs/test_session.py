@@ -57,6 +57,7 @@ def test_only_the_training_split_has_views(dataset: Dataset, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"heads": 2, "views": 2, "perturbed": True}], ids=str)
 def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
     dataset: Dataset, tmp_path: Path, more: dict[str, Any]
@@ -86,6 +87,7 @@ def test_other_networks_keep_their_maps(
 MODES: list[dict[str, Any]] = [{}, {"trainable": 1}, {"frozen": False}, {"augment": "light"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("more", [{"heads": 2}, {"perturbed": True}, {"views": 2}], ids=str)
 def test_heads_views_and_perturbed_images_work_in_every_mode(
@@ -112,6 +114,7 @@ def test_heads_views_and_perturbed_images_work_in_every_mode(
         assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [{}, {"frozen": False}], ids=str)
 def test_answers_are_means_over_fixed_views(
     dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
@@ -160,6 +163,7 @@ def test_last_blocks_train_on_kept_features_as_they_do_on_images(
         torch.testing.assert_close(each, ends[1][name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", [{"trainable": 1}, {"frozen": False}, {"trainable": 1, "augment": "light"}], ids=str
 )
@@ -213,6 +217,7 @@ def test_a_run_that_was_killed_after_the_head_alone_ends_with_the_same_weights(
     assert all(torch.equal(each, ends[1][1][name]) for name, each in ends[0][1].items())
 
 
+@pytest.mark.slow
 def test_images_are_not_held_in_memory(dataset: Dataset, tmp_path: Path) -> None:
     count, side = 300, 96
     split = Split(ArrayImages(np.zeros((count, 4, 4), np.uint8)), np.arange(count) % 2)
