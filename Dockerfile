@@ -139,14 +139,16 @@ COPY --from=torchserve-build /opt/candor /opt/candor
 COPY --from=torchserve-build /opt/app /opt/app
 COPY --from=torchserve-build /opt/bytecode /opt/bytecode
 COPY --from=torchserve-build /opt/sbom /opt/sbom
-ENV HOME=/tmp CANDOR_LEDGER=off CANDOR_STORE_CACHE=/data/store
+COPY container/torchserve.sh container/torchserve.properties /opt/
+ENV HOME=/tmp CANDOR_LEDGER=off CANDOR_STORE_CACHE=/data/store CANDOR_MONITOR_OUTBOX=/data/outbox
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8090 8092
-HEALTHCHECK --interval=20s --timeout=10s --start-period=60s CMD ["candor", "torchserve", "status"]
-ENTRYPOINT ["candor"]
-CMD ["torchserve", "start", "--foreground", "--host", "0.0.0.0"]
+# Its health is only told to whoever has the key.
+HEALTHCHECK --interval=20s --timeout=10s --start-period=60s CMD ["python", "-c", "import json, urllib.request as web; key = json.load(open('key_file.json'))['inference']['key']; ping = web.Request('http://127.0.0.1:8090/ping', headers={'Authorization': 'Bearer ' + key}); assert json.load(web.urlopen(ping))['status'] == 'Healthy'"]
+ENTRYPOINT ["/opt/torchserve.sh"]
+CMD ["--models", "all"]
 
 # ---- serving: the default
 

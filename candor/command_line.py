@@ -27,7 +27,6 @@ from candor.commands import (
     serving,
     store,
     store_changes,
-    torchserve,
     traffic,
     training,
     uploads,
@@ -76,7 +75,6 @@ GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
         canary.app,
         serving.serve,
         predicting.predict,
-        torchserve.app,
     ),
     "Monitor": (
         uploads.feedback,

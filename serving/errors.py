@@ -39,10 +39,6 @@ class ClusterError(ServingError, RuntimeError):
     """A Ray cluster cannot be joined, or does not run what it is given."""
 
 
-class TorchServeError(ServingError, RuntimeError):
-    """TorchServe cannot be started, stopped or asked."""
-
-
 class ModelUnusable(ServingError, RuntimeError):
     """ONNX Runtime cannot load or run a verified bundle."""
 

@@ -243,21 +243,6 @@ class SettingTable(BaseSettings):
         "`candor monitor` "
         "(apart) while the server only records its answers.",
     )
-    monitor_url: str | None = Field(
-        None,
-        pattern="^https?://",
-        description="Address of the `candor monitor` to which a TorchServe sends its answers.",
-    )
-    monitor_token_file: Path | None = Field(
-        None,
-        description="File with the token for that monitor; its scope is `admin`, which declares "
-        "models.",
-    )
-    monitor_outbox: Path | None = Field(
-        None,
-        description="Folder in which a TorchServe's answers wait for the monitor; unset: below "
-        "the temporary folder.",
-    )
     retention_days: int | None = Field(
         None,
         ge=1,

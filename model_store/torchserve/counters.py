@@ -1,8 +1,7 @@
 """The counters of a TorchServe worker, by the names that Candor's own server and monitor use.
 
 TorchServe reads them from lines that a worker prints, and shows them at its metrics address in
-Prometheus mode, if its metrics configuration names them (`metrics_configuration`) or
-`model_metrics_auto_detect` is set.
+Prometheus mode with `model_metrics_auto_detect=true`.
 """
 
 from collections.abc import Sequence
@@ -72,14 +71,6 @@ class WorkerCounters:
     def _add(self, name: str, value: float, labels: tuple[str, ...]) -> None:
         if name in self._counters:
             self._counters[name].add_or_update(value, list(labels))
-
-
-def metrics_configuration() -> list[dict[str, Any]]:
-    """Return the counters as entries of TorchServe's metrics.yaml (`model_metrics`, `counter`)."""
-    return [
-        {"name": name, "unit": "Count", "dimensions": list(labels)}
-        for name, (labels, _) in COUNTERS.items()
-    ]
 
 
 def _counters(metrics: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ and nothing else, not even TorchServe, which only calls it. A bad image gets its
 not affect the other images of its batch.
 
 With CANDOR_MONITOR_URL in TorchServe's environment, answers go to that `candor monitor`, through
-files in CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. These three are also
-settings (serving/settings.py); in TorchServe's workers there is nobody else to read them.
+files in CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. Nothing else reads these
+three variables: TorchServe's workers inherit them.
 """
 
 import json
@@ -63,6 +63,9 @@ STATUS: dict[type[ModelStoreError], tuple[int, str]] = {
     UnknownImage: (415, "not_an_image"),
     UnsupportedImage: (415, "unsupported_image"),
 }
+MONITOR_URL = "CANDOR_MONITOR_URL"
+MONITOR_OUTBOX = "CANDOR_MONITOR_OUTBOX"
+MONITOR_TOKEN_FILE = "CANDOR_MONITOR_TOKEN_FILE"
 BATCH = 16  # images of several frames that are inferred at a time
 NOT_A_NUMBER = "the model's output for this image is not a number."
 BATCH_FAILED = "the model failed on this batch; the server's log says why."
@@ -93,7 +96,7 @@ class CandorHandler:
             reasons=[*(code for _, code in STATUS.values()), "inference_failed"],
         )
         self._outbox: OutboxFile | None = None
-        if url := os.environ.get("CANDOR_MONITOR_URL"):
+        if url := os.environ.get(MONITOR_URL):
             self._deliver_to(url)
 
     def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
@@ -192,8 +195,8 @@ class CandorHandler:
 
     def _deliver_to(self, url: str) -> None:
         shared = Path(tempfile.gettempdir()) / f"candor-outbox-{os.getuid()}"
-        self._outbox = new_file(Path(os.environ.get("CANDOR_MONITOR_OUTBOX") or shared))
-        token = os.environ.get("CANDOR_MONITOR_TOKEN_FILE")
+        self._outbox = new_file(Path(os.environ.get(MONITOR_OUTBOX) or shared))
+        token = os.environ.get(MONITOR_TOKEN_FILE)
         declaration = {
             "model": self._card["name"],
             "version": self._card["version"],

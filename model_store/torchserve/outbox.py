@@ -115,11 +115,6 @@ def left_behind(folder: Path) -> Iterator[OutboxFile]:
             yield OutboxFile(path, descriptor)
 
 
-def waiting(folder: Path) -> int:
-    """Return how many answers the files in `folder` hold; some of them may be delivered already."""
-    return sum(path.read_bytes().count(b"\n") for path in folder.glob(f"*{SUFFIX}"))
-
-
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from serving.doctor.data import check_ledger, check_store
 from serving.doctor.diagnosis import Diagnosis
-from serving.doctor.packages import check_packages, check_python, check_runtime, check_torchserve
+from serving.doctor.packages import check_packages, check_python, check_runtime
 from serving.doctor.system import check_access, check_files, check_ports, check_system
 from serving.errors import SettingsError
 from serving.settings import load_settings
@@ -30,4 +30,3 @@ def examine() -> Iterator[Diagnosis]:
     )
     for check in (check_runtime, check_store, check_ledger, check_ports, check_access, check_files):
         yield from check(settings)
-    yield from check_torchserve()

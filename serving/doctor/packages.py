@@ -78,22 +78,6 @@ def check_runtime(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("onnx runtime", "ok", found)
 
 
-def check_torchserve() -> Iterator[Diagnosis]:
-    """Whether `candor torchserve` could start; nothing else needs it."""
-    from serving.errors import TorchServeError
-    from serving.torchserve.java import find_java, find_torchserve, java_release
-
-    try:
-        find_torchserve()
-        java = find_java()
-    except TorchServeError as error:
-        yield Diagnosis("torchserve", "skipped", f"only `candor torchserve` needs it: {error}")
-    else:
-        yield Diagnosis(
-            "torchserve", "ok", f"TorchServe {_version('torchserve')}, Java {java_release(java)}"
-        )
-
-
 def _problem(need: Requirement) -> tuple[str, str] | None:
     """A requirement that is not met, and what is there instead."""
     found = _version(need.name)

@@ -86,7 +86,7 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
 
 def check_files(settings: Settings) -> Iterator[Diagnosis]:
     """Whether files with secrets are this user's alone, and files that must be written can be."""
-    for name in ("tokens_file", "ledger_file", "tls_key", "monitor_token_file"):
+    for name in ("tokens_file", "ledger_file", "tls_key"):
         path: Path | None = getattr(settings, name)
         if path is not None:
             yield from _check_secret(path, f"{path} (CANDOR_{name.upper()})")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from model_store.torchserve.handler import MONITOR_OUTBOX
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,8 @@ def test_every_image_runs_as_a_plain_user_and_is_labeled(target: str) -> None:
     }
     known = ("title", "description", "licenses", "version", "revision")
     assert labels == {f"org.opencontainers.image.{name}" for name in known}
-    assert last(target, "ENTRYPOINT") == '["candor"]'
+    program = "/opt/torchserve.sh" if target == "torchserve" else "candor"
+    assert last(target, "ENTRYPOINT") == f'["{program}"]'
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -121,9 +123,8 @@ def test_health_is_asked_by_the_settings(target: str) -> None:
 def test_an_image_writes_into_its_volume_alone(target: str) -> None:
     """It runs with a read-only root file system, whatever the settings ask it to write."""
     variables = environment(target)
-    assert {name for name in variables if name.startswith("CANDOR_")} <= {
-        f"CANDOR_{name.upper()}" for name in Settings.model_fields
-    }
+    known = {f"CANDOR_{name.upper()}" for name in Settings.model_fields}
+    assert {name for name in variables if name.startswith("CANDOR_")} <= {*known, MONITOR_OUTBOX}
     written = [
         variables.get(f"CANDOR_{name}", "off") for name in ("LEDGER", "SPOOL", "STORE_CACHE")
     ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from docs.generators.server import families
+from model_store.torchserve import handler
 from model_store.torchserve.counters import COUNTERS
 from serving.settings import PREFIX, Settings
 
@@ -32,6 +33,7 @@ def refuse(missing: Callable[[str], Iterable[str]]) -> None:
 
 def test_settings_exist() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {handler.MONITOR_URL, handler.MONITOR_OUTBOX, handler.MONITOR_TOKEN_FILE}
     refuse(lambda text: {*re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text)} - known)
 
 

@@ -3,6 +3,7 @@ SIGTERM.
 """
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,18 +18,12 @@ from model_store.bundle.card import Card
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.containers import PODMAN, needs, started
-from tests.builders.processes import wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly, needs("torchserve")]
 
-START = (
-    "torchserve",
-    "start",
-    "--foreground",
-    "--port",
-    "0",
-)  # the image's own command names ports
+INFERENCE, MANAGEMENT = "http://127.0.0.1:8090", "http://127.0.0.1:8091"
 
 
 @dataclass
@@ -47,15 +42,14 @@ class Container:
         words = [*PODMAN, "healthcheck", "run", self.name]
         return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.run("candor", "torchserve", "status", "--json").stdout))
+    def client(self, name: str, url: str) -> httpx.Client:
+        keys = json.loads(self.run("cat", "key_file.json").stdout)
+        token = {"Authorization": f"Bearer {keys[name]['key']}"}
+        return httpx.Client(base_url=url, headers=token, timeout=PATIENCE_S)
 
     def predict(self, image: bytes) -> dict[str, Any]:
-        keys = json.loads(self.run("cat", "candor-torchserve/key_file.json").stdout)
-        url = f"{self.status()['addresses']['inference']}/predictions/tiny"
-        answer = httpx.post(
-            url, content=image, headers={"Authorization": f"Bearer {keys['inference']['key']}"}
-        )
+        with self.client("inference", INFERENCE) as client:
+            answer = client.post("/predictions/tiny", content=image)
         return dict(answer.raise_for_status().json())
 
 
@@ -73,7 +67,12 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     for _ in (1, 2):
         store.publish("tiny", build)
     store.promote("tiny", 1)
-    with started("torchserve", *START, environment={}, volumes={folder: "/models:ro"}) as name:
+    archives = tmp_path_factory.mktemp("archives")
+    archives.chmod(0o755)
+    for version in (1, 2):
+        shutil.copy(store.folder("tiny", version) / "tiny.mar", archives / f"tiny-{version}.mar")
+    models = ("--models", "tiny-1.mar")
+    with started("torchserve", *models, environment={}, volumes={archives: "/models:ro"}) as name:
         found = Container(name, store)
         wait_until(found.healthy, "the health check to succeed")
         yield found
@@ -94,9 +93,10 @@ def test_it_answers_as_candors_own_server_does(
 
 
 def test_a_new_version_takes_over(container: Container) -> None:
-    container.store.promote("tiny", 2)
-    updated = container.run("candor", "torchserve", "update")
-    assert updated.returncode == 0, updated.stderr
+    query = {"url": "tiny-2.mar", "initial_workers": "1", "synchronous": "true"}
+    with container.client("management", MANAGEMENT) as client:
+        client.post("/models", params=query).raise_for_status()
+        client.put("/models/tiny/2.0/set-default").raise_for_status()
     assert container.predict(encode(picture(1), "PNG"))["version"] == 2
 
 

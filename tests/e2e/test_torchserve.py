@@ -1,7 +1,7 @@
-"""A real TorchServe, from `candor torchserve start` to `stop`: the same answers as Candor, watched
-by `candor monitor`.
+"""A real TorchServe, started by its own commands as docs/torchserve.md shows: the same answers as
+Candor, watched by `candor monitor`.
 
-Java takes seconds to start, so the tests share one TorchServe and one monitor; those that end
+Java takes seconds to start, so the tests share one TorchServe and one monitor; those that change
 either come last.
 """
 
@@ -29,10 +29,9 @@ from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, ConformalCard
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
-from serving.torchserve.record import began
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.dicoms import header, saved
-from tests.builders.processes import PATIENCE_S, Process, wait_until
+from tests.builders.processes import PATIENCE_S, Process, free_port, wait_until
 from tests.builders.servers import Server
 
 pytestmark = [
@@ -48,6 +47,8 @@ pytestmark = [
     ),
 ]
 
+PAGE = Path(__file__).parents[2] / "docs" / "torchserve.md"
+TORCHSERVE = str(Path(sys.executable).with_name("torchserve"))
 TOKEN = "the-token-of-torchserve"
 ADMIN = "the-token-of-the-operator"
 SIDE = 32
@@ -61,53 +62,76 @@ class Site:
     store: Store
     monitor: Process
     monitor_settings: dict[str, str]
-    metrics_url: str = ""
+    urls: dict[str, str] = field(default_factory=dict)
     clients: dict[str, httpx.Client] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
 
-    @property
-    def state(self) -> Path:
-        return self.folder / "torchserve"
-
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """A `candor torchserve` command on this folder."""
-        command = [
-            sys.executable,
-            "-m",
-            "candor",
-            "torchserve",
-            words[0],
-            "--folder",
-            str(self.state),
-            *words[1:],
-        ]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
-
-    def start(self) -> "subprocess.CompletedProcess[str]":
-        token = self.folder / "token"
-        token.write_text(f"{TOKEN}\n")
-        monitor = (
-            "--monitor",
-            str(self.monitor.client.base_url),
-            "--monitor-token-file",
-            str(token),
-        )
-        # A long delay, so that the requests of a test become one batch on a slow machine as well.
-        batch = ("--batch-delay-ms", "100")
-        return self.run("start", "--port", "0", "--store", str(self.store.root), *monitor, *batch)
-
-    def connect(self) -> None:
-        """Find out where it listens, and with which tokens."""
-        addresses = self.status()["addresses"]
-        keys = json.loads((self.state / "key_file.json").read_text())
-        self.close()
-        for name in ("inference", "management"):
-            token = {"Authorization": f"Bearer {keys[name]['key']}"}
-            self.clients[name] = httpx.Client(
-                base_url=addresses[name], headers=token, timeout=PATIENCE_S
+    def torchserve(self, *words: str) -> "subprocess.Popen[bytes]":
+        """TorchServe's own command in this folder, which has its key file, logs and process id."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        (self.folder / "token").write_text(f"{TOKEN}\n")
+        environment = os.environ | {
+            "TEMP": str(self.folder / "tmp"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "CANDOR_MONITOR_URL": str(self.monitor.client.base_url),
+            "CANDOR_MONITOR_TOKEN_FILE": str(self.folder / "token"),
+            "CANDOR_MONITOR_OUTBOX": str(self.folder / "outbox"),
+        }
+        with (self.folder / "torchserve.log").open("ab") as log:
+            return subprocess.Popen(
+                [TORCHSERVE, *words], cwd=self.folder, env=environment, stdout=log, stderr=log
             )
-        self.metrics_url = f"{addresses['metrics']}/metrics"
+
+    def start(self) -> None:
+        """Start it with the configuration of the page on free ports, and wait for its models."""
+        (properties,) = re.findall(r"```properties\n(.*?)```", PAGE.read_text(), re.DOTALL)
+        for name in ("inference", "management", "metrics"):
+            url = f"http://127.0.0.1:{free_port()}"
+            properties = re.sub(rf"(?m)^{name}_address=.*$", f"{name}_address={url}", properties)
+            self.urls[name] = url
+        properties = properties.replace("/srv/candor/archives", str(self.folder / "archives"))
+        properties += "".join(
+            f"grpc_{name}_port={free_port()}\n" for name in ("inference", "management")
+        )
+        (self.folder / "config.properties").write_text(properties)
+        self.process = self.torchserve(
+            *("--start", "--foreground", "--ncs", "--ts-config", "config.properties"),
+            *("--model-store", "archives", "--models", "all"),
+        )
+        keys = self.folder / "key_file.json"
+        wait_until(lambda: keys.is_file() and keys.read_text().rstrip().endswith("}"), "a key file")
+        for name in ("inference", "management"):
+            token = {"Authorization": f"Bearer {json.loads(keys.read_text())[name]['key']}"}
+            self.clients[name] = httpx.Client(
+                base_url=self.urls[name], headers=token, timeout=PATIENCE_S
+            )
+        wait_until(self.healthy, "every model answers")
+
+    def healthy(self) -> bool:
+        try:
+            return bool(self.client.get("/ping").json()["status"] == "Healthy")
+        except (httpx.TransportError, KeyError):
+            return False
+
+    def stop(self) -> int:
+        """End it by its own command; the exit code of that."""
+        ended = self.torchserve("--stop", "--foreground").wait(PATIENCE_S)
+        if self.process is not None:
+            self.process.wait(PATIENCE_S)
+        return ended
+
+    def archive(self, version: int) -> None:
+        """Put the archive of a version where TorchServe looks for it."""
+        (self.folder / "archives").mkdir(exist_ok=True)
+        archive = self.store.folder("tiny", version) / "tiny.mar"
+        shutil.copy(archive, self.folder / "archives" / f"tiny-{version}.mar")
+
+    def register(self, version: int) -> None:
+        """Load a version of the store beside the others, and let it answer."""
+        self.archive(version)
+        query = {"url": f"tiny-{version}.mar", "initial_workers": "1", "synchronous": "true"}
+        self.management.post("/models", params=query).raise_for_status()
+        self.management.put(f"/models/tiny/{version}.0/set-default").raise_for_status()
 
     @property
     def client(self) -> httpx.Client:
@@ -117,13 +141,14 @@ class Site:
     def management(self) -> httpx.Client:
         return self.clients["management"]
 
-    def close(self) -> None:
-        for client in self.clients.values():
-            client.close()
+    def workers(self) -> list[int]:
+        described = self.management.get("/models/tiny").json()[0]
+        return [worker["pid"] for worker in described["workers"]]
 
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
-        return found
+    def waiting(self) -> int:
+        """How many answers wait in files for the monitor."""
+        outbox = self.folder / "outbox"
+        return sum(path.read_bytes().count(b"\n") for path in outbox.glob("*.ndjson"))
 
     def predict(self, image: bytes, **headers: str) -> httpx.Response:
         return self.client.post("/predictions/tiny", content=image, headers=headers)
@@ -140,7 +165,9 @@ class Site:
 
     def counted(self, name: str, **labels: str) -> float:
         found = re.findall(
-            rf"^{name}{{(.*?)}} (\S+)$", httpx.get(self.metrics_url).text, re.MULTILINE
+            rf"^{name}{{(.*?)}} (\S+)$",
+            httpx.get(f"{self.urls['metrics']}/metrics").text,
+            re.MULTILINE,
         )
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(float(value) for shown, value in found if all(each in shown for each in wanted))
@@ -165,29 +192,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings["tokens"] = f"{TOKEN} admin; {ADMIN} admin"
     site = Site(folder, store, Process("monitor", folder, **settings), settings)
     try:
-        started = site.start()
-        assert started.returncode == 0, started.stderr
-        site.connect()
+        site.archive(1)
+        site.start()
         yield site
     finally:
-        site.close()
-        site.run("stop")
+        site.stop()
+        for client in site.clients.values():
+            client.close()
         site.monitor.close()
 
 
-def test_it_says_where_it_is_and_asks_for_a_token(site: Site) -> None:
-    said = site.run("status")
-    assert (said.returncode, str(site.client.base_url) in said.stdout) == (0, True)
-    assert re.search(r"^tiny +1 +1 of 1 +1$", said.stdout, re.MULTILINE)
-    for name in ("torchserve.json", "config.properties", "key_file.json"):
-        assert (site.state / name).is_file()
-    assert (
-        site.state.stat().st_mode & 0o777,
-        (site.state / "key_file.json").stat().st_mode & 0o077,
-    ) == (0o700, 0)
-    for client, path in ((site.client, "/predictions/tiny"), (site.management, "/models")):
-        assert httpx.get(f"{client.base_url}{path}").status_code == 400
-        assert "Token Authorization failed" in httpx.get(f"{client.base_url}{path}").text
+def test_both_addresses_ask_for_a_token(site: Site) -> None:
+    for name, path in (("inference", "/predictions/tiny"), ("management", "/models")):
+        assert httpx.get(f"{site.urls[name]}{path}").status_code == 400
+    assert (site.folder / "key_file.json").stat().st_mode & 0o077 == 0
 
 
 def test_the_answer_is_that_of_candors_own_server(site: Site, tmp_path: Path) -> None:
@@ -334,7 +352,7 @@ def test_its_metrics_carry_the_calibration_counters(site: Site) -> None:
 def lines(site: Site, name: str) -> list[str]:
     return [
         line
-        for line in httpx.get(site.metrics_url).text.splitlines()
+        for line in httpx.get(f"{site.urls['metrics']}/metrics").text.splitlines()
         if line.startswith(f"{name}{{")
     ]
 
@@ -348,21 +366,20 @@ def test_without_the_monitor_answers_are_as_quick_and_none_is_lost(site: Site) -
     site.monitor.close()
     slowest_s = max(site.predict(image).elapsed.total_seconds() for _ in range(20))
     assert slowest_s < 5  # the delivery waits for thirty seconds, an answer only for its batch
-    for worker in site.management.get("/models/tiny").json()[0]["workers"]:
-        os.kill(worker["pid"], signal.SIGKILL)
-    assert site.status()["waiting"] >= 20
-    assert "wait for the monitor" in site.run("status").stdout
+    for pid in site.workers():
+        os.kill(pid, signal.SIGKILL)
+    assert site.waiting() >= 20
     site.monitor = Process(
         "monitor", site.folder, **(site.monitor_settings | {"port": str(address.port)})
     )
     wait_until(lambda: site.served() == before + 20, "the monitor has what waited")
-    wait_until(lambda: site.status()["waiting"] == 0)
+    wait_until(lambda: site.waiting() == 0)
     answered = wait_until(lambda: (answer := site.predict(image)).is_success and answer.json())
     wait_until(lambda: site.served() == before + 21)
     assert answered["model"] == "tiny"
 
 
-def test_a_promoted_version_takes_over_and_no_request_fails(site: Site) -> None:
+def test_a_version_takes_over_and_no_request_fails(site: Site) -> None:
     image, stop = encode(picture(7), "PNG"), threading.Event()
     seen: list[tuple[int, int | None]] = []
 
@@ -376,169 +393,30 @@ def test_a_promoted_version_takes_over_and_no_request_fails(site: Site) -> None:
         thread.start()
     try:
         wait_until(lambda: (200, 1) in seen)
-        site.store.promote("tiny", 2)
-        assert "candor torchserve update" in site.run("status").stdout
-        changed = site.run("update")
-        assert changed.returncode == 0, changed.stderr
-        assert "tiny: version 2 answers (before: version 1)" in changed.stdout
+        site.register(2)
         wait_until(lambda: seen[-1] == (200, 2))
     finally:
         stop.set()
         for thread in threads:
             thread.join(PATIENCE_S)
     assert {status for status, _ in seen} == {200}
-    assert "Nothing was promoted" in site.run("update").stdout
-    assert site.client.post("/predictions/tiny/2.0", content=image).status_code == 200
-    assert (
-        site.client.post("/predictions/tiny/1.0", content=image).status_code == 200
-    )  # for those on their way to it
+    for version in (1, 2):
+        answer = site.client.post(f"/predictions/tiny/{version}.0", content=image)
+        assert answer.json()["version"] == version
     wait_until(lambda: site.served(version=2) >= 2)
-    site.store.promote("tiny", site.store.publish("tiny", build))
-    assert "version 3 answers (before: version 2)" in site.run("update").stdout
-    assert [each["modelVersion"] for each in site.management.get("/models/tiny/all").json()] == [
-        "2.0",
-        "3.0",
-    ]
-    site.store.promote("tiny", 2)
-    assert "version 2 answers (before: version 3)" in site.run("update").stdout  # a rollback
-    assert site.predict(image).json()["version"] == 2
+    site.management.put("/models/tiny/1.0/set-default").raise_for_status()  # a rollback
+    assert site.predict(image).json()["version"] == 1
 
 
-def test_torchserves_own_calls_register_and_unregister(site: Site) -> None:
-    query = {
-        "url": "tiny-1.mar",
-        "model_name": "other",
-        "initial_workers": "1",
-        "synchronous": "true",
-    }
-    assert site.management.post("/models", params=query).status_code == 200
-    image = encode(picture(7), "PNG")
-    assert site.client.post("/predictions/other/1.0", content=image).json()["version"] == 1
-    assert site.management.delete("/models/other/1.0").status_code == 200
-    assert site.client.post("/predictions/other", content=image).status_code == 404
-    elsewhere = site.management.post(
-        "/models", params=query | {"url": "http://127.0.0.1:9/evil.mar"}
-    )
-    assert elsewhere.is_error
-    assert "allowed" in elsewhere.text
+def test_archives_come_from_their_folder_alone(site: Site) -> None:
+    refused = site.management.post("/models", params={"url": "http://127.0.0.1:9/evil.mar"})
+    assert (refused.is_error, "allowed" in refused.text) == (True, True)
 
 
-def test_it_is_started_once_restarted_after_a_crash_and_ended_whole(site: Site) -> None:
-    again = site.start()
-    assert again.returncode == 1
-    assert "runs already" in again.stderr
-    pid, inference = (
-        site.status()["record"]["pid"],
-        httpx.URL(site.status()["addresses"]["inference"]),
-    )
-    other = ("start", "--port", str(inference.port), "--store", str(site.store.root))
-    taken = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "candor",
-            "torchserve",
-            *other,
-            "--folder",
-            str(site.folder / "other"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert taken.returncode == 1
-    assert re.search(
-        rf"{inference.port} cannot be used .*give another --port", " ".join(taken.stderr.split())
-    )
-    workers = [worker["pid"] for worker in site.management.get("/models/tiny").json()[0]["workers"]]
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: site.run("status").returncode == 1)
-    assert "has ended without" in " ".join(site.run("status").stdout.split())
-    assert site.start().returncode == 0
-    assert not any(
-        Path(f"/proc/{worker}").exists() for worker in workers
-    )  # the crash had left them
-    site.connect()
-    assert site.predict(encode(picture(7), "PNG")).json()["version"] == site.store.production(
-        "tiny"
-    )
-    record = site.status()["record"]
-    assert site.run("stop").returncode == 0
-    assert began(record["pid"]) is None
-    assert not Path(record["scratch"]).exists()
-    assert "was not running" in site.run("stop").stdout
-    assert site.status() | {"waiting": 0} == {
-        **{"running": False, "stale": False, "record": None},
-        **{"models": [], "waiting": 0, "addresses": {}},
-    }
-
-
-def test_in_the_foreground_it_listens_where_it_is_told_and_ends_with_its_command(
-    site: Site,
-) -> None:
-    folder = site.folder / "foreground"
-    where = (
-        "--host",
-        "0.0.0.0",
-        "--port",
-        "0",
-        "--folder",
-        str(folder),
-        "--store",
-        str(site.store.root),
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "candor",
-        "torchserve",
-        "start",
-        "--foreground",
-        "--no-tokens",
-        *where,
-    ]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        status = [
-            sys.executable,
-            "-m",
-            "candor",
-            "torchserve",
-            "status",
-            "--json",
-            "--folder",
-            str(folder),
-        ]
-        known = wait_until(
-            lambda: (
-                (shown := subprocess.run(status, capture_output=True)).returncode == 0
-                and shown.stdout
-            )
-        )
-        address = json.loads(known)["addresses"]["inference"]
-        first = httpx.post(
-            f"{address}/predictions/tiny", content=encode(picture(7), "PNG"), timeout=PATIENCE_S
-        )
-        assert first.status_code == 200, "its status was good before its models answered"
-        said = ""
-        while "Ask it" not in said and (line := process.stdout.readline()):
-            said += line
-        (port,) = re.findall(r"predictions http://127.0.0.1:(\d+)", said)
-        (management,) = re.findall(r"management http://127.0.0.1:(\d+)", said)
-        image = encode(picture(7), "PNG")
-        answered = httpx.post(
-            f"http://127.0.0.2:{port}/predictions/tiny", content=image, timeout=PATIENCE_S
-        )
-        assert answered.json()["version"] == site.store.production("tiny")
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.2:{management}/models")
-        pid = json.loads((folder / "torchserve.json").read_text())["pid"]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
-    assert began(pid) is None
+def test_stop_ends_it_with_its_workers(site: Site) -> None:
+    workers = site.workers()
+    assert site.stop() == 0
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 def saved_dicom(pixels: Any) -> bytes:

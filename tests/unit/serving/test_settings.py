@@ -113,8 +113,6 @@ def test_nothing_else_reads_the_environment() -> None:
         "serving/child.py",
         "serving/cluster/connection.py",
         "serving/settings.py",
-        "serving/torchserve/java.py",
-        "serving/torchserve/launcher.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",
         "training/processes/ray_workers.py",

@@ -11,7 +11,7 @@ import pytest
 
 from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.delivery import Delivery, MonitorAway
-from model_store.torchserve.outbox import OutboxFile, new_file, waiting
+from model_store.torchserve.outbox import OutboxFile, new_file
 
 DECLARATION = {"model": "tiny", "version": 1, "classes": ["a", "b"]}
 
@@ -94,6 +94,10 @@ def box(tmp_path: Path) -> OutboxFile:
 def deliver(box: OutboxFile, monitor: Monitor, metrics: Metrics) -> Callable[[], float]:
     counters = WorkerCounters(metrics, model="tiny", version=1, reasons=[])
     return Delivery(box, monitor, declaration=DECLARATION, counters=counters).run_once  # type: ignore[arg-type]
+
+
+def waiting(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.ndjson"))
 
 
 def said(*ids: str, model: str = "tiny", version: int = 1) -> list[dict[str, Any]]:
