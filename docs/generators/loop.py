@@ -115,9 +115,9 @@ def _after(line: str, browser: Browser, url: str, folder: Path) -> Iterator[Shot
     elif line.startswith("4. Label"):
         yield Shot("Export", seen(browser, f"{url}/versions/{MODEL}"))
         yield Shot("Serve", tried(browser, url, folder))
-    elif line.startswith("5. Drift"):
+    elif line.startswith("Drift detector: no alarm"):
         yield Shot("Label", seen(browser, url + REPORT))
-    elif line.startswith("6. Recalibrate"):
+    elif line.startswith("5. Drift"):
         yield Shot("Alarm", seen(browser, url + REPORT))
         yield Shot("Recalibrate", seen(browser, url + PREVIEW))
     elif line.startswith("The server is still running"):
@@ -139,7 +139,7 @@ def tried(browser: Browser, url: str, folder: Path) -> bytes:
     with open_page(browser, width=PAGE_WIDTH) as page:
         page.goto(f"{url}/try/{MODEL}")
         try_images(page, [file])
-        page.locator(".trial").scroll_into_view_if_needed()
+        page.locator(".trial").evaluate("trial => trial.scrollIntoView()")
         return page.screenshot()
 
 
