@@ -7,7 +7,7 @@ the machine, so the loss is also timed alone, forward and backward on logits: `a
 takes beyond cross-entropy, as a share of the step of cross-entropy.
 
     python -m benchmarks.training
-    python -m benchmarks.training --losses dca mdca mmce soft-ece --subjects head --turns 400 --json
+    python -m benchmarks.training --losses dca mmce soft-ece --subjects head --turns 400 --json
     FILE
 """
 

@@ -2,7 +2,7 @@
 on validation alone.
 
 Each is one class in its own file and one line in `CALIBRATORS`. A calibrator that needs more than
-NumPy is in the room that has the library (isotonic regression: `training.evaluation.isotonic`),
+NumPy is in the room that has the library (isotonic regression: `training.evaluation.calibrators`),
 which adds it to these.
 """
 

@@ -2,40 +2,51 @@
 can be resumed.
 """
 
-from dataclasses import asdict, replace
-from typing import Annotated
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.data import GroupOption, LayoutOption
-from candor.commands.experiment_context import grid_of, open_context, show_tables
-from candor.commands.experiment_options import (
-    CORES,
-    AccuracyLossOption,
-    DataOption,
-    FirstSeedOption,
-    JobsOption,
-    JudgeOption,
-    MarkdownOption,
-    MethodOption,
-    NetworkOption,
-    NllShareOption,
-    OutOption,
-    RecipeOption,
-    SeedsOption,
-    evaluation_set_of,
-    folder_of,
-    is_automatic,
-)
-from candor.commands.experiment_search import search
 from candor.commands.options import JsonOption, cache_folder, settings
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
+    from training.datasets import Dataset
+    from training.experiments.grid import Grid
+    from training.experiments.runner import ExperimentRunner
+    from training.experiments.table import ResultTable
 
 experiment = typer.Typer(
     name="experiment",
     help="Reproduce the paper's tables and figures, and choose a method for your own data.",
     no_args_is_help=True,
 )
-experiment.command()(search)
+
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder for cells and tables (default: experiments/NAME).")
+]
+JobsOption = Annotated[int, typer.Option(min=1, help="Parallel processes, one thread each.")]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Data set, 'PATH [key=value ...]', instead of the preset's; repeatable."),
+]
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Network, 'NAME [key=value ...]', instead of the preset's; repeatable."),
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Method, 'LOSS [xHEADS] [ema] [key=value ...]', instead of the preset's; repeatable."
+    ),
+]
+SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds.")]
+FirstSeedOption = Annotated[int, typer.Option(min=0, help="The first seed; the others follow it.")]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
+CORES = os.cpu_count() or 1
 
 
 @experiment.command()
@@ -46,14 +57,6 @@ def compare(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     first_seed: FirstSeedOption = 0,
-    ensembles: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Also measure ensembles of this many seeds of each method; nothing is trained "
-            "again.",
-        ),
-    ] = None,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -67,21 +70,18 @@ def compare(
     from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
-    grid, folder = (
-        grid_of(
-            preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-        ),
-        folder_of(out, preset),
+    grid = grid_of(
+        preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
     )
-    with open_context(grid, folder, jobs=jobs) as context:
+    with _context(grid, preset, out=out, jobs=jobs) as context:
         found = run_comparison(
             grid, context.datasets, context.runner, data_folder=context.data_folder
         )
-    found.write(folder)
+    found.write(context.folder)
     if json_out:
         print_json(found.as_rows())
         return
-    show_tables(found.tables(ensembles=ensembles), folder, notes=found.notes, markdown=markdown)
+    _show(found.tables(), context.folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
@@ -100,26 +100,22 @@ def beta(
 
     Example: candor experiment beta --betas 1,10
     """
-    from training.experiments.beta import beta_grid, draw_betas, draw_panels, panels_grid
     from training.experiments.compare import compare as run_comparison
-    from training.experiments.curves import trace
+    from training.experiments.figures import beta_grid, draw_betas, draw_panels, panels_grid, trace
 
-    folder = folder_of(out, "beta")
     grid = beta_grid(
         grid_of("beta", data=data, network=network, seeds=seeds, first_seed=first_seed),
         loss=loss,
         betas=_numbers(betas),
     )
-    with open_context(grid, folder, jobs=jobs) as context:
-        found = run_comparison(
-            grid, context.datasets, context.runner, data_folder=context.data_folder
-        )
-        traces, _ = trace(
-            panels_grid(grid), context.datasets, context.runner, data_folder=context.data_folder
-        )
-    found.write(folder)
-    draw_panels(traces, folder)
-    show_tables(draw_betas(found, grid, folder), folder, notes=found.notes, markdown=markdown)
+    with _context(grid, "beta", out=out, jobs=jobs) as context:
+        known = (context.datasets, context.runner)
+        found = run_comparison(grid, *known, data_folder=context.data_folder)
+        traces, _ = trace(panels_grid(grid), *known, data_folder=context.data_folder)
+    found.write(context.folder)
+    draw_panels(traces, context.folder)
+    tables = draw_betas(found, grid, context.folder)
+    _show(tables, context.folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
@@ -138,18 +134,16 @@ def curves(
 
     Example: candor experiment curves --epochs 20
     """
-    from training.experiments.curves import draw_curves, trace
+    from training.experiments.figures import draw_curves, trace
 
-    folder = folder_of(out, "curves")
     grid = grid_of(
         "curves", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-    )
-    grid = grid.with_changes(epochs=epochs, decay="none")
-    with open_context(grid, folder, jobs=jobs) as context:
+    ).with_changes(epochs=epochs, decay="none")
+    with _context(grid, "curves", out=out, jobs=jobs) as context:
         traces, notes = trace(
             grid, context.datasets, context.runner, data_folder=context.data_folder
         )
-    show_tables(draw_curves(traces, folder), folder, notes=notes, markdown=markdown)
+    _show(draw_curves(traces, context.folder), context.folder, notes=notes, markdown=markdown)
 
 
 @experiment.command()
@@ -168,21 +162,17 @@ def embed(
 
     Example: candor experiment embed --seeds 1
     """
-    from training.experiments.curves import draw_embeddings, trace
+    from training.experiments.figures import draw_embeddings, trace
 
-    grid, folder = (
-        grid_of(
-            "embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-        ),
-        folder_of(out, "embed"),
+    grid = grid_of(
+        "embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
     )
-    with open_context(grid, folder, jobs=jobs) as context:
+    with _context(grid, "embed", out=out, jobs=jobs) as context:
         traces, notes = trace(
             grid, context.datasets, context.runner, data_folder=context.data_folder
         )
-    show_tables(
-        draw_embeddings(traces, context.datasets, folder), folder, notes=notes, markdown=markdown
-    )
+    tables = draw_embeddings(traces, context.datasets, context.folder)
+    _show(tables, context.folder, notes=notes, markdown=markdown)
 
 
 @experiment.command()
@@ -198,82 +188,17 @@ def toy(
     Example: candor experiment toy --seeds 2
     """
     from candor.terminal.progress import bars
-    from training.experiments.presets import measured_methods
+    from training.experiments.grid import parse_variant
+    from training.experiments.presets import every_method
     from training.experiments.toy import toy as run_toy
-    from training.experiments.variant import parse_variant
 
-    folder = folder_of(out, "toy")
-    methods = tuple(map(parse_variant, method or ())) or measured_methods()
+    folder = _folder(out, "toy")
+    methods = tuple(map(parse_variant, method or ())) or every_method()
     with bars() as progress:
         tables = run_toy(
             methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress
         )
-    show_tables(tables, folder, markdown=markdown)
-
-
-@experiment.command()
-def crossval(
-    data: Annotated[str, typer.Argument(help="Small data set: every image is tested once.")],
-    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
-    group_pattern: GroupOption = None,
-    layout: LayoutOption = None,
-    network: Annotated[
-        str, typer.Option(help="Network, 'NAME [key=value ...]'.")
-    ] = "tf_efficientnet_lite0",
-    method: MethodOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and training.")] = 0,
-    recipe: RecipeOption = "auto",
-    out: OutOption = None,
-    jobs: JobsOption = CORES,
-    markdown: MarkdownOption = False,
-    json_out: JsonOption = False,
-) -> None:
-    """Cross-validate methods on a small data set, stratified by class and with each patient in one
-    fold.
-
-    Example: candor experiment crossval digits --network "small_conv epochs=20" --method ce
-    """
-    from candor.terminal.console import print_json, stderr
-    from candor.terminal.progress import bars
-    from training.datasets import load_dataset
-    from training.experiments.folds import cross_validate, fold_table, folds_of
-    from training.experiments.presets import network_variant
-    from training.experiments.recipe_grid import recipe_grids
-    from training.experiments.runner import ExperimentRunner
-    from training.experiments.variant import Variant
-
-    folder, automatic = folder_of(out, "crossval"), is_automatic(recipe)
-    with bars() as progress:
-        dataset = load_dataset(
-            data,
-            layout=layout,
-            group_pattern=group_pattern,
-            cache=cache_folder(),
-            seed=seed,
-            progress=progress,
-        )
-        parts = folds_of(dataset, folds, seed=seed)
-        grid = replace(
-            grid_of("select", method=method or ["ce", "dca"], seeds=1, first_seed=seed),
-            data=tuple(Variant(name, data) for name in parts),
-            networks=(network_variant(network),),
-        )
-        runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
-        # One grid for all folds, since their results are put together: folds are alike in size.
-        (first, *_) = recipe_grids(grid, parts, settings().data) if automatic else (grid,)
-        results, notes = runner.run(
-            replace(first, data=grid.data).cells(parts, settings().data), parts
-        )
-    failures = [
-        f"{each.cell.method}, {each.cell.data}: {each.failure}" for each in results if each.failure
-    ]
-    found = cross_validate(results)
-    for note in dataset.notes:
-        stderr.print(f"Note: {note}.")
-    if json_out:
-        print_json([asdict(each) | {"measures": each.measures.as_dict()} for each in found])
-        return
-    show_tables([fold_table(found, dataset)], folder, notes=[*notes, *failures], markdown=markdown)
+    _show(tables, folder, markdown=markdown)
 
 
 @experiment.command()
@@ -287,14 +212,22 @@ def select(
         str | None,
         typer.Option(
             help="Labeled sample from the place of use, a data set or test:N, that chooses and "
-            "calibrates instead of "
-            "validation."
+            "calibrates instead of validation."
         ),
     ] = None,
-    recipe: RecipeOption = "auto",
-    judge: JudgeOption = "val",
-    accuracy_loss: AccuracyLossOption = 0.01,
-    nll_share: NllShareOption = 0.05,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="auto: each method with every candidate that `candor train` would try on this "
+            "data; fixed: with the options given here alone."
+        ),
+    ] = "auto",
+    accuracy_loss: Annotated[
+        float, typer.Option(help="Accuracy that a choice may lose on validation.")
+    ] = 0.01,
+    nll_share: Annotated[
+        float, typer.Option(help="Share by which the NLL of a choice may be higher.")
+    ] = 0.05,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -307,42 +240,139 @@ def select(
     """
     from candor.terminal.console import print_json
     from training.experiments.choice import Limits
-    from training.experiments.recipe_grid import recipe_grids
     from training.experiments.reference import with_reference
+    from training.experiments.select import recipe_grids
     from training.experiments.select import select as run_selection
     from training.experiments.table import write_csv
 
-    evaluation_set, automatic = evaluation_set_of(judge), is_automatic(recipe)
-    grid, folder = (
-        grid_of(
-            "select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-        ),
-        folder_of(out, "select"),
+    if recipe not in ("auto", "fixed"):
+        raise typer.BadParameter(f"got {recipe!r}; expected auto or fixed", param_hint="--recipe")
+    grid = grid_of(
+        "select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
     )
-    if judge == "perturbed":
-        grid = grid.with_changes(perturbed=True)
-    with open_context(grid, folder, jobs=jobs) as context:
+    with _context(grid, "select", out=out, jobs=jobs) as context:
         datasets = context.datasets
         if reference is not None:
             datasets = {
                 name: with_reference(each, reference, cache=cache_folder())
                 for name, each in datasets.items()
             }
-        grids = recipe_grids(grid, datasets, context.data_folder) if automatic else (grid,)
+        grids = recipe_grids(grid, datasets, context.data_folder) if recipe == "auto" else (grid,)
         cells = [cell for each in grids for cell in each.cells(datasets, context.data_folder)]
         results, notes = context.runner.run(cells, datasets)
-    found = run_selection(
-        results,
-        limits=Limits(accuracy_loss, nll_share),
-        evaluation_set=evaluation_set,
-    )
+    found = run_selection(results, limits=Limits(accuracy_loss, nll_share))
     rows = [row for each in found for row in each.as_rows()]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "selection.csv", rows)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    write_csv(context.folder / "selection.csv", rows)
     if json_out:
         print_json(rows)
         return
-    show_tables([each.table() for each in found], folder, notes=notes, markdown=markdown)
+    tables = [each.table() for each in found]
+    _show(tables, context.folder, notes=notes, markdown=markdown)
+
+
+@dataclass(frozen=True)
+class _Context:
+    """The data sets of a grid by title, the runner that computes its cells into `folder`, and the
+    folder that holds weights.
+    """
+
+    datasets: "Mapping[str, Dataset]"
+    runner: "ExperimentRunner"
+    folder: Path
+    data_folder: Path | None
+
+
+@contextmanager
+def _context(grid: "Grid", name: str, *, out: Path | None, jobs: int) -> Iterator[_Context]:
+    """Read the grid's data sets and show progress bars; name the missing data sets on stderr
+    afterwards.
+
+    Raises DataNotFound if no data set of the grid is available.
+    """
+    from candor.terminal.console import stderr
+    from candor.terminal.progress import bars
+    from training.experiments.presets import open_data, require_data
+    from training.experiments.runner import ExperimentRunner
+
+    data_folder, folder = settings().data, _folder(out, name)
+    with bars() as progress:
+        opened = open_data(grid.data, folder=data_folder, cache=cache_folder(), progress=progress)
+        require_data(opened)
+        runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
+        yield _Context(opened.datasets, runner, folder, data_folder)
+    for sentence in opened.absent:
+        stderr.print(sentence)
+
+
+def grid_of(
+    preset: str,
+    *,
+    data: Sequence[str] | None = None,
+    network: Sequence[str] | None = None,
+    method: Sequence[str] | None = None,
+    seeds: int | None = None,
+    first_seed: int = 0,
+) -> "Grid":
+    """The grid of `preset`, with the data sets, networks, methods and seeds that were given in
+    place of its own.
+    """
+    from dataclasses import replace
+
+    from training.experiments.grid import parse_variant
+    from training.experiments.presets import (
+        PRESETS,
+        data_variant,
+        network_variant,
+        trained_networks,
+    )
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"unknown preset {preset!r}; choose one of: {', '.join(PRESETS)}")
+    grid = PRESETS[preset]()
+    chosen = tuple(map(data_variant, data)) if data else grid.data
+    return replace(
+        grid,
+        data=chosen,
+        networks=tuple(map(network_variant, network))
+        if network
+        else trained_networks(chosen, grid.networks),
+        methods=tuple(map(parse_variant, method)) if method else grid.methods,
+        seeds=tuple(range(first_seed, first_seed + (seeds or len(grid.seeds)))),
+    )
+
+
+def _show(
+    tables: "Sequence[ResultTable]",
+    folder: Path,
+    *,
+    notes: Sequence[str] = (),
+    markdown: bool = False,
+) -> None:
+    """Print the tables on stdout and `notes` on stderr; write tables.md and tables/NAME.csv into
+    `folder`.
+    """
+    from candor.terminal.console import stderr, stdout
+    from candor.terminal.tables import table
+
+    for sentence in notes:
+        stderr.print(sentence)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
+    for each in tables:
+        each.write_csv(folder / "tables")
+        if markdown:
+            print(each.markdown())  # noqa: T201
+            continue
+        stdout.print(table(each.title, each.columns, each.rows))
+        for note in each.notes:
+            stdout.print(note, style="dim")
+        stdout.print()
+    stderr.print(f"Tables and plots: {folder}")
+
+
+def _folder(out: Path | None, name: str) -> Path:
+    return out or Path("experiments") / name
 
 
 def _numbers(text: str) -> list[float]:

@@ -79,7 +79,7 @@ RecipeName = Annotated[
 Loss = Annotated[
     str | None,
     _option(
-        METHOD, "Training loss, or several joined by +, as in dca+mixup (dca; auto: dca or ce)."
+        METHOD, "Training loss, or several joined by +, as in focal+dca (dca; auto: dca or ce)."
     ),
 ]
 Beta = Annotated[
@@ -184,13 +184,6 @@ Trainable = Annotated[
 Heads = Annotated[
     int | None,
     _option(NETWORK, "Networks whose probabilities are averaged; they share what is frozen (1)."),
-]
-Views = Annotated[
-    int | None, _option(IMAGES, "Fixed views of each training image, all but one augmented (1).")
-]
-TestViews = Annotated[
-    int | None,
-    _option(IMAGES, "Fixed views of an image whose probabilities are averaged in each answer (1)."),
 ]
 Augment = Annotated[
     str | None,

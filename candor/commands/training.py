@@ -86,9 +86,7 @@ def train(
     frozen: opt.Frozen = None,
     trainable: opt.Trainable = None,
     heads: opt.Heads = None,
-    views: opt.Views = None,
     augment: opt.Augment = None,
-    test_views: opt.TestViews = None,
     head: opt.HeadName = None,
     head_reduction: opt.HeadReduction = None,
     dropout: opt.Dropout = None,
@@ -173,9 +171,7 @@ def train(
             "frozen": frozen,
             "trainable": trainable,
             "heads": heads,
-            "views": views,
             "augment": augment,
-            "test_views": test_views,
             "head": head,
             "head_reduction": head_reduction,
             "dropout": dropout,
@@ -239,7 +235,7 @@ def _show_losses() -> None:
 
     columns = ("name", "title", "source", "options")
     stdout.print(
-        table("Losses; join several with +, as in dca+mixup", columns, loss_table(), text=columns)
+        table("Losses; join several with +, as in focal+dca", columns, loss_table(), text=columns)
     )
 
 

@@ -13,8 +13,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from tests.builders.dicoms import SERIES, dicom
-from training.datasets.layouts.kather import FOLDERS
-from training.datasets.layouts.rsna import IMAGES, TABLE
+
+FOLDERS = (
+    "01_TUMOR",
+    "02_STROMA",
+    "03_COMPLEX",
+    "04_LYMPHO",
+    "05_DEBRIS",
+    "06_MUCOSA",
+    "07_ADIPOSE",
+    "08_EMPTY",
+)
+IMAGES, TABLE = "stage_1_train_images", "stage_1_train.csv"
 
 
 def pictures(*, side: int = 9) -> Iterator[npt.NDArray[np.uint8]]:
@@ -41,41 +51,32 @@ def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> P
     return path
 
 
-def mendeley(root: Path, *, wrapped: bool = True, val: bool = True) -> Path:
-    """Kaggle's copy: a folder in a folder of the same name, litter of macOS, and `val` with 2
-    images a class.
+def mendeley(root: Path) -> Path:
+    """Without Kaggle's `val`.
 
     Patients 1 to 6 have two images of pneumonia each in train; test numbers its patients from 1
     again.
     """
-    tree = root / "chest_xray" / "chest_xray" if wrapped else root
     some = pictures()
     for patient, image in itertools.product(range(1, 7), range(2)):
         write(
-            tree / f"train/PNEUMONIA/person{patient}_bacteria_{2 * patient + image}.jpeg",
+            root / f"train/PNEUMONIA/person{patient}_bacteria_{2 * patient + image}.jpeg",
             next(some),
         )
-        write(tree / f"train/NORMAL/IM-{100 + patient}-000{image}.jpeg", next(some))
+        write(root / f"train/NORMAL/IM-{100 + patient}-000{image}.jpeg", next(some))
     for number in range(1, 5):
-        write(tree / f"test/PNEUMONIA/person{number}_virus_{number}.jpeg", next(some))
-        write(tree / f"test/NORMAL/NORMAL2-IM-{number}-0001.jpeg", next(some), mode="RGB")
-    for number in range(2 if val else 0):
-        write(tree / f"val/PNEUMONIA/person{10 + number}_bacteria_1.jpeg", next(some))
-        write(tree / f"val/NORMAL/NORMAL2-IM-{10 + number}-0001.jpeg", next(some))
-    if wrapped:
-        (root / "chest_xray/__MACOSX/train/NORMAL").mkdir(parents=True)
-        (tree / "train/NORMAL/._IM-101-0000.jpeg").write_bytes(b"litter")
+        write(root / f"test/PNEUMONIA/person{number}_virus_{number}.jpeg", next(some))
+        write(root / f"test/NORMAL/NORMAL2-IM-{number}-0001.jpeg", next(some), mode="RGB")
     return root
 
 
 def kather(root: Path, *, slides: int = 10, tiles: int = 2) -> Path:
-    """Nested twice; every class has `tiles` tiles of each slide."""
-    name = "Kather_texture_2016_image_tiles_5000"
+    """Every class has `tiles` tiles of each slide."""
     some = pictures()
     for number, folder in enumerate(FOLDERS):
         for slide, tile in itertools.product(range(1, slides + 1), range(tiles)):
             file = f"{number}{slide}{tile}_CRC-Prim-HE-{slide:02}_00{tile}.tif_Row_{150 * tile}_Col_1.tif"
-            write(root / name / name / folder / file, next(some), mode="RGB")
+            write(root / folder / file, next(some), mode="RGB")
     return root
 
 

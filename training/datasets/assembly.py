@@ -15,8 +15,8 @@ from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.giveaways import giveaways
 from training.datasets.inspection import Facts, inspect
-from training.datasets.leakage import overlaps
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadOptions, Record, SplitName
+from training.datasets.report import overlaps
 from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
@@ -48,13 +48,7 @@ def assemble(
     )
     records, corrupt = _usable(listing, facts, limit=options.max_corrupt)
     records, notes = _grouped(listing, records, facts, pattern=options.group_pattern)
-    records = _drawn(
-        listing,
-        records,
-        facts,
-        by_group=listing.split_by_group or bool(options.group_pattern),
-        options=options,
-    )
+    records = _drawn(listing, records, facts, seed=options.seed)
     splits = _splits(listing.root, records, facts)
     notes += _small_classes(listing, splits)
     notes += giveaways(listing.classes, records, facts)
@@ -68,14 +62,12 @@ def assemble(
         splits=splits,
         fingerprint=fingerprint(listing.classes, splits),
         layout=listing.layout,
-        window=options.window or listing.window,
+        window=options.window,
         frames=options.frames,
-        excluded=(*listing.excluded, *corrupt),
+        excluded=corrupt,
         notes=(*listing.notes, *notes),
     )
-    return check_leakage(
-        dataset, listing.root, published=listing.published, allow=options.allow_leakage
-    )
+    return check_leakage(dataset, listing.root, published=False, allow=options.allow_leakage)
 
 
 def check_leakage(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
@@ -165,12 +157,7 @@ def _below(root: Path, path: Path) -> str:
 
 
 def _drawn(
-    listing: Listing,
-    records: list[Record],
-    facts: dict[Path, Facts],
-    *,
-    by_group: bool,
-    options: LoadOptions,
+    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, seed: int
 ) -> list[Record]:
     """Give each record a split: keep those given, draw val from train if it is missing, or draw all
     three.
@@ -184,13 +171,12 @@ def _drawn(
             listing.root,
             f"has the splits {names}; expected train and test, train, val and test, or none",
         )
-    groups = [each.group if by_group else None for each in records]
-    units = joined(groups, [facts[each.path].digest for each in records])
+    units = joined([each.group for each in records], [facts[each.path].digest for each in records])
     splits = np.array([each.split or "train" for each in records], dtype=object)
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if name not in given:
             pool = np.flatnonzero(splits == "train")
-            splits[pool[_part(records, pool, units, share=share, seed=options.seed)]] = name
+            splits[pool[_part(records, pool, units, share=share, seed=seed)]] = name
     return [replace(each, split=split) for each, split in zip(records, splits, strict=True)]
 
 

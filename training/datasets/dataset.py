@@ -91,31 +91,19 @@ class FileImages:
 
 
 @dataclass(frozen=True)
-class PartOfSplit:
-    """Where a split comes from: the `rows` int64 (N,) of `whole`, whose features then serve all its
-    parts.
-    """
-
-    whole: "Split"
-    rows: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class Split:
     """Images and their labels, int64 (N,), indices into the data set's classes.
 
     `groups`, int64 (N,), numbers the patient or slide of each image, with one numbering for all
     splits. An image of unknown group is a group of its own. None if no group is known.
     `names` are the paths of the images below the data set's folder; None if the images are not
-    files. `part` says of which larger split this is a part, if features are to be computed for that
-    one.
+    files.
     """
 
     images: ImageSource
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
-    part: PartOfSplit | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -131,11 +119,6 @@ class Split:
     def digests(self) -> tuple[bytes, ...]:
         """Hash of each image's content, in order."""
         return tuple(self.images.digest(index) for index in range(len(self)))
-
-    @cached_property
-    def content(self) -> str:
-        """SHA-256 (hex) of the images and their order."""
-        return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
     def inputs(
         self, spec: InputSpec, *, start: int = 0, stop: int | None = None

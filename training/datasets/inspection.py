@@ -119,10 +119,11 @@ def _patient(data: bytes) -> str | None:
 
 Stamp = tuple[int, int]  # size in bytes, time of change in nanoseconds
 
-# A new column needs a new name of the table, since a cache may have the old one.
+# A new column needs a new name of the table, since a user's cache may have the old one.
 SCHEMA = """CREATE TABLE IF NOT EXISTS file_facts (
     path TEXT, decoder INTEGER, frames TEXT, size INTEGER, changed_ns INTEGER,
-    digest BLOB, width INTEGER, height INTEGER, channels INTEGER, patient TEXT, plain_sides INTEGER, reason TEXT,
+    digest BLOB, width INTEGER, height INTEGER, channels INTEGER, patient TEXT,
+    plain_sides INTEGER, reason TEXT,
     PRIMARY KEY (path, frames)) WITHOUT ROWID"""
 
 

@@ -45,10 +45,7 @@ class Excluded:
 class Listing:
     """Everything that a layout knows about a data set.
 
-    `published` means that a publisher made the splits: images that they share are then noted, not
-    refused, since everybody's figures on this data contain them. With `split_by_group=False` images
-    are drawn one by one even if groups are known, as some papers do. `excluded` are known defects,
-    which do not count as corrupt files.
+    `notes` are sentences for the user who trains on the data.
     """
 
     name: str
@@ -56,10 +53,6 @@ class Listing:
     root: Path
     classes: tuple[str, ...]
     records: tuple[Record, ...]
-    published: bool = False
-    split_by_group: bool = True
-    window: Window | None = None
-    excluded: tuple[Excluded, ...] = ()
     notes: tuple[str, ...] = ()
 
 

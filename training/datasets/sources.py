@@ -152,8 +152,8 @@ def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
 def source_title(source: str | Path | None) -> str:
     """A short name for a source, fit for a folder's name, without looking into it.
 
-    >>> source_title("images/"), source_title("scans/labels.csv"), source_title("x/chest [2].npz"), source_title(None)
-    ('images', 'scans', 'chest-2', 'pneumoniamnist')
+    >>> source_title("scans/labels.csv"), source_title("x/chest [2].npz"), source_title(None)
+    ('scans', 'chest-2', 'pneumoniamnist')
     """
     if source is None:
         return DEFAULT_NAME

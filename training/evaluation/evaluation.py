@@ -32,8 +32,7 @@ from calibration.measures.metrics import Interval, top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
 from training.errors import BadRun
-from training.evaluation.cross_fitting import cross_fitted
-from training.evaluation.isotonic import Isotonic
+from training.evaluation.calibrators import Isotonic, cross_fitted
 
 Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic", "perturbed"]
 KINDS: dict[Method, type[Calibrator]] = {

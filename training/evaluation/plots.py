@@ -184,8 +184,8 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
         label="accuracy",
     )
     axes.bar(
-        left, confidence - accuracy, width, bottom=accuracy, align="edge", color=RED, alpha=0.28, hatch="////",
-        edgecolor=RED, linewidth=0.6, label="gap to confidence",
+        left, confidence - accuracy, width, bottom=accuracy, align="edge", color=RED, alpha=0.28,
+        hatch="////", edgecolor=RED, linewidth=0.6, label="gap to confidence",
     )  # fmt: skip
     bounds = np.array(
         [

@@ -31,14 +31,12 @@ from training.evaluation.evaluation import (
     read_predictions,
     write_evaluation,
 )
-from training.experiments.shared_examples import shared_examples
 from training.fitting.history import Epoch, write_history
 from training.networks.backbones import Weights
 from training.runs.config import TrainConfig
 from training.runs.session import TrainingSession
 
 FORMAT = 1  # increase it when a change of code changes the numbers
-MOVED_FORMAT = 2  # the same for moved images alone: 1 had black borders
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,11 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the folder. A new field of TrainConfig with a neutral default does not change
-        it.
-        """
-        choices = self.config.model_dump(mode="json", exclude_defaults=True) | {
+        """Name of the folder: a hash of every choice, the data and the weights."""
+        choices = self.config.model_dump(mode="json") | {
             "weights": weights_key(self.config.weights)
         }
-        moved = (
-            max(self.config.views, self.config.test_views) > 1 or self.config.augment is not None
-        )
-        formats = [FORMAT, MOVED_FORMAT] if moved else FORMAT
-        parts = [formats, self.fingerprint, dict(sorted(choices.items()))]
+        parts = [FORMAT, self.fingerprint, dict(sorted(choices.items()))]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
@@ -119,7 +111,7 @@ def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch
     """Train and evaluate in memory."""
     session = TrainingSession(cell.config, dataset)
     network = session.network()
-    examples = shared_examples(session, network, cache=cache)
+    examples = session.for_head(session.examples(network, cache=cache))
     history = session.fit(network, examples)
     return history, session.evaluation(network, examples)
 
@@ -145,25 +137,14 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_cell(cell: Cell, root: Path) -> CellResult | None:
-    """The result of `cell`; None if it has not been run, or was run when a default had another
-    value.
-    """
+    """The result of `cell`; None if it has not been run."""
     folder = root / cell.key
     try:
         record = json.loads((folder / "cell.json").read_text())
     except FileNotFoundError:
         return None
-    if not _same_choices(record["config"], cell.config):
-        shutil.rmtree(folder)
-        return None
     predictions = {} if record["failure"] else read_predictions(folder)
     return CellResult(cell, record["seconds"], predictions, record["failure"])
-
-
-def _same_choices(kept: dict[str, Any], config: TrainConfig) -> bool:
-    """Whether the stored choices equal those of `config`; the key already compares weights."""
-    asked = config.model_dump(mode="json")
-    return all(asked.get(name) == value for name, value in kept.items() if name != "weights")
 
 
 def _record(cell: Cell, seconds: float, failure: str | None) -> dict[str, Any]:

@@ -9,14 +9,18 @@ from typing import Any
 
 from training.datasets import Dataset
 from training.evaluation.evaluation import EVALUATED
-from training.experiments.averages import average_table
 from training.experiments.cell import CellResult
-from training.experiments.ensembles import ensemble_tables
 from training.experiments.grid import Grid
-from training.experiments.paired import paired_tables
-from training.experiments.paper import averages, paper_rows
+from training.experiments.paper import average_table, averages, paper_rows
 from training.experiments.runner import ExperimentRunner
-from training.experiments.summary import BASELINE, FIGURES, MethodSummary, measure, summarize
+from training.experiments.summary import (
+    BASELINE,
+    FIGURES,
+    MethodSummary,
+    estimate,
+    measure,
+    summarize,
+)
 from training.experiments.table import (
     ResultTable,
     certainty_notes,
@@ -34,6 +38,12 @@ EXPLAINED = (
     "above its own floor; "
     "above 2 it is more than noise."
 )
+PAIRED = (
+    "Method minus cross-entropy with the same calibrator and seed: mean ± half of the 95 % t "
+    "interval. An interval that does not contain 0 is a difference."
+)
+PAIRED_COLUMNS = ("method, calibrator", "seeds", "ECE", "accuracy", "NLL")
+DIFFERENCES = ("ece", "accuracy", "nll")
 CHANGES_ARGMAX = f"{MARK} may change the predicted class."
 
 
@@ -45,12 +55,8 @@ class GridComparison:
     results: tuple[CellResult, ...]
     notes: tuple[str, ...]
 
-    def tables(self, *, ensembles: int | None = None) -> list[ResultTable]:
-        """ECE, accuracy, MCE and NLL by data set and network, paired differences, averages, and
-        `ensembles` of seeds.
-
-        Raises BadChoice if there are too few seeds for one ensemble.
-        """
+    def tables(self) -> list[ResultTable]:
+        """ECE, accuracy, MCE and NLL by data set and network, paired differences, and averages."""
         kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
             ("ece", "Table 1, ECE", _ece),
             (
@@ -71,9 +77,8 @@ class GridComparison:
         first = replace(
             made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes)
         )
-        together = ensemble_tables(self.results, ensembles) if ensembles else []
         paired = paired_tables(self.results)
-        return [first, *made[1:], *paired, *together, average_table(self.summaries, self.notes)]
+        return [first, *made[1:], *paired, average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
         """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and
@@ -204,3 +209,44 @@ def _cell_rows(result: CellResult) -> list[dict[str, Any]]:
         for split in EVALUATED
         for name, measures in measure(result, split).items()
     ]
+
+
+def paired_tables(results: Sequence[CellResult]) -> list[ResultTable]:
+    """Differences against cross-entropy by data set and network, paired by seed: what a method
+    changes, without the spread that seeds share.
+
+    Both runs of a pair start from the same weights and are measured on the same test images.
+    """
+    groups: dict[tuple[str, str], dict[str, dict[int, CellResult]]] = {}
+    for result in results:
+        cell = result.cell
+        if not result.failure:
+            methods = groups.setdefault((cell.data, cell.network), {})
+            methods.setdefault(cell.method, {})[cell.config.seed] = result
+    return [
+        _paired_table(pair, methods)
+        for pair, methods in groups.items()
+        if BASELINE[0] in methods and len(methods) > 1
+    ]
+
+
+def _paired_table(pair: tuple[str, str], methods: dict[str, dict[int, CellResult]]) -> ResultTable:
+    base = {seed: measure(result) for seed, result in methods[BASELINE[0]].items()}
+    rows: list[tuple[str, ...]] = []
+    for method, by_seed in methods.items():
+        found = {seed: measure(result) for seed, result in by_seed.items() if seed in base}
+        if method == BASELINE[0] or not found:
+            continue
+        for calibrator in next(iter(found.values())):
+            differences = (
+                estimate(
+                    getattr(measures[calibrator], figure) - getattr(base[seed][calibrator], figure)
+                    for seed, measures in found.items()
+                )
+                for figure in DIFFERENCES
+            )
+            rows.append(
+                (f"{method}, {calibrator}", str(len(found)), *map(format_estimate, differences))
+            )
+    title = f"Against cross-entropy, paired by seed: {', '.join(pair)}"
+    return ResultTable(file_stem("paired", *pair), title, PAIRED_COLUMNS, tuple(rows), (PAIRED,))

@@ -1,11 +1,16 @@
-"""The figures of the paper (Liang et al. 2020, Tables 1 to 3), for comparison.
+"""The figures of the paper (Liang et al. 2020, Tables 1 to 3), and averages beside them.
 
-Averages are recomputed from the rows, since some of the printed ones are wrong; MISPRINTS lists
-them.
+The paper's averages are recomputed from its rows, since some of the printed ones are wrong;
+MISPRINTS lists them.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
+
+from training.experiments.summary import BASELINE, MethodSummary
+from training.experiments.table import ResultTable, format_number
 
 
 @dataclass(frozen=True)
@@ -93,20 +98,102 @@ def averages(rows: tuple[PaperRow, ...] = ROWS) -> PaperRow:
     >>> [round(value, 4) for value in averages().mce]
     [0.2089, 0.253, 0.2474]
     """
+
+    def means(figures: Sequence[tuple[float, ...]]) -> tuple[Any, ...]:
+        return tuple(fmean(column) for column in zip(*figures, strict=True))
+
+    data, networks = {row.data for row in rows}, {row.network for row in rows}
     return PaperRow(
-        data=rows[0].data if len({row.data for row in rows}) == 1 else "all",
-        network=rows[0].network
-        if len({row.network for row in rows}) == 1
-        else f"mean of {len(rows)}",
-        ece=(
-            fmean(row.ece[0] for row in rows),
-            fmean(row.ece[1] for row in rows),
-            fmean(row.ece[2] for row in rows),
-        ),
-        mce=(
-            fmean(row.mce[0] for row in rows),
-            fmean(row.mce[1] for row in rows),
-            fmean(row.mce[2] for row in rows),
-        ),
-        accuracy=(fmean(row.accuracy[0] for row in rows), fmean(row.accuracy[1] for row in rows)),
+        data=data.pop() if len(data) == 1 else "all",
+        network=networks.pop() if len(networks) == 1 else f"mean of {len(rows)}",
+        ece=means([row.ece for row in rows]),
+        mce=means([row.mce for row in rows]),
+        accuracy=means([row.accuracy for row in rows]),
     )
+
+
+def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
+    """Averages over data sets and networks, and the cut of the average ECE against cross-entropy
+    alone.
+    """
+    pairs = {line.pair for line in summaries}
+    by_method: dict[tuple[str, str], list[MethodSummary]] = {}
+    for line in summaries:
+        by_method.setdefault((line.method, line.calibrator), []).append(line)
+    base = {line.pair: line.figures["ece"].mean for line in by_method.get(BASELINE, [])}
+    rows = [
+        _average_row(f"{method}, {calibrator}", lines, base)
+        for (method, calibrator), lines in by_method.items()
+        if {line.pair for line in lines} == pairs
+    ]
+    return ResultTable(
+        "averages",
+        f"Averages over {len(pairs)} data sets and networks",
+        (
+            "method, calibrator",
+            "ECE",
+            "cut %",
+            "cut by row %",
+            "largest z",
+            "accuracy",
+            "MCE",
+            "NLL",
+        ),
+        (*rows, *_paper_averages()),
+        (*notes, *MISPRINTS),
+    )
+
+
+def _average_row(
+    title: str, lines: Sequence[MethodSummary], base: Mapping[tuple[str, str], float]
+) -> tuple[str, ...]:
+    def mean(figure: str) -> float:
+        return fmean(line.figures[figure].mean for line in lines)
+
+    cut = 1 - mean("ece") / fmean(base.values()) if base else None
+    by_row = (
+        fmean(1 - line.figures["ece"].mean / base[line.pair] for line in lines) if base else None
+    )
+    largest = max(line.figures["ece_z"].mean for line in lines)
+    return (
+        title,
+        format_number(mean("ece"), 4),
+        _percent(cut),
+        _percent(by_row),
+        f"{largest:.1f}",
+        format_number(mean("accuracy"), 4),
+        format_number(mean("mce"), 4),
+        format_number(mean("nll")),
+    )
+
+
+def _paper_averages() -> list[tuple[str, ...]]:
+    known = averages()
+    made: list[tuple[str, ...]] = []
+    for index, (title, accuracy) in enumerate(
+        (
+            ("ce, none", known.accuracy[0]),
+            ("ce, temperature", known.accuracy[0]),
+            ("dca, none", known.accuracy[1]),
+        )
+    ):
+        cut = 1 - known.ece[index] / known.ece[0]
+        by_row = fmean(1 - row.ece[index] / row.ece[0] for row in ROWS)
+        note = "³" if index == 2 else ""  # of MISPRINTS
+        made.append(
+            (
+                f"paper: {title}",
+                format_number(known.ece[index], 4) + ("⁵" if index == 2 else ""),
+                _percent(cut) + note,
+                _percent(by_row) + note,
+                "-",
+                format_number(accuracy, 4) + ("⁴" if index == 2 else ""),
+                format_number(known.mce[index], 4) + "¹ ²",
+                "-",
+            )
+        )
+    return made
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"

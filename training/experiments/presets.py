@@ -3,36 +3,45 @@ reported.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from training.datasets import Dataset, load_dataset
+from training.datasets import Dataset, LoadArguments, load_dataset
 from training.datasets.errors import DataNotFound
-from training.experiments.grid import Grid
-from training.experiments.search_space import FIXED, SHOWN
-from training.experiments.search_space import METHODS as SEARCHED
-from training.experiments.variant import Variant, parse_variant
+from training.datasets.sources import DEFAULT_NAME
+from training.experiments.grid import Grid, Variant, parse_variant
 from training.losses import LOSSES
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
-from training.runs.config import TrainConfig, offline_config
+from training.runs.config import offline_config
 
 NETWORK = "tf_efficientnet_lite0"
-# Where a preset looks for a data set in the data folder; the first existing path counts.
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a preset looks for a data set in the data folder, the first existing path, and how it
+    loads it.
+    """
+
+    paths: tuple[str, ...]
+    arguments: LoadArguments = field(default_factory=LoadArguments)
+
+
+MENDELEY_PATIENT = (
+    r"((?:train|test)/\w+/[A-Za-z0-9]*-?[A-Za-z]*-?\d+)"  # each split numbers its own
+)
 PLACES = {
-    "pneumoniamnist": ("pneumoniamnist.npz",),
-    "chest_xray3": ("chest_xray3",),
-    "fashion": ("fashion.npz",),
-    "Mendeley": ("chest_xray", "mendeley", "mendeley/chest_xray"),
-    "Kather": ("Kather_texture_2016_image_tiles_5000", "kather"),
-    "RSNA": ("rsna", "rsna-intracranial-hemorrhage-detection"),
-    "DDSM": ("CBIS-DDSM", "cbis-ddsm", "ddsm"),
+    "pneumoniamnist": Place(("pneumoniamnist.npz",)),
+    "chest_xray3": Place(("chest_xray3",)),
+    "Mendeley": Place(
+        ("chest_xray", "chest_xray/chest_xray"),
+        {"group_pattern": MENDELEY_PATIENT, "allow_leakage": True},
+    ),
+    "Kather": Place(("Kather_texture_2016_image_tiles_5000",)),
+    "RSNA": Place(("rsna",), {"window": (40.0, 80.0)}),
+    "DDSM": Place(("CBIS-DDSM",)),
 }
-RECIPES = ("dca+mixup beta=15 held_out=0 start=0", "dca+mixup x3 beta=15 held_out=0 start=0")
-# the paper's loss: the gap of the images that cross-entropy learns
-PAPER_DCA = "dca beta=15 held_out=0 start=0"
-# The forms of DCA in docs/results/compare, at the strengths at which they were measured.
-MEASURED = {"dca": 15, "dca-squared": 150, "dca-huber": 15, "dca-running": 15}
 PAPER_NETWORKS = {
     "AlexNet": "torchvision/alexnet",
     "ResNet": "torchvision/resnet50",
@@ -54,23 +63,6 @@ def every_method() -> tuple[Variant, ...]:
     return tuple(parse_variant(name) for name in LOSSES)
 
 
-def measured_methods() -> tuple[Variant, ...]:
-    """Every loss of the registry, the forms of DCA with the gap of the images that cross-entropy
-    learns.
-    """
-    return tuple(
-        parse_variant(
-            f"{name} beta={MEASURED[name]} held_out=0 start=0" if name in MEASURED else name
-        )
-        for name in LOSSES
-    )
-
-
-def recipes() -> tuple[Variant, ...]:
-    """Combinations of methods. None was trained or calibrated on test images."""
-    return tuple(map(parse_variant, RECIPES))
-
-
 def smoke() -> Grid:
     """Every method once on digits, in a minute or two."""
     return Grid(
@@ -82,9 +74,7 @@ def smoke() -> Grid:
 
 
 def results() -> Grid:
-    """The grid of docs/results.md: two real data sets, frozen EfficientNet-Lite0, all methods,
-    recipes, five seeds.
-    """
+    """Two real data sets, frozen EfficientNet-Lite0, every method, five seeds."""
     return Grid(
         data=(
             Variant("pneumoniamnist", "pneumoniamnist", {"perturbed": True}),
@@ -93,7 +83,7 @@ def results() -> Grid:
             ),
         ),
         networks=(network_variant(NETWORK),),
-        methods=(*measured_methods(), *recipes()),
+        methods=every_method(),
         seeds=tuple(range(5)),
     )
 
@@ -125,7 +115,7 @@ def paper() -> Grid:
     return Grid(
         data=tuple(Variant(name, name) for name in ("RSNA", "DDSM", "Mendeley", "Kather")),
         networks=networks,
-        methods=(parse_variant("ce"), parse_variant(PAPER_DCA, title="dca")),
+        methods=(parse_variant("ce"), parse_variant("dca beta=15", title="dca")),
         seeds=(0, 1),
         exceptions={("RSNA", name): {"batch_size": 8 * size} for name, size in sizes.items()},
     )
@@ -136,38 +126,14 @@ def two() -> Grid:
     return replace(
         results(),
         data=results().data[:1],
-        methods=(parse_variant("ce"), parse_variant(PAPER_DCA, title="dca")),
+        methods=(parse_variant("ce"), parse_variant("dca beta=15", title="dca")),
     )
 
 
 def select() -> Grid:
-    """Every method with its default options, DCA with more strengths and as in the paper, and
-    recipes, on one set.
-    """
-    betas = tuple(map(parse_variant, ("dca beta=1", "dca beta=5", PAPER_DCA)))
-    return replace(
-        results(), data=results().data[:1], methods=(*every_method(), *betas, *recipes())
-    )
-
-
-def search() -> Grid:
-    """The grid of the search in docs/results.md: three data sets, and the head that `candor train`
-    gives them first.
-
-    The two smaller sets are shown half as many images as the largest.
-    """
-    choices = {"image_size": 112, "perturbed": True}
-    few = choices | {SHOWN: "9600,4800"}
-    return replace(
-        results(),
-        data=(
-            Variant("pneumoniamnist", "pneumoniamnist", choices),
-            Variant("chest_xray3", "chest_xray3", few),
-            Variant("fashion", "fashion", few),
-        ),
-        methods=tuple(map(parse_variant, SEARCHED)),
-        base=TrainConfig.model_validate(FIXED),
-    )
+    """Every method with its default options, and DCA with other strengths, on one data set."""
+    betas = tuple(map(parse_variant, ("dca beta=1", "dca beta=5", "dca beta=15")))
+    return replace(results(), data=results().data[:1], methods=(*every_method(), *betas))
 
 
 PRESETS: dict[str, Callable[[], Grid]] = {
@@ -178,7 +144,6 @@ PRESETS: dict[str, Callable[[], Grid]] = {
     "curves": two,
     "embed": two,
     "select": select,
-    "search": search,
 }
 
 
@@ -188,8 +153,8 @@ def trained_networks(
     """The networks that `candor train` would train on `data`: the small one on digits, else
     `networks`.
 
-    >>> [each.title for each in trained_networks((Variant("digits", "digits"),), (Variant("resnet18", "resnet18"),))]
-    ['small_conv']
+    >>> trained_networks((Variant("digits", "digits"),), ())[0].title
+    'small_conv'
     """
     return (network_variant(SMALL),) if {each.subject for each in data} == {"digits"} else networks
 
@@ -224,8 +189,9 @@ def open_data(
     absent: list[str] = []
     for variant in variants:
         try:
+            source, arguments = _place(variant.subject, folder)
             datasets[variant.title] = load_dataset(
-                _place(variant.subject, folder), cache=cache, progress=progress
+                source, cache=cache, progress=progress, **arguments
             )
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
@@ -238,17 +204,19 @@ def require_data(opened: OpenedData) -> None:
         raise DataNotFound("; ".join(opened.absent) or "no data set was named")
 
 
-def _place(subject: str, folder: Path | None) -> str | Path:
-    """The path of the data. Raises DataNotFound for a known set that is not in the data folder."""
-    if subject not in PLACES:
-        return subject
-    for place in PLACES[subject]:
-        if folder is not None and (folder / place).exists():
-            return folder / place
+def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments]:
+    """The path of the data and how to load it. Raises DataNotFound for a known set that is not in
+    the data folder.
+    """
+    place = PLACES.get(subject)
+    if place is None:
+        return subject, {}
+    for path in place.paths:
+        if folder is not None and (folder / path).exists():
+            return folder / path, place.arguments
+    if subject == DEFAULT_NAME:
+        return subject, {}  # can be downloaded
     where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
-    if subject == "pneumoniamnist":
-        return subject  # MedMNIST can be downloaded
     raise DataNotFound(
-        f"found none of {', '.join(PLACES[subject])} {where}; download the data set and put it "
-        "there"
+        f"found none of {', '.join(place.paths)} {where}; docs/training.md says how to make it"
     )

@@ -20,7 +20,6 @@ from training.datasets import (
     fingerprint,
     load_dataset,
 )
-from training.datasets.dataset import PartOfSplit
 from training.datasets.errors import BadDataset
 
 FROM_TEST = "test:"
@@ -63,7 +62,7 @@ def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = Non
             reference,
             f"its classes are {', '.join(other.classes)}; expected {', '.join(dataset.classes)}",
         )
-    sample = joined_split([other.splits[name] for name in SPLIT_NAMES])
+    sample = _joined([other.splits[name] for name in SPLIT_NAMES])
     shared = set(sample.digests) & set(dataset.splits["test"].digests)
     if shared:
         raise BadDataset(
@@ -87,7 +86,7 @@ def _from_test(dataset: Dataset, reference: str) -> Dataset:
         taken, left = stratified_parts(test.labels, shares, seed=0)
     else:  # patients are not divided
         taken, left = grouped_parts(test.labels, test.groups, shares, seed=0)
-    return _replaced(dataset, val=some(test, taken), test=some(test, left), name=reference)
+    return _replaced(dataset, val=_some(test, taken), test=_some(test, left), name=reference)
 
 
 def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
@@ -100,14 +99,14 @@ def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
     )
 
 
-def some(split: Split, indices: NDArray[np.int64]) -> Split:
+def _some(split: Split, indices: NDArray[np.int64]) -> Split:
     """The images of `split` at `indices`."""
     images = ChosenImages((split.images,), tuple((0, int(index)) for index in indices))
     groups = None if split.groups is None else split.groups[indices]
-    return Split(images, split.labels[indices], groups, part=PartOfSplit(split, indices))
+    return Split(images, split.labels[indices], groups)
 
 
-def joined_split(splits: Sequence[Split]) -> Split:
+def _joined(splits: Sequence[Split]) -> Split:
     """The images of several splits, one after the other, with their groups if all have them."""
     places = tuple(
         (number, index) for number, split in enumerate(splits) for index in range(len(split))

@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -86,7 +86,7 @@ class ExperimentRunner:
         weights, and why.
         """
         lacking: dict[tuple[str, str], str] = {}
-        seen: set[tuple[Any, ...]] = set()
+        seen: set[object] = set()
         for cell in cells:
             pair, what = (cell.data, cell.network), _features_of(cell.config)
             if (pair, what) in seen or pair in lacking:
@@ -146,13 +146,13 @@ def warm(
         session.examples(network, cache=cache)
 
 
-def _features_of(config: TrainConfig) -> tuple[Any, ...]:
+def _features_of(config: TrainConfig) -> tuple[object, ...]:
     """What frozen features depend on, and what else `warm` checks."""
     return (
-        config.weights, config.image_size, config.resize, config.views, config.perturbed, config.test_views,
-        config.frozen, config.trainable, config.augment, config.loss, str(config.loss_options),
-        config.probe_epochs > 0,
-    )  # fmt: skip
+        (config.weights, config.image_size, config.resize, config.perturbed),
+        (config.frozen, config.trainable, config.augment, config.probe_epochs > 0),
+        (config.loss, str(config.loss_options)),
+    )
 
 
 _worker: tuple[RunJob, Mapping[str, Dataset], Path, Path]

@@ -1,15 +1,21 @@
-"""The report of `select`: every candidate on validation, the certainty of the choice, and test for
-the record.
+"""`candor experiment select`: every method as `candor train` would train it on this data, the
+choice on validation, its certainty, and test for the record.
+
+A method that was measured with another head or too few steps says little about the model that a
+user gets. So each method has the candidates that the recipe `auto` makes of it. The first keeps the
+method's title; others add what differs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from training.errors import BadChoice
+from training.datasets import Dataset
 from training.experiments.cell import CellResult
-from training.experiments.choice import RESAMPLES, Candidate, Choice, EvaluationSet, Limits, choose
-from training.experiments.summary import MethodSummary, summarize
+from training.experiments.choice import RESAMPLES, Candidate, Choice, Limits, choose
+from training.experiments.grid import Grid, Variant
+from training.experiments.summary import BASELINE, MethodSummary, summarize
 from training.experiments.table import (
     ResultTable,
     certainty_notes,
@@ -17,10 +23,14 @@ from training.experiments.table import (
     format_estimate,
     format_number,
 )
+from training.networks.backbones import SMALL
+from training.runs.config import TrainConfig
+from training.runs.recipe import automatic
+from training.runs.search import differing
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
-SPLITS: Mapping[EvaluationSet, str] = {"val": "validation", "perturbed": "perturbed validation"}
+SHORT = {"heads": "x{}"}  # as methods are written
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,6 @@ class MethodSelection:
     pair: tuple[str, str]
     choice: Choice
     limits: Limits
-    evaluation_set: EvaluationSet
     seeds: int
     images: int
     test: Mapping[Candidate, MethodSummary]
@@ -48,17 +57,15 @@ class MethodSelection:
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         return (
             f"{self.pair[0]}, network {self.pair[1]}: {chosen.method} with {chosen.calibrator}, "
-            "chosen on "
-            f"{SPLITS[self.evaluation_set]} in {100 * share:.0f} % of {RESAMPLES} resamples of "
-            f"{seeds} and "
+            f"chosen on validation in {100 * share:.0f} % of {RESAMPLES} resamples of {seeds} and "
             f"{self.images} images; {certainty}."
         )
 
     def table(self) -> ResultTable:
         """The best candidates on validation, including cross-entropy alone."""
-        ordered = sorted(self.choice.scores, key=self._rank)
+        ordered = sorted(self.choice.scores, key=lambda each: self.choice.scores[each].rank)
         first = ordered[:SHOWN]
-        baseline = Candidate("ce", "none")
+        baseline = Candidate(*BASELINE)
         rows = tuple(
             self._row(each) for each in (first if baseline in first else [*first, baseline])
         )
@@ -75,7 +82,7 @@ class MethodSelection:
         )
         columns = (
             "candidate",
-            *(f"{self.evaluation_set} {figure}" for figure in ("ECE", "accuracy", "NLL")),
+            *(f"val {figure}" for figure in ("ECE", "accuracy", "NLL")),
             "admissible",
             "chosen %",
             "test ECE",
@@ -83,7 +90,7 @@ class MethodSelection:
             "test accuracy",
         )
         return ResultTable(
-            file_stem("select", self.evaluation_set, *self.pair),
+            file_stem("select", *self.pair),
             self.sentence,
             columns,
             rows,
@@ -97,10 +104,9 @@ class MethodSelection:
                 "data": self.pair[0],
                 "network": self.pair[1],
                 **candidate._asdict(),
-                "judge": self.evaluation_set,
-                "judge_ece": score.ece,
-                "judge_accuracy": score.accuracy,
-                "judge_nll": score.nll,
+                "val_ece": score.ece,
+                "val_accuracy": score.accuracy,
+                "val_nll": score.nll,
                 "admissible": score.admissible,
                 "chosen": candidate == self.choice.chosen,
                 "share": self.choice.shares[candidate],
@@ -111,10 +117,6 @@ class MethodSelection:
             }
             for candidate, score in self.choice.scores.items()
         ]
-
-    def _rank(self, candidate: Candidate) -> tuple[bool, float, float]:
-        score = self.choice.scores[candidate]
-        return not score.admissible, round(score.ece, 3), score.nll
 
     def _row(self, candidate: Candidate) -> tuple[str, ...]:
         score, test = self.choice.scores[candidate], self.test[candidate].figures
@@ -132,33 +134,90 @@ class MethodSelection:
         )
 
 
-def select(
-    results: Sequence[CellResult], *, limits: Limits, evaluation_set: EvaluationSet = "val"
-) -> list[MethodSelection]:
+def select(results: Sequence[CellResult], *, limits: Limits) -> list[MethodSelection]:
     """A choice for each data set and network of `results`. Raises BadChoice."""
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for result in results:
         groups.setdefault((result.cell.data, result.cell.network), []).append(result)
-    return [_selection(pair, group, limits, evaluation_set) for pair, group in groups.items()]
+    return [_selection(pair, group, limits) for pair, group in groups.items()]
 
 
 def _selection(
-    pair: tuple[str, str],
-    group: Sequence[CellResult],
-    limits: Limits,
-    evaluation_set: EvaluationSet,
+    pair: tuple[str, str], group: Sequence[CellResult], limits: Limits
 ) -> MethodSelection:
-    try:
-        choice = choose(group, limits=limits, evaluation_set=evaluation_set)
-    except ValueError as error:
-        raise BadChoice(str(error)) from error
+    choice = choose(group, limits=limits)
     whole = [result for result in group if not result.failure]
     return MethodSelection(
         pair,
         choice,
         limits,
-        evaluation_set,
         seeds=len({result.cell.config.seed for result in whole}),
         images=len(whole[0].predictions["val"].labels),
         test={Candidate(line.method, line.calibrator): line for line in summarize(group)},
     )
+
+
+def recipe_grids(
+    grid: Grid, datasets: Mapping[str, Dataset], folder: Path | None
+) -> tuple[Grid, ...]:
+    """`grid` as a grid for each data set of `datasets` and network, with the candidates of each
+    method.
+
+    What data, network and method choose themselves is kept. The small network of the digits has a
+    recipe of its own.
+    """
+    pairs = [(data, network) for data, network in grid.pairs() if data.title in datasets]
+    return tuple(
+        replace(
+            grid,
+            data=(data,),
+            networks=(network,),
+            methods=grid.methods
+            if network.subject == SMALL
+            else tuple(
+                candidate
+                for method in grid.methods
+                for candidate in _candidates(
+                    grid, data, network, method, datasets[data.title], folder
+                )
+            ),
+        )
+        for data, network in pairs
+    )
+
+
+def _candidates(
+    grid: Grid,
+    data: Variant,
+    network: Variant,
+    method: Variant,
+    dataset: Dataset,
+    folder: Path | None,
+) -> Iterator[Variant]:
+    own = grid.config(data, network, method, seed=0, folder=folder)
+    exceptions = grid.exceptions.get((data.title, network.title), {})
+    given = {"loss", "loss_options", *data.changes, *network.changes, *exceptions, *method.changes}
+    candidates = automatic(dataset, own, given=given).candidates
+    for number, candidate in enumerate(candidates):
+        words = (
+            []
+            if number == 0
+            else [_word(*choice) for choice in differing(candidate, candidates).items()]
+        )
+        yield Variant(
+            " ".join([method.title, *words]),
+            method.subject,
+            dict(method.changes) | _changes(candidate, own),
+        )
+
+
+def _changes(candidate: TrainConfig, own: TrainConfig) -> dict[str, Any]:
+    return {
+        name: getattr(candidate, name)
+        for name in TrainConfig.model_fields
+        if getattr(candidate, name) != getattr(own, name)
+    }
+
+
+def _word(name: str, value: object) -> str:
+    return SHORT[name].format(value) if name in SHORT else f"{name}={value}"

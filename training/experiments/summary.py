@@ -14,8 +14,8 @@ from scipy.stats import t as student
 from calibration.calibrators.protocol import Calibrator
 from calibration.calibrators.temperature import Temperature
 from calibration.measures.summary import Measures
+from training.evaluation.calibrators import ALL_CALIBRATORS
 from training.evaluation.evaluation import EvaluatedSplit, Predictions
-from training.evaluation.isotonic import ALL_CALIBRATORS
 from training.experiments.cell import CellResult
 
 BASELINE = ("ce", "none")  # method and calibrator that all others are compared with

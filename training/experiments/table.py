@@ -54,10 +54,10 @@ def file_stem(*parts: str) -> str:
 
 
 def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
-    """Mean and half width of the interval, without leading zeros; a dash for None or NaN.
+    """Mean and half width of the interval; a dash for None or NaN.
 
-    >>> format_estimate(Estimate(0.1023, 0.013, 5)), format_estimate(Estimate(0.1023, None, 1)), format_estimate(None)
-    ('.102 ± .013', '.102', '-')
+    >>> format_estimate(Estimate(0.1023, 0.013, 5)), format_estimate(Estimate(0.1023, None, 1))
+    ('0.102 ± 0.013', '0.102')
     """
     if estimate is None or not math.isfinite(estimate.mean):
         return "-"
@@ -66,47 +66,35 @@ def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
 
 
 def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
-    """Say what intervals are worth that come from too few seeds; nothing if all of them are narrow.
+    """Say what intervals from too few seeds are worth; nothing if all of them are narrow.
 
     >>> certainty_notes([Estimate(0.05, 0.01, 5)])
     []
-    >>> certainty_notes([Estimate(0.09, 1.09, 2), Estimate(0.05, 0.01, 2)])[0][:52]
-    '± 1.090 with 2 seeds says nothing about the figure b'
+    >>> certainty_notes([Estimate(0.09, 1.09, 2), Estimate(0.05, 0.01, 2)])[0][:36]
+    '± 1.090 with 2 seeds says nothing ab'
     """
-    known = [each for each in estimates if each.count and math.isfinite(each.mean)]
-    if known and all(each.half is None for each in known):
+    halves = [(each.half, each.count) for each in estimates if math.isfinite(each.mean)]
+    if halves and all(half is None for half, _ in halves):
         return [
             "One seed gives no interval, so a difference between two rows may be chance. Give "
             "--seeds 5."
         ]
-    wide = max(
-        (each for each in known if each.half is not None),
-        key=lambda each: each.half or 0.0,
-        default=None,
-    )
-    if wide is None or wide.half is None or wide.half <= WIDE:
+    wide, count = max(((half or 0.0, count) for half, count in halves), default=(0.0, 0))
+    if wide <= WIDE:
         return []
     return [
-        f"± {format_number(wide.half)} with {wide.count} seeds says nothing about the figure "
-        "beside it: an interval "
-        "from so few runs is wide whatever the method does. Do not choose by it; give --seeds 5 "
-        "or more."
+        f"± {format_number(wide)} with {count} seeds says nothing about the figure beside it. Do "
+        "not choose by it; give --seeds 5 or more."
     ]
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """A figure without its leading zero: .102, -.013, 1.250; a dash for None or NaN.
+    """A figure: 0.102, -0.013, 1.250; a dash for None or NaN.
 
     >>> format_number(-0.0131), format_number(1.25), format_number(None)
-    ('-.013', '1.250', '-')
+    ('-0.013', '1.250', '-')
     """
-    if value is None or not math.isfinite(value):
-        return "-"
-    return (
-        f"{value:.{digits}f}".replace("-0.", "-.", 1)
-        if value < 0
-        else f"{value:.{digits}f}".removeprefix("0")
-    )
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

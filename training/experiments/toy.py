@@ -18,10 +18,10 @@ from torch import nn
 
 from calibration.calibrators.temperature import softmax
 from training.experiments.cell import new_folder
+from training.experiments.grid import Variant, changed
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate
 from training.experiments.table import ResultTable, format_estimate
-from training.experiments.variant import Variant, changed
 from training.fitting.examples import Examples
 from training.fitting.loop import fit
 from training.fitting.prediction import predict
@@ -47,8 +47,8 @@ class Problem:
 def true_probability(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability of class 1 at `x`.
 
-    >>> true_probability(np.array([0.0])).tolist(), round(float(true_probability(np.array([np.pi / 3]))[0]), 3)
-    ([0.5], 0.9)
+    >>> true_probability(np.array([0.0, np.pi / 3])).round(3).tolist()
+    [0.5, 0.9]
     """
     return np.asarray(0.5 + 0.4 * np.sin(1.5 * x))
 
@@ -67,10 +67,10 @@ def learn(method: Variant, problem: Problem, *, seed: int) -> NDArray[np.float64
     config = config.model_copy(update=asdict_schedule(problem))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        hidden = nn.Linear(problem.width, problem.width)
         network = nn.Sequential(
-            nn.Linear(1, problem.width), nn.ReLU(), nn.Linear(problem.width, problem.width), nn.ReLU(),
-            nn.Linear(problem.width, 2),
-        )  # fmt: skip
+            nn.Linear(1, problem.width), nn.ReLU(), hidden, nn.ReLU(), nn.Linear(problem.width, 2)
+        )
     fit(
         network,
         draw(problem.images, seed=seed),

@@ -1,9 +1,7 @@
 """Small changes of an image that keep its class, as another position, exposure or focus would
 produce.
 
-Views are fixed: view 0 is the image itself, and every other one depends on the numbers of view and
-image alone. So views can be cached like the images, and all runs see the same ones. An
-`Augmentation` changes an image again in each epoch, by seed, epoch and number. So it does not
+An `Augmentation` changes an image again in each epoch, by seed, epoch and number. So it does not
 depend on the order of images, on processes or on an interruption.
 
 No change mirrors an image unless its name says so: the side of a finding and of the heart matter.
@@ -21,7 +19,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional
 
 from training.errors import UnknownName
-from training.features.transform import Images, ImageTransform, Numbers
+from training.features.inputs import Images, Numbers
 
 Change = Callable[[Images, np.random.Generator], Images]  # of one image, (C, H, W)
 
@@ -167,28 +165,6 @@ class Augmentation:
         for each in self.name.split("+"):
             image = CHANGES[each](image, generator)
         return image
-
-
-def view_of(number: int) -> ImageTransform:
-    """View `number` as a transform of images."""
-    return ImageTransform(
-        f"light-view-{number}", lambda inputs, numbers: viewed(inputs, numbers, view=number)
-    )
-
-
-def viewed(inputs: Images, numbers: Numbers, *, view: int) -> Images:
-    """View `view` of the images `numbers` (n,), uint8 (n, C, H, W).
-
-    >>> image = np.full((1, 1, 8, 8), 100, np.uint8)
-    >>> (viewed(image, np.array([3]), view=0) == image).all()
-    np.True_
-    """
-    if view == 0:
-        return inputs
-    changed = np.empty_like(inputs)
-    for row, number in enumerate(numbers):
-        changed[row] = LIGHT(inputs[row], np.random.default_rng((view, int(number))))
-    return changed
 
 
 def _gray_values(values: NDArray[np.floating]) -> Images:

@@ -2,9 +2,7 @@
 
 There is one memory-mapped .npy per split, in a folder named by everything the numbers depend on:
 data fingerprint, backbone, hash of its weights, and input spec. A file is complete or absent. The
-cache holds features of fixed images, so it excludes augmentation that changes with every epoch. It
-can hold a few fixed views of each image (augmentation.py); each view costs as much time and disk as
-the images themselves.
+cache holds features of fixed images, so it excludes augmentation that changes with every epoch.
 """
 
 import dataclasses
@@ -19,8 +17,7 @@ from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split, SplitName
-from training.features.inputs import ChosenInputs, NetworkInputs
-from training.features.transform import UNCHANGED, ImageTransform
+from training.features.inputs import UNCHANGED, ImageTransform
 from training.networks.backbones import weights_digest
 from training.networks.classifier import Backbone
 from training.progress import Progress, silent
@@ -41,43 +38,28 @@ class FeatureCache:
         backbone: Backbone,
         spec: InputSpec,
     ) -> None:
-        self.root = root
         self.backbone = backbone
         self.dataset = dataset
         self.spec = spec
-        self._about = (backbone_name, weights_digest(backbone))
-        self.folder = self._folder(dataset.fingerprint)
+        digest = weights_digest(backbone)
+        self.folder = root / _key(dataset.fingerprint, backbone_name, digest, spec)
 
     def read(
         self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
-    ) -> NetworkInputs:
+    ) -> NDArray[np.float32]:
         """Feature maps of split `name`, memory-mapped float32 (N, ...); computed if they are not
         cached.
 
-        They are features of the images after `transform`. Those of a part, such as a fold, are rows
-        of the features of the whole, which are computed once: a frozen backbone learns nothing from
-        them.
+        They are features of the images after `transform`.
         """
-        split = self.dataset.splits[name]
-        if split.part is None:
-            return self._read(split, self.folder / name, transform, progress)
-        whole, rows = split.part.whole, split.part.rows
-        return ChosenInputs(
-            self._read(whole, self._folder(whole.content) / "all", transform, progress), rows
-        )
-
-    def _folder(self, fingerprint: str) -> Path:
-        return self.root / _key(fingerprint, *self._about, self.spec)
-
-    def _read(
-        self, split: Split, place: Path, transform: ImageTransform, progress: Progress
-    ) -> NDArray[np.float32]:
-        kind = "-".join(filter(None, (place.name, transform.name)))
-        path = place.with_name(f"{kind}.npy")
+        kind = "-".join(filter(None, (name, transform.name)))
+        path = self.folder / f"{kind}.npy"
         if not path.is_file():
             stage = f"features {kind.replace('-', ' ')}"
+            split = self.dataset.splits[name]
             self._compute(path, split, transform=transform, stage=stage, progress=progress)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return features
 
     def _compute(
         self, path: Path, split: Split, *, transform: ImageTransform, stage: str, progress: Progress

@@ -1,24 +1,40 @@
-"""NetworkInputs that are read when they are needed: images decoded from their files, and several
-arrays as one.
+"""Inputs that are read when they are needed: images decoded from their files, and several arrays
+as one. An image may pass through a named, fixed change first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import Split
-from training.features.transform import UNCHANGED, Images, ImageTransform, Numbers
 
 DECODERS = 4  # threads; Pillow decodes and resizes without Python's lock
+Images: TypeAlias = NDArray[np.uint8]
+Numbers: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """`apply` maps images, uint8 (n, C, H, W), and their numbers in the split, int64 (n,), to as
+    many images.
+
+    The result depends on image and number alone. `name` names files.
+    """
+
+    name: str
+    apply: Callable[[Images, Numbers], Images]
+
+
+UNCHANGED = ImageTransform("", lambda inputs, _numbers: inputs)
 
 
 class NetworkInputs(Protocol):
-    """NetworkInputs (N, ...) of a network, by their numbers; an array is one."""
+    """Inputs (N, ...) of a network, by their numbers; an array is one."""
 
     def __len__(self) -> int: ...
 
@@ -49,20 +65,6 @@ class StreamedImages:
             ):
                 batch[row] = image
         return self.transform.apply(batch, numbers)
-
-
-@dataclass(frozen=True)
-class ChosenInputs:
-    """The inputs `rows` int64 (N,) of `whole`."""
-
-    whole: NetworkInputs
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, numbers: Any) -> NDArray[Any]:
-        return self.whole[self.rows[numbers]]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from training.features.transform import Images, ImageTransform, Numbers
+from training.features.inputs import Images, ImageTransform, Numbers
 
 NOISE = 16.0  # standard deviation, in gray values of 0..255
 BLUR = 56  # the blur's standard deviation is a side divided by this

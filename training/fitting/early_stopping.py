@@ -49,7 +49,8 @@ def best(history: Sequence[Epoch], select: Select) -> int:
     With "val_ece" an epoch counts only if its accuracy is at most 0.01 below the best so far, since
     a network that has learned nothing can be calibrated too.
 
-    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
+    >>> figures = [(3, 0.1), (2, 0.3), (2, 0.2)]
+    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate(figures)]
     >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
     [2, 1, 0]
     """

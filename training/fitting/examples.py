@@ -2,7 +2,7 @@
 order.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calibration.sampling import grouped_parts, stratified_parts
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
 from training.fitting.schedule import Sampler
@@ -36,20 +35,14 @@ class Examples:
     """NetworkInputs of the trained module, (N, ...), float32 features or uint8 images, and labels
     int64 (N,).
 
-    `views` are augmented inputs of the same images, in the same shape. With V views, training draws
-    one of the 1 + V for each image and epoch. `augmentation` changes images again in each epoch.
-    Evaluation uses `inputs` alone. `streamed` means that reading takes time, so the next batch is
-    read while the current one is in the network. `groups` int64 (N,) are patients or slides, if
-    known.
+    `augmentation` changes images again in each epoch. `streamed` means that reading takes time, so
+    the next batch is read while the current one is in the network.
     """
 
     inputs: NetworkInputs
     labels: NDArray[np.int64]
-    views: Sequence[NetworkInputs] = ()
     augmentation: Augmentation | None = None
     streamed: bool = False
-    test_views: Sequence[NetworkInputs] = ()
-    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,58 +55,19 @@ class Examples:
         return STREAMED_AT_ONCE if self.streamed else FEATURES_AT_ONCE
 
     def batch(
-        self,
-        indices: NDArray[np.int64],
-        views: NDArray[np.int64] | None = None,
-        when: Epochs | None = None,
+        self, indices: NDArray[np.int64], when: Epochs | None = None
     ) -> tuple[Tensor, Tensor]:
-        """NetworkInputs (n, ...) and labels (n,) of the images at `indices`, for training if `when`
-        is given.
-
-        Each is in its view of `views` (n,), if given.
+        """Inputs (n, ...) and labels (n,) of the images at `indices`, for training if `when` is
+        given.
         """
         inputs = np.array(self.inputs[indices])
-        if views is not None:
-            for view in np.unique(views[views > 0]):
-                rows = np.flatnonzero(views == view)
-                inputs[rows] = self.views[view - 1][indices[rows]]
         if self.augmentation and when:
             inputs = self.augmentation.apply(inputs, indices, seed=when.seed, epoch=when.epoch)
         return torch.from_numpy(inputs), torch.from_numpy(self.labels[indices])
 
     def pooled(self) -> "Examples":
         """The same with the mean of each feature map in its place, (N, C, 1, 1), in memory."""
-        views, test_views = (
-            [_pooled(view) for view in views] for views in (self.views, self.test_views)
-        )
-        return replace(self, inputs=_pooled(self.inputs), views=views, test_views=test_views)
-
-    def draw_views(self, order: np.random.Generator) -> NDArray[np.int64] | None:
-        """A random view for each image, int64 (N,) in 0..V; None, without a draw, if there are no
-        further views.
-        """
-        return order.integers(1 + len(self.views), size=len(self)) if self.views else None
-
-
-def set_apart(
-    examples: Examples, share: float, *, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the images to learn and of those to hold out, about `share` of each class, drawn
-    by `seed`.
-
-    The images of a group stay together: a patient that was learned tells too little about others.
-
-    >>> [len(part) for part in set_apart(Examples(np.zeros((50, 1), np.float32), np.arange(50) % 2), 0.2, seed=0)]
-    [40, 10]
-    """
-    labels, groups, shares = examples.labels, examples.groups, (1 - share, share)
-    if share == 0:
-        return np.arange(len(labels)), np.arange(0)
-    if groups is None:
-        learned, held = stratified_parts(labels, shares, seed=seed)
-    else:
-        learned, held = grouped_parts(labels, groups, shares, seed=seed)
-    return learned, held
+        return replace(self, inputs=_pooled(self.inputs))
 
 
 def drawn(

@@ -16,13 +16,13 @@ from calibration.measures.metrics import ece, top_label
 from training.errors import TrainingDiverged
 from training.fitting.averaging import AveragedWeights
 from training.fitting.early_stopping import BestEpoch, best
-from training.fitting.examples import Epochs, Examples, ahead, batches, drawn, set_apart
+from training.fitting.examples import Epochs, Examples, ahead, batches, drawn
 from training.fitting.history import Epoch, EpochTotals
 from training.fitting.optimizer import build_optimizer, set_rate
 from training.fitting.prediction import predict
 from training.fitting.schedule import Schedule
 from training.fitting.snapshot import Snapshot
-from training.fitting.step import LabeledBatch, Step
+from training.fitting.step import Step
 from training.losses import Objective
 from training.processes.execution import Execution, random_state, set_random_state
 
@@ -49,7 +49,6 @@ class Fit:
         self.train, self.val = train, val
         self.schedule, self.head, self.execution = schedule, head, execution
         self.seed, self.order = seed, np.random.default_rng(seed)
-        self.learned, self.held_out = set_apart(train, objective.held_out, seed=seed)
         self.optimizer = build_optimizer(module, schedule)
         self.step = Step(
             module,
@@ -69,11 +68,6 @@ class Fit:
     def finished(self) -> bool:
         """Whether all epochs are done or patience has run out."""
         return len(self.history) >= self.schedule.epochs or self.best.exhausted(self.history)
-
-    @property
-    def elapsed(self) -> float:
-        """Share of the steps that are done, 0 to 1."""
-        return self.steps / self.schedule.steps(len(self.learned))
 
     def epoch(self, report: Report) -> None:
         """One pass over the training data and one over validation. Raises TrainingDiverged."""
@@ -101,11 +95,10 @@ class Fit:
 
     def _pass(self, number: int, report: Report) -> EpochTotals:
         totals, reported = EpochTotals(), time.monotonic()
-        for inputs, labels, held in self._batches(number):
-            self._set_rate()
-            result = self.step(
-                inputs, labels, held, main_only=self.elapsed < self.step.objective.start
-            )
+        for inputs, labels in self._batches(number):
+            factor = self.schedule.factor(self.steps, len(self.train))
+            set_rate(self.optimizer, self.schedule.learning_rate * factor)
+            result = self.step(inputs, labels)
             if not math.isfinite(result.loss):
                 raise TrainingDiverged(
                     epoch=number, loss=result.loss, learning_rate=self.schedule.learning_rate
@@ -119,43 +112,20 @@ class Fit:
                 report(totals.means)
         return totals
 
-    def _batches(self, number: int) -> Iterable[tuple[Tensor, Tensor, LabeledBatch | None]]:
-        """This process's shards of the batches of epoch `number`, each with held-out images if
-        there are some.
-
-        The order is drawn before any is read.
+    def _batches(self, number: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """This process's shards of the batches of epoch `number`; their order is drawn before any
+        is read.
         """
-        group, views = self.execution.group, self.train.draw_views(self.order)
-        indices = self.learned[
-            drawn(self.order, self.train.labels[self.learned], self.schedule.sampler)
-        ]
+        group = self.execution.group
+        indices = drawn(self.order, self.train.labels, self.schedule.sampler)
         wholes = batches(indices, size=self.schedule.batch_size, processes=group.size)
-        shards = [(group.shard(whole), group.shard(self._draw_held_out())) for whole in wholes]
+        shards = [group.shard(whole) for whole in wholes]
         when = Epochs(self.seed, number)
 
-        def read(
-            shard: tuple[NDArray[np.int64], NDArray[np.int64]],
-        ) -> tuple[Tensor, Tensor, LabeledBatch | None]:
-            indices, apart = shard
-            held = LabeledBatch(*self.train.batch(apart)) if len(self.held_out) else None
-            return *self.train.batch(indices, None if views is None else views[indices], when), held
+        def read(shard: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+            return self.train.batch(shard, when)
 
         return ahead(read, shards) if self.train.streamed else map(read, shards)
-
-    def _draw_held_out(self) -> NDArray[np.int64]:
-        """As many held-out images as a batch has, or all of them; empty, without a draw, if none
-        are held out.
-        """
-        if not len(self.held_out):
-            return self.held_out
-        size = min(self.schedule.batch_size, len(self.held_out))
-        return self.order.choice(self.held_out, size=size, replace=False)
-
-    def _set_rate(self) -> None:
-        set_rate(
-            self.optimizer,
-            self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.learned)),
-        )
 
     def _validate(self) -> dict[str, float]:
         logits = predict(
@@ -189,13 +159,9 @@ class Fit:
         tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}
         states = self.execution.group.gather(random_state(self.execution.device))
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
-        step = self.step.state_dict()
-        tensors |= {f"memory.{index}": each for index, each in enumerate(step["memory"])}
-        mixing = self.execution.group.gather(step["generator"])
-        tensors |= {f"mixing.{rank}": state for rank, state in enumerate(mixing)}
         data = {
             "steps": self.steps,
-            "scaler": step["scaler"],
+            "scaler": self.step.scaler.state_dict(),
             "order": self.order.bit_generator.state,
             "history": [asdict(epoch) for epoch in self.history],
         }
@@ -209,15 +175,9 @@ class Fit:
         self.optimizer.load_state_dict(known)
         self.average.load(snapshot.part("average"))
         self.best.tensors = snapshot.part("selection")
-        memory, rank = snapshot.part("memory"), str(self.execution.group.rank)
-        self.step.load_state_dict(
-            {
-                "generator": snapshot.part("mixing")[rank],
-                "memory": [memory[str(index)] for index in range(len(memory))],
-                "scaler": snapshot.data["scaler"],
-            }
-        )
-        set_random_state(snapshot.part("random")[rank], self.execution.device)
+        self.step.scaler.load_state_dict(snapshot.data["scaler"])
+        own = snapshot.part("random")[str(self.execution.group.rank)]
+        set_random_state(own, self.execution.device)
         self.steps = snapshot.data["steps"]
         self.order.bit_generator.state = snapshot.data["order"]
         self.history = [Epoch(**line) for line in snapshot.data["history"]]

@@ -66,7 +66,8 @@ class Schedule:
         [1.0, 0.5, 0.0]
         >>> [Schedule(3, 50, 1e-4, "exponential", 0.5).factor(step, 100) for step in (0, 1, 2, 4)]
         [1.0, 1.0, 0.5, 0.25]
-        >>> [round(Schedule(3, 50, 1e-4, "cosine", warmup=1.5).factor(step, 100), 3) for step in range(6)]
+        >>> warm = Schedule(3, 50, 1e-4, "cosine", warmup=1.5)
+        >>> [round(warm.factor(step, 100), 3) for step in range(6)]
         [0.25, 0.5, 0.75, 1.0, 0.75, 0.25]
         """
         steps = self.steps(image_count) // self.epochs  # per epoch

@@ -2,7 +2,7 @@
 several processes.
 
 Each part of the batch needs statistics of the whole batch before it can be differentiated
-(training/losses/loss.py).
+(training/losses/terms.py).
     one part                  the loss itself
     one part per process      forward; merge statistics; shares; backward
     micro-batches             forward without gradient; merge statistics; forward again with the
@@ -19,16 +19,15 @@ precision; softmax and sums never do.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from training.losses import Mixed, Objective, View
-from training.losses.loss import precise
+from training.losses import Objective
+from training.losses.terms import precise
 from training.processes.distributed import Group
 
 
@@ -36,45 +35,12 @@ from training.processes.distributed import Group
 class StepResult:
     """The `loss` over the whole batch, and this shard's `logits` (n, K) and `labels` (n,).
 
-    The logits are those of the unmixed images before the step, in training mode, detached. If
-    images are held out, they are those of the held-out images, in evaluation mode. An empty shard
-    has none.
+    The logits are those before the step, in training mode, detached; None for an empty shard.
     """
 
     loss: float
     logits: Tensor | None
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class LabeledBatch:
-    """`inputs` (n, ...) and `labels` int64 (n,)."""
-
-    inputs: Tensor
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """`inputs` (m, ...), `labels` int64 (m,), mixed inputs if the objective mixes, and held-out
-    images if there are.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    mixed: Mixed | None
-    held: LabeledBatch | None
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Logits (m, K) and labels of a micro-batch, and the view of the main term if it has one of its
-    own.
-    """
-
-    logits: Tensor
-    labels: Tensor
-    main: View | None
 
 
 class Step:
@@ -83,8 +49,7 @@ class Step:
     `micro_batch` is the largest number of images in one pass; None means the whole shard. `amp`
     runs the forward pass in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16.
     `clip_norm` is the largest norm of the gradient of the whole batch, over all processes and
-    micro-batches; a larger one is scaled down. `generator` draws the mixing; the default is a
-    separate one, seeded with torch's seed, so mixing changes no other draw.
+    micro-batches; a larger one is scaled down.
     """
 
     def __init__(
@@ -96,16 +61,14 @@ class Step:
         group: Group | None = None,
         micro_batch: int | None = None,
         amp: bool = False,
-        generator: torch.Generator | None = None,
         clip_norm: float | None = None,
     ) -> None:
         self.module = module
-        self.objective = self._active = objective
+        self.objective = objective
         self.optimizer = optimizer
         self.group = group or Group.alone()
         self.micro_batch = micro_batch
         self.clip_norm = clip_norm
-        self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
         self.learned = [
             parameter for part in optimizer.param_groups for parameter in part["params"]
         ]
@@ -114,37 +77,20 @@ class Step:
         self.half = _half(self.device) if amp else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
-    def __call__(
-        self,
-        inputs: Tensor,
-        labels: Tensor,
-        held: LabeledBatch | None = None,
-        *,
-        main_only: bool = False,
-    ) -> StepResult:
+    def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
         """Take one step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which
         may be empty.
 
-        With the shard `held` of held-out images, the main term sees `inputs` alone and the others
-        see `held` alone, in evaluation mode. `main_only` leaves the other terms and `held` out. If
-        the loss is not finite, no step is taken.
+        If the loss is not finite, no step is taken.
         """
-        self._active, held = (self.objective.main, None) if main_only else (self.objective, held)
         self.optimizer.zero_grad()
-        labels = labels.to(self.device)
-        micro_batches = self._micro_batches(inputs.to(self.device), labels, held)
-        if self.group.size == 1 and len(micro_batches) == 1:
-            outputs = [self._forward(micro_batches[0])]
-            loss = self._backward(
-                self._active(outputs[0].logits, outputs[0].labels, outputs[0].main)
-            )
+        parts = self._micro_batches(inputs.to(self.device), labels.to(self.device))
+        if self.group.size == 1 and len(parts) == 1:
+            logits = [self._logits(inputs) for inputs, _ in parts]
+            loss = self._backward(self.objective(logits[0], parts[0][1]))
         else:
-            outputs = (
-                [self._forward(micro_batches[0])]
-                if len(micro_batches) == 1
-                else self._preview(micro_batches)
-            )
-            loss = self._share(micro_batches, outputs)
+            logits = [self._logits(parts[0][0])] if len(parts) == 1 else self._preview(parts)
+            loss = self._share(parts, logits)
         value = float(self._reduce(loss, count=len(labels)))
         if math.isfinite(value):
             if self.clip_norm is not None:
@@ -152,122 +98,51 @@ class Step:
                 nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        if not outputs:
-            return StepResult(value, None, labels)
-        logits = torch.cat([output.logits.detach() for output in outputs])
-        return StepResult(value, logits, torch.cat([output.labels for output in outputs]))
+        seen = torch.cat([each.detach() for each in logits]) if logits else None
+        return StepResult(value, seen, labels.to(self.device))
 
-    def state_dict(self) -> dict[str, Any]:
-        """State that later steps depend on besides module and optimizer: tensors and numbers
-        only.
-        """
-        memory = [term.memory for term in self.objective.terms]
-        return {
-            "generator": self.generator.get_state(),
-            "memory": memory,
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a `state_dict`."""
-        self.generator.set_state(state["generator"])
-        for term, memory in zip(self.objective.terms, state["memory"], strict=True):
-            term.memory = memory
-        self.scaler.load_state_dict(state["scaler"])
-
-    def _micro_batches(
-        self, inputs: Tensor, labels: Tensor, held: LabeledBatch | None
-    ) -> list[MicroBatch]:
-        """Split the shard, and that of held-out images, into as many micro-batches of nearly equal
-        size.
-        """
+    def _micro_batches(self, inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The shard in micro-batches of nearly equal size."""
         if len(labels) == 0:
             return []
         count = math.ceil(len(labels) / (self.micro_batch or len(labels)))
-        mixing = self._active.mixing
-        mixed = mixing(inputs, labels, self.generator).split(count) if mixing else [None] * count
-        parts = zip(
-            inputs.tensor_split(count),
-            labels.tensor_split(count),
-            mixed,
-            self._split(held, count),
-            strict=True,
-        )
-        return [MicroBatch(*part) for part in parts]
-
-    def _split(self, held: LabeledBatch | None, count: int) -> list[LabeledBatch] | list[None]:
-        if held is None:
-            return [None] * count
-        inputs, labels = held.inputs.to(self.device), held.labels.to(self.device)
-        return [
-            LabeledBatch(*part)
-            for part in zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True)
-        ]
-
-    def _forward(self, part: MicroBatch) -> Outputs:
-        """Logits of a micro-batch; those of unmixed inputs have no gradient if only the report uses
-        them.
-        """
-        if part.held is not None:
-            main = self._main_view(part)
-            with _evaluation(self.module):
-                return Outputs(self._logits(part.held.inputs), part.held.labels, main)
-        if part.mixed is None:
-            return Outputs(self._logits(part.inputs), part.labels, None)
-        reported = len(self._active.terms) == 1
-        with (
-            _kept_buffers(self.module) if reported else nullcontext(),
-            torch.set_grad_enabled(not reported),
-        ):
-            logits = self._logits(part.inputs)
-        return Outputs(logits, part.labels, self._main_view(part))
-
-    def _main_view(self, part: MicroBatch) -> View:
-        """The mixed inputs if the objective mixes, else the inputs, with their labels."""
-        if part.mixed is None:
-            return View(self._logits(part.inputs), part.labels)
-        mixed = self._logits(part.mixed.inputs)
-        return View(mixed, part.mixed.targets(mixed.shape[1]))
+        return list(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True))
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             return self.module(inputs)
 
-    def _preview(self, micro_batches: Sequence[MicroBatch]) -> list[Outputs]:
-        """The outputs of `_forward` without gradient; buffers and random states are left
-        unchanged.
-        """
+    def _preview(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Logits without gradient; buffers and random states are left unchanged."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices), _kept_buffers(self.module):
-            return [self._forward(part) for part in micro_batches]
+            return [self._logits(inputs) for inputs, _ in parts]
 
-    def _share(self, micro_batches: Sequence[MicroBatch], outputs: Sequence[Outputs]) -> Tensor:
-        """Run backward through this process's shares of the loss and return their sum."""
-        statistics = self._statistics(outputs)
-        self._active.observe(statistics)
+    def _share(self, parts: Sequence[tuple[Tensor, Tensor]], known: Sequence[Tensor]) -> Tensor:
+        """Run backward through this process's shares of the loss and return their sum; `known` are
+        the logits of its parts.
+        """
+        statistics = self._statistics(
+            [(logits.detach(), labels) for logits, (_, labels) in zip(known, parts, strict=True)]
+        )
         loss = torch.zeros((), device=self.device, dtype=self.dtype)
-        for part, output in zip(micro_batches, outputs, strict=True):
-            ready = output if len(micro_batches) == 1 else self._forward(part)
-            loss = loss + self._backward(
-                self._active.share(ready.logits, ready.labels, statistics, ready.main)
-            )
+        for (inputs, labels), first in zip(parts, known, strict=True):
+            logits = first if len(parts) == 1 else self._logits(inputs)
+            loss = loss + self._backward(self.objective.share(logits, labels, statistics))
         return loss
 
-    def _statistics(self, outputs: Sequence[Outputs]) -> list[Tensor]:
+    def _statistics(self, outputs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Statistics of the whole batch, merged over the micro-batches and then over the processes
         that have any.
         """
-        own = [
-            self._active.statistics(output.logits.detach(), output.labels, output.main)
-            for output in outputs
-        ]
+        own = [self.objective.statistics(logits, labels) for logits, labels in outputs]
         nothing = torch.zeros(0, device=self.device, dtype=self.dtype)
-        merged = self._active.merge(own) if own else [nothing] * len(self._active.terms)
+        merged = self.objective.merge(own) if own else [nothing] * len(self.objective.terms)
         if self.group.size == 1:
             return merged
         lengths = merged[0].new_tensor([len(part) for part in merged])
         messages = self.group.gather(torch.cat([lengths, *merged]))
-        return self._active.merge(
+        return self.objective.merge(
             [parts for message in messages if len((parts := _unpack(message, len(merged)))[0])]
         )
 
@@ -293,20 +168,6 @@ class Step:
         for buffer, total in zip(buffers, parts[len(self.learned) :], strict=True):
             buffer.copy_((total / images).reshape(buffer.shape))
         return value
-
-
-@contextmanager
-def _evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block: no dropout; batch norm uses its running statistics and
-    keeps them.
-    """
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, mode in modes:
-            each.training = mode
 
 
 @contextmanager

@@ -1,64 +1,32 @@
-"""The objective of training: one main term, any number of auxiliary terms, optionally mixed inputs
-for the main one.
+"""The objective of training: one main term and any number of auxiliary terms, from a name such as
+`dca` or `focal+dca`.
+
+A name is one or more losses of the registry, joined by `+` in any order. At most one is a main term
+(cross-entropy by default); the others are auxiliary terms, which add up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from training.losses.loss import Term
-from training.losses.mixup import Mixup
+from training.errors import BadLoss, UnknownName
+from training.losses.terms import LossSettings, Recipe, Term
 
-
-@dataclass(frozen=True)
-class View:
-    """`logits` (N, K) of a shard, and its `labels` int64 (N,) or probabilities (N, K)."""
-
-    logits: Tensor
-    labels: Tensor
+Registry = Mapping[str, Recipe]
+DEFAULT_MAIN = "ce"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The sum of `terms`, the main one first.
-
-    With `mixing`, the main term sees mixed images with mixed labels (the view `mixed`). The other
-    terms compare confidence with correctness, so they see the unmixed images. With `held_out`, the
-    other terms see images that the main one does not learn, and the main one has a view of its own
-    too. Otherwise there is one view for all.
-    """
+    """The sum of `terms`, the main one first, over `logits` (N, K) and `labels` int64 (N,)."""
 
     terms: tuple[Term, ...]
-    mixing: Mixup | None = None
 
-    @property
-    def held_out(self) -> float:
-        """Share of the training images for the other terms alone: the largest that one of them asks
-        for.
-        """
-        return max(term.held_out for term in self.terms)
-
-    @property
-    def start(self) -> float:
-        """Share of the steps before which the main term learns alone: the largest that a term asks
-        for.
-        """
-        return max(term.start for term in self.terms)
-
-    @property
-    def main(self) -> "Objective":
-        """The main term alone."""
-        return Objective(self.terms[:1], self.mixing)
-
-    def statistics(self, logits: Tensor, labels: Tensor, main: View | None = None) -> list[Tensor]:
+    def statistics(self, logits: Tensor, labels: Tensor) -> list[Tensor]:
         """Each term's statistics of one shard."""
-        views = self._views(logits, labels, main)
-        return [
-            term.statistics(view.logits, view.labels)
-            for term, view in zip(self.terms, views, strict=True)
-        ]
+        return [term.statistics(logits, labels) for term in self.terms]
 
     def merge(self, shards: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Each term's statistics of the whole batch."""
@@ -67,30 +35,88 @@ class Objective:
             for term, parts in zip(self.terms, zip(*shards, strict=True), strict=True)
         ]
 
-    def observe(self, statistics: Sequence[Tensor]) -> None:
-        """Pass each term the statistics of the whole batch; called once per batch, before its
-        shares.
-        """
-        for term, part in zip(self.terms, statistics, strict=True):
-            term.observe(part)
-
-    def share(
-        self, logits: Tensor, labels: Tensor, statistics: Sequence[Tensor], main: View | None = None
-    ) -> Tensor:
+    def share(self, logits: Tensor, labels: Tensor, statistics: Sequence[Tensor]) -> Tensor:
         """One shard's part of the objective."""
-        views = self._views(logits, labels, main)
-        known = zip(self.terms, views, statistics, strict=True)
-        return torch.stack(
-            [term.share(view.logits, view.labels, part) for term, view, part in known]
-        ).sum()
+        shares = [
+            term.share(logits, labels, part)
+            for term, part in zip(self.terms, statistics, strict=True)
+        ]
+        return torch.stack(shares).sum()
 
-    def __call__(self, logits: Tensor, labels: Tensor, main: View | None = None) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The objective of a whole batch."""
-        views = self._views(logits, labels, main)
-        return torch.stack(
-            [term(view.logits, view.labels) for term, view in zip(self.terms, views, strict=True)]
-        ).sum()
+        return torch.stack([term(logits, labels) for term in self.terms]).sum()
 
-    def _views(self, logits: Tensor, labels: Tensor, main: View | None) -> list[View]:
-        clean = View(logits, labels)
-        return [main or clean, *[clean] * (len(self.terms) - 1)]
+
+def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
+    """The objective of `name`. Raises UnknownName and BadLoss."""
+    main, *others = split_name(name, registry)
+    options = chosen_options((main, *others), settings, registry)
+    return Objective(
+        (
+            registry[main].build(settings.class_weights, **options[main]),
+            *(registry[part].build(**options[part]) for part in others),
+        )
+    )
+
+
+def split_name(name: str, registry: Registry) -> tuple[str, ...]:
+    """The parts of `name`, the main term first, named or default. Raises as `compose`."""
+    parts = tuple(part.strip() for part in name.split("+"))
+    for part in parts:
+        if part not in registry:
+            raise UnknownName("loss", part, tuple(registry))
+    if len(set(parts)) < len(parts):
+        raise BadLoss(f"loss {name!r} names a part twice; name each part once")
+    mains = tuple(part for part in parts if registry[part].role == "main") or (DEFAULT_MAIN,)
+    if len(mains) > 1:
+        raise BadLoss(f"loss {name!r} has {len(mains)} main terms ({', '.join(mains)}); keep one")
+    return mains + tuple(part for part in parts if part not in mains)
+
+
+def title(name: str, registry: Registry) -> str:
+    """The titles of the named parts, joined by +. Raises as `compose`."""
+    main, *others = split_name(name, registry)
+    shown = [main, *others] if main in name.split("+") or not others else others
+    return " + ".join(registry[part].title for part in shown)
+
+
+def chosen_options(
+    parts: tuple[str, ...], settings: LossSettings, registry: Registry
+) -> dict[str, dict[str, float]]:
+    """The value of every option of every part, from the settings or its default. Raises BadLoss."""
+    chosen = {
+        part: {key: option.default for key, option in registry[part].options.items()}
+        for part in parts
+    }
+    given = dict(settings.options)
+    takes_beta = any("beta" in options for options in chosen.values())
+    if settings.beta is not None and takes_beta:
+        given.setdefault("beta", settings.beta)
+    for key, value in given.items():
+        part, option = _owner(key, chosen)
+        limits = registry[part].options[option]
+        if not limits.accepts(value):
+            raise BadLoss(
+                f"option {option} of loss {part} is {value}; expected {limits.low:g} to "
+                f"{limits.high:g}"
+            )
+        chosen[part][option] = float(value)
+    return chosen
+
+
+def _owner(key: str, chosen: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
+    """The part and option of `key`, such as `gamma` or `focal.gamma`."""
+    part, _, option = key.rpartition(".")
+    owners = [name for name, options in chosen.items() if option in options and part in ("", name)]
+    if len(owners) == 1:
+        return owners[0], option
+    if owners:
+        raise BadLoss(
+            f"option {key!r} belongs to {' and '.join(owners)}; write {owners[0]}.{option} for "
+            "one of them"
+        )
+    known = [f"{name}.{option}" for name, options in chosen.items() for option in options]
+    raise BadLoss(
+        f"unknown option {key!r} of loss {'+'.join(chosen)}; known: {', '.join(known) or 'none'}"
+    )

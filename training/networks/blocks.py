@@ -37,7 +37,7 @@ def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[Block,
 
     Raises BadBackbone for more blocks than there are or a share outside 0..1.
 
-    >>> blocks = [(nn.Linear(1, 1, bias=False),), (nn.Linear(1, 2, bias=False),), (nn.Linear(1, 1, bias=False),)]
+    >>> blocks = [(nn.Linear(1, size, bias=False),) for size in (1, 2, 1)]
     >>> [len(last_blocks(blocks, asked)) for asked in (0, 1, 0.25, 0.3, 1.0)]
     [0, 1, 1, 2, 3]
     """

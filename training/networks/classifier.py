@@ -129,7 +129,8 @@ class HeadEnsemble(nn.Module):
 
     >>> def always(*probabilities):
     ...     head = nn.Linear(1, 2)
-    ...     head.load_state_dict({"weight": torch.zeros(2, 1), "bias": torch.tensor(probabilities).log()})
+    ...     bias = torch.tensor(probabilities).log()
+    ...     head.load_state_dict({"weight": torch.zeros(2, 1), "bias": bias})
     ...     return head
     >>> # 1.4 / 2, 0.6 / 2
     >>> HeadEnsemble([always(0.5, 0.5), always(0.9, 0.1)])(torch.ones(1, 1)).exp().detach()

@@ -39,7 +39,7 @@ def computes_in_half(device: torch.device) -> bool:
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` means that memory ran out, on a GPU or on the CPU.
 
-    >>> out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ..."))
+    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ..."))
     True
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -106,19 +106,10 @@ class TrainConfig(BaseModel):
             "else nothing"
         ),
     ] = 1
-    views: Annotated[
-        PositiveInt, Field(description="fixed views of each training image, all but one augmented")
-    ] = 1
     augment: Annotated[
         str | None,
         Field(description="changes drawn again for each image and epoch, joined by +; None: none"),
     ] = None
-    test_views: Annotated[
-        PositiveInt,
-        Field(
-            description="fixed views of an image whose probabilities are averaged in each answer"
-        ),
-    ] = 1
     perturbed: Annotated[
         bool, Field(description="also fit a temperature on perturbed validation images")
     ] = False
@@ -175,10 +166,6 @@ class TrainConfig(BaseModel):
             )
         if self.augment is not None:
             Augmentation(self.augment)
-        if self.augment is not None and self.views > 1:
-            raise ValueError(
-                "views are fixed changes of images and augment draws new ones; give one of the two"
-            )
         return self
 
     @property
@@ -207,7 +194,6 @@ class TrainConfig(BaseModel):
             "epochs": self.probe_epochs,
             "learning_rate": self.probe_rate,
             "probe_epochs": 0,
-            "test_views": 1,
         }
         return self.model_copy(update=alone | own)
 
@@ -276,7 +262,7 @@ def default_image_size(native: int, *, backbone: str) -> int:
     112 is four times MedMNIST's 28. At 224 a pass costs four times as much and adds no detail to an
     image of 28 pixels.
 
-    >>> default_image_size(28, backbone="tf_efficientnet_lite0"), default_image_size(256, backbone="resnet18")
+    >>> default_image_size(28, backbone="resnet18"), default_image_size(256, backbone="resnet18")
     (112, 224)
     """
     if backbone == SMALL:

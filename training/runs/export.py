@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputCard, Provenance, TrainingCard, Verification
@@ -23,7 +22,6 @@ from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
-from training.features.answer_views import ViewAverage
 from training.networks.classifier import Classifier, build_classifier
 from training.runs.calibration_card import calibration_parts
 from training.runs.config import RunRecord, read_record
@@ -94,7 +92,7 @@ def export(
     if found and not anyway:
         raise UselessModel(run, found)
     classifier, fitted, samples = (
-        _answering(run, record),
+        load_classifier(run),
         evaluation.calibrators[calibrator],
         _samples(run),
     )
@@ -169,12 +167,6 @@ def load_classifier(run: Path) -> Classifier:
             f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})"
         ) from error
     return classifier.eval()
-
-
-def _answering(run: Path, record: RunRecord) -> nn.Module:
-    """The trained classifier, with the mean over views around it if the run has them."""
-    classifier, count = load_classifier(run), record.config.test_views
-    return classifier if count == 1 else ViewAverage(classifier, count, record.spec).eval()
 
 
 def build_card(

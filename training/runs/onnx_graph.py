@@ -30,7 +30,7 @@ from model_store.bundle.graph import (
 )
 from model_store.runtime import ort
 from training.errors import ExportMismatch
-from training.evaluation.isotonic import Isotonic
+from training.evaluation.calibrators import Isotonic
 
 OPSET = 20
 MAX_DIFFERENCE = 1e-4

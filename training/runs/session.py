@@ -15,25 +15,23 @@ from torch import nn
 
 from training.datasets import Dataset, SplitName
 from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
-from training.features.answer_views import tested_view
-from training.features.augmentation import Augmentation, view_of
+from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
-from training.features.inputs import JoinedInputs, NetworkInputs, StreamedImages
+from training.features.inputs import (
+    UNCHANGED,
+    ImageTransform,
+    JoinedInputs,
+    NetworkInputs,
+    StreamedImages,
+)
 from training.features.perturbation import PERTURBATIONS
-from training.features.transform import UNCHANGED, ImageTransform
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.fitting.loop import fit
 from training.fitting.prediction import predict
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
-from training.networks.classifier import (
-    Branch,
-    Classifier,
-    build_classifier,
-    head_seeds,
-    mean_answer,
-)
+from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
 from training.processes.device import find_device
 from training.processes.distributed import Group
 from training.processes.execution import Execution, leader_first
@@ -116,28 +114,16 @@ class TrainingSession:
         splits, streamed = self.dataset.splits, self.streams(network)
         read = self._images if streamed else self._features(network, cache)
         examples: dict[ExampleName, Examples] = {
-            name: Examples(
-                read(name, UNCHANGED),
-                split.labels,
-                streamed=streamed,
-                test_views=self._tested(read, name),
-            )
+            name: Examples(read(name, UNCHANGED), split.labels, streamed=streamed)
             for name, split in splits.items()
         }
-        views = [read("train", view_of(view)) for view in range(1, self.config.views)]
-        augmentation = Augmentation(self.config.augment) if self.config.augment else None
-        groups = splits["train"].groups
-        examples["train"] = replace(
-            examples["train"], views=views, augmentation=augmentation, groups=groups
-        )
+        if self.config.augment:
+            augmentation = Augmentation(self.config.augment)
+            examples["train"] = replace(examples["train"], augmentation=augmentation)
         if self.config.perturbed:
             inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
             labels = np.tile(splits["val"].labels, len(PERTURBATIONS))
-            parts = zip(
-                *(self._tested(read, "val", after=change) for change in PERTURBATIONS), strict=True
-            )
-            tested = [JoinedInputs(view) for view in parts]
-            examples["perturbed"] = Examples(inputs, labels, streamed=streamed, test_views=tested)
+            examples["perturbed"] = Examples(inputs, labels, streamed=streamed)
         return examples | self._probe_examples(cache)
 
     def _probe_examples(self, cache: Path) -> dict[ExampleName, Examples]:
@@ -151,16 +137,6 @@ class TrainingSession:
             probe.examples(probe.network().to(self.execution.device), cache=cache)
         )
         return {"probe train": known["train"], "probe val": known["val"]}
-
-    def _tested(
-        self, read: Read, name: SplitName, *, after: ImageTransform = UNCHANGED
-    ) -> list[NetworkInputs]:
-        """The further views over which answers are averaged; the training split is never
-        evaluated.
-        """
-        spec = self.config.input_spec(self.dataset)
-        numbers = range(1, 1 if name == "train" else self.config.test_views)
-        return [read(name, tested_view(number, spec, after=after)) for number in numbers]
 
     def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
         """Cached features as the head takes them: of each map only the mean, if no more of it is
@@ -276,16 +252,8 @@ class TrainingSession:
         )
 
     def answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
-        """Logits of the examples; with views for testing, the logarithm of the mean probability."""
-        logits = [
-            predict(module, inputs, execution=self.execution, at_once=known.at_once)
-            for inputs in (known.inputs, *known.test_views)
-        ]
-        return (
-            mean_answer([torch.from_numpy(each) for each in logits]).numpy()
-            if known.test_views
-            else logits[0]
-        )
+        """Logits (N, K) of the examples."""
+        return predict(module, known.inputs, execution=self.execution, at_once=known.at_once)
 
 
 def _later(epoch: Epoch, count: int) -> Epoch:

@@ -137,7 +137,8 @@ def _to_wandb(run: TrackedRun) -> None:
 
     mode: Any = os.environ.get("WANDB_MODE", "offline")
     with wandb.init(
-        project=PROJECT, name=run.folder.name, config=run.choices, dir=str(run.folder.parent), mode=mode,
+        project=PROJECT, name=run.folder.name, config=run.choices, mode=mode,
+        dir=str(run.folder.parent),
         settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
     ) as made:  # fmt: skip
         several = any(epoch.head for epoch in run.history)

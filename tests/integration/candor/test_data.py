@@ -41,24 +41,34 @@ def plain(root: Path) -> Path:
     return root
 
 
+def ct_table(root: Path) -> Path:
+    """CT slices of two classes, one of which is damaged, and their table."""
+    images = sorted(trees.rsna(root).rglob("*.dcm"))
+    rows = [
+        (path.relative_to(root), "no" if at % 4 < 2 else "yes") for at, path in enumerate(images)
+    ]
+    trees.table(root / "labels.csv", ("path", "label"), rows)
+    return root
+
+
 def test_it_reports_what_was_found(tmp_path: Path) -> None:
     result = check(trees.mendeley(tmp_path / "data"))
     assert result.exit_code == 0
-    assert "layout mendeley" in result.stdout
+    assert "layout folder" in result.stdout
     rows = {
         line.rsplit(maxsplit=3)[0]: line.split()[-3:]
         for line in result.stdout.splitlines()
         if line.strip()
     }
-    assert rows["all"] == ["22", "6", "8"]
-    assert "Note: the 4 images of val are put back" in result.stdout
+    assert sum(map(int, rows["all"])) == 32
 
 
 def test_json_for_scripts(tmp_path: Path) -> None:
-    found = json.loads(check(trees.rsna(tmp_path / "data"), "--json").stdout)
-    assert (found["layout"], found["window"], found["refused"]) == ("rsna", [40.0, 80.0], None)
+    arguments = ("--window", "40,80", "--max-corrupt", "0.05", "--json")
+    found = json.loads(check(ct_table(tmp_path / "data"), *arguments).stdout)
+    assert (found["layout"], found["window"], found["refused"]) == ("csv", [40.0, 80.0], None)
     assert found["groups"] == {"train": 13, "val": 3, "test": 4}
-    assert "known defect" in found["excluded"][0]["reason"]
+    assert found["excluded"][0]["path"].endswith("ID_6431af929.dcm")
 
 
 def test_refused_data_is_reported_completely_with_exit_code_1(tmp_path: Path) -> None:
@@ -108,13 +118,13 @@ def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Pat
     """Training, card and server show the model the same pixels, although the files have other
     windows.
     """
-    dataset = load_dataset(trees.rsna(tmp_path / "data"))
+    dataset = load_dataset(ct_table(tmp_path / "data"), window=(40.0, 80.0), max_corrupt=0.05)
     config = TrainConfig(
         loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32
     )
     run = train(config, dataset, tmp_path / "run")
     described = json.loads((run.folder / "data.json").read_text())
-    assert described["layout"] == "rsna"
+    assert described["layout"] == "csv"
     assert (run.folder / "excluded.csv").read_text().count("ID_6431af929") == 1
     assert read_record(run.folder).spec.window == (40.0, 80.0)
     store = Store(tmp_path / "store")

@@ -20,7 +20,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.processes import PATIENCE_S
 from tests.builders.trees import pictures, write
-from training.datasets.layouts.table import CSV
+from training.datasets.layouts import CSV
 from training.experiments.table import ResultTable
 
 FORMULA = "=cmd|' /C calc'!A0"

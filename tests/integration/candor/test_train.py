@@ -49,8 +49,6 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "frozen": (["--whole"], False),
     "trainable": (["--trainable", "0.3"], 0.3),
     "heads": (["--heads", "3"], 3),
-    "views": (["--views", "2"], 2),
-    "test_views": (["--test-views", "3"], 3),
     "augment": (["--augment", "light+hflip"], "light+hflip"),
     "perturbed": (["--perturbed"], True),
     "head": (["--head", "pooled"], "pooled"),

@@ -12,22 +12,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from calibration.calibrators.temperature import softmax
-from calibration.measures.summary import Measures
 from candor import command_line
+from candor.commands.experiments import grid_of
+from candor.commands.train_choices import chosen_config
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
 from training.experiments import runner as runner_module
-from training.experiments.cell import Cell, read_cell
+from training.experiments.cell import Cell
 from training.experiments.compare import GridComparison, compare
-from training.experiments.grid import Grid
+from training.experiments.grid import Grid, Variant, changed, parse_variant
 from training.experiments.presets import network_variant
-from training.experiments.recipe_grid import recipe_grids
 from training.experiments.runner import ExperimentRunner
+from training.experiments.select import recipe_grids
 from training.experiments.summary import summarize
-from training.experiments.table import format_number
-from training.experiments.variant import Variant, changed, parse_variant
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.recipe import automatic
@@ -191,21 +189,6 @@ def test_the_first_of_two_that_compute_one_cell_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
-def test_a_cell_of_another_default_is_run_again(compared: GridComparison, folder: Path) -> None:
-    cell = compared.results[0].cell
-    path = folder / "cells" / cell.key / "cell.json"
-    kept = path.read_text()
-    assert read_cell(cell, folder / "cells") is not None
-    record = json.loads(kept)
-    record["config"]["learning_rate"] = 1.0
-    path.write_text(json.dumps(record))
-    moved = path.parent.with_name("kept")
-    path.parent.rename(moved)
-    moved.rename(path.parent)
-    assert read_cell(cell, folder / "cells") is None
-    assert not path.exists()
-
-
 def test_a_key_depends_on_data_choices_and_seed(dataset: Dataset) -> None:
     def keys(grid: Grid, **changes: str) -> set[str]:
         return {
@@ -259,42 +242,6 @@ def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
     assert float(mean) == pytest.approx((first + second) / 2, abs=6e-4)
     assert float(shown) == pytest.approx(half, abs=2e-3)
     assert table.rows[0][1] == "2"
-
-
-def predicted(compared: GridComparison, method: str) -> list[Any]:
-    """The test predictions of `method`, one for each seed."""
-    return [each.predictions["test"] for each in compared.results if each.cell.method == method]
-
-
-def test_differences_over_images_are_those_of_the_predictions(compared: GridComparison) -> None:
-    (found,) = (each for each in compared.tables() if each.name.startswith("by-image"))
-    row = next(row for row in found.rows if row[0] == "dca beta=5, none")
-    own, base = (
-        np.mean(
-            [each.logits.argmax(axis=1) == each.labels for each in predicted(compared, method)],
-            axis=0,
-        )
-        for method in ("dca beta=5", "ce")
-    )
-    half = 1.96 * (own - base).std() / np.sqrt(len(own))
-    assert row[1:3] == ("2", "40")
-    assert row[3] == f"{format_number((own - base).mean())} ± {format_number(half)}"
-
-
-def test_ensembles_answer_with_the_mean_probability_of_their_seeds(
-    compared: GridComparison,
-) -> None:
-    (found,) = (each for each in compared.tables(ensembles=2) if each.name.startswith("ensembles"))
-    row = next(row for row in found.rows if row[0] == "ce, none")
-    seeds = predicted(compared, "ce")
-    mean = np.mean([softmax(each.logits) for each in seeds], axis=0)
-    known = Measures.from_probabilities(mean, seeds[0].labels)
-    assert row[1:4] == ("1", format_number(known.accuracy), format_number(known.ece))
-    single = [Measures.from_probabilities(softmax(each.logits), each.labels).nll for each in seeds]
-    assert known.nll is not None
-    assert row[-1] == format_number(known.nll - np.mean([nll for nll in single if nll is not None]))
-    with pytest.raises(BadChoice, match="--seeds 3 or a multiple"):
-        compared.tables(ensembles=3)
 
 
 def test_invalid_choices_are_refused() -> None:
@@ -391,9 +338,6 @@ def labeled(*counts: int) -> Dataset:
 def test_select_measures_the_networks_that_train_would_train(
     counts: tuple[int, ...], method: str
 ) -> None:
-    from candor.commands.experiment_context import grid_of
-    from candor.commands.train_choices import chosen_config
-
     dataset, wanted = labeled(*counts), parse_variant(method)
     fields = {
         name: value for name, value in wanted.changes.items() if name in TrainConfig.model_fields
@@ -413,9 +357,6 @@ def test_select_measures_the_networks_that_train_would_train(
 
 
 def test_select_measures_the_network_of_the_digits() -> None:
-    from candor.commands.experiment_context import grid_of
-    from candor.commands.train_choices import chosen_config
-
     grid = grid_of("select", data=["digits"])
     (found,) = recipe_grids(grid, {"digits": labeled(50, 50)}, None)
     measured = found.config(

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 from candor import command_line
 from training.experiments import toy as toys
 from training.experiments import trace as traces
+from training.experiments.grid import parse_variant
 from training.experiments.toy import Problem, draw, learn, positions, true_probability
-from training.experiments.variant import parse_variant
 from training.networks.backbones import SMALL
 
 SHORT = (
@@ -144,7 +144,7 @@ class TestToy:
             "--method",
             "ce",
             "--method",
-            "dca-huber",
+            "soft-ece",
             "--seeds",
             "2",
             "--out",
@@ -155,7 +155,7 @@ class TestToy:
             toys.Problem, "__init__", lambda self: vars(self).update(vars(TestToy.SMALL))
         )
         shown = run(*arguments)
-        assert "| dca-huber |" in shown.stdout
+        assert "| soft-ece |" in shown.stdout
         assert is_picture(tmp_path / "toy.png")
         assert_published(tmp_path, "toy", "toy/toy")
         monkeypatch.setattr(toys, "learn", lambda *_, **__: pytest.fail("computed again"))

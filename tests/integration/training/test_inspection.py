@@ -11,7 +11,7 @@ import pytest
 from tests.builders import trees
 from training.datasets import FileImages, Split, inspection, load_dataset, write_report
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
-from training.datasets.leakage import duplicates, overlaps
+from training.datasets.report import duplicates, overlaps
 
 
 def folder(root: Path, counts: dict[str, int]) -> Path:

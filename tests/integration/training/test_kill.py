@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 EPOCHS = 6
 CHOICES = (
     "--loss",
-    "dca+mixup",
+    "focal+dca",
     "--averaging",
     "ema",
     "--select",
@@ -62,7 +62,7 @@ def candor(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The same choices, trained here."""
-    base = offline_config(loss="dca+mixup", seed=0)
+    base = offline_config(loss="focal+dca", seed=0)
     config = base.model_copy(update={"averaging": "ema", "select": "val_nll", "epochs": EPOCHS})
     return train(
         config, load_dataset("digits"), tmp_path_factory.mktemp("runs") / "run", pictures=False

@@ -252,7 +252,7 @@ class TestExport:
         assert np.abs(probabilities - unlike).max() > 1e-2
 
     @pytest.mark.parametrize(
-        "mode", [{"frozen": False, "augment": "light"}, {"trainable": 1, "test_views": 3}], ids=str
+        "mode", [{"frozen": False, "augment": "light"}, {"trainable": 1}], ids=str
     )
     def test_a_deep_ensemble_is_one_graph(
         self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]

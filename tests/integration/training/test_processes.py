@@ -14,11 +14,10 @@ from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.errors import BadGroup
-from training.fitting.step import LabeledBatch, Step
+from training.fitting.step import Step
 from training.losses import LOSSES, LossSettings, build_objective
 from training.processes.distributed import Group
 
-NAMES = [name for name in LOSSES if name != "mixup"]  # whose partners come from the own shard
 FEW = ["ce", "dca", "mmce-weighted"]
 KINDS = {"float64": (torch.float64, 1e-6), "float32": (torch.float32, 1e-5)}
 COUNT = 23  # shards of 12 and 11, or 8, 8 and 7
@@ -46,11 +45,8 @@ def outcome(
     *,
     micro_batch: int | None = None,
     clip_norm: float | None = None,
-    held: NDArray[np.int64] | None = None,
 ) -> Arrays:
-    """Loss, gradient, and weights after one step of `group` on the images at `indices`, with those
-    at `held` apart.
-    """
+    """Loss, gradient, and weights after one step of `group` on the images at `indices`."""
     dtype, _ = KINDS[kind]
     inputs, labels = batch(dtype)
     module = network(dtype)
@@ -65,12 +61,7 @@ def outcome(
         clip_norm=clip_norm,
     )
     mine = group.shard(indices)
-    apart = None if held is None else group.shard(held)
-    result = step(
-        inputs[mine],
-        labels[mine],
-        None if apart is None else LabeledBatch(inputs[apart], labels[apart]),
-    )
+    result = step(inputs[mine], labels[mine])
     assert (result.logits is None) == (len(mine) == 0)
     gradient = torch.cat([p.grad.reshape(-1) for p in module.parameters() if p.grad is not None])
     weights = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
@@ -119,9 +110,9 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
     everything, two = np.arange(COUNT), np.arange(2)
     cases = {
         f"{name} float64": outcome(name, "float64", group, everything, micro_batch=micro_batch)
-        for name in NAMES
+        for name in LOSSES
     }
-    cases |= {f"{name} float32": outcome(name, "float32", group, everything) for name in NAMES}
+    cases |= {f"{name} float32": outcome(name, "float32", group, everything) for name in LOSSES}
     cases |= {
         f"{name} few": outcome(name, "float64", group, two) for name in FEW
     }  # a third process has none
@@ -130,11 +121,6 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
         f"{name} clipped": outcome(name, "float64", group, everything, clip_norm=0.01)
         for name in FEW
     }
-    parts = everything[:13], everything[13:]  # held-out images, which are not as many as the others
-    for name in ("dca", "mmce+dca"):
-        cases[f"{name} held out"] = outcome(name, "float64", group, parts[0], held=parts[1])
-        pieces = outcome(name, "float64", group, parts[0], held=parts[1], micro_batch=micro_batch)
-        cases[f"{name} held out, micro-batches"] = pieces
     cases["norm"] = normalized(group)
     return {
         f"{case}: {part}": value for case, parts in cases.items() for part, value in parts.items()

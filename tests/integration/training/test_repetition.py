@@ -31,7 +31,7 @@ CHOICES += [
     "--learning-rate",
     "0.003",
     "--loss",
-    "focal+mixup",
+    "focal+dca",
     "--option",
     "gamma=2",
     "--augment",

@@ -22,7 +22,7 @@ from calibration.measures.selective import aurc, excess_aurc, risk_coverage
 from calibration.measures.smooth import SmoothSums, smooth_ece
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
-from training.evaluation.isotonic import ALL_CALIBRATORS
+from training.evaluation.calibrators import ALL_CALIBRATORS
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 Labeled = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]

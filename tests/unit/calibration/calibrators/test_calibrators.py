@@ -21,7 +21,7 @@ from calibration.calibrators.protocol import Calibrator, calibrator_from_dict
 from calibration.calibrators.temperature import Temperature
 from calibration.calibrators.vector import Vector
 from calibration.measures.metrics import nll
-from training.evaluation.isotonic import ALL_CALIBRATORS, Isotonic
+from training.evaluation.calibrators import ALL_CALIBRATORS, Isotonic
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 EVERY = pytest.mark.parametrize("kind", ALL_CALIBRATORS.values(), ids=ALL_CALIBRATORS)

@@ -15,7 +15,7 @@ from calibration.calibrators.protocol import Calibrator
 from model_store.bundle.class_maps import ClassMap, with_class_maps
 from model_store.bundle.graph import with_calibrator
 from model_store.runtime import ort
-from training.evaluation.isotonic import Isotonic
+from training.evaluation.calibrators import Isotonic
 from training.runs.onnx_graph import calibrated
 
 Logits = npt.NDArray[np.float32]

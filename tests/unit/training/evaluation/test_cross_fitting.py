@@ -7,7 +7,7 @@ from calibration.calibrators.protocol import Calibrator
 from calibration.calibrators.temperature import Temperature, softmax
 from calibration.calibrators.vector import Vector
 from calibration.conformal import conformal
-from training.evaluation.cross_fitting import cross_fitted
+from training.evaluation.calibrators import cross_fitted
 from training.evaluation.evaluation import Predictions, evaluate
 
 

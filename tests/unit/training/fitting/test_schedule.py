@@ -124,19 +124,6 @@ def test_by_default_the_last_epoch_is_kept() -> None:
     assert [epoch.kept for epoch in history] == [False] * 7 + [True]
 
 
-def test_each_image_comes_in_any_of_its_views_but_is_validated_in_its_first() -> None:
-    inputs = np.arange(40, dtype=np.float32)[:, None]
-    seen = Examples(inputs, np.zeros(40, np.int64), [inputs + 100, inputs + 200])
-    drawn = seen.draw_views(np.random.default_rng(0))
-    assert drawn is not None
-    indices = np.random.default_rng(1).permutation(40)
-    batch, _ = seen.batch(indices, drawn[indices])
-    assert batch[:, 0].tolist() == (indices + 100 * drawn[indices]).tolist()
-    assert set(drawn.tolist()) == {0, 1, 2}
-    assert inputs.max() == 39
-    assert Examples(inputs, seen.labels).draw_views(np.random.default_rng(0)) is None
-
-
 def test_every_process_has_an_image_of_every_batch() -> None:
     sizes = [len(batch) for batch in batches(np.arange(18), size=4, processes=3)]
     assert sizes == [4, 4, 4, 4]

@@ -1,17 +1,24 @@
-"""Losses against oracles and analytic gradients, and the law that shards add up to the whole
-batch.
+"""Losses against independent computations and published packages, the law that shards add up to the
+whole batch, and the names and options of losses.
 """
 
-from collections.abc import Sequence
+import doctest
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from netcal.regularization import DCAPenalty, MMCEPenalty
+from numpy.typing import NDArray
+from scipy.stats import entropy
 from torch import Tensor
 from torch.nn import functional
 
+from training.errors import BadLoss, UnknownName
 from training.losses import (
     LOSSES,
     ConfidenceGap,
@@ -20,72 +27,131 @@ from training.losses import (
     Objective,
     balanced_weights,
     build_objective,
+    loss_table,
+    loss_title,
 )
+from training.losses.auxiliary_terms import NegativeEntropy
+from training.losses.main_terms import Focal, SmoothCrossEntropy
+from training.losses.objective import compose
+
+Floats = NDArray[np.float64]
+CLASSES = 4
+WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 4.0])
+MAIN = ("ce", "label-smoothing", "focal")
+PAGE = (Path(__file__).parents[4] / "docs" / "training.md").read_text()
 
 
-def batch(
-    count: int, classes: int = 4, *, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor]:
+def batch(count: int = 41, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(count, classes, generator=generator, dtype=torch.float64)
-    labels = torch.randint(classes, (count,), generator=generator)
-    return logits.to(dtype).requires_grad_(), labels
+    logits = 2 * torch.randn(count, CLASSES, generator=generator, dtype=torch.float64)
+    return logits.requires_grad_(), torch.randint(CLASSES, (count,), generator=generator)
 
 
-class TestCrossEntropy:
-    @pytest.mark.parametrize(
-        "weights", [None, torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)]
-    )
-    def test_is_that_of_torch(self, weights: Tensor | None) -> None:
-        logits, labels = batch(33)
-        torch.testing.assert_close(
-            CrossEntropy(weights)(logits, labels),
-            functional.cross_entropy(logits, labels, weight=weights),
+def objective(name: str, **options: float) -> Objective:
+    return build_objective(name, LossSettings(options=options))
+
+
+def term(name: str, **options: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The term that `name` adds: the auxiliary one where it is one, else the main one."""
+    return objective(name, **options).terms[-1]
+
+
+def plain(logits: Tensor, labels: Tensor) -> dict[str, NDArray]:
+    """Probabilities (N, K), confidence, correctness and labels (N,), by NumPy."""
+    z = logits.detach().numpy()
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    y = labels.numpy()
+    return {"p": p, "conf": p.max(axis=1), "right": (p.argmax(axis=1) == y).astype(float), "y": y}
+
+
+def mmce(conf: Floats, right: Floats, **_: object) -> float:
+    pairs = [
+        (right[i] - conf[i]) * (right[j] - conf[j]) * np.exp(-abs(conf[i] - conf[j]) / 0.4)
+        for i in range(len(conf))
+        for j in range(len(conf))
+    ]
+    return float(np.sqrt(sum(pairs)) / len(conf))
+
+
+def weighted_mmce(conf: Floats, right: Floats, **_: object) -> float:
+    """As three sums over pairs of one or two kinds, which is how the paper writes it."""
+    good, bad = conf[right == 1], conf[right == 0]
+
+    def mean(a: Floats, b: Floats, weight: Callable[[float, float], float]) -> float:
+        return float(np.mean([weight(p, q) * np.exp(-abs(p - q) / 0.4) for p in a for q in b]))
+
+    square = mean(good, good, lambda p, q: (1 - p) * (1 - q)) + mean(bad, bad, lambda p, q: p * q)
+    return float(np.sqrt(square - 2 * mean(good, bad, lambda p, q: (1 - p) * q)))
+
+
+def soft_ece(conf: Floats, right: Floats, **_: object) -> float:
+    centers = (np.arange(15) + 0.5) / 15
+    belonging = np.exp(-((conf[:, None] - centers) ** 2) / 0.01)
+    belonging /= belonging.sum(axis=1, keepdims=True)
+    errors = (belonging * (conf - right)[:, None]).sum(axis=0)
+    return float(np.sqrt((errors**2 / belonging.sum(axis=0)).sum() / len(conf)))
+
+
+def focal(p: Floats, y: NDArray[np.int64], **_: object) -> float:
+    truth = p[np.arange(len(y)), y]
+    return float(np.mean(-((1 - truth) ** 3) * np.log(truth)))
+
+
+def smooth(p: Floats, y: NDArray[np.int64], **_: object) -> float:
+    targets = 0.9 * np.eye(CLASSES)[y] + 0.1 / CLASSES
+    return float(-(targets * np.log(p)).sum(axis=1).mean())
+
+
+# The default strength, and the term at strength 1.
+ORACLES: dict[str, tuple[float, Callable[..., float]]] = {
+    "ce": (1, lambda p, y, **_: float(-np.log(p[np.arange(len(y)), y]).mean())),
+    "label-smoothing": (1, smooth),
+    "focal": (1, focal),
+    "dca": (10, lambda conf, right, **_: abs(float(conf.mean() - right.mean()))),
+    "entropy": (0.1, lambda p, **_: -float(np.mean([entropy(row) for row in p]))),
+    "mmce": (4, mmce),
+    "mmce-weighted": (4, weighted_mmce),
+    "soft-ece": (1, soft_ece),
+}
+
+
+def test_every_term_equals_an_independent_computation() -> None:
+    logits, labels = batch()
+    for name in LOSSES:
+        assert name in ORACLES, (
+            f"the loss {name!r} has no oracle: add to ORACLES in {Path(__file__).name} its default "
+            "strength and a function that computes its term in NumPy, without torch"
         )
-
-    def test_gradient(self) -> None:
-        logits, labels = batch(9)
-        weights = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
-        CrossEntropy(weights)(logits, labels).backward()
-        probabilities, each = logits.detach().softmax(dim=1), weights[labels][:, None]
-        expected = each * (probabilities - functional.one_hot(labels, 4)) / each.sum()
-        torch.testing.assert_close(logits.grad, expected)
+        strength, oracle = ORACLES[name]
+        expected = strength * oracle(**plain(logits, labels))
+        assert abs(expected) > 1e-3, name
+        assert term(name)(logits, labels).item() == pytest.approx(expected), name
+    assert set(ORACLES) == set(LOSSES)
 
 
-class TestConfidenceGap:
-    def test_is_the_papers_equation_in_numpy(self) -> None:
-        logits, labels = batch(40)
-        z = logits.detach().numpy()
-        p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-        correct = p.argmax(axis=1) == labels.numpy()
-        expected = 15 * abs(correct.mean() - p.max(axis=1).mean())
-        assert ConfidenceGap(beta=15.0)(logits, labels).item() == pytest.approx(expected)
+def test_published_packages_agree() -> None:
+    logits, labels = batch()
+    for name, penalty in {"dca": DCAPenalty(1.0), "mmce-weighted": MMCEPenalty(1.0)}.items():
+        expected = penalty(logits, labels).item()
+        assert term(name, beta=1.0)(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+    torch.testing.assert_close(
+        term("label-smoothing")(logits, labels),
+        functional.cross_entropy(logits, labels, label_smoothing=0.1),
+    )
 
-    @pytest.mark.parametrize("right", [True, False], ids=["underconfident", "overconfident"])
-    def test_gradient_is_the_analytic_one_on_both_sides(self, right: bool) -> None:
-        logits, _ = batch(12)
-        p = logits.detach().softmax(dim=1)
-        confidence, top = p.max(dim=1)
-        labels = top if right else (top + 1) % 4
-        ConfidenceGap(beta=10.0)(logits, labels).backward()
-        sign = -1.0 if right else 1.0  # of confidence - accuracy
-        one = functional.one_hot(top, 4)
-        torch.testing.assert_close(logits.grad, sign * 10.0 / 12 * confidence[:, None] * (one - p))
 
-    def test_a_step_against_the_gradient_closes_the_gap(self) -> None:
-        logits, labels = batch(64)
-        gap = ConfidenceGap(beta=1.0)
-        before = gap(logits, labels)
-        before.backward()
-        assert logits.grad is not None
-        assert gap(logits.detach() - 0.1 * logits.grad, labels) < before
+def test_gradients_by_finite_differences_whole_and_in_shards() -> None:
+    logits, labels = batch(9)
+    for name in LOSSES:
 
-    def test_softmax_is_at_least_float32(self) -> None:
-        logits, labels = batch(64, dtype=torch.float16)
-        loss = ConfidenceGap(beta=15.0)(logits, labels)
-        assert loss.dtype == torch.float32
-        exact = ConfidenceGap(beta=15.0)(logits.detach().double(), labels)
-        assert loss.item() == pytest.approx(exact.item(), abs=1e-5)
+        def sharded(z: Tensor, name: str = name) -> Tensor:
+            own = objective(name)
+            parts = list(zip(z.split(4), labels.split(4), strict=True))
+            known = own.merge([own.statistics(part, truth) for part, truth in parts])
+            return torch.stack([own.share(part, truth, known) for part, truth in parts]).sum()
+
+        assert torch.autograd.gradcheck(lambda z, name=name: objective(name)(z, labels), logits)
+        assert torch.autograd.gradcheck(sharded, logits)
 
 
 @pytest.mark.slow
@@ -99,15 +165,13 @@ def test_shards_add_up_to_the_whole_batch(
     name: str, sizes: Sequence[int], seed: int, weighted: bool
 ) -> None:
     logits, labels = batch(sum(sizes), seed=seed)
-    settings = LossSettings(class_weights=torch.tensor([0.5, 1.0, 2.0, 4.0]) if weighted else None)
-    whole = build_objective(name, settings)(logits, labels)
+    own = build_objective(name, LossSettings(class_weights=WEIGHTS if weighted else None))
+    whole = own(logits, labels)
     (expected,) = torch.autograd.grad(whole, logits)
-
-    objective = build_objective(name, settings)
     parts = list(zip(logits.split(list(sizes)), labels.split(list(sizes)), strict=True))
-    statistics = objective.merge([objective.statistics(z, y) for z, y in parts])
-    objective.observe(statistics)
-    shares = [objective.share(z, y, statistics) for z, y in parts]
+    statistics = own.merge([own.statistics(z, y) for z, y in parts])
+    assert not any(each.requires_grad for each in statistics)
+    shares = [own.share(z, y, statistics) for z, y in parts]
     (found,) = torch.autograd.grad(torch.stack(shares).sum(), logits)
     torch.testing.assert_close(torch.stack(shares).sum(), whole, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
@@ -122,22 +186,27 @@ def test_a_mean_of_gaps_would_not_be_the_gap() -> None:
     assert torch.stack(halves).mean().item() == pytest.approx(0.5)
 
 
-def test_statistics_carry_no_gradient() -> None:
-    logits, labels = batch(5)
-    for name in LOSSES:
-        assert not any(
-            part.requires_grad
-            for part in build_objective(name, LossSettings()).statistics(logits, labels)
+@pytest.mark.parametrize("right", [True, False], ids=["underconfident", "overconfident"])
+def test_the_gradient_of_dca_is_the_analytic_one_on_both_sides(right: bool) -> None:
+    logits, _ = batch(12)
+    p = logits.detach().softmax(dim=1)
+    confidence, top = p.max(dim=1)
+    labels = top if right else (top + 1) % CLASSES
+    ConfidenceGap(beta=10.0)(logits, labels).backward()
+    sign = -1.0 if right else 1.0  # of confidence - accuracy
+    one = functional.one_hot(top, CLASSES)
+    torch.testing.assert_close(logits.grad, sign * 10.0 / 12 * confidence[:, None] * (one - p))
+
+
+def test_class_weights_weigh_each_image_by_its_label() -> None:
+    logits, labels = batch()
+    own = WEIGHTS[labels].double()
+    for name in MAIN:
+        weighted = build_objective(name, LossSettings(class_weights=WEIGHTS))(logits, labels)
+        each = torch.stack(
+            [objective(name)(z[None], y[None]) for z, y in zip(logits, labels, strict=True)]
         )
-
-
-def test_dca_is_cross_entropy_and_the_gap() -> None:
-    logits, labels = batch(20)
-    dca = build_objective("dca", LossSettings(beta=7.0))(logits, labels)
-    torch.testing.assert_close(
-        dca, CrossEntropy()(logits, labels) + ConfidenceGap(beta=7.0)(logits, labels)
-    )
-    assert isinstance(build_objective("ce", LossSettings()), Objective)
+        torch.testing.assert_close(weighted, (own * each).sum() / own.sum())
 
 
 def test_balanced_weights_give_every_class_the_same_total() -> None:
@@ -146,3 +215,139 @@ def test_balanced_weights_give_every_class_the_same_total() -> None:
     totals = weights * torch.bincount(labels, minlength=4)
     torch.testing.assert_close(totals[[0, 1, 3]], torch.full((3,), 5.0))
     assert weights[2] == 0
+
+
+class TestEdges:
+    def test_certainty_and_perfection_have_finite_gradients(self) -> None:
+        for name in LOSSES:
+            for count, truth in ((1, 2), (1, 0), (3, 2), (3, 0)):
+                logits = torch.full((count, CLASSES), -200.0)
+                logits[:, 2] = 200.0
+                logits.requires_grad_()
+                loss = objective(name)(logits, torch.full((count,), truth))
+                loss.backward()
+                assert torch.isfinite(loss), name
+                assert logits.grad is not None
+                assert torch.isfinite(logits.grad).all(), name
+
+    def test_softmax_and_sums_are_float32_at_least(self) -> None:
+        logits, labels = batch(64)
+        half = logits.detach().half()
+        for name in LOSSES:
+            loss = objective(name)(half, labels)
+            exact = objective(name)(half.double(), labels).item()
+            assert loss.dtype == torch.float32
+            assert loss.item() == pytest.approx(exact, rel=1e-5, abs=1e-5), name
+
+    def test_autocast_around_the_loss_changes_nothing(self) -> None:
+        """As in a training loop of one's own, with the loss in the same block as the network."""
+        logits, labels = batch(64)
+        single = logits.detach().float()
+        for name in LOSSES:
+            alone = objective(name)(single, labels)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                within = objective(name)(single, labels)
+            torch.testing.assert_close(within, alone)
+
+    @pytest.mark.parametrize("right", [True, False], ids=["none wrong", "none right"])
+    def test_weighted_mmce_without_one_kind_is_that_of_the_other(self, right: bool) -> None:
+        logits, _ = batch()
+        labels = logits.argmax(dim=1) if right else (logits.argmax(dim=1) + 1) % CLASSES
+        found = term("mmce-weighted")(logits, labels)
+        torch.testing.assert_close(found, term("mmce")(logits, labels))
+        (gradient,) = torch.autograd.grad(found, logits)
+        assert torch.isfinite(gradient).all()
+
+    def test_in_weighted_mmce_an_image_alone_of_its_kind_weighs_as_all_others(self) -> None:
+        """Its slope by the confidence is beta in a batch of any size."""
+        p = float(torch.sigmoid(torch.tensor(2.0, dtype=torch.float64)))
+        for count in (2, 8, 64):
+            logits = torch.tensor([[2.0, 0.0]] * count, dtype=torch.float64, requires_grad=True)
+            labels = torch.zeros(count, dtype=torch.int64)
+            labels[0] = 1  # the only wrong one
+            term("mmce-weighted")(logits, labels).backward()
+            assert logits.grad is not None
+            assert logits.grad[0, 0].item() == pytest.approx(4 * p * (1 - p))
+            assert logits.grad[1:, 0].sum().item() == pytest.approx(4 * p * (1 - p))
+
+
+class TestNames:
+    def test_an_auxiliary_term_comes_with_cross_entropy_unless_a_main_term_is_named(self) -> None:
+        def kinds(name: str) -> list[type]:
+            return [type(each) for each in objective(name).terms]
+
+        assert kinds("dca") == kinds("ce+dca") == kinds("dca + ce") == [CrossEntropy, ConfidenceGap]
+        assert kinds("entropy+label-smoothing") == [SmoothCrossEntropy, NegativeEntropy]
+        assert kinds("focal+entropy+dca") == [Focal, NegativeEntropy, ConfidenceGap]
+
+    @pytest.mark.parametrize("name", ["focal+label-smoothing+dca", "ce+focal", "dca+dca"])
+    def test_losses_that_cannot_be_combined_are_refused(self, name: str) -> None:
+        with pytest.raises(BadLoss, match=re.escape(name)):
+            objective(name)
+
+    def test_an_unknown_part_names_the_known_ones(self) -> None:
+        for name in ("mse", "dca+mse", "", "dca+"):
+            with pytest.raises(UnknownName, match=r"unknown loss '(mse)?'; choose one of: ce, dca"):
+                objective(name)
+
+    def test_titles(self) -> None:
+        assert loss_title("ce") == "cross-entropy"
+        assert loss_title("dca+focal") == "focal + DCA"
+
+
+class TestOptions:
+    def test_beta_is_that_of_the_one_part_that_has_it(self) -> None:
+        gap = build_objective("focal+dca", LossSettings(beta=3.0, options={"gamma": 1.5})).terms
+        assert (gap[0].gamma, gap[1].beta) == (1.5, 3.0)  # type: ignore[attr-defined]
+        assert len(build_objective("ce", LossSettings(beta=3.0)).terms) == 1
+
+    def test_an_option_of_two_parts_needs_the_part(self) -> None:
+        with pytest.raises(BadLoss, match=r"write dca\.beta"):
+            build_objective("dca+mmce", LossSettings(beta=3.0))
+        both = build_objective("dca+mmce", LossSettings(options={"dca.beta": 3, "mmce.beta": 5}))
+        assert [each.beta for each in both.terms[1:]] == [3, 5]  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("name", "key", "value"),
+        [
+            ("dca", "gamma", 1.0),
+            ("ce", "beta", 1.0),
+            ("focal+dca", "dca.gamma", 1.0),
+            ("dca", "beta", -1.0),
+            ("dca", "beta", float("nan")),
+            ("label-smoothing", "smoothing", 1.5),
+        ],
+    )
+    def test_an_invalid_option_is_refused(self, name: str, key: str, value: float) -> None:
+        with pytest.raises(BadLoss, match=key.rpartition(".")[2]):
+            build_objective(name, LossSettings(options={key: value}))
+
+
+def test_every_loss_is_documented_with_source_and_defaults() -> None:
+    rows = {
+        cells[0]: cells
+        for cells in re.findall(r"\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \|", PAGE)
+    }
+    for name, title, source, defaults in loss_table():
+        row = ("", f"{title}: {LOSSES[name].formula}", source, f"`{defaults}`" if defaults else "-")
+        expected = f"| `{name}` |{' | '.join(row)[2:]} |"
+        assert name in rows, f"docs/training.md, Losses, has no row of {name!r}: add {expected}"
+        assert rows[name][1:] == row[1:], f"the row of {name!r} in docs/training.md is {expected}"
+
+
+def test_the_loss_that_the_page_adds_works() -> None:
+    """The example of the page runs: its doctest, its recipe, and the law that shards add up."""
+    (source,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    namespace: dict[str, object] = {"__name__": "brier"}
+    exec(source, namespace)
+    runner = doctest.DocTestRunner()
+    for example in doctest.DocTestFinder().find(namespace["Brier"], "Brier", globs=dict(namespace)):
+        runner.run(example)
+    assert runner.summarize(verbose=False) == (0, 3)
+    registry = LOSSES | {"brier": namespace["BRIER"]}
+    brier = compose("brier", LossSettings(options={"beta": 2.0}), registry)  # type: ignore[arg-type]
+    logits, labels = batch(7)
+    parts = list(zip(logits.split(3), labels.split(3), strict=True))
+    known = brier.merge([brier.statistics(*part) for part in parts])
+    shares = torch.stack([brier.share(*part, known) for part in parts])
+    torch.testing.assert_close(shares.sum(), brier(logits, labels))

@@ -19,9 +19,7 @@ from model_store.image import InputSpec
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadBackbone, BadWeights, UnknownName, WeightsNotFound
 from training.features import cache as features
-from training.features.augmentation import view_of, viewed
 from training.features.cache import FeatureCache
-from training.features.transform import UNCHANGED
 from training.networks import backbones
 from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
 from training.networks.blocks import last_blocks
@@ -463,32 +461,6 @@ class TestFeatureCache:
             self.cache(tmp_path, other_data).folder,
         }
         assert len(folders) == 4
-
-    def test_views_are_cached_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
-        cache = self.cache(tmp_path, dataset)
-        plain, first, second = (
-            cache.read("train", transform=each) for each in (UNCHANGED, view_of(1), view_of(2))
-        )
-        assert sorted(path.name for path in cache.folder.iterdir()) == [
-            "train-light-view-1.npy",
-            "train-light-view-2.npy",
-            "train.npy",
-        ]
-        assert plain.shape == first.shape
-        assert not any(np.allclose(one, other) for one, other in ((plain, first), (first, second)))
-        seen = torch.from_numpy(viewed(images(70).numpy(), np.arange(70), view=2))
-        torch.testing.assert_close(
-            torch.from_numpy(np.array(second)), cache.backbone(seen), rtol=1e-5, atol=1e-5
-        )
-
-    def test_a_view_depends_on_its_image_alone(self) -> None:
-        whole = viewed(images(9).numpy(), np.arange(9), view=3)
-        np.testing.assert_array_equal(
-            whole[4:7], viewed(images(9).numpy()[4:7], np.arange(4, 7), view=3)
-        )
-        gradient = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (1, 1, 32, 1))
-        changed = viewed(gradient, np.arange(1), view=1)
-        assert 2 < np.abs(changed.astype(int) - gradient).mean() < 60
 
     def test_an_interruption_leaves_no_file_that_looks_complete(
         self, tmp_path: Path, dataset: Dataset

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from model_store.image import InputSpec
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
-from training.features.answer_views import FixedView, ViewAverage
 from training.fitting.history import Epoch
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
@@ -39,26 +37,8 @@ def dataset() -> Dataset:
     return Dataset("noise", ("a", "b"), 1, 16, splits, fingerprint(("a", "b"), splits))
 
 
-def test_only_the_training_split_has_views(dataset: Dataset, tmp_path: Path) -> None:
-    session = TrainingSession(TrainConfig(views=3, **CHOICES), dataset)
-    network = session.network()
-    examples = session.examples(network, cache=tmp_path)
-    assert {name: len(each.views) for name, each in examples.items()} == {
-        "train": 2,
-        "val": 0,
-        "test": 0,
-    }
-    history = session.fit(network, examples)
-    plain = TrainingSession(TrainConfig(**CHOICES), dataset)
-    other = plain.network()
-    assert (
-        plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss
-        != history[0].train_loss
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"heads": 2, "views": 2, "perturbed": True}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"heads": 2, "perturbed": True}], ids=str)
 def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
     dataset: Dataset, tmp_path: Path, more: dict[str, Any]
 ) -> None:
@@ -89,14 +69,10 @@ MODES: list[dict[str, Any]] = [{}, {"trainable": 1}, {"frozen": False}, {"augmen
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("more", [{"heads": 2}, {"perturbed": True}, {"views": 2}], ids=str)
-def test_heads_views_and_perturbed_images_work_in_every_mode(
+@pytest.mark.parametrize("more", [{"heads": 2}, {"perturbed": True}], ids=str)
+def test_heads_and_perturbed_images_work_in_every_mode(
     dataset: Dataset, tmp_path: Path, mode: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    if "augment" in mode and "views" in more:
-        with pytest.raises(ValueError, match="one of the two"):
-            TrainConfig(**CHOICES, **mode, **more)
-        return
     session = TrainingSession(TrainConfig(**CHOICES, **mode, **more), dataset)
     network = session.network()
     fixed, member = weights_digest(network.backbone), weights_digest(network.members[-1])
@@ -112,39 +88,6 @@ def test_heads_views_and_perturbed_images_work_in_every_mode(
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
     if "perturbed" in more:
         assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", [{}, {"frozen": False}], ids=str)
-def test_answers_are_means_over_fixed_views(
-    dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
-) -> None:
-    session = TrainingSession(TrainConfig(test_views=3, perturbed=True, **CHOICES, **mode), dataset)
-    network = session.network()
-    examples = session.examples(network, cache=tmp_path)
-    session.fit(network, examples)
-    evaluation, spec = session.evaluation(network, examples), session.config.input_spec(dataset)
-    images = torch.from_numpy(dataset.splits["test"].inputs(spec))
-    views = [images, *(FixedView(number, spec)(images) for number in (1, 2))]
-    with torch.inference_mode():
-        answers = torch.stack([network(seen).softmax(dim=1) for seen in views])
-    found = evaluation.probabilities("test", "uncalibrated")
-    assert (
-        min(np.abs(found - each.numpy()).max() for each in answers) > 5e-5
-    )  # the mean is none of them
-    np.testing.assert_allclose(found, answers.mean(dim=0), atol=1e-5)
-    with torch.inference_mode():
-        np.testing.assert_allclose(ViewAverage(network, 3, spec)(images).exp(), found, atol=1e-5)
-    assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
-
-
-def test_views_have_no_black_border() -> None:
-    """A frozen network answers to a border; a uniform image stays uniform, whatever moves in."""
-    spec = InputSpec(channels=1, height=24, width=24)
-    for number in range(1, 5):
-        seen = FixedView(number, spec)(torch.full((1, 1, 24, 24), 200, dtype=torch.uint8))
-        assert seen.min() > 150
-        torch.testing.assert_close(seen, seen.mean().expand_as(seen), rtol=0, atol=1e-3)
 
 
 def test_last_blocks_train_on_kept_features_as_they_do_on_images(

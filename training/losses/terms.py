@@ -13,8 +13,11 @@ Most losses need not implement this. They are a mean over images (`MeanTerm`), a
 over images (`SumTerm`), or a cost for each possible label (`MainTerm`).
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,17 +27,6 @@ class Term(ABC):
     """One summand of the objective, over `logits` (N, K) of any floating type and `labels` int64
     (N,).
     """
-
-    held_out: float = 0.0
-    """Share of the training images that the main term does not learn, so that this term can be
-    measured on them.
-    """
-
-    start: float = 0.0
-    """Share of the steps of a fit before which the main term learns alone."""
-
-    memory: Tensor = torch.zeros(0)
-    """What the term keeps from one batch to the next, if anything; saved in checkpoints."""
 
     @abstractmethod
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -54,14 +46,9 @@ class Term(ABC):
         """
         return torch.stack(list(shards)).sum(dim=0)
 
-    def observe(self, statistics: Tensor) -> None:  # noqa: B027 (most terms keep nothing)
-        """Called once per batch, before its shares; a term with memory updates it here."""
-
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The term of a whole batch."""
-        statistics = self.statistics(logits, labels)
-        self.observe(statistics)
-        return self.share(logits, labels, statistics)
+        return self.share(logits, labels, self.statistics(logits, labels))
 
 
 class SumTerm(Term):
@@ -119,9 +106,7 @@ class MainTerm(SumTerm):
     """sum_i w[y_i] cost_i[y_i] / sum_i w[y_i]: the term that learns the labels; every objective has
     exactly one.
 
-    It defines the cost of every possible label, so labels may also be probabilities (N, K), as from
-    mixup; the cost is then their mean. `class_weights` (K,) weight the classes; None means all
-    ones.
+    `class_weights` (K,) weight the classes; None means all ones.
     """
 
     def __init__(self, class_weights: Tensor | None = None) -> None:
@@ -133,19 +118,12 @@ class MainTerm(SumTerm):
 
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Weighted costs and weights, (2,)."""
-        costs = self.costs(precise(logits))
-        weights = (
-            costs.new_ones(costs.shape[1])
-            if self.class_weights is None
-            else self.class_weights.to(costs)
-        )
-        if not labels.is_floating_point():
-            weight = weights[labels]  # (N,)
-            return torch.stack(
-                [(weight * costs.gather(1, labels[:, None])[:, 0]).sum(), weight.sum()]
-            )
-        targets = weights * labels.to(costs)  # (N, K)
-        return torch.stack([(targets * costs).sum(), targets.sum()])
+        costs = self.costs(precise(logits)).gather(1, labels[:, None])[:, 0]
+        if self.class_weights is None:
+            weights = torch.ones_like(costs)
+        else:
+            weights = self.class_weights.to(costs)[labels]
+        return torch.stack([(weights * costs).sum(), weights.sum()])
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
         return sums[0] / sums[1]
@@ -164,3 +142,56 @@ def top(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     confidence, predicted = precise(logits).softmax(dim=1).max(dim=1)
     return confidence, (predicted == labels).to(confidence.dtype)
+
+
+Role = Literal["main", "auxiliary"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A numeric option: its default, its meaning, and its range, ends included."""
+
+    default: float
+    meaning: str
+    low: float = 0.0
+    high: float = math.inf
+
+    def accepts(self, value: float) -> bool:
+        """Whether `value` is a finite number in the range."""
+        return math.isfinite(value) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An entry of the registry. `build` takes the options by keyword; that of a main term also
+    takes `class_weights`.
+
+    `formula` is one readable line; `source` names the paper.
+    """
+
+    title: str
+    source: str
+    formula: str
+    role: Role
+    build: Callable[..., Any]
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    @property
+    def defaults(self) -> str:
+        """The options and their defaults, such as `beta=1 bins=15`; empty if there are
+        none.
+        """
+        return " ".join(f"{name}={option.default:g}" for name, option in self.options.items())
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Settings of an objective. `class_weights` (K,) multiply the main term's cost of each class.
+
+    `beta` is the strength of the auxiliary term, if there is one; None means its default. `options`
+    are further options by name: `gamma`, or `focal.gamma` if two parts have a gamma.
+    """
+
+    class_weights: Tensor | None = None
+    beta: float | None = None
+    options: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,258 @@
+"""Layouts of labeled images on disk: a table and a folder. Detection tries the table first.
+
+A table is a CSV file with the columns path and label, optionally group and split. Paths are
+relative to the file's folder, or absolute. Semicolons or tabs may separate the columns; a note says
+so. `split` is train, val or test, for every row or for none. Classes are the sorted labels, by
+number if all are numbers.
+
+A folder is {train,val,test}/CLASS/**/*.jpg, or CLASS/**/*.jpg without splits. Existing split
+folders are kept. Without `val`, a fifth of `train` becomes val; without any, all images are divided
+64 : 16 : 20. Both draws are stratified, keep groups and identical files together, and depend only
+on the sorted file names and the seed.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibration.wording import counted
+from model_store.csv_cells import plain_cell
+from model_store.image.suffixes import SUFFIX_LIST, images_below
+from training.datasets.errors import BadDataset
+from training.datasets.records import Listing, Record, SplitName
+
+SEPARATORS = (",", ";", "\t")
+SPLIT_FOLDERS: dict[str, SplitName] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+TABLE = "labels.csv"
+COLUMNS = ("path", "label")
+PATIENT_WORDS = frozenset(
+    re.split(
+        r"\s+",
+        "patient patients patientid subject subjectid person participant case caseid slide slideid "
+        "study studyid series lesion donor animal mrn",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to store a data set on disk.
+
+    `find` returns the root of such a tree at or below a path, or None; `read` lists the contents of
+    a root. `tree` describes the tree in one line.
+    """
+
+    name: str
+    tree: str
+    find: Callable[[Path], Path | None]
+    read: Callable[[Path], Listing]
+
+
+def _find_table(path: Path) -> Path | None:
+    """`path` itself if it is a CSV file, else its labels.csv."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".csv" else None
+    return path / TABLE if (path / TABLE).is_file() else None
+
+
+def _read_csv(table: Path) -> Listing:
+    """The listing of the table. Raises BadDataset for a missing value, an unknown split or rows
+    that disagree.
+    """
+    rows = _read_table(table, COLUMNS)
+    for row in rows:
+        if not row["path"] or not row["label"]:
+            raise BadDataset(
+                table,
+                f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both",
+            )
+    classes = _table_classes(table, {row["label"] for row in rows})
+    records: dict[Path, Record] = {}
+    for row in rows:
+        record = _record(table, row, classes)
+        if records.setdefault(record.path, record) != record:
+            raise BadDataset(table, f"two rows of {row['path']} disagree")
+    notes = tuple(_notes(table, rows, repeated=len(rows) - len(records)))
+    return Listing(
+        table.resolve().stem, "csv", table.parent, classes, tuple(records.values()), notes=notes
+    )
+
+
+def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> Iterator[str]:
+    """What a user might have meant otherwise."""
+    if repeated:
+        yield f"{counted(repeated, 'repeated row')} dropped"
+    between = _separator(table, COLUMNS)
+    if between != ",":
+        name = "semicolons (;)" if between == ";" else "tabs"
+        yield f"the columns of {table.name} are separated by {name}, not by commas, and are read so"
+    patients = [name for name in rows[0] if _names_patients(name)] if "group" not in rows[0] else []
+    if patients:
+        yield (
+            f"the column {patients[0]!r} is not used, so images of one patient may be in several "
+            "splits, which "
+            "flatters figures; if it tells patients or slides apart, rename it to group"
+        )
+
+
+def _names_patients(column: str) -> bool:
+    """Whether a column seems to name what must stay in one split.
+
+    >>> [_names_patients(name) for name in ("Patient ID", "slide_id", "case-number", "age")]
+    [True, True, True, False]
+    """
+    return any(word in PATIENT_WORDS for word in re.split(r"[^a-z]+", column.lower()))
+
+
+def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
+    if len(labels) < 2:
+        raise BadDataset(table, f"has {counted(len(labels), 'label')}; expected two or more")
+    return tuple(
+        sorted(
+            labels, key=lambda label: (int(label), label) if all(map(_is_number, labels)) else label
+        )
+    )
+
+
+def _is_number(label: str) -> bool:
+    return label.lstrip("-").isdecimal()
+
+
+def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Record:
+    name = row.get("split", "").lower()
+    if name and name not in SPLIT_FOLDERS:
+        raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
+    split: SplitName | None = SPLIT_FOLDERS[name] if name else None
+    return Record(
+        table.parent / row["path"], classes.index(row["label"]), row.get("group") or None, split
+    )
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header; column names in lower case, values without surrounding
+    white space.
+
+    Columns are separated by the first of SEPARATORS that gives a header with all `columns`. Raises
+    BadDataset if a column is missing, a row is too short, or the file is not text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, delimiter=_separator(path, columns))
+            header = [plain_cell(name).strip().lower() for name in reader.fieldnames or ()]
+            missing = [name for name in columns if name not in header]
+            if missing:
+                raise BadDataset(
+                    path,
+                    f"has no column {' or '.join(missing)}; it has {', '.join(header) or 'none'}",
+                )
+            reader.fieldnames = header
+            return [_row(path, reader.line_num, row, columns) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadDataset(path, f"is not a CSV file in UTF-8 ({error})") from error
+
+
+def _separator(path: Path, columns: Sequence[str]) -> str:
+    """What separates the columns of a table: the first of SEPARATORS whose header has all
+    `columns`, else a comma.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        header = lines.readline().lower()
+    for each in SEPARATORS:
+        (names,) = csv.reader([header], delimiter=each)
+        if set(columns) <= {name.strip() for name in names}:
+            return each
+    return ","
+
+
+def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
+    if any(row[name] is None for name in columns):
+        raise BadDataset(path, f"line {line} has fewer values than the header has columns")
+    return {
+        name: plain_cell(value.strip())
+        for name, value in row.items()
+        if name is not None and isinstance(value, str)
+    }
+
+
+def _read_folder(root: Path) -> Listing:
+    """The listing of `root`. Raises BadDataset for fewer than two classes or a class without
+    images.
+    """
+    given = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
+    if given and not {"train", "test"} <= given.keys():
+        raise BadDataset(
+            root,
+            f"has the splits {', '.join(given)}; expected train and test, optionally val, or "
+            "class folders",
+        )
+    classes = _folder_classes(list(given.values()) or [root])
+    records: list[Record] = []
+    for name, folder in given.items():
+        records += _folder_records(folder, classes, SPLIT_FOLDERS[name])
+    return Listing(
+        root.resolve().name,
+        "folder",
+        root,
+        classes,
+        tuple(records or _folder_records(root, classes, None)),
+    )
+
+
+def _folder_classes(folders: list[Path]) -> tuple[str, ...]:
+    """Names of the class folders, which must be the same in every split."""
+    found = {
+        folder: tuple(each.name for each in _visible(folder) if each.is_dir()) for folder in folders
+    }
+    first, classes = next(iter(found.items()))
+    if len(classes) < 2:
+        raise BadDataset(
+            first, f"has {len(classes)} class folders; expected two or more, one per class"
+        )
+    for folder, names in found.items():
+        if names != classes:
+            raise BadDataset(
+                folder, f"has the classes {', '.join(names)}, but {first} has {', '.join(classes)}"
+            )
+    return classes
+
+
+def _folder_records(
+    folder: Path, classes: tuple[str, ...], split: SplitName | None
+) -> list[Record]:
+    records: list[Record] = []
+    for label, name in enumerate(classes):
+        images = images_below(folder / name)
+        if not images:
+            raise BadDataset(folder / name, f"has no images; looked for {SUFFIX_LIST}")
+        records += [Record(path, label, split=split) for path in images]
+    return records
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Sorted entries of a folder, without hidden ones and those that macOS adds to archives."""
+    return (
+        each for each in sorted(folder.iterdir()) if not each.name.startswith((".", "__MACOSX"))
+    )
+
+
+CSV = Layout(
+    "csv",
+    "a CSV file, or a folder's labels.csv: path,label[,group][,split]",
+    _find_table,
+    _read_csv,
+)
+FOLDER = Layout(
+    "folder",
+    "[train|val|test/]CLASS/**/IMAGE",
+    lambda path: path if path.is_dir() else None,
+    _read_folder,
+)
+LAYOUTS: dict[str, Layout] = {each.name: each for each in (CSV, FOLDER)}

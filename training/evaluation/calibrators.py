@@ -1,0 +1,126 @@
+"""Isotonic regression beside the calibrators of `calibration`, and answers as a calibrator gives
+them that has not seen their labels.
+
+scikit-learn fits isotonic regression, the best monotone map of each class's probability (Zadrozny
+and Elkan 2002); with several classes, each is fitted against the rest. It may change the predicted
+class. It can return 0 or 1, so a single surprise costs hundreds of nats; compare it by Brier score.
+
+The calibrator in the graph is fitted on all validation images. Promises about its answers must not
+be fitted on the same labels, because it fits them better than new ones. So each tenth gets the
+probabilities of a calibrator that was fitted on the other nine tenths (cross-fitting, as in CV+:
+Barber et al. 2021).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.isotonic import IsotonicRegression
+
+from calibration.calibrators.one_vs_rest import apply_each, fit_each
+from calibration.calibrators.protocol import CALIBRATORS, Calibrator
+
+FOLDS = 10  # of the cross-fitting
+
+
+@dataclass(frozen=True)
+class MonotoneMap:
+    """A monotone, piecewise linear function through (x, y), constant beyond its ends."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, p: NDArray[np.float64], truth: NDArray[np.bool_]) -> Self:
+        """Fit to probabilities (N,) and truths (N,).
+
+        >>> MonotoneMap.fit(np.array([0.1, 0.2, 0.3]), np.array([False, True, False])).y
+        (0.0, 0.5, 0.5)
+        """
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
+            p, truth.astype(np.float64)
+        )
+        return cls(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+
+    def __call__(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.interp(p, self.x, self.y))
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """Isotonic regression of each class."""
+
+    name: ClassVar[str] = "isotonic"
+    keeps_argmax: ClassVar[bool] = False
+    classes: tuple[MonotoneMap, ...]
+
+    @classmethod
+    def fit(cls, logits: ArrayLike, labels: ArrayLike) -> Self:
+        """Fit on logits (N, K) and labels (N,). Raises ValueError as
+        `calibration.one_vs_rest.fit_each`.
+        """
+        return cls(fit_each(MonotoneMap.fit, logits, labels))
+
+    def __call__(self, logits: ArrayLike) -> NDArray[np.float64]:
+        return apply_each(self.classes, logits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and the corners of each class's function."""
+        return {
+            "name": self.name,
+            "classes": [{"x": [*each.x], "y": [*each.y]} for each in self.classes],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        return cls(tuple(MonotoneMap(tuple(row["x"]), tuple(row["y"])) for row in data["classes"]))
+
+
+ALL_CALIBRATORS: dict[str, type[Calibrator]] = {**CALIBRATORS, Isotonic.name: Isotonic}
+
+
+def cross_fitted(
+    kind: type[Calibrator],
+    logits: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    *,
+    groups: NDArray[np.int64] | None = None,
+    fitted_on: NDArray[np.floating[Any]] | None = None,
+    folds: int = FOLDS,
+) -> NDArray[np.float64]:
+    """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without
+    it.
+
+    Args:
+        kind: a calibrator.
+        logits: (N, K).
+        labels: (N,) in 0..K-1.
+        groups: (N,), patients or the like, kept together in a fold; None if every image stands
+            alone.
+        fitted_on: (C * N, K), other logits to fit on: of C changed copies of each image, copy by
+            copy.
+        folds: number of parts; fewer if there are fewer images or groups.
+
+    Raises:
+        ValueError: fewer than two images or groups.
+    """
+    _, units = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    count = int(units.max(initial=-1)) + 1
+    if count < 2:
+        raise ValueError(
+            f"promises about a fitted calibrator need at least two images or groups; got {count}"
+        )
+    fold = (np.random.default_rng(0).permutation(count) % min(folds, count))[units]
+    probabilities = np.empty(logits.shape)
+    fitting = logits if fitted_on is None else fitted_on
+    copies = len(fitting) // len(labels)
+    for number in range(min(folds, count)):
+        held_out = fold == number
+        known = np.tile(~held_out, copies)
+        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(
+            logits[held_out]
+        )
+    return probabilities
