@@ -18,7 +18,7 @@ from calibration.intervals.confidence_sequence import (
     gap_evidence,
     gap_sequence,
 )
-from calibration.measures.summary import metrics
+from calibration.measures import metrics
 from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import AccuracyAnswer, LabeledDay, judge_accuracy
 from monitoring.findings.comparison import compare

@@ -189,11 +189,11 @@ def toy(
     """
     from candor.terminal.progress import bars
     from training.experiments.grid import parse_variant
-    from training.experiments.presets import every_method
+    from training.experiments.presets import measured_methods
     from training.experiments.toy import toy as run_toy
 
     folder = _folder(out, "toy")
-    methods = tuple(map(parse_variant, method or ())) or every_method()
+    methods = tuple(map(parse_variant, method or ())) or measured_methods()
     with bars() as progress:
         tables = run_toy(
             methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress

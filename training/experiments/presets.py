@@ -63,6 +63,13 @@ def every_method() -> tuple[Variant, ...]:
     return tuple(parse_variant(name) for name in LOSSES)
 
 
+def measured_methods() -> tuple[Variant, ...]:
+    """Every loss of the registry as in docs/results.md: DCA at the upper end of the paper's
+    range.
+    """
+    return tuple(parse_variant("dca beta=15" if name == "dca" else name) for name in LOSSES)
+
+
 def smoke() -> Grid:
     """Every method once on digits, in a minute or two."""
     return Grid(
@@ -74,7 +81,7 @@ def smoke() -> Grid:
 
 
 def results() -> Grid:
-    """Two real data sets, frozen EfficientNet-Lite0, every method, five seeds."""
+    """As in docs/results.md: two real data sets, frozen EfficientNet-Lite0, every method, five seeds."""
     return Grid(
         data=(
             Variant("pneumoniamnist", "pneumoniamnist", {"perturbed": True}),
@@ -83,7 +90,7 @@ def results() -> Grid:
             ),
         ),
         networks=(network_variant(NETWORK),),
-        methods=every_method(),
+        methods=measured_methods(),
         seeds=tuple(range(5)),
     )
 
