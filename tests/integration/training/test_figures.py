@@ -123,7 +123,7 @@ def test_select_chooses_on_a_reference_too(tmp_path: Path) -> None:
     assert "resamples of 1 seed and 199 images" in shown.stdout
     assert len((tmp_path / "selection.csv").read_text().splitlines()) == 11
     name = next((tmp_path / "tables").iterdir()).stem
-    assert_published(tmp_path, name, f"select-reference/select-val-{PUBLISHED}")
+    assert_published(tmp_path, name, "select-reference/pneumoniamnist")
 
 
 class TestToy:
