@@ -42,7 +42,10 @@ def give_advice(found: Findings) -> Iterator[str]:
             f"""(`POST /calibration/{model}/reset` with `{{"audit": false}}`)."""
         )
     elif status is Status.OK and found.exception:
-        yield "Keep labeling, and look at the slices: if the error is real, the drift alarm will follow."
+        yield (
+            "Keep labeling, and look at the slices: if the error is real, the drift alarm will "
+            "follow."
+        )
     elif status is Status.OK and not about_accuracy:
         yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
     yield from about_accuracy
@@ -104,7 +107,10 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     if since and since["from_first"]:
         yield _from_the_first(found)
     elif drift and since:
-        yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
+        yield (
+            f"Find out what changed around label {since['label']:,}: device, protocol, ward, "
+            "patients or software."
+        )
         on_labels = " on the labels since then"
         last = f" --last {max(drift.labels_since_onset() or 0, FEW_LABELS)}"
     at_this_look = found.comparison.accuracy_as_served
@@ -232,7 +238,10 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
                 "show no drop."
             )
         since = f" around {accuracy.since}" if accuracy.since else ""
-        yield f"Find out what changed{since}: device, protocol, ward, patients, software, or who sets the labels."
+        yield (
+            f"Find out what changed{since}: device, protocol, ward, patients, software, or who "
+            "sets the labels."
+        )
         yield (
             f"If accuracy is too low for its purpose, roll back ({_earlier(found)}) or retrain on "
             "such images. "

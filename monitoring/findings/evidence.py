@@ -43,7 +43,10 @@ def give_evidence(found: Findings) -> Iterator[str]:
         yield from _against_card(found.comparison, found.selection)
     yield from describe_labels(found.selection)
     if found.is_silent:
-        yield "The drift watch uses audited answers only, and none was drawn in this window: it watches nothing."
+        yield (
+            "The drift watch uses audited answers only, and none was drawn in this window: it "
+            "watches nothing."
+        )
     yield from (warning.sentence for warning in found.early_warnings if warning.raised)
 
 

@@ -98,7 +98,10 @@ def check_the_rest(selection: LabelSelection) -> Iterator[str]:
     """What would check what is not checked."""
     if selection.unchecked:
         kinds = "; ".join(each.name for each in selection.unchecked[:_NAMED])
-        yield f"Label some of the answers that are not checked: {kinds}. A random audit reaches all kinds of answers."
+        yield (
+            f"Label some of the answers that are not checked: {kinds}. A random audit reaches all "
+            "kinds of answers."
+        )
     if selection.audit is not None and selection.audit.is_incomplete:
         missing = _label_the_missing(selection.audit)
         yield f"{missing[0].upper()}{missing[1:]}"
@@ -126,7 +129,10 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
             f"{points(audit.signed_gap_upper)}). Verdict, comparison and slices rest on it alone."
         )
     elif audit.labeled:
-        yield f"The audit decides from {FEW_LABELS} labels on; until then the figures rest on all labels."
+        yield (
+            f"The audit decides from {FEW_LABELS} labels on; until then the figures rest on all "
+            "labels."
+        )
 
 
 def _bounds(selection: LabelSelection) -> str:

@@ -15,8 +15,14 @@ WORRIES = {
     Status.NO_LABELS: "Unknown: no answer has a label yet.",
     Status.EARLY: f"Too early to say: there are fewer than {FEW_LABELS} labels.",
     Status.OK: "No: chance alone can explain what the labels show.",
-    Status.PARTLY: "Not known for all answers: chance alone can explain what the labels show, but part is not checked.",
-    Status.OFF: "Possibly: at this look, the labels show more error than chance explains; the drift alarm is quiet.",
+    Status.PARTLY: (
+        "Not known for all answers: chance alone can explain what the labels show, but part is "
+        "not checked."
+    ),
+    Status.OFF: (
+        "Possibly: at this look, the labels show more error than chance explains; the drift alarm "
+        "is quiet."
+    ),
     Status.ALARM: "Yes: the drift alarm is active, and false alarms are rare.",
 }
 

@@ -238,7 +238,10 @@ def test_pipelined_requests_are_answered_in_order(
 
 
 def test_chunked_bodies_are_read_and_bounded(server: Server, png: Callable[..., bytes]) -> None:
-    head = b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    head = (
+        b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: "
+        b"close\r\n\r\n"
+    )
     image = png()
     pieces = [
         b"%x\r\n%s\r\n" % (len(image[at : at + 7]), image[at : at + 7])

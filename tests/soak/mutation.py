@@ -188,5 +188,8 @@ def _texts(images: list[bytes]) -> list[object]:
 
 
 def _form(data: bytes) -> bytes:
-    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\nContent-Type: image/png\r\n\r\n'
+    head = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\nContent-Type: '
+        b"image/png\r\n\r\n"
+    )
     return head + data + b"\r\n--b--\r\n"

@@ -471,7 +471,8 @@ def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Sto
         (
             AnswerFilter(last=50),
             100,
-            r"Got 50 labeled answers of tiny version 1; expected at least 100\. .* \(`--min-labels`\)",
+            r"Got 50 labeled answers of tiny version 1; expected at least 100\. .* "
+            r"\(`--min-labels`\)",
         ),
         (AnswerFilter(prediction_ids=frozenset()), 1, "Got 0 labeled answers"),
         (

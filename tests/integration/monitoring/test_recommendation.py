@@ -141,7 +141,8 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         )
         assert any(
             re.fullmatch(
-                r'In answers of "normal", confidence exceeds accuracy by \d+\.\d points \(\d+ labels\): at this '
+                r'In answers of "normal", confidence exceeds accuracy by \d+\.\d points \(\d+ '
+                r"labels\): at this "
                 r"look, at least \d+\.\d points after correcting for 2 comparisons\.",
                 line,
             )
@@ -262,9 +263,9 @@ def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clo
         (2, "started"),
         (2, "promoted"),
     ]
-    assert (
-        told[0][2]
-        == "The watch started: at least 1,000 labels between false alarms on average, tolerance 1 point."
+    assert told[0][2] == (
+        "The watch started: at least 1,000 labels between false alarms on average, tolerance "
+        "1 point."
     )
     assert told[1][2].startswith("The alarm was raised at label ")
     assert told[2][2] == "The alarm was acknowledged after 100 labels: lamp replaced."

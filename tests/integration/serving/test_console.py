@@ -224,7 +224,10 @@ async def test_pages_are_in_the_language_of_the_reader(
     assert page.headers["content-language"] == "de"
     assert '<html lang="de">' in page.text
     assert "Was zeigt das Bild wirklich?" in page.text
-    shown = r"<time datetime=\"[0-9T:-]+Z\" title=\"[0-9 :-]+ UTC\">\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d JST</time>"
+    shown = (
+        r"<time datetime=\"[0-9T:-]+Z\" title=\"[0-9 :-]+ UTC\">\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d "
+        r"JST</time>"
+    )
     assert re.search(shown, page.text)
     chosen = german | {"cookie": "candor_zone=Asia/Tokyo; candor_chosen_zone=America/Bogota"}
     assert " -05</time>" not in page.text

@@ -59,7 +59,7 @@ def test_a_row_has_the_mean_difference_and_its_interval() -> None:
     assert half_interval([-0.01, 0.0, 0.04]) == pytest.approx(
         0.0657, abs=1e-4
     )  # 4.3027 * 0.02646 / sqrt(3)
-    assert (
-        line(rows)
-        == "| rare | 348 | 3 | 0.660 | 0.750 | 0.760 | +0.010 ± 0.066 | 0.050 / 0.040 | 0.5 | 40 | 60 |"
+    assert line(rows) == (
+        "| rare | 348 | 3 | 0.660 | 0.750 | 0.760 | +0.010 ± 0.066 | 0.050 / 0.040 | 0.5 | 40 "
+        "| 60 |"
     )

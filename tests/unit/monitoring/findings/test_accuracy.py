@@ -31,9 +31,9 @@ def days(*right: tuple[int, float], labeled: float = 0.1) -> list[LabeledDay]:
 def test_a_fall_from_82_to_63_percent_is_a_clear_warning() -> None:
     found = judge_accuracy(days((400, 0.63)), reference())
     assert found.answer is AccuracyAnswer.LOWER
-    assert (
-        found.headline
-        == "Among the labeled answers accuracy is lower, by at least 7.2 points; not known of all answers"
+    assert found.headline == (
+        "Among the labeled answers accuracy is lower, by at least 7.2 points; not known of "
+        "all answers"
     )
     assert found.sentence == (
         "The model was right in 63.0 % of 400 labeled answers, and in 82.0 % of the 1,000 answers "

@@ -67,7 +67,10 @@ def test_a_body_that_has_come_is_there_at_once_and_the_answer_leaves_in_one_writ
     bodies: list[bytes | None] = []
     pipe = heard(answering(bodies=bodies), POST + b"ping")
     assert bodies[0] == b"ping"
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: today\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: "
+        b"today\r\n\r\n"
+    )
     assert pipe.written == [head + b"{}"]
     assert not pipe.closed
 
