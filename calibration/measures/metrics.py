@@ -181,8 +181,9 @@ def signed_gap_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
 
     Of one wrong prediction at confidence 1:
 
-    >>> [round(end, 2) for end in signed_gap_interval(BinSums.from_predictions([1.0], [False]))]
-    [0.17, 1.0]
+    >>> found = signed_gap_interval(BinSums.from_predictions([1.0], [False]))
+    >>> round(found.lower, 2), round(found.upper, 2)
+    (0.17, 1.0)
     """
     return gap_interval(
         signed_gap(sums), mean_confidence(sums), _gap_variance_seen(sums), sums.total, level=level
