@@ -22,6 +22,7 @@ from tests.builders.postgres import Cluster, find_programs
 
 # No deadline: machines are shared. The same examples each time: a red build is never luck.
 settings.register_profile("candor", deadline=None, derandomize=True)
+settings.register_profile("quick", settings.get_profile("candor"), max_examples=20)  # make check
 settings.load_profile("candor")
 
 

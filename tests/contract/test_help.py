@@ -22,59 +22,59 @@ def leaves(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     inner = getattr(command, "commands", None)
     if inner is None:
         yield words, command
-    for word, each in (inner or {}).items():
-        yield from leaves(each, *words, word)
+    for word, below in (inner or {}).items():
+        yield from leaves(below, *words, word)
 
 
-VERBS = list(leaves(typer.main.get_command(app)))
-every_verb = pytest.mark.parametrize(
-    ("words", "command"), VERBS, ids=[" ".join(words) for words, _ in VERBS]
-)
+VERBS = dict(leaves(typer.main.get_command(app)))
 
 
-def shown(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `--help` prints, without frames and line breaks."""
-    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 100)
-    return " ".join(CliRunner().invoke(app, [*words, "--help"]).stdout.replace("│", " ").split())
+@pytest.fixture(scope="module")
+def shown() -> dict[tuple[str, ...], str]:
+    """What `--help` prints for each verb, without frames and line breaks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.rich_utils.MAX_WIDTH", 100)
+        runner = CliRunner()
+        return {
+            words: " ".join(runner.invoke(app, [*words, "--help"]).stdout.replace("│", " ").split())
+            for words in VERBS
+        }
 
 
-@every_verb
-def test_has_an_example_that_exists(
-    words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (example,) = re.findall(r"^Example: (candor .*)$", command.help, re.MULTILINE)
-    typed = shlex.split(example)
-    assert tuple(typed[1 : 1 + len(words)]) == words
-    known = {name for parameter in command.params for name in parameter.opts}
-    assert {each for each in typed if each.startswith("--")} <= known
-    assert f"Example: {example}" in shown(words, monkeypatch)
+def test_each_verb_has_an_example_that_exists(shown: dict[tuple[str, ...], str]) -> None:
+    wrong = []
+    for words, command in VERBS.items():
+        examples = re.findall(r"^Example: (candor .*)$", command.help, re.MULTILINE)
+        typed = shlex.split(examples[0]) if len(examples) == 1 else []
+        known = {name for parameter in command.params for name in parameter.opts}
+        if (
+            tuple(typed[1 : 1 + len(words)]) != words
+            or not {word for word in typed if word.startswith("--")} <= known
+            or f"Example: {examples[0]}" not in shown[words]
+        ):
+            wrong.append(f"candor {' '.join(words)}: {examples}")
+    assert not wrong, "give each one line `Example: candor VERB ...`:\n" + "\n".join(wrong)
 
 
-@every_verb
-def test_loses_nothing_in_brackets(
-    words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = shown(words, monkeypatch)
-    for parameter in command.params:
-        for part in re.findall(r"\[[^\]]*\]", (parameter.help or "").replace("\\[", "[")):
-            assert part in said
+def test_help_loses_nothing_in_brackets(shown: dict[tuple[str, ...], str]) -> None:
+    lost = [
+        f"candor {' '.join(words)} {parameter.name}: {part}"
+        for words, command in VERBS.items()
+        for parameter in command.params
+        for part in re.findall(r"\[[^\]]*\]", (parameter.help or "").replace("\\[", "["))
+        if part not in shown[words]
+    ]
+    assert not lost, "write \\\\[ for [ in the help of:\n" + "\n".join(lost)
 
 
-@every_verb
-def test_names_no_page_that_only_the_site_fills(
-    words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for page in re.findall(r"docs/[\w/.-]+\.md", shown(words, monkeypatch)):
-        assert "<!-- generated:" not in (ROOT / page).read_text(), page
-
-
-def test_serving_says_how_to_see_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "`candor config show` lists all settings" in shown(("serve",), monkeypatch)
-    assert ("config", "show") in [words for words, _ in VERBS]
-
-
-def test_an_option_with_brackets_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "'LOSS [xHEADS] [ema] [key=value ...]'" in shown(("experiment", "compare"), monkeypatch)
+def test_help_names_no_page_that_only_the_site_fills(shown: dict[tuple[str, ...], str]) -> None:
+    wrong = [
+        f"candor {' '.join(words)}: {page}"
+        for words, text in shown.items()
+        for page in re.findall(r"docs/[\w/.-]+\.md", text)
+        if "<!-- generated:" in (ROOT / page).read_text()
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_release_and_the_completion_are_offered() -> None:

@@ -1,14 +1,29 @@
-"""The reference of the documentation says what the running program says: every setting, metric,
-error and route.
+"""Reference pages say what the running program says: every setting, metric, error, route, parameter
+and scope; and the page of the demo, what it prints.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
 
 import candor
+from calibration.calibrators.remedies import TEMPERATURE_BIAS
+from candor.terminal.recalibration import note_lines
 from docs.generators.server import families
 from docs.generators.tables import GENERATORS, MARK, expand
-from serving.error_table import ERRORS, INTERNAL, ROUTING_CODES
+from monitoring.api.endpoint import Endpoint
+from monitoring.findings.recalibration_preview import RecalibrationPreview
+from monitoring.recalibration.preview import _changes
+from monitoring.recalibration.proposal import Proposal
+from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
+from serving.http.sessions import COOKIE, LIFETIME_S
+from serving.openapi.document import document
+from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.process import monitor_server
 from serving.process.server import ENDPOINTS
 from serving.settings import PREFIX, Settings
 
@@ -60,3 +75,115 @@ def test_every_generated_part_is_on_a_page() -> None:
 def test_every_name_of_the_python_interface_is_documented() -> None:
     page = published("reference/python.md")
     assert [name for name in candor.__all__ if not re.search(rf"`(candor\.)?{name}`", page)] == []
+
+
+API = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
+
+
+def test_every_route_stands_in_the_api_page() -> None:
+    text = API.read_text()
+    for path in {each.path for each in ENDPOINTS}:
+        known = path if not path.startswith("/v2/") else "/v2/..."
+        short = re.sub(r"(?<=\{model\})/\{version\}$", "[/{version}]", known)
+        assert short in text, f"add a row for {path} to docs/reference/http-api.md"
+
+
+def test_every_parameter_of_a_route_for_programs_stands_in_the_api_page() -> None:
+    text = API.read_text()
+    asked = {
+        (each.path, parameter.name)
+        for each in ENDPOINTS
+        for parameter in each.parameters
+        if parameter.place == "query" and each.tag != "pages"  # forms and links send those
+    }
+    assert len(asked) > 10
+    for path, name in asked:
+        assert re.search(rf"`{name}`|[?&]{name}=", text), (path, name)
+
+
+def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
+    operation = document(ENDPOINTS, version="1")["paths"]["/predictions/{model}"]["post"]
+    assert set(operation["responses"]) == {"200"} | {
+        str(status) for status, _ in PREDICTION_ERRORS.values()
+    }
+
+
+@pytest.mark.parametrize(
+    "endpoints", [ENDPOINTS, (*DESCRIPTION_ENDPOINTS, *monitor_server.ENDPOINTS)]
+)
+def test_no_schema_is_an_empty_object(endpoints: tuple[Endpoint, ...]) -> None:
+    """An object has named fields or a type of its values; one that is free-form says why."""
+    bare = list(bare_objects(document(endpoints, version="1"), "#"))
+    assert bare == []
+
+
+def bare_objects(part: Any, place: str) -> Iterator[str]:
+    """The places of objects that say nothing of themselves."""
+    if isinstance(part, dict):
+        says = part.keys() & {"properties", "additionalProperties", "description"}
+        if (part == {} and place.endswith("/schema")) or (
+            part.get("type") == "object" and not says
+        ):
+            yield place
+        for name, value in part.items():
+            yield from bare_objects(value, f"{place}/{name}")
+    elif isinstance(part, list):
+        for number, value in enumerate(part):
+            yield from bare_objects(value, f"{place}/{number}")
+
+
+SIGN_IN = (Path(__file__).parents[2] / "docs" / "how-to" / "sign-in.md").read_text()
+OPEN_TO_ALL = {
+    "/sign-in",
+    "/sign-out",
+    "/language",
+    "/time-zone",
+    "/static/{name}",
+    "/healthz",
+    "/readyz",
+    "/ping",
+}
+
+
+def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
+    listed = {
+        (method, path): scope
+        for method, path, scope in re.findall(r"\| `(\w+) (/\S*)` \| `(\w+)` \|", SIGN_IN)
+    }
+    declared = {
+        (each.method, each.path): each.scope
+        for each in (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *monitor_server.DECLARED)
+    }
+    assert listed == {each: declared[each] for each in listed}
+    pages = {
+        (each.method, each.path)
+        for each in (*DESCRIPTION_ENDPOINTS, *ENDPOINTS)
+        if each.method == "GET" and "text/html" in each.gives and each.path not in OPEN_TO_ALL
+    }
+    assert pages <= set(listed)
+
+
+def test_it_names_the_cookie_and_its_hours() -> None:
+    assert f"`{COOKIE}=...`" in SIGN_IN
+    assert f"**{LIFETIME_S // 3600} hours**" in SIGN_IN
+
+
+DEMO = Path(__file__).parents[2] / "docs/tutorials/demo.md"
+
+
+def masked(line: str) -> str:
+    return re.sub(r"\d+", "N", line)
+
+
+def test_the_note_about_changed_classes_is_printed_so() -> None:
+    proposal = cast(
+        "Proposal", SimpleNamespace(remedy=TEMPERATURE_BIAS.name, changed=10, held_out=124)
+    )
+    shown = cast("RecalibrationPreview", SimpleNamespace(changes=_changes(proposal), notes=()))
+    (printed,) = note_lines(shown)
+    shows = {
+        masked(line.strip())
+        for line in DEMO.read_text().splitlines()
+        if "changes the predicted class" in line
+    }
+    assert shows == {masked(printed)}

@@ -1,9 +1,10 @@
-"""The dashboards are sound. They and the rules name every metric that is exported or recorded, and
-no other.
+"""Every alert has its runbook and its test cases. The dashboards are sound. Dashboards and rules name
+every metric that is exported or recorded, and no other.
 """
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,47 @@ from tests.builders.prometheus import (
     panels,
     sample_names,
 )
+
+ROOT = Path(monitoring.__file__).parents[1]
+RULE_FOLDER = ROOT / "monitoring" / "rules"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+SECTIONS = ["## What it means", "## What to look at", "## What to do", "## How to silence it"]
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = [
+        group
+        for path in RULE_FOLDER.glob("*.rules.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+    ]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_every_alert_is_tested_firing_and_silent() -> None:
+    seen: dict[str, set[bool]] = defaultdict(set)
+    for path in RULE_FOLDER.glob("*.test.yml"):
+        for case in yaml.safe_load(path.read_text())["tests"]:
+            for test in case.get("alert_rule_test", []):
+                seen[test["alertname"]].add(bool(test["exp_alerts"]))
+    lacking = [name for name in alerts() if seen[name] != {True, False}]
+    assert not lacking, (
+        f"give {lacking} a case that fires and one with `exp_alerts: []` in the .test.yml beside"
+    )
+
+
+def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("Candor*.md")} == set(alerts()), (
+        "each alert needs docs/runbooks/ALERT.md: copy the nearest"
+    )
+    assert {rule["labels"]["severity"] for rule in alerts().values()} == {"page", "ticket", "info"}
+    for name, rule in alerts().items():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+        page = (RUNBOOKS / f"{name}.md").read_text()
+        assert page.startswith(f"# {name}\n")
+        assert re.findall(r"^## .*", page, flags=re.M) == SECTIONS
+        assert f"`{rule['labels']['severity']}`" in page
+        assert f"]({name}.md)" in (RUNBOOKS / "README.md").read_text()
+
 
 RULE_FILES = sorted((Path(monitoring.__file__).parent / "rules").glob("*.rules.yml"))
 RULES = [
@@ -77,9 +119,9 @@ def test_every_expression_parses() -> None:
 
 def test_every_name_is_exported_or_recorded_and_the_other_way_round() -> None:
     exported = sample_names()
-    assert exported | RECORDED >= NAMES
+    assert NAMES - exported - RECORDED == set(), "dashboards and rules name what is not exported"
     counted = {name for name in exported if not name.endswith(("_created", "_sum", "_count"))}
-    assert counted - NAMES == set()
+    assert counted - NAMES == set(), "use them in monitoring/dashboards or monitoring/rules"
 
 
 def test_panels_are_placed_apart_and_say_what_they_mean() -> None:
