@@ -53,9 +53,6 @@ def report(
             "--once", help="With --every: write what is due, then end; for a timer of the system."
         ),
     ] = False,
-    language: Annotated[
-        str, typer.Option(metavar="en|de", help="Language of the HTML pages.")
-    ] = "en",
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -69,24 +66,16 @@ def report(
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.report import report_tables
-    from monitoring.pages.language import LANGUAGES, Reader, reading
     from monitoring.pages.report_page import report_page
     from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model
 
-    spoken = next((each for each in LANGUAGES if each.code == language), None)
-    if spoken is None:
-        raise typer.BadParameter(
-            f"--language is {language!r}; expected {' or '.join(each.code for each in LANGUAGES)}"
-        )
     if every is not None:
         if to is None or window or since or version or html or json_out:
             raise typer.BadParameter(
-                "--every needs --to FOLDER, and goes with MODEL, --once, --language and --ledger "
-                "alone"
+                "--every needs --to FOLDER, and goes with MODEL, --once and --ledger alone"
             )
-        with reading(Reader(spoken)):
-            _report_every(every, to, once=once, model=model, ledger=ledger)
+        _report_every(every, to, once=once, model=model, ledger=ledger)
         return
     if to is not None or once:
         raise typer.BadParameter("--to and --once need --every")
@@ -96,8 +85,7 @@ def report(
         chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
         found = read_page_data(opened, model or only_model(opened), version=version, window=chosen)
     if html is not None:
-        with reading(Reader(spoken)):
-            html.write_text(report_page(found), encoding="utf-8")
+        html.write_text(report_page(found), encoding="utf-8")
     if json_out:
         print_json(found.report.as_dict())
         return

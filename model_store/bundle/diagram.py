@@ -7,7 +7,7 @@ pages define the colors by name, a file of its own gets those of light pages.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from calibration.measures.reliability import ReliabilityBin
-from calibration.wording import percent
+from calibration.wording import counted, percent
 
 _LEFT, _TOP, _SIDE = 72, 20, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
@@ -35,16 +35,6 @@ _STARTS = (
 )  # of the axis of confidence, which a model with few classes does not use up
 
 
-class Speech(NamedTuple):
-    """How a diagram speaks: texts in a language, texts for one or more, and numbers as they are
-    written in it.
-    """
-
-    gettext: Callable[[str], str]
-    ngettext: Callable[[str, str, int], str]
-    localized: Callable[[str], str]
-
-
 class DiagramScale(NamedTuple):
     """The axes of a diagram: where confidence starts, in [0, 1), and how many answers fill the
     strip of counts.
@@ -52,9 +42,6 @@ class DiagramScale(NamedTuple):
 
     start: float
     most: int
-
-
-ENGLISH = Speech(str, lambda one, more, number: one if number == 1 else more, str)
 
 
 def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
@@ -73,7 +60,6 @@ def reliability_diagram(
     bins: Sequence[ReliabilityBin],
     *,
     of: str = "all answers",
-    speech: Speech = ENGLISH,
     scale: DiagramScale | None = None,
 ) -> Markup:
     """Draw the bins that have answers, and describe them for those who do not see them; `of` names
@@ -82,20 +68,19 @@ def reliability_diagram(
     On the dashed line confidence equals accuracy. `scale` is that of the diagrams beside it, by
     default its own.
     """
-    return _drawn(bins, of=of, speech=speech, scale=scale, own_style=None)
+    return _drawn(bins, of=of, scale=scale, own_style=None)
 
 
 def diagram_file(
     bins: Sequence[ReliabilityBin],
     *,
     of: str = "all answers",
-    speech: Speech = ENGLISH,
     scale: DiagramScale | None = None,
 ) -> Markup:
     """Return the same drawing as an SVG file of its own, with light colors, for any viewer or
     notebook.
     """
-    return _drawn(bins, of=of, speech=speech, scale=scale, own_style=file_style())
+    return _drawn(bins, of=of, scale=scale, own_style=file_style())
 
 
 @cache
@@ -118,7 +103,6 @@ def _drawn(
     bins: Sequence[ReliabilityBin],
     *,
     of: str,
-    speech: Speech,
     scale: DiagramScale | None,
     own_style: Markup | None,
 ) -> Markup:
@@ -129,10 +113,10 @@ def _drawn(
     return Markup(
         template.render(
             plot=plot,
-            bins=[(row, _said(row, speech)) for row in filled],
-            described=description(bins, of=of, speech=speech),
-            upward=speech.gettext("accuracy, %"),
-            rightward=speech.gettext("confidence, %, and answers"),
+            bins=[(row, _said(row)) for row in filled],
+            described=description(bins, of=of),
+            upward="accuracy, %",
+            rightward="confidence, %, and answers",
             own_style=own_style,
         )
     )
@@ -157,56 +141,33 @@ def environment_of(package: str) -> Environment:
     )
 
 
-def description(
-    bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH
-) -> str:
+def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> str:
     """What the diagram shows, in a sentence or two."""
     filled = [row for row in bins if row.n]
     if not filled:
-        return speech.gettext("Reliability diagram of %(of)s: no answer has a label yet.") % {
-            "of": of
-        }
+        return f"Reliability diagram of {of}: no answer has a label yet."
     most = max(filled, key=lambda row: row.n)
     labels = sum(row.n for row in filled)
-    text = speech.gettext(
-        "Reliability diagram of %(of)s: %(answers)s in %(bins)s. Accuracy lies below the range "
-        "that chance explains in "
-        "%(below)s of them, above it in %(above)s. The fullest bin: %(fullest)s."
+    below = sum(row.accuracy < _chance(row)[0] for row in filled)
+    above = sum(row.accuracy > _chance(row)[1] for row in filled)
+    return (
+        f"Reliability diagram of {of}: {counted(labels, 'labeled answer')} in "
+        f"{counted(len(filled), 'confidence bin')}. Accuracy lies below the range that chance "
+        f"explains in {below} of them, above it in {above}. The fullest bin: {_answers(most)}."
     )
-    return text % {
-        "of": of,
-        "answers": speech.ngettext("%(count)s labeled answer", "%(count)s labeled answers", labels)
-        % {"count": speech.localized(f"{labels:,}")},
-        "bins": speech.ngettext(
-            "%(count)s confidence bin", "%(count)s confidence bins", len(filled)
-        )
-        % {"count": len(filled)},
-        "below": sum(row.accuracy < _chance(row)[0] for row in filled),
-        "above": sum(row.accuracy > _chance(row)[1] for row in filled),
-        "fullest": _answers(most, speech),
-    }
 
 
-def _said(row: ReliabilityBin, speech: Speech) -> str:
+def _said(row: ReliabilityBin) -> str:
     """What the dot of a bin says."""
-    interval = {
-        "lower": f"{100 * row.accuracy_lower:.0f}",
-        "upper": f"{100 * row.accuracy_upper:.0f}",
-    }
-    text = speech.gettext("%(bin)s (95 %% interval %(lower)s to %(upper)s)")
-    return text % (interval | {"bin": _answers(row, speech)})
+    interval = f"{100 * row.accuracy_lower:.0f} to {100 * row.accuracy_upper:.0f}"
+    return f"{_answers(row)} (95 % interval {interval})"
 
 
-def _answers(row: ReliabilityBin, speech: Speech) -> str:
-    text = speech.ngettext(
-        "%(count)s answer, on average %(confidence)s confident and right %(accuracy)s of the time",
-        "%(count)s answers, on average %(confidence)s confident and right %(accuracy)s of the time",
-        row.n,
+def _answers(row: ReliabilityBin) -> str:
+    return (
+        f"{counted(row.n, 'answer')}, on average {percent(row.confidence)} confident and right "
+        f"{percent(row.accuracy)} of the time"
     )
-    shares = {"confidence": percent(row.confidence), "accuracy": percent(row.accuracy)}
-    return text % {
-        name: speech.localized(share) for name, share in (shares | {"count": f"{row.n:,}"}).items()
-    }
 
 
 def _chance(row: ReliabilityBin) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from calibration.wording import percent
 
-__all__ = ["answers_in_slice", "answers_in_stream", "percent", "points", "tolerance"]
+__all__ = ["answers_in_slice", "answers_in_stream", "answers_of", "percent", "points", "tolerance"]
 
 
 def points(ratio: float) -> str:
@@ -23,6 +23,11 @@ def tolerance(ratio: float) -> str:
     return f"{100 * ratio:g} point{'' if ratio == 0.01 else 's'}"
 
 
+def answers_of(name: str) -> str:
+    """The answers that name a class."""
+    return f'answers of "{name}"'
+
+
 def answers_in_slice(name: str) -> str:
     """The answers of a slice, by its name in the ledger.
 
@@ -30,7 +35,7 @@ def answers_in_slice(name: str) -> str:
     ('answers of "pneumonia"', 'answers with site=A')
     """
     kind, _, value = name.partition(":")
-    return f'answers of "{value}"' if kind == "predicted" else f"answers with {value}"
+    return answers_of(value) if kind == "predicted" else f"answers with {value}"
 
 
 def answers_in_stream(stream: str, name: str | None) -> str:
@@ -40,5 +45,5 @@ def answers_in_stream(stream: str, name: str | None) -> str:
     ('answers of "pneumonia"', 'all answers')
     """
     if stream == "class":
-        return f'answers of "{name}"'
+        return answers_of(name or "")
     return f"answers with a confidence in {name}" if stream == "bin" else "all answers"

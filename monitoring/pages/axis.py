@@ -10,8 +10,6 @@ from markupsafe import Markup
 
 from calibration.bins import IntArray
 from monitoring.pages.formatting import calendar_day, grouped
-from monitoring.pages.language import gettext
-from monitoring.pages.status_words import event_word
 
 WIDE, NARROW, HEIGHT = (
     760,
@@ -120,9 +118,7 @@ class Axis:
     def in_words(self, marks: Sequence[Mark]) -> Iterator[str]:
         """Each event on the axis as a short sentence, for the description of a chart."""
         for mark in self.inside(marks):
-            event = event_word(mark.kind)
-            told = {"event": event[:1].upper() + event[1:], "place": self.told(mark.at)}
-            yield " " + gettext("%(event)s: %(place)s.") % told
+            yield f" {mark.kind.capitalize()}: {self.told(mark.at)}."
 
     def _written(self, at: int) -> str:
         return self.told(at)
@@ -164,10 +160,7 @@ class LabelAxis(Axis):
 
     def told(self, at: int) -> str:
         """The number of the label, and when it arrived."""
-        return gettext("%(number)s (%(day)s)") % {
-            "number": grouped(at),
-            "day": calendar_day(int(self.days[at - 1])),
-        }
+        return f"{grouped(at)} ({calendar_day(int(self.days[at - 1]))})"
 
     def _written(self, at: int) -> str:
         return calendar_day(int(self.days[at - 1])) if self.width == NARROW else self.told(at)

@@ -16,7 +16,6 @@ from monitoring.drift.course import EvidenceCourse
 from monitoring.findings.looks import calm_range
 from monitoring.pages.axis import NARROW, SHAPES, WIDE, LabelAxis, Mark, WidthPair
 from monitoring.pages.formatting import calendar_day, grouped, span, whole_percent
-from monitoring.pages.language import gettext
 from monitoring.pages.plot import Plot
 from monitoring.pages.rendering import render
 
@@ -110,27 +109,13 @@ def course_chart_file(course: EvidenceCourse, events: Sequence[CourseEvent]) -> 
 
 def told(step: CourseStep) -> str:
     """What a point says."""
-    words = {
-        "labels": grouped(step.first)
-        if step.first == step.last
-        else span(grouped(step.first), grouped(step.last)),
-        "days": _days(step),
-        "share": whole_percent(step.share),
-    }
+    first, last, share = grouped(step.first), grouped(step.last), whole_percent(step.share)
+    labels = first if step.first == step.last else span(first, last)
+    said = f"label {labels}, {_days(step)}: up to {share} of the evidence that an alarm needs"
     if math.isnan(step.usual_lower):
-        return (
-            gettext(
-                "label %(labels)s, %(days)s: up to %(share)s of the evidence that an alarm needs"
-            )
-            % words
-        )
-    words["usual"] = span(whole_percent(step.usual_lower), whole_percent(step.usual_upper))
+        return said
     return (
-        gettext(
-            "label %(labels)s, %(days)s: up to %(share)s of the evidence that an alarm needs; "
-            "usual: %(usual)s"
-        )
-        % words
+        f"{said}; usual: {span(whole_percent(step.usual_lower), whole_percent(step.usual_upper))}"
     )
 
 
@@ -180,19 +165,13 @@ def _area(plot: Plot, steps: Sequence[CourseStep]) -> list[tuple[float, float]]:
 def _described(steps: Sequence[CourseStep], axis: LabelAxis, marks: Sequence[Mark]) -> str:
     """What the chart shows, in a few sentences."""
     highest = max(steps, key=lambda step: step.share)
-    words = {
-        "labels": grouped(steps[-1].last),
-        "days": span(calendar_day(steps[0].first_day), calendar_day(steps[-1].last_day)),
-        "highest": whole_percent(highest.share),
-        "day": _days(highest),
-        "last": whole_percent(steps[-1].share),
-    }
-    text = gettext(
-        "Evidence of drift over %(labels)s labels, %(days)s: at most %(highest)s of what an alarm "
-        "needs, %(day)s; "
-        "at the end %(last)s."
+    days = span(calendar_day(steps[0].first_day), calendar_day(steps[-1].last_day))
+    text = (
+        f"Evidence of drift over {grouped(steps[-1].last)} labels, {days}: at most "
+        f"{whole_percent(highest.share)} of what an alarm needs, {_days(highest)}; at the end "
+        f"{whole_percent(steps[-1].share)}."
     )
-    return text % words + "".join(axis.in_words(marks))
+    return text + "".join(axis.in_words(marks))
 
 
 def _days(step: CourseStep) -> str:

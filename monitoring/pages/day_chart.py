@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from calibration.bins import BinSums
 from calibration.measures import metrics
+from calibration.wording import percent
 from model_store.bundle.diagram import file_style
 from monitoring.ledger.days import Days, gather
 from monitoring.pages.axis import NARROW, SHAPES, WIDE, DayAxis, Mark, WidthPair
-from monitoring.pages.formatting import calendar_day, calendar_days, percent, span
-from monitoring.pages.language import gettext
+from monitoring.pages.formatting import calendar_day, calendar_days, span
 from monitoring.pages.plot import Plot
 from monitoring.pages.rendering import render
 from monitoring.reports.span import WHOLE, Span
@@ -152,33 +152,22 @@ def _axis(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int)
 def _ece_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
     """What the chart shows, in a few sentences."""
     outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
-    told = gettext(
-        "Calibration error by day, %(days)s: on %(outside)s of %(points)s points it is above what "
-        "chance explains. "
-        "The highest is %(ece)s, %(day)s."
-    ) % {
-        "days": _from_to(dots),
-        "outside": outside,
-        "points": len(dots),
-        "ece": percent(highest.ece),
-        "day": calendar_days(highest.days),
-    }
-    return told + "".join(axis.in_words(marks))
+    text = (
+        f"Calibration error by day, {_from_to(dots)}: on {outside} of {len(dots)} points it is "
+        f"above what chance explains. The highest is {percent(highest.ece)}, "
+        f"{calendar_days(highest.days)}."
+    )
+    return text + "".join(axis.in_words(marks))
 
 
 def _gap_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
-    told = gettext(
-        "Confidence minus accuracy by day, %(days)s: the 95 %% interval is above zero on %(over)s "
-        "of %(points)s "
-        "points, and below it on %(under)s. The last is %(gap)s."
-    ) % {
-        "days": _from_to(dots),
-        "over": sum(dot.gap_lower > 0 for dot in dots),
-        "points": len(dots),
-        "under": sum(dot.gap_upper < 0 for dot in dots),
-        "gap": percent(dots[-1].gap, signed=True),
-    }
-    return told + "".join(axis.in_words(marks))
+    over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
+    text = (
+        f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
+        f"{over} of {len(dots)} points, and below it on {under}. The last is "
+        f"{percent(dots[-1].gap, signed=True)}."
+    )
+    return text + "".join(axis.in_words(marks))
 
 
 def _from_to(dots: Sequence[Dot]) -> str:

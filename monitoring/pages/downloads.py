@@ -11,13 +11,12 @@ from typing import Final, NamedTuple
 from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import diagram_file
 from monitoring.errors import QueryInvalid, brief
+from monitoring.findings.phrases import answers_of
 from monitoring.pages.course_chart import course_chart_file, course_steps
 from monitoring.pages.csv_text import BINS_HEADER, Row, bin_rows, csv_text
 from monitoring.pages.day_chart import day_chart_file, day_dots, gap_chart_file
 from monitoring.pages.evidence_chart import evidence_file
-from monitoring.pages.formatting import iso_day
-from monitoring.pages.language import gettext
-from monitoring.pages.phrasing import answers_of, speech
+from monitoring.pages.formatting import calendar_day
 from monitoring.pages.sections import course_events, marks_of, own_evidence
 from monitoring.reports.page_data import PageData
 
@@ -124,8 +123,8 @@ def _course(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
             *(
                 step.first,
                 step.last,
-                iso_day(step.first_day),
-                iso_day(step.last_day),
+                calendar_day(step.first_day),
+                calendar_day(step.last_day),
                 step.at,
                 step.since_start,
             ),
@@ -275,8 +274,7 @@ def _days_drawn(draw: Callable[..., str]) -> Callable[[PageData, str | None], st
 def _reliability_drawn(found: PageData, of: str | None) -> str:
     return diagram_file(
         _bins(found, of),
-        of=gettext("all answers") if of is None else answers_of(of),
-        speech=speech(),
+        of="all answers" if of is None else answers_of(of),
     )
 
 

@@ -10,7 +10,6 @@ from model_store.bundle.diagram import file_style
 from monitoring.findings.drift import Drift
 from monitoring.findings.looks import CalmEvidence
 from monitoring.pages.formatting import span, whole_percent
-from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
 
 
@@ -26,19 +25,12 @@ class EvidenceBar(NamedTuple):
 
 def evidence_bar(drift: Drift, share: float, usual: CalmEvidence | None) -> EvidenceBar:
     """Describe the evidence after `drift.labels` labels."""
-    told = gettext("Evidence of drift: %(now)s.") % {
-        "now": gettext("alarm") if drift.active else _now(share)
-    }
+    now = "alarm" if drift.active else f"{whole_percent(share)} of the evidence that an alarm needs"
+    described = f"Evidence of drift: {now}."
     if usual is not None:
         between = span(whole_percent(usual.lower), whole_percent(usual.upper))
-        told += " " + gettext("After as many labels, %(between)s is usual.") % {"between": between}
-    return EvidenceBar(share, usual, told)
-
-
-def _now(share: float) -> str:
-    return gettext("%(share)s of the evidence that an alarm needs") % {
-        "share": whole_percent(share)
-    }
+        described += f" After as many labels, {between} is usual."
+    return EvidenceBar(share, usual, described)
 
 
 def evidence_chart(bar: EvidenceBar) -> Markup:

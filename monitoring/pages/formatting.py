@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from monitoring.findings import answer_record, phrases
+from calibration.wording import counted
+from model_store.lifecycle.canary import Canary
 from monitoring.ledger.days import Days, day_date
-from monitoring.pages.language import LANGUAGES, gettext, localized, reader
+from monitoring.pages.reader import reader
 
 
 def grouped(number: int) -> str:
@@ -20,12 +21,7 @@ def grouped(number: int) -> str:
     >>> grouped(1234567)
     '1,234,567'
     """
-    return localized(f"{number:,}")
-
-
-def percent(ratio: float | None, *, signed: bool = False) -> str:
-    """A ratio with one decimal as the reader writes it; a dash for None and NaN."""
-    return localized(phrases.percent(ratio, signed=signed))
+    return f"{number:,}"
 
 
 def whole_percent(share: float) -> str:
@@ -34,13 +30,7 @@ def whole_percent(share: float) -> str:
     >>> whole_percent(0.456), whole_percent(12.5)
     ('46 %', 'over 999 %')
     """
-    return gettext("over 999 %") if share >= 9.995 else localized(f"{100 * share:.0f} %")
-
-
-def shown(confidence: float) -> str:
-    """A confidence in whole percent, which is never shown as certainty."""
-    found = answer_record.shown(confidence)
-    return gettext("over 99 %") if found == "over 99 %" else found
+    return "over 999 %" if share >= 9.995 else f"{100 * share:.0f} %"
 
 
 def duration(seconds: float) -> str:
@@ -56,18 +46,17 @@ def duration(seconds: float) -> str:
     if seconds < 3_600:
         return f"{seconds / 60:.0f} min"
     if seconds < 86_400:
-        return localized(f"{seconds / 3_600:.1f} h")
-    return localized(f"{seconds / 86_400:.1f} ") + gettext("days")
+        return f"{seconds / 3_600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"
 
 
 def instant(at: datetime, *, seconds: bool = False) -> Markup:
-    """A time as the reader writes it, in the reader's zone, which it names; hovering shows it in
+    """A time in the reader's zone, which it names; hovering shows it in
     UTC.
     """
-    who = reader()
-    local = at.astimezone(who.zone)
+    local = at.astimezone(reader().zone)
     zone = local.strftime("%Z")
-    shown = local.strftime(f"{who.language.date} %H:%M{':%S' if seconds else ''}")
+    shown = local.strftime(f"%Y-%m-%d %H:%M{':%S' if seconds else ''}")
     named = zone if zone[:1].isalpha() else f"UTC{zone}"
     utc = at.astimezone(UTC)
     title = (
@@ -80,12 +69,12 @@ def instant(at: datetime, *, seconds: bool = False) -> Markup:
 
 
 def calendar_day(day: int) -> str:
-    """A UTC day, counted from 1970, as the reader writes dates.
+    """A UTC day, counted from 1970.
 
     >>> calendar_day(20_000)
     '2024-10-04'
     """
-    return day_date(day).strftime(reader().language.date)
+    return day_date(day).isoformat()
 
 
 def calendar_days(days: Days) -> str:
@@ -94,27 +83,17 @@ def calendar_days(days: Days) -> str:
     return first if first == last else span(first, last)
 
 
-def iso_day(day: int) -> str:
-    """A UTC day, counted from 1970, as addresses have it."""
-    return day_date(day).isoformat()
-
-
-def english() -> Markup:
-    """The attribute of an element whose text is English whatever the reader's language."""
-    return Markup("") if reader().language is LANGUAGES[0] else Markup(' lang="en"')
-
-
 def span(lower: str, upper: str) -> str:
     """The two ends of a range.
 
     >>> span("1 %", "2 %")
     '1 % to 2 %'
     """
-    return gettext("%(lower)s to %(upper)s") % {"lower": lower, "upper": upper}
+    return f"{lower} to {upper}"
 
 
 def moment(time_ns: int) -> Markup:
-    """A time in nanoseconds since 1970 as the reader writes it, to the second.
+    """A time in nanoseconds since 1970 in the reader's zone, to the second.
 
     >>> str(moment(0))
     '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00:00 UTC</time>'
@@ -123,7 +102,7 @@ def moment(time_ns: int) -> Markup:
 
 
 def stamped(at: str | datetime) -> Markup:
-    """A time in ISO 8601, or as an object, as the reader writes it, to the minute; without a zone
+    """A time in ISO 8601, or as an object, in the reader's zone, to the minute; without a zone
     it is UTC.
 
     >>> str(stamped("2026-09-22T10:00:00"))
@@ -197,6 +176,25 @@ def code_marks(sentence: str) -> Markup:
     return Markup().join(
         Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
     )
+
+
+def counted_labels(number: int) -> str:
+    """A number of labels."""
+    return counted(number, "label")
+
+
+def counted_answers(number: int) -> str:
+    """A number of answers."""
+    return counted(number, "answer")
+
+
+def canary_words(canary: Canary) -> str:
+    """What a canary does, as the end of a sentence."""
+    if canary.mode == "share":
+        return f"answers {100 * canary.share:g} % of the requests"
+    if canary.mode == "header":
+        return "answers requests with X-Candor-Canary: true"
+    return "computes beside production and is only recorded"
 
 
 def pretty_json(value: Any) -> str:

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import DiagramScale, diagram_file, reliability_diagram
 from monitoring.pages.csv_text import BINS_HEADER, Row, bin_rows, csv_text
-from monitoring.pages.phrasing import speech
 
 
 class HeldFile(NamedTuple):
@@ -37,14 +36,11 @@ def filed_diagram(
     """Draw a diagram; `of` names its answers, `name` its files, without suffix, `scale` the axes
     that it shares.
     """
-    spoken = speech()
     return FiledDiagram(
         heading,
-        reliability_diagram(bins, of=of, speech=spoken, scale=scale),
+        reliability_diagram(bins, of=of, scale=scale),
         list(bins),
-        _held(
-            f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, speech=spoken, scale=scale)
-        ),
+        _held(f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, scale=scale)),
         held_csv(name, BINS_HEADER, bin_rows(bins)),
     )
 

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from calibration.wording import percent
 from monitoring.api.viewer import EVERYONE, Viewer
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
-from monitoring.pages.formatting import grouped, percent
-from monitoring.pages.language import gettext
+from monitoring.pages.formatting import grouped
 from monitoring.pages.model_page import REFRESH_S
 from monitoring.pages.rendering import render
 from monitoring.pages.status_words import ACCURACY_WORDS, advice_tone, title
@@ -51,17 +51,13 @@ def _seriousness(report: Report) -> tuple[int, str]:
 def _row(report: Report) -> ModelRow:
     measures = report.measures
     figures = (
-        (gettext("accuracy"), percent(measures.accuracy)),
-        (gettext("as it was?"), gettext(ACCURACY_WORDS[report.accuracy.answer])),
-        (gettext("confidence minus accuracy"), percent(measures.signed_gap, signed=True)),
-        (gettext("calibration error (ECE)"), percent(measures.ece)),
-        (gettext("by chance"), percent(measures.noise_floor)),
-        (gettext("labels"), gettext("%(n)s, %(share)s of answers") % _labels(report)),
+        ("accuracy", percent(measures.accuracy)),
+        ("as it was?", ACCURACY_WORDS[report.accuracy.answer]),
+        ("confidence minus accuracy", percent(measures.signed_gap, signed=True)),
+        ("calibration error (ECE)", percent(measures.ece)),
+        ("by chance", percent(measures.noise_floor)),
+        ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
     )
     return ModelRow(
         report, advice_tone(report.status, report.accuracy.answer), title(report), figures
     )
-
-
-def _labels(report: Report) -> dict[str, str]:
-    return {"n": grouped(report.measures.n), "share": percent(report.coverage.ratio)}

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from monitoring.api.viewer import EVERYONE, Viewer
+from monitoring.findings.answer_record import shown
 from monitoring.ledger.waiting import Revision, WaitingAnswer, WaitingCounts
-from monitoring.pages.formatting import moment, shown
-from monitoring.pages.language import gettext
+from monitoring.pages.formatting import moment
 from monitoring.pages.rendering import render
 
 
@@ -57,21 +57,12 @@ class Given(NamedTuple):
     @property
     def sentence(self) -> str:
         """What to know about the label, now that it is recorded."""
-        recorded = gettext("Your label is recorded: “%(label)s”.")
-        changed = {
-            "corrected": gettext("Your label is corrected to “%(label)s”."),
-            "unchanged": gettext("Your label is unchanged: “%(label)s”."),
-        }
-        same = gettext("The model had said the same, confidence %(confidence)s.")
-        other = gettext("The model had said “%(answered)s”, confidence %(confidence)s.")
-        sentence = (
-            f"{changed.get(self.status, recorded)} {same if self.label == self.answered else other}"
-        )
-        return sentence % {
-            "label": self.label,
-            "answered": self.answered,
-            "confidence": shown(self.confidence),
-        }
+        done = {
+            "corrected": f"Your label is corrected to “{self.label}”.",
+            "unchanged": f"Your label is unchanged: “{self.label}”.",
+        }.get(self.status, f"Your label is recorded: “{self.label}”.")
+        said = "the same" if self.label == self.answered else f"“{self.answered}”"
+        return f"{done} The model had said {said}, confidence {shown(self.confidence)}."
 
 
 def label_page(

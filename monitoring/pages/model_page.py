@@ -5,18 +5,17 @@ mean.
 from enum import StrEnum
 
 from monitoring.api.viewer import EVERYONE, Viewer
-from monitoring.pages.language import N_
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
 from monitoring.reports.page_data import PageData
 
 REFRESH_S = 15
 _WINDOWS = (
-    ("all", N_("all labels")),
-    ("promotion", N_("since promotion")),
-    ("days:30", N_("30 days")),
-    ("last:500", N_("last 500 labels")),
-    ("last:100", N_("last 100 labels")),
+    ("all", "all labels"),
+    ("promotion", "since promotion"),
+    ("days:30", "30 days"),
+    ("last:500", "last 500 labels"),
+    ("last:100", "last 100 labels"),
 )
 
 

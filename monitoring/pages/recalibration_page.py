@@ -10,7 +10,6 @@ from model_store.bundle.diagram import scale_of
 from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.pages.csv_text import Row
 from monitoring.pages.held_files import filed_diagram, held_csv
-from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
 
 _MEASURES = (
@@ -33,7 +32,7 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     """The values of `sections/recalibration.html`, which the document and the console's page
     share.
     """
-    of, scale = gettext("held-out answers"), scale_of([shown.served, shown.recalibrated])
+    of, scale = "held-out answers", scale_of([shown.served, shown.recalibrated])
     measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
     classes = [
         (each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap)
@@ -45,14 +44,12 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     ]
     return {
         "shown": shown,
-        "remedies": {name: gettext(each.title) for name, each in REMEDIES.items()},
+        "remedies": {name: each.title for name, each in REMEDIES.items()},
         "diagrams": [
-            filed_diagram(
-                "recalibration-as-served", gettext("As served"), shown.served, of=of, scale=scale
-            ),
+            filed_diagram("recalibration-as-served", "As served", shown.served, of=of, scale=scale),
             filed_diagram(
                 "recalibration-recalibrated",
-                gettext("Recalibrated"),
+                "Recalibrated",
                 shown.recalibrated,
                 of=of,
                 scale=scale,

@@ -2,7 +2,6 @@
 
 from monitoring.ledger.sums import DAY_NS
 from monitoring.pages.formatting import calendar_day
-from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
 from monitoring.reports.page_data import PageData
@@ -16,10 +15,7 @@ def report_page(found: PageData) -> str:
 def _period(found: PageData) -> str:
     today = calendar_day(found.report.generated_at_ns // DAY_NS)
     if found.since_day is not None:
-        return gettext("Answers served from %(first)s to %(last)s") % {
-            "first": calendar_day(found.since_day),
-            "last": today,
-        }
+        return f"Answers served from {calendar_day(found.since_day)} to {today}"
     if found.report.window == "all":
-        return gettext("All labeled answers")
-    return gettext("Window %(window)s") % {"window": found.report.window}
+        return "All labeled answers"
+    return f"Window {found.report.window}"

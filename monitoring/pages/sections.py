@@ -6,20 +6,18 @@ from typing import Any, NamedTuple
 
 from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
+from calibration.wording import percent
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.drift.course import LABELS_LIMIT
 from monitoring.findings.drift import Drift
+from monitoring.findings.phrases import answers_of
 from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.pages.axis import SHAPES, Mark
 from monitoring.pages.course_chart import CourseEvent, course_chart, course_steps
 from monitoring.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from monitoring.pages.evidence_chart import EvidenceBar, evidence_bar, evidence_chart
-from monitoring.pages.formatting import percent
-from monitoring.pages.language import N_, gettext, localized
-from monitoring.pages.phrasing import answers_of, speech
 from monitoring.pages.status_words import (
-    accuracy_headline,
     accuracy_is_no_comfort,
     accuracy_tone,
     advice_tone,
@@ -67,7 +65,7 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
     drawn = [
         (
             each,
-            reliability_diagram(each.bins, of=answers_of(each.name), speech=speech(), scale=scale),
+            reliability_diagram(each.bins, of=answers_of(each.name), scale=scale),
         )
         for each in _drawn(report)
     ]
@@ -77,11 +75,11 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "entries": found.entries,
         "title": title(report),
         "short_word": short_word,
-        "accuracy_headline": accuracy_headline(report.accuracy),
+        "accuracy_headline": report.accuracy.headline,
         "accuracy_tone": accuracy_tone(report),
         "accuracy_is_no_comfort": accuracy_is_no_comfort(report),
         "advice_tone": advice_tone(report.status, report.accuracy.answer),
-        "diagram": reliability_diagram(report.bins, of=gettext("all answers"), speech=speech()),
+        "diagram": reliability_diagram(report.bins, of="all answers"),
         "class_diagrams": drawn,
         "classes_left_out": len(report.class_bins) - len(drawn),
         "shapes": SHAPES,
@@ -156,9 +154,9 @@ def evidence(drift: Drift | None) -> float | None:
 def _bars(report: Report) -> list[Bar]:
     """ECE, its noise floor and the card's ECE on one scale."""
     eces = {
-        N_("now"): (report.measures.ece, "accent"),
-        N_("by chance"): (report.measures.noise_floor, "muted-tone"),
-        N_("on the card"): (report.reference.get("ece"), "accent pale"),
+        "now": (report.measures.ece, "accent"),
+        "by chance": (report.measures.noise_floor, "muted-tone"),
+        "on the card": (report.reference.get("ece"), "accent pale"),
     }
     known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
     full = max([0.1, *known])
@@ -173,8 +171,8 @@ def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
         yield MeasureRow(
-            gettext(measure.title),
-            gettext(measure.text),
+            measure.title,
+            measure.text,
             shown_measure(measure, now),
             shown_measure(measure, card),
         )
@@ -184,8 +182,4 @@ def shown_measure(measure: Measure, value: float | None) -> str:
     """A measure as the pages write it; a dash if it is not known."""
     if measure.is_share:
         return percent(value, signed=measure.signed)
-    return (
-        "-"
-        if value is None or not math.isfinite(value)
-        else localized(f"{value:.{measure.digits}f}")
-    )
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"

@@ -1,25 +1,24 @@
 """Each status of a model, and each answer about its accuracy, in a few words."""
 
-from monitoring.findings.accuracy import AccuracyAnswer, AccuracyVerdict
+from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
-from monitoring.pages.language import N_, gettext, localized, ngettext
 from monitoring.reports.report import Report
 
 TITLES = {
-    Status.OK: N_("No miscalibration found"),
-    Status.PARTLY: N_("No miscalibration found, but part is not checked"),
-    Status.EARLY: N_("Too early to say"),
-    Status.NO_LABELS: N_("No labels yet"),
-    Status.OFF: N_("Confidence and accuracy differ"),
-    Status.ALARM: N_("Alarm: confidence no longer matches accuracy"),
+    Status.OK: "No miscalibration found",
+    Status.PARTLY: "No miscalibration found, but part is not checked",
+    Status.EARLY: "Too early to say",
+    Status.NO_LABELS: "No labels yet",
+    Status.OFF: "Confidence and accuracy differ",
+    Status.ALARM: "Alarm: confidence no longer matches accuracy",
 }
 SHORT_WORDS = {
-    Status.OK: N_("ok"),
-    Status.PARTLY: N_("partly checked"),
-    Status.EARLY: N_("too early"),
-    Status.NO_LABELS: N_("no labels"),
-    Status.OFF: N_("miscalibrated"),
-    Status.ALARM: N_("alarm"),
+    Status.OK: "ok",
+    Status.PARTLY: "partly checked",
+    Status.EARLY: "too early",
+    Status.NO_LABELS: "no labels",
+    Status.OFF: "miscalibrated",
+    Status.ALARM: "alarm",
 }
 ACCURACY_TONES = {
     AccuracyAnswer.LOWER: "off",
@@ -28,68 +27,11 @@ ACCURACY_TONES = {
     AccuracyAnswer.UNKNOWN: "early",
 }
 ACCURACY_WORDS = {
-    AccuracyAnswer.LOWER: N_("lower"),
-    AccuracyAnswer.AS_IT_WAS: N_("as it was"),
-    AccuracyAnswer.HIGHER: N_("higher"),
-    AccuracyAnswer.UNKNOWN: N_("not known"),
+    AccuracyAnswer.LOWER: "lower",
+    AccuracyAnswer.AS_IT_WAS: "as it was",
+    AccuracyAnswer.HIGHER: "higher",
+    AccuracyAnswer.UNKNOWN: "not known",
 }
-EVENT_WORDS = {
-    "acknowledged": N_("acknowledged"),
-    "alarm": N_("alarm"),
-    "checkpoint": N_("checkpoint"),
-    "ended": N_("ended"),
-    "promoted": N_("promoted"),
-    "recalibrated": N_("recalibrated"),
-    "recalibrating": N_("recalibrating"),
-    "reset": N_("reset"),
-    "settings": N_("settings"),
-    "started": N_("started"),
-    "tags": N_("tags"),
-}
-_ACCURACY_HEADLINES = {  # of all answers, and among labeled ones that may have been chosen
-    AccuracyAnswer.LOWER: (
-        N_("No: accuracy is lower, by at least %(points)s"),
-        N_(
-            "Among the labeled answers accuracy is lower, by at least %(points)s; not known of "
-            "all answers"
-        ),
-    ),
-    AccuracyAnswer.HIGHER: (
-        N_("No: accuracy is higher, by at least %(points)s"),
-        N_(
-            "Among the labeled answers accuracy is higher, by at least %(points)s; not known of "
-            "all answers"
-        ),
-    ),
-    AccuracyAnswer.AS_IT_WAS: (
-        N_("Yes, as it was, to within %(points)s"),
-        N_("Yes, as it was among the labeled answers, to within %(points)s"),
-    ),
-}
-NOT_KNOWN = (
-    N_("Not known: the labels are of other answers than the ones served"),
-    N_("Not known: the card has no reference accuracy"),
-    N_("Not known: the card's reference is too small to tell"),
-    N_("Not known yet"),
-)
-
-
-def accuracy_headline(verdict: AccuracyVerdict) -> str:
-    """The headline of the answer about accuracy in the reader's language; in English it is that of
-    the finding.
-    """
-    if verdict.answer is AccuracyAnswer.UNKNOWN:
-        return gettext(verdict.headline)
-    told = _ACCURACY_HEADLINES[verdict.answer][verdict.chosen]
-    number = localized(f"{round(100 * verdict.bound, 1) + 0.0:.1f}")
-    return gettext(told) % {
-        "points": ngettext("%(number)s point", "%(number)s points", 2) % {"number": number}
-    }
-
-
-def event_word(kind: str) -> str:
-    """The kind of an event in the reader's language."""
-    return gettext(EVENT_WORDS[kind])
 
 
 def short_word(report: Report) -> str:
@@ -97,27 +39,25 @@ def short_word(report: Report) -> str:
     it too.
     """
     if report.recommendation.is_rival and report.status in (Status.OFF, Status.ALARM):
-        return gettext("%(word)s, or labels that are not typical") % {
-            "word": gettext(SHORT_WORDS[report.status])
-        }
-    return gettext(SHORT_WORDS[report.status])
+        return f"{SHORT_WORDS[report.status]}, or labels that are not typical"
+    return SHORT_WORDS[report.status]
 
 
 def title(report: Report) -> str:
     """The status as a heading; it names the tags if theirs are the only alarms."""
     whole = report.drift is not None and report.drift.active
     alarms = report.tag_watches.active if report.tag_watches else ()
-    told = gettext(TITLES[report.status])
+    said = TITLES[report.status]
     if report.status is Status.OFF and report.recommendation.is_rival:
-        told = gettext(
+        said = (
             "Confidence and accuracy differ in the labels, which may not be typical of all answers"
         )
     if report.status is Status.ALARM and (doubt := _doubt(report)):
-        told = gettext(doubt)
+        said = doubt
     if report.status is not Status.ALARM or whole or not alarms:
-        return told
+        return said
     tags = ", ".join(each.tag for each in alarms[:3])
-    return gettext("%(told)s in answers with %(tags)s") % {"told": told, "tags": tags}
+    return f"{said} in answers with {tags}"
 
 
 def _doubt(report: Report) -> str:
@@ -125,9 +65,9 @@ def _doubt(report: Report) -> str:
     else can.
     """
     if report.recommendation.is_cleared:
-        return N_("Alarm: raised, but the labels no longer bear it out")
+        return "Alarm: raised, but the labels no longer bear it out"
     if report.recommendation.is_rival:
-        return N_(
+        return (
             "Alarm: in the labels, which may not be typical of all answers, confidence does not "
             "match accuracy"
         )

@@ -5,8 +5,7 @@ without script.
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from monitoring.pages.formatting import iso_day
-from monitoring.pages.language import gettext
+from monitoring.pages.formatting import calendar_day
 from monitoring.reports.page_data import PageData
 from monitoring.reports.span import WHOLE
 
@@ -44,10 +43,10 @@ def zoom_of(found: PageData) -> Zoom | None:
     last = latest if found.span.last is None else found.span.last
     is_whole = found.span == WHOLE
     return Zoom(
-        iso_day(first),
-        iso_day(last),
-        iso_day(earliest),
-        iso_day(latest),
+        calendar_day(first),
+        calendar_day(last),
+        calendar_day(earliest),
+        calendar_day(latest),
         is_whole,
         "" if is_whole else _query(first, last),
         tuple(_links(first, last, earliest=earliest, latest=latest, is_whole=is_whole)),
@@ -59,15 +58,15 @@ def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool)
     length = last - first + 1
     half, quarter = max(length // 2, 1), length // 4
     ways = {
-        "closer": (gettext("Closer"), first + quarter, first + quarter + half - 1),
-        "wider": (gettext("Wider"), max(first - half, earliest), min(last + half, latest)),
+        "closer": ("Closer", first + quarter, first + quarter + half - 1),
+        "wider": ("Wider", max(first - half, earliest), min(last + half, latest)),
         "earlier": (
-            gettext("Earlier"),
+            "Earlier",
             max(first - half, earliest),
             max(first - half, earliest) + length - 1,
         ),
         "later": (
-            gettext("Later"),
+            "Later",
             min(last + half, latest) - length + 1,
             min(last + half, latest),
         ),
@@ -77,8 +76,8 @@ def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool)
         for name, (words, since, until) in ways.items()
         if (since, until) != (first, last) and since >= earliest and until <= latest
     ]
-    return found if is_whole else [*found, ZoomLink("whole", gettext("All days"), "")]
+    return found if is_whole else [*found, ZoomLink("whole", "All days", "")]
 
 
 def _query(first: int, last: int) -> str:
-    return "&" + urlencode({"since": iso_day(first), "until": iso_day(last)})
+    return "&" + urlencode({"since": calendar_day(first), "until": calendar_day(last)})

@@ -12,9 +12,8 @@ from calibration.measures.summary import MEASURES
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.diagram import DiagramScale, scale_of
 from model_store.bundle.difference import BundleDifference, difference
+from monitoring.pages.formatting import counted_labels
 from monitoring.pages.held_files import FiledDiagram, HeldFile, filed_diagram, held_csv
-from monitoring.pages.language import gettext
-from monitoring.pages.phrasing import counted_labels
 from monitoring.pages.sections import shown_measure
 
 _LONGEST: Final = 44  # characters of a value that differs
@@ -78,8 +77,8 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
 
 def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
     version, bins = bundle.card.version, reliability(bundle.card.calibration.sums)
-    heading = gettext("Version %(version)s, on its reference data") % {"version": version}
-    of = gettext("the reference of version %(version)s") % {"version": version}
+    heading = f"Version {version}, on its reference data"
+    of = f"the reference of version {version}"
     return filed_diagram(
         f"{bundle.card.name}-{version}-reference", heading, bins, of=of, scale=scale
     )
@@ -99,11 +98,11 @@ def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) ->
 
 def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
     cards = [bundle.card.calibration.measures for bundle in (first, second)]
-    yield ComparedMeasure(gettext("measured on"), *map(_reference, (first, second)))
+    yield ComparedMeasure("measured on", *map(_reference, (first, second)))
     for each in MEASURES:
         if each.page:
             yield ComparedMeasure(
-                gettext(each.title), *(shown_measure(each, card.get(each.name)) for card in cards)
+                each.title, *(shown_measure(each, card.get(each.name)) for card in cards)
             )
 
 

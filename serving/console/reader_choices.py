@@ -1,6 +1,4 @@
-"""What a reader of pages chooses: the language, and the time zone in which times are written.
-Cookies keep both.
-"""
+"""The time zone in which a reader of pages sees times; a cookie keeps the choice."""
 
 from typing import Final
 
@@ -8,7 +6,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.api.endpoint import Endpoint, Parameter
+from monitoring.api.endpoint import Endpoint
 from monitoring.errors import (
     BodiesFull,
     BodyCompressed,
@@ -16,10 +14,9 @@ from monitoring.errors import (
     BodyTimeout,
     BodyTooLarge,
     FormInvalid,
-    QueryInvalid,
     brief,
 )
-from monitoring.pages.language import CHOSEN_ZONE_COOKIE, LANGUAGE_COOKIE, LANGUAGES, zone_names
+from monitoring.pages.reader import CHOSEN_ZONE_COOKIE, zone_names
 from monitoring.pages.rendering import answer_page, render
 from monitoring.routes.form import MEDIA_TYPE, form_reader
 from monitoring.routes.request import BodyReader
@@ -38,25 +35,11 @@ class TimeZoneForm(Struct, frozen=True):
 _FORM: Final = form_reader(TimeZoneForm)
 
 
-class ChoiceRoutes:
-    """The handlers of both choices."""
+class TimeZoneRoutes:
+    """The handlers of the choice."""
 
     def __init__(self, bodies: BodyReader) -> None:
         self._bodies = bodies
-
-    async def language(self, request: Request) -> Response:
-        """Show pages in another language from now on, beginning with the one that was left."""
-        code, response = request.query_params.get("to", ""), _back(request)
-        if code not in {each.code for each in LANGUAGES}:
-            known = ", ".join(f"{each.code} ({each.name})" for each in LANGUAGES)
-            found = (
-                f"Pages are not written in {brief(code)}"
-                if code
-                else "The address does not say which language"
-            )
-            raise QueryInvalid(f"{found}; choose with ?to= one of {known}.")
-        response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax")
-        return response
 
     async def zones(self, request: Request) -> Response:
         """The page with the time zones."""
@@ -91,19 +74,8 @@ def _back(request: Request) -> RedirectResponse:
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
-        path="/language",
-        handler=ChoiceRoutes.language,
-        tag="pages",
-        summary="Choose the language of pages, kept in a cookie.",
-        scope=None,
-        redirects=True,
-        parameters=(Parameter("to", "query", str, "its code, such as de"), NEXT),
-        refuses=(QueryInvalid,),
-    ),
-    Endpoint(
-        method="GET",
         path="/time-zone",
-        handler=ChoiceRoutes.zones,
+        handler=TimeZoneRoutes.zones,
         tag="pages",
         summary="A page to choose the time zone in which pages write times.",
         scope=None,
@@ -113,7 +85,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="POST",
         path="/time-zone",
-        handler=ChoiceRoutes.choose_zone,
+        handler=TimeZoneRoutes.choose_zone,
         tag="pages",
         summary="Choose the time zone of that page's form, kept in a cookie.",
         scope=None,

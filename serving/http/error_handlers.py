@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from model_store.errors import ImageError
 from monitoring.api.viewer import NOBODY, Viewer
 from monitoring.errors import MonitoringError
-from monitoring.pages.language import N_, gettext, reader_of, reading
+from monitoring.pages.reader import reader_of, reading
 from monitoring.pages.rendering import answer_page, render
 from serving.error_table import ERRORS, INTERNAL, ErrorAnswer, error_answer
 from serving.errors import ServingError, Unauthorized
@@ -29,16 +29,16 @@ from serving.http.sessions import COOKIE, LIFETIME_S
 
 logger = logging.getLogger(__name__)
 TITLES: Final = {  # of pages, for people who know no status codes
-    400: N_("This cannot be read"),
-    403: N_("You may not do this"),
-    404: N_("This is not here"),
-    405: N_("This cannot be done here"),
-    409: N_("This does not fit what is there"),
-    413: N_("This is too large"),
-    415: N_("This kind of file is not read here"),
-    422: N_("This cannot be taken"),
-    429: N_("The server is busy"),
-    503: N_("Not available now"),
+    400: "This cannot be read",
+    403: "You may not do this",
+    404: "This is not here",
+    405: "This cannot be done here",
+    409: "This does not fit what is there",
+    413: "This is too large",
+    415: "This kind of file is not read here",
+    422: "This cannot be taken",
+    429: "The server is busy",
+    503: "Not available now",
 }
 
 
@@ -104,8 +104,7 @@ def sign_in_page(
 def _page(scope: Scope, answer: ErrorAnswer) -> Response:
     if answer.status == ERRORS[Unauthorized][0]:
         return answer_page(_signing_in(scope, answer), status=401)
-    words = N_("The server failed") if answer is INTERNAL else TITLES.get(answer.status)
-    title = gettext(words) if words else HTTPStatus(answer.status).phrase
+    title = TITLES.get(answer.status, HTTPStatus(answer.status).phrase)
     sentence = answer.detail[:1].upper() + answer.detail[1:]
     return answer_page(
         render(
@@ -119,11 +118,9 @@ def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
     """The page to sign in, in place of the page that was asked for, or after a wrong token."""
     if scope["path"] == "/sign-in":
         where = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("next", "/")
-        return sign_in_page(
-            where, reason=gettext("This did not work: %(why)s") % {"why": answer.detail}
-        )
+        return sign_in_page(where, reason=f"This did not work: {answer.detail}")
     where = scope["path"] if scope["method"] == "GET" else "/"
-    return sign_in_page(where, reason=gettext("This page is for people who have a token."))
+    return sign_in_page(where, reason="This page is for people who have a token.")
 
 
 def _json(answer: ErrorAnswer) -> Response:

@@ -1,10 +1,8 @@
-"""`PageMiddleware`: what every page gets: the language and time zone of its reader, and
-compression.
+"""`PageMiddleware`: what every page gets: the time zone of its reader, and compression.
 
 What a browser asks for by name (`Accept: text/html`), and the files that its pages load, are
-compressed. Answers to programs are small, or are tables that are streamed. The language is that of
-whoever reads, however the page was asked
-for: a page that is fetched with `Accept: */*` is the same page.
+compressed. Answers to programs are small, or are tables that are streamed. A page that is fetched
+with `Accept: */*` is the same page.
 """
 
 from typing import Final
@@ -12,7 +10,7 @@ from typing import Final
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitoring.pages.language import reader_of, reading
+from monitoring.pages.reader import reader_of, reading
 from serving.http.error_handlers import wants_page
 from serving.http.sessions import COOKIE
 

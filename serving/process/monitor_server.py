@@ -33,8 +33,8 @@ from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes.request import BodyReader
 from serving.console.acting import ENDPOINTS as ACTING_ENDPOINTS
 from serving.console.acting import acting
-from serving.console.reader_choices import ENDPOINTS as CHOICE_ENDPOINTS
-from serving.console.reader_choices import ChoiceRoutes
+from serving.console.reader_choices import ENDPOINTS as TIME_ZONE_ENDPOINTS
+from serving.console.reader_choices import TimeZoneRoutes
 from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
 from serving.console.sign_in import SignInRoutes
 from serving.errors import NotReady, SettingsError
@@ -173,7 +173,7 @@ ENDPOINTS: Final = (
     ),
 )
 DECLARED: Final = (
-    *(*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *SIGN_IN_ENDPOINTS, *CHOICE_ENDPOINTS),
+    *(*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *SIGN_IN_ENDPOINTS, *TIME_ZONE_ENDPOINTS),
     *(*ACTING_ENDPOINTS, *MONITORING_ENDPOINTS),
 )
 
@@ -193,8 +193,8 @@ def build(
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
     sign_in = bind(SIGN_IN_ENDPOINTS, SignInRoutes(access or AccessControl(), monitor.bodies))
     reader = BodyReader(monitor.bodies)
-    choices = bind(CHOICE_ENDPOINTS, ChoiceRoutes(reader))
-    pages = [*sign_in, *choices, *acting(store, reader, monitor.ledger)]
+    time_zone = bind(TIME_ZONE_ENDPOINTS, TimeZoneRoutes(reader))
+    pages = [*sign_in, *time_zone, *acting(store, reader, monitor.ledger)]
     endpoints = with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints])
     return Starlette(
         routes=routes_of(endpoints),

@@ -27,8 +27,8 @@ from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.request import BodyReader
 from serving.console.acting import ENDPOINTS as ACTING_ENDPOINTS
 from serving.console.acting import acting
-from serving.console.reader_choices import ENDPOINTS as CHOICE_ENDPOINTS
-from serving.console.reader_choices import ChoiceRoutes
+from serving.console.reader_choices import ENDPOINTS as TIME_ZONE_ENDPOINTS
+from serving.console.reader_choices import TimeZoneRoutes
 from serving.console.routes import ENDPOINTS as CONSOLE_ENDPOINTS
 from serving.console.routes import ConsoleRoutes
 from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
@@ -79,7 +79,7 @@ ENDPOINTS: Final = (  # with a ledger
     *(
         *DESCRIPTION_ENDPOINTS,
         *SIGN_IN_ENDPOINTS,
-        *CHOICE_ENDPOINTS,
+        *TIME_ZONE_ENDPOINTS,
         *CONSOLE_ENDPOINTS,
         *ACTING_ENDPOINTS,
     ),
@@ -161,7 +161,7 @@ class Service:
         reader = BodyReader(monitor.bodies)
         pages = [
             *acting(self._store, reader, monitor.ledger),
-            *bind(CHOICE_ENDPOINTS, ChoiceRoutes(reader)),
+            *bind(TIME_ZONE_ENDPOINTS, TimeZoneRoutes(reader)),
             *bind(CONSOLE_ENDPOINTS, console),
             *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self.access, monitor.bodies)),
         ]

@@ -1,5 +1,5 @@
 """What holds for every page of the console, in a real browser: size, speed, stillness, text,
-language, paper.
+paper.
 """
 
 import re
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
@@ -135,20 +134,6 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
         expect(feedback.locator("[data-hint]")).to_contain_text("422")
         expect(feedback.locator("[data-answer]")).to_contain_text('"error"')
     assert server.metric("candor_predictions_total") == 41
-
-
-def test_the_console_speaks_german(server: Server, browser: Browser) -> None:
-    with open_page(browser, width=390) as page:
-        page.goto(f"{server.url}/label/tiny")
-        page.get_by_role("link", name="Deutsch").click()
-        expect(page.get_by_text("Was zeigt das Bild wirklich?")).to_be_visible()
-        for path in PAGES:
-            page.goto(server.url + path)
-            assert page.evaluate("document.documentElement.lang") == "de"
-            found = Axe().run(page)
-            assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
-        page.get_by_role("link", name="English").click()
-        assert page.evaluate("document.documentElement.lang") == "en"
 
 
 def test_the_page_of_a_model_prints_on_two_pages(server: Server, browser: Browser) -> None:

@@ -225,13 +225,6 @@ async def test_a_form_and_a_choice_refuse_a_stray_or_repeated_parameter(
             await client.post(f"{path}?next=/&next=/", data={"zone": "UTC"}, headers=PAGE),
             says="2 times",
         )
-    for query, says in (
-        ("to=de&compare=9", "does not know the parameter"),
-        ("to=de&to=en", "2 times"),
-    ):
-        answer = await client.get(f"/language?{query}", headers=PAGE)
-        require_refusal(answer, says=says)
-        assert "set-cookie" not in answer.headers
 
 
 FIELDS = {
@@ -274,16 +267,6 @@ async def test_a_form_refuses_a_field_that_it_does_not_have(
                 answer = await client.post(path, **form, headers=PAGE)  # type: ignore[arg-type]
                 require_refusal(answer, says="does not know the field")
                 assert "set-cookie" not in answer.headers, path
-
-
-async def test_a_language_that_is_not_there_is_named(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
-    client, _ = pages
-    for code in ("fr", "", MARKUP):
-        answer = await client.get(f"/language?to={quoted(code)}", headers=PAGE)
-        require_refusal(answer, says="en (English), de (Deutsch)")
-        assert "set-cookie" not in answer.headers
 
 
 async def test_a_name_that_postgresql_cannot_hold_is_a_model_that_is_not_there(

@@ -7,7 +7,6 @@ import pytest
 from monitoring.drift.course import EvidenceCourse
 from monitoring.pages.axis import NARROW, TOP
 from monitoring.pages.course_chart import CourseEvent, course_chart, course_chart_file, course_steps
-from monitoring.pages.language import LANGUAGES, Reader, reading
 
 DAY_NS = 86_400 * 10**9
 
@@ -105,14 +104,6 @@ def test_the_narrow_chart_and_the_file_say_the_same() -> None:
     assert all(float(dot.attrib["cx"]) < NARROW for dot in narrow.iter("circle"))
     assert "var(" not in course_chart_file(found, ())
     assert course_chart(course([]), ()) is None
-
-
-def test_it_speaks_the_language_of_the_reader() -> None:
-    with reading(Reader(LANGUAGES[1])):
-        svg = drawn(course([0.5]))
-    assert "Evidenz, %" in [text.text for text in svg.iter("text")]
-    assert "1 (04.10.2024)" in [text.text for text in svg.iter("text")]
-    assert "dessen, was ein Alarm braucht" in svg.attrib["aria-label"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
 from monitoring.pages.recalibration_page import recalibration_page
-from tests.builders.pseudo_language import speaking_in_brackets, untranslated
 
 SENTENCES = (
     "A temperature was fitted.",
@@ -94,10 +93,3 @@ def test_every_chart_and_table_of_a_preview_is_a_file() -> None:
     assert not of_class["class"].startswith("=")
     assert [row["chosen"] for row in rows["recalibration-remedies.csv"]] == ["True", "False"]
     assert rows["recalibration-remedies.csv"][1]["improvement"] == ""
-
-
-def test_a_preview_is_translated_but_for_the_sentences_of_findings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with speaking_in_brackets(monkeypatch):
-        assert untranslated(recalibration_page(preview()), (*SENTENCES, "tiny 2")) == []
