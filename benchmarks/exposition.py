@@ -71,9 +71,9 @@ class Traffic:
         self._random = np.random.default_rng(0)
         self._unlabeled: list[bytes] = []
 
-    def serve(self, calibration_id: int, answers: int) -> None:
+    def serve(self, watched_version_id: int, answers: int) -> None:
         """Record answers and label all but the last fifty."""
-        rows = [self._row(calibration_id) for _ in range(answers)]
+        rows = [self._row(watched_version_id) for _ in range(answers)]
         heard: SimpleQueue[BaseException | None] = SimpleQueue()
         self._recorder.record(rows, heard.put)
         heard.get()
@@ -87,12 +87,12 @@ class Traffic:
         """Record one more label."""
         self._recorder.feedback([FeedbackItem("a", self._unlabeled.pop())]).result()
 
-    def _row(self, calibration_id: int) -> PredictionRow:
+    def _row(self, watched_version_id: int) -> PredictionRow:
         confidence = float(self._random.uniform(0.5, 1.0))
         probabilities = np.array([1 - confidence, confidence], dtype="<f4").tobytes()
         return PredictionRow(
             uuid_utils.uuid7().bytes,
-            calibration_id,
+            watched_version_id,
             None,
             1,
             confidence,

@@ -274,10 +274,10 @@ class RestoreRefused(MonitoringError, ValueError):
 class NotRegistered(MonitoringError, LookupError):
     """An answer of a calibration that is not registered with the recorder."""
 
-    def __init__(self, calibration_id: int) -> None:
-        self.calibration_id = calibration_id
+    def __init__(self, watched_version_id: int) -> None:
+        self.watched_version_id = watched_version_id
         super().__init__(
-            f"Calibration {calibration_id} is not registered; call Recorder.register(card) first."
+            f"Calibration {watched_version_id} is not registered; call Recorder.register(card) first."
         )
 
 

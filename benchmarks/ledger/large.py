@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from benchmarks.ledger.model import CLASSES, MODEL
 from calibration.bins import bin_index
 from monitoring.ledger import Ledger
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
 from monitoring.ledger.statement import inserting
-from monitoring.ledger.sums import DAY_NS, SumKey, add_sums
+from monitoring.ledger.sums import SumKey, add_sums
 from monitoring.logged.declaration import declare
 from monitoring.reports.report import calibration_report
 
@@ -43,7 +43,7 @@ def build(path: Path, answers: int, *, say: Callable[[str], None] = print) -> No
                     + np.sort(start + rng.random(count) * count) / answers * DAYS * DAY_NS
                 )
                 number = _insert(
-                    connection, rng, row.calibration_id, served_ns.astype(np.int64), number
+                    connection, rng, row.watched_version_id, served_ns.astype(np.int64), number
                 )
             if start % (10 * _PORTION) == 0:
                 say(f"{start:,} of {answers:,}")
@@ -52,7 +52,7 @@ def build(path: Path, answers: int, *, say: Callable[[str], None] = print) -> No
 def _insert(
     connection: Connection,
     rng: np.random.Generator,
-    calibration_id: int,
+    watched_version_id: int,
     served_ns: np.ndarray,
     number: int,
 ) -> int:
@@ -74,7 +74,7 @@ def _insert(
         [
             (
                 ids[i],
-                calibration_id,
+                watched_version_id,
                 None,
                 classes[i],
                 confidence[i],
@@ -96,7 +96,7 @@ def _insert(
             (
                 n,
                 ids[i],
-                calibration_id,
+                watched_version_id,
                 0,
                 truth[i],
                 right[i],
@@ -109,7 +109,10 @@ def _insert(
     )
     _PUT[label_current].run(
         connection,
-        [(ids[i], calibration_id, n, 0, truth[i], right[i], confidence[i]) for n, i in numbered],
+        [
+            (ids[i], watched_version_id, n, 0, truth[i], right[i], confidence[i])
+            for n, i in numbered
+        ],
     )
     totals: dict[SumKey, list[float]] = {}
     columns = _columns(p.astype(np.float64), correct, labeled)
@@ -123,7 +126,7 @@ def _insert(
                     sums = columns[:, inside].sum(axis=1).tolist()
                     if name.startswith("true:"):
                         sums[:2] = [0, 0.0]
-                    totals[SumKey(calibration_id, name, day, bin_number)] = sums
+                    totals[SumKey(watched_version_id, name, day, bin_number)] = sums
     add_sums(connection, totals)
     return number + len(chosen)
 

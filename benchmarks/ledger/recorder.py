@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
         self.recorder = Recorder(self._ledger, MonitorMetrics(CollectorRegistry()))
-        self._calibration_id = self.recorder.declare(MODEL).result().calibration_id
+        self._calibration_id = self.recorder.declare(MODEL).result().watched_version_id
         self._rng = np.random.default_rng(0)
 
     def rows(self, count: int) -> list[PredictionRow]:

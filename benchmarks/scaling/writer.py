@@ -31,7 +31,7 @@ class Writer:
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
         self._recorder = Recorder(self._ledger, MonitorMetrics(CollectorRegistry()))
-        self._calibration_id = self._recorder.declare(MODEL).result().calibration_id
+        self._calibration_id = self._recorder.declare(MODEL).result().watched_version_id
         self._rng = np.random.default_rng(os.getpid())
         self.ids: list[bytes] = []
 

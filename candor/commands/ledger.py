@@ -196,7 +196,7 @@ def restore(
     """
     from calibration.wording import counted
     from candor.terminal.console import stdout
-    from monitoring.maintenance.restore import restore as put
+    from monitoring.maintenance.backup import restore as put
 
     url = settings(ledger=ledger).ledger_url
     if url is None:

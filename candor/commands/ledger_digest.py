@@ -18,8 +18,8 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
 
     from candor.terminal.console import stderr
     from monitoring.errors import LedgerError
-    from monitoring.ledger.calibrations import require_same_bundle
     from monitoring.ledger.database import Ledger
+    from monitoring.ledger.versions import require_same_bundle
 
     url = settings(ledger=ledger).ledger_url
     if url is None:

@@ -54,12 +54,12 @@ def report_once(
     sent.
     """
     from candor.terminal.console import stderr, stdout
-    from monitoring.ledger import calibrations
+    from monitoring.ledger import versions
     from monitoring.pages import scheduled_report as schedule
     from serving.client.webhook import WebhookFailed
 
     with ledger.read() as connection:
-        models = calibrations.models(connection) if model is None else [model]
+        models = versions.models(connection) if model is None else [model]
     good = True
     for name in models:
         due = schedule.find_due(folder, name, every, today=schedule.today_of(ledger))

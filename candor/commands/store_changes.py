@@ -307,7 +307,7 @@ def _removable(
     store: "Store", model: str | None, *, keep: int, days: int, ledger: str | None
 ) -> "list[Removal]":
     from model_store.lifecycle.changes import removable
-    from monitoring.ledger.visible_versions import versions_since
+    from monitoring.ledger.versions import versions_since
 
     names = [model] if model is not None else store.models()
     answering: dict[str, set[int]] = {name: set() for name in names}

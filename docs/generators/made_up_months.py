@@ -98,7 +98,7 @@ def _serve(recorder: Recorder, store: Store, model: str, version: int) -> int:
 
 
 def answers(
-    random: np.random.Generator, calibration_id: int, now_ns: int, *, drifted: bool
+    random: np.random.Generator, watched_version_id: int, now_ns: int, *, drifted: bool
 ) -> tuple[list[PredictionRow], list[FeedbackItem]]:
     """A day's answers and the labels of three in four; on device B, drifted, the model is
     overconfident.
@@ -111,14 +111,14 @@ def answers(
         )
         predicted = int(random.random() < 0.6)
         at_ns = now_ns + number * 10**9
-        serial = (1_000 * calibration_id + number).to_bytes(6, "big")
+        serial = (1_000 * watched_version_id + number).to_bytes(6, "big")
         identity = (at_ns // 10**6).to_bytes(6, "big") + b"\x70\x00\x80\x00" + serial
         probabilities = np.full(2, 1 - confidence, dtype="<f4")
         probabilities[predicted] = confidence
         rows.append(
             PredictionRow(
                 identity,
-                calibration_id,
+                watched_version_id,
                 None,
                 predicted,
                 confidence,

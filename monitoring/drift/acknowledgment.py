@@ -1,4 +1,4 @@
-"""Which alarm an acknowledgment means: the one that is active, or one that somebody has
+"""Acknowledging an alarm, and which one is meant: the one that is active, or one that somebody has
 acknowledged already.
 
 The `feedback_id` of the label that raised an alarm names it, together with its slice: no label
@@ -7,8 +7,13 @@ raises two there. So a form that is sent twice, or by two people, restarts the w
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from monitoring.drift.events import AFRESH, ALARM, Event, latest
+from sqlalchemy import Connection
+
+from monitoring.drift import watch
+from monitoring.drift.events import ACKNOWLEDGED, AFRESH, ALARM, Event, latest, read
+from monitoring.ledger.schema import EVERYTHING
 
 NO_ALARM = (
     "There is no alarm to acknowledge, so nothing was done. To restart the watch without an "
@@ -55,6 +60,59 @@ def why_nothing_is_done(history: Sequence[Event], alarm: int | None, *, active: 
         f"This alarm was acknowledged already{_by_whom(ended)}. Nothing was done, and the watch "
         f"goes on.{later}"
     )
+
+
+class Restart(NamedTuple):
+    """A watch that somebody asked to restart; `unchanged` says why that was not done, empty if it
+    was.
+    """
+
+    watched: watch.Watched
+    unchanged: str = ""
+
+
+def acknowledge(
+    connection: Connection,
+    watched_version_id: int,
+    *,
+    note: str | None,
+    now_ns: int,
+    actor: str | None = None,
+    kind: str = ACKNOWLEDGED,
+    audit: bool | None = None,
+    name: str = EVERYTHING,
+    alarm: int | None = None,
+) -> Restart | None:
+    """Reset the detector of a slice, with or without an alarm; return None if the slice is not
+    watched.
+
+    `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for
+    example after a repair of the scanner. `audit` says whether the watch, with all its tags, uses
+    audited answers only from now on; None leaves that as it is. `alarm` is the feedback id of the
+    alarm that is acknowledged, None for the active one. If that alarm is not active, and `audit`
+    changes nothing, the watch stays as it is.
+    """
+    watched = watch.load(connection, watched_version_id, name)
+    changes_audit = watched is not None and audit not in (None, watched.settings.audit)
+    if watched is not None and kind == ACKNOWLEDGED and (alarm is not None or not changes_audit):
+        history = read(connection, watched_version_id, name)
+        if unchanged := why_nothing_is_done(history, alarm, active=watched.detector.active):
+            return Restart(watched, unchanged)
+    if audit is not None:
+        watch.listen_to_audited(connection, watched_version_id, audit=audit, now_ns=now_ns)
+    watched = watch.load(connection, watched_version_id, name)
+    if watched is None:
+        return None
+    detail = {
+        "note": note,
+        "was_active": watched.detector.active,
+        "labels": watched.detector.labels,
+    }
+    detail |= {} if actor is None else {"actor": actor}
+    watched.detector.reset()
+    watched.save(connection)
+    watch.append_event(connection, watched, kind, detail, now_ns=now_ns)
+    return Restart(watched)
 
 
 def _by_whom(ended: Event | None) -> str:

@@ -16,8 +16,8 @@ from calibration.bins import bin_index
 from calibration.drift.detector import DriftDetector
 from calibration.drift.onset import onset
 from calibration.drift.state import LabelStream
-from monitoring.feedback.first_labels import FirstLabel
-from monitoring.ledger import calibrations
+from monitoring.feedback.labeling import FirstLabel
+from monitoring.ledger import versions
 from monitoring.ledger.schema import label_current, prediction
 
 LABELS_LIMIT = 100_000  # the latest labels that the search for the start uses
@@ -25,7 +25,7 @@ LABELS_LIMIT = 100_000  # the latest labels that the search for the start uses
 
 def describe(
     connection: Connection,
-    calibration_id: int,
+    watched_version_id: int,
     detector: DriftDetector,
     labels: Sequence[FirstLabel],
 ) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def describe(
 
     Args:
         connection: to look up names and dates.
-        calibration_id: the calibration with the alarm.
+        watched_version_id: the version with the alarm.
         detector: its detector, with the alarm raised.
         labels: those since the last reset up to the one that raised the alarm; the latest are
             enough.
@@ -44,8 +44,8 @@ def describe(
         "direction": detector.direction,
         "stream": where.kind,
         "index": where.index,
-        "name": stream_name(connection, calibration_id, where, detector.settings.bin_count),
-        "since": _since(connection, calibration_id, detector, where, labels),
+        "name": stream_name(connection, watched_version_id, where, detector.settings.bin_count),
+        "since": _since(connection, watched_version_id, detector, where, labels),
         "without_classes": _without_classes(detector, labels) if where.kind == "class" else None,
     }
 
@@ -66,20 +66,20 @@ def _without_classes(
 
 
 def stream_name(
-    connection: Connection, calibration_id: int, stream: LabelStream, bin_count: int
+    connection: Connection, watched_version_id: int, stream: LabelStream, bin_count: int
 ) -> str | None:
     """Return the class's name, or the bin's edges; None for the stream of all labels."""
     if stream.kind == "bin" and stream.index is not None:
         return f"({stream.index / bin_count:.2f}, {(stream.index + 1) / bin_count:.2f}]"
     if stream.kind == "class" and stream.index is not None:
-        (row,) = calibrations.load(connection, [calibration_id])
+        (row,) = versions.load(connection, [watched_version_id])
         return row.classes[stream.index]
     return None
 
 
 def _since(
     connection: Connection,
-    calibration_id: int,
+    watched_version_id: int,
     detector: DriftDetector,
     where: LabelStream,
     labels: Sequence[FirstLabel],
@@ -107,17 +107,17 @@ def _since(
     return numbers | {
         "from_first": found.lower == 0 and len(labels) == last,
         "feedback_id": feedback_id,
-        "served_at_ns": _served_at_ns(connection, calibration_id, feedback_id),
+        "served_at_ns": _served_at_ns(connection, watched_version_id, feedback_id),
     }
 
 
-def _served_at_ns(connection: Connection, calibration_id: int, feedback_id: int) -> int | None:
+def _served_at_ns(connection: Connection, watched_version_id: int, feedback_id: int) -> int | None:
     """Return when the answer with this first label was served."""
     wanted = select(prediction.c.served_at_ns).join(
         label_current, label_current.c.prediction_id == prediction.c.prediction_id
     )
     label = label_current.c
     chosen = wanted.where(
-        label.calibration_id == calibration_id, label.first_feedback_id == feedback_id
+        label.watched_version_id == watched_version_id, label.first_feedback_id == feedback_id
     )
     return connection.scalar(chosen)

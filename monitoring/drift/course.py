@@ -23,8 +23,7 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import events, watch
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
-from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
 
 LABELS_LIMIT: Final = 100_000
 _REMEMBERED: Final = 8  # courses, of at most 4 MB each
@@ -74,29 +73,29 @@ class CourseReader:
         self._known: dict[int, _Replay] = {}
         self._lock = threading.Lock()
 
-    def read(self, connection: Connection, calibration_id: int) -> EvidenceCourse | None:
-        """Return the course; None if the calibration is not watched, or has too many labels since
+    def read(self, connection: Connection, watched_version_id: int) -> EvidenceCourse | None:
+        """Return the course; None if the version is not watched, or has too many labels since
         its last start.
         """
-        watched = watch.load(connection, calibration_id)
+        watched = watch.load(connection, watched_version_id)
         if watched is None:
             return None
         history = [
-            each for each in events.read(connection, calibration_id) if each.kind in _REPLAYED
+            each for each in events.read(connection, watched_version_id) if each.kind in _REPLAYED
         ]
         with self._lock:
-            known = self._known.pop(calibration_id, None)
+            known = self._known.pop(watched_version_id, None)
             if known is None or known.history != history:
-                known = _begin(connection, calibration_id, history)
+                known = _begin(connection, watched_version_id, history)
             if known is not None and _continue(
-                connection, calibration_id, known, watched.last_feedback_id
+                connection, watched_version_id, known, watched.last_feedback_id
             ):
-                known = _begin(connection, calibration_id, history)
+                known = _begin(connection, watched_version_id, history)
                 if known is not None:
-                    _continue(connection, calibration_id, known, watched.last_feedback_id)
+                    _continue(connection, watched_version_id, known, watched.last_feedback_id)
             if known is None:
                 return None
-            self._known[calibration_id] = known  # as the latest
+            self._known[watched_version_id] = known  # as the latest
             if len(self._known) > _REMEMBERED:
                 self._known.pop(next(iter(self._known)))
             return known.course()
@@ -165,18 +164,18 @@ class _Replay:
         return EvidenceCourse(*self._columns[0])
 
 
-def _continue(connection: Connection, calibration_id: int, known: _Replay, until: int) -> bool:
+def _continue(connection: Connection, watched_version_id: int, known: _Replay, until: int) -> bool:
     """Show the labels that are new; whether there are now too many."""
-    known.show(_read_labels(connection, calibration_id, known.until, until))
+    known.show(_read_labels(connection, watched_version_id, known.until, until))
     known.until = max(known.until, until)
     return len(known) > LABELS_LIMIT
 
 
-def _begin(connection: Connection, calibration_id: int, history: list[Event]) -> _Replay | None:
+def _begin(connection: Connection, watched_version_id: int, history: list[Event]) -> _Replay | None:
     """Replay the labels up to the last event; None if those since every possible start are too
     many.
     """
-    first = _first(history, _oldest_id(connection, calibration_id))
+    first = _first(history, _oldest_id(connection, watched_version_id))
     if first is None:
         return None
     started = history[first]
@@ -186,7 +185,7 @@ def _begin(connection: Connection, calibration_id: int, history: list[Event]) ->
     detector = DriftDetector(settings[-1]) if started.kind in AFRESH else _started(started)
     replay = _Replay(history, detector, started.feedback_id)
     until = history[-1].feedback_id
-    labels = _read_labels(connection, calibration_id, started.feedback_id, until)
+    labels = _read_labels(connection, watched_version_id, started.feedback_id, until)
     since = 0
     for event in history[first + 1 :]:
         through = int(np.searchsorted(labels.feedback_id, event.feedback_id, side="right"))
@@ -214,20 +213,22 @@ def _started(event: Event) -> DriftDetector:
     return DriftDetector(settings, DriftState.from_dict(event.detail["state"]))
 
 
-def _oldest_id(connection: Connection, calibration_id: int) -> int:
+def _oldest_id(connection: Connection, watched_version_id: int) -> int:
     """The feedback id after which there are LABELS_LIMIT labels; 0 if there are no more than
     these.
     """
     first_id = label_current.c.first_feedback_id
     wanted = (
         select(first_id)
-        .where(label_current.c.calibration_id == calibration_id)
+        .where(label_current.c.watched_version_id == watched_version_id)
         .order_by(first_id.desc())
     )
     return connection.scalar(wanted.offset(LABELS_LIMIT).limit(1)) or 0
 
 
-def _read_labels(connection: Connection, calibration_id: int, after: int, until: int) -> _Labels:
+def _read_labels(
+    connection: Connection, watched_version_id: int, after: int, until: int
+) -> _Labels:
     """The first labels with feedback ids in (after, until], in order."""
     first_id = label_current.c.first_feedback_id
     wanted = (
@@ -238,7 +239,9 @@ def _read_labels(connection: Connection, calibration_id: int, after: int, until:
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
         .where(
-            label_current.c.calibration_id == calibration_id, first_id > after, first_id <= until
+            label_current.c.watched_version_id == watched_version_id,
+            first_id > after,
+            first_id <= until,
         )
         .order_by(first_id)
     )

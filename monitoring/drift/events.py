@@ -1,4 +1,4 @@
-"""The events of a calibration, in order: a replay of its labels applies them, and people read
+"""The events of a version, in order: a replay of its labels applies them, and people read
 them.
 """
 
@@ -10,11 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from calibration.drift.state import DriftSettings
-from monitoring.ledger import calibrations
-from monitoring.ledger.schema import monitor_event
-from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger import versions
+from monitoring.ledger.schema import EVERYTHING, monitor_event
 
-PROMOTED = calibrations.PROMOTED
+PROMOTED = versions.PROMOTED
 STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = (
     "started",
     "settings",
@@ -37,7 +36,7 @@ AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a calibration; `feedback_id` is the last one that the detector had seen.
+    """One event of a version; `feedback_id` is the last one that the detector had seen.
 
     `name`: the slice whose detector it is about, by default all answers.
     """
@@ -68,7 +67,7 @@ class Chapter:
 
 def record(
     connection: Connection,
-    calibration_id: int,
+    watched_version_id: int,
     kind: str,
     detail: dict[str, Any],
     *,
@@ -84,18 +83,20 @@ def record(
         "feedback_id": feedback_id,
     }
     connection.execute(
-        insert(monitor_event).values(values | {"calibration_id": calibration_id, "slice": name})
+        insert(monitor_event).values(
+            values | {"watched_version_id": watched_version_id, "slice": name}
+        )
     )
 
 
-def read(connection: Connection, calibration_id: int, name: str = EVERYTHING) -> list[Event]:
-    """Return the events of a slice of a calibration, by default of all answers, oldest first."""
-    return _read(connection, calibration_id=calibration_id, slice=name)
+def read(connection: Connection, watched_version_id: int, name: str = EVERYTHING) -> list[Event]:
+    """Return the events of a slice of a version, by default of all answers, oldest first."""
+    return _read(connection, watched_version_id=watched_version_id, slice=name)
 
 
-def read_all(connection: Connection, calibration_id: int) -> list[Event]:
-    """Return the events of a calibration and of its tags, oldest first."""
-    return _read(connection, calibration_id=calibration_id)
+def read_all(connection: Connection, watched_version_id: int) -> list[Event]:
+    """Return the events of a version and of its tags, oldest first."""
+    return _read(connection, watched_version_id=watched_version_id)
 
 
 def _read(connection: Connection, **which: Any) -> list[Event]:
@@ -151,5 +152,5 @@ def last_chapter(history: Sequence[Event]) -> Chapter:
             )
             state = event.detail["state"]
     if settings is None:
-        raise LookupError("This calibration was never watched: its history has no start.")
+        raise LookupError("This version was never watched: its history has no start.")
     return Chapter(settings, since, tuple(changes), state, began)

@@ -10,14 +10,18 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import events
 from monitoring.drift.events import Chapter, last_chapter
-from monitoring.feedback.first_labels import FirstLabel
-from monitoring.ledger import calibrations
-from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.slices import EVERYTHING, place
+from monitoring.feedback.labeling import FirstLabel
+from monitoring.ledger import versions
+from monitoring.ledger.schema import EVERYTHING, feedback, label_current, prediction
+from monitoring.ledger.slices import place
 
 
 def replay(
-    connection: Connection, calibration_id: int, name: str = EVERYTHING, *, until: int | None = None
+    connection: Connection,
+    watched_version_id: int,
+    name: str = EVERYTHING,
+    *,
+    until: int | None = None,
 ) -> DriftDetector:
     """Rebuild the detector of a slice from the first labels since its last start, acknowledgment or
     checkpoint.
@@ -25,18 +29,18 @@ def replay(
     `until` is the last feedback id to show, by default the latest. Raises LookupError if it was
     never watched.
     """
-    chapter = last_chapter(events.read(connection, calibration_id, name))
+    chapter = last_chapter(events.read(connection, watched_version_id, name))
     detector, since = _at_start(chapter), chapter.since
     for changed_at, changed in chapter.changes:
-        show(detector, first_labels(connection, calibration_id, since, changed_at, name=name))
+        show(detector, first_labels(connection, watched_version_id, since, changed_at, name=name))
         detector, since = detector.with_settings(changed), changed_at
-    show(detector, first_labels(connection, calibration_id, since, until, name=name))
+    show(detector, first_labels(connection, watched_version_id, since, until, name=name))
     return detector
 
 
 def seen_since_reset(
     connection: Connection,
-    calibration_id: int,
+    watched_version_id: int,
     settings: DriftSettings,
     *,
     name: str,
@@ -46,14 +50,14 @@ def seen_since_reset(
     """Return the labels that the detector of a slice saw since its last reset, among the `latest`
     of all labels.
     """
-    since = last_chapter(events.read(connection, calibration_id, name)).began
-    labels = first_labels(connection, calibration_id, since, until, name=name, latest=latest)
+    since = last_chapter(events.read(connection, watched_version_id, name)).began
+    labels = first_labels(connection, watched_version_id, since, until, name=name, latest=latest)
     return [label for label in labels if label.audited or not settings.audit]
 
 
 def first_labels(
     connection: Connection,
-    calibration_id: int,
+    watched_version_id: int,
     after: int,
     until: int | None,
     *,
@@ -74,7 +78,7 @@ def first_labels(
         select(first_id, *columns, prediction.c.tags)
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.calibration_id == calibration_id, first_id > after)
+        .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
         .order_by(first_id.desc())
     )
     if until is not None:
@@ -84,7 +88,7 @@ def first_labels(
         FirstLabel(feedback_id, confidence, bool(correct), predicted, audit is not None, tags)
         for feedback_id, confidence, correct, predicted, audit, tags in reversed(rows)
     ]
-    return labels if name == EVERYTHING else _of_slice(connection, calibration_id, labels, name)
+    return labels if name == EVERYTHING else _of_slice(connection, watched_version_id, labels, name)
 
 
 def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
@@ -99,9 +103,9 @@ def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
 
 
 def _of_slice(
-    connection: Connection, calibration_id: int, labels: Sequence[FirstLabel], name: str
+    connection: Connection, watched_version_id: int, labels: Sequence[FirstLabel], name: str
 ) -> list[FirstLabel]:
-    (row,) = calibrations.load(connection, [calibration_id])
+    (row,) = versions.load(connection, [watched_version_id])
     texts = {label.tags for label in labels if label.tags is not None}
     inside = {text for text in texts if name in place(connection, row.model, text, admit=False)[0]}
     return [label for label in labels if label.tags in inside]

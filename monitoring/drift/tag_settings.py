@@ -4,8 +4,8 @@ shared out.
 Half of the false alarms that the average run length allows is for the watch of all answers, the
 other half for the watched keys, in equal parts. Within a key nothing need be divided: each label
 counts for one value at most, so all values together see no more labels than the whole, and the
-expected number of their false alarms adds up to the key's part (`calibration.drift.detector`: a detector of
-n labels raises at most n / threshold on average).
+expected number of their false alarms adds up to the key's part (`calibration.drift.detector`: a
+detector of n labels raises at most n / threshold on average).
 """
 
 import math

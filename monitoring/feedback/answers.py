@@ -1,27 +1,36 @@
-"""Look-up of served answers by id, with the label that they already have."""
+"""Which answer a label means: look-up by id, with the label that it already has, and labels that
+arrived before their answers.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, func, select
 
 from calibration.bins import bin_index
 from monitoring.feedback.items import FeedbackItem
-from monitoring.ledger.schema import calibration, label_current, prediction
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.schema import (
+    DAY_NS,
+    feedback_pending,
+    label_current,
+    prediction,
+    watched_versions,
+)
 from monitoring.ledger.slices import SliceKeys
-from monitoring.ledger.statement import Lookup, in_lists
+from monitoring.ledger.statement import Lookup, in_lists, replacing
 from monitoring.ledger.sum_changes import Counted, DayBin
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.versions import WatchedVersion
 
 
 class ServedAnswer(NamedTuple):
     """A served answer and its current label in the ledger; `label` is None until there is one."""
 
     prediction_id: bytes
-    calibration_id: int
+    watched_version_id: int
     predicted: int
     confidence: float
     served_at_ns: int
@@ -67,7 +76,7 @@ class RelabeledAnswer:
     ) -> "RelabeledAnswer":
         """The answer with this label."""
         bin_number = int(bin_index(np.array(found.confidence)))
-        day_bin = DayBin(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
+        day_bin = DayBin(found.watched_version_id, found.served_at_ns // DAY_NS, bin_number)
         keys = SliceKeys(found.predicted, found.tags, found.audit is not None)
         counted = Counted(day_bin, found.confidence, keys, found.probabilities)
         return cls(
@@ -75,9 +84,9 @@ class RelabeledAnswer:
         )
 
     @property
-    def calibration_id(self) -> int:
-        """The calibration that gave the answer."""
-        return self.counted.day_bin.calibration_id
+    def watched_version_id(self) -> int:
+        """The version that gave the answer."""
+        return self.counted.day_bin.watched_version_id
 
     @property
     def correct(self) -> bool:
@@ -87,7 +96,7 @@ class RelabeledAnswer:
     def as_current(self) -> tuple[Any, ...]:
         """The row of `label_current`."""
         moment = (self.first_feedback_id, self.revision, self.label, int(self.correct))
-        return (self.prediction_id, self.calibration_id, *moment, self.counted.confidence)
+        return (self.prediction_id, self.watched_version_id, *moment, self.counted.confidence)
 
 
 def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, ServedAnswer]:
@@ -106,14 +115,75 @@ def latest_of_requests(
             by_model[item.model].add(item.request_id)
     latest: dict[tuple[str, str], bytes] = {}
     for model, request_ids in by_model.items():
-        of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
+        of_model = select(watched_versions.c.watched_version_id).where(
+            watched_versions.c.model == model
+        )
         for portion in in_lists(sorted(request_ids)):
             named = prediction.c.request_id.in_(portion)
             answers = select(prediction.c.request_id, prediction.c.prediction_id).where(
-                named, prediction.c.calibration_id.in_(of_model)
+                named, prediction.c.watched_version_id.in_(of_model)
             )
             for request_id, prediction_id in connection.execute(
                 answers.order_by(prediction.c.prediction_id)
             ):
                 latest[model, request_id] = prediction_id  # later ones overwrite earlier ones
     return latest
+
+
+_pending = feedback_pending.columns
+_HOLD_PENDING = replacing(feedback_pending)
+
+
+def count_pending(connection: Connection) -> dict[str, int]:
+    """The number of waiting labels by model."""
+    wanted = select(_pending.model, func.count()).group_by(_pending.model)
+    return dict(connection.execute(wanted).all())
+
+
+def is_pending(connection: Connection, item: FeedbackItem) -> bool:
+    """Whether a label for this model and request id is already waiting."""
+    same = (_pending.model == item.model) & (_pending.request_id == item.request_id)
+    return connection.scalar(select(1).where(same)) is not None
+
+
+def hold_pending(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
+    """Keep a label until its prediction arrives. A later label for the same request replaces it."""
+    row = (item.model, item.request_id, item.label, item.source, item.observed_at_ns, now_ns)
+    _HOLD_PENDING.run(connection, [row])
+
+
+def release_pending(
+    connection: Connection, rows: Sequence[PredictionRow], versions: dict[int, WatchedVersion]
+) -> list[FeedbackItem]:
+    """Remove the labels that waited for these predictions; returns them as items that name the
+    prediction.
+    """
+    arrived: dict[tuple[str, str], bytes] = {}
+    for row in rows:
+        if row.request_id is not None:
+            arrived[versions[row.watched_version_id].model, row.request_id] = row.prediction_id
+    if not arrived or connection.scalar(select(_pending.model).limit(1)) is None:
+        return []
+    released: list[Any] = []
+    for model, request_ids in _by_model(arrived).items():
+        for portion in in_lists(request_ids):
+            held = (_pending.model == model) & _pending.request_id.in_(portion)
+            released += connection.execute(
+                delete(feedback_pending).where(held).returning(*_pending)
+            ).all()
+    return [
+        FeedbackItem(
+            row.label,
+            arrived[row.model, row.request_id],
+            source=row.source,
+            observed_at_ns=row.observed_at_ns,
+        )
+        for row in sorted(released, key=lambda row: (row.received_at_ns, row.request_id))
+    ]
+
+
+def _by_model(arrived: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    by_model: dict[str, list[str]] = defaultdict(list)
+    for model, request_id in arrived:
+        by_model[model].append(request_id)
+    return by_model

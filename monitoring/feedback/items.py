@@ -1,10 +1,14 @@
-"""A label on its way into the ledger, and its result.
+"""A label on its way into the ledger, its result, and the counts of one transaction.
 
 An item names an answer either by `prediction_id` or by `model` and `request_id`, never by both.
 """
 
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from monitoring.ledger.sum_changes import SumChanges
 
 
 class FeedbackItem(NamedTuple):
@@ -52,3 +56,14 @@ class FeedbackResult(NamedTuple):
     prediction_id: bytes | None = None
     reason: Reason | None = None
     detail: str | None = None
+
+
+@dataclass
+class TransactionCounts:
+    """The counts of one transaction, by watched version id unless a comment says otherwise."""
+
+    changes: SumChanges = field(default_factory=SumChanges)
+    delays_s: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    duplicates: Counter[int] = field(default_factory=Counter)
+    rejected: Counter[Reason] = field(default_factory=Counter)
+    alarms: Counter[int] = field(default_factory=Counter)

@@ -2,28 +2,154 @@
 
 The same label again changes nothing. A different label is a revision: it changes the sums by the
 difference, but never reaches the drift detector, which sees the first label of each answer in the
-order of the feedback ids.
+order of the feedback ids. Labels arrive in lists of thousands, so tables, sums and the detector are
+updated by column, not label by label.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection
 
+from calibration.bins import bin_index
 from monitoring.errors import LabelUnknown, ModelNotInLedger, PendingFull
-from monitoring.feedback import pending
-from monitoring.feedback.answers import RelabeledAnswer, ServedAnswer, find, latest_of_requests
-from monitoring.feedback.counts import TransactionCounts
-from monitoring.feedback.first_labels import FirstLabel, FirstLabels, NewLabel
-from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
-from monitoring.ledger.calibrations import CalibrationRow, load, of_model
+from monitoring.feedback.answers import (
+    RelabeledAnswer,
+    ServedAnswer,
+    count_pending,
+    find,
+    hold_pending,
+    is_pending,
+    latest_of_requests,
+)
+from monitoring.feedback.items import (
+    FeedbackItem,
+    FeedbackResult,
+    FeedbackStatus,
+    Reason,
+    TransactionCounts,
+)
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.locks import lock_calibrations
-from monitoring.ledger.schema import feedback, label_current
-from monitoring.ledger.shadows import has_shadows, shadow_id
+from monitoring.ledger.locks import lock_versions
+from monitoring.ledger.predictions import pruned_before_ns
+from monitoring.ledger.schema import DAY_NS, feedback, label_current
 from monitoring.ledger.statement import inserting, replacing
-from monitoring.ledger.watermark import pruned_before_ns
+from monitoring.ledger.versions import WatchedVersion, has_shadows, load, of_model, shadow_id
+
+
+class NewLabel(NamedTuple):
+    """A first label that is not written yet. `number`: its feedback id. `label`: index of the
+    class.
+    """
+
+    number: int
+    item: FeedbackItem
+    answer: ServedAnswer
+    label: int
+
+
+class FirstLabel(NamedTuple):
+    """What the drift detectors need of an answer's first label. `predicted`: index of the class;
+    `tags`: as stored.
+    """
+
+    feedback_id: int
+    confidence: float
+    correct: bool
+    predicted: int
+    audited: bool
+    tags: str | None = None
+
+
+class FirstLabels:
+    """First labels by prediction id, at most one per answer, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self._first_labels: dict[bytes, NewLabel] = {}
+
+    def __contains__(self, prediction_id: bytes) -> bool:
+        return prediction_id in self._first_labels
+
+    def __getitem__(self, prediction_id: bytes) -> NewLabel:
+        return self._first_labels[prediction_id]
+
+    def add(self, first: NewLabel) -> None:
+        """Add a first label."""
+        self._first_labels[first.answer.prediction_id] = first
+
+    def feedback(self, now_ns: int) -> list[tuple[Any, ...]]:
+        """The rows of `feedback`."""
+        return [
+            (
+                number,
+                answer.prediction_id,
+                answer.watched_version_id,
+                0,
+                label,
+                int(label == answer.predicted),
+                item.source,
+                item.observed_at_ns,
+                now_ns,
+            )
+            for number, item, answer, label in self._first_labels.values()
+        ]
+
+    def current(self) -> list[tuple[Any, ...]]:
+        """The rows of `label_current`."""
+        return [
+            (
+                key,
+                answer.watched_version_id,
+                number,
+                0,
+                label,
+                int(label == answer.predicted),
+                answer.confidence,
+            )
+            for key, (number, _, answer, label) in self._first_labels.items()
+        ]
+
+    def by_calibration(self) -> dict[int, list[FirstLabel]]:
+        """The first labels for each version's detector."""
+        told: dict[int, list[FirstLabel]] = defaultdict(list)
+        for number, _, answer, label in self._first_labels.values():
+            right = label == answer.predicted
+            first = FirstLabel(
+                number,
+                answer.confidence,
+                right,
+                answer.predicted,
+                answer.audit is not None,
+                answer.tags,
+            )
+            told[answer.watched_version_id].append(first)
+        return told
+
+    def count(self, counts: TransactionCounts, *, now_ns: int) -> None:
+        """Add them to the sums, and their delays to the counts."""
+        if not self._first_labels:
+            return
+        answers, labels = zip(
+            *((first.answer, first.label) for first in self._first_labels.values()), strict=True
+        )
+        _, ids, predicted, confidence, served_ns, tags, audits, probabilities, *_ = zip(
+            *answers, strict=True
+        )
+        p, served = np.array(confidence), np.array(served_ns)
+        audited = [audit is not None for audit in audits]
+        where = (ids, (served // DAY_NS).tolist(), bin_index(p).tolist())
+        keys = list(zip(*where, predicted, tags, audited, labels, strict=True))
+        counts.changes.label_many(keys, p, np.array(labels) == np.array(predicted), probabilities)
+        delays_s = np.maximum((now_ns - served) / 1e9, 0.0).tolist()
+        if len(set(ids)) == 1:
+            counts.delays_s[ids[0]] += delays_s
+        else:
+            for watched_version_id, delay_s in zip(ids, delays_s, strict=True):
+                counts.delays_s[watched_version_id].append(delay_s)
+
 
 _INSERT = inserting(feedback)
 _ENTER, _KEEP = inserting(label_current), replacing(label_current)
@@ -47,23 +173,23 @@ class Labeling:
     def __init__(
         self,
         connection: Connection,
-        calibrations: dict[int, CalibrationRow],
+        versions: dict[int, WatchedVersion],
         *,
         policy: FeedbackPolicy,
         counts: TransactionCounts,
         now_ns: int,
     ) -> None:
-        self.first_labels: dict[int, list[FirstLabel]] = {}  # by calibration id
-        self.last_feedback_id: dict[int, int] = {}  # by calibration id
+        self.first_labels: dict[int, list[FirstLabel]] = {}  # by watched version id
+        self.last_feedback_id: dict[int, int] = {}  # by watched version id
         self._connection = connection
-        self._calibrations = calibrations
+        self._versions = versions
         self._policy = policy
         self._counts = counts
         self._now_ns = now_ns
         self._first_labels = FirstLabels()
         self._answers: dict[bytes, RelabeledAnswer] = {}  # of those that were labeled before
         self._revisions: list[tuple[Any, ...]] = []
-        self._newest: dict[str, CalibrationRow | None] = {}  # by model
+        self._newest: dict[str, WatchedVersion | None] = {}  # by model
         self._waiting: int | None = None  # all labels that wait; counted when first needed
         self._numbers: Iterator[int] = iter(())
         self._pruned_before_ns = 0
@@ -78,7 +204,7 @@ class Labeling:
         named = [prediction_id for prediction_id in ids if prediction_id]
         shadow_ids = [shadow_id(each) for each in named] if has_shadows(self._connection) else []
         found = self._find_locked(named + shadow_ids)
-        self._load_calibrations({row.calibration_id for row in found.values()})
+        self._load_calibrations({row.watched_version_id for row in found.values()})
         self._numbers = dialect_of(self._connection).next_feedback_ids(
             self._connection, len(items) + len(shadow_ids)
         )
@@ -96,10 +222,10 @@ class Labeling:
             [answer.as_current() for answer in self._answers.values() if answer.changed],
         )
         self._first_labels.count(self._counts, now_ns=self._now_ns)
-        for calibration_id, labels in self._first_labels.by_calibration().items():
-            self.first_labels[calibration_id] = labels
-            known = self.last_feedback_id.get(calibration_id, 0)
-            self.last_feedback_id[calibration_id] = max(known, labels[-1].feedback_id)
+        for watched_version_id, labels in self._first_labels.by_calibration().items():
+            self.first_labels[watched_version_id] = labels
+            known = self.last_feedback_id.get(watched_version_id, 0)
+            self.last_feedback_id[watched_version_id] = max(known, labels[-1].feedback_id)
         return results
 
     def _judge_shadows(
@@ -115,33 +241,33 @@ class Labeling:
             answer = found.get(shadow_id(prediction_id)) if prediction_id else None
             if (
                 answer is not None
-                and item.label in self._calibrations[answer.calibration_id].class_index
+                and item.label in self._versions[answer.watched_version_id].class_index
             ):
                 self._judge(item, answer)
 
     def _find_locked(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
-        """The answers, with their calibrations locked against other labelers until the transaction
+        """The answers, with their versions locked against other labelers until the transaction
         ends.
         """
         found = find(self._connection, ids)
-        if lock_calibrations(self._connection, {row.calibration_id for row in found.values()}):
+        if lock_versions(self._connection, {row.watched_version_id for row in found.values()}):
             found = find(
                 self._connection, ids
             )  # again, because another labeler may have changed them before the lock
         return found
 
-    def _load_calibrations(self, calibration_ids: set[int]) -> None:
-        for row in load(self._connection, sorted(calibration_ids - self._calibrations.keys())):
-            self._calibrations[row.calibration_id] = row
+    def _load_calibrations(self, watched_version_ids: set[int]) -> None:
+        for row in load(self._connection, sorted(watched_version_ids - self._versions.keys())):
+            self._versions[row.watched_version_id] = row
 
     def _judge(self, item: FeedbackItem, found: ServedAnswer | None) -> FeedbackResult:
         if found is None:
             return self._missing(item) if item.prediction_id else self._early(item)
         if found.served_at_ns < self._pruned_before_ns:
             return self._expire(item)  # a prune is running and will delete this answer
-        label = self._calibrations[found.calibration_id].class_index.get(item.label)
+        label = self._versions[found.watched_version_id].class_index.get(item.label)
         if label is None:
-            classes = self._calibrations[found.calibration_id].classes
+            classes = self._versions[found.watched_version_id].classes
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, classes))
         if found.label is None and found.prediction_id not in self._first_labels:
             self._first_labels.add(NewLabel(next(self._numbers), item, found, label))
@@ -152,15 +278,15 @@ class Labeling:
         self, item: FeedbackItem, answer: RelabeledAnswer, label: int
     ) -> FeedbackResult:
         if label == answer.label:
-            self._counts.duplicates[answer.calibration_id] += 1
+            self._counts.duplicates[answer.watched_version_id] += 1
             return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
         self._counts.changes.correct(answer.counted, answer.label, label)
         answer.label, answer.revision, answer.changed = label, answer.revision + 1, True
         number = next(self._numbers)
-        what = (answer.calibration_id, answer.revision, answer.label, int(answer.correct))
+        what = (answer.watched_version_id, answer.revision, answer.label, int(answer.correct))
         moment = (item.source, item.observed_at_ns, self._now_ns)
         self._revisions.append((number, answer.prediction_id, *what, *moment))
-        self.last_feedback_id[answer.calibration_id] = number
+        self.last_feedback_id[answer.watched_version_id] = number
         return FeedbackResult(FeedbackStatus.CORRECTED, answer.prediction_id)
 
     def _answer(self, found: ServedAnswer) -> RelabeledAnswer:
@@ -202,15 +328,15 @@ class Labeling:
             return self._reject(Reason.UNKNOWN_MODEL, ModelNotInLedger(model))
         if item.label not in newest.class_index:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, newest.classes))
-        if not pending.is_held(self._connection, item) and not self._has_room():
+        if not is_pending(self._connection, item) and not self._has_room():
             return self._reject(Reason.PENDING_FULL, PendingFull(self._policy.pending_limit))
-        pending.hold(self._connection, item, now_ns=self._now_ns)
+        hold_pending(self._connection, item, now_ns=self._now_ns)
         return FeedbackResult(FeedbackStatus.PENDING)
 
     def _has_room(self) -> bool:
         """Whether one more label may wait; if so, counts it."""
         if self._waiting is None:
-            self._waiting = sum(pending.count(self._connection).values())
+            self._waiting = sum(count_pending(self._connection).values())
         if self._waiting >= self._policy.pending_limit:
             return False
         self._waiting += 1

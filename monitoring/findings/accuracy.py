@@ -33,8 +33,8 @@ from monitoring.findings.comparison import compare
 from monitoring.findings.phrases import percent, points
 from monitoring.findings.post_stratification import PostStratified, post_stratify
 from monitoring.ledger.days import day_date
-from monitoring.ledger.schema import bin_day
-from monitoring.ledger.slices import AUDIT, EVERYTHING
+from monitoring.ledger.schema import EVERYTHING, bin_day
+from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_sums
 
@@ -124,19 +124,19 @@ class _Stretch(NamedTuple):
 
 
 def find_accuracy(
-    connection: Connection, calibration_id: int, reference: BinSums
+    connection: Connection, watched_version_id: int, reference: BinSums
 ) -> AccuracyVerdict:
     """Compare a calibration's labels with the reference: those of the audit, if they are enough."""
-    audited = labeled_days(connection, calibration_id, AUDIT)
+    audited = labeled_days(connection, watched_version_id, AUDIT)
     audit = sum(each.n for each in audited) >= FEW_LABELS
-    days = audited if audit else labeled_days(connection, calibration_id, EVERYTHING)
+    days = audited if audit else labeled_days(connection, watched_version_id, EVERYTHING)
     verdict = judge_accuracy(days, reference, audit=audit)
     since_day = (
         None
         if verdict.since is None
         else (date.fromisoformat(verdict.since) - date(1970, 1, 1)).days
     )
-    return weigh(verdict, read_sums(connection, calibration_id, since_day=since_day), reference)
+    return weigh(verdict, read_sums(connection, watched_version_id, since_day=since_day), reference)
 
 
 def weigh(verdict: AccuracyVerdict, sums: LedgerSums, reference: BinSums) -> AccuracyVerdict:
@@ -183,7 +183,7 @@ def _at_best(sums: LedgerSums, *, is_lower: bool) -> PostStratified:
     )
 
 
-def labeled_days(connection: Connection, calibration_id: int, name: str) -> list[LabeledDay]:
+def labeled_days(connection: Connection, watched_version_id: int, name: str) -> list[LabeledDay]:
     """Return the days of a slice, oldest first."""
     columns = bin_day.c
     wanted = (
@@ -191,7 +191,7 @@ def labeled_days(connection: Connection, calibration_id: int, name: str) -> list
             columns.day,
             *(summed(columns[field]).label(field) for field in ("n", "correct", "served")),
         )
-        .where(columns.calibration_id == calibration_id, columns.slice == name)
+        .where(columns.watched_version_id == watched_version_id, columns.slice == name)
         .group_by(columns.day)
         .order_by(columns.day)
     )

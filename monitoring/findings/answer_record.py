@@ -19,8 +19,7 @@ from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
 from monitoring.drift import watch
 from monitoring.ledger.days import day_date
-from monitoring.ledger.schema import bin_day
-from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.schema import EVERYTHING, bin_day
 from monitoring.ledger.statement import summed
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
@@ -120,7 +119,7 @@ class AnswerRecord:
 
 
 def find_answer_record(
-    connection: Connection, calibration_id: int, *, label: str, confidence: float
+    connection: Connection, watched_version_id: int, *, label: str, confidence: float
 ) -> AnswerRecord:
     """Read the record of answers like this one, by the same calibration."""
     at = int(bin_index(confidence))
@@ -130,14 +129,14 @@ def find_answer_record(
         for column in (columns.served, columns.n, columns.correct, columns.confidence)
     ]
     alike = (
-        columns.calibration_id == calibration_id,
+        columns.watched_version_id == watched_version_id,
         columns.slice == f"predicted:{label}",
         columns.bin == at,
     )
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
     )
-    watches = watch.load_all(connection, calibration_id)
+    watches = watch.load_all(connection, watched_version_id)
     return AnswerRecord(
         label=label,
         confidence=confidence,

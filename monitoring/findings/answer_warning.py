@@ -17,11 +17,9 @@ from calibration.drift.answer_drift import ALPHA, AnswerDrift, follow
 from calibration.wording import counted
 from monitoring.drift.events import AFRESH, Event
 from monitoring.findings.early_warnings import EarlyWarning
-from monitoring.ledger.answers_by_day import read_answers_by_day
-from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.days import day_date
-from monitoring.ledger.slices import EVERYTHING
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.days import day_date, read_answers_by_day
+from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.versions import WatchedVersion
 
 NAME = "answer_distribution"
 CLASS_LIMIT = 16
@@ -34,7 +32,7 @@ PROMISE = (
 
 
 def find_answer_warning(
-    connection: Connection, row: CalibrationRow, history: Sequence[Event], *, now_ns: int
+    connection: Connection, row: WatchedVersion, history: Sequence[Event], *, now_ns: int
 ) -> EarlyWarning:
     """Return the sign for a calibration; it starts again on the day after a reset or
     acknowledgment.
@@ -66,7 +64,7 @@ def _quiet(sentence: str) -> EarlyWarning:
     return EarlyWarning(NAME, math.nan, _LIMIT, False, sentence)
 
 
-def _reference(row: CalibrationRow) -> bytes:
+def _reference(row: WatchedVersion) -> bytes:
     known = row.card["calibration"].get("answers")
     shape = (len(row.classes), BIN_COUNT)
     return (

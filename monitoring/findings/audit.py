@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Select, Subquery, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.metrics import gap_interval
-from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.schema import bin_day, label_current, prediction
-from monitoring.ledger.slices import AUDIT, EVERYTHING, SliceKeys, SliceNames
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
+from monitoring.ledger.slices import AUDIT, SliceKeys, SliceNames
 from monitoring.ledger.statement import summed
-from monitoring.ledger.sums import DAY_NS, LedgerSums
+from monitoring.ledger.sums import LedgerSums
+from monitoring.ledger.versions import WatchedVersion
 
 FEW_LABELS = 100  # with fewer labels nothing is decided
 MUCH_MISSING = 0.2  # above this share of missing labels the audit may be as biased as any choice
@@ -145,14 +145,14 @@ class AuditSums:
 
 
 def read_audit(
-    connection: Connection, calibration_id: int, *, since_day: int | None = None
+    connection: Connection, watched_version_id: int, *, since_day: int | None = None
 ) -> AuditSums | None:
     """Read the sums of the audited answers served from `since_day` on; None if none was drawn."""
-    drawn = _served_by_day(connection, calibration_id, AUDIT, since_day)
+    drawn = _served_by_day(connection, watched_version_id, AUDIT, since_day)
     if not drawn:
         return None
-    served = _served_by_day(connection, calibration_id, EVERYTHING, since_day)
-    rows = connection.execute(_audited(calibration_id, since_day)).all()
+    served = _served_by_day(connection, watched_version_id, EVERYTHING, since_day)
+    rows = connection.execute(_audited(watched_version_id, since_day)).all()
     cells = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(
         len(rows), 2 + len(_FIELDS)
     )
@@ -175,11 +175,11 @@ def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
     )
 
 
-def last_audited(connection: Connection, calibration_id: int, last: int) -> BinSums:
+def last_audited(connection: Connection, watched_version_id: int, last: int) -> BinSums:
     """Sum the `last` audited answers whose first label arrived last, found among the latest
     `LABELS_LIMIT` labels.
     """
-    latest = _latest_labels(calibration_id)
+    latest = _latest_labels(watched_version_id)
     audited = select(latest.c.confidence, latest.c.correct).join(
         prediction, prediction.c.prediction_id == latest.c.prediction_id
     )
@@ -195,7 +195,7 @@ def last_audited(connection: Connection, calibration_id: int, last: int) -> BinS
 
 def audited_slices(
     connection: Connection,
-    row: CalibrationRow,
+    row: WatchedVersion,
     sums: Mapping[str, LedgerSums],
     *,
     since_day: int | None = None,
@@ -206,7 +206,7 @@ def audited_slices(
     are read, at most `AUDITED_LIMIT`. They are not weighted: the draw does not depend on the
     outcome, so the test of a slice holds without weights.
     """
-    latest = _latest_labels(row.calibration_id)
+    latest = _latest_labels(row.watched_version_id)
     columns = (
         latest.c.confidence,
         latest.c.correct,
@@ -222,12 +222,12 @@ def audited_slices(
     )
     audited = audited.order_by(latest.c.first_feedback_id.desc()).limit(AUDITED_LIMIT)
     names, found = (
-        SliceNames({row.calibration_id: row}, admits=False),
+        SliceNames({row.watched_version_id: row}, admits=False),
         dict[str, tuple[list[float], list[int]]](),
     )
     for confidence, correct, label, predicted, tags in connection.execute(audited):
-        of = names.of(connection, row.calibration_id, SliceKeys(predicted, tags))
-        for name in (*of, names.true(row.calibration_id, label)):
+        of = names.of(connection, row.watched_version_id, SliceKeys(predicted, tags))
+        for name in (*of, names.true(row.watched_version_id, label)):
             confidences, rights = found.setdefault(name, ([], []))
             confidences.append(confidence)
             rights.append(correct)
@@ -238,8 +238,8 @@ def audited_slices(
     }
 
 
-def _latest_labels(calibration_id: int) -> Subquery:
-    wanted = select(label_current).filter_by(calibration_id=calibration_id)
+def _latest_labels(watched_version_id: int) -> Subquery:
+    wanted = select(label_current).filter_by(watched_version_id=watched_version_id)
     return wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LABELS_LIMIT).subquery()
 
 
@@ -268,12 +268,12 @@ def _measures(
 
 
 def _served_by_day(
-    connection: Connection, calibration_id: int, name: str, since_day: int | None
+    connection: Connection, watched_version_id: int, name: str, since_day: int | None
 ) -> dict[int, int]:
     """Answers served in a slice by day, for days that have any."""
     columns = bin_day.c
     wanted = select(columns.day, summed(columns.served)).where(
-        columns.calibration_id == calibration_id,
+        columns.watched_version_id == watched_version_id,
         columns.slice == name,
         columns.day >= (since_day or 0),
     )
@@ -284,13 +284,13 @@ def _served_by_day(
     }
 
 
-def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
+def _audited(watched_version_id: int, since_day: int | None) -> Select[Any]:
     """Select (day, bin, sums) of the drawn answers that have a label."""
     columns = bin_day.c
     return (
         select(columns.day, columns.bin, *(summed(columns[name]) for name in _FIELDS))
         .where(
-            columns.calibration_id == calibration_id,
+            columns.watched_version_id == watched_version_id,
             columns.slice == AUDIT,
             columns.day >= (since_day or 0),
         )

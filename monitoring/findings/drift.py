@@ -75,10 +75,10 @@ class Drift:
 
 
 def find_drift(
-    connection: Connection, calibration_id: int, history: list[events.Event]
+    connection: Connection, watched_version_id: int, history: list[events.Event]
 ) -> Drift | None:
     """Load the detector's state; None if the calibration is not watched."""
-    watched = watch.load(connection, calibration_id)
+    watched = watch.load(connection, watched_version_id)
     if watched is None:
         return None
     detector, raised = watched.detector, events.latest(history, events.ALARM)
@@ -95,7 +95,7 @@ def find_drift(
         alarm_audit=detector.active and audited_at(history, raised, now=detector.settings.audit),
         class_wise=detector.settings.class_wise,
         shares_alarms=detector.settings.part < 1,
-        streams=_streams(connection, calibration_id, detector),
+        streams=_streams(connection, watched_version_id, detector),
         alarm=raised.detail if raised and detector.active else None,
         alarm_feedback_id=raised_by(history, active=detector.active),
     )
@@ -110,7 +110,7 @@ def audited_at(history: list[events.Event], raised: events.Event | None, *, now:
 
 
 def _streams(
-    connection: Connection, calibration_id: int, detector: DriftDetector
+    connection: Connection, watched_version_id: int, detector: DriftDetector
 ) -> tuple[StreamEvidence, ...]:
     evidence = detector.evidence.ravel()
     total = float(evidence.sum())
@@ -120,7 +120,7 @@ def _streams(
     for index in np.argsort(-evidence, kind="stable")[:_STREAM_LIMIT].tolist():
         row, side = divmod(index, 2)
         stream = detector.stream_of(row)
-        name = stream_name(connection, calibration_id, stream, detector.settings.bin_count)
+        name = stream_name(connection, watched_version_id, stream, detector.settings.bin_count)
         found.append(
             StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total)
         )

@@ -19,10 +19,10 @@ from sqlalchemy import Connection, Select, select
 
 from calibration.bins import BinSums
 from monitoring.findings.phrases import percent
-from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day, bin_total
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums
+from monitoring.ledger.versions import WatchedVersion
 
 ENOUGH = 1_000  # answers before a histogram is compared
 RECENT_DAYS = 7
@@ -61,13 +61,13 @@ def find_early_warnings(
 
 
 def served_by_class(
-    connection: Connection, row: CalibrationRow, *, since_day: int | None = None
+    connection: Connection, row: WatchedVersion, *, since_day: int | None = None
 ) -> dict[str, int]:
     """Count the answers served by slice of the predicted class."""
     table = bin_total if since_day is None else bin_day
     columns = table.c
     wanted: Select[Any] = select(columns.slice, summed(columns.served)).where(
-        columns.calibration_id == row.calibration_id,
+        columns.watched_version_id == row.watched_version_id,
         columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes]),
     )
     if since_day is not None:

@@ -29,8 +29,8 @@ from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.phrases import percent
 from monitoring.findings.selection import COMPLETE, LabelSelection
-from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.class_sums import CLASS_LIMIT, ClassSums, read_class_sums
+from monitoring.ledger.versions import WatchedVersion
 
 LEVEL = 0.05
 FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correct nothing
@@ -162,7 +162,7 @@ class ExpectedPerformance:
 
 def find_expected_performance(
     connection: Connection,
-    row: CalibrationRow,
+    row: WatchedVersion,
     *,
     since_day: int | None,
     served: int,
@@ -175,17 +175,19 @@ def find_expected_performance(
     `alarm`: whose drift alarm is active, "" for that of all answers, " of site=A" for a tag's; None
         if none is.
     """
-    sums = read_class_sums(connection, row.calibration_id, len(row.classes), since_day=since_day)
+    sums = read_class_sums(
+        connection, row.watched_version_id, len(row.classes), since_day=since_day
+    )
     ever = sums
     if since_day is not None and not _corrects(_basis(sums, selection)):
-        ever = read_class_sums(connection, row.calibration_id, len(row.classes))
+        ever = read_class_sums(connection, row.watched_version_id, len(row.classes))
     return estimate(
         row, sums, _basis(ever, selection), served=served, alarm=alarm, selection=selection
     )
 
 
 def estimate(
-    row: CalibrationRow,
+    row: WatchedVersion,
     sums: ClassSums,
     correction: LabeledSums,
     *,
@@ -227,7 +229,7 @@ def _corrects(labeled: LabeledSums) -> bool:
     return bool((labeled.counts.sum(axis=0) >= FEW_OF_A_CLASS).all())
 
 
-def _reference(row: CalibrationRow, served: ProbabilitySums) -> FloatArray | None:
+def _reference(row: WatchedVersion, served: ProbabilitySums) -> FloatArray | None:
     """The answers of each predicted class on which the calibration was measured; None if it never
     was.
     """
@@ -239,7 +241,7 @@ def _reference(row: CalibrationRow, served: ProbabilitySums) -> FloatArray | Non
 
 
 def _corrected(
-    row: CalibrationRow, served: ProbabilitySums, labeled: LabeledSums, correction: LabeledSums
+    row: WatchedVersion, served: ProbabilitySums, labeled: LabeledSums, correction: LabeledSums
 ) -> PerformanceEstimate | None:
     """The labels where there are some, and elsewhere the estimate corrected by what labels showed.
 
@@ -255,7 +257,7 @@ def _corrected(
 
 
 def _described(
-    row: CalibrationRow, matrix: ExpectedConfusion, *, labels: int
+    row: WatchedVersion, matrix: ExpectedConfusion, *, labels: int
 ) -> PerformanceEstimate:
     rates = zip(row.classes, matrix.sensitivity, matrix.specificity, strict=True)
     return PerformanceEstimate(
@@ -268,7 +270,7 @@ def _described(
 
 
 def _checked(
-    row: CalibrationRow, labeled: LabeledSums, reference: FloatArray | None
+    row: WatchedVersion, labeled: LabeledSums, reference: FloatArray | None
 ) -> Iterator[ComparedRate]:
     n = labeled.counts.sum()
     if not n:
@@ -303,7 +305,7 @@ def _status(checked: tuple[ComparedRate, ...], labels: int, alarm: str | None) -
     )
 
 
-def _unknown(row: CalibrationRow, served: int) -> str:
+def _unknown(row: WatchedVersion, served: int) -> str:
     if not served:
         return "There are no answers yet from which performance could be estimated."
     if len(row.classes) > CLASS_LIMIT:

@@ -21,9 +21,10 @@ from monitoring.findings.audit import (
 )
 from monitoring.findings.selection import LabelSelection, count_sources, describe_selection
 from monitoring.findings.windows import Window, Windowed
-from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.slices import AUDIT, EVERYTHING
-from monitoring.ledger.sums import DAY_NS, LedgerSums, read_slices
+from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.sums import LedgerSums, read_slices
+from monitoring.ledger.versions import WatchedVersion
 
 
 @dataclass(frozen=True)
@@ -38,42 +39,42 @@ class LabelBasis:
 
 
 def find_label_basis(
-    connection: Connection, row: CalibrationRow, window: Window, seen: Windowed, *, due_ns: int
+    connection: Connection, row: WatchedVersion, window: Window, seen: Windowed, *, due_ns: int
 ) -> LabelBasis:
     """Choose the labels for a window whose sums are given. Labels of answers served before `due_ns`
     should be here.
 
     With an audit that decides, `last:N` takes the N audited answers labeled last.
     """
-    calibration_id, since_day = row.calibration_id, seen.since_day
+    watched_version_id, since_day = row.watched_version_id, seen.since_day
     slices = read_slices(
-        connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT)
+        connection, watched_version_id, since_day=since_day, besides=(EVERYTHING, AUDIT)
     )
-    sums = read_audit(connection, calibration_id, since_day=since_day)
+    sums = read_audit(connection, watched_version_id, since_day=since_day)
     audit = None if sums is None else measure_audit(sums, due_day=due_ns // DAY_NS)
     labeled = seen.labeled
     if sums is not None and audit is not None and audit.decides:
-        labeled = _audited(connection, calibration_id, window, sums)
+        labeled = _audited(connection, watched_version_id, window, sums)
         slices = audited_slices(connection, row, slices, since_day=since_day)
-    sources = count_sources(connection, calibration_id)
+    sources = count_sources(connection, watched_version_id)
     selection = describe_selection(seen.served, slices, basis=labeled, audit=audit, sources=sources)
     return LabelBasis(labeled, slices, selection)
 
 
 def deciding_labels(
-    connection: Connection, calibration_id: int, window: Window, seen: Windowed
+    connection: Connection, watched_version_id: int, window: Window, seen: Windowed
 ) -> tuple[BinSums, bool]:
     """Return the labels on which a report of this window rests, and whether they are those of the
     audit alone.
     """
-    sums = read_audit(connection, calibration_id, since_day=seen.since_day)
+    sums = read_audit(connection, watched_version_id, since_day=seen.since_day)
     if sums is None or sums.labeled < FEW_LABELS:
         return seen.labeled, False
-    return _audited(connection, calibration_id, window, sums), True
+    return _audited(connection, watched_version_id, window, sums), True
 
 
 def _audited(
-    connection: Connection, calibration_id: int, window: Window, sums: AuditSums
+    connection: Connection, watched_version_id: int, window: Window, sums: AuditSums
 ) -> BinSums:
     last = window.kind == "last"
-    return last_audited(connection, calibration_id, window.number) if last else sums.as_bins()
+    return last_audited(connection, watched_version_id, window.number) if last else sums.as_bins()

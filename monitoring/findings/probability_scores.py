@@ -10,9 +10,8 @@ from sqlalchemy import Connection, select
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
 from monitoring.findings.windows import Window, Windowed
-from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.schema import label_current, prediction
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS, label_current, prediction
+from monitoring.ledger.versions import WatchedVersion
 
 LATEST = 5_000  # labels at most, so that the cost of a report stays bounded
 
@@ -20,7 +19,7 @@ LATEST = 5_000  # labels at most, so that the cost of a report stays bounded
 def with_scores(
     measures: Measures,
     connection: Connection,
-    row: CalibrationRow,
+    row: WatchedVersion,
     window: Window,
     seen: Windowed,
     *,
@@ -36,7 +35,7 @@ def with_scores(
     wanted = (
         select(*columns)
         .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
-        .where(label_current.c.calibration_id == row.calibration_id)
+        .where(label_current.c.watched_version_id == row.watched_version_id)
     )
     if seen.since_day is not None:
         wanted = wanted.where(prediction.c.served_at_ns >= seen.since_day * DAY_NS)

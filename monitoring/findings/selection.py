@@ -101,11 +101,11 @@ def describe_selection(
     )
 
 
-def count_sources(connection: Connection, calibration_id: int) -> dict[str, int]:
+def count_sources(connection: Connection, watched_version_id: int) -> dict[str, int]:
     """Count the latest labels by source."""
     latest = (
         select(label_current.c.first_feedback_id)
-        .where(label_current.c.calibration_id == calibration_id)
+        .where(label_current.c.watched_version_id == watched_version_id)
         .order_by(label_current.c.first_feedback_id.desc())
         .limit(_SOURCES_OF)
         .subquery()

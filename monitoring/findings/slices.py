@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from calibration.measures import metrics
 from monitoring.findings.audit import FEW_LABELS
-from monitoring.ledger.slices import AUDIT, EVERYTHING
+from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.sums import LedgerSums
 
 LEVEL = 0.05

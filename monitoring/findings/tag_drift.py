@@ -14,7 +14,7 @@ from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
 from monitoring.findings.drift import audited_at
-from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.schema import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ class TagWatches:
 
 
 def find_tag_watches(
-    connection: Connection, calibration_id: int, history: Sequence[events.Event]
+    connection: Connection, watched_version_id: int, history: Sequence[events.Event]
 ) -> TagWatches | None:
     """Load the detectors of tags; None if no tag is watched. `history`: the events of the
     calibration and its tags.
     """
-    whole = watch.load(connection, calibration_id)
+    whole = watch.load(connection, watched_version_id)
     if whole is None or not whole.tags.keys:
         return None
     watched = [
-        each for each in watch.load_all(connection, calibration_id) if each.name != EVERYTHING
+        each for each in watch.load_all(connection, watched_version_id) if each.name != EVERYTHING
     ]
     found = [
         _tag_drift(each, [event for event in history if event.name == each.name])

@@ -26,7 +26,7 @@ from monitoring.drift.tag_settings import tag_of
 from monitoring.findings.alarm import describe_alarm
 from monitoring.findings.phrases import tolerance
 from monitoring.findings.recalibrations import BEGUN, describe_recalibration
-from monitoring.ledger.calibrations import choose, of_model
+from monitoring.ledger.versions import choose, of_model
 
 LIMIT = 1_000
 
@@ -65,7 +65,7 @@ def read_timeline(
     dated = [
         (event.at_ns, row.version, event)
         for row in rows
-        for event in told(connection, row.calibration_id)
+        for event in told(connection, row.watched_version_id)
     ]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [{"version": number, **as_entry(event)} for _, number, event in latest]
@@ -83,11 +83,11 @@ def as_entry(event: Event) -> TimelineEntry:
     }
 
 
-def told(connection: Connection, calibration_id: int) -> list[Event]:
+def told(connection: Connection, watched_version_id: int) -> list[Event]:
     """Return the events of a calibration and its tags, oldest first, but no starts and checkpoints
     of tags.
     """
-    found = events.read_all(connection, calibration_id)
+    found = events.read_all(connection, watched_version_id)
     return [event for event in found if not event.name or event.kind not in (STARTED, CHECKPOINT)]
 
 

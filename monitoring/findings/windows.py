@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select
 from calibration.bins import BinSums
 from monitoring.drift import events
 from monitoring.errors import QueryInvalid, brief
-from monitoring.ledger.schema import label_current
-from monitoring.ledger.sums import DAY_NS, LedgerSums, read_sums
+from monitoring.ledger.schema import DAY_NS, label_current
+from monitoring.ledger.sums import LedgerSums, read_sums
 
 ALL = "all"
 LAST_LIMIT = 100_000
@@ -30,12 +30,14 @@ class Window:
     kind: Literal["all", "last", "days", "promotion"] = "all"
     number: int = 0
 
-    def since_day(self, connection: Connection, calibration_id: int, *, now_ns: int) -> int | None:
+    def since_day(
+        self, connection: Connection, watched_version_id: int, *, now_ns: int
+    ) -> int | None:
         """Return the first UTC day of the window, counted from 1970; None if all days count."""
         if self.kind == "days":
             return now_ns // DAY_NS - self.number + 1
         if self.kind == "promotion":
-            promoted = events.latest(events.read(connection, calibration_id), events.PROMOTED)
+            promoted = events.latest(events.read(connection, watched_version_id), events.PROMOTED)
             return None if promoted is None else promoted.at_ns // DAY_NS
         return None
 
@@ -74,24 +76,24 @@ def read_window(window: str) -> Window:
 
 
 def window_sums(
-    connection: Connection, calibration_id: int, window: Window, *, now_ns: int
+    connection: Connection, watched_version_id: int, window: Window, *, now_ns: int
 ) -> Windowed:
     """Read the sums of a window of a calibration."""
-    since_day = window.since_day(connection, calibration_id, now_ns=now_ns)
-    sums = read_sums(connection, calibration_id, since_day=since_day)
+    since_day = window.since_day(connection, watched_version_id, now_ns=now_ns)
+    sums = read_sums(connection, watched_version_id, since_day=since_day)
     last = window.kind == "last"
     return Windowed(
-        last_labeled(connection, calibration_id, window.number) if last else sums.labeled,
+        last_labeled(connection, watched_version_id, window.number) if last else sums.labeled,
         sums,
         since_day,
     )
 
 
-def last_labeled(connection: Connection, calibration_id: int, last: int) -> BinSums:
+def last_labeled(connection: Connection, watched_version_id: int, last: int) -> BinSums:
     """Sum the `last` answers whose first label arrived last, with their current labels."""
     newest_first = label_current.c.first_feedback_id.desc()
     wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(
-        calibration_id=calibration_id
+        watched_version_id=watched_version_id
     )
     rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
     if not rows:

@@ -18,9 +18,9 @@ from sqlalchemy import BigInteger, Connection, cast, delete, func, select
 
 from calibration.bins import FloatArray
 from calibration.measures.expected_confusion import LabeledSums, ProbabilitySums
-from monitoring.ledger.grid import GRID
 from monitoring.ledger.schema import class_day
 from monitoring.ledger.statement import adding
+from monitoring.ledger.sums import FIXED_POINT
 
 CLASS_LIMIT = 16
 SUMS = tuple(column for column in class_day.columns if not column.primary_key)
@@ -34,7 +34,7 @@ _COUNTS = frozenset({"counts"})
 class ClassKey(NamedTuple):
     """The key of the sums, without the shard."""
 
-    calibration_id: int
+    watched_version_id: int
     day: int
     predicted: int
     audited: int
@@ -46,7 +46,7 @@ class _Group(NamedTuple):
     is taken back.
     """
 
-    calibration_id: int
+    watched_version_id: int
     day: int
     predicted: int
     audited: int
@@ -67,7 +67,7 @@ class ClassChanges:
     def serve(
         self, where: tuple[int, int], predicted: int, audited: bool, probabilities: bytes
     ) -> None:
-        """Count an answer. `where`: calibration id and day; `probabilities`: (K,) float32, empty if
+        """Count an answer. `where`: watched version id and day; `probabilities`: (K,) float32, empty if
         not known.
         """
         self._add(_Group(*where, predicted, int(audited)), probabilities, -1)
@@ -120,7 +120,12 @@ class ClassChanges:
             if p or truth:
                 error = (truth - p) * (truth - p)
                 self._count(
-                    group, true, round(p * GRID), round(p * p * GRID), truth, round(error * GRID)
+                    group,
+                    true,
+                    round(p * FIXED_POINT),
+                    round(p * p * FIXED_POINT),
+                    truth,
+                    round(error * FIXED_POINT),
                 )
 
     def _fold_many(
@@ -135,7 +140,12 @@ class ClassChanges:
         members = (
             np.array([numbers[group] for group in groups]) == np.arange(len(numbers))[:, None]
         )  # (G, N)
-        terms = (p * GRID, p * p * GRID, truth.astype(np.float64), (truth - p) ** 2 * GRID)
+        terms = (
+            p * FIXED_POINT,
+            p * p * FIXED_POINT,
+            truth.astype(np.float64),
+            (truth - p) ** 2 * FIXED_POINT,
+        )
         sums = np.stack([members @ np.rint(each) for each in terms], axis=-1).astype(
             np.int64
         )  # (G, K, 4)
@@ -147,7 +157,7 @@ class ClassChanges:
         self, group: _Group, true: int, total: int, squared: int, truth: int, error: int
     ) -> None:
         row = self._rows[
-            ClassKey(group.calibration_id, group.day, group.predicted, group.audited, true)
+            ClassKey(group.watched_version_id, group.day, group.predicted, group.audited, true)
         ]
         if not group.sign:
             row[0] += total
@@ -187,7 +197,7 @@ def stored_class_sums(connection: Connection, *, first_day: int = 0) -> dict[Cla
 
 @dataclass(frozen=True)
 class ClassSums:
-    """The class sums of a calibration over days.
+    """The class sums of a version over days.
 
     Attributes:
         served: over all answers with full probabilities.
@@ -203,14 +213,18 @@ class ClassSums:
 
 
 def read_class_sums(
-    connection: Connection, calibration_id: int, class_count: int, *, since_day: int | None = None
+    connection: Connection,
+    watched_version_id: int,
+    class_count: int,
+    *,
+    since_day: int | None = None,
 ) -> ClassSums:
-    """Read the class sums of a calibration; `since_day` is the first day, in days since 1970."""
+    """Read the class sums of a version; `since_day` is the first day, in days since 1970."""
     columns = class_day.c
     sums = [cast(func.sum(column), BigInteger) for column in SUMS]
     wanted = (
         select(columns.audited, columns.true_class, columns.predicted, func.min(columns.day), *sums)
-        .where(columns.calibration_id == calibration_id, columns.day >= (since_day or 0))
+        .where(columns.watched_version_id == watched_version_id, columns.day >= (since_day or 0))
         .group_by(columns.audited, columns.true_class, columns.predicted)
     )
     found = np.zeros((2, len(SUMS), class_count, class_count))
@@ -220,7 +234,7 @@ def read_class_sums(
         first = day if first is None else min(first, day)
     for index, column in enumerate(SUMS):
         if column.name not in _COUNTS:
-            found[:, index] /= GRID
+            found[:, index] /= FIXED_POINT
     everything = found.sum(axis=0)
     return ClassSums(
         ProbabilitySums(*everything[:2]), _labeled(everything), _labeled(found[1]), first

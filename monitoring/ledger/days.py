@@ -1,4 +1,6 @@
-"""The day sums as a series, for a chart of calibration by the day on which answers were served."""
+"""The day sums as series: for a chart of calibration by the day on which answers were served, and
+answers by predicted class and confidence. Day sums remain when answers are pruned.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,13 +9,13 @@ from datetime import UTC, date, datetime
 from functools import reduce
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.bins import BIN_COUNT, BinSums
-from monitoring.ledger.schema import bin_day
-from monitoring.ledger.slices import EVERYTHING
+from calibration.bins import BIN_COUNT, BinSums, IntArray
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.statement import summed
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.versions import WatchedVersion
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ def day_date(day: int) -> date:
 
 def read_days(
     connection: Connection,
-    calibration_id: int,
+    watched_version_id: int,
     *,
     since_day: int | None = None,
     name: str = EVERYTHING,
 ) -> list[Days]:
-    """Return the days on which a calibration answered, oldest first, with the answers of a
+    """Return the days on which a version answered, oldest first, with the answers of a
     slice.
     """
     added = [
@@ -60,7 +62,7 @@ def read_days(
     ]
     columns = bin_day.c
     wanted = select(columns.day, columns.bin, *added).where(
-        columns.calibration_id == calibration_id, columns.slice == name
+        columns.watched_version_id == watched_version_id, columns.slice == name
     )
     if since_day is not None:
         wanted = wanted.where(columns.day >= since_day)
@@ -96,3 +98,25 @@ def _day(day: int, rows: Sequence[dict[str, Any]]) -> Days:
     empty = {column.name: 0 for column in bin_day.columns}
     filled = [found.get(number, empty) for number in range(BIN_COUNT)]
     return Days(day, day, sum(row["served"] for row in filled), BinSums.from_rows(filled))
+
+
+def read_answers_by_day(
+    connection: Connection, row: WatchedVersion, *, since_day: int, before_day: int
+) -> list[tuple[int, IntArray]]:
+    """Return (day, counts (K, BIN_COUNT)) of a version's days in [since_day, before_day),
+    oldest first.
+    """
+    number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
+    columns = bin_day.c
+    wanted = (
+        select(columns.day, columns.slice, columns.bin, summed(columns.served))
+        .where(columns.watched_version_id == row.watched_version_id, columns.slice.in_(number))
+        .where(columns.day >= since_day, columns.day < before_day)
+        .group_by(columns.day, columns.slice, columns.bin)
+    )
+    days: dict[int, IntArray] = defaultdict(
+        lambda: np.zeros((len(number), BIN_COUNT), dtype=np.int64)
+    )
+    for day, name, bin_number, served in connection.execute(wanted):
+        days[day][number[name], bin_number] = int(served)
+    return sorted(days.items(), key=lambda each: each[0])

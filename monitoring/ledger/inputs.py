@@ -1,4 +1,4 @@
-"""Brightness of the inputs, summed by calibration and UTC day: the source of an early warning
+"""Brightness of the inputs, summed by version and UTC day: the source of an early warning
 without labels.
 
 Sums are integers in units of 2^-16 gray levels, exact in any order. The figures of single images
@@ -28,7 +28,7 @@ class InputSums(NamedTuple):
     table's units.
     """
 
-    calibration_id: int
+    watched_version_id: int
     day: int
     sums: tuple[int, ...]
 
@@ -46,7 +46,7 @@ class Inputs:
     contrast_sd: float
 
 
-def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
+def input_sums(watched_version_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
     """Sum mean and contrast of a batch of images, (N, 2) as `model_store.image.brightness` returns
     them.
     """
@@ -56,7 +56,7 @@ def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64])
     )
     (mean, contrast), (mean_squared, contrast_squared) = sums, squares
     added = (len(measured), int(mean), int(mean_squared), int(contrast), int(contrast_squared))
-    return InputSums(calibration_id, day, added)
+    return InputSums(watched_version_id, day, added)
 
 
 def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
@@ -65,19 +65,19 @@ def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: i
     """
     totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
     for batch in batches:
-        total = totals[batch.calibration_id, batch.day]
+        total = totals[batch.watched_version_id, batch.day]
         for index, value in enumerate(batch.sums):
             total[index] += value
     _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
 
 
 def read_inputs(
-    connection: Connection, calibration_id: int, *, since_day: int | None = None
+    connection: Connection, watched_version_id: int, *, since_day: int | None = None
 ) -> Inputs:
-    """Return the brightness of a calibration's inputs since that day; NaN without inputs."""
+    """Return the brightness of a version's inputs since that day; NaN without inputs."""
     sums = (cast(func.coalesce(func.sum(column), 0), BigInteger) for column in _SUMS)
     wanted = select(*sums).where(
-        input_day.c.calibration_id == calibration_id, input_day.c.day >= (since_day or 0)
+        input_day.c.watched_version_id == watched_version_id, input_day.c.day >= (since_day or 0)
     )
     n, *added = connection.execute(wanted).one()
     if not n:
@@ -89,9 +89,11 @@ def read_inputs(
 
 
 def forget_inputs(connection: Connection, days: Iterable[tuple[int, int]]) -> None:
-    """Delete the sums of these (calibration id, day)."""
-    for calibration_id, day in sorted(days):
-        connection.execute(delete(input_day).filter_by(calibration_id=calibration_id, day=day))
+    """Delete the sums of these (watched version id, day)."""
+    for watched_version_id, day in sorted(days):
+        connection.execute(
+            delete(input_day).filter_by(watched_version_id=watched_version_id, day=day)
+        )
 
 
 def _spread(mean: float, squared: float) -> float:

@@ -1,7 +1,7 @@
 """Locks between the writers of one ledger. With one writer at a time (SQLite) they do nothing.
 
 Locks are advisory and end with the transaction. To rule out deadlocks, a transaction takes them in
-the order of `Lock`, calibrations in the order of their ids, and changes day sums last, in the order
+the order of `Lock`, versions in the order of their ids, and changes day sums last, in the order
 of their key.
 """
 
@@ -22,7 +22,7 @@ class Lock(IntEnum):
     # shared: writing answers with request ids; exclusive: looking for such answers, or logging
     # answers
     REQUESTS = 1
-    CALIBRATION = 2  # one per calibration: its labels and its detector
+    VERSION = 2  # one per watched version: its labels and its detector
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values
     LEADER = 5  # held by a session, never together with others: see maintenance/leader.py
@@ -38,12 +38,12 @@ def share(connection: Connection, which: Lock) -> None:
     dialect_of(connection).lock(connection, NAMESPACE + which, 0, shared=True)
 
 
-def lock_calibrations(connection: Connection, calibration_ids: Iterable[int]) -> bool:
-    """Lock each calibration; return False if locks are not needed, so that earlier reads are still
+def lock_versions(connection: Connection, watched_version_ids: Iterable[int]) -> bool:
+    """Lock each version; return False if locks are not needed, so that earlier reads are still
     valid.
     """
-    for calibration_id in sorted(calibration_ids):
-        lock(connection, Lock.CALIBRATION, calibration_id)
+    for watched_version_id in sorted(watched_version_ids):
+        lock(connection, Lock.VERSION, watched_version_id)
     return dialect_of(connection).many_writers
 
 

@@ -1,6 +1,6 @@
 """The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
-Facts are appended: `calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`.
+Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event`, `tag_value`.
 Everything else except `input_day` and `picture` is derived from them in the same transaction and
 can be recounted: `label_current`, `bin_day`, `bin_total`, `class_day`, `monitor_state`. Times are
 nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
@@ -25,6 +25,9 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 1  # a ledger with another number is refused
 
+EVERYTHING = ""  # the slice of all answers
+DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
+
 metadata = MetaData()
 _serial = BigInteger().with_variant(
     Integer, "sqlite"
@@ -32,12 +35,12 @@ _serial = BigInteger().with_variant(
 
 ledger_schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True))
 
-# One row per bundle: a version whose card changes is another calibration. A label belongs to the
-# calibration that answered.
-calibration = Table(
-    "calibration",
+# One row per bundle: a version whose card changes is another watched version. A label belongs to
+# the one that answered.
+watched_versions = Table(
+    "watched_versions",
     metadata,
-    Column("calibration_id", _serial, primary_key=True),
+    Column("watched_version_id", _serial, primary_key=True),
     Column("model", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("card_sha256", Text, nullable=False),
@@ -55,7 +58,7 @@ prediction = Table(
     "prediction",
     metadata,
     Column("prediction_id", LargeBinary(16), primary_key=True),
-    Column("calibration_id", BigInteger, nullable=False),
+    Column("watched_version_id", BigInteger, nullable=False),
     Column("request_id", Text),
     Column("predicted", SmallInteger, nullable=False),  # index into the card's classes
     Column("confidence", Double, nullable=False),  # the largest probability
@@ -85,7 +88,7 @@ picture = Table(
     Index("picture_age", "expires_at_ns", "size_bytes"),
 )
 
-# Ids for labels on PostgreSQL, where several processes take them; within a calibration they follow
+# Ids for labels on PostgreSQL, where several processes take them; within a version they follow
 # the commits.
 feedback_number = Sequence("feedback_number", metadata=metadata)
 
@@ -96,7 +99,7 @@ feedback = Table(
     metadata,
     Column("feedback_id", _serial, primary_key=True, autoincrement=False),
     Column("prediction_id", LargeBinary(16), nullable=False),
-    Column("calibration_id", BigInteger, nullable=False),
+    Column("watched_version_id", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("label", SmallInteger, nullable=False),
     Column("correct", SmallInteger, nullable=False),
@@ -110,13 +113,13 @@ label_current = Table(
     "label_current",
     metadata,
     Column("prediction_id", LargeBinary(16), primary_key=True),
-    Column("calibration_id", BigInteger, nullable=False),
+    Column("watched_version_id", BigInteger, nullable=False),
     Column("first_feedback_id", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("label", SmallInteger, nullable=False),
     Column("correct", SmallInteger, nullable=False),
     Column("confidence", Double, nullable=False),
-    Index("label_current_order", "calibration_id", "first_feedback_id"),
+    Index("label_current_order", "watched_version_id", "first_feedback_id"),
     sqlite_with_rowid=False,
 )
 
@@ -141,7 +144,7 @@ feedback_pending = Table(
 bin_day = Table(
     "bin_day",
     metadata,
-    Column("calibration_id", BigInteger, primary_key=True),
+    Column("watched_version_id", BigInteger, primary_key=True),
     Column("slice", Text, primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("bin", SmallInteger, primary_key=True),
@@ -161,7 +164,7 @@ bin_day = Table(
 bin_total = Table(
     "bin_total",
     metadata,
-    Column("calibration_id", BigInteger, primary_key=True),
+    Column("watched_version_id", BigInteger, primary_key=True),
     Column("slice", Text, primary_key=True),
     Column("bin", SmallInteger, primary_key=True),
     Column("shard", SmallInteger, primary_key=True),
@@ -181,7 +184,7 @@ bin_total = Table(
 class_day = Table(
     "class_day",
     metadata,
-    Column("calibration_id", BigInteger, primary_key=True),
+    Column("watched_version_id", BigInteger, primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("predicted", SmallInteger, primary_key=True),
     Column("audited", SmallInteger, primary_key=True),
@@ -202,7 +205,7 @@ class_day = Table(
 input_day = Table(
     "input_day",
     metadata,
-    Column("calibration_id", BigInteger, primary_key=True),
+    Column("watched_version_id", BigInteger, primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("shard", SmallInteger, primary_key=True),
     Column("n", BigInteger, nullable=False),
@@ -237,7 +240,7 @@ watermark = Table(
 monitor_state = Table(
     "monitor_state",
     metadata,
-    Column("calibration_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("watched_version_id", BigInteger, primary_key=True, autoincrement=False),
     Column("slice", Text, primary_key=True),
     Column("settings", Text, nullable=False),
     Column("state", Text, nullable=False),
@@ -254,11 +257,11 @@ monitor_event = Table(
     "monitor_event",
     metadata,
     Column("event_id", _serial, primary_key=True),
-    Column("calibration_id", BigInteger, nullable=False),
+    Column("watched_version_id", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("feedback_id", BigInteger, nullable=False, server_default=text("0")),
     Column("at_ns", BigInteger, nullable=False),
     Column("detail", Text, nullable=False),  # JSON
     Column("slice", Text, nullable=False, server_default=text("''")),  # whose detector it is about
-    Index("monitor_event_order", "calibration_id", "event_id"),
+    Index("monitor_event_order", "watched_version_id", "event_id"),
 )

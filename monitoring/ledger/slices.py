@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select
 
-from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.schema import tag_value
+from monitoring.ledger.schema import EVERYTHING, tag_value
+from monitoring.ledger.versions import WatchedVersion
 
-EVERYTHING = ""
 AUDIT = "audit"
 OTHER = "(other)"
 ERASED = "(erased)"  # replaces a value that only erased answers had
@@ -37,31 +36,31 @@ class SliceKeys(NamedTuple):
 
 
 class SliceNames:
-    """Names the slices of answers. It shares `calibrations` with the recorder; only the writer's
+    """Names the slices of answers. It shares `versions` with the recorder; only the writer's
     thread uses it.
     """
 
-    def __init__(self, calibrations: dict[int, CalibrationRow], *, admits: bool = True) -> None:
+    def __init__(self, versions: dict[int, WatchedVersion], *, admits: bool = True) -> None:
         self._admits = admits  # else a new value shares a slice, as if there were no room
-        self._calibrations = calibrations
+        self._versions = versions
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
         self._admitting = False
 
     def of(
-        self, connection: Connection, calibration_id: int, slice_keys: SliceKeys
+        self, connection: Connection, watched_version_id: int, slice_keys: SliceKeys
     ) -> tuple[str, ...]:
         """Return the slices that count this answer, served or labeled; may admit a new tag
         value.
         """
-        row = self._calibrations[calibration_id]
+        row = self._versions[watched_version_id]
         slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[slice_keys.predicted]}")
         if slice_keys.tags is not None:
             slices += self._of_tags(connection, row.model, slice_keys.tags)
         return (*slices, AUDIT) if slice_keys.audited else slices
 
-    def true(self, calibration_id: int, label: int) -> str:
+    def true(self, watched_version_id: int, label: int) -> str:
         """Return the slice of the answers with this label."""
-        return f"true:{self._calibrations[calibration_id].classes[label]}"
+        return f"true:{self._versions[watched_version_id].classes[label]}"
 
     def values(self, tags: str | None) -> list[tuple[str, str]]:
         """Return the keys and values of tags, sorted."""

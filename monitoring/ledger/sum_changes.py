@@ -13,22 +13,21 @@ from sqlalchemy import Connection
 
 from calibration.bins import FloatArray
 from monitoring.ledger.class_sums import ClassChanges
-from monitoring.ledger.grid import GRID, on_grid
 from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.ledger.sums import SumKey, add_sums
+from monitoring.ledger.sums import FIXED_POINT, SumKey, add_sums, to_fixed_point
 
 
 class DayBin(NamedTuple):
-    """Where an answer is counted: its calibration, the UTC day on which it was served, and its
+    """Where an answer is counted: its version, the UTC day on which it was served, and its
     confidence bin.
     """
 
-    calibration_id: int
+    watched_version_id: int
     day: int
     bin: int
 
 
-# A labeled answer: calibration id, day, bin; predicted class, tags, audited; label.
+# A labeled answer: watched version id, day, bin; predicted class, tags, audited; label.
 LabelKey = tuple[int, int, int, int, str | None, bool, int]
 
 
@@ -47,8 +46,14 @@ def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, floa
     >>> label_terms(0.75, True)
     (1, 0.75, 1, 0.1875, 0.0625)
     """
-    p = on_grid(confidence)
-    return 1, p, int(correct), on_grid(p * (1 - p)), on_grid((correct - p) * (correct - p))
+    p = to_fixed_point(confidence)
+    return (
+        1,
+        p,
+        int(correct),
+        to_fixed_point(p * (1 - p)),
+        to_fixed_point((correct - p) * (correct - p)),
+    )
 
 
 @dataclass
@@ -85,7 +90,9 @@ class SumChanges:
 
     def serve(self, answer: Counted) -> None:
         """Count an answer."""
-        _add(self._served[answer.day_bin, answer.slice_keys], (1, on_grid(answer.confidence)))
+        _add(
+            self._served[answer.day_bin, answer.slice_keys], (1, to_fixed_point(answer.confidence))
+        )
         self.classes.serve(*_classed(answer))
 
     def label(self, answer: Counted, label: int) -> None:
@@ -107,14 +114,14 @@ class SumChanges:
             self.classes.label(key[:2], key[3], key[5], known, key[6])
         number: dict[LabelKey, int] = {}
         group = [number.setdefault(key, len(number)) for key in keys]
-        p = np.rint(confidence * GRID) / GRID
+        p = np.rint(confidence * FIXED_POINT) / FIXED_POINT
         squared = (correct - p) * (correct - p)
         terms = (
             np.ones_like(p),
             p,
             correct,
-            np.rint(p * (1 - p) * GRID) / GRID,
-            np.rint(squared * GRID) / GRID,
+            np.rint(p * (1 - p) * FIXED_POINT) / FIXED_POINT,
+            np.rint(squared * FIXED_POINT) / FIXED_POINT,
         )
         sums = [np.bincount(group, weights=term).tolist() for term in terms]
         for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
@@ -145,7 +152,9 @@ class SumChanges:
         totals: dict[SumKey, list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
         for day_bin, names, sums in self._by_slice(connection, slices):
             for name in names:
-                _add(totals[SumKey(day_bin.calibration_id, name, day_bin.day, day_bin.bin)], sums)
+                _add(
+                    totals[SumKey(day_bin.watched_version_id, name, day_bin.day, day_bin.bin)], sums
+                )
         return totals
 
     def _by_slice(
@@ -155,13 +164,13 @@ class SumChanges:
         for (day_bin, slice_keys), served in self._served.items():
             yield (
                 day_bin,
-                slices.of(connection, day_bin.calibration_id, slice_keys),
+                slices.of(connection, day_bin.watched_version_id, slice_keys),
                 (*served, *_NO_LABELS),
             )
         for (day_bin, slice_keys, label), labeled in self._labeled.items():
             names = (
-                *slices.of(connection, day_bin.calibration_id, slice_keys),
-                slices.true(day_bin.calibration_id, label),
+                *slices.of(connection, day_bin.watched_version_id, slice_keys),
+                slices.true(day_bin.watched_version_id, label),
             )
             yield day_bin, names, (*_NO_ANSWERS, *labeled)
         for answer, old, new in self._moved:
@@ -169,12 +178,12 @@ class SumChanges:
             moved = tuple(after - before for before, after in zip(was, now, strict=True))
             yield (
                 day_bin,
-                slices.of(connection, day_bin.calibration_id, answer.slice_keys),
+                slices.of(connection, day_bin.watched_version_id, answer.slice_keys),
                 (*_NO_ANSWERS, *moved),
             )
             left = tuple(-term for term in was)
-            yield day_bin, (slices.true(day_bin.calibration_id, old),), (*_NO_ANSWERS, *left)
-            yield day_bin, (slices.true(day_bin.calibration_id, new),), (*_NO_ANSWERS, *now)
+            yield day_bin, (slices.true(day_bin.watched_version_id, old),), (*_NO_ANSWERS, *left)
+            yield day_bin, (slices.true(day_bin.watched_version_id, new),), (*_NO_ANSWERS, *now)
 
 
 _NO_ANSWERS = (0, 0.0)
@@ -182,7 +191,7 @@ _NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
 
 
 def _classed(answer: Counted) -> tuple[tuple[int, int], int, bool, bytes]:
-    """Where the class sums count an answer: calibration and day, predicted class, audited; and its
+    """Where the class sums count an answer: version and day, predicted class, audited; and its
     probabilities.
     """
     keys = answer.slice_keys

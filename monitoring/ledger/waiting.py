@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.versions import WatchedVersion
 
 LOOKED_AT = 20_000
 
@@ -44,8 +44,8 @@ class Revision:
     received_at_ns: int
 
 
-def count_waiting(connection: Connection, row: CalibrationRow) -> WaitingCounts:
-    """Count the answers of a calibration that wait."""
+def count_waiting(connection: Connection, row: WatchedVersion) -> WaitingCounts:
+    """Count the answers of a version that wait."""
     latest = _unlabeled(row).subquery()
     drawn, every = connection.execute(
         select(func.count(latest.c.audit), func.count()).select_from(latest)
@@ -54,7 +54,7 @@ def count_waiting(connection: Connection, row: CalibrationRow) -> WaitingCounts:
 
 
 def next_waiting(
-    connection: Connection, row: CalibrationRow, *, skip: int = 0
+    connection: Connection, row: WatchedVersion, *, skip: int = 0
 ) -> WaitingAnswer | None:
     """Return the answer to label next, after `skip` others; None if no more wait."""
     latest = _unlabeled(row).subquery()
@@ -69,12 +69,12 @@ def next_waiting(
 
 
 def find_answer(
-    connection: Connection, row: CalibrationRow, prediction_id: bytes
+    connection: Connection, row: WatchedVersion, prediction_id: bytes
 ) -> WaitingAnswer | None:
-    """Return an answer of the calibration, labeled or not, without what it says."""
+    """Return an answer of the version, labeled or not, without what it says."""
     wanted = select(*_COLUMNS).where(
         prediction.c.prediction_id == prediction_id,
-        prediction.c.calibration_id == row.calibration_id,
+        prediction.c.watched_version_id == row.watched_version_id,
     )
     return _waiting(connection.execute(wanted).one_or_none())
 
@@ -108,9 +108,11 @@ _COLUMNS = (
 )
 
 
-def _unlabeled(row: CalibrationRow) -> Select[Any]:
+def _unlabeled(row: WatchedVersion) -> Select[Any]:
     columns = prediction.c
-    mine = select(*_COLUMNS, columns.confidence).where(columns.calibration_id == row.calibration_id)
+    mine = select(*_COLUMNS, columns.confidence).where(
+        columns.watched_version_id == row.watched_version_id
+    )
     latest = mine.order_by(columns.prediction_id.desc()).limit(LOOKED_AT).subquery()
     known = select(label_current.c.prediction_id).where(
         label_current.c.prediction_id == latest.c.prediction_id

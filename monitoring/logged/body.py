@@ -21,9 +21,9 @@ from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
 from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
-from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.logged.prediction_log import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.tags import read_tags, tags_of
 
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent

@@ -21,9 +21,9 @@ from model_store.bundle.card import NAME_PATTERN, Card
 from monitoring.api.fields import Fraction, Version
 from monitoring.api.json_body import JsonReader
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelServed, ModelsFull, brief
-from monitoring.ledger.calibrations import LOGGED, CalibrationRow, enter, of_model, sha256_of
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.schema import calibration
+from monitoring.ledger.schema import watched_versions
+from monitoring.ledger.versions import LOGGED, WatchedVersion, enter, of_model, sha256_of
 
 MODELS_LIMIT = 1_000  # declared versions in one ledger
 CLASSES_LIMIT = 1_000
@@ -168,7 +168,7 @@ def read_declaration(body: bytes) -> LoggedCard:
     return DECLARATIONS.read(body).card()
 
 
-def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> CalibrationRow:
+def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> WatchedVersion:
     """The ledger's row for this version, inserted if it is new. Raises ModelDiffers, ModelServed
     and ModelsFull.
     """
@@ -180,7 +180,7 @@ def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> Calibra
     if any(row.card_sha256 != sha256_of(text) for row in known):
         raise ModelDiffers(card.model, card.version)
     if not known:
-        logged = calibration.c.card.like(f'%"origin": "{LOGGED}"%')
+        logged = watched_versions.c.card.like(f'%"origin": "{LOGGED}"%')
         if (connection.scalar(select(func.count()).where(logged)) or 0) >= MODELS_LIMIT:
             raise ModelsFull(MODELS_LIMIT)
     return enter(connection, card.model, card.version, text, now_ns=now_ns)

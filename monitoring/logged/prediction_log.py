@@ -1,11 +1,12 @@
 """Writes logged predictions to the ledger, each once, however often it is sent.
 
-A prediction is recognized by its prediction id, or by its calibration and request id, whatever time
-it names. Its key is a UUIDv7, because retention deletes ranges of keys: the caller's own, or one
-made of the time served and a hash.
+A prediction is recognized by its prediction id, or by its watched version and request id, whatever
+time it names. Its key is a UUIDv7, because retention deletes ranges of keys: the caller's own, or
+one made of the time served and a hash.
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -15,14 +16,66 @@ from sqlalchemy import Connection, select
 from calibration.wording import counted
 from monitoring.errors import LabelUnknown, ModelNotInLedger, ModelServed, PredictionInvalid, brief
 from monitoring.feedback.answers import find
-from monitoring.feedback.items import FeedbackItem
-from monitoring.ledger.calibrations import CalibrationRow, of_model
-from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.schema import prediction
+from monitoring.feedback.items import FeedbackItem, FeedbackStatus
+from monitoring.ledger.predictions import PredictionRow, pruned_before_ns
+from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.statement import in_lists
-from monitoring.ledger.sums import DAY_NS
-from monitoring.ledger.watermark import pruned_before_ns
-from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.ledger.versions import WatchedVersion, of_model
+
+Probabilities = tuple[float, ...] | Mapping[str, float]  # in the classes' order, or by class
+
+
+class LoggedItem(NamedTuple):
+    """One prediction. Times in nanoseconds since 1970; `tags` as in the ledger.
+
+    Identified by `prediction_id` (16 bytes of a UUIDv7) or `request_id`. Has `probabilities`, or
+    `predicted` and `confidence`. `label` is the true class, if it is known. Without `version` it
+    belongs to the model's newest.
+    """
+
+    model: str
+    version: int | None = None
+    prediction_id: bytes | None = None
+    request_id: str | None = None
+    probabilities: Probabilities | None = None
+    predicted: str | None = None
+    confidence: float | None = None
+    served_at_ns: int | None = None
+    tags: str | None = None
+    audit: float | None = None
+    label: str | None = None
+    source: str | None = None
+    observed_at_ns: int | None = None
+
+
+class LoggedStatus(StrEnum):
+    """The status of a prediction."""
+
+    ACCEPTED = "accepted"
+    UNCHANGED = "unchanged"  # the ledger already has this prediction
+    EXPIRED = "expired"  # older than the ledger keeps predictions
+    REJECTED = "rejected"  # `detail` says why
+
+
+class Fault(StrEnum):
+    """Why a prediction was rejected."""
+
+    INVALID = "invalid_prediction"
+    UNKNOWN_MODEL = "unknown_model"
+    SERVED = "model_served"  # by Candor itself, which records its answers
+    UNKNOWN_LABEL = "unknown_label"
+    DIFFERS = "prediction_differs"  # the ledger has a different prediction with this id
+
+
+class LoggedResult(NamedTuple):
+    """The result of one item; `feedback` is the result of its label, if it had one."""
+
+    status: LoggedStatus
+    prediction_id: bytes | None = None
+    feedback: FeedbackStatus | None = None
+    fault: Fault | None = None
+    detail: str | None = None
+
 
 AHEAD_NS = DAY_NS  # how far the clock of a client may be ahead
 _ROUNDING = 1e-4  # of a confidence against its probability
@@ -40,7 +93,7 @@ class _ReadAnswer(NamedTuple):
 
 
 class _RecordedAnswer(NamedTuple):
-    calibration_id: int
+    watched_version_id: int
     predicted: int
     confidence: float
 
@@ -51,13 +104,13 @@ class PredictionLog:
     """
 
     def __init__(
-        self, connection: Connection, calibrations: dict[int, CalibrationRow], *, now_ns: int
+        self, connection: Connection, versions: dict[int, WatchedVersion], *, now_ns: int
     ) -> None:
         self.rows: list[PredictionRow] = []
         self._connection = connection
-        self._calibrations = calibrations
+        self._versions = versions
         self._now_ns = now_ns
-        self._models: dict[str, list[CalibrationRow]] = {}
+        self._models: dict[str, list[WatchedVersion]] = {}
         self._keys: dict[tuple[int, str], bytes] = {}  # by calibration and request id
         self._known: dict[bytes, _RecordedAnswer] = {}
         self._pruned_before_ns = 0
@@ -72,14 +125,14 @@ class PredictionLog:
         self._pruned_before_ns = pruned_before_ns(self._connection)
         return [self._one(item, row) for item, row in zip(items, rows, strict=True)]
 
-    def _row(self, item: LoggedItem) -> CalibrationRow | None:
+    def _row(self, item: LoggedItem) -> WatchedVersion | None:
         """The declared version that made this prediction; the newest if the item names none."""
         if item.model not in self._models:
             known = of_model(self._connection, item.model)
             self._models[item.model] = sorted(known, key=lambda row: -row.version)
         for row in self._models[item.model]:
             if row.is_logged and item.version in (None, row.version):
-                self._calibrations.setdefault(row.calibration_id, row)
+                self._versions.setdefault(row.watched_version_id, row)
                 return row
         return None
 
@@ -99,29 +152,29 @@ class PredictionLog:
         )
         return _rejected(Fault.UNKNOWN_MODEL, unknown)
 
-    def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:
+    def _look_up(self, named: Sequence[tuple[LoggedItem, WatchedVersion]]) -> None:
         """Look up which of these predictions the ledger already has."""
-        ids = {row.calibration_id for _, row in named}
+        ids = {row.watched_version_id for _, row in named}
         for portion in in_lists(
             sorted({item.request_id for item, _ in named if item.request_id is not None})
         ):
             wanted = select(
-                prediction.c.calibration_id, prediction.c.request_id, prediction.c.prediction_id
-            ).where(prediction.c.request_id.in_(portion), prediction.c.calibration_id.in_(ids))
-            for calibration_id, request_id, key in self._connection.execute(wanted):
-                self._keys[calibration_id, request_id] = key
+                prediction.c.watched_version_id, prediction.c.request_id, prediction.c.prediction_id
+            ).where(prediction.c.request_id.in_(portion), prediction.c.watched_version_id.in_(ids))
+            for watched_version_id, request_id, key in self._connection.execute(wanted):
+                self._keys[watched_version_id, request_id] = key
         answers = find(self._connection, (self._key(item, row) for item, row in named))
         for key, answer in answers.items():
             self._known[key] = _RecordedAnswer(
-                answer.calibration_id, answer.predicted, answer.confidence
+                answer.watched_version_id, answer.predicted, answer.confidence
             )
 
-    def _key(self, item: LoggedItem, row: CalibrationRow) -> bytes:
+    def _key(self, item: LoggedItem, row: WatchedVersion) -> bytes:
         if item.prediction_id is not None:
             return item.prediction_id
         request_id = item.request_id or ""
-        known = self._keys.get((row.calibration_id, request_id))
-        return known or make_key(self._served_at_ns(item), row.calibration_id, request_id)
+        known = self._keys.get((row.watched_version_id, request_id))
+        return known or make_key(self._served_at_ns(item), row.watched_version_id, request_id)
 
     def _served_at_ns(self, item: LoggedItem) -> int:
         if item.served_at_ns is not None:
@@ -132,7 +185,7 @@ class PredictionLog:
             else int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
         )
 
-    def _one(self, item: LoggedItem, row: CalibrationRow | None) -> LoggedResult:
+    def _one(self, item: LoggedItem, row: WatchedVersion | None) -> LoggedResult:
         if row is None:
             return self._undeclared(item)
         if item.label is not None and item.label not in row.class_index:
@@ -144,7 +197,7 @@ class PredictionLog:
         key, served_at_ns = self._key(item, row), self._served_at_ns(item)
         if (known := self._known.get(key)) is not None:
             return _compare(
-                key, known, _RecordedAnswer(row.calibration_id, said.predicted, said.confidence)
+                key, known, _RecordedAnswer(row.watched_version_id, said.predicted, said.confidence)
             )
         if served_at_ns > self._now_ns + AHEAD_NS:
             return _rejected(
@@ -154,11 +207,13 @@ class PredictionLog:
             return LoggedResult(
                 LoggedStatus.EXPIRED, key, detail="The ledger no longer keeps answers of that day."
             )
-        self._known[key] = _RecordedAnswer(row.calibration_id, said.predicted, said.confidence)
+        self._known[key] = _RecordedAnswer(row.watched_version_id, said.predicted, said.confidence)
         if item.request_id is not None:
-            self._keys[row.calibration_id, item.request_id] = key
+            self._keys[row.watched_version_id, item.request_id] = key
         moment = (served_at_ns, item.tags, item.audit)
-        self.rows.append(PredictionRow(key, row.calibration_id, item.request_id, *said, *moment))
+        self.rows.append(
+            PredictionRow(key, row.watched_version_id, item.request_id, *said, *moment)
+        )
         return LoggedResult(LoggedStatus.ACCEPTED, key)
 
 
@@ -171,14 +226,14 @@ def label_of(item: LoggedItem, result: LoggedResult) -> FeedbackItem | None:
     )
 
 
-def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
+def make_key(served_at_ns: int, watched_version_id: int, request_id: str) -> bytes:
     """The UUIDv7 of a prediction: the same for the same arguments.
 
     >>> from uuid import UUID
     >>> UUID(bytes=make_key(10**18, 1, "scan-7")).version
     7
     """
-    digest = blake2b(f"{calibration_id} {request_id}".encode(), digest_size=10).digest()
+    digest = blake2b(f"{watched_version_id} {request_id}".encode(), digest_size=10).digest()
     milliseconds = (served_at_ns // 1_000_000).to_bytes(6, "big")
     return (
         milliseconds
@@ -187,7 +242,7 @@ def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
     )
 
 
-def _read_answer(item: LoggedItem, row: CalibrationRow) -> _ReadAnswer:
+def _read_answer(item: LoggedItem, row: WatchedVersion) -> _ReadAnswer:
     """Read a prediction of a declared version. Raises PredictionInvalid."""
     predicted = None if item.predicted is None else row.class_index.get(item.predicted)
     if item.predicted is not None and predicted is None:
@@ -220,7 +275,7 @@ def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
     return probabilities.tobytes()
 
 
-def _in_order(said: Mapping[str, float] | tuple[float, ...], row: CalibrationRow) -> np.ndarray:
+def _in_order(said: Mapping[str, float] | tuple[float, ...], row: WatchedVersion) -> np.ndarray:
     if isinstance(said, tuple):
         if len(said) != len(row.classes):
             raise PredictionInvalid(

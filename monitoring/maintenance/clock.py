@@ -13,7 +13,7 @@ from typing import Final
 
 from monitoring.errors import ClockDoubtful
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.watermark import set_used, used_ns
+from monitoring.ledger.predictions import set_used, used_ns
 
 LARGEST_STEP_NS: Final = 3_600 * 10**9
 LONGEST_ABSENCE_NS: Final = 7 * 86_400 * 10**9

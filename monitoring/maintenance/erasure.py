@@ -15,16 +15,16 @@ from sqlalchemy import Connection, cast, delete, func, select, update
 
 from calibration.bins import bin_index
 from monitoring.drift import watch
-from monitoring.ledger import calibrations
+from monitoring.ledger import versions
 from monitoring.ledger.class_sums import ClassKey, subtract_class_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import forget_inputs
-from monitoring.ledger.locks import Lock, lock, lock_calibrations, lock_tables
+from monitoring.ledger.locks import Lock, lock, lock_tables, lock_versions
 from monitoring.ledger.pictures import drop_pictures
 from monitoring.ledger.schema import (
+    DAY_NS,
     bin_day,
     bin_total,
-    calibration,
     class_day,
     feedback,
     feedback_pending,
@@ -34,11 +34,11 @@ from monitoring.ledger.schema import (
     monitor_state,
     prediction,
     tag_value,
+    watched_versions,
 )
 from monitoring.ledger.slices import ERASED, SliceKeys, SliceNames
 from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
-from monitoring.ledger.sums import DAY_NS, SumKey, add_days
-from monitoring.ledger.totals import SUMS, rebuild_totals
+from monitoring.ledger.sums import SUMS, SumKey, add_days, rebuild_totals
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,20 @@ def forget(
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     """Erase these answers; return how many labels and corrections were deleted with them."""
     served_by = (
-        select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
+        select(prediction.c.watched_version_id)
+        .where(prediction.c.prediction_id.in_(ids))
+        .distinct()
     )
-    calibration_ids = connection.scalars(served_by).all()
-    lock_calibrations(connection, calibration_ids)
+    watched_version_ids = connection.scalars(served_by).all()
+    lock_versions(connection, watched_version_ids)
     lock_tables(connection, bin_day, bin_total, class_day, input_day)
-    totals, classes, tags = _shares(connection, ids, calibration_ids)
+    totals, classes, tags = _shares(connection, ids, watched_version_ids)
     labels = 0
     labeled = connection.execute(
         select(label_current).where(label_current.c.prediction_id.in_(ids))
     ).all()
-    for calibration_id in sorted({row.calibration_id for row in labeled}):
-        watch.checkpoint(connection, calibration_id, "erased", now_ns=now_ns)
+    for watched_version_id in sorted({row.watched_version_id for row in labeled}):
+        watch.checkpoint(connection, watched_version_id, "erased", now_ns=now_ns)
     for row in labeled:  # corrections follow the first label, so the search is a range of ids
         said = (feedback.c.feedback_id >= row.first_feedback_id) & (
             feedback.c.prediction_id == row.prediction_id
@@ -100,22 +102,22 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     drop_pictures(connection, ids)
     _subtract(connection, totals)
     subtract_class_sums(connection, classes)
-    for cell in {(key.calibration_id, key.day, key.bin) for key in totals}:
+    for cell in {(key.watched_version_id, key.day, key.bin) for key in totals}:
         _drop_zeros(connection, *cell)
-    forget_inputs(connection, {(key.calibration_id, key.day) for key in totals})
-    rebuild_totals(connection, {(key.calibration_id, key.bin) for key in totals})
+    forget_inputs(connection, {(key.watched_version_id, key.day) for key in totals})
+    rebuild_totals(connection, {(key.watched_version_id, key.bin) for key in totals})
     for model, key, value in tags:
         _forget_value(connection, model, key, value)
     return labels
 
 
 def _shares(
-    connection: Connection, ids: Sequence[bytes], calibration_ids: Sequence[int]
+    connection: Connection, ids: Sequence[bytes], watched_version_ids: Sequence[int]
 ) -> tuple[dict[SumKey, list[float]], dict[ClassKey, list[int]], set[tuple[str, str, str]]]:
     """Return what these answers added to the day sums and class sums, and (model, key, value) of
     their tags.
     """
-    known = {row.calibration_id: row for row in calibrations.load(connection, calibration_ids)}
+    known = {row.watched_version_id: row for row in versions.load(connection, watched_version_ids)}
     joined = prediction.outerjoin(
         label_current, label_current.c.prediction_id == prediction.c.prediction_id
     )
@@ -132,13 +134,13 @@ def _shares(
     slices.begin()
     for row in connection.execute(wanted).all():
         bin_number = int(bin_index(np.array(row.confidence)))
-        day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+        day_bin = DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_number)
         keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
         answer = Counted(day_bin, row.confidence, keys, row.probabilities)
         changes.serve(answer)
         if row.label is not None:
             changes.label(answer, row.label)
-        tags |= {(known[row.calibration_id].model, *pair) for pair in slices.values(row.tags)}
+        tags |= {(known[row.watched_version_id].model, *pair) for pair in slices.values(row.tags)}
     return changes.totals(connection, slices), changes.classes.rows(), tags
 
 
@@ -158,10 +160,10 @@ def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None
     add_days(connection, left)
 
 
-def _drop_zeros(connection: Connection, calibration_id: int, day: int, bin_number: int) -> None:
+def _drop_zeros(connection: Connection, watched_version_id: int, day: int, bin_number: int) -> None:
     """Delete rows that count nothing, such as a corrected label leaves in its old class."""
     cell = [
-        bin_day.c.calibration_id == calibration_id,
+        bin_day.c.watched_version_id == watched_version_id,
         bin_day.c.day == day,
         bin_day.c.bin == bin_number,
     ]
@@ -181,10 +183,14 @@ def _forget_value(connection: Connection, model: str, key: str, value: str) -> N
     """Overwrite a tag value that no sum counts any more; its slot stays taken, so no other answer
     changes its slice.
     """
-    of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
+    of_model = select(watched_versions.c.watched_version_id).where(
+        watched_versions.c.model == model
+    )
     name = f"tag:{key}={value}"
     counted = (
-        select(1).where(bin_day.c.slice == name, bin_day.c.calibration_id.in_(of_model)).limit(1)
+        select(1)
+        .where(bin_day.c.slice == name, bin_day.c.watched_version_id.in_(of_model))
+        .limit(1)
     )
     if connection.scalar(counted) is None:
         this = (tag_value.c.model == model) & (tag_value.c.key == key)
@@ -199,5 +205,5 @@ def _forget_value(connection: Connection, model: str, key: str, value: str) -> N
             update(tag_value).where(this, tag_value.c.value == value).values(value=blotted)
         )
         for table in (monitor_state, monitor_event):
-            theirs = (table.c.slice == name) & table.c.calibration_id.in_(of_model)
+            theirs = (table.c.slice == name) & table.c.watched_version_id.in_(of_model)
             connection.execute(update(table).where(theirs).values(slice=f"tag:{key}={blotted}"))

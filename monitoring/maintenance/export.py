@@ -16,10 +16,10 @@ from sqlalchemy import Connection, func, select
 from model_store.csv_cells import CsvTable
 from model_store.installation import install_command
 from monitoring.errors import ExportRefused, ModelNotInLedger
-from monitoring.ledger import calibrations
-from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import calibration, feedback, label_current, prediction
+from monitoring.ledger.schema import feedback, label_current, prediction, watched_versions
+from monitoring.ledger.versions import WatchedVersion
 from monitoring.maintenance import Progress, silent
 
 COLUMNS = (
@@ -70,17 +70,19 @@ def export(
 
 
 def _copy(connection: Connection, sink: _Sink, model: str | None, progress: Progress) -> int:
-    ids = connection.scalars(select(calibration.c.calibration_id)).all()
-    known = {row.calibration_id: row for row in calibrations.load(connection, ids)}
-    chosen = [row.calibration_id for row in known.values() if model is None or row.model == model]
+    ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
+    known = {row.watched_version_id: row for row in versions.load(connection, ids)}
+    chosen = [
+        row.watched_version_id for row in known.values() if model is None or row.model == model
+    ]
     if model is not None and not chosen:
-        raise ModelNotInLedger(model, known=calibrations.models(connection))
-    among = prediction.c.calibration_id.in_(chosen)
+        raise ModelNotInLedger(model, known=versions.models(connection))
+    among = prediction.c.watched_version_id.in_(chosen)
     total = connection.scalar(select(func.count()).where(among)) or 0
     done = 0
     wanted = _wanted().where(among).order_by(prediction.c.prediction_id)
     for rows in connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions():
-        sink.write([_as_tuple(row, known[row.calibration_id]) for row in rows])
+        sink.write([_as_tuple(row, known[row.watched_version_id]) for row in rows])
         done += len(rows)
         progress("answers", done, total)
     return done
@@ -119,7 +121,7 @@ def _wanted() -> Any:
     ).select_from(joined)
 
 
-def _as_tuple(row: Any, known: CalibrationRow) -> tuple[Any, ...]:
+def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
     return (
         str(UUID(bytes=row.prediction_id)),
         known.model,

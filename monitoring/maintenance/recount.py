@@ -20,27 +20,36 @@ from calibration import wording
 from calibration.bins import bin_index
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
-from monitoring.ledger import calibrations
-from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger import versions
 from monitoring.ledger.class_sums import SUMS as CLASS_SUMS
 from monitoring.ledger.class_sums import ClassKey, add_class_sums, stored_class_sums
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.locks import lock_calibrations, lock_tables
+from monitoring.ledger.locks import lock_tables, lock_versions
+from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import (
+    DAY_NS,
     bin_day,
     bin_total,
-    calibration,
     class_day,
     feedback,
     label_current,
     monitor_state,
     prediction,
+    watched_versions,
 )
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
-from monitoring.ledger.sums import DAY_NS, SumKey, add_days
-from monitoring.ledger.totals import SUMS, UNITS, TotalKey, rebuild_totals, stored_totals, totaled
-from monitoring.ledger.watermark import pruned_before_ns
+from monitoring.ledger.sums import (
+    SUMS,
+    UNITS,
+    SumKey,
+    TotalKey,
+    add_days,
+    rebuild_totals,
+    stored_totals,
+    totaled,
+)
+from monitoring.ledger.versions import WatchedVersion
 from monitoring.maintenance import Progress, silent
 
 SHOWN = 20  # mismatches per table that are described one by one
@@ -85,7 +94,7 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """Recount on one snapshot while servers go on writing; change nothing."""
     counted = Recount()
     with ledger.read() as connection:
-        known = _calibrations(connection)
+        known = _versions(connection)
         _compare_labels(connection, counted)
         totals, classes = _recounted(connection, counted, known, progress, admits=False)
         _compare_sums(connection, counted, totals)
@@ -101,8 +110,8 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """
     counted = Recount()
     with ledger.write() as connection:
-        known = _calibrations(connection)
-        lock_calibrations(connection, known)
+        known = _versions(connection)
+        lock_versions(connection, known)
         lock_tables(connection, prediction, bin_day, bin_total, class_day)
         if _compare_labels(connection, counted):
             _rewrite_labels(connection)
@@ -119,9 +128,9 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     return counted
 
 
-def _calibrations(connection: Connection) -> dict[int, CalibrationRow]:
-    ids = connection.scalars(select(calibration.c.calibration_id)).all()
-    return {row.calibration_id: row for row in calibrations.load(connection, ids)}
+def _versions(connection: Connection) -> dict[int, WatchedVersion]:
+    ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
+    return {row.watched_version_id: row for row in versions.load(connection, ids)}
 
 
 def _labels_from_feedback() -> Select[Any]:
@@ -173,7 +182,7 @@ def _rewrite_labels(connection: Connection) -> None:
 def _recounted(
     connection: Connection,
     counted: Recount,
-    known: dict[int, CalibrationRow],
+    known: dict[int, WatchedVersion],
     progress: Progress,
     *,
     admits: bool,
@@ -187,7 +196,7 @@ def _recounted(
         for row, bin_number in zip(rows, bins, strict=True):
             if row.served_at_ns < first_ns:
                 continue  # pruning was interrupted; this row's day is no longer counted
-            day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+            day_bin = DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_number)
             keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
             answer = Counted(day_bin, row.confidence, keys, row.probabilities)
             changes.serve(answer)
@@ -201,7 +210,7 @@ def _recounted(
 
 def _portions(connection: Connection) -> Iterator[Any]:
     names = (
-        "calibration_id",
+        "watched_version_id",
         "predicted",
         "confidence",
         "probabilities",
@@ -222,7 +231,7 @@ def _compare_sums(
     connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]
 ) -> bool:
     """Return whether any day sum differs from the recount."""
-    keys = (bin_day.c.calibration_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
+    keys = (bin_day.c.watched_version_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
     sums = [cast(func.sum(column), column.type) for column in SUMS]
     first_day = pruned_before_ns(connection) // DAY_NS
     rows = connection.execute(
@@ -299,16 +308,16 @@ def _compare_detectors(
 ) -> list[watch.Watched]:
     """Return the replayed detectors of those that differ."""
     wrong = []
-    keys = (monitor_state.c.calibration_id, monitor_state.c.slice)
+    keys = (monitor_state.c.watched_version_id, monitor_state.c.slice)
     ids = connection.execute(select(*keys).order_by(*keys)).all()
-    for calibration_id, name in ids:
-        stored = watch.load(connection, calibration_id, name)
-        replayed = replay(connection, calibration_id, name)
+    for watched_version_id, name in ids:
+        stored = watch.load(connection, watched_version_id, name)
+        replayed = replay(connection, watched_version_id, name)
         if stored is not None and stored.detector.state.as_dict() != replayed.state.as_dict():
             found, expected = (
                 wording.counted(state.labels, "label") for state in (stored.detector, replayed)
             )
-            where = f"calibration {calibration_id}" + (f", {name}" if name else "")
+            where = f"watched version {watched_version_id}" + (f", {name}" if name else "")
             counted.differ("monitor_state", where, found, f"{expected}, replayed")
             wrong.append(dataclasses.replace(stored, detector=replayed))
         counted.detectors += 1

@@ -12,17 +12,17 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.locks import lock_calibrations
+from monitoring.ledger.locks import lock_versions
+from monitoring.ledger.predictions import pruned_before_ns, set_pruned_before
 from monitoring.ledger.schema import (
-    calibration,
+    DAY_NS,
     feedback,
     feedback_pending,
     label_current,
     picture,
     prediction,
+    watched_versions,
 )
-from monitoring.ledger.sums import DAY_NS
-from monitoring.ledger.watermark import pruned_before_ns, set_pruned_before
 from monitoring.maintenance import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -87,11 +87,11 @@ def _announce(ledger: Ledger, before_ns: int) -> None:
     expired.
     """
     with ledger.write() as connection:
-        ids = connection.scalars(select(calibration.c.calibration_id)).all()
-        lock_calibrations(connection, ids)
+        ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
+        lock_versions(connection, ids)
         if before_ns > pruned_before_ns(connection):
-            for calibration_id in ids:
-                watch.checkpoint(connection, calibration_id, "pruned", now_ns=ledger.clock())
+            for watched_version_id in ids:
+                watch.checkpoint(connection, watched_version_id, "pruned", now_ns=ledger.clock())
             set_pruned_before(connection, before_ns)
 
 

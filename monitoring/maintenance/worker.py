@@ -4,6 +4,11 @@ and acts on alarms.
 A new leader prunes at once, to finish what its predecessor may have left half done, and then after
 each UTC day. If two processes lead for a moment, nothing is lost: pruning twice does what pruning
 once does. A clock that was set by more than an hour stops it, because it deletes by age.
+
+Labels need no leader: any process writes them, under a lock per version. A process leads while it
+holds a lock that ends when the process dies. On PostgreSQL that is an advisory lock of a separate
+session, which ends with its connection. On SQLite, whose processes share a machine, it is a lock on
+a file beside the ledger.
 """
 
 import logging
@@ -16,12 +21,51 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.locks import NAMESPACE, Lock
 from monitoring.ledger.pictures import any_expired, drop_expired
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
 from monitoring.maintenance import retention
 from monitoring.maintenance.clock import ClockWatch, since_start_ns
-from monitoring.maintenance.leader import Leadership
 from monitoring.recording.recorder import Recorder
+
+_log = logging.getLogger(__name__)
+
+
+class Leadership:
+    """Leadership of a ledger, held by at most one process. For one thread; leaving a `with` gives
+    it up.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._claim = ledger.claim(NAMESPACE + Lock.LEADER)
+        self._held = False
+
+    def held(self) -> bool:
+        """Take leadership if it is free; return whether this process leads. False if the ledger is
+        out of reach.
+        """
+        held = self._claim.held()
+        if held != self._held:
+            _log.info("this process %s", "leads" if held else "no longer leads")
+        self._held = held
+        return held
+
+    def close(self) -> None:
+        """Give it up; another process takes it when it next looks."""
+        self._claim.close()
+        self._held = False
+
+    def __enter__(self) -> "Leadership":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
 
 LOOK_S = 1.0  # between looks at who leads: a standby takes over within this time
 MODELS_S = 15.0  # between looks for models that others registered

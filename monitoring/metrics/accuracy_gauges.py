@@ -13,12 +13,11 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.findings.accuracy import AccuracyAnswer, AccuracyVerdict, find_accuracy
-from monitoring.ledger import calibrations
+from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import bin_total, monitor_state
-from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_state
 from monitoring.ledger.statement import summed
-from monitoring.ledger.visible_versions import superseded, visible_versions
+from monitoring.ledger.versions import superseded, visible_versions
 
 _LABELS = ("model", "version")
 _GAUGES = {
@@ -60,29 +59,29 @@ class AccuracyGauges(Collector):
         try:
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
-                self._refresh(connection, [version.calibration_id for version in versions])
+                self._refresh(connection, [version.watched_version_id for version in versions])
                 past = superseded(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
         families = self._families()
         for version in versions:
-            verdict = self._known[version.calibration_id].verdict
+            verdict = self._known[version.watched_version_id].verdict
             for family, value in zip(families, _values(verdict), strict=True):
                 is_alarm = family.name == "candor_accuracy_lower"
-                value = 0.0 if is_alarm and version.calibration_id in past else value
+                value = 0.0 if is_alarm and version.watched_version_id in past else value
                 family.add_metric((version.model, version.version), value)
         yield from families
 
-    def _refresh(self, connection: Connection, calibration_ids: list[int]) -> None:
+    def _refresh(self, connection: Connection, watched_version_ids: list[int]) -> None:
         """Answer again where labels or answers have arrived."""
         latest, served = _latest(connection), _served(connection)
-        for row in calibrations.load(connection, calibration_ids):
-            known = self._known.get(row.calibration_id)
-            as_of = (latest.get(row.calibration_id, 0), served.get(row.calibration_id, 0))
+        for row in versions.load(connection, watched_version_ids):
+            known = self._known.get(row.watched_version_id)
+            as_of = (latest.get(row.watched_version_id, 0), served.get(row.watched_version_id, 0))
             if known is None or known.as_of != as_of:
-                verdict = find_accuracy(connection, row.calibration_id, row.reference)
-                self._known[row.calibration_id] = _Known(as_of, verdict)
+                verdict = find_accuracy(connection, row.watched_version_id, row.reference)
+                self._known[row.watched_version_id] = _Known(as_of, verdict)
 
     def _families(self) -> list[GaugeMetricFamily]:
         return [GaugeMetricFamily(*gauge, labels=_LABELS) for gauge in _GAUGES.items()]
@@ -97,14 +96,16 @@ def _values(verdict: AccuracyVerdict) -> tuple[float, ...]:
 
 def _latest(connection: Connection) -> dict[int, int]:
     columns = monitor_state.c
-    wanted = select(columns.calibration_id, columns.last_feedback_id).filter_by(slice=EVERYTHING)
+    wanted = select(columns.watched_version_id, columns.last_feedback_id).filter_by(
+        slice=EVERYTHING
+    )
     return dict(connection.execute(wanted).all())
 
 
 def _served(connection: Connection) -> dict[int, int]:
     columns = bin_total.c
-    wanted = select(columns.calibration_id, summed(columns.served)).filter_by(slice=EVERYTHING)
+    wanted = select(columns.watched_version_id, summed(columns.served)).filter_by(slice=EVERYTHING)
     return {
-        calibration_id: int(n)
-        for calibration_id, n in connection.execute(wanted.group_by(columns.calibration_id))
+        watched_version_id: int(n)
+        for watched_version_id, n in connection.execute(wanted.group_by(columns.watched_version_id))
     }

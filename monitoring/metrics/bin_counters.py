@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from calibration.bins import BIN_COUNT
-from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
+from monitoring.ledger.versions import VISIBLE_VERSIONS
 
 BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
 _PROMETHEUS_READS: ContextVar[bool] = ContextVar("prometheus_reads", default=False)

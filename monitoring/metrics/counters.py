@@ -1,7 +1,7 @@
 """The Prometheus metrics of the monitoring room.
 
 Counters are increments of this process, never totals of the database, which replicas would count
-twice. All series of a calibration start at zero when it is registered, and stay there until
+twice. All series of a version start at zero when it is registered, and stay there until
 Prometheus has read the zero (`bin_counters`): Prometheus loses the first increment of a series that
 appears with it. Gauges that are read from the ledger at scrape time are in `window_gauges` and
 `drift_gauges`.
@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from calibration.bins import BIN_COUNT
-from monitoring.feedback.counts import TransactionCounts
-from monitoring.feedback.items import Reason
-from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.feedback.items import Reason, TransactionCounts
 from monitoring.ledger.sum_changes import DayBin
+from monitoring.ledger.versions import WatchedVersion
 from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -107,8 +106,8 @@ class MonitorMetrics:
             self.feedback_rejected.labels(reason.value)
         self._created: set[tuple[str, str]] = set()
 
-    def create(self, row: CalibrationRow) -> None:
-        """Show all series of a calibration at zero, and its reference; the oldest version may
+    def create(self, row: WatchedVersion) -> None:
+        """Show all series of a version at zero, and its reference; the oldest version may
         disappear instead.
         """
         model = _names(row)
@@ -123,19 +122,19 @@ class MonitorMetrics:
         """Count labels that were not recorded."""
         self.feedback_rejected.labels(reason.value).inc(count)
 
-    def count(self, counts: TransactionCounts, calibrations: Mapping[int, CalibrationRow]) -> None:
+    def count(self, counts: TransactionCounts, versions: Mapping[int, WatchedVersion]) -> None:
         """Add what a committed transaction did."""
-        names = {calibration_id: _names(row) for calibration_id, row in calibrations.items()}
-        for calibration_id, changes in _by_calibration(counts).items():
+        names = {watched_version_id: _names(row) for watched_version_id, row in versions.items()}
+        for watched_version_id, changes in _by_calibration(counts).items():
             if (
-                names[calibration_id] not in self._created
+                names[watched_version_id] not in self._created
             ):  # a late label of a version that is no longer shown
-                self.create(calibrations[calibration_id])
-            self.bins.add(*names[calibration_id], changes)
+                self.create(versions[watched_version_id])
+            self.bins.add(*names[watched_version_id], changes)
         for reason, rejected in counts.rejected.items():
             self.reject(reason, rejected)
-        for calibration_id, delays_s in counts.delays_s.items():
-            observe = self.feedback_delay.labels(*names[calibration_id]).observe
+        for watched_version_id, delays_s in counts.delays_s.items():
+            observe = self.feedback_delay.labels(*names[watched_version_id]).observe
             for delay_s in delays_s:
                 observe(delay_s)
 
@@ -146,11 +145,11 @@ class MonitorMetrics:
             self.reference_ratio.remove(*model, bin_label)
 
 
-def _names(row: CalibrationRow) -> tuple[str, str]:
+def _names(row: WatchedVersion) -> tuple[str, str]:
     return row.model, str(row.version)
 
 
-def _reference(row: CalibrationRow) -> list[float]:
+def _reference(row: WatchedVersion) -> list[float]:
     """Return the share of each bin in the card's reference, zeros if it has none."""
     counts = [bin_row["n"] for bin_row in row.card["calibration"]["bins"]][:BIN_COUNT]
     total = sum(counts)
@@ -160,7 +159,7 @@ def _reference(row: CalibrationRow) -> list[float]:
 def _by_calibration(
     counts: TransactionCounts,
 ) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
-    """Return the changes of each calibration, by bin, over all days."""
+    """Return the changes of each version, by bin, over all days."""
     found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = counts.changes
     kinds: Sequence[tuple[Mapping[DayBin, list[float]], tuple[BinCounter, ...]]] = (
@@ -170,11 +169,11 @@ def _by_calibration(
     )
     for by_day_bin, columns in kinds:
         for day_bin, sums in by_day_bin.items():
-            found[day_bin.calibration_id].append(
+            found[day_bin.watched_version_id].append(
                 (day_bin.bin, dict(zip(columns, sums, strict=True)))
             )
     for per_model, column in ((counts.duplicates, DUPLICATES), (counts.alarms, ALARMS)):
-        for calibration_id, count in per_model.items():
+        for watched_version_id, count in per_model.items():
             if count:
-                found[calibration_id].append((0, {column: count}))
+                found[watched_version_id].append((0, {column: count}))
     return found

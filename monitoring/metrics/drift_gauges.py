@@ -22,9 +22,8 @@ from calibration.drift.detector import DriftDetector
 from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import monitor_event, monitor_state
-from monitoring.ledger.slices import EVERYTHING
-from monitoring.ledger.visible_versions import superseded, visible_versions
+from monitoring.ledger.schema import EVERYTHING, monitor_event, monitor_state
+from monitoring.ledger.versions import superseded, visible_versions
 
 LABELS = ("model", "version", "ledger")
 TAG_LABELS = (*LABELS, "tag")
@@ -67,7 +66,7 @@ class DriftGauges(Collector):
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
                 detectors = self._detectors(
-                    connection, [version.calibration_id for version in versions]
+                    connection, [version.watched_version_id for version in versions]
                 )
                 replaced = superseded(connection)
                 name = ledger_name(connection)
@@ -75,9 +74,9 @@ class DriftGauges(Collector):
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
         families = self._families()
-        by_id = {version.calibration_id: version for version in versions}
-        for (calibration_id, slice_name), detector in detectors.items():
-            version, past = by_id[calibration_id], calibration_id in replaced
+        by_id = {version.watched_version_id: version for version in versions}
+        for (watched_version_id, slice_name), detector in detectors.items():
+            version, past = by_id[watched_version_id], watched_version_id in replaced
             evidence = -math.inf if past else detector.log_evalue
             values = (evidence, detector.log_threshold, float(detector.active and not past))
             labels = (version.model, version.version, name)
@@ -88,18 +87,20 @@ class DriftGauges(Collector):
         yield from families
 
     def _detectors(
-        self, connection: Connection, calibration_ids: Sequence[int]
+        self, connection: Connection, watched_version_ids: Sequence[int]
     ) -> dict[tuple[int, str], DriftDetector]:
-        """Return the detectors by calibration id and slice; an unchanged state is not decoded
+        """Return the detectors by watched version id and slice; an unchanged state is not decoded
         again.
         """
-        wanted = select(monitor_state).where(monitor_state.c.calibration_id.in_(calibration_ids))
+        wanted = select(monitor_state).where(
+            monitor_state.c.watched_version_id.in_(watched_version_ids)
+        )
         saved = connection.execute(
-            wanted.order_by(monitor_state.c.calibration_id, monitor_state.c.slice)
+            wanted.order_by(monitor_state.c.watched_version_id, monitor_state.c.slice)
         )
         before, self._known = self._known, {}
         for row in saved:
-            key = (row.calibration_id, row.slice)
+            key = (row.watched_version_id, row.slice)
             known = before.get(key)
             detector = known[1] if known and known[0] == row else watch.decode(row).detector
             self._known[key] = (row, detector)

@@ -15,15 +15,14 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures.summary import MEASURES
-from monitoring.feedback import pending
+from monitoring.feedback.answers import count_pending
 from monitoring.findings.label_basis import deciding_labels
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.grid import GRID
-from monitoring.ledger.schema import bin_total, monitor_state
-from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_state
 from monitoring.ledger.statement import summed
-from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
+from monitoring.ledger.sums import FIXED_POINT
+from monitoring.ledger.versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")
 _GAUGES = [(each.gauge, each) for each in MEASURES if each.gauge]
@@ -70,19 +69,19 @@ class WindowGauges(Collector):
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
                 self._refresh(connection, versions)
-                held, served = pending.count(connection), _served(connection)
+                held, served = count_pending(connection), _served(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
         *windows, coverage, expected, audit, waiting = self._families()
         for version in versions:
-            for window, values in self._known[version.calibration_id].values.items():
+            for window, values in self._known[version.watched_version_id].values.items():
                 for family, value in zip(windows, values, strict=True):
                     family.add_metric((version.model, version.version, window), value)
             labels = (version.model, version.version)
             values = (
-                *served.get(version.calibration_id, _NOTHING),
-                float(self._known[version.calibration_id].audit),
+                *served.get(version.watched_version_id, _NOTHING),
+                float(self._known[version.watched_version_id].audit),
             )
             for family, value in zip((coverage, expected, audit), values, strict=True):
                 family.add_metric(labels, value)
@@ -103,23 +102,23 @@ class WindowGauges(Collector):
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
-        wanted = select(columns.calibration_id, columns.last_feedback_id).filter_by(
+        wanted = select(columns.watched_version_id, columns.last_feedback_id).filter_by(
             slice=EVERYTHING
         )
         latest = dict(connection.execute(wanted).all())
         for version in versions:
             known, last_id = (
-                self._known.get(version.calibration_id),
-                latest.get(version.calibration_id, 0),
+                self._known.get(version.watched_version_id),
+                latest.get(version.watched_version_id, 0),
             )
             if known is None or known.last_feedback_id != last_id:
-                self._known[version.calibration_id] = _Known(
-                    last_id, *_values(connection, version.calibration_id)
+                self._known[version.watched_version_id] = _Known(
+                    last_id, *_values(connection, version.watched_version_id)
                 )
 
 
 def _served(connection: Connection) -> dict[int, tuple[float, float]]:
-    """Labeled answers / answers, and mean confidence of all answers, of each calibration that has
+    """Labeled answers / answers, and mean confidence of all answers, of each version that has
     answered.
 
     The first counts by answer on both sides, so a late label counts where it belongs.
@@ -127,24 +126,27 @@ def _served(connection: Connection) -> dict[int, tuple[float, float]]:
     columns = bin_total.c
     sums = (summed(column) for column in (columns.n, columns.served_confidence, columns.served))
     counts = (
-        select(columns.calibration_id, *sums)
+        select(columns.watched_version_id, *sums)
         .filter_by(slice=EVERYTHING)
-        .group_by(columns.calibration_id)
+        .group_by(columns.watched_version_id)
     )
     return {
-        calibration_id: (int(labeled) / int(served), int(confidence) / GRID / int(served))
-        for calibration_id, labeled, confidence, served in connection.execute(counts)
+        watched_version_id: (
+            int(labeled) / int(served),
+            int(confidence) / FIXED_POINT / int(served),
+        )
+        for watched_version_id, labeled, confidence, served in connection.execute(counts)
         if served
     }
 
 
 def _values(
-    connection: Connection, calibration_id: int
+    connection: Connection, watched_version_id: int
 ) -> tuple[dict[str, tuple[float, ...]], bool]:
     values, audit = dict[str, tuple[float, ...]](), False
     for name in WINDOWS:
         window = read_window(name)
-        seen = window_sums(connection, calibration_id, window, now_ns=0)
-        labeled, audit = deciding_labels(connection, calibration_id, window, seen)
+        seen = window_sums(connection, watched_version_id, window, now_ns=0)
+        labeled, audit = deciding_labels(connection, watched_version_id, window, seen)
         values[name] = tuple(float(measure.bins(labeled)) for _, measure in _GAUGES if measure.bins)
     return values, audit

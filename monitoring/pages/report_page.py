@@ -1,6 +1,6 @@
 """The report as a document: one file without links or scripts, for print and for the files."""
 
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
 from monitoring.pages.formatting import calendar_day
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections

@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
-from monitoring.ledger.calibrations import promoted_version
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import promoted_version
 from monitoring.pages.report_page import report_page
 from monitoring.reports.page_data import read_page_data, window_since
 from monitoring.reports.report import Report

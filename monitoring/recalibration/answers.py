@@ -11,13 +11,38 @@ import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
 from calibration.measures.metrics import gap_interval
+from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
 from monitoring.findings.audit import MUCH_MISSING, missing_explain
 from monitoring.findings.selection import COMPLETE
-from monitoring.ledger.calibrations import card_sha256, of_model
 from monitoring.ledger.schema import label_current, prediction
+from monitoring.ledger.versions import card_sha256, of_model
+
+
+def answered_variant(connection: Connection, bundle: Bundle, precision: str | None) -> Bundle:
+    """Return the variant of a bundle in `precision`; without one, that which served with this
+    ledger last.
+
+    Raises RecalibrationRefused if the bundle does not have the precision.
+    """
+    card = bundle.card
+    if precision is not None:
+        if precision not in card.precisions:
+            raise RecalibrationRefused(
+                f"{card.name} version {card.version} has no {precision}; it has "
+                f"{', '.join(card.precisions)}."
+            )
+        return bundle.of_variant(precision)
+    of_hash = {card_sha256(card.of_variant(each)): each for each in card.precisions}
+    served = (
+        of_hash[row.card_sha256]
+        for row in of_model(connection, card.name)
+        if row.card_sha256 in of_hash
+    )
+    return bundle.of_variant(next(served, card.precisions[0]))
+
 
 PATIENT = "patient"  # the tag that names the patient, if a caller sends it
 _SMALLEST = float(
@@ -49,7 +74,7 @@ class LabeledAnswers:
     """Served answers with their labels, in the order of their first labels.
 
     Attributes:
-        calibration_id: in the ledger.
+        watched_version_id: in the ledger.
         probabilities: (N, K), as served.
         labels: (N,).
         weights: (N,), 1 / the probability of the audit draw; None if the answers are not an audit.
@@ -60,7 +85,7 @@ class LabeledAnswers:
         until_feedback_id: the first label of the last of them; 0 without answers.
     """
 
-    calibration_id: int
+    watched_version_id: int
     probabilities: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64] | None
@@ -92,7 +117,7 @@ class LabeledAnswers:
     def part(self, chosen: npt.NDArray[np.bool_]) -> "LabeledAnswers":
         """Return the answers where `chosen` (N,) is True."""
         return LabeledAnswers(
-            self.calibration_id,
+            self.watched_version_id,
             self.probabilities[chosen],
             self.labels[chosen],
             None if self.weights is None else self.weights[chosen],
@@ -119,9 +144,9 @@ def labeled_answers(
             "the store. Serve this "
             "version first."
         )
-    rows = _rows(connection, known[0].calibration_id, answer_filter)
+    rows = _rows(connection, known[0].watched_version_id, answer_filter)
     audited = [row for row in rows if row.audit is not None]
-    watched = watch.load(connection, known[0].calibration_id)
+    watched = watch.load(connection, known[0].watched_version_id)
     if watched is not None and watched.settings.audit and len(audited) >= max(min_labels, 1):
         rows = audited
     rows = _latest(rows, answer_filter.last)
@@ -132,19 +157,19 @@ def labeled_answers(
         np.float64
     )
     return LabeledAnswers(
-        calibration_id=known[0].calibration_id,
+        watched_version_id=known[0].watched_version_id,
         probabilities=flat.reshape(len(rows), len(card.classes)),
         labels=np.array([row.label for row in rows], dtype=np.int64),
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
-        coverage=_coverage(connection, known[0].calibration_id, rows, audited=rows is audited),
+        coverage=_coverage(connection, known[0].watched_version_id, rows, audited=rows is audited),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
     )
 
 
 def _rows(
-    connection: Connection, calibration_id: int, answer_filter: AnswerFilter
+    connection: Connection, watched_version_id: int, answer_filter: AnswerFilter
 ) -> Sequence[Any]:
     columns = prediction.c
     wanted = (
@@ -158,7 +183,7 @@ def _rows(
             label_current.c.first_feedback_id,
         )
         .join(label_current, label_current.c.prediction_id == columns.prediction_id)
-        .where(label_current.c.calibration_id == calibration_id)
+        .where(label_current.c.watched_version_id == watched_version_id)
         .order_by(label_current.c.first_feedback_id)
     )
     if answer_filter.since_ns is not None:
@@ -179,7 +204,7 @@ def _latest(rows: Sequence[Any], last: int | None) -> Sequence[Any]:
 
 
 def _coverage(
-    connection: Connection, calibration_id: int, rows: Sequence[Any], *, audited: bool
+    connection: Connection, watched_version_id: int, rows: Sequence[Any], *, audited: bool
 ) -> float:
     """Return the share of `rows` among the answers of their time that could have been among
     them.
@@ -189,7 +214,7 @@ def _coverage(
     times = [row.served_at_ns for row in rows]
     columns = prediction.c
     possible = select(func.count()).where(
-        columns.calibration_id == calibration_id,
+        columns.watched_version_id == watched_version_id,
         columns.served_at_ns.between(min(times), max(times)),
     )
     if audited:

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+import numpy as np
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
+from calibration.bins import FloatArray
+from model_store.bundle.card import CalibrationCard, Card
 from model_store.errors import ModelStoreError
 from model_store.lifecycle.canary import read_canary
 from model_store.store.store import Store
@@ -24,12 +27,69 @@ from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.findings import recalibrations as outcomes
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.drift import Drift, find_drift
-from monitoring.ledger.calibrations import choose, of_model
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import choose, of_model
 from monitoring.recalibration.answers import AnswerFilter
-from monitoring.recalibration.limits import RecalibrationLimits, last_by_person
 from monitoring.recalibration.outcomes import claim, note
 from monitoring.recalibration.publication import Recalibration, draft, publish_draft
+
+
+@dataclass(frozen=True)
+class RecalibrationLimits:
+    """The largest change that is made without a person.
+
+    Attributes:
+        factor: by which a temperature, or a class's share of it, may rise or fall; at least 1.
+        bias: by which the bias of a class may change, in nats.
+    """
+
+    factor: float = 2.0
+    bias: float = 1.0
+
+    def excess(self, start: CalibrationCard, end: CalibrationCard) -> str | None:
+        """Return a sentence that says how the change from `start` to `end` exceeds the limits; None
+        if it does not.
+
+        >>> card = CalibrationCard.model_construct(temperature=1.0, class_bias=None, class_weight=None)
+        >>> RecalibrationLimits().excess(card, card.model_copy(update={"temperature": 3.0}))
+        'It changes the temperature by a factor of 3.00; the limit is 2.00.'
+        """
+        ratio = np.abs(np.log(_scale(end) / _scale(start)))
+        factor, bias = float(np.exp(np.max(ratio))), float(np.abs(_bias(end) - _bias(start)).max())
+        if factor > self.factor:
+            return (
+                f"It changes the temperature by a factor of {factor:.2f}; the limit is "
+                f"{self.factor:.2f}."
+            )
+        if bias > self.bias:
+            return (
+                f"It changes the bias of a class by {bias:.2f} nats; the limit is {self.bias:.2f}."
+            )
+        return None
+
+
+def last_by_person(store: Store, card: Card) -> Card:
+    """Return the nearest ancestor of a version that no process made because of an alarm; `card`
+    itself if it is one.
+
+    A chain that is no longer in the store ends at its oldest version.
+    """
+    while (
+        card.provenance.recalibrated_by == "alarm"
+        and card.provenance.parent_version in store.versions(card.name)
+    ):
+        card = store.read(card.name, card.provenance.parent_version).card
+    return card
+
+
+def _scale(calibration: CalibrationCard) -> FloatArray:
+    """Return by what logits are multiplied, one factor for all classes or one each."""
+    return np.atleast_1d(np.array(calibration.class_weight or 1.0)) / calibration.temperature
+
+
+def _bias(calibration: CalibrationCard) -> FloatArray:
+    return np.atleast_1d(np.array(calibration.class_bias or 0.0, dtype=np.float64))
+
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +128,7 @@ class ActiveAlarm:
 
     model: str
     version: int
-    calibration_id: int
+    watched_version_id: int
     drift: Drift
     history: list[Event]
     attempts_ns: list[int]  # of the whole model
@@ -123,12 +183,12 @@ class AlarmResponder:
                 row = choose(connection, model, version)
             except ModelNotInLedger:
                 return None
-            history = events.read(connection, row.calibration_id)
-            drift = find_drift(connection, row.calibration_id, history)
+            history = events.read(connection, row.watched_version_id)
+            drift = find_drift(connection, row.watched_version_id, history)
             if drift is None or not drift.active:
                 return None
             attempts = list(_attempts_ns(connection, model))
-        return ActiveAlarm(model, version, row.calibration_id, drift, history, attempts)
+        return ActiveAlarm(model, version, row.watched_version_id, drift, history, attempts)
 
     def _respond(self, alarm: ActiveAlarm) -> None:
         published = alarm.published
@@ -142,7 +202,7 @@ class AlarmResponder:
             self._note(alarm, {"outcome": outcomes.PUBLISHED, "version": found, "reason": FOUND})
         elif self._is_due(alarm) and claim(
             self._ledger,
-            alarm.calibration_id,
+            alarm.watched_version_id,
             seen_attempts=len(alarm.attempts_ns),
             model=alarm.model,
         ):
@@ -220,7 +280,9 @@ class AlarmResponder:
         with self._ledger.read() as connection:
             rows = [row for row in of_model(connection, alarm.model) if row.version == version]
             known = [
-                event.kind for row in rows for event in events.read(connection, row.calibration_id)
+                event.kind
+                for row in rows
+                for event in events.read(connection, row.watched_version_id)
             ]
         if events.PROMOTED in known or self._store.production(alarm.model) != alarm.version:
             return
@@ -247,7 +309,7 @@ class AlarmResponder:
 
     def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
         """Write an outcome into the history, count it and log it."""
-        note(self._ledger, alarm.calibration_id, {"model": alarm.model, "by": "alarm"} | detail)
+        note(self._ledger, alarm.watched_version_id, {"model": alarm.model, "by": "alarm"} | detail)
         told = {name: detail[name] for name in ("version", "reason") if detail.get(name)}
         self._tell(alarm, detail["outcome"], **told)
 
@@ -261,6 +323,6 @@ class AlarmResponder:
 def _attempts_ns(connection: Connection, model: str) -> Iterator[int]:
     """Yield when each attempt for any version of a model began."""
     for row in of_model(connection, model):
-        for event in events.read(connection, row.calibration_id):
+        for event in events.read(connection, row.watched_version_id):
             if event.kind == RECALIBRATING:
                 yield event.at_ns

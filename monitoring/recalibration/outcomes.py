@@ -8,46 +8,55 @@ from sqlalchemy import Connection
 
 from monitoring.drift import events, watch
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING
-from monitoring.ledger.calibrations import of_model
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock
+from monitoring.ledger.versions import of_model
 
 
-def note(ledger: Ledger, calibration_id: int, detail: dict[str, Any]) -> None:
+def note(ledger: Ledger, watched_version_id: int, detail: dict[str, Any]) -> None:
     """Append what became of a recalibration, with the number of labels that the drift watch has
     seen.
     """
     with ledger.write() as connection:
-        lock(connection, Lock.CALIBRATION, calibration_id)
-        _append(connection, calibration_id, detail, kind=RECALIBRATED, now_ns=ledger.clock())
+        lock(connection, Lock.VERSION, watched_version_id)
+        _append(connection, watched_version_id, detail, kind=RECALIBRATED, now_ns=ledger.clock())
 
 
-def claim(ledger: Ledger, calibration_id: int, *, model: str, seen_attempts: int) -> bool:
+def claim(ledger: Ledger, watched_version_id: int, *, model: str, seen_attempts: int) -> bool:
     """Note that an attempt begins, unless another process has noted one since this one looked;
     return whether it did.
 
     Two processes may both lead for a moment. Only one of them gets the attempt.
     """
     with ledger.write() as connection:
-        lock(connection, Lock.CALIBRATION, calibration_id)
+        lock(connection, Lock.VERSION, watched_version_id)
         attempts = [
             event
             for row in of_model(connection, model)
-            for event in events.read(connection, row.calibration_id)
+            for event in events.read(connection, row.watched_version_id)
             if event.kind == RECALIBRATING
         ]
         if len(attempts) != seen_attempts:
             return False
         _append(
-            connection, calibration_id, {"by": "alarm"}, kind=RECALIBRATING, now_ns=ledger.clock()
+            connection,
+            watched_version_id,
+            {"by": "alarm"},
+            kind=RECALIBRATING,
+            now_ns=ledger.clock(),
         )
     return True
 
 
 def _append(
-    connection: Connection, calibration_id: int, detail: dict[str, Any], *, kind: str, now_ns: int
+    connection: Connection,
+    watched_version_id: int,
+    detail: dict[str, Any],
+    *,
+    kind: str,
+    now_ns: int,
 ) -> None:
-    watched = watch.load(connection, calibration_id)
+    watched = watch.load(connection, watched_version_id)
     seen, last = (watched.detector.labels, watched.last_feedback_id) if watched else (0, 0)
     detail = detail | {"labels_seen": seen}
-    events.record(connection, calibration_id, kind, detail, feedback_id=last, now_ns=now_ns)
+    events.record(connection, watched_version_id, kind, detail, feedback_id=last, now_ns=now_ns)

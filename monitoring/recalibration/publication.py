@@ -17,8 +17,7 @@ from monitoring.errors import RecalibrationRefused
 from monitoring.findings.phrases import percent
 from monitoring.findings.recalibrations import PUBLISHED
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration.answered_variant import answered_variant
-from monitoring.recalibration.answers import AnswerFilter, labeled_answers
+from monitoring.recalibration.answers import AnswerFilter, answered_variant, labeled_answers
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
 from monitoring.recalibration.proposal import Proposal, propose
@@ -32,7 +31,7 @@ class Recalibration:
     Attributes:
         card: of the next version; of a draft it still has the parent's version number.
         parent_version: the version that served the labeled answers.
-        calibration_id: that version in the ledger.
+        watched_version_id: that version in the ledger.
         proposal: the remedy and what it does.
         fair_labels: whether the choice of the labels explains little; see
             `LabeledAnswers.are_fair`.
@@ -45,7 +44,7 @@ class Recalibration:
 
     card: Card
     parent_version: int
-    calibration_id: int
+    watched_version_id: int
     old_temperature: float
     proposal: Proposal
     fair_labels: bool
@@ -214,7 +213,7 @@ def draft(
         if not chosen_labels and chosen.prediction_ids is None:
             uneven = find_uneven_labels(
                 connection,
-                answers.calibration_id,
+                answers.watched_version_id,
                 since_ns=None if _is_all(chosen) else answers.served_since_ns,
             )
     proposal = propose(
@@ -229,7 +228,7 @@ def draft(
     return Recalibration(
         card,
         parent.card.version,
-        answers.calibration_id,
+        answers.watched_version_id,
         parent.card.calibration.temperature,
         proposal,
         answers.are_fair,
@@ -271,7 +270,7 @@ def publish_draft(
     number = store.publish(model, build, by=by, why=why)
     detail |= {name: text for name, text in (("actor", by), ("note", why)) if text}
     done = dataclasses.replace(drafted, card=store.read(model, number, signed=False).card)
-    note(ledger, done.calibration_id, done.outcome(PUBLISHED) | {"version": number} | detail)
+    note(ledger, done.watched_version_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
 
 

@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from calibration.bins import BIN_COUNT
 from calibration.measures.confusion import chi_squared_deviations
-from monitoring.ledger.sums import DAY_NS, read_slices
+from monitoring.ledger.schema import DAY_NS
+from monitoring.ledger.sums import read_slices
 
 _MIN_SERVED = 30  # answers in a cell before its share is compared
 _SIGNIFICANT = 4.0  # standard normal deviations: one false finding in 30,000 looks
@@ -46,7 +47,7 @@ class LabeledShare:
 
 
 def find_uneven_labels(
-    connection: Connection, calibration_id: int, *, since_ns: int | None = None
+    connection: Connection, watched_version_id: int, *, since_ns: int | None = None
 ) -> UnevenLabels | None:
     """Compare the shares of labeled answers by predicted class and confidence; None if chance
     explains them.
@@ -55,7 +56,7 @@ def find_uneven_labels(
     """
     since_day = None if since_ns is None else since_ns // DAY_NS
     shares: list[LabeledShare] = []
-    for name, sums in read_slices(connection, calibration_id, since_day=since_day).items():
+    for name, sums in read_slices(connection, watched_version_id, since_day=since_day).items():
         if name.startswith("predicted:"):
             shares += shares_by_bin(name.removeprefix("predicted:"), sums.labeled.n, sums.served)
     return compare_shares(shares)

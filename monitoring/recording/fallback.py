@@ -15,8 +15,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitoring.errors import SpoolFull
-from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.versions import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.spool import CardKey, Frame, Spool
 
@@ -75,13 +75,11 @@ class Fallback:
         """Seconds until spooled answers can be moved; None if there are none."""
         return max(0.0, self._retry_at_s - self._clock_s()) if self.rows else None
 
-    def take(
-        self, rows: Sequence[PredictionRow], calibrations: Mapping[int, CalibrationRow]
-    ) -> None:
+    def take(self, rows: Sequence[PredictionRow], versions: Mapping[int, WatchedVersion]) -> None:
         """Spool answers, durable on return. Raises SpoolFull or OSError."""
         if self._spool is None:
             raise RuntimeError("there is no spool")
-        known = {row.calibration_id: calibrations[row.calibration_id] for row in rows}
+        known = {row.watched_version_id: versions[row.watched_version_id] for row in rows}
         cards = {
             key: CardKey(row.model, row.version, row.card_sha256) for key, row in known.items()
         }

@@ -1,9 +1,11 @@
-"""What waits for the recorder's thread: batches of answers, labels, and rare tasks.
+"""What waits for the recorder's thread, and how callers learn the result of a commit.
 
-All waiting answers go first and share one commit. Labels come in bounded portions, so that a list
-of ten thousand never delays an answer for long.
+Batches of answers, labels and rare tasks wait. All waiting answers go first and share one commit.
+Labels come in bounded portions, so that a list of ten thousand never delays an answer for long.
+Callbacks of answers and futures of labels are notified in the writer's thread.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -130,3 +132,61 @@ def _portion(queue: deque[_Piece], limit: int, size: Callable[[_Piece], int]) ->
         total += size(queue[0])
         taken.append(queue.popleft())
     return taken
+
+
+_log = logging.getLogger(__name__)
+
+
+def succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
+    """Notify everybody who waits for a group that it is committed; `results` of each portion of
+    labels.
+    """
+    for batch in group.batches:
+        call(batch.done, None)
+    for portion, result in zip(group.labels, results, strict=True):
+        portion.future.set_result(result)
+
+
+def fail(group: CommitGroup, error: Exception) -> None:
+    """Notify everybody who waits for a group that it is not written."""
+    _log.error(
+        "a commit failed: %s",
+        error,
+        extra={"batches": len(group.batches), "labels": len(group.labels)},
+    )
+    for batch in group.batches:
+        call(batch.done, error)
+    for portion in group.labels:
+        portion.future.set_exception(error)
+
+
+def call(done: Done, error: Exception | None) -> None:
+    """Call back; an error in the callback is logged."""
+    try:
+        done(error)
+    except Exception:  # noqa: BLE001 somebody else's code: it must not stop the writer
+        _log.exception("a callback of record() failed")
+
+
+def gather(futures: Sequence[Future[list[FeedbackResult]]]) -> Future[list[FeedbackResult]]:
+    """Return one future for all portions: their results in order, or the first error once all are
+    done.
+    """
+    gathered: Future[list[FeedbackResult]] = Future()
+    left = [len(futures)]
+
+    def one_is_done(_: Future[list[FeedbackResult]]) -> None:  # called in the writer's thread alone
+        left[0] -= 1
+        if left[0]:
+            return
+        errors = [error for future in futures if (error := future.exception())]
+        if errors:
+            gathered.set_exception(errors[0])
+        else:
+            gathered.set_result([result for future in futures for result in future.result()])
+
+    for future in futures:
+        future.add_done_callback(one_is_done)
+    if not futures:
+        gathered.set_result([])
+    return gathered

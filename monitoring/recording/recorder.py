@@ -19,26 +19,31 @@ from sqlalchemy.exc import OperationalError
 from calibration.drift.state import DriftSettings
 from model_store.bundle.card import Card
 from monitoring.drift import watch
+from monitoring.drift.acknowledgment import Restart, acknowledge
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.drift.tag_settings import TagSettings, slice_of
-from monitoring.drift.watch import Restart
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
-from monitoring.feedback.counts import TransactionCounts
-from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
-from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.shadows import note_shadow
-from monitoring.ledger.slices import EVERYTHING, SliceNames
-from monitoring.ledger.visible_versions import visible_versions
+from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.versions import (
+    WatchedVersion,
+    choose,
+    load,
+    note_promotion,
+    note_shadow,
+    register,
+    visible_versions,
+)
 from monitoring.logged.declaration import LoggedCard, declare
-from monitoring.logged.items import LoggedItem, LoggedResult
+from monitoring.logged.prediction_log import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
-from monitoring.recording.notification import call, fail, gather, succeed
 from monitoring.recording.queue import (
     LABELS_AT_ONCE,
     Batch,
@@ -47,6 +52,10 @@ from monitoring.recording.queue import (
     Labels,
     Task,
     WorkQueue,
+    call,
+    fail,
+    gather,
+    succeed,
 )
 from monitoring.recording.spool import Frame, Spool
 from monitoring.recording.transaction import Commit
@@ -57,7 +66,7 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
-    `settings` and `tags` apply to every calibration registered here (`tags` None leaves those that
+    `settings` and `tags` apply to every version registered here (`tags` None leaves those that
     it has), `policy` to every label. Answers in a `spool` are moved to the ledger; a spool with
     room takes answers while the ledger is away. Closing the recorder writes everything that waits.
     """
@@ -75,9 +84,9 @@ class Recorder:
         self._ledger = ledger
         self._metrics = metrics
         self._settings, self._tags = settings or DriftSettings(), tags
-        self._calibrations: dict[int, CalibrationRow] = {}  # used by the writer's thread alone
-        slices = SliceNames(self._calibrations)
-        self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
+        self._versions: dict[int, WatchedVersion] = {}  # used by the writer's thread alone
+        slices = SliceNames(self._versions)
+        self._commit = Commit(self._versions, policy or FeedbackPolicy(), slices, ledger.shard)
         self._queue = WorkQueue()
         self._writer = ledger.writer()
         self._fallback = Fallback(spool, metrics, join=self._join)
@@ -86,7 +95,7 @@ class Recorder:
         self._thread.start()
 
     def register(self, card: Card, *, digest: str | None = None) -> int:
-        """Register a bundle and start its drift watch before it serves; return the calibration id
+        """Register a bundle and start its drift watch before it serves; return the watched version id
         for its rows.
 
         Args:
@@ -94,33 +103,33 @@ class Recorder:
                 from another bundle.
         """
 
-        def enter(connection: Connection) -> CalibrationRow:
+        def enter(connection: Connection) -> WatchedVersion:
             now_ns = self._ledger.clock()
             row = register(connection, card, digest=digest, now_ns=now_ns)
-            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            lock(connection, Lock.VERSION, row.watched_version_id)
             watch.start(
-                connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns
+                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
             )
             return row
 
         row = self._submit(enter, self._know).result()
-        return int(row.calibration_id)
+        return int(row.watched_version_id)
 
-    def promote(self, calibration_id: int) -> Future[None]:
-        """Record that this calibration is in production from now on; several replicas record it
+    def promote(self, watched_version_id: int) -> Future[None]:
+        """Record that this version is in production from now on; several replicas record it
         once.
         """
 
         def note(connection: Connection) -> None:
-            note_promotion(connection, calibration_id, now_ns=self._ledger.clock())
+            note_promotion(connection, watched_version_id, now_ns=self._ledger.clock())
 
         return self._submit(note, lambda _: None)
 
-    def shadow(self, calibration_id: int) -> Future[None]:
-        """Record once that this calibration answers as a shadow of others."""
+    def shadow(self, watched_version_id: int) -> Future[None]:
+        """Record once that this version answers as a shadow of others."""
 
         def note(connection: Connection) -> None:
-            note_shadow(connection, calibration_id, now_ns=self._ledger.clock())
+            note_shadow(connection, watched_version_id, now_ns=self._ledger.clock())
 
         return self._submit(note, lambda _: None)
 
@@ -157,21 +166,21 @@ class Recorder:
         audit: bool | None = None,
         tag: str | None = None,
         alarm: int | None = None,
-    ) -> Future[tuple[CalibrationRow, Restart]]:
-        """Reset a calibration's detector, by default of the last registered version. Fails with
+    ) -> Future[tuple[WatchedVersion, Restart]]:
+        """Reset a version's detector, by default of the last registered version. Fails with
         ModelNotInLedger.
 
-        `actor`, `audit` and `alarm` are those of `watch.acknowledge`. `tag`, such as `site=B`: that
+        `actor`, `audit` and `alarm` are those of `acknowledgment.acknowledge`. `tag`, such as `site=B`: that
         of a tag alone; fails with TagNotWatched.
         """
 
-        def reset(connection: Connection) -> tuple[CalibrationRow, Restart]:
+        def reset(connection: Connection) -> tuple[WatchedVersion, Restart]:
             row = choose(connection, model, version)
-            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            lock(connection, Lock.VERSION, row.watched_version_id)
             now_ns = self._ledger.clock()
-            restart = watch.acknowledge(
+            restart = acknowledge(
                 connection,
-                row.calibration_id,
+                row.watched_version_id,
                 note=note,
                 actor=actor,
                 now_ns=now_ns,
@@ -190,17 +199,17 @@ class Recorder:
 
         return self._submit(reset, lambda known: self._know(known[0]))
 
-    def declare(self, card: LoggedCard) -> Future[CalibrationRow]:
+    def declare(self, card: LoggedCard) -> Future[WatchedVersion]:
         """Register a model that is served elsewhere. Fails with ModelDiffers, ModelServed and
         ModelsFull.
         """
 
-        def enter(connection: Connection) -> CalibrationRow:
+        def enter(connection: Connection) -> WatchedVersion:
             now_ns = self._ledger.clock()
             row = declare(connection, card, now_ns=now_ns)
-            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            lock(connection, Lock.VERSION, row.watched_version_id)
             watch.start(
-                connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns
+                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
             )
             return row
 
@@ -221,21 +230,21 @@ class Recorder:
         def write(connection: Connection) -> tuple[TransactionCounts, list[LoggedResult]]:
             return self._commit.log(connection, items, now_ns=self._ledger.clock())
 
-        return self._submit(write, lambda done: self._metrics.count(done[0], self._calibrations))
+        return self._submit(write, lambda done: self._metrics.count(done[0], self._versions))
 
     def look_up(self) -> Future[None]:
         """Register, at zero, the metrics of versions that other processes registered: their labels
         may arrive here.
         """
 
-        def read(connection: Connection) -> list[CalibrationRow]:
+        def read(connection: Connection) -> list[WatchedVersion]:
             lately = {
-                version.calibration_id
+                version.watched_version_id
                 for version in visible_versions(connection, now_ns=self._ledger.clock())
             }
-            return load(connection, sorted(lately - self._calibrations.keys()))
+            return load(connection, sorted(lately - self._versions.keys()))
 
-        def know(rows: list[CalibrationRow]) -> None:
+        def know(rows: list[WatchedVersion]) -> None:
             for row in rows:
                 self._know(row)
 
@@ -274,14 +283,14 @@ class Recorder:
         """
         with self._ledger.read() as connection:
             lately = [
-                version.calibration_id
+                version.watched_version_id
                 for version in visible_versions(connection, now_ns=self._ledger.clock())
             ]
             for row in load(connection, lately):
                 self._know(row)
 
-    def _know(self, row: CalibrationRow) -> None:
-        self._calibrations[row.calibration_id] = row
+    def _know(self, row: WatchedVersion) -> None:
+        self._versions[row.watched_version_id] = row
         self._metrics.create(row)
 
     def _work(self) -> None:
@@ -332,7 +341,7 @@ class Recorder:
             return
         self._fallback.reached()
         try:
-            self._metrics.count(counts, self._calibrations)
+            self._metrics.count(counts, self._versions)
         finally:
             succeed(group, results)
 
@@ -341,7 +350,7 @@ class Recorder:
         counts = self._writer.run(
             lambda connection: self._commit.join(connection, frames, now_ns=now_ns)
         )
-        self._metrics.count(counts, self._calibrations)
+        self._metrics.count(counts, self._versions)
 
     def _give_up(self, group: CommitGroup, error: Exception) -> None:
         """Fail the group; if the database failed and there is a spool, spool the answers
@@ -360,7 +369,7 @@ class Recorder:
         failed: Exception | None = None
         try:
             self._fallback.take(
-                [row for batch in group.batches for row in batch.rows], self._calibrations
+                [row for batch in group.batches for row in batch.rows], self._versions
             )
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             failed = error

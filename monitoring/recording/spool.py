@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class CardKey(NamedTuple):
-    """Identifies a calibration in every ledger, whatever its id there."""
+    """Identifies a version in every ledger, whatever its id there."""
 
     model: str
     version: int
@@ -36,7 +36,7 @@ class CardKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """Answers that were spooled together. `cards` maps their calibration ids to cards."""
+    """Answers that were spooled together. `cards` maps their watched version ids to cards."""
 
     cards: dict[int, CardKey]
     rows: Sequence[PredictionRow]

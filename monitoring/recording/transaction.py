@@ -7,31 +7,28 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from monitoring.drift import watch
-from monitoring.drift.tag_watch import advance_tags
+from monitoring.drift.watch import advance_tags
 from monitoring.errors import ModelNotInLedger, NotRegistered
-from monitoring.feedback import pending
-from monitoring.feedback.counts import TransactionCounts
-from monitoring.feedback.first_labels import FirstLabel
-from monitoring.feedback.items import FeedbackItem, FeedbackResult
-from monitoring.feedback.labeling import FeedbackPolicy, Labeling
-from monitoring.ledger.calibrations import CalibrationRow, of_card
+from monitoring.feedback.answers import release_pending
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, TransactionCounts
+from monitoring.feedback.labeling import FeedbackPolicy, FirstLabel, Labeling
 from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.logged.items import LoggedItem, LoggedResult
-from monitoring.logged.prediction_log import PredictionLog, label_of
+from monitoring.ledger.versions import WatchedVersion, of_card
+from monitoring.logged.prediction_log import LoggedItem, LoggedResult, PredictionLog, label_of
 from monitoring.recording.queue import Batch, CommitGroup, Labels
 from monitoring.recording.spool import Frame
 
 
 @dataclass(frozen=True)
 class Commit:
-    """Writes groups. `calibrations` holds those known so far, by id; labels of others add
+    """Writes groups. `versions` holds those known so far, by id; labels of others add
     theirs.
     """
 
-    calibrations: dict[int, CalibrationRow]
+    versions: dict[int, WatchedVersion]
     policy: FeedbackPolicy
     slices: SliceNames
     shard: int = 0
@@ -48,9 +45,9 @@ class Commit:
         waited: list[FeedbackItem] = []
         _lock_requests(connection, group, rows)
         if rows:
-            self._require_registered({row.calibration_id for row in rows})
+            self._require_registered({row.watched_version_id for row in rows})
             append(connection, rows, counts.changes)
-            waited = pending.release(connection, rows, self.calibrations)
+            waited = release_pending(connection, rows, self.versions)
         items = waited + [item for portion in group.labels for item in portion.items]
         results = self._label(connection, items, counts, now_ns=now_ns) if items else []
         counts.changes.save(connection, self.slices, shard=self.shard)
@@ -70,7 +67,7 @@ class Commit:
         return self.write(connection, group, now_ns=now_ns)[0]
 
     def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
-        """Return a frame's answers with the calibration ids of this ledger. Raises ModelNotInLedger
+        """Return a frame's answers with the watched version ids of this ledger. Raises ModelNotInLedger
         if it lacks one.
         """
         here: dict[int, int] = {}
@@ -78,9 +75,9 @@ class Commit:
             row = of_card(connection, *card)
             if row is None:
                 raise ModelNotInLedger(card.model, card.version)
-            self.calibrations.setdefault(row.calibration_id, row)
-            here[number] = row.calibration_id
-        return [row._replace(calibration_id=here[row.calibration_id]) for row in frame.rows]
+            self.versions.setdefault(row.watched_version_id, row)
+            here[number] = row.watched_version_id
+        return [row._replace(watched_version_id=here[row.watched_version_id]) for row in frame.rows]
 
     def log(
         self, connection: Connection, items: Sequence[LoggedItem], *, now_ns: int
@@ -91,12 +88,12 @@ class Commit:
         counts = TransactionCounts()
         self.slices.begin()
         lock(connection, Lock.REQUESTS)  # nobody else may log, or label by request id, meanwhile
-        log = PredictionLog(connection, self.calibrations, now_ns=now_ns)
+        log = PredictionLog(connection, self.versions, now_ns=now_ns)
         results = log.judge(items)
         waited: list[FeedbackItem] = []
         if log.rows:
             append(connection, log.rows, counts.changes)
-            waited = pending.release(connection, log.rows, self.calibrations)
+            waited = release_pending(connection, log.rows, self.versions)
         labels = [
             (number, label)
             for number, item in enumerate(items)
@@ -109,9 +106,9 @@ class Commit:
         counts.changes.save(connection, self.slices, shard=self.shard)
         return counts, results
 
-    def _require_registered(self, calibration_ids: set[int]) -> None:
-        for calibration_id in calibration_ids - self.calibrations.keys():
-            raise NotRegistered(calibration_id)
+    def _require_registered(self, watched_version_ids: set[int]) -> None:
+        for watched_version_id in watched_version_ids - self.versions.keys():
+            raise NotRegistered(watched_version_id)
 
     def _label(
         self,
@@ -122,25 +119,29 @@ class Commit:
         now_ns: int,
     ) -> list[FeedbackResult]:
         labeling = Labeling(
-            connection, self.calibrations, policy=self.policy, counts=counts, now_ns=now_ns
+            connection, self.versions, policy=self.policy, counts=counts, now_ns=now_ns
         )
         results = labeling.apply(items)
-        for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
-            labels = labeling.first_labels.get(calibration_id, [])
+        for watched_version_id, last_feedback_id in labeling.last_feedback_id.items():
+            labels = labeling.first_labels.get(watched_version_id, [])
             whole, raised = watch.advance(
-                connection, calibration_id, labels, last_feedback_id=last_feedback_id, now_ns=now_ns
+                connection,
+                watched_version_id,
+                labels,
+                last_feedback_id=last_feedback_id,
+                now_ns=now_ns,
             )
-            counts.alarms[calibration_id] += raised
+            counts.alarms[watched_version_id] += raised
             if whole.tags.keys:
 
                 def slices_of(
-                    label: FirstLabel, calibration_id: int = calibration_id
+                    label: FirstLabel, watched_version_id: int = watched_version_id
                 ) -> tuple[str, ...]:
                     return self.slices.of(
-                        connection, calibration_id, SliceKeys(label.predicted, label.tags)
+                        connection, watched_version_id, SliceKeys(label.predicted, label.tags)
                     )
 
-                counts.alarms[calibration_id] += advance_tags(
+                counts.alarms[watched_version_id] += advance_tags(
                     connection, whole, labels, slices_of, now_ns=now_ns
                 )
         return results

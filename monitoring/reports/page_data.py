@@ -11,11 +11,11 @@ from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.errors import QueryInvalid, brief
 from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
-from monitoring.ledger.calibrations import choose
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days, read_days
-from monitoring.ledger.slices import AUDIT, EVERYTHING
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.versions import choose
 from monitoring.reports.report import Report, calibration_report
 from monitoring.reports.span import WHOLE, Span
 
@@ -72,10 +72,12 @@ def read_page_data(
     with ledger.read() as connection:
         row = choose(connection, model, report.version)
         asked = read_window(window)
-        since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
+        since_day = asked.since_day(
+            connection, row.watched_version_id, now_ns=report.generated_at_ns
+        )
         heard = AUDIT if report.selection.audit_decides else EVERYTHING
-        days = read_days(connection, row.calibration_id, since_day=since_day, name=heard)
-        course = (courses or CourseReader()).read(connection, row.calibration_id)
+        days = read_days(connection, row.watched_version_id, since_day=since_day, name=heard)
+        course = (courses or CourseReader()).read(connection, row.watched_version_id)
         entries = [
             entry
             for entry in read_timeline(connection, model)

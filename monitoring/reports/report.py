@@ -43,11 +43,11 @@ from monitoring.findings.status import Status, assess
 from monitoring.findings.tag_drift import TagWatches, find_tag_watches
 from monitoring.findings.timeline import TimelineEntry, as_entry, told
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
-from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
-from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.sums import DAY_NS, LedgerSums
+from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
+from monitoring.ledger.sums import LedgerSums
+from monitoring.ledger.versions import WatchedVersion, choose, models, of_model
 
 _DELAY_SAMPLE = 500  # the latest labels, from which the delay is estimated
 _EVENTS = 20  # the latest events in a report
@@ -187,16 +187,16 @@ def calibration_report(
     with ledger.read() as connection:
         row = choose(connection, model, version)
         versions = {other.version for other in of_model(connection, model)}
-        seen = window_sums(connection, row.calibration_id, asked, now_ns=now_ns)
-        history = events.read_all(connection, row.calibration_id)
+        seen = window_sums(connection, row.watched_version_id, asked, now_ns=now_ns)
+        history = events.read_all(connection, row.watched_version_id)
         whole = [event for event in history if not event.name]  # not of a tag
-        drift = find_drift(connection, row.calibration_id, whole)
-        tag_watches = find_tag_watches(connection, row.calibration_id, history)
-        entries = told(connection, row.calibration_id)[-_EVENTS:]
-        delay = _delay(connection, row.calibration_id)
+        drift = find_drift(connection, row.watched_version_id, whole)
+        tag_watches = find_tag_watches(connection, row.watched_version_id, history)
+        entries = told(connection, row.watched_version_id)[-_EVENTS:]
+        delay = _delay(connection, row.watched_version_id)
         basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
         early_warnings = _early_warnings(connection, row, seen, history, now_ns=now_ns)
-        accuracy = find_accuracy(connection, row.calibration_id, row.reference)
+        accuracy = find_accuracy(connection, row.watched_version_id, row.reference)
         served = int(seen.served.served.sum())
         expected = find_expected_performance(
             connection,
@@ -283,7 +283,7 @@ def only_model(ledger: Ledger) -> str:
     return known[0]
 
 
-def _class_bins(row: CalibrationRow, slices: Mapping[str, LedgerSums]) -> Iterator[ClassBins]:
+def _class_bins(row: WatchedVersion, slices: Mapping[str, LedgerSums]) -> Iterator[ClassBins]:
     for name in row.classes:
         if (found := slices.get(f"predicted:{name}")) is not None:
             yield ClassBins(name, tuple(reliability(found.labeled)))
@@ -296,7 +296,7 @@ def _due_ns(delay: Delay, now_ns: int) -> int:
 
 def _early_warnings(
     connection: Connection,
-    row: CalibrationRow,
+    row: WatchedVersion,
     seen: Windowed,
     history: Sequence[events.Event],
     *,
@@ -312,18 +312,18 @@ def _early_warnings(
     reference = row.card.get("input_reference")
     if reference is None:
         return found
-    live = read_inputs(connection, row.calibration_id, since_day=seen.since_day)
+    live = read_inputs(connection, row.watched_version_id, since_day=seen.since_day)
     return (*found, *find_image_warnings(live, reference))
 
 
-def _delay(connection: Connection, calibration_id: int) -> Delay:
+def _delay(connection: Connection, watched_version_id: int) -> Delay:
     first = label_current.c.first_feedback_id
     wanted = (
         select(feedback.c.received_at_ns - prediction.c.served_at_ns)
         .select_from(label_current)
         .join(feedback, feedback.c.feedback_id == first)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.calibration_id == calibration_id)
+        .where(label_current.c.watched_version_id == watched_version_id)
         .order_by(first.desc())
         .limit(_DELAY_SAMPLE)
     )

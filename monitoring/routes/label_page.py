@@ -16,9 +16,9 @@ from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
-from monitoring.ledger.calibrations import CalibrationRow, choose
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
+from monitoring.ledger.versions import WatchedVersion, choose
 from monitoring.ledger.waiting import (
     WaitingAnswer,
     count_waiting,
@@ -111,7 +111,7 @@ class LabelPageRoutes:
 
     @staticmethod
     def _given(
-        connection: Connection, row: CalibrationRow, done: str | None, status: str
+        connection: Connection, row: WatchedVersion, done: str | None, status: str
     ) -> Given | None:
         """The label that was given last, only if the ledger has one: the answer stays hidden
         before.

@@ -25,7 +25,7 @@ from monitoring.logged.body import (
     rejection,
 )
 from monitoring.logged.declaration import DeclaredModel, read_declaration
-from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.logged.prediction_log import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, media_type

@@ -14,7 +14,7 @@ from monitoring.drift.course import CourseReader
 from monitoring.findings.slices import Slice, Slices
 from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL
-from monitoring.ledger import calibrations
+from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import Acting, model_page
@@ -162,12 +162,12 @@ class ReportRoutes:
 
     def _all(self) -> list[Report]:
         with self._ledger.read() as connection:
-            models = calibrations.models(connection)
+            models = versions.models(connection)
         return [self._one(model, None, ALL, slices=False) for model in models]
 
     def _in_production(self, model: str) -> int | None:
         """The production version, if the ledger has it."""
         with self._ledger.read() as connection:
-            known = {row.version for row in calibrations.of_model(connection, model)}
+            known = {row.version for row in versions.of_model(connection, model)}
         version = self._production(model) if known else None
         return version if version in known else None

@@ -274,7 +274,7 @@ class ConsoleRoutes:
             return None
         try:
             return await to_thread.run_sync(
-                _read_record, self._ledger, served.calibration_id, answer
+                _read_record, self._ledger, served.watched_version_id, answer
             )
         except SQLAlchemyError:
             return None
@@ -325,10 +325,10 @@ def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[s
     return files, fields
 
 
-def _read_record(ledger: Ledger, calibration_id: int, answer: Classification) -> AnswerRecord:
+def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification) -> AnswerRecord:
     with ledger.read() as connection:
         return find_answer_record(
-            connection, calibration_id, label=answer.predicted, confidence=answer.confidence
+            connection, watched_version_id, label=answer.predicted, confidence=answer.confidence
         )
 
 

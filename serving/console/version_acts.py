@@ -26,8 +26,8 @@ from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
 from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FormInvalid, ModelNotInLedger
-from monitoring.ledger.calibrations import require_same_bundle
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import require_same_bundle
 from monitoring.reports.report import Report, calibration_report
 from monitoring.routes.form import read_reason
 

@@ -44,7 +44,7 @@ class LoadedCanary:
         `alarmed` says whether the drift detector of a calibration id has an active alarm.
         """
         version = self.served.card.version
-        if alarmed(self.served.calibration_id):
+        if alarmed(self.served.watched_version_id):
             return f"the drift detector of version {version} has raised an alarm"
         failed, usual = self.served.counts.failed, production.counts.failed_ratio
         if failed >= MIN_FAILURES and self.served.counts.failed_ratio > usual + MARGIN:

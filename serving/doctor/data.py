@@ -15,10 +15,10 @@ from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddres
 from model_store.lifecycle.verification import Finding, verify
 from model_store.store.store import Store
 from monitoring.errors import LedgerDriverMissing, LedgerError, MonitoringError
-from monitoring.ledger import calibrations
+from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
-from monitoring.ledger.watermark import used_ns
 from serving.doctor.diagnosis import Diagnosis
 from serving.settings import Settings
 
@@ -132,7 +132,7 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
     try:
         with Ledger(url, create=False, writable=False) as ledger:
             with ledger.read() as connection:
-                models, last_ns = calibrations.models(connection), used_ns(connection)
+                models, last_ns = versions.models(connection), used_ns(connection)
             now_ns = ledger.clock()
         with Ledger(url, create=False) as ledger:
             pass

@@ -25,8 +25,8 @@ from anyio import to_thread
 from model_store.image.brightness import brightness
 from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.shadows import shadow_id
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
+from monitoring.ledger.versions import shadow_id
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed
@@ -105,7 +105,9 @@ class ServedVersion:
         self._audit = audit if audit and audit.on and recorder else None
         self._pictures = pictures
         self.counts = InferenceCounts()
-        self.calibration_id = recorder.register(self.card, digest=self.digest) if recorder else 0
+        self.watched_version_id = (
+            recorder.register(self.card, digest=self.digest) if recorder else 0
+        )
         self._loop = loop
         self._metrics = metrics.of_version(
             self.card.name, self.card.version, self.queue, precision=self.card.precisions[0]
@@ -144,14 +146,14 @@ class ServedVersion:
     def record_promotion(self) -> None:
         """Record in the ledger that this version is now in production; a failure is only logged."""
         if self._recorder is not None:
-            self._recorder.promote(self.calibration_id).add_done_callback(_log_failure)
+            self._recorder.promote(self.watched_version_id).add_done_callback(_log_failure)
 
     def record_shadow(self) -> None:
         """Record in the ledger that this version is a shadow, so that labels are joined to its
         answers too.
         """
         if self._recorder is not None:
-            self._recorder.shadow(self.calibration_id).add_done_callback(_log_failure)
+            self._recorder.shadow(self.watched_version_id).add_done_callback(_log_failure)
 
     def submit(self, request: PendingRequest) -> None:
         """Queue `request`. Its future gets the answer or the error."""
@@ -204,7 +206,7 @@ class ServedVersion:
         answered = (
             images if None not in answers else images[[answer is not None for answer in answers]]
         )
-        return input_sums(self.calibration_id, row.served_at_ns // DAY_NS, brightness(answered))
+        return input_sums(self.watched_version_id, row.served_at_ns // DAY_NS, brightness(answered))
 
     def _describe(
         self, requests: list[PendingRequest], probabilities: Probabilities
@@ -237,7 +239,7 @@ class ServedVersion:
             rows.append(
                 PredictionRow(
                     prediction_id,
-                    self.calibration_id,
+                    self.watched_version_id,
                     request.request_id,
                     predicted,
                     confidence,

@@ -16,12 +16,11 @@ from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
-from monitoring.ledger.calibrations import promoted_version
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import promoted_version
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recalibration.limits import RecalibrationLimits
-from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder
+from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder, RecalibrationLimits
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
@@ -165,13 +164,13 @@ def _open_pictures(
     )
 
 
-def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
+def _alarmed(ledger: Ledger, watched_version_id: int) -> bool:
     """Whether any drift alarm is active; False while the ledger is unavailable, which the recorder
     logs.
     """
     try:
         with ledger.read() as connection:
-            watches = watch.load_all(connection, calibration_id)
+            watches = watch.load_all(connection, watched_version_id)
     except SQLAlchemyError:
         return False
     return any(watched.detector.active for watched in watches)

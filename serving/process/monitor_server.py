@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 from model_store.operating_system import require_linux
 from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint, bind, routes_of
-from monitoring.ledger import calibrations
+from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes.request import BodyReader
@@ -211,4 +211,4 @@ def guarded(app: ASGIApp, settings: Settings, *, access: AccessControl | None = 
 
 def _models(ledger: Ledger) -> list[str]:
     with ledger.read() as connection:
-        return calibrations.models(connection)
+        return versions.models(connection)

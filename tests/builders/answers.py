@@ -64,7 +64,7 @@ def prediction_id(number: int, *, at_ns: int = NOW_NS) -> bytes:
 def make_row(
     number: int,
     *,
-    calibration_id: int = 1,
+    watched_version_id: int = 1,
     confidence: float = 0.9,
     predicted: int = 1,
     request_id: str | None = None,
@@ -75,7 +75,7 @@ def make_row(
     probabilities[predicted] = confidence
     return PredictionRow(
         prediction_id(number, at_ns=served_at_ns),
-        calibration_id,
+        watched_version_id,
         request_id,
         predicted,
         confidence,

@@ -45,7 +45,7 @@ BOTH_DATABASES = ("sqlite", "postgresql")
 
 
 class MonitoredModel:
-    """`where` is a URL, or the path of a SQLite file. `calibration_id` is that of `card`,
+    """`where` is a URL, or the path of a SQLite file. `watched_version_id` is that of `card`,
     registered at the start.
     """
 
@@ -69,7 +69,7 @@ class MonitoredModel:
         self.recorder = Recorder(
             self.ledger, self.metrics, settings=settings, tags=tags, policy=policy, spool=spool
         )
-        self.calibration_id = self.recorder.register(self.card)
+        self.watched_version_id = self.recorder.register(self.card)
 
     def serve(self, *rows: PredictionRow) -> None:
         """Record answers and wait for the commit; raises what prevented it."""
@@ -85,19 +85,19 @@ class MonitoredModel:
             for result in self.recorder.feedback(items).result(timeout=PATIENCE_S)
         ]
 
-    def sums(self, calibration_id: int | None = None) -> LedgerSums:
+    def sums(self, watched_version_id: int | None = None) -> LedgerSums:
         """The stored day sums."""
         with self.ledger.read() as connection:
-            return read_sums(connection, calibration_id or self.calibration_id)
+            return read_sums(connection, watched_version_id or self.watched_version_id)
 
     def detectors(
-        self, calibration_id: int | None = None, *, name: str = ""
+        self, watched_version_id: int | None = None, *, name: str = ""
     ) -> tuple[DriftDetector, DriftDetector]:
         """The stored detector of a slice, and the replayed one."""
         with self.ledger.read() as connection:
-            watched = watch.load(connection, calibration_id or self.calibration_id, name)
+            watched = watch.load(connection, watched_version_id or self.watched_version_id, name)
             assert watched is not None
-            return watched.detector, replay(connection, watched.calibration_id, name)
+            return watched.detector, replay(connection, watched.watched_version_id, name)
 
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample's value, None if there is no such series."""
@@ -180,7 +180,7 @@ def answer(
         rows.append(
             PredictionRow(
                 key,
-                monitored.calibration_id,
+                monitored.watched_version_id,
                 None,
                 best,
                 float(each[best]),

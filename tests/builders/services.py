@@ -61,7 +61,7 @@ async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[R
 
 def record_labeled(
     recorder: Recorder,
-    calibration_id: int,
+    watched_version_id: int,
     classes: tuple[str, ...],
     *,
     count: int = 400,
@@ -77,7 +77,7 @@ def record_labeled(
     honest = rng.normal(0, 3.0, (count, len(classes)))
     truth = (softmax(honest).cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)
     rows = [
-        _row(first + number, calibration_id, each)
+        _row(first + number, watched_version_id, each)
         for number, each in enumerate(softmax(sharpness * honest).astype("<f4"))
     ]
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
@@ -91,12 +91,12 @@ def record_labeled(
     return [row.prediction_id for row in rows]
 
 
-def _row(number: int, calibration_id: int, probabilities: np.ndarray) -> PredictionRow:
+def _row(number: int, watched_version_id: int, probabilities: np.ndarray) -> PredictionRow:
     best = int(probabilities.argmax())
     served_at = NOW_NS + number * SECOND_NS
     return PredictionRow(
         uuid4().bytes,
-        calibration_id,
+        watched_version_id,
         None,
         best,
         float(probabilities[best]),

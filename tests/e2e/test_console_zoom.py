@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from calibration.drift.state import DriftSettings
 from model_store.store.store import Store
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
 from tests.builders.answers import NOW_NS, label, make_row
 from tests.builders.browser import open_browser, open_page
 from tests.builders.monitored import Clock, MonitoredModel

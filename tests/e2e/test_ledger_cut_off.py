@@ -23,7 +23,7 @@ from monitoring.ledger.locks import NAMESPACE, Lock, lock
 ledger = Ledger(sys.argv[1])
 assert ledger.claim(NAMESPACE + Lock.LEADER).held()
 with ledger.write() as connection:
-    lock(connection, Lock.CALIBRATION, 1)
+    lock(connection, Lock.VERSION, 1)
     print("held", flush=True)
     time.sleep(1000)
 """
@@ -47,7 +47,7 @@ def test_what_a_lost_host_held_is_free_again(network: Hosts, network_database: C
         def writes() -> bool:
             try:
                 with ledger.write() as connection:
-                    lock(connection, Lock.CALIBRATION, 1)
+                    lock(connection, Lock.VERSION, 1)
             except OperationalError:  # waited for as long as a writer waits
                 return False
             return True

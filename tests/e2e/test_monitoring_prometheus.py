@@ -512,8 +512,8 @@ def summed_by_sql(scene: Scene) -> dict[Key, BinSums]:
     rows = in_ledger(
         scene,
         "SELECT c.model, c.version, p.confidence, l.label = p.predicted FROM label_current l "
-        "JOIN prediction p USING (prediction_id) JOIN calibration c ON c.calibration_id = "
-        "p.calibration_id",
+        "JOIN prediction p USING (prediction_id) JOIN watched_versions c ON c.watched_version_id = "
+        "p.watched_version_id",
     )
     keys = {(model, str(version)) for model, version, _, _ in rows}
     return {

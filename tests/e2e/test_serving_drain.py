@@ -82,7 +82,7 @@ def test_all_32_are_answered_whatever_way_they_came(
     assert not (tmp_path / "ledger.db-wal").exists()  # the last to close takes it into the database
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
         production = ledger.execute(
-            "SELECT count(*) FROM prediction WHERE calibration_id IN (1, 2)"
+            "SELECT count(*) FROM prediction WHERE watched_version_id IN (1, 2)"
         ).fetchone()[0]
     assert production >= len(answered)
 

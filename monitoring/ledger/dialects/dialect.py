@@ -95,7 +95,7 @@ class Dialect(ABC):
     @abstractmethod
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
         """Return `count` ascending ids for labels, each above every id committed to the
-        calibrations locked.
+        versions locked.
         """
 
     @abstractmethod

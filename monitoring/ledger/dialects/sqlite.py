@@ -2,17 +2,21 @@
 
 WAL mode with synchronous=FULL: a commit is on the disk before it returns, readers never wait for
 the writer, and processes that write wait for each other instead of failing.
+
+A file that was deleted or replaced is noticed. SQLite would go on writing to a file that has no
+name any more: every commit succeeds, and is gone when the process ends.
 """
 
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
 from sqlalchemy.dialects.sqlite import insert
@@ -21,8 +25,60 @@ from sqlalchemy.pool import NullPool
 
 from monitoring.errors import LedgerError
 from monitoring.ledger.dialects.dialect import Dialect
-from monitoring.ledger.dialects.sqlite_file import OpenDatabase
 from monitoring.ledger.schema import feedback, monitor_state
+
+Identity: TypeAlias = tuple[int, int] | None  # device and inode; None: there is no such file
+
+_log = logging.getLogger(__name__)
+
+
+class OpenDatabase:
+    """The database that this process opened at a path, and the write-ahead log of each of its
+    connections.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._log = path, path.with_name(f"{path.name}-wal")
+        self._database: Identity = None
+
+    def check(self) -> None:
+        """Raise sqlite3.OperationalError unless the path still leads to the database that was
+        opened first.
+        """
+        found = _identity(self._path)
+        if self._database is None:
+            self._database = found
+        elif found != self._database:
+            raise sqlite3.OperationalError(
+                f"{self._path} was deleted or replaced while it was in use. Put the file back, or "
+                "restart Candor to go "
+                "on with what is there now; until then nothing is written"
+            )
+
+    def log_is_lost(self, connection: sqlite3.Connection, known: dict[Any, Any]) -> bool:
+        """Whether the write-ahead log was deleted under this connection; what it holds is then
+        saved in the database.
+
+        `known` belongs to the connection. It must hold the lock of a writer.
+        """
+        found = _identity(self._log)
+        if known.setdefault("candor_log", found) == found:
+            return False
+        connection.rollback()
+        connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        _log.error(
+            "%s was deleted while it was in use; what it held is saved in the ledger", self._log
+        )
+        return True
+
+
+def _identity(path: Path) -> Identity:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
 
 _READ_ONLY = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _WRITES = "candor_writes"  # execution option of transactions that write

@@ -193,7 +193,7 @@ def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
         rows = [
             PredictionRow(
                 prediction_id=key,
-                calibration_id=calibration,
+                watched_version_id=calibration,
                 request_id=None,
                 predicted=int(row.argmax()),
                 confidence=float(row.max()),
@@ -332,7 +332,7 @@ def test_ledger_check_counts_and_says_what_differs(labeled_ledger: str) -> None:
         connection.exec_driver_sql("UPDATE bin_day SET n = n + 1 WHERE slice = ''")
     broken = run("ledger", "check", "--ledger", labeled_ledger)
     assert broken.exit_code == 1
-    assert "bin_day: calibration_id 1, slice , day" in broken.stdout
+    assert "bin_day: watched_version_id 1, slice , day" in broken.stdout
     mended = run("ledger", "check", "--repair", "--ledger", labeled_ledger, "--json")
     assert mended.exit_code == 0
     assert json.loads(mended.stdout)["differing"].keys() == {"bin_day"}

@@ -21,7 +21,7 @@ from candor.command_line import app
 from model_store.installation import install_command
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
-from monitoring.ledger.watermark import set_used
+from monitoring.ledger.predictions import set_used
 from serving.doctor import packages
 from serving.settings import Settings
 

@@ -66,7 +66,7 @@ def ledger(store: Store, tmp_path: Path) -> str:
         rows = [
             PredictionRow(
                 prediction_id=uuid_utils.uuid7().bytes,
-                calibration_id=calibration,
+                watched_version_id=calibration,
                 request_id="[red]:heart:",
                 predicted=int(row.argmax()),
                 confidence=float(row.max()),

@@ -81,7 +81,7 @@ def candor(ledger: str, folder: Path, *commands: Sequence[str]) -> list[tuple[in
 
 def fill(model: MonitoredModel) -> None:
     """40 answers and their labels."""
-    rows = [make_row(number, calibration_id=model.calibration_id) for number in range(40)]
+    rows = [make_row(number, watched_version_id=model.watched_version_id) for number in range(40)]
     model.serve(*rows)
     model.label(
         *(FeedbackItem(CLASSES[number % 2], row.prediction_id) for number, row in enumerate(rows))

@@ -74,7 +74,7 @@ def test_accuracy_is_lower_until_another_version_serves(tmp_path: Path, clock: C
         assert math.isnan(gauge("accuracy_ratio"))
         assert math.isnan(gauge("accuracy_difference_upper_ratio"))
         assert gauge("accuracy_lower") == 0
-        monitored.recorder.promote(monitored.calibration_id).result()
+        monitored.recorder.promote(monitored.watched_version_id).result()
         fill(monitored, range(400), wrong=2)
         report = read_page_data(monitored.ledger, "pneumonia").report
         assert report.accuracy.answer == "lower"

@@ -31,7 +31,7 @@ def rows(
     return [
         make_row(
             1_000 * day + i,
-            calibration_id=monitored.calibration_id,
+            watched_version_id=monitored.watched_version_id,
             confidence=float(np.float32(max(each, 1 - each))),
             predicted=int(each > 0.5),
             served_at_ns=NOW_NS + day * DAY_NS,

@@ -76,7 +76,7 @@ def test_a_list_ends_where_single_labels_end(tmp_path: Path, clock: Clock) -> No
         assert [status for item in items for status in one.label(item)] == many.label(*items)
         for table in TABLES:
             everything = f"SELECT * FROM {table} ORDER BY 1, 2, 3"
-            detail = "kind, feedback_id, calibration_id" if table == "monitor_event" else "*"
+            detail = "kind, feedback_id, watched_version_id" if table == "monitor_event" else "*"
             everything = everything.replace("*", detail)
             assert one.rows(everything) == many.rows(everything), table
         assert one.rows("SELECT count(*) FROM monitor_event WHERE kind = 'alarm'") == [(1,)]

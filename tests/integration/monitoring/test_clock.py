@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from monitoring.errors import ClockDoubtful
-from monitoring.ledger.watermark import set_pruned_before
+from monitoring.ledger.predictions import set_pruned_before
 from monitoring.maintenance import clock as ledger_clock
 from monitoring.maintenance.clock import ClockWatch
 from monitoring.maintenance.retention import prune

@@ -11,7 +11,7 @@ import pytest
 from calibration.drift.state import DriftSettings
 from monitoring.drift import course, watch
 from monitoring.drift.course import CourseReader, EvidenceCourse
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
 from tests.builders.answers import NOW_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.scenes import DRAWING, Answer, answers, calibrated, sure_and_wrong
@@ -25,7 +25,7 @@ def tell_one_by_one(monitored: MonitoredModel, given: list[Answer]) -> list[floa
     for each in given:
         monitored.label(label(each.number, "pneumonia" if each.right else "normal"))
         with monitored.ledger.read() as connection:
-            watched = watch.load(connection, monitored.calibration_id)
+            watched = watch.load(connection, monitored.watched_version_id)
         assert watched is not None
         found.append(watched.detector.log_evalue)
     return found
@@ -50,7 +50,7 @@ def served(monitored: MonitoredModel, n: int, *, audit: bool = False) -> list[An
 
 def read(monitored: MonitoredModel, reader: CourseReader | None = None) -> EvidenceCourse:
     with monitored.ledger.read() as connection:
-        found = (reader or CourseReader()).read(connection, monitored.calibration_id)
+        found = (reader or CourseReader()).read(connection, monitored.watched_version_id)
     assert found is not None
     return found
 
@@ -81,7 +81,7 @@ def test_settings_that_change_apply_to_the_labels_after_them(monitored: Monitore
     with monitored.ledger.write() as connection:
         watch.start(
             connection,
-            monitored.calibration_id,
+            monitored.watched_version_id,
             DriftSettings(average_run_length=2e5, tolerance=0.05),
             now_ns=NOW_NS,
         )
@@ -97,7 +97,7 @@ def test_it_begins_at_a_checkpoint_because_labels_before_may_be_deleted(
     given = served(monitored, 40)
     tell_one_by_one(monitored, given[:20])
     with monitored.ledger.write() as connection:
-        watch.checkpoint(connection, monitored.calibration_id, "pruned", now_ns=NOW_NS)
+        watch.checkpoint(connection, monitored.watched_version_id, "pruned", now_ns=NOW_NS)
     had = tell_one_by_one(monitored, given[20:])
     found = read(monitored)
     assert found.log_evalue.tolist() == same(had)
@@ -125,7 +125,7 @@ def test_too_many_labels_have_a_course_since_a_later_start_or_none(
     assert read(monitored, reader).log_evalue.tolist() == same(had)
     tell_one_by_one(monitored, given[40:])
     with monitored.ledger.read() as connection:
-        assert reader.read(connection, monitored.calibration_id) is None
+        assert reader.read(connection, monitored.watched_version_id) is None
         assert reader.read(connection, 99) is None
 
 

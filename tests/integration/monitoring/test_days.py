@@ -3,7 +3,7 @@ import pytest
 from calibration.measures import metrics
 from monitoring.errors import ModelNotInLedger
 from monitoring.ledger.days import read_days
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.schema import DAY_NS
 from monitoring.reports.page_data import read_page_data
 from tests.builders.answers import NOW_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
@@ -18,9 +18,9 @@ def test_days_are_those_of_service_not_of_the_label(
     monitored.serve(make_row(1, served_at_ns=earlier), make_row(2, confidence=0.6), make_row(3))
     monitored.label(label(1, "normal", at_ns=earlier), label(2))
     with monitored.ledger.read() as connection:
-        first, second = read_days(connection, monitored.calibration_id)
+        first, second = read_days(connection, monitored.watched_version_id)
         assert (
-            read_days(connection, monitored.calibration_id, since_day=TODAY)[0].served
+            read_days(connection, monitored.watched_version_id, since_day=TODAY)[0].served
             == second.served
         )
     assert (first.first, first.last, first.served, first.labeled.total) == (
@@ -35,7 +35,7 @@ def test_days_are_those_of_service_not_of_the_label(
 
 
 def test_page_data_holds_what_belongs_together(monitored: MonitoredModel, clock: Clock) -> None:
-    monitored.recorder.promote(monitored.calibration_id).result()
+    monitored.recorder.promote(monitored.watched_version_id).result()
     monitored.serve(make_row(1))
     monitored.label(label(1))
     for version in range(2, 9):

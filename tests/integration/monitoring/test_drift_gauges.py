@@ -53,7 +53,7 @@ def names(monitored: MonitoredModel) -> set[str]:
 
 def test_a_version_that_another_one_replaced_calls_nobody(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=SOON) as monitored:
-        monitored.recorder.promote(monitored.calibration_id).result()
+        monitored.recorder.promote(monitored.watched_version_id).result()
         alarm(monitored)
         assert monitored.metric("calibration_drift_active") == 1
         clock.now_ns += 1
@@ -65,7 +65,7 @@ def test_a_version_that_another_one_replaced_calls_nobody(tmp_path: Path, clock:
         assert monitored.metric("calibration_drift_active") == 0
         assert monitored.metric("calibration_drift_log_evalue") == -math.inf
         monitored.recorder.promote(
-            monitored.calibration_id
+            monitored.watched_version_id
         ).result()  # rolled back: the alarm was never acknowledged
         assert monitored.metric("calibration_drift_active") == 1
 

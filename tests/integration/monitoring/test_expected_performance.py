@@ -54,11 +54,11 @@ class Scene:
 
     def _row(self, number: int, at_ns: int, audited: bool) -> PredictionRow:
         p = self.probabilities[number].astype("<f4")
-        calibration_id, audit = self.monitored.calibration_id, 0.2 if audited else None
+        watched_version_id, audit = self.monitored.watched_version_id, 0.2 if audited else None
         key = prediction_id(number, at_ns=at_ns)
         best = int(p.argmax())
         return PredictionRow(
-            key, calibration_id, None, best, float(p[best]), p.tobytes(), at_ns, None, audit
+            key, watched_version_id, None, best, float(p[best]), p.tobytes(), at_ns, None, audit
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.calibrations import card_sha256
+from monitoring.ledger.versions import card_sha256
 from monitoring.recording.spool import CardKey, Frame, Spool
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
@@ -46,7 +46,7 @@ def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
             "pending"
         ]
     rows = [
-        make_row(number, calibration_id=77, request_id=f"scan-{number}") for number in (1, 2, 3)
+        make_row(number, watched_version_id=77, request_id=f"scan-{number}") for number in (1, 2, 3)
     ]
     cards = {77: CardKey("pneumonia", 1, card_sha256(make_card()))}
     with (
@@ -55,8 +55,8 @@ def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
     ):
         await_empty(monitored)
         assert monitored.sums().served.sum() == 3
-        assert monitored.rows("SELECT count(*), max(calibration_id) FROM prediction") == [
-            (3, monitored.calibration_id)
+        assert monitored.rows("SELECT count(*), max(watched_version_id) FROM prediction") == [
+            (3, monitored.watched_version_id)
         ]
         assert (
             monitored.metric("predictions_total", bin="13") == 2

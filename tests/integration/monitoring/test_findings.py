@@ -34,7 +34,7 @@ def test_windows_by_day_count_answers_by_the_day_they_were_served(
     assert seen("last:3") == (3, 1.0, 12)
     assert seen("promotion") == (9, pytest.approx(2 / 3), 12)  # nobody noted a promotion
     clock.now_ns = NOW_NS - DAY_NS
-    monitored.recorder.promote(monitored.calibration_id).result(timeout=PATIENCE_S)
+    monitored.recorder.promote(monitored.watched_version_id).result(timeout=PATIENCE_S)
     clock.now_ns = NOW_NS
     assert seen("promotion") == seen("days:2")
 
@@ -76,9 +76,9 @@ def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: Monitored
         monitored.serve(*(row._replace(audit=0.05) if i < 2 else row for i, row in enumerate(rows)))
         monitored.label(*(label(100 * day + i, CLASSES[right], at_ns=at_ns) for i in range(2)))
     with monitored.ledger.read() as connection:
-        sums = read_audit(connection, monitored.calibration_id)
+        sums = read_audit(connection, monitored.watched_version_id)
         later_sums = read_audit(
-            connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS + 1
+            connection, monitored.watched_version_id, since_day=NOW_NS // DAY_NS + 1
         )
     assert sums is not None
     assert later_sums is not None

@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
     monitored.recorder.record(
-        rows, heard.put, inputs=input_sums(monitored.calibration_id, day, measured)
+        rows, heard.put, inputs=input_sums(monitored.watched_version_id, day, measured)
     )
     if (error := heard.get()) is not None:
         raise error
@@ -39,7 +39,7 @@ def serve(
 
 def inputs(monitored: MonitoredModel, since_day: int | None = None) -> Inputs:
     with monitored.ledger.read() as connection:
-        return read_inputs(connection, monitored.calibration_id, since_day=since_day)
+        return read_inputs(connection, monitored.watched_version_id, since_day=since_day)
 
 
 def images(count: int, *, mean: float = 120.0, contrast: float = 40.0, seed: int = 0) -> np.ndarray:

@@ -8,8 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger import Ledger
-from monitoring.maintenance.leader import Leadership
-from monitoring.maintenance.worker import MaintenanceWorker
+from monitoring.maintenance.worker import Leadership, MaintenanceWorker
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -5,9 +5,9 @@ from sqlalchemy import create_engine
 
 from monitoring.errors import LedgerError, ModelNotInLedger
 from monitoring.ledger import Ledger
-from monitoring.ledger.calibrations import choose, of_model
 from monitoring.ledger.dialects import read_url
 from monitoring.ledger.schema import SCHEMA_VERSION
+from monitoring.ledger.versions import choose, of_model
 from tests.builders.answers import make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -31,19 +31,19 @@ def test_what_was_written_is_there_after_reopening(tmp_path: Path, clock: Clock)
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         monitored.serve(make_row(1))
     with MonitoredModel(tmp_path / "ledger.db", clock) as again:
-        assert again.calibration_id == monitored.calibration_id
+        assert again.watched_version_id == monitored.watched_version_id
         assert again.sums().served.sum() == 1
 
 
 def test_a_write_that_raises_leaves_nothing(monitored: MonitoredModel) -> None:
     def forget_then_fail() -> None:
         with monitored.ledger.write() as connection:
-            connection.exec_driver_sql("DELETE FROM calibration")
+            connection.exec_driver_sql("DELETE FROM watched_versions")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         forget_then_fail()
-    assert monitored.rows("SELECT count(*) FROM calibration") == [(1,)]
+    assert monitored.rows("SELECT count(*) FROM watched_versions") == [(1,)]
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -92,19 +92,19 @@ def test_a_ledger_of_another_schema_is_refused_and_stays_as_it_is(
 def test_a_card_is_registered_once_and_another_card_is_another_calibration(
     monitored: MonitoredModel, clock: Clock
 ) -> None:
-    assert monitored.recorder.register(make_card()) == monitored.calibration_id
+    assert monitored.recorder.register(make_card()) == monitored.watched_version_id
     other = monitored.recorder.register(make_card(temperature=2.0))
-    assert other != monitored.calibration_id
+    assert other != monitored.watched_version_id
     with monitored.ledger.read() as connection:
         assert (
-            choose(connection, "pneumonia").calibration_id == other
+            choose(connection, "pneumonia").watched_version_id == other
         )  # the later id, at the same moment
     clock.now_ns += 1
     monitored.recorder.register(make_card())  # a rollback: the older one serves again
     with monitored.ledger.read() as connection:
-        assert choose(connection, "pneumonia").calibration_id == monitored.calibration_id
-        assert [row.calibration_id for row in of_model(connection, "pneumonia")] == [
-            monitored.calibration_id,
+        assert choose(connection, "pneumonia").watched_version_id == monitored.watched_version_id
+        assert [row.watched_version_id for row in of_model(connection, "pneumonia")] == [
+            monitored.watched_version_id,
             other,
         ]
 

@@ -124,7 +124,7 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
         "accepted",
         "accepted",
     ]  # another version, another answer
-    assert monitored.rows("SELECT count(*) FROM prediction WHERE calibration_id = 2") == [(4,)]
+    assert monitored.rows("SELECT count(*) FROM prediction WHERE watched_version_id = 2") == [(4,)]
 
 
 BAD: list[tuple[dict[str, Any], int, str, str]] = [

@@ -49,7 +49,7 @@ def fill(monitored: MonitoredModel, days: int = 5, *, per_day: int = 8) -> None:
                 predicted=number % 2,
                 served_at_ns=at_ns,
                 request_id=f"scan-{number}",
-                calibration_id=monitored.calibration_id,
+                watched_version_id=monitored.watched_version_id,
             )._replace(
                 tags=json.dumps({"site": "AB"[number % 2]}) if number % 3 else None,
                 audit=0.1 if number % 4 == 0 else None,
@@ -146,7 +146,7 @@ def test_a_wrong_total_is_found_and_repaired_after_a_prune(full: MonitoredModel)
 def test_a_wrong_detector_is_found_and_replayed(full: MonitoredModel) -> None:
     right = full.detectors()[1]
     with full.ledger.write() as connection:
-        watched = watch.load(connection, full.calibration_id)
+        watched = watch.load(connection, full.watched_version_id)
         assert watched is not None
         watched.detector.update(0.9, False, 1)
         watched.save(connection)
@@ -158,7 +158,7 @@ def test_a_wrong_detector_is_found_and_replayed(full: MonitoredModel) -> None:
 
 def test_pruning_keeps_day_sums_and_detectors(full: MonitoredModel) -> None:
     sums = full.rows(
-        "SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4"
+        "SELECT watched_version_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4"
     )
     detector = full.detectors()[0].state.as_dict()
     pruned = prune(full.ledger, older_than_s=2 * DAY_S)
@@ -168,7 +168,7 @@ def test_pruning_keeps_day_sums_and_detectors(full: MonitoredModel) -> None:
     assert full.rows("SELECT count(*) FROM label_current") == [(21,)]
     assert (
         full.rows(
-            "SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4"
+            "SELECT watched_version_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4"
         )
         == sums
     )
@@ -227,12 +227,10 @@ def test_forgetting_a_request_leaves_what_was_there_without_it(
             "sum(squared_error)"
         )
         everything = (
-            f"SELECT calibration_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 "
+            f"SELECT watched_version_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 "
             "ORDER BY 1, 2, 3, 4"
         )
-        totals = (
-            "SELECT calibration_id, slice, bin, sum(served), sum(n), sum(confidence) FROM bin_total"
-        )
+        totals = "SELECT watched_version_id, slice, bin, sum(served), sum(n), sum(confidence) FROM bin_total"
         totals += " GROUP BY 1, 2, 3 HAVING sum(served) > 0 OR sum(n) > 0 ORDER BY 1, 2, 3"
         totals_before = monitored.rows(totals)
         before, detector = monitored.rows(everything), monitored.detectors()[0].state.as_dict()

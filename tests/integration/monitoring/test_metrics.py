@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
+from monitoring.ledger.versions import VISIBLE_VERSIONS
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.window_gauges import WindowGauges
 from tests.builders.answers import DAY_NS, label, make_card, make_row
@@ -165,7 +165,7 @@ def test_of_two_cards_of_a_version_the_later_is_shown_once(
 ) -> None:
     clock.now_ns += 1
     second = monitored.recorder.register(make_card(temperature=2.0))
-    monitored.serve(make_row(1, calibration_id=second))
+    monitored.serve(make_row(1, watched_version_id=second))
     monitored.label(label(1))
     monitored.registry.register(WindowGauges(monitored.ledger))
     text = generate_latest(monitored.registry).decode()

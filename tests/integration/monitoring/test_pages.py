@@ -64,7 +64,7 @@ def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
     with MonitoredModel(
         tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)
     ) as monitored:
-        monitored.recorder.promote(monitored.calibration_id).result()
+        monitored.recorder.promote(monitored.watched_version_id).result()
         for start in (0, 100):
             rows = [make_row(number, confidence=0.95) for number in range(start, start + 60)]
             monitored.serve(

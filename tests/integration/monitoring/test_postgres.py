@@ -86,7 +86,7 @@ def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
     def start() -> None:
         try:
             with MonitoredModel(url, Clock()) as monitored:
-                ids.put(monitored.calibration_id)
+                ids.put(monitored.watched_version_id)
         except Exception as error:  # noqa: BLE001 told to the thread that waits
             errors.put(error)
 
@@ -99,8 +99,8 @@ def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
     # One row for all. Its id need not be 1: PostgreSQL's sequence also counts the inserts that
     # found the row there.
     with MonitoredModel(url, Clock()) as monitored:
-        assert {ids.get() for _ in range(6)} == {monitored.calibration_id}
-        assert monitored.rows("SELECT count(*) FROM calibration") == [(1,)]
+        assert {ids.get() for _ in range(6)} == {monitored.watched_version_id}
+        assert monitored.rows("SELECT count(*) FROM watched_versions") == [(1,)]
 
 
 def test_a_connection_that_was_lost_between_commits_is_not_noticed(
@@ -161,4 +161,4 @@ def test_days_of_several_processes_add_up(url: str) -> None:
         assert one.rows("SELECT count(*) FROM bin_day WHERE slice = ''") == [(2,)]
         assert one.sums().served.tolist()[11] == 2
         assert one.sums().served_confidence.sum() == 1.5
-        assert one.recorder.register(make_card()) == one.calibration_id
+        assert one.recorder.register(make_card()) == one.watched_version_id

@@ -17,8 +17,7 @@ from monitoring.findings.timeline import read_timeline
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.recalibration import AnswerFilter, on_alarm, recalibrate
-from monitoring.recalibration.limits import RecalibrationLimits
-from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder
+from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder, RecalibrationLimits
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import DAY_NS
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, answer

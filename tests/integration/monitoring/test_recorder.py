@@ -186,7 +186,7 @@ def test_a_held_label_waits_for_its_own_model(monitored: MonitoredModel) -> None
     monitored.label(by_request("scan-1", model="retina"))
     monitored.serve(make_row(1, request_id="scan-1"))
     assert monitored.sums().labeled.total == 0
-    monitored.serve(make_row(2, request_id="scan-1", calibration_id=retina))
+    monitored.serve(make_row(2, request_id="scan-1", watched_version_id=retina))
     assert monitored.sums(retina).labeled.total == 1
 
 
@@ -238,7 +238,7 @@ def test_a_bad_batch_does_not_harm_its_neighbors(
     batches = {
         "good": [make_row(2)],
         "twice": [make_row(1)],
-        "stranger": [make_row(3, calibration_id=77)],
+        "stranger": [make_row(3, watched_version_id=77)],
         "impossible": [make_row(5)._replace(confidence=1.5)],
         "fine": [make_row(4)],
     }

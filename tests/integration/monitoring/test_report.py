@@ -107,7 +107,7 @@ def test_the_only_model_need_not_be_named(monitored: MonitoredModel) -> None:
     with pytest.raises(ModelNeeded, match=r"several models \(pneumonia, retina\)"):
         only_model(monitored.ledger)
     with monitored.ledger.write() as connection:
-        connection.exec_driver_sql("DELETE FROM calibration")
+        connection.exec_driver_sql("DELETE FROM watched_versions")
     with pytest.raises(ModelNeeded, match="no model yet"):
         only_model(monitored.ledger)
 

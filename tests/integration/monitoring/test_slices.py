@@ -30,7 +30,7 @@ def tagged(
 
 def slices(monitored: MonitoredModel) -> dict[str, LedgerSums]:
     with monitored.ledger.read() as connection:
-        return read_slices(connection, monitored.calibration_id)
+        return read_slices(connection, monitored.watched_version_id)
 
 
 def test_an_answer_counts_in_everything_its_class_its_tags_and_its_audit(
@@ -120,7 +120,9 @@ def test_keys_beyond_the_limit_have_no_slice_but_stay_with_the_answer(
 
 
 def test_a_value_admitted_in_an_undone_commit_is_admitted_again(monitored: MonitoredModel) -> None:
-    bad = tagged(2, site="A")._replace(calibration_id=monitored.calibration_id, confidence=0.9)
+    bad = tagged(2, site="A")._replace(
+        watched_version_id=monitored.watched_version_id, confidence=0.9
+    )
     monitored.serve(make_row(2))
     with pytest.raises(IntegrityError):
         monitored.serve(tagged(1, site="A"), bad)  # the second id is taken: all of it is undone
@@ -135,17 +137,19 @@ def test_days_can_be_chosen(monitored: MonitoredModel) -> None:
     with monitored.ledger.read() as connection:
         for since, served in ((None, 2), (today - 3, 2), (today - 2, 1), (today + 1, 0)):
             assert (
-                read_sums(connection, monitored.calibration_id, since_day=since).served.sum()
+                read_sums(connection, monitored.watched_version_id, since_day=since).served.sum()
                 == served
             )
         assert (
             read_sums(
-                connection, monitored.calibration_id, slice="predicted:pneumonia"
+                connection, monitored.watched_version_id, slice="predicted:pneumonia"
             ).served.sum()
             == 2
         )
         assert (
-            read_sums(connection, monitored.calibration_id, slice="predicted:nothing").served.sum()
+            read_sums(
+                connection, monitored.watched_version_id, slice="predicted:nothing"
+            ).served.sum()
             == 0
         )
 
@@ -181,8 +185,10 @@ def test_totals_are_the_days_put_together(monitored: MonitoredModel) -> None:
         *(label(n, CLASSES[1 - n % 2], at_ns=NOW_NS - n % 3 * DAY_NS) for n in range(9))
     )
     with monitored.ledger.read() as connection:
-        totals = read_slices(connection, monitored.calibration_id)
-        later = read_slices(connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS - 1)
+        totals = read_slices(connection, monitored.watched_version_id)
+        later = read_slices(
+            connection, monitored.watched_version_id, since_day=NOW_NS // DAY_NS - 1
+        )
     assert totals.keys() == {
         "",
         "predicted:pneumonia",
@@ -222,7 +228,7 @@ def test_totals_stay_exact_beyond_what_float64_adds_exactly(monitored: Monitored
     """Eight million answers of one bin: as float64, the last unit of 2^-32 would be lost."""
     with monitored.ledger.write() as connection:
         for day, confidence in ((1, 2.0**22), (2, 2.0**22), (3, 2.0**-32)):
-            key = SumKey(monitored.calibration_id, "", day, 14)
+            key = SumKey(monitored.watched_version_id, "", day, 14)
             add_sums(connection, {key: [1, confidence, 0, 0.0, 0, 0.0, 0.0]})
     assert monitored.rows("SELECT served_confidence FROM bin_total") == [(2 * 2**54 + 1,)]
 
@@ -231,19 +237,17 @@ def test_a_promotion_is_noted_once_for_all_replicas(
     monitored: MonitoredModel, clock: Clock
 ) -> None:
     other = monitored.recorder.register(make_card(version=2))
-    for calibration_id in (
-        monitored.calibration_id,
-        monitored.calibration_id,
+    for watched_version_id in (
+        monitored.watched_version_id,
+        monitored.watched_version_id,
         other,
         other,
-        monitored.calibration_id,
+        monitored.watched_version_id,
     ):
-        monitored.recorder.promote(calibration_id).result()
-    noted = (
-        "SELECT calibration_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
-    )
+        monitored.recorder.promote(watched_version_id).result()
+    noted = "SELECT watched_version_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
     assert monitored.rows(noted) == [
-        (monitored.calibration_id, '{"version": 1}'),
+        (monitored.watched_version_id, '{"version": 1}'),
         (other, '{"version": 2}'),
-        (monitored.calibration_id, '{"version": 1}'),
+        (monitored.watched_version_id, '{"version": 1}'),
     ]

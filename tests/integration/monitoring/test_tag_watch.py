@@ -34,7 +34,10 @@ def answer(
     """Confident of .9, right but for every `wrong`-th answer (1: never right)."""
     tags = None if site is None else json.dumps({"site": site})
     monitored.serve(
-        *(make_row(n, calibration_id=monitored.calibration_id)._replace(tags=tags) for n in numbers)
+        *(
+            make_row(n, watched_version_id=monitored.watched_version_id)._replace(tags=tags)
+            for n in numbers
+        )
     )
     monitored.label(*(label(n, CLASSES[0 if wrong and n % wrong == 0 else 1]) for n in numbers))
 
@@ -43,7 +46,7 @@ def stored(monitored: MonitoredModel) -> dict[str, DriftDetector]:
     with monitored.ledger.read() as connection:
         return {
             each.name: each.detector
-            for each in watch.load_all(connection, monitored.calibration_id)
+            for each in watch.load_all(connection, monitored.watched_version_id)
         }
 
 
@@ -51,7 +54,7 @@ def told(monitored: MonitoredModel) -> list[tuple[str, str]]:
     with monitored.ledger.read() as connection:
         return [
             (event.name, event.kind)
-            for event in events.read_all(connection, monitored.calibration_id)
+            for event in events.read_all(connection, monitored.watched_version_id)
         ]
 
 
@@ -192,7 +195,7 @@ def test_a_recount_repairs_them_and_pruning_and_erasure_leave_them(
         answer(monitored, range(10, 12), site="B")
         before = stored(monitored)
         with monitored.ledger.write() as connection:
-            spoiled = replace_state(connection, monitored.calibration_id)
+            spoiled = replace_state(connection, monitored.watched_version_id)
         assert check(monitored.ledger).differing == {"monitor_state": 1}
         assert spoiled
         repair(monitored.ledger)
@@ -209,11 +212,11 @@ def test_a_recount_repairs_them_and_pruning_and_erasure_leave_them(
         assert_same_state(stored(monitored)["tag:site=A"], before["tag:site=A"])
 
 
-def replace_state(connection: object, calibration_id: int) -> bool:
+def replace_state(connection: object, watched_version_id: int) -> bool:
     from sqlalchemy import Connection
 
     assert isinstance(connection, Connection)
-    watched = watch.load(connection, calibration_id, "tag:site=A")
+    watched = watch.load(connection, watched_version_id, "tag:site=A")
     assert watched is not None
     watched.detector.update(0.9, False, 1)
     watched.save(connection)

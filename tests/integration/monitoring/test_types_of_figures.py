@@ -32,7 +32,7 @@ def figures(value: Any) -> Iterator[Any]:
 
 def test_no_figure_of_a_page_is_a_decimal(ledger_url: str) -> None:
     with MonitoredModel(ledger_url, Clock()) as monitored:
-        monitored.recorder.promote(monitored.calibration_id).result()
+        monitored.recorder.promote(monitored.watched_version_id).result()
         monitored.serve(*(make_row(number, confidence=0.6 + number / 100) for number in range(30)))
         monitored.label(*(label(number) for number in range(20)))
         found = read_page_data(monitored.ledger, monitored.card.name)

@@ -255,7 +255,7 @@ def test_advice_about_a_model_that_is_served_elsewhere_can_be_followed(
         ]
         for each in given:
             row = make_row(each.number, confidence=each.confidence, predicted=each.predicted)
-            monitored.serve(row._replace(calibration_id=declared.calibration_id))
+            monitored.serve(row._replace(watched_version_id=declared.watched_version_id))
         tell(monitored, [each for each in given if is_true(each, "pneumonia")])
         chosen = calibration_report(monitored.ledger, "retina")
         tell(monitored, [each for each in given if not is_true(each, "pneumonia")])

@@ -5,7 +5,7 @@ import pytest
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
-from monitoring.drift import events, watch
+from monitoring.drift import acknowledgment, events
 from monitoring.drift.replay import replay
 from monitoring.findings.timeline import read_timeline
 from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_row
@@ -31,7 +31,7 @@ def recorded(monitored: MonitoredModel) -> list[tuple[str, int]]:
     with monitored.ledger.read() as connection:
         return [
             (event.kind, event.feedback_id)
-            for event in events.read(connection, monitored.calibration_id)
+            for event in events.read(connection, monitored.watched_version_id)
         ]
 
 
@@ -84,7 +84,7 @@ def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: C
         assert_same_state(stored, replayed)
         assert stored.labels == 2
         with monitored.ledger.read() as connection:
-            acknowledged = events.read(connection, monitored.calibration_id)[-1]
+            acknowledged = events.read(connection, monitored.watched_version_id)[-1]
         assert acknowledged.detail == {"note": "scanner replaced", "was_active": True, "labels": 20}
 
 
@@ -187,7 +187,9 @@ def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clo
             wrong = number % 20 in (10, 11) or (number > 60 and said == 1 and number % 3 > 0)
             monitored.label(label(number, CLASSES[said != wrong], at_ns=NOW_NS + number))
         with monitored.ledger.read() as connection:
-            raised = events.latest(events.read(connection, monitored.calibration_id), events.ALARM)
+            raised = events.latest(
+                events.read(connection, monitored.watched_version_id), events.ALARM
+            )
         assert raised is not None
         detail = raised.detail
         assert (detail["stream"], detail["index"], detail["name"]) == ("class", 1, "pneumonia")
@@ -202,7 +204,9 @@ def test_after_a_reset_labels_are_counted_anew(path: Path, clock: Clock) -> None
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         drift(monitored, range(5))
         with monitored.ledger.write() as connection:
-            watch.acknowledge(connection, 1, note="lens cleaned", now_ns=7, kind=events.RESET)
+            acknowledgment.acknowledge(
+                connection, 1, note="lens cleaned", now_ns=7, kind=events.RESET
+            )
         drift(monitored, range(5, 40))
         assert [kind for kind, _ in recorded(monitored)] == ["started", "reset", "alarm"]
         with monitored.ledger.read() as connection:
@@ -224,7 +228,7 @@ def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock
         assert_same_state(stored, replayed)
         assert (stored.labels, stored.active) == (30, True)
         with monitored.ledger.read() as connection:
-            detail = events.read(connection, monitored.calibration_id)[-1].detail
+            detail = events.read(connection, monitored.watched_version_id)[-1].detail
         assert detail["since"]["feedback_id"] == 31  # the first audited one
 
 

@@ -12,8 +12,8 @@ from model_store.bundle.bundle import Bundle
 from model_store.lifecycle.canary import read_canary, start_canary
 from model_store.store.alias import new_alias
 from model_store.store.store import Store
-from monitoring.ledger.calibrations import choose
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import choose
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio

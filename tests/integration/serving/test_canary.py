@@ -23,7 +23,7 @@ from model_store.errors import CanaryError, NotInStore
 from model_store.lifecycle.canary import end_canary, read_canary, start_canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import calibration, label_current, prediction
+from monitoring.ledger.schema import label_current, prediction, watched_versions
 from serving.deployment.loaded_models import LoadedModels
 from serving.inference.batcher import PendingRequest
 from serving.process.monitor import open_monitor
@@ -53,10 +53,11 @@ class Running:
             select(func.count())
             .select_from(
                 prediction.join(
-                    calibration, prediction.c.calibration_id == calibration.c.calibration_id
+                    watched_versions,
+                    prediction.c.watched_version_id == watched_versions.c.watched_version_id,
                 )
             )
-            .where(calibration.c.version == version)
+            .where(watched_versions.c.version == version)
         )
         with Ledger(self.ledger) as ledger, ledger.read() as connection:
             return connection.scalar(counted) or 0

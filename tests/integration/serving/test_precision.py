@@ -12,8 +12,8 @@ from model_store.bundle.bundle import Bundle
 from model_store.image import decode
 from model_store.runtime import ort
 from model_store.store.store import Store
-from monitoring.ledger.calibrations import choose, of_model
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import choose, of_model
 from tests.builders.bundles import write_variants
 from tests.builders.services import running
 

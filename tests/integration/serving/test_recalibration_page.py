@@ -31,8 +31,8 @@ async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
 async def labeled(server: Running, **options: Any) -> list[bytes]:
     recorder = server.service.recorder
     assert recorder is not None
-    calibration_id = server.service.models.find("tiny").calibration_id
-    return await asyncio.to_thread(record_labeled, recorder, calibration_id, CLASSES, **options)
+    watched_version_id = server.service.models.find("tiny").watched_version_id
+    return await asyncio.to_thread(record_labeled, recorder, watched_version_id, CLASSES, **options)
 
 
 async def preview(server: Running, query: str = "preview=yes") -> str:
@@ -193,7 +193,7 @@ async def test_labels_that_may_be_chosen_are_shown_but_not_published(
     known = await labeled(server)
     with server.service.recorder._ledger.write() as connection:  # type: ignore[union-attr]
         connection.exec_driver_sql(
-            "INSERT INTO prediction SELECT randomblob(16), calibration_id, request_id, predicted, "
+            "INSERT INTO prediction SELECT randomblob(16), watched_version_id, request_id, predicted, "
             "confidence, "
             "probabilities, served_at_ns, tags, audit FROM prediction"
         )

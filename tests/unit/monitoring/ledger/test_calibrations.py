@@ -1,7 +1,7 @@
 """The hash of a card."""
 
 from model_store.bundle.card import InputReference
-from monitoring.ledger.calibrations import card_sha256
+from monitoring.ledger.versions import card_sha256
 from tests.builders.answers import make_card
 from tests.builders.monitored import BOTH_DATABASES
 

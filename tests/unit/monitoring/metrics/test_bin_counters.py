@@ -2,7 +2,7 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
+from monitoring.ledger.versions import VISIBLE_VERSIONS
 from monitoring.metrics.bin_counters import BinCounter, BinCounters, read_by_prometheus
 
 ANSWERS = BinCounter("answers", "Answers.")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, Operational
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitoring.errors import ModelNotInLedger, SpoolFull
-from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.versions import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Fallback, is_away
 from monitoring.recording.spool import Frame, Spool
@@ -21,7 +21,7 @@ from tests.builders.monitored import BOTH_DATABASES
 
 DATABASES = BOTH_DATABASES
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
-ROW = CalibrationRow(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
+ROW = WatchedVersion(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
 
 
 class Bench:

@@ -1,0 +1,361 @@
+"""The versions in the ledger: the model, version and card that gave an answer; which of them metrics
+show, which one is in production, and which ones answer as shadows.
+
+A version whose card changes is another watched version. Metrics show those whose labels may still
+arrive: a server loaded the version, or it answered, in the last 90 days.
+
+A client never sees a shadow's answer, so no label can name it. Its id differs from the id of the
+sent answer in the last bit, which is random in a UUIDv7. So a label of the sent answer also finds
+the shadow's. An event `shadowed` marks that a ledger has such answers.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_, select
+
+from calibration.bins import BinSums
+from model_store.bundle.card import Card
+from monitoring.errors import BundleReplaced, ModelNotInLedger
+from monitoring.ledger.dialects import dialect_of
+from monitoring.ledger.locks import Lock, lock
+from monitoring.ledger.schema import (
+    DAY_NS,
+    EVERYTHING,
+    bin_day,
+    monitor_event,
+    monitor_state,
+    watched_versions,
+)
+
+PROMOTED = "promoted"  # kind of the event
+LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
+
+
+@dataclass(frozen=True)
+class WatchedVersion:
+    """One bundle as the ledger knows it. `card` is the whole JSON of its card, `bundle_digest` that
+    of its manifest.
+    """
+
+    watched_version_id: int
+    model: str
+    version: int
+    card_sha256: str
+    card: dict[str, Any]
+    registered_at_ns: int
+    bundle_digest: str | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities."""
+        return tuple(self.card["classes"])
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the model is served elsewhere and its answers are sent to the log."""
+        return self.card.get("origin") == LOGGED
+
+    @property
+    def reference(self) -> BinSums:
+        """The sums of the labeled answers on which the card's reference rests."""
+        return BinSums.from_rows(self.card["calibration"]["bins"])
+
+    @cached_property
+    def class_index(self) -> dict[str, int]:
+        """Class name -> its index in the probabilities."""
+        return {name: index for index, name in enumerate(self.classes)}
+
+
+def card_sha256(card: Card) -> str:
+    """Return the hash that identifies a card in the ledger."""
+    return sha256_of(_plain(card))
+
+
+def sha256_of(card: str) -> str:
+    """Return the hash of a card's JSON."""
+    return hashlib.sha256(card.encode()).hexdigest()
+
+
+def register(
+    connection: Connection, card: Card, *, digest: str | None = None, now_ns: int
+) -> WatchedVersion:
+    """Return the row of a card, inserted if it is new. It becomes the model's most recently
+    registered one.
+
+    Args:
+        digest: of the bundle. Raises BundleReplaced if the ledger knows the version from another
+            bundle.
+    """
+    if digest is not None:
+        require_same_bundle(connection, card, digest)
+    return enter(connection, card.name, card.version, _plain(card), digest=digest, now_ns=now_ns)
+
+
+def require_same_bundle(connection: Connection, card: Card, digest: str) -> None:
+    """Raise BundleReplaced if the ledger has answers of this version, but from another bundle.
+
+    Of a version that was registered before schema 5, only the card is known. A model that is served
+    elsewhere has none.
+    """
+    for row in map(
+        _row,
+        connection.execute(
+            select(watched_versions).filter_by(model=card.name, version=card.version)
+        ),
+    ):
+        known = row.bundle_digest
+        same = row.card_sha256 == card_sha256(card) if known is None else known == digest
+        if not (same or row.is_logged):
+            raise BundleReplaced(card.name, card.version, digest=digest, known=known)
+
+
+def enter(
+    connection: Connection,
+    model: str,
+    version: int,
+    card: str,
+    *,
+    digest: str | None = None,
+    now_ns: int,
+) -> WatchedVersion:
+    """Return the row of a card's JSON, as `register` does."""
+    new = {
+        "model": model,
+        "version": version,
+        "card_sha256": sha256_of(card),
+        "card": card,
+        "bundle_digest": digest,
+    }
+    entered = (
+        dialect_of(connection).insert(watched_versions).values(new | {"registered_at_ns": now_ns})
+    )
+    again = {"registered_at_ns": now_ns} | ({"bundle_digest": digest} if digest else {})
+    entered = entered.on_conflict_do_update(
+        index_elements=["model", "version", "card_sha256"], set_=again
+    )
+    known = connection.scalar(entered.returning(watched_versions.c.watched_version_id))
+    (row,) = load(connection, [known])
+    return row
+
+
+def note_promotion(connection: Connection, watched_version_id: int, *, now_ns: int) -> None:
+    """Record that this version is now in production, unless the model's last promotion says so
+    already.
+    """
+    lock(connection, Lock.PROMOTIONS)
+    (row,) = load(connection, [watched_version_id])
+    of_this_model = select(watched_versions.c.watched_version_id).where(
+        watched_versions.c.model == row.model
+    )
+    noted = select(monitor_event.c.watched_version_id).where(
+        monitor_event.c.kind == PROMOTED, monitor_event.c.watched_version_id.in_(of_this_model)
+    )
+    if (
+        connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1))
+        == watched_version_id
+    ):
+        return
+    stands_at = select(monitor_state.c.last_feedback_id).filter_by(
+        watched_version_id=watched_version_id, slice=""
+    )
+    values = {
+        "watched_version_id": watched_version_id,
+        "feedback_id": connection.scalar(stands_at) or 0,
+    }
+    values |= {"kind": PROMOTED, "at_ns": now_ns, "detail": json.dumps({"version": row.version})}
+    connection.execute(insert(monitor_event).values(values))
+
+
+def promoted_version(connection: Connection, model: str) -> int | None:
+    """Return the version that a server last recorded as the model's production, or None."""
+    if "\0" in model:  # which PostgreSQL refuses to compare
+        return None
+    wanted = select(watched_versions.c.version).join(
+        monitor_event, monitor_event.c.watched_version_id == watched_versions.c.watched_version_id
+    )
+    noted = wanted.where(watched_versions.c.model == model, monitor_event.c.kind == PROMOTED)
+    return connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1))
+
+
+def load(connection: Connection, watched_version_ids: Sequence[int]) -> list[WatchedVersion]:
+    """Return the rows of these ids, in the order of their ids."""
+    wanted = select(watched_versions).where(
+        watched_versions.c.watched_version_id.in_(watched_version_ids)
+    )
+    return [
+        _row(row)
+        for row in connection.execute(wanted.order_by(watched_versions.c.watched_version_id))
+    ]
+
+
+def of_model(connection: Connection, model: str) -> list[WatchedVersion]:
+    """Return every version of a model, the most recently registered first; none for an unknown
+    model.
+    """
+    if "\0" in model:  # which PostgreSQL refuses to compare
+        return []
+    newest_first = (
+        watched_versions.c.registered_at_ns.desc(),
+        watched_versions.c.watched_version_id.desc(),
+    )
+    wanted = (
+        select(watched_versions).where(watched_versions.c.model == model).order_by(*newest_first)
+    )
+    return [_row(row) for row in connection.execute(wanted)]
+
+
+def of_card(
+    connection: Connection, model: str, version: int, card_sha256: str
+) -> WatchedVersion | None:
+    """Return the version of this card, None if the ledger does not know it."""
+    wanted = select(watched_versions).filter_by(
+        model=model, version=version, card_sha256=card_sha256
+    )
+    row = connection.execute(wanted).one_or_none()
+    return None if row is None else _row(row)
+
+
+def choose(connection: Connection, model: str, version: int | None = None) -> WatchedVersion:
+    """Return a model's calibration of this version, by default the newest. Raises
+    ModelNotInLedger.
+    """
+    rows = of_model(connection, model)
+    for row in rows:
+        if version is None or row.version == version:
+            return row
+    known = [f"version {number}" for number in sorted({row.version for row in rows})] or models(
+        connection
+    )
+    raise ModelNotInLedger(model, version, known=known)
+
+
+def models(connection: Connection) -> list[str]:
+    """Return the names of all models in the ledger, sorted."""
+    return list(
+        connection.scalars(
+            select(watched_versions.c.model).distinct().order_by(watched_versions.c.model)
+        )
+    )
+
+
+def _plain(card: Card) -> str:
+    return json.dumps(card.model_dump(mode="json"), sort_keys=True)
+
+
+def _row(row: Row[Any]) -> WatchedVersion:
+    fields = row._asdict()
+    return WatchedVersion(**(fields | {"card": json.loads(fields["card"])}))
+
+
+VISIBLE_NS = 90 * DAY_NS
+VISIBLE_VERSIONS = 20  # per model; this bounds the number of series
+
+
+class VisibleVersion(NamedTuple):
+    """A version without its card."""
+
+    watched_version_id: int
+    model: str
+    version: str
+
+
+def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVersion]:
+    """Return the last registered versions of each model, oldest first, each with its last
+    registered card.
+    """
+    columns = watched_versions.c
+    wanted = select(columns.watched_version_id, columns.model, columns.version).where(
+        visible(now_ns)
+    )
+    newest_first = wanted.order_by(
+        columns.registered_at_ns.desc(), columns.watched_version_id.desc()
+    )
+    found: dict[str, dict[int, VisibleVersion]] = {}
+    for watched_version_id, model, version in connection.execute(newest_first):
+        versions = found.setdefault(model, {})
+        if version not in versions and len(versions) < VISIBLE_VERSIONS:
+            versions[version] = VisibleVersion(watched_version_id, model, str(version))
+    return [each for model in sorted(found) for each in reversed(found[model].values())]
+
+
+def visible(now_ns: int) -> ColumnElement[bool]:
+    """Return the condition: registered, or answering, within `VISIBLE_NS` before now."""
+    return in_use_since(now_ns - VISIBLE_NS)
+
+
+def versions_since(connection: Connection, model: str, since_ns: int) -> set[int]:
+    """Return the versions of a model that were registered, or have answered, since a time."""
+    wanted = select(watched_versions.c.version).where(
+        watched_versions.c.model == model, in_use_since(since_ns)
+    )
+    return set(connection.scalars(wanted))
+
+
+def in_use_since(since_ns: int) -> ColumnElement[bool]:
+    """Return the condition: registered, or answering, since a time; days count whole."""
+    columns = bin_day.c
+    answered = exists().where(
+        columns.watched_version_id == watched_versions.c.watched_version_id,
+        columns.slice == EVERYTHING,
+        columns.day >= since_ns // DAY_NS,
+        columns.served > 0,
+    )
+    return or_(watched_versions.c.registered_at_ns >= since_ns, answered)
+
+
+def superseded(connection: Connection) -> set[int]:
+    """Return the versions that another one of their model has replaced in production."""
+    columns = monitor_event.c
+    last = func.max(columns.event_id)
+    promotions = (
+        select(columns.watched_version_id, watched_versions.c.model, last)
+        .join(watched_versions, watched_versions.c.watched_version_id == columns.watched_version_id)
+        .where(columns.kind == PROMOTED)
+        .group_by(columns.watched_version_id, watched_versions.c.model)
+        .order_by(last)
+    )
+    rows = connection.execute(promotions).all()
+    serving = {model: watched_version_id for watched_version_id, model, _ in rows}
+    return {
+        watched_version_id
+        for watched_version_id, model, _ in rows
+        if serving[model] != watched_version_id
+    }
+
+
+SHADOWED = "shadowed"
+
+
+def shadow_id(prediction_id: bytes) -> bytes:
+    """Return the id of the shadow's answer to the same image; applied twice, it returns the
+    answer's own id.
+
+    >>> shadow_id(bytes(15) + b"\\x06")[-1], shadow_id(shadow_id(bytes(16))) == bytes(16)
+    (7, True)
+    """
+    return prediction_id[:-1] + bytes([prediction_id[-1] ^ 1])
+
+
+def note_shadow(connection: Connection, watched_version_id: int, *, now_ns: int) -> None:
+    """Record once that this version computes as a shadow."""
+    values = {
+        "watched_version_id": watched_version_id,
+        "kind": SHADOWED,
+        "at_ns": now_ns,
+        "detail": "{}",
+    }
+    known = exists().where(
+        monitor_event.c.kind == SHADOWED, monitor_event.c.watched_version_id == watched_version_id
+    )
+    if not connection.scalar(select(known)):
+        connection.execute(insert(monitor_event).values(values))
+
+
+def has_shadows(connection: Connection) -> bool:
+    """Return whether any version has ever computed as a shadow."""
+    return bool(connection.scalar(select(exists().where(monitor_event.c.kind == SHADOWED))))
