@@ -1,19 +1,22 @@
-"""One decoding process as the server sees it: started, given jobs, killed.
+"""One decoding process as the server sees it, on the event loop: started, given jobs, killed.
 
 It inherits no environment but what Python itself needs, so that no secret reaches the code that
 parses hostile bytes.
 """
 
+import asyncio
+import json
 import logging
+import math
 import resource
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 
@@ -22,19 +25,21 @@ from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
 from serving.child import start_child
-from serving.decoding.encoded import Encoded
-from serving.decoding.messages import (
-    ACCEPTED,
+from serving.decoding.budget import Budget
+from serving.decoding.channel import (
     DECODED,
     DENIED,
     GRANTED,
     JOB,
+    LINE_BYTES,
     NEEDS,
-    Message,
-    receive,
-    send,
+    READY,
+    Encoded,
+    SharedMemory,
+    line,
+    shared_file,
 )
-from serving.decoding.shared_body import shared_body
+from serving.errors import DecoderUnavailable
 from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)
@@ -49,16 +54,13 @@ _FIXED: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
 }
+START_S: Final = 60.0
 WALL_FACTOR: Final = 4  # seconds on the clock for each of processor time, on a machine that is busy
 REFUSALS: Final[dict[str, type[ImageError]]] = {
     name: kind
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, ImageError)
 }
-
-
-class ProcessLost(Exception):
-    """The process ended before it accepted the job, which another one can do."""
 
 
 class ProcessKilled(ImageTooComplex):
@@ -87,17 +89,13 @@ class DecodingTarget:
 
 @dataclass(frozen=True, slots=True)
 class DecodingJob:
-    """One image to decode, its limits, and how to `reserve` memory, of which there are
-    `limit_bytes` in all.
-    """
+    """One image to decode, and its limits."""
 
     data: Encoded
     spec: InputSpec
     max_pixels: int
     cpu_s: float
-    limit_bytes: int
-    reserve: Callable[[int], AbstractContextManager[bool]]
-    wanted: DecodingTarget = DecodingTarget()
+    wanted: DecodingTarget
 
     @property
     def answer_bytes(self) -> int:
@@ -107,66 +105,58 @@ class DecodingJob:
         return self.wanted.max_frames * self.spec.channels * self.spec.height * self.spec.width
 
 
-class DecodingProcess:
-    """A process that decodes one image at a time. Use it from one thread at a time; `kill` from
-    any.
-    """
+class DecodingProcess(asyncio.Protocol):
+    """A process that decodes one image at a time."""
 
-    def __init__(self) -> None:
-        """Start it. Raises OSError."""
-        self._connection, theirs = socket.socketpair()
-        with theirs, shared_body() as shared:
-            self._body = None if shared is None else shared[0]
-            files = [] if shared is None else [shared[1]]
-            try:
-                self._process = start_child(
-                    "serving.decoding.worker", theirs, files=files, environment=_FIXED
-                )
-            except OSError:
-                self._close()
-                raise
+    def __init__(self, process: "subprocess.Popen[bytes]", memory: SharedMemory) -> None:
+        """See `start`."""
+        self._process, self._memory = process, memory
+        self._buffer = bytearray()
+        self._reply: asyncio.Future[dict[str, Any] | None] | None = None
+        self._transport: asyncio.Transport
+        self._too_slow = False
+        self.usable = True
+        self.ended: Callable[[DecodingProcess], None] = lambda _: None  # called at its end
         self.used_s = time.monotonic()
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Start one, on the thread of the event loop, because Linux ends it with its thread.
+
+        Raises DecoderUnavailable.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                memory = SharedMemory(shared_file())
+                try:
+                    child = start_child(
+                        "serving.decoding.worker",
+                        theirs,
+                        files=[memory.file],
+                        environment=_FIXED,
+                    )
+                except OSError:
+                    memory.close()
+                    raise
+            except OSError as error:
+                ours.close()
+                raise DecoderUnavailable(
+                    f"no decoding process can be started here ({error.strerror})."
+                ) from error
+        process = cls(child, memory)
+        loop = asyncio.get_running_loop()
+        process._reply = loop.create_future()
+        await loop.create_unix_connection(lambda: process, sock=ours)
+        if (await process._replied(START_S) or {}).get("kind") != READY:
+            process.close()
+            raise DecoderUnavailable("no decoding process stays alive here.")
+        return process
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return int(self._process.pid)
-
-    def decode(self, job: DecodingJob) -> Decoded:
-        """What `job` wants.
-
-        Raises ImageError, among them ProcessKilled, ProcessLost or NoMemoryNow. After an error, ask
-        `alive`.
-        """
-        accepted = False
-        try:
-            self._connection.settimeout(WALL_FACTOR * job.cpu_s)
-            self._send(job)
-            message = self._receive(job)
-            if message is None:
-                raise ProcessLost
-            accepted = message.kind == ACCEPTED
-            message = self._receive(job)
-            if message is not None and message.kind == NEEDS:
-                return self._decode_with_memory(job, int(message.head["bytes"]))
-            return self._result(message, job)
-        except (ValueError, LookupError, TypeError) as error:  # not what a decoding process says
-            self.kill()
-            raise BrokenImage("the decoder answered nonsense") from error
-        except TimeoutError:
-            self.kill()
-            raise self._too_long(job) from None
-        except OSError as error:
-            self.kill()
-            if accepted:
-                raise self._died(job) from error
-            raise ProcessLost from error
-        finally:
-            self.used_s = time.monotonic()
-
-    def alive(self) -> bool:
-        """Whether it can take another job."""
-        return self._process.poll() is None
 
     @property
     def memory_bytes(self) -> int:
@@ -177,78 +167,136 @@ class DecodingProcess:
             return 0
         return int(pages) * resource.getpagesize()
 
-    def interrupt(self) -> None:
-        """End its job at once, from another thread than the one that waits for it."""
-        self._process.kill()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        self._transport = transport  # type: ignore[assignment]  # uvloop's have no base in common
+
+    def data_received(self, data: bytes) -> None:
+        """Take a reply, of which nobody has asked for more than one."""
+        self._buffer += data
+        if not self._buffer.endswith(b"\n") and len(self._buffer) < LINE_BYTES:
+            return
+        try:
+            reply = json.loads(self._buffer)
+            if not isinstance(reply, dict):
+                raise ValueError("not an object")
+        except ValueError:
+            reply = {}
+        self._buffer.clear()
+        self._answer(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Reap the process, whose memory the system has by now."""
+        self.close()
+        self._answer(None)
+        self.ended(self)
+
+    async def decode(self, job: DecodingJob, budget: Budget, *, wait_s: float) -> Decoded:
+        """What `job` wants, with memory from `budget`, for which it waits `wait_s`.
+
+        Raises ImageError, among them ProcessKilled, or NoMemoryNow.
+        """
+        self._memory.grow(max(len(job.data), job.answer_bytes))
+        self._memory.write(job.data)
+        limit_s = WALL_FACTOR * job.cpu_s
+        try:
+            reply = await self._ask(
+                limit_s,
+                JOB,
+                bytes=len(job.data),
+                memory=len(self._memory),
+                max_pixels=job.max_pixels,
+                cpu_s=job.cpu_s,
+                spec=asdict(job.spec),
+                **asdict(job.wanted),
+            )
+            if reply is not None and reply["kind"] == NEEDS:
+                needed = int(reply["bytes"])
+                async with budget.hold(needed, wait_s=lambda: wait_s) as granted:
+                    kind, limit = GRANTED if granted else DENIED, budget.capacity
+                    reply = await self._ask(limit_s, kind, limit=limit)
+                    if reply is not None and not granted and needed <= limit:
+                        raise NoMemoryNow
+            if reply is None:
+                raise self._died(job, budget.capacity)
+            return self._result(reply, job)
+        except (ValueError, LookupError, TypeError) as error:  # not what a decoding process says
+            self.kill()
+            raise BrokenImage("the decoder answered nonsense") from error
+        finally:
+            self._memory.trim()
+            self.used_s = time.monotonic()
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it soon, without waiting for that."""
+        self.usable = False
         self._process.kill()
+
+    def close(self) -> None:
+        """End it now."""
+        self.kill()
         self._process.wait()
-        self._close()
+        self._memory.close()
+        self._transport.abort()
 
-    def _close(self) -> None:
-        self._connection.close()
-        if self._body is not None:
-            self._body.close()
+    async def _ask(self, limit_s: float, kind: str, **fields: Any) -> dict[str, Any] | None:
+        """Its reply to a message; None if it ended first."""
+        if self._transport.is_closing():  # it ended while nobody looked
+            return None
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.write(line(kind, **fields))
+        return await self._replied(limit_s)
 
-    def _send(self, job: DecodingJob) -> None:
-        shared = self._body is not None and self._body.write(job.data)
-        limits = {
-            "max_pixels": job.max_pixels,
-            "cpu_s": job.cpu_s,
-            "shared_bytes": len(job.data) if shared else None,
-        }
-        body = b"" if shared else job.data
-        send(self._connection, JOB, body, spec=asdict(job.spec), **asdict(job.wanted), **limits)
+    async def _replied(self, limit_s: float) -> dict[str, Any] | None:
+        assert self._reply is not None
+        timer = asyncio.get_running_loop().call_later(limit_s, self._end_as_too_slow)
+        try:
+            return await self._reply
+        finally:
+            timer.cancel()
 
-    def _decode_with_memory(self, job: DecodingJob, needed: int) -> Decoded:
-        with job.reserve(needed) as granted:
-            send(self._connection, GRANTED if granted else DENIED, limit=job.limit_bytes)
-            try:
-                return self._result(self._receive(job), job)
-            except ImageTooComplex:
-                if not granted and needed <= job.limit_bytes:
-                    raise NoMemoryNow from None
-                raise
+    def _answer(self, reply: dict[str, Any] | None) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(reply)
 
-    def _receive(self, job: DecodingJob) -> Message | None:
-        return receive(self._connection, limit_bytes=job.answer_bytes)
+    def _end_as_too_slow(self) -> None:
+        self._too_slow = True
+        self.kill()
 
-    def _result(self, message: Message | None, job: DecodingJob) -> Decoded:
-        if message is None:
-            self.kill()
-            raise self._died(job)
-        if message.kind == DECODED and job.wanted.viewing:
-            offset, slope, center, width, inverted, reduced = message.head["viewing"]
-            samples = np.frombuffer(message.data, np.uint16).reshape(message.head["shape"])
+    def _result(self, reply: dict[str, Any], job: DecodingJob) -> Decoded:
+        if reply["kind"] != DECODED:
+            self.usable = not reply.get("last")
+            refusal = REFUSALS.get(reply.get("error", ""), BrokenImage)
+            error = refusal.__new__(refusal)
+            error.args = (str(reply.get("detail")),)
+            raise error
+        one = (job.spec.channels, job.spec.height, job.spec.width)
+        if job.wanted.viewing:
+            offset, slope, center, width, inverted, reduced = reply["viewing"]
+            samples = self._pixels(reply["shape"], np.uint16, job)
             return Viewing(samples, offset, slope, center, width, inverted, reduced)
-        shape = (job.spec.channels, job.spec.height, job.spec.width)
-        if message.kind == DECODED and job.wanted.frame is not None:
-            pixels = np.frombuffer(message.data, np.uint8).reshape(-1, *shape)
-            return DecodedFrames(pixels, int(message.head["first"]))
-        if message.kind == DECODED and message.head["shape"] == list(shape):
-            return np.frombuffer(message.data, np.uint8).reshape(shape)
-        refusal = REFUSALS.get(message.head.get("error", ""), BrokenImage)
-        error = refusal.__new__(refusal)
-        error.args = (str(message.head.get("detail")),)
-        raise error
+        if job.wanted.frame is not None:
+            shape = (int(reply["shape"][0]), *one)
+            return DecodedFrames(self._pixels(shape, np.uint8, job), int(reply["first"]))
+        return self._pixels(one, np.uint8, job)
 
-    def _died(self, job: DecodingJob) -> ImageError:
+    def _pixels(self, shape: Any, dtype: type[np.generic], job: DecodingJob) -> Any:
+        """A copy of the pixels that the process has written."""
+        size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if size_bytes > job.answer_bytes:
+            raise ValueError(f"{size_bytes} bytes")
+        return np.frombuffer(self._memory.read(size_bytes), dtype).reshape(shape)
+
+    def _died(self, job: DecodingJob, limit_bytes: int) -> ImageError:
         """Why it ended while it decoded."""
-        code = self._process.returncode
+        code = self._process.wait()
         name = signal.Signals(-code).name if code < 0 else str(code)
         logger.warning(
             "a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}}
         )
-        if code == -signal.SIGXCPU:
-            return self._too_long(job)
+        if self._too_slow or code == -signal.SIGXCPU:
+            return ImageTooComplex("too many seconds of processor time", f"{job.cpu_s:g} s")
         if code == -signal.SIGKILL:
-            return ProcessKilled(
-                "the decoding process was killed", f"{job.limit_bytes / 2**20:,.0f} MiB of memory"
-            )
+            limit = f"{limit_bytes / 2**20:,.0f} MiB of memory"
+            return ProcessKilled("the decoding process was killed", limit)
         return BrokenImage(f"the decoder ended with {name}")
-
-    @staticmethod
-    def _too_long(job: DecodingJob) -> ImageError:
-        return ImageTooComplex("too many seconds of processor time", f"{job.cpu_s:g} s")

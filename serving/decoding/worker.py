@@ -7,6 +7,7 @@ with the server, even by kill -9.
 """
 
 import ctypes
+import json
 import math
 import os
 import resource
@@ -20,20 +21,17 @@ import numpy as np
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import FrameChoice, InputSpec, decode, decode_frames
 from serving.child import obey_only
-from serving.decoding.messages import (
-    ACCEPTED,
+from serving.decoding.channel import (
     DECODED,
     DENIED,
-    GRANTED,
+    LINE_BYTES,
     NEEDS,
+    READY,
     REFUSED,
-    Message,
-    receive,
-    send,
+    SharedMemory,
+    line,
 )
-from serving.decoding.shared_body import open_shared
 
-JOB_LIMIT_BYTES: Final = 2**31
 # What a job may use without asking: headers, a small image, pydicom's import, and the parser's own
 # objects.
 FREE_BYTES: Final = 64 * 2**20
@@ -42,50 +40,68 @@ SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve 
 KEPT_BYTES: Final = 128 * 2**20
 
 
-def main(parent: int, shared: int | None = None) -> None:
-    """Serve the socket that is standard input until the server of process id `parent` ends.
+class Channel:
+    """The socket that is standard input, and the memory in `file`."""
 
-    `shared`: the file of the SharedBody, if there is one.
-    """
+    def __init__(self, file: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(0))
+        self._lines = self._socket.makefile("rb")
+        self.memory = SharedMemory(file)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send a message. Raises OSError."""
+        self._socket.sendall(line(kind, **fields))
+
+    def receive(self) -> dict[str, Any]:
+        """The next message. Ends the process once the server has gone."""
+        message = self._lines.readline(LINE_BYTES)
+        if not message:
+            sys.exit()
+        fields: dict[str, Any] = json.loads(message)
+        return fields
+
+
+def main(parent: int, file: int) -> None:
+    """Take jobs until the server of process id `parent` ends. `file`: of the shared memory."""
     obey_only(parent)
-    body = None if shared is None else open_shared(shared)
-    with socket.socket(fileno=os.dup(0)) as connection:
-        while (job := receive(connection, limit_bytes=JOB_LIMIT_BYTES)) is not None:
-            send(connection, ACCEPTED)
-            if body is not None and job.head["shared_bytes"] is not None:
-                job = Message(job.head, body[: job.head["shared_bytes"]])
-            if not answer(connection, job):
-                return
-            del job
-            if _memory_pages()[1] * resource.getpagesize() > KEPT_BYTES:
-                _trim()
+    channel = Channel(file)
+    channel.send(READY)
+    while answer(channel, channel.receive()):
+        if _memory_pages()[1] * resource.getpagesize() > KEPT_BYTES:
+            _trim()
 
 
-def answer(connection: socket.socket, job: Message) -> bool:
+def answer(channel: Channel, job: dict[str, Any]) -> bool:
     """Decode one image within the job's limits. Returns whether the process is still good for
     another.
     """
-    limits = _Limits(cpu_s=float(job.head["cpu_s"]))
-    memory = _Memory(connection, limits, len(job.data))
+    channel.memory.reach(job["memory"])
+    data = channel.memory.read(job["bytes"])
+    limits = _Limits(cpu_s=float(job["cpu_s"]))
+    memory = _Memory(channel, limits, len(data))
     try:
-        pixels, fields = _work(job, max_pixels=job.head["max_pixels"], reserve=memory.reserve)
+        pixels, fields = _work(job, data, max_pixels=job["max_pixels"], reserve=memory.reserve)
     except (ImageError, MemoryError) as error:
         limits.lift()
-        _refuse(connection, error)
-        return not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError)
+        last = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
+        if isinstance(error, MemoryError):
+            error = ImageTooComplex("more memory than was set aside", "the memory for one image")
+        channel.send(REFUSED, error=type(error).__name__, detail=str(error), last=last)
+        return not last
     limits.lift()
-    send(connection, DECODED, pixels.data.cast("B"), shape=pixels.shape, **fields)
+    channel.memory.write(pixels.data.cast("B"))
+    channel.send(DECODED, shape=pixels.shape, **fields)
     return True
 
 
-def _work(job: Message, **limits: Any) -> tuple[Any, dict[str, Any]]:
+def _work(job: dict[str, Any], data: bytes, **limits: Any) -> tuple[Any, dict[str, Any]]:
     """The pixels that are wanted, and what is said of them."""
-    spec, frame = read_spec(job.head["spec"]), job.head["frame"]
-    if job.head["viewing"]:
-        return _view(job.data, spec, frame, **limits)
+    spec, frame = read_spec(job["spec"]), job["frame"]
+    if job["viewing"]:
+        return _view(data, spec, frame, **limits)
     if frame is None:
-        return decode(job.data, spec, **limits), {}
-    found = decode_frames(job.data, spec, frame, max_frames=job.head["max_frames"], **limits)
+        return decode(data, spec, **limits), {}
+    found = decode_frames(data, spec, frame, max_frames=job["max_frames"], **limits)
     return found.pixels, {"first": found.first}
 
 
@@ -99,12 +115,6 @@ def _view(
     return np.ascontiguousarray(samples), {"viewing": rest}
 
 
-def _refuse(connection: socket.socket, error: ImageError | MemoryError) -> None:
-    if isinstance(error, MemoryError):
-        error = ImageTooComplex("more memory than was set aside", "the memory for one image")
-    send(connection, REFUSED, error=type(error).__name__, detail=str(error))
-
-
 def read_spec(fields: dict[str, Any]) -> InputSpec:
     """The input of the model, from JSON."""
     window = fields["window"]
@@ -114,11 +124,9 @@ def read_spec(fields: dict[str, Any]) -> InputSpec:
 class _Memory:
     """Asks the server for memory beyond FREE_BYTES, once."""
 
-    def __init__(self, connection: socket.socket, limits: "_Limits", body_bytes: int) -> None:
-        self._connection, self._limits = connection, limits
-        self._body_bytes = body_bytes
-        self.reserved = 0
-        limits.allow(FREE_BYTES + body_bytes)
+    def __init__(self, channel: Channel, limits: "_Limits", image_bytes: int) -> None:
+        self._channel, self._limits, self._image_bytes = channel, limits, image_bytes
+        limits.allow(FREE_BYTES + image_bytes)
 
     def reserve(self, needed: int) -> None:
         """See model_store.image.cost.Reserve. Raises ImageTooComplex if the server has not that
@@ -126,16 +134,12 @@ class _Memory:
         """
         if needed <= FREE_BYTES // 2:
             return
-        send(self._connection, NEEDS, bytes=needed)
-        reply = receive(self._connection, limit_bytes=0)
-        if reply is None:
-            sys.exit()
-        if reply.kind == DENIED:
-            limit = reply.head["limit"] / 2**20
+        self._channel.send(NEEDS, bytes=needed)
+        reply = self._channel.receive()
+        if reply["kind"] == DENIED:
+            limit = reply["limit"] / 2**20
             raise ImageTooComplex(f"{needed / 2**20:,.0f} MiB of memory", f"{limit:,.0f} MiB")
-        assert reply.kind == GRANTED, reply.kind
-        self.reserved = needed
-        self._limits.allow(needed + FREE_BYTES + self._body_bytes)
+        self._limits.allow(needed + FREE_BYTES + self._image_bytes)
 
 
 class _Limits:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from monitoring.api.body_budget import BodyBudget, Hold
 from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
-from serving.decoding.encoded import Encoded
+from serving.decoding.channel import Encoded
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError

@@ -15,8 +15,8 @@ from model_store.errors import ImageError
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import Viewing
 from monitoring.api.fields import ID_LIMIT
-from serving.decoding.encoded import Encoded
-from serving.decoding.pool import DecodingPool
+from serving.decoding.channel import Encoded
+from serving.decoding.decoder import Decoder
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
@@ -45,11 +45,11 @@ class InferencePipeline:
         self._shadow = ShadowRunner(metrics)
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
-        self._decoder = DecodingPool(settings, metrics)
+        self._decoder = Decoder(settings, metrics.decode.observe)
 
-    def warm_up(self) -> None:
-        """Start what would make the first large image wait."""
-        self._decoder.warm_up()
+    async def warm_up(self) -> None:
+        """Start what would make the first image wait."""
+        await self._decoder.warm_up()
 
     def close(self) -> None:
         """End the decoding processes and the threads."""

@@ -140,7 +140,7 @@ class Service:
         self._pictures = monitor.pictures
         self._store = settings.opened_store
         self.models = models
-        self._background: list[asyncio.TimerHandle | asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[None]] = []
         self.watcher = StoreWatcher(
             self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed
         )
@@ -194,10 +194,14 @@ class Service:
         # visit it again.
         gc.freeze()
         self._background = [
-            self._loop.call_later(WARM_UP_S, self.pipeline.warm_up),
+            self._loop.create_task(self._warm_up()),
             self._loop.create_task(keep_returning_memory()),
             self._loop.create_task(keep_tokens(self.access, self._settings)),
         ]
+
+    async def _warm_up(self) -> None:
+        await asyncio.sleep(WARM_UP_S)
+        await self.pipeline.warm_up()
 
     def close(self) -> None:
         """Stop the threads. By now every batch is answered."""

@@ -4,6 +4,7 @@ file.
 An image that cannot be read or decoded has a row too, with the reason in `error`.
 """
 
+import asyncio
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ImageError
-from serving.decoding.blocking import BlockingDecoder
+from serving.decoding.decoder import Decoder
 from serving.inference.predictor import Classification, open_predictor
 from serving.scoring.errors import ScoringError
 from serving.scoring.folder import AnyFolder
@@ -51,7 +52,8 @@ class PartScorer:
         self._plan, self._out, self._source = plan, out, AnyFolder(plan.source)
         self._predictor = open_predictor(bundle, threads=settings.threads, device=settings.device)
         self._batch = settings.max_batch
-        self._decoder = BlockingDecoder(settings)
+        self._loop = asyncio.Runner()
+        self._decoder = Decoder(settings, observe_s=lambda _: None)
         self._readers = ThreadPoolExecutor(READERS)
 
     def score(self, part: int) -> PartCount:
@@ -72,6 +74,7 @@ class PartScorer:
         """End the threads and the decoding process."""
         self._readers.shutdown()
         self._decoder.close()
+        self._loop.close()
 
     def _rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The row of each image."""
@@ -99,9 +102,10 @@ class PartScorer:
         spec = self._predictor.card.input.spec
         try:
             if self._plan.frame is None:
-                return self._decoder.decode(content, spec), {}
-            pixels, number = self._decoder.decode_frame(content, spec, self._plan.frame)
-            return pixels, {"frame": number}
+                return self._loop.run(self._decoder.decode(content, spec)), {}
+            found = self._decoder.decode_frames(content, spec, self._plan.frame, limit=1)
+            frames = self._loop.run(found)
+            return frames.pixels[0], {"frame": frames.first}
         except ImageError as error:
             return str(error)
 

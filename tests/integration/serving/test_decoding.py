@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from prometheus_client import CollectorRegistry
 
 from model_store.errors import BrokenImage, ImageTooComplex, ImageTooLarge, UnknownImage
 from model_store.image import InputSpec, decode
-from serving.decoding import pool as pool_module
-from serving.decoding.pool import DecodingPool
-from serving.decoding.shared_body import SIZE_BYTES
+from serving.decoding import decoder as decoder_module
+from serving.decoding.channel import KEPT_BYTES
+from serving.decoding.decoder import Decoder
 from serving.errors import DecoderUnavailable, Overloaded
-from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_frames
@@ -40,19 +38,19 @@ SPEC = InputSpec(3, 8, 8)
 PATIENT: dict[str, Any] = {"deadline_s": 60, "decode_processes": 1, "decode_cpu_s": 60}
 
 
-def opened(**settings: Any) -> DecodingPool:
-    return DecodingPool(Settings(**(PATIENT | settings)), ServingMetrics(CollectorRegistry()))
+def opened(**settings: Any) -> Decoder:
+    return Decoder(Settings(**(PATIENT | settings)), observe_s=lambda _: None)
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[DecodingPool]:
+async def pool() -> AsyncIterator[Decoder]:
     pool = opened()
     yield pool
     pool.close()
 
 
-def pids(pool: DecodingPool) -> set[int]:
-    return {process.pid for process in [*pool._processes._idle, *pool._processes._busy]}
+def pids(pool: Decoder) -> set[int]:
+    return {process.pid for process in (*pool._idle, *pool._busy)}
 
 
 def children() -> set[int]:
@@ -86,28 +84,30 @@ ANYTHING: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", ANYTHING)
 @pytest.mark.parametrize("spec", [SPEC, InputSpec(1, 30, 40, "crop", window=(450.0, 300.0))])
 async def test_processes_decode_as_the_model_store_does(
-    pool: DecodingPool, name: str, spec: InputSpec
+    pool: Decoder, name: str, spec: InputSpec
 ) -> None:
     data = ANYTHING[name]()
     np.testing.assert_array_equal(await pool.decode(data, spec), decode(data, spec))
 
 
-async def test_an_image_too_large_for_shared_memory_goes_through_the_socket(
-    pool: DecodingPool,
+async def test_the_memory_of_a_large_image_grows_and_is_given_back(
+    pool: Decoder,
 ) -> None:
     large = encode(
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (3_600, 3_600, 3), np.uint8)),
         "BMP",
     )
     small = encode(picture(size=(900, 700)), "BMP")
-    assert len(large) > SIZE_BYTES > len(small)
+    assert len(large) > KEPT_BYTES > len(small)
     for data in (large, small, large):
         np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))
-    assert len(pids(pool)) == 1
+    [process] = pool._idle
+    assert len(process._memory) > KEPT_BYTES
+    assert os.fstat(process._memory.file).st_blocks * 512 <= KEPT_BYTES
 
 
 async def test_without_shared_memory_images_are_decoded_all_the_same(
-    pool: DecodingPool, monkeypatch: pytest.MonkeyPatch
+    pool: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "memfd_create")
     for name in ("jpeg", "dicom"):
@@ -115,14 +115,12 @@ async def test_without_shared_memory_images_are_decoded_all_the_same(
         np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))
 
 
-async def test_a_small_image_needs_no_process(
-    pool: DecodingPool, png: Callable[..., bytes]
-) -> None:
+async def test_a_small_image_needs_no_process(pool: Decoder, png: Callable[..., bytes]) -> None:
     await pool.decode(png(), SPEC)
     assert pids(pool) == set()
 
 
-async def test_errors_come_through_in_their_own_words(pool: DecodingPool) -> None:
+async def test_errors_come_through_in_their_own_words(pool: Decoder) -> None:
     for data, error, words in (
         (b"II*\0text", UnknownImage, "expected one of JPEG"),
         (encode(picture(size=(600, 600)), "PNG")[:-500], BrokenImage, "damaged or cut short"),
@@ -164,16 +162,17 @@ async def test_an_image_for_which_the_memory_never_suffices_is_refused(
 
 async def test_an_image_for_which_memory_is_not_free_in_time_is_told_to_wait() -> None:
     pool = opened(deadline_s=0.2, decode_processes=1)
-    budget = pool._processes._memory
+    budget = pool._memory
     try:
-        with budget.reserve(budget.capacity_bytes, timeout_s=0), pytest.raises(Overloaded):
+        assert await budget.take(budget.capacity, wait_s=lambda: 0)
+        with pytest.raises(Overloaded):
             await pool.decode(encode(picture(size=(4000, 3000)), "PNG"), SPEC)
     finally:
         pool.close()
 
 
 async def test_memory_that_the_header_does_not_tell_of_is_bounded_all_the_same(
-    pool: DecodingPool, jpeg: Callable[..., bytes]
+    pool: Decoder, jpeg: Callable[..., bytes]
 ) -> None:
     """A million elements in a DICOM file are parsed before its size is known."""
     data = dicom(np.zeros((8, 8), np.uint8))
@@ -188,7 +187,7 @@ async def test_memory_that_the_header_does_not_tell_of_is_bounded_all_the_same(
     assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
 
 
-async def test_a_radiograph_in_run_lengths_stays_within_its_memory(pool: DecodingPool) -> None:
+async def test_a_radiograph_in_run_lengths_stays_within_its_memory(pool: Decoder) -> None:
     frame = rle_frame(packed_plane(SIDE * 4000, 1), packed_plane(SIDE * 4000, 7))
     data = dicom_frames([frame], "1.2.840.10008.1.2.5", (4000, SIDE), np.uint16)
     assert (await pool.decode(data, SPEC)).shape == (3, 8, 8)
@@ -204,7 +203,7 @@ async def test_an_image_is_refused_only_if_its_process_is_killed_twice(
         await _pids_after(pool, jpeg(size=(600, 600)))
         decoding = asyncio.ensure_future(pool.decode(jpeg_of_scans(60, side=SIDE), SPEC))
         for _ in range(kills):
-            await _until(lambda: bool({process.pid for process in pool._processes._busy} - killed))
+            await _until(lambda: bool({process.pid for process in pool._busy} - killed))
             await asyncio.sleep(0.6)  # it has started and accepted the job
             [victim] = pids(pool)
             os.kill(victim, signal.SIGKILL)
@@ -220,7 +219,7 @@ async def test_an_image_is_refused_only_if_its_process_is_killed_twice(
 
 
 async def test_a_process_that_was_killed_while_idle_costs_nothing(
-    pool: DecodingPool, jpeg: Callable[..., bytes]
+    pool: Decoder, jpeg: Callable[..., bytes]
 ) -> None:
     [victim] = await _pids_after(pool, jpeg(size=(600, 600)))
     os.kill(victim, signal.SIGKILL)
@@ -229,7 +228,7 @@ async def test_a_process_that_was_killed_while_idle_costs_nothing(
 
 
 async def test_signals_that_end_the_server_leave_its_processes_to_it(
-    pool: DecodingPool, jpeg: Callable[..., bytes]
+    pool: Decoder, jpeg: Callable[..., bytes]
 ) -> None:
     """A supervisor signals the whole group; what was admitted must still be decoded."""
     [pid] = await _pids_after(pool, jpeg(size=(600, 600)))
@@ -238,9 +237,7 @@ async def test_signals_that_end_the_server_leave_its_processes_to_it(
     assert await _pids_after(pool, jpeg(size=(600, 600))) == {pid}
 
 
-async def test_too_many_large_images_are_refused(
-    pool: DecodingPool, jpeg: Callable[..., bytes]
-) -> None:
+async def test_too_many_large_images_are_refused(pool: Decoder, jpeg: Callable[..., bytes]) -> None:
     pool._queue.delivered(1, arrived_s=0.0, now_s=pool._queue._last_s + 10_000)
     pool._queue.waiting = 1
     with pytest.raises(Overloaded):
@@ -252,7 +249,7 @@ async def test_nobody_waits_longer_than_the_deadline_for_a_process(
 ) -> None:
     pool = opened(deadline_s=0.1)
     try:
-        await pool._free.acquire()
+        assert await pool._places.take(1, wait_s=lambda: 0)
         with pytest.raises(Overloaded):
             await pool.decode(jpeg(size=(600, 600)), SPEC)
         assert pool._queue.waiting == 0
@@ -263,26 +260,26 @@ async def test_nobody_waits_longer_than_the_deadline_for_a_process(
 async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done() -> None:
     pool = opened()
     try:
-        decoding = asyncio.ensure_future(pool.decode(jpeg_of_scans(95, side=SIDE), SPEC))
-        await _until(lambda: bool(pool._processes._busy))
+        decoding = asyncio.ensure_future(pool.decode(jpeg_of_scans(60, side=SIDE), SPEC))
+        await _until(lambda: bool(pool._busy))
         decoding.cancel()
         await asyncio.gather(decoding, return_exceptions=True)
-        assert (pool._queue.waiting, pool._free.locked()) == (1, True)
+        assert (pool._queue.waiting, pool._places.free) == (1, 0)
     finally:
         pool.close()
-    await _until(lambda: (pool._queue.waiting, pool._free.locked()) == (0, False))
+    await _until(lambda: (pool._queue.waiting, pool._places.free) == (0, 1))
 
 
 async def test_idle_processes_are_ended_but_one(
     monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes]
 ) -> None:
-    monkeypatch.setattr(pool_module, "IDLE_S", 0.1)
+    monkeypatch.setattr(decoder_module, "IDLE_S", 0.1)
     pool = opened(decode_processes=2)
     try:
         images = [jpeg(size=(1500, 1500)) for _ in range(6)]
         await asyncio.gather(*(pool.decode(image, SPEC) for image in images))
-        assert pool._processes.count == 2
-        await _until(lambda: pool._processes.count == 1)
+        assert pool.count == 2
+        await _until(lambda: pool.count == 1)
         assert (await pool.decode(images[0], SPEC)).shape == (3, 8, 8)
     finally:
         pool.close()
@@ -290,7 +287,7 @@ async def test_idle_processes_are_ended_but_one(
 
 
 async def test_a_machine_that_starts_no_process_says_so(
-    pool: DecodingPool,
+    pool: Decoder,
     monkeypatch: pytest.MonkeyPatch,
     jpeg: Callable[..., bytes],
     png: Callable[..., bytes],
@@ -301,19 +298,19 @@ async def test_a_machine_that_starts_no_process_says_so(
     monkeypatch.setattr("serving.child.sys.executable", "/bin/false")
     with pytest.raises(DecoderUnavailable, match="stays alive"):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
-    pool.warm_up()
+    await pool.warm_up()
     assert (await pool.decode(png(), SPEC)).shape == (3, 8, 8)
 
 
 async def test_the_processes_inherit_no_secret(
-    pool: DecodingPool, monkeypatch: pytest.MonkeyPatch
+    pool: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CANDOR_TOKENS", "a-secret-of-sixteen-letters admin")
     [pid] = await _pids_after(pool, encode(picture(size=(600, 600)), "JPEG"))
     assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
-async def _pids_after(pool: DecodingPool, data: bytes) -> set[int]:
+async def _pids_after(pool: Decoder, data: bytes) -> set[int]:
     await pool.decode(data, SPEC)
     return pids(pool)
 

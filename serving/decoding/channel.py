@@ -1,0 +1,101 @@
+"""What the server and a decoding process share: lines of JSON over a socket, and memory for an image
+and then its pixels. Nothing is unpickled.
+
+Through a socket, both sides would copy a large image in small parts and wait for each other after
+each of them.
+"""
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import tempfile
+from typing import Any, Final, TypeAlias
+
+# The kinds of messages. A process is ready once. A job asks for memory at most once, and ends as
+# decoded, or as refused: with `last`, the process takes no other job.
+READY, JOB, NEEDS, GRANTED, DENIED, DECODED, REFUSED = (
+    "ready",
+    "job",
+    "needs",
+    "granted",
+    "denied",
+    "decoded",
+    "refused",
+)
+LINE_BYTES: Final = 2**16
+FIRST_BYTES: Final = 2**20
+KEPT_BYTES: Final = 32 * 2**20
+
+# An encoded image. A large body is a view of the memory into which the system read it.
+Encoded: TypeAlias = bytes | memoryview
+
+
+def line(kind: str, **fields: Any) -> bytes:
+    """A message."""
+    return json.dumps({"kind": kind, **fields}).encode() + b"\n"
+
+
+class SharedMemory:
+    """Memory of which both sides map what they need.
+
+    It cannot shrink: a process that an image has taken over could otherwise cut off what the server
+    writes next.
+    """
+
+    def __init__(self, file: int) -> None:
+        """`file`: of `shared_file`; it stays open until `close`."""
+        self.file = file
+        self._memory = mmap.mmap(file, FIRST_BYTES)
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def reach(self, size_bytes: int) -> None:
+        """Map at least `size_bytes`, which the file must have. Raises OSError or ValueError."""
+        if size_bytes > len(self._memory):
+            self._memory.close()
+            self._memory = mmap.mmap(self.file, size_bytes)
+
+    def grow(self, size_bytes: int) -> None:
+        """`reach`, and give the file as much. Raises OSError."""
+        if size_bytes > len(self._memory):
+            os.ftruncate(self.file, size_bytes)
+            self.reach(size_bytes)
+
+    def write(self, data: Encoded) -> None:
+        """Put `data` at the beginning."""
+        self._memory[: len(data)] = data
+
+    def read(self, size_bytes: int) -> bytes:
+        """A copy of the first `size_bytes`. Raises ValueError if there are fewer."""
+        if not 0 <= size_bytes <= len(self._memory):
+            raise ValueError(f"{size_bytes} of {len(self._memory)} bytes")
+        return self._memory[:size_bytes]
+
+    def trim(self) -> None:
+        """Give what is over KEPT_BYTES back to the system; until it is written again, it is 0."""
+        if not self._memory.closed and len(self._memory) > KEPT_BYTES:
+            with contextlib.suppress(OSError):  # a file on disk, where there is no such memory
+                self._memory.madvise(mmap.MADV_REMOVE, KEPT_BYTES)
+
+    def close(self) -> None:
+        """Give up this side's part. Does nothing the second time."""
+        if not self._memory.closed:
+            self._memory.close()
+            os.close(self.file)
+
+
+def shared_file() -> int:
+    """A new file for SharedMemory, which a process that is started may inherit. Raises OSError."""
+    try:
+        file = os.memfd_create("candor-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError):  # not Linux, where servers do not run, or not allowed
+        with tempfile.TemporaryFile() as unnamed:
+            file = os.dup(unnamed.fileno())
+        os.ftruncate(file, FIRST_BYTES)
+        return file
+    os.ftruncate(file, FIRST_BYTES)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return file

@@ -1,0 +1,246 @@
+"""Decodes each image by itself, before it joins a batch, so that a broken image does not affect
+others.
+
+A plain PNG (model_store/image/plain_png.py) is decoded on the event loop, because handing it over
+would take longer. Every other image goes to a decoding process. As many are decoded at a time as
+there are processes; the others wait, up to the deadline.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import numpy as np
+
+from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
+from model_store.image.viewing import Viewing
+from model_store.operating_system import usable_cores
+from serving.decoding.budget import Budget
+from serving.decoding.channel import Encoded
+from serving.decoding.process import (
+    Decoded,
+    DecodingJob,
+    DecodingProcess,
+    DecodingTarget,
+    NoMemoryNow,
+    ProcessKilled,
+)
+from serving.errors import DecoderUnavailable, Overloaded
+from serving.inference.admission import QueueEstimate
+from serving.inference.batcher import Image
+from serving.settings import Settings
+
+STANDING_BYTES: Final = (
+    128 * 2**20
+)  # of each process: Python, its libraries, and what a job may use without asking
+LARGE_BYTES: Final = (
+    64 * 2**20
+)  # a process of this size is ended, too, once it is idle; a fresh one is smaller
+IDLE_S: Final = 10.0  # after which all processes but one are ended
+
+
+class Decoder:
+    """Decodes plain PNG on the event loop and all else in processes. Use it on the event loop."""
+
+    def __init__(self, settings: Settings, observe_s: Callable[[float], None]) -> None:
+        """`observe_s` gets the seconds that each image takes, with its wait."""
+        self._max_pixels, self._max_frames = settings.max_pixels, settings.max_items
+        self._cpu_s = settings.decode_cpu_s
+        self._patience_s = settings.deadline_s or settings.decode_cpu_s
+        self._observe_s = observe_s
+        self._queue = QueueEstimate(deadline_s=settings.deadline_s)
+        self._turn = asyncio.Lock()
+        limit = process_limit(settings)
+        self._places = Budget(limit)
+        self._memory = Budget(
+            max(STANDING_BYTES, settings.decode_memory_bytes - limit * STANDING_BYTES)
+        )
+        self._idle: list[DecodingProcess] = []
+        self._busy: set[DecodingProcess] = set()
+        self._tasks: set[asyncio.Task[Decoded]] = set()
+        self._retiring: asyncio.TimerHandle | None = None
+        self._warming: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def decode(
+        self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None
+    ) -> Image:
+        """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or
+        DecoderUnavailable.
+
+        `deadline_s`: the longest wait that the client accepts, in seconds.
+        """
+        if not isinstance(data, memoryview):  # a view is of a large body
+            started_s = time.perf_counter()
+            plain = decode_plain(data, spec, max_pixels=self._max_pixels)
+            if plain is not None:
+                self._observe_s(time.perf_counter() - started_s)
+                return plain
+        image = await self._in_process(data, spec, deadline_s, DecodingTarget())
+        assert isinstance(image, np.ndarray)
+        return image
+
+    async def decode_in_turn(self, data: bytes, spec: InputSpec) -> Image:
+        """`decode` for one of several images: before each, the event loop turns to other
+        requests.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
+        return await self.decode(data, spec)
+
+    async def decode_frames(
+        self,
+        data: Encoded,
+        spec: InputSpec,
+        frame: FrameChoice,
+        *,
+        limit: int | None = None,
+        deadline_s: float | None = None,
+    ) -> DecodedFrames:
+        """The chosen frames of `data`, at most `limit` (CANDOR_MAX_ITEMS), always from a process.
+
+        Raises what `decode` raises.
+        """
+        most = self._max_frames if limit is None else min(limit, self._max_frames)
+        found = await self._in_process(data, spec, deadline_s, DecodingTarget(frame, most))
+        assert isinstance(found, DecodedFrames)
+        return found
+
+    async def view(self, data: bytes, spec: InputSpec, frame: FrameChoice | None) -> Viewing:
+        """`data` as a viewer needs it, always from a process. Raises what `decode` raises."""
+        found = await self._in_process(data, spec, None, DecodingTarget(frame, viewing=True))
+        assert isinstance(found, Viewing)
+        return found
+
+    async def warm_up(self) -> None:
+        """Start the first process now, so that no image waits for it.
+
+        Where none can be started, the next image is told so.
+        """
+        with suppress(DecoderUnavailable):
+            if not self.count:
+                self._give_back(await self._take())
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return len(self._idle) + len(self._busy)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._closed = True
+        if self._retiring is not None:
+            self._retiring.cancel()
+        for process in (*self._idle, *self._busy):
+            process.close()
+
+    async def _in_process(
+        self, data: Encoded, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
+    ) -> Decoded:
+        self._queue.admit(deadline_s)
+        arrived_s = time.perf_counter()
+        self._queue.waiting += 1
+        try:
+            if not await self._places.take(1, wait_s=lambda: self._longest_s(deadline_s)):
+                raise self._overloaded(deadline_s)
+        except BaseException:
+            self._queue.waiting -= 1
+            raise
+        job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, wanted)
+        # The client may hang up meanwhile: the place is free only once the process is.
+        task = asyncio.ensure_future(self._run(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._release)
+        try:
+            decoded = await asyncio.shield(task)
+        except NoMemoryNow:
+            raise self._overloaded(deadline_s) from None
+        # Only what succeeds is counted: an image that is refused late says nothing about the next.
+        now_s = time.perf_counter()
+        count = len(decoded.pixels) if isinstance(decoded, DecodedFrames) else 1
+        self._queue.delivered(count, arrived_s=arrived_s, now_s=now_s)
+        self._observe_s(now_s - arrived_s)
+        return decoded
+
+    async def _run(self, job: DecodingJob) -> Decoded:
+        """Decode in a process. If that is killed, once more: the second time it is the image."""
+        try:
+            return await self._run_once(job)
+        except ProcessKilled:
+            if self._closed:
+                raise
+            return await self._run_once(job)
+
+    async def _run_once(self, job: DecodingJob) -> Decoded:
+        process = await self._take()
+        try:
+            return await process.decode(job, self._memory, wait_s=self._patience_s)
+        finally:
+            self._give_back(process)
+
+    async def _take(self) -> DecodingProcess:
+        process = self._idle.pop() if self._idle else await DecodingProcess.start()
+        process.ended = self._forget
+        self._busy.add(process)
+        if self._closed:  # meanwhile
+            process.close()
+        return process
+
+    def _give_back(self, process: DecodingProcess) -> None:
+        if process in self._busy and process.usable:
+            self._idle.append(process)
+        self._busy.discard(process)
+        if self._retiring is None and not self._closed:
+            self._retiring = asyncio.get_running_loop().call_later(IDLE_S, self._retire)
+
+    def _forget(self, process: DecodingProcess) -> None:
+        self._busy.discard(process)
+        if process in self._idle:
+            self._idle.remove(process)
+
+    def _release(self, task: "asyncio.Task[Decoded]") -> None:
+        self._tasks.discard(task)
+        self._queue.waiting -= 1
+        self._places.give_back(1)
+        if not task.cancelled():
+            task.exception()  # retrieved, even if nobody waits any more
+
+    def _retire(self) -> None:
+        """End what has been idle for long, but keep one that has not grown, or start it."""
+        self._retiring = None
+        latest_first = sorted(self._idle, key=lambda process: process.used_s, reverse=True)
+        for place, process in enumerate(latest_first):
+            if _is_idle(process) and (place > 0 or process.memory_bytes > LARGE_BYTES):
+                self._idle.remove(process)
+                process.kill()
+        if not self.count:
+            self._warming = asyncio.ensure_future(self.warm_up())
+        elif self._busy or not all(map(_is_idle, self._idle)):
+            self._retiring = asyncio.get_running_loop().call_later(IDLE_S, self._retire)
+
+    def _longest_s(self, asked_s: float | None) -> float:
+        """The longest wait for a process: the deadline, but without a setting no less than one
+        image may take. It grows while slow images are decoded.
+        """
+        longest_s = max(self._patience_s, self._queue.deadline_s)
+        return longest_s if asked_s is None else min(asked_s, longest_s)
+
+    def _overloaded(self, asked_s: float | None) -> Overloaded:
+        deadline_s = self._longest_s(asked_s)
+        wait_s = max(self._queue.wait_s, deadline_s)
+        return Overloaded(wait_s=wait_s, deadline_s=deadline_s, clears_s=wait_s)
+
+
+def _is_idle(process: DecodingProcess) -> bool:
+    return time.monotonic() - process.used_s > IDLE_S
+
+
+def process_limit(settings: Settings) -> int:
+    """How many processes: half of the memory remains to be shared out to large images.
+
+    Two for each core, so that they get on while a batch is inferred on all cores.
+    """
+    fitting = max(1, settings.decode_memory_bytes // (2 * STANDING_BYTES))
+    return settings.decode_processes or min(2 * usable_cores(), fitting)
