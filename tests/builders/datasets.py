@@ -48,6 +48,7 @@ def tracked_run(folder: Path) -> TrackedRun:
         width=32,
         resize="stretch",
         backbone_sha256="0" * 64,
+        device="cpu",
         libraries={},
         git_commit=None,
     )

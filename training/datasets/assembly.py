@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from calibration.sampling import grouped_parts, joined
 from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
-from training.datasets.giveaways import giveaways
-from training.datasets.inspection import Facts, inspect
+from training.datasets.inspection import Facts, giveaways, inspect
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadOptions, Record, SplitName
 from training.datasets.report import overlaps
 from training.progress import Progress, silent

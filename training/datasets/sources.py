@@ -14,8 +14,8 @@ from training.datasets.dataset import Dataset
 from training.datasets.digits import read_digits
 from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
-from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
-from training.datasets.medmnist.published import published_set
+from training.datasets.medmnist_files import download_medmnist, is_published, read_medmnist
+from training.datasets.medmnist_sets import MD5, published_set
 from training.datasets.records import LoadArguments, LoadedFrom, LoadOptions
 from training.errors import UnknownName
 from training.progress import Progress, silent

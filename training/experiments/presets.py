@@ -81,7 +81,7 @@ def smoke() -> Grid:
 
 
 def results() -> Grid:
-    """As in docs/results.md: two real data sets, frozen EfficientNet-Lite0, every method, five seeds."""
+    """The grid of docs/results.md: two real data sets, one frozen backbone, every method."""
     return Grid(
         data=(
             Variant("pneumoniamnist", "pneumoniamnist", {"perturbed": True}),

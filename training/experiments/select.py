@@ -25,8 +25,7 @@ from training.experiments.table import (
 )
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
-from training.runs.recipe import automatic
-from training.runs.search import differing
+from training.runs.recipe import automatic, differing
 
 SHOWN = 15
 SURE = 0.8  # of the resamples

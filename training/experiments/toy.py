@@ -22,9 +22,8 @@ from training.experiments.grid import Variant, changed
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate
 from training.experiments.table import ResultTable, format_estimate
-from training.fitting.examples import Examples
-from training.fitting.loop import fit
-from training.fitting.prediction import predict
+from training.fitting.examples import Examples, predict
+from training.fitting.fit import fit
 from training.losses import build_objective
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig

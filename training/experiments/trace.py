@@ -19,9 +19,8 @@ from training.datasets import SPLIT_NAMES, Dataset, SplitName
 from training.errors import BadChoice
 from training.experiments.cell import Cell, new_folder
 from training.experiments.runner import Job
-from training.fitting.examples import Examples
+from training.fitting.examples import Examples, predict
 from training.fitting.history import Epoch
-from training.fitting.prediction import predict
 from training.networks.classifier import Head
 from training.runs.session import ExampleName, TrainingSession
 

@@ -1,5 +1,5 @@
-"""NetworkInputs and labels of a fit, in memory, memory-mapped or decoded when needed, and their
-order.
+"""Inputs and labels of a fit, in memory, memory-mapped or decoded when needed, their order, and
+logits of many of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +10,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
 from training.fitting.schedule import Sampler
+from training.processes.execution import Execution
 
 FEATURES_AT_ONCE, STREAMED_AT_ONCE = 256, 64
 Wanted = TypeVar("Wanted")
@@ -133,3 +134,39 @@ def _pooled(maps: NetworkInputs) -> NDArray[np.float32]:
     return np.concatenate(
         [np.array(maps[numbers]).mean(axis=(2, 3), keepdims=True) for numbers in portions]
     )
+
+
+def predict(
+    module: nn.Module,
+    inputs: NetworkInputs,
+    *,
+    execution: Execution | None = None,
+    at_once: int = FEATURES_AT_ONCE,
+) -> NDArray[np.float32]:
+    """Logits float32 (N, K) of `inputs` (N, ...), the same in every process; leaves `module` in
+    evaluation mode.
+
+    `at_once` inputs are in memory and in the network at a time, and as many are read meanwhile.
+    """
+    execution = execution or Execution()
+    group = execution.group
+    module.eval()
+    numbers = np.arange(len(inputs))
+    if len(inputs) < group.size:
+        return _logits(module, inputs, numbers, execution.device, at_once).numpy()
+    bounds = np.linspace(0, len(inputs), group.size + 1).astype(int)
+    own = numbers[bounds[group.rank] : bounds[group.rank + 1]]
+    return torch.cat(group.gather(_logits(module, inputs, own, execution.device, at_once))).numpy()
+
+
+def _logits(
+    module: nn.Module,
+    inputs: NetworkInputs,
+    numbers: NDArray[np.int64],
+    device: torch.device,
+    at_once: int,
+) -> Tensor:
+    portions = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+    loaded = ahead(lambda portion: torch.from_numpy(np.array(inputs[portion])), portions)
+    with torch.inference_mode():
+        return torch.cat([module(portion.to(device)).float().cpu() for portion in loaded])

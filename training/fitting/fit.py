@@ -1,4 +1,11 @@
-"""One fit in progress: the state that an epoch changes and a snapshot keeps."""
+"""Epochs over arrays of features or images, from the start or from a snapshot of an interrupted
+fit.
+
+All randomness comes from the seed. Two runs with one seed are bitwise equal on one machine; two
+losses with one seed start from the same weights and see the same batches and dropout masks. An
+interrupted fit resumes from the snapshot of its last whole epoch and ends with bitwise the same
+weights as without the interruption.
+"""
 
 import math
 import time
@@ -14,17 +21,15 @@ from calibration.bins import BinSums
 from calibration.calibrators.temperature import softmax
 from calibration.measures.metrics import ece, top_label
 from training.errors import TrainingDiverged
-from training.fitting.averaging import AveragedWeights
-from training.fitting.early_stopping import BestEpoch, best
-from training.fitting.examples import Epochs, Examples, ahead, batches, drawn
+from training.fitting.examples import Epochs, Examples, ahead, batches, drawn, predict
 from training.fitting.history import Epoch, EpochTotals
-from training.fitting.optimizer import build_optimizer, set_rate
-from training.fitting.prediction import predict
-from training.fitting.schedule import Schedule
-from training.fitting.snapshot import Snapshot
+from training.fitting.kept_weights import AveragedWeights, BestEpoch, best
+from training.fitting.schedule import Schedule, build_optimizer, set_rate
+from training.fitting.snapshot import Snapshot, SnapshotFile
 from training.fitting.step import Step
 from training.losses import Objective
-from training.processes.execution import Execution, random_state, set_random_state
+from training.processes.execution import Execution, random_state, seeded, set_random_state
+from training.progress import Progress, silent
 
 REPORT_INTERVAL_S = 0.5  # between two reports within an epoch
 Report = Callable[[Mapping[str, float]], None]
@@ -190,3 +195,53 @@ def _nested(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         index, name = key.split(".", 1)
         nested.setdefault(int(index), {})[name] = tensor
     return nested
+
+
+def fit(
+    module: nn.Module,
+    train: Examples,
+    val: Examples,
+    *,
+    objective: Objective,
+    schedule: Schedule,
+    seed: int,
+    head: int = 0,
+    execution: Execution | None = None,
+    snapshots: SnapshotFile | None = None,
+    watch: Callable[[Epoch], None] | None = None,
+    stage: str = "epochs",
+    progress: Progress = silent,
+) -> list[Epoch]:
+    """Train `module` in place and return its history, one Epoch per pass; leave it in evaluation
+    mode.
+
+    `snapshots` is read first and replaced after each epoch; `watch` is called with each finished
+    epoch. `progress` receives the figures of the current epoch. Raises TrainingDiverged as soon as
+    a loss is not finite.
+    """
+    execution = execution or Execution()
+    with seeded(seed, execution):
+        fitting = Fit(
+            module,
+            train,
+            val,
+            objective=objective,
+            schedule=schedule,
+            seed=seed,
+            head=head,
+            execution=execution,
+        )
+        found = snapshots.read() if snapshots else None
+        if found:
+            fitting.restore(found)
+        while not fitting.finished:
+            fitting.epoch(
+                lambda figures: progress(stage, len(fitting.history), schedule.epochs, **figures)
+            )
+            if watch:
+                watch(fitting.history[-1])
+            if snapshots:
+                snapshots.write(fitting.snapshot())
+    fitting.keep()
+    module.eval()
+    return fitting.history

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from model_store.image import InputSpec
 from training.errors import BadBackbone
 from training.networks.backbones import Trunk, Weights, load_trunk
-from training.networks.blocks import last_blocks
+from training.networks.blocks import Tail, last_blocks
 from training.networks.partition import divide
 from training.networks.pooled_head import PooledHead
-from training.networks.tail import Tail
 
 HeadKind = Literal["paper", "pooled"]
 HIDDEN = (256, 64)

@@ -26,7 +26,7 @@ from training.fitting.schedule import Averaging, Decay, OptimizerName, Sampler, 
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
 from training.networks.classifier import HeadKind
-from training.processes.device import DeviceChoice
+from training.processes.execution import DeviceChoice
 
 
 class TrainConfig(BaseModel):
@@ -323,9 +323,7 @@ class RunRecord(BaseModel):
         LoadedFrom | None, Field(description="how the data was loaded; None: not from a source")
     ] = None
     processes: PositiveInt = 1
-    device: Annotated[
-        str | None, Field(description="cpu or cuda; None: the run is older than this field")
-    ] = None
+    device: Annotated[str, Field(description="cpu or cuda")]
     input_reference: InputReference | None = None
     libraries: dict[str, str]
     git_commit: str | None

@@ -23,15 +23,15 @@ from training.errors import BadRun, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
 from training.networks.classifier import Classifier, build_classifier
-from training.runs.calibration_card import calibration_parts
 from training.runs.config import RunRecord, read_record
-from training.runs.finish import read_finish
+from training.runs.folder import read_finish
 from training.runs.onnx_graph import calibrated, to_onnx, verify
-from training.runs.variants import (
+from training.runs.precisions import (
     MAX_ACCURACY_LOSS,
     PrecisionVariant,
     RefusedVariant,
     VariantBuilder,
+    calibration_parts,
     check_precisions,
 )
 

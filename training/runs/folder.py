@@ -5,6 +5,7 @@ training resumes from it.
 .RUN.part/*.safetensors       a snapshot per fit, replaced after each epoch
 .RUN.part/lock                held by the training process
 .RUN.part/run/                the run folder, renamed to RUN when it is complete
+.RUN.part/run/finished.json   when the run was finished; all else is the same if it is repeated
 """
 
 import fcntl
@@ -13,10 +14,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.errors import RunBusy, RunDiffers, RunExists, TrainingDiverged
+from training.errors import BadRun, RunBusy, RunDiffers, RunExists, TrainingDiverged
+
+FINISH = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -115,3 +119,19 @@ def _agree(run_folder: RunFolder, request: Mapping[str, Any]) -> None:
             raise RunDiffers(run_folder.out, differences)
     else:
         path.write_text(text)
+
+
+def write_finish(folder: Path) -> None:
+    """Write the present time."""
+    text = json.dumps({"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
+    (folder / FINISH).write_text(text + "\n")
+
+
+def read_finish(folder: Path) -> datetime:
+    """When the run was finished. Raises BadRun if the file is not what `write_finish` writes."""
+    path = folder / FINISH
+    try:
+        finished = datetime.fromisoformat(json.loads(path.read_text())["finished_at"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadRun(f"{path} does not say when the run was finished ({error!r})") from error
+    return finished

@@ -12,7 +12,7 @@ from calibration.wording import counted
 from model_store.bundle.bundle import CARD_FILE
 from model_store.bundle.card import Card, TrainingCard
 from training.datasets import Dataset, LoadArguments
-from training.datasets.medmnist.published import published_set
+from training.datasets.medmnist_sets import published_set
 from training.datasets.sources import DEFAULT_NAME, DIGITS
 from training.errors import NotRepeatable
 from training.networks.backbones import Weights, find_weights

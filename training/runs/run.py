@@ -35,18 +35,15 @@ from training.fitting.history import Epoch, write_history
 from training.losses import strength
 from training.networks.backbones import require_backbone, weights_digest
 from training.networks.classifier import Classifier
-from training.processes.device import computes_in_half, out_of_memory
 from training.processes.distributed import Group
+from training.processes.execution import computes_in_half, out_of_memory
 from training.progress import Progress, silent
 from training.runs.config import CandidateScore, RecipeRecord, RunRecord, TrainConfig
-from training.runs.finish import write_finish
-from training.runs.folder import RunFolder, open_run_folder, require_new
-from training.runs.recipe import TrainingPlan
-from training.runs.search import differing, search
+from training.runs.folder import RunFolder, open_run_folder, require_new, write_finish
+from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
-from training.runs.tensorboard import TensorBoardLog
-from training.runs.trackers import TrackedRun, Tracker, require, track
+from training.runs.trackers import TensorBoardLog, TrackedRun, Tracker, require, track
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most

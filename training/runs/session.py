@@ -25,16 +25,14 @@ from training.features.inputs import (
     StreamedImages,
 )
 from training.features.perturbation import PERTURBATIONS
-from training.fitting.examples import Examples
+from training.fitting.examples import Examples, predict
+from training.fitting.fit import fit
 from training.fitting.history import Epoch
-from training.fitting.loop import fit
-from training.fitting.prediction import predict
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
 from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
-from training.processes.device import find_device
 from training.processes.distributed import Group
-from training.processes.execution import Execution, leader_first
+from training.processes.execution import Execution, find_device, leader_first
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
 

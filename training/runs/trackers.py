@@ -4,6 +4,8 @@ Nothing leaves the machine unless its own setting asks for it. MLflow's runs go 
 beside the run folder, or to MLFLOW_TRACKING_URI; those of Weights & Biases into `wandb/` beside it,
 and to their server only if WANDB_MODE says `online`. A run is recorded once it is complete, so an
 interrupted and resumed one appears once.
+
+TensorBoard logs are written live, into the run folder.
 """
 
 import importlib.util
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_store.installation import install_command
-from training.errors import TrackerMissing
+from training.errors import TensorBoardMissing, TrackerMissing
 from training.evaluation.evaluation import Evaluation
 from training.fitting.history import PLOTTED, Epoch
 from training.runs.config import RunRecord
@@ -145,3 +147,39 @@ def _to_wandb(run: TrackedRun) -> None:
         for number, (epoch, figures) in enumerate(run.epochs(), 1):
             made.log(figures, step=number if several else epoch)
         made.summary.update(run.measures())
+
+
+class TensorBoardLog:
+    """Writes the figures of each epoch into `folder`, one TensorBoard run per head. Raises
+    TensorBoardMissing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[int, Any] = {}
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+        except ImportError as error:
+            raise TensorBoardMissing(
+                "--tensorboard needs another package (history.csv needs none): "
+                f"{install_command('tensorboard')}"
+            ) from error
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Log one epoch; earlier logs of an interrupted run at this epoch or later are purged."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if epoch.head not in self._writers:
+            self._writers[epoch.head] = SummaryWriter(
+                self._folder / f"head-{epoch.head}", purge_step=epoch.epoch
+            )
+        writer = self._writers[epoch.head]
+        for name in PLOTTED:
+            writer.add_scalar(name.replace("_", "/", 1), getattr(epoch, name), epoch.epoch)
+        writer.flush()
+
+    def move(self, folder: Path) -> None:
+        """Stop logging and move the logs into the finished run."""
+        for writer in self._writers.values():
+            writer.close()
+        self._folder.rename(folder)

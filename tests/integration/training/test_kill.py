@@ -17,8 +17,8 @@ from torch import nn
 
 from training.datasets import load_dataset
 from training.fitting.examples import Examples
+from training.fitting.fit import fit
 from training.fitting.history import Epoch
-from training.fitting.loop import fit
 from training.fitting.schedule import Schedule
 from training.fitting.snapshot import SnapshotFile, parse
 from training.losses import LossSettings, build_objective

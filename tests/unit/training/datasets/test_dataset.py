@@ -15,7 +15,8 @@ from tests.builders.datasets import arrays, write_images
 from training.datasets import ArrayImages, FileImages, Split, fingerprint, load_dataset, sources
 from training.datasets.digits import read_digits
 from training.datasets.errors import BadDataset, DataNotFound
-from training.datasets.medmnist import MD5, read_medmnist
+from training.datasets.medmnist_files import read_medmnist
+from training.datasets.medmnist_sets import MD5
 
 SPEC = InputSpec(channels=1, height=20, width=24, resize="stretch")
 

@@ -14,7 +14,7 @@ from tests.builders import trees
 from training.datasets import ArrayImages, Split, fingerprint, load_dataset
 from training.datasets.dataset import Dataset
 from training.datasets.errors import BadDataset, LeakingSplits
-from training.datasets.medmnist.published import SETS
+from training.datasets.medmnist_sets import SETS
 from training.datasets.records import LoadOptions
 from training.datasets.report import duplicates, overlaps
 from training.datasets.sources import _archive

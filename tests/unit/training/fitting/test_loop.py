@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingDiverged
-from training.fitting.examples import Examples
+from training.fitting.examples import Examples, predict
+from training.fitting.fit import fit
 from training.fitting.history import Epoch, write_history
-from training.fitting.loop import fit
-from training.fitting.prediction import predict
 from training.fitting.schedule import Schedule
 from training.losses import LossSettings, Objective, Term, build_objective
 

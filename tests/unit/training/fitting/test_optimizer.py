@@ -13,10 +13,9 @@ from torch import nn
 
 from model_store.image import InputSpec
 from training.fitting.examples import Examples, drawn
+from training.fitting.fit import fit
 from training.fitting.history import Epoch
-from training.fitting.loop import fit
-from training.fitting.optimizer import build_optimizer, set_rate
-from training.fitting.schedule import Schedule
+from training.fitting.schedule import Schedule, build_optimizer, set_rate
 from training.fitting.snapshot import SnapshotFile
 from training.losses import LossSettings, build_objective
 from training.networks.backbones import SMALL

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.fitting.early_stopping import best
-from training.fitting.examples import Examples, batches
+from training.fitting.examples import Examples, batches, predict
+from training.fitting.fit import fit
 from training.fitting.history import Epoch
-from training.fitting.loop import fit
-from training.fitting.prediction import predict
+from training.fitting.kept_weights import best
 from training.fitting.schedule import Averaging, Schedule
 from training.losses import LossSettings, Objective, Term, build_objective
 

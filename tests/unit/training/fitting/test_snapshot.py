@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from training.errors import BadRun
 from training.fitting.examples import Examples
+from training.fitting.fit import fit
 from training.fitting.history import Epoch
-from training.fitting.loop import fit
 from training.fitting.schedule import Schedule
 from training.fitting.snapshot import Snapshot, SnapshotFile, parse
 from training.losses import LossSettings, build_objective

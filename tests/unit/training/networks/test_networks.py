@@ -22,7 +22,7 @@ from training.features import cache as features
 from training.features.cache import FeatureCache
 from training.networks import backbones
 from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
-from training.networks.blocks import last_blocks
+from training.networks.blocks import Tail, last_blocks
 from training.networks.classifier import (
     Backbone,
     Branch,
@@ -31,7 +31,6 @@ from training.networks.classifier import (
     build_classifier,
     head_seeds,
 )
-from training.networks.tail import Tail
 from training.networks.truncation import truncate
 from training.networks.weight_files import read_tensors
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from training.datasets.errors import DataNotFound
-from training.datasets.medmnist import download
-from training.datasets.medmnist.download import download_medmnist
+from training.datasets.medmnist_files import download_medmnist
+from training.datasets.medmnist_sets import MD5
 
 CONTENT = bytes(range(256)) * 3000
 
@@ -18,7 +18,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     served = tmp_path / "served"
     served.mkdir()
     (served / "pneumoniamnist.npz").write_bytes(CONTENT)
-    monkeypatch.setitem(download.MD5, "pneumoniamnist", hashlib.md5(CONTENT).hexdigest())
+    monkeypatch.setitem(MD5, "pneumoniamnist", hashlib.md5(CONTENT).hexdigest())
     return served.as_uri() + "/{name}.npz"
 
 
@@ -51,7 +51,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(tmp_path: Path, address
 def test_a_wrong_md5_leaves_nothing_and_says_what_to_do(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(download.MD5, "pneumoniamnist", "0" * 32)
+    monkeypatch.setitem(MD5, "pneumoniamnist", "0" * 32)
     with pytest.raises(DataNotFound, match=r"MD5.*another way"):
         download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
     assert list((tmp_path / "cache").iterdir()) == []
