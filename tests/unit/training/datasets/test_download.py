@@ -60,7 +60,7 @@ def test_a_wrong_md5_leaves_nothing_and_says_what_to_do(
 def test_an_oversized_download_stops(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "MAX_SIZE_BYTES", 1000)
+    monkeypatch.setattr("training.datasets.medmnist_files.MAX_SIZE_BYTES", 1000)
     with pytest.raises(DataNotFound, match="more than 1000 bytes"):
         download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
 
