@@ -216,3 +216,15 @@ class LinuxRequired(ModelStoreError, RuntimeError):
             "process: run it in a Linux container or virtual machine "
             "(docs/limits.md#operating-systems)"
         )
+
+
+class ForeignModelRefused(ModelStoreError):
+    """The file is no image classifier that Candor can serve, or it is not safe to run."""
+
+
+class ForeignModelUnclear(ModelStoreError):
+    """Neither the graph nor the labeled images tell something that the caller has to say."""
+
+
+class LabeledFolderRefused(ModelStoreError):
+    """The folder of labeled images cannot be used with this model."""

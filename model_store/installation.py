@@ -5,6 +5,7 @@ program. No message tells the user to install by name from an index: a checkout 
 folder, and any other installation by the packages that the extra consists of.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from calibration import DISTRIBUTION
+from model_store.errors import LinuxRequired
 
 _ROOT = Path(__file__).resolve().parents[1]  # a checkout, or site-packages
 
@@ -70,3 +72,19 @@ def requirements(extra: str) -> list[str]:
         for name, _, marker in pairs
         if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker)
     ]
+
+
+def require_linux(what: str) -> None:
+    """Raise LinuxRequired on any other system. `what` names the command.
+
+    Only there does the kernel enforce the limits of memory on which every promise about hostile
+    images and models rests, give a priority to each thread, and end the decoding processes with
+    their server.
+    """
+    if sys.platform != "linux":
+        raise LinuxRequired(what, sys.platform)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use; all of them where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -32,7 +32,7 @@ def arrays(n: int, classes: int, seed: int = 0) -> Arrays:
 def candor(p: NDArray[np.float32], y: NDArray[np.int64]) -> dict[str, Task]:
     """Candor's own, NumPy in one thread."""
     from calibration.measures import metrics
-    from calibration.measures.auroc import class_auroc
+    from calibration.measures.ranking import class_auroc
 
     def summary() -> tuple[float, ...]:
         sums = metrics.top_label_sums(p, y)

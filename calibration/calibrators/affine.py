@@ -5,7 +5,9 @@ scaling has all of them. The negative log-likelihood is convex in (w, b), so New
 line search finds the one minimum, the same on every run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -169,3 +171,39 @@ def _slope(
 def _scale(scaling: FloatArray, z: FloatArray) -> FloatArray:
     weight, bias = np.split(scaling, 2)
     return z * weight + bias
+
+
+@dataclass(frozen=True)
+class Vector(Affine):
+    """Vector scaling with `weight` (K,) and `bias` (K,); the biases sum to 0.
+
+    >>> Vector(weight=(1.0, 1.0), bias=(0.0, 0.0))([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+
+    name: ClassVar[str] = "vector"
+    keeps_argmax: ClassVar[bool] = False
+
+    @classmethod
+    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
+        """Fit all weights and biases, as `calibration.affine.fit_affine` does.
+
+        Args:
+            logits: (N, K), finite.
+            labels: (N,) integers in 0..K-1.
+
+        Raises:
+            ValueError: as `calibration.calibrators.temperature.check_answers`.
+        """
+        z, y = check_answers(logits, labels)
+        fitted = fit_affine(z, y, vector_form(z.shape[1]))
+        return cls(fitted.weight, fitted.bias)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name, weight and bias."""
+        return {"name": self.name, "weight": [*self.weight], "bias": [*self.bias]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        return cls(tuple(data["weight"]), tuple(data["bias"]))

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.calibrators.affine import Vector
 from calibration.calibrators.histogram import Histogram
 from calibration.calibrators.temperature import Temperature, softmax
-from calibration.calibrators.vector import Vector
 
 
 class Calibrator(Protocol):

@@ -13,11 +13,14 @@ import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures import metrics, smooth
-from calibration.measures.auroc import class_auroc
 from calibration.measures.bin_measures import BinMeasures
-from calibration.measures.classwise import classwise_ece, classwise_noise_floor, classwise_z
-from calibration.measures.inputs import MeasuredAnswers
-from calibration.measures.selective import aurc, excess_aurc
+from calibration.measures.inputs import (
+    MeasuredAnswers,
+    classwise_ece,
+    classwise_noise_floor,
+    classwise_z,
+)
+from calibration.measures.ranking import aurc, class_auroc, excess_aurc
 from calibration.measures.table import Column, Measure, entries, from_answers
 
 

@@ -143,7 +143,7 @@ def diff(
     """
     from candor.terminal.bundle import difference_table
     from candor.terminal.console import print_json, stdout
-    from model_store.bundle.difference import difference
+    from model_store.bundle.bundle import difference
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
         raise typer.BadParameter(

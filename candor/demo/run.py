@@ -19,8 +19,7 @@ from candor.demo.training import publish, show_training, train_both
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from model_store.bundle.card import Card
-from model_store.installation import typed_command
-from model_store.operating_system import require_linux
+from model_store.installation import require_linux, typed_command
 from serving.client.client import Client
 from training.datasets import find_dataset
 

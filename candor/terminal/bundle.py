@@ -7,9 +7,8 @@ from rich.table import Table
 
 from candor.terminal.console import stdout
 from candor.terminal.tables import figure, interval, table
-from model_store.bundle.bundle import Bundle
+from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
-from model_store.bundle.difference import BundleDifference
 from model_store.bundle.manifest import FileEntry
 from model_store.store.alias import Alias
 from model_store.store.history import StoreEvent

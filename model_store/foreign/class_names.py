@@ -11,7 +11,7 @@ from typing import Final
 
 import onnx
 
-from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 
 LISTS: Final = ("labels.txt", "classes.txt", "class_names.txt", "labels.json", "metadata.json")
 METADATA: Final = ("names", "classes", "class_names", "labels", "id2label")

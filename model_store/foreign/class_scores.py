@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from calibration.calibrators.temperature import softmax
-from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.surgery import SAME_ORDER, behind, first_input, producers
 
 Kind = Literal[

@@ -10,7 +10,7 @@ from typing import Final
 import onnx
 from onnx import inliner, parser
 
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused
 
 DOMAIN: Final = "com.microsoft"
 QUANTIZED_OPSET: Final = 13  # in which scales may be one for each channel

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
-from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.sandbox import TensorSpec
 from model_store.foreign.surgery import constant_shape
 

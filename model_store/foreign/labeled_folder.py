@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.sampling import grouped_parts, joined
-from model_store.errors import ImageError
-from model_store.foreign.errors import LabeledFolderRefused
+from model_store.errors import ImageError, LabeledFolderRefused
 from model_store.image import InputSpec, decode, is_dicom, open_image
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 

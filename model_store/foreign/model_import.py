@@ -12,10 +12,10 @@ import numpy.typing as npt
 from calibration.calibrators.temperature import at_bound, fit_temperature
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputReference
+from model_store.errors import ForeignModelUnclear
+from model_store.foreign.card import CardFigures, build_card, measure, uncalibrated
 from model_store.foreign.class_names import ClassNames, check_names, find_names
-from model_store.foreign.errors import ForeignModelUnclear
 from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes
-from model_store.foreign.imported_card import build_card
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
 from model_store.foreign.labeled_folder import (
     LabeledImages,
@@ -23,7 +23,6 @@ from model_store.foreign.labeled_folder import (
     decoded,
     read_labeled_folder,
 )
-from model_store.foreign.measured_card import CardFigures, measure, uncalibrated
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
     Logits,

@@ -15,9 +15,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, numpy_helper
 
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.contrib_operators import DOMAIN as CONTRIB_DOMAIN
 from model_store.foreign.contrib_operators import EXPANDED, expanded
-from model_store.foreign.errors import ForeignModelRefused
 
 MAX_BYTES: Final = (
     2**31 - 2**20

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.graph_evidence import Evidence, graph_evidence
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.inspection import Inspection

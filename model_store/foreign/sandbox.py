@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.sandbox_worker import read_message, write_message
-from model_store.operating_system import require_linux, usable_cores
+from model_store.installation import require_linux, usable_cores
 
 WORKER = Path(__file__).with_name("sandbox_worker.py")
 BASE_BYTES = 4 * 2**30  # address space of Python, ONNX Runtime and one batch

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import onnx
 
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.onnx_file import MAX_BYTES, read_onnx
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization, Order
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from calibration.calibrators.temperature import softmax
 from model_store.bundle.graph import INPUT, OUTPUT
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import own_probabilities
-from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.inspection import Inspection
 from model_store.foreign.labeled_folder import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing

@@ -14,10 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from model_store.bundle.graph import CLASS_BIAS, CLASS_WEIGHT, INPUT, OUTPUT, TEMPERATURE
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import ClassScores, Kind, floor_of
-from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.image_input import UNBATCHED, ImageInput
-from model_store.foreign.old_opsets import raised_to_7
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
 
@@ -102,8 +101,11 @@ def raised(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:
         model.opset_import.append(helper.make_opsetid("", CONVERTED_OPSET))
         return model
     if known[0].version < OLDEST_OPSET:
-        model = raised_to_7(model)
-    if known[0].version >= oldest or oldest == OLDEST_OPSET:
+        raise ForeignModelRefused(
+            f"it uses opset {known[0].version} of ONNX, which is from before 2018: export it again "
+            f"with opset {CONVERTED_OPSET} or later"
+        )
+    if known[0].version >= oldest:
         return model
     try:
         return version_converter.convert_version(model, CONVERTED_OPSET)

@@ -28,8 +28,7 @@ from model_store.bundle.manifest import (
     read_manifest,
 )
 from model_store.errors import BundleError, FileError, StoreUnreachable
-from model_store.store.mirror import Mirror
-from model_store.store.remote_files import Listing, RemoteFiles
+from model_store.store.remote_files import Listing, Mirror, RemoteFiles
 from model_store.store.storage import SMALL_FILE_BYTES, Entry, Stamp
 
 CLAIM = ".claim"

@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import MEASURES
-from model_store.bundle.bundle import Bundle
+from model_store.bundle.bundle import Bundle, BundleDifference, difference
 from model_store.bundle.diagram import DiagramScale, scale_of
-from model_store.bundle.difference import BundleDifference, difference
 from monitoring.pages.formatting import counted_labels
 from monitoring.pages.held_files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from monitoring.pages.sections import shown_measure

@@ -16,7 +16,7 @@ import numpy as np
 
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
-from model_store.operating_system import usable_cores
+from model_store.installation import usable_cores
 from serving.decoding.budget import Budget
 from serving.decoding.channel import Encoded
 from serving.decoding.process import (

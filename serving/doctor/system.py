@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from model_store.errors import LinuxRequired
-from model_store.operating_system import require_linux
+from model_store.installation import require_linux
 from serving.doctor.diagnosis import Diagnosis
 from serving.errors import ListenError, SettingsError
 from serving.health import ask

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice, decode, decode_frames
-from model_store.operating_system import usable_cores
+from model_store.installation import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from model_store.bundle.bundle import Bundle
-from model_store.operating_system import usable_cores
+from model_store.installation import usable_cores
 from serving.inference.predictor import Predictor
 from serving.setting_table import Device
 from serving.settings import Settings

@@ -24,7 +24,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from model_store.operating_system import require_linux
+from model_store.installation import require_linux
 from model_store.store.store import Store
 from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import versions

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from model_store.operating_system import require_linux
+from model_store.installation import require_linux
 from monitoring.api.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BinSums, bin_index
+from calibration.calibrators.affine import Vector
 from calibration.calibrators.histogram import Histogram
 from calibration.calibrators.protocol import Calibrator, Uncalibrated
 from calibration.calibrators.temperature import Temperature
-from calibration.calibrators.vector import Vector
 from calibration.conformal import Conformal, conformal, prediction_sets
 from calibration.drift.answer_drift import count_answers
-from calibration.intervals.measure_intervals import measure_intervals
+from calibration.intervals.bootstrap import measure_intervals
 from calibration.measures.confusion import confusion_matrix, recalls
 from calibration.measures.metrics import Interval, top_label
 from calibration.measures.summary import Measures

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from calibration.bins import BinSums
 from calibration.measures.metrics import ece, noise_floor, signed_gap
+from calibration.measures.ranking import risk_coverage
 from calibration.measures.reliability import ReliabilityBin, reliability
-from calibration.measures.selective import risk_coverage
 from training.evaluation.evaluation import EVALUATED, METHODS, EvaluatedSplit, Evaluation, Method
 from training.fitting.history import Epoch
 

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import nn
 
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.onnx_file import checked
 from model_store.foreign.source import ForeignSource, file_sha256
 from model_store.runtime import ORT_ERRORS, ort

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.source import (
     CONFIG,
     ForeignSource,

@@ -14,8 +14,8 @@ import torchvision
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_names import ClassNames
-from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
 from model_store.foreign.source import ForeignSource
 from training.foreign.graph_export import exported

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from calibration.calibrators.affine import Vector
 from calibration.calibrators.histogram import Histogram
 from calibration.calibrators.protocol import Calibrator
 from calibration.calibrators.temperature import Temperature, softmax
-from calibration.calibrators.vector import Vector
 from model_store.bundle.class_maps import ClassMap, with_class_maps
 from model_store.bundle.graph import (
     INPUT,

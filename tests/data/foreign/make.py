@@ -633,32 +633,6 @@ def make_handmade():
         makers=("onnx",),
     )
 
-    # Caffe2 before 2018: opset 6, broadcasting by attributes.
-    shift = helper.make_node(
-        "Sub", ["gpu_0/data_0", "mean"], ["gpu_0/shifted"], broadcast=1, axis=1
-    )
-    flat = helper.make_node("Flatten", ["gpu_0/shifted"], ["gpu_0/flat"])
-    gemm = helper.make_node(
-        "Gemm", ["gpu_0/flat", "w", "bias"], ["gpu_0/fc"], transB=1, broadcast=1
-    )
-    soft = helper.make_node("Softmax", ["gpu_0/fc"], ["gpu_0/softmax_1"])
-    mean = np.array([103.939, 116.779, 123.68], np.float32)
-    save(
-        "caffe2_opset6",
-        [shift, flat, gemm, soft],
-        [helper.make_tensor_value_info("gpu_0/data_0", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("gpu_0/softmax_1", TensorProto.FLOAT, [1, 3])],
-        {"mean": mean, "w": weights / 60, "bias": np.zeros(3, np.float32)},
-        opsets=(("", 6),),
-    )
-    x = (rgb[..., ::-1] - mean).transpose(0, 3, 1, 2).reshape(len(rgb), -1)
-    expect(
-        "caffe2_opset6",
-        softmax(x @ weights.T / 60),
-        options=["--channels", "bgr"],
-        makers=("onnx",),
-    )
-
     # Azure Custom Vision: BGR pixels in `data`, a label, and the probabilities as a map in `loss`.
     nodes = [
         helper.make_node("Flatten", ["data"], ["flat"]),

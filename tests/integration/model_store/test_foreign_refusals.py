@@ -17,8 +17,7 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.errors import ModelStoreError
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.inspection import ModelWishes, inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
@@ -82,6 +81,7 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
             "export the model with standard operators",
         ),
     ),
+    "opset of 2017": (lambda path: foreign_onnx(path, opset=6), ("opset 6", "export it again")),
     "operator of ONNX Runtime alone": (
         lambda path: foreign_onnx(
             path,

@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.errors import ModelStoreError
-from model_store.foreign.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.source import open_source
 from model_store.image import decode
 from model_store.runtime import ort

@@ -14,11 +14,8 @@ from hypothesis.extra import numpy as nps
 from calibration.bins import BinSums, bin_index
 from calibration.conformal import conformal
 from calibration.measures import metrics
-from calibration.measures.auroc import auroc, class_auroc
-from calibration.measures.brier_parts import brier_parts
-from calibration.measures.classwise import class_sums, classwise_ece
-from calibration.measures.equal_mass import equal_mass_sums
-from calibration.measures.selective import aurc, excess_aurc, risk_coverage
+from calibration.measures.inputs import brier_parts, class_sums, classwise_ece, equal_mass_sums
+from calibration.measures.ranking import aurc, auroc, class_auroc, excess_aurc, risk_coverage
 from calibration.measures.smooth import SmoothSums, smooth_ece
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from model_store.errors import LinuxRequired
-from model_store.operating_system import require_linux, usable_cores
+from model_store.installation import require_linux, usable_cores
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32", "freebsd14"])

@@ -15,11 +15,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
-from calibration.calibrators.affine import RIDGE, _loss, _slope
+from calibration.calibrators.affine import RIDGE, Vector, _loss, _slope
 from calibration.calibrators.histogram import Histogram, Steps
 from calibration.calibrators.protocol import Calibrator, calibrator_from_dict
 from calibration.calibrators.temperature import Temperature
-from calibration.calibrators.vector import Vector
 from calibration.measures.metrics import nll
 from training.evaluation.calibrators import ALL_CALIBRATORS, Isotonic
 

@@ -5,8 +5,15 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from calibration.intervals.bootstrap import Method, bootstrap, bootstrap_sums
-from calibration.intervals.measure_intervals import AREAS, MEANS, RATES, measure_intervals
+from calibration.intervals.bootstrap import (
+    AREAS,
+    MEANS,
+    RATES,
+    Method,
+    bootstrap,
+    bootstrap_sums,
+    measure_intervals,
+)
 from calibration.measures.summary import Measures
 
 Floats = npt.NDArray[np.float64]

@@ -15,16 +15,15 @@ from sklearn.metrics import roc_auc_score
 
 from calibration.bins import BinSums
 from calibration.measures import metrics
-from calibration.measures.auroc import auroc, class_auroc
-from calibration.measures.brier_parts import brier_parts
-from calibration.measures.classwise import (
+from calibration.measures.inputs import (
+    brier_parts,
     class_sums,
     classwise_ece,
     classwise_noise_floor,
     classwise_z,
+    equal_mass_sums,
 )
-from calibration.measures.equal_mass import equal_mass_sums
-from calibration.measures.selective import aurc, excess_aurc, risk_coverage
+from calibration.measures.ranking import aurc, auroc, class_auroc, excess_aurc, risk_coverage
 from calibration.measures.smooth import (
     SmoothSums,
     _variance,

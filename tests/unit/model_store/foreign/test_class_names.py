@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 import pytest
 
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.class_names import find_names, given_names
-from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from calibration.calibrators.affine import Vector
 from calibration.calibrators.protocol import Calibrator
 from calibration.calibrators.temperature import Temperature, softmax
-from calibration.calibrators.vector import Vector
 from calibration.conformal import conformal
 from training.evaluation.calibrators import cross_fitted
 from training.evaluation.evaluation import Predictions, evaluate

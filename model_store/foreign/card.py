@@ -1,12 +1,14 @@
-"""What a card says about an imported model: measured on the half of the labeled images that fitted
-nothing.
+"""The card of an imported model: what was measured of it on labeled images, what is known of it, and
+where it came from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from calibration.bins import BinSums, bin_index
 from calibration.calibrators.temperature import apply_temperature
@@ -16,9 +18,24 @@ from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
-from model_store.bundle.card import CalibrationCard, ConformalCard, InputReference, Referral
-from model_store.foreign.errors import LabeledFolderRefused
+from model_store.bundle.card import (
+    CalibrationCard,
+    Card,
+    ConformalCard,
+    InputCard,
+    InputReference,
+    Origin,
+    Provenance,
+    Referral,
+    Verification,
+)
+from model_store.errors import LabeledFolderRefused
+from model_store.foreign.image_input import ImageInput
 from model_store.foreign.labeled_folder import LabeledImages
+from model_store.foreign.preprocessing import Preprocessing
+from model_store.foreign.source import ForeignSource
+from model_store.foreign.verification import Difference
+from model_store.runtime import ort
 
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
@@ -147,4 +164,63 @@ def _check_useful(
         "(--normalize, --size). To "
         "publish "
         "it all the same, add --anyway"
+    )
+
+
+UNKNOWN = "unknown"  # what only the maker knows
+
+
+def build_card(
+    source: ForeignSource,
+    image: ImageInput,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...],
+    measured: CardFigures,
+    data: LabeledImages | None,
+    findings: Mapping[str, str],
+    difference: Difference,
+    *,
+    name: str,
+    version: int,
+) -> Card:
+    """Return the card without file hashes, which are added on writing."""
+    libraries = {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
+    height, width = preprocessing.decoded_size(image)
+    return Card(
+        name=name,
+        version=version,
+        classes=classes,
+        input=InputCard(
+            channels=1 if image.channels == 1 else 3,
+            height=height,
+            width=width,
+            resize=preprocessing.resize,
+        ),
+        provenance=Provenance(
+            dataset="none" if data is None else data.root.resolve().name,
+            fingerprint="none" if data is None else data.fingerprint,
+            backbone="imported",
+            loss=UNKNOWN,
+            seed=0,
+            epochs=0,
+            libraries=libraries,
+            created_at=datetime.now(UTC),
+            imported=Origin(
+                file=source.file,
+                sha256=source.sha256,
+                producer=source.producer,
+                opset=source.opset,
+                findings=dict(findings),
+            ),
+        ),
+        calibration=measured.calibration,
+        referral=measured.referral,
+        conformal=measured.conformal,
+        input_reference=measured.input_reference,
+        verification=Verification(
+            images=difference.images,
+            alone=difference.alone,
+            max_difference=difference.largest,
+            libraries=libraries,
+        ),
     )
