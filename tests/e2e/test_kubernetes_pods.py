@@ -125,6 +125,7 @@ def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
             fleet.labeled.add(answer["prediction_id"])
 
 
+@pytest.mark.nightly
 def test_a_server_and_the_leading_monitor_are_killed_under_load(
     fleet: Fleet, png: Callable[..., bytes]
 ) -> None:

@@ -97,6 +97,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_start_that_fails_shows_no_secret_and_says_why(name: str, tmp_path: Path) -> None:
     settings, reason = REFUSED[name]

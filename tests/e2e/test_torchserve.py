@@ -36,7 +36,6 @@ from tests.builders.servers import Server
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.slow,
     pytest.mark.skipif(
         shutil.which("java") is None,
         reason="TorchServe needs Java 17: apt install openjdk-17-jre-headless",

@@ -118,6 +118,7 @@ def test_what_predict_says(store: Store, png: Callable[..., bytes], tmp_path: Pa
     assert all(f"probability {name}" in table.read_text(encoding="utf-8") for name in CLASSES)
 
 
+@pytest.mark.nightly
 def test_what_data_check_and_train_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     data, draw = tmp_path / "[red]:heart:", pictures()

@@ -10,6 +10,8 @@ import pytest
 
 from candor.command_line import UNIX_MODULES
 
+pytestmark = pytest.mark.nightly
+
 ROOT = Path(__file__).parents[3]
 START = "from candor.__main__ import main; sys.argv[0] = 'candor'; main()"
 WITHOUT = f"import os; sys.modules |= dict.fromkeys({UNIX_MODULES}); del os.sched_getaffinity; "

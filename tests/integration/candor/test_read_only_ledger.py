@@ -155,6 +155,7 @@ def test_a_sqlite_file_that_a_server_writes_is_read_beside_it(
     assert len((work / "answers.csv").read_text().splitlines()) == 41
 
 
+@pytest.mark.nightly
 def test_a_postgresql_role_that_may_only_select(postgres: Cluster, tmp_path: Path) -> None:
     url = postgres.make_database()
     answered(url)
@@ -168,6 +169,7 @@ def test_a_postgresql_role_that_may_only_select(postgres: Cluster, tmp_path: Pat
         connection.execute("DROP OWNED BY reader")
 
 
+@pytest.mark.nightly
 def test_a_replica_of_postgresql_in_recovery(postgres: Cluster, tmp_path: Path) -> None:
     url = postgres.make_database()
     answered(url)

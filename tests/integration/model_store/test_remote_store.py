@@ -161,6 +161,7 @@ def test_a_swap_of_what_has_changed_does_nothing(
     assert two.read("tiny", "x.json") == b"2"
 
 
+@pytest.mark.nightly
 def test_writers_at_once_lose_nothing_though_one_is_killed(
     reach: ObjectStore, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from tests.builders.store_fire import DIED, KILLS, READERS, SURVIVED, WRITERS
 
+pytestmark = pytest.mark.nightly
+
 REFUSED = 2
 
 

@@ -29,6 +29,7 @@ def by_request(number: int) -> FeedbackItem:
     return FeedbackItem("pneumonia", None, "pneumonia", f"scan-{number}")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("named_by", ["prediction id", "request id"])
 def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None:
     """Every label is sent by two replicas; the second by request id may come before the answer

@@ -67,6 +67,7 @@ async def status_of(app: ASGIApp, body: HostileBody, data: bytes) -> int:
     return int(statuses[0])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_refused_body_stays_in_memory(
     tiny_store: Store, tmp_path: Path, kind: str

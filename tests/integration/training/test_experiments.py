@@ -69,6 +69,7 @@ def compared(dataset: Dataset, folder: Path) -> GridComparison:
     )
 
 
+@pytest.mark.nightly
 def test_every_method_and_calibrator_has_a_row(compared: GridComparison) -> None:
     lines = {(line.method, line.calibrator) for line in compared.summaries}
     assert {("ce", "none"), ("dca beta=5", "temperature"), ("dca beta=5", "isotonic")} <= lines

@@ -60,6 +60,7 @@ def assert_published(out: Path, name: str, published: str) -> None:
     assert columns(out / "tables" / f"{name}.csv") == columns(RESULTS / f"{published}.csv")
 
 
+@pytest.mark.nightly
 def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def trained(group: Group, path: Path, *, stop: int = 0) -> nn.Module:
     return module
 
 
+@pytest.mark.nightly
 def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
@@ -172,6 +173,7 @@ def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
     assert not (tmp_path / "snapshot-1.safetensors").exists()
 
 
+@pytest.mark.nightly
 def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ("train", "digits", "--nproc", "2", "--epochs", "2", "--json", "--out", str(out))
@@ -188,6 +190,7 @@ def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "home", "run"]
 
 
+@pytest.mark.nightly
 def test_what_the_first_process_refuses_ends_all(tmp_path: Path) -> None:
     """The second one waits for the first meanwhile, which must not wait for it."""
     (tmp_path / "run").mkdir()

@@ -125,6 +125,7 @@ def test_the_card_says_how_far_onnx_runtime_was_from_torch(bundle: Path) -> None
     assert verification["libraries"].keys() == {"onnxruntime", "torch"}
 
 
+@pytest.mark.nightly
 def test_exporting_twice_writes_the_same_bytes(run: Path, bundle: Path, tmp_path: Path) -> None:
     again = exported(run, tmp_path / "another store")
     assert sorted(path.name for path in again.iterdir()) == sorted(
@@ -184,6 +185,7 @@ def test_what_cannot_be_repeated_is_refused(
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.nightly
 def test_other_weights_than_the_cards_are_not_called_the_same(
     bundle: Path, data: Path, tmp_path: Path
 ) -> None:
