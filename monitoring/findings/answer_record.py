@@ -28,7 +28,7 @@ NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labe
 
 @dataclass(frozen=True)
 class AnswerRecord:
-    """Earlier answers of one version that name `label` with a confidence in the bin of
+    """Earlier answers of one version that name `predicted` with a confidence in the bin of
     `confidence`.
 
     Attributes:
@@ -40,7 +40,7 @@ class AnswerRecord:
         alarm: whether the drift alarm of the version is active.
     """
 
-    label: str
+    predicted: str
     confidence: float
     lower: float
     upper: float
@@ -82,7 +82,7 @@ class AnswerRecord:
     @property
     def sentences(self) -> str:
         """What a reader should know before relying on the confidence."""
-        said = f"The model says “{self.label}”, confidence {shown(self.confidence)}."
+        said = f"The model says “{self.predicted}”, confidence {shown(self.confidence)}."
         warned = f"Do not rely on {_that(self.confidence)}." if self.is_doubtful else ""
         alarm = "The drift alarm of this version is active." if self.alarm else ""
         return " ".join(
@@ -119,7 +119,7 @@ class AnswerRecord:
 
 
 def find_answer_record(
-    connection: Connection, watched_version_id: int, *, label: str, confidence: float
+    connection: Connection, watched_version_id: int, *, predicted: str, confidence: float
 ) -> AnswerRecord:
     """Read the record of answers like this one, by the same calibration."""
     at = int(bin_index(confidence))
@@ -130,7 +130,7 @@ def find_answer_record(
     ]
     alike = (
         columns.watched_version_id == watched_version_id,
-        columns.slice == f"predicted:{label}",
+        columns.slice == f"predicted:{predicted}",
         columns.bin == at,
     )
     served, labeled, right, total, day = tuple(
@@ -138,7 +138,7 @@ def find_answer_record(
     )
     watches = watch.load_all(connection, watched_version_id)
     return AnswerRecord(
-        label=label,
+        predicted=predicted,
         confidence=confidence,
         lower=at / BIN_COUNT,
         upper=(at + 1) / BIN_COUNT,

@@ -328,7 +328,7 @@ def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[s
 def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification) -> AnswerRecord:
     with ledger.read() as connection:
         return find_answer_record(
-            connection, watched_version_id, label=answer.predicted, confidence=answer.confidence
+            connection, watched_version_id, predicted=answer.predicted, confidence=answer.confidence
         )
 
 

@@ -172,7 +172,7 @@ def _texts(images: list[bytes]) -> list[object]:
     return [
         [{"image": encoded}, {"image": encoded, "request_id": "scan", "tags": {"site": "A"}}],
         [encoded, encoded],
-        {"inputs": [tensor], "id": "x", "outputs": [{"name": "label"}]},
+        {"inputs": [tensor], "id": "x", "outputs": [{"name": "predicted"}]},
         {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [encoded]}]},
         {"prediction_id": "01999999-9999-7999-8999-999999999999", "label": CLASSES[0]},
         [

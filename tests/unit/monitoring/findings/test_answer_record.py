@@ -9,7 +9,7 @@ from monitoring.findings.answer_record import AnswerRecord, shown
 
 def record(**changes: Any) -> AnswerRecord:
     values: dict[str, Any] = {
-        "label": "pneumonia",
+        "predicted": "pneumonia",
         "confidence": 0.91,
         "lower": 13 / 15,
         "upper": 14 / 15,
@@ -34,7 +34,7 @@ def test_a_class_that_is_right_less_often_than_it_says_is_not_to_be_relied_on() 
 
 
 def test_a_class_that_is_right_as_often_as_it_says_gets_no_warning() -> None:
-    said = record(label="normal", labeled=60, right=55, served=60).sentences
+    said = record(predicted="normal", labeled=60, right=55, served=60).sentences
     assert "Do not rely" not in said
     assert "typical" not in said  # all of them have labels
 

@@ -106,7 +106,7 @@ def test_a_draw_is_the_same_for_everybody_and_hits_its_share() -> None:
         second for first, second in zip(drawn, more, strict=True) if first
     )  # a larger share keeps the smaller
     assert (AuditSampler(0.0).on, AuditSampler(1e-12).on) == (False, True)
-    assert json.loads(with_audit(b'{"label":"x"}', True)) == {"label": "x", "audit": True}
+    assert json.loads(with_audit(b'{"predicted":"x"}', True)) == {"predicted": "x", "audit": True}
 
 
 def test_what_is_remembered_is_bounded_in_bytes() -> None:
