@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from monitoring.recalibration import recalibrate as recalibrate
     from monitoring.reports.report import Report as Report
     from monitoring.reports.report import calibration_report as calibration_report
-    from serving.client.client import AsyncClient as AsyncClient
-    from serving.client.client import Client as Client
-    from serving.client.client import ServerRefused as ServerRefused
+    from serving.client import AsyncClient as AsyncClient
+    from serving.client import Client as Client
+    from serving.client import ServerRefused as ServerRefused
     from serving.inference.predictor import Predictor as Predictor
     from serving.inference.predictor import open_predictor as open_predictor
     from training.datasets import Dataset as Dataset
@@ -107,7 +107,7 @@ _MODULES = {
     "monitoring.ledger.database": ("Ledger",),
     "monitoring.recalibration": ("recalibrate",),
     "monitoring.reports.report": ("Report", "calibration_report"),
-    "serving.client.client": ("AsyncClient", "Client", "ServerRefused"),
+    "serving.client": ("AsyncClient", "Client", "ServerRefused"),
     "serving.inference.predictor": ("Predictor", "open_predictor"),
     "training.datasets": ("Dataset", "load_dataset"),
     "training.runs.config": ("TrainConfig",),

@@ -155,7 +155,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from candor.predictions.errors import PredictionsRefused
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError
-    from serving.client.client import ServerRefused, TokenInvalid
+    from serving.client import ServerRefused, TokenInvalid
     from serving.errors import ServingError
     from training.errors import TrainingError
 

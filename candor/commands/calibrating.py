@@ -168,8 +168,8 @@ def _options(
     correct: str | None, group: str | None, classes: str | None, positive: str | None, normalize: bool,
     calibrator: "PortableCalibrator | None",
 ) -> "ReadingOptions":  # fmt: skip
+    from candor.predictions.columns import ColumnWishes
     from candor.predictions.labeled import ReadingOptions
-    from serving.client.columns import ColumnWishes
 
     scores = None if logits == "*" else logits or probabilities
     kind: Literal["logits", "probabilities"] | None = (

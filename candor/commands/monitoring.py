@@ -99,9 +99,8 @@ def _report_every(
     every: str, folder: Path, *, once: bool, model: str | None, ledger: str | None
 ) -> None:
     """Write reports at regular times; exit with 1 if --once left something undone."""
-    from candor.commands.scheduled_reports import keep_reporting
+    from candor.commands.scheduled_reports import Webhook, keep_reporting
     from monitoring.pages.scheduled_report import Period
-    from serving.client.webhook import Webhook
 
     if every not in tuple(Period):
         raise typer.BadParameter(f"--every is {every!r}; expected day, week or month")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.client.file_ids import FileIdRule
+from candor.predictions.image_files import FileIdRule
 
 if TYPE_CHECKING:
     from model_store.store.store import Store
@@ -114,7 +114,7 @@ def read_token(file: Path | None) -> str | None:
     """Return the token in a file. As an argument, other users of the machine could read it. Raises
     TokenInvalid.
     """
-    from serving.client.client import usable_token
+    from serving.client import usable_token
 
     return (
         None if file is None else usable_token(file.read_text(encoding="utf-8", errors="replace"))

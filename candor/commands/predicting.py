@@ -18,12 +18,12 @@ from candor.commands.options import (
     web_address,
 )
 from candor.commands.scoring import ENGINES, score_folder
-from serving.client.file_ids import FileIdRule, file_id, require_distinct
+from candor.predictions.image_files import FileIdRule, file_id, image_files, require_distinct
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
     from model_store.store.store import Store
-    from serving.client.client import Client
+    from serving.client import Client
 
 Classify = Callable[[Path], list[dict[str, Any]]]
 CONNECTIONS = 8
@@ -125,7 +125,6 @@ def predict(
     from candor.terminal.console import print_json
     from candor.terminal.predictions import AnswerTable, print_answer
     from candor.terminal.progress import bars
-    from serving.client.tables import image_files
 
     if engine not in ENGINES:
         raise typer.BadParameter(
@@ -205,7 +204,7 @@ def _answers(
 
 def _answer(classify: Classify, file: Path) -> list[dict[str, Any]]:
     from model_store.errors import ImageError
-    from serving.client.client import ServerRefused
+    from serving.client import ServerRefused
 
     try:
         return classify(file)
@@ -220,7 +219,7 @@ def _answer(classify: Classify, file: Path) -> list[dict[str, Any]]:
 
 
 def _client(url: str, token_file: Path | None) -> "Client":
-    from serving.client.client import Client
+    from serving.client import Client
 
     return Client(url, token=read_token(token_file))
 

@@ -4,16 +4,51 @@ webhook.
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from httpx import BaseTransport
+
     from monitoring.ledger.database import Ledger
     from monitoring.pages.scheduled_report import Period
-    from serving.client.webhook import Webhook
+
 
 LOOK_S = 60.0  # between looks for what is due, and for what a webhook refused
 HTML_LIMIT = 2_000_000  # characters of a page that a webhook gets
+TIMEOUT_S = 10.0  # for each step of a message to a webhook
+
+
+class WebhookFailed(Exception):
+    """A message that the webhook did not take. Names its host only."""
+
+
+class Webhook:
+    """Posts JSON to an address that is a secret, because such addresses hold their token. It
+    follows no redirect.
+    """
+
+    def __init__(self, url: str, *, transport: "BaseTransport | None" = None) -> None:
+        self._url, self._transport = url, transport
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Post one message. Raises WebhookFailed unless the answer is 2xx."""
+        import httpx
+
+        host = urlsplit(self._url).hostname
+        try:
+            with httpx.Client(
+                timeout=TIMEOUT_S, transport=self._transport, trust_env=False
+            ) as client:
+                answer = client.post(self._url, json=dict(message))
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise WebhookFailed(
+                f"the webhook on {host} cannot be reached ({type(error).__name__})"
+            ) from None
+        if not answer.is_success:
+            raise WebhookFailed(f"the webhook on {host} answered {answer.status_code}")
 
 
 def keep_reporting(
@@ -22,7 +57,7 @@ def keep_reporting(
     every: "Period",
     *,
     model: str | None,
-    webhook: "Webhook | None",
+    webhook: Webhook | None,
     once: bool,
 ) -> bool:
     """Make what is due and, unless `once`, go on until interrupted; return whether all of the last
@@ -48,7 +83,7 @@ def keep_reporting(
 
 
 def report_once(
-    ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: "Webhook | None"
+    ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: Webhook | None
 ) -> bool:
     """Make the reports that are due and send those that were not sent; return whether all were
     sent.
@@ -56,7 +91,6 @@ def report_once(
     from candor.terminal.console import stderr, stdout
     from monitoring.ledger import versions
     from monitoring.pages import scheduled_report as schedule
-    from serving.client.webhook import WebhookFailed
 
     with ledger.read() as connection:
         models = versions.models(connection) if model is None else [model]

@@ -60,7 +60,7 @@ def traffic(
     from candor.demo.live_traffic import LiveTraffic, TrafficPlan
     from candor.demo.sample import MODEL, SampleImages, publish_sample
     from candor.terminal.console import print_json, stderr
-    from serving.client.client import Client
+    from serving.client import Client
 
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(0)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from candor.commands.options import FileIdOption, JsonOption, TokenOption, UrlOption, read_token
-from serving.client.file_ids import FileIdRule
+from candor.predictions.image_files import FileIdRule
 
 if TYPE_CHECKING:
-    from serving.client.client import Client
-    from serving.client.upload import TableUpload
-    from serving.client.upload_columns import UploadColumns
+    from candor.predictions.upload import TableUpload
+    from candor.predictions.upload_columns import UploadColumns
+    from serving.client import Client
 
 UPLOAD_TIMEOUT_S = 120.0
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -70,7 +70,7 @@ def feedback(
 
     Example: candor feedback labels.csv
     """
-    from serving.client.client import Client
+    from serving.client import Client
 
     if (file is None) == (prediction_id is None) or (prediction_id is not None and label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
@@ -140,12 +140,12 @@ def predictions(
 
     Example: candor predictions answers.csv --model retina --classes healthy,ill
     """
+    from candor.predictions.columns import ColumnWishes
+    from candor.predictions.tables import read_columns
+    from candor.predictions.upload import TableUpload
+    from candor.predictions.upload_columns import prediction_columns
     from monitoring.logged.body import FIELDS
-    from serving.client.client import Client
-    from serving.client.columns import ColumnWishes
-    from serving.client.tables import read_columns
-    from serving.client.upload import TableUpload
-    from serving.client.upload_columns import prediction_columns
+    from serving.client import Client
 
     wishes = ColumnWishes(
         label=label, predicted=predicted, confidence=confidence, scores=probabilities
@@ -181,12 +181,12 @@ def _send_labels(
     json_out: bool,
 ) -> None:
     """Send a table of labels, after a look at what its columns are."""
+    from candor.predictions.columns import ColumnWishes
+    from candor.predictions.image_files import require_distinct_rows
+    from candor.predictions.tables import read_columns, read_rows
+    from candor.predictions.upload import TableUpload
+    from candor.predictions.upload_columns import ANSWER, label_columns, label_item
     from monitoring.feedback.body import FIELDS
-    from serving.client.columns import ColumnWishes
-    from serving.client.labels import ANSWER, label_item, require_distinct_rows
-    from serving.client.tables import read_columns, read_rows
-    from serving.client.upload import TableUpload
-    from serving.client.upload_columns import label_columns
 
     found = label_columns(read_columns(file), FIELDS, ColumnWishes(label=label))
     column = found.columns.label or "label"
@@ -221,8 +221,8 @@ def _model_of(file: Path, client: "Client") -> str | None:
     """Return the server's only model if the table needs one, that is, if it names neither answers
     nor models.
     """
-    from serving.client.client import ServerRefused
-    from serving.client.tables import read_columns
+    from candor.predictions.tables import read_columns
+    from serving.client import ServerRefused
 
     if {"prediction_id", "model"} & set(read_columns(file)):
         return None

@@ -15,7 +15,7 @@ from httpx import TransportError
 
 from calibration.wording import counted
 from candor.demo.sample import MODEL, SampleImages
-from serving.client.client import Client, ServerRefused
+from serving.client import Client, ServerRefused
 from serving.errors import ServingError
 
 LOOK_S: Final = 1.0  # between two questions for the alarm

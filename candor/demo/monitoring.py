@@ -15,7 +15,7 @@ from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from candor.terminal.tables import figure
 from model_store.bundle.card import Card
-from serving.client.client import Client
+from serving.client import Client
 from training.datasets import SplitName
 
 VALIDATION_LIMIT = 600

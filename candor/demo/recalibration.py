@@ -18,7 +18,7 @@ from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
 from monitoring.recalibration import recalibrate as fit
-from serving.client.client import Client
+from serving.client import Client
 from training.evaluation.plots import plot_reliability
 
 STREAM_S = 1.5  # of requests before the recalibration, and after the server has switched

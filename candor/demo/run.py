@@ -20,7 +20,7 @@ from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from model_store.bundle.card import Card
 from model_store.installation import require_linux, typed_command
-from serving.client.client import Client
+from serving.client import Client
 from training.datasets import find_dataset
 
 OWN_ENTRIES = (

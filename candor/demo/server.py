@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serving.client.client import Client
+from serving.client import Client
 from serving.errors import ServingError
 
 START_S = 30.0

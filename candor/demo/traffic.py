@@ -14,7 +14,7 @@ import numpy as np
 from httpx import TransportError
 
 from calibration.bins import BinSums
-from serving.client.client import Client, RetryPolicy, ServerRefused
+from serving.client import Client, RetryPolicy, ServerRefused
 from training.datasets import Split
 from training.progress import Progress
 

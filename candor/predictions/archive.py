@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from candor.predictions.collected import Codes, Collected, require_room
+from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import CELLS_LIMIT
-from serving.client.columns import ColumnWishes, TableColumns, find_columns
 
 _CLASSES = ("classes", "class_names", "names")
 _BYTES_LIMIT = 8 * CELLS_LIMIT

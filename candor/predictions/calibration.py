@@ -23,12 +23,12 @@ from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from candor.predictions.archive import as_codes
 from candor.predictions.collected import Collected
+from candor.predictions.columns import ColumnWishes, TableColumns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.interpretation import interpret
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.parameters import in_python
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
-from serving.client.columns import ColumnWishes, TableColumns
 
 if TYPE_CHECKING:
     from monitoring.pages.calibration_page import CalibrationText

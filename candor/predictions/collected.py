@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
+from candor.predictions.columns import ClassColumn, TableColumns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import CELLS_LIMIT
-from serving.client.columns import ClassColumn, TableColumns
 
 _CHUNK = 20_000
 _MISSING = {"", "na", "n/a", "nan", "null"}

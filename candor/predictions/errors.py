@@ -1,16 +1,29 @@
-"""What this room refuses."""
+"""What this room refuses. Each text is a sentence that says what to do."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class PredictionsRefused(ValueError):
-    """Predictions that cannot be read, or whose meaning is not clear. The text says what to do."""
+    """Predictions or labels that cannot be read, or whose meaning is not clear."""
 
 
-def rows_listed(rows: Sequence[int] | npt.NDArray[Any], most: int = 5) -> str:
+class TableRefused(PredictionsRefused):
+    """A file that is no table, or one without rows or a column that is needed."""
+
+
+class ColumnsUnclear(PredictionsRefused):
+    """A table whose columns do not say what they are. The text says which option settles it."""
+
+
+class ImagesRefused(PredictionsRefused):
+    """A folder without images, or files that would get one request id."""
+
+
+def rows_listed(rows: "Sequence[int] | npt.NDArray[Any]", most: int = 5) -> str:
     """Row numbers for a sentence.
 
     >>> rows_listed([3]), rows_listed([3, 7]), rows_listed(range(1, 90))

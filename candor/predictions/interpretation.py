@@ -8,6 +8,7 @@ import numpy.typing as npt
 from calibration.bins import FloatArray, IntArray
 from calibration.wording import counted
 from candor.predictions.collected import Collected
+from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.scores import Scores, fractions, interpret_scores, interpret_single
@@ -18,7 +19,6 @@ from candor.predictions.truths import (
     positive_class,
     suspicious_truths,
 )
-from serving.client.columns import TableColumns
 
 
 def interpret(

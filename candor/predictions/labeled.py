@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
-from serving.client.columns import ColumnWishes
+from candor.predictions.columns import ColumnWishes
 
 ScoreKind = Literal["probabilities", "logits", "confidence"]
 CELLS_LIMIT = 60_000_000  # numbers held at once: half a gigabyte

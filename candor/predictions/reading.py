@@ -13,11 +13,11 @@ import numpy as np
 from calibration.wording import counted
 from candor.predictions.archive import collect_archive
 from candor.predictions.collected import Collected, as_text, collect, numbers
+from candor.predictions.columns import TableColumns, find_columns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.interpretation import interpret
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
-from serving.client.columns import TableColumns, find_columns
-from serving.client.tables import count_rows, read_columns, read_rows
+from candor.predictions.tables import count_rows, read_columns, read_rows
 
 _SAMPLE = 200
 _LISTED = 5
@@ -31,8 +31,8 @@ def read_predictions(
 
     Raises:
         PredictionsRefused: the cells cannot be read, or what they mean is open.
-        serving.client.columns.ColumnsUnclear: what the columns are is open.
-        serving.client.tables.NothingToSend: the file is no table.
+        candor.predictions.columns.ColumnsUnclear: what the columns are is open.
+        candor.predictions.tables.NothingToSend: the file is no table.
         OSError: the file cannot be read.
     """
     chosen = options or ReadingOptions()

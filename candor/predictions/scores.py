@@ -6,8 +6,8 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.temperature import softmax
+from candor.predictions.columns import Kind
 from candor.predictions.errors import PredictionsRefused, rows_listed
-from serving.client.columns import Kind
 
 SUM_TOLERANCE = 0.01  # for probabilities that were rounded
 # no network gives a class of two such a logit, and hardly such a probability in another unit

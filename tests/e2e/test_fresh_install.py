@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from model_store.store.store import Store
-from serving.client.client import Client
+from serving.client import Client
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from candor.command_line import app
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store, open_store
-from serving.client.client import Client
+from serving.client import Client
 from tests.builders.containers import PODMAN, needs, run, started
 from tests.builders.dicoms import header, saved
 from tests.builders.object_store import free_port, object_store

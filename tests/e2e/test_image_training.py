@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from candor.demo.sample import SampleImages
-from serving.client.client import Client
+from serving.client import Client
 from tests.builders.containers import configuration, needs, run, started
 from tests.builders.processes import free_port, wait_until
 

@@ -14,9 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from candor.commands.scheduled_reports import report_once
+from candor.commands.scheduled_reports import Webhook, report_once
 from monitoring.pages.scheduled_report import Period, find_due
-from serving.client.webhook import Webhook
 from serving.settings import load_settings
 from tests.builders.answers import DAY_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from candor.predictions.errors import ImagesRefused
 from model_store.store.store import Store
-from serving.client.client import Client, ServerRefused
-from serving.client.file_ids import SameFileId
+from serving.client import Client, ServerRefused
 from tests.builders.processes import PATIENCE_S, wait_until
 
 
@@ -133,7 +133,7 @@ def test_labels_are_joined_to_answers_by_file_name(
     assert re.search(r"probabilities  \w+ 0\.\d+, \w+ 0\.\d+, \w+ 0\.\d+\n", said)
     assert re.search(r"one/scan.png: \w+ 0\.\d+, (refer to a person|no referral)\n", said)
 
-    with pytest.raises(SameFileId, match="--request-id path"):
+    with pytest.raises(ImagesRefused, match="--request-id path"):
         CliRunner().invoke(
             app,
             ["predict", "one", "two", "--url", served, "--request-id", "filename"],
@@ -161,7 +161,7 @@ def test_labels_are_joined_to_answers_by_file_name(
     Path("labels.csv").write_text(
         f"file,label\none/scan.png,{classes[0]}\ntwo/scan.png,{classes[1]}\n"
     )
-    with pytest.raises(SameFileId, match=r"one/scan\.png and two/scan\.png would both label"):
+    with pytest.raises(ImagesRefused, match=r"one/scan\.png and two/scan\.png would both label"):
         CliRunner().invoke(
             app,
             ["feedback", "labels.csv", "--url", served, "--token-file", "token"],

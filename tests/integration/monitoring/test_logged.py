@@ -19,7 +19,7 @@ from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
 from monitoring.routes import endpoints
-from serving.client.client import AsyncClient
+from serving.client import AsyncClient
 from serving.http.error_handlers import ERROR_HANDLERS
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state

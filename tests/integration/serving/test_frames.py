@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from model_store.store.store import Store
-from serving.client.client import AsyncClient, ServerRefused
+from serving.client import AsyncClient, ServerRefused
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.services import Running, running

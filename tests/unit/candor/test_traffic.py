@@ -16,7 +16,7 @@ from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
 from candor.demo.sample import MODEL, SampleImages, publish_sample
 from model_store.store.samples import read_samples
 from model_store.store.store import Store
-from serving.client.client import ServerRefused
+from serving.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
 

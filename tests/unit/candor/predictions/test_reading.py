@@ -15,11 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import log_softmax
 
-from candor.predictions.errors import PredictionsRefused
+from candor.predictions.columns import ColumnWishes
+from candor.predictions.errors import ColumnsUnclear, PredictionsRefused, TableRefused
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.reading import read_predictions
-from serving.client.columns import ColumnsUnclear, ColumnWishes
-from serving.client.tables import NothingToSend
 from tests.builders.answers import simulated
 
 NAMES = ("normal", "pneumonia")
@@ -314,27 +313,27 @@ def test_hostile_numbers(write: Write, cell: str, said: str) -> None:
         (
             "a.csv",
             b"p_a,p_b,label\n0.5,0.5,na\xefve\n",
-            NothingToSend,
+            TableRefused,
             "not UTF-8 text .byte 0xef.: save it as CSV UTF-8",
         ),
-        ("a.csv", b"p_a,p_a,label\n1,2,3\n", NothingToSend, "two columns 'p_a'"),
+        ("a.csv", b"p_a,p_a,label\n1,2,3\n", TableRefused, "two columns 'p_a'"),
         ("a.csv", b"", PredictionsRefused, "the file has no rows"),
         ("a.csv", b"p_a,p_b,label\n", PredictionsRefused, "no rows"),
-        ("a.csv", b"\xff\xfep\x00_\x00a\x00", NothingToSend, "not UTF-8"),
+        ("a.csv", b"\xff\xfep\x00_\x00a\x00", TableRefused, "not UTF-8"),
         (
             "a.csv",
             b"p_a,p_b,label\n0.5,0.5,a\x00b\n0.5,0.5,p\n",
             PredictionsRefused,
             "no column is about",
         ),
-        ("a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, NothingToSend, "field larger"),
+        ("a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, TableRefused, "field larger"),
         ("a.csv", b"age,label\n3,a\n", PredictionsRefused, "which columns hold the probabilities"),
         ("a.csv", b"p_a,p_b\n0.5,0.5\n", PredictionsRefused, "which column holds the true class"),
         ("a.npz", b"no archive", PredictionsRefused, "no NumPy archive"),
         ("a.npz", b"PK\x03\x04 cut", PredictionsRefused, "no NumPy archive"),
-        ("a.parquet", b"PAR1 no", NothingToSend, "cannot be read as Parquet"),
-        ("a.ndjson", b'{"p_a": 0.5\n', NothingToSend, "line 1 is not JSON"),
-        ("a.xlsx", b"", NothingToSend, "expected a name that ends in"),
+        ("a.parquet", b"PAR1 no", TableRefused, "cannot be read as Parquet"),
+        ("a.ndjson", b'{"p_a": 0.5\n', TableRefused, "line 1 is not JSON"),
+        ("a.xlsx", b"", TableRefused, "expected a name that ends in"),
     ],
 )
 def test_hostile_files_give_sentences(
@@ -400,5 +399,5 @@ def test_lengths_that_differ_are_refused(tmp_path: Path) -> None:
 def test_two_label_columns_are_refused(write: Write) -> None:
     with pytest.raises(ColumnsUnclear, match="--label COLUMN"):
         read_predictions(
-            write("p_normal,p_pneumonia,label,diagnosis", [[*row, "x"] for row in table()])
+            write("p_normal,p_pneumonia,truth,diagnosis", [[*row, "x"] for row in table()])
         )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from candor.predictions.image_files import image_files
 from model_store.image import FORMATS
 from model_store.image.suffixes import IMAGE_SUFFIXES, images_below
-from serving.client.tables import image_files
 
 
 def test_every_suffix_belongs_to_a_format_that_is_decoded() -> None:

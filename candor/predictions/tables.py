@@ -1,41 +1,18 @@
-"""Files that a client sends: images in folders, and the rows of tables."""
+"""The rows of tables: `.csv`, `.ndjson`, `.jsonl` and `.parquet`."""
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from candor.predictions.errors import TableRefused
 from model_store.csv_cells import plain_cell
-from model_store.image.suffixes import SUFFIX_LIST, images_below
 from model_store.installation import install_command
-from serving.errors import ServingError
-
-
-class NothingToSend(ServingError, ValueError):
-    """A folder has no images, or a file is not a table."""
-
-
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the images below the given folders, sorted.
-
-    Raises:
-        NothingToSend: a folder has no images.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = images_below(path)
-        if not inside:
-            raise NothingToSend(f"{path} has no images; looked for {SUFFIX_LIST}")
-        found += inside
-    return found
 
 
 def count_rows(file: Path) -> int:
@@ -55,7 +32,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     empty cells.
 
     Raises:
-        NothingToSend: a file of another kind, or one that cannot be read.
+        TableRefused: a file of another kind, or one that cannot be read.
     """
     kinds = {
         ".csv": _csv_rows,
@@ -64,13 +41,13 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
         ".parquet": _parquet_rows,
     }
     if file.suffix.lower() not in kinds:
-        raise NothingToSend(f"{file}: expected a name that ends in {', '.join(kinds)}")
+        raise TableRefused(f"{file}: expected a name that ends in {', '.join(kinds)}")
     return kinds[file.suffix.lower()](file)
 
 
 def read_columns(file: Path) -> list[str]:
     """Return the names of a table's columns; of NDJSON, the keys of the first 200 rows. Raises
-    NothingToSend.
+    TableRefused.
     """
     if file.suffix.lower() == ".csv":
         with _open_csv(file) as lines, _named(file):
@@ -114,18 +91,18 @@ def _named(file: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise NothingToSend(
+        raise TableRefused(
             f"{file} is not UTF-8 text (byte {error.object[error.start]:#04x}): save it as CSV "
             "UTF-8"
         ) from None
     except csv.Error as error:
-        raise NothingToSend(f"{file} cannot be read as CSV ({error})") from None
+        raise TableRefused(f"{file} cannot be read as CSV ({error})") from None
 
 
 def _require_distinct(file: Path, names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise NothingToSend(f"{file} has two columns {twice!r}: rename one")
+        raise TableRefused(f"{file} has two columns {twice!r}: rename one")
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -136,9 +113,9 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise NothingToSend(f"{file}: line {number} is not JSON ({error})") from None
+                raise TableRefused(f"{file}: line {number} is not JSON ({error})") from None
             if not isinstance(row, dict):
-                raise NothingToSend(f"{file}: line {number} is not a JSON object")
+                raise TableRefused(f"{file}: line {number} is not a JSON object")
             yield row
 
 
@@ -150,20 +127,20 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
             for row in batch.to_pylist():
                 yield {key: _plain(value) for key, value in row.items() if value is not None}
     except (OSError, ValueError) as error:
-        raise NothingToSend(f"{file} cannot be read as Parquet ({error})") from error
+        raise TableRefused(f"{file} cannot be read as Parquet ({error})") from error
 
 
 def _parquet(file: Path) -> Any:
     try:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
-        raise NothingToSend(
+        raise TableRefused(
             f"Parquet needs pyarrow; send a .csv, or install it with: {install_command('parquet')}"
         ) from error
     try:
         return pq.ParquetFile(file)
     except (OSError, ValueError) as error:
-        raise NothingToSend(f"{file} cannot be read as Parquet ({error})") from error
+        raise TableRefused(f"{file} cannot be read as Parquet ({error})") from error
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.client.client import AsyncClient, Client, RetryPolicy, ServerRefused
+from serving.client import AsyncClient, Client, RetryPolicy, ServerRefused
 
 
 def busy() -> httpx.Response:
@@ -37,8 +37,8 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def nap(seconds: float) -> None:
         taken.append(seconds)
 
-    monkeypatch.setattr("serving.client.client.time.sleep", taken.append)
-    monkeypatch.setattr("serving.client.client.asyncio.sleep", nap)
+    monkeypatch.setattr("serving.client.time.sleep", taken.append)
+    monkeypatch.setattr("serving.client.asyncio.sleep", nap)
     return taken
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from monitoring.feedback.body import FIELDS as LABEL_FIELDS
-from monitoring.logged.body import FIELDS
-from serving.client.columns import ColumnsUnclear, ColumnWishes
-from serving.client.upload_columns import (
+from candor.predictions.columns import ColumnWishes
+from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.upload_columns import (
     label_columns,
     prediction_columns,
 )
+from monitoring.feedback.body import FIELDS as LABEL_FIELDS
+from monitoring.logged.body import FIELDS
 
 NONE = ColumnWishes()
 
@@ -67,8 +68,8 @@ def test_a_field_that_only_later_rows_have_is_sent() -> None:
     assert found.item(row) == {"request_id": "1", "predicted": "a", "confidence": 0.5, "label": "b"}
 
 
-def test_a_label_with_a_confidence_alone_may_be_either() -> None:
-    with pytest.raises(ColumnsUnclear, match=r"true class or the prediction.*--predicted label"):
+def test_a_confidence_needs_the_class_that_it_is_of() -> None:
+    with pytest.raises(ColumnsUnclear, match="--predicted"):
         prediction_columns(["request_id", "label", "confidence"], FIELDS, NONE)
     told = prediction_columns(
         ["request_id", "label", "confidence"], FIELDS, ColumnWishes(predicted="label")

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.client.file_ids import FileIdRule, SameFileId, file_id, require_distinct
-from serving.client.labels import label_item, require_distinct_rows
+from candor.predictions.errors import ImagesRefused
+from candor.predictions.image_files import (
+    FileIdRule,
+    file_id,
+    require_distinct,
+    require_distinct_rows,
+)
+from candor.predictions.upload_columns import label_item
 
 FIELDS = ("label", "prediction_id", "request_id", "model", "source")
 
@@ -19,16 +25,17 @@ def test_accents_that_a_mac_decomposes_are_the_same_name() -> None:
 def test_files_that_a_label_could_not_tell_apart_are_refused_before_anything_is_sent() -> None:
     files = [Path("ward-1/scan.png"), Path("ward-2/scan.png")]
     with pytest.raises(
-        SameFileId, match=r"ward-1/scan.png and ward-2/scan.png .* 'scan.png': .*--request-id path"
+        ImagesRefused,
+        match=r"ward-1/scan.png and ward-2/scan.png .* 'scan.png': .*--request-id path",
     ):
         require_distinct(files, FileIdRule.FILENAME)
     require_distinct(files, FileIdRule.PATH)
-    with pytest.raises(SameFileId, match="name each file once"):
+    with pytest.raises(ImagesRefused, match="name each file once"):
         require_distinct([files[0], files[0]], FileIdRule.PATH)
 
 
 def test_a_name_that_no_header_can_carry_is_refused() -> None:
-    with pytest.raises(SameFileId, match="control characters"):
+    with pytest.raises(ImagesRefused, match="control characters"):
         require_distinct([Path("two\nlines.png")], FileIdRule.FILENAME)
 
 
@@ -59,7 +66,7 @@ def test_labels_of_different_files_that_name_one_answer_are_refused() -> None:
     """Each would correct the other's label, and one of the two answers would never get its own."""
     rows = [{"file": "normal/001.png", "label": "normal"}, {"file": "ill/001.png", "label": "ill"}]
     with pytest.raises(
-        SameFileId, match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path"
+        ImagesRefused, match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path"
     ):
         require_distinct_rows(rows, FileIdRule.FILENAME)
     require_distinct_rows(rows, FileIdRule.PATH)

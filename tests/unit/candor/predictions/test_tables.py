@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.client.tables import NothingToSend, count_rows, image_files, read_columns, read_rows
+from candor.predictions.errors import ImagesRefused, TableRefused
+from candor.predictions.image_files import image_files
+from candor.predictions.tables import count_rows, read_columns, read_rows
 
 
 def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -23,7 +25,7 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NothingToSend, match="no image"):
+    with pytest.raises(ImagesRefused, match="no image"):
         image_files([tmp_path])
 
 
@@ -56,5 +58,5 @@ def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(NothingToSend, match=name.split(".")[0]):
+    with pytest.raises(TableRefused, match=name.split(".")[0]):
         list(read_rows(tmp_path / name))

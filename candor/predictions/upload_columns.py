@@ -1,7 +1,7 @@
 """The columns of an uploaded table: the field that each is sent as, and what is not sent.
 
 The fields keep their names. A column of another name is mapped as everywhere
-(`serving.client.columns`), and said.
+(`candor.predictions.columns`), and said.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from serving.client.columns import (
-    ColumnsUnclear,
-    ColumnWishes,
-    TableColumns,
-    find_columns,
-)
+from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
+from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.image_files import FILE, FileIdRule, file_id
 
+ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the answer of a label
 _ROLES: Final = ("label", "predicted", "confidence")
+_NAMES: Final = ("prediction_id", "request_id", "model")
 _KNOWN: Final = (
     "refer",
     "prediction_set",
@@ -97,18 +96,16 @@ def prediction_columns(
     >>> sources["label"], sources["predicted"]
     ('truth', 'pred')
     """
-    columns = find_columns(names, _with_exact(names, wishes))
+    columns = find_columns(names, wishes)
     sources = {name: name for name in names if name in fields and name not in _ROLES}
     sources |= {role: column for role in _ROLES if (column := getattr(columns, role)) is not None}
     if columns.vector:
         sources["probabilities"] = columns.vector
     found = UploadColumns(columns, sources, (), frozenset(fields))
     said = {"predicted", "probabilities"} & set(sources) or found.sends_scores
-    if {"label", "confidence"} <= set(sources) and not said and wishes.label is None:
+    if "confidence" in sources and not said:
         raise ColumnsUnclear(
-            f"is {sources['label']!r} the true class or the prediction? A confidence needs the "
-            "predicted class beside "
-            f"it: if this is the prediction, name it with --predicted {sources['label']}"
+            "a confidence needs the predicted class beside it: name its column with --predicted"
         )
     return replace(found, unknown=_unknown(names, found))
 
@@ -117,7 +114,7 @@ def label_columns(
     names: Sequence[str], fields: Collection[str], wishes: ColumnWishes
 ) -> UploadColumns:
     """Map the columns of a table of labels. Raises ColumnsUnclear."""
-    columns = find_columns(names, _with_exact(names, wishes))
+    columns = find_columns(names, wishes)
     sources = {name: name for name in names if name in fields and name != "label"}
     if columns.label is not None:
         sources["label"] = columns.label
@@ -125,20 +122,28 @@ def label_columns(
     return replace(found, columns=replace(columns, scores=()), unknown=_unknown(names, found))
 
 
-def _with_exact(names: Sequence[str], wishes: ColumnWishes) -> ColumnWishes:
-    """The wishes, and the columns that are called as the field is, before any that only resemble
-    it.
+def label_item(
+    row: Mapping[str, Any], *, fields: Collection[str], model: str | None, rule: FileIdRule
+) -> dict[str, Any]:
+    """Return the label of one row: the answer by its prediction id if the row has one, else by
+    model and request id.
+
+    Args:
+        row: the columns of a table, those with values.
+        fields: the fields that the server knows; other columns are left out.
+        model: the model of a row that names none.
+        rule: how the column `file` becomes a request id.
+
+    >>> row = {"file": "ward-3/scan.png", "label": "normal", "remark": "seen twice"}
+    >>> label_item(row, fields=("label", "request_id"), model="chest", rule=FileIdRule.FILENAME)
+    {'label': 'normal', 'request_id': 'scan.png', 'model': 'chest'}
     """
-
-    def exact(role: str, wish: str | None) -> str | None:
-        return role if wish is None and role in names else wish
-
-    return replace(
-        wishes,
-        label=wishes.label if wishes.predicted == "label" else exact("label", wishes.label),
-        predicted=exact("predicted", wishes.predicted),
-        confidence=exact("confidence", wishes.confidence),
-    )
+    item = {name: value for name, value in row.items() if name in fields and name not in _NAMES}
+    if "prediction_id" in row:
+        return item | {"prediction_id": row["prediction_id"]}
+    request_id = row.get("request_id") or (file_id(str(row[FILE]), rule) if FILE in row else None)
+    named = {"request_id": request_id, "model": row.get("model") or model}
+    return item | {name: value for name, value in named.items() if value is not None}
 
 
 def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from serving.client.columns import ColumnsUnclear, ColumnWishes, TableColumns, find_columns
+from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
+from candor.predictions.errors import ColumnsUnclear
 
 
 def classes(found: TableColumns) -> list[str]:
@@ -68,8 +69,8 @@ def test_one_hot_labels_and_patients() -> None:
     ("header", "said"),
     [
         (
-            "label,diagnosis,p_a,p_b",
-            "'label', 'diagnosis' could each be the true label: name it with --label COLUMN",
+            "truth,diagnosis,p_a,p_b",
+            "'truth', 'diagnosis' could each be the true label: name it with --label COLUMN",
         ),
         ("label,prob,score", "'prob', 'score' could each be a probability"),
         ("label,pred,y_pred,conf", "predicted class: name it with --predicted"),
@@ -78,6 +79,12 @@ def test_one_hot_labels_and_patients() -> None:
 def test_what_is_open_is_refused_with_the_option(header: str, said: str) -> None:
     with pytest.raises(ColumnsUnclear, match=said):
         find_columns(header.split(","))
+
+
+def test_the_word_itself_comes_before_what_resembles_it() -> None:
+    found = find_columns(["label", "diagnosis", "predicted", "pred", "confidence"])
+    assert (found.label, found.predicted) == ("label", "predicted")
+    assert found.unused == ("diagnosis", "pred")
 
 
 def test_wishes_decide() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from serving.client.tables import NothingToSend
-from serving.client.upload import Rows, TableUpload
+from candor.predictions.errors import TableRefused
+from candor.predictions.upload import Rows, TableUpload
 
 COLUMNS = {"prediction_id", "label"}
 
@@ -98,7 +98,7 @@ def test_another_content_begins_anew(tmp_path: Path) -> None:
 )
 def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(NothingToSend, match=said):
+    with pytest.raises(TableRefused, match=said):
         run(tmp_path / "labels.csv", MonitoredModel())
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
-from serving.errors import ServingError
+from candor.predictions.errors import ColumnsUnclear
 
 LABEL: Final = (
     "label labels true_label true_class truth true ground_truth gt gold target targets y y_true "
@@ -44,10 +44,6 @@ _ONE_HOT: Final = re.compile(
 )
 
 Kind = Literal["probabilities", "logits"]
-
-
-class ColumnsUnclear(ServingError, ValueError):
-    """A table whose columns do not say what they are. The text says which option settles it."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +170,9 @@ class _Taker:
                 )
             return wish
         found = [name for name in self.left if _plain(name) in known.split()]
+        named = option.removeprefix("--")  # the role itself, before what only resembles it
+        if named in found:
+            found = [named]
         if len(found) > 1:
             raise ColumnsUnclear(
                 f"the columns {_listed(found)} could each be the {what}: name it with {option} "

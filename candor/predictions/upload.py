@@ -4,23 +4,31 @@ it got.
 Sending a row again is safe, so the record may lag behind the server but is never ahead of it. Rows
 that the server did not record go to FILE.rejected.csv with the reason. You can correct that file
 and upload it by itself.
+
+The drift watch sees labels in the order of their arrival, and its promise needs an order that does
+not depend on the outcome. A table made from a folder of images is sorted by class, so it is sent in
+a random order.
 """
 
 import csv
-import itertools
 import json
+import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
+from candor.predictions.errors import TableRefused
+from candor.predictions.tables import count_rows, read_columns, read_rows
 from model_store.csv_cells import CsvTable, plain_cell
-from serving.client.row_order import is_grouped, shuffled
-from serving.client.tables import NothingToSend, count_rows, read_columns, read_rows
 
 PORTION = 5_000
 REASON = ("row", "status", "reason")
+_FEWEST: Final = 20  # rows that show an order
+_BLOCK: Final = 100_000
+_Row = TypeVar("_Row")
 
 Rows = Sequence[dict[str, Any]]
 NumberedRow = tuple[int, dict[str, Any]]
@@ -66,16 +74,16 @@ class TableUpload:
     ) -> UploadResult:
         """Send the rows that were not sent before.
 
-        `needs`: groups of columns; the table must have one of each. Raises NothingToSend and what
+        `needs`: groups of columns; the table must have one of each. Raises TableRefused and what
             `send` raises.
         """
         self._check(needs)
         done = self._resume()
         total = count_rows(self.file)
-        sent = itertools.islice(self._rows(), done.rows, None)
+        sent = islice(self._rows(), done.rows, None)
         if not done.rows:
             self.rejected_file.unlink(missing_ok=True)
-        while portions := list(itertools.islice(sent, portion)):
+        while portions := list(islice(sent, portion)):
             summary = send([self._item(row) for _, row in portions])
             self._note(done, portions, summary)
             progress(self.file.name, done.rows, max(total, done.rows))
@@ -87,11 +95,11 @@ class TableUpload:
         for group in needs:
             if not any(name in columns for name in group):
                 found = ", ".join(map(repr, columns)) or "none"
-                raise NothingToSend(
+                raise TableRefused(
                     f"{self.file}: expected a column {' or '.join(group)}; found {found}"
                 )
         if next(read_rows(self.file), None) is None:
-            raise NothingToSend(f"{self.file} has a header, but no row below it")
+            raise TableRefused(f"{self.file} has a header, but no row below it")
 
     def _rows(self) -> Iterator[NumberedRow]:
         """The rows in the order in which they are sent, each with its number in the table, from
@@ -162,3 +170,31 @@ class TableUpload:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def is_grouped(labels: Iterable[object]) -> bool:
+    """Whether equal labels stand together: less than half as many changes between neighbors as in a
+    random order.
+
+    >>> is_grouped(["cat"] * 30 + ["dog"] * 30), is_grouped(["cat", "dog"] * 30)
+    (True, False)
+    """
+    counts: Counter[object] = Counter()
+    changes, last = 0, None
+    for label in labels:
+        changes += bool(counts) and label != last
+        counts[label] += 1
+        last = label
+    n = counts.total()
+    expected = n - sum(count**2 for count in counts.values()) / n if n else 0.0
+    return n >= _FEWEST and len(counts) > 1 and changes < expected / 2
+
+
+def shuffled(rows: Iterable[_Row], *, block: int = _BLOCK) -> Iterator[_Row]:
+    """Yield the rows in an order that looks random and is the same each time, by blocks of `block`
+    rows.
+    """
+    order, left = random.Random(0), iter(rows)
+    while taken := list(islice(left, block)):
+        order.shuffle(taken)
+        yield from taken

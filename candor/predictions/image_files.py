@@ -1,0 +1,104 @@
+"""Image files, and the request ids that their names become, so that labels can name a file.
+
+The same rule runs when an image is sent and when its label is. Files whose ids would be equal are
+refused before anything is sent, because a label could not tell them apart.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from candor.predictions.errors import ImagesRefused
+
+FILE = "file"  # the column of a table that names the image's file
+
+
+class FileIdRule(StrEnum):
+    """What a request id is made of."""
+
+    FILENAME = "filename"  # scan.png
+    PATH = "path"  # the path as it is given, such as ward-3/scan.png
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the given files, and the images below the given folders, sorted.
+
+    Raises:
+        ImagesRefused: a folder has no images.
+    """
+    from model_store.image.suffixes import SUFFIX_LIST, images_below
+
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = images_below(path)
+        if not inside:
+            raise ImagesRefused(f"{path} has no images; looked for {SUFFIX_LIST}")
+        found += inside
+    return found
+
+
+def file_id(file: str | Path, rule: FileIdRule) -> str:
+    r"""Return the request id of a file. Accents are composed, and both kinds of slashes separate
+    folders.
+
+    >>> file_id("ward-3/scan.png", FileIdRule.FILENAME), file_id("C:\\ward-3\\scan.png", FileIdRule.FILENAME)
+    ('scan.png', 'scan.png')
+    >>> file_id("./ward-3//scan.png", FileIdRule.PATH)
+    'ward-3/scan.png'
+    """
+    path = PureWindowsPath(unicodedata.normalize("NFC", str(file).strip()))
+    return path.name if rule is FileIdRule.FILENAME else path.as_posix()
+
+
+def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
+    """Refuse files that would get one request id, or a name that cannot be sent.
+
+    Raises:
+        ImagesRefused: names the two files, or the name.
+    """
+    seen: dict[str, Path] = {}
+    for file in files:
+        key = file_id(file, rule)
+        if not key.isprintable():
+            raise ImagesRefused(
+                f"the name {key!r} has control characters and cannot be a request id: rename the "
+                "file"
+            )
+        if key in seen:
+            advice = "name each file once"
+            if rule is FileIdRule.FILENAME:
+                advice = "name them by --request-id path"
+            raise ImagesRefused(
+                f"{seen[key]} and {file} would both get the request id {key!r}: {advice}"
+            )
+        seen[key] = file
+
+
+def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:
+    """Refuse rows of different files that would label one answer.
+
+    The same file in several rows is a correction. Only rows whose column `file` names the answer
+    are looked at.
+
+    Raises:
+        ImagesRefused: names the two files.
+    """
+    if rule is FileIdRule.PATH:
+        return
+    seen: dict[tuple[Any, str], str] = {}
+    for row in rows:
+        if FILE not in row or "prediction_id" in row or "request_id" in row:
+            continue
+        key = file_id(str(row[FILE]), rule)
+        path = file_id(str(row[FILE]), FileIdRule.PATH)
+        first = seen.setdefault((row.get("model"), key), path)
+        if first != path:
+            raise ImagesRefused(
+                f"{first} and {path} would both label the answer with the request id {key!r}: "
+                "send images and labels with --request-id path"
+            )
