@@ -25,7 +25,7 @@ from torchvision.models import resnet18
 
 from training.fitting.step import Step
 from training.losses import LossSettings, build_objective
-from training.networks.classifier import Head
+from training.networks.heads import Head
 from training.processes.distributed import Group
 
 CLASSES = 2

@@ -21,7 +21,7 @@ from training.experiments.cell import Cell, new_folder
 from training.experiments.runner import Job
 from training.fitting.examples import Examples, predict
 from training.fitting.history import Epoch
-from training.networks.classifier import Head
+from training.networks.heads import Head
 from training.runs.session import ExampleName, TrainingSession
 
 

@@ -5,17 +5,57 @@ On a Ray cluster, `ray_workers` starts them instead.
 
 Every process runs the same command line and reads its rank from the environment; the first one
 writes.
+
+On CPUs the processes connect at the address by which a machine reaches the first one.
 """
 
 import os
+import socket
+import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from torch import distributed
 
 from training.errors import ProcessFailed
-from training.processes.interfaces import interface_towards
+
+SIOCGIFADDR: Final = 0x8915  # Linux: the IPv4 address of an interface
+NAME_BYTES: Final = 16
+ANY_PORT: Final = 9
+
+
+def interface_towards(host: str) -> str | None:
+    """The name of the interface with the address that this machine uses to reach `host`; None if it
+    is not found.
+
+    >>> interface_towards("127.0.0.1") in ("lo", None)
+    True
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, ANY_PORT))  # sends nothing
+            own = probe.getsockname()[0]
+            return next(
+                (name for _, name in socket.if_nameindex() if _address(probe, name) == own), None
+            )
+    except OSError:
+        return None
+
+
+def _address(probe: socket.socket, name: str) -> str | None:
+    """The IPv4 address of an interface."""
+    import fcntl
+
+    request = struct.pack(f"{NAME_BYTES}s24x", name.encode())
+    try:
+        answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
+    except OSError:  # it has none
+        return None
+    return socket.inet_ntoa(answer[20:24])
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from training.features.augmentation import Augmentation
 from training.fitting.schedule import Averaging, Decay, OptimizerName, Sampler, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
-from training.networks.classifier import HeadKind
+from training.networks.heads import HeadKind
 from training.processes.execution import DeviceChoice
 
 

@@ -28,7 +28,8 @@ from training.errors import TrainingDiverged
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.networks.backbones import SMALL
-from training.networks.classifier import Classifier, HeadKind
+from training.networks.classifier import Classifier
+from training.networks.heads import HeadKind
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.session import ExampleName, TrainingSession
 

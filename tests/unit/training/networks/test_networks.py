@@ -21,17 +21,17 @@ from training.errors import BadBackbone, BadWeights, UnknownName, WeightsNotFoun
 from training.features import cache as features
 from training.features.cache import FeatureCache
 from training.networks import backbones
-from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
-from training.networks.blocks import Tail, last_blocks
-from training.networks.classifier import (
-    Backbone,
-    Branch,
-    Classifier,
-    Head,
-    build_classifier,
-    head_seeds,
+from training.networks.backbones import (
+    SMALL,
+    Trunk,
+    find_weights,
+    load_trunk,
+    truncate,
+    weights_digest,
 )
-from training.networks.truncation import truncate
+from training.networks.blocks import Tail, last_blocks
+from training.networks.classifier import Backbone, Branch, Classifier, build_classifier, head_seeds
+from training.networks.heads import Head
 from training.networks.weight_files import read_tensors
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")

@@ -1,0 +1,116 @@
+"""Heads: the paper's, a pooled one for few images, and several of either as one.
+
+Source of the paper's: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the
+paper is silent. Several heads on one frozen backbone cost little when served.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import BadBackbone
+
+HeadKind = Literal["paper", "pooled"]
+HIDDEN = (256, 64)
+POOLED_HIDDEN = 256
+DROPOUT = 0.5  # the paper's
+
+
+class Head(nn.Sequential):
+    """The paper's head: feature map (N, C, h, w) -> logits (N, K). `h` and `w` are at least 2."""
+
+    def __init__(
+        self,
+        feature_shape: tuple[int, ...],
+        *,
+        class_count: int,
+        reduction: int,
+        dropout: float = DROPOUT,
+    ) -> None:
+        channels, height, width = feature_shape
+        if min(height, width) < 2:
+            raise BadBackbone(
+                f"the feature map is {height} x {width}, but the head needs 2 x 2; use a larger "
+                "image size"
+            )
+        narrow = channels // reduction
+        first, second = HIDDEN
+        super().__init__(
+            nn.Conv2d(channels, narrow, kernel_size=1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.LeakyReLU(),
+            nn.MaxPool2d(kernel_size=2, stride=1),
+            nn.Flatten(),
+            nn.Linear(narrow * (height - 1) * (width - 1), first),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(first, second),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(second, class_count),
+        )
+
+
+class PooledHead(nn.Sequential):
+    """Feature map (N, C, h, w) -> logits (N, K), for few images: mean, one hidden layer, dropout.
+
+    The paper's head has millions of weights, most of them for where in the image something is. A
+    few hundred images do not determine those. The mean over positions leaves as many inputs as the
+    backbone has channels; what a person would fit by hand on frozen features starts from it too.
+    """
+
+    def __init__(
+        self, feature_shape: tuple[int, ...], *, class_count: int, dropout: float = DROPOUT
+    ) -> None:
+        channels = feature_shape[0]
+        super().__init__(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.BatchNorm1d(channels),
+            nn.Dropout(dropout),
+            nn.Linear(channels, POOLED_HIDDEN),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(POOLED_HIDDEN, class_count),
+        )
+
+
+class HeadEnsemble(nn.Module):
+    """Several heads or branches on the same features: the logarithm of the mean of their
+    probabilities, (N, K).
+
+    The result behaves like any logits: its softmax is that mean, and a temperature can divide it.
+    Each member is trained separately, with its own seed and order of batches. If all of a network
+    is trained, this is a deep ensemble (Lakshminarayanan et al. 2017).
+
+    >>> def always(*probabilities):
+    ...     head = nn.Linear(1, 2)
+    ...     bias = torch.tensor(probabilities).log()
+    ...     head.load_state_dict({"weight": torch.zeros(2, 1), "bias": bias})
+    ...     return head
+    >>> # 1.4 / 2, 0.6 / 2
+    >>> HeadEnsemble([always(0.5, 0.5), always(0.9, 0.1)])(torch.ones(1, 1)).exp().detach()
+    tensor([[0.7000, 0.3000]])
+    """
+
+    def __init__(self, heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return mean_answer([head(features) for head in self.heads])
+
+
+def mean_answer(logits: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of several probabilities, (N, K), from their logits, (N, K) each.
+
+    >>> answers = [torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.5, 0.5]]).log()]
+    >>> mean_answer(answers).exp()
+    tensor([[0.7000, 0.3000]])
+    """
+    return torch.stack([each.log_softmax(dim=1) for each in logits]).logsumexp(dim=0) - math.log(
+        len(logits)
+    )
