@@ -33,7 +33,7 @@ def score_folder(
     from calibration.wording import counted
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
-    from serving.inference.precision import served_variant
+    from serving.inference.predictor import served_variant
     from serving.scoring.folder import AnyFolder
     from serving.scoring.job import in_this_process, score
     from serving.scoring.plan import ScoringPlan

@@ -74,7 +74,7 @@ def _tuned(known: "Settings") -> "Settings":
     """Return the settings that suit the largest model in production best; prints what was tried."""
     from candor.terminal.console import stderr
     from candor.terminal.tables import table
-    from serving.inference.precision import served_variant
+    from serving.inference.predictor import served_variant
     from serving.inference.tuning import tune, tuned
 
     store = known.opened_store

@@ -21,10 +21,15 @@ from serving.cluster.placed_settings import PlacedSettings
 from serving.cluster.replica import ReplicaApp, build_app
 from serving.errors import ClusterError, SettingsError
 from serving.http.auth import read_access
-from serving.process.listener import FORCED, address, listen, log_ignored_variables
+from serving.process.listener import (
+    FORCED,
+    address,
+    listen,
+    log_ignored_variables,
+    missing_store,
+    tls_files,
+)
 from serving.process.logs import configure_logging
-from serving.process.missing_store import missing_store
-from serving.process.tls import tls_files
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -1,56 +1,127 @@
-"""A loaded canary: which requests it answers, and when it must be aborted.
+"""Follows the canaries in the store: loads them, watches them and aborts bad ones."""
 
-It is aborted when its drift detector raises an alarm, or when its inference fails more often than
-production's.
-"""
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Protocol
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
-
-from model_store.lifecycle.canary import Canary
+from model_store.errors import ModelStoreError
+from model_store.lifecycle.canary import Canary, end_canary, read_canary
+from model_store.store.store import Store
+from monitoring.errors import BundleReplaced
+from serving.deployment.loaded_models import LoadedCanary, LoadedModel, LoadedModels
+from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion
 
-MIN_FAILURES: Final = 5  # fewer could be chance, or one broken image that is sent again and again
-MARGIN: Final = 0.01  # by which the canary's failure ratio may exceed production's
+logger = logging.getLogger(__name__)
+
+LOAD_ERRORS = (
+    ModelStoreError,
+    ModelUnusable,
+    BundleReplaced,
+    OSError,
+)  # of a version that cannot be served
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedCanary:
-    """A loaded version and the store's record of the canary."""
+class Loader(Protocol):
+    """Loads a version and makes it ready to answer; in the `background` it gets one thread of the
+    lowest priority.
+    """
 
-    served: ServedVersion
-    record: Canary
+    def __call__(self, model: str, version: int, *, background: bool = False) -> ServedVersion: ...
 
-    def takes(self, asked: bool | None) -> bool:
-        """Whether the canary answers a request that asks for it (True), against it (False) or says
-        nothing (None).
+
+class CanaryController:
+    """Starts and ends canaries. Runs in the store watcher's thread.
+
+    `alarmed` says whether the drift detector of a calibration id has an active alarm.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        models: LoadedModels,
+        load: Loader,
+        *,
+        retire: Callable[[Iterable[ServedVersion]], None],
+        alarmed: Callable[[int], bool],
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._load = load
+        self._retire = retire
+        self._alarmed = alarmed
+        # A store that is mounted read-only cannot record the abort, so this process remembers it.
+        self._aborted: dict[str, datetime] = {}
+
+    def follow(self, name: str) -> None:
+        """Bring one model's canary in line with the store. Raises CanaryError for a file that
+        cannot be read.
         """
-        if self.is_shadow or asked is False:
-            return False
-        return asked is True or (
-            self.record.mode == "share" and random.random() < self.record.share
+        loaded = self._models.by_name().get(name)
+        if loaded is None:
+            return
+        canary = read_canary(self._store, name)
+        if canary is None or not self._is_running(name, canary, loaded):
+            if loaded.canary is not None:
+                self._end(name, loaded.canary.record)
+        elif loaded.canary is None or loaded.canary.record != canary:
+            self._begin(name, canary, loaded)
+        else:
+            reason = loaded.canary.abort_reason(loaded.production, self._alarmed)
+            if reason is not None:
+                self._abort(name, canary, reason)
+
+    def _is_running(self, name: str, canary: Canary, loaded: LoadedModel) -> bool:
+        in_production = canary.version == loaded.production.card.version
+        return (
+            canary.ended is None
+            and not in_production
+            and self._aborted.get(name) != canary.started_at
         )
 
-    @property
-    def is_shadow(self) -> bool:
-        """Whether it only computes beside production and never answers."""
-        return self.record.mode == "shadow"
+    def _begin(self, name: str, canary: Canary, loaded: LoadedModel) -> None:
+        try:
+            served = self._load_version(name, canary, loaded)
+        except LOAD_ERRORS as error:
+            self._abort(name, canary, f"it cannot be loaded: {error}")
+            return
+        self._retire(self._models.set_canary(name, LoadedCanary(served, canary)))
+        logger.info("canary started", extra={"fields": _fields(name, canary)})
 
-    def abort_reason(self, production: ServedVersion, alarmed: Callable[[int], bool]) -> str | None:
-        """Why the canary must be aborted; None if it may go on.
-
-        `alarmed` says whether the drift detector of a calibration id has an active alarm.
+    def _load_version(self, name: str, canary: Canary, loaded: LoadedModel) -> ServedVersion:
+        """The version of the canary. A shadow is always loaded for itself, because it runs at the
+        lowest priority.
         """
-        version = self.served.card.version
-        if alarmed(self.served.watched_version_id):
-            return f"the drift detector of version {version} has raised an alarm"
-        failed, usual = self.served.counts.failed, production.counts.failed_ratio
-        if failed >= MIN_FAILURES and self.served.counts.failed_ratio > usual + MARGIN:
-            return (
-                f"inference of version {version} failed {failed} times, "
-                f"{self.served.counts.failed_ratio:.1%} of its "
-                f"answers; production fails {usual:.1%}"
+        loading = loaded.answering.get(canary.version)
+        digest = loading.digest if loading else self._store.read(name, canary.version).digest
+        if canary.digest not in (None, digest):
+            raise ModelUnusable(
+                f"its digest is {digest}, but the canary was started with {canary.digest}; a "
+                "version never changes."
             )
-        return None
+        if canary.mode == "shadow":
+            served = self._load(name, canary.version, background=True)
+            served.record_shadow()
+            return served
+        return loaded.answering.get(canary.version) or self._load(name, canary.version)
+
+    def _end(self, name: str, canary: Canary) -> None:
+        self._retire(self._models.set_canary(name, None))
+        logger.info("canary ended", extra={"fields": _fields(name, canary)})
+
+    def _abort(self, name: str, canary: Canary, reason: str) -> None:
+        self._aborted[name] = canary.started_at
+        self._retire(self._models.set_canary(name, None))
+        logger.error("canary aborted", extra={"fields": _fields(name, canary) | {"reason": reason}})
+        try:
+            end_canary(self._store, name, "aborted", reason=reason)
+        except (OSError, ModelStoreError) as error:
+            logger.warning(
+                "the abort could not be written to the store",
+                extra={"fields": {"reason": str(error)}},
+            )
+
+
+def _fields(name: str, canary: Canary) -> dict[str, object]:
+    return {"model": name, "version": canary.version, "mode": canary.mode, "share": canary.share}

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from model_store.errors import ModelStoreError
 from model_store.store.alias import PRODUCTION, Alias
 from model_store.store.store import Store
-from serving.deployment.canary_controller import LOAD_ERRORS, CanaryController, Loader
+from serving.deployment.canary import LOAD_ERRORS, CanaryController, Loader
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion

@@ -15,8 +15,7 @@ from serving.doctor.diagnosis import Diagnosis
 from serving.errors import ListenError, SettingsError
 from serving.health import ask
 from serving.http.auth import read_access
-from serving.process.listener import listen
-from serving.process.tls import tls_files
+from serving.process.listener import listen, tls_files
 from serving.settings import Settings
 
 STATUS: Final = Path("/proc/self/statm")

@@ -21,8 +21,7 @@ from monitoring.api.sentences import explain
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
-from serving.http.request import RequestHead, form_files, request_id_of
-from serving.http.tags import tags_of
+from serving.http.request import RequestHead, form_files, request_id_of, tags_of
 
 NDJSON = "application/x-ndjson"
 SHAPE = (

@@ -14,14 +14,14 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.types import Receive
 
 from model_store.image import FrameChoice, read_choice
+from monitoring import tags
 from monitoring.api.body_budget import IMAGE_COPIES, LIST_COPIES, Hold
 from monitoring.api.content_encoding import check_encoding
 from monitoring.api.endpoint import Parameter
 from monitoring.api.fields import ID_LIMIT
-from monitoring.errors import BodyTimeout, BodyTooLarge, brief
+from monitoring.errors import BodyTimeout, BodyTooLarge, TagsInvalid, brief
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import FrameName, RequestId, Seconds
-from serving.http.tags import read_tags
 
 # A form that a client got wrong is answered, and is no error of the server's.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
@@ -323,6 +323,24 @@ def request_id_of(value: object) -> str | None:
             "characters in UTF-8."
         )
     return value
+
+
+def read_tags(text: str) -> str | None:
+    """Tags from `X-Candor-Tags: site=A,device=CT-2` or a form's field `tags`. Raises
+    MalformedRequest.
+    """
+    try:
+        return tags.read_tags(text)
+    except TagsInvalid as error:
+        raise MalformedRequest(str(error)) from None
+
+
+def tags_of(value: object) -> str | None:
+    """Tags from the object in a JSON item; None if there are none. Raises MalformedRequest."""
+    try:
+        return tags.tags_of(value)
+    except TagsInvalid as error:
+        raise MalformedRequest(str(error)) from None
 
 
 def _only(name: bytes, before: object) -> None:

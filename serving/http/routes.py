@@ -22,7 +22,6 @@ from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
 from serving.error_table import NOT_READY, PREDICTION_ERRORS
 from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
-from serving.http.app import PredictionApp
 from serving.http.bodies import (
     Alive,
     Base64,
@@ -45,6 +44,7 @@ from serving.http.bodies import (
 from serving.http.error_handlers import ERROR_HANDLERS
 from serving.http.items import NDJSON
 from serving.http.page_middleware import PageMiddleware
+from serving.http.prediction import PredictionApp
 from serving.http.request import FRAME_PARAMETER, HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import with_description

@@ -7,10 +7,12 @@ digits, all that a float32 holds.
 import base64
 import json
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from model_store.bundle.card import Card
 from serving.inference.heat_map import HeatMap
 
+_HASHES = 2**64
 JSON_HEADER = (b"content-type", b"application/json")
 
 
@@ -85,3 +87,29 @@ def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
 
 def _literal(text: str) -> str:
     return text.replace("%", "%%")
+
+
+class AuditSampler:
+    """Draws answers to be labeled regardless of their outcome: each with probability `share`, in
+    [0, 1], before its outcome is known.
+
+    A hash of the prediction id decides, so that every replica and every later recount draw the
+    same answers.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._below = round(share * _HASHES)
+
+    @property
+    def on(self) -> bool:
+        """Whether any answer can be drawn."""
+        return self._below > 0
+
+    def drawn(self, prediction_id: bytes) -> bool:
+        """Whether the answer with this id (16 bytes) is drawn.
+
+        >>> AuditSampler(1.0).drawn(bytes(16)), AuditSampler(0.0).drawn(bytes(16))
+        (True, False)
+        """
+        return int.from_bytes(blake2b(prediction_id, digest_size=8).digest(), "big") < self._below

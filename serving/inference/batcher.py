@@ -8,6 +8,7 @@ hop returns a whole batch (served_version.py).
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +19,11 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from serving.inference.batching_delay import BatchingDelay
-from serving.inference.priority import lower_priority
-
 logger = logging.getLogger(__name__)
 
+PER_IMAGE: Final = 2.0  # times the inference of one image, for each image that waits
+LONGEST_S: Final = 0.25
+LOWEST: Final = 19  # priority
 LOOK_S: Final = 0.005  # while a batch waits: whether an image is still coming
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -67,6 +68,34 @@ class PendingRequest:
 
 Work: TypeAlias = Callable[[list[PendingRequest]], None]
 Failed: TypeAlias = Callable[[list[PendingRequest], Exception], Any]
+
+
+class BatchingDelay:
+    """How long a batch waits for images that are being decoded: `with delay:` around each, on the
+    event loop. The inference thread asks `left_s`.
+
+    Decoding and inference want the same cores. If a batch begins as soon as one image is decoded,
+    it is small, costs more for each image, and slows the decoding of the others down.
+    """
+
+    def __init__(self, one_image_s: float) -> None:
+        """`one_image_s`: the inference time of one image, in seconds."""
+        self._one_image_s = one_image_s
+        self._coming = 0
+
+    def __enter__(self) -> None:
+        self._coming += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._coming -= 1
+
+    def left_s(self, images: int, waited_s: float) -> float:
+        """Seconds that `images`, which have waited for `waited_s`, still wait for others; 0 if none
+        is coming.
+        """
+        if not self._coming:
+            return 0.0
+        return max(0.0, min(PER_IMAGE * self._one_image_s * images, LONGEST_S) - waited_s)
 
 
 class Batcher:
@@ -160,3 +189,10 @@ class Batcher:
             except Empty:
                 if not left_s:
                     raise
+
+
+def lower_priority() -> None:
+    """Give the calling thread the lowest priority. On Linux each thread has a priority of its
+    own.
+    """
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

@@ -20,10 +20,9 @@ from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.errors import BundleError
 from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
-from serving.inference.batcher import Image
+from serving.inference.batcher import Image, lower_priority
 from serving.inference.heat_map import HeatMap, heat_map
 from serving.inference.predictor import Predictor
-from serving.inference.priority import lower_priority
 
 POSITIONS: Final = 8  # cells along each side of the image
 SPAN: Final = 2  # cells that a patch covers along each side

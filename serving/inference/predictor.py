@@ -18,7 +18,7 @@ from model_store.installation import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory
-from serving.setting_table import Device
+from serving.setting_table import Device, PrecisionChoice
 
 logger = logging.getLogger(__name__)
 
@@ -221,3 +221,28 @@ def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:
             ", ".join(ort.get_available_providers()),
             providers[0],
         )
+
+
+def served_variant(bundle: Bundle, precision: PrecisionChoice, *, device: Device) -> Bundle:
+    """The variant of `bundle` to serve: the one asked for if the bundle has it, else what is in its
+    model.onnx.
+
+    The setting decides, never a guess, because answers of another precision differ.
+    """
+    wanted = _by_device(device) if precision == "auto" else precision
+    card = bundle.card
+    if wanted in card.precisions:
+        return bundle.of_variant(wanted)
+    if precision != "auto":
+        logger.warning(
+            "%s version %d has no %s (CANDOR_PRECISION); serving %s",
+            card.name,
+            card.version,
+            wanted,
+            card.precisions[0],
+        )
+    return bundle.of_variant(card.precisions[0])
+
+
+def _by_device(device: Device) -> str:
+    return "int8" if choose_providers(device)[0] == PROVIDERS["cpu"] else "float16"

@@ -31,10 +31,8 @@ from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed
 from serving.inference.admission import QueueEstimate
-from serving.inference.answer import JsonAnswerWriter, with_audit
-from serving.inference.audit import AuditSampler
-from serving.inference.batcher import Batcher, Image, PendingRequest
-from serving.inference.batching_delay import BatchingDelay
+from serving.inference.answer import AuditSampler, JsonAnswerWriter, with_audit
+from serving.inference.batcher import Batcher, BatchingDelay, Image, PendingRequest
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import Classification, Predictor, Probabilities
 

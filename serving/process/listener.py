@@ -1,4 +1,6 @@
-"""A bound socket, and uvicorn with signal handling that drains and with limits on connections."""
+"""What a server process listens with: a bound socket, TLS files that are checked before, and uvicorn
+with limits on connections, whose signals drain.
+"""
 
 import asyncio
 import contextlib
@@ -9,21 +11,28 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
-from serving.errors import ListenError
-from serving.http.protocol import BoundedProtocol
-from serving.process.tls import tls_files
+from model_store.installation import install_command
+from serving.errors import ListenError, SettingsError
+from serving.http.connection import BoundedProtocol
 from serving.settings import Settings, ignored_variables
 
 logger = logging.getLogger(__name__)
 
 FORCED = 1
 BACKLOG = 2048
+# As long as a request head may take; HTTP does not know the connection before it.
+HANDSHAKE_S: Final = 10.0
+TURN_S: Final = 0.001
 
 
 def allow_many_connections() -> None:
@@ -163,4 +172,99 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ssl_keyfile=key,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=math.ceil(settings.drain_s),
+    )
+
+
+class BoundedLoop(uvloop.Loop):
+    """Its TLS servers close a connection that does not shake hands in HANDSHAKE_S; by default it
+    would be 60 s.
+
+    While it runs, a thread that parses gives the interpreter back after TURN_S. An answer asks for
+    the interpreter a dozen times, so with Python's 5 ms it waits up to 0.1 s for two such threads.
+    """
+
+    def run_forever(self) -> None:
+        """See asyncio."""
+        before_s = sys.getswitchinterval()
+        sys.setswitchinterval(TURN_S)
+        try:
+            super().run_forever()
+        finally:
+            sys.setswitchinterval(before_s)
+
+    async def create_server(self, *arguments: Any, **options: Any) -> Any:
+        """See asyncio."""
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_handshake_timeout", HANDSHAKE_S)
+        return await super().create_server(*arguments, **options)
+
+
+def tls_files(settings: Settings) -> tuple[Path, Path] | None:
+    """The files of the certificate chain and of its key, which may be one file; None without TLS.
+
+    Raises SettingsError unless both can be read and belong together.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None:
+        if key is not None:
+            raise SettingsError(
+                "CANDOR_TLS_KEY is set without CANDOR_TLS_CERTIFICATE; set both, or neither"
+            )
+        return None
+    chosen = certificate if key is None else key
+    for setting, file in (("CANDOR_TLS_CERTIFICATE", certificate), ("CANDOR_TLS_KEY", chosen)):
+        _check_readable(setting, file)
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate, chosen, password=_refuse
+        )
+    except ssl.SSLError as error:
+        raise SettingsError(
+            f"CANDOR_TLS_CERTIFICATE ({certificate}) and CANDOR_TLS_KEY ({chosen}) are not a "
+            "certificate chain and its "
+            f"private key, both PEM ({error.reason or 'not PEM'})"
+        ) from None
+    return certificate, chosen
+
+
+def _check_readable(setting: str, file: Path) -> None:
+    try:
+        file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{setting}: {file} cannot be read ({error.strerror})") from None
+
+
+def _refuse() -> str:
+    raise SettingsError(
+        "the private key of CANDOR_TLS_KEY is encrypted; decrypt it, because nobody can type a "
+        "password"
+    )
+
+
+def check_grpc(settings: Settings) -> None:
+    """Raise ListenError if a port for gRPC is set, but its packages are not installed or it is not
+    free.
+    """
+    if settings.grpc_port is None:
+        return
+    try:
+        import serving.v2.rpc  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ListenError(
+            f"gRPC needs more packages ({error}): {install_command('grpc')}"
+        ) from error
+    listen(settings.host, settings.grpc_port, setting="CANDOR_GRPC_PORT").close()
+
+
+def missing_store(settings: Settings, *, consequence: str) -> str:
+    """A line for the terminal; empty if the store is there, or at an address, which only a request
+    would show.
+    """
+    store = settings.opened_store
+    if store.address is not None or store.root.is_dir():
+        return ""
+    return (
+        f"There is no model store at {settings.store} yet: {consequence} `candor export` and "
+        "`candor import` make one, "
+        "and --store or CANDOR_STORE names another.\n"
     )

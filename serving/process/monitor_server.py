@@ -47,18 +47,18 @@ from serving.http.routes import HEALTHZ
 from serving.inference.metrics import register_build_info
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.openapi.endpoints import with_description
-from serving.process.event_loop import BoundedLoop
 from serving.process.listener import (
+    BoundedLoop,
     DrainingServer,
     address,
     allow_many_connections,
     listen,
     log_ignored_variables,
+    missing_store,
+    tls_files,
 )
 from serving.process.logs import configure_logging
-from serving.process.missing_store import missing_store
 from serving.process.monitor import Monitor, open_monitor
-from serving.process.tls import tls_files
 from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 

@@ -36,32 +36,31 @@ from serving.console.sign_in import SignInRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelUnusable
-from serving.http.app import PredictionApp
 from serving.http.auth import read_access
 from serving.http.middleware import with_middlewares
 from serving.http.pipeline import InferencePipeline
+from serving.http.prediction import PredictionApp
 from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.http.routes import ServerRoutes, build_router
-from serving.inference.audit import AuditSampler
+from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics, register_build_info
-from serving.inference.precision import served_variant
-from serving.inference.predictor import open_predictor
+from serving.inference.predictor import open_predictor, served_variant
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
-from serving.process.event_loop import BoundedLoop
-from serving.process.grpc_port import check_grpc
 from serving.process.listener import (
+    BoundedLoop,
     DrainingServer,
     address,
     allow_many_connections,
+    check_grpc,
     listen,
     log_ignored_variables,
+    missing_store,
+    tls_files,
 )
 from serving.process.logs import configure_logging
-from serving.process.missing_store import missing_store
 from serving.process.monitor import Monitor, open_monitor
-from serving.process.tls import tls_files
 from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS

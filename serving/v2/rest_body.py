@@ -22,8 +22,7 @@ from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
 from serving.http.request import read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
-from serving.v2.json_tensors import read_pixels
-from serving.v2.tensors import InputTensor, OutputTensor
+from serving.v2.tensors import InputTensor, OutputTensor, read_pixels
 
 HEADER: Final = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")

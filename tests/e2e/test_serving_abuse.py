@@ -24,7 +24,7 @@ from tests.builders.processes import PATIENCE_S
 pytestmark = pytest.mark.e2e
 
 SERVE = (
-    "from serving.http.protocol import BoundedProtocol; BoundedProtocol.head_timeout_s = 2.0; "
+    "from serving.http.connection import BoundedProtocol; BoundedProtocol.head_timeout_s = 2.0; "
     "from serving.process.server import serve; from serving.settings import load_settings; "
     "raise SystemExit(serve(load_settings()))"
 )

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from serving.process import event_loop
-from serving.process.event_loop import TURN_S, BoundedLoop
+from serving.process.listener import TURN_S, BoundedLoop
 
 
 def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from model_store.errors import BundleError
 from model_store.runtime import ort
 from model_store.store.store import Store
 from monitoring.ledger.versions import card_sha256
-from serving.inference.precision import served_variant
+from serving.inference.predictor import served_variant
 from tests.builders import trees
 from training.datasets import Dataset, load_dataset
 from training.errors import BadRun, UnknownName

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
-from serving.http.protocol import BoundedProtocol, FastPath, take_fast_path
+from serving.http.connection import BoundedProtocol, FastPath, take_fast_path
 from tests.builders.pipes import POST, Pipe
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

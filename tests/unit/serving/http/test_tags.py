@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from serving.errors import MalformedRequest
 from serving.http.items import read_items
-from serving.http.request import RequestHead, read_head
-from serving.http.tags import read_tags, tags_of
-from serving.inference.answer import with_audit
-from serving.inference.audit import AuditSampler
+from serving.http.request import RequestHead, read_head, read_tags, tags_of
+from serving.inference.answer import AuditSampler, with_audit
 
 PLAIN = st.text("abcXYZ019 -_äß", min_size=1, max_size=64).filter(lambda text: text == text.strip())
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from model_store.errors import BrokenImage
-from serving.inference.batcher import Batcher, PendingRequest
-from serving.inference.batching_delay import LONGEST_S, PER_IMAGE, BatchingDelay
+from serving.inference.batcher import LONGEST_S, PER_IMAGE, Batcher, BatchingDelay, PendingRequest
 from tests.builders.processes import PATIENCE_S
 
 
@@ -128,7 +127,7 @@ PATIENT_S = (
 
 @pytest.fixture
 def delay(monkeypatch: pytest.MonkeyPatch) -> BatchingDelay:
-    monkeypatch.setattr("serving.inference.batching_delay.LONGEST_S", PATIENCE_S)
+    monkeypatch.setattr("serving.inference.batcher.LONGEST_S", PATIENCE_S)
     return BatchingDelay(PATIENT_S)
 
 

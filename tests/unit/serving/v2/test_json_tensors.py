@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.v2.json_tensors import SLICE_BYTES, read_pixels
+from serving.v2.tensors import SLICE_BYTES, read_pixels
 
 
 @given(

@@ -10,7 +10,8 @@ import time
 from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote
 
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +24,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.caller import AsgiCaller, Caller
+from serving.http.connection import FastPath, take_fast_path
 from serving.http.error_handlers import log_error, send_error, wants_page
 from serving.http.items import (
     NDJSON,
@@ -34,8 +36,6 @@ from serving.http.items import (
     write_frames,
 )
 from serving.http.pipeline import InferencePipeline
-from serving.http.prediction_path import PREFIX, split_path
-from serving.http.protocol import FastPath, take_fast_path
 from serving.http.request import (
     LISTS,
     NOTHING,
@@ -52,6 +52,7 @@ from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
+PREFIX: Final = "/predictions/"
 CLOSE = (b"connection", b"close")
 NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
@@ -273,3 +274,11 @@ class PredictionApp:
             headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """Model and version of a path that begins with PREFIX. The version is None if the path has
+    none.
+    """
+    model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
+    return unquote(model), version if slash else None
