@@ -169,7 +169,7 @@ class TagNotWatched(MonitoringError, LookupError):
     def __init__(self, tag: str, model: str, version: int) -> None:
         super().__init__(
             f"No drift watch of {brief(model)} version {version} is for the tag {brief(tag)}; GET "
-            "/calibration/{model} lists those there are (`tag_watches`). A value gets one with "
+            "/models/{model}/report lists those there are (`tag_watches`). A value gets one with "
             "its first label, if "
             "CANDOR_DRIFT_TAGS names its key."
         )
@@ -214,7 +214,7 @@ class ModelNotInLedger(MonitoringError, LookupError):
         self.model, self.version = model, version
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         if known is None:  # only where a server answers; the command line looks
-            listed = "GET /calibration lists those it knows"
+            listed = "GET /reports lists those it knows"
         elif known:
             listed = f"it knows {', '.join(each[:80] for each in known[:10])}"
         else:

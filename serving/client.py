@@ -144,7 +144,7 @@ class _Calls:
         asked = {"version": version, "window": window}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
         report: Json = yield from self._json(
-            "GET", f"/calibration/{quote(model, safe='')}", params=parameters
+            "GET", f"/models/{quote(model, safe='')}/report", params=parameters
         )
         return report
 

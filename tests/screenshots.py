@@ -32,7 +32,7 @@ def main() -> int:
     views = {
         "models": "/",
         "try": f"/try/{model}",
-        "model": f"/calibration/{model}/page",
+        "model": f"/models/{model}/report/page",
         "label": f"/label/{model}",
         "versions": f"/versions/{model}",
         "recalibrate": f"/recalibrate/{model}",

@@ -122,7 +122,6 @@ def main() -> None:
             "tags",
             "before-labels",
             "answer-changes",
-            "real",
         ),
         help="run only this part",
     )
@@ -173,11 +172,6 @@ def main() -> None:
     if given.only in (None, "looking"):
         found["looking"] = looking(models=given.streams)
         print(json.dumps(found["looking"], indent=2))
-    if given.predictions and given.only in (None, "real"):
-        from benchmarks.monitoring.pneumonia import figures
-
-        found["real"] = figures(given.predictions)
-        print(json.dumps(found["real"], indent=2))
     if given.json:
         given.json.write_text(json.dumps(found, indent=2))
 

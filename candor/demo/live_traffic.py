@@ -139,7 +139,7 @@ class LiveTraffic:
                 f"the drift alarm of {MODEL} is active since label {active['alarm_label']}. "
                 "Acknowledge it, or begin "
                 "with an empty ledger: curl -X POST "
-                f"{self.address}/calibration/{MODEL}/acknowledge "
+                f"{self.address}/models/{MODEL}/report/acknowledge "
                 '-d \'{"note": "it was the demo"}\''
             )
 

@@ -100,7 +100,7 @@ def run_demo(
             )
             stdout.print(f"To look at it in a browser: {serve}")
         else:
-            report = f"{server.url}/calibration/{session.model}/page"
+            report = f"{server.url}/models/{session.model}/report/page"
             stdout.print(
                 f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}"
             )

@@ -27,7 +27,7 @@ from tests.builders.browser import open_browser, open_page
 from tests.screenshots import try_images
 
 MODEL: Final = "pneumoniamnist"
-REPORT: Final = f"/calibration/{MODEL}/page"
+REPORT: Final = f"/models/{MODEL}/report/page"
 PREVIEW: Final = (
     f"/recalibrate/{MODEL}?version=1&preview=yes&last=624&chosen_labels=yes&allow_label_changes=yes"
 )

@@ -52,14 +52,14 @@ class Shot(NamedTuple):
 SHOTS: Final = {
     "monitoring-report": Shot("report.html", 1130),
     "calibration-report": Shot("tutorial.html", 1110),
-    "console-watch": Shot(f"/calibration/{MODEL}/page?version=1", 1180),
+    "console-watch": Shot(f"/models/{MODEL}/report/page?version=1", 1180),
     "console-versions": Shot(f"/versions/{MODEL}", 1162),
     "console-recalibrate": Shot(RECALIBRATION, 1080),
     "console-label": Shot(f"/label/{MODEL}", 540),
 }
 VIEWS: Final = {
     "models": "/",
-    "model": f"/calibration/{MODEL}/page?version=1",
+    "model": f"/models/{MODEL}/report/page?version=1",
     "label": f"/label/{MODEL}",
     "versions": f"/versions/{MODEL}",
     "compare": f"/versions/{MODEL}?first=1&second=2",

@@ -39,7 +39,7 @@ def give_advice(found: Findings) -> Iterator[str]:
         draw = audit_by(served_elsewhere=found.served_elsewhere)
         yield (
             f"{draw[0].upper()}{draw[1:]}; or let all labels count again "
-            f"""(`POST /calibration/{model}/reset` with `{{"audit": false}}`)."""
+            f"""(`POST /models/{model}/report/reset` with `{{"audit": false}}`)."""
         )
     elif status is Status.OK and found.exception:
         yield (
@@ -91,14 +91,14 @@ def _after_alarm(found: Findings) -> Iterator[str]:
             "difference: the first "
             "ones favored one outcome, have been corrected since, or the error has ended. "
             "Acknowledge the alarm with a "
-            f"note (`POST /calibration/{model}/acknowledge`). There is nothing to recalibrate."
+            f"note (`POST /models/{model}/report/acknowledge`). There is nothing to recalibrate."
         )
         return
     if found.is_cleared:
         yield (
             "The alarm was raised on labels that were chosen, and the audit shows no such "
             "difference: acknowledge the "
-            f"alarm with a note (`POST /calibration/{model}/acknowledge`). Do not recalibrate on "
+            f"alarm with a note (`POST /models/{model}/report/acknowledge`). Do not recalibrate on "
             "the chosen labels."
         )
         return
@@ -138,7 +138,7 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         yield _recalibrate(found, on_labels, last)
     yield (
         "Or fix the cause and acknowledge the alarm with a note (`POST "
-        f"/calibration/{model}/acknowledge`); the watch "
+        f"/models/{model}/report/acknowledge`); the watch "
         "then starts again."
     )
 
@@ -223,7 +223,7 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
         one = len(found.tag_alarms) == 1
         what = f"the alarm of {which} by itself" if one else f"the alarms of {which} one by one"
         yield (
-            f"Acknowledge {what}, with a note (`POST /calibration/{found.model}/acknowledge` with "
+            f"Acknowledge {what}, with a note (`POST /models/{found.model}/report/acknowledge` with "
             f"""`{{"tag": "{tag}"}}`)."""
         )
 

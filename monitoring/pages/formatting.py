@@ -116,9 +116,9 @@ def page_path(model: str) -> str:
     """The path of a model's page.
 
     >>> page_path("a/b")
-    '/calibration/a%2Fb/page'
+    '/models/a%2Fb/report/page'
     """
-    return f"/calibration/{quote(model, safe='')}/page"
+    return f"/models/{quote(model, safe='')}/report/page"
 
 
 def label_path(model: str) -> str:
@@ -143,9 +143,9 @@ def download_path(model: str, file: str) -> str:
     """The path of a chart or table of a model's page as a file.
 
     >>> download_path("a b", "days.csv")
-    '/calibration/a%20b/download/days.csv'
+    '/models/a%20b/report/download/days.csv'
     """
-    return f"/calibration/{quote(model, safe='')}/download/{file}"
+    return f"/models/{quote(model, safe='')}/report/download/{file}"
 
 
 def recalibrate_path(model: str) -> str:

@@ -149,7 +149,7 @@ _INTAKE: Final = (
 _ALARMS: Final = tuple(
     Endpoint(
         method="POST",
-        path=f"/calibration/{{model}}/{verb}",
+        path=f"/models/{{model}}/report/{verb}",
         handler=handler,
         tag="calibration",
         summary=summary,
@@ -175,7 +175,7 @@ _ALARMS: Final = tuple(
 _PAGE_FORMS: Final = (
     Endpoint(
         method="POST",
-        path="/calibration/{model}/page",
+        path="/models/{model}/report/page",
         handler=AlarmRoutes.by_form,
         tag="calibration",
         summary="Acknowledge the drift alarm from the form of that page.",
@@ -198,7 +198,7 @@ _PAGE_FORMS: Final = (
 _REPORTS: Final = (
     Endpoint(
         method="GET",
-        path="/calibration",
+        path="/reports",
         handler=ReportRoutes.summaries,
         tag="calibration",
         summary="Every model's report without its bins, slices and history.",
@@ -206,7 +206,7 @@ _REPORTS: Final = (
     ),
     Endpoint(
         method="GET",
-        path="/calibration/{model}",
+        path="/models/{model}/report",
         handler=ReportRoutes.report,
         tag="calibration",
         summary="How calibrated a model is on what it served.",
@@ -215,7 +215,7 @@ _REPORTS: Final = (
     ),
     Endpoint(
         method="GET",
-        path="/calibration/{model}/slices",
+        path="/models/{model}/report/slices",
         handler=ReportRoutes.slices,
         tag="calibration",
         summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
@@ -224,7 +224,7 @@ _REPORTS: Final = (
     ),
     Endpoint(
         method="GET",
-        path="/calibration/{model}/history",
+        path="/models/{model}/report/history",
         handler=ReportRoutes.history,
         tag="calibration",
         summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, "
@@ -234,7 +234,7 @@ _REPORTS: Final = (
     ),
     Endpoint(
         method="GET",
-        path="/calibration/{model}/page",
+        path="/models/{model}/report/page",
         handler=ReportRoutes.page,
         tag="calibration",
         summary="The report as a page, with a chart day by day and the versions side by side.",
@@ -244,7 +244,7 @@ _REPORTS: Final = (
     ),
     Endpoint(
         method="GET",
-        path="/calibration/{model}/download/{file}",
+        path="/models/{model}/report/download/{file}",
         handler=DownloadRoutes.file,
         tag="calibration",
         summary="A chart or table of that page as a file, such as days.csv or reliability.svg.",

@@ -1,4 +1,4 @@
-"""The drift alarm: POST /calibration/{model}/acknowledge and /reset."""
+"""The drift alarm: POST /models/{model}/report/acknowledge and /reset."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""GET /calibration/{model}/download/{file}: the charts and tables of a model's page as files."""
+"""GET /models/{model}/report/download/{file}: the charts and tables of a model's page as files."""
 
 from anyio import to_thread
 from starlette.requests import Request

@@ -218,7 +218,7 @@ def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette
     """The application behind the hot route. `mounted` are the endpoints of other rooms."""
     mounted_paths = {each.path for each in mounted}  # monitoring has a first page of its own
     own = [each for each in bind(ENDPOINTS, routes) if each.path not in mounted_paths]
-    endpoints = with_description([*own, *mounted])
+    endpoints = with_description([*mounted, *own])  # /models/{model}/report before a version's
     other_methods = Route(
         "/predictions/{model}",
         _post_only,

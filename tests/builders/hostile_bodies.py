@@ -446,7 +446,7 @@ LISTS: dict[str, HostileBody] = {
     "log-csv-marks": HostileBody(
         lambda: b"model,request_id\n" + (b"' " * 30_000 + b",b\n") * 320, "/predictions-log", CSV
     ),
-    "reset-deep": HostileBody(lambda: _fill(b"[", 8_000_000), "/calibration/tiny/reset", JSON),
+    "reset-deep": HostileBody(lambda: _fill(b"[", 8_000_000), "/models/tiny/report/reset", JSON),
     "infer-long-id": HostileBody(lambda: b'{"id":"' + _fill(b"a") + b'","inputs":[]}', INFER, JSON),
     "infer-spaces": HostileBody(lambda: _tensor("[" + " " * LARGE + "0]"), INFER, JSON),
     "form-parts": HostileBody(lambda: _form(_file(b""), 280_000), content_type=FORM),
@@ -544,7 +544,7 @@ LISTS: dict[str, HostileBody] = {
     ),
     "models-log-deep": HostileBody(lambda: _fill(b'{"model":', 8_000_000), "/models-log", JSON),
     "acknowledge-zeros": HostileBody(
-        lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/calibration/tiny/acknowledge", JSON
+        lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/models/tiny/report/acknowledge", JSON
     ),
     "infer-zeros": HostileBody(lambda: _tensor("[" + "0," * 9_990_000 + "0]"), INFER, JSON),
     "infer-zeros-fitting": HostileBody(

@@ -82,5 +82,5 @@ def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) ->
     )  # what the autoscaler would see: of the server, not of the monitor
     assert wait["metric"]["instance"] == composition.url("candor").removeprefix("http://")
     assert 0 <= float(wait["value"][1]) < 60
-    page = httpx.get(f"{composition.url('monitor')}/calibration/digits/page")
+    page = httpx.get(f"{composition.url('monitor')}/models/digits/report/page")
     assert page.status_code == 200

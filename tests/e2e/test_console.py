@@ -137,7 +137,7 @@ def test_answers_are_labeled_blind_and_by_keyboard(
             said = "the same" if answer["predicted"] == "malignant" else f"“{answer['predicted']}”"
             expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
             expect(page.locator(".top")).to_contain_text(f"{left} answer")
-    assert server.client.get("/calibration/tiny").json()["coverage"]["labeled"] == 3
+    assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 3
 
 
 def test_signing_in_and_out(
@@ -173,10 +173,10 @@ def test_a_page_of_another_site_cannot_act_in_somebodys_name(
         other = f"http://localhost:{server.port}"
         page.goto(f"{other}/healthz")
         page.evaluate(
-            f"fetch('{server.url}/calibration/tiny/reset', "
+            f"fetch('{server.url}/models/tiny/report/reset', "
             f"{{method: 'POST', mode: 'no-cors', credentials: 'include'}})"
         )
-    history = server.client.get("/calibration/tiny/history").json()["events"]
+    history = server.client.get("/models/tiny/report/history").json()["events"]
     assert "reset" not in {event["kind"] for event in history}
 
 
@@ -206,7 +206,7 @@ def test_every_page_is_accessible_and_fits(
             "/versions/tiny",
             "/versions/tiny?first=1&second=2",
             "/recalibrate/tiny?preview=yes&min_labels=20&allow_label_changes=yes",
-            "/calibration/tiny/page",
+            "/models/tiny/report/page",
             "/sign-in",
             "/docs",
             "/nowhere",

@@ -66,7 +66,7 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
     label_answers(server, png)
     with open_page(browser, script=script) as page:
         sign_in(page, server, "a-token-for-everything")
-        page.goto(f"{server.url}/calibration/tiny/page")
+        page.goto(f"{server.url}/models/tiny/report/page")
         page.get_by_role("link", name="Recalibrate").click()
         page.get_by_role("button", name="Show what it would do").click()
         expect(page.locator("main")).to_contain_text("labels measure what it does")
@@ -131,7 +131,7 @@ def test_a_reader_is_offered_nothing_that_is_then_refused(
                 "(all) => all.map((each) => each.getAttribute('href'))"
             )
             waiting += links
-        assert {"/versions/tiny", "/calibration/tiny/page"} <= seen
+        assert {"/versions/tiny", "/models/tiny/report/page"} <= seen
         page.goto(f"{server.url}/sign-in")
         expect(page.locator("main")).to_contain_text(
             "You are signed in as rita, who may see pages."
@@ -151,7 +151,7 @@ def test_no_form_acts_for_a_page_of_another_site(
     server = start(tiny_store, tokens=TOKENS)
     server.client.headers["authorization"] = "Bearer a-token-for-everything"
     label_answers(server, png, count=120)
-    before = server.client.get("/calibration/tiny/history").json()
+    before = server.client.get("/models/tiny/report/history").json()
     with open_page(browser) as page:
         sign_in(page, server, "a-token-for-everything")
         page.goto(f"{server.url}/recalibrate/tiny?preview=yes")
@@ -168,7 +168,7 @@ def test_no_form_acts_for_a_page_of_another_site(
                 "/versions/tiny",
                 {"action": "canary", "version": "2", "mode": "share", "share": "50", "why": "x"},
             ),
-            ("/calibration/tiny/page", {"note": "x"}),
+            ("/models/tiny/report/page", {"note": "x"}),
         ):
             page.evaluate(
                 "([url, fields]) => fetch(url, {method: 'POST', mode: 'no-cors', credentials: "
@@ -178,7 +178,7 @@ def test_no_form_acts_for_a_page_of_another_site(
             )
     assert (tiny_store.production("tiny"), tiny_store.versions("tiny")) == (1, [1, 2])
     assert not (tiny_store.root / "tiny" / "canary.json").exists()
-    assert server.client.get("/calibration/tiny/history").json() == before
+    assert server.client.get("/models/tiny/report/history").json() == before
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
@@ -192,7 +192,7 @@ def test_charts_and_tables_are_downloaded_by_links(
     server = start(tiny_store)
     label_answers(server, png, count=60)
     with open_page(browser, script=script) as page:
-        address = f"{server.url}/calibration/tiny/page?window=last:500"
+        address = f"{server.url}/models/tiny/report/page?window=last:500"
         page.goto(address)
         links = page.locator("a[download]")
         assert links.count() >= 12
@@ -239,7 +239,7 @@ def test_a_chart_is_read_by_keyboard(
     server = start(tiny_store)
     label_answers(server, png, count=60)
     with open_page(browser) as page:
-        page.goto(f"{server.url}/calibration/tiny/page")
+        page.goto(f"{server.url}/models/tiny/report/page")
         chart = page.locator("svg.square").first
         chart.focus()
         said = []

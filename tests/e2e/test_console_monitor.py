@@ -27,7 +27,7 @@ ADMIN = {"authorization": "Bearer a-token-for-everything"}
 ANSWERS, PAPER_PAGES = 160, 2
 PAGES = (
     "/",
-    "/calibration/tiny/page",
+    "/models/tiny/report/page",
     "/label/tiny",
     "/versions/tiny",
     "/versions/tiny?first=1&second=2",
@@ -118,7 +118,7 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
     label_answers(server, monitor, png)
     with open_page(browser) as page:
         sign_in(page, monitor, "a-token-for-everything")
-        page.goto(f"{url_of(monitor)}/calibration/tiny/page")
+        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
         for name, heading in (
             ("Recalibrate", "Recalibrate tiny"),
             ("Show what it would do", "Recalibrate tiny"),
@@ -162,7 +162,7 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
         page.goto(f"{url_of(monitor)}/versions/tiny")
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()  # 401
         sign_in(page, monitor, "a-token-for-reading")
-        page.goto(f"{url_of(monitor)}/calibration/tiny/page")
+        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
         expect(page.get_by_role("link", name="Versions")).to_be_visible()
         assert page.get_by_role("link", name="Recalibrate").count() == 0
         assert page.get_by_role("link", name="Label answers").count() == 0
@@ -171,18 +171,18 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
             ("/recalibrate/tiny", 403, "You may not do this"),
             ("/label/tiny", 403, "You may not do this"),
             ("/versions/nowhere", 404, "This is not here"),
-            ("/calibration/tiny/page?window=week", 422, "This cannot be taken"),
+            ("/models/tiny/report/page?window=week", 422, "This cannot be taken"),
         ):
             answer = page.goto(url_of(monitor) + path)
             assert answer is not None
             assert answer.status == status
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
         sign_in(page, monitor, "a-token-for-everything")
-        page.goto(f"{url_of(monitor)}/calibration/tiny/page")
+        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
         page.get_by_label("What was found, and done").fill("a new device")
         page.get_by_role("button", name="Acknowledge the alarm").click()
         expect(page.get_by_role("button", name="Acknowledge the alarm")).to_have_count(0)
-    events = monitor.client.get("/calibration/tiny/history", headers=ADMIN).json()["events"]
+    events = monitor.client.get("/models/tiny/report/history", headers=ADMIN).json()["events"]
     assert [each for each in events if each["kind"] == "acknowledged" and "eve" in each["sentence"]]
 
 
@@ -197,7 +197,7 @@ def test_a_monitor_without_a_store_says_where_to_act(
     wait_until(lambda: server.client.get("/readyz").status_code == 200)
     assert server.client.post("/predictions/tiny", content=png()).status_code == 200
     with open_page(browser) as page:
-        page.goto(f"{url_of(monitor)}/calibration/tiny/page")
+        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
         expect(page.locator("main")).to_contain_text(
             "use the console of the server that answers images"
         )
@@ -264,7 +264,7 @@ def test_every_page_of_the_monitor_is_accessible_fits_and_prints_in_short(
                 assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, path
                 if (
-                    width == 1200 and not dark and "/calibration/" not in path
+                    width == 1200 and not dark and "/report" not in path
                 ):  # an alarm may need more to say
                     printed = len(
                         re.findall(

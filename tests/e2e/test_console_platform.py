@@ -21,7 +21,7 @@ PAGES = (
         "/label/tiny",
         "/versions/tiny",
         "/recalibrate/tiny",
-        "/calibration/tiny/page",
+        "/models/tiny/report/page",
     ),
     *("/sign-in", "/time-zone", "/docs", "/nowhere", "/versions/tiny?compare=9"),
 )
@@ -138,7 +138,7 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
 
 def test_the_page_of_a_model_prints_on_two_pages(server: Server, browser: Browser) -> None:
     with open_page(browser) as page:
-        page.goto(f"{server.url}/calibration/tiny/page")
+        page.goto(f"{server.url}/models/tiny/report/page")
         assert pages_of(page) <= PAPER_PAGES
 
 

@@ -47,7 +47,7 @@ def url(start: Callable[..., Server], tiny_store: Store, tmp_path: Path) -> str:
                 monitored.label(
                     label(number, "pneumonia" if right else "normal", at_ns=clock.now_ns)
                 )
-    return f"{start(tiny_store).url}/calibration/pneumonia/page"
+    return f"{start(tiny_store).url}/models/pneumonia/report/page"
 
 
 def days_of(page: Page, chart: str) -> tuple[str, str]:

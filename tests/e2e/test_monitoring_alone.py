@@ -123,7 +123,7 @@ def test_the_leader_is_killed_while_labels_come(
     assert statuses["accepted"] + statuses["unchanged"] == ANSWERS
     assert statuses["unchanged"] <= 1  # the one whose acknowledgment died with the leader
 
-    report = standby.get("/calibration/tiny")
+    report = standby.get("/models/tiny/report")
     assert report["coverage"] == {"served": ANSWERS, "labeled": ANSWERS, "ratio": 1.0}
     assert report["drift"]["labels"] == ANSWERS
     assert "candor_monitor_leader 1.0" in standby.client.get("/metrics").text

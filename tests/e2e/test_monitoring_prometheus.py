@@ -339,7 +339,7 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
     )
     assert scene.query('candor_model_loaded{version="2"} == 1')
     acknowledged = httpx.post(
-        f"{scene.replicas[0]}/calibration/tiny/acknowledge?version=1", json={"note": "2 serves"}
+        f"{scene.replicas[0]}/models/tiny/report/acknowledge?version=1", json={"note": "2 serves"}
     )
     assert acknowledged.json()["drift"]["active"] is False
 

@@ -74,7 +74,7 @@ def requests() -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
     yield "GET", "/nothing", None, own
     yield "GET", "/v2/models/tiny", None, own
     yield "POST", "/feedback", b"{", own
-    yield "GET", "/calibration/tiny", None, own | {"host": "evil.example"}
+    yield "GET", "/models/tiny/report", None, own | {"host": "evil.example"}
 
 
 def told(

@@ -43,14 +43,14 @@ def test_a_server_promotes_shows_it_and_is_rolled_back_in_one_command(
     wait_until(lambda: server.predict(encode(picture(), "PNG")).json()["version"] == 2)
     said = [
         entry["sentence"]
-        for entry in server.client.get("/calibration/tiny/history").json()["events"]
+        for entry in server.client.get("/models/tiny/report/history").json()["events"]
     ]
     assert any(
         "Version 2 was promoted because of the drift alarm." in sentence for sentence in said
     )
     assert (
         "Version 2 was published because of the drift alarm"
-        in server.client.get("/calibration/tiny/page").text
+        in server.client.get("/models/tiny/report/page").text
     )
     assert 'candor_recalibrations_total{model="tiny",outcome="promoted"} 1.0' in server.metrics()
     assert '"message": "recalibration on a drift alarm"' in server.log()

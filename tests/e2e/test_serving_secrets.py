@@ -24,12 +24,12 @@ pytestmark = pytest.mark.e2e
 MARK = "s3cr3t-m4rk"
 TOKEN, READER = f"{MARK}-admin-{'x' * 16}", f"{MARK}-read-{'y' * 16}"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-PATHS = ("/", "/docs", "/openapi.json", "/metrics", "/models", "/readyz", "/calibration", "/v2")
+PATHS = ("/", "/docs", "/openapi.json", "/metrics", "/models", "/readyz", "/reports", "/v2")
 OF_MODEL = (
-    "/calibration/tiny",
-    "/calibration/tiny/page",
-    "/calibration/tiny/history",
-    "/calibration/tiny/slices",
+    "/models/tiny/report",
+    "/models/tiny/report/page",
+    "/models/tiny/report/history",
+    "/models/tiny/report/slices",
 )
 
 
@@ -114,12 +114,12 @@ def provoke(process: Running, png: Callable[..., bytes]) -> None:
             {"Authorization": f"Basic {MARK}"},
         ):
             process.ask("GET", path, headers=headers)
-    process.ask("GET", "/calibration", headers={"Authorization": f"Bearer {READER}"})
+    process.ask("GET", "/reports", headers={"Authorization": f"Bearer {READER}"})
     process.ask("POST", "/feedback", headers={"Authorization": f"Bearer {READER}"}, json={})
     process.ask("POST", "/predictions/tiny", headers=BEARER, content=png())
     process.ask("POST", "/predictions/tiny", headers=BEARER, content=b"no image")
     process.ask("POST", "/feedback", headers=BEARER, json={"prediction_id": "x", "label": "y"})
-    process.ask("POST", "/calibration/tiny/reset", headers=BEARER, json={"note": "a note"})
+    process.ask("POST", "/models/tiny/report/reset", headers=BEARER, json={"note": "a note"})
     process.ask("POST", "/v2/models/tiny/infer", headers=BEARER, json={})
     process.ask("OPTIONS", "/predictions/tiny", headers=BEARER)
     process.ask("POST", "/feedback", headers=BEARER | {"Origin": "http://elsewhere"}, json={})
@@ -149,7 +149,7 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
         postgres.kill()
         try:
             provoke(process, png)
-            away = process.ask("GET", "/calibration", headers=BEARER)
+            away = process.ask("GET", "/reports", headers=BEARER)
             assert away.status_code == 503, away.text
         finally:
             postgres.start()

@@ -152,7 +152,7 @@ class Site:
     def predict(self, image: bytes, **headers: str) -> httpx.Response:
         return self.client.post("/predictions/tiny", content=image, headers=headers)
 
-    def watched(self, path: str = "/calibration/tiny", **query: Any) -> dict[str, Any]:
+    def watched(self, path: str = "/models/tiny/report", **query: Any) -> dict[str, Any]:
         """A report of the monitor; {} while it does not know the model."""
         answer = self.monitor.client.get(
             path, params=query, headers={"Authorization": f"Bearer {ADMIN}"}

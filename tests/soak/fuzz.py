@@ -191,7 +191,7 @@ _JSON = st.recursive(
     max_leaves=12,
 )
 _PATHS = st.sampled_from(
-    ["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/calibration/tiny/reset"]
+    ["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/models/tiny/report/reset"]
 )
 _TYPES = st.sampled_from(["application/json", "application/x-ndjson", "image/png", ""])
 

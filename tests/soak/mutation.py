@@ -30,8 +30,8 @@ _PATHS = (
         "/feedback",
     ),
     *(
-        "/calibration/tiny?version=x",
-        "/calibration/tiny/reset",
+        "/models/tiny/report?version=x",
+        "/models/tiny/report/reset",
         "/predictions/%2e%2e/x",
         "/nothing",
     ),

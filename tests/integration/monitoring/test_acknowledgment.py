@@ -22,7 +22,7 @@ from tests.builders.answers import make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 
 pytestmark = pytest.mark.anyio
-PAGE = "/calibration/pneumonia/page?version=1"
+PAGE = "/models/pneumonia/report/page?version=1"
 BROWSER = {"accept": "text/html"}
 
 
@@ -66,7 +66,7 @@ async def forms(client: httpx.AsyncClient) -> list[dict[str, str]]:
     """The forms of the model's page, with their hidden fields and a note."""
     page = (await client.get(PAGE, headers=BROWSER)).text
     found = re.findall(
-        r'<form method="post" action="/calibration/pneumonia/page.*?</form>', page, re.DOTALL
+        r'<form method="post" action="/models/pneumonia/report/page.*?</form>', page, re.DOTALL
     )
     return [
         dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
@@ -80,12 +80,12 @@ async def send(client: httpx.AsyncClient, form: dict[str, str]) -> httpx.Respons
 
 
 async def watched(client: httpx.AsyncClient) -> tuple[bool, int]:
-    drift = (await client.get("/calibration/pneumonia")).json()["drift"]
+    drift = (await client.get("/models/pneumonia/report")).json()["drift"]
     return drift["active"], drift["labels"]
 
 
 async def acknowledgments(client: httpx.AsyncClient) -> list[dict[str, Any]]:
-    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    events = (await client.get("/models/pneumonia/report/history")).json()["events"]
     return [each for each in events if each["kind"] in ("acknowledged", "reset")]
 
 
@@ -138,11 +138,11 @@ async def test_the_alarm_of_a_tag_is_another_alarm(
 async def test_the_api_says_that_it_was_done_already(
     client: httpx.AsyncClient, monitored: MonitoredModel
 ) -> None:
-    address = "/calibration/pneumonia/acknowledge"
+    address = "/models/pneumonia/report/acknowledge"
     none = (await client.post(address)).json()
     assert none["unchanged"].startswith("There is no alarm to acknowledge, so nothing was done.")
     await drift(client, monitored, 0)
-    named = (await client.get("/calibration/pneumonia")).json()["drift"]["alarm_feedback_id"]
+    named = (await client.get("/models/pneumonia/report")).json()["drift"]["alarm_feedback_id"]
     other = (await client.post(address, json={"alarm": named + 1})).json()
     assert (other["drift"]["active"], "nothing was done" in other["unchanged"]) == (True, True)
     first = (await client.post(address, json={"note": "known", "alarm": named})).json()
@@ -155,7 +155,7 @@ async def test_the_api_says_that_it_was_done_already(
             "This alarm was acknowledged already by local on 2026-"
         )
     assert len(await acknowledgments(client)) == 1
-    assert (await client.post("/calibration/pneumonia/reset")).json()["drift"]["labels"] == 0
+    assert (await client.post("/models/pneumonia/report/reset")).json()["drift"]["labels"] == 0
 
 
 @pytest.mark.parametrize(

@@ -75,20 +75,20 @@ async def test_it_is_in_reports_metrics_drift_and_slices(
     assert (await client.post("/predictions-log", json=said(99))).json()["status"] == "accepted"
     by_key = {"prediction_id": answers[0]["prediction_id"], "label": "healthy"}
     assert (await client.post("/feedback", json=by_key)).json()["status"] == "corrected"
-    report = (await client.get("/calibration/retina")).json()
+    report = (await client.get("/models/retina/report")).json()
     assert report["version"] == 3
     assert report["coverage"] == {"served": 61, "labeled": 61, "ratio": 1.0}
     assert report["drift"]["labels"] == 61
     assert report["measures"]["accuracy"] == pytest.approx(59 / 61)
     assert report["comparison"]["accuracy"]["significant"] is False  # there is no reference
-    slices = (await client.get("/calibration/retina/slices")).text
+    slices = (await client.get("/models/retina/report/slices")).text
     assert "tag:site=A" in slices
     assert "true:severe" in slices
     assert "predicted:mild" in slices
     metrics = (await client.get("/metrics")).text
     assert 'candor_feedback_total{bin="11",model="retina",version="3"} 61.0' in metrics
     assert 'candor_calibration_labels{model="retina",version="3",window="all"} 61.0' in metrics
-    assert (await client.get("/calibration/retina/page")).status_code == 200
+    assert (await client.get("/models/retina/report/page")).status_code == 200
     assert check(monitored.ledger).agrees
     assert_same_state(*monitored.detectors(2))
 
@@ -252,7 +252,7 @@ async def test_a_reference_is_what_the_report_compares_with(client: httpx.AsyncC
     await client.post(
         "/predictions-log", json=[item | {"request_id": str(number)} for number in range(50)]
     )
-    report = (await client.get("/calibration/ct")).json()
+    report = (await client.get("/models/ct/report")).json()
     assert report["reference"]["accuracy"] == 0.75
     assert report["comparison"]["accuracy"]["difference"] == -0.75
     assert report["comparison"]["accuracy"]["significant"] is True
@@ -331,7 +331,7 @@ async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
     assert (
         await client.post("/predictions-log", json=answer | {"label": card["classes"][0]})
     ).is_success
-    report = (await client.get("/calibration/served-elsewhere")).json()
+    report = (await client.get("/models/served-elsewhere/report")).json()
     assert report["temperature"] == card["calibration"]["temperature"]
     assert report["reference"] == card["calibration"]["measures"]
     check(monitored.ledger)

@@ -111,7 +111,7 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     )
     assert 'class="card verdict alarm"' in page
     assert "Versions side by side" in page
-    assert "<code>POST /calibration/pneumonia/acknowledge</code>" in page
+    assert "<code>POST /models/pneumonia/report/acknowledge</code>" in page
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "answers with site=&lt;0&gt;" in page

@@ -136,7 +136,7 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
             f"{400 - since['label'] + 1}`, "
             "then `candor promote pneumonia VERSION`.",
             "Or fix the cause and acknowledge the alarm with a note (`POST "
-            "/calibration/pneumonia/acknowledge`); the "
+            "/models/pneumonia/report/acknowledge`); the "
             "watch then starts again.",
         )
         assert any(

@@ -182,16 +182,16 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
         "/feedback",
         json=[word(number, "pneumonia" if number < 6 else "normal") for number in range(10)],
     )
-    report = (await client.get("/calibration/pneumonia")).json()
+    report = (await client.get("/models/pneumonia/report")).json()
     assert report["measures"]["n"] == 10
     assert report["measures"]["signed_gap"] == pytest.approx(0.2)
     assert report["verdict"].startswith(
         "In 10 labeled answers, confidence exceeds accuracy by 20.0 percentage points"
     )
     assert report["drift"]["active"] is False
-    last = (await client.get("/calibration/pneumonia?version=1&window=last:4")).json()
+    last = (await client.get("/models/pneumonia/report?version=1&window=last:4")).json()
     assert (last["measures"]["accuracy"], last["window"]) == (0, "last:4")
-    (summary,) = (await client.get("/calibration")).json()["models"]
+    (summary,) = (await client.get("/reports")).json()["models"]
     assert summary["model"] == "pneumonia"
     assert "bins" not in summary
 
@@ -199,15 +199,15 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        ("/calibration/retina", 404, "unknown_model"),
-        ("/calibration/ghost", 404, "unknown_model"),
-        ("/calibration/retina/page", 404, "unknown_model"),
-        ("/calibration/pneumonia?version=9", 404, "unknown_model"),
-        ("/calibration/pneumonia?version=one", 422, "invalid_query"),
-        ("/calibration/pneumonia?version=" + "1" * 50, 422, "invalid_query"),
-        ("/calibration/pneumonia?version=%C2%B2", 422, "invalid_query"),
-        ("/calibration/pneumonia?window=week", 422, "invalid_query"),
-        ("/calibration/" + "a" * 3_000, 404, "unknown_model"),
+        ("/models/retina/report", 404, "unknown_model"),
+        ("/models/ghost/report", 404, "unknown_model"),
+        ("/models/retina/report/page", 404, "unknown_model"),
+        ("/models/pneumonia/report?version=9", 404, "unknown_model"),
+        ("/models/pneumonia/report?version=one", 422, "invalid_query"),
+        ("/models/pneumonia/report?version=" + "1" * 50, 422, "invalid_query"),
+        ("/models/pneumonia/report?version=%C2%B2", 422, "invalid_query"),
+        ("/models/pneumonia/report?window=week", 422, "invalid_query"),
+        ("/models/" + "a" * 3_000 + "/report", 404, "unknown_model"),
     ],
 )
 async def test_bad_questions_get_their_own_refusal(
@@ -223,8 +223,8 @@ async def test_without_a_version_the_report_is_about_production(
 ) -> None:
     monitored.ledger.clock.now_ns += 1  # type: ignore[attr-defined]
     monitored.recorder.register(make_card(version=2))  # loaded, not promoted
-    assert (await client.get("/calibration/pneumonia")).json()["version"] == 1
-    assert (await client.get("/calibration/pneumonia?version=2")).json()["version"] == 2
+    assert (await client.get("/models/pneumonia/report")).json()["version"] == 1
+    assert (await client.get("/models/pneumonia/report?version=2")).json()["version"] == 2
 
 
 async def test_an_alarm_is_acknowledged(
@@ -232,31 +232,31 @@ async def test_an_alarm_is_acknowledged(
 ) -> None:
     monitored.serve(*(make_row(number, confidence=0.99) for number in range(100, 140)))
     await client.post("/feedback", json=[word(number, "normal") for number in range(100, 140)])
-    drift = (await client.get("/calibration/pneumonia")).json()["drift"]
+    drift = (await client.get("/models/pneumonia/report")).json()["drift"]
     assert (drift["active"], drift["direction"]) == (True, "over")
     answer = await client.post(
-        "/calibration/pneumonia/acknowledge?version=1", json={"note": "known"}
+        "/models/pneumonia/report/acknowledge?version=1", json={"note": "known"}
     )
     expected = {"model": "pneumonia", "version": 1, "drift": {"active": False, "labels": 0}}
     assert (answer.status_code, answer.json()) == (200, expected)
-    assert (await client.get("/calibration/pneumonia")).json()["drift"]["active"] is False
-    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    assert (await client.get("/models/pneumonia/report")).json()["drift"]["active"] is False
+    events = (await client.get("/models/pneumonia/report/history")).json()["events"]
     told = [each["sentence"] for each in events if each["kind"] == "acknowledged"]
     assert told[0].startswith("The alarm was acknowledged by local after 40 labels: known")
-    assert (await client.post("/calibration/pneumonia/acknowledge")).status_code == 200
+    assert (await client.post("/models/pneumonia/report/acknowledge")).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/calibration/retina/acknowledge", b"", 404),
-        ("/calibration/pneumonia/acknowledge", b"{", 400),
-        ("/calibration/pneumonia/acknowledge", b"[]", 422),
-        ("/calibration/pneumonia/acknowledge", b'{"reason": "known"}', 422),
-        ("/calibration/pneumonia/acknowledge", b'{"note": 7}', 422),
-        ("/calibration/pneumonia/acknowledge", b'{"tag": "site=B"}', 404),
-        ("/calibration/pneumonia/reset", b'{"tag": "\\u0000"}', 422),
-        ("/calibration/pneumonia/reset", b'{"note": "  "}', 422),
+        ("/models/retina/report/acknowledge", b"", 404),
+        ("/models/pneumonia/report/acknowledge", b"{", 400),
+        ("/models/pneumonia/report/acknowledge", b"[]", 422),
+        ("/models/pneumonia/report/acknowledge", b'{"reason": "known"}', 422),
+        ("/models/pneumonia/report/acknowledge", b'{"note": 7}', 422),
+        ("/models/pneumonia/report/acknowledge", b'{"tag": "site=B"}', 404),
+        ("/models/pneumonia/report/reset", b'{"tag": "\\u0000"}', 422),
+        ("/models/pneumonia/report/reset", b'{"note": "  "}', 422),
     ],
 )
 async def test_a_bad_acknowledgment_is_refused(
@@ -273,10 +273,10 @@ async def test_the_form_of_the_page_says_what_was_found(
     client: httpx.AsyncClient, monitored: MonitoredModel, note: str
 ) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    answer = await client.post("/calibration/pneumonia/page", content=note, headers=headers)
+    answer = await client.post("/models/pneumonia/report/page", content=note, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_form")
     assert "'note' must say why, in at most 200 characters" in answer.json()["detail"]
-    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    events = (await client.get("/models/pneumonia/report/history")).json()["events"]
     assert not [event for event in events if event["kind"] == "acknowledged"]
 
 
@@ -295,7 +295,11 @@ async def test_metrics_in_both_formats(client: httpx.AsyncClient) -> None:
 
 
 async def test_pages_are_html(client: httpx.AsyncClient) -> None:
-    for path in ("/", "/calibration/pneumonia/page", "/calibration/pneumonia/page?window=last:100"):
+    for path in (
+        "/",
+        "/models/pneumonia/report/page",
+        "/models/pneumonia/report/page?window=last:100",
+    ):
         page = await client.get(path)
         assert page.headers["content-type"].startswith("text/html")
         assert "pneumonia" in page.text
@@ -318,7 +322,7 @@ async def test_an_unreachable_ledger_is_a_503_and_no_stack_trace(
         raise OperationalError("SELECT secret", {}, Exception("database is locked"))
 
     monkeypatch.setattr(monitored.ledger, "read", locked)
-    answer = await client.get("/calibration/pneumonia")
+    answer = await client.get("/models/pneumonia/report")
     assert (answer.status_code, answer.json()["error"]) == (503, "ledger_unavailable")
     assert "secret" not in answer.text
 
@@ -341,23 +345,27 @@ async def test_slices_history_and_reset(
         )
     )
     await client.post("/feedback", json=[word(n, "normal") for n in range(100, 220)])
-    found = (await client.get("/calibration/pneumonia/slices", params={"window": "days:3"})).json()
+    found = (
+        await client.get("/models/pneumonia/report/slices", params={"window": "days:3"})
+    ).json()
     assert (found["model"], found["version"], found["window"]) == ("pneumonia", 1, "days:3")
     assert {each["name"] for each in found["known"]} == {"predicted:pneumonia", "tag:site=A"}
     assert found["known"][0]["significant"] is True
     assert found["by_true_class"][0]["name"] == "true:normal"
-    report = (await client.get("/calibration/pneumonia")).json()
+    report = (await client.get("/models/pneumonia/report")).json()
     assert report["recommendation"]["status"] == report["status"]
     assert {sign["name"] for sign in report["signs"]} >= {
         "confidence_histogram",
         "expected_accuracy",
     }
-    answer = await client.post("/calibration/pneumonia/reset", json={"note": "new detector plate"})
+    answer = await client.post(
+        "/models/pneumonia/report/reset", json={"note": "new detector plate"}
+    )
     assert answer.json()["drift"] == {"active": False, "labels": 0}
-    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    events = (await client.get("/models/pneumonia/report/history")).json()["events"]
     assert [event["kind"] for event in events] == ["started", "reset"] or events[1][
         "kind"
     ] == "alarm"
     assert events[-1]["detail"]["note"] == "new detector plate"
-    assert (await client.get("/calibration/ghost/history")).status_code == 404
-    assert (await client.get("/calibration/pneumonia/slices?window=days:0")).status_code == 422
+    assert (await client.get("/models/ghost/report/history")).status_code == 404
+    assert (await client.get("/models/pneumonia/report/slices?window=days:0")).status_code == 422

@@ -81,7 +81,7 @@ async def test_many_at_once_each_get_their_own_answer(
 
 
 @pytest.mark.parametrize(
-    "path", ["/predictions/tiny", "/feedback", "/predictions-log", "/calibration/tiny/reset"]
+    "path", ["/predictions/tiny", "/feedback", "/predictions-log", "/models/tiny/report/reset"]
 )
 async def test_a_compressed_body_is_refused_as_such(
     server: Running, png: Callable[..., bytes], path: str
@@ -382,7 +382,7 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
     assert (model["name"], model["production"]) == ("tiny", 1)
     assert model["versions"][0]["classes"] == ["benign", "malignant", "normal"]
     page = (await get("/")).text
-    assert 'href="/calibration/tiny/page"' in page
+    assert 'href="/models/tiny/report/page"' in page
     assert 'href="/try/tiny"' in page
 
 
@@ -487,7 +487,7 @@ async def test_a_wrong_method_names_the_right_one(server: Running, path: str, us
     )
 
 
-@pytest.mark.parametrize("path", ["/calibration/tiny?verison=2", "/nowhere", "/label/none"])
+@pytest.mark.parametrize("path", ["/models/tiny/report?verison=2", "/nowhere", "/label/none"])
 async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
     server: Running, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
@@ -562,7 +562,7 @@ async def test_pages_of_other_origins_may_not_write(
         "/predictions/tiny",
         "/feedback",
         "/v2/models/tiny/infer",
-        "/calibration/tiny/reset",
+        "/models/tiny/report/reset",
     ):
         refused = await server.predict(png(), path, Origin="https://evil.example")
         assert (refused.status_code, refused.json()["error"]) == (403, "cross_origin")
@@ -663,9 +663,9 @@ async def test_the_setting_of_the_streams_reaches_the_watch(
     tiny_store: Store, tmp_path: Path, drift_streams: Any
 ) -> None:
     async with running(tiny_store, tmp_path, drift_streams=drift_streams) as server:
-        report = (await server.client.get("/calibration/tiny")).json()
+        report = (await server.client.get("/models/tiny/report")).json()
         assert report["drift"]["class_wise"] is (drift_streams == "class-wise")
-        page = (await server.client.get("/calibration/tiny/page")).text
+        page = (await server.client.get("/models/tiny/report/page")).text
         where = (
             "in the answers of each predicted class"
             if drift_streams == "class-wise"
@@ -694,7 +694,7 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
             "source": "audit",
         }
         await server.client.post("/feedback", json=label)
-        report = (await server.client.get("/calibration/tiny")).json()
+        report = (await server.client.get("/models/tiny/report")).json()
         assert report["selection"]["audit"]["labeled"] == 1
         assert report["selection"]["sources"] == {"audit": 1}
         assert (report["drift"]["audit"], report["drift"]["labels"]) == (True, 1)

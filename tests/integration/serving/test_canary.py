@@ -248,7 +248,7 @@ async def test_a_shadow_computes_beside_never_answers_and_its_labels_follow(
     sent = await server.client.post("/feedback", json=[label | {"label": names[0]}])
     assert [each["status"] for each in sent.json()] == ["accepted"]
     for version in (1, 2):
-        report = (await server.client.get(f"/calibration/tiny?version={version}")).json()
+        report = (await server.client.get(f"/models/tiny/report?version={version}")).json()
         assert (report["measures"]["n"], report["coverage"]["labeled"]) == (1, 1)
     await server.client.post(
         "/feedback", json=label | {"label": names[1]}

@@ -130,12 +130,12 @@ async def test_what_is_not_the_form_is_refused_with_a_page(
 
 
 async def test_errors_are_pages_for_a_browser_and_json_for_programs(server: Running) -> None:
-    for path, status in (("/nowhere", 404), ("/try/none", 404), ("/calibration/none/page", 404)):
+    for path, status in (("/nowhere", 404), ("/try/none", 404), ("/models/none/report/page", 404)):
         page, body = await server.client.get(path, headers=PAGE), await server.client.get(path)
         assert (page.status_code, body.status_code) == (status, status)
         assert page.headers["content-type"].startswith("text/html")
         assert body.json()["detail"][1:] in page.text.replace("&#39;", "'").replace("&#34;", '"')
-    refused = await server.client.get("/calibration/tiny/page?window=week", headers=PAGE)
+    refused = await server.client.get("/models/tiny/report/page?window=week", headers=PAGE)
     assert (refused.status_code, "<h1>This cannot be taken</h1>" in refused.text) == (422, True)
 
 
@@ -157,7 +157,7 @@ async def test_signing_in_opens_what_the_token_grants_and_no_more(
     assert (
         await client.post("/try/tiny", files={"file": ("a.png", png())}, headers=PAGE)
     ).status_code == 200
-    acknowledged = await client.post("/calibration/tiny/acknowledge")
+    acknowledged = await client.post("/models/tiny/report/acknowledge")
     assert acknowledged.status_code == 403  # admin
     left = await client.post("/sign-out")
     assert left.headers["location"] == "/sign-in"
@@ -209,7 +209,7 @@ async def test_pages_and_their_files_are_compressed_and_kept_as_long_as_they_may
     assert "content-encoding" not in plain.headers
     assert plain.text == page.text
     assert (
-        "content-encoding" not in (await server.client.get("/calibration/tiny")).headers
+        "content-encoding" not in (await server.client.get("/models/tiny/report")).headers
     )  # for programs
 
 

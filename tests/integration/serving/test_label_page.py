@@ -76,7 +76,7 @@ async def test_audit_draws_come_first_then_those_to_refer(
     ranks = [(not each["audit"], not each["refer"], each["prediction_id"]) for each in order]
     assert ranks == sorted(ranks)
     assert len({each["prediction_id"] for each in order}) == 30
-    report = (await server.client.get("/calibration/tiny")).json()
+    report = (await server.client.get("/models/tiny/report")).json()
     assert report["measures"]["n"] >= 1
     assert report["coverage"]["labeled"] == 30
     assert report["selection"]["sources"] == {"console: local": 30}

@@ -103,9 +103,9 @@ async def test_every_operation_answers_as_described(
     await api.ask("POST", "/predictions-log", json=[LOGGED, {"model": 3}])
     for model in ("tiny", "retina"):
         for path in ("", "/slices", "/history", "/page"):
-            await api.ask("GET", f"/calibration/{{model}}{path}", model=model)
-    await api.ask("POST", "/calibration/{model}/acknowledge", json={"note": "looked at"})
-    await api.ask("POST", "/calibration/{model}/reset")
+            await api.ask("GET", f"/models/{{model}}/report{path}", model=model)
+    await api.ask("POST", "/models/{model}/report/acknowledge", json={"note": "looked at"})
+    await api.ask("POST", "/models/{model}/report/reset")
     await api.ask("GET", "/models/{model}/{version}")
     for path in ("", "/ready"):
         await api.ask("GET", f"/v2/models/{{model}}{path}")
@@ -125,7 +125,7 @@ async def test_every_operation_answers_as_described(
         "POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"}
     )
     await api.ask("GET", "/label/{model}")
-    await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at", "alarm": "1"})
+    await api.ask("POST", "/models/{model}/report/page", data={"note": "looked at", "alarm": "1"})
     await api.ask(
         "POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"}
     )
@@ -133,7 +133,7 @@ async def test_every_operation_answers_as_described(
     assert "Got 1 labeled answer" in await api.ask("POST", "/recalibrate/{model}", data=unlike)
     await api.ask("POST", "/versions/{model}", data={"action": "rollback", "why": "y"})
     assert (
-        await api.ask("GET", "/calibration/{model}/download/{file}", file="days.csv")
+        await api.ask("GET", "/models/{model}/report/download/{file}", file="days.csv")
     ).startswith("days,answers")
     assert await api.ask("POST", "/sign-in", query="?next=/docs") == "/docs"
     assert await api.ask("POST", "/sign-out") == "/sign-in"
@@ -159,11 +159,11 @@ async def test_refusals_are_as_described(api: Described) -> None:
     await api.ask("POST", "/feedback", content=b"{")
     await api.ask("POST", "/predictions-log", json=[{"model": "none"}])
     await api.ask("POST", "/models-log", json={"model": "a b"})
-    await api.ask("GET", "/calibration/{model}", model="none")
-    await api.ask("GET", "/calibration/{model}", query="?window=week")
-    await api.ask("POST", "/calibration/{model}/reset", json={"note": 3})
-    await api.ask("GET", "/calibration/{model}/history", query="?verison=2")
-    await api.ask("POST", "/calibration/{model}/page", data={"tag": "site=B"})
+    await api.ask("GET", "/models/{model}/report", model="none")
+    await api.ask("GET", "/models/{model}/report", query="?window=week")
+    await api.ask("POST", "/models/{model}/report/reset", json={"note": 3})
+    await api.ask("GET", "/models/{model}/report/history", query="?verison=2")
+    await api.ask("POST", "/models/{model}/report/page", data={"tag": "site=B"})
     await api.ask("POST", "/versions/{model}", data={"action": "burn", "why": "y"})
     await api.ask("GET", "/v2/models/{model}", model="none")
     await api.ask("POST", "/v2/models/{model}/infer", json={"inputs": 3})

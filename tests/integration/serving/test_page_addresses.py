@@ -164,16 +164,16 @@ async def test_programs_get_the_refusal_as_json(
 ) -> None:
     client, _ = pages
     for path in (
-        "/calibration",
-        "/calibration/tiny",
-        "/calibration/tiny/slices",
-        "/calibration/tiny/history",
+        "/reports",
+        "/models/tiny/report",
+        "/models/tiny/report/slices",
+        "/models/tiny/report/history",
     ):
         answer = await client.get(f"{path}?verison=2")
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
         assert "does not know the parameter 'verison'" in answer.json()["detail"]
     for number in ("0", "9" * 21, "1e3"):
-        answer = await client.get(f"/calibration/tiny?version={number}")
+        answer = await client.get(f"/models/tiny/report?version={number}")
         assert "must be a whole number from 1 to 999,999,999; got" in answer.json()["detail"]
 
 
@@ -186,23 +186,21 @@ async def test_a_label_an_answer_or_an_acknowledgment_with_a_misspelled_paramete
         ("/feedback?source=biopsy", known),
         ("/predictions-log?modle=tiny", known),
         ("/models-log?version=2", {"model": "retina", "classes": ["a", "b"]}),
-        ("/calibration/tiny/acknowledge?verison=1", {"note": "known"}),
-        ("/calibration/tiny/reset?version=1&version=2", {"note": "known"}),
+        ("/models/tiny/report/acknowledge?verison=1", {"note": "known"}),
+        ("/models/tiny/report/reset?version=1&version=2", {"note": "known"}),
     ):
         answer = await client.post(path, json=body)
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
-    assert [each["model"] for each in (await client.get("/calibration")).json()["models"]] == [
-        "tiny"
-    ]
+    assert [each["model"] for each in (await client.get("/reports")).json()["models"]] == ["tiny"]
     kinds = {
-        each["kind"] for each in (await client.get("/calibration/tiny/history")).json()["events"]
+        each["kind"] for each in (await client.get("/models/tiny/report/history")).json()["events"]
     }
     assert kinds.isdisjoint({"acknowledged", "reset"})
 
 
 FORMS = (
     *("/time-zone", "/sign-in", "/sign-out", "/label/tiny", "/versions/tiny", "/recalibrate/tiny"),
-    *("/calibration/tiny/page", "/try/tiny", "/try/tiny/view"),
+    *("/models/tiny/report/page", "/try/tiny", "/try/tiny/view"),
 )
 
 
@@ -233,7 +231,7 @@ FIELDS = {
     "/label/tiny": "label",
     "/versions/tiny": "why",
 }
-FIELDS |= {"/recalibrate/tiny": "seen", "/calibration/tiny/page": "note", "/try/tiny": "explain"}
+FIELDS |= {"/recalibrate/tiny": "seen", "/models/tiny/report/page": "note", "/try/tiny": "explain"}
 
 
 async def test_a_form_refuses_a_field_that_is_given_twice(
@@ -276,7 +274,7 @@ async def test_a_name_that_postgresql_cannot_hold_is_a_model_that_is_not_there(
     with open_monitor(settings, CollectorRegistry()) as monitor:
         transport = httpx.ASGITransport(build(monitor, tiny_store))
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
-            for path in ("/calibration/a%00b/page", "/label/a%00b"):
+            for path in ("/models/a%00b/report/page", "/label/a%00b"):
                 answer = await client.get(path, headers=PAGE)
                 require_refusal(answer)
                 assert answer.status_code == 404

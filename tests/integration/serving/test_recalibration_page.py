@@ -84,7 +84,7 @@ async def test_what_was_previewed_is_published_though_labels_keep_coming(
     versions = (await server.client.get("/versions/tiny?done=published&of=2", headers=ADMIN)).text
     assert "Version 2 is published, and answers nothing yet." in versions
     assert "<b>eve</b> published version 2: “too &lt;sure&gt;”" in versions
-    history = (await server.client.get("/calibration/tiny/history", headers=ADMIN)).json()[
+    history = (await server.client.get("/models/tiny/report/history", headers=ADMIN)).json()[
         "events"
     ][-1]["sentence"]
     assert history.startswith(
@@ -221,11 +221,11 @@ async def test_only_admins_from_this_server_recalibrate(server: Running, tiny_st
         await publish(server, fields, ADMIN | {"origin": "https://elsewhere.example"})
     ).status_code == 403
     assert tiny_store.versions("tiny") == [1]
-    reader = (await server.client.get("/calibration/tiny/page", headers=READER)).text
+    reader = (await server.client.get("/models/tiny/report/page", headers=READER)).text
     assert "/recalibrate/" not in reader
     assert (
         "/recalibrate/tiny?version=1"
-        in (await server.client.get("/calibration/tiny/page", headers=ADMIN)).text
+        in (await server.client.get("/models/tiny/report/page", headers=ADMIN)).text
     )
 
 

@@ -311,22 +311,22 @@ async def test_an_alarm_is_acknowledged_on_the_page(
             assert (
                 await server.client.post("/feedback", json=said, headers=ADMIN)
             ).status_code == 200
-        page = (await server.client.get("/calibration/tiny/page", headers=ADMIN)).text
+        page = (await server.client.get("/models/tiny/report/page", headers=ADMIN)).text
         (alarm,) = re.findall(r'name="alarm" value="(\d+)"', page)
         form = {"note": "new device", "alarm": alarm}
         done = await server.client.post(
-            "/calibration/tiny/page?version=1", data=form, headers=ADMIN
+            "/models/tiny/report/page?version=1", data=form, headers=ADMIN
         )
         assert (done.status_code, done.headers["location"]) == (
             303,
-            "/calibration/tiny/page?version=1",
+            "/models/tiny/report/page?version=1",
         )
         again = await server.client.post(
-            "/calibration/tiny/page?version=1", data=form, headers=ADMIN
+            "/models/tiny/report/page?version=1", data=form, headers=ADMIN
         )
         assert again.status_code == 409
         assert "acknowledged already by eve" in again.text
-        page = (await server.client.get("/calibration/tiny/page", headers=READER)).text
+        page = (await server.client.get("/models/tiny/report/page", headers=READER)).text
     assert "new device" in page
     assert "eve" in page
 

@@ -134,7 +134,7 @@ def test_requests_that_nobody_answers_are_counted() -> None:
 def test_an_alarm_of_before_is_refused() -> None:
     with pytest.raises(
         TrafficFailed,
-        match=r"active since label 7\. Acknowledge it.*curl -X POST http://127.0.0.1:8080/calibration/digits/ack",
+        match=r"active since label 7\. Acknowledge it.*curl -X POST http://127.0.0.1:8080/models/digits/report/ack",
     ):
         traffic(FakeServers(active=True)).run()
 

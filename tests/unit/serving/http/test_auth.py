@@ -45,7 +45,7 @@ ALLOWED = [
     (READ, "GET", "/metrics"),
     (READ, "HEAD", "/"),
     (READ, "GET", "/unknown"),
-    (READ, "GET", "/calibration/m"),
+    (READ, "GET", "/models/m/report"),
     (READ, "GET", "/v2/models/m"),
 ]
 
@@ -67,7 +67,7 @@ def test_a_scope_opens_its_own_and_admin_everything(token: str, method: str, pat
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/calibration/m/acknowledge"), ("POST", "/unknown"), ("PUT", "/x")],
+    [("POST", "/models/m/report/acknowledge"), ("POST", "/unknown"), ("PUT", "/x")],
 )
 def test_what_changes_anything_else_needs_admin(method: str, path: str) -> None:
     ask(granting(TEXT), method, path, ADMIN)
@@ -112,7 +112,7 @@ def test_of_two_endpoints_that_match_the_first_counts_as_in_a_router() -> None:
 
 
 def test_without_tokens_all_is_open() -> None:
-    ask(AccessControl(), "POST", "/calibration/m/acknowledge", None)
+    ask(AccessControl(), "POST", "/models/m/report/acknowledge", None)
 
 
 def test_a_file_may_have_comments_and_adds_to_the_text(tmp_path: Path) -> None:
