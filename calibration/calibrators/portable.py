@@ -130,7 +130,7 @@ class PortableCalibrator:
         >>> PortableCalibrator.from_json("{}")
         Traceback (most recent call last):
         ...
-        calibration.portable.CalibratorInvalid: it is no calibrator: "format" must be
+        calibration.calibrators.portable.CalibratorInvalid: it is no calibrator: "format" must be
         "candor-calibrator/1"; got None
         """
         try:

@@ -110,7 +110,7 @@ class Calibration:
         (N,) if it is of those.
 
         Raises:
-            calibration.portable.CalibratorInvalid: another number of classes, or values outside [0,
+            calibration.calibrators.portable.CalibratorInvalid: another number of classes, or values outside [0,
                 1].
         """
         p = np.asarray(probabilities, dtype=np.float64)

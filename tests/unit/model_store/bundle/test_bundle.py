@@ -166,11 +166,11 @@ def test_a_card_that_is_no_json_is_refused(folder: Path, text: str) -> None:
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None, [1]])
-def test_a_card_of_another_format_says_to_upgrade(folder: Path, version: Any) -> None:
-    edit_card(folder, format_version=version, unheard_of=1)
-    with pytest.raises(CardError, match="this Candor reads 1: upgrade Candor"):
-        read_bundle(folder)
+def test_a_card_of_another_format_is_refused(folder: Path) -> None:
+    for version in (2, 0, "1", None, [1]):
+        edit_card(folder, format_version=version, unheard_of=1)
+        with pytest.raises(CardError, match=r"format version .* this Candor reads 1"):
+            read_bundle(folder)
     write_card(folder, "[]")
     with pytest.raises(CardError, match="format version None"):
         read_bundle(folder)
