@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
         self.recorder = Recorder(self._ledger, MonitorMetrics(CollectorRegistry()))
-        self._calibration_id = self.recorder.declare(MODEL).result().watched_version_id
+        self._watched_version_id = self.recorder.declare(MODEL).result().watched_version_id
         self._rng = np.random.default_rng(0)
 
     def rows(self, count: int) -> list[PredictionRow]:
@@ -32,7 +32,9 @@ class Bench:
         now_ns = time.time_ns()
         confidence = self._rng.uniform(0.5, 1.0, count).astype(np.float32)
         return [
-            PredictionRow(_uuid7(now_ns), self._calibration_id, None, 1, float(p), _pair(p), now_ns)
+            PredictionRow(
+                _uuid7(now_ns), self._watched_version_id, None, 1, float(p), _pair(p), now_ns
+            )
             for p in confidence
         ]
 

@@ -31,7 +31,7 @@ class Writer:
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
         self._recorder = Recorder(self._ledger, MonitorMetrics(CollectorRegistry()))
-        self._calibration_id = self._recorder.declare(MODEL).result().watched_version_id
+        self._watched_version_id = self._recorder.declare(MODEL).result().watched_version_id
         self._rng = np.random.default_rng(os.getpid())
         self.ids: list[bytes] = []
 
@@ -78,7 +78,14 @@ class Writer:
             request_id = f"accession-{own[2:8].hex()}"
             rows.append(
                 PredictionRow(
-                    key[:16], self._calibration_id, request_id, 1, float(p), pair, now_ns, tags=tags
+                    key[:16],
+                    self._watched_version_id,
+                    request_id,
+                    1,
+                    float(p),
+                    pair,
+                    now_ns,
+                    tags=tags,
                 )
             )
         return rows

@@ -54,7 +54,7 @@ class StoreWatcher:
         load: Loader,
         *,
         loop: asyncio.AbstractEventLoop,
-        alarmed: Callable[[int], bool] = lambda _calibration_id: False,
+        alarmed: Callable[[int], bool] = lambda _watched_version_id: False,
     ) -> None:
         self._store = store
         self._models = models

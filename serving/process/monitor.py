@@ -44,7 +44,7 @@ class Monitor:
     recorder: Recorder | None
     endpoints: Sequence[Endpoint]
     bodies: BodyBudget
-    alarmed: Callable[[int], bool] = lambda _calibration_id: False
+    alarmed: Callable[[int], bool] = lambda _watched_version_id: False
     leads: Callable[[], bool] = lambda: False
     ledger: Ledger | None = None
     pictures: PictureKeeper | None = None
