@@ -112,9 +112,9 @@ class FirstLabels:
             for key, (number, _, answer, label) in self._first_labels.items()
         ]
 
-    def by_calibration(self) -> dict[int, list[FirstLabel]]:
+    def by_version(self) -> dict[int, list[FirstLabel]]:
         """The first labels for each version's detector."""
-        told: dict[int, list[FirstLabel]] = defaultdict(list)
+        labels: dict[int, list[FirstLabel]] = defaultdict(list)
         for number, _, answer, label in self._first_labels.values():
             right = label == answer.predicted
             first = FirstLabel(
@@ -125,8 +125,8 @@ class FirstLabels:
                 answer.audit is not None,
                 answer.tags,
             )
-            told[answer.watched_version_id].append(first)
-        return told
+            labels[answer.watched_version_id].append(first)
+        return labels
 
     def count(self, counts: TransactionCounts, *, now_ns: int) -> None:
         """Add them to the sums, and their delays to the counts."""
@@ -202,19 +202,23 @@ class Labeling:
             for item in items
         ]
         named = [prediction_id for prediction_id in ids if prediction_id]
-        shadow_ids = [shadow_id(each) for each in named] if has_shadows(self._connection) else []
-        found = self._find_locked(named + shadow_ids)
-        self._load_calibrations({row.watched_version_id for row in found.values()})
+        shadow_ids = (
+            [shadow_id(prediction_id) for prediction_id in named]
+            if has_shadows(self._connection)
+            else []
+        )
+        answers = self._find_locked(named + shadow_ids)
+        self._load_versions({row.watched_version_id for row in answers.values()})
         self._numbers = dialect_of(self._connection).next_feedback_ids(
             self._connection, len(items) + len(shadow_ids)
         )
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
-            self._judge(item, found.get(prediction_id) if prediction_id else None)
+            self._judge(item, answers.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
         ]
         if shadow_ids:
-            self._judge_shadows(items, ids, found)
+            self._judge_shadows(items, ids, answers)
         _INSERT.run(self._connection, self._first_labels.feedback(self._now_ns) + self._revisions)
         _ENTER.run(self._connection, self._first_labels.current())
         _KEEP.run(
@@ -222,23 +226,23 @@ class Labeling:
             [answer.as_current() for answer in self._answers.values() if answer.changed],
         )
         self._first_labels.count(self._counts, now_ns=self._now_ns)
-        for watched_version_id, labels in self._first_labels.by_calibration().items():
+        for watched_version_id, labels in self._first_labels.by_version().items():
             self.first_labels[watched_version_id] = labels
-            known = self.last_feedback_id.get(watched_version_id, 0)
-            self.last_feedback_id[watched_version_id] = max(known, labels[-1].feedback_id)
+            last = self.last_feedback_id.get(watched_version_id, 0)
+            self.last_feedback_id[watched_version_id] = max(last, labels[-1].feedback_id)
         return results
 
     def _judge_shadows(
         self,
         items: Sequence[FeedbackItem],
         ids: Sequence[bytes | None],
-        found: dict[bytes, ServedAnswer],
+        answers: dict[bytes, ServedAnswer],
     ) -> None:
         """Label the shadow's answers too, if the shadow knows the class. Clients get no result for
         these.
         """
         for item, prediction_id in zip(items, ids, strict=True):
-            answer = found.get(shadow_id(prediction_id)) if prediction_id else None
+            answer = answers.get(shadow_id(prediction_id)) if prediction_id else None
             if (
                 answer is not None
                 and item.label in self._versions[answer.watched_version_id].class_index
@@ -249,30 +253,30 @@ class Labeling:
         """The answers, with their versions locked against other labelers until the transaction
         ends.
         """
-        found = find(self._connection, ids)
-        if lock_versions(self._connection, {row.watched_version_id for row in found.values()}):
-            found = find(
+        answers = find(self._connection, ids)
+        if lock_versions(self._connection, {row.watched_version_id for row in answers.values()}):
+            answers = find(
                 self._connection, ids
             )  # again, because another labeler may have changed them before the lock
-        return found
+        return answers
 
-    def _load_calibrations(self, watched_version_ids: set[int]) -> None:
+    def _load_versions(self, watched_version_ids: set[int]) -> None:
         for row in load(self._connection, sorted(watched_version_ids - self._versions.keys())):
             self._versions[row.watched_version_id] = row
 
-    def _judge(self, item: FeedbackItem, found: ServedAnswer | None) -> FeedbackResult:
-        if found is None:
+    def _judge(self, item: FeedbackItem, answer: ServedAnswer | None) -> FeedbackResult:
+        if answer is None:
             return self._missing(item) if item.prediction_id else self._early(item)
-        if found.served_at_ns < self._pruned_before_ns:
+        if answer.served_at_ns < self._pruned_before_ns:
             return self._expire(item)  # a prune is running and will delete this answer
-        label = self._versions[found.watched_version_id].class_index.get(item.label)
+        label = self._versions[answer.watched_version_id].class_index.get(item.label)
         if label is None:
-            classes = self._versions[found.watched_version_id].classes
+            classes = self._versions[answer.watched_version_id].classes
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, classes))
-        if found.label is None and found.prediction_id not in self._first_labels:
-            self._first_labels.add(NewLabel(next(self._numbers), item, found, label))
-            return FeedbackResult(FeedbackStatus.ACCEPTED, found.prediction_id)
-        return self._judge_again(item, self._answer(found), label)
+        if answer.label is None and answer.prediction_id not in self._first_labels:
+            self._first_labels.add(NewLabel(next(self._numbers), item, answer, label))
+            return FeedbackResult(FeedbackStatus.ACCEPTED, answer.prediction_id)
+        return self._judge_again(item, self._answer(answer), label)
 
     def _judge_again(
         self, item: FeedbackItem, answer: RelabeledAnswer, label: int
@@ -289,19 +293,19 @@ class Labeling:
         self.last_feedback_id[answer.watched_version_id] = number
         return FeedbackResult(FeedbackStatus.CORRECTED, answer.prediction_id)
 
-    def _answer(self, found: ServedAnswer) -> RelabeledAnswer:
+    def _answer(self, served: ServedAnswer) -> RelabeledAnswer:
         """An answer that was labeled before, possibly earlier in the same list."""
-        answer = self._answers.get(found.prediction_id)
-        if answer is None:
-            if found.label is None:
-                first = self._first_labels[found.prediction_id]
-                answer = RelabeledAnswer.of(found, first.label, 0, first.number)
+        relabeled = self._answers.get(served.prediction_id)
+        if relabeled is None:
+            if served.label is None:
+                first = self._first_labels[served.prediction_id]
+                relabeled = RelabeledAnswer.of(served, first.label, 0, first.number)
             else:
-                answer = RelabeledAnswer.of(
-                    found, found.label, found.revision or 0, found.first_feedback_id or 0
+                relabeled = RelabeledAnswer.of(
+                    served, served.label, served.revision or 0, served.first_feedback_id or 0
                 )
-            self._answers[found.prediction_id] = answer
-        return answer
+            self._answers[served.prediction_id] = relabeled
+        return relabeled
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns = (

@@ -67,8 +67,8 @@ class ClassChanges:
     def serve(
         self, where: tuple[int, int], predicted: int, audited: bool, probabilities: bytes
     ) -> None:
-        """Count an answer. `where`: watched version id and day; `probabilities`: (K,) float32, empty if
-        not known.
+        """Count an answer. `where`: watched version id and day; `probabilities`: (K,) float32,
+        empty if not known.
         """
         self._add(_Group(*where, predicted, int(audited)), probabilities, -1)
 

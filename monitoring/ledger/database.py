@@ -192,7 +192,7 @@ class Ledger:
         )
 
     def _prepare(self, *, create: bool) -> None:
-        """Check the schema of a ledger that is there; else create its tables, in one transaction."""
+        """Check the schema of a ledger that is there; else create its tables, all or none."""
         with self.write() as connection:
             lock(connection, Lock.SCHEMA)
             if inspect(connection).has_table(ledger_schema.name):

@@ -310,14 +310,14 @@ class AlarmResponder:
     def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
         """Write an outcome into the history, count it and log it."""
         note(self._ledger, alarm.watched_version_id, {"model": alarm.model, "by": "alarm"} | detail)
-        told = {name: detail[name] for name in ("version", "reason") if detail.get(name)}
-        self._tell(alarm, detail["outcome"], **told)
+        fields = {name: detail[name] for name in ("version", "reason") if detail.get(name)}
+        self._tell(alarm, detail["outcome"], **fields)
 
     def _tell(self, alarm: ActiveAlarm, outcome: str, **fields: Any) -> None:
         """Count an outcome and log it."""
         self._counter.labels(alarm.model, outcome).inc()
-        told = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome} | fields
-        _log.warning("recalibration on a drift alarm", extra={"fields": told})
+        logged = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome} | fields
+        _log.warning("recalibration on a drift alarm", extra={"fields": logged})
 
 
 def _attempts_ns(connection: Connection, model: str) -> Iterator[int]:

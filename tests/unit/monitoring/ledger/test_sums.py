@@ -1,9 +1,9 @@
-"""Sums added up by column are sums added one by one."""
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibration.bins import BinSums
+from monitoring.ledger.days import Days, gather
 from monitoring.ledger.slices import SliceKeys
 from monitoring.ledger.sum_changes import Counted, DayBin, LabelKey, SumChanges
 
@@ -39,3 +39,27 @@ def test_sums_by_column_are_sums_one_by_one(
     assert many.labeled == single.labeled
     assert many._labeled == single._labeled
     assert many.classes.rows() == single.classes.rows()
+
+
+def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
+    correct = np.arange(labels) < right * labels
+    return Days(
+        number, number, 2 * labels, BinSums.from_predictions(np.full(labels, confidence), correct)
+    )
+
+
+def test_days_are_gathered_in_equal_steps_and_nothing_is_lost() -> None:
+    days = [day(number) for number in (*range(100, 130), *range(180, 200))]
+    steps = gather(days, most=10)
+    assert [(each.first, each.last) for each in steps] == [
+        (100, 109),
+        (110, 119),
+        (120, 129),
+        (180, 189),
+        (190, 199),
+    ]
+    assert sum(each.labeled.total for each in steps) == 100 * len(days)
+    assert sum(each.served for each in steps) == 200 * len(days)
+    assert gather(days, most=1_000) == days
+    assert str(steps[0]) == "1970-04-11 to 1970-04-20"
+    assert gather([], most=10) == []
