@@ -82,7 +82,7 @@ def test_a_state_that_stayed_is_not_decoded_again(
 ) -> None:
     gauges = DriftGauges(monitored.ledger)
     assert list(gauges.collect())
-    monkeypatch.setattr("monitoring.drift.watch.decode", lambda connection, row: 1 / 0)
+    monkeypatch.setattr("monitoring.drift.watch.decode", lambda row: 1 / 0)
     assert list(gauges.collect())
     monitored.serve(make_row(1))
     with monitored.ledger.write() as connection:

@@ -63,7 +63,7 @@ async def test_answer_ledger_and_metrics_say_which_precision_answered(
     assert (row.card.get("precision") or "float32") == precision
 
 
-async def test_two_precisions_of_a_version_are_two_calibrations(
+async def test_two_precisions_of_a_version_are_two_watched_versions(
     store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
     for precision in ("float32", "int8"):
