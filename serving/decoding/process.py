@@ -278,7 +278,8 @@ class DecodingProcess(asyncio.Protocol):
         if job.wanted.frame is not None:
             shape = (int(reply["shape"][0]), *one)
             return DecodedFrames(self._pixels(shape, np.uint8, job), int(reply["first"]))
-        return self._pixels(one, np.uint8, job)
+        image: Image = self._pixels(one, np.uint8, job)
+        return image
 
     def _pixels(self, shape: Any, dtype: type[np.generic], job: DecodingJob) -> Any:
         """A copy of the pixels that the process has written."""

@@ -16,6 +16,10 @@ from serving.http.pipeline import numbered
 from serving.inference.batcher import Image
 
 INPUT: Final = "image"
+SLICE_BYTES: Final = 64 * 1024
+NUMBER_BYTES: Final = 64  # more than any number from 0 to 255 needs
+_NUMBERS: Final = b"0123456789+-.eE"
+_SPACE: Final = b" \t\r\n"
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]
 
 
@@ -165,20 +169,18 @@ def _pixels(tensor: InputTensor, card: Card) -> list[bytes | Image]:
     return list(values.reshape(expected))
 
 
-SLICE_BYTES: Final = 64 * 1024
-NUMBER_BYTES: Final = 64  # more than any number from 0 to 255 needs
-_NUMBERS: Final = b"0123456789+-.eE"
-_SPACE: Final = b" \t\r\n"
-
-
 def read_pixels(text: bytes, shape: Sequence[int]) -> npt.NDArray[np.uint8] | None:
     """The values of a JSON array, flat or nested as `shape` says; None if they are not whole
     numbers from 0 to 255.
 
-    `text` must be valid JSON.
+    `text` must be valid JSON. It is read without an object for each number, in slices between
+    which other threads run: eight megabytes hold millions of numbers, which as objects would take
+    hundreds of megabytes and hold the interpreter's lock for seconds.
 
-    >>> read_pixels(b"[[1, 2], [3, 255]]", [2, 2]), read_pixels(b"[[1], [2, 3]]", [3]), read_pixels(b"[1e400]", [1])
-    (array([  1,   2,   3, 255], dtype=uint8), None, None)
+    >>> read_pixels(b"[[1, 2], [3, 255]]", [2, 2])
+    array([  1,   2,   3, 255], dtype=uint8)
+    >>> read_pixels(b"[[1], [2, 3]]", [3]), read_pixels(b"[1e400]", [1])
+    (None, None)
     """
     structure = text.translate(None, _NUMBERS + _SPACE)
     count = structure.count(b",") + 1
@@ -187,7 +189,7 @@ def read_pixels(text: bytes, shape: Sequence[int]) -> npt.NDArray[np.uint8] | No
     nested = min(shape, default=0) > 0 and prod(shape) == count and structure == _nested(shape)
     if not nested and structure != b"[" + b"," * (count - 1) + b"]":
         return None
-    slices = [_pixels(each) for each in _slices(text.translate(None, b"[]" + _SPACE))]
+    slices = [_slice_pixels(each) for each in _slices(text.translate(None, b"[]" + _SPACE))]
     found = [each for each in slices if each is not None]
     return np.concatenate(found) if len(found) == len(slices) else None
 
@@ -209,7 +211,7 @@ def _slices(numbers: bytes) -> Iterator[bytes]:
         start = end + 1
 
 
-def _pixels(numbers: bytes) -> npt.NDArray[np.uint8] | None:
+def _slice_pixels(numbers: bytes) -> npt.NDArray[np.uint8] | None:
     if len(numbers) > SLICE_BYTES + NUMBER_BYTES:  # a single number of thousands of digits
         return None
     values = np.fromstring(numbers, np.float64, sep=",")
