@@ -2,7 +2,7 @@
 calibrator would do.
 
 No model is needed. What a calibrator promises is measured on rows that it has not seen
-(`calibration.honest_fit`).
+(`calibration.calibrators.honest_fit`).
 """
 
 import dataclasses
@@ -267,9 +267,15 @@ def _fit(
 
 
 def _examination(
-    of: Subject, groups: npt.ArrayLike | None, given: Measured, classes: tuple[ClassFigures, ...],
-    fit: HonestFit | None, effect: Effect | None, refused: str | None, calibrator: PortableCalibrator,
-) -> Examination:  # fmt: skip
+    of: Subject,
+    groups: npt.ArrayLike | None,
+    given: Measured,
+    classes: tuple[ClassFigures, ...],
+    fit: HonestFit | None,
+    effect: Effect | None,
+    refused: str | None,
+    calibrator: PortableCalibrator,
+) -> Examination:
     count = None if groups is None else len(np.unique(np.asarray(groups)))
     if effect is not None:
         calibrator = dataclasses.replace(calibrator, about=_about(effect))

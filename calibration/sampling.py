@@ -16,7 +16,8 @@ def stratified_parts(
     `shares` sum to 1; counts are rounded per class. Indices are ascending, so a part depends only
     on labels, shares and seed.
 
-    >>> [part.tolist() for part in stratified_parts(np.array([0, 0, 0, 0, 1, 1, 1, 1]), (0.75, 0.25), seed=0)]
+    >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> [part.tolist() for part in stratified_parts(labels, (0.75, 0.25), seed=0)]
     [[0, 1, 2, 5, 6, 7], [3, 4]]
     """
     generator = np.random.default_rng(seed)

@@ -48,8 +48,10 @@ class CsvTable:
 def safe_cell(value: Any) -> Any:
     """`value`, marked if it is a text that a spreadsheet may execute.
 
-    >>> safe_cell("=cmd|' /C calc'!A0"), safe_cell("site A"), safe_cell("-0.5"), safe_cell(-0.5), safe_cell("'=1")
-    ("'=cmd|' /C calc'!A0", 'site A', '-0.5', -0.5, "''=1")
+    >>> safe_cell("=cmd|' /C calc'!A0"), safe_cell("site A"), safe_cell("'=1")
+    ("'=cmd|' /C calc'!A0", 'site A', "''=1")
+    >>> safe_cell("-0.5"), safe_cell(-0.5)
+    ('-0.5', -0.5)
     """
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return MARK + value

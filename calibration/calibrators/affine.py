@@ -77,8 +77,8 @@ def fit_affine(
         weights: (N,), how many answers each one stands for; None for one each.
 
     Raises:
-        ValueError: as `calibration.calibrators.temperature.check_answers`; weights that are not positive and
-            finite.
+        ValueError: as `calibration.calibrators.temperature.check_answers`; weights that are not
+            positive and finite.
 
     >>> # right 3 times of 4
     >>> fit_affine([[0.0, 0.0]] * 4, [1, 1, 1, 0], bias_form(2))([[0.0, 0.0]]).round(3)
@@ -186,7 +186,7 @@ class Vector(Affine):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit all weights and biases, as `calibration.affine.fit_affine` does.
+        """Fit all weights and biases, as `calibration.calibrators.affine.fit_affine` does.
 
         Args:
             logits: (N, K), finite.

@@ -2,9 +2,9 @@
 of its bin.
 
 Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either
-kind), so none is nearly empty. Several classes: `calibration.one_vs_rest`. It may change the
-predicted class. It answers 0 or 1 where a bin was pure, and one surprise then costs hundreds of
-nats of negative log-likelihood: compare it by the Brier score.
+kind), so none is nearly empty. Several classes: `calibration.calibrators.one_vs_rest`. It may
+change the predicted class. It answers 0 or 1 where a bin was pure, and one surprise then costs
+hundreds of nats of negative log-likelihood: compare it by the Brier score.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,8 @@ class Steps:
         An edge is halfway to the next larger p, so that rounding in a graph moves no answer into
         another bin.
 
-        >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, False]), bin_count=2)
+        >>> right = np.array([False, False, True, False])
+        >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), right, bin_count=2)
         Steps(edges=(0.4,), values=(0.0, 0.5))
         """
         inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
@@ -73,7 +74,7 @@ class Histogram:
         cls, logits: npt.ArrayLike, labels: npt.ArrayLike, *, bin_count: int = BIN_COUNT
     ) -> Self:
         """Fit on logits (N, K) and labels (N,). Raises ValueError as
-        `calibration.one_vs_rest.fit_each`.
+        `calibration.calibrators.one_vs_rest.fit_each`.
         """
         return cls(fit_each(lambda p, truth: Steps.fit(p, truth, bin_count), logits, labels))
 

@@ -75,8 +75,8 @@ def fit_honestly(
     allow_label_changes: bool = False,
     seed: int = 0,
 ) -> HonestFit:
-    """Choose and fit a remedy (`calibration.remedies.choose`), and judge it on rows that it has not
-    seen.
+    """Choose and fit a remedy (`calibration.calibrators.remedies.choose`), and judge it on rows
+    that it has not seen.
 
     The predictions are left alone if no remedy improves by a standard error, or if the one chosen
     does not improve the rows that judge it.
@@ -119,9 +119,13 @@ class _Fitting:
         )  # the rows come in random order
         groups = None if units is None else units[few]
         choice = choose(
-            z[few], y[few], groups=groups, allow_label_changes=self.allow_label_changes, exclude=self.exclude,
+            z[few],
+            y[few],
+            groups=groups,
+            allow_label_changes=self.allow_label_changes,
+            exclude=self.exclude,
             seed=self.seed,
-        )  # fmt: skip
+        )
         return choice, None if choice.chosen is None else REMEDIES[choice.chosen].fit(z, y)
 
 
@@ -169,10 +173,16 @@ def _held_out(
 
 
 def _judge(
-    choice: RemedyChoice, affine: Affine | None, z: FloatArray, y: npt.NDArray[np.integer],
-    units: npt.NDArray[np.integer] | None, rows: npt.NDArray[np.int64], probabilities: FloatArray, judged: Judged,
+    choice: RemedyChoice,
+    affine: Affine | None,
+    z: FloatArray,
+    y: npt.NDArray[np.integer],
+    units: npt.NDArray[np.integer] | None,
+    rows: npt.NDArray[np.int64],
+    probabilities: FloatArray,
+    judged: Judged,
     fitted_on: int,
-) -> HonestFit:  # fmt: skip
+) -> HonestFit:
     served = softmax(z[rows])
     difference = np.log(_true(probabilities, y[rows])) - np.log(_true(served, y[rows]))
     improvement = float(difference.mean())

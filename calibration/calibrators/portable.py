@@ -35,7 +35,7 @@ class PortableCalibrator:
     """The map softmax(weight * log max(p, smallest) + bias).
 
     Attributes:
-        method: a key of `calibration.remedies.REMEDIES`, or `none`, which changes nothing.
+        method: a key of `calibration.calibrators.remedies.REMEDIES`, or `none`.
         classes: K names, in the order of the columns. Of a confidence: `wrong`, `right`.
         weight, bias: (K,).
         smallest: probabilities below it count as this, since a 0 has no logarithm.

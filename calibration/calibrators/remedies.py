@@ -159,7 +159,8 @@ def choose(
         seed: seeds the folds.
 
     Raises:
-        ValueError: as `calibration.affine.fit_affine`; fewer answers or groups than folds.
+        ValueError: as `calibration.calibrators.affine.fit_affine`; fewer answers or groups
+            than folds.
     """
     z, y = check_answers(logits, labels)
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -17,8 +17,8 @@ over sides and shifts. The alarm is raised at E >= ARL. So the mean number of la
 alarms is ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
 Detectors that share the false alarms each raise theirs at ARL / part; their parts add up to 1.
 
-`calibration.onset` says when and where the drift began. `calibration.bets` computes the bets
-exactly, in bulk.
+`calibration.drift.onset` says when and where the drift began. `calibration.drift.bets` computes
+the bets exactly, in bulk.
 """
 
 import math

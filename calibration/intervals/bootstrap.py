@@ -57,7 +57,8 @@ def bootstrap_sums(
     Raises:
         ValueError: no answers, or groups of another length.
 
-    >>> accuracy = bootstrap_sums([[1, 1], [0, 1], [1, 1], [1, 1]], lambda sums: sums[:, :1] / sums[:, 1:])
+    >>> rows = [[1, 1], [0, 1], [1, 1], [1, 1]]  # correct, 1
+    >>> accuracy = bootstrap_sums(rows, lambda sums: sums[:, :1] / sums[:, 1:])
     >>> accuracy[0].lower, accuracy[0].upper
     (0.25, 1.0)
     """

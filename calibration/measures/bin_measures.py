@@ -1,7 +1,8 @@
 """`BinMeasures`: the measures that bin sums give, and so a ledger, a window or a scrape without
 single answers.
 
-To add one, add a field here; `calibration.measures.summary` has those that need probabilities and labels.
+To add one, add a field here; `calibration.measures.summary` has those that need
+probabilities and labels.
 """
 
 from dataclasses import dataclass

@@ -170,7 +170,8 @@ def expected_confusion(
     Three answers of .9 and one of .5: 3.2 are expected to be right, with the variance 3 * .09 + .25
     = .52.
 
-    >>> estimate = expected_confusion(ProbabilitySums.from_probabilities([[0.9, 0.1]] * 3 + [[0.5, 0.5]]))
+    >>> probabilities = [[0.9, 0.1]] * 3 + [[0.5, 0.5]]
+    >>> estimate = expected_confusion(ProbabilitySums.from_probabilities(probabilities))
     >>> # 3.2 / 4, sqrt(.52) / 4
     >>> round(estimate.accuracy.value, 3), round(estimate.accuracy.deviation, 3)
     (0.8, 0.18)

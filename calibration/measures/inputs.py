@@ -50,8 +50,7 @@ class BrierParts:
 
 
 def brier_parts(classes: Sequence[BinSums]) -> BrierParts:
-    """Decompose the Brier score over all classes, given `calibration.classwise.class_sums`; NaN
-    without data.
+    """Decompose the Brier score over all classes, given `class_sums`; NaN without data.
 
     Given the sums of one event, (p, c) in [0, 1] x {0, 1}, it returns the parts of mean (p - c)^2.
 

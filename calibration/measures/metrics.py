@@ -103,7 +103,8 @@ def mce(sums: BinSums) -> float:
 def noise_floor(sums: BinSums) -> float:
     """E[ECE] on these answers for a model with true confidences: sqrt(2/pi) sum sqrt(V) / N.
 
-    >>> noise_floor(BinSums.from_predictions([0.5] * 100, [True] * 100)) == math.sqrt(2 / math.pi * 25) / 100
+    >>> sums = BinSums.from_predictions([0.5] * 100, [True] * 100)
+    >>> noise_floor(sums) == math.sqrt(2 / math.pi * 25) / 100
     True
     """
     return _ratio(math.sqrt(2 / math.pi) * float(np.sqrt(sums.variance).sum()), sums.total)
@@ -132,17 +133,18 @@ def ece_interval(
     to [0, 1].
 
     With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D|
-    + sum(+-e). The lower end subtracts the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation. For
-    a calibrated model it is 0 in at least 96 of 100 simulated samples. The upper end adds the
-    quantile of the second noise, a normal. A bin's noise has variance max(V, Q - D^2/n): V is known
-    even with few answers, and Q - D^2/n is right even if the model is miscalibrated.
+    + sum(+-e). The lower end subtracts the 97.5 % quantile of the first noise, a sum of
+    half-normals, in the normal approximation. For a calibrated model it is 0 in at least 96 of 100
+    simulated samples. The upper end adds the quantile of the second noise, a normal. A bin's noise
+    has variance max(V, Q - D^2/n): V is known even with few answers, and Q - D^2/n is right even if
+    the model is miscalibrated.
 
     Both are near 0 for a few answers of high confidence that are all wrong. So the interval reaches
     at least as far down as that of the signed gap does towards 0, and at least as far up as the
     largest gap in it: |gap| <= ECE.
 
     `variance` (M,) and `total_variance`, those of the bins and of their sum, replace the variances
-    where answers are not independent (`calibration.clusters`), as far as they are larger;
+    where answers are not independent (`calibration.intervals.clusters`), as far as they are larger;
     `gap_interval` replaces `signed_gap_interval`.
 
     >>> # two answers prove nothing

@@ -76,7 +76,8 @@ class SmoothSums:
 def smooth_ece(sums: SmoothSums) -> float:
     """The smooth ECE, in [0, 1]; NaN without data.
 
-    >>> round(smooth_ece(SmoothSums.from_predictions([0.9] * 1000, [True] * 500 + [False] * 500)), 2)
+    >>> right = [True] * 500 + [False] * 500
+    >>> round(smooth_ece(SmoothSums.from_predictions([0.9] * 1000, right)), 2)
     0.4
     """
     return (

@@ -110,8 +110,8 @@ class Calibration:
         (N,) if it is of those.
 
         Raises:
-            calibration.calibrators.portable.CalibratorInvalid: another number of classes, or values outside [0,
-                1].
+            calibration.calibrators.portable.CalibratorInvalid: another number of classes, or
+                values outside [0, 1].
         """
         p = np.asarray(probabilities, dtype=np.float64)
         if (

@@ -276,8 +276,8 @@ class VariantCard(_Frozen):
 
 
 class InputReference(_Frozen):
-    """Brightness of `n` validation inputs, as `model_store.image.brightness` measures it; spreads are
-    between images.
+    """Brightness of `n` validation inputs, as `model_store.image.brightness` measures it; spreads
+    are between images.
 
     All values are gray levels of the 8-bit input.
     """

@@ -1,10 +1,10 @@
 """Histogram binning and isotonic regression inside the graph, as standard ONNX operators.
 
 Both map the probability of each class by a function of its own and normalize the row
-(`calibration.one_vs_rest`). The graph computes that in float64, because a step function magnifies
-rounding, and continues with the logarithm of the result where the logits were. So it still ends in
-a division by `temperature`, which is 1, and a softmax, which a recalibration can edit as in any
-other graph.
+(`calibration.calibrators.one_vs_rest`). The graph computes that in float64, because a step function
+magnifies rounding, and continues with the logarithm of the result where the logits were. So it
+still ends in a division by `temperature`, which is 1, and a softmax, which a recalibration can edit
+as in any other graph.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,8 @@ class ClassMap:
 
     @classmethod
     def steps(cls, edges: Sequence[float], values: Sequence[float]) -> Self:
-        """Constant pieces, as in `calibration.histogram.Steps`: edges (M,), values (M + 1,).
+        """Constant pieces, as in `calibration.calibrators.histogram.Steps`: edges (M,), values
+        (M + 1,).
 
         >>> ClassMap.steps([0.2], [0.0, 0.5])(np.array([0.2, 0.21]))
         array([0. , 0.5])

@@ -44,7 +44,8 @@ def model_card(card: Card) -> str:
 def _head(card: Card) -> Iterator[str]:
     shape, color = card.input, "gray" if card.input.channels == 1 else "RGB"
     yield f"# {_text(card.name)}, version {card.version}\n"
-    yield f"An image classifier for {len(card.classes)} classes: {', '.join(_text(name) for name in card.classes)}.\n"
+    names = ", ".join(_text(name) for name in card.classes)
+    yield f"An image classifier for {len(card.classes)} classes: {names}.\n"
     yield (
         f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
         f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
@@ -77,7 +78,8 @@ def _origin(card: Card) -> Iterator[str]:
     if made.imported is None:
         yield f"- **Network**: {_text(made.backbone)}."
         yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
-    yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC, Candor's commit {_text(made.git_commit or 'unknown')}."
+    commit = _text(made.git_commit or "unknown")
+    yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC, Candor's commit {commit}."
     if made.parent_version is not None:
         by = " by a process, because of a drift alarm" if made.recalibrated_by == "alarm" else ""
         yield f"- **Recalibrated**{by}, from version {made.parent_version}."
@@ -88,7 +90,8 @@ def _origin(card: Card) -> Iterator[str]:
 
 def _imported(origin: Origin) -> Iterator[str]:
     digest = _text(origin.sha256[:16])
-    yield f"- **Imported** from {_text(origin.file)}, made by {_text(origin.producer)}, sha256 `{digest}`."
+    file, producer = _text(origin.file), _text(origin.producer)
+    yield f"- **Imported** from {file}, made by {producer}, sha256 `{digest}`."
     yield from (
         f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items()
     )

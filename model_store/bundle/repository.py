@@ -86,10 +86,13 @@ def _config(bundle: Bundle) -> str:
 backend: "onnxruntime"
 max_batch_size: {MAX_BATCH}
 input [
-  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: [ {shape.channels}, {shape.height}, {shape.width} ] }}
+  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: {[shape.channels, shape.height, shape.width]} }}
 ]
 output [
-  {{ name: "{OUTPUT}" data_type: TYPE_FP32 dims: [ {len(card.classes)} ] label_filename: "{LABELS_FILE}" }}
+  {{
+    name: "{OUTPUT}" data_type: TYPE_FP32 dims: [ {len(card.classes)} ]
+    label_filename: "{LABELS_FILE}"
+  }}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY_US} }}
 instance_group [ {{ count: 1 kind: KIND_AUTO }} ]

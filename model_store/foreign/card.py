@@ -1,5 +1,5 @@
-"""The card of an imported model: what was measured of it on labeled images, what is known of it, and
-where it came from.
+"""The card of an imported model: what was measured of it on labeled images, what is known of it,
+and where it came from.
 """
 
 from collections.abc import Mapping, Sequence

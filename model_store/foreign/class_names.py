@@ -124,8 +124,9 @@ def _from_text(text: str) -> tuple[str, ...]:
     """Read a JSON or Python list or mapping from numbers, else lines; a leading number on each line
     is its index.
 
-    >>> _from_text("0 lung\\n1 heart\\n"), _from_text("{0: 'lung', 1: 'heart'}"), _from_text("lung\\nheart")
-    (('lung', 'heart'), ('lung', 'heart'), ('lung', 'heart'))
+    >>> texts = "0 lung\\n1 heart\\n", "{0: 'lung', 1: 'heart'}", "lung\\nheart"
+    >>> {_from_text(text) for text in texts}
+    {('lung', 'heart')}
     """
     data = _literal(text)
     if isinstance(data, dict):

@@ -55,13 +55,15 @@ _DEFINITIONS: Final = {
     "QLinearSoftmax": _unary(
         "QLinearSoftmax", "real_y = Softmax <axis: int = @axis> (real_x)", "<axis>"
     ),
-    "QGemm": """QGemm <alpha, transA, transB> (a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero) => (y) {
+    "QGemm": """QGemm <alpha, transA, transB>
+    (a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero) => (y) {
         real_a = DequantizeLinear (a, a_scale, a_zero)
         real_b = DequantizeLinear <axis: int = 0> (b, b_scale, b_zero)
         scale = Mul (a_scale, b_scale)
         whole_c = Cast <to = 1> (c)
         real_c = Mul (whole_c, scale)
-        real_y = Gemm <alpha: float = @alpha, transA: int = @transA, transB: int = @transB> (real_a, real_b, real_c)
+        real_y = Gemm <alpha: float = @alpha, transA: int = @transA, transB: int = @transB>
+                 (real_a, real_b, real_c)
         y = QuantizeLinear (real_y, y_scale, y_zero)
     }""",
     "DynamicQuantizeMatMul": """DynamicQuantizeMatMul (a, b, b_scale, b_zero) => (y) {
@@ -71,7 +73,8 @@ _DEFINITIONS: Final = {
         scale = Mul (a_scale, b_scale)
         y = Mul (number_y, scale)
     }""",
-    "MatMulIntegerToFloat": """MatMulIntegerToFloat (a, b, a_scale, b_scale, a_zero, b_zero) => (y) {
+    "MatMulIntegerToFloat": """MatMulIntegerToFloat
+    (a, b, a_scale, b_scale, a_zero, b_zero) => (y) {
         whole_y = MatMulInteger (a, b, a_zero, b_zero)
         number_y = Cast <to = 1> (whole_y)
         scale = Mul (a_scale, b_scale)

@@ -103,8 +103,8 @@ def decode(
 
 
 def decode_plain(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels | None:
-    """`decode` of a plain PNG (plain_png.py) for an input of up to PLAIN_SIDE pixels a side, in a few
-    milliseconds at most.
+    """`decode` of a plain PNG (plain_png.py) for an input of up to PLAIN_SIDE pixels a side, in a
+    few milliseconds at most.
 
     None for every other file, and for a broken one: `decode` takes or refuses it.
     """

@@ -136,7 +136,8 @@ def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
     >>> promoted = [StoreEvent(action="set", version=version, **at) for version in (1, 2, 3)]
     >>> earlier_version(promoted, "production")
     2
-    >>> earlier_version([*promoted, StoreEvent(action="rolled back", version=2, **at)], "production")
+    >>> back = StoreEvent(action="rolled back", version=2, **at)
+    >>> earlier_version([*promoted, back], "production")
     1
     """
     stack: list[int | None] = []

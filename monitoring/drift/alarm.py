@@ -1,7 +1,7 @@
 """What an alarm says: the stream of labels that raised it, the direction of the error there, and
 its estimated start.
 
-The stream is the one with the most evidence. The start is `calibration.onset` of that stream's
+The stream is the one with the most evidence. The start is `calibration.drift.onset` of that stream's
 labels since the last reset. Both are estimates: the promise covers the alarm, not its explanation.
 """
 

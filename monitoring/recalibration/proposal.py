@@ -55,7 +55,7 @@ class Proposal:
     """A remedy, fitted, and what it does on labels that it was not fitted on.
 
     Attributes:
-        remedy: its name in `calibration.remedies.REMEDIES`.
+        remedy: its name in `calibration.calibrators.remedies.REMEDIES`.
         choice: how the remedies compared.
         affine: the map of log-probabilities as served.
         labels: number of labels used; `fitted_on` of them fit, `held_out` of them measure.

@@ -59,7 +59,7 @@ class Isotonic:
     @classmethod
     def fit(cls, logits: ArrayLike, labels: ArrayLike) -> Self:
         """Fit on logits (N, K) and labels (N,). Raises ValueError as
-        `calibration.one_vs_rest.fit_each`.
+        `calibration.calibrators.one_vs_rest.fit_each`.
         """
         return cls(fit_each(MonotoneMap.fit, logits, labels))
 
