@@ -53,7 +53,6 @@ class Scene:
             "BENCH_ONNX": str(self.folder / "model.onnx"),
             "BENCH_CHANNELS": str(self.channels),
             "BENCH_SIDE": str(self.side),
-            "BENCH_DECODER": "candor",
             "BENCH_THREADS": threads,
             "BENCH_PORT": str(self.ports[0]),
             "HOME": str(self.folder),  # some write files there
@@ -95,18 +94,6 @@ def instances(image: bytes) -> Body:
     """TensorFlow Serving's JSON, which KServe took over."""
     told = {"instances": [{"image": {"b64": base64.b64encode(image).decode()}}]}
     return Body("application/json", json.dumps(told).encode())
-
-
-def open_inference(image: bytes) -> Body:
-    """The Open Inference Protocol's JSON with a tensor of bytes."""
-    tensor = {
-        "name": "image",
-        "shape": [1, 1],
-        "datatype": "BYTES",
-        "parameters": {"content_type": "base64"},
-        "data": [base64.b64encode(image).decode()],
-    }
-    return Body("application/json", json.dumps({"inputs": [tensor]}).encode())
 
 
 def script(name: str) -> Callable[[Scene], list[str]]:

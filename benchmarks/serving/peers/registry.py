@@ -13,32 +13,12 @@ from benchmarks.serving.peers.peer import (
     Scene,
     instances,
     multipart,
-    open_inference,
     script,
 )
 
 MAX_BATCH: Final = 16
 WAIT_MS: Final = 10  # mosec's default, and what most examples say
 MOSEC: Final = ("mosec>=0.9,<0.10",)
-
-
-def _mlserver(scene: Scene) -> None:
-    first, second, third = scene.ports[:3]
-    settings = {
-        "host": "127.0.0.1",
-        "http_port": first,
-        "grpc_port": second,
-        "metrics_port": third,
-        "environments_dir": str(scene.folder / "envs"),
-    }
-    model = {
-        "name": "model",
-        "implementation": "mlserver_model.Classifier",
-        "max_batch_size": MAX_BATCH,
-        "max_batch_time": WAIT_MS / 1000,
-    }
-    (scene.folder / "settings.json").write_text(json.dumps(settings))
-    (scene.folder / "model-settings.json").write_text(json.dumps(model))
 
 
 def _torchserve(scene: Scene) -> None:
@@ -106,13 +86,6 @@ def _bentoml_command(scene: Scene) -> list[str]:
 
 PEERS: Final[dict[str, Peer]] = {
     "mosec": Peer("mosec", MOSEC, "/inference", _mosec_command),
-    "mosec-pillow": Peer(
-        "mosec, decoding with Pillow",
-        MOSEC,
-        "/inference",
-        _mosec_command,
-        variables={"BENCH_DECODER": "pillow"},
-    ),
     "torchserve": Peer(
         "TorchServe",
         (
@@ -137,17 +110,6 @@ PEERS: Final[dict[str, Peer]] = {
     "bentoml": Peer(
         "BentoML", ("bentoml>=1.4,<1.5",), "/predict", _bentoml_command, body=multipart("image")
     ),
-    "mlserver": Peer(
-        "MLServer",
-        (
-            "mlserver>=1.7,<1.8",
-            "uvloop<0.22",
-        ),  # its workers need a current event loop, which later versions do not create
-        "/v2/models/model/infer",
-        lambda scene: [str(scene.programs / "mlserver"), "start", str(scene.folder)],
-        body=open_inference,
-        prepare=_mlserver,
-    ),
     "kserve": Peer(
         "KServe SDK",
         ("kserve>=0.15",),
@@ -158,20 +120,6 @@ PEERS: Final[dict[str, Peer]] = {
         ],
         body=instances,
         batches=False,
-    ),
-    "ray": Peer("Ray Serve", ("ray[serve]>=2.40,<3",), "/predict", script("ray_server.py")),
-    "fastapi": Peer(
-        "FastAPI, no batching",
-        ("fastapi>=0.115", "uvicorn[standard]>=0.32"),
-        "/predict",
-        script("fastapi_plain.py"),
-        batches=False,
-    ),
-    "fastapi-batcher": Peer(
-        "FastAPI + simple batcher",
-        ("fastapi>=0.115", "uvicorn[standard]>=0.32"),
-        "/predict",
-        script("fastapi_batcher.py"),
     ),
     "fastapi-threads": Peer(
         "FastAPI + batcher, decoding in threads",

@@ -1,25 +1,23 @@
 """Decode, infer and answer, the same for every peer. Runs in the peer's environment.
 
 The session has the same options as Candor's. Threads that spin longer would take the second core
-from the HTTP side. Images are decoded by Candor's decoder, a copy of which is beside the model, or
-as the documentation of the peers does.
+from the HTTP side. Images are decoded by Candor's decoder, a copy of which is beside the model.
 """
 
-import io
 import os
 from functools import partial
 
 import numpy as np
-from PIL import Image
 
-os.environ["ORT_DISABLE_TELEMETRY"] = (
-    "1"  # as in model_store/runtime.py, which this environment lacks
-)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as in Candor, which this environment lacks
 import onnxruntime
+
+from model_store.image import InputSpec
+from model_store.image import decode as decode_as_candor
 
 CLASSES = ("normal", "pneumonia")
 SIDE = int(os.environ["BENCH_SIDE"])
-MODE = "L" if os.environ["BENCH_CHANNELS"] == "1" else "RGB"
+CHANNELS = int(os.environ["BENCH_CHANNELS"])
 PORT = int(os.environ["BENCH_PORT"])
 MAX_BATCH = 16
 WAIT_S = 0.01
@@ -50,16 +48,4 @@ class Model:
         ]
 
 
-def decode_with_pillow(body):
-    """An encoded image as (C, H, W) uint8."""
-    array = np.asarray(Image.open(io.BytesIO(body)).convert(MODE).resize((SIDE, SIDE)))
-    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
-
-
-if os.environ["BENCH_DECODER"] == "candor":
-    from model_store.image import InputSpec
-    from model_store.image import decode as decode_as_candor
-
-    decode = partial(decode_as_candor, spec=InputSpec(3 if MODE == "RGB" else 1, SIDE, SIDE))
-else:
-    decode = decode_with_pillow
+decode = partial(decode_as_candor, spec=InputSpec(CHANNELS, SIDE, SIDE))
