@@ -31,7 +31,7 @@ quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from candor.own_packages import require_own_packages_for
+from candor.import_conflicts import require_own_packages_for
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -4,7 +4,7 @@ its own.
 
 import sys
 
-from candor.own_packages import ForeignPackage, require_own_packages
+from candor.import_conflicts import ForeignPackage, require_own_packages
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ from candor.commands import (
     serving,
     store,
     store_changes,
-    traffic,
     training,
     uploads,
 )
@@ -66,7 +65,7 @@ def _show_release(asked: bool) -> None:
 
 Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
-    "See it work": (demo.demo, traffic.traffic, calibrating.calibrate),
+    "See it work": (demo.demo, demo.traffic, calibrating.calibrate),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
     "Serve": (
         importing.import_,
@@ -132,7 +131,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _expected_errors()):
             raise
-        from candor.terminal.errors import sentence
+        from candor.terminal.console import sentence
 
         _fail(sentence(error))
 

@@ -22,7 +22,7 @@ def doctor(json_out: JsonOption = False) -> None:
     Example: candor doctor
     """
     from candor.terminal.console import print_json, stdout
-    from serving.doctor.examination import examine
+    from serving.doctor import examine
 
     found = []
     for each in examine():

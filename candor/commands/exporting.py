@@ -95,7 +95,7 @@ def export(
     """
     from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
-    from candor.terminal.variants import variant_table
+    from candor.terminal.evaluation import variant_table
     from model_store.bundle.bundle import CARD_FILE
     from model_store.lifecycle.canary import promote_version
     from training.runs.export import EXPORTABLE

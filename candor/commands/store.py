@@ -59,8 +59,8 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
 
     Example: candor models list --json
     """
-    from candor.terminal.catalog import catalog_table
     from candor.terminal.console import print_json, stdout
+    from candor.terminal.store import catalog_table
     from model_store.store.catalog import catalog
 
     opened = open_store(store)
@@ -94,8 +94,8 @@ def show(
 
     Example: candor models show chest 2
     """
-    from candor.terminal.bundle import print_bundle
     from candor.terminal.console import print_json
+    from candor.terminal.store import print_bundle
     from model_store.bundle.manifest import describe
     from model_store.store.history import read_events
 
@@ -141,8 +141,8 @@ def diff(
 
     Example: candor models diff chest 1 production
     """
-    from candor.terminal.bundle import difference_table
     from candor.terminal.console import print_json, stdout
+    from candor.terminal.store import difference_table
     from model_store.bundle.bundle import difference
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
@@ -181,7 +181,7 @@ def verify(
     """
     from candor.commands.ledger_digest import ledger_problem
     from candor.terminal.console import print_json
-    from candor.terminal.verification import print_findings
+    from candor.terminal.store import print_findings
     from model_store.bundle.signature import read_public_key
     from model_store.lifecycle.verification import verify as verify_store
 
@@ -214,8 +214,8 @@ def history(
 
     Example: candor models history chest --alias production
     """
-    from candor.terminal.bundle import history_table
     from candor.terminal.console import print_json, stdout
+    from candor.terminal.store import history_table
     from model_store.store.history import read_events
 
     opened = open_store(store)

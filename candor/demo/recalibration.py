@@ -12,8 +12,7 @@ from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
-from candor.terminal.recalibration import class_table, note_lines
-from candor.terminal.remedies import remedy_table
+from candor.terminal.recalibration import class_table, note_lines, remedy_table
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration, preview_of

@@ -11,8 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from candor.terminal.console import stdout
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
-from candor.terminal.tables import table
+from candor.terminal.tables import MEASURES_COLUMNS, measures_row, table
 from model_store.store.store import Store
 from training.datasets import Dataset
 

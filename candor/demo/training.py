@@ -9,8 +9,7 @@ import numpy as np
 
 from candor.demo.session import DemoSession, heading
 from candor.terminal.console import stdout
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound

@@ -27,8 +27,7 @@ from candor.predictions.columns import ColumnWishes, TableColumns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.interpretation import interpret
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
-from candor.predictions.parameters import in_python
-from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
+from candor.predictions.sentences import WORDS, calibrator_sentence, in_python, notes, verdict
 
 if TYPE_CHECKING:
     from monitoring.pages.calibration_page import CalibrationText

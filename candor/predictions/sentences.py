@@ -1,8 +1,10 @@
-"""What an examination of predictions says in sentences: the same in the terminal, on the page and
-in a notebook.
+"""What an examination of predictions says in sentences, the same in the terminal, on the page and in a
+notebook; there, with parameters in the place of options.
 """
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
 from calibration.calibrators.portable import Subject
 from calibration.calibrators.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
@@ -164,3 +166,34 @@ def _worse_class(effect: Effect) -> str | None:
         "helps on average does not help this class. More labels of it, or "
         "`--allow-label-changes`, may help."
     )
+
+
+_IN_PYTHON: Final = (
+    (r"--logits '\*'", "logits=True"),
+    (r"--normalize", "normalize=True"),
+    (r"`--allow-label-changes` \(in Python `(\w+=True)`\)", r"`\1`"),
+    (r"`--allow-label-changes`", "`allow_label_changes=True`"),
+    (r"name the column with `--group`", "give `groups`"),
+    (r"fill the column, or leave out --group", "fill them, or leave `groups` out"),
+    (
+        r"Give --positive .*$",
+        "Give `classes`, the second of which is the one that it is the probability of",
+    ),
+    (
+        r"--positive names the other class",
+        "`classes` in another order takes it as that of the other",
+    ),
+    (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
+    (r"--classes", "`classes`"),
+)
+
+
+def in_python(sentence: str) -> str:
+    """The sentence with the parameters in the place of the options.
+
+    >>> in_python("for logits, give --logits '*'; else --normalize divides each row by its sum")
+    'for logits, give logits=True; else normalize=True divides each row by its sum'
+    """
+    for option, parameter in _IN_PYTHON:
+        sentence = re.sub(option, parameter, sentence)
+    return sentence

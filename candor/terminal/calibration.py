@@ -11,9 +11,8 @@ from calibration.measures.reliability import reliability
 from candor.predictions.calibration import Calibration
 from candor.predictions.labeled import LabeledPredictions
 from candor.predictions.sentences import calibrator_sentence, remedy_title
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
-from candor.terminal.remedies import remedy_table
-from candor.terminal.tables import figure, interval, table
+from candor.terminal.recalibration import remedy_table
+from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
 
 CLASSES_SHOWN = 30
 

@@ -1,8 +1,9 @@
-"""The two streams of the command line: results go to `stdout`, notes and progress to `stderr`.
+"""The two streams of the command line: results go to `stdout`, notes and progress to `stderr`; and
+an error as one sentence.
 
 Everything that is printed goes through them, and they print text as it is. Names of classes, tags
-and files come from
-users: they are never markup or emoji codes, and a control character in them is shown, not obeyed.
+and files come from users: they are never markup or emoji codes, and a control character in them is
+shown, not obeyed.
 """
 
 import json
@@ -46,3 +47,26 @@ stderr = LiteralConsole(stderr=True)
 def print_json(data: Any) -> None:
     """Print plain data as JSON on stdout."""
     print(json.dumps(data, indent=2, allow_nan=False, default=str))  # noqa: T201
+
+
+def sentence(error: Exception) -> str:
+    """Return what went wrong and with what, also for errors of libraries that leave one of the two
+    out.
+
+    >>> sentence(FileNotFoundError(2, "No such file or directory", "labels.csv"))
+    'labels.csv: No such file or directory'
+    """
+    from httpx import TransportError
+    from sqlalchemy.exc import DBAPIError
+
+    if isinstance(error, TransportError):
+        reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".") or type(error).__name__
+        where = error.request.url.copy_with(userinfo=b"")  # which would be a secret
+        return (
+            f"no answer from {where}: {reason}; check the address, and that the server is running"
+        )
+    if isinstance(error, DBAPIError):  # whose text is the whole SQL statement
+        return f"the ledger's database failed: {error.orig}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -1,14 +1,22 @@
-"""What `candor train` prints about a finished run."""
+"""Measures of a run and of a precision, as tables: for `candor train` and `candor export`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import RenderableType
+from rich.table import Table
 
 from calibration.calibrators.protocol import Uncalibrated
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
-from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import (
+    FURTHER_COLUMNS,
+    MEASURES_COLUMNS,
+    figure,
+    further_row,
+    measures_row,
+    table,
+)
+from model_store.bundle.card import Card
 from training.evaluation.evaluation import (
     EVALUATED,
     FITTED_ON,
@@ -119,3 +127,38 @@ def _prediction_sets(sets: Mapping[str, Any]) -> str:
         f"Prediction sets. Share that contain the true class: promised {1 - sets['alpha']:.2f}; "
         f"{kept}."
     )
+
+
+_COLUMNS = (
+    "precision",
+    "accuracy",
+    "ECE",
+    "temperature",
+    "same class as float32",
+    "largest difference",
+)
+
+
+def variant_table(card: Card) -> Table:
+    """Show what each precision of `card` was measured to be."""
+    rows = [["float32", *_measured(card), "", ""]]
+    for each in card.variants or ():
+        measured = _measured(card.of_variant(each.precision))
+        rows.append(
+            [each.precision, *measured, f"{each.agreement:.2%}", figure(each.max_difference)]
+        )
+    return table(
+        f"Precisions, on the {card.calibration.reference_split} split",
+        _COLUMNS,
+        rows,
+        text=("precision",),
+    )
+
+
+def _measured(card: Card) -> list[str]:
+    measures = card.calibration.measures
+    return [
+        figure(measures.get("accuracy"), 4),
+        figure(measures.get("ece"), 4),
+        figure(card.calibration.temperature),
+    ]

@@ -4,8 +4,7 @@ now.
 
 from calibration.wording import counted
 from candor.terminal.console import stdout
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from model_store.foreign.labeled_folder import LabeledImages
 from model_store.foreign.model_import import ImportedModel
 

@@ -1,15 +1,12 @@
-"""What `candor recalibrate` prints: how the remedies compared, and before and after on held-out
-labels.
-"""
+"""What `candor recalibrate` prints, and the table of remedies that `candor calibrate` shares."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import RenderableType
 
+from calibration.calibrators.remedies import REMEDIES, RemedyChoice
 from calibration.measures.reliability import ReliabilityBin
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
-from candor.terminal.remedies import remedy_table
-from candor.terminal.tables import figure, interval, table
+from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
 from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
 
 
@@ -84,3 +81,59 @@ def _bins(shown: RecalibrationPreview) -> Iterator[list[str]]:
 
 def _bar(row: ReliabilityBin) -> list[str]:
     return [str(row.n), figure(row.accuracy), interval(row.accuracy_lower, row.accuracy_upper)]
+
+
+def remedy_table(
+    choice: RemedyChoice,
+    *,
+    unchanged: str,
+    title: Callable[[str], str] = lambda name: REMEDIES[name].title,
+    by_class: bool = True,
+) -> list[RenderableType]:
+    """Return the comparison, and why remedies were left out.
+
+    `unchanged`: names the row without a remedy; `by_class`: whether the error of single classes
+        means anything.
+    """
+    rows = [
+        [
+            unchanged,
+            "0",
+            figure(choice.served_nll),
+            "-",
+            "-",
+            figure(choice.served_classwise_gap),
+            "",
+        ]
+    ]
+    rows += [
+        [
+            title(trial.name),
+            str(trial.parameters),
+            figure(trial.nll),
+            figure(trial.improvement, sign=True),
+            figure(trial.standard_error),
+            figure(trial.classwise_gap),
+            "chosen" if trial.name == choice.chosen else "",
+        ]
+        for trial in choice.trials
+        if trial.excluded is None
+    ]
+    if not by_class:
+        rows = [[*row[:5], row[6]] for row in rows]
+    columns = (
+        "",
+        "parameters",
+        "NLL",
+        "improvement",
+        "standard error",
+        *(("largest class gap",) if by_class else ()),
+        "",
+    )
+    left_out = [
+        f"Not considered: {title(trial.name)}, because {trial.excluded}."
+        for trial in choice.trials
+        if trial.excluded
+    ]
+    heading = "Remedies, cross-validated; the simplest that no richer one beats is chosen"
+    return [table(heading, columns, rows), *left_out]

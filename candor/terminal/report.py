@@ -7,8 +7,7 @@ from rich.console import RenderableType
 from calibration.measures.expected_confusion import RateEstimate
 from calibration.measures.reliability import ReliabilityBin
 from calibration.wording import counted
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
-from candor.terminal.tables import figure, interval, table
+from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
 from monitoring.findings.drift import Drift
 from monitoring.findings.expected_performance import ExpectedPerformance
 from monitoring.findings.looks import CalmEvidence

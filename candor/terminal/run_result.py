@@ -1,12 +1,20 @@
-"""What `candor train` says when a run is done: how good it is, whether it repeats another, and what
-comes next.
+"""What `candor train` says when a run is done: recipe, answers by class, repetition, and what comes
+next.
 """
 
-from candor.terminal.answers import answer_tables
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from calibration.measures.confusion import recalls
+from calibration.wording import counted
 from candor.terminal.console import print_json, stdout
 from candor.terminal.evaluation import evaluation_tables
-from candor.terminal.recipe import recipe_sentence, recipe_table
-from training.evaluation.usefulness import shortcomings
+from candor.terminal.tables import figure, table
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.usefulness import constant_answer, shortcomings
+from training.runs.config import RecipeRecord
 from training.runs.repetition import Repetition
 from training.runs.run import RunResult
 
@@ -55,3 +63,118 @@ def print_result(
     )
     for each in found:
         stdout.print(f"- {each}")
+
+
+COLUMNS = 10  # classes whose answers get a column each
+HEADER = 14  # characters of a class name above a column
+
+
+def answer_tables(
+    evaluation: Evaluation, classes: Sequence[str], *, verbose: bool = False
+) -> list[RenderableType]:
+    """Return recall and answers by true class on test, and how the model compares with the best
+    constant answer.
+
+    Of more than ten classes only those with the lowest recall are shown, unless `verbose`.
+    """
+    confusion = evaluation.confusion("test", "temperature")
+    rows: list[tuple[float | None, list[str]]] = []
+    for name, counts, recall in zip(classes, confusion.tolist(), recalls(confusion), strict=True):
+        shown = (
+            [str(count) for count in counts]
+            if len(classes) <= COLUMNS
+            else [_mistakes(counts, name, classes)]
+        )
+        rows.append((recall, [name, str(sum(counts)), figure(recall), *shown]))
+    answered = (
+        [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
+    )
+    title = "Answers on test by true class (recall is the share of its images that got its answer)"
+    if len(rows) > COLUMNS and not verbose:
+        rows = sorted(rows, key=lambda row: 2.0 if row[0] is None else row[0])[:COLUMNS]
+        title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
+    shown_rows = [row for _, row in rows]
+    return [
+        table(title, ("", "images", "recall", *answered), shown_rows),
+        _comparison(evaluation, classes),
+    ]
+
+
+def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:
+    constant = constant_answer(evaluation, "test", "temperature")
+    unproven = (
+        f", so these {counted(constant.images, 'image')} "
+        f"{'does' if constant.images == 1 else 'do'} not show that the "
+        "model is better"
+        if constant.lead > 0 >= constant.lead_lower
+        else ""
+    )
+    return (
+        f"Accuracy on test {constant.accuracy + constant.lead:.3f}; always answering "
+        f"{classes[constant.label]!r} would "
+        f"be right on {constant.accuracy:.3f}. Difference {constant.lead:+.3f} "
+        f"(95 % interval {constant.lead_lower:+.3f} to {constant.lead_upper:+.3f}){unproven}."
+    )
+
+
+def _mistakes(counts: Sequence[int], name: str, classes: Sequence[str]) -> str:
+    """Return the wrong answer that a class got most often.
+
+    >>> _mistakes([5, 1, 2], "a", ("a", "b", "c")), _mistakes([5, 0, 0], "a", ("a", "b", "c"))
+    ('c (2)', '-')
+    """
+    wrong = [(count, other) for other, count in zip(classes, counts, strict=True) if other != name]
+    count, other = max(wrong, key=lambda each: each[0])
+    return f"{other} ({count})" if count else "-"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= HEADER else f"{name[: HEADER - 1]}…"
+
+
+def recipe_table(recipe: RecipeRecord) -> Table:
+    """Return a row per candidate: its choices, how it did on validation, and which one was kept."""
+    names = tuple(recipe.candidates[0].choices)
+    rows = [
+        [
+            *(
+                f"{each.choices[name]:g}"
+                if isinstance(each.choices[name], float)
+                else str(each.choices[name])
+                for name in names
+            ),
+            figure(each.val_nll),
+            figure(each.val_accuracy),
+            ", ".join(each.unanswered) or "-",
+            "kept" if each.chosen else "",
+        ]
+        for each in recipe.candidates
+    ]
+    columns = (
+        *(name.replace("_", " ") for name in names),
+        "val NLL",
+        "val accuracy",
+        "never answered",
+        "",
+    )
+    return table(
+        "Recipe auto: candidates, by validation after a temperature",
+        columns,
+        rows,
+        text=("never answered",),
+    )
+
+
+def recipe_sentence(recipe: RecipeRecord) -> str:
+    """Return the candidate that was kept, its choices and how it did on validation, in one line."""
+    (kept,) = (each for each in recipe.candidates if each.chosen)
+    choices = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
+        for name, value in kept.choices.items()
+    )
+    return (
+        f"Recipe auto, best of {counted(len(recipe.candidates), 'candidate')}: {choices} "
+        f"(validation: NLL {figure(kept.val_nll)}, accuracy {figure(kept.val_accuracy)})"
+    )

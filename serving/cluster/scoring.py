@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from serving.cluster.connection import joined
-from serving.scoring.job import ScoringJob
-from serving.scoring.part import PartCount
+from serving.scoring.job import PartCount, ScoringJob
 
 CPUS: Final = 1.0
 

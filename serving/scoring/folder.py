@@ -11,7 +11,11 @@ from typing import Any
 from model_store.bundle.files import write_whole
 from model_store.image.suffixes import IMAGE_SUFFIXES, SUFFIX_LIST
 from model_store.installation import install_command
-from serving.scoring.errors import ScoringError
+from serving.errors import ServingError
+
+
+class ScoringError(ServingError, RuntimeError):
+    """A folder cannot be scored, or not into this place."""
 
 
 class AnyFolder:

@@ -1,19 +1,197 @@
-"""The whole job: makes or continues a plan, has the missing parts scored, and counts what is there
-at the end.
+"""Scoring: a part is read, decoded within limits, inferred in batches and written as one Parquet
+file; the job makes or continues a plan, has the missing parts scored, and counts what is there.
+
+An image that cannot be read or decoded has a row too, with the reason in `error`.
 """
 
+import asyncio
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
 
 from model_store.bundle.bundle import Bundle
+from model_store.errors import ImageError
 from model_store.image import FrameChoice
-from serving.scoring.errors import ScoringError
-from serving.scoring.folder import AnyFolder
-from serving.scoring.part import PartCount, PartScorer, file_name, read_count
-from serving.scoring.plan import PART_SIZE, ScoringPlan
+from serving.decoding.decoder import Decoder
+from serving.inference.predictor import Classification, open_predictor
+from serving.scoring.folder import AnyFolder, ScoringError
+from serving.scoring.plan import PART_SIZE, ImageList, ScoringPlan, parquet
 from serving.settings import Settings
+
+KEY: Final = b"candor.plan"
+READERS: Final = 8  # files read at a time, for folders at an address, whose reads are slow
+UNREADABLE: Final = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+)  # of this image; others are of the folder
+
+
+@dataclass(frozen=True)
+class PartCount:
+    """The number of a part, its images, and how many of them were refused."""
+
+    part: int
+    images: int
+    refused: int
+
+
+class PartScorer:
+    """Scores parts of a plan. Use it from one thread; close it at the end."""
+
+    def __init__(
+        self, plan: ScoringPlan, out: AnyFolder, bundle: Bundle, settings: Settings
+    ) -> None:
+        """`bundle` must be verified. Raises ScoringError or ModelUnusable."""
+        self._list = ImageList(out)
+        self._plan, self._out, self._source = plan, out, AnyFolder(plan.source)
+        self._predictor = open_predictor(bundle, threads=settings.threads, device=settings.device)
+        self._batch = settings.max_batch
+        self._loop = asyncio.Runner()
+        self._decoder = Decoder(settings, observe_s=lambda _: None)
+        self._readers = ThreadPoolExecutor(READERS)
+
+    def score(self, part: int) -> PartCount:
+        """Write the file of a part, unless it is there; return its counts. Raises OSError if the
+        folder is away.
+        """
+        found = read_count(self._plan, self._out, part)
+        if found is not None:
+            return found
+        rows: list[dict[str, Any]] = []
+        names = iter(self._list.of_part(part))
+        while batch := list(islice(names, self._batch)):
+            rows += self._rows(batch)
+        self._out.write(file_name(part), self._written(rows))
+        return PartCount(part, len(rows), sum("error" in row for row in rows))
+
+    def close(self) -> None:
+        """End the threads and the decoding process."""
+        self._readers.shutdown()
+        self._decoder.close()
+        self._loop.close()
+
+    def _rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The row of each image."""
+        images = [self._decoded(content) for content in self._readers.map(self._content, names)]
+        sound = [image[0] for image in images if not isinstance(image, str)]
+        answers = iter(self._predictor.classify_batch(np.stack(sound)) if sound else ())
+        for name, image in zip(names, images, strict=True):
+            row = (
+                {"error": image}
+                if isinstance(image, str)
+                else image[1] | self._answer(next(answers))
+            )
+            yield {"file": name} | row
+
+    def _content(self, name: str) -> bytes | str:
+        try:
+            return self._source.read(name)
+        except UNREADABLE as error:
+            return error.strerror or type(error).__name__
+
+    def _decoded(self, content: bytes | str) -> tuple[Any, dict[str, int]] | str:
+        """The pixels, (C, H, W), with what its row says of the frame; or why there are none."""
+        if isinstance(content, str):
+            return content
+        spec = self._predictor.card.input.spec
+        try:
+            if self._plan.frame is None:
+                return self._loop.run(self._decoder.decode(content, spec)), {}
+            found = self._decoder.decode_frames(content, spec, self._plan.frame, limit=1)
+            frames = self._loop.run(found)
+            return frames.pixels[0], {"frame": frames.first}
+        except ImageError as error:
+            return str(error)
+
+    def _answer(self, found: Classification) -> dict[str, Any]:
+        answer = {
+            "predicted": found.predicted,
+            "confidence": found.confidence,
+            "refer": found.refer,
+        }
+        members = None if found.prediction_set is None else list(found.prediction_set)
+        return answer | {
+            "prediction_set": members,
+            **{_column(name): p for name, p in found.probabilities.items()},
+        }
+
+    def _written(self, rows: list[dict[str, Any]]) -> bytes:
+        import pyarrow as pa
+
+        probabilities = [(_column(name), pa.float32()) for name in self._predictor.card.classes]
+        chosen = () if self._plan.frame is None else ("frame",)
+        texts = (
+            "file",
+            *chosen,
+            "model",
+            "version",
+            "predicted",
+            "confidence",
+            "refer",
+            "prediction_set",
+            "error",
+        )
+        kinds = {
+            "frame": pa.int64(),
+            "version": pa.int64(),
+            "confidence": pa.float32(),
+            "refer": pa.bool_(),
+        }
+        kinds["prediction_set"] = pa.list_(pa.string())
+        schema = pa.schema(
+            [*((name, kinds.get(name, pa.string())) for name in texts), *probabilities]
+        )
+        named = {"model": self._plan.model, "version": self._plan.version}
+        counts = {KEY: self._plan.key, b"candor.refused": str(sum("error" in row for row in rows))}
+        table = pa.Table.from_pylist(
+            [named | row for row in rows], schema=schema.with_metadata(counts)
+        )
+        buffer = io.BytesIO()
+        parquet().write_table(table, buffer)
+        return buffer.getvalue()
+
+
+def read_count(plan: ScoringPlan, out: AnyFolder, part: int) -> PartCount | None:
+    """The counts of a part that is there, of this plan; None if it is not. Raises ScoringError if
+    it is another's.
+    """
+    try:
+        content = out.read(file_name(part))
+    except FileNotFoundError:
+        return None
+    try:
+        metadata = parquet().ParquetFile(io.BytesIO(content)).metadata
+        key, refused = metadata.metadata.get(KEY), int(metadata.metadata.get(b"candor.refused", -1))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ScoringError(
+            f"{out.address}/{file_name(part)} is damaged ({error}); delete it, and repeat"
+        ) from error
+    if (key, metadata.num_rows) != (plan.key.encode(), plan.size_of(part)):
+        raise ScoringError(
+            f"{out.address}/{file_name(part)} is not of this plan; delete it, and repeat"
+        )
+    return PartCount(part, metadata.num_rows, refused)
+
+
+def file_name(part: int) -> str:
+    """The name of a part's file.
+
+    >>> file_name(41)
+    'part-000041.parquet'
+    """
+    return f"part-{part:06}.parquet"
+
+
+def _column(name: str) -> str:
+    return f"probability {name}"
+
 
 MANIFEST_FILE: Final = "manifest.json"
 Engine = Callable[["ScoringJob", Sequence[int]], Iterator[PartCount]]

@@ -15,8 +15,7 @@ from typing import Any, Final, Self
 from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice
 from model_store.installation import install_command
-from serving.scoring.errors import ScoringError
-from serving.scoring.folder import AnyFolder
+from serving.scoring.folder import AnyFolder, ScoringError
 
 PLAN_FILE: Final = "plan.json"
 IMAGES_FILE: Final = "images.parquet"

@@ -22,7 +22,7 @@ from model_store.installation import install_command
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.predictions import set_used
-from serving.doctor import packages
+from serving.doctor import installation as checks
 from serving.settings import Settings
 
 SECRETS = {
@@ -273,7 +273,7 @@ def test_two_runtimes_and_a_missing_provider(
 ) -> None:
     assert "CANDOR_DEVICE is cuda" in installation(device="cuda")["onnx runtime"][1]
     monkeypatch.setattr(
-        packages, "_version", lambda name: "1.31" if name.startswith("onnxruntime") else "1"
+        checks, "_version", lambda name: "1.31" if name.startswith("onnxruntime") else "1"
     )
     assert installation()["onnx runtime"] == (
         "broken",
@@ -287,7 +287,7 @@ def test_a_package_that_is_too_old_or_missing_is_named(
     installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        packages, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"]
+        checks, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"]
     )
     state, found = installation()["packages"]
     assert state == "broken"

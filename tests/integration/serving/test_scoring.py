@@ -17,8 +17,7 @@ import pytest
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
-from serving.scoring.errors import ScoringError
-from serving.scoring.folder import AnyFolder
+from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.job import ScoringResult, in_this_process, score
 from serving.settings import Settings
 from tests.builders.bundles import encode, picture
@@ -95,7 +94,7 @@ def test_after_kills_the_same_command_continues(
     images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     out = tmp_path / "out"
-    slowed = "import time, serving.scoring.part as part; read = part.PartScorer._content; "
+    slowed = "import time, serving.scoring.job as part; read = part.PartScorer._content; "
     slowed += "part.PartScorer._content = lambda self, name: time.sleep(0.05) or read(self, name); "
     command = [
         sys.executable,

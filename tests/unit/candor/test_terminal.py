@@ -10,12 +10,10 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from candor.commands.exporting import _bound_notes
-from candor.terminal.answers import answer_tables
-from candor.terminal.catalog import catalog_table
-from candor.terminal.console import stderr, stdout, visible
-from candor.terminal.errors import sentence
+from candor.terminal.console import sentence, stderr, stdout, visible
 from candor.terminal.evaluation import temperature_notes
-from candor.terminal.recipe import recipe_sentence
+from candor.terminal.run_result import answer_tables, recipe_sentence
+from candor.terminal.store import catalog_table
 from candor.terminal.tables import figure, interval, table
 from model_store.bundle.card import VariantCard
 from model_store.store.catalog import CatalogEntry

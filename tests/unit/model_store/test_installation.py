@@ -12,7 +12,7 @@ import pytest
 
 from calibration import DISTRIBUTION
 from candor.command_line import TRAINING_PACKAGES
-from candor.own_packages import OWN
+from candor.import_conflicts import OWN
 from model_store import installation
 from model_store.installation import install_command, requirements, typed_command
 

@@ -9,7 +9,7 @@ import pytest
 from calibration.bins import BinSums
 from calibration.measures.summary import MEASURES, Measures
 from calibration.measures.table import Measure, from_bins
-from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
+from candor.terminal.tables import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from docs.generators.tables import GENERATORS
 
 NAMES = [measure.name for measure in MEASURES]

@@ -1,17 +1,51 @@
-"""What `candor models show`, `diff` and `history` print."""
+"""What `candor models` prints: lists, a version, its history, differences, and what was verified."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from candor.terminal.console import stdout
+from candor.terminal.console import stderr, stdout
 from candor.terminal.tables import figure, interval, table
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
 from model_store.bundle.manifest import FileEntry
+from model_store.lifecycle.verification import Finding
 from model_store.store.alias import Alias
+from model_store.store.catalog import CatalogEntry
 from model_store.store.history import StoreEvent
+
+COLUMNS = (
+    "model",
+    "version",
+    "aliases",
+    "loss",
+    "temperature",
+    "ECE",
+    "floor",
+    "accuracy",
+    "measured on",
+)
+
+
+def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
+    """Return one row per version, with the aliases that point at it."""
+    rows = [
+        [
+            entry.name,
+            str(entry.version),
+            ", ".join(entry.aliases),
+            entry.loss or "-",
+            figure(entry.temperature),
+            figure(entry.ece),
+            figure(entry.noise_floor),
+            figure(entry.accuracy),
+            entry.problem or entry.reference or "-",
+        ]
+        for entry in entries
+    ]
+    return table("Models", COLUMNS, rows, text=("aliases", "measured on"))
+
 
 LONGEST = 60  # characters of a value in a table of differences
 
@@ -115,3 +149,21 @@ def _said(event: StoreEvent) -> str:
 def _short(value: Any) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print a line for each thing, and how many are refused."""
+    for finding in findings:
+        what = (
+            f"{finding.model} {finding.item}"
+            if finding.kind == "version"
+            else f"{finding.model} {finding.kind} {finding.item}"
+        )
+        said = (
+            f"refused: {finding.problem}"
+            if finding.problem
+            else f"whole{f', {finding.digest}' if finding.digest else ''}"
+        )
+        stdout.print(f"{what}: {said}")
+    refused = sum(finding.problem is not None for finding in findings)
+    stderr.print(f"{len(findings)} looked at, {refused} refused")
