@@ -1,5 +1,7 @@
 """One decoding process as the server sees it, on the event loop: started, given jobs, killed.
 
+It is started by exec, not forked, because the server has threads of ONNX Runtime.
+
 It inherits no environment but what Python itself needs, so that no secret reaches the code that
 parses hostile bytes.
 """
@@ -8,10 +10,12 @@ import asyncio
 import json
 import logging
 import math
+import os
 import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +28,6 @@ from model_store import errors
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
-from serving.child import start_child
 from serving.decoding.budget import Budget
 from serving.decoding.channel import (
     DECODED,
@@ -47,13 +50,25 @@ logger = logging.getLogger(__name__)
 # One thread and one arena: a process decodes one image at a time. It keeps freed memory for the
 # next image, because getting it from the system again costs up to half as much as decoding; what is
 # over KEPT_BYTES (worker.py) it returns.
-_FIXED: Final = {
+_ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
 }
+_INHERITED: Final = (
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "TZ",
+    "COVERAGE_PROCESS_CONFIG",
+    "COVERAGE_PROCESS_START",
+)
+# sys.path is handed over, because the server's own may come from its working directory.
+_START: Final = (
+    "import json, sys; parent, sys.path[:], file = json.loads(sys.argv[1]); "
+    "from serving.decoding.worker import main; main(parent, file)"
+)
 START_S: Final = 60.0
 WALL_FACTOR: Final = 4  # seconds on the clock for each of processor time, on a machine that is busy
 REFUSALS: Final[dict[str, type[ImageError]]] = {
@@ -130,12 +145,7 @@ class DecodingProcess(asyncio.Protocol):
             try:
                 memory = SharedMemory(shared_file())
                 try:
-                    child = start_child(
-                        "serving.decoding.worker",
-                        theirs,
-                        files=[memory.file],
-                        environment=_FIXED,
-                    )
+                    child = _start_child(theirs, memory.file)
                 except OSError:
                     memory.close()
                     raise
@@ -301,3 +311,18 @@ class DecodingProcess(asyncio.Protocol):
             limit = f"{limit_bytes / 2**20:,.0f} MiB of memory"
             return ProcessKilled("the decoding process was killed", limit)
         return BrokenImage(f"the decoder ended with {name}")
+
+
+def _start_child(connection: socket.socket, file: int) -> "subprocess.Popen[bytes]":
+    """Start the worker, with `connection` as its standard input. Raises OSError."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    given = json.dumps([os.getpid(), sys.path, file])
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", _START, given],
+        stdin=connection.fileno(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**kept, **_ENVIRONMENT},
+        pass_fds=[file],
+        start_new_session=True,
+    )

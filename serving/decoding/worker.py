@@ -11,6 +11,7 @@ import json
 import math
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -20,7 +21,6 @@ import numpy as np
 
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import FrameChoice, InputSpec, decode, decode_frames
-from serving.child import obey_only
 from serving.decoding.channel import (
     DECODED,
     DENIED,
@@ -38,6 +38,9 @@ FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
 # Memory that a process may keep between two jobs; the server sets as much aside for each process.
 KEPT_BYTES: Final = 128 * 2**20
+
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Channel:
@@ -182,3 +185,16 @@ def _trim() -> None:
     """Return freed memory to the system."""
     if hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def obey_only(parent: int) -> None:
+    """Ignore SIGINT and SIGTERM, which the server answers, and end with it, however it ends.
+
+    Where the kernel cannot end a process with its parent, the end of the socket does.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit()

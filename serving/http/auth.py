@@ -51,7 +51,6 @@ class AccessControl:
         origins: Iterable[str] = (),
     ) -> None:
         self._grants = tuple(grants)
-        self._listeners: list[Callable[[], None]] = []
         self._needed = NeededScopes(endpoints)
         self._hosts = hosts or OwnHosts()
         self._origins = frozenset(origin.encode() for origin in origins)
@@ -83,27 +82,7 @@ class AccessControl:
             raise ValueError("no grants: this would let everyone in")
         changed = found != self._grants
         self._grants = found
-        if changed:
-            for listener in self._listeners:
-                listener()
         return changed
-
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever the grants have changed."""
-        self._listeners.append(listener)
-
-    def check_program(self, headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> None:
-        """`check` for a request that needs `scope` and has none of BROWSER_HEADERS. A session is no
-        token here.
-        """
-        given = dict(headers)
-        self._hosts.check(given.get(b"host", b""))
-        self.check_token(given.get(b"authorization", b""), scope)
-
-    @property
-    def grants(self) -> tuple[Grant, ...]:
-        """Who may do what."""
-        return self._grants
 
     @property
     def is_open(self) -> bool:

@@ -292,10 +292,10 @@ async def test_a_machine_that_starts_no_process_says_so(
     jpeg: Callable[..., bytes],
     png: Callable[..., bytes],
 ) -> None:
-    monkeypatch.setattr("serving.child.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("serving.decoding.process.sys.executable", "/nowhere/python")
     with pytest.raises(DecoderUnavailable, match="No such file"):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
-    monkeypatch.setattr("serving.child.sys.executable", "/bin/false")
+    monkeypatch.setattr("serving.decoding.process.sys.executable", "/bin/false")
     with pytest.raises(DecoderUnavailable, match="stays alive"):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
     await pool.warm_up()

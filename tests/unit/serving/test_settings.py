@@ -110,7 +110,7 @@ def test_nothing_else_reads_the_environment() -> None:
         "candor/demo/server.py",
         "model_store/runtime.py",
         "model_store/torchserve/handler.py",
-        "serving/child.py",
+        "serving/decoding/process.py",
         "serving/cluster/connection.py",
         "serving/settings.py",
         "training/processes/distributed.py",
