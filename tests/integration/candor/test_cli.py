@@ -339,7 +339,7 @@ def test_ledger_check_counts_and_says_what_differs(labeled_ledger: str) -> None:
     assert "all agree" in run("ledger", "check", "--ledger", labeled_ledger).stdout
 
 
-def test_ledger_export_backup_prune_forget_and_upgrade(labeled_ledger: str, tmp_path: Path) -> None:
+def test_ledger_export_backup_prune_and_forget(labeled_ledger: str, tmp_path: Path) -> None:
     where = ("--ledger", labeled_ledger)
     assert "150 answers" in run("ledger", "export", tmp_path / "all.csv", *where).stdout
     first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[0]
@@ -350,7 +350,6 @@ def test_ledger_export_backup_prune_forget_and_upgrade(labeled_ledger: str, tmp_
     )
     assert run("ledger", "forget", "--prediction-id", first, *where).exit_code == 1
     assert "Deleted 0 answers" in run("ledger", "prune", "--older-than", "90d", *where).stdout
-    assert "has schema" in run("ledger", "upgrade", *where).stdout
     assert "149 answers" in run("ledger", "check", *where).stdout
 
 

@@ -102,7 +102,6 @@ def test_what_the_store_and_the_ledger_say(store: Store, ledger: str, tmp_path: 
     said("ledger", "check", "--ledger", ledger)
     exported = tmp_path / "[red]out:heart:.csv"
     assert f"{exported.name}: 150 answers" in said("ledger", "export", exported, "--ledger", ledger)
-    assert "[red]ledger.db has schema" in said("ledger", "upgrade", "--ledger", ledger)
 
 
 def test_what_predict_says(store: Store, png: Callable[..., bytes], tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ WRITING = (
     ("ledger", "check", "--repair"),
     ("ledger", "prune", "--older-than", "9d"),
     ("ledger", "forget", "--request-id", "x"),
-    ("ledger", "upgrade"),
     ("monitor", "--port", "0"),
     ("serve", "--port", "0"),
 )

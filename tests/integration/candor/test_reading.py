@@ -21,7 +21,6 @@ READING = [
     ("ledger", "backup", "copy.db"),
     ("ledger", "prune", "--older-than", "90d"),
     ("ledger", "forget", "--request-id", "scan.png"),
-    ("ledger", "upgrade"),
     ("recalibrate", "chest", "--preview"),
 ]
 
