@@ -31,8 +31,8 @@ def read_predictions(
 
     Raises:
         PredictionsRefused: the cells cannot be read, or what they mean is open.
-        candor.predictions.columns.ColumnsUnclear: what the columns are is open.
-        candor.predictions.tables.NothingToSend: the file is no table.
+        candor.predictions.errors.ColumnsUnclear: what the columns are is open.
+        candor.predictions.errors.TableRefused: the file is no table.
         OSError: the file cannot be read.
     """
     chosen = options or ReadingOptions()
