@@ -6,7 +6,9 @@ page.  Each error carries a sentence that says what was sent, what was expected 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class MonitoringError(Exception):
@@ -333,3 +335,21 @@ class ClockDoubtful(MonitoringError, RuntimeError):
             f"Nothing is deleted by age, because {reason}. Correct the clock; if it is right, run "
             "`candor ledger prune` with --trust-clock."
         )
+
+
+def clear_tracebacks(error: _Error) -> _Error:
+    """Drop the tracebacks of `error` and of those that led to it, and return it.
+
+    A frame that raised may hold the error by name. Then error, traceback and frame are a cycle, and
+    the body on which the frame was working stays in memory until the next full collection of
+    garbage.
+    """
+    known: list[BaseException] = [error]
+    for each in known:
+        each.__traceback__ = None
+        known += [
+            other
+            for other in (each.__cause__, each.__context__)
+            if other is not None and other not in known
+        ]
+    return error

@@ -5,6 +5,7 @@ gRPC all read it. docs/reference/errors.md is generated from it.
 """
 
 import json
+import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -22,7 +23,6 @@ from model_store.errors import (
     UnknownImage,
     UnsupportedImage,
 )
-from monitoring.api.forgotten_frames import forget_frames
 from monitoring.errors import (
     AlarmAcknowledged,
     AnswersSpooled,
@@ -48,6 +48,7 @@ from monitoring.errors import (
     RecorderClosed,
     TableInvalid,
     TagNotWatched,
+    clear_tracebacks,
 )
 from serving.errors import (
     AssetUnknown,
@@ -177,6 +178,9 @@ GRPC_STATUS: Final = {
 }
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
     """An error as the client sees it. `headers` are ASGI's pairs; `extra` are more fields of the
@@ -230,7 +234,7 @@ def error_answer(error: BaseException) -> ErrorAnswer:
     kind = _row_of(error.cause if isinstance(error, ItemsRejected) else type(error))
     if kind is None:
         return INTERNAL
-    forget_frames(error)
+    clear_tracebacks(error)
     status, code = ERRORS[kind]
     if isinstance(error, ItemsRejected) and error.results is not None:
         return ErrorAnswer(422, code, str(error), extra={"results": error.results})
@@ -247,3 +251,17 @@ def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, Overloaded | BodiesFull | ReplicaLost):
         return ((b"retry-after", str(error.retry_after_s).encode()),)
     return ()
+
+
+def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
+    """Log an error with its answer in one line, with a traceback only if the server is at fault."""
+    fields = {
+        "path": path[:200],
+        "status": answer.status,
+        "error": answer.code,
+        "detail": answer.detail,
+    }
+    if answer is INTERNAL:
+        logger.error("request failed", extra={"fields": fields}, exc_info=error)
+    else:
+        logger.info("request refused", extra={"fields": fields})

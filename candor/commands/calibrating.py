@@ -132,7 +132,7 @@ def calibrate(
     from candor.terminal.calibration import calibration_tables, preview_lines
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
-    from monitoring.api.json_body import plain
+    from monitoring.http.json_body import plain
 
     if probabilities is not None and logits is not None:
         raise typer.BadParameter("give either --probabilities or --logits")
@@ -198,7 +198,7 @@ def _write(done: "Calibration", out: Path | None, html: Path | None) -> None:
     import json
 
     from candor.terminal.console import stderr
-    from monitoring.api.json_body import plain
+    from monitoring.http.json_body import plain
 
     if html is not None:
         html.write_text(done.page(), encoding="utf-8")

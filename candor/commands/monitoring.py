@@ -66,9 +66,9 @@ def report(
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.report import report_tables
-    from monitoring.pages.report_page import report_page
     from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model
+    from serving.pages.report_document import report_page
 
     if every is not None:
         if to is None or window or since or version or html or json_out:
@@ -100,7 +100,7 @@ def _report_every(
 ) -> None:
     """Write reports at regular times; exit with 1 if --once left something undone."""
     from candor.commands.scheduled_reports import Webhook, keep_reporting
-    from monitoring.pages.scheduled_report import Period
+    from serving.pages.report_document import Period
 
     if every not in tuple(Period):
         raise typer.BadParameter(f"--every is {every!r}; expected day, week or month")

@@ -75,10 +75,10 @@ def recalibrate(
     from candor.terminal.console import print_json, stdout
     from candor.terminal.recalibration import recalibration_tables
     from model_store.lifecycle.canary import start_canary
-    from monitoring.api.json_body import plain
-    from monitoring.pages.recalibration_page import recalibration_page
+    from monitoring.http.json_body import plain
     from monitoring.recalibration import AnswerFilter, preview_of
     from monitoring.recalibration import recalibrate as fit
+    from serving.pages.recalibration_page import recalibration_page
 
     if (canary is not None) + shadow + preview > 1:
         raise typer.BadParameter("give only one of --preview, --canary and --shadow")

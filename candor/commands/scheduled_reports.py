@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from httpx import BaseTransport
 
     from monitoring.ledger.database import Ledger
-    from monitoring.pages.scheduled_report import Period
-
+    from serving.pages.report_document import Period
 
 LOOK_S = 60.0  # between looks for what is due, and for what a webhook refused
 HTML_LIMIT = 2_000_000  # characters of a page that a webhook gets
@@ -90,7 +89,7 @@ def report_once(
     """
     from candor.terminal.console import stderr, stdout
     from monitoring.ledger import versions
-    from monitoring.pages import scheduled_report as schedule
+    from serving.pages import scheduled_report as schedule
 
     with ledger.read() as connection:
         models = versions.models(connection) if model is None else [model]

@@ -30,7 +30,7 @@ from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.sentences import WORDS, calibrator_sentence, in_python, notes, verdict
 
 if TYPE_CHECKING:
-    from monitoring.pages.calibration_page import CalibrationText
+    from serving.pages.calibration_page import CalibrationText
 
 
 class ReliabilityPlot:
@@ -153,13 +153,13 @@ class Calibration:
 
     def page(self) -> str:
         """Return the report as an HTML file without scripts."""
-        from monitoring.pages.calibration_page import calibration_page
+        from serving.pages.calibration_page import calibration_page
 
         return str(calibration_page(self.examination, self.text()))
 
     def text(self) -> "CalibrationText":
         """The sentences of the page."""
-        from monitoring.pages.calibration_page import CalibrationText
+        from serving.pages.calibration_page import CalibrationText
 
         return CalibrationText(
             title=self.title,
@@ -201,7 +201,7 @@ class Calibration:
         )
 
     def _repr_html_(self) -> str:
-        from monitoring.pages.calibration_page import calibration_fragment
+        from serving.pages.calibration_page import calibration_fragment
 
         return str(calibration_fragment(self.examination, self.text()))
 

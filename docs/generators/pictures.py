@@ -28,9 +28,9 @@ from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.ledger import Ledger
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.pages.report_page import report_page
 from monitoring.recording.recorder import Recorder
 from monitoring.reports.page_data import read_page_data, window_since
+from serving.pages.report_document import report_page
 from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import Process
 from tests.screenshots import MODES, take

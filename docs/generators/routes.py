@@ -5,7 +5,7 @@ from typing import Any
 
 from docs.generators.markdown import table
 from model_store.installation import release
-from serving.openapi.document import document
+from serving.http.openapi import document
 from serving.process.server import ENDPOINTS
 
 Json = dict[str, Any]

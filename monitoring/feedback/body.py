@@ -10,11 +10,11 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from monitoring.api.endpoint import ErrorBody
-from monitoring.api.fields import Moment, Text, Uuid
-from monitoring.api.json_body import JsonReader
 from monitoring.errors import FeedbackInvalid, MonitoringError, brief
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
+from monitoring.http.endpoint import ErrorBody
+from monitoring.http.fields import Moment, Text, Uuid
+from monitoring.http.json_body import JsonReader
 
 LIST_LIMIT = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

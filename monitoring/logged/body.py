@@ -14,13 +14,12 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from monitoring.api.endpoint import ErrorBody
-from monitoring.api.fields import Fraction, Moment, Text, Uuid, Version
-from monitoring.api.json_body import Entries, JsonReader
-from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
 from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
+from monitoring.http.endpoint import ErrorBody
+from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
+from monitoring.http.json_body import Entries, JsonReader
 from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.prediction_log import Fault, LoggedItem, LoggedResult, LoggedStatus

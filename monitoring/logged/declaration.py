@@ -18,9 +18,9 @@ from sqlalchemy import Connection, func, select
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.card import NAME_PATTERN, Card
-from monitoring.api.fields import Fraction, Version
-from monitoring.api.json_body import JsonReader
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelServed, ModelsFull, brief
+from monitoring.http.fields import Fraction, Version
+from monitoring.http.json_body import JsonReader
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import watched_versions
 from monitoring.ledger.versions import LOGGED, WatchedVersion, enter, of_model, sha256_of

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, select
 
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
-from monitoring.api.json_body import plain
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
 from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
@@ -43,6 +42,7 @@ from monitoring.findings.status import Status, assess
 from monitoring.findings.tag_drift import TagWatches, find_tag_watches
 from monitoring.findings.timeline import TimelineEntry, as_entry, told
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
+from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction

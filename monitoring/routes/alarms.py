@@ -1,23 +1,18 @@
 """The drift alarm: POST /models/{model}/report/acknowledge and /reset."""
 
 import asyncio
-import re
-from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 
-from monitoring.api.fields import ID_LIMIT, Text
-from monitoring.api.json_body import JsonReader
-from monitoring.api.viewer import read_actor
 from monitoring.drift.events import ACKNOWLEDGED, RESET
-from monitoring.errors import AlarmAcknowledged, FormInvalid, NoteInvalid
+from monitoring.errors import NoteInvalid
 from monitoring.feedback.body import check_storable
-from monitoring.pages.formatting import page_path
+from monitoring.http.endpoint import read_actor
+from monitoring.http.fields import Text
+from monitoring.http.json_body import JsonReader
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.request import BodyReader, read_version
 
 _LARGEST_ID = 10**18 - 1
@@ -61,18 +56,7 @@ class RestartedWatch(Struct, frozen=True, omit_defaults=True):
     unchanged: str | None = None
 
 
-class AcknowledgeForm(Struct, frozen=True):
-    """What was found and done; `alarm`: the alarm that the page showed; `tag`: whose it is, if not
-    of all answers.
-    """
-
-    note: str
-    alarm: str
-    tag: str | None = None
-
-
 _NOTES = JsonReader(AlarmNote, NoteInvalid)
-_FORM = form_reader(AcknowledgeForm)
 
 
 class AlarmRoutes:
@@ -89,53 +73,39 @@ class AlarmRoutes:
         """Restart the watch without an alarm, for example after a planned change."""
         return await self._restart(request, RESET)
 
-    async def by_form(self, request: Request) -> Response:
-        """Acknowledge an alarm from the form of the model's page, then show that page again."""
-        async with self._bodies.parsed(request, _FORM) as fields:
-            restarted = await self._record(request, _note_of(fields), ACKNOWLEDGED)
-        if restarted.unchanged is not None:
-            raise AlarmAcknowledged(restarted.unchanged)
-        return RedirectResponse(
-            f"{page_path(restarted.model)}?version={restarted.version}", status_code=303
-        )
-
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         async with self._bodies.parsed(request, _read_note) as asked:
-            return await self._record(request, asked, kind)
-
-    async def _record(self, request: Request, asked: AlarmNote, kind: str) -> RestartedWatch:
-        for name, text in (("note", asked.note), ("tag", asked.tag)):
-            if text is not None:
-                check_storable(name, text, refusal=NoteInvalid)
-                if not text.strip():
-                    raise NoteInvalid(
-                        f"Field '{name}' holds only spaces; leave it out, or write something."
-                    )
-        model, version = request.path_params["model"], read_version(request)
-        future = self._recorder.acknowledge(
-            model,
-            version,
-            note=asked.note,
-            actor=read_actor(request),
-            kind=kind,
-            audit=asked.audit,
-            tag=asked.tag,
-            alarm=asked.alarm,
-        )
-        row, (watched, unchanged) = await asyncio.wrap_future(future)
-        state = WatchState(watched.detector.active, watched.detector.labels)
-        return RestartedWatch(row.model, row.version, state, asked.tag, unchanged or None)
+            return await restart_watch(self._recorder, request, asked, kind)
 
 
-def _note_of(fields: Mapping[str, str]) -> AlarmNote:
-    """What the form of a page says. Raises FormInvalid if it lacks what every such form has."""
-    note, alarm = read_reason(fields, "note", limit=ID_LIMIT), fields.get("alarm", "")
-    if not re.fullmatch("[0-9]{1,18}", alarm):
-        raise FormInvalid(
-            "The form does not say which alarm is meant; open the model's page again, and use its "
-            "form."
-        )
-    return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm))
+async def restart_watch(
+    recorder: Recorder, request: Request, asked: AlarmNote, kind: str
+) -> RestartedWatch:
+    """Acknowledge an alarm, or restart the watch, of the request's model and version.
+
+    Raises NoteInvalid, QueryInvalid, ModelNotInLedger or TagNotWatched.
+    """
+    for name, text in (("note", asked.note), ("tag", asked.tag)):
+        if text is not None:
+            check_storable(name, text, refusal=NoteInvalid)
+            if not text.strip():
+                raise NoteInvalid(
+                    f"Field '{name}' holds only spaces; leave it out, or write something."
+                )
+    model, version = request.path_params["model"], read_version(request)
+    future = recorder.acknowledge(
+        model,
+        version,
+        note=asked.note,
+        actor=read_actor(request),
+        kind=kind,
+        audit=asked.audit,
+        tag=asked.tag,
+        alarm=asked.alarm,
+    )
+    row, (watched, unchanged) = await asyncio.wrap_future(future)
+    state = WatchState(watched.detector.active, watched.detector.labels)
+    return RestartedWatch(row.model, row.version, state, asked.tag, unchanged or None)
 
 
 def _read_note(body: bytes) -> AlarmNote:

@@ -1,28 +1,21 @@
-"""Reports on the models of the ledger, as JSON and as pages."""
+"""Reports on the models of the ledger, as JSON, and the data of their pages."""
 
 from collections.abc import Callable
 
 from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import Response
 
-from model_store.errors import ModelStoreError
-from model_store.store.store import Store
-from monitoring.api.viewer import read_viewer
 from monitoring.drift.course import CourseReader
 from monitoring.findings.slices import Slice, Slices
 from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.pages.index_page import index_page
-from monitoring.pages.model_page import Acting, model_page
-from monitoring.pages.rendering import answer_page
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.span import Span
-from monitoring.routes.request import read_span_of, read_version
+from monitoring.routes.request import read_version
 
 Production = Callable[[str], int | None]
 
@@ -54,42 +47,15 @@ class Summaries(Struct, frozen=True):
 
 
 class ReportRoutes:
-    """The handlers of reports and pages."""
+    """The handlers of reports."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        production: Production,
-        *,
-        serves: bool = False,
-        store: Store | None = None,
-    ) -> None:
-        """`serves`: whether this process answers images with the versions that `production` names.
-
-        `store`: whose versions its pages can act on.
-        """
-        self._ledger = ledger
-        self._production = production
-        self._serves = serves
-        self._store = store
+    def __init__(self, ledger: Ledger, production: Production) -> None:
+        self._ledger, self._production = ledger, production
         self._courses = CourseReader()
 
     async def report(self, request: Request) -> Report:
         """One model's report."""
         return await self._of(request)
-
-    async def page(self, request: Request) -> Response:
-        """The report as a page."""
-        model, version = request.path_params["model"], read_version(request)
-        window = request.query_params.get("window", ALL)
-        found = await to_thread.run_sync(
-            self.page_data, model, version, window, read_span_of(request)
-        )
-        acting = await to_thread.run_sync(self._acting, model)
-        serves = self._is_served(model)
-        return answer_page(
-            model_page(found, serves=serves, acting=acting, viewer=read_viewer(request))
-        )
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
@@ -111,34 +77,7 @@ class ReportRoutes:
 
     async def summaries(self, request: Request) -> Summaries:
         """Every model's report without its bins, slices and history."""
-        return Summaries([report.summary() for report in await to_thread.run_sync(self._all)])
-
-    async def index(self, request: Request) -> Response:
-        """All models at a glance."""
-        reports = await to_thread.run_sync(self._all)
-        loaded = {each.model for each in reports if self._is_served(each.model)}
-        stored = loaded | await to_thread.run_sync(self._stored)
-        return answer_page(
-            index_page(reports, loaded=loaded, stored=stored, viewer=read_viewer(request))
-        )
-
-    def _is_served(self, model: str) -> bool:
-        """Whether this process answers images with the model."""
-        return self._serves and self._production(model) is not None
-
-    def _stored(self) -> set[str]:
-        """The models of the store; none while it cannot be read."""
-        try:
-            return set() if self._store is None else set(self._store.models())
-        except (ModelStoreError, OSError):
-            return set()
-
-    def _acting(self, model: str) -> Acting:
-        """Whether versions of the model can be acted on here, and if not, why."""
-        stored = self._stored()
-        if model in stored or self._is_served(model):
-            return Acting.HERE
-        return Acting.NOT_STORED if stored else Acting.NO_STORE
+        return Summaries([report.summary() for report in await to_thread.run_sync(self.all)])
 
     async def _of(self, request: Request) -> Report:
         model, version = request.path_params["model"], read_version(request)
@@ -160,7 +99,8 @@ class ReportRoutes:
         with self._ledger.read() as connection:
             return read_timeline(connection, model, version=version)
 
-    def _all(self) -> list[Report]:
+    def all(self) -> list[Report]:
+        """The report of each model's production version, without slices."""
         with self._ledger.read() as connection:
             models = versions.models(connection)
         return [self._one(model, None, ALL, slices=False) for model in models]

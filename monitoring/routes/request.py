@@ -8,10 +8,9 @@ from typing import Final, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
-from monitoring.api.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold
-from monitoring.api.content_encoding import check_encoding
-from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid
+from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
+from monitoring.http.fields import read_whole_number
 from monitoring.reports.span import Span, read_span
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024

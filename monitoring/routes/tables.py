@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from model_store.csv_cells import plain_cell
-from monitoring.api.json_body import JsonReader
 from monitoring.errors import TableInvalid, brief
+from monitoring.http.json_body import JsonReader
 
 ROW_LIMIT_BYTES = 64 * 1024
 UNREAD_LIMIT = 10_000

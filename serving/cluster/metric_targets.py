@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec import Struct
 from starlette.requests import Request
 
-from monitoring.api.endpoint import Endpoint
+from monitoring.http.endpoint import Endpoint
 from serving.errors import NotReady
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,14 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from monitoring.api.endpoint import bind, routes_of
+from monitoring.http.endpoint import bind, routes_of
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from serving.cluster.metric_targets import keep_reporting
 from serving.errors import ListenError
 from serving.http.auth import AccessControl
-from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
+from serving.pages.error_pages import ERROR_HANDLERS, send_error
 from serving.process.listener import DrainingServer, listen
 from serving.settings import Settings
 

@@ -14,16 +14,16 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from monitoring.api.endpoint import bind, routes_of
+from monitoring.http.endpoint import bind, routes_of
 from serving.cluster.front import REPLICA, unmarked
 from serving.cluster.metric_targets import TARGETS, TargetRoutes
 from serving.cluster.metrics_listener import MetricsListener
 from serving.cluster.placed_settings import PlacedSettings
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MetricsElsewhere, NotReady, ServingError
-from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
 from serving.inference.metrics import register_build_info
+from serving.pages.error_pages import ERROR_HANDLERS, send_error
 from serving.process.listener import allow_many_connections
 from serving.process.logs import configure_logging
 from serving.process.monitor import open_monitor

@@ -5,14 +5,15 @@ change something.
 service passes the metadata of each call to the same `AccessControl`. The endpoints declare which
 scope a request needs.
 
-`serving.http.grants` reads the tokens. The history of a model names who acted: the token's name, or
+`serving.http.tokens` reads the tokens. The history of a model names who acted: the token's name, or
 `local` where there are no tokens. Health checks need no token, so that orchestrators need no
 secret.
 
-People sign in with their token in a browser, and a cookie stands for it (`serving.http.sessions`).
+People sign in with their token in a browser, and a cookie stands for it (`serving.http.tokens`).
 """
 
 import hmac
+import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
 from operator import itemgetter
 from typing import Final, TypeAlias
@@ -21,13 +22,67 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from monitoring.api.endpoint import Endpoint, Scope
-from monitoring.api.viewer import EVERYONE, Viewer
-from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized
-from serving.http.grants import Grant, digest_of, read_grants
-from serving.http.own_hosts import OwnHosts
-from serving.http.sessions import is_session_of, new_session, session_in
+from monitoring.http.endpoint import EVERYONE, Endpoint, Scope, Viewer
+from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized, UnknownHost
+from serving.http.tokens import (
+    Grant,
+    digest_of,
+    is_session_of,
+    new_session,
+    read_grants,
+    session_in,
+)
 from serving.settings import Settings
+
+ALL: Final = "*"
+_KEPT: Final = 64
+
+
+class OwnHosts:
+    """The names of this server.
+
+    Always its own are IP addresses, `localhost`, and names without a dot, such as a container's,
+    which nobody can register. `names` are more of them; "*" allows all, ".example.org" every name
+    that ends so.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._all = ALL in names
+        lowered = [name.lower().rstrip(".") for name in names]
+        self._names = frozenset(name for name in lowered if not name.startswith("."))
+        self._ends = tuple(name for name in lowered if name.startswith("."))
+        self._known: set[bytes] = {
+            b""
+        }  # headers found allowed; one without a host is not from a browser
+
+    def check(self, header: bytes) -> None:
+        """Raise UnknownHost unless the value of a Host header names this server."""
+        if header in self._known or self._all:
+            return
+        name = _host_name(header)
+        if not (self._is_unregistrable(name) or name in self._names or name.endswith(self._ends)):
+            raise UnknownHost(name)
+        if len(self._known) < _KEPT and len(header) < 256:
+            self._known.add(header)
+
+    @staticmethod
+    def _is_unregistrable(name: str) -> bool:
+        if "." not in name and ":" not in name:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name.endswith(".localhost")
+        return True
+
+
+def _host_name(header: bytes) -> str:
+    """The host of `host[:port]`, in lower case, an IPv6 address without its brackets."""
+    text = header.decode("latin-1").strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")
+
 
 Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})

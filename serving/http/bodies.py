@@ -6,8 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from monitoring.api.endpoint import ErrorBody
-from monitoring.api.fields import ID_LIMIT, Fraction, Version
+from monitoring.http.endpoint import ErrorBody
+from monitoring.http.fields import ID_LIMIT, Fraction, Version
 
 Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from monitoring.api.endpoint import JSON
-from monitoring.api.json_body import SMALL_BYTES, begins_as_json, too_many
-from monitoring.api.sentences import explain
+from monitoring.http.endpoint import JSON
+from monitoring.http.json_body import SMALL_BYTES, begins_as_json, too_many
+from monitoring.http.sentences import explain
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage

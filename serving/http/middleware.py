@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model_store.installation import install_command
-from monitoring.api.endpoint import Endpoint
+from monitoring.http.endpoint import Endpoint
 from serving.errors import SettingsError
 from serving.http.auth import AccessControl, AccessMiddleware, Refuse
 from serving.settings import Settings

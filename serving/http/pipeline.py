@@ -14,7 +14,7 @@ from typing import Any
 from model_store.errors import ImageError
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import Viewing
-from monitoring.api.fields import ID_LIMIT
+from monitoring.http.fields import ID_LIMIT
 from serving.decoding.channel import Encoded
 from serving.decoding.decoder import Decoder
 from serving.deployment.shadow import ShadowRunner

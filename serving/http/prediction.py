@@ -16,16 +16,17 @@ from urllib.parse import unquote
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitoring.api.body_budget import BodyBudget, Hold
-from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
+from monitoring.http.body_budget import BodyBudget, Hold
+from monitoring.http.endpoint import wants_page
+from monitoring.http.json_body import SMALL_BYTES
 from serving.decoding.channel import Encoded
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import ErrorAnswer, error_answer
+from serving.error_table import ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
+from serving.http.auth import Refuse
 from serving.http.caller import AsgiCaller, Caller
 from serving.http.connection import FastPath, take_fast_path
-from serving.http.error_handlers import log_error, send_error, wants_page
 from serving.http.items import (
     NDJSON,
     ImageItem,
@@ -59,7 +60,7 @@ NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
 class PredictionApp:
     """Answers predictions and passes other requests to `rest`. While `draining`, each answer closes
-    its connection.
+    its connection. `error_page` answers a browser that access control refuses.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PredictionApp:
         models: LoadedModels,
         pipeline: InferencePipeline,
         rest: ASGIApp,
+        error_page: Refuse,
         metrics: ServingMetrics,
         bodies: BodyBudget,
     ) -> None:
@@ -77,6 +79,7 @@ class PredictionApp:
         self._models = models
         self._pipeline = pipeline
         self._rest = rest
+        self._error_page = error_page
         self._metrics = metrics
         # A CORS or traces middleware must see every ASGI message.
         self._direct = not (settings.cors_origins or settings.traces)
@@ -104,7 +107,7 @@ class PredictionApp:
         take_fast_path(scope)
         if wants_page(scope) and not self.draining:
             self._metrics.rejected.labels(error_answer(error).code).inc()
-            await send_error(scope, receive, send, error)
+            await self._error_page(scope, receive, send, error)
         else:
             await self._refuse(scope, send, error)
 

@@ -15,11 +15,10 @@ from starlette.types import Receive
 
 from model_store.image import FrameChoice, read_choice
 from monitoring import tags
-from monitoring.api.body_budget import IMAGE_COPIES, LIST_COPIES, Hold
-from monitoring.api.content_encoding import check_encoding
-from monitoring.api.endpoint import Parameter
-from monitoring.api.fields import ID_LIMIT
 from monitoring.errors import BodyTimeout, BodyTooLarge, TagsInvalid, brief
+from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, Hold, check_encoding
+from monitoring.http.endpoint import Parameter
+from monitoring.http.fields import ID_LIMIT
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import FrameName, RequestId, Seconds
 

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift.state import DriftSettings
-from monitoring.api.body_budget import BodyBudget
-from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
+from monitoring.http.body_budget import BodyBudget
+from monitoring.http.endpoint import Endpoint
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import promoted_version
 from monitoring.maintenance.worker import MaintenanceWorker
@@ -26,6 +26,7 @@ from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
 from serving.errors import SettingsError
+from serving.pages.routes import ledger_pages
 from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -108,15 +109,18 @@ def open_monitor(
                 )
             yield Monitor(recorder, [], bodies, alarmed, pictures=pictures)
             return
-        mounted = endpoints(
-            recorder,
-            ledger,
-            metrics,
-            production=production or partial(_recorded_production, ledger),
-            serves=production is not None,
-            bodies=bodies,
-            store=settings.opened_store,
-        )
+        chosen, serves = production or partial(_recorded_production, ledger), production is not None
+        mounted = [
+            *endpoints(recorder, ledger, metrics, production=chosen, serves=serves, bodies=bodies),
+            *ledger_pages(
+                recorder,
+                ledger,
+                bodies=bodies,
+                store=settings.opened_store,
+                production=chosen,
+                serves=serves,
+            ),
+        ]
         respond = _responder(settings, ledger, metrics)
         with MaintenanceWorker(
             ledger, recorder, registry, retention_s=kept_s, on_alarm=respond

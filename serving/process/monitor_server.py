@@ -26,27 +26,20 @@ from starlette.types import ASGIApp
 
 from model_store.installation import require_linux
 from model_store.store.store import Store
-from monitoring.api.endpoint import Endpoint, bind, routes_of
+from monitoring.http.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
-from monitoring.routes.request import BodyReader
-from serving.console.acting import ENDPOINTS as ACTING_ENDPOINTS
-from serving.console.acting import acting
-from serving.console.reader_choices import ENDPOINTS as TIME_ZONE_ENDPOINTS
-from serving.console.reader_choices import TimeZoneRoutes
-from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
-from serving.console.sign_in import SignInRoutes
 from serving.errors import NotReady, SettingsError
 from serving.http.auth import AccessControl, read_access
 from serving.http.bodies import Alive
-from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
-from serving.http.page_middleware import PageMiddleware
-from serving.http.routes import HEALTHZ
 from serving.inference.metrics import register_build_info
-from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
-from serving.openapi.endpoints import with_description
+from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.pages.api_page import with_description
+from serving.pages.error_pages import ERROR_HANDLERS, PageMiddleware, send_error
+from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
+from serving.pages.routes import server_pages
 from serving.process.listener import (
     BoundedLoop,
     DrainingServer,
@@ -59,6 +52,7 @@ from serving.process.listener import (
 )
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
+from serving.process.routes import HEALTHZ
 from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 
@@ -172,10 +166,7 @@ ENDPOINTS: Final = (
         refuses=(NotReady,),
     ),
 )
-DECLARED: Final = (
-    *(*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *SIGN_IN_ENDPOINTS, *TIME_ZONE_ENDPOINTS),
-    *(*ACTING_ENDPOINTS, *MONITORING_ENDPOINTS),
-)
+DECLARED: Final = (*(*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *PAGE_ENDPOINTS, *MONITORING_ENDPOINTS),)
 
 
 def build(
@@ -191,10 +182,12 @@ def build(
     if monitor.ledger is None:
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
-    sign_in = bind(SIGN_IN_ENDPOINTS, SignInRoutes(access or AccessControl(), monitor.bodies))
-    reader = BodyReader(monitor.bodies)
-    time_zone = bind(TIME_ZONE_ENDPOINTS, TimeZoneRoutes(reader))
-    pages = [*sign_in, *time_zone, *acting(store, reader, monitor.ledger)]
+    pages = server_pages(
+        access=access or AccessControl(),
+        bodies=monitor.bodies,
+        store=store,
+        ledger=monitor.ledger,
+    )
     endpoints = with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints])
     return Starlette(
         routes=routes_of(endpoints),

@@ -19,20 +19,11 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from model_store.installation import require_linux
-from monitoring.api.endpoint import Endpoint, bind
+from monitoring.http.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
-from monitoring.routes.request import BodyReader
-from serving.console.acting import ENDPOINTS as ACTING_ENDPOINTS
-from serving.console.acting import acting
-from serving.console.reader_choices import ENDPOINTS as TIME_ZONE_ENDPOINTS
-from serving.console.reader_choices import TimeZoneRoutes
-from serving.console.routes import ENDPOINTS as CONSOLE_ENDPOINTS
-from serving.console.routes import ConsoleRoutes
-from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
-from serving.console.sign_in import SignInRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelUnusable
@@ -40,14 +31,17 @@ from serving.http.auth import read_access
 from serving.http.middleware import with_middlewares
 from serving.http.pipeline import InferencePipeline
 from serving.http.prediction import PredictionApp
-from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
-from serving.http.routes import ServerRoutes, build_router
 from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics, register_build_info
 from serving.inference.predictor import open_predictor, served_variant
 from serving.inference.served_version import ServedVersion
-from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.pages.error_pages import send_error
+from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
+from serving.pages.routes import server_pages
+from serving.pages.trials import ENDPOINTS as TRIAL_ENDPOINTS
+from serving.pages.trials import TrialRoutes
 from serving.process.listener import (
     BoundedLoop,
     DrainingServer,
@@ -61,6 +55,8 @@ from serving.process.listener import (
 )
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
+from serving.process.routes import ENDPOINTS as SERVER_ENDPOINTS
+from serving.process.routes import ServerRoutes, build_router
 from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
@@ -77,10 +73,8 @@ WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (  # with a ledger
     *(
         *DESCRIPTION_ENDPOINTS,
-        *SIGN_IN_ENDPOINTS,
-        *TIME_ZONE_ENDPOINTS,
-        *CONSOLE_ENDPOINTS,
-        *ACTING_ENDPOINTS,
+        *TRIAL_ENDPOINTS,
+        *PAGE_ENDPOINTS,
     ),
     *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
 )
@@ -148,7 +142,7 @@ class Service:
         )
         self.v2 = InferenceService(models=models, pipeline=self.pipeline, settings=settings)
         mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
-        console = ConsoleRoutes(
+        console = TrialRoutes(
             settings=settings,
             models=models,
             pipeline=self.pipeline,
@@ -157,14 +151,15 @@ class Service:
             storage=self._store.storage,
             clock=time.perf_counter,
         )
-        reader = BodyReader(monitor.bodies)
-        pages = [
-            *acting(self._store, reader, monitor.ledger),
-            *bind(TIME_ZONE_ENDPOINTS, TimeZoneRoutes(reader)),
-            *bind(CONSOLE_ENDPOINTS, console),
-            *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self.access, monitor.bodies)),
-        ]
-        self.prediction_app = self._build_prediction_app([*pages, *mounted])
+        pages = server_pages(
+            access=self.access,
+            bodies=monitor.bodies,
+            store=self._store,
+            ledger=monitor.ledger,
+        )
+        self.prediction_app = self._build_prediction_app(
+            [*pages, *bind(TRIAL_ENDPOINTS, console), *mounted]
+        )
         self.app = with_middlewares(
             self.prediction_app,
             settings,
@@ -302,6 +297,7 @@ class Service:
             models=self.models,
             pipeline=self.pipeline,
             rest=rest,
+            error_page=send_error,
             metrics=self._metrics,
             bodies=self._bodies,
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 from serving.errors import SettingsError
 from serving.http.auth import AccessControl
-from serving.http.grants import read_grants
+from serving.http.tokens import read_grants
 from serving.settings import Settings
 
 LOOK_S: Final = 2.0

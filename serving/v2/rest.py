@@ -12,14 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.installation import release
-from monitoring.api.body_budget import LIST_COPIES, BodyBudget
-from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
-from monitoring.api.json_body import SMALL_BYTES
-from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer
+from monitoring.http.body_budget import LIST_COPIES, BodyBudget
+from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json
+from monitoring.http.json_body import SMALL_BYTES
+from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_error
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
-from serving.http.error_handlers import log_error
 from serving.http.request import HEAD_PARAMETERS, RequestHead, read_body, read_head
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion

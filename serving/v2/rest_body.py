@@ -16,8 +16,8 @@ import numpy.typing as npt
 from msgspec import UNSET, Meta
 
 from model_store.image import FrameChoice
-from monitoring.api.json_body import SMALL_BYTES, JsonReader, encode
 from monitoring.errors import BodyNotJson
+from monitoring.http.json_body import SMALL_BYTES, JsonReader, encode
 from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
 from serving.http.request import read_frame, request_id_of

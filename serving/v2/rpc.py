@@ -20,8 +20,8 @@ from grpc import StatusCode
 from open_inference.grpc import protocol
 
 from model_store.image import FrameChoice
-from monitoring.api.body_budget import LIST_COPIES, BodyBudget, Hold
 from monitoring.errors import BodyTimeout
+from monitoring.http.body_budget import LIST_COPIES, BodyBudget, Hold
 from serving.error_table import INTERNAL, error_answer
 from serving.errors import ListenError, MalformedRequest, ServingError
 from serving.http.auth import AccessControl

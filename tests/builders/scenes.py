@@ -13,9 +13,9 @@ from calibration.drift.state import DriftSettings
 from calibration.measures.summary import Measures
 from candor.terminal.report import report_tables
 from model_store.bundle.card import CalibrationCard, Card
-from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import Report, calibration_report
+from serving.pages.models import model_page
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import MonitoredModel
 

@@ -15,14 +15,14 @@ from calibration.calibrators.remedies import TEMPERATURE_BIAS
 from candor.terminal.recalibration import note_lines
 from docs.generators.server import families
 from docs.generators.tables import GENERATORS, MARK, expand
-from monitoring.api.endpoint import Endpoint
 from monitoring.findings.recalibration_preview import RecalibrationPreview
+from monitoring.http.endpoint import Endpoint
 from monitoring.recalibration.preview import _changes
 from monitoring.recalibration.proposal import Proposal
 from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
-from serving.http.sessions import COOKIE, LIFETIME_S
-from serving.openapi.document import document
-from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.http.openapi import document
+from serving.http.tokens import COOKIE, LIFETIME_S
+from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.process import monitor_server
 from serving.process.server import ENDPOINTS
 from serving.settings import PREFIX, Settings

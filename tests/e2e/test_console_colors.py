@@ -17,8 +17,8 @@ from calibration.drift.state import DriftSettings
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
-from monitoring.pages.report_page import report_page
 from monitoring.reports.page_data import PageData, read_page_data
+from serving.pages.report_document import report_page
 from tests.builders.answers import label, make_row
 from tests.builders.browser import open_browser, open_page
 from tests.builders.monitored import Clock, MonitoredModel

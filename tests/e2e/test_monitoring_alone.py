@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import func, select
 
 from model_store.store.store import Store
-from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
+from monitoring.http.endpoint import Endpoint
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.maintenance import recount

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from candor.commands.scheduled_reports import Webhook, report_once
-from monitoring.pages.scheduled_report import Period, find_due
+from serving.pages.report_document import Period, find_due
 from serving.settings import load_settings
 from tests.builders.answers import DAY_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel

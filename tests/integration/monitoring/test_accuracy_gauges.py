@@ -11,8 +11,8 @@ from sqlalchemy.exc import OperationalError
 
 from monitoring.metrics.accuracy_gauges import AccuracyGauges
 from monitoring.metrics.window_gauges import WindowGauges
-from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
+from serving.pages.models import model_page
 from tests.builders.answers import CLASSES, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 

@@ -14,10 +14,10 @@ import pytest
 from starlette.applications import Starlette
 
 from calibration.drift.state import DriftSettings
-from monitoring.api.endpoint import routes_of
 from monitoring.drift.tag_settings import TagSettings
+from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints
-from serving.http.error_handlers import ERROR_HANDLERS
+from serving.pages.error_pages import ERROR_HANDLERS
 from tests.builders.answers import make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 

@@ -14,13 +14,13 @@ import pytest
 import uuid_utils
 from starlette.applications import Starlette
 
-from monitoring.api.endpoint import routes_of
+from monitoring.http.endpoint import routes_of
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
 from monitoring.routes import endpoints
 from serving.client import AsyncClient
-from serving.http.error_handlers import ERROR_HANDLERS
+from serving.pages.error_pages import ERROR_HANDLERS
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
 

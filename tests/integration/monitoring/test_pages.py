@@ -7,11 +7,10 @@ import pytest
 
 from calibration.drift.state import DriftSettings
 from monitoring.findings.status import Status
-from monitoring.pages.index_page import index_page
-from monitoring.pages.model_page import model_page
-from monitoring.pages.report_page import report_page
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import calibration_report
+from serving.pages.models import index_page, model_page
+from serving.pages.report_document import report_page
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 
-from monitoring.api.endpoint import routes_of
+from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints
 from monitoring.routes.request import BODY_LIMIT_BYTES
-from serving.http.error_handlers import ERROR_HANDLERS
+from serving.pages.error_pages import ERROR_HANDLERS
 from tests.builders.answers import make_card, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from monitoring.api.endpoint import routes_of
+from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints, table_upload
 from monitoring.routes import request as request_module
-from serving.http.error_handlers import ERROR_HANDLERS
+from serving.pages.error_pages import ERROR_HANDLERS
 from tests.builders.answers import make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 

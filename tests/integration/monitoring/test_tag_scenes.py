@@ -12,9 +12,8 @@ from rich.console import Console
 from candor.terminal.report import report_tables
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.findings.status import Status
-from monitoring.pages.index_page import index_page
-from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
+from serving.pages.models import index_page, model_page
 from tests.builders.answers import CLASSES, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S

@@ -11,9 +11,9 @@ import pytest
 
 from monitoring.findings.status import Status
 from monitoring.logged.declaration import LoggedCard
-from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import calibration_report
+from serving.pages.models import model_page
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.scenes import (

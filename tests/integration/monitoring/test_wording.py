@@ -19,9 +19,9 @@ from model_store.bundle.card import CalibrationCard
 from monitoring.errors import AnswersSpooled, FeedbackInvalid, ItemsRejected
 from monitoring.findings.probability_scores import LATEST
 from monitoring.findings.status import Status
-from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import Report
+from serving.pages.models import model_page
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from serving.http.sessions import LIFETIME_S, is_session_of, new_session
+from serving.http.tokens import LIFETIME_S, is_session_of, new_session
 from tests.builders.dicoms import dicom
 from tests.builders.services import Running, running
 

@@ -11,7 +11,7 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from model_store.store.store import Store
-from monitoring.api.body_budget import BodyBudget
+from monitoring.http.body_budget import BodyBudget
 from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
 from tests.builders.dicoms import dicom_stack
 from tests.builders.services import running

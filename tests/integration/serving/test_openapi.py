@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from model_store.store.store import Store
-from monitoring.api.endpoint import Endpoint
+from monitoring.http.endpoint import Endpoint
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.auth import NeededScopes
-from serving.openapi.document import document
+from serving.http.openapi import document
 from serving.process import monitor_server
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import build, guarded

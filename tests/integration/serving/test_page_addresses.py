@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model_store.store.store import Store
-from monitoring.api.endpoint import Endpoint
+from monitoring.http.endpoint import Endpoint
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import DECLARED, build, guarded
 from serving.process.server import ENDPOINTS

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.api.json_body import parse
 from monitoring.errors import BodyNotJson, FeedbackInvalid
 from monitoring.feedback.body import LABELS, LIST_LIMIT, read_items
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
+from monitoring.http.json_body import parse
 
 ID = "01920000-0000-7000-8000-000000000001"
 

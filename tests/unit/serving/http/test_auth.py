@@ -6,12 +6,11 @@ from typing import Literal
 import pytest
 from pydantic import SecretStr
 
-from monitoring.api.endpoint import Endpoint, Scope
+from monitoring.http.endpoint import Endpoint, Scope
 from serving.errors import CrossOrigin, Forbidden, SettingsError, Unauthorized, UnknownHost
-from serving.http.auth import AccessControl, NeededScopes, read_access
-from serving.http.grants import read_grants
-from serving.http.own_hosts import OwnHosts
-from serving.http.routes import ServerRoutes
+from serving.http.auth import AccessControl, NeededScopes, OwnHosts, read_access
+from serving.http.tokens import read_grants
+from serving.process.routes import ServerRoutes
 from serving.process.server import ENDPOINTS
 from serving.settings import Settings
 

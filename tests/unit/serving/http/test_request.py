@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.api.body_budget import BodyBudget, Hold
 from monitoring.errors import BodyTimeout, BodyTooLarge
+from monitoring.http.body_budget import BodyBudget, Hold
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.request import form_files, read_body, read_head
 

@@ -1,0 +1,177 @@
+"""JSON bodies as types, in and out: msgspec decodes, checks and encodes them.
+
+Decoding straight into the type is the fast path. Where it fails, the json module parses the body
+once more, because it is more lenient (NaN, a byte order mark, UTF-16). Its result decides whether
+the body is accepted.
+
+A parser builds an object for each value before anybody can count them, and holds the interpreter's
+lock meanwhile. So the signs that separate values are counted first, which takes milliseconds: a
+body of 8 MB may hold 4 million zeros.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from monitoring.errors import BodyNotJson, brief, clear_tracebacks
+from monitoring.http.sentences import explain, kind_of
+
+Kind = TypeVar("Kind")
+
+VALUES_LIMIT: Final = 500_000
+CONTAINERS_LIMIT: Final = 50_000  # lists and objects, which cost much more than numbers
+SMALL_BYTES: Final = 64 * 1024  # holds too few values to count them
+
+_BLANKS: Final = 1_000  # bytes in which JSON has begun, however it is laid out
+_BEFORE: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"  # blanks, and what marks UTF-8, UTF-16 and UTF-32
+_SHOWN: Final = 12
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class Entries(NamedTuple):
+    """The items of a body, with an error in the place of each unreadable one; `single`: the body is
+    one bare item.
+    """
+
+    items: list[Any]
+    single: bool
+
+
+class JsonReader(Generic[Kind]):
+    """Reads JSON as `kind`, a Struct.
+
+    `refusal` is raised with a sentence, in which `whole` names the value. `prepare` is applied to
+    parsed JSON that is not `kind` as it stands, for spellings that are accepted beside the
+    documented one; it may raise `refusal` too.
+    """
+
+    def __init__(
+        self,
+        kind: type[Kind],
+        refusal: type[Exception],
+        *,
+        whole: str = "The body",
+        prepare: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        self._kind, self._refusal, self._whole, self._prepare = kind, refusal, whole, prepare
+        self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+        self._one = msgspec.json.Decoder(kind)
+        self._list = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+
+    def read(self, body: bytes) -> Kind:
+        """Read a body. Raises BodyNotJson and `refusal`."""
+        self._count(body)
+        with suppress(*_UNREADABLE):
+            return self._one.decode(body)
+        return self.convert(parse(body, whole=self._whole))
+
+    def convert(self, value: Any) -> Kind:
+        """Read parsed JSON. Raises `refusal`."""
+        prepared = self._prepare(value)
+        try:
+            return msgspec.convert(prepared, self._kind)
+        except msgspec.ValidationError as error:
+            raise self._refusal(
+                explain(error, prepared, whole=self._whole, fields=self.fields)
+            ) from None
+        except UnicodeEncodeError as error:
+            raise self._refusal(
+                f"{self._whole} holds text with lone surrogates: {brief(error.object)}."
+            ) from None
+
+    def read_entries(self, body: bytes, *, limit: int) -> Entries:
+        """Read one item, or a list of 1 to `limit`. Raises BodyNotJson, and `refusal` for anything
+        else.
+        """
+        self._count(body)
+        with suppress(*_UNREADABLE):
+            if body[:1] != b"[":
+                return Entries([self._one.decode(body)], single=True)
+            items = self._list.decode(body)
+            if 1 <= len(items) <= limit:
+                return Entries(items, single=False)
+        value = parse(body)
+        if isinstance(value, dict):
+            return Entries([self._entry(value)], single=True)
+        if not isinstance(value, list) or not value:
+            raise self._refusal(
+                f"The body must be one object or a list of objects; got {kind_of(value)}."
+            )
+        if len(value) > limit:
+            raise self._refusal(
+                f"A list holds at most {limit:,} items; got {len(value):,}. Send a table instead."
+            )
+        return Entries([self._entry(each) for each in value], single=False)
+
+    def _count(self, body: bytes) -> None:
+        if too_many(body, values=VALUES_LIMIT, containers=CONTAINERS_LIMIT):
+            if not begins_as_json(body):
+                raise BodyNotJson(
+                    f"{self._whole} must be JSON; got something else ({brief(str(body[:_SHOWN]))})."
+                )
+            raise self._refusal(
+                f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and "
+                "objects. "
+                "Send it in several requests, or as a table."
+            )
+
+    def _entry(self, value: Any) -> Any:
+        try:
+            return self.convert(value)
+        except self._refusal as error:
+            return clear_tracebacks(error)
+
+
+def too_many(body: bytes, *, values: int, containers: int) -> bool:
+    """Whether JSON may hold more values, or lists and objects, than that. Signs inside of texts
+    count too.
+
+    >>> too_many(b"[" + b"0," * 40_000 + b"0]", values=40_000, containers=1)
+    True
+    """
+    return len(body) > SMALL_BYTES and (
+        body.count(b",") >= values or body.count(b"[") + body.count(b"{") > containers
+    )
+
+
+def begins_as_json(body: bytes) -> bool:
+    """Whether the first bytes are those of JSON, in any encoding that `parse` reads. Blanks alone
+    may be.
+
+    >>> begins_as_json(b' [1]'), begins_as_json('[1]'.encode("utf-16")), begins_as_json(bytes(range(128, 255)))
+    (True, True, False)
+    """
+    start = body[:_BLANKS].lstrip(_BEFORE)[:1]
+    return not start or start in b'[{"-0123456789tfn'
+
+
+def parse(body: bytes, *, whole: str = "The body") -> Any:
+    """Parse JSON. Raises BodyNotJson for what is not JSON, is nested too deeply, or holds too long
+    a number.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        why = "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        what = "nothing" if not body else f"something else ({brief(why)})"
+        raise BodyNotJson(f"{whole} must be JSON; got {what}.") from error
+
+
+def encode(value: Any) -> bytes:
+    """The JSON of a typed value: Structs and dataclasses as objects, NaN and infinities as null."""
+    return msgspec.json.encode(value, enc_hook=_number_of_numpy)
+
+
+def plain(value: Any) -> Any:
+    """The plain data that `encode` writes."""
+    return json.loads(encode(value))
+
+
+def _number_of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise NotImplementedError  # msgspec's way to say that the hook does not know this type

@@ -1,0 +1,187 @@
+"""The API's description: /openapi.json for programs, /docs for people.
+
+The page has no external assets, so it works without internet access. It begins with what a program
+sends; with JavaScript every operation has a form that sends it to this server.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Any, Final, NamedTuple
+
+from anyio import to_thread
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model_store.installation import release
+from monitoring.http.endpoint import Endpoint, bind
+from serving.http.openapi import document
+from serving.pages.rendering import answer_page, render
+
+_DEEPEST: Final = 6
+_BY_TYPE: Final = {"string": "", "integer": 0, "number": 0.0, "boolean": False, "null": None}
+
+
+def example_of(schema: dict[str, Any], components: dict[str, Any], *, depth: int = 0) -> Any:
+    """A value of the schema: its own example or default if it has one; of an object, the required
+    fields.
+
+    >>> example_of({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}, {})
+    {'n': 0}
+    """
+    if depth > _DEEPEST:
+        return None
+    if "$ref" in schema:
+        return example_of(
+            components[schema["$ref"].rsplit("/", 1)[-1]], components, depth=depth + 1
+        )
+    for known in ("examples", "enum"):
+        if schema.get(known):
+            return schema[known][0]
+    if "default" in schema:
+        return schema["default"]
+    if "anyOf" in schema:
+        return example_of(schema["anyOf"][0], components, depth=depth + 1)
+    return _of_type(schema, components, depth)
+
+
+def _of_type(schema: dict[str, Any], components: dict[str, Any], depth: int) -> Any:
+    kind = schema.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        fields, required = schema.get("properties", {}), schema.get("required", [])
+        shown = [name for name in fields if name in required] or list(fields)[:1]
+        return {name: example_of(fields[name], components, depth=depth + 1) for name in shown}
+    if kind == "array":
+        return (
+            [example_of(schema["items"], components, depth=depth + 1)] if "items" in schema else []
+        )
+    return _BY_TYPE.get(str(kind))
+
+
+_FIRST: Final = ("predictions", "feedback", "calibration", "logged predictions", "models")
+_LAST: Final = ("health", "pages")
+_JSON: Final = "application/json"
+_TEXT: Final = (_JSON, "application/x-ndjson", "text/csv")  # bodies that are written by hand
+_FILE: Final = ("image/*", "application/octet-stream")
+
+
+class Operation(NamedTuple):
+    """An operation of the page. `bodies`: media types with an example each; None where a file is
+    sent.
+    """
+
+    method: str
+    path: str
+    described: dict[str, Any]
+    bodies: dict[str, str | None]
+
+    @property
+    def in_path(self) -> list[dict[str, Any]]:
+        """The parameters without which nothing can be sent."""
+        return [each for each in self.described["parameters"] if each["in"] == "path"]
+
+    @property
+    def options(self) -> list[dict[str, Any]]:
+        """The others: in the query and in headers."""
+        return [each for each in self.described["parameters"] if each["in"] != "path"]
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page of an OpenAPI document."""
+    schemas = document["components"]["schemas"]
+    groups: dict[str, list[Operation]] = {}
+    for path, methods in document["paths"].items():
+        for method, found in methods.items():
+            content = found.get("requestBody", {}).get("content", {})
+            operation = Operation(method.upper(), path, found, _bodies(content, schemas))
+            groups.setdefault(found["tags"][0], []).append(operation)
+    ordered = {name: groups[name] for name in sorted(groups, key=_place)}
+    serves = "/models" in document["paths"]
+    return render("api.html", info=document["info"], groups=ordered, schemas=schemas, serves=serves)
+
+
+def _place(tag: str) -> tuple[int, str]:
+    if tag in _FIRST:
+        return _FIRST.index(tag), tag
+    return len(_FIRST) + (_LAST.index(tag) + 1 if tag in _LAST else 0), tag
+
+
+def _bodies(content: dict[str, Any], schemas: dict[str, Any]) -> dict[str, str | None]:
+    """What can be sent from a page, the easiest first."""
+    found: dict[str, str | None] = {media: None for media in _FILE[:1] if media in content}
+    for media in _TEXT:
+        if media in content:
+            example = example_of(content[media]["schema"], schemas)
+            found[media] = json.dumps(example, indent=1) if media == _JSON else _lines(example)
+    return found
+
+
+def _lines(example: Any) -> str:
+    return example if isinstance(example, str) else json.dumps(example)
+
+
+_Defined = Meta(description="as the OpenAPI Specification 3.1 defines it")
+
+
+class ApiInfo(Struct, frozen=True):
+    """The name, version and purpose of the API."""
+
+    title: str
+    version: str
+    description: str
+
+
+class ApiDocument(Struct, frozen=True):
+    """An OpenAPI document, 3.1."""
+
+    openapi: str
+    info: ApiInfo
+    paths: Annotated[dict[str, Any], _Defined]
+    components: Annotated[dict[str, Any], _Defined]
+    security: list[dict[str, list[str]]]
+
+
+class DescriptionRoutes:
+    """The handlers that describe the given endpoints."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The document. It is made when it is first needed, which takes some 60 ms."""
+        return document(self._endpoints, version=release())
+
+    async def document(self, _: Request) -> ApiDocument:
+        """The document."""
+        return ApiDocument(**await to_thread.run_sync(lambda: self.described))
+
+    async def page(self, _: Request) -> Response:
+        """The document as a page."""
+        return answer_page(await to_thread.run_sync(lambda: page(self.described)))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/docs",
+        handler=DescriptionRoutes.page,
+        tag="pages",
+        summary="This description.",
+        gives={"text/html": str},
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        handler=DescriptionRoutes.document,
+        tag="pages",
+        summary="This description for programs.",
+    ),
+)
+
+
+def with_description(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """The endpoints, and those that describe all of them."""
+    return [*bind(ENDPOINTS, DescriptionRoutes([*ENDPOINTS, *endpoints])), *endpoints]

@@ -1,0 +1,235 @@
+"""The axes that charts over time share: ticks, a lane above the plot in which events stand beside each
+other, and the height of shares.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from calibration.bins import IntArray
+from serving.pages.formatting import calendar_day, grouped
+
+WIDE, NARROW, HEIGHT = (
+    760,
+    340,
+    232,
+)  # on a phone the narrow one is shown, so that its text keeps its size
+LEFT, AFTER, TOP, BOTTOM = 56, 14, 30, 206  # the axes, and the room to the right of them
+_MARK_WIDTH = 15
+_LANE = 12  # where marks stand, above the plot, so that they hide no dot
+_MARGIN = 10  # between the axes and the first and the last day
+_COUNTED = 20  # from so many labels on, the one in the middle has a round number
+_EARLIER_DAYS = 7  # a mark this long before the first point is still drawn
+_BAR = "M-7 -3H7V3H-7Z"
+SHAPES = {  # each kind of event has its shape, because not everyone tells colors apart
+    "alarm": "M0 -7L7 6H-7Z",
+    "promoted": "M0 -7L6 0L0 7L-6 0Z",
+    "acknowledged": _BAR,
+    "reset": _BAR,
+}
+
+
+class Mark(NamedTuple):
+    """An event at a place of the axis, such as a day: its kind and a sentence."""
+
+    at: int
+    kind: str
+    sentence: str
+
+
+class PlacedMark(NamedTuple):
+    """A mark, and where its shape stands: at its place, or beside the one that stands there
+    already.
+    """
+
+    mark: Mark
+    x: float
+
+
+class Tick(NamedTuple):
+    """A labeled place of an axis."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """Maps whole numbers from `first` to `last` to coordinates in a chart of this width."""
+
+    first: int
+    last: int
+    width: int
+    height, left, top, bottom, middle, lane = HEIGHT, LEFT, TOP, BOTTOM, (TOP + BOTTOM) / 2, _LANE
+
+    @property
+    def right(self) -> int:
+        """The end of the plot."""
+        return self.width - AFTER
+
+    @property
+    def name(self) -> str:
+        """The class of the style sheet."""
+        return "wide" if self.width == WIDE else "narrow"
+
+    @property
+    def ticks(self) -> list[Tick]:
+        """The labeled places."""
+        return [Tick(at, self._written(at)) for at in self._labeled()]
+
+    def told(self, at: int) -> str:
+        """What is at a place."""
+        raise NotImplementedError
+
+    def x(self, at: float) -> float:
+        """Where a place is; the only one is in the middle."""
+        if self.last == self.first:
+            return (LEFT + self.right) / 2
+        inner = self.right - LEFT - 2 * _MARGIN
+        return round(LEFT + _MARGIN + inner * (at - self.first) / (self.last - self.first), 1)
+
+    def inside(self, marks: Sequence[Mark]) -> list[Mark]:
+        """The marks that are on the axis, in their order."""
+        return [
+            mark
+            for mark in sorted(marks, key=lambda each: each.at)
+            if self.first <= mark.at <= self.last
+        ]
+
+    def placed(self, marks: Sequence[Mark]) -> list[PlacedMark]:
+        """Each mark, moved as little as needed so that none hides another and none leaves the
+        chart.
+
+        Where there are more than fit, they stand closer to each other, at equal distances.
+        """
+        shown, most = self.inside(marks), self.width - _MARK_WIDTH / 2
+        step = min(_MARK_WIDTH, (most - LEFT) / max(len(shown) - 1, 1))
+        places = [self.x(mark.at) for mark in shown]
+        for at in range(1, len(places)):
+            places[at] = max(places[at], places[at - 1] + step)
+        for at in range(len(places) - 1, -1, -1):  # what was pushed over the end goes back
+            places[at] = min(places[at], most - step * (len(places) - 1 - at))
+        return [
+            PlacedMark(mark, round(place, 1)) for mark, place in zip(shown, places, strict=True)
+        ]
+
+    def in_words(self, marks: Sequence[Mark]) -> Iterator[str]:
+        """Each event on the axis as a short sentence, for the description of a chart."""
+        for mark in self.inside(marks):
+            yield f" {mark.kind.capitalize()}: {self.told(mark.at)}."
+
+    def _written(self, at: int) -> str:
+        return self.told(at)
+
+    def _labeled(self, *, most: int = 5) -> list[int]:
+        if self.last - self.first < most - 1 or self.width == NARROW:
+            return sorted({self.first, self.last})
+        return sorted(
+            {round(self.first + (self.last - self.first) * k / (most - 1)) for k in range(most)}
+        )
+
+
+class DayAxis(Axis):
+    """Days, counted from 1970 in UTC."""
+
+    @classmethod
+    def around(cls, first: int, last: int, marks: Sequence[Mark], *, width: int) -> "DayAxis":
+        """The axis with these days and the marks that are not long before them."""
+        inside = [mark.at for mark in marks if first - _EARLIER_DAYS <= mark.at]
+        return cls(min([first, *inside]), max([last, *inside]), width)
+
+    def told(self, at: int) -> str:
+        """The date."""
+        return calendar_day(at)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelAxis(Axis):
+    """Labels in the order of their arrival, counted from 1; `days` (N,): on which day each
+    arrived.
+    """
+
+    days: IntArray
+
+    @classmethod
+    def of(cls, days: IntArray, *, width: int) -> "LabelAxis":
+        """The axis of all these labels."""
+        return cls(1, len(days), width, days)
+
+    def told(self, at: int) -> str:
+        """The number of the label, and when it arrived."""
+        return f"{grouped(at)} ({calendar_day(int(self.days[at - 1]))})"
+
+    def _written(self, at: int) -> str:
+        return calendar_day(int(self.days[at - 1])) if self.width == NARROW else self.told(at)
+
+    def _labeled(self, *, most: int = 3) -> list[int]:
+        if self.width == NARROW or self.last < _COUNTED:
+            return super()._labeled(most=most)
+        step = 5 * 10 ** (len(str(self.last)) - 2)
+        return [self.first, round(self.last / 2 / step) * step, self.last]
+
+
+class WidthPair(NamedTuple):
+    """A chart for a wide and for a narrow page."""
+
+    wide: Markup
+    narrow: Markup
+
+
+_STEPS = (1, 2, 5, 10, 20, 50)  # between ticks, in points: whole and easy to count in
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Maps shares from `lowest` to `highest` to the height of a chart over an axis; `steps` lie
+    between its ticks.
+    """
+
+    axis: Axis
+    lowest: float
+    highest: float
+    steps: int
+
+    @classmethod
+    def upward(cls, axis: Axis, highest: float) -> "Plot":
+        """The plot from zero to the first round tick at or above a share."""
+        step, count = _round_step(highest, most=5)
+        return cls(axis, 0.0, step * count / 100, count)
+
+    @classmethod
+    def around_zero(cls, axis: Axis, furthest: float) -> "Plot":
+        """The plot that reaches as far down as up, to the first round tick at or beyond a share."""
+        step, count = _round_step(furthest, most=3)
+        return cls(axis, -step * count / 100, step * count / 100, 2 * count)
+
+    @property
+    def ticks(self) -> list[float]:
+        """The labeled shares."""
+        return [
+            self.lowest + part / self.steps * (self.highest - self.lowest)
+            for part in range(self.steps + 1)
+        ]
+
+    def y(self, share: float) -> float:
+        """Where a share is; what is outside stands at the edge."""
+        part = (share - self.lowest) / (self.highest - self.lowest)
+        return round(BOTTOM - (BOTTOM - TOP) * min(max(part, 0.0), 1.0), 1)
+
+    def line(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Return (x, y) of (place, share) pairs; a single point becomes a short line."""
+        placed = [(self.axis.x(at), self.y(share)) for at, share in points]
+        x, y = placed[0]
+        return [(x - 12, y), (x + 12, y)] if len(placed) == 1 else placed
+
+
+def _round_step(share: float, *, most: int) -> tuple[int, int]:
+    """Return the smallest step in points with which at most so many reach `share`, and their
+    number.
+    """
+    points = round(100 * share, 6)
+    step = next((each for each in _STEPS if points <= each * most), _STEPS[-1])
+    return step, math.ceil(points / step)

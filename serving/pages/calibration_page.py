@@ -1,0 +1,84 @@
+"""Predictions from a file: how calibrated they are and what a calibrator does, in one file without
+scripts.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from calibration.examination import Examination, Standing
+from calibration.measures.reliability import ReliabilityBin, reliability
+from model_store.bundle.diagram import diagram_file, reliability_diagram, scale_of
+from serving.pages.rendering import render
+
+_TONES = {
+    Standing.OVERCONFIDENT: "off",
+    Standing.UNDERCONFIDENT: "off",
+    Standing.UNEVEN: "off",
+    Standing.TOO_FEW: "early",
+    Standing.NOT_SHOWN: "ok",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationText:
+    """The sentences of a page.
+
+    Attributes:
+        title: names the predictions.
+        word: the verdict in a few words; `verdict`: in a sentence.
+        calibrator: what was fitted, or why nothing was.
+        notes: what to know before relying on it.
+        taken: what was taken for what, as pairs.
+    """
+
+    title: str
+    word: str
+    verdict: str
+    calibrator: str
+    notes: Sequence[str]
+    taken: Sequence[tuple[str, str]] = ()
+
+
+def calibration_page(found: Examination, text: CalibrationText) -> str:
+    """Render the whole page."""
+    bins = _bins(found)
+    scale = scale_of(bins.values())
+    diagrams = {
+        heading: reliability_diagram(each, of=f"rows, {heading.lower()}", scale=scale)
+        for heading, each in bins.items()
+    }
+    return render(
+        "calibration.html", **_values(found, text), diagrams=diagrams, bins_by_heading=bins
+    )
+
+
+def calibration_fragment(found: Examination, text: CalibrationText) -> str:
+    """Render verdict, diagrams as pictures, and tables, to be shown inside another page such as a
+    notebook.
+    """
+    bins = _bins(found)
+    scale = scale_of(bins.values())
+    pictures = {
+        heading: base64.b64encode(diagram_file(each, scale=scale).encode()).decode()
+        for heading, each in bins.items()
+    }
+    return render("calibration_fragment.html", **_values(found, text), pictures=pictures)
+
+
+def _values(found: Examination, text: CalibrationText) -> dict[str, object]:
+    shown = found.effect.classes_before if found.effect else found.classes
+    return {
+        "found": found,
+        "text": text,
+        "tone": _TONES[found.standing],
+        "effect": found.effect,
+        "classes": shown,
+    }
+
+
+def _bins(found: Examination) -> Mapping[str, Sequence[ReliabilityBin]]:
+    drawn = {"As given": reliability(found.given.sums)}
+    if found.effect is not None:
+        drawn["Calibrated, on rows it has not seen"] = reliability(found.effect.after.sums)
+    return drawn

@@ -1,0 +1,129 @@
+"""Two versions side by side: the measures and reliability diagrams of their cards, and every other
+field that differs.
+
+Tables of numbers, such as bins and confusion matrices, are drawn or counted, never printed.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from calibration.measures.reliability import reliability
+from calibration.measures.summary import MEASURES
+from model_store.bundle.bundle import Bundle, BundleDifference, difference
+from model_store.bundle.diagram import DiagramScale, scale_of
+from serving.pages.files import FiledDiagram, HeldFile, filed_diagram, held_csv
+from serving.pages.formatting import counted_labels
+from serving.pages.sections import shown_measure
+
+_LONGEST: Final = 44  # characters of a value that differs
+_MOST_VALUES: Final = 12  # of a list that is printed
+_DRAWN: Final = (
+    "version",
+    "calibration.bins",
+    "calibration.measures.",
+    "calibration.reference_split",
+)  # shown in another way
+
+
+class ComparedMeasure(NamedTuple):
+    """A measure of both cards, as text."""
+
+    title: str
+    first: str
+    second: str
+
+
+class VersionComparison(NamedTuple):
+    """Two bundles compared.
+
+    Attributes:
+        same: whether they are the same in every byte.
+        diagrams: of the reference data of each card.
+        measures: those of both cards.
+        fields: what else differs: its name and both values.
+        matrices: names of tables of numbers that differ.
+        files: names of files that differ.
+        table: measures and fields as a file.
+    """
+
+    same: bool
+    diagrams: list[FiledDiagram]
+    measures: list[ComparedMeasure]
+    fields: list[tuple[str, str, str]]
+    matrices: list[str]
+    files: list[str]
+    table: HeldFile
+
+
+def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
+    """Compare two bundles of a model."""
+    found = difference(first, second)
+    files = [each.field.removeprefix("file ") for each in found if each.field.startswith("file ")]
+    fields = [each for each in found if not each.field.startswith(("file ", *_DRAWN))]
+    is_matrix = [_is_matrix(each.first) or _is_matrix(each.second) for each in fields]
+    scale = scale_of(reliability(each.card.calibration.sums) for each in (first, second))
+    shown = [_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden]
+    return VersionComparison(
+        same=not found,
+        diagrams=[_diagram(each, scale) for each in (first, second)],
+        measures=list(_measures(first, second)),
+        fields=shown,
+        matrices=[each.field for each, hidden in zip(fields, is_matrix, strict=True) if hidden],
+        files=files,
+        table=_table(first, second, shown),
+    )
+
+
+def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
+    version, bins = bundle.card.version, reliability(bundle.card.calibration.sums)
+    heading = f"Version {version}, on its reference data"
+    of = f"the reference of version {version}"
+    return filed_diagram(
+        f"{bundle.card.name}-{version}-reference", heading, bins, of=of, scale=scale
+    )
+
+
+def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:
+    """The figures of both cards, unrounded, and the fields that differ."""
+    one, other = (bundle.card.calibration.measures for bundle in (first, second))
+    measures = [
+        (each.name, one.get(each.name), other.get(each.name)) for each in MEASURES if each.page
+    ]
+    name = f"{first.card.name}-{first.card.version}-{second.card.version}"
+    return held_csv(
+        name, ("", str(first.card.version), str(second.card.version)), [*measures, *fields]
+    )
+
+
+def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
+    cards = [bundle.card.calibration.measures for bundle in (first, second)]
+    yield ComparedMeasure("measured on", *map(_reference, (first, second)))
+    for each in MEASURES:
+        if each.page:
+            yield ComparedMeasure(
+                each.title, *(shown_measure(each, card.get(each.name)) for card in cards)
+            )
+
+
+def _reference(bundle: Bundle) -> str:
+    """The data that the card's measures come from: two cards may have measured different images."""
+    calibration = bundle.card.calibration
+    return f"{calibration.reference_split}, {counted_labels(int(calibration.sums.n.sum()))}"
+
+
+def _is_matrix(value: Any) -> bool:
+    """Whether a value is a table of numbers, or a list too long to be read."""
+    return isinstance(value, list) and (
+        len(value) > _MOST_VALUES or any(isinstance(each, list | dict) for each in value)
+    )
+
+
+def _row(each: BundleDifference) -> tuple[str, str, str]:
+    return each.field, _short(each.first), _short(each.second)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
+    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

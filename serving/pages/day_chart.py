@@ -1,0 +1,199 @@
+"""Calibration by day of service as inline SVG: the error with the range expected by chance, and its
+direction.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from calibration.bins import BinSums
+from calibration.measures import metrics
+from calibration.wording import percent
+from model_store.bundle.diagram import file_style
+from monitoring.ledger.days import Days, gather
+from monitoring.reports.span import WHOLE, Span
+from serving.pages.axis import NARROW, SHAPES, WIDE, DayAxis, Mark, Plot, WidthPair
+from serving.pages.formatting import calendar_day, calendar_days, span
+from serving.pages.rendering import render
+
+_POINT_LIMIT = 62  # longer spans are drawn in steps of several days
+_LEAST = 0.05  # that the plot reaches, so that little error looks little
+_Z90 = 1.645  # standard deviations that 19 of 20 stay under
+FEW_LABELS = 20  # below this a dot is hollow
+
+
+class Dot(NamedTuple):
+    """One day or a few: `day` is their middle. The gap is mean confidence minus accuracy, with its
+    95 % interval.
+    """
+
+    days: Days
+    day: float
+    ece: float
+    floor: float
+    limit: float
+    labels: int
+    accuracy: float
+    gap: float
+    gap_lower: float
+    gap_upper: float
+
+    @property
+    def coverage(self) -> float:
+        """The share of answers with a label."""
+        return self.labels / self.days.served if self.days.served else math.nan
+
+
+def day_dots(days: Sequence[Days]) -> list[Dot]:
+    """The points of the charts, at most 62; days without labels have none."""
+    return [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
+
+
+def day_chart(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> WidthPair | None:
+    """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None
+    without labels.
+    """
+    return (
+        WidthPair(*(_ece_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW)))
+        if dots
+        else None
+    )
+
+
+def gap_chart(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> WidthPair | None:
+    """Draw confidence minus accuracy of each day with its 95 % interval. None without labels."""
+    return (
+        WidthPair(*(_gap_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW)))
+        if dots
+        else None
+    )
+
+
+def day_chart_file(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> Markup:
+    """Return the same drawing as an SVG file of its own."""
+    return _ece_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
+
+
+def gap_chart_file(
+    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+) -> Markup:
+    """Return the same drawing as an SVG file of its own."""
+    return _gap_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
+
+
+def _ece_drawn(
+    dots: Sequence[Dot],
+    marks: Sequence[Mark],
+    zoom: Span,
+    *,
+    width: int,
+    own_style: Markup | None = None,
+) -> Markup:
+    axis = _axis(dots, marks, zoom, width=width)
+    plot = Plot.upward(axis, max([_LEAST, *(max(dot.ece, dot.limit) for dot in dots)]))
+    return _drawn(
+        "day_chart.svg",
+        plot,
+        marks,
+        dots=dots,
+        limits=plot.line([(dot.day, dot.limit) for dot in dots]),
+        floors=plot.line([(dot.day, dot.floor) for dot in dots]),
+        described=_ece_described(dots, axis, marks),
+        own_style=own_style,
+    )
+
+
+def _gap_drawn(
+    dots: Sequence[Dot],
+    marks: Sequence[Mark],
+    zoom: Span,
+    *,
+    width: int,
+    own_style: Markup | None = None,
+) -> Markup:
+    axis = _axis(dots, marks, zoom, width=width)
+    plot = Plot.around_zero(
+        axis, max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)])
+    )
+    described = _gap_described(dots, axis, marks)
+    return _drawn("gap_chart.svg", plot, marks, dots=dots, described=described, own_style=own_style)
+
+
+def _drawn(template: str, plot: Plot, marks: Sequence[Mark], **values: Any) -> Markup:
+    return render(
+        template,
+        plot=plot,
+        axis=plot.axis,
+        marks=plot.axis.placed(marks),
+        shapes=SHAPES,
+        few_labels=FEW_LABELS,
+        **values,
+    )
+
+
+def _axis(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int) -> DayAxis:
+    """All days and their marks; of a part that is looked at closely, its days alone."""
+    first, last = dots[0].days.first, dots[-1].days.last
+    if zoom == WHOLE:
+        return DayAxis.around(first, last, marks, width=width)
+    ends = (first if zoom.first is None else zoom.first, last if zoom.last is None else zoom.last)
+    return DayAxis(min(first, ends[0]), max(last, ends[1]), width)
+
+
+def _ece_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
+    """What the chart shows, in a few sentences."""
+    outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
+    text = (
+        f"Calibration error by day, {_from_to(dots)}: on {outside} of {len(dots)} points it is "
+        f"above what chance explains. The highest is {percent(highest.ece)}, "
+        f"{calendar_days(highest.days)}."
+    )
+    return text + "".join(axis.in_words(marks))
+
+
+def _gap_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
+    over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
+    text = (
+        f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
+        f"{over} of {len(dots)} points, and below it on {under}. The last is "
+        f"{percent(dots[-1].gap, signed=True)}."
+    )
+    return text + "".join(axis.in_words(marks))
+
+
+def _from_to(dots: Sequence[Dot]) -> str:
+    return span(calendar_day(dots[0].days.first), calendar_day(dots[-1].days.last))
+
+
+def chance_limit(labeled: BinSums) -> float:
+    """The ECE that a calibrated model stays below with a probability of 95 %.
+
+    ECE is then a sum of half-normal variables: its mean is the noise floor, its variance (1 - 2/pi)
+    sum V / n^2.
+    """
+    spread = math.sqrt((1 - 2 / math.pi) * float(labeled.variance.sum())) / labeled.total
+    return metrics.noise_floor(labeled) + _Z90 * spread
+
+
+def _dot(each: Days) -> Dot:
+    labeled, gap = each.labeled, metrics.signed_gap_interval(each.labeled)
+    return Dot(
+        days=each,
+        day=(each.first + each.last) / 2,
+        ece=metrics.ece(labeled),
+        floor=metrics.noise_floor(labeled),
+        limit=chance_limit(labeled),
+        labels=labeled.total,
+        accuracy=metrics.accuracy(labeled),
+        gap=metrics.signed_gap(labeled),
+        gap_lower=gap.lower,
+        gap_upper=gap.upper,
+    )

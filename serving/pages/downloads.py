@@ -1,0 +1,340 @@
+"""The charts and tables of a model's page as files: a drawing as SVG, its figures as CSV.
+
+Plain links lead to them, so that they work without script. Figures are unrounded; what is not known
+is an empty cell.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from calibration.measures.reliability import ReliabilityBin
+from model_store.bundle.diagram import diagram_file
+from monitoring.errors import QueryInvalid, brief
+from monitoring.findings.phrases import answers_of
+from monitoring.findings.windows import ALL
+from monitoring.http.endpoint import Endpoint, Parameter
+from monitoring.reports.page_data import PageData
+from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW
+from monitoring.routes.reports import ReportRoutes
+from monitoring.routes.request import read_span_of, read_version
+from serving.pages.course_chart import course_chart_file, course_steps, evidence_file
+from serving.pages.day_chart import day_chart_file, day_dots, gap_chart_file
+from serving.pages.files import BINS_HEADER, Row, bin_rows, csv_text
+from serving.pages.formatting import calendar_day
+from serving.pages.models import SPAN
+from serving.pages.sections import course_events, marks_of, own_evidence
+
+CSV: Final = "text/csv; charset=utf-8"
+SVG: Final = "image/svg+xml"
+_DRIFT: Final = (
+    "share",
+    "usual_lower",
+    "usual_upper",
+    "log_evalue",
+    "log_threshold",
+    "labels",
+    "alarm",
+)
+
+
+class Download(NamedTuple):
+    """A file: its name, media type and content."""
+
+    name: str
+    media_type: str
+    content: str
+
+
+def make_download(found: PageData, file: str, *, of: str | None = None) -> Download:
+    """Make a file such as `days.csv`; `of` names the class of a reliability diagram.
+
+    Raises QueryInvalid for a file or a class that is not there.
+    """
+    kind, _, suffix = file.partition(".")
+    report = found.report
+    name = re.sub(
+        r"[^A-Za-z0-9_.-]+",
+        "_",
+        f"{report.model}-{report.version}-{kind}{'' if of is None else f'-{of}'}",
+    )
+    if of is not None and kind != "reliability" and (kind in TABLES or kind in DRAWINGS):
+        raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
+    if suffix == "csv" and kind in TABLES:
+        header, rows = TABLES[kind](found, of)
+        return Download(f"{name}.csv", CSV, csv_text([header, *rows]))
+    if suffix == "svg" and kind in DRAWINGS:
+        return Download(f"{name}.svg", SVG, DRAWINGS[kind](found, of))
+    known = [*(f"{each}.csv" for each in TABLES), *(f"{each}.svg" for each in DRAWINGS)]
+    raise QueryInvalid(
+        f"There is no file {brief(file)} to download; expected one of {', '.join(known)}."
+    )
+
+
+def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
+    if of is None:
+        return found.report.bins
+    for each in found.report.class_bins:
+        if each.name == of:
+            return each.bins
+    raise QueryInvalid(f"No answer of this version names the class {brief(of)}.")
+
+
+def _reliability(found: PageData, of: str | None) -> tuple[Row, list[Row]]:
+    return BINS_HEADER, bin_rows(_bins(found, of))
+
+
+def _days(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        *(
+            "days",
+            "answers",
+            "labels",
+            "coverage",
+            "accuracy",
+            "signed_gap",
+            "signed_gap_lower",
+            "signed_gap_upper",
+        ),
+        *("ece", "noise_floor", "chance_limit"),
+    )
+    rows = [
+        (
+            *(str(dot.days), dot.days.served, dot.labels, dot.coverage, dot.accuracy),
+            *(dot.gap, dot.gap_lower, dot.gap_upper, dot.ece, dot.floor, dot.limit),
+        )
+        for dot in day_dots(found.days)
+    ]
+    return header, list(rows)
+
+
+def _evidence(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    drift, bar = found.report.drift, own_evidence(found.report)
+    if drift is None or bar is None:
+        return _DRIFT, []
+    usual = (bar.usual.lower, bar.usual.upper) if bar.usual else (None, None)
+    return _DRIFT, [
+        (bar.share, *usual, drift.log_evalue, drift.log_threshold, drift.labels, drift.active)
+    ]
+
+
+def _course(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        *("from_label", "to_label", "from_day", "to_day", "label_with_most", "labels_since_start"),
+        *("share", "usual_lower", "usual_upper"),
+    )
+    rows = [
+        (
+            *(
+                step.first,
+                step.last,
+                calendar_day(step.first_day),
+                calendar_day(step.last_day),
+                step.at,
+                step.since_start,
+            ),
+            *(step.share, step.usual_lower, step.usual_upper),
+        )
+        for step in (course_steps(found.course) if found.course is not None else [])
+    ]
+    return header, list(rows)
+
+
+def _slices(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    columns = (
+        *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
+        *("signed_gap", "gap_lower", "gap_upper", "p_value", "significant"),
+    )
+    slices = found.report.slices
+    known = (*slices.known, *slices.by_true_class) if slices else ()
+    return columns, [[getattr(each, column) for column in columns] for each in known]
+
+
+def _tags(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
+    tags = found.report.tag_watches
+    return columns, [
+        [getattr(each, column) for column in columns] for each in tags.watches
+    ] if tags else []
+
+
+def _measures(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    now, card = found.report.measures.as_dict(), found.report.reference
+    return ("measure", "now", "card"), [
+        (name, value, card.get(name)) for name, value in now.items()
+    ]
+
+
+def _estimated(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        *(
+            "rate",
+            "from_confidence",
+            "lower",
+            "upper",
+            "corrected",
+            "corrected_lower",
+            "corrected_upper",
+        ),
+        *("labeled_expected", "labeled_shown", "contradicted"),
+    )
+    rows = []
+    for each in found.report.expected_performance.rows():
+        rates = [
+            (rate.value, rate.lower, rate.upper) if rate else (None,) * 3
+            for rate in (each.from_confidence, each.corrected)
+        ]
+        compared = each.compared
+        shown = (
+            (compared.expected.value, compared.shown, compared.contradicted)
+            if compared
+            else (None,) * 3
+        )
+        rows.append((each.title, *rates[0], *rates[1], *shown))
+    return header, list(rows)
+
+
+def _expected_answers(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    expected = found.report.expected_performance.from_confidence
+    names = [each.name for each in expected.classes] if expected else []
+    rows = [(name, *expected.confusion[at]) for at, name in enumerate(names)] if expected else []
+    return ("true_class", *(f"answered {name}" for name in names)), list(rows)
+
+
+def _versions(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        "version",
+        "status",
+        "answers",
+        "labels",
+        "accuracy",
+        "signed_gap",
+        "ece",
+        "noise_floor",
+    )
+    rows = [
+        (
+            *(each.version, each.status.value, each.coverage.served, each.measures.n),
+            *(
+                each.measures.accuracy,
+                each.measures.signed_gap,
+                each.measures.ece,
+                each.measures.noise_floor,
+            ),
+        )
+        for each in found.versions
+    ]
+    return header, list(rows)
+
+
+def _history(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    rows = [
+        (each["at"], each["version"], each["kind"], each["tag"], each["sentence"])
+        for each in found.entries
+    ]
+    return ("at", "version", "kind", "tag", "sentence"), list(rows)
+
+
+Table = Callable[[PageData, str | None], tuple[Row, list[Row]]]
+TABLES: Final[Mapping[str, Table]] = {
+    "reliability": _reliability,
+    "days": _days,
+    "evidence": _evidence,
+    "course": _course,
+    "slices": _slices,
+    "tags": _tags,
+    "measures": _measures,
+    "estimated": _estimated,
+    "expected-answers": _expected_answers,
+    "versions": _versions,
+    "history": _history,
+}
+
+
+def _evidence_drawn(found: PageData, _: str | None) -> str:
+    bar = own_evidence(found.report)
+    if bar is None:
+        raise QueryInvalid("This version is not watched, so there is no evidence to draw.")
+    return evidence_file(bar)
+
+
+def _course_drawn(found: PageData, _: str | None) -> str:
+    if found.course is None or not len(found.course):
+        raise QueryInvalid(
+            "No label of this window and these days is known to the drift watch: nothing to draw."
+        )
+    return course_chart_file(found.course, course_events(found))
+
+
+def _days_drawn(draw: Callable[..., str]) -> Callable[[PageData, str | None], str]:
+    def drawn(found: PageData, _: str | None) -> str:
+        dots = day_dots(found.days)
+        if not dots:
+            raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
+        return draw(dots, marks_of(found), zoom=found.span)
+
+    return drawn
+
+
+def _reliability_drawn(found: PageData, of: str | None) -> str:
+    return diagram_file(
+        _bins(found, of),
+        of="all answers" if of is None else answers_of(of),
+    )
+
+
+DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
+    "reliability": _reliability_drawn,
+    "days": _days_drawn(day_chart_file),
+    "gap": _days_drawn(gap_chart_file),
+    "evidence": _evidence_drawn,
+    "course": _course_drawn,
+}
+
+
+class DownloadRoutes:
+    """The handler of files. `reports` reads what they show."""
+
+    def __init__(self, reports: ReportRoutes) -> None:
+        self._reports = reports
+
+    async def file(self, request: Request) -> Response:
+        """One file, to be saved by a browser."""
+        found = await to_thread.run_sync(self._make, request)
+        headers = {
+            "content-disposition": f'attachment; filename="{found.name}"',
+            "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+        return Response(found.content, headers=headers, media_type=found.media_type)
+
+    def _make(self, request: Request) -> Download:
+        query, path = request.query_params, request.path_params
+        data = self._reports.page_data(
+            path["model"], read_version(request), query.get("window", ALL), read_span_of(request)
+        )
+        return make_download(data, path["file"], of=query.get("class"))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/models/{model}/report/download/{file}",
+        handler=DownloadRoutes.file,
+        tag="calibration",
+        summary="A chart or table of that page as a file, such as days.csv or reliability.svg.",
+        gives={"text/csv": str, "image/svg+xml": str},
+        parameters=(
+            OF_VERSION,
+            WINDOW,
+            *SPAN,
+            Parameter("class", "query", str, "of a reliability diagram; all if left out"),
+        ),
+        refuses=REPORT_REFUSALS,
+    ),
+)

@@ -1,0 +1,141 @@
+"""Answers errors of Starlette routes by the table of errors, for `candor serve` and `candor
+monitor`.
+
+Programs get JSON. A browser that asks for a page gets one, and the page to sign in where it lacks a
+token.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from model_store.errors import ImageError
+from monitoring.errors import MonitoringError
+from monitoring.http.endpoint import NOBODY, Viewer, wants_page
+from serving.error_table import ERRORS, ErrorAnswer, error_answer, log_error
+from serving.errors import ServingError, Unauthorized
+from serving.http.tokens import COOKIE, LIFETIME_S
+from serving.pages.reader import reader_of, reading
+from serving.pages.rendering import answer_page, render
+
+TITLES: Final = {  # of pages, for people who know no status codes
+    400: "This cannot be read",
+    403: "You may not do this",
+    404: "This is not here",
+    405: "This cannot be done here",
+    409: "This does not fit what is there",
+    413: "This is too large",
+    415: "This kind of file is not read here",
+    422: "This cannot be taken",
+    429: "The server is busy",
+    503: "Not available now",
+}
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to `error`, and a line in the log."""
+    answer = error_answer(error)
+    if isinstance(error, HTTPException):
+        where = f"{request.method} {request.url.path[:200]}"
+        allowed = (error.headers or {}).get("Allow", "")
+        here = f" use {allowed.replace(', ', ' or ')} here;" if allowed else ""
+        answer = replace(
+            answer, detail=f"{where}: {error.detail};{here} GET /docs lists the addresses."
+        )
+    log_error(request.url.path, answer, error)
+    return error_response(request.scope, answer)
+
+
+async def send_error(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
+    """Answer `error` outside of a route."""
+    await error_response(scope, error_answer(error))(scope, receive, send)
+
+
+def error_response(scope: Scope, answer: ErrorAnswer) -> Response:
+    """The answer as a Starlette response: a page for a browser, JSON for everyone else."""
+    if wants_page(scope):
+        with reading(reader_of(scope, session_cookie=COOKIE)):
+            response = _page(scope, answer)
+    else:
+        response = _json(answer)
+    response.raw_headers.extend(answer.headers)
+    return response
+
+
+def sign_in_page(
+    next_path: str, *, is_open: bool = False, reason: str = "", viewer: Viewer | None = None
+) -> str:
+    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to; `viewer`:
+    who has already.
+    """
+    page = {"next": next_path, "is_open": is_open, "reason": reason, "viewer": viewer or NOBODY}
+    return render("sign_in.html", **page, hours=LIFETIME_S // 3600)
+
+
+def _page(scope: Scope, answer: ErrorAnswer) -> Response:
+    if answer.status == ERRORS[Unauthorized][0]:
+        return answer_page(_signing_in(scope, answer), status=401)
+    title = TITLES.get(answer.status, HTTPStatus(answer.status).phrase)
+    sentence = answer.detail[:1].upper() + answer.detail[1:]
+    return answer_page(
+        render(
+            "error.html", title=title, sentence=sentence, status=answer.status, code=answer.code
+        ),
+        status=answer.status,
+    )
+
+
+def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
+    """The page to sign in, in place of the page that was asked for, or after a wrong token."""
+    if scope["path"] == "/sign-in":
+        where = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("next", "/")
+        return sign_in_page(where, reason=f"This did not work: {answer.detail}")
+    where = scope["path"] if scope["method"] == "GET" else "/"
+    return sign_in_page(where, reason="This page is for people who have a token.")
+
+
+def _json(answer: ErrorAnswer) -> Response:
+    return Response(answer.body(), answer.status, media_type="application/json")
+
+
+# Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others
+# are only answered.
+ERROR_HANDLERS: Final[
+    dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]
+] = dict.fromkeys(
+    (HTTPException, ImageError, ServingError, MonitoringError, SQLAlchemyError, Exception),
+    answer_error,
+)
+
+
+_LEAST_BYTES: Final = 600  # a packet holds as much anyway
+_LEVEL: Final = 6
+
+
+class PageMiddleware:
+    """Around the routes of pages. Everything else passes through it unchanged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._compressed = GZipMiddleware(app, minimum_size=_LEAST_BYTES, compresslevel=_LEVEL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_browser = wants_page(scope) or scope["path"].startswith("/static/")
+        if not is_browser and scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        with reading(reader_of(scope, session_cookie=COOKIE)):
+            await (self._compressed if is_browser else self._app)(scope, receive, send)

@@ -1,0 +1,94 @@
+"""Tables as CSV text, and files that are in the links that save them: charts and tables that are
+computed for one page and kept nowhere. Figures are unrounded; an unknown one is an empty cell.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from calibration.measures.reliability import ReliabilityBin
+from model_store.bundle.diagram import DiagramScale, diagram_file, reliability_diagram
+from model_store.csv_cells import CsvTable
+
+Row = Sequence[Any]
+BINS_HEADER: Row = (
+    "confidence_from",
+    "confidence_to",
+    "n",
+    "mean_confidence",
+    "accuracy",
+    "accuracy_lower",
+    "accuracy_upper",
+)
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """The rows as CSV, the header first."""
+    text = io.StringIO()
+    CsvTable(text).writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def bin_rows(bins: Sequence[ReliabilityBin]) -> list[Row]:
+    """The figures of a reliability diagram."""
+    return [
+        (
+            each.lower,
+            each.upper,
+            each.n,
+            each.confidence,
+            each.accuracy,
+            each.accuracy_lower,
+            each.accuracy_upper,
+        )
+        for each in bins
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
+class HeldFile(NamedTuple):
+    """A file that its address holds."""
+
+    name: str
+    address: str
+
+
+class FiledDiagram(NamedTuple):
+    """A reliability diagram with its heading, its figures, and both as files."""
+
+    heading: str
+    drawn: Markup
+    bins: list[ReliabilityBin]
+    drawing: HeldFile
+    figures: HeldFile
+
+
+def filed_diagram(
+    name: str, heading: str, bins: Sequence[ReliabilityBin], *, of: str, scale: DiagramScale
+) -> FiledDiagram:
+    """Draw a diagram; `of` names its answers, `name` its files, without suffix, `scale` the axes
+    that it shares.
+    """
+    return FiledDiagram(
+        heading,
+        reliability_diagram(bins, of=of, scale=scale),
+        list(bins),
+        _held(f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, scale=scale)),
+        held_csv(name, BINS_HEADER, bin_rows(bins)),
+    )
+
+
+def held_csv(name: str, header: Row, rows: Sequence[Row]) -> HeldFile:
+    """A table as CSV; `name` without suffix."""
+    return _held(f"{name}.csv", "text/csv;charset=utf-8", csv_text([header, *rows]))
+
+
+def _held(name: str, media_type: str, content: str) -> HeldFile:
+    return HeldFile(name, f"data:{media_type};base64,{base64.b64encode(content.encode()).decode()}")

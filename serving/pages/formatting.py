@@ -1,0 +1,202 @@
+"""Filters of the templates: numbers, times and names as people read them."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from calibration.wording import counted
+from model_store.lifecycle.canary import Canary
+from monitoring.ledger.days import Days, day_date
+from serving.pages.reader import reader
+
+
+def grouped(number: int) -> str:
+    """A count with its digits in groups.
+
+    >>> grouped(1234567)
+    '1,234,567'
+    """
+    return f"{number:,}"
+
+
+def whole_percent(share: float) -> str:
+    """A share in whole percent, however large.
+
+    >>> whole_percent(0.456), whole_percent(12.5)
+    ('46 %', 'over 999 %')
+    """
+    return "over 999 %" if share >= 9.995 else f"{100 * share:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """A duration in a suitable unit.
+
+    >>> duration(5), duration(90), duration(7200), duration(172800)
+    ('5 s', '2 min', '2.0 h', '2.0 days')
+    """
+    if not math.isfinite(seconds):
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3_600:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 86_400:
+        return f"{seconds / 3_600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"
+
+
+def instant(at: datetime, *, seconds: bool = False) -> Markup:
+    """A time in the reader's zone, which it names; hovering shows it in
+    UTC.
+    """
+    local = at.astimezone(reader().zone)
+    zone = local.strftime("%Z")
+    shown = local.strftime(f"%Y-%m-%d %H:%M{':%S' if seconds else ''}")
+    named = zone if zone[:1].isalpha() else f"UTC{zone}"
+    utc = at.astimezone(UTC)
+    title = (
+        Markup("")
+        if named == "UTC"
+        else Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    )
+    stamp = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}"{}>{} {}</time>').format(stamp, title, shown, named)
+
+
+def calendar_day(day: int) -> str:
+    """A UTC day, counted from 1970.
+
+    >>> calendar_day(20_000)
+    '2024-10-04'
+    """
+    return day_date(day).isoformat()
+
+
+def calendar_days(days: Days) -> str:
+    """A day, or the first and the last of several."""
+    first, last = calendar_day(days.first), calendar_day(days.last)
+    return first if first == last else span(first, last)
+
+
+def span(lower: str, upper: str) -> str:
+    """The two ends of a range.
+
+    >>> span("1 %", "2 %")
+    '1 % to 2 %'
+    """
+    return f"{lower} to {upper}"
+
+
+def moment(time_ns: int) -> Markup:
+    """A time in nanoseconds since 1970 in the reader's zone, to the second.
+
+    >>> str(moment(0))
+    '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00:00 UTC</time>'
+    """
+    return instant(datetime.fromtimestamp(time_ns / 1e9, UTC), seconds=True)
+
+
+def stamped(at: str | datetime) -> Markup:
+    """A time in ISO 8601, or as an object, in the reader's zone, to the minute; without a zone
+    it is UTC.
+
+    >>> str(stamped("2026-09-22T10:00:00"))
+    '<time datetime="2026-09-22T10:00:00Z">2026-09-22 10:00 UTC</time>'
+    """
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return instant(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+def page_path(model: str) -> str:
+    """The path of a model's page.
+
+    >>> page_path("a/b")
+    '/models/a%2Fb/report/page'
+    """
+    return f"/models/{quote(model, safe='')}/report/page"
+
+
+def label_path(model: str) -> str:
+    """The path at which answers of a model are labeled.
+
+    >>> label_path("a b")
+    '/label/a%20b'
+    """
+    return f"/label/{quote(model, safe='')}"
+
+
+def versions_path(model: str) -> str:
+    """The path of the page with a model's versions.
+
+    >>> versions_path("a b")
+    '/versions/a%20b'
+    """
+    return f"/versions/{quote(model, safe='')}"
+
+
+def download_path(model: str, file: str) -> str:
+    """The path of a chart or table of a model's page as a file.
+
+    >>> download_path("a b", "days.csv")
+    '/models/a%20b/report/download/days.csv'
+    """
+    return f"/models/{quote(model, safe='')}/report/download/{file}"
+
+
+def recalibrate_path(model: str) -> str:
+    """The path of the page on which a model is recalibrated.
+
+    >>> recalibrate_path("a b")
+    '/recalibrate/a%20b'
+    """
+    return f"/recalibrate/{quote(model, safe='')}"
+
+
+def try_path(model: str) -> str:
+    """The path at which images are tried on a model.
+
+    >>> try_path("a b")
+    '/try/a%20b'
+    """
+    return f"/try/{quote(model, safe='')}"
+
+
+def code_marks(sentence: str) -> Markup:
+    """Escape a sentence and mark what is in backquotes as code.
+
+    >>> code_marks("`a < b` & c")
+    Markup('<code>a &lt; b</code> &amp; c')
+    """
+    parts = re.split(r"`([^`]+)`", sentence)  # every other one is code
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
+def counted_labels(number: int) -> str:
+    """A number of labels."""
+    return counted(number, "label")
+
+
+def counted_answers(number: int) -> str:
+    """A number of answers."""
+    return counted(number, "answer")
+
+
+def canary_words(canary: Canary) -> str:
+    """What a canary does, as the end of a sentence."""
+    if canary.mode == "share":
+        return f"answers {100 * canary.share:g} % of the requests"
+    if canary.mode == "header":
+        return "answers requests with X-Candor-Canary: true"
+    return "computes beside production and is only recorded"
+
+
+def pretty_json(value: Any) -> str:
+    """JSON with line breaks."""
+    return json.dumps(value, indent=1)

@@ -1,0 +1,294 @@
+"""The page on which people label answers by keyboard, one at a time and blind: what the model said is
+shown only afterwards.
+
+Whoever sees an answer before judging leans towards it (Dratsch et al. 2023), and such labels would
+make the model look better than it is.
+"""
+
+import asyncio
+import base64
+import json
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+from anyio import to_thread
+from msgspec import Struct
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from monitoring.errors import AnswersSpooled, FeedbackInvalid, FormInvalid, QueryInvalid, brief
+from monitoring.feedback.body import read_uuid
+from monitoring.feedback.items import FeedbackItem, FeedbackResult
+from monitoring.findings.answer_record import shown
+from monitoring.http.endpoint import EVERYONE, Endpoint, Parameter, Viewer, read_actor, read_viewer
+from monitoring.http.fields import Uuid, read_whole_number
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.pictures import read_picture
+from monitoring.ledger.versions import WatchedVersion, choose
+from monitoring.ledger.waiting import (
+    Revision,
+    WaitingAnswer,
+    WaitingCounts,
+    count_waiting,
+    find_answer,
+    next_waiting,
+    revisions,
+    what_was_answered,
+)
+from monitoring.recording.recorder import Recorder
+from monitoring.routes import BODY_REFUSALS, OF_VERSION, REPORT_REFUSALS, WRITE_REFUSALS
+from monitoring.routes.form import MEDIA_TYPE, form_reader
+from monitoring.routes.reports import Production
+from monitoring.routes.request import BodyReader, read_version
+from serving.pages.formatting import label_path, moment
+from serving.pages.rendering import answer_page, render
+
+
+class Asked(NamedTuple):
+    """The answer that is to be labeled, and the labels that it has already."""
+
+    answer: WaitingAnswer
+    revisions: list[Revision]
+    png: bytes | None = None  # what the model saw, if it is kept
+
+    @property
+    def prediction_id(self) -> str:
+        return str(UUID(bytes=self.answer.prediction_id))
+
+    @property
+    def picture(self) -> str | None:
+        """The picture in base64."""
+        return None if self.png is None else base64.b64encode(self.png).decode()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in pixels, from its header."""
+        found = self.png or b""
+        return int.from_bytes(found[16:20], "big"), int.from_bytes(found[20:24], "big")
+
+    @property
+    def tags(self) -> str:
+        found: dict[str, str] = json.loads(self.answer.tags) if self.answer.tags else {}
+        return ", ".join(f"{key}={value}" for key, value in found.items())
+
+
+class Given(NamedTuple):
+    """A label that was just given: what happened to it, and what the model had said."""
+
+    prediction_id: str
+    status: str
+    label: str
+    answered: str
+    confidence: float
+
+    @property
+    def sentence(self) -> str:
+        """What to know about the label, now that it is recorded."""
+        done = {
+            "corrected": f"Your label is corrected to “{self.label}”.",
+            "unchanged": f"Your label is unchanged: “{self.label}”.",
+        }.get(self.status, f"Your label is recorded: “{self.label}”.")
+        said = "the same" if self.label == self.answered else f"“{self.answered}”"
+        return f"{done} The model had said {said}, confidence {shown(self.confidence)}."
+
+
+def label_page(
+    *,
+    model: str,
+    version: int,
+    classes: tuple[str, ...],
+    counts: WaitingCounts,
+    asked: Asked | None,
+    given: Given | None,
+    skip: int,
+    viewer: Viewer = EVERYONE,
+) -> str:
+    """Render the page. `skip`: how many answers the reader has passed over."""
+    earlier = (
+        []
+        if asked is None
+        else [
+            (classes[each.label], each.source, moment(each.received_at_ns))
+            for each in asked.revisions
+        ]
+    )
+    page = {
+        "model": model,
+        "version": version,
+        "classes": classes,
+        "counts": counts,
+        "asked": asked,
+        "given": given,
+    }
+    return render("label.html", **page, earlier=earlier, skip=skip, viewer=viewer)
+
+
+SOURCE: Final = "console"
+_SKIP_LIMIT: Final = 100_000
+
+
+class LabelForm(Struct, frozen=True):
+    """A label, the answer that it is for, and where in the queue the reader is."""
+
+    label: str
+    prediction_id: str
+    version: str | None = None
+    skip: str | None = None
+
+
+_FORM = form_reader(LabelForm)
+
+
+class LabelPageRoutes:
+    """The handlers of the page."""
+
+    def __init__(
+        self, ledger: Ledger, recorder: Recorder, production: Production, bodies: BodyReader
+    ) -> None:
+        self._ledger, self._recorder, self._production, self._bodies = (
+            ledger,
+            recorder,
+            production,
+            bodies,
+        )
+
+    async def page(self, request: Request) -> Response:
+        """The next answer that waits, or the one that is asked for."""
+        return answer_page(await to_thread.run_sync(self._read, request))
+
+    async def label(self, request: Request) -> Response:
+        """Record a label, then show what the model had said, and the next answer."""
+        async with self._bodies.parsed(request, _FORM) as fields:
+            item = FeedbackItem(
+                fields.get("label", ""),
+                read_uuid("prediction_id", fields.get("prediction_id", "")),
+                source=f"{SOURCE}: {read_actor(request)}",
+            )
+        [result] = await asyncio.wrap_future(self._recorder.feedback([item]))
+        _require_recorded(result)
+        done = {"done": str(UUID(bytes=item.prediction_id)), "status": result.status.value}
+        kept = {name: fields[name] for name in ("version", "skip") if name in fields}
+        where = f"{label_path(request.path_params['model'])}?{urlencode(kept | done)}"
+        return RedirectResponse(where, status_code=303)
+
+    def _read(self, request: Request) -> str:
+        query, model = request.query_params, request.path_params["model"]
+        skip, asked_id = _skip(query.get("skip")), query.get("answer")
+        with self._ledger.read() as connection:
+            version = read_version(request)
+            row = choose(connection, model, self._production(model) if version is None else version)
+            if asked_id is None:
+                found = next_waiting(connection, row, skip=skip)
+            else:
+                found = find_answer(connection, row, _uuid("answer", asked_id))
+                if found is None:
+                    raise QueryInvalid(
+                        f"Version {row.version} of {model} has no answer {brief(asked_id)}."
+                    )
+            asked = None if found is None else _asked(connection, found)
+            return label_page(
+                model=model,
+                version=row.version,
+                classes=row.classes,
+                counts=count_waiting(connection, row),
+                asked=asked,
+                given=self._given(connection, row, query.get("done"), query.get("status", "")),
+                skip=skip,
+                viewer=read_viewer(request),
+            )
+
+    @staticmethod
+    def _given(
+        connection: Connection, row: WatchedVersion, done: str | None, status: str
+    ) -> Given | None:
+        """The label that was given last, only if the ledger has one: the answer stays hidden
+        before.
+        """
+        if done is None:
+            return None
+        prediction_id = _uuid("done", done)
+        answered, labels = (
+            what_was_answered(connection, prediction_id),
+            revisions(connection, prediction_id),
+        )
+        if answered is None or not labels or find_answer(connection, row, prediction_id) is None:
+            return None
+        predicted, confidence = answered
+        return Given(
+            done, status, row.classes[labels[-1].label], row.classes[predicted], confidence
+        )
+
+
+def _asked(connection: Connection, found: WaitingAnswer) -> Asked:
+    shown = read_picture(connection, found.prediction_id)
+    return Asked(found, revisions(connection, found.prediction_id), shown)
+
+
+def _require_recorded(result: FeedbackResult) -> None:
+    """Raise what POST /feedback would answer if nothing was recorded."""
+    if result.reason is not None:
+        raise FeedbackInvalid(
+            result.detail or "The ledger no longer has this answer, so its label was not recorded."
+        )
+
+
+def _uuid(name: str, value: str) -> bytes:
+    try:
+        return read_uuid(name, value)
+    except FeedbackInvalid as error:
+        raise QueryInvalid(str(error)) from None
+
+
+def _skip(text: str | None) -> int:
+    """The number of answers passed over. Raises QueryInvalid."""
+    if text is None:
+        return 0
+    return read_whole_number(
+        text, "The query's 'skip'", refusal=QueryInvalid, least=0, most=_SKIP_LIMIT
+    )
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/label/{model}",
+        handler=LabelPageRoutes.page,
+        tag="pages",
+        summary="A page to label answers, one after the other, without seeing what the model said.",
+        scope="feedback",
+        gives={"text/html": str},
+        parameters=(
+            OF_VERSION,
+            Parameter(
+                "answer", "query", str, "a prediction id; the next answer that waits if left out"
+            ),
+            Parameter("skip", "query", int, "answers to pass over"),
+            Parameter(
+                "done",
+                "query",
+                Uuid,
+                "the prediction id that was just labeled; the page shows its answer",
+            ),
+            Parameter(
+                "status",
+                "query",
+                str,
+                "what was done with that label: accepted, corrected, unchanged",
+            ),
+        ),
+        refuses=REPORT_REFUSALS,
+    ),
+    Endpoint(
+        method="POST",
+        path="/label/{model}",
+        handler=LabelPageRoutes.label,
+        tag="pages",
+        summary="Record the label of that page's form.",
+        scope="feedback",
+        takes={MEDIA_TYPE: LabelForm},
+        redirects=True,
+        refuses=(*BODY_REFUSALS, *WRITE_REFUSALS, AnswersSpooled, FeedbackInvalid, FormInvalid),
+    ),
+)

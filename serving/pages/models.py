@@ -1,0 +1,278 @@
+"""The page of all models, and the page of each, with the form that acknowledges its alarm."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Final, NamedTuple
+
+from anyio import to_thread
+from msgspec import Meta, Struct
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from calibration.wording import percent
+from model_store.errors import ModelStoreError
+from model_store.store.store import Store
+from monitoring.drift.events import ACKNOWLEDGED
+from monitoring.errors import (
+    AlarmAcknowledged,
+    FormInvalid,
+    ModelNotInLedger,
+    NoteInvalid,
+    QueryInvalid,
+    TagNotWatched,
+)
+from monitoring.findings.accuracy import AccuracyAnswer
+from monitoring.findings.status import Status
+from monitoring.findings.windows import ALL
+from monitoring.http.endpoint import EVERYONE, Endpoint, Parameter, Viewer, read_viewer
+from monitoring.http.fields import ID_LIMIT
+from monitoring.recording.recorder import Recorder
+from monitoring.reports.page_data import PageData
+from monitoring.reports.report import Report
+from monitoring.routes import BODY_REFUSALS, OF_VERSION, REPORT_REFUSALS, WINDOW, WRITE_REFUSALS
+from monitoring.routes.alarms import AlarmNote, restart_watch
+from monitoring.routes.form import MEDIA_TYPE, form_reader, read_reason
+from monitoring.routes.reports import Production, ReportRoutes
+from monitoring.routes.request import BodyReader, read_span_of, read_version
+from serving.pages.formatting import grouped, page_path
+from serving.pages.rendering import answer_page, render
+from serving.pages.sections import sections
+from serving.pages.status_words import ACCURACY_WORDS, advice_tone, title
+
+REFRESH_S = 15
+_WINDOWS = (
+    ("all", "all labels"),
+    ("promotion", "since promotion"),
+    ("days:30", "30 days"),
+    ("last:500", "last 500 labels"),
+    ("last:100", "last 100 labels"),
+)
+
+
+class Acting(StrEnum):
+    """Whether versions of a model can be acted on from this process: it can, or why not."""
+
+    HERE = "here"
+    NO_STORE = "no store"
+    NOT_STORED = "not stored"
+
+
+def model_page(
+    found: PageData,
+    *,
+    serves: bool = False,
+    acting: Acting = Acting.HERE,
+    viewer: Viewer = EVERYONE,
+) -> str:
+    """Render the page, which renews itself.
+
+    `serves`: whether this process answers images with the model. `acting`: whether its versions can
+        be acted on.
+    """
+    page = {
+        "acts": viewer.may("admin"),
+        "serves": serves,
+        "windows": _WINDOWS,
+        "refresh_s": REFRESH_S,
+    }
+    return render(
+        "model.html", **sections(found, downloads=True), **page, acting=acting, viewer=viewer
+    )
+
+
+_WORST_FIRST = (Status.ALARM, Status.OFF, Status.PARTLY, Status.EARLY, Status.NO_LABELS, Status.OK)
+
+
+class ModelRow(NamedTuple):
+    """A model on the page; `tone` is a class of the style sheet, `figures` are names and values."""
+
+    report: Report
+    tone: str
+    title: str
+    figures: tuple[tuple[str, str], ...]
+
+
+def index_page(
+    reports: Sequence[Report],
+    *,
+    loaded: Collection[str] = (),
+    stored: Collection[str] = (),
+    viewer: Viewer = EVERYONE,
+) -> str:
+    """Render each model, the most serious status first.
+
+    On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be
+    acted on.
+    """
+    rows = [_row(report) for report in sorted(reports, key=_seriousness)]
+    return render(
+        "models.html", rows=rows, loaded=loaded, stored=stored, refresh_s=REFRESH_S, viewer=viewer
+    )
+
+
+def _seriousness(report: Report) -> tuple[int, str]:
+    lower = report.accuracy.answer is AccuracyAnswer.LOWER and report.status is not Status.ALARM
+    return _WORST_FIRST.index(Status.OFF if lower else report.status), report.model
+
+
+def _row(report: Report) -> ModelRow:
+    measures = report.measures
+    figures = (
+        ("accuracy", percent(measures.accuracy)),
+        ("as it was?", ACCURACY_WORDS[report.accuracy.answer]),
+        ("confidence minus accuracy", percent(measures.signed_gap, signed=True)),
+        ("calibration error (ECE)", percent(measures.ece)),
+        ("by chance", percent(measures.noise_floor)),
+        ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
+    )
+    return ModelRow(
+        report, advice_tone(report.status, report.accuracy.answer), title(report), figures
+    )
+
+
+class AcknowledgeForm(Struct, frozen=True):
+    """What was found and done; `alarm`: the alarm that the page showed; `tag`: whose it is, if not
+    of all answers.
+    """
+
+    note: str
+    alarm: str
+    tag: str | None = None
+
+
+_FORM = form_reader(AcknowledgeForm)
+
+
+class ModelPages:
+    """The handlers of the pages. `serves`: whether this process answers images with the versions
+    that `production` names; `store`: whose versions can be acted on.
+    """
+
+    def __init__(
+        self,
+        reports: ReportRoutes,
+        recorder: Recorder,
+        bodies: BodyReader,
+        production: Production,
+        *,
+        serves: bool,
+        store: Store,
+    ) -> None:
+        self._reports, self._recorder, self._bodies = reports, recorder, bodies
+        self._production, self._serves, self._store = production, serves, store
+
+    async def index(self, request: Request) -> Response:
+        """All models at a glance."""
+        reports = await to_thread.run_sync(self._reports.all)
+        loaded = {each.model for each in reports if self._is_served(each.model)}
+        stored = loaded | await to_thread.run_sync(self._stored)
+        return answer_page(
+            index_page(reports, loaded=loaded, stored=stored, viewer=read_viewer(request))
+        )
+
+    async def page(self, request: Request) -> Response:
+        """The report as a page."""
+        model, version = request.path_params["model"], read_version(request)
+        window = request.query_params.get("window", ALL)
+        found = await to_thread.run_sync(
+            self._reports.page_data, model, version, window, read_span_of(request)
+        )
+        acting = await to_thread.run_sync(self._acting, model)
+        serves = self._is_served(model)
+        return answer_page(
+            model_page(found, serves=serves, acting=acting, viewer=read_viewer(request))
+        )
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Acknowledge an alarm from the form of the model's page, then show that page again."""
+        async with self._bodies.parsed(request, _FORM) as fields:
+            restarted = await restart_watch(self._recorder, request, _note_of(fields), ACKNOWLEDGED)
+        if restarted.unchanged is not None:
+            raise AlarmAcknowledged(restarted.unchanged)
+        return RedirectResponse(
+            f"{page_path(restarted.model)}?version={restarted.version}", status_code=303
+        )
+
+    def _is_served(self, model: str) -> bool:
+        """Whether this process answers images with the model."""
+        return self._serves and self._production(model) is not None
+
+    def _stored(self) -> set[str]:
+        """The models of the store; none while it cannot be read."""
+        try:
+            return set(self._store.models())
+        except (ModelStoreError, OSError):
+            return set()
+
+    def _acting(self, model: str) -> Acting:
+        """Whether versions of the model can be acted on here, and if not, why."""
+        stored = self._stored()
+        if model in stored or self._is_served(model):
+            return Acting.HERE
+        return Acting.NOT_STORED if stored else Acting.NO_STORE
+
+
+def _note_of(fields: Mapping[str, str]) -> AlarmNote:
+    """What the form of a page says. Raises FormInvalid if it lacks what every such form has."""
+    note, alarm = read_reason(fields, "note", limit=ID_LIMIT), fields.get("alarm", "")
+    if not re.fullmatch("[0-9]{1,18}", alarm):
+        raise FormInvalid(
+            "The form does not say which alarm is meant; open the model's page again, and use its "
+            "form."
+        )
+    return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm))
+
+
+SPAN: Final = tuple(
+    Parameter(
+        name,
+        "query",
+        Annotated[str, Meta(examples=["2026-10-01"])],
+        f"{which} day of charts over time",
+    )
+    for name, which in (("since", "first"), ("until", "last"))
+)
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/",
+        handler=ModelPages.index,
+        tag="pages",
+        summary="All models at a glance.",
+        gives={"text/html": str},
+        refuses=(SQLAlchemyError,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/models/{model}/report/page",
+        handler=ModelPages.page,
+        tag="calibration",
+        summary="The report as a page, with a chart day by day and the versions side by side.",
+        gives={"text/html": str},
+        parameters=(OF_VERSION, WINDOW, *SPAN),
+        refuses=REPORT_REFUSALS,
+    ),
+    Endpoint(
+        method="POST",
+        path="/models/{model}/report/page",
+        handler=ModelPages.acknowledge,
+        tag="calibration",
+        summary="Acknowledge the drift alarm from the form of that page.",
+        scope="admin",
+        takes={MEDIA_TYPE: AcknowledgeForm},
+        parameters=(OF_VERSION,),
+        redirects=True,
+        refuses=(
+            *BODY_REFUSALS,
+            AlarmAcknowledged,
+            FormInvalid,
+            NoteInvalid,
+            ModelNotInLedger,
+            QueryInvalid,
+            TagNotWatched,
+            *WRITE_REFUSALS,
+        ),
+    ),
+)

@@ -1,0 +1,304 @@
+"""The page on which a model is recalibrated: a preview on the ledger's labels, then a form that
+publishes exactly that.
+
+The form carries what the preview was made of: the version, its bundle, the last label, and a
+fingerprint of the result. Labels that arrive later do not matter, because the fit is repeated on
+those that were there. If anything else is not as it was, nothing is published, and the page shows
+the preview of now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from anyio import CapacityLimiter, to_thread
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from model_store.errors import ModelStoreError
+from model_store.store.alias import WHY_LIMIT
+from model_store.store.store import Store
+from monitoring.errors import (
+    BodiesFull,
+    BodyCompressed,
+    BodyNotJson,
+    BodyTimeout,
+    BodyTooLarge,
+    FormInvalid,
+    QueryInvalid,
+    RecalibrationRefused,
+    brief,
+)
+from monitoring.http.endpoint import Endpoint, Parameter, Viewer, read_viewer
+from monitoring.http.fields import Version, read_whole_number
+from monitoring.ledger.database import Ledger
+from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
+from monitoring.recalibration.publication import draft, publish_draft, require_fair_labels
+from monitoring.routes.form import MEDIA_TYPE, form_reader, read_reason
+from monitoring.routes.request import BodyReader
+from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
+from serving.pages.formatting import versions_path
+from serving.pages.recalibration_page import recalibration_values
+from serving.pages.rendering import answer_page, render
+from serving.pages.versions import CONFLICT, refusal, require_model, require_version
+
+FEWEST: Final = 100  # labels, unless the form says otherwise
+_PLACES: Final[Mapping[str, str]] = {  # what the page calls the fields that a person fills in
+    "last": "'Only the latest labels' (last)",
+    "min_labels": "'At least so many labels' (min_labels)",
+}
+_HTML: Final = {"text/html": str}
+_NO_LEDGER: Final = (
+    "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor "
+    "monitor`, or "
+    "`candor recalibrate` where the ledger is."
+)
+_CHANGED: Final = (
+    "nothing was published: labels were corrected or erased, or the bundle was replaced, since "
+    "the preview was made. "
+    "Below is what a recalibration does now."
+)
+
+
+class RecalibrationForm(Struct, frozen=True):
+    """What the preview was made of, and why it is published."""
+
+    version: str
+    production: str
+    next: str
+    until: str
+    seen: str
+    why: str
+    last: str | None = None
+    min_labels: str | None = None
+    allow_label_changes: str | None = None
+    chosen_labels: str | None = None
+
+
+_FORM = form_reader(RecalibrationForm)
+
+
+class Wanted(NamedTuple):
+    """The options of a recalibration, as `candor recalibrate` has them."""
+
+    version: int | None
+    last: int | None
+    min_labels: int
+    allow_label_changes: bool
+    chosen_labels: bool
+
+
+@dataclass(frozen=True)
+class RecalibrationRoutes:
+    """The handlers of the page. `ledger` is None where this server keeps no labels."""
+
+    store: Store
+    bodies: BodyReader
+    ledger: Ledger | None
+    fitting: CapacityLimiter  # fits take seconds of a core, so they run one after the other
+
+    async def page(self, request: Request) -> Response:
+        """The form with the options, and the preview if it is asked for."""
+        name, query, viewer = (
+            request.path_params["model"],
+            request.query_params,
+            read_viewer(request),
+        )
+        wanted, asked = read_wanted(query), _flag(query, "preview")
+        found = await to_thread.run_sync(
+            self._read, name, wanted, viewer, asked, limiter=self.fitting
+        )
+        return answer_page(found)
+
+    async def publish(self, request: Request) -> Response:
+        """Publish what the preview showed, or say why not and show the preview of now."""
+        name, viewer = request.path_params["model"], read_viewer(request)
+        async with self.bodies.parsed(request, _FORM) as fields:
+            try:
+                wanted = read_wanted(fields)
+            except QueryInvalid as error:
+                raise FormInvalid(str(error)) from None
+            try:
+                number = await to_thread.run_sync(
+                    self._publish, name, wanted, fields, viewer, limiter=self.fitting
+                )
+            except (RecalibrationRefused, ModelStoreError, OSError) as error:
+                reason = refusal(error, command="candor recalibrate")
+                page = await to_thread.run_sync(
+                    self._read, name, wanted, viewer, True, reason, limiter=self.fitting
+                )
+                return answer_page(page, status=CONFLICT)
+        return RedirectResponse(
+            f"{versions_path(name)}?done=published&of={number}", status_code=303
+        )
+
+    def _publish(self, name: str, wanted: Wanted, fields: dict[str, str], viewer: Viewer) -> int:
+        """The number of the version that was published."""
+        require_model(self.store, name)
+        if wanted.version is None:
+            raise FormInvalid("The form must say which version is recalibrated.")
+        until, number = _number(fields, "until"), _number(fields, "next")
+        why = read_reason(fields, "why", limit=WHY_LIMIT)
+        self._require_as_seen(name, fields, number)
+        drafted = self._draft(name, wanted, until=until)
+        if drafted.fingerprint != fields.get("seen"):
+            raise RecalibrationRefused(_CHANGED)
+        if not wanted.chosen_labels:
+            require_fair_labels(drafted)
+        done = publish_draft(
+            self._require_ledger(), self.store, drafted, as_version=number, by=viewer.name, why=why
+        )
+        return done.card.version
+
+    def _require_as_seen(self, name: str, fields: Mapping[str, str], number: int) -> None:
+        """Raise RecalibrationRefused if another version is in production, or one was published,
+        since the preview.
+        """
+        production, latest = self.store.production(name), self.store.versions(name)[-1]
+        if fields.get("production") != str(production):
+            raise RecalibrationRefused(
+                f"nothing was published: version {production} was put into production since the "
+                "preview was made."
+            )
+        if latest + 1 > number:
+            raise RecalibrationRefused(
+                f"nothing was published: version {latest} was published since the preview was "
+                "made. Look at that one "
+                "first."
+            )
+
+    def _draft(self, name: str, wanted: Wanted, *, until: int | None = None) -> Recalibration:
+        return draft(
+            self._require_ledger(),
+            self.store,
+            name,
+            version=wanted.version,
+            answer_filter=AnswerFilter(last=wanted.last, until_feedback_id=until),
+            min_labels=wanted.min_labels,
+            allow_label_changes=wanted.allow_label_changes,
+            chosen_labels=wanted.chosen_labels,
+        )
+
+    def _require_ledger(self) -> Ledger:
+        if self.ledger is None:
+            raise RecalibrationRefused(_NO_LEDGER)
+        return self.ledger
+
+    def _read(
+        self, name: str, wanted: Wanted, viewer: Viewer, asked: bool, reason: str = ""
+    ) -> str:
+        require_model(self.store, name)
+        if wanted.version is not None:
+            require_version(self.store, name, wanted.version)
+        page: dict[str, Any] = {
+            "model": name,
+            "viewer": viewer,
+            "wanted": wanted,
+            "asked": asked,
+            "reason": reason,
+        }
+        page |= {"production": None, "drafted": None, "unfair": "", "refused": "", "shown": None}
+        page |= {"versions": self.store.versions(name), "fewest": FEWEST}
+        try:
+            page["production"] = self.store.production(name)
+            if asked:
+                page |= self._preview(name, wanted)
+        except (RecalibrationRefused, ModelStoreError, OSError) as error:
+            page["refused"] = refusal(error)
+        return render("recalibrate.html", **page)
+
+    def _preview(self, name: str, wanted: Wanted) -> dict[str, Any]:
+        drafted, unfair = self._draft(name, wanted), ""
+        try:
+            require_fair_labels(drafted)
+        except RecalibrationRefused as error:
+            unfair = "" if wanted.chosen_labels else str(error)
+        return {"drafted": drafted, "unfair": unfair, **recalibration_values(preview_of(drafted))}
+
+
+def read_wanted(fields: Mapping[str, str]) -> Wanted:
+    """The options in a query or a form; empty ones count as left out. Raises QueryInvalid."""
+    return Wanted(
+        version=_optional(fields, "version"),
+        last=_optional(fields, "last"),
+        min_labels=_optional(fields, "min_labels") or FEWEST,
+        allow_label_changes=_flag(fields, "allow_label_changes"),
+        chosen_labels=_flag(fields, "chosen_labels"),
+    )
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool:
+    """Whether a box is ticked; its value is "yes". Raises QueryInvalid."""
+    text = fields.get(name, "")
+    if text not in ("", "yes"):
+        raise QueryInvalid(f"'{name}' must be yes, or left out; got {brief(text)}.")
+    return bool(text)
+
+
+def _optional(fields: Mapping[str, str], name: str) -> int | None:
+    text = fields.get(name, "").strip()
+    if not text:
+        return None
+    return read_whole_number(
+        text, _PLACES.get(name, f"'{name}'"), refusal=QueryInvalid, also=", or left empty"
+    )
+
+
+def _number(fields: Mapping[str, str], name: str) -> int:
+    found = _optional(fields, name)
+    if found is None:
+        raise FormInvalid(f"The form must say '{name}'; send it from the page with the preview.")
+    return found
+
+
+_OPTIONS: Final = (
+    Parameter(
+        "version", "query", Version, "the version to start from; the one in production if left out"
+    ),
+    Parameter("preview", "query", str, "yes: show what the recalibration would do"),
+    Parameter("last", "query", int, "use only the latest labels, so many; all if left out"),
+    Parameter("min_labels", "query", int, "refuse to fit on fewer labels; 100 if left out"),
+    Parameter(
+        "allow_label_changes",
+        "query",
+        str,
+        "yes: consider remedies that may change the predicted class",
+    ),
+    Parameter("chosen_labels", "query", str, "yes: accept labels that look chosen"),
+)
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/recalibrate/{model}",
+        handler=RecalibrationRoutes.page,
+        tag="pages",
+        summary="A page that shows what a recalibration on the ledger's labels would do.",
+        scope="admin",
+        gives=_HTML,
+        parameters=_OPTIONS,
+        refuses=(ModelNotStored, QueryInvalid, StoreMissing, VersionNotStored),
+    ),
+    Endpoint(
+        method="POST",
+        path="/recalibrate/{model}",
+        handler=RecalibrationRoutes.publish,
+        tag="pages",
+        summary="Publish what that page showed as the next version, from its form.",
+        scope="admin",
+        takes={MEDIA_TYPE: RecalibrationForm},
+        redirects=True,
+        conflicts=True,
+        refuses=(
+            BodiesFull,
+            BodyCompressed,
+            BodyNotJson,
+            BodyTimeout,
+            BodyTooLarge,
+            FormInvalid,
+            ModelNotStored,
+            StoreMissing,
+            VersionNotStored,
+        ),
+    ),
+)

@@ -1,0 +1,66 @@
+"""A recalibration before it is published: what it does on held-out labels, in one file without
+scripts.
+"""
+
+from typing import Any
+
+from calibration.calibrators.remedies import REMEDIES
+from calibration.measures.summary import Measures
+from model_store.bundle.diagram import scale_of
+from monitoring.findings.recalibration_preview import RecalibrationPreview
+from serving.pages.files import Row, filed_diagram, held_csv
+from serving.pages.rendering import render
+
+_MEASURES = (
+    *("n", "accuracy", "mean_confidence", "signed_gap", "signed_gap_lower", "signed_gap_upper"),
+    *("ece", "ece_lower", "ece_upper", "noise_floor"),
+)
+_CLASSES = (
+    *("class", "labels", "sensitivity_before", "sensitivity_after"),
+    *("specificity_before", "specificity_after", "signed_gap_before", "signed_gap_after"),
+)
+_TRIAL = ("name", "parameters", "improvement", "standard_error", "classwise_gap", "excluded")
+
+
+def recalibration_page(shown: RecalibrationPreview) -> str:
+    """Render the page as a document."""
+    return render("recalibration.html", **recalibration_values(shown))
+
+
+def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
+    """The values of `sections/recalibration.html`, which the document and the console's page
+    share.
+    """
+    of, scale = "held-out answers", scale_of([shown.served, shown.recalibrated])
+    measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
+    classes = [
+        (each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap)
+        for each in shown.classes
+    ]
+    trials = [
+        (*(getattr(each, column) for column in _TRIAL), each.name == shown.choice.chosen)
+        for each in shown.choice.trials
+    ]
+    return {
+        "shown": shown,
+        "remedies": {name: each.title for name, each in REMEDIES.items()},
+        "diagrams": [
+            filed_diagram("recalibration-as-served", "As served", shown.served, of=of, scale=scale),
+            filed_diagram(
+                "recalibration-recalibrated",
+                "Recalibrated",
+                shown.recalibrated,
+                of=of,
+                scale=scale,
+            ),
+        ],
+        "files": {
+            "measures": held_csv("recalibration-measures", ("", *_MEASURES), measures),
+            "classes": held_csv("recalibration-classes", _CLASSES, classes),
+            "remedies": held_csv("recalibration-remedies", (*_TRIAL, "chosen"), trials),
+        },
+    }
+
+
+def _measures(name: str, found: Measures) -> Row:
+    return (name, *(getattr(found, each) for each in _MEASURES))

@@ -1,0 +1,114 @@
+"""Renders the HTML and SVG templates, and finds the style sheet and the scripts that pages load.
+
+All values are escaped; an undefined name in a template is an error. Names of files change with
+their content, so a browser may keep them for ever, and a new release is seen at once. Documents
+such as the scheduled report carry the style sheet inside, because they are one file.
+"""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from calibration.wording import counted, percent
+from model_store.bundle.diagram import drawing_rules, environment_of
+from monitoring.findings import phrases
+from monitoring.findings.answer_record import shown
+from serving.pages import formatting
+from serving.pages.reader import reader
+
+_TYPES = {
+    "style.css": "text/css",
+    "api.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "console.js": "text/javascript",
+    "viewer.js": "text/javascript",
+}
+
+
+class Asset(NamedTuple):
+    """A file, its media type, and its name in an address."""
+
+    content: str
+    media_type: str
+    address: str
+
+
+@cache
+def asset(name: str) -> Asset:
+    """The file of this name in `serving/pages/static`."""
+    content = files("serving.pages").joinpath("static", name).read_text(encoding="utf-8")
+    if name == "style.css":
+        content += drawing_rules()
+    stem, _, suffix = name.partition(".")
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return Asset(content, _TYPES[name], f"/static/{stem}.{digest}.{suffix}")
+
+
+def find_asset(address: str) -> Asset | None:
+    """The file with this address; None for any other address."""
+    return next((each for each in map(asset, _TYPES) if each.address == address), None)
+
+
+PAGE_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+    "'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types candor",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_FILTERS = (
+    counted,
+    percent,
+    shown,
+    phrases.answers_in_slice,
+    phrases.answers_in_stream,
+    phrases.tolerance,
+    formatting.calendar_day,
+    formatting.calendar_days,
+    formatting.canary_words,
+    formatting.code_marks,
+    formatting.counted_answers,
+    formatting.counted_labels,
+    formatting.download_path,
+    formatting.duration,
+    formatting.grouped,
+    formatting.label_path,
+    formatting.moment,
+    formatting.page_path,
+    formatting.pretty_json,
+    formatting.recalibrate_path,
+    formatting.stamped,
+    formatting.try_path,
+    formatting.versions_path,
+    formatting.whole_percent,
+)
+
+
+def render(template: str, /, **values: Any) -> Markup:
+    """Render a template of `serving/pages/templates`, named without `.jinja`."""
+    return Markup(_environment().get_template(f"{template}.jinja").render(**values))
+
+
+def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
+    """The answer that a browser gets for a rendered page: it loads only what this server has, and
+    nobody frames it.
+    """
+    return HTMLResponse(html, status, headers=PAGE_HEADERS)
+
+
+@cache
+def _environment() -> Environment:
+    environment = environment_of("serving.pages")
+    environment.globals |= {"reader": reader, "span": formatting.span}
+    environment.filters |= {function.__name__: function for function in _FILTERS}
+    environment.globals["asset"] = asset
+    environment.globals["style"] = Markup(asset("style.css").content)  # our own file
+    return environment

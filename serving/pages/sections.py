@@ -1,0 +1,269 @@
+"""The values of the sections that the model page and the report share, and links to other days of
+charts over time, which work without script.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from calibration.measures.summary import MEASURES
+from calibration.measures.table import Measure
+from calibration.wording import percent
+from model_store.bundle.diagram import reliability_diagram, scale_of
+from monitoring.drift.course import LABELS_LIMIT
+from monitoring.findings.drift import Drift
+from monitoring.findings.phrases import answers_of
+from monitoring.findings.probability_scores import LATEST
+from monitoring.ledger.slices import VALUE_LIMIT
+from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
+from monitoring.reports.report import ClassBins, Report
+from monitoring.reports.span import WHOLE
+from serving.pages.axis import SHAPES, Mark
+from serving.pages.course_chart import (
+    CourseEvent,
+    EvidenceBar,
+    course_chart,
+    course_steps,
+    evidence_bar,
+    evidence_chart,
+)
+from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
+from serving.pages.formatting import calendar_day
+from serving.pages.status_words import (
+    accuracy_is_no_comfort,
+    accuracy_tone,
+    advice_tone,
+    short_word,
+    title,
+)
+
+
+class ZoomLink(NamedTuple):
+    """A way to other days: its name in scripts, its words, and the part of the address that names
+    the days.
+    """
+
+    name: str
+    words: str
+    query: str
+
+
+class Zoom(NamedTuple):
+    """The days that charts over time show, as addresses have them, and the ends that they can
+    have.
+    """
+
+    since: str
+    until: str
+    earliest: str
+    latest: str
+    is_whole: bool
+    query: str
+    links: tuple[ZoomLink, ...]
+
+
+def zoom_of(found: PageData) -> Zoom | None:
+    """The zoom of a page; None where there are no two days to tell apart."""
+    if found.extent is None or found.extent[0] == found.extent[1]:
+        return None
+    earliest, latest = found.extent
+    first = earliest if found.span.first is None else found.span.first
+    last = latest if found.span.last is None else found.span.last
+    is_whole = found.span == WHOLE
+    return Zoom(
+        calendar_day(first),
+        calendar_day(last),
+        calendar_day(earliest),
+        calendar_day(latest),
+        is_whole,
+        "" if is_whole else _query(first, last),
+        tuple(_links(first, last, earliest=earliest, latest=latest, is_whole=is_whole)),
+    )
+
+
+def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool) -> list[ZoomLink]:
+    """What leads to other days than these."""
+    length = last - first + 1
+    half, quarter = max(length // 2, 1), length // 4
+    ways = {
+        "closer": ("Closer", first + quarter, first + quarter + half - 1),
+        "wider": ("Wider", max(first - half, earliest), min(last + half, latest)),
+        "earlier": (
+            "Earlier",
+            max(first - half, earliest),
+            max(first - half, earliest) + length - 1,
+        ),
+        "later": (
+            "Later",
+            min(last + half, latest) - length + 1,
+            min(last + half, latest),
+        ),
+    }
+    found = [
+        ZoomLink(name, words, _query(since, until))
+        for name, (words, since, until) in ways.items()
+        if (since, until) != (first, last) and since >= earliest and until <= latest
+    ]
+    return found if is_whole else [*found, ZoomLink("whole", "All days", "")]
+
+
+def _query(first: int, last: int) -> str:
+    return "&" + urlencode({"since": calendar_day(first), "until": calendar_day(last)})
+
+
+_SLICE_LIMIT = 12  # rows of the table of slices
+_DIAGRAM_LIMIT = 6  # diagrams of classes
+_MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
+_MEASURES = sorted(
+    (each for each in MEASURES if each.page), key=lambda each: each.question != "calibration"
+)
+
+
+class Bar(NamedTuple):
+    """An ECE as a bar; `tone` is a class of the style sheet."""
+
+    name: str
+    ece: float | None
+    tone: str
+    width_percent: int
+
+
+class MeasureRow(NamedTuple):
+    """A measure now and on the card."""
+
+    title: str
+    explanation: str
+    now: str
+    card: str
+
+
+def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
+    """The values of the templates in `templates/sections`. `downloads`: link to the charts and
+    tables as files.
+    """
+    report = found.report
+    dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
+    course = found.course
+    scale = scale_of(each.bins for each in _drawn(report))
+    drawn = [
+        (
+            each,
+            reliability_diagram(each.bins, of=answers_of(each.name), scale=scale),
+        )
+        for each in _drawn(report)
+    ]
+    return {
+        "report": report,
+        "versions": found.versions,
+        "entries": found.entries,
+        "title": title(report),
+        "short_word": short_word,
+        "accuracy_headline": report.accuracy.headline,
+        "accuracy_tone": accuracy_tone(report),
+        "accuracy_is_no_comfort": accuracy_is_no_comfort(report),
+        "advice_tone": advice_tone(report.status, report.accuracy.answer),
+        "diagram": reliability_diagram(report.bins, of="all answers"),
+        "class_diagrams": drawn,
+        "classes_left_out": len(report.class_bins) - len(drawn),
+        "shapes": SHAPES,
+        "dots": dots,
+        "day_chart": day_chart(dots, marks, zoom=found.span),
+        "gap_chart": gap_chart(dots, marks, zoom=found.span),
+        "course": course,
+        "course_chart": course_chart(course, course_events(found)) if course is not None else None,
+        "course_steps": course_steps(course) if course is not None else [],
+        "course_limit": LABELS_LIMIT,
+        "zoom": zoom_of(found) if downloads else None,
+        "downloads": downloads,
+        "evidence_chart": bar and evidence_chart(bar),
+        "bars": _bars(report),
+        "evidence": evidence(report.drift),
+        "measure_rows": list(_measure_rows(report)),
+        "scores_of": LATEST if report.measures.n > LATEST else None,
+        "slice_limit": _SLICE_LIMIT,
+        "value_limit": VALUE_LIMIT,
+        "few_labels": FEW_LABELS,
+    }
+
+
+def marks_of(found: PageData) -> list[Mark]:
+    """The events of this version that charts by day show."""
+    return [
+        Mark(entry_day(entry), entry["kind"], entry["sentence"])
+        for entry in found.of_this_version
+        if entry["kind"] in _MARKED
+    ]
+
+
+def course_events(found: PageData) -> list[CourseEvent]:
+    """The events of this version that the course of the evidence shows: those of the watch of all
+    answers.
+    """
+    return [
+        CourseEvent(entry["feedback_id"], entry_time_ns(entry), entry["kind"], entry["sentence"])
+        for entry in found.of_this_version
+        if entry["kind"] in _MARKED and entry["tag"] is None
+    ]
+
+
+def own_evidence(report: Report) -> EvidenceBar | None:
+    """The evidence of the version's watch; None if there is no watch."""
+    share = evidence(report.drift)
+    return (
+        None
+        if report.drift is None or share is None
+        else evidence_bar(report.drift, share, report.calm_evidence)
+    )
+
+
+def _drawn(report: Report) -> list[ClassBins]:
+    """The classes whose diagrams are drawn: those with most labels, in the card's order."""
+    known = sorted(report.class_bins, key=lambda each: -sum(row.n for row in each.bins))[
+        :_DIAGRAM_LIMIT
+    ]
+    return [each for each in report.class_bins if each in known and any(row.n for row in each.bins)]
+
+
+def evidence(drift: Drift | None) -> float | None:
+    """The share of the evidence that an alarm needs, in [0, 1]; 1 while it is active, None if there
+    is no watch.
+    """
+    if drift is None:
+        return None
+    found = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
+    return 1.0 if drift.active else min(1.0, found / drift.log_threshold)
+
+
+def _bars(report: Report) -> list[Bar]:
+    """ECE, its noise floor and the card's ECE on one scale."""
+    eces = {
+        "now": (report.measures.ece, "accent"),
+        "by chance": (report.measures.noise_floor, "muted-tone"),
+        "on the card": (report.reference.get("ece"), "accent pale"),
+    }
+    known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
+    full = max([0.1, *known])
+    return [Bar(name, ece, tone, _percent_of(ece, full)) for name, (ece, tone) in eces.items()]
+
+
+def _percent_of(ece: float | None, full: float) -> int:
+    return round(100 * ece / full) if ece is not None and math.isfinite(ece) else 0
+
+
+def _measure_rows(report: Report) -> Iterator[MeasureRow]:
+    for measure in _MEASURES:
+        now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
+        yield MeasureRow(
+            measure.title,
+            measure.text,
+            shown_measure(measure, now),
+            shown_measure(measure, card),
+        )
+
+
+def shown_measure(measure: Measure, value: float | None) -> str:
+    """A measure as the pages write it; a dash if it is not known."""
+    if measure.is_share:
+        return percent(value, signed=measure.signed)
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"

@@ -1,0 +1,161 @@
+"""Signing in and out, and the files that pages load: what a browser needs before it may see
+anything.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid
+from monitoring.http.body_budget import BodyBudget
+from monitoring.http.endpoint import Endpoint, Parameter
+from monitoring.routes.form import MEDIA_TYPE, form_reader
+from serving.errors import AssetUnknown, Unauthorized
+from serving.http.auth import AccessControl
+from serving.http.request import read_body
+from serving.http.tokens import COOKIE, LIFETIME_S
+from serving.pages.error_pages import sign_in_page
+from serving.pages.rendering import answer_page, find_asset
+
+_LIMIT_BYTES: Final = 8_192
+_TIMEOUT_S: Final = 10.0
+_ADVICE: Final = "Send the form of /sign-in."
+_HTML: Final = {"text/html": str}
+NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
+_KEPT: Final = {
+    "cache-control": "public, max-age=31536000, immutable",
+    "x-content-type-options": "nosniff",
+}
+
+
+class SignInForm(Struct, frozen=True):
+    """A token; none is needed where the server has no tokens."""
+
+    token: str | None = None
+
+
+class SignOutForm(Struct, frozen=True):
+    """Nothing: the cookie says whose session ends."""
+
+
+_SIGN_IN, _SIGN_OUT = form_reader(SignInForm), form_reader(SignOutForm)
+
+
+class SignInRoutes:
+    """The handlers of signing in and out."""
+
+    def __init__(self, access: AccessControl, bodies: BodyBudget) -> None:
+        self._access, self._bodies = access, bodies
+
+    async def page(self, request: Request) -> Response:
+        """The page with the form."""
+        where = own_path(request.query_params.get("next", "/"))
+        viewer = self._access.signed_in(request.headers.get("cookie", "").encode("latin-1"))
+        return answer_page(sign_in_page(where, is_open=self._access.is_open, viewer=viewer))
+
+    async def sign_in(self, request: Request) -> Response:
+        """Start a session and go on to the page that was asked for."""
+        response = RedirectResponse(
+            own_path(request.query_params.get("next", "/")), status_code=303
+        )
+        fields = _SIGN_IN(await self._body(request))
+        if self._access.is_open:
+            return response
+        response.set_cookie(
+            COOKIE,
+            self._access.sign_in(fields.get("token", "")),
+            max_age=LIFETIME_S,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https"
+            or request.headers.get("x-forwarded-proto") == "https",
+        )
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session of this browser."""
+        _SIGN_OUT(await self._body(request))
+        response = RedirectResponse("/sign-in", status_code=303)
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return response
+
+    async def _body(self, request: Request) -> bytes:
+        async with self._bodies.hold(_LIMIT_BYTES) as hold:
+            return await read_body(
+                request.receive,
+                limit_bytes=_LIMIT_BYTES,
+                timeout_s=_TIMEOUT_S,
+                hold=hold,
+                advice=_ADVICE,
+            )
+
+    async def asset(self, request: Request) -> Response:
+        """A file that pages load, to be kept for ever: its name changes with its content."""
+        found = find_asset(request.url.path)
+        if found is None:
+            raise AssetUnknown
+        return Response(found.content, headers=_KEPT, media_type=found.media_type)
+
+
+def own_path(text: str) -> str:
+    """A path on this server, so that signing in leads nowhere else.
+
+    >>> own_path("/try/tiny"), own_path("//evil.example"), own_path("https://evil.example")
+    ('/try/tiny', '/', '/')
+    """
+    is_path = (
+        text.startswith("/")
+        and not text.startswith("//")
+        and "\\" not in text
+        and text.isprintable()
+    )
+    return text if is_path and len(text) <= 500 else "/"
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/sign-in",
+        handler=SignInRoutes.page,
+        tag="pages",
+        summary="A page to sign in with a token, for people who use a browser.",
+        scope=None,
+        parameters=(NEXT,),
+        gives=_HTML,
+    ),
+    Endpoint(
+        method="POST",
+        path="/sign-in",
+        handler=SignInRoutes.sign_in,
+        tag="pages",
+        summary="Start a session of twelve hours, kept in a cookie.",
+        scope=None,
+        takes={MEDIA_TYPE: SignInForm},
+        redirects=True,
+        parameters=(NEXT,),
+        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid, Unauthorized),
+    ),
+    Endpoint(
+        method="POST",
+        path="/sign-out",
+        handler=SignInRoutes.sign_out,
+        tag="pages",
+        summary="End the session of this browser.",
+        scope=None,
+        takes={MEDIA_TYPE: SignOutForm},
+        redirects=True,
+        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid),
+    ),
+    Endpoint(
+        method="GET",
+        path="/static/{name}",
+        handler=SignInRoutes.asset,
+        tag="pages",
+        summary="Style sheet and scripts of the pages.",
+        scope=None,
+        gives={"text/css": str, "text/javascript": str},
+        refuses=(AssetUnknown,),
+    ),
+)

@@ -1,0 +1,380 @@
+"""The pages on which people try images. A trial is recorded only if its form says so."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from anyio import to_thread
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model_store.bundle.card import Card
+from model_store.errors import (
+    BrokenImage,
+    EmptyImage,
+    ImageError,
+    ImageTooComplex,
+    ImageTooLarge,
+    ModelStoreError,
+    NoSuchFrame,
+    TooManyFrames,
+    UnknownImage,
+    UnsupportedImage,
+)
+from model_store.store.samples import LONGEST_NAME, Sample, read_samples
+from model_store.store.storage import Storage
+from monitoring.errors import (
+    BodiesFull,
+    BodyCompressed,
+    BodyTimeout,
+    BodyTooLarge,
+    ModelNotInLedger,
+    brief,
+)
+from monitoring.findings.answer_record import AnswerRecord, find_answer_record
+from monitoring.http.body_budget import BodyBudget
+from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
+from monitoring.ledger.database import Ledger
+from monitoring.reports.report import calibration_report
+from serving.deployment.loaded_models import LoadedModels
+from serving.error_table import error_answer
+from serving.errors import (
+    ClientGone,
+    DecoderUnavailable,
+    MalformedRequest,
+    ModelNotLoaded,
+    NotReady,
+    Overloaded,
+    ServingError,
+    UnsupportedMedia,
+    VersionNotLoaded,
+)
+from serving.http.bodies import Binary, FrameName, Prediction
+from serving.http.caller import AsgiCaller
+from serving.http.pipeline import InferencePipeline
+from serving.http.request import (
+    FRAME_PARAMETER,
+    FormFile,
+    read_body,
+    read_form,
+    read_frame,
+    read_head,
+)
+from serving.inference.batcher import Image
+from serving.inference.predictor import Classification
+from serving.inference.served_version import ServedVersion
+from serving.pages.rendering import answer_page, render
+from serving.pages.status_words import advice_tone, title
+from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MOST_FILES: Final = 20  # each is shown with its picture
+_HTML: Final = {"text/html": str}
+_BODY: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
+_FRAME: Final = (NoSuchFrame, TooManyFrames)
+_IMAGE: Final = (
+    BrokenImage,
+    EmptyImage,
+    ImageTooComplex,
+    ImageTooLarge,
+    UnknownImage,
+    UnsupportedImage,
+    *_FRAME,
+)
+_REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
+
+
+class TrialForm(Struct, frozen=True):
+    """Images to try, the name of a sample image, on which version, and whether to explain and to
+    record the answers.
+
+    `frame` chooses frames of DICOM files.
+    """
+
+    file: list[Binary]
+    sample: str | None = None
+    version: str | None = None
+    frame: FrameName | None = None
+    explain: str | None = None
+    record: str | None = None
+
+
+class VersionStanding(NamedTuple):
+    """Whether a version is to be trusted today: a class of the style sheet, a heading and a
+    sentence.
+    """
+
+    tone: str
+    title: str
+    sentence: str
+
+
+class TrialRoutes:
+    """The handlers of trials. `ledger` is None where this server shows no labels."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        models: LoadedModels,
+        pipeline: InferencePipeline,
+        bodies: BodyBudget,
+        ledger: Ledger | None,
+        storage: Storage,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._models, self._pipeline, self._ledger = (
+            settings,
+            models,
+            pipeline,
+            ledger,
+        )
+        self._storage = storage
+        self._bodies, self._clock = bodies, clock
+
+    async def form(self, request: Request) -> Response:
+        """The page with the form."""
+        served = self._models.find(request.path_params["model"])
+        return await self._page(served, [], fields={}, viewer=read_viewer(request))
+
+    async def try_images(self, request: Request) -> Response:
+        """The page with the form and the answers."""
+        settings = self._settings
+        head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
+        if head.media_type != "multipart/form-data":
+            raise MalformedRequest("send the form of this page, multipart/form-data with files.")
+        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
+            limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
+            body = await read_body(
+                request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold
+            )
+            files, fields = await to_thread.run_sync(_read_form, body, head.content_type)
+            served = self._models.find(request.path_params["model"], fields.get("version") or None)
+            if fields.get("sample"):
+                files = await to_thread.run_sync(self._sample, served.card.name, fields["sample"])
+            with served.lease():
+                given = [file for file in files if file.data or file.name]
+                trials = [
+                    trial
+                    for at, file in enumerate(given)
+                    for trial in await self._try(served, at, file, fields, request)
+                ]
+        return await self._page(served, trials, fields=fields, viewer=read_viewer(request))
+
+    async def view(self, request: Request) -> ViewedImage:
+        """The values of one image, for a viewer that sets the window itself."""
+        settings = self._settings
+        head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
+        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
+            limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
+            body = await read_body(
+                request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold
+            )
+            served = self._models.find(request.path_params["model"])
+            with served.lease():
+                found = await self._pipeline.view(
+                    served, body, read_frame(request.query_params.get("frame"))
+                )
+        return await to_thread.run_sync(as_viewed, found)
+
+    async def _try(
+        self,
+        served: ServedVersion,
+        at: int,
+        file: FormFile,
+        fields: dict[str, str],
+        request: Request,
+    ) -> list[TriedImage]:
+        """The trials of a file: one, or one of each frame that the form chooses."""
+        shown = TriedImage(name=file.name or "image", file=at)
+        try:
+            chosen = read_frame(fields.get("frame") or None)
+            if chosen is None:
+                images: dict[int | None, Image] = {
+                    None: await self._pipeline.decode(served, file.data)
+                }
+            else:
+                found = await self._pipeline.decode_frames(
+                    served, file.data, chosen, limit=MOST_FILES
+                )
+                images = dict(zip(found.numbers, found.pixels, strict=True))
+        except (ImageError, ServingError) as error:
+            return [replace(shown, error=error_answer(error).detail)]
+        return [
+            await self._try_image(served, image, replace(shown, frame=number), fields, request)
+            for number, image in images.items()
+        ]
+
+    async def _try_image(
+        self,
+        served: ServedVersion,
+        image: Image,
+        shown: TriedImage,
+        fields: dict[str, str],
+        request: Request,
+    ) -> TriedImage:
+        try:
+            answer, explanation = await self._pipeline.try_out(
+                served, image, explained=bool(fields.get("explain"))
+            )
+            recorded = await self._record(served, image, request) if fields.get("record") else None
+        except ClientGone:
+            raise
+        except ServingError as error:
+            return replace(shown, error=error_answer(error).detail)
+        picture, width, height = await to_thread.run_sync(as_picture, image)
+        return replace(
+            shown,
+            answer=answer,
+            record=await self._earlier(served, answer),
+            promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
+            explanation=explanation,
+            picture=picture,
+            width=width,
+            height=height,
+            prediction_id=recorded,
+        )
+
+    def _sample(self, model: str, name: str) -> list[FormFile]:
+        """The sample of this name; without such a sample, one that says so as an image does."""
+        found = [each.data for each in self._samples(model) if each.name == name]
+        return [FormFile(name[:LONGEST_NAME], found[0] if found else b"")]
+
+    def _samples(self, model: str) -> list[Sample]:
+        """The sample images of the model; none while they cannot be read, which the server's log
+        says.
+        """
+        try:
+            return read_samples(self._storage, model)
+        except (ModelStoreError, OSError) as error:
+            logger.warning(
+                "samples cannot be read", extra={"fields": {"model": model, "reason": str(error)}}
+            )
+            return []
+
+    async def _record(self, served: ServedVersion, image: Image, request: Request) -> str:
+        """The id of an answer that is recorded like any other."""
+        [answer] = await self._pipeline.answer_many(
+            served, [image], request_ids=[None], caller=AsgiCaller(request.receive)
+        )
+        if isinstance(answer, Exception):
+            raise answer
+        return msgspec.json.decode(answer, type=Prediction).prediction_id
+
+    async def _earlier(self, served: ServedVersion, answer: Classification) -> AnswerRecord | None:
+        if self._ledger is None:
+            return None
+        try:
+            return await to_thread.run_sync(
+                _read_record, self._ledger, served.watched_version_id, answer
+            )
+        except SQLAlchemyError:
+            return None
+
+    async def _standing(self, served: ServedVersion) -> VersionStanding | None:
+        """How the version stands today; None if there is no ledger, or it cannot be read now."""
+        if self._ledger is None:
+            return None
+        try:
+            return await to_thread.run_sync(_read_standing, self._ledger, served.card)
+        except (SQLAlchemyError, ModelNotInLedger):
+            return None
+
+    async def _page(
+        self,
+        served: ServedVersion,
+        trials: list[TriedImage],
+        *,
+        fields: dict[str, str],
+        viewer: Viewer,
+    ) -> Response:
+        versions = list(self._models.by_name()[served.card.name].answering)
+        page: dict[str, Any] = {
+            "model": served.card.name,
+            "versions": versions,
+            "chosen": served.card.version,
+        }
+        samples = await to_thread.run_sync(self._samples, served.card.name)
+        return answer_page(
+            render(
+                "try.html",
+                **page,
+                standing=await self._standing(served),
+                trials=trials,
+                samples=[each.name for each in samples],
+                explain=bool(fields.get("explain")),
+                frame=fields.get("frame", ""),
+                limit=MOST_FILES,
+                viewer=viewer,
+            )
+        )
+
+
+def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[str, str]]:
+    files, fields = read_form(body, content_type, limit=MOST_FILES)
+    for name in fields.keys() - {*TrialForm.__struct_fields__}:
+        raise MalformedRequest(f"the form does not know the field {brief(name)}.")
+    return files, fields
+
+
+def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification) -> AnswerRecord:
+    with ledger.read() as connection:
+        return find_answer_record(
+            connection, watched_version_id, predicted=answer.predicted, confidence=answer.confidence
+        )
+
+
+def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
+    report = calibration_report(ledger, card.name, version=card.version, slices=False)
+    tone = advice_tone(report.status, report.accuracy.answer)
+    return VersionStanding(tone, title(report), report.recommendation.worried)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/try/{model}",
+        handler=TrialRoutes.form,
+        tag="pages",
+        summary="A page to try images on a model. Trials are not recorded.",
+        scope="predict",
+        gives=_HTML,
+        refuses=_REFUSES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/try/{model}",
+        handler=TrialRoutes.try_images,
+        tag="pages",
+        summary="The answers to the images of that page's form.",
+        scope="predict",
+        takes={"multipart/form-data": TrialForm},
+        gives=_HTML,
+        refuses=(
+            *_REFUSES,
+            BodiesFull,
+            BodyCompressed,
+            BodyTimeout,
+            BodyTooLarge,
+            MalformedRequest,
+        ),
+    ),
+    Endpoint(
+        method="POST",
+        path="/try/{model}/view",
+        handler=TrialRoutes.view,
+        tag="pages",
+        summary="The values of an image, for a viewer with a window. No model sees it, and "
+        "nothing is recorded.",
+        scope="predict",
+        takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
+        parameters=(FRAME_PARAMETER,),
+        refuses=(*_REFUSES, *_BODY, *_IMAGE, DecoderUnavailable, Overloaded, UnsupportedMedia),
+    ),
+)

@@ -1,0 +1,156 @@
+"""One image that somebody tries: its answer, what became of earlier answers like it, and how the
+model sees it.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import numpy as np
+from msgspec import Meta, Struct
+from PIL import Image as Pillow
+
+from model_store.image.viewing import Viewing
+from monitoring.findings.answer_record import AnswerRecord
+from serving.http.bodies import Base64
+from serving.inference.batcher import Image
+from serving.inference.heat_map import HeatMap
+from serving.inference.predictor import Classification
+
+SHOWN_CLASSES: Final = 8
+LEAST_SIDE: Final = 240  # pixels of a picture's shorter side on the page
+NOTHING_LISTED: Final = "No class is listed: read this image yourself."
+NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such answers are right."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedImage:
+    """A trial as its page shows it: an answer, or the error in its place.
+
+    `file` is the place of its file in the form, `frame` the number of the frame if the form chose
+    any. `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to
+    read it from. `promised` is the share of images like the card's whose prediction set holds the
+    true class.
+    """
+
+    name: str
+    file: int = 0
+    frame: int | None = None
+    error: str | None = None
+    answer: Classification | None = None
+    record: AnswerRecord | None = None
+    promised: float | None = None
+    explanation: HeatMap | None = None
+    picture: str | None = None
+    width: int = 0
+    height: int = 0
+    prediction_id: str | None = None
+
+    @property
+    def tone(self) -> str:
+        """The class of the style sheet: only what labels bear out looks good."""
+        if self.answer is None:
+            return "alarm"
+        if self.record is None or (self.record.is_early and not self.record.is_doubtful):
+            return "early"
+        return "off" if self.record.is_doubtful else "ok"
+
+    @property
+    def ranked(self) -> list[tuple[str, float]]:
+        """The most probable classes, largest first."""
+        probabilities = self.answer.probabilities if self.answer else {}
+        return sorted(probabilities.items(), key=lambda pair: -pair[1])[:SHOWN_CLASSES]
+
+    @property
+    def unlisted(self) -> int:
+        """How many classes are not among `ranked`."""
+        return len(self.answer.probabilities) - len(self.ranked) if self.answer else 0
+
+    @property
+    def rest(self) -> float:
+        """The probability of those classes together."""
+        return max(0.0, 1 - sum(probability for _, probability in self.ranked))
+
+    @property
+    def sentences(self) -> list[str]:
+        """What to know beside the probabilities."""
+        record = NO_LABELS if self.record is None else self.record.sentences
+        return [each for each in (record, _set_sentence(self.answer, self.promised)) if each]
+
+    @property
+    def heat_map(self) -> str | None:
+        """The heat map as PNG in base64."""
+        return None if self.explanation is None else base64.b64encode(self.explanation.png).decode()
+
+    @property
+    def heat_map_sentence(self) -> str:
+        """What the heat map shows."""
+        return "" if self.explanation is None else self.explanation.sentence
+
+
+def _set_sentence(answer: Classification | None, promised: float | None) -> str:
+    listed = None if answer is None else answer.prediction_set
+    if listed is None:
+        return ""
+    if not listed:
+        return NOTHING_LISTED
+    often = (
+        ""
+        if promised is None
+        else f", right for {round(100 * promised)} in 100 images like the card's"
+    )
+    return f"Prediction set{often}: {', '.join(listed)}."
+
+
+def as_picture(image: Image) -> tuple[str, int, int]:
+    """The model's input, (C, H, W), enlarged to be looked at: PNG in base64, width and height in
+    pixels.
+    """
+    pixels = np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
+    picture = Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    factor = max(1, -(-LEAST_SIDE // min(picture.size)))
+    picture = picture.resize(
+        (picture.width * factor, picture.height * factor), Pillow.Resampling.NEAREST
+    )
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode(), picture.width, picture.height
+
+
+class ViewedImage(Struct, frozen=True, kw_only=True):
+    """The values of an image. That of a sample is `offset + slope * sample`, after the file's
+    rescale.
+    """
+
+    width: Annotated[int, Meta(ge=1, description="pixels")]
+    height: Annotated[int, Meta(ge=1, description="pixels")]
+    channels: Annotated[int, Meta(description="1 (gray) or 3 (color)")]
+    samples: Annotated[
+        Base64, Meta(description="rows of pixels of channels, 16 bits each, low byte first")
+    ]
+    offset: float
+    slope: float
+    center: Annotated[float, Meta(description="of the window to begin with")]
+    window: Annotated[float, Meta(description="its width")]
+    inverted: Annotated[bool, Meta(description="whether the lowest value is white")]
+    reduced: Annotated[
+        int, Meta(ge=1, description="by which factor each side is smaller than the file's")
+    ]
+
+
+def as_viewed(found: Viewing) -> ViewedImage:
+    """The image as it is sent."""
+    height, width, channels = found.samples.shape
+    return ViewedImage(
+        width=width,
+        height=height,
+        channels=channels,
+        samples=base64.b64encode(found.samples.astype("<u2").tobytes()).decode(),
+        offset=found.offset,
+        slope=found.slope,
+        center=found.center,
+        window=found.width,
+        inverted=found.inverted,
+        reduced=found.reduced,
+    )

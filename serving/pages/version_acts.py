@@ -1,0 +1,212 @@
+"""What the page of versions does: promote, roll back, and start, change, promote or end a canary.
+
+Each form carries what was in production when its page was made. If that has changed, nothing is
+done.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, Literal, NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from model_store.errors import AliasError, CanaryError
+from model_store.lifecycle.canary import (
+    Canary,
+    Mode,
+    change_canary,
+    end_canary,
+    promote_version,
+    read_canary,
+    start_canary,
+)
+from model_store.lifecycle.changes import roll_back, rollback_target
+from model_store.store.alias import WHY_LIMIT
+from model_store.store.store import Store
+from monitoring.errors import FormInvalid, ModelNotInLedger
+from monitoring.http.fields import read_whole_number
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import require_same_bundle
+from monitoring.reports.report import Report, calibration_report
+from monitoring.routes.form import read_reason
+
+Done = Literal["promoted", "started", "changed", "ended", "published"]
+_MODES: Final[Mapping[str, Mode]] = {"share": "share", "header": "header", "shadow": "shadow"}
+
+
+class Act(NamedTuple):
+    """What was done, to be told on the next page."""
+
+    done: Done
+    version: int
+
+
+class VersionActs:
+    """Acts on the versions of one model, in the name of `actor`. `ledger` is None where this server
+    keeps no labels.
+
+    They raise FormInvalid for a form that says nothing, and ModelStoreError, BundleReplaced or
+    OSError for what cannot be done.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger | None, model: str, *, actor: str) -> None:
+        self._store, self._ledger, self._model, self._actor = store, ledger, model, actor
+
+    def act(self, fields: Mapping[str, str]) -> Act:
+        """Do what a form says."""
+        acts: dict[str, Callable[[Mapping[str, str]], Act]] = {
+            "promote": self._promote,
+            "rollback": self._roll_back,
+            "canary": self._start_canary,
+            "change-canary": self._change_canary,
+            "promote-canary": self._promote_canary,
+            "end-canary": self._end_canary,
+        }
+        act = acts.get(fields.get("action", ""))
+        if act is None:
+            raise FormInvalid(f"The form must say what to do: {', '.join(acts)}.")
+        self._require_seen(fields)
+        return act(fields)
+
+    def _require_seen(self, fields: Mapping[str, str]) -> None:
+        """Raise AliasError if another version is in production than the page showed; FormInvalid if
+        it does not say.
+        """
+        if "seen" not in fields:
+            raise FormInvalid(
+                "The form's 'seen' must say which version the page showed in production; open it "
+                "again."
+            )
+        now = self._store.production(self._model)
+        if fields["seen"] != str(now):
+            raise AliasError(
+                f"version {now} was put into production since this page was made, so nothing was "
+                "done: look again"
+            )
+
+    def _promote(self, fields: Mapping[str, str]) -> Act:
+        version = read_number(fields, "version")
+        self._require_ledger_agrees(version)
+        promote_version(self._store, self._model, version, by=self._actor, why=_read_why(fields))
+        return Act("promoted", version)
+
+    def _roll_back(self, fields: Mapping[str, str]) -> Act:
+        self._require_ledger_agrees(rollback_target(self._store, self._model))
+        chosen = roll_back(self._store, self._model, by=self._actor, why=_read_why(fields))
+        return Act("promoted", chosen.version)
+
+    def _start_canary(self, fields: Mapping[str, str]) -> Act:
+        version, (mode, share) = read_number(fields, "version"), _read_mode(fields)
+        self._require_ledger_agrees(version)
+        running = read_canary(self._store, self._model)
+        if running is not None and running.ended is None:
+            raise CanaryError(
+                f"version {running.version} is the canary already; end it before you start "
+                "another one"
+            )
+        started = start_canary(
+            self._store,
+            self._model,
+            version,
+            mode=mode,
+            share=share,
+            by=self._actor,
+            why=_read_why(fields),
+        )
+        return Act("started", started.version)
+
+    def _change_canary(self, fields: Mapping[str, str]) -> Act:
+        self._running(fields)
+        mode, share = _read_mode(fields)
+        changed = change_canary(
+            self._store, self._model, mode=mode, share=share, by=self._actor, why=_read_why(fields)
+        )
+        return Act("changed", changed.version)
+
+    def _promote_canary(self, fields: Mapping[str, str]) -> Act:
+        running = self._running(fields)
+        if not self._labels(running.version) and not fields.get("anyway"):
+            raise CanaryError(
+                f"no answer of the canary, version {running.version}, has a label, so nothing "
+                "shows that it is as good "
+                "as production: label some of its answers first, or tick that you promote it anyway"
+            )
+        self._require_ledger_agrees(running.version)
+        end_canary(self._store, self._model, "promoted", reason=_read_why(fields), by=self._actor)
+        return Act("promoted", running.version)
+
+    def _end_canary(self, fields: Mapping[str, str]) -> Act:
+        running = self._running(fields)
+        end_canary(self._store, self._model, "aborted", reason=_read_why(fields), by=self._actor)
+        return Act("ended", running.version)
+
+    def _running(self, fields: Mapping[str, str]) -> Canary:
+        """The canary of which the form speaks."""
+        running = read_canary(self._store, self._model)
+        if (
+            running is None
+            or running.ended is not None
+            or str(running.version) != fields.get("version")
+        ):
+            raise CanaryError(
+                "this canary has ended since the page was made, so nothing was done: look again"
+            )
+        return running
+
+    def report(self, version: int | None) -> Report | None:
+        """How a version answers; None if the ledger does not know it yet, or there is none."""
+        if self._ledger is None or version is None:
+            return None
+        try:
+            return calibration_report(self._ledger, self._model, version=version, slices=False)
+        except ModelNotInLedger:
+            return None
+
+    def _labels(self, version: int) -> int:
+        """How many answers of a version have a label, as far as the ledger can be asked."""
+        try:
+            report = self.report(version)
+        except SQLAlchemyError:
+            return 0
+        return 0 if report is None else report.coverage.labeled
+
+    def _require_ledger_agrees(self, version: int) -> None:
+        """Raise BundleReplaced if the ledger knows the version from another bundle: no server would
+        load it.
+
+        A ledger that cannot be asked now holds up nothing: servers compare again.
+        """
+        bundle = self._store.read(self._model, version)
+        if self._ledger is not None:
+            with suppress(SQLAlchemyError), self._ledger.read() as connection:
+                require_same_bundle(connection, bundle.card, bundle.digest)
+
+
+def _read_why(fields: Mapping[str, str]) -> str:
+    """Why it is done, for the history. Raises FormInvalid."""
+    return read_reason(fields, "why", limit=WHY_LIMIT)
+
+
+def read_number(fields: Mapping[str, str], name: str) -> int:
+    """A version in a form. Raises FormInvalid."""
+    return read_whole_number(fields.get(name, ""), f"The form's '{name}'", refusal=FormInvalid)
+
+
+def _read_mode(fields: Mapping[str, str]) -> tuple[Mode, float]:
+    """The mode of a canary and its share of the requests. Raises FormInvalid."""
+    mode = _MODES.get(fields.get("mode", ""))
+    if mode is None:
+        raise FormInvalid(f"The form's 'mode' must be one of {', '.join(_MODES)}.")
+    if mode != "share":
+        return mode, 0.0
+    text = fields.get("share", "").strip().removesuffix("%").strip().replace(",", ".")
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = math.nan
+    if not 0 < percent <= 100:
+        raise FormInvalid(
+            "The share of the requests must be a number of percent above 0, at most 100."
+        )
+    return mode, percent / 100

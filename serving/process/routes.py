@@ -1,0 +1,274 @@
+"""The routes of `candor serve` other than those of monitoring and the Open Inference Protocol, each
+declared here.
+
+The hot route, POST /predictions, is declared here too, but answered before the router (app.py).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from monitoring.http.endpoint import (
+    JSON,
+    Endpoint,
+    Parameter,
+    as_json,
+    bind,
+    read_viewer,
+    routes_of,
+)
+from serving.deployment.loaded_models import LoadedModel, LoadedModels
+from serving.deployment.store_watcher import Refusal
+from serving.error_table import NOT_READY, PREDICTION_ERRORS
+from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
+from serving.http.bodies import (
+    Alive,
+    Base64,
+    Binary,
+    EncodedImage,
+    ImageForm,
+    ImageRefused,
+    ListedModel,
+    ListedVersion,
+    ModelInput,
+    ModelListing,
+    NotReadyBody,
+    PingStatus,
+    Prediction,
+    Ready,
+    RefusedBundle,
+    TorchServeModel,
+    TorchServeWorker,
+)
+from serving.http.items import NDJSON
+from serving.http.prediction import PredictionApp
+from serving.http.request import FRAME_PARAMETER, HEAD_PARAMETERS
+from serving.inference.served_version import ServedVersion
+from serving.pages.api_page import with_description
+from serving.pages.error_pages import ERROR_HANDLERS, PageMiddleware
+from serving.pages.rendering import answer_page, render
+
+
+class ServerRoutes:
+    """The handlers of health checks, loaded models and the index page."""
+
+    def __init__(
+        self,
+        *,
+        loaded: LoadedModels,
+        refused: Callable[[], Mapping[str, Refusal]],
+        draining: Callable[[], bool],
+        ready: Callable[[], bool],
+    ) -> None:
+        self._loaded, self._refused, self._draining, self._ready = loaded, refused, draining, ready
+
+    async def ping(self, _: Request) -> PingStatus | Response:
+        """TorchServe's health check."""
+        return (
+            PingStatus("Healthy")
+            if self._ready()
+            else as_json(PingStatus("Unhealthy"), status=NOT_READY)
+        )
+
+    async def healthz(self, _: Request) -> Alive:
+        """Liveness."""
+        return Alive()
+
+    async def readyz(self, _: Request) -> Ready | Response:
+        """Readiness, with the bundles that could not be loaded."""
+        if not self._ready():
+            reason = "the server is shutting down." if self._draining() else "no model is loaded."
+            return as_json(
+                NotReadyBody("not_ready", reason, self._refused_bundles()), status=NOT_READY
+            )
+        versions = {
+            name: model.production.card.version for name, model in self._loaded.by_name().items()
+        }
+        return Ready(versions, self._refused_bundles())
+
+    async def models(self, _: Request) -> ModelListing:
+        """What is loaded."""
+        listed = [_listed_model(name, model) for name, model in self._loaded.by_name().items()]
+        return ModelListing(listed, self._refused_bundles())
+
+    async def model(self, request: Request) -> list[TorchServeModel]:
+        """One version, or all that are loaded."""
+        name, version = request.path_params["model"], request.path_params.get("version")
+        served = self._loaded.find(name, None if version == "all" else version)
+        chosen = (
+            self._loaded.by_name()[name].answering
+            if version == "all"
+            else {served.card.version: served}
+        )
+        return [_torchserve_model(each) for each in chosen.values()]
+
+    async def index(self, request: Request) -> Response:
+        """The loaded models, on a server without monitoring."""
+        models = [
+            (name, model.production.card.version) for name, model in self._loaded.by_name().items()
+        ]
+        return answer_page(render("server.html", models=models, viewer=read_viewer(request)))
+
+    def _refused_bundles(self) -> dict[str, RefusedBundle]:
+        return {
+            name: RefusedBundle(refusal.version, refusal.reason)
+            for name, refusal in self._refused().items()
+        }
+
+
+_PREDICTION = tuple(
+    Endpoint(
+        method="POST",
+        path=path,
+        handler=PredictionApp.__call__,
+        mounted=False,
+        tag="predictions",
+        summary="Classify an image, or several. Several images, or frames, are answered by a "
+        "list, with errors in it.",
+        scope="predict",
+        takes={
+            "image/*": Binary,
+            "application/dicom": Binary,
+            "application/octet-stream": Binary,
+            "multipart/form-data": ImageForm,
+            JSON: Annotated[list[Base64 | EncodedImage], Meta(min_length=1)],
+            NDJSON: Base64 | EncodedImage,
+        },
+        gives={
+            JSON: Prediction | list[Prediction | ImageRefused],
+            NDJSON: Prediction | ImageRefused,
+        },
+        parameters=(
+            Parameter(
+                "explain",
+                "query",
+                Literal["occlusion", "none"],
+                "occlusion adds a heat map to the answer",
+            ),
+            FRAME_PARAMETER,
+            *HEAD_PARAMETERS,
+        ),
+        refuses=tuple(PREDICTION_ERRORS),
+    )
+    for path in ("/predictions/{model}", "/predictions/{model}/{version}")
+)
+_MODEL: Final = tuple(
+    Endpoint(
+        method="GET",
+        path=path,
+        handler=ServerRoutes.model,
+        tag="models",
+        summary="A model as TorchServe's management API describes it; version `all` gives every "
+        "loaded one.",
+        refuses=(ModelNotLoaded, VersionNotLoaded, NotReady),
+    )
+    for path in ("/models/{model}", "/models/{model}/{version}")
+)
+HEALTHZ: Final = Endpoint(
+    method="GET",
+    path="/healthz",
+    handler=ServerRoutes.healthz,
+    tag="health",
+    summary="Whether the process lives.",
+    scope=None,
+)
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/",
+        handler=ServerRoutes.index,
+        tag="pages",
+        summary="All models at a glance.",
+        gives={"text/html": str},
+    ),
+    *_PREDICTION,
+    Endpoint(
+        method="GET",
+        path="/models",
+        handler=ServerRoutes.models,
+        tag="models",
+        summary="What is loaded, and what was refused and why.",
+    ),
+    *_MODEL,
+    HEALTHZ,
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        handler=ServerRoutes.readyz,
+        tag="health",
+        summary="Whether a model is loaded.",
+        scope=None,
+        otherwise={NOT_READY: NotReadyBody},
+        refuses=(NotReady,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/ping",
+        handler=ServerRoutes.ping,
+        tag="health",
+        summary="TorchServe's health check.",
+        scope=None,
+        otherwise={NOT_READY: PingStatus},
+    ),
+)
+
+
+def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette:
+    """The application behind the hot route. `mounted` are the endpoints of other rooms."""
+    mounted_paths = {each.path for each in mounted}  # monitoring has a first page of its own
+    own = [each for each in bind(ENDPOINTS, routes) if each.path not in mounted_paths]
+    endpoints = with_description([*mounted, *own])  # /models/{model}/report before a version's
+    other_methods = Route(
+        "/predictions/{model}",
+        _post_only,
+        methods=["GET", "DELETE", "PATCH"],
+        include_in_schema=False,
+    )
+    mounts: list[BaseRoute] = [*routes_of(endpoints), other_methods]
+    return Starlette(
+        routes=mounts, exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)]
+    )
+
+
+async def _post_only(_: Request) -> Response:
+    raise HTTPException(405, headers={"Allow": "POST, PUT"})
+
+
+def _listed_model(name: str, model: LoadedModel) -> ListedModel:
+    versions = [
+        ListedVersion(
+            version,
+            served.card.classes,
+            ModelInput(**served.card.input.model_dump()),
+            served.card.calibration.temperature,
+            served.card.calibration.method,
+            served.card.provenance.backbone,
+            served.card.provenance.loss,
+        )
+        for version, served in model.answering.items()
+    ]
+    return ListedModel(name, f"{name}.mar", name, model.production.card.version, versions)
+
+
+def _torchserve_model(served: ServedVersion) -> TorchServeModel:
+    """A version as TorchServe's management API describes it, as far as that applies here."""
+    card = served.card
+    return TorchServeModel(
+        model_name=card.name,
+        model_version=f"{card.version}.0",
+        model_url=f"{card.name}.mar",
+        runtime="onnxruntime",
+        min_workers=1,
+        max_workers=1,
+        batch_size=served.max_batch,
+        max_batch_delay=0,
+        loaded_at_startup=True,
+        workers=[TorchServeWorker(f"{card.name}-{card.version}", "READY", not served.on_cpu)],
+    )

@@ -1,0 +1,157 @@
+"""JSON as types: what msgspec cannot decode and the json module can, and the sentences of
+refusals.
+"""
+
+import json
+import math
+import time
+import tracemalloc
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta, Struct
+
+from monitoring.errors import BodyNotJson
+from monitoring.http.json_body import JsonReader, encode, parse
+
+
+class Refused(ValueError):
+    pass
+
+
+class Part(Struct, forbid_unknown_fields=True):
+    size: Annotated[int, Meta(ge=1)] = 1
+
+
+class Whole(Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=4)]
+    share: Annotated[float, Meta(gt=0, le=1)] | None = None
+    parts: Annotated[list[Part], Meta(max_length=2)] = []
+    by_name: dict[str, float] | None = None
+
+
+READER = JsonReader(Whole, Refused, whole="A whole")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({}, "Field 'name' is missing."),
+        ({"name": 3}, "Field 'name' must be text; got a number."),
+        ({"name": None}, "Field 'name' must be text; got null."),
+        ({"name": "abcde"}, "Field 'name' must have at most 4 characters; got 5."),
+        ({"name": "a", "share": 0}, "Field 'share' must be a number, more than 0; got 0."),
+        ({"name": "a", "share": math.nan}, "Field 'share' must be a number, more than 0; got nan."),
+        ({"name": "a", "share": True}, "Field 'share' must be a number; got true or false."),
+        (
+            {"name": "a", "parts": [{}, {"size": 0}]},
+            "Field 'parts[1].size' must be a whole number, at least 1; got 0.",
+        ),
+        ({"name": "a", "parts": [{"sise": 1}]}, "Field 'parts[0].sise' is unknown."),
+        ({"name": "a", "parts": [{}] * 3}, "Field 'parts' must have at most 2 entries; got 3."),
+        (
+            {"name": "a", "by_name": {"b": "c"}},
+            "Field 'by_name[...]' must be a number; got an object.",
+        ),
+        (
+            {"name": "a", "nome": 1},
+            "Field 'nome' is unknown; expected some of: by_name, name, parts, share.",
+        ),
+        ([], "A whole must be an object; got an empty list."),
+        (3, "A whole must be an object; got a number."),
+    ],
+)
+def test_a_refusal_names_the_field_the_expectation_and_what_was_sent(
+    value: Any, sentence: str
+) -> None:
+    for read in (READER.convert, lambda each: READER.read(json.dumps(each).encode())):
+        with pytest.raises(Refused) as refusal:
+            read(value)
+        assert str(refusal.value) == sentence
+
+
+@pytest.mark.parametrize("value", [{"name": "a", "\ud800": 1}, {"name": "a", "share": "\ud800"}])
+def test_a_lone_surrogate_is_refused_where_it_cannot_be_text(value: Any) -> None:
+    with pytest.raises(Refused, match="lone surrogates") as refusal:
+        READER.convert(value)
+    str(refusal.value).encode()
+
+
+@pytest.mark.parametrize("name", ["a` - at `$.b.c", "` - at `$[9]", "` - at `$.name.first", "`"])
+def test_a_name_that_looks_like_a_place_is_refused_like_any_other(name: str) -> None:
+    with pytest.raises(Refused, match="is unknown") as refusal:
+        READER.convert({"name": "a", name: 1})
+    str(refusal.value).encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_every_encoding_of_json_is_read(encoding: str) -> None:
+    assert READER.read('{"name": "ä"}'.encode(encoding)) == Whole("ä")
+    entries = READER.read_entries('[{"name": "ä"}]'.encode(encoding), limit=1)
+    assert entries.items == [Whole("ä")]
+
+
+@pytest.mark.slow
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["name", "share", "parts"]), st.text(max_size=5) | st.floats()
+        )
+    )
+)
+def test_a_list_is_read_item_by_item_whichever_way_it_is_decoded(values: list[Any]) -> None:
+    body = json.dumps(values).encode()
+    if not values:
+        with pytest.raises(Refused, match="empty list"):
+            READER.read_entries(body, limit=10)
+        return
+    read = READER.read_entries(body, limit=len(values)).items
+    assert len(read) == len(values)
+    for each, value in zip(read, values, strict=True):
+        if isinstance(each, Refused):
+            with pytest.raises(Refused):
+                READER.convert(value)
+        else:
+            assert each == READER.convert(value)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 60_000, b"1" * 5_000, b"\xff"])
+def test_what_is_not_json_is_malformed(body: bytes) -> None:
+    for read in (READER.read, parse, lambda each: READER.read_entries(each, limit=1)):
+        with pytest.raises(BodyNotJson, match="must be JSON"):
+            read(body)
+
+
+def test_what_is_not_a_number_is_null_and_a_number_of_numpy_is_one() -> None:
+    assert encode({"a": math.nan, "b": np.float64(0.5), "c": np.int64(3), "d": np.bool_(True)}) == (
+        b'{"a":null,"b":0.5,"c":3,"d":true}'
+    )
+    with pytest.raises((TypeError, NotImplementedError, msgspec.MsgspecError)):
+        encode(object())
+
+
+FLOODS = {
+    "zeros": b"[" + b"0," * 4_000_000 + b"0]",
+    "lists": b"[" + b"[]," * 2_600_000 + b"[]]",
+    "objects": b"[" + b"{}," * 2_600_000 + b"{}]",
+    "depth": b"[" * 8_000_000,
+    "inside one": b'[{"a":[' + b"0," * 4_000_000 + b"0]}]",
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_values_are_counted_before_objects_are_made_of_them(name: str) -> None:
+    tracemalloc.start()
+    started_s = time.process_time()
+    for read in (READER.read, lambda body: READER.read_entries(body, limit=10)):
+        with pytest.raises(
+            Refused, match="The body holds over 500,000 values, or 50,000 lists and objects"
+        ):
+            read(FLOODS[name])
+    assert time.process_time() - started_s < 0.5
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
