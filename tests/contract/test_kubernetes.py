@@ -16,9 +16,8 @@ import pytest
 import yaml
 
 from deploy import prometheus_rule
-from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from serving.inference.admission import LEAST_DEADLINE_S
-from serving.process.monitor_server import ENDPOINTS as MONITOR_ENDPOINTS
+from serving.process.monitor_server import DECLARED as MONITOR_ENDPOINTS
 from serving.process.server import ENDPOINTS as SERVER_ENDPOINTS
 from serving.settings import Settings
 from tests.builders.manifests import (
@@ -41,7 +40,7 @@ KUBERNETES = "1.31"
 PAGE = FOLDER.parents[1] / "docs" / "how-to" / "kubernetes.md"
 EVERY = [(name, each) for name in KUSTOMIZATIONS for each in rendered(name)]
 every_pod = pytest.mark.parametrize("pod", pods().values(), ids=pods().keys())
-SERVES = {"serve": SERVER_ENDPOINTS, "monitor": (*MONITOR_ENDPOINTS, *MONITORING_ENDPOINTS)}
+SERVES = {"serve": SERVER_ENDPOINTS, "monitor": MONITOR_ENDPOINTS}
 
 
 def test_kubernetes_knows_every_field() -> None:

@@ -14,10 +14,13 @@ import pytest
 from starlette.applications import Starlette
 
 from calibration.drift.state import DriftSettings
+from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
+from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints
 from serving.pages.error_pages import ERROR_HANDLERS
+from serving.pages.routes import ledger_pages
 from tests.builders.answers import make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -36,10 +39,19 @@ def monitored(tmp_path: Path) -> Iterator[MonitoredModel]:
 
 
 @pytest.fixture
-async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
-    table = endpoints(
-        monitored.recorder, monitored.ledger, monitored.metrics, production={"pneumonia": 1}.get
-    )
+async def client(monitored: MonitoredModel, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    production = {"pneumonia": 1}.get
+    table = [
+        *endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production=production),
+        *ledger_pages(
+            monitored.recorder,
+            monitored.ledger,
+            bodies=BodyBudget(),
+            store=Store(tmp_path / "store"),
+            production=production,
+            serves=False,
+        ),
+    ]
     app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://candor"

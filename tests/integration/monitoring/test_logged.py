@@ -18,9 +18,11 @@ from monitoring.http.endpoint import routes_of
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
+from monitoring.reports.page_data import read_page_data
 from monitoring.routes import endpoints
 from serving.client import AsyncClient
 from serving.pages.error_pages import ERROR_HANDLERS
+from serving.pages.models import model_page
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
 
@@ -88,7 +90,7 @@ async def test_it_is_in_reports_metrics_drift_and_slices(
     metrics = (await client.get("/metrics")).text
     assert 'candor_feedback_total{bin="11",model="retina",version="3"} 61.0' in metrics
     assert 'candor_calibration_labels{model="retina",version="3",window="all"} 61.0' in metrics
-    assert (await client.get("/models/retina/report/page")).status_code == 200
+    assert "retina" in model_page(read_page_data(monitored.ledger, "retina"))
     assert check(monitored.ledger).agrees
     assert_same_state(*monitored.detectors(2))
 

@@ -12,10 +12,13 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 
+from model_store.store.store import Store
+from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints
 from monitoring.routes.request import BODY_LIMIT_BYTES
 from serving.pages.error_pages import ERROR_HANDLERS
+from serving.pages.routes import ledger_pages
 from tests.builders.answers import make_card, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -32,16 +35,20 @@ def monitored(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
+async def client(monitored: MonitoredModel, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     production = {"pneumonia": 1, "ghost": 4}.get
-    app = Starlette(
-        routes=routes_of(
-            endpoints(
-                monitored.recorder, monitored.ledger, monitored.metrics, production=production
-            )
+    table = [
+        *endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production=production),
+        *ledger_pages(
+            monitored.recorder,
+            monitored.ledger,
+            bodies=BodyBudget(),
+            store=Store(tmp_path / "store"),
+            production=production,
+            serves=False,
         ),
-        exception_handlers=ERROR_HANDLERS,
-    )
+    ]
+    app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://candor"
     ) as opened:
