@@ -89,7 +89,7 @@ def report_once(
     """
     from candor.terminal.console import stderr, stdout
     from monitoring.ledger import versions
-    from serving.pages import scheduled_report as schedule
+    from serving.pages import report_document as schedule
 
     with ledger.read() as connection:
         models = versions.models(connection) if model is None else [model]
