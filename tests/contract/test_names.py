@@ -82,7 +82,11 @@ def test_the_architecture_shows_the_layers_that_are_held() -> None:
     for contract in project["tool"]["importlinter"]["contracts"]:
         for room in contract.get("containers", ()):
             layers = [
-                [name for name in layer.split(" | ") if (ROOT / room / name).is_dir()]
+                [
+                    name
+                    for name in layer.split(" | ")
+                    if (ROOT / room / name / "__init__.py").exists()
+                ]
                 for layer in contract["layers"]
             ]
             row = re.search(
