@@ -35,7 +35,7 @@ SIZE: Final = {"width": 900, "height": 560}
 PAGE_WIDTH: Final = 1080
 SECONDS: Final = 2.6
 COLORS: Final = 128
-STEPS: Final = ("Train", "Export", "Serve", "Label", "Alarm", "Recalibrate", "Calm")
+STEPS: Final = ("Train", "Export", "Serve", "Label", "Alarm", "Recalibrate", "Verify")
 CAPTIONS: Final = {
     "Train": "Reliability on images of another site: confidence exceeds accuracy",
     "Export": "One ONNX file and a card that says how calibrated it is",
@@ -43,7 +43,7 @@ CAPTIONS: Final = {
     "Label": "The true classes come back; confidence can be believed",
     "Alarm": "Images of another site: the drift alarm is raised",
     "Recalibrate": "The simplest remedy that helps on labels it has not seen",
-    "Calm": "The new version is in production; confidence can be believed again",
+    "Verify": "The new version on images that it has not seen: no alarm",
 }
 STYLE: Final = """
 body { margin: 0; font: 16px system-ui, sans-serif; background: #fff; color: #1c2b33 }
@@ -121,7 +121,7 @@ def _after(line: str, browser: Browser, url: str, folder: Path) -> Iterator[Shot
         yield Shot("Alarm", seen(browser, url + REPORT))
         yield Shot("Recalibrate", seen(browser, url + PREVIEW))
     elif line.startswith("The server is still running"):
-        yield Shot("Calm", seen(browser, url + REPORT))
+        yield Shot("Verify", seen(browser, url + REPORT))
 
 
 def seen(browser: Browser, address: str) -> bytes:
