@@ -1,1 +1,1 @@
-"""How well confidence and truth agree: measures from bin sums, or from probabilities with labels."""
+"""How well confidence and truth agree: measures from bin sums or labeled probabilities."""
