@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from serving.process import event_loop
+from serving.process import listener
 from serving.process.listener import TURN_S, BoundedLoop
 
 
 def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """300 of them once stayed for a minute, and nothing counted them."""
-    monkeypatch.setattr(event_loop, "HANDSHAKE_S", 0.2)
+    monkeypatch.setattr(listener, "HANDSHAKE_S", 0.2)
     pem = tmp_path / "pem"
     command = [
         "openssl",

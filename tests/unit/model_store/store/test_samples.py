@@ -73,6 +73,7 @@ def test_odd_samples_are_refused_and_nothing_is_written(
         packed(**{"../x": b"1"}),
         packed(bomb=bytes(LARGEST_BYTES + 1)),
     ],
+    ids=["text", "empty", "cut off", "outside", "bomb"],  # the archives hold the time of day
 )
 def test_a_file_that_is_no_such_archive_is_refused(tiny_store: Store, data: bytes) -> None:
     (tiny_store.root / "tiny" / SAMPLES_FILE).write_bytes(data)
