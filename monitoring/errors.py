@@ -279,7 +279,8 @@ class NotRegistered(MonitoringError, LookupError):
     def __init__(self, watched_version_id: int) -> None:
         self.watched_version_id = watched_version_id
         super().__init__(
-            f"Calibration {watched_version_id} is not registered; call Recorder.register(card) first."
+            f"Calibration {watched_version_id} is not registered; call Recorder.register(card) "
+            "first."
         )
 
 

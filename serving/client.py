@@ -417,7 +417,7 @@ class AsyncClient:
                 answer = await task
                 progress(done, len(images))
                 yield answer
-        finally:  # also where the caller stops early; a task group would make an exception group of that
+        finally:  # also where the caller stops early, which a task group makes an exception group
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,9 +19,19 @@ Pixels = NDArray[np.uint8]
 TILE = 32  # pixels
 # Tiles of these photographs of scikit-image, at most so many of each: 12 classes of unequal size.
 TEXTURES = {
-    "brick": 200, "grass": 160, "gravel": 130, "retina": 110, "moon": 90, "immunohistochemistry": 75,
-    "hubble_deep_field": 60, "coffee": 50, "cat": 40, "astronaut": 30, "cell": 20, "coins": 12,
-}  # fmt: skip
+    "brick": 200,
+    "grass": 160,
+    "gravel": 130,
+    "retina": 110,
+    "moon": 90,
+    "immunohistochemistry": 75,
+    "hubble_deep_field": 60,
+    "coffee": 50,
+    "cat": 40,
+    "astronaut": 30,
+    "cell": 20,
+    "coins": 12,
+}
 
 
 def rare(folder: Path, data: Path) -> None:

@@ -140,10 +140,18 @@ def calibrate(
         raise typer.BadParameter("--apply CALIBRATOR goes with --to FILE.csv")
     calibrator = None if apply is None else _calibrator(apply)
     options = _options(
-        label=label, probabilities=probabilities, logits=logits, confidence=confidence, predicted=predicted,
-        correct=correct, group=group, classes=classes, positive=positive, normalize=normalize,
+        label=label,
+        probabilities=probabilities,
+        logits=logits,
+        confidence=confidence,
+        predicted=predicted,
+        correct=correct,
+        group=group,
+        classes=classes,
+        positive=positive,
+        normalize=normalize,
         calibrator=calibrator,
-    )  # fmt: skip
+    )
     with bars() as progress:
         read = read_predictions(file, options, progress=progress)
     stderr.print(f"{file}, {len(read.rows):,} rows, read as", soft_wrap=True)
@@ -164,10 +172,19 @@ def calibrate(
 
 
 def _options(
-    *, label: str | None, probabilities: str | None, logits: str | None, confidence: str | None, predicted: str | None,
-    correct: str | None, group: str | None, classes: str | None, positive: str | None, normalize: bool,
+    *,
+    label: str | None,
+    probabilities: str | None,
+    logits: str | None,
+    confidence: str | None,
+    predicted: str | None,
+    correct: str | None,
+    group: str | None,
+    classes: str | None,
+    positive: str | None,
+    normalize: bool,
     calibrator: "PortableCalibrator | None",
-) -> "ReadingOptions":  # fmt: skip
+) -> "ReadingOptions":
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.labeled import ReadingOptions
 

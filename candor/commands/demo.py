@@ -1,5 +1,5 @@
-"""`candor demo` and `candor traffic`: the whole cycle on real images, and sample images sent to running
-servers.
+"""`candor demo` and `candor traffic`: the whole cycle on real images, and sample images sent to
+running servers.
 """
 
 import signal

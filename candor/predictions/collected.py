@@ -248,8 +248,8 @@ def _vector(value: Any, column: str, row: int) -> dict[str, Any]:
 def as_text(value: Any) -> str | None:
     """A cell as text; None if it is missing. A whole number is written without decimals.
 
-    >>> as_text(" lung "), as_text(1.0), as_text("2.0"), as_text("n/a"), as_text(True), as_text(1234567.0)
-    ('lung', '1', '2', None, 'True', '1234567')
+    >>> [as_text(cell) for cell in (" lung ", 1.0, "2.0", "n/a", True, 1234567.0)]
+    ['lung', '1', '2', None, 'True', '1234567']
     """
     if value is None:
         return None

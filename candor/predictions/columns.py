@@ -35,7 +35,10 @@ IDS: Final = (
 )
 
 _KINDS: Final = {"logit": "logits", "logits": "logits"}
-_SCORE: Final = r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|predictions?|p"
+_SCORE: Final = (
+    r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|"
+    r"predictions?|p"
+)
 _PREFIXED: Final = re.compile(rf"(?P<kind>{_SCORE})[ _.:\-\[(]+(?P<name>.+?)[\])]?", re.IGNORECASE)
 _JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)
 _SUFFIXED: Final = re.compile(rf"(?P<name>.+?)[ _.:\-]+(?P<kind>{_SCORE})", re.IGNORECASE)
@@ -149,10 +152,18 @@ def find_columns(
             left.remove(each)
     ids = tuple(name for name in left if _plain(name) in IDS.split() or not name)
     return TableColumns(
-        label=label, predicted=predicted, confidence=confidence, correct=correct, group=group, scores=scores,
-        vector=vector, one_hot=one_hot, kind=kind, ids=ids,
+        label=label,
+        predicted=predicted,
+        confidence=confidence,
+        correct=correct,
+        group=group,
+        scores=scores,
+        vector=vector,
+        one_hot=one_hot,
+        kind=kind,
+        ids=ids,
         unused=tuple(name for name in left if name not in ids),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def file_id(file: str | Path, rule: FileIdRule) -> str:
     r"""Return the request id of a file. Accents are composed, and both kinds of slashes separate
     folders.
 
-    >>> file_id("ward-3/scan.png", FileIdRule.FILENAME), file_id("C:\\ward-3\\scan.png", FileIdRule.FILENAME)
-    ('scan.png', 'scan.png')
+    >>> [file_id(file, FileIdRule.FILENAME) for file in ("ward-3/scan.png", "C:\\ward-3\\scan.png")]
+    ['scan.png', 'scan.png']
     >>> file_id("./ward-3//scan.png", FileIdRule.PATH)
     'ward-3/scan.png'
     """

@@ -63,16 +63,27 @@ def _of_scores(
             *suspicious_truths(read.probabilities, labels, classes),
         )
     return LabeledPredictions(
-        kind=read.kind, classes=classes, probabilities=read.probabilities, labels=labels,
-        groups=_groups(found, kept), rows=rows, id_names=found.id_names, ids=_ids(found, kept),
-        taken=tuple(columns.described()), notes=(*notes, *read.notes, *said),
-    )  # fmt: skip
+        kind=read.kind,
+        classes=classes,
+        probabilities=read.probabilities,
+        labels=labels,
+        groups=_groups(found, kept),
+        rows=rows,
+        id_names=found.id_names,
+        ids=_ids(found, kept),
+        taken=tuple(columns.described()),
+        notes=(*notes, *read.notes, *said),
+    )
 
 
 def _binary(
-    found: Collected, scores: FloatArray, codes: IntArray | None, rows: IntArray, columns: TableColumns,
+    found: Collected,
+    scores: FloatArray,
+    codes: IntArray | None,
+    rows: IntArray,
+    columns: TableColumns,
     options: ReadingOptions,
-) -> tuple[tuple[str, ...], Scores, tuple[str, ...]]:  # fmt: skip
+) -> tuple[tuple[str, ...], Scores, tuple[str, ...]]:
     column = columns.scores[0].column if columns.scores else columns.vector
     if options.classes is not None and len(options.classes) == 2:
         classes = options.classes
@@ -125,10 +136,16 @@ def _of_confidence(
     rows = np.flatnonzero(kept) + 1
     confidence, said = fractions(found.confidence[kept], rows)
     return LabeledPredictions(
-        kind="confidence", confidence=confidence, correct=None if correct is None else correct[kept] == 1,
-        groups=_groups(found, kept), rows=rows, id_names=found.id_names, ids=_ids(found, kept),
-        taken=tuple(columns.described()), notes=(*notes, *said),
-    )  # fmt: skip
+        kind="confidence",
+        confidence=confidence,
+        correct=None if correct is None else correct[kept] == 1,
+        groups=_groups(found, kept),
+        rows=rows,
+        id_names=found.id_names,
+        ids=_ids(found, kept),
+        taken=tuple(columns.described()),
+        notes=(*notes, *said),
+    )
 
 
 def _require_truth(found: Collected, columns: TableColumns, options: ReadingOptions) -> None:

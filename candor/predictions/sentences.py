@@ -1,5 +1,5 @@
-"""What an examination of predictions says in sentences, the same in the terminal, on the page and in a
-notebook; there, with parameters in the place of options.
+"""What an examination of predictions says in sentences, the same in the terminal, on the page and
+in a notebook; there, with parameters in the place of options.
 """
 
 import re
@@ -107,11 +107,17 @@ def notes(found: Examination) -> Iterator[str]:
             "Look at it with `--allow-label-changes` (in Python `allow_label_changes=True`)."
         )
     if effect is not None and effect.after.chance.ece.lower > 0:
-        yield "The calibrated rows still show some miscalibration: no remedy that was tried fits them exactly."
+        yield (
+            "The calibrated rows still show some miscalibration: no remedy that was tried fits "
+            "them exactly."
+        )
     if effect is not None and (worse := _worse_class(effect)):
         yield worse
     if found.groups is not None:
-        yield f"Rows of one group are kept together in fits and intervals ({counted(found.groups, 'group')})."
+        yield (
+            "Rows of one group are kept together in fits and intervals "
+            f"({counted(found.groups, 'group')})."
+        )
     else:
         yield (
             "Rows count as independent. If several belong to one patient, name the column with "

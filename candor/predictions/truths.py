@@ -80,8 +80,10 @@ def known_names(
     """Return the names that a calibrator's classes `known` give the columns called `names`, and
     notes.
 
-    >>> known_names(["Ill", "normal"], ("normal", "ill")), known_names(["0", "1"], ("normal", "ill"))[0]
-    ((('ill', 'normal'), ()), ('normal', 'ill'))
+    >>> known_names(["Ill", "normal"], ("normal", "ill"))
+    (('ill', 'normal'), ())
+    >>> known_names(["0", "1"], ("normal", "ill"))[0]
+    ('normal', 'ill')
     """
     if (
         len(names) == len(known)
@@ -105,8 +107,10 @@ def known_pair(
     Raises:
         PredictionsRefused: the calibrator is not of two classes, or none is called `positive`.
 
-    >>> known_pair(("normal", "ill"), ["score"], None), known_pair(("normal", "ill"), ["p_normal", "normal"], None)
-    (('normal', 'ill'), ('ill', 'normal'))
+    >>> known_pair(("normal", "ill"), ["score"], None)
+    ('normal', 'ill')
+    >>> known_pair(("normal", "ill"), ["p_normal", "normal"], None)
+    ('ill', 'normal')
     """
     if len(known) != 2:
         raise PredictionsRefused(

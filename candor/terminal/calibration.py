@@ -28,7 +28,10 @@ def preview_lines(read: LabeledPredictions) -> Iterator[str]:
         )
         yield f"  row {read.rows[0]:,}: {shown}; truly {read.classes[read.labels[0]]}"
     elif read.confidence is not None and read.correct is not None:
-        yield f"  row {read.rows[0]:,}: confidence {read.confidence[0]:.3f}, {'right' if read.correct[0] else 'wrong'}"
+        yield (
+            f"  row {read.rows[0]:,}: confidence {read.confidence[0]:.3f}, "
+            f"{'right' if read.correct[0] else 'wrong'}"
+        )
 
 
 def calibration_tables(done: Calibration) -> list[RenderableType]:

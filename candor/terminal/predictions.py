@@ -42,7 +42,8 @@ def print_answer(answer: Answer, *, refusals_only: bool) -> None:
 def answer_text(answer: Answer) -> str:
     """Return the class, the referral, the probabilities and the ids.
 
-    >>> answer = {"image": "a.png", "predicted": "no", "confidence": 0.7, "probabilities": {"yes": 0.3, "no": 0.7}}
+    >>> answer = {"image": "a.png", "predicted": "no", "confidence": 0.7}
+    >>> answer |= {"probabilities": {"yes": 0.3, "no": 0.7}}
     >>> print(answer_text(answer | {"refer": True, "prediction_id": "01a2", "request_id": "a.png"}))
     a.png: no 0.700, refer to a person
       probabilities  no 0.700, yes 0.300

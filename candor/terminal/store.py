@@ -1,4 +1,6 @@
-"""What `candor models` prints: lists, a version, its history, differences, and what was verified."""
+"""What `candor models` prints: lists, a version, its history, differences, and what was
+verified.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

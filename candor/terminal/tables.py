@@ -71,8 +71,8 @@ FURTHER_COLUMNS = ("", *(title for title, _ in _FURTHER))
 
 
 def measures_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
-    """Return a row under MEASURES_COLUMNS; `measures` as `calibration.measures.summary.Measures.as_dict`
-    returns them.
+    """Return a row under MEASURES_COLUMNS; `measures` as
+    `calibration.measures.summary.Measures.as_dict` returns them.
     """
     return [name, *(_cell(measure, measures) for _, measure in _SUMMARY)]
 

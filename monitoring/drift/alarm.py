@@ -1,8 +1,9 @@
 """What an alarm says: the stream of labels that raised it, the direction of the error there, and
 its estimated start.
 
-The stream is the one with the most evidence. The start is `calibration.drift.onset` of that stream's
-labels since the last reset. Both are estimates: the promise covers the alarm, not its explanation.
+The stream is the one with the most evidence. The start is `calibration.drift.onset` of that
+stream's labels since the last reset. Both are estimates: the promise covers the alarm, not its
+explanation.
 """
 
 from collections.abc import Sequence

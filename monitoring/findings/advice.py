@@ -47,7 +47,9 @@ def give_advice(found: Findings) -> Iterator[str]:
             "follow."
         )
     elif status is Status.OK and not about_accuracy:
-        yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
+        yield (
+            "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
+        )
     yield from about_accuracy
     if status is Status.PARTLY:
         yield from check_the_rest(found.selection)
@@ -124,10 +126,10 @@ def _after_alarm(found: Findings) -> Iterator[str]:
             "corrects confidence, not answers."
         )
     elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
+        fell = "Accuracy fell" if is_lower else "At this look accuracy is lower than on the card"
         yield (
-            f"{'Accuracy fell' if is_lower else 'At this look accuracy is lower than on the card'}, and recalibration "
-            "corrects confidence, not answers. If accuracy is now too low, roll back "
-            f"({_earlier(found)}) or retrain."
+            f"{fell}, and recalibration corrects confidence, not answers. If accuracy is now too "
+            f"low, roll back ({_earlier(found)}) or retrain."
         )
     yield from _opposite_classes(found)
     if found.recalibration is not None:
@@ -223,7 +225,8 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
         one = len(found.tag_alarms) == 1
         what = f"the alarm of {which} by itself" if one else f"the alarms of {which} one by one"
         yield (
-            f"Acknowledge {what}, with a note (`POST /models/{found.model}/report/acknowledge` with "
+            f"Acknowledge {what}, with a note (`POST /models/{found.model}/report/acknowledge` "
+            "with "
             f"""`{{"tag": "{tag}"}}`)."""
         )
 

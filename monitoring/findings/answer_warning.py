@@ -2,7 +2,8 @@
 distribution than before?
 
 Its state is derived anew from the day sums, which a recount checks and which outlive the answers.
-Only complete days count. The mathematics and the promise are those of `calibration.drift.answer_drift`.
+Only complete days count. The mathematics and the promise are those of
+`calibration.drift.answer_drift`.
 """
 
 import math

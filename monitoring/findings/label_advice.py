@@ -118,7 +118,9 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
         return
     drawn = counted(audit.drawn, "answer")
     verb = "has" if audit.labeled == 1 else "have"
-    yield f"{audit.labeled:,} of {drawn} drawn for the random audit {verb} a label.{_missing(audit)}"
+    yield (
+        f"{audit.labeled:,} of {drawn} drawn for the random audit {verb} a label.{_missing(audit)}"
+    )
     if audit.decides:
         yield (
             f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of "

@@ -142,8 +142,10 @@ def begins_as_json(body: bytes) -> bool:
     """Whether the first bytes are those of JSON, in any encoding that `parse` reads. Blanks alone
     may be.
 
-    >>> begins_as_json(b' [1]'), begins_as_json('[1]'.encode("utf-16")), begins_as_json(bytes(range(128, 255)))
-    (True, True, False)
+    >>> begins_as_json(b' [1]'), begins_as_json('[1]'.encode("utf-16"))
+    (True, True)
+    >>> begins_as_json(bytes(range(128, 255)))
+    False
     """
     start = body[:_BLANKS].lstrip(_BEFORE)[:1]
     return not start or start in b'[{"-0123456789tfn'

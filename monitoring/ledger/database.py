@@ -215,8 +215,10 @@ class Ledger:
         found = connection.scalar(select(ledger_schema.c.version))
         if found != SCHEMA_VERSION:
             raise LedgerError(
-                f"The ledger {self.name} has schema {found}, and this release of Candor uses schema "
-                f"{SCHEMA_VERSION}. Open it with the release that wrote it, or set CANDOR_LEDGER to "
+                f"The ledger {self.name} has schema {found}, and this release of Candor uses "
+                "schema "
+                f"{SCHEMA_VERSION}. Open it with the release that wrote it, or set CANDOR_LEDGER "
+                "to "
                 "a new ledger."
             )
 

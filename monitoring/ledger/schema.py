@@ -245,9 +245,8 @@ monitor_state = Table(
     Column("settings", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("last_feedback_id", BigInteger, nullable=False),
-    Column(
-        "tags", Text
-    ),  # JSON, in the row of all answers: the tags with detectors of their own, and their tolerances
+    # JSON, in the row of all answers: the tags with detectors of their own, and their tolerances
+    Column("tags", Text),
 )
 
 # `started`, `settings`, `alarm`, `acknowledged` and the like, which a replay of the labels must

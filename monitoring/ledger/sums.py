@@ -121,8 +121,8 @@ def stored_totals(connection: Connection) -> dict[TotalKey, list[int]]:
 
 
 def rebuild_totals(connection: Connection, cells: Iterable[tuple[int, int]] | None = None) -> None:
-    """Recompute totals from the day sums: all, or those of these (watched version id, bin). Keep other
-    writers out.
+    """Recompute totals from the day sums: all, or those of these (watched version id, bin). Keep
+    other writers out.
     """
     if cells is None:
         _rebuild(connection)

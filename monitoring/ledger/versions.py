@@ -1,5 +1,5 @@
-"""The versions in the ledger: the model, version and card that gave an answer; which of them metrics
-show, which one is in production, and which ones answer as shadows.
+"""The versions in the ledger: the model, version and card that gave an answer; which of them
+metrics show, which one is in production, and which ones answer as shadows.
 
 A version whose card changes is another watched version. Metrics show those whose labels may still
 arrive: a server loaded the version, or it answered, in the last 90 days.

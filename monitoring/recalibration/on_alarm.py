@@ -50,7 +50,8 @@ class RecalibrationLimits:
         """Return a sentence that says how the change from `start` to `end` exceeds the limits; None
         if it does not.
 
-        >>> card = CalibrationCard.model_construct(temperature=1.0, class_bias=None, class_weight=None)
+        >>> same = {"class_bias": None, "class_weight": None}
+        >>> card = CalibrationCard.model_construct(temperature=1.0, **same)
         >>> RecalibrationLimits().excess(card, card.model_copy(update={"temperature": 3.0}))
         'It changes the temperature by a factor of 3.00; the limit is 2.00.'
         """

@@ -95,8 +95,8 @@ class Recorder:
         self._thread.start()
 
     def register(self, card: Card, *, digest: str | None = None) -> int:
-        """Register a bundle and start its drift watch before it serves; return the watched version id
-        for its rows.
+        """Register a bundle and start its drift watch before it serves; return the watched version
+        id for its rows.
 
         Args:
             digest: of the bundle's manifest. Raises BundleReplaced if the ledger knows the version
@@ -170,8 +170,8 @@ class Recorder:
         """Reset a version's detector, by default of the last registered version. Fails with
         ModelNotInLedger.
 
-        `actor`, `audit` and `alarm` are those of `acknowledgment.acknowledge`. `tag`, such as `site=B`: that
-        of a tag alone; fails with TagNotWatched.
+        `actor`, `audit` and `alarm` are those of `acknowledgment.acknowledge`. `tag`, such as
+        `site=B`: that of a tag alone; fails with TagNotWatched.
         """
 
         def reset(connection: Connection) -> tuple[WatchedVersion, Restart]:

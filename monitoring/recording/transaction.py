@@ -67,8 +67,8 @@ class Commit:
         return self.write(connection, group, now_ns=now_ns)[0]
 
     def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
-        """Return a frame's answers with the watched version ids of this ledger. Raises ModelNotInLedger
-        if it lacks one.
+        """Return a frame's answers with the watched version ids of this ledger. Raises
+        ModelNotInLedger if it lacks one.
         """
         here: dict[int, int] = {}
         for number, card in frame.cards.items():

@@ -49,8 +49,8 @@ class Directory:
 
         >>> directory = Directory(restarted=True, now_s=0)
         >>> directory.report("10.0.0.2:41000", now_s=1)
-        >>> directory.addresses(now_s=2), directory.addresses(now_s=10.5), directory.addresses(now_s=12)
-        (None, ['10.0.0.2:41000'], [])
+        >>> [directory.addresses(now_s=at_s) for at_s in (2, 10.5, 12)]
+        [None, ['10.0.0.2:41000'], []]
         """
         at_s = _now(now_s)
         self._reported_s = {

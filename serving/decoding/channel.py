@@ -1,5 +1,5 @@
-"""What the server and a decoding process share: lines of JSON over a socket, and memory for an image
-and then its pixels. Nothing is unpickled.
+"""What the server and a decoding process share: lines of JSON over a socket, and memory for an
+image and then its pixels. Nothing is unpickled.
 
 Through a socket, both sides would copy a large image in small parts and wait for each other after
 each of them.

@@ -1,4 +1,6 @@
-"""The installation: system, Python, packages and ONNX Runtime, ports, secrets in files, and folders."""
+"""The installation: system, Python, packages and ONNX Runtime, ports, secrets in files, and
+folders.
+"""
 
 import getpass
 import os

@@ -311,7 +311,10 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         answer = error_answer(error)
         body, phrase = answer.body(), answer.phrase.encode()
-        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        head = (
+            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: "
+            b"%d\r\nconnection: close\r\n\r\n"
+        )
         self.transport.write(head % (answer.status, phrase, len(body)) + body)
         self.transport.close()
 

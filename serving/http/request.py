@@ -294,9 +294,8 @@ def read_form(
             parser.write(body)
             parser.finalize()
         finally:
-            vars(
-                parser
-            ).clear()  # its callbacks hold it and its files: a cycle, which would keep them in memory
+            # Its callbacks hold it and its files: a cycle, which would keep them in memory.
+            vars(parser).clear()
     except FormParserError as error:
         why = str(error).rstrip(".")
         raise MalformedRequest(

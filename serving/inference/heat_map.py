@@ -67,7 +67,10 @@ def sentence(values: Values) -> str:
         "Covering a red part lowers the probability of the predicted class by up to "
         f"{points(most)}."
     )
-    raises = f"Covering a blue part raises the probability of the predicted class by up to {points(-least)}."
+    raises = (
+        "Covering a blue part raises the probability of the predicted class by up to "
+        f"{points(-least)}."
+    )
     return " ".join(
         text for text, change in ((lowers, most), (raises, -least)) if change >= MATTERS
     )

@@ -27,7 +27,8 @@ def example_of(schema: dict[str, Any], components: dict[str, Any], *, depth: int
     """A value of the schema: its own example or default if it has one; of an object, the required
     fields.
 
-    >>> example_of({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}, {})
+    >>> number = {"n": {"type": "integer"}}
+    >>> example_of({"type": "object", "properties": number, "required": ["n"]}, {})
     {'n': 0}
     """
     if depth > _DEEPEST:

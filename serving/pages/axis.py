@@ -1,5 +1,5 @@
-"""The axes that charts over time share: ticks, a lane above the plot in which events stand beside each
-other, and the height of shares.
+"""The axes that charts over time share: ticks, a lane above the plot in which events stand beside
+each other, and the height of shares.
 """
 
 import math

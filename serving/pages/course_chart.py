@@ -1,5 +1,5 @@
-"""The drift watch's evidence as inline SVG, against what an alarm needs and what is usual: its course
-label by label, and what it is now as a bar.
+"""The drift watch's evidence as inline SVG, against what an alarm needs and what is usual: its
+course label by label, and what it is now as a bar.
 """
 
 import math

@@ -1,5 +1,5 @@
-"""The page on which people label answers by keyboard, one at a time and blind: what the model said is
-shown only afterwards.
+"""The page on which people label answers by keyboard, one at a time and blind: what the model said
+is shown only afterwards.
 
 Whoever sees an answer before judging leans towards it (Dratsch et al. 2023), and such labels would
 make the model look better than it is.

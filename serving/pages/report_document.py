@@ -50,8 +50,10 @@ class Period(StrEnum):
     def first_day(self, day: date) -> date:
         """Return the first day of the period with this day.
 
-        >>> Period.WEEK.first_day(date(2026, 10, 1)).isoformat(), Period.MONTH.first_day(date(2026, 10, 9)).isoformat()
-        ('2026-09-28', '2026-10-01')
+        >>> Period.WEEK.first_day(date(2026, 10, 1)).isoformat()
+        '2026-09-28'
+        >>> Period.MONTH.first_day(date(2026, 10, 9)).isoformat()
+        '2026-10-01'
         """
         if self is Period.WEEK:
             return day - timedelta(days=day.weekday())

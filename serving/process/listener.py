@@ -1,5 +1,5 @@
-"""What a server process listens with: a bound socket, TLS files that are checked before, and uvicorn
-with limits on connections, whose signals drain.
+"""What a server process listens with: a bound socket, TLS files that are checked before, and
+uvicorn with limits on connections, whose signals drain.
 """
 
 import asyncio

@@ -106,8 +106,12 @@ def test_torch_is_in_the_range_of_the_extra_and_for_cpus(target: str) -> None:
         for each in extras[{"training": "train"}.get(target, target)]
         if re.match(r"torch(vision)?\b", each)
     ]
-    arguments = dict(word.split("=", 1) for each, text in STAGES[f"{target}-build"].lines if each == "ARG"
-                     for word in shlex.split(text))  # fmt: skip
+    arguments = dict(
+        word.split("=", 1)
+        for each, text in STAGES[f"{target}-build"].lines
+        if each == "ARG"
+        for word in shlex.split(text)
+    )
     assert arguments["TORCH_PACKAGES"].split() == asked
     assert arguments["TORCH_INDEX"].endswith("/cpu")
 

@@ -1,5 +1,5 @@
-"""Every alert has its runbook and its test cases. The dashboards are sound. Dashboards and rules name
-every metric that is exported or recorded, and no other.
+"""Every alert has its runbook and its test cases. The dashboards are sound. Dashboards and rules
+name every metric that is exported or recorded, and no other.
 """
 
 import json

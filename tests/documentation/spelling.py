@@ -1,5 +1,5 @@
-"""What is wrong with a command of a page: a verb, option, argument, setting, file, target, module or
-extra that is not there.
+"""What is wrong with a command of a page: a verb, option, argument, setting, file, target, module
+or extra that is not there.
 """
 
 import functools

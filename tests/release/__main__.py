@@ -1,4 +1,5 @@
-"""What a release must pass beyond the tests; `make test-wheel`, `-lowest`, `-signing` and `-newest`.
+"""What a release must pass beyond the tests; `make test-wheel`, `-lowest`, `-signing` and
+`-newest`.
 
 python -m tests.release wheel [TAG]          the demo, from the wheel alone; TAG is its version
 python -m tests.release lowest [PATH ...]    tests with the lowest releases that are allowed

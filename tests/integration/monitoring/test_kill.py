@@ -27,7 +27,7 @@ path, start = Path(sys.argv[1]), int(sys.argv[2])
 monitored = MonitoredModel(path, Clock())
 
 def say(line):
-    os.write(1, (line + "\\n").encode())  # one write, so that a kill leaves no half of a line but the last
+    os.write(1, (line + "\\n").encode())  # one write: a kill cuts no line but the last
 
 def name(number):
     return "normal" if number % 3 == 0 else "pneumonia"
@@ -39,10 +39,12 @@ for batch in range(100_000):
     if batch >= 20:
         due = [number - 160 for number in numbers]
         future = monitored.recorder.feedback([label(number, name(number)) for number in due])
-        future.add_done_callback(lambda done, due=due: say(f"labeled {due[0]} {done.result()[0].status}"))
+        future.add_done_callback(
+            lambda done, due=due: say(f"labeled {due[0]} {done.result()[0].status}")
+        )
     if batch % 10 == 0:
         monitored.recorder.feedback([]).result()
-        monitored.serve(make_row(start + 10_000_000 + batch))  # wait, so that the queue does not run ahead
+        monitored.serve(make_row(start + 10_000_000 + batch))  # wait for the queue
 """
 
 

@@ -230,7 +230,10 @@ def test_forgetting_a_request_leaves_what_was_there_without_it(
             f"SELECT watched_version_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 "
             "ORDER BY 1, 2, 3, 4"
         )
-        totals = "SELECT watched_version_id, slice, bin, sum(served), sum(n), sum(confidence) FROM bin_total"
+        totals = (
+            "SELECT watched_version_id, slice, bin, sum(served), sum(n), sum(confidence) FROM "
+            "bin_total"
+        )
         totals += " GROUP BY 1, 2, 3 HAVING sum(served) > 0 OR sum(n) > 0 ORDER BY 1, 2, 3"
         totals_before = monitored.rows(totals)
         before, detector = monitored.rows(everything), monitored.detectors()[0].state.as_dict()

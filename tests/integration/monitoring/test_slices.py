@@ -245,7 +245,10 @@ def test_a_promotion_is_noted_once_for_all_replicas(
         monitored.watched_version_id,
     ):
         monitored.recorder.promote(watched_version_id).result()
-    noted = "SELECT watched_version_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
+    noted = (
+        "SELECT watched_version_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY "
+        "event_id"
+    )
     assert monitored.rows(noted) == [
         (monitored.watched_version_id, '{"version": 1}'),
         (other, '{"version": 2}'),

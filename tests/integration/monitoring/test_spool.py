@@ -149,7 +149,7 @@ sys.stdin.readline()
 for batch in range(100_000):
     numbers = range(start + 8 * batch, start + 8 * batch + 8)
     monitored.serve(*(make_row(number) for number in numbers))
-    os.write(1, b"served %d\\n" % numbers.start)  # one write, so that a kill leaves no half of a line but the last
+    os.write(1, b"served %d\\n" % numbers.start)  # one write: a kill cuts no line but the last
 """
 
 

@@ -195,9 +195,15 @@ def test_a_hugging_face_folder_without_onnx_is_built_by_transformers(tmp_path: P
     transformers = pytest.importorskip("transformers", reason="transformers is no dependency")
     torch.manual_seed(0)
     config = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=24, patch_size=8,
-        id2label=dict(enumerate(CLASSES)), label2id={name: at for at, name in enumerate(CLASSES)},
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=24,
+        patch_size=8,
+        id2label=dict(enumerate(CLASSES)),
+        label2id={name: at for at, name in enumerate(CLASSES)},
+    )
     model = transformers.ViTForImageClassification(config).eval()
     model.save_pretrained(tmp_path / "theirs")
     transformers.ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(

@@ -157,9 +157,15 @@ def test_each_calibrator_can_be_a_variants(
     for number, method in enumerate(("vector", "isotonic"), start=1):
         store = Store(tmp_path)
         export(
-            run.folder, store, "shades", calibrator=method, anyway=True, precisions=("float16",), dataset=dataset,
+            run.folder,
+            store,
+            "shades",
+            calibrator=method,
+            anyway=True,
+            precisions=("float16",),
+            dataset=dataset,
             max_accuracy_loss=1.0,
-        )  # fmt: skip
+        )
         made = store.read("shades", number)
         assert made.card.of_variant("float16").calibration.method == method
         np.testing.assert_allclose(infer(made.variants["float16"], inputs).sum(1), 1, atol=1e-5)

@@ -57,9 +57,7 @@ def test_cusum_finds_a_large_gap() -> None:
     assert cusum()(labels(0, 500, shape=SURE)) is None
 
 
-def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wrong_but_not_to_an_audit() -> (
-    None
-):
+def test_wrong_answers_labeled_more_often_mislead_all_but_an_audit() -> None:
     found = simulate(answers=60_000, share=0.03)
     assert found.true_ece < 0.01
     assert found.naive_ece > 0.25

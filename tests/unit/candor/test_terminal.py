@@ -114,9 +114,13 @@ def test_an_export_names_every_temperature_at_its_bound() -> None:
     card = build_card(temperature=20.0)
     low, well = build_card(temperature=0.05), build_card(temperature=1.4)
     variant = VariantCard(
-        precision="int8", file="model.int8.onnx", calibration=low.calibration, accuracy_loss=0.0, agreement=1.0,
+        precision="int8",
+        file="model.int8.onnx",
+        calibration=low.calibration,
+        accuracy_loss=0.0,
+        agreement=1.0,
         max_difference=0.0,
-    )  # fmt: skip
+    )
     notes = _bound_notes(card.model_copy(update={"variants": (variant,)}))
     assert [each.split(" is a bound")[0] for each in notes] == [
         "Note: the temperature 20",

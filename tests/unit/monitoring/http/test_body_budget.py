@@ -103,9 +103,7 @@ async def test_only_so_many_wait() -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_body_of_unknown_length_holds_what_has_arrived_and_is_refused_once_there_is_no_room() -> (
-    None
-):
+async def test_a_body_of_unknown_length_is_refused_once_there_is_no_room() -> None:
     bodies = budget()
     async with bodies.hold(60 * MIB):
         async with bodies.hold(None, copies=2) as hold:

@@ -69,7 +69,8 @@ def test_ndjson_is_read_as_the_json_module_reads_it(
 
 @pytest.mark.parametrize("cuts", [[], [9, 30, 64], list(range(150))])
 def test_a_bad_line_is_told_and_the_next_is_read(cuts: list[int]) -> None:
-    data = b'label,source\nnormal,"two\nlines"\nnormal\n\nnormal,\xff\nno"rmal,a\nnormal,b"\nnormal,last'
+    data = b'label,source\nnormal,"two\nlines"\nnormal\n\nnormal,\xff\n'
+    data += b'no"rmal,a\nnormal,b"\nnormal,last'
     rows = read(CsvReader(COLUMNS), data, cuts)
     assert [(row.line, row.item) for row in rows] == [
         (2, {"label": "normal", "source": "two\nlines"}),
