@@ -140,6 +140,11 @@ class Site:
     def management(self) -> httpx.Client:
         return self.clients["management"]
 
+    def states(self) -> set[str]:
+        """The states of the workers."""
+        [described] = self.management.get("/models/tiny").json()
+        return {worker["status"] for worker in described["workers"]}
+
     def workers(self) -> list[int]:
         described = self.management.get("/models/tiny").json()[0]
         return [worker["pid"] for worker in described["workers"]]
@@ -242,6 +247,7 @@ def test_a_script_for_torchserves_addresses_works_against_both(site: Site, tmp_p
     server = Server(site.store.root, tmp_path, deadline_s="300")
     try:
         wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        wait_until(lambda: site.states() == {"READY"})  # a worker of the test before may still end
         ours, theirs = (
             torchserve_script(server.client, server.client),
             torchserve_script(site.client, site.management),

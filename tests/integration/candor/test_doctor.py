@@ -260,7 +260,7 @@ def test_a_missing_file_of_secrets_is_not_to_be_made_private(
     installation: Callable[..., Any], tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
-    state, found = installation(ledger_file=str(file))["permissions"]
+    state, found = installation(tokens_file=str(file))["permissions"]
     assert (state, "does not exist | make it" in found, "chmod" in found) == (
         "warning",
         True,

@@ -457,6 +457,7 @@ def test_the_files_that_travel_into_archives_import_what_is_there() -> None:
         "importlib.util",
         "io",
         "logging",
+        "pathlib",
         "struct",
         "typing",
         "warnings",
