@@ -112,6 +112,7 @@ class ServedVersion:
         )
         self._retired = False
         self._leases = 0
+        self._arrived: list[PendingRequest] = []
         self._batcher = Batcher(
             self._infer,
             self._fail,
@@ -154,8 +155,14 @@ class ServedVersion:
             self._recorder.shadow(self.watched_version_id).add_done_callback(_log_failure)
 
     def submit(self, request: PendingRequest) -> None:
-        """Queue `request`. Its future gets the answer or the error."""
-        self._batcher.submit(request)
+        """Queue `request`. Its future gets the answer or the error.
+
+        What arrives in one turn of the event loop is queued at its end, as one batch: woken by the
+        first image, the thread would take it alone and fight the loop for the interpreter.
+        """
+        if not self._arrived:
+            self._loop.call_soon(self._queue_arrived)
+        self._arrived.append(request)
 
     async def try_out(self, image: Image) -> Classification:
         """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the
@@ -178,8 +185,14 @@ class ServedVersion:
         """Wait for the inference thread to end, after `retire`. Callable from any thread."""
         self._batcher.join(timeout_s)
 
+    def _queue_arrived(self) -> None:
+        for request in self._arrived:
+            self._batcher.submit(request)
+        self._arrived.clear()
+
     def _close_if_unused(self) -> None:
         if self._retired and self._leases == 0:
+            self._queue_arrived()
             self._batcher.close()
 
     def _infer(self, requests: list[PendingRequest]) -> None:
