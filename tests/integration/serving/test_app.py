@@ -7,6 +7,7 @@ import base64
 import gzip
 import io
 import json
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable
+from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import Predictor
 from serving.process.server import ENDPOINTS
 from tests.builders.services import Running, running
@@ -34,15 +36,8 @@ from tests.builders.services import Running, running
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[5.0, 0.0], ids=["on the event loop", "in a thread"])
-async def server(
-    request: pytest.FixtureRequest,
-    tiny_store: Store,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Running]:
-    """A server whose model counts as light, so that the event loop infers, or as not light."""
-    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", request.param)
+@pytest.fixture
+async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
     async with running(tiny_store, tmp_path) as started:
         yield started
 
@@ -78,6 +73,21 @@ async def test_many_at_once_each_get_their_own_answer(
         )
     assert len({response.json()["prediction_id"] for response in responses}) == 40
     assert server.counted("candor_batch_size_count", model="tiny", version="1") < 40
+
+
+async def test_what_arrives_in_one_turn_of_the_loop_is_one_batch(
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    image = decode(png(), tiny_store.read("tiny", 1).card.input.spec)
+    served = server.service.models.find("tiny", None)
+    loop = asyncio.get_running_loop()
+    waiting = [PendingRequest(image, None, 0.0, loop.create_future()) for _ in range(8)]
+    with served.lease():
+        for request in waiting:
+            served.submit(request)
+            time.sleep(0.005)  # a thread could begin
+        await asyncio.gather(*(request.answer for request in waiting))
+    assert server.counted("candor_batch_size_count", model="tiny", version="1") == 1
 
 
 @pytest.mark.parametrize(
