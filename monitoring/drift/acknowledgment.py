@@ -16,9 +16,8 @@ from monitoring.drift.events import ACKNOWLEDGED, AFRESH, ALARM, Event, latest, 
 from monitoring.ledger.schema import EVERYTHING
 
 NO_ALARM = (
-    "There is no alarm to acknowledge, so nothing was done. To restart the watch without an "
-    "alarm, send `reset` in "
-    "place of `acknowledge`."
+    "There is no alarm to acknowledge, so nothing was done. To restart the watch without an alarm, "
+    "send `reset` in place of `acknowledge`."
 )
 
 

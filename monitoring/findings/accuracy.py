@@ -44,9 +44,8 @@ _OF_REFERENCE, _OF_ALL, _OF_LATER = ALPHA / 4, 3 * ALPHA / 8, 3 * ALPHA / 8
 _NEARLY_ALL = 0.99
 _PLANS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # numbers of labels to ask for
 PROMISE = (
-    "This answer may be read every day: it misleads about at most 1 in 20 models whose accuracy "
-    "is as it was, if their "
-    "labels are a fair sample."
+    "This answer may be read every day: it misleads about at most 1 in 20 models whose accuracy is "
+    "as it was, if their labels are a fair sample."
 )
 
 
@@ -309,9 +308,8 @@ def _sentence(verdict: AccuracyVerdict) -> str:
         return f"{right}. There is nothing to compare this with."
     return (
         f"{right}, and in {percent(verdict.reference)} of the "
-        f"{counted(verdict.reference_n, 'answer')} of its card's "
-        f"reference. The difference is between {_signed(verdict.difference_lower)} and "
-        f"{_signed(verdict.difference_upper)} "
+        f"{counted(verdict.reference_n, 'answer')} of its card's reference. The difference is "
+        f"between {_signed(verdict.difference_lower)} and {_signed(verdict.difference_upper)} "
         f"points.{_small_reference(verdict)}{_fairness(verdict)}"
     )
 
@@ -321,8 +319,8 @@ def _small_reference(verdict: AccuracyVerdict) -> str:
         return ""
     return (
         " The reference is too small to say that accuracy is as it was to within "
-        f"{100 * CLOSE:.0f} points, however "
-        "many labels there are; a large drop would still be found."
+        f"{100 * CLOSE:.0f} points, however many labels there are; a large drop would still be "
+        "found."
     )
 
 
@@ -338,8 +336,7 @@ def _fairness(verdict: AccuracyVerdict) -> str:
     which, seems = ("right or sure", "higher") if higher else ("wrong or unsure", "lower")
     return (
         f" Nothing shows that these labels were drawn at random: if {which} answers are labeled "
-        "more often than "
-        f"others, accuracy seems {seems} than it is."
+        f"more often than others, accuracy seems {seems} than it is."
     )
 
 

@@ -62,15 +62,13 @@ def give_advice(found: Findings) -> Iterator[str]:
     ):
         yield (
             f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows "
-            "how they were chosen. "
-            f"Start a random audit: {audit_by(served_elsewhere=found.served_elsewhere)}; see "
-            "docs/how-to/audits.md."
+            "how they were chosen. Start a random audit: "
+            f"{audit_by(served_elsewhere=found.served_elsewhere)}; see docs/how-to/audits.md."
         )
     if any(warning.raised for warning in found.early_warnings):
         yield (
             f"The images or patients of {model} may have changed. Get labels of recent answers "
-            "before you rely on "
-            "older ones."
+            "before you rely on older ones."
         )
 
 
@@ -79,8 +77,7 @@ def _keep_labeling(found: Findings) -> str:
     if found.drift is not None and found.drift.audit:
         return (
             "Keep labeling the answers drawn for the audit, to which alone the drift alarm "
-            "listens: if the error is "
-            "real, it will follow."
+            "listens: if the error is real, it will follow."
         )
     return "Keep labeling: if the error is real, the drift alarm will follow."
 
@@ -90,18 +87,16 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     if found.is_cleared_by_all and found.is_cleared:
         yield (
             "The labels that raised the alarm came first, and all labels together show no such "
-            "difference: the first "
-            "ones favored one outcome, have been corrected since, or the error has ended. "
-            "Acknowledge the alarm with a "
-            f"note (`POST /models/{model}/report/acknowledge`). There is nothing to recalibrate."
+            "difference: the first ones favored one outcome, have been corrected since, or the "
+            "error has ended. Acknowledge the alarm with a note (`POST "
+            f"/models/{model}/report/acknowledge`). There is nothing to recalibrate."
         )
         return
     if found.is_cleared:
         yield (
             "The alarm was raised on labels that were chosen, and the audit shows no such "
-            "difference: acknowledge the "
-            f"alarm with a note (`POST /models/{model}/report/acknowledge`). Do not recalibrate on "
-            "the chosen labels."
+            "difference: acknowledge the alarm with a note (`POST "
+            f"/models/{model}/report/acknowledge`). Do not recalibrate on the chosen labels."
         )
         return
     since = (drift.alarm or {}).get("since") if drift else None
@@ -121,9 +116,8 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         is_lower or (at_this_look.significant and at_this_look.difference < 0)
     ) and not found.selection.is_fair:
         yield (
-            f"If a fair sample shows that accuracy fell, roll back ({_earlier(found)}) or "
-            "retrain: recalibration "
-            "corrects confidence, not answers."
+            f"If a fair sample shows that accuracy fell, roll back ({_earlier(found)}) or retrain: "
+            "recalibration corrects confidence, not answers."
         )
     elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
         fell = "Accuracy fell" if is_lower else "At this look accuracy is lower than on the card"
@@ -140,8 +134,7 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         yield _recalibrate(found, on_labels, last)
     yield (
         "Or fix the cause and acknowledge the alarm with a note (`POST "
-        f"/models/{model}/report/acknowledge`); the watch "
-        "then starts again."
+        f"/models/{model}/report/acknowledge`); the watch then starts again."
     )
 
 
@@ -166,9 +159,8 @@ def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
     if rival:
         return (
             f"{first} on that sample: `candor recalibrate {model}` if it is an audit, or `candor "
-            f"recalibrate {model} "
-            "--last N --chosen-labels` if it is the N labels that came last; then `candor "
-            f"promote {model} VERSION`."
+            f"recalibrate {model} --last N --chosen-labels` if it is the N labels that came last; "
+            f"then `candor promote {model} VERSION`."
         )
     return (
         f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} "
@@ -183,14 +175,12 @@ def _from_the_first(found: Findings) -> str:
         verb = "exceeded" if gap > 0 else "fell short of"
         return (
             f"Nothing need have changed: on its own card, confidence {verb} accuracy by "
-            f"{points(abs(gap))} on the "
-            "reference data already."
+            f"{points(abs(gap))} on the reference data already."
         )
     return (
         "Nothing need have changed, since the error may have been there from the first label on. "
-        "Check whether images "
-        "are prepared as in training, and whether patients and labels are of the kind that the "
-        "card's reference has."
+        "Check whether images are prepared as in training, and whether patients and labels are of "
+        "the kind that the card's reference has."
     )
 
 
@@ -201,15 +191,13 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
         if since and since["from_first"]:
             yield (
                 f"Nothing need have changed in answers with {each.tag}: the error may have been "
-                "there from their first "
-                "label on. Check how images are prepared there, and whether patients and labels "
-                "differ."
+                "there from their first label on. Check how images are prepared there, and whether "
+                "patients and labels differ."
             )
         elif since:
             yield (
                 f"Find out what changed in answers with {each.tag} around their label "
-                f"{since['label']:,}: device, "
-                "protocol, patients or software."
+                f"{since['label']:,}: device, protocol, patients or software."
             )
     if found.tag_alarms:
         which, tag = (
@@ -219,8 +207,7 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
         quiet = "" if found.is_whole_alarm else "The alarm of all answers is quiet. "
         yield (
             f"{quiet}A recalibration changes all answers: if only those with {which} are off, "
-            "repair the cause there, "
-            "or serve them by a version of their own."
+            "repair the cause there, or serve them by a version of their own."
         )
         one = len(found.tag_alarms) == 1
         what = f"the alarm of {which} by itself" if one else f"the alarms of {which} one by one"
@@ -237,8 +224,8 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
     if accuracy.answer is AccuracyAnswer.LOWER:
         if accuracy.chosen:
             yield (
-                "Find out how the labels were chosen, before anything else: a fair sample may "
-                "show no drop."
+                "Find out how the labels were chosen, before anything else: a fair sample may show "
+                "no drop."
             )
         since = f" around {accuracy.since}" if accuracy.since else ""
         yield (
@@ -247,22 +234,19 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
         )
         yield (
             f"If accuracy is too low for its purpose, roll back ({_earlier(found)}) or retrain on "
-            "such images. "
-            "Recalibration corrects confidence, not answers."
+            "such images. Recalibration corrects confidence, not answers."
         )
     elif accuracy.answer is AccuracyAnswer.HIGHER:
         yield (
             "Accuracy is higher than on the card. Check that easy answers are not labeled more "
-            "often than others; "
-            "otherwise nothing needs to be done about it."
+            "often than others; otherwise nothing needs to be done about it."
         )
     elif accuracy.answer is AccuracyAnswer.UNKNOWN and found.measures.n >= FEW_LABELS:
         needed = labels_for_accuracy(accuracy)
         if needed and needed > accuracy.n:
             yield (
                 f"Keep labeling to know whether accuracy is as it was: about {needed:,} labels "
-                "show it to within "
-                f"{100 * CLOSE:.0f} points."
+                f"show it to within {100 * CLOSE:.0f} points."
             )
 
 
@@ -286,8 +270,7 @@ def _opposite_classes(found: Findings) -> Iterator[str]:
         yield (
             f"Confidence is too high in {answers_in_slice(over[0].name)} and too low in "
             f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike and "
-            "cannot repair both. "
-            f"{add}"
+            f"cannot repair both. {add}"
         )
 
 

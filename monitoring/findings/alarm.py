@@ -21,8 +21,7 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
     more_or_less = "less" if detail["direction"] == "over" else "more"
     sentence = (
         f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which "
-        "were right "
-        f"{more_or_less} often than their confidence said."
+        f"were right {more_or_less} often than their confidence said."
     )
     sentence += _by_class(detail)
     since = detail.get("since")
@@ -49,10 +48,9 @@ def _by_class(detail: dict[str, Any]) -> str:
     if not blind or blind["log_evalue"] > _CALM_SHARE * blind["log_threshold"]:
         return ""
     return (
-        f" The error is one by class: when predicted classes are not told apart, the evidence was "
+        " The error is one by class: when predicted classes are not told apart, the evidence was "
         f"{blind['log_evalue']:.1f} of the {blind['log_threshold']:.1f} that an alarm takes, as a "
-        "calibrated model may "
-        "show too."
+        "calibrated model may show too."
     )
 
 

@@ -102,10 +102,8 @@ class AnswerRecord:
         lower, upper = self.interval
         return (
             f"Of {self.labeled:,} {alike} since {self.since} that have a label, {self.right:,} "
-            "were right "
-            f"({round(100 * self.right / self.labeled)} in 100; 95 % interval "
-            f"{math.floor(100 * lower)} to "
-            f"{math.ceil(100 * upper)})."
+            f"were right ({round(100 * self.right / self.labeled)} in 100; 95 % interval "
+            f"{math.floor(100 * lower)} to {math.ceil(100 * upper)})."
         )
 
     def _coverage(self) -> str:

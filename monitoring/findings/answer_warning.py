@@ -26,9 +26,8 @@ NAME = "answer_distribution"
 CLASS_LIMIT = 16
 _LIMIT = math.log(1 / ALPHA)
 PROMISE = (
-    "While nothing changes and answers come in random order, this is ever raised for at most 1 "
-    f"in {1 / ALPHA:.0f} "
-    "versions. A different mix of patients changes the answers too."
+    "While nothing changes and answers come in random order, this is ever raised for at most 1 in "
+    f"{1 / ALPHA:.0f} versions. A different mix of patients changes the answers too."
 )
 
 

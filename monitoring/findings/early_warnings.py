@@ -133,8 +133,7 @@ def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     limit, value = max(NOTABLE_MEAN, noise), now - then
     sentence = (
         f"The model expects to be right {percent(now)} of the time; on the card's reference data "
-        "it expected "
-        f"{percent(then)}."
+        f"it expected {percent(then)}."
     )
     return EarlyWarning(name, value, limit, abs(value) > limit, sentence)
 
@@ -176,8 +175,7 @@ def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWar
     if now.sum() < ENOUGH or then.sum() < ENOUGH:
         sentence = (
             f"Predicted classes are compared once there are {ENOUGH:,} answers in the last "
-            f"{RECENT_DAYS} days and "
-            f"{ENOUGH:,} before."
+            f"{RECENT_DAYS} days and {ENOUGH:,} before."
         )
         return EarlyWarning(name, math.nan, NOTABLE_PSI, False, sentence)
     value, limit = psi(now, then), psi_limit(len(names), float(now.sum()), float(then.sum()))
@@ -186,7 +184,6 @@ def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWar
     sentence = (
         f"{percent(shares[moved])} of answers in the last {RECENT_DAYS} days were "
         f'"{names[moved].removeprefix(_PREDICTED)}", compared with '
-        f"{percent(shares_before[moved])} before "
-        f"(PSI {value:.2f}, limit {limit:.2f})."
+        f"{percent(shares_before[moved])} before (PSI {value:.2f}, limit {limit:.2f})."
     )
     return EarlyWarning(name, value, limit, value > limit, sentence)

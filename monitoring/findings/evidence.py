@@ -59,8 +59,8 @@ def _one_class(found: Findings) -> Iterator[str]:
     yield (
         f'All {classes[0].n:,} labels say "{name}". If only such images get labels, answers of '
         f'"{name}" seem right '
-        "more often than their confidence says, and all other answers seem wrong, although "
-        "nothing is."
+        "more often than their confidence says, and all other answers seem wrong, although nothing "
+        "is."
     )
 
 
@@ -74,8 +74,8 @@ def _slice(each: Slice, tested: int) -> str:
     )
     return (
         f"In {answers_in_slice(each.name)}, confidence {verb} accuracy by "
-        f"{points(abs(each.signed_gap))} "
-        f"({counted(each.n, 'label')}): at this look, {sure} {comparisons}."
+        f"{points(abs(each.signed_gap))} ({counted(each.n, 'label')}): at this look, {sure} "
+        f"{comparisons}."
     )
 
 
@@ -84,8 +84,7 @@ def _against_card(comparison: CardComparison, selection: LabelSelection) -> Iter
     if gap.significant:
         yield (
             f"Confidence minus accuracy was {points(gap.reference)} on the card's reference data "
-            "and is now "
-            f"{points(gap.live)}: at this look, a larger change than chance explains."
+            f"and is now {points(gap.live)}: at this look, a larger change than chance explains."
         )
     if selection.is_fair:
         return
@@ -93,14 +92,12 @@ def _against_card(comparison: CardComparison, selection: LabelSelection) -> Iter
     if accuracy.significant:
         yield (
             f"{before} Weighted by the answers served at each confidence, the labels show "
-            f"{percent(accuracy.live)}; a "
-            "choice of labels by outcome can explain that too."
+            f"{percent(accuracy.live)}; a choice of labels by outcome can explain that too."
         )
     elif comparison.accuracy.significant:
         yield (
             f"{before} The labels show {percent(comparison.accuracy.live)}. Those are other "
-            "answers than the ones "
-            "served: their confidence differs, and that alone can explain it."
+            "answers than the ones served: their confidence differs, and that alone can explain it."
         )
 
 
@@ -109,8 +106,7 @@ def _often(gap: GapAtEveryLook | None) -> str:
     if gap is None:
         return (
             "This window moves. Whoever reads it every day sees such an error for most calibrated "
-            "models at least once "
-            "within a year."
+            "models at least once within a year."
         )
     between = f"confidence minus accuracy is between {points(gap.lower)} and {points(gap.upper)}"
     if gap.excludes_zero:

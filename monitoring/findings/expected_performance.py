@@ -42,8 +42,7 @@ HOLDS = "This holds only while confidence is calibrated in the answers of each c
 
 OTHER_CLASSES = (
     " Sensitivity and specificity rest on the probabilities of all classes; confidence, that of "
-    "the answer, may hold "
-    "all the same."
+    "the answer, may hold all the same."
 )
 
 
@@ -418,8 +417,7 @@ def _correction_words(found: ExpectedPerformance, selection: LabelSelection) -> 
         )
     return (
         f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in "
-        f"{percent(corrected.accuracy.value)} "
-        f"({_interval(corrected.accuracy)})."
+        f"{percent(corrected.accuracy.value)} ({_interval(corrected.accuracy)})."
     )
 
 

@@ -48,15 +48,14 @@ def _warning(which: str, live: Inputs, reference: Mapping[str, float]) -> EarlyW
     if live.n < ENOUGH:
         so_far = counted(live.n, "image")
         sentence = (
-            f"Image {noun} is compared with the card once there are {ENOUGH:,} images ({so_far} "
-            "so far)."
+            f"Image {noun} is compared with the card once there are {ENOUGH:,} images ({so_far} so "
+            "far)."
         )
         return EarlyWarning(name, math.nan, NOTABLE_DISTANCE, False, sentence)
     value, limit = distance(live, reference, which)
     sentence = (
         f"The average image {noun} is {getattr(live, which):.1f} gray levels; on the card's "
-        "reference data it was "
-        f"{reference[which]:.1f} (a difference of {value:+.2f} standard deviations, limit "
-        f"{limit:.2f})."
+        f"reference data it was {reference[which]:.1f} (a difference of {value:+.2f} standard "
+        f"deviations, limit {limit:.2f})."
     )
     return EarlyWarning(name, value, limit, abs(value) > limit, sentence)

@@ -16,13 +16,11 @@ COMPLAINTS = "wrong answers come back more often, as complaints"
 RIVAL_WORRIES = {
     Status.OFF: (
         "Possibly: the labels show more error than chance explains. Either confidence is off, or "
-        "wrong answers get "
-        "labels more often than right ones. The drift alarm is not active."
+        "wrong answers get labels more often than right ones. The drift alarm is not active."
     ),
     Status.ALARM: (
-        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or "
-        "the labels favor wrong "
-        "answers (or right ones); these labels cannot tell which."
+        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or the "
+        "labels favor wrong answers (or right ones); these labels cannot tell which."
     ),
 }
 
@@ -50,17 +48,14 @@ def rival_cause(selection: LabelSelection, *, signed_gap: float) -> str:
     )
     if selection.audit_decides and selection.audit is not None:
         return (
-            f"The choice of the labels is a rival cause: {percent(selection.audit.missing)} of "
-            "the answers drawn for "
-            "the audit have no label, long after they were drawn. If that has to do with the "
-            "outcome, a calibrated "
-            "model shows the same."
+            f"The choice of the labels is a rival cause: {percent(selection.audit.missing)} of the "
+            "answers drawn for the audit have no label, long after they were drawn. If that has to "
+            "do with the outcome, a calibrated model shows the same."
         )
     return (
-        f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers "
-        "have one, and not by a "
-        f"random draw. If {often} do, a calibrated model shows the same. "
-        "Labels of a random audit, or of a random sample of recent answers, tell the two apart."
+        f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers have "
+        f"one, and not by a random draw. If {often} do, a calibrated model shows the same. Labels "
+        "of a random audit, or of a random sample of recent answers, tell the two apart."
     )
 
 
@@ -88,9 +83,8 @@ def tell_apart(selection: LabelSelection, *, served_elsewhere: bool) -> str:
         )
     return (
         f"First tell the causes apart: label a random sample of recent answers, {FEW_LABELS} or "
-        "more, whatever their "
-        f"outcome. Best {audit_by(served_elsewhere=served_elsewhere)}; see docs/how-to/audits.md. "
-        "Do not recalibrate before."
+        f"more, whatever their outcome. Best {audit_by(served_elsewhere=served_elsewhere)}; see "
+        "docs/how-to/audits.md. Do not recalibrate before."
     )
 
 
@@ -124,11 +118,10 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
     if audit.decides:
         yield (
             f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of "
-            f"{percent(audit.ece)}; a calibrated "
-            f"model would show {percent(audit.noise_floor)} by chance. Its confidence minus "
-            "accuracy is "
-            f"{points(audit.signed_gap)} (95 % interval {points(audit.signed_gap_lower)} to "
-            f"{points(audit.signed_gap_upper)}). Verdict, comparison and slices rest on it alone."
+            f"{percent(audit.ece)}; a calibrated model would show {percent(audit.noise_floor)} by "
+            f"chance. Its confidence minus accuracy is {points(audit.signed_gap)} (95 % interval "
+            f"{points(audit.signed_gap_lower)} to {points(audit.signed_gap_upper)}). Verdict, "
+            "comparison and slices rest on it alone."
         )
     elif audit.labeled:
         yield (
@@ -145,8 +138,7 @@ def _bounds(selection: LabelSelection) -> str:
         return ""
     return (
         f" If all others were wrong, accuracy would be {percent(selection.accuracy_lowest)}; if "
-        "all were right, "
-        f"{percent(selection.accuracy_highest)}."
+        f"all were right, {percent(selection.accuracy_highest)}."
     )
 
 
@@ -155,8 +147,7 @@ def _missing(audit: Audit) -> str:
         return ""
     return (
         f" {percent(audit.missing)} of those drawn long enough ago have none: if that depends on "
-        "the outcome, the "
-        "audit is biased like any other choice."
+        "the outcome, the audit is biased like any other choice."
     )
 
 

@@ -78,9 +78,7 @@ def _figures(detail: dict[str, Any]) -> str:
         else "no predicted class changes"
     )
     return (
-        f": {REMEDIES[detail['remedy']].title}, fitted on "
-        f"{counted(detail['fitted_on'], 'label')}. On the other "
-        f"{counted(detail['held_out'], 'label')} the ECE is {percent(before)} before and "
-        f"{percent(after)} after, with "
-        f"a floor of {percent(detail['noise_floor'])}; {changes}"
+        f": {REMEDIES[detail['remedy']].title}, fitted on {counted(detail['fitted_on'], 'label')}. "
+        f"On the other {counted(detail['held_out'], 'label')} the ECE is {percent(before)} before "
+        f"and {percent(after)} after, with a floor of {percent(detail['noise_floor'])}; {changes}"
     )

@@ -16,8 +16,8 @@ WORRIES = {
     Status.EARLY: f"Too early to say: there are fewer than {FEW_LABELS} labels.",
     Status.OK: "No: chance alone can explain what the labels show.",
     Status.PARTLY: (
-        "Not known for all answers: chance alone can explain what the labels show, but part is "
-        "not checked."
+        "Not known for all answers: chance alone can explain what the labels show, but part is not "
+        "checked."
     ),
     Status.OFF: (
         "Possibly: at this look, the labels show more error than chance explains; the drift alarm "
@@ -92,10 +92,9 @@ def _tag_worry(found: Findings) -> str:
     which = ", ".join(each.tag for each in found.tag_alarms)
     if found.is_rival:
         return (
-            f"Probably, about answers with {which}: their drift alarm is active. Either "
-            "confidence no longer matches "
-            "accuracy there, or the labels favor wrong answers (or right ones); these labels "
-            "cannot tell which."
+            f"Probably, about answers with {which}: their drift alarm is active. Either confidence "
+            "no longer matches accuracy there, or the labels favor wrong answers (or right ones); "
+            "these labels cannot tell which."
         )
     return (
         f"Yes, about answers with {which}: their drift alarm is active, and false alarms are rare."

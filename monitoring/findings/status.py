@@ -187,17 +187,15 @@ def _cancellation(measures: Measures) -> str:
     cancel = "Positive and negative differences cancel in that figure. "
     return (
         f"{cancel if abs(measures.signed_gap) < _ONE_SIGN * measures.ece else ''}Within bins of "
-        "similar confidence the "
-        f"differences average {100 * measures.ece:.1f} points (ECE); a calibrated model would show "
-        f"{100 * measures.noise_floor:.1f} by chance."
+        f"similar confidence the differences average {100 * measures.ece:.1f} points (ECE); a "
+        f"calibrated model would show {100 * measures.noise_floor:.1f} by chance."
     )
 
 
 def _finding(measures: Measures, audit: str) -> str:
     return (
         f"In {counted(measures.n, 'labeled answer')}{audit}, confidence {_difference(measures)}. "
-        "The model was on "
-        f"average {percent(measures.mean_confidence)} confident and right "
+        f"The model was on average {percent(measures.mean_confidence)} confident and right "
         f"{percent(measures.accuracy)} of the time."
     )
 

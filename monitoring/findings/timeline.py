@@ -120,9 +120,8 @@ def _sentence(event: Event) -> str:
         audited = ", audited answers only" if detail.get("audit") else ""
         blind = "" if detail.get("class_wise", True) else ", predicted classes not told apart"
         return (
-            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms "
-            "on average, tolerance "
-            f"{tolerance(detail['tolerance'])}{audited}{blind}."
+            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on "
+            f"average, tolerance {tolerance(detail['tolerance'])}{audited}{blind}."
         )
     if event.kind == ENDED:
         return f"The watch{of_tag} ended."

@@ -70,8 +70,7 @@ def read_window(window: str) -> Window:
         return Window("days", int(found[2]))
     raise QueryInvalid(
         f"Got the window {brief(window)}; expected 'all', 'promotion', 'days:N' or 'last:N', with "
-        "N up to "
-        f"{DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
+        f"N up to {DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
     )
 
 

@@ -39,8 +39,7 @@ _TAG_GAUGES = {
     "candor_calibration_drift_tag_log_threshold": "Log evidence at which the alarm of a tag is "
     "raised.",
     "candor_calibration_drift_tag_active": "1 from the alarm of a tag until it is acknowledged or "
-    "another version "
-    "serves, else 0.",
+    "another version serves, else 0.",
 }
 _log = logging.getLogger(__name__)
 

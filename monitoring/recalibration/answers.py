@@ -140,9 +140,8 @@ def labeled_answers(
     known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
     if not known:
         raise RecalibrationRefused(
-            f"The ledger has no answers of {card.name} version {card.version} with the card in "
-            "the store. Serve this "
-            "version first."
+            f"The ledger has no answers of {card.name} version {card.version} with the card in the "
+            "store. Serve this version first."
         )
     rows = _rows(connection, known[0].watched_version_id, answer_filter)
     audited = [row for row in rows if row.audit is not None]

@@ -86,9 +86,8 @@ def _dropped_variants(card: Card, others: Sequence[str]) -> tuple[str, ...]:
         return ()
     return (
         f"Version {card.version} could also be served in {' and '.join(others)}. The labels are "
-        "of answers in "
-        f"{card.precisions[0]}, so the new version has only that; export the run again for the "
-        "others.",
+        f"of answers in {card.precisions[0]}, so the new version has only that; export the run "
+        "again for the others.",
     )
 
 
@@ -100,17 +99,15 @@ def _dropped(
     if card.referral and referral is None:
         dropped.append(
             f"Version {card.version} promised an accuracy of "
-            f"{percent(card.referral.promised_accuracy)} above its "
-            f"referral threshold. No threshold can promise that on the {proposal.held_out} "
-            "held-out labels, so the new "
+            f"{percent(card.referral.promised_accuracy)} above its referral threshold. No "
+            f"threshold can promise that on the {proposal.held_out} held-out labels, so the new "
             "version refers no answer."
         )
     if sets and not sets.threshold:
         dropped.append(
             f"{counted(proposal.held_out, 'held-out label')} are too few for prediction sets that "
-            "contain the true "
-            f"class in {percent(1 - sets.alpha)} of answers, so each set of the new version "
-            "contains every class."
+            f"contain the true class in {percent(1 - sets.alpha)} of answers, so each set of the "
+            "new version contains every class."
         )
     return tuple(dropped)
 

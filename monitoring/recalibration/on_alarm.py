@@ -95,8 +95,8 @@ def _bias(calibration: CalibrationCard) -> FloatArray:
 _log = logging.getLogger(__name__)
 
 UNFAIR: Final = (
-    "It was not published, since many answers of that time have no label and nothing shows how "
-    "the others were chosen."
+    "It was not published, since many answers of that time have no label and nothing shows how the "
+    "others were chosen."
 )
 ON_TRIAL: Final = "It was not promoted, since a canary is running."
 FOUND: Final = "It was found after an interruption."

@@ -39,10 +39,8 @@ def _sentence(done: Recalibration) -> str:
     labels = "labels of the random audit" if proposal.audited else "labels"
     return (
         f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version "
-        f"{done.parent_version} "
-        f"(temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}). The other "
-        f"{proposal.held_out} labels "
-        "measure what it does."
+        f"{done.parent_version} (temperature {done.old_temperature:.3f} -> "
+        f"{done.new_temperature:.3f}). The other {proposal.held_out} labels measure what it does."
     )
 
 
@@ -51,9 +49,8 @@ def _changes(proposal: Proposal) -> str:
         return "No predicted class changes, only confidence does."
     return (
         f"This version changes the predicted class of {proposal.changed} of the "
-        f"{counted(proposal.held_out, 'held-out answer')}. Whether its sensitivity and "
-        "specificity are acceptable is a "
-        "clinical decision."
+        f"{counted(proposal.held_out, 'held-out answer')}. Whether its sensitivity and specificity "
+        "are acceptable is a clinical decision."
     )
 
 
@@ -63,8 +60,8 @@ def _notes(done: Recalibration) -> Iterator[str]:
     if proposal.choice.better is not None:
         yield (
             f"{REMEDIES[proposal.choice.better].title} would improve more, but may change the "
-            "predicted class. A "
-            "preview that allows label changes (`--allow-label-changes`) shows it."
+            "predicted class. A preview that allows label changes (`--allow-label-changes`) shows "
+            "it."
         )
     gap = next(
         trial.classwise_gap for trial in proposal.choice.trials if trial.name == proposal.remedy
@@ -72,14 +69,14 @@ def _notes(done: Recalibration) -> Iterator[str]:
     if gap > proposal.choice.served_classwise_gap:
         yield (
             "the largest error of a class rises from "
-            f"{points(proposal.choice.served_classwise_gap)} to {points(gap)}. "
-            "Retrain, or label more answers of that class."
+            f"{points(proposal.choice.served_classwise_gap)} to {points(gap)}. Retrain, or label "
+            "more answers of that class."
         )
     if not done.fair_labels:
         yield (
             "nothing shows how these labels were chosen. If wrong answers are labeled more often "
-            "than right ones, the "
-            "fit is wrong too. A random audit (CANDOR_AUDIT_SHARE) excludes that."
+            "than right ones, the fit is wrong too. A random audit (CANDOR_AUDIT_SHARE) excludes "
+            "that."
         )
     yield from done.dropped
 

@@ -145,26 +145,22 @@ def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
         )
         raise RecalibrationRefused(
             f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected "
-            "at least "
-            f"{needed:,}{fewest}. Label more answers{lower}."
+            f"at least {needed:,}{fewest}. Label more answers{lower}."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]
         raise RecalibrationRefused(
             f"All {counted(n, 'label')} say {name!r}. A calibrator needs labels of at least two "
-            "classes: label answers "
-            "whatever their class."
+            "classes: label answers whatever their class."
         )
 
 
 def _chosen_labels(uneven: UnevenLabels) -> str:
     return (
-        f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have "
-        "a label, but "
-        f"{percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen labels can "
-        "be wrong for all "
-        "other answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept chosen labels "
-        "(`--chosen-labels`)."
+        f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have a "
+        f"label, but {percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen "
+        "labels can be wrong for all other answers. Label a random sample (set "
+        "CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`)."
     )
 
 
@@ -181,8 +177,7 @@ def _no_remedy(choice: RemedyChoice) -> str:
         "No remedy improves on the model as served by more than a standard error. The best, "
         f"{REMEDIES[best.name].title}, changes the negative log-likelihood of held-out answers by "
         f"{-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less is "
-        "better). Collect more "
-        "labels, or leave the model as it is."
+        "better). Collect more labels, or leave the model as it is."
     )
 
 
@@ -195,9 +190,8 @@ def _worsened(choice: RemedyChoice) -> str | None:
         return None
     return (
         "A temperature alone would raise the largest error of a class from "
-        f"{points(choice.served_classwise_gap)} to "
-        f"{points(gap)}: some classes are overconfident and others underconfident. "
-        f"{_clinical(choice.better)}"
+        f"{points(choice.served_classwise_gap)} to {points(gap)}: some classes are overconfident "
+        f"and others underconfident. {_clinical(choice.better)}"
     )
 
 
@@ -205,9 +199,8 @@ def _clinical(remedy: str) -> str:
     title = REMEDIES[remedy].title
     return (
         f"{title[:1].upper()}{title[1:]} improves on the model as served, but may change the "
-        "predicted class of some "
-        "answers. That is a clinical decision: a preview that allows label changes "
-        "(`--allow-label-changes`) shows it."
+        "predicted class of some answers. That is a clinical decision: a preview that allows label "
+        "changes (`--allow-label-changes`) shows it."
     )
 
 
@@ -223,8 +216,7 @@ def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
     if count < 2 * FOLDS:
         raise RecalibrationRefused(
             f"The labels come from {counted(count, 'patient')}; expected at least {2 * FOLDS}. "
-            "Label answers of more "
-            "patients."
+            "Label answers of more patients."
         )
     first = np.zeros(count, dtype=np.int64)
     first[units[::-1]] = answers.labels[::-1]
@@ -251,8 +243,8 @@ def _exclusions(calibration: CalibrationCard, answers: LabeledAnswers) -> dict[s
     )
     if p < CASE_MIX_LEVEL:
         excluded[CASE_MIX.name] = (
-            "more than the case mix has changed: the answers to a class differ from the card's "
-            f"(p = {p:.1g})"
+            "more than the case mix has changed: the answers to a class differ from the card's (p "
+            f"= {p:.1g})"
         )
     return excluded
 

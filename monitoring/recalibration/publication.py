@@ -289,12 +289,10 @@ def require_fair_labels(drafted: Recalibration) -> None:
     )
     raise RecalibrationRefused(
         f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were "
-        "chosen. Where wrong "
-        "answers are labeled more often than right ones, a fit makes a calibrated model worse. A "
-        "preview shows it. "
-        "Label what is missing or a random audit (CANDOR_AUDIT_SHARE), or accept chosen labels "
-        "(`--chosen-labels`) if "
-        "you know that the labeled answers are a fair sample."
+        "chosen. Where wrong answers are labeled more often than right ones, a fit makes a "
+        "calibrated model worse. A preview shows it. Label what is missing or a random audit "
+        "(CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`) if you know that the "
+        "labeled answers are a fair sample."
     )
 
 

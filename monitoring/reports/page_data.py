@@ -130,9 +130,8 @@ def window_since(text: str, *, now_ns: int) -> str:
         number = 0
     if not 1 <= number <= DAYS_LIMIT:
         raise QueryInvalid(
-            f"Got the start {brief(text)}; expected a number of days such as 30d, or a date in "
-            "the past such as "
-            "2026-10-01."
+            f"Got the start {brief(text)}; expected a number of days such as 30d, or a date in the "
+            "past such as 2026-10-01."
         )
     return f"days:{number}"
 
