@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # Tests of one end-to-end file share a server, so they run in one process.
 IN_PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
-LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard mlflow wandb torchserve docs dev
+LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 HASHED = $(COMPILE) --generate-hashes --constraint requirements/constraints.txt

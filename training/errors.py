@@ -149,10 +149,6 @@ class TensorBoardMissing(TrainingError, ImportError):
     """TensorBoard logs were requested, but the package is not installed."""
 
 
-class TrackerMissing(TrainingError, ImportError):
-    """A run was to be recorded in MLflow or Weights & Biases, but the package is not installed."""
-
-
 class BadRun(TrainingError, ValueError):
     """A folder that is not a finished run."""
 

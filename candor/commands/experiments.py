@@ -40,7 +40,7 @@ NetworkOption = Annotated[
 MethodOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Method, 'LOSS [xHEADS] [ema] [key=value ...]', instead of the preset's; repeatable."
+        help="Method, 'LOSS [xHEADS] [key=value ...]', instead of the preset's; repeatable."
     ),
 ]
 SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds.")]

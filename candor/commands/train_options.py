@@ -53,18 +53,6 @@ Verbose = Annotated[
         "--verbose",
     ),
 ]
-Mlflow = Annotated[
-    bool,
-    _option(
-        OUTPUT, "Record the run in MLflow: runs/mlflow.db, or MLFLOW_TRACKING_URI.", "--mlflow"
-    ),
-]
-Wandb = Annotated[
-    bool,
-    _option(
-        OUTPUT, "Record the run for Weights & Biases, offline unless WANDB_MODE=online.", "--wandb"
-    ),
-]
 
 RecipeName = Annotated[
     str,
@@ -115,7 +103,6 @@ BatchSize = Annotated[
     int | None, _option(EPOCHS, "Images per step, over all processes (64; digits 32).")
 ]
 Optimizer = Annotated[str | None, _option(OPTIMIZER, "adam, adamw or sgd (adam).")]
-Momentum = Annotated[float | None, _option(OPTIMIZER, "Momentum of sgd (0.9).")]
 Warmup = Annotated[
     float | None, _option(OPTIMIZER, "Epochs in which the learning rate rises from zero (0).")
 ]
@@ -135,9 +122,6 @@ ProbeRate = Annotated[
 ClipNorm = Annotated[
     float | None, _option(OPTIMIZER, "Largest norm of a step's gradient (no limit).")
 ]
-Sampler = Annotated[
-    str | None, _option(EPOCHS, "shuffled, or balanced: every class equally often (shuffled).")
-]
 LearningRate = Annotated[
     float | None,
     _option(OPTIMIZER, "Highest learning rate (2e-4; auto: by validation; digits 1e-3)."),
@@ -146,17 +130,7 @@ WeightDecay = Annotated[
     float | None, _option(OPTIMIZER, "Weight decay; adamw decays matrices and filters alone (0).")
 ]
 Decay = Annotated[
-    str | None,
-    _option(OPTIMIZER, "Decay of the learning rate: none, cosine or exponential (cosine)."),
-]
-DecayRate = Annotated[
-    float | None, _option(OPTIMIZER, "Factor of the exponential decay, per epoch (0.985).")
-]
-Averaging = Annotated[
-    str | None, _option(EPOCHS, "Averaging of the weights: none, ema or swa (none).")
-]
-EmaDecay = Annotated[
-    float | None, _option(EPOCHS, "Decay of the weights' running mean, per step (0.99).")
+    str | None, _option(OPTIMIZER, "Decay of the learning rate: none or cosine (cosine).")
 ]
 Select = Annotated[
     str | None, _option(EPOCHS, "Epoch to keep: last, val_nll or val_ece (last; auto: val_nll).")

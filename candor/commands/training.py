@@ -1,7 +1,7 @@
 """`candor train`."""
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,6 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.runs.config import TrainConfig
     from training.runs.repetition import Repetition
     from training.runs.run import RunResult
-    from training.runs.trackers import Tracker
 
 
 def train(
@@ -52,8 +51,6 @@ def train(
     out: opt.Out = None,
     restart: opt.Restart = False,
     tensorboard: opt.TensorBoard = False,
-    mlflow: opt.Mlflow = False,
-    wandb: opt.Wandb = False,
     from_card: opt.FromCard = None,
     recipe: opt.RecipeName = "auto",
     loss: opt.Loss = None,
@@ -64,10 +61,8 @@ def train(
     perturbed: opt.Perturbed = None,
     epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
-    sampler: opt.Sampler = None,
     optimizer: opt.Optimizer = None,
     learning_rate: opt.LearningRate = None,
-    momentum: opt.Momentum = None,
     weight_decay: opt.WeightDecay = None,
     warmup: opt.Warmup = None,
     layer_decay: opt.LayerDecay = None,
@@ -75,9 +70,6 @@ def train(
     probe_rate: opt.ProbeRate = None,
     clip_norm: opt.ClipNorm = None,
     decay: opt.Decay = None,
-    decay_rate: opt.DecayRate = None,
-    averaging: opt.Averaging = None,
-    ema_decay: opt.EmaDecay = None,
     select: opt.Select = None,
     patience: opt.Patience = None,
     seed: opt.Seed = None,
@@ -149,10 +141,8 @@ def train(
             "perturbed": perturbed,
             "epochs": epochs,
             "batch_size": batch_size,
-            "sampler": sampler,
             "optimizer": optimizer,
             "learning_rate": learning_rate,
-            "momentum": momentum,
             "weight_decay": weight_decay,
             "warmup": warmup,
             "layer_decay": layer_decay,
@@ -160,9 +150,6 @@ def train(
             "probe_rate": probe_rate,
             "clip_norm": clip_norm,
             "decay": decay,
-            "decay_rate": decay_rate,
-            "averaging": averaging,
-            "ema_decay": ema_decay,
             "select": select,
             "patience": patience,
             "seed": seed,
@@ -190,11 +177,6 @@ def train(
         else chosen_config(choices, digits=own_recipe)
     )
     group = Group.from_environment()
-    trackers: list[Tracker] = []
-    if mlflow:
-        trackers.append("mlflow")
-    if wandb:
-        trackers.append("wandb")
     try:
         found, result = _train(
             config,
@@ -206,7 +188,6 @@ def train(
             group=group,
             restart=restart,
             tensorboard=tensorboard,
-            trackers=trackers,
         )
         if group.leads:
             from candor.terminal.run_result import print_result
@@ -250,7 +231,6 @@ def _train(
     group: "Group",
     restart: bool,
     tensorboard: bool,
-    trackers: "Sequence[Tracker]",
 ) -> tuple["FoundDataset", "RunResult"]:
     """The data set and the run's result; `given` are the choices that the recipe `auto` keeps, None
     without it.
@@ -306,7 +286,6 @@ def _train(
             cache=cache_folder() / "features",
             restart=restart,
             tensorboard=tensorboard,
-            trackers=trackers,
             group=group,
             backbone_sha256=repetition.training.backbone_sha256 if repetition else None,
             notice=lambda said: stderr.print(said, soft_wrap=True),

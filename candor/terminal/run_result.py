@@ -27,7 +27,10 @@ def print_result(
     """
     evaluation, record = result.evaluation, result.record
     found = shortcomings(
-        evaluation, record.classes, method="temperature", balanced=record.config.balances
+        evaluation,
+        record.classes,
+        method="temperature",
+        balanced=record.config.class_weights == "balanced",
     )
     if json_out:
         repeats = {"repeats": repetition.repeats(result.folder)} if repetition else {}

@@ -16,7 +16,7 @@ from tests.release.environment import ROOT, FreshEnvironment, build_wheel
 BUILD = ROOT / "build"
 EXTRAS = (
     *("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures"),
-    *("tensorboard", "mlflow", "wandb", "torchserve"),
+    *("tensorboard", "torchserve"),
 )
 # The last ones hold what Candor takes over from uvicorn (limits, draining, broken clients), and
 # traces.

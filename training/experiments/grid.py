@@ -2,7 +2,7 @@
 
 A data set, a network or a method is a `Variant`, written as one line: the subject, then `key=value`
 for any field of TrainConfig, and for a method also any option of its loss. `x3` is short for
-`heads=3`, `ema` and `swa` for `averaging=...`.
+`heads=3`.
 """
 
 import json
@@ -19,7 +19,6 @@ from training.experiments.cell import Cell
 from training.networks.backbones import find_weights
 from training.runs.config import TrainConfig
 
-AVERAGING = ("ema", "swa")
 # Choices with a place of their own. A title such as "ce seed=21" would promise a run that is not
 # made.
 ELSEWHERE = {
@@ -137,13 +136,9 @@ def _change(word: str, text: str) -> tuple[str, Any]:
         raise BadChoice(f"{word!r} in {text!r} has no effect there; {ELSEWHERE[key]}")
     if equals and key:
         return key, _value(value)
-    if word in AVERAGING:
-        return "averaging", word
     if word.startswith("x") and word[1:].isdigit():
         return "heads", int(word[1:])
-    raise BadChoice(
-        f"{word!r} in {text!r} is unknown; expected key=value, xN, {' or '.join(AVERAGING)}"
-    )
+    raise BadChoice(f"{word!r} in {text!r} is unknown; expected key=value or xN")
 
 
 def _value(text: str) -> Any:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
-from training.fitting.schedule import Sampler
 from training.processes.execution import Execution
 
 FEATURES_AT_ONCE, STREAMED_AT_ONCE = 256, 64
@@ -69,24 +68,6 @@ class Examples:
     def pooled(self) -> "Examples":
         """The same with the mean of each feature map in its place, (N, C, 1, 1), in memory."""
         return replace(self, inputs=_pooled(self.inputs))
-
-
-def drawn(
-    order: np.random.Generator, labels: NDArray[np.int64], sampler: Sampler
-) -> NDArray[np.int64]:
-    """The images of an epoch, (N,): each once, or as many drawn with replacement so that classes
-    are equally frequent.
-
-    >>> labels = np.repeat([0, 1], [900, 100])
-    >>> chosen = labels[drawn(np.random.default_rng(0), labels, "balanced")]
-    >>> len(chosen), round(chosen.mean(), 1)
-    (1000, np.float64(0.5))
-    """
-    if sampler == "shuffled":
-        return order.permutation(len(labels))
-    counts = np.bincount(labels)
-    share = 1 / (np.count_nonzero(counts) * counts[labels])
-    return order.choice(len(labels), size=len(labels), p=share)
 
 
 def batches(

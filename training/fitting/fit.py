@@ -21,9 +21,9 @@ from calibration.bins import BinSums
 from calibration.calibrators.temperature import softmax
 from calibration.measures.metrics import ece, top_label
 from training.errors import TrainingDiverged
-from training.fitting.examples import Epochs, Examples, ahead, batches, drawn, predict
+from training.fitting.examples import Epochs, Examples, ahead, batches, predict
 from training.fitting.history import Epoch, EpochTotals
-from training.fitting.kept_weights import AveragedWeights, BestEpoch, best
+from training.fitting.kept_weights import BestEpoch, best
 from training.fitting.schedule import Schedule, build_optimizer, set_rate
 from training.fitting.snapshot import Snapshot, SnapshotFile
 from training.fitting.step import Step
@@ -64,7 +64,6 @@ class Fit:
             amp=execution.amp,
             clip_norm=schedule.clip_norm,
         )
-        self.average = AveragedWeights(module, schedule)
         self.best = BestEpoch(schedule)
         self.steps = 0
         self.history: list[Epoch] = []
@@ -80,7 +79,6 @@ class Fit:
         self.module.train()
         totals = self._pass(number, report)
         trained = totals.over(self.execution.group).means
-        self.average.after_epoch(number)
         validated = self._validate()
         self.history.append(
             Epoch(
@@ -95,7 +93,7 @@ class Fit:
                 head=self.head,
             )
         )
-        self.best.offer(self.history, self.average.module)
+        self.best.offer(self.history, self.module)
         report(trained)
 
     def _pass(self, number: int, report: Report) -> EpochTotals:
@@ -110,7 +108,6 @@ class Fit:
                 )
             if result.logits is not None:  # the shard of this process may be empty
                 totals.add(result.logits, result.labels, result.loss)
-            self.average.after_step()
             self.steps += 1
             if time.monotonic() - reported > REPORT_INTERVAL_S:
                 reported = time.monotonic()
@@ -122,7 +119,7 @@ class Fit:
         is read.
         """
         group = self.execution.group
-        indices = drawn(self.order, self.train.labels, self.schedule.sampler)
+        indices = self.order.permutation(len(self.train))
         wholes = batches(indices, size=self.schedule.batch_size, processes=group.size)
         shards = [group.shard(whole) for whole in wholes]
         when = Epochs(self.seed, number)
@@ -134,7 +131,7 @@ class Fit:
 
     def _validate(self) -> dict[str, float]:
         logits = predict(
-            self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
+            self.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
         )
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
         totals = EpochTotals()
@@ -146,8 +143,6 @@ class Fit:
 
     def keep(self) -> None:
         """Load the chosen weights into the module and mark their epoch."""
-        if self.average.module is not self.module:
-            self.module.load_state_dict(self.average.module.state_dict())
         self.best.restore(self.module)
         kept = best(self.history, self.schedule.select)
         self.history[kept] = replace(self.history[kept], kept=True)
@@ -156,11 +151,7 @@ class Fit:
         """Everything that later epochs depend on."""
         tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            kept = {
-                name: each for name, each in state.items() if each is not None
-            }  # SGD without momentum keeps None
-            tensors |= {f"optimizer.{index}.{name}": each for name, each in kept.items()}
-        tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
+            tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
         tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}
         states = self.execution.group.gather(random_state(self.execution.device))
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
@@ -178,7 +169,6 @@ class Fit:
         known = self.optimizer.state_dict()
         known["state"] = _nested(snapshot.part("optimizer"))
         self.optimizer.load_state_dict(known)
-        self.average.load(snapshot.part("average"))
         self.best.tensors = snapshot.part("selection")
         self.step.scaler.load_state_dict(snapshot.data["scaler"])
         own = snapshot.part("random")[str(self.execution.group.rank)]

@@ -26,9 +26,8 @@ class Epoch:
     """One epoch of a fit. A gap is mean confidence minus accuracy, positive when overconfident.
 
     The train figures come from the training pass itself, with dropout; the val figures come from
-    evaluation mode, with averaged weights if weights are averaged. `val_loss` is the
-    plain cross-entropy, so runs with different losses can be compared. `head` counts from 0 if
-    there are several heads; `kept` marks the epoch whose weights were kept.
+    evaluation mode. `val_loss` is the plain cross-entropy, so runs with different losses can be
+    compared. `head` counts from 0; `kept` marks the epoch whose weights were kept.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""The schedule of a fit, its length, learning rate, averaging and epoch to keep, and its optimizer.
+"""The schedule of a fit: its length, learning rate and epoch to keep, and its optimizer.
 
 Source of layer-wise rates: Howard and Ruder 2018, "discriminative fine-tuning". With a
 `layer_decay` of d, the head learns at the full rate, the last trained block at d times that, the
@@ -16,14 +16,10 @@ from torch.optim import Optimizer
 from training.networks.classifier import Branch
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
-Sampler = Literal["shuffled", "balanced"]
-Decay = Literal["none", "cosine", "exponential"]
-Averaging = Literal["none", "ema", "swa"]
+Decay = Literal["none", "cosine"]
 Select = Literal["last", "val_nll", "val_ece"]
-
-SWA_START = (
-    0.75  # of the epochs; the weights after each later epoch are averaged (Izmailov et al. 2018)
-)
+MOMENTUM = 0.9  # of sgd
+SCALE = "scale"  # of the learning rate, in a group of parameters
 
 
 @dataclass(frozen=True)
@@ -31,68 +27,45 @@ class Schedule:
     """`epochs` passes, `batch_size` images per step, and the `optimizer` with its `learning_rate`
     and `weight_decay`.
 
-    `momentum` is that of "sgd". `layer_decay` multiplies the rate once for each layer below the
-    head (optimizer.py). `clip_norm` limits the norm of the gradient of each step. `sampler`
-    "balanced" draws as many images as there are, each class equally often, with replacement.
-
-    `warmup` epochs raise the learning rate from zero; the decay then begins.
-
-    `decay` "cosine" lowers the learning rate to zero by the last step, so the result depends much
-    less on the epoch at which training stops; "exponential" multiplies it by `decay_rate` after
-    each epoch. Early stopping does not change the length of the cosine schedule.
-
-    `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay`
-    per step; "swa" the plain mean of the weights after each epoch of the last quarter.
+    `layer_decay` multiplies the rate once for each layer below the head. `clip_norm` limits the
+    norm of the gradient of each step. `warmup` epochs raise the learning rate from zero; the decay
+    then begins. `decay` "cosine" lowers it to zero by the last step, so the result depends much
+    less on the epoch at which training stops. Early stopping does not change its length.
 
     `select` says which epoch's weights to keep: the last, or the one with the lowest `val_nll` or
-    `val_ece`, the latter among accurate epochs (early_stopping.py). `patience` stops after that
-    many epochs without improvement. Both use validation alone.
+    `val_ece`, the latter among accurate epochs. `patience` stops after that many epochs without
+    improvement. Both use validation alone.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     decay: Decay = "none"
-    decay_rate: float = 0.985
     weight_decay: float = 0.0
     optimizer: OptimizerName = "adam"
-    momentum: float = 0.9
     warmup: float = 0.0
     layer_decay: float = 1.0
     clip_norm: float | None = None
-    sampler: Sampler = "shuffled"
-    averaging: Averaging = "none"
-    ema_decay: float = 0.99
     select: Select = "last"
     patience: int | None = None
 
-    def steps(self, image_count: int) -> int:
-        """Steps of a fit on `image_count` images."""
-        return self.epochs * math.ceil(image_count / self.batch_size)
-
     def factor(self, step: int, image_count: int) -> float:
-        """Factor of the learning rate at `step` (from 0).
+        """Factor of the learning rate at `step` (from 0) of a fit on `image_count` images.
 
         >>> [round(Schedule(2, 50, 1e-4, "cosine").factor(step, 100), 3) for step in (0, 2, 4)]
         [1.0, 0.5, 0.0]
-        >>> [Schedule(3, 50, 1e-4, "exponential", 0.5).factor(step, 100) for step in (0, 1, 2, 4)]
-        [1.0, 1.0, 0.5, 0.25]
         >>> warm = Schedule(3, 50, 1e-4, "cosine", warmup=1.5)
         >>> [round(warm.factor(step, 100), 3) for step in range(6)]
         [0.25, 0.5, 0.75, 1.0, 0.75, 0.25]
         """
-        steps = self.steps(image_count) // self.epochs  # per epoch
+        steps = math.ceil(image_count / self.batch_size)  # per epoch
         rising = round(self.warmup * steps)
         if step < rising:
             return (step + 1) / (rising + 1)
-        if self.decay == "cosine":
-            return (
-                1 + math.cos(math.pi * min((step - rising) / (self.epochs * steps - rising), 1))
-            ) / 2
-        return self.decay_rate ** (step // steps) if self.decay == "exponential" else 1.0
-
-
-SCALE = "scale"  # of the learning rate, in a group of parameters
+        if self.decay == "none":
+            return 1.0
+        fallen = min((step - rising) / (self.epochs * steps - rising), 1)
+        return (1 + math.cos(math.pi * fallen)) / 2
 
 
 def build_optimizer(module: nn.Module, schedule: Schedule) -> Optimizer:
@@ -100,7 +73,7 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> Optimizer:
     groups = _groups(module, schedule)
     rate, decay = schedule.learning_rate, schedule.weight_decay
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, weight_decay=decay, momentum=schedule.momentum)
+        return torch.optim.SGD(groups, lr=rate, weight_decay=decay, momentum=MOMENTUM)
     kind = torch.optim.AdamW if schedule.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate, weight_decay=decay)
 

@@ -22,7 +22,7 @@ from model_store.image import InputSpec
 from training.datasets import Dataset, LoadedFrom, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
-from training.fitting.schedule import Averaging, Decay, OptimizerName, Sampler, Schedule, Select
+from training.fitting.schedule import Decay, OptimizerName, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
 from training.networks.heads import HeadKind
@@ -54,7 +54,6 @@ class TrainConfig(BaseModel):
     learning_rate: PositiveFloat = 2e-4
     weight_decay: NonNegativeFloat = 0.0
     optimizer: OptimizerName = "adam"
-    momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd")] = 0.9
     warmup: Annotated[
         float, Field(ge=0, description="epochs in which the learning rate rises from zero")
     ] = 0.0
@@ -74,17 +73,7 @@ class TrainConfig(BaseModel):
     clip_norm: Annotated[
         PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
     ] = None
-    sampler: Annotated[
-        Sampler, Field(description="balanced draws every class equally often, with replacement")
-    ] = "shuffled"
     decay: Decay = "cosine"
-    decay_rate: Annotated[
-        float, Field(gt=0, le=1, description="factor of the exponential decay, per epoch")
-    ] = 0.985
-    averaging: Averaging = "none"
-    ema_decay: Annotated[
-        float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")
-    ] = 0.99
     select: Select = "last"
     patience: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -160,10 +149,6 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 "several whole networks with random weights share no features for probe_epochs"
             )
-        if self.sampler == "balanced" and self.class_weights == "balanced":
-            raise ValueError(
-                "a balanced sampler and balanced class weights correct twice; give one of the two"
-            )
         if self.augment is not None:
             Augmentation(self.augment)
         return self
@@ -196,13 +181,6 @@ class TrainConfig(BaseModel):
             "probe_epochs": 0,
         }
         return self.model_copy(update=alone | own)
-
-    @property
-    def balances(self) -> bool:
-        """Whether classes count equally in training, whatever their frequency: a choice for recall
-        over accuracy.
-        """
-        return "balanced" in (self.class_weights, self.sampler)
 
     @property
     def title(self) -> str:

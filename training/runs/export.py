@@ -86,9 +86,8 @@ def export(
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
-    found = shortcomings(
-        evaluation, record.classes, method=calibrator, balanced=record.config.balances
-    )
+    balanced = record.config.class_weights == "balanced"
+    found = shortcomings(evaluation, record.classes, method=calibrator, balanced=balanced)
     if found and not anyway:
         raise UselessModel(run, found)
     classifier, fitted, samples = (

@@ -127,7 +127,7 @@ class _Rules:
         ]
         for option in trained:
             yield from ({"loss": loss} | option for loss in losses)
-        if self.imbalance >= IMBALANCED and not self.config.balances:
+        if self.imbalance >= IMBALANCED and self.config.class_weights != "balanced":
             yield {"loss": losses[-1], "class_weights": "balanced"} | trained[0]
 
     def free(self, option: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ interrupted run never looks finished, and the same request resumes it. A run tha
 discarded; any other interrupted run can be resumed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from training.runs.folder import RunFolder, open_run_folder, require_new, write_
 from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
-from training.runs.trackers import TensorBoardLog, TrackedRun, Tracker, require, track
+from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
@@ -84,7 +84,6 @@ def train(
     cache: Path | None = None,
     restart: bool = False,
     tensorboard: bool = False,
-    trackers: Sequence[Tracker] = (),
     pictures: bool = True,
     group: Group | None = None,
     backbone_sha256: str | None = None,
@@ -102,13 +101,11 @@ def train(
     `notice` receives a sentence when an interrupted run resumes, or half precision gains nothing.
     Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
     `backbone_sha256` refuses other weights of the backbone before training, for a run that repeats
-    another. `trackers` record the run when it is complete. `pictures=False` skips the plots, which
-    take seconds to draw.
+    another. `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss,
-    BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing, TrackerMissing.
+    BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
     """
-    require(trackers)
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
     session = TrainingSession(
         _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
@@ -158,12 +155,7 @@ def train(
         if session.group.leads:
             _write(run_folder, result, dataset, board=board, pictures=pictures)
             run_folder.finish()
-    finished = RunResult(out, result.record, result.history, result.evaluation)
-    for tracker in trackers if session.group.leads else ():
-        failed = track(TrackedRun(out, result.record, result.history, result.evaluation), tracker)
-        if failed and notice:
-            notice(failed)
-    return finished
+    return RunResult(out, result.record, result.history, result.evaluation)
 
 
 @dataclass(frozen=True)

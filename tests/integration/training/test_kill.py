@@ -141,7 +141,7 @@ def trained(group: Group, path: Path, *, stop: int = 0) -> nn.Module:
             objective=build_objective(
                 "dca", LossSettings(class_weights=torch.tensor([1.0, 2.0, 0.5]))
             ),
-            schedule=Schedule(epochs=5, batch_size=20, learning_rate=1e-2, averaging="swa"),
+            schedule=Schedule(epochs=5, batch_size=20, learning_rate=1e-2),
             seed=0,
             execution=Execution(group, torch.device("cpu")),
             snapshots=SnapshotFile(path, group),

@@ -117,7 +117,6 @@ def test_nothing_else_reads_the_environment() -> None:
         "training/processes/launch.py",
         "training/processes/ray_workers.py",
         "training/runs/source.py",
-        "training/runs/trackers.py",
     }
 
 

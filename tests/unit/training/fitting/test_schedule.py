@@ -1,18 +1,18 @@
-"""Averaging, the kept epoch and early stopping, compared with sums over recorded weights."""
+"""The kept epoch and early stopping."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from training.fitting.examples import Examples, batches, predict
 from training.fitting.fit import fit
 from training.fitting.history import Epoch
 from training.fitting.kept_weights import best
-from training.fitting.schedule import Averaging, Schedule
-from training.losses import LossSettings, Objective, Term, build_objective
+from training.fitting.schedule import Schedule
+from training.losses import LossSettings, build_objective
 
 SCHEDULE = Schedule(epochs=8, batch_size=16, learning_rate=2e-2)
 
@@ -22,56 +22,6 @@ def examples(count: int = 64, *, seed: int = 0) -> Examples:
     labels = np.arange(count) % 2
     points = generator.normal(size=(count, 6)) + labels[:, None]
     return Examples(points.astype(np.float32), labels.astype(np.int64))
-
-
-class Recorder(Term):
-    """A loss that keeps the weights before each step."""
-
-    def __init__(self, module: nn.Linear, term: Term) -> None:
-        self.module, self.term = module, term
-        self.weights: list[Tensor] = []
-
-    def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
-        self.weights.append(self.module.weight.detach().clone())
-        return self.term.statistics(logits, labels)
-
-    def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        return self.term.share(logits, labels, statistics)
-
-
-def recorded(averaging: Averaging) -> tuple[nn.Linear, list[Tensor]]:
-    """The trained module, and its weights before each step of a fit without averaging."""
-    torch.manual_seed(0)
-    start = nn.Linear(6, 2)
-    left: list[nn.Linear] = []
-    recorder = None
-    for each in ("none", averaging):
-        module = nn.Linear(6, 2)
-        module.load_state_dict(start.state_dict())
-        recorder = recorder or Recorder(module, build_objective("ce", LossSettings()).terms[0])
-        objective = (
-            Objective((recorder,)) if each == "none" else build_objective("ce", LossSettings())
-        )
-        schedule = replace(SCHEDULE, averaging=each, ema_decay=0.9)
-        fit(module, examples(), examples(seed=1), objective=objective, schedule=schedule, seed=0)
-        left.append(module)
-    assert recorder is not None
-    return left[1], [*recorder.weights[1:], left[0].weight.detach()]  # after each step
-
-
-def test_ema_is_the_running_mean_over_steps() -> None:
-    module, weights = recorded("ema")
-    mean = weights[0]
-    for each in weights[1:]:
-        mean = 0.9 * mean + 0.1 * each
-    torch.testing.assert_close(module.weight, mean)
-
-
-def test_swa_is_the_plain_mean_over_the_ends_of_the_last_quarters_epochs() -> None:
-    module, weights = recorded("swa")
-    steps = len(weights) // SCHEDULE.epochs
-    ends = [weights[steps * epoch - 1] for epoch in (7, 8)]
-    torch.testing.assert_close(module.weight, torch.stack(ends).mean(dim=0))
 
 
 @pytest.mark.parametrize("select", ["val_nll", "val_ece"])

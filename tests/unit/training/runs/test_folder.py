@@ -20,7 +20,7 @@ from training.fitting.history import Epoch
 from training.processes.distributed import Group
 from training.processes.execution import find_device, out_of_memory
 from training.runs.folder import open_run_folder, run_folder_of
-from training.runs.trackers import TensorBoardLog
+from training.runs.tensorboard import TensorBoardLog
 
 REQUEST = {"epochs": 3, "loss": "dca"}
 
