@@ -77,9 +77,8 @@ class StoreMissing(ServingError, LookupError):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"there is no model store {address}, so nothing can be shown or changed here. Use the "
-            "console of the "
-            "server that answers images, or give this process the store of that server with "
-            "`--store`."
+            "console of the server that answers images, or give this process the store of that "
+            "server with `--store`."
         )
 
 
@@ -161,8 +160,7 @@ class MetricsElsewhere(ServingError, LookupError):
     def __init__(self) -> None:
         super().__init__(
             "several replicas answer at this address, each with counters of its own; let "
-            "Prometheus find them by its "
-            "HTTP service discovery at /metrics/targets."
+            "Prometheus find them by its HTTP service discovery at /metrics/targets."
         )
 
 

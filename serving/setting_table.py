@@ -43,8 +43,7 @@ class SettingTable(BaseSettings):
     store_cache: Path | None = Field(
         None,
         description="Folder for copies of the bundles of a store at an address, from which a "
-        "server starts while the "
-        "store is away; unset: ~/.cache/candor/store.",
+        "server starts while the store is away; unset: ~/.cache/candor/store.",
     )
     ledger: str = Field(
         "sqlite:///./candor.db",
@@ -100,9 +99,8 @@ class SettingTable(BaseSettings):
         None,
         gt=0,
         le=3600,
-        description="Seconds between scans of the model store for a new production version; "
-        "unset: 0.5, or 5 if the "
-        "store is at an address.",
+        description="Seconds between scans of the model store for a new production version; unset: "
+        "0.5, or 5 if the store is at an address.",
     )
 
     engine: Engine = Field(
@@ -118,8 +116,7 @@ class SettingTable(BaseSettings):
         ge=1,
         le=10_000,
         description="Most replicas on the Ray cluster, which adds some while they have more than "
-        "CANDOR_MAX_BATCH "
-        "requests each.",
+        "CANDOR_MAX_BATCH requests each.",
     )
     ray_upscale_s: float = Field(
         30,
@@ -150,8 +147,7 @@ class SettingTable(BaseSettings):
         None,
         gt=0,
         description="Longest predicted wait in seconds; requests that would wait longer get 429. "
-        "Unset: what 64 "
-        "waiting images need, or one second if that is more.",
+        "Unset: what 64 waiting images need, or one second if that is more.",
     )
     refusal_hold_s: float = Field(
         0.5,
@@ -230,8 +226,7 @@ class SettingTable(BaseSettings):
     report_webhook: SecretStr | None = Field(
         None,
         description="Address to which `candor report --every` posts each report as JSON. It may "
-        "hold a token, so it is "
-        "never printed.",
+        "hold a token, so it is never printed.",
     )
     traces: bool = Field(
         False, description="Send OpenTelemetry traces of requests (extra `traces`)."
@@ -240,8 +235,7 @@ class SettingTable(BaseSettings):
     monitor: Literal["inside", "apart"] = Field(
         "inside",
         description="Process that takes labels and shows reports: the server itself (inside), or "
-        "`candor monitor` "
-        "(apart) while the server only records its answers.",
+        "`candor monitor` (apart) while the server only records its answers.",
     )
     retention_days: int | None = Field(
         None,
@@ -254,8 +248,7 @@ class SettingTable(BaseSettings):
         gt=0,
         le=36_500,
         description="Days for which the ledger keeps what the model saw of each answer, for those "
-        "who label; unset: no "
-        "pictures.",
+        "who label; unset: no pictures.",
     )
     keep_pictures_bytes: int = Field(
         2**30, ge=2**20, description="Most bytes of all pictures together; the oldest make room."
@@ -297,10 +290,9 @@ class SettingTable(BaseSettings):
     recalibrate_on_alarm: OnAlarm = Field(
         "off",
         description="What the leading process does while the drift alarm of a production version "
-        "is active: nothing "
-        "(off); propose a recalibration in the history, on the page, in the log and as a metric; "
-        "publish it as a "
-        "version too; or promote that version too.",
+        "is active: nothing (off); propose a recalibration in the history, on the "
+        "page, in the log and as a metric; publish it as a version too; or promote "
+        "that version too.",
     )
     recalibrate_interval_s: float = Field(
         86_400.0,
@@ -311,8 +303,7 @@ class SettingTable(BaseSettings):
         100,
         ge=20,
         description="Fewest labels since the drift began, and fewest new ones since the last "
-        "attempt, for a "
-        "recalibration on an alarm.",
+        "attempt, for a recalibration on an alarm.",
     )
     recalibrate_label_changes: bool = Field(
         False,
@@ -323,8 +314,7 @@ class SettingTable(BaseSettings):
         2.0,
         ge=1,
         description="Largest factor by which recalibrations on alarms may change the temperature "
-        "of the last version "
-        "that a person published.",
+        "of the last version that a person published.",
     )
     recalibrate_max_bias: float = Field(
         1.0,
@@ -335,10 +325,9 @@ class SettingTable(BaseSettings):
         0.0,
         ge=0,
         le=3_600,
-        description="Seconds for which Prometheus reads the counters of a new version, or "
-        "process, at zero before it "
-        "reads the counts; 0: one read. With several Prometheus servers: the longest interval "
-        "between their reads.",
+        description="Seconds for which Prometheus reads the counters of a new version, or process, "
+        "at zero before it reads the counts; 0: one read. With several Prometheus "
+        "servers: the longest interval between their reads.",
     )
     exemplars: bool = Field(
         False, description="Attach a prediction_id to request durations in OpenMetrics (exemplars)."

@@ -68,9 +68,8 @@ class Settings(SettingTable):
             return values
         if values.get("ledger"):
             raise SettingsError(
-                "CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them, or give "
-                "the first no value "
-                "where an image sets it"
+                "CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them, or give the "
+                "first no value where an image sets it"
             )
         return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
 
@@ -80,8 +79,7 @@ class Settings(SettingTable):
         if self.body_memory_bytes is not None and self.body_memory_bytes < least:
             raise ValueError(
                 f"CANDOR_BODY_MEMORY_BYTES must be at least {least}, four times "
-                "CANDOR_MAX_BODY_BYTES; got "
-                f"{self.body_memory_bytes}."
+                f"CANDOR_MAX_BODY_BYTES; got {self.body_memory_bytes}."
             )
         return self
 

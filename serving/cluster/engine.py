@@ -96,8 +96,7 @@ def check(settings: Settings) -> None:
     if settings.ray_min_replicas > settings.ray_max_replicas:
         raise SettingsError(
             f"CANDOR_RAY_MIN_REPLICAS is {settings.ray_min_replicas}, more than "
-            "CANDOR_RAY_MAX_REPLICAS, "
-            f"{settings.ray_max_replicas}."
+            f"CANDOR_RAY_MAX_REPLICAS, {settings.ray_max_replicas}."
         )
 
 
@@ -131,9 +130,8 @@ def _start_proxies(
         port, place = running, f"{'http' if tls is None else 'https'}://{settings.host}:{running}"
     else:
         raise ClusterError(
-            f"Ray Serve already listens on port {running} of this cluster, not on "
-            f"{settings.port}; give "
-            f"--port {running}, or run `serve shutdown` first."
+            f"Ray Serve already listens on port {running} of this cluster, not on {settings.port}; "
+            f"give --port {running}, or run `serve shutdown` first."
         )
     certificate, key = map(str, tls) if tls else (None, None)
     options = {"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_S}

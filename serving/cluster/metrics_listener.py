@@ -80,9 +80,8 @@ def listen_from(port: int, host: str) -> socket.socket:
         except ListenError:
             continue
     raise ListenError(
-        f"no port from {port} to {port + PORTS - 1} is free at {host} for a replica's metrics; "
-        "set another "
-        "CANDOR_RAY_METRICS_PORT, or 0 for any free port."
+        f"no port from {port} to {port + PORTS - 1} is free at {host} for a replica's metrics; set "
+        "another CANDOR_RAY_METRICS_PORT, or 0 for any free port."
     )
 
 

@@ -73,14 +73,12 @@ class PlacedSettings:
             if found != self.ledger:
                 raise SettingsError(
                     f"this node has the ledger {found}, and the server {self.ledger}; set "
-                    "CANDOR_LEDGER or "
-                    "CANDOR_LEDGER_FILE on every node before `ray start`."
+                    "CANDOR_LEDGER or CANDOR_LEDGER_FILE on every node before `ray start`."
                 )
         if self.has_tokens and settings.tokens is None and settings.tokens_file is None:
             raise SettingsError(
                 "this node has no tokens, and the server has; set CANDOR_TOKENS or "
-                "CANDOR_TOKENS_FILE on every node "
-                "before `ray start`."
+                "CANDOR_TOKENS_FILE on every node before `ray start`."
             )
         return settings
 

@@ -32,8 +32,7 @@ from serving.settings import Settings
 
 NO_FRONT: Final = (
     "Ray Serve ran on this cluster before Candor did, so that its proxies lack Candor's "
-    "middleware; run "
-    "`serve shutdown` there, then `candor serve --engine ray` again."
+    "middleware; run `serve shutdown` there, then `candor serve --engine ray` again."
 )
 
 

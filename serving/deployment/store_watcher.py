@@ -192,9 +192,8 @@ class StoreWatcher:
         if served is not None and not _is(served, wanted):
             raise ModelUnusable(
                 f"bundle {name}/{wanted.version} is refused: it is loaded with digest "
-                f"{served.digest}, but production "
-                f"names {wanted.digest}. A version never changes: publish what it holds now as "
-                "the next version."
+                f"{served.digest}, but production names {wanted.digest}. A version never changes: "
+                "publish what it holds now as the next version."
             )
         return served
 

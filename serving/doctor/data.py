@@ -24,8 +24,7 @@ from serving.settings import Settings
 
 _DATABASE = (
     "start the database, or correct CANDOR_LEDGER (docs/how-to/postgresql.md); "
-    "docs/how-to/outages.md says what "
-    "happens to answers meanwhile"
+    "docs/how-to/outages.md says what happens to answers meanwhile"
 )
 _FILE = "docs/how-to/ledger.md says how to restore and check a ledger; CANDOR_LEDGER names another"
 AHEAD_NS = 3_600 * 10**9  # by which a clock may be behind the ledger's last use

@@ -51,13 +51,11 @@ _PLACES: Final[Mapping[str, str]] = {  # what the page calls the fields that a p
 _HTML: Final = {"text/html": str}
 _NO_LEDGER: Final = (
     "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor "
-    "monitor`, or "
-    "`candor recalibrate` where the ledger is."
+    "monitor`, or `candor recalibrate` where the ledger is."
 )
 _CHANGED: Final = (
-    "nothing was published: labels were corrected or erased, or the bundle was replaced, since "
-    "the preview was made. "
-    "Below is what a recalibration does now."
+    "nothing was published: labels were corrected or erased, or the bundle was replaced, since the "
+    "preview was made. Below is what a recalibration does now."
 )
 
 
@@ -164,8 +162,7 @@ class RecalibrationRoutes:
         if latest + 1 > number:
             raise RecalibrationRefused(
                 f"nothing was published: version {latest} was published since the preview was "
-                "made. Look at that one "
-                "first."
+                "made. Look at that one first."
             )
 
     def _draft(self, name: str, wanted: Wanted, *, until: int | None = None) -> Recalibration:

@@ -221,8 +221,7 @@ def tls_files(settings: Settings) -> tuple[Path, Path] | None:
     except ssl.SSLError as error:
         raise SettingsError(
             f"CANDOR_TLS_CERTIFICATE ({certificate}) and CANDOR_TLS_KEY ({chosen}) are not a "
-            "certificate chain and its "
-            f"private key, both PEM ({error.reason or 'not PEM'})"
+            f"certificate chain and its private key, both PEM ({error.reason or 'not PEM'})"
         ) from None
     return certificate, chosen
 
@@ -265,6 +264,5 @@ def missing_store(settings: Settings, *, consequence: str) -> str:
         return ""
     return (
         f"There is no model store at {settings.store} yet: {consequence} `candor export` and "
-        "`candor import` make one, "
-        "and --store or CANDOR_STORE names another.\n"
+        "`candor import` make one, and --store or CANDOR_STORE names another.\n"
     )

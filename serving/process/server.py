@@ -225,8 +225,7 @@ class Service:
         if (bundle.card.name, bundle.card.version) != (model, version):
             raise ModelUnusable(
                 f"the card in {model}/{version} names {bundle.card.name} version "
-                f"{bundle.card.version}; "
-                "publish the bundle again."
+                f"{bundle.card.version}; publish the bundle again."
             )
         predictor = open_predictor(
             served_variant(bundle, self._settings.precision, device=self._settings.device),
