@@ -14,12 +14,20 @@ generators that yield requests to send and seconds to sleep, and receive the res
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -43,13 +51,7 @@ class TokenInvalid(ValueError):
     """A text that cannot be a token. It is not repeated, because it may hold several."""
 
     def __init__(self, words: int) -> None:
-        held = (
-            "nothing"
-            if words == 0
-            else f"{words} words"
-            if words > 1
-            else "characters that no token has"
-        )
+        held = {0: "nothing", 1: "characters that no token has"}.get(words, f"{words} words")
         super().__init__(
             f"a token is one word of printable ASCII characters, and this holds {held}; a line of "
             "a server's tokens "
@@ -77,6 +79,7 @@ class _Send:
 
 
 _Result = TypeVar("_Result")
+_Options = ParamSpec("_Options")
 _Call: TypeAlias = Generator[_Send | float, httpx.Response | None, _Result]
 
 
@@ -90,67 +93,64 @@ class _Calls:
         self,
         image: bytes | Path,
         *,
-        model: str | None,
-        version: int | None,
-        request_id: str | None,
+        model: str | None = None,
+        version: int | None = None,
+        request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         frame: int | str | None = None,
-    ) -> _Call[Any]:
+    ) -> _Call[Json]:
         name = (yield from self.only_model()) if model is None else model
-        path = f"/predictions/{quote(name, safe='')}" + (
-            f"/{version}" if version is not None else ""
-        )
+        path = f"/predictions/{quote(name, safe='')}"
+        if version is not None:
+            path += f"/{version}"
         headers = {"Content-Type": b"application/octet-stream"}
         if request_id is not None:
             headers["X-Request-Id"] = request_id.encode()
         if tags:
-            headers["X-Candor-Tags"] = ",".join(
-                f"{key}={value}" for key, value in tags.items()
-            ).encode()
+            headers["X-Candor-Tags"] = ",".join(f"{key}={tags[key]}" for key in tags).encode()
         content = image.read_bytes() if isinstance(image, Path) else image
         chosen = {} if frame is None else {"params": {"frame": str(frame)}}
-        return (yield from self._json("POST", path, content=content, headers=headers, **chosen))
+        answer: Json = yield from self._json(
+            "POST", path, content=content, headers=headers, **chosen
+        )
+        return answer
 
     def predict_frames(
         self,
         image: bytes | Path,
         *,
-        model: str | None,
-        version: int | None,
-        request_id: str | None,
-        tags: Any,
+        model: str | None = None,
+        version: int | None = None,
+        request_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> _Call[list[Json]]:
-        answers: list[Json] = yield from self.predict(
+        answers = yield from self.predict(
             image, model=model, version=version, request_id=request_id, tags=tags, frame="all"
         )
-        return answers
+        return cast(list[Json], answers)
 
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call[list[Json]]:
         answer = yield from self._json("POST", "/feedback", json=[dict(label) for label in labels])
-        results: list[Json] = answer["results"] if isinstance(answer, dict) else answer
-        return results
+        return cast(list[Json], answer["results"] if isinstance(answer, dict) else answer)
 
     def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> _Call[Json]:
         content = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
         headers = {"Content-Type": "application/x-ndjson"}
-        summary: Json = yield from self._json("POST", path, content=content, headers=headers)
-        return summary
+        return self._json("POST", path, content=content, headers=headers)
 
     def declare(self, model: Mapping[str, Any]) -> _Call[Json]:
-        declared: Json = yield from self._json("POST", "/models-log", json=dict(model))
-        return declared
+        return self._json("POST", "/models-log", json=dict(model))
 
-    def calibration(self, model: str, *, version: int | None, window: str | None) -> _Call[Json]:
+    def calibration(
+        self, model: str, *, version: int | None = None, window: str | None = None
+    ) -> _Call[Json]:
         asked = {"version": version, "window": window}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
-        report: Json = yield from self._json(
-            "GET", f"/models/{quote(model, safe='')}/report", params=parameters
-        )
-        return report
+        path = f"/models/{quote(model, safe='')}/report"
+        return self._json("GET", path, params=parameters)
 
     def models(self) -> _Call[Json]:
-        loaded: Json = yield from self._json("GET", "/models")
-        return loaded
+        return self._json("GET", "/models")
 
     def only_model(self) -> _Call[str]:
         names: list[str] = [model["name"] for model in (yield from self.models())["models"]]
@@ -340,6 +340,19 @@ class Client:
                 time.sleep(step)
 
 
+def _awaited(
+    call: Callable[Concatenate[_Calls, _Options], _Call[_Result]],
+) -> Callable[Concatenate["AsyncClient", _Options], Coroutine[Any, Any, _Result]]:
+    """The method of AsyncClient that makes a call, with the same arguments."""
+
+    async def method(
+        client: "AsyncClient", /, *args: _Options.args, **options: _Options.kwargs
+    ) -> _Result:
+        return await client._run(call(client._calls, *args, **options))
+
+    return method
+
+
 class AsyncClient:
     """Like Client, with coroutines. Close it with `aclose`, or use it in an `async with`."""
 
@@ -357,39 +370,14 @@ class AsyncClient:
         )
         self._calls = _Calls(retry or RetryPolicy())
 
-    async def predict(
-        self,
-        image: bytes | Path,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        request_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        frame: int | Literal["middle"] | None = None,
-    ) -> Json:
-        """See Client.predict."""
-        answer: Json = await self._run(
-            self._calls.predict(
-                image, model=model, version=version, request_id=request_id, tags=tags, frame=frame
-            )
-        )
-        return answer
-
-    async def predict_frames(
-        self,
-        image: bytes | Path,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        request_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> list[Json]:
-        """See Client.predict_frames."""
-        return await self._run(
-            self._calls.predict_frames(
-                image, model=model, version=version, request_id=request_id, tags=tags
-            )
-        )
+    predict = _awaited(_Calls.predict)
+    predict_frames = _awaited(_Calls.predict_frames)
+    feedback = _awaited(_Calls.feedback)
+    upload = _awaited(_Calls.upload)
+    declare = _awaited(_Calls.declare)
+    only_model = _awaited(_Calls.only_model)
+    calibration = _awaited(_Calls.calibration)
+    models = _awaited(_Calls.models)
 
     async def predict_many(
         self,
@@ -421,32 +409,6 @@ class AsyncClient:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def feedback(self, labels: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """See Client.feedback."""
-        return await self._run(self._calls.feedback(labels))
-
-    async def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
-        """See Client.upload."""
-        return await self._run(self._calls.upload(path, rows))
-
-    async def declare(self, model: Mapping[str, Any]) -> Json:
-        """See Client.declare."""
-        return await self._run(self._calls.declare(model))
-
-    async def only_model(self) -> str:
-        """See Client.only_model."""
-        return await self._run(self._calls.only_model())
-
-    async def calibration(
-        self, model: str, *, version: int | None = None, window: str | None = None
-    ) -> Json:
-        """See Client.calibration."""
-        return await self._run(self._calls.calibration(model, version=version, window=window))
-
-    async def models(self) -> Json:
-        """See Client.models."""
-        return await self._run(self._calls.models())
 
     async def ready(self) -> bool:
         """See Client.ready."""
