@@ -4,334 +4,213 @@
 from them.
 """
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings
-
-from serving.setting_texts import Texts, Tolerances
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 PrecisionChoice = Literal["float32", "float16", "int8", "auto"]
 Engine = Literal["process", "ray"]
 OnAlarm = Literal["off", "propose", "publish", "promote"]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ReplicaCount = Annotated[int, Field(ge=1, le=10_000)]
+DelaySeconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
+def _read_list(value: Any) -> Any:
+    """The parts of a text: a JSON list, or names between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError("expected a JSON list of texts, or texts between commas") from error
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _read_object(value: Any) -> Any:
+    """The object that a JSON text is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError("expected a JSON object of numbers") from error
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_list)]
+Tolerances = Annotated[dict[str, float], NoDecode, BeforeValidator(_read_object)]
 
 
 class SettingTable(BaseSettings):
     """Every setting, in the order in which documentation and `candor config show` list them."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
-    port: int = Field(
-        8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port and prints it."
-    )
-    grpc_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port of the gRPC service (Open Inference Protocol); unset: no gRPC.",
-    )
-    store: Annotated[str, BeforeValidator(str)] = Field(
-        "model_store/models",
-        description="The model store: a folder, or an address such as s3://bucket/models.",
-    )
-    require_signature: Path | None = Field(
-        None,
-        description="File with a public key: only bundles that its owner has signed are served, "
-        "promoted or tried.",
-    )
-    store_cache: Path | None = Field(
-        None,
-        description="Folder for copies of the bundles of a store at an address, from which a "
-        "server starts while the store is away; unset: ~/.cache/candor/store.",
-    )
-    ledger: str = Field(
-        "sqlite:///./candor.db",
-        repr=False,
-        description="URL of the database for predictions and labels; 'off': none.",
-    )
-    ledger_file: Path | None = Field(
-        None,
-        description="File that holds the URL of the ledger, such as a Docker or Kubernetes secret.",
-    )
-    ledger_required: bool = Field(
-        True,
-        description="Withhold answers that cannot be written to the ledger; false: spool them and "
-        "write them later.",
-    )
-    spool: Path = Field(
-        Path("candor.spool"), description="File of the spool; each server process needs its own."
-    )
-    spool_limit_bytes: int = Field(
-        64 * 2**20,
-        ge=2**16,
-        description="Size of the spool, reserved at startup; an answer takes at least 200 bytes.",
-    )
-    data: Path | None = Field(
-        None, description="Folder with datasets and pretrained weights, for training and the demo."
-    )
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
-    device: Device = Field(
-        "auto",
-        description="Device for inference: auto (CUDA if available, else CPU), cpu, cuda or "
-        "tensorrt.",
-    )
-    precision: PrecisionChoice = Field(
-        "float32",
-        description="Precision in which to serve a bundle that has several; auto: by the device, "
-        "float16 on a GPU and "
-        "int8 on the CPU. A bundle without it is served as its model.onnx is.",
-    )
-    threads: int = Field(
-        0,
-        ge=0,
-        le=1024,
-        description="Inference threads on the CPU; 0: one per available core, or one for a light "
-        "model.",
-    )
-    spinning: bool = Field(
-        False,
-        description="Let inference threads spin between batches: faster on an idle machine, "
-        "slower on a shared one.",
-    )
-    max_batch: int = Field(16, ge=1, le=256, description="Largest batch, in images.")
-    poll_s: float | None = Field(
-        None,
-        gt=0,
-        le=3600,
-        description="Seconds between scans of the model store for a new production version; unset: "
-        "0.5, or 5 if the store is at an address.",
-    )
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every interface."""
+    port: Port = 8080
+    """Port to listen on; 0 chooses a free port and prints it."""
+    grpc_port: Port | None = None
+    """Port of the gRPC service (Open Inference Protocol); unset: no gRPC."""
+    store: Annotated[str, BeforeValidator(str)] = "model_store/models"
+    """The model store: a folder, or an address such as s3://bucket/models."""
+    require_signature: Path | None = None
+    """File with a public key: only bundles that its owner has signed are served, promoted or tried.
+    """
+    store_cache: Path | None = None
+    """Folder for copies of the bundles of a store at an address, from which a server starts while
+    the store is away; unset: ~/.cache/candor/store."""
+    ledger: str = Field("sqlite:///./candor.db", repr=False)
+    """URL of the database for predictions and labels; 'off': none."""
+    ledger_file: Path | None = None
+    """File that holds the URL of the ledger, such as a Docker or Kubernetes secret."""
+    ledger_required: bool = True
+    """Withhold answers that cannot be written to the ledger; false: spool them and write them
+    later."""
+    spool: Path = Path("candor.spool")
+    """File of the spool; each server process needs its own."""
+    spool_limit_bytes: int = Field(64 * 2**20, ge=2**16)
+    """Size of the spool, reserved at startup; an answer takes at least 200 bytes."""
+    data: Path | None = None
+    """Folder with datasets and pretrained weights, for training and the demo."""
 
-    engine: Engine = Field(
-        "process",
-        description="What runs the server: one process, or Ray, as replicas on the machines of a "
-        "cluster.",
-    )
-    ray_min_replicas: int = Field(
-        1, ge=1, le=10_000, description="Fewest replicas on the Ray cluster."
-    )
-    ray_max_replicas: int = Field(
-        8,
-        ge=1,
-        le=10_000,
-        description="Most replicas on the Ray cluster, which adds some while they have more than "
-        "CANDOR_MAX_BATCH requests each.",
-    )
-    ray_upscale_s: float = Field(
-        30,
-        ge=0,
-        le=86_400,
-        description="Seconds of more load than that before Ray adds replicas; it decides every "
-        "ten.",
-    )
-    ray_downscale_s: float = Field(
-        600, ge=0, le=86_400, description="Seconds of less load before Ray takes replicas away."
-    )
-    ray_metrics_port: int = Field(
-        0,
-        ge=0,
-        le=65_435,
-        description="First of the 100 ports of which a replica takes a free one for its metrics; "
-        "0: any free port.",
-    )
-    ray_replica_cpus: float = Field(
-        1.0,
-        gt=0,
-        le=1024,
-        description="Processor cores that Ray reserves for a replica, which infers with as many "
-        "threads.",
-    )
+    device: Device = "auto"
+    """Device for inference: auto (CUDA if available, else CPU), cpu, cuda or tensorrt."""
+    precision: PrecisionChoice = "float32"
+    """Precision in which to serve a bundle that has several; auto: by the device, float16 on a GPU
+    and int8 on the CPU. A bundle without it is served as its model.onnx is."""
+    threads: int = Field(0, ge=0, le=1024)
+    """Inference threads on the CPU; 0: one per available core, or one for a light model."""
+    spinning: bool = False
+    """Let inference threads spin between batches: faster on an idle machine, slower on a shared
+    one."""
+    max_batch: int = Field(16, ge=1, le=256)
+    """Largest batch, in images."""
+    poll_s: float | None = Field(None, gt=0, le=3600)
+    """Seconds between scans of the model store for a new production version; unset: 0.5, or 5 if
+    the store is at an address."""
 
-    deadline_s: float | None = Field(
-        None,
-        gt=0,
-        description="Longest predicted wait in seconds; requests that would wait longer get 429. "
-        "Unset: what 64 waiting images need, or one second if that is more.",
-    )
-    refusal_hold_s: float = Field(
-        0.5,
-        ge=0,
-        le=30,
-        description="Seconds by which a 429 is delayed, so that clients do not retry at once.",
-    )
-    refusal_limit: int = Field(
-        1024,
-        ge=0,
-        description="Most 429 answers delayed at a time; further ones close the connection at "
-        "once.",
-    )
-    max_body_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body, in bytes.")
-    body_memory_bytes: int | None = Field(
-        None,
-        ge=2**20,
-        description="Memory of all request bodies together and of what is made of them, in bytes; "
-        "at least, and if "
-        "unset, four times CANDOR_MAX_BODY_BYTES, and no less than 256 MiB if unset.",
-    )
-    max_items: int = Field(256, ge=1, le=10_000, description="Most images in a request.")
-    max_pixels: int = Field(
-        50_000_000, ge=1, description="Largest image, in pixels after decoding."
-    )
-    decode_memory_bytes: int = Field(
-        2**30,
-        ge=2**28,
-        description="Memory of all decoding processes together, in bytes; an image that would "
-        "need more is refused.",
-    )
-    decode_cpu_s: float = Field(
-        10.0, ge=1, le=600, description="Most processor time for decoding one image, in seconds."
-    )
-    decode_processes: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description="Most decoding processes; 0: two per available core, as far as the memory "
-        "reaches.",
-    )
-    body_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds in which a client must send its body."
-    )
+    engine: Engine = "process"
+    """What runs the server: one process, or Ray, as replicas on the machines of a cluster."""
+    ray_min_replicas: ReplicaCount = 1
+    """Fewest replicas on the Ray cluster."""
+    ray_max_replicas: ReplicaCount = 8
+    """Most replicas on the Ray cluster, which adds some while they have more than CANDOR_MAX_BATCH
+    requests each."""
+    ray_upscale_s: DelaySeconds = 30
+    """Seconds of more load than that before Ray adds replicas; it decides every ten."""
+    ray_downscale_s: DelaySeconds = 600
+    """Seconds of less load before Ray takes replicas away."""
+    ray_metrics_port: int = Field(0, ge=0, le=65_435)
+    """First of the 100 ports of which a replica takes a free one for its metrics; 0: any free port.
+    """
+    ray_replica_cpus: float = Field(1.0, gt=0, le=1024)
+    """Processor cores that Ray reserves for a replica, which infers with as many threads."""
 
-    drain_delay_s: float = Field(
-        0.2,
-        ge=0,
-        description="Seconds after SIGTERM in which the server is not ready but still accepts "
-        "requests.",
-    )
-    drain_s: float = Field(
-        25.0, gt=0, description="Seconds after SIGTERM in which admitted requests must be answered."
-    )
+    deadline_s: float | None = Field(None, gt=0)
+    """Longest predicted wait in seconds; requests that would wait longer get 429. Unset: what 64
+    waiting images need, or one second if that is more."""
+    refusal_hold_s: float = Field(0.5, ge=0, le=30)
+    """Seconds by which a 429 is delayed, so that clients do not retry at once."""
+    refusal_limit: int = Field(1024, ge=0)
+    """Most 429 answers delayed at a time; further ones close the connection at once."""
+    max_body_bytes: int = Field(64 * 2**20, ge=1)
+    """Largest request body, in bytes."""
+    body_memory_bytes: int | None = Field(None, ge=2**20)
+    """Memory of all request bodies together and of what is made of them, in bytes; at least, and if
+    unset, four times CANDOR_MAX_BODY_BYTES, and no less than 256 MiB if unset."""
+    max_items: int = Field(256, ge=1, le=10_000)
+    """Most images in a request."""
+    max_pixels: int = Field(50_000_000, ge=1)
+    """Largest image, in pixels after decoding."""
+    decode_memory_bytes: int = Field(2**30, ge=2**28)
+    """Memory of all decoding processes together, in bytes; an image that would need more is
+    refused."""
+    decode_cpu_s: float = Field(10.0, ge=1, le=600)
+    """Most processor time for decoding one image, in seconds."""
+    decode_processes: int = Field(0, ge=0, le=256)
+    """Most decoding processes; 0: two per available core, as far as the memory reaches."""
+    body_timeout_s: float = Field(10.0, gt=0)
+    """Seconds in which a client must send its body."""
 
-    tokens: SecretStr | None = Field(
-        None,
-        description="Bearer tokens, `TOKEN scope[,scope] [name]` between semicolons; unset, and "
-        "no file: all is open.",
-    )
-    tokens_file: Path | None = Field(
-        None, description="File with one token per line, in the same format."
-    )
-    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM) for HTTPS.")
-    tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
-    hosts: Texts = Field(
-        (),
-        description="Names under which clients reach this server, besides the address that it "
-        "listens on, IP "
-        "addresses, and names without a dot: a JSON list, or between commas; `*` for all.",
-    )
-    cors_origins: Texts = Field(
-        (),
-        description="Other origins whose pages may call the API: a JSON list, or between commas.",
-    )
-    report_webhook: SecretStr | None = Field(
-        None,
-        description="Address to which `candor report --every` posts each report as JSON. It may "
-        "hold a token, so it is never printed.",
-    )
-    traces: bool = Field(
-        False, description="Send OpenTelemetry traces of requests (extra `traces`)."
-    )
+    drain_delay_s: float = Field(0.2, ge=0)
+    """Seconds after SIGTERM in which the server is not ready but still accepts requests."""
+    drain_s: float = Field(25.0, gt=0)
+    """Seconds after SIGTERM in which admitted requests must be answered."""
 
-    monitor: Literal["inside", "apart"] = Field(
-        "inside",
-        description="Process that takes labels and shows reports: the server itself (inside), or "
-        "`candor monitor` (apart) while the server only records its answers.",
-    )
-    retention_days: int | None = Field(
-        None,
-        ge=1,
-        le=36_500,
-        description="Days for which answers and labels are kept; unset: forever.",
-    )
-    keep_pictures_days: float | None = Field(
-        None,
-        gt=0,
-        le=36_500,
-        description="Days for which the ledger keeps what the model saw of each answer, for those "
-        "who label; unset: no pictures.",
-    )
-    keep_pictures_bytes: int = Field(
-        2**30, ge=2**20, description="Most bytes of all pictures together; the oldest make room."
-    )
-    drift_average_run_length: float = Field(
-        1e5, gt=1, description="Least average number of labels between two false drift alarms."
-    )
-    drift_tolerance: float = Field(
-        0.01,
-        ge=0,
-        lt=0.5,
-        description="Difference between confidence and accuracy that raises no alarm.",
-    )
-    drift_streams: Literal["class-wise", "top-label"] = Field(
-        "class-wise",
-        description="What the drift watch claims of confidence: that it is true in the answers of "
-        "each predicted class "
-        "(class-wise), or only on average over the classes (top-label).",
-    )
-    drift_tags: Texts | None = Field(
-        None,
-        description="At most three keys of tags, a JSON list or between commas: the drift watch "
-        "watches each of their "
-        "values by itself, too. Unset: those that another process has set; `[]`: none.",
-    )
-    drift_tag_tolerances: Tolerances = Field(
-        {},
-        description='Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": '
-        '0.02, "site=B": 0.03}`.',
-    )
-    audit_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Share of answers drawn at random to be labeled regardless of their outcome. "
-        "Once one process has "
-        "drawn, the drift watch of that version uses only their labels, in every process.",
-    )
-    recalibrate_on_alarm: OnAlarm = Field(
-        "off",
-        description="What the leading process does while the drift alarm of a production version "
-        "is active: nothing (off); propose a recalibration in the history, on the "
-        "page, in the log and as a metric; publish it as a version too; or promote "
-        "that version too.",
-    )
-    recalibrate_interval_s: float = Field(
-        86_400.0,
-        ge=60,
-        description="Least seconds between two recalibrations of a model on an alarm.",
-    )
-    recalibrate_min_labels: int = Field(
-        100,
-        ge=20,
-        description="Fewest labels since the drift began, and fewest new ones since the last "
-        "attempt, for a recalibration on an alarm.",
-    )
-    recalibrate_label_changes: bool = Field(
-        False,
-        description="Let a recalibration on an alarm use remedies that may change the predicted "
-        "class.",
-    )
-    recalibrate_max_factor: float = Field(
-        2.0,
-        ge=1,
-        description="Largest factor by which recalibrations on alarms may change the temperature "
-        "of the last version that a person published.",
-    )
-    recalibrate_max_bias: float = Field(
-        1.0,
-        ge=0,
-        description="Largest change of the bias of a class by recalibrations on alarms, in nats.",
-    )
-    metrics_zero_s: float = Field(
-        0.0,
-        ge=0,
-        le=3_600,
-        description="Seconds for which Prometheus reads the counters of a new version, or process, "
-        "at zero before it reads the counts; 0: one read. With several Prometheus "
-        "servers: the longest interval between their reads.",
-    )
-    exemplars: bool = Field(
-        False, description="Attach a prediction_id to request durations in OpenMetrics (exemplars)."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level that is logged."
-    )
+    tokens: SecretStr | None = None
+    """Bearer tokens, `TOKEN scope[,scope] [name]` between semicolons; unset, and no file: all is
+    open."""
+    tokens_file: Path | None = None
+    """File with one token per line, in the same format."""
+    tls_certificate: Path | None = None
+    """Certificate chain (PEM) for HTTPS."""
+    tls_key: Path | None = None
+    """Private key (PEM) of the certificate."""
+    hosts: Texts = ()
+    """Names under which clients reach this server, besides the address that it listens on, IP
+    addresses, and names without a dot: a JSON list, or between commas; `*` for all."""
+    cors_origins: Texts = ()
+    """Other origins whose pages may call the API: a JSON list, or between commas."""
+    report_webhook: SecretStr | None = None
+    """Address to which `candor report --every` posts each report as JSON. It may hold a token, so
+    it is never printed."""
+    traces: bool = False
+    """Send OpenTelemetry traces of requests (extra `traces`)."""
+
+    monitor: Literal["inside", "apart"] = "inside"
+    """Process that takes labels and shows reports: the server itself (inside), or `candor monitor`
+    (apart) while the server only records its answers."""
+    retention_days: int | None = Field(None, ge=1, le=36_500)
+    """Days for which answers and labels are kept; unset: forever."""
+    keep_pictures_days: float | None = Field(None, gt=0, le=36_500)
+    """Days for which the ledger keeps what the model saw of each answer, for those who label;
+    unset: no pictures."""
+    keep_pictures_bytes: int = Field(2**30, ge=2**20)
+    """Most bytes of all pictures together; the oldest make room."""
+    drift_average_run_length: float = Field(1e5, gt=1)
+    """Least average number of labels between two false drift alarms."""
+    drift_tolerance: float = Field(0.01, ge=0, lt=0.5)
+    """Difference between confidence and accuracy that raises no alarm."""
+    drift_streams: Literal["class-wise", "top-label"] = "class-wise"
+    """What the drift watch claims of confidence: that it is true in the answers of each predicted
+    class (class-wise), or only on average over the classes (top-label)."""
+    drift_tags: Texts | None = None
+    """At most three keys of tags, a JSON list or between commas: the drift watch watches each of
+    their values by itself, too. Unset: those that another process has set; `[]`: none."""
+    drift_tag_tolerances: Tolerances = {}
+    """Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": 0.02, "site=B":
+    0.03}`."""
+    audit_share: Share = 0.0
+    """Share of answers drawn at random to be labeled regardless of their outcome. Once one process
+    has drawn, the drift watch of that version uses only their labels, in every process."""
+    recalibrate_on_alarm: OnAlarm = "off"
+    """What the leading process does while the drift alarm of a production version is active:
+    nothing (off); propose a recalibration in the history, on the page, in the log and as a metric;
+    publish it as a version too; or promote that version too."""
+    recalibrate_interval_s: float = Field(86_400.0, ge=60)
+    """Least seconds between two recalibrations of a model on an alarm."""
+    recalibrate_min_labels: int = Field(100, ge=20)
+    """Fewest labels since the drift began, and fewest new ones since the last attempt, for a
+    recalibration on an alarm."""
+    recalibrate_label_changes: bool = False
+    """Let a recalibration on an alarm use remedies that may change the predicted class."""
+    recalibrate_max_factor: float = Field(2.0, ge=1)
+    """Largest factor by which recalibrations on alarms may change the temperature of the last
+    version that a person published."""
+    recalibrate_max_bias: float = Field(1.0, ge=0)
+    """Largest change of the bias of a class by recalibrations on alarms, in nats."""
+    metrics_zero_s: float = Field(0.0, ge=0, le=3_600)
+    """Seconds for which Prometheus reads the counters of a new version, or process, at zero before
+    it reads the counts; 0: one read. With several Prometheus servers: the longest interval between
+    their reads."""
+    exemplars: bool = False
+    """Attach a prediction_id to request durations in OpenMetrics (exemplars)."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""

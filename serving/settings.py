@@ -10,12 +10,13 @@ hold a password or a token.
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError, model_validator
+from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitoring.drift.tag_settings import TagSettings
@@ -32,10 +33,11 @@ _ALIKE: Final = 0.6  # how alike a misspelled name and the one that is meant mus
 _ALL_SETTINGS: Final = "unset it, and `candor config show` lists all there are."
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
-
-BODY_SHARES: Final = (
-    4  # of the largest body in the memory of all: three copies at its peak, and room for small ones
-)
+_MASKED: Final = "(set, not shown)"
+_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*@")
+_QUERY: Final = re.compile(r"\?.*")
+# Of the largest body in the memory of all: three copies at its peak, and room for small ones.
+BODY_SHARES: Final = 4
 
 
 class Settings(SettingTable):
@@ -161,6 +163,43 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "; ".join(_sentence(item["loc"], item["msg"], item["input"]) for item in error.errors())
         ) from None
+
+
+@dataclass(frozen=True)
+class ShownSetting:
+    """One setting. `source` is `default`, `environment`, or the file that holds the value."""
+
+    variable: str
+    value: str
+    source: str
+    meaning: str
+
+
+def shown(settings: Settings) -> Iterator[ShownSetting]:
+    """Yield every setting, in the order of the table. The environment must be what they were loaded
+    from.
+    """
+    for name in Settings.model_fields:
+        source = "environment" if name in settings.model_fields_set else "default"
+        if name == "ledger" and settings.ledger_file is not None:
+            source = str(settings.ledger_file)
+        value = _masked(getattr(settings, name))
+        yield ShownSetting(f"{PREFIX}{name.upper()}", value, source, meaning_of(name))
+
+
+def meaning_of(name: str) -> str:
+    """What a setting is for, on one line."""
+    return " ".join((Settings.model_fields[name].description or "").split())
+
+
+def _masked(value: Any) -> str:
+    """A value as text: nothing of a secret, and of an address neither user, password nor query."""
+    if isinstance(value, SecretStr):
+        return _MASKED
+    if value is None:
+        return "(unset)"
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return _QUERY.sub("?***", _PASSWORD.sub("***@", text)) if "://" in text else text
 
 
 def ignored_variables() -> list[str]:

@@ -72,7 +72,7 @@ def show(
     Example: candor config show --changed
     """
     from candor.terminal.console import print_json, stdout
-    from serving.shown_settings import shown
+    from serving.settings import shown
 
     listed = [each for each in shown(settings()) if not changed or each.source != "default"]
     if json_out:

@@ -14,7 +14,7 @@ from docs.generators.markdown import plain, table
 from serving.error_table import ERRORS, INTERNAL, ROUTING_CODES, SENTENCES
 from serving.inference.metrics import ServingMetrics, register_build_info
 from serving.process.monitor import open_monitor
-from serving.settings import PREFIX, Settings
+from serving.settings import PREFIX, Settings, meaning_of
 
 
 def settings() -> str:
@@ -23,7 +23,7 @@ def settings() -> str:
         (
             f"`{PREFIX}{name.upper()}`",
             f"`{field.default}`",
-            plain(f"{field.description}{_choices(field.annotation)}"),
+            plain(f"{meaning_of(name)}{_choices(field.annotation)}"),
         )
         for name, field in Settings.model_fields.items()
     )
