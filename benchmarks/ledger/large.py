@@ -14,7 +14,7 @@ from calibration.bins import bin_index
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
 from monitoring.ledger.statement import inserting
-from monitoring.ledger.sums import SumKey, add_sums
+from monitoring.ledger.sum_tables import SumKey, add_sums
 from monitoring.logged.declaration import declare
 from monitoring.reports.report import calibration_report
 

@@ -11,13 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from sqlalchemy import Connection
 
-from calibration.bins import bin_index
 from monitoring.errors import LabelUnknown, ModelNotInLedger, PendingFull
 from monitoring.feedback.answers import (
-    RelabeledAnswer,
     ServedAnswer,
     count_pending,
     find,
@@ -34,21 +31,11 @@ from monitoring.feedback.items import (
 )
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import lock_versions
-from monitoring.ledger.predictions import pruned_before_ns
-from monitoring.ledger.schema import DAY_NS, feedback, label_current
+from monitoring.ledger.predictions import pruned_before_ns, time_of_id
+from monitoring.ledger.schema import feedback, label_current
 from monitoring.ledger.statement import inserting, replacing
+from monitoring.ledger.sum_changes import as_counted
 from monitoring.ledger.versions import WatchedVersion, has_shadows, load, of_model, shadow_id
-
-
-class NewLabel(NamedTuple):
-    """A first label that is not written yet. `number`: its feedback id. `label`: index of the
-    class.
-    """
-
-    number: int
-    item: FeedbackItem
-    answer: ServedAnswer
-    label: int
 
 
 class FirstLabel(NamedTuple):
@@ -64,95 +51,19 @@ class FirstLabel(NamedTuple):
     tags: str | None = None
 
 
-class FirstLabels:
-    """First labels by prediction id, at most one per answer, in the order of their numbers."""
+class CurrentLabel(NamedTuple):
+    """A row of `label_current`. `label`: index of the class."""
 
-    def __init__(self) -> None:
-        self._first_labels: dict[bytes, NewLabel] = {}
-
-    def __contains__(self, prediction_id: bytes) -> bool:
-        return prediction_id in self._first_labels
-
-    def __getitem__(self, prediction_id: bytes) -> NewLabel:
-        return self._first_labels[prediction_id]
-
-    def add(self, first: NewLabel) -> None:
-        """Add a first label."""
-        self._first_labels[first.answer.prediction_id] = first
-
-    def feedback(self, now_ns: int) -> list[tuple[Any, ...]]:
-        """The rows of `feedback`."""
-        return [
-            (
-                number,
-                answer.prediction_id,
-                answer.watched_version_id,
-                0,
-                label,
-                int(label == answer.predicted),
-                item.source,
-                item.observed_at_ns,
-                now_ns,
-            )
-            for number, item, answer, label in self._first_labels.values()
-        ]
-
-    def current(self) -> list[tuple[Any, ...]]:
-        """The rows of `label_current`."""
-        return [
-            (
-                key,
-                answer.watched_version_id,
-                number,
-                0,
-                label,
-                int(label == answer.predicted),
-                answer.confidence,
-            )
-            for key, (number, _, answer, label) in self._first_labels.items()
-        ]
-
-    def by_version(self) -> dict[int, list[FirstLabel]]:
-        """The first labels for each version's detector."""
-        labels: dict[int, list[FirstLabel]] = defaultdict(list)
-        for number, _, answer, label in self._first_labels.values():
-            right = label == answer.predicted
-            first = FirstLabel(
-                number,
-                answer.confidence,
-                right,
-                answer.predicted,
-                answer.audit is not None,
-                answer.tags,
-            )
-            labels[answer.watched_version_id].append(first)
-        return labels
-
-    def count(self, counts: TransactionCounts, *, now_ns: int) -> None:
-        """Add them to the sums, and their delays to the counts."""
-        if not self._first_labels:
-            return
-        answers, labels = zip(
-            *((first.answer, first.label) for first in self._first_labels.values()), strict=True
-        )
-        _, ids, predicted, confidence, served_ns, tags, audits, probabilities, *_ = zip(
-            *answers, strict=True
-        )
-        p, served = np.array(confidence), np.array(served_ns)
-        audited = [audit is not None for audit in audits]
-        where = (ids, (served // DAY_NS).tolist(), bin_index(p).tolist())
-        keys = list(zip(*where, predicted, tags, audited, labels, strict=True))
-        counts.changes.label_many(keys, p, np.array(labels) == np.array(predicted), probabilities)
-        delays_s = np.maximum((now_ns - served) / 1e9, 0.0).tolist()
-        if len(set(ids)) == 1:
-            counts.delays_s[ids[0]] += delays_s
-        else:
-            for watched_version_id, delay_s in zip(ids, delays_s, strict=True):
-                counts.delays_s[watched_version_id].append(delay_s)
+    prediction_id: bytes
+    watched_version_id: int
+    first_feedback_id: int
+    revision: int
+    label: int
+    correct: int
+    confidence: float
 
 
-_INSERT = inserting(feedback)
-_ENTER, _KEEP = inserting(label_current), replacing(label_current)
+_INSERT, _KEEP = inserting(feedback), replacing(label_current)
 
 
 @dataclass(frozen=True)
@@ -166,7 +77,7 @@ class FeedbackPolicy:
 
 
 class Labeling:
-    """The labels of one transaction. Build it, `apply` items once, then read `first_labels` and
+    """The labels of one transaction. `apply` items once, then read `first_labels` and
     `last_feedback_id`.
     """
 
@@ -179,16 +90,16 @@ class Labeling:
         counts: TransactionCounts,
         now_ns: int,
     ) -> None:
-        self.first_labels: dict[int, list[FirstLabel]] = {}  # by watched version id
+        self.first_labels: dict[int, list[FirstLabel]] = defaultdict(list)  # by watched version id
         self.last_feedback_id: dict[int, int] = {}  # by watched version id
         self._connection = connection
         self._versions = versions
         self._policy = policy
         self._counts = counts
         self._now_ns = now_ns
-        self._first_labels = FirstLabels()
-        self._answers: dict[bytes, RelabeledAnswer] = {}  # of those that were labeled before
-        self._revisions: list[tuple[Any, ...]] = []
+        self._first: list[tuple[ServedAnswer, int]] = []  # answers and their first labels
+        self._feedback: list[tuple[Any, ...]] = []  # rows to insert
+        self._current: dict[bytes, CurrentLabel] = {}  # labels that this transaction changed
         self._newest: dict[str, WatchedVersion | None] = {}  # by model
         self._waiting: int | None = None  # all labels that wait; counted when first needed
         self._numbers: Iterator[int] = iter(())
@@ -202,11 +113,7 @@ class Labeling:
             for item in items
         ]
         named = [prediction_id for prediction_id in ids if prediction_id]
-        shadow_ids = (
-            [shadow_id(prediction_id) for prediction_id in named]
-            if has_shadows(self._connection)
-            else []
-        )
+        shadow_ids = list(map(shadow_id, named)) if has_shadows(self._connection) else []
         answers = self._find_locked(named + shadow_ids)
         self._load_versions({row.watched_version_id for row in answers.values()})
         self._numbers = dialect_of(self._connection).next_feedback_ids(
@@ -219,17 +126,9 @@ class Labeling:
         ]
         if shadow_ids:
             self._judge_shadows(items, ids, answers)
-        _INSERT.run(self._connection, self._first_labels.feedback(self._now_ns) + self._revisions)
-        _ENTER.run(self._connection, self._first_labels.current())
-        _KEEP.run(
-            self._connection,
-            [answer.as_current() for answer in self._answers.values() if answer.changed],
-        )
-        self._first_labels.count(self._counts, now_ns=self._now_ns)
-        for watched_version_id, labels in self._first_labels.by_version().items():
-            self.first_labels[watched_version_id] = labels
-            last = self.last_feedback_id.get(watched_version_id, 0)
-            self.last_feedback_id[watched_version_id] = max(last, labels[-1].feedback_id)
+        _INSERT.run(self._connection, self._feedback)
+        _KEEP.run(self._connection, list(self._current.values()))
+        self._count()
         return results
 
     def _judge_shadows(
@@ -243,10 +142,7 @@ class Labeling:
         """
         for item, prediction_id in zip(items, ids, strict=True):
             answer = answers.get(shadow_id(prediction_id)) if prediction_id else None
-            if (
-                answer is not None
-                and item.label in self._versions[answer.watched_version_id].class_index
-            ):
+            if answer and item.label in self._versions[answer.watched_version_id].class_index:
                 self._judge(item, answer)
 
     def _find_locked(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
@@ -255,9 +151,8 @@ class Labeling:
         """
         answers = find(self._connection, ids)
         if lock_versions(self._connection, {row.watched_version_id for row in answers.values()}):
-            answers = find(
-                self._connection, ids
-            )  # again, because another labeler may have changed them before the lock
+            # another labeler may have changed them before the lock
+            answers = find(self._connection, ids)
         return answers
 
     def _load_versions(self, watched_version_ids: set[int]) -> None:
@@ -269,52 +164,59 @@ class Labeling:
             return self._missing(item) if item.prediction_id else self._early(item)
         if answer.served_at_ns < self._pruned_before_ns:
             return self._expire(item)  # a prune is running and will delete this answer
-        label = self._versions[answer.watched_version_id].class_index.get(item.label)
+        version = self._versions[answer.watched_version_id]
+        label = version.class_index.get(item.label)
         if label is None:
-            classes = self._versions[answer.watched_version_id].classes
-            return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, classes))
-        if answer.label is None and answer.prediction_id not in self._first_labels:
-            self._first_labels.add(NewLabel(next(self._numbers), item, answer, label))
-            return FeedbackResult(FeedbackStatus.ACCEPTED, answer.prediction_id)
-        return self._judge_again(item, self._answer(answer), label)
+            return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, version.classes))
+        return FeedbackResult(self._label(item, answer, label), answer.prediction_id)
 
-    def _judge_again(
-        self, item: FeedbackItem, answer: RelabeledAnswer, label: int
-    ) -> FeedbackResult:
-        if label == answer.label:
+    def _label(self, item: FeedbackItem, answer: ServedAnswer, label: int) -> FeedbackStatus:
+        known = self._current.get(answer.prediction_id) or answer
+        if known.label is None:
+            first = self._write(item, answer, label)
+            self._first.append((answer, label))
+            self.first_labels[answer.watched_version_id].append(first)
+            return FeedbackStatus.ACCEPTED
+        if label == known.label:
             self._counts.duplicates[answer.watched_version_id] += 1
-            return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
-        self._counts.changes.correct(answer.counted, answer.label, label)
-        answer.label, answer.revision, answer.changed = label, answer.revision + 1, True
-        number = next(self._numbers)
-        what = (answer.watched_version_id, answer.revision, answer.label, int(answer.correct))
-        moment = (item.source, item.observed_at_ns, self._now_ns)
-        self._revisions.append((number, answer.prediction_id, *what, *moment))
-        self.last_feedback_id[answer.watched_version_id] = number
-        return FeedbackResult(FeedbackStatus.CORRECTED, answer.prediction_id)
+            return FeedbackStatus.UNCHANGED
+        self._counts.changes.correct(as_counted([answer])[0], known.label, label)
+        self._write(item, answer, label, before=known)
+        return FeedbackStatus.CORRECTED
 
-    def _answer(self, served: ServedAnswer) -> RelabeledAnswer:
-        """An answer that was labeled before, possibly earlier in the same list."""
-        relabeled = self._answers.get(served.prediction_id)
-        if relabeled is None:
-            if served.label is None:
-                first = self._first_labels[served.prediction_id]
-                relabeled = RelabeledAnswer.of(served, first.label, 0, first.number)
-            else:
-                relabeled = RelabeledAnswer.of(
-                    served, served.label, served.revision or 0, served.first_feedback_id or 0
-                )
-            self._answers[served.prediction_id] = relabeled
-        return relabeled
+    def _write(
+        self,
+        item: FeedbackItem,
+        answer: ServedAnswer,
+        label: int,
+        before: ServedAnswer | CurrentLabel | None = None,
+    ) -> FirstLabel:
+        """Keep the rows of a label, the answer's first unless there was one `before`."""
+        number = next(self._numbers)
+        prediction_id, watched_version_id, predicted, confidence, _, tags, audit, *_ = answer
+        first = number if before is None else before.first_feedback_id or 0
+        revision = 0 if before is None else (before.revision or 0) + 1
+        correct = label == predicted
+        what = (prediction_id, watched_version_id, revision, label, int(correct))
+        self._feedback.append((number, *what, item.source, item.observed_at_ns, self._now_ns))
+        self._current[prediction_id] = CurrentLabel(
+            prediction_id, watched_version_id, first, revision, label, int(correct), confidence
+        )
+        self.last_feedback_id[watched_version_id] = number
+        return FirstLabel(number, confidence, correct, predicted, audit is not None, tags)
+
+    def _count(self) -> None:
+        """Add the first labels to the sums, and their delays to the counts."""
+        answers = [answer for answer, _ in self._first]
+        self._counts.changes.label(as_counted(answers), [label for _, label in self._first])
+        for answer in answers:
+            delay_s = max((self._now_ns - answer.served_at_ns) / 1e9, 0.0)
+            self._counts.delays_s[answer.watched_version_id].append(delay_s)
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
-        served_at_ns = (
-            int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000
-        )  # UUIDv7: ms since 1970
-        kept_s = self._policy.retention_s
-        if served_at_ns < self._pruned_before_ns or (
-            kept_s and served_at_ns < self._now_ns - kept_s * 1e9
-        ):
+        served_at_ns, kept_s = time_of_id(item.prediction_id or b""), self._policy.retention_s
+        oldest_ns = self._now_ns - kept_s * 1e9 if kept_s else 0
+        if served_at_ns < max(self._pruned_before_ns, oldest_ns):
             return self._expire(item)
         self._counts.rejected[Reason.UNKNOWN_PREDICTION] += 1
         return FeedbackResult(FeedbackStatus.UNKNOWN, item.prediction_id, Reason.UNKNOWN_PREDICTION)

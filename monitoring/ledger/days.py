@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from sqlalchemy import Connection, select
 from calibration.bins import BIN_COUNT, BinSums, IntArray
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import DAYS
+from monitoring.ledger.sums import as_sums
 from monitoring.ledger.versions import WatchedVersion
 
 
@@ -31,11 +34,8 @@ class Days:
 
     def __str__(self) -> str:
         """The date, or both dates."""
-        return (
-            f"{day_date(self.first)}"
-            if self.first == self.last
-            else f"{day_date(self.first)} to {day_date(self.last)}"
-        )
+        first, last = day_date(self.first), day_date(self.last)
+        return str(first) if first == last else f"{first} to {last}"
 
 
 def day_date(day: int) -> date:
@@ -54,22 +54,19 @@ def read_days(
     since_day: int | None = None,
     name: str = EVERYTHING,
 ) -> list[Days]:
-    """Return the days on which a version answered, oldest first, with the answers of a
-    slice.
-    """
-    added = [
-        summed(column).label(column.name) for column in bin_day.columns if not column.primary_key
-    ]
+    """Return the days with answers of a version's slice, oldest first."""
     columns = bin_day.c
-    wanted = select(columns.day, columns.bin, *added).where(
-        columns.watched_version_id == watched_version_id, columns.slice == name
+    sums = [summed(column).label(column.name) for column in DAYS.sums]
+    wanted = select(columns.day, columns.bin, *sums).where(
+        columns.watched_version_id == watched_version_id,
+        columns.slice == name,
+        columns.day >= (since_day or 0),
     )
-    if since_day is not None:
-        wanted = wanted.where(columns.day >= since_day)
     by_day: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in connection.execute(wanted.group_by(columns.day, columns.bin).order_by(columns.day)):
         by_day[row.day].append(row._asdict())
-    return [_day(day, rows) for day, rows in by_day.items()]
+    days = ((day, as_sums(rows)) for day, rows in by_day.items())
+    return [Days(day, day, int(sums.served.sum()), sums.labeled) for day, sums in days]
 
 
 def gather(days: Sequence[Days], *, most: int) -> list[Days]:
@@ -80,31 +77,24 @@ def gather(days: Sequence[Days], *, most: int) -> list[Days]:
         return []
     first, step = days[0].first, -(-(days[-1].last - days[0].first + 1) // most)
     groups: dict[int, list[Days]] = defaultdict(list)
-    for each in days:
-        groups[(each.first - first) // step].append(each)
+    for day in days:
+        groups[(day.first - first) // step].append(day)
     return [
         Days(
             first=first + number * step,
             last=min(first + (number + 1) * step - 1, days[-1].last),
-            served=sum(each.served for each in group),
-            labeled=reduce(lambda one, other: one + other, (each.labeled for each in group)),
+            served=sum(day.served for day in group),
+            labeled=reduce(add, (day.labeled for day in group)),
         )
         for number, group in groups.items()
     ]
 
 
-def _day(day: int, rows: Sequence[dict[str, Any]]) -> Days:
-    found = {row["bin"]: row for row in rows}
-    empty = {column.name: 0 for column in bin_day.columns}
-    filled = [found.get(number, empty) for number in range(BIN_COUNT)]
-    return Days(day, day, sum(row["served"] for row in filled), BinSums.from_rows(filled))
-
-
 def read_answers_by_day(
     connection: Connection, row: WatchedVersion, *, since_day: int, before_day: int
 ) -> list[tuple[int, IntArray]]:
-    """Return (day, counts (K, BIN_COUNT)) of a version's days in [since_day, before_day),
-    oldest first.
+    """Return (day, counts (K, BIN_COUNT)) of a version's days in [since_day, before_day), oldest
+    first.
     """
     number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
     columns = bin_day.c
@@ -113,10 +103,11 @@ def read_answers_by_day(
         .where(columns.watched_version_id == row.watched_version_id, columns.slice.in_(number))
         .where(columns.day >= since_day, columns.day < before_day)
         .group_by(columns.day, columns.slice, columns.bin)
+        .order_by(columns.day)
     )
     days: dict[int, IntArray] = defaultdict(
         lambda: np.zeros((len(number), BIN_COUNT), dtype=np.int64)
     )
     for day, name, bin_number, served in connection.execute(wanted):
         days[day][number[name], bin_number] = int(served)
-    return sorted(days.items(), key=lambda each: each[0])
+    return list(days.items())

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.bins import bin_index
-from monitoring.ledger.schema import DAY_NS, prediction, watermark
-from monitoring.ledger.slices import SliceKeys
+from monitoring.ledger.schema import prediction, watermark
 from monitoring.ledger.statement import in_lists, inserting, replacing
-from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
+from monitoring.ledger.sum_changes import SumChanges, as_counted
 
 
 class PredictionRow(NamedTuple):
@@ -40,24 +37,21 @@ _INSERT = inserting(prediction)
 def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumChanges) -> None:
     """Insert the rows and count them in `changes`."""
     _INSERT.run(connection, rows)
-    bins = bin_index(np.array([row.confidence for row in rows])).tolist()
-    for row, bin_number in zip(rows, bins, strict=True):
-        day_bin = DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_number)
-        keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
-        changes.serve(Counted(day_bin, row.confidence, keys, row.probabilities))
+    changes.serve(as_counted(rows))
 
 
 def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
     """Return those of `rows` that are not in the ledger."""
-    ids = [row.prediction_id for row in rows]
-    there: set[bytes] = set()
-    for portion in in_lists(ids):
-        asked = prediction.c.prediction_id.in_(portion)
-        there |= {
-            bytes(key)
-            for key in connection.scalars(select(prediction.c.prediction_id).where(asked))
-        }
-    return [row for row in rows if row.prediction_id not in there]
+    key = prediction.c.prediction_id
+    present: set[bytes] = set()
+    for portion in in_lists([row.prediction_id for row in rows]):
+        present.update(connection.scalars(select(key).where(key.in_(portion))))
+    return [row for row in rows if row.prediction_id not in present]
+
+
+def time_of_id(prediction_id: bytes) -> int:
+    """Return the time with which a UUIDv7 begins, in nanoseconds since 1970."""
+    return int.from_bytes(prediction_id[:6], "big") * 1_000_000
 
 
 _PRUNED, _USED = "pruned", "used"
@@ -86,9 +80,7 @@ def used_ns(connection: Connection) -> int | None:
         return noted
     key = prediction.c.prediction_id
     newest: bytes | None = connection.scalar(select(key).order_by(key.desc()).limit(1))
-    return (
-        None if newest is None else int.from_bytes(newest[:6], "big") * 1_000_000
-    )  # a UUIDv7 starts with the time
+    return None if newest is None else time_of_id(newest)
 
 
 def set_used(connection: Connection, at_ns: int) -> None:

@@ -193,6 +193,12 @@ def load(connection: Connection, watched_version_ids: Sequence[int]) -> list[Wat
     ]
 
 
+def load_all(connection: Connection) -> dict[int, WatchedVersion]:
+    """Return every version by its id."""
+    rows = map(_row, connection.execute(select(watched_versions)))
+    return {row.watched_version_id: row for row in rows}
+
+
 def of_model(connection: Connection, model: str) -> list[WatchedVersion]:
     """Return every version of a model, the most recently registered first; none for an unknown
     model.

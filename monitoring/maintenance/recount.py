@@ -14,15 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, Select, cast, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from calibration import wording
-from calibration.bins import bin_index
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
 from monitoring.ledger import versions
-from monitoring.ledger.class_sums import SUMS as CLASS_SUMS
-from monitoring.ledger.class_sums import ClassKey, add_class_sums, stored_class_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_tables, lock_versions
 from monitoring.ledger.predictions import pruned_before_ns
@@ -35,21 +32,20 @@ from monitoring.ledger.schema import (
     label_current,
     monitor_state,
     prediction,
-    watched_versions,
 )
-from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
-from monitoring.ledger.sums import (
-    SUMS,
+from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.sum_changes import SumChanges, as_counted
+from monitoring.ledger.sum_tables import (
+    CLASSES,
+    DAYS,
+    TOTALS,
     UNITS,
+    ClassKey,
     SumKey,
     TotalKey,
-    add_days,
     rebuild_totals,
-    stored_totals,
     totaled,
 )
-from monitoring.ledger.versions import WatchedVersion
 from monitoring.maintenance import Progress, silent
 
 SHOWN = 20  # mismatches per table that are described one by one
@@ -94,12 +90,12 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """Recount on one snapshot while servers go on writing; change nothing."""
     counted = Recount()
     with ledger.read() as connection:
-        known = _versions(connection)
+        known = versions.load_all(connection)
+        first_day = pruned_before_ns(connection) // DAY_NS
         _compare_labels(connection, counted)
-        totals, classes = _recounted(connection, counted, known, progress, admits=False)
-        _compare_sums(connection, counted, totals)
-        _compare_classes(connection, counted, classes)
-        _compare_totals(connection, counted, totals)
+        changes = _recounted(connection, counted, progress)
+        days = changes.totals(connection, SliceNames(known, admits=False))
+        _compare_sums(connection, counted, days, changes, first_day)
         _compare_detectors(connection, counted, progress)
     return counted
 
@@ -110,27 +106,24 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """
     counted = Recount()
     with ledger.write() as connection:
-        known = _versions(connection)
+        known = versions.load_all(connection)
+        first_day = pruned_before_ns(connection) // DAY_NS
         lock_versions(connection, known)
         lock_tables(connection, prediction, bin_day, bin_total, class_day)
         if _compare_labels(connection, counted):
             _rewrite_labels(connection)
-        totals, classes = _recounted(connection, counted, known, progress, admits=True)
-        totals_differ = _compare_totals(connection, counted, totals)
-        if _compare_sums(connection, counted, totals):
-            _rewrite_sums(connection, totals)
-        if _compare_classes(connection, counted, classes):
-            _rewrite_classes(connection, classes)
-        if totals_differ:
+        changes = _recounted(connection, counted, progress)
+        days = changes.totals(connection, SliceNames(known))
+        wrong = _compare_sums(connection, counted, days, changes, first_day)
+        if bin_day.name in wrong:
+            DAYS.rewrite(connection, days, first_day=first_day)
+        if class_day.name in wrong:
+            CLASSES.rewrite(connection, changes.classes.rows(), first_day=first_day)
+        if bin_total.name in wrong:
             rebuild_totals(connection)
         for watched in _compare_detectors(connection, counted, progress):
             watched.save(connection)
     return counted
-
-
-def _versions(connection: Connection) -> dict[int, WatchedVersion]:
-    ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
-    return {row.watched_version_id: row for row in versions.load(connection, ids)}
 
 
 def _labels_from_feedback() -> Select[Any]:
@@ -179,95 +172,52 @@ def _rewrite_labels(connection: Connection) -> None:
     connection.execute(label_current.insert().from_select(names, _labels_from_feedback()))
 
 
-def _recounted(
-    connection: Connection,
-    counted: Recount,
-    known: dict[int, WatchedVersion],
-    progress: Progress,
-    *,
-    admits: bool,
-) -> tuple[dict[SumKey, list[float]], dict[ClassKey, list[int]]]:
-    changes, slices = SumChanges(), SliceNames(known, admits=admits)
-    slices.begin()
+def _recounted(connection: Connection, counted: Recount, progress: Progress) -> SumChanges:
+    changes = SumChanges()
     total = connection.scalar(select(func.count()).select_from(prediction)) or 0
     first_ns = pruned_before_ns(connection)
     for rows in _portions(connection):
-        bins = bin_index(np.array([row.confidence for row in rows])).tolist()
-        for row, bin_number in zip(rows, bins, strict=True):
-            if row.served_at_ns < first_ns:
-                continue  # pruning was interrupted; this row's day is no longer counted
-            day_bin = DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_number)
-            keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
-            answer = Counted(day_bin, row.confidence, keys, row.probabilities)
-            changes.serve(answer)
-            if row.label is not None:
-                changes.label(answer, row.label)
-                counted.labels += 1
+        # if pruning was interrupted, a row's day may no longer be counted
+        kept = [row for row in rows if row.served_at_ns >= first_ns]
+        labeled = [row for row in kept if row.label is not None]
+        changes.serve(as_counted(kept))
+        changes.label(as_counted(labeled), [row.label for row in labeled])
+        counted.labels += len(labeled)
         counted.answers += len(rows)
         progress("answers", counted.answers, total)
-    return changes.totals(connection, slices), changes.classes.rows()
+    return changes
 
 
-def _portions(connection: Connection) -> Iterator[Any]:
-    names = (
-        "watched_version_id",
-        "predicted",
-        "confidence",
-        "probabilities",
-        "served_at_ns",
-        "tags",
-        "audit",
-    )
+def _portions(connection: Connection) -> Iterator[Sequence[Any]]:
     joined = prediction.outerjoin(
         label_current, label_current.c.prediction_id == prediction.c.prediction_id
     )
-    wanted = select(*(prediction.c[name] for name in names), label_current.c.label).select_from(
-        joined
-    )
+    wanted = select(prediction, label_current.c.label).select_from(joined)
     yield from connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions()
 
 
 def _compare_sums(
-    connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]
-) -> bool:
-    """Return whether any day sum differs from the recount."""
-    keys = (bin_day.c.watched_version_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
-    sums = [cast(func.sum(column), column.type) for column in SUMS]
-    first_day = pruned_before_ns(connection) // DAY_NS
-    rows = connection.execute(
-        select(*keys, *sums).where(bin_day.c.day >= first_day).group_by(*keys)
-    )
-    stored = {SumKey(*row[:4]): list(row[4:]) for row in rows}
-    counted.day_sums = len(stored)
-    return _compare_rows(counted, "bin_day", stored, totals, tolerances=[TOLERANCE] * len(SUMS))
+    connection: Connection,
+    counted: Recount,
+    days: Mapping[SumKey, Sequence[float]],
+    changes: SumChanges,
+    first_day: int,
+) -> set[str]:
+    """Compare all sums with the recount; return the tables that differ.
 
-
-def _compare_totals(
-    connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]
-) -> bool:
-    """Return whether any total differs from the sum of the recounted days and the pruned ones."""
-    first_day = pruned_before_ns(connection) // DAY_NS
-    rows = connection.execute(select(bin_day).where(bin_day.c.day < first_day))
-    pruned = ((SumKey(*row[:4]).total, row[5:]) for row in rows)
-    recounted = ((key.total, sums) for key, sums in totals.items())
-    expected = totaled(itertools.chain(pruned, recounted))
-    return _compare_rows(
-        counted,
-        "bin_total",
-        stored_totals(connection),
-        expected,
-        tolerances=[TOLERANCE * unit for unit in UNITS],
-    )
-
-
-def _compare_classes(
-    connection: Connection, counted: Recount, classes: dict[ClassKey, list[int]]
-) -> bool:
-    """Return whether any class sum differs from the recount; they are integers, so nothing is
-    tolerated.
+    Totals are those of the recounted days and of the pruned ones.
     """
-    stored = stored_class_sums(connection, first_day=pruned_before_ns(connection) // DAY_NS)
-    return _compare_rows(counted, "class_day", stored, classes, tolerances=[0.0] * len(CLASS_SUMS))
+    stored = DAYS.read(connection)
+    pruned = ((key.total, sums) for key, sums in stored.items() if key.day < first_day)
+    totals = totaled(itertools.chain(pruned, ((key.total, sums) for key, sums in days.items())))
+    stored_days = {key: sums for key, sums in stored.items() if key.day >= first_day}
+    classes = CLASSES.read(connection, class_day.c.day >= first_day)
+    counted.day_sums = len(stored_days)
+    _compare_rows(counted, bin_day.name, stored_days, days, [TOLERANCE] * len(UNITS))
+    _compare_rows(counted, class_day.name, classes, changes.classes.rows(), [0.0])
+    tolerances = [TOLERANCE * unit for unit in UNITS]
+    _compare_rows(counted, bin_total.name, TOTALS.read(connection), totals, tolerances)
+    return set(counted.differing)
 
 
 def _compare_rows(
@@ -275,32 +225,14 @@ def _compare_rows(
     table: str,
     stored: Mapping[_Key, Sequence[float]],
     recounted: Mapping[_Key, Sequence[float]],
-    *,
     tolerances: Sequence[float],
-) -> bool:
-    """Record rows of sums that differ; return whether any does."""
-    nothing, limits = [0.0] * len(tolerances), np.array(tolerances)
+) -> None:
+    """Record rows of sums that differ."""
     for key in sorted(stored.keys() | recounted.keys()):
-        found, expected = stored.get(key, nothing), recounted.get(key, nothing)
-        if not (np.abs(np.subtract(found, expected)) <= limits).all():  # NaN differs too
-            counted.differ(
-                table, ", ".join(f"{k} {v}" for k, v in key._asdict().items()), found, expected
-            )
-    return table in counted.differing
-
-
-def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
-    connection.execute(
-        delete(bin_day).where(bin_day.c.day >= pruned_before_ns(connection) // DAY_NS)
-    )
-    add_days(connection, totals)
-
-
-def _rewrite_classes(connection: Connection, classes: dict[ClassKey, list[int]]) -> None:
-    connection.execute(
-        delete(class_day).where(class_day.c.day >= pruned_before_ns(connection) // DAY_NS)
-    )
-    add_class_sums(connection, classes)
+        found, expected = stored.get(key, 0), recounted.get(key, 0)
+        if not (np.abs(np.subtract(found, expected)) <= tolerances).all():  # NaN differs too
+            where = ", ".join(f"{name} {value}" for name, value in key._asdict().items())
+            counted.differ(table, where, found, expected)
 
 
 def _compare_detectors(

@@ -21,7 +21,7 @@ from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_state
 from monitoring.ledger.statement import summed
-from monitoring.ledger.sums import FIXED_POINT
+from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from calibration.bins import BinSums
 from monitoring.ledger.days import Days, gather
 from monitoring.ledger.slices import SliceKeys
-from monitoring.ledger.sum_changes import Counted, DayBin, LabelKey, SumChanges
+from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
 
 _labels = st.lists(
     st.tuples(
@@ -25,17 +25,20 @@ def test_sums_by_column_are_sums_one_by_one(
     labels: list[tuple[float, int, int, str | None]],
 ) -> None:
     single, many = SumChanges(), SumChanges()
-    keys: list[LabelKey] = []
-    known: list[bytes] = []
-    for p, predicted, true, tags in labels:
-        bin_number = min(int(p * 15), 14)
-        known.append(np.array([p, 1 - p], dtype="<f4").tobytes())
-        single.label(
-            Counted(DayBin(1, 7, bin_number), p, SliceKeys(predicted, tags, False), known[-1]), true
+    answers = [
+        Counted(
+            DayBin(1, 7, min(int(p * 15), 14)),
+            p,
+            SliceKeys(predicted, tags, False),
+            np.array([p, 1 - p], dtype="<f4").tobytes(),
         )
-        keys.append((1, 7, bin_number, predicted, tags, False, true))
-    correct = np.array([predicted == true for _, predicted, true, _ in labels])
-    many.label_many(keys, np.array([p for p, *_ in labels]), correct, known)
+        for p, predicted, _, tags in labels
+    ]
+    trues = [true for _, _, true, _ in labels]
+    many.label(answers, trues)
+    for answer, true in zip(answers, trues, strict=True):
+        single.label([answer], [true])
+        single.classes.rows()
     assert many.labeled == single.labeled
     assert many._labeled == single._labeled
     assert many.classes.rows() == single.classes.rows()
