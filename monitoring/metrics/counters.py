@@ -3,8 +3,7 @@
 Counters are increments of this process, never totals of the database, which replicas would count
 twice. All series of a version start at zero when it is registered, and stay there until
 Prometheus has read the zero (`bin_counters`): Prometheus loses the first increment of a series that
-appears with it. Gauges that are read from the ledger at scrape time are in `window_gauges` and
-`drift_gauges`.
+appears with it. Gauges that are read from the ledger at scrape time are in `ledger_gauges`.
 """
 
 from collections import defaultdict

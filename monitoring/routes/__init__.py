@@ -40,10 +40,8 @@ from monitoring.http.fields import Version
 from monitoring.ledger.database import Ledger
 from monitoring.logged.body import LoggedPrediction, LoggedPredictionsRejected
 from monitoring.logged.declaration import LoggedModel
-from monitoring.metrics.accuracy_gauges import AccuracyGauges
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.metrics.drift_gauges import DriftGauges
-from monitoring.metrics.window_gauges import WindowGauges
+from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
@@ -238,9 +236,7 @@ def endpoints(
     bodies share with others. `serves`: whether this process answers images with that version.
     """
     reader = BodyReader(bodies or BodyBudget())
-    metrics.registry.register(DriftGauges(ledger))
-    metrics.registry.register(WindowGauges(ledger))
-    metrics.registry.register(AccuracyGauges(ledger))
+    metrics.registry.register(LedgerGauges(ledger))
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder, reader),

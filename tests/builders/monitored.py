@@ -24,7 +24,7 @@ from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.metrics.drift_gauges import DriftGauges, ledger_name
+from monitoring.metrics.ledger_gauges import LedgerGauges, ledger_name
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from tests.builders.answers import NOW_NS, SECOND_NS, make_card
@@ -106,7 +106,7 @@ class MonitoredModel:
             with self.ledger.read() as connection:
                 where["ledger"] = ledger_name(connection)
             drift = CollectorRegistry()
-            drift.register(DriftGauges(self.ledger))
+            drift.register(LedgerGauges(self.ledger))
             return drift.get_sample_value(f"candor_{name}", where)
         return self.registry.get_sample_value(f"candor_{name}", where)
 

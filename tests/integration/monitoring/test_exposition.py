@@ -5,8 +5,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from monitoring.metrics.drift_gauges import DriftGauges
-from monitoring.metrics.window_gauges import WindowGauges
+from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.routes.exposition import SCRAPE_HEADER, MetricsRoute
 from serving.inference.admission import QueueEstimate
 from serving.inference.metrics import ServingMetrics
@@ -19,8 +18,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @pytest.fixture
 def busy(monitored: MonitoredModel) -> CollectorRegistry:
     ServingMetrics(monitored.registry).of_version("pneumonia", 1, QueueEstimate(service_s=0.1))
-    monitored.registry.register(WindowGauges(monitored.ledger))
-    monitored.registry.register(DriftGauges(monitored.ledger))
+    monitored.registry.register(LedgerGauges(monitored.ledger))
     monitored.serve(*(make_row(number, confidence=0.5 + number / 200) for number in range(90)))
     monitored.label(
         *(label(number, "pneumonia" if number % 4 else "normal") for number in range(90))

@@ -1,0 +1,252 @@
+"""Gauges that are read from the ledger at scrape time: drift detectors, measures, and accuracy.
+
+They show what a version's page shows, and rest on the same labels: those of the audit alone once it
+decides. Measures and accuracy are computed again only after new labels or answers.
+
+Replicas that share a ledger share its detectors: each shows the same state, also right after
+another replica recorded a label or an acknowledgment. The label `ledger` separates equal states of
+one ledger, of which one counts, from those of several ledgers, whose evidence adds up (a sum of
+e-detectors is an e-detector). A version that another one has replaced in production must page
+nobody: its detectors are shown as if they had been reset, and its accuracy alarms nobody. Promoted
+again, it shows its state as before.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from calibration.measures.summary import MEASURES
+from monitoring.drift import watch
+from monitoring.drift.tag_settings import tag_of
+from monitoring.feedback.answers import count_pending
+from monitoring.findings.accuracy import AccuracyAnswer, find_accuracy
+from monitoring.findings.label_basis import deciding_labels
+from monitoring.findings.windows import read_window, window_sums
+from monitoring.ledger import versions
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_event, monitor_state
+from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import FIXED_POINT
+from monitoring.ledger.versions import VisibleVersion, superseded, visible_versions
+
+WINDOWS: Final = ("all", "last:500")
+_VERSION: Final = ("model", "version")
+_DETECTOR: Final = (*_VERSION, "ledger")
+_TAG: Final = (*_DETECTOR, "tag")
+_MEASURES: Final = {each.gauge: each for each in MEASURES if each.gauge and each.bins}
+_GAUGES: Final = {  # by name: the help text and the labels
+    "candor_calibration_drift_log_evalue": ("Log of the evidence against calibration.", _DETECTOR),
+    "candor_calibration_drift_log_threshold": (
+        "Log evidence at which the alarm is raised.",
+        _DETECTOR,
+    ),
+    "candor_calibration_drift_active": (
+        "1 from the alarm until it is acknowledged or another version serves, else 0.",
+        _DETECTOR,
+    ),
+    "candor_calibration_drift_tag_log_evalue": (
+        "Log of the evidence against calibration in the answers with a tag.",
+        _TAG,
+    ),
+    "candor_calibration_drift_tag_log_threshold": (
+        "Log evidence at which the alarm of a tag is raised.",
+        _TAG,
+    ),
+    "candor_calibration_drift_tag_active": (
+        "1 from the alarm of a tag until it is acknowledged or another version serves, else 0.",
+        _TAG,
+    ),
+    **{name: (measure.text, (*_VERSION, "window")) for name, measure in _MEASURES.items()},
+    "candor_calibration_audit_decides": (
+        "1 if the gauges of a version rest on audited answers alone, else 0.",
+        _VERSION,
+    ),
+    "candor_feedback_coverage_ratio": (
+        "Share of all answers of the version that have a label.",
+        _VERSION,
+    ),
+    "candor_expected_accuracy_ratio": (
+        "Mean confidence of all answers of the version, labeled or not: its accuracy if confidence "
+        "is calibrated.",
+        _VERSION,
+    ),
+    "candor_feedback_pending": ("Labels that wait for their predictions.", ("model",)),
+    "candor_accuracy_ratio": (
+        "Accuracy of the labeled answers that the answer about accuracy rests on.",
+        _VERSION,
+    ),
+    "candor_accuracy_reference_ratio": ("Accuracy on the card's reference.", _VERSION),
+    "candor_accuracy_difference_lower_ratio": (
+        "Lower end of accuracy minus the reference, at every look at once.",
+        _VERSION,
+    ),
+    "candor_accuracy_difference_upper_ratio": (
+        "Upper end of accuracy minus the reference, at every look at once.",
+        _VERSION,
+    ),
+    "candor_accuracy_lower": (
+        "1 while accuracy is lower than the reference beyond chance, else 0.",
+        _VERSION,
+    ),
+}
+_log = logging.getLogger(__name__)
+
+
+class _Sample(NamedTuple):
+    """A value of one of _GAUGES, with its labels in their order."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class _Served(NamedTuple):
+    """Sums over all answers of a version."""
+
+    labeled: int = 0
+    confidence: float = 0.0
+    answers: int = 0
+
+
+class LedgerGauges(Collector):
+    """Reads the gauges; while the ledger cannot be read, it yields nothing and logs a warning."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: dict[tuple[str, int], tuple[object, list[_Sample]]] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the families without samples, so that registering reads nothing."""
+        return _families().values()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families with a sample per visible version, window and watched tag."""
+        try:
+            with self._ledger.read() as connection:
+                samples = list(self._samples(connection))
+        except SQLAlchemyError as error:
+            _log.warning("the ledger could not be read for /metrics: %s", error)
+            return ()
+        families = _families()
+        for name, labels, value in samples:
+            families[name].add_metric(labels, value)
+        return families.values()
+
+    def _samples(self, connection: Connection) -> Iterator[_Sample]:
+        shown = visible_versions(connection, now_ns=self._ledger.clock())
+        replaced, ledger = superseded(connection), ledger_name(connection)
+        latest, served = _latest_labels(connection), _served(connection)
+        for version in shown:
+            key, names = version.watched_version_id, (version.model, version.version)
+            is_past, sums = key in replaced, served.get(key, _Served())
+            yield from self._drift(connection, version, ledger, is_past=is_past)
+            yield from self._remembered("measures", latest.get(key), _measures, connection, version)
+            answers = sums.answers or math.nan
+            yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled / answers)
+            yield _Sample("candor_expected_accuracy_ratio", names, sums.confidence / answers)
+            as_of = (latest.get(key), sums.answers)
+            for sample in self._remembered("accuracy", as_of, _accuracy, connection, version):
+                is_silenced = is_past and sample.name == "candor_accuracy_lower"
+                yield sample._replace(value=0.0) if is_silenced else sample
+        pending = count_pending(connection)
+        for model in sorted({version.model for version in shown} | pending.keys()):
+            yield _Sample("candor_feedback_pending", (model,), pending.get(model, 0))
+
+    def _drift(
+        self, connection: Connection, version: VisibleVersion, ledger: str, *, is_past: bool
+    ) -> Iterator[_Sample]:
+        rows = select(monitor_state).filter_by(watched_version_id=version.watched_version_id)
+        for row in connection.execute(rows.order_by(monitor_state.c.slice)).all():
+            names: tuple[str, ...] = (version.model, version.version, ledger)
+            kind = "candor_calibration_drift"
+            if row.slice != EVERYTHING:
+                names, kind = (*names, tag_of(row.slice)), f"{kind}_tag"
+            detector = watch.decode(row).detector
+            evidence = -math.inf if is_past else detector.log_evalue
+            yield _Sample(f"{kind}_log_evalue", names, evidence)
+            yield _Sample(f"{kind}_log_threshold", names, detector.log_threshold)
+            yield _Sample(f"{kind}_active", names, float(detector.active and not is_past))
+
+    def _remembered(
+        self,
+        name: str,
+        as_of: object,
+        read: Callable[[Connection, VisibleVersion], Iterator[_Sample]],
+        connection: Connection,
+        version: VisibleVersion,
+    ) -> list[_Sample]:
+        """Return what `read` returned for this version while `as_of` is the same."""
+        key = (name, version.watched_version_id)
+        if key not in self._known or self._known[key][0] != as_of:
+            self._known[key] = (as_of, list(read(connection, version)))
+        return self._known[key][1]
+
+
+def ledger_name(connection: Connection) -> str:
+    """Return the ledger's name for all its readers: the time of its first event in hexadecimal,
+    empty before that.
+    """
+    first_ns = connection.scalar(
+        select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1)
+    )
+    return "" if first_ns is None else f"{first_ns:x}"
+
+
+def _families() -> dict[str, GaugeMetricFamily]:
+    return {
+        name: GaugeMetricFamily(name, text, labels=labels)
+        for name, (text, labels) in _GAUGES.items()
+    }
+
+
+def _measures(connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
+    names, key = (version.model, version.version), version.watched_version_id
+    audit = False
+    for name in WINDOWS:
+        window = read_window(name)
+        seen = window_sums(connection, key, window, now_ns=0)
+        labeled, audit = deciding_labels(connection, key, window, seen)
+        for gauge, measure in _MEASURES.items():
+            if measure.bins:
+                yield _Sample(gauge, (*names, name), float(measure.bins(labeled)))
+    yield _Sample("candor_calibration_audit_decides", names, float(audit))
+
+
+def _accuracy(connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
+    names = (version.model, version.version)
+    (row,) = versions.load(connection, [version.watched_version_id])
+    verdict = find_accuracy(connection, row.watched_version_id, row.reference)
+    lower, upper = verdict.difference_lower, verdict.difference_upper
+    if not (verdict.n and verdict.reference_n):
+        lower, upper = math.nan, math.nan
+    yield _Sample("candor_accuracy_ratio", names, verdict.live)
+    yield _Sample("candor_accuracy_reference_ratio", names, verdict.reference)
+    yield _Sample("candor_accuracy_difference_lower_ratio", names, lower)
+    yield _Sample("candor_accuracy_difference_upper_ratio", names, upper)
+    yield _Sample("candor_accuracy_lower", names, float(verdict.answer is AccuracyAnswer.LOWER))
+
+
+def _latest_labels(connection: Connection) -> dict[int, int]:
+    """The last feedback id of each watched version; a correction has one of its own."""
+    columns = monitor_state.c
+    wanted = select(columns.watched_version_id, columns.last_feedback_id)
+    return dict(connection.execute(wanted.filter_by(slice=EVERYTHING)).all())
+
+
+def _served(connection: Connection) -> dict[int, _Served]:
+    """The sums by version. A label counts where its answer does, however late it comes."""
+    columns = bin_total.c
+    sums = (summed(column) for column in (columns.n, columns.served_confidence, columns.served))
+    wanted = select(columns.watched_version_id, *sums).filter_by(slice=EVERYTHING)
+    return {
+        key: _Served(int(labeled), int(confidence) / FIXED_POINT, int(answers))
+        for key, labeled, confidence, answers in connection.execute(
+            wanted.group_by(columns.watched_version_id)
+        )
+    }
