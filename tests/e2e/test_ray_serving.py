@@ -104,6 +104,7 @@ def test_every_answer_is_that_of_a_single_server(
     cluster.await_ready()
     single = Server(tiny_store.root, tmp_path, ledger=postgres.make_database("single"), **secrets)
     try:
+        wait_until(lambda: single.client.get("/readyz").status_code == 200)
         with httpx.Client(base_url=cluster.url, timeout=PATIENCE_S) as client:
             for request in requests():
                 assert told(client, *request) == told(single.client, *request), request[:2]
