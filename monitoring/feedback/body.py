@@ -34,32 +34,22 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
 
     def item(self) -> FeedbackItem:
         """The label as it is recorded. Raises FeedbackInvalid."""
-        by_prediction = (
-            self.prediction_id is not None and self.model is None and self.request_id is None
+        given = tuple(
+            name is not None for name in (self.prediction_id, self.model, self.request_id)
         )
-        by_request = (
-            self.prediction_id is None and self.model is not None and self.request_id is not None
-        )
-        if not (by_prediction or by_request):
+        if given not in ((True, False, False), (False, True, True)):
             raise FeedbackInvalid(
                 "Name the answer by 'prediction_id' alone, or by 'model' and 'request_id'."
             )
-        for name, value in (
-            ("label", self.label),
-            ("model", self.model),
-            ("request_id", self.request_id),
-        ):
-            if value is not None:
-                check_storable(name, value)
-        if self.source is not None:
-            check_storable("source", self.source)
+        for name in ("label", "model", "request_id", "source"):
+            check_storable(name, getattr(self, name))
         return FeedbackItem(
             self.label,
             None if self.prediction_id is None else read_uuid("prediction_id", self.prediction_id),
             self.model,
             self.request_id,
             self.source,
-            None if self.observed_at is None else read_time_ns("observed_at", self.observed_at),
+            read_time_ns("observed_at", self.observed_at),
         )
 
 
@@ -90,39 +80,21 @@ FIELDS = frozenset(Label.__struct_fields__)
 LABELS = JsonReader(Label, FeedbackInvalid, whole="An item")
 
 
-def read_items(body: bytes) -> tuple[list[FeedbackItem | FeedbackResult], bool]:
-    """The items of a body, an invalid one as the result that rejects it, and whether it is one bare
-    item.
-
-    Raises BodyNotJson, or FeedbackInvalid when the body is neither an object nor a list of at most
-    10,000 of them.
-    """
-    read = LABELS.read_entries(body, limit=LIST_LIMIT)
-    return [item_or_rejection(entry) for entry in read.items], read.single
-
-
-def item_or_rejection(read: Label | FeedbackInvalid) -> FeedbackItem | FeedbackResult:
-    """The item of a label, or the result that rejects it."""
-    try:
-        return read.item() if isinstance(read, Label) else rejection(str(read))
-    except FeedbackInvalid as error:
-        return rejection(str(error))
-
-
 def rejection(detail: str) -> FeedbackResult:
     """The result of an item that cannot be read."""
-    return FeedbackResult(FeedbackStatus.REJECTED, reason=Reason.INVALID, detail=detail)
+    return FeedbackResult(FeedbackStatus.REJECTED, None, Reason.INVALID, detail, FeedbackInvalid)
 
 
 def check_storable(
-    name: str, value: str, *, refusal: type[MonitoringError] = FeedbackInvalid
-) -> None:
-    """Raise `refusal` for text that a database cannot store."""
-    if "\0" in value or not (value.isascii() or _encodes(value)):
+    name: str, value: str | None, *, refusal: type[MonitoringError] = FeedbackInvalid
+) -> str | None:
+    """Return a text that a database can store, or None. Raises `refusal`."""
+    if value is not None and ("\0" in value or not (value.isascii() or _encodes(value))):
         raise refusal(
             f"Field '{name}' must be text without NUL characters and lone surrogates; got "
             f"{brief(value)}."
         )
+    return value
 
 
 def read_uuid(name: str, value: str) -> bytes:
@@ -135,10 +107,13 @@ def read_uuid(name: str, value: str) -> bytes:
         ) from error
 
 
-def read_time_ns(name: str, value: str) -> int:
-    """Nanoseconds since 1970 of an ISO 8601 time, UTC if it names no zone. Raises
-    FeedbackInvalid.
+def read_time_ns(name: str, value: str | None) -> int | None:
+    """Nanoseconds since 1970 of an ISO 8601 time, UTC if it names no zone; None for None.
+
+    Raises FeedbackInvalid.
     """
+    if value is None:
+        return None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from monitoring.errors import MonitoringError
 from monitoring.ledger.sum_changes import SumChanges
 
 
@@ -48,14 +49,15 @@ class Reason(StrEnum):
 
 
 class FeedbackResult(NamedTuple):
-    """The result of one item. `reason` is set when nothing was recorded; `detail` explains it in a
-    sentence.
+    """The result of one item. `reason` is set when nothing was recorded. `detail` explains, and
+    `cause` is the class of, the error for which an item was rejected.
     """
 
     status: FeedbackStatus
     prediction_id: bytes | None = None
     reason: Reason | None = None
     detail: str | None = None
+    cause: type[MonitoringError] | None = None
 
 
 @dataclass

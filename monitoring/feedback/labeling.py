@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from monitoring.errors import LabelUnknown, ModelNotInLedger, PendingFull
+from monitoring.errors import LabelUnknown, ModelNotInLedger, MonitoringError, PendingFull
 from monitoring.feedback.answers import (
     ServedAnswer,
     count_pending,
@@ -248,6 +248,6 @@ class Labeling:
         self._waiting += 1
         return True
 
-    def _reject(self, reason: Reason, error: Exception) -> FeedbackResult:
+    def _reject(self, reason: Reason, error: MonitoringError) -> FeedbackResult:
         self._counts.rejected[reason] += 1
-        return FeedbackResult(FeedbackStatus.REJECTED, reason=reason, detail=str(error))
+        return FeedbackResult(FeedbackStatus.REJECTED, None, reason, str(error), type(error))

@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from monitoring.errors import BodyNotJson, brief, clear_tracebacks
-from monitoring.http.sentences import explain, kind_of
 
 Kind = TypeVar("Kind")
 
@@ -29,6 +28,7 @@ SMALL_BYTES: Final = 64 * 1024  # holds too few values to count them
 _BLANKS: Final = 1_000  # bytes in which JSON has begun, however it is laid out
 _BEFORE: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"  # blanks, and what marks UTF-8, UTF-16 and UTF-32
 _SHOWN: Final = 12
+_SAID: Final = 150  # characters
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -57,7 +57,7 @@ class JsonReader(Generic[Kind]):
         whole: str = "The body",
         prepare: Callable[[Any], Any] = lambda value: value,
     ) -> None:
-        self._kind, self._refusal, self._whole, self._prepare = kind, refusal, whole, prepare
+        self._kind, self.refusal, self._whole, self._prepare = kind, refusal, whole, prepare
         self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
         self._one = msgspec.json.Decoder(kind)
         self._list = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
@@ -75,11 +75,10 @@ class JsonReader(Generic[Kind]):
         try:
             return msgspec.convert(prepared, self._kind)
         except msgspec.ValidationError as error:
-            raise self._refusal(
-                explain(error, prepared, whole=self._whole, fields=self.fields)
-            ) from None
+            hint = f" Known: {', '.join(sorted(self.fields))}." if "unknown" in str(error) else ""
+            raise self.refusal(f"{self._whole} cannot be read: {said(error)}.{hint}") from None
         except UnicodeEncodeError as error:
-            raise self._refusal(
+            raise self.refusal(
                 f"{self._whole} holds text with lone surrogates: {brief(error.object)}."
             ) from None
 
@@ -98,11 +97,10 @@ class JsonReader(Generic[Kind]):
         if isinstance(value, dict):
             return Entries([self._entry(value)], single=True)
         if not isinstance(value, list) or not value:
-            raise self._refusal(
-                f"The body must be one object or a list of objects; got {kind_of(value)}."
-            )
+            got = "an empty list" if value == [] else f"{brief(str(value))}"
+            raise self.refusal(f"The body must be one object or a list of objects; got {got}.")
         if len(value) > limit:
-            raise self._refusal(
+            raise self.refusal(
                 f"A list holds at most {limit:,} items; got {len(value):,}. Send a table instead."
             )
         return Entries([self._entry(each) for each in value], single=False)
@@ -113,7 +111,7 @@ class JsonReader(Generic[Kind]):
                 raise BodyNotJson(
                     f"{self._whole} must be JSON; got something else ({brief(str(body[:_SHOWN]))})."
                 )
-            raise self._refusal(
+            raise self.refusal(
                 f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and "
                 "objects. "
                 "Send it in several requests, or as a table."
@@ -122,8 +120,20 @@ class JsonReader(Generic[Kind]):
     def _entry(self, value: Any) -> Any:
         try:
             return self.convert(value)
-        except self._refusal as error:
+        except self.refusal as error:
             return clear_tracebacks(error)
+
+
+def said(error: msgspec.ValidationError) -> str:
+    """What msgspec says of a value, in ASCII and at a length that cannot fill a log.
+
+    >>> try:
+    ...     msgspec.convert([1], list[str])
+    ... except msgspec.ValidationError as error:
+    ...     said(error)
+    'Expected `str`, got `int` - at `$[0]`'
+    """
+    return ascii(str(error)[:_SAID])[1:-1]
 
 
 def too_many(body: bytes, *, values: int, containers: int) -> bool:

@@ -76,7 +76,8 @@ class SumTable(Generic[_Key]):
     """A table of sums by `key` and shard; writers spread over shards, readers add them up."""
 
     def __init__(self, table: Table, key: type[_Key]) -> None:
-        self.table, self._key = table, key
+        self.table = table
+        self._key: type[_Key] = key
         self.sums = tuple(column for column in table.columns if not column.primary_key)
         self._keys = tuple(table.c[name] for name in key._fields)
         self._add = adding(table)

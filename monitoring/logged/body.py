@@ -14,15 +14,21 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
-from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
+from monitoring.errors import PredictionInvalid, brief
+from monitoring.feedback.body import check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
-from monitoring.http.json_body import Entries, JsonReader
+from monitoring.http.json_body import JsonReader
+from monitoring.ledger.predictions import time_of_id
 from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
-from monitoring.logged.prediction_log import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.logged.prediction_log import (
+    LoggedItem,
+    LoggedResult,
+    LoggedStatus,
+    rejected,
+)
 from monitoring.tags import read_tags, tags_of
 
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
@@ -72,27 +78,21 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
         Raises PredictionInvalid, FeedbackInvalid or TagsInvalid.
         """
+        model = defaults.get("model") if self.model is UNSET else self.model
         item = LoggedItem(
-            model=_text("model", defaults.get("model") if self.model is UNSET else self.model)
-            or "",
+            model=check_storable("model", model) or "",
             version=_default_version(defaults) if self.version is UNSET else self.version,
-            prediction_id=None
-            if self.prediction_id is None
-            else _read_uuid7("prediction_id", self.prediction_id),
-            request_id=_text("request_id", self.request_id),
+            prediction_id=_read_uuid7("prediction_id", self.prediction_id),
+            request_id=check_storable("request_id", self.request_id),
             probabilities=_summing_to_one(self.probabilities),
-            predicted=_text("predicted", self.predicted),
+            predicted=check_storable("predicted", self.predicted),
             confidence=self.confidence,
-            served_at_ns=None
-            if self.served_at is None
-            else read_time_ns("served_at", self.served_at),
+            served_at_ns=read_time_ns("served_at", self.served_at),
             tags=_read_tags(self.tags),
             audit=self.audit,
-            label=_text("label", self.label),
-            source=_text("source", self.source),
-            observed_at_ns=None
-            if self.observed_at is None
-            else read_time_ns("observed_at", self.observed_at),
+            label=check_storable("label", self.label),
+            source=check_storable("source", self.source),
+            observed_at_ns=read_time_ns("observed_at", self.observed_at),
         )
         _require(item)
         return item
@@ -129,28 +129,9 @@ class LoggedPredictionsRejected(ErrorBody, frozen=True):
     ) = UNSET
 
 
-def read_entries(body: bytes) -> Entries:
-    """The predictions of a body: one object, or a list. Raises BodyNotJson and
-    PredictionInvalid.
-    """
-    return PREDICTIONS.read_entries(body, limit=LIST_LIMIT)
-
-
-def item_or_rejection(
-    read: LoggedPrediction | PredictionInvalid, defaults: Mapping[str, str]
-) -> LoggedItem | LoggedResult:
-    """The item of a prediction, or the result that rejects it."""
-    try:
-        if isinstance(read, LoggedPrediction):
-            return read.item(defaults)
-    except (PredictionInvalid, FeedbackInvalid, TagsInvalid) as error:
-        return rejection(str(error))
-    return rejection(str(read))
-
-
 def rejection(detail: str) -> LoggedResult:
     """The result of a prediction that cannot be read."""
-    return LoggedResult(LoggedStatus.REJECTED, fault=Fault.INVALID, detail=detail)
+    return rejected(PredictionInvalid, detail)
 
 
 def _require(item: LoggedItem) -> None:
@@ -162,23 +143,17 @@ def _require(item: LoggedItem) -> None:
         )
     if item.probabilities is None and (item.predicted is None or item.confidence is None):
         raise PredictionInvalid("Give 'probabilities', or 'predicted' (a class) and 'confidence'.")
-    if item.prediction_id is not None and item.served_at_ns is not None:
-        minted_ns = int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
-        if abs(item.served_at_ns - minted_ns) > DAY_NS:
-            raise PredictionInvalid(
-                "Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'."
-            )
+    if item.prediction_id is None or item.served_at_ns is None:
+        return
+    if abs(item.served_at_ns - time_of_id(item.prediction_id)) > DAY_NS:
+        raise PredictionInvalid(
+            "Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'."
+        )
 
 
-def _text(name: str, value: str | None) -> str | None:
-    if value is not None:
-        check_storable(name, value)
-    return value
-
-
-def _read_uuid7(name: str, value: str) -> bytes:
-    key = read_uuid(name, value)
-    if UUID(bytes=key).version != 7:
+def _read_uuid7(name: str, value: str | None) -> bytes | None:
+    key = None if value is None else read_uuid(name, value)
+    if key is not None and UUID(bytes=key).version != 7:
         raise PredictionInvalid(
             f"Field '{name}' must be a UUIDv7; send any other id as 'request_id'."
         )

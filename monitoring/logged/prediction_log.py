@@ -14,10 +14,18 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.wording import counted
-from monitoring.errors import LabelUnknown, ModelNotInLedger, ModelServed, PredictionInvalid, brief
+from monitoring.errors import (
+    LabelUnknown,
+    ModelNotInLedger,
+    ModelServed,
+    MonitoringError,
+    PredictionDiffers,
+    PredictionInvalid,
+    brief,
+)
 from monitoring.feedback.answers import find
 from monitoring.feedback.items import FeedbackItem, FeedbackStatus
-from monitoring.ledger.predictions import PredictionRow, pruned_before_ns
+from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_of_id
 from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.statement import in_lists
 from monitoring.ledger.versions import WatchedVersion, of_model
@@ -57,23 +65,16 @@ class LoggedStatus(StrEnum):
     REJECTED = "rejected"  # `detail` says why
 
 
-class Fault(StrEnum):
-    """Why a prediction was rejected."""
-
-    INVALID = "invalid_prediction"
-    UNKNOWN_MODEL = "unknown_model"
-    SERVED = "model_served"  # by Candor itself, which records its answers
-    UNKNOWN_LABEL = "unknown_label"
-    DIFFERS = "prediction_differs"  # the ledger has a different prediction with this id
-
-
 class LoggedResult(NamedTuple):
-    """The result of one item; `feedback` is the result of its label, if it had one."""
+    """The result of one item; `feedback` is the result of its label, if it had one.
+
+    `cause`: the class of the error for which it was rejected.
+    """
 
     status: LoggedStatus
     prediction_id: bytes | None = None
     feedback: FeedbackStatus | None = None
-    fault: Fault | None = None
+    cause: type[MonitoringError] | None = None
     detail: str | None = None
 
 
@@ -144,13 +145,13 @@ class PredictionLog:
             not row.is_logged and item.version in (None, row.version)
             for row in self._models[item.model]
         ):
-            return _rejected(Fault.SERVED, str(ModelServed(item.model, item.version)))
+            return rejected(ModelServed, str(ModelServed(item.model, item.version)))
         unknown = (
             f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor "
             "predictions --classes` or "
             "POST /models-log."
         )
-        return _rejected(Fault.UNKNOWN_MODEL, unknown)
+        return rejected(ModelNotInLedger, unknown)
 
     def _look_up(self, named: Sequence[tuple[LoggedItem, WatchedVersion]]) -> None:
         """Look up which of these predictions the ledger already has."""
@@ -179,29 +180,25 @@ class PredictionLog:
     def _served_at_ns(self, item: LoggedItem) -> int:
         if item.served_at_ns is not None:
             return item.served_at_ns
-        return (
-            self._now_ns
-            if item.prediction_id is None
-            else int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
-        )
+        return self._now_ns if item.prediction_id is None else time_of_id(item.prediction_id)
 
     def _one(self, item: LoggedItem, row: WatchedVersion | None) -> LoggedResult:
         if row is None:
             return self._undeclared(item)
         if item.label is not None and item.label not in row.class_index:
-            return _rejected(Fault.UNKNOWN_LABEL, str(LabelUnknown(item.label, row.classes)))
+            return rejected(LabelUnknown, str(LabelUnknown(item.label, row.classes)))
         try:
             said = _read_answer(item, row)
         except PredictionInvalid as error:
-            return _rejected(Fault.INVALID, str(error))
+            return rejected(PredictionInvalid, str(error))
         key, served_at_ns = self._key(item, row), self._served_at_ns(item)
         if (known := self._known.get(key)) is not None:
             return _compare(
                 key, known, _RecordedAnswer(row.watched_version_id, said.predicted, said.confidence)
             )
         if served_at_ns > self._now_ns + AHEAD_NS:
-            return _rejected(
-                Fault.INVALID, "The answer was served in the future: more than a day from now."
+            return rejected(
+                PredictionInvalid, "The answer was served in the future: more than a day from now."
             )
         if served_at_ns < self._pruned_before_ns:
             return LoggedResult(
@@ -294,11 +291,12 @@ def _in_order(said: Mapping[str, float] | tuple[float, ...], row: WatchedVersion
 def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> LoggedResult:
     if known[:2] == said[:2] and abs(known.confidence - said.confidence) <= _SAME:
         return LoggedResult(LoggedStatus.UNCHANGED, key)
-    return _rejected(
-        Fault.DIFFERS,
+    return rejected(
+        PredictionDiffers,
         "The ledger has an answer of this id that says something else; an answer is never changed.",
     )
 
 
-def _rejected(fault: Fault, detail: str) -> LoggedResult:
-    return LoggedResult(LoggedStatus.REJECTED, fault=fault, detail=detail)
+def rejected(cause: type[MonitoringError], detail: str) -> LoggedResult:
+    """The result of an item that is not recorded."""
+    return LoggedResult(LoggedStatus.REJECTED, cause=cause, detail=detail)

@@ -16,8 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from monitoring.http.endpoint import JSON
-from monitoring.http.json_body import SMALL_BYTES, begins_as_json, too_many
-from monitoring.http.sentences import explain
+from monitoring.http.json_body import SMALL_BYTES, begins_as_json, said, too_many
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
@@ -202,7 +201,7 @@ def _entry(value: Any) -> Entry:
     try:
         return msgspec.convert(known, str | EncodedImage)
     except msgspec.ValidationError as error:
-        return MalformedRequest(f"{explain(error, value, whole='An entry')} Send {SHAPE}.")
+        return MalformedRequest(f"An entry cannot be read: {said(error)}. Send {SHAPE}.")
     except UnicodeEncodeError:
         return MalformedRequest(f"An entry holds text with lone surrogates. Send {SHAPE}.")
 

@@ -2,15 +2,18 @@
 against a recount.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from calibration.bins import BinSums
 from calibration.calibrators.temperature import softmax
@@ -21,12 +24,15 @@ from monitoring.drift import watch
 from monitoring.drift.replay import replay
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
+from monitoring.http.endpoint import Endpoint, routes_of
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.ledger_gauges import LedgerGauges, ledger_name
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
+from monitoring.routes import endpoints
+from serving.pages.error_pages import ERROR_HANDLERS
 from tests.builders.answers import NOW_NS, SECOND_NS, make_card
 from tests.builders.processes import PATIENCE_S
 
@@ -135,6 +141,18 @@ class MonitoredModel:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@asynccontextmanager
+async def client_of(
+    monitored: MonitoredModel, table: Iterable[Endpoint] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of these endpoints; by default, of all that the monitoring room has."""
+    table = table or endpoints(monitored.recorder, monitored.ledger, monitored.metrics)
+    app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
+        yield client
 
 
 def assert_same_state(one: DriftDetector, other: DriftDetector) -> None:

@@ -24,7 +24,13 @@ from serving.client import AsyncClient
 from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.models import model_page
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
-from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
+from tests.builders.monitored import (
+    BOTH_DATABASES,
+    Clock,
+    MonitoredModel,
+    assert_same_state,
+    client_of,
+)
 
 pytestmark = pytest.mark.anyio
 DATABASES = BOTH_DATABASES
@@ -40,13 +46,7 @@ def monitored(ledger_url: str) -> Any:
 
 @pytest.fixture
 async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(
-        routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
-        exception_handlers=ERROR_HANDLERS,
-    )
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://candor"
-    ) as opened:
+    async with client_of(monitored) as opened:
         assert (await opened.post("/models-log", json=MODEL)).status_code == 200
         yield opened
 
@@ -129,82 +129,46 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
     assert monitored.rows("SELECT count(*) FROM prediction WHERE watched_version_id = 2") == [(4,)]
 
 
-BAD: list[tuple[dict[str, Any], int, str, str]] = [
-    (
-        {"model": "unheard"},
-        404,
-        "unknown_model",
-        "Declare it first, with `candor predictions --classes` or POST /models-log.",
-    ),
-    ({"version": 9}, 404, "unknown_model", "version 9"),
-    (
-        {"model": "pneumonia"},
-        409,
-        "model_served",
-        "Candor serves 'pneumonia' itself, and its answers are recorded",
-    ),
-    (
-        {"model": "pneumonia", "version": 1},
-        409,
-        "model_served",
-        "send only their true labels, with `candor feedback` or POST /feedback",
-    ),
-    ({"model": "pneumonia", "version": 7}, 404, "unknown_model", "Declare it first"),
-    ({"model": None}, 422, "invalid_prediction", "'model' is missing"),
-    ({"request_id": None}, 422, "invalid_prediction", "an id"),
-    ({"age": 40}, 422, "invalid_prediction", "'age' is unknown"),
-    ({"probabilities": None}, 422, "invalid_prediction", "Give 'probabilities'"),
-    (
-        {"probabilities": [0.5, 0.5]},
-        422,
-        "invalid_prediction",
-        "2 probabilities; the model has 3 classes",
-    ),
-    ({"probabilities": [0.5, 0.5, 0.5]}, 422, "invalid_prediction", "add up to 1; got 1.5"),
-    ({"probabilities": [-0.1, 1.0, 0.1]}, 422, "invalid_prediction", "at least 0; got -0.1"),
-    ({"probabilities": [10**400, 0, 0]}, 422, "invalid_prediction", "got 1000"),
-    (
-        {"probabilities": {"healthy": 0.5, "cat": 0.5}},
-        422,
-        "invalid_prediction",
-        "too much or missing",
-    ),
-    ({"predicted": "healthy"}, 422, "invalid_prediction", "class of the largest"),
-    ({"confidence": 0.5}, 422, "invalid_prediction", "class of the largest"),
-    (
-        {"probabilities": None, "predicted": "cat", "confidence": 1},
-        422,
-        "invalid_prediction",
-        "'cat' is not a class",
-    ),
-    ({"label": "cat"}, 422, "unknown_label", "'cat' is not a class"),
-    ({"version": True}, 422, "invalid_prediction", "whole number"),
-    (
-        {"prediction_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479"},
-        422,
-        "invalid_prediction",
-        "UUIDv7",
-    ),
-    ({"served_at": "2031-01-01"}, 422, "invalid_prediction", "in the future"),
-    ({"served_at": "yesterday"}, 422, "invalid_prediction", "ISO 8601"),
-    ({"tags": {"a": "1", "b": "2", "c": "3", "d": "4"}}, 422, "invalid_prediction", "4 tags"),
-    ({"audit": 0}, 422, "invalid_prediction", "more than 0"),
-    (
-        {"prediction_id": str(UUID(bytes=prediction_id(1))), "served_at": "2020-01-01"},
-        422,
-        "invalid_prediction",
-        "day",
+BAD: list[tuple[dict[str, Any], int, str]] = [
+    ({"model": "unheard"}, 404, "unknown_model"),
+    ({"version": 9}, 404, "unknown_model"),
+    ({"model": "pneumonia"}, 409, "model_served"),
+    ({"model": "pneumonia", "version": 1}, 409, "model_served"),
+    ({"model": "pneumonia", "version": 7}, 404, "unknown_model"),
+    ({"label": "cat"}, 422, "unknown_label"),
+    *(
+        (more, 422, "invalid_prediction")
+        for more in (
+            {"model": None},
+            {"request_id": None},
+            {"age": 40},
+            {"probabilities": None},
+            {"probabilities": [0.5, 0.5]},
+            {"probabilities": [0.5, 0.5, 0.5]},
+            {"probabilities": [-0.1, 1.0, 0.1]},
+            {"probabilities": [10**400, 0, 0]},
+            {"probabilities": {"healthy": 0.5, "cat": 0.5}},
+            {"predicted": "healthy"},
+            {"confidence": 0.5},
+            {"probabilities": None, "predicted": "cat", "confidence": 1},
+            {"version": True},
+            {"prediction_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479"},
+            {"served_at": "2031-01-01"},
+            {"served_at": "yesterday"},
+            {"tags": {"a": "1", "b": "2", "c": "3", "d": "4"}},
+            {"audit": 0},
+            {"prediction_id": str(UUID(bytes=prediction_id(1))), "served_at": "2020-01-01"},
+        )
     ),
 ]
 
 
-async def test_what_cannot_be_is_refused_with_a_sentence(
+async def test_what_cannot_be_is_refused(
     client: httpx.AsyncClient, monitored: MonitoredModel
 ) -> None:
-    for more, status, code, sentence in BAD:
+    for more, status, code in BAD:
         answer = await client.post("/predictions-log", content=json.dumps(said(1) | more))
         assert (answer.status_code, answer.json()["error"]) == (status, code), more
-        assert sentence in answer.json()["detail"], more
     items = [said(1) | more for more, *_ in BAD]
     answer = await client.post("/predictions-log", content=json.dumps(items))
     assert answer.status_code == 422
@@ -220,7 +184,6 @@ async def test_a_version_that_candor_serves_is_not_declared(client: httpx.AsyncC
         "/models-log", json={"model": "pneumonia", "classes": ["normal", "pneumonia"]}
     )
     assert (answer.status_code, answer.json()["error"]) == (409, "model_served")
-    assert "declare it under another name" in answer.json()["detail"]
 
 
 async def test_a_declaration_is_never_changed(client: httpx.AsyncClient) -> None:
@@ -340,21 +303,17 @@ async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    "change",
     [
-        ({"bundle_card": {"name": "retina"}}, "is no card of a bundle: version: Field required"),
-        ({"version": 7}, "must be of the same model, version and classes"),
-        (
-            {"reference": {"confidence": [0.5], "correct": [True]}},
-            "Give 'reference' or 'bundle_card'",
-        ),
-        ({"bundle_card": []}, "bundle_card"),
+        {"bundle_card": {"name": "retina"}},
+        {"version": 7},
+        {"reference": {"confidence": [0.5], "correct": [True]}},
+        {"bundle_card": []},
     ],
 )
 async def test_a_card_that_does_not_fit_is_refused(
-    client: httpx.AsyncClient, change: dict[str, Any], sentence: str
+    client: httpx.AsyncClient, change: dict[str, Any]
 ) -> None:
     card = make_card(name="served-elsewhere").model_dump(mode="json")
     refused = await client.post("/models-log", json=declared(card) | change)
-    assert refused.status_code == 422
-    assert sentence in refused.json()["detail"]
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_model")

@@ -10,17 +10,15 @@ from uuid import UUID
 import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
-from starlette.applications import Starlette
 
 from model_store.store.store import Store
+from monitoring.feedback import FeedbackPolicy
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints
 from monitoring.routes.request import BODY_LIMIT_BYTES
-from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.routes import ledger_pages
 from tests.builders.answers import make_card, make_row, prediction_id
-from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.monitored import Clock, MonitoredModel, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -48,10 +46,7 @@ async def client(monitored: MonitoredModel, tmp_path: Path) -> AsyncIterator[htt
             serves=False,
         ),
     ]
-    app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://candor"
-    ) as opened:
+    async with client_of(monitored, table) as opened:
         yield opened
 
 
@@ -99,88 +94,50 @@ async def test_a_list_is_answered_item_by_item(
         "rejected",
         "accepted",
     ]
-    assert "must be text" in answer.json()[1]["detail"]
-    assert "'cat' is not a class" in answer.json()[2]["detail"]
+    assert all(answer.json()[place]["detail"] for place in (1, 2))
     assert monitored.sums().labeled.total == 2
     rejected = "candor_feedback_rejected_total"
     assert monitored.registry.get_sample_value(rejected, {"reason": "invalid"}) == 1
     assert monitored.registry.get_sample_value(rejected, {"reason": "unknown_label"}) == 1
 
 
-REFUSALS: list[tuple[bytes, int, str, str]] = [
-    (b"", 400, "malformed_body", "got nothing"),
-    (b"{", 400, "malformed_body", "must be JSON"),
-    (b"\xff\xd8\xff\xe0", 400, "malformed_body", "must be JSON"),
-    (b"[" * 60_000, 400, "malformed_body", "must be JSON"),
-    (b"null", 422, "invalid_feedback", "got null"),
-    (b"[]", 422, "invalid_feedback", "got an empty list"),
-    (json.dumps([word(1)] * 10_001).encode(), 422, "invalid_feedback", "at most 10,000"),
-    (
-        json.dumps(word(1) | {"label": float("nan")}).encode(),
-        422,
-        "invalid_feedback",
-        "must be text",
+REFUSALS: list[tuple[bytes, int, str]] = [
+    *((body, 400, "malformed_body") for body in (b"", b"{", b"\xff\xd8\xff\xe0", b"[" * 60_000)),
+    *(
+        (body, 422, "invalid_feedback")
+        for body in (
+            b"null",
+            b"[]",
+            json.dumps([word(1)] * 10_001).encode(),
+            json.dumps(word(1) | {"label": float("nan")}).encode(),
+            json.dumps(word(1) | {"prediction_id": "a" * 10**6}).encode(),
+            json.dumps(word(1) | {"source": "\ud800"}).encode(),
+            b'[{"label": 1}, {"label": 2}]',
+        )
     ),
-    (json.dumps(word(1) | {"label": 7}).encode(), 422, "invalid_feedback", "must be text"),
-    (
-        json.dumps(word(1) | {"prediction_id": "a" * 10**6}).encode(),
-        422,
-        "invalid_feedback",
-        "got 1,000,000",
-    ),
-    (
-        json.dumps(word(1) | {"source": "\ud800"}).encode(),
-        422,
-        "invalid_feedback",
-        "must be text without",
-    ),
-    (
-        json.dumps(word(1, "cat")).encode(),
-        422,
-        "unknown_label",
-        "expected one of: normal, pneumonia",
-    ),
-    (b'{"model": "retina", "request_id": "a", "label": "b"}', 404, "unknown_model", "'retina'"),
-    (b'[{"label": 1}, {"label": 2}]', 422, "invalid_feedback", "All 2 items were rejected"),
-    (b" " * (BODY_LIMIT_BYTES + 1), 413, "body_too_large", "at most 8,388,608 bytes"),
+    (json.dumps(word(1, "cat")).encode(), 422, "unknown_label"),
+    (b'{"model": "retina", "request_id": "a", "label": "b"}', 404, "unknown_model"),
+    (b" " * (BODY_LIMIT_BYTES + 1), 413, "body_too_large"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code", "detail"), REFUSALS, ids=lambda value: str(value)[:24]
-)
 async def test_bad_feedback_gets_its_own_refusal(
-    client: httpx.AsyncClient,
-    monitored: MonitoredModel,
-    body: bytes,
-    status: int,
-    code: str,
-    detail: str,
+    client: httpx.AsyncClient, monitored: MonitoredModel
 ) -> None:
-    answer = await client.post("/feedback", content=body)
-    assert (answer.status_code, answer.json()["error"]) == (status, code)
-    assert detail in answer.json()["detail"]
-    assert len(answer.content) < 1_000
+    for body, status, code in REFUSALS:
+        answer = await client.post("/feedback", content=body)
+        assert (answer.status_code, answer.json()["error"]) == (status, code), body[:80]
+        assert len(answer.content) < 1_000
     assert monitored.sums().labeled.total == 0
     assert (await client.post("/feedback", json=word(1))).json()["status"] == "accepted"
 
 
 async def test_too_many_pending_labels_ask_for_patience(tmp_path: Path) -> None:
-    from monitoring.feedback import FeedbackPolicy
-
-    with MonitoredModel(
-        tmp_path / "full.db", Clock(), policy=FeedbackPolicy(pending_limit=0)
-    ) as monitored:
-        app = Starlette(
-            routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
-            exception_handlers=ERROR_HANDLERS,
-        )
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://candor"
-        ) as client:
-            answer = await client.post(
-                "/feedback", json={"model": "pneumonia", "request_id": "a", "label": "normal"}
-            )
+    policy = FeedbackPolicy(pending_limit=0)
+    with MonitoredModel(tmp_path / "full.db", Clock(), policy=policy) as monitored:
+        async with client_of(monitored) as client:
+            early = {"model": "pneumonia", "request_id": "a", "label": "normal"}
+            answer = await client.post("/feedback", json=early)
     assert (answer.status_code, answer.json()["error"]) == (503, "too_many_pending")
 
 
@@ -192,9 +149,6 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
     report = (await client.get("/models/pneumonia/report")).json()
     assert report["measures"]["n"] == 10
     assert report["measures"]["signed_gap"] == pytest.approx(0.2)
-    assert report["verdict"].startswith(
-        "In 10 labeled answers, confidence exceeds accuracy by 20.0 percentage points"
-    )
     assert report["drift"]["active"] is False
     last = (await client.get("/models/pneumonia/report?version=1&window=last:4")).json()
     assert (last["measures"]["accuracy"], last["window"]) == (0, "last:4")
@@ -248,8 +202,8 @@ async def test_an_alarm_is_acknowledged(
     assert (answer.status_code, answer.json()) == (200, expected)
     assert (await client.get("/models/pneumonia/report")).json()["drift"]["active"] is False
     events = (await client.get("/models/pneumonia/report/history")).json()["events"]
-    told = [each["sentence"] for each in events if each["kind"] == "acknowledged"]
-    assert told[0].startswith("The alarm was acknowledged by local after 40 labels: known")
+    (told,) = [each["detail"] for each in events if each["kind"] == "acknowledged"]
+    assert (told["note"], told["actor"]) == ("known", "local")
     assert (await client.post("/models/pneumonia/report/acknowledge")).status_code == 200
 
 
@@ -282,7 +236,6 @@ async def test_the_form_of_the_page_says_what_was_found(
     headers = {"content-type": "application/x-www-form-urlencoded"}
     answer = await client.post("/models/pneumonia/report/page", content=note, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_form")
-    assert "'note' must say why, in at most 200 characters" in answer.json()["detail"]
     events = (await client.get("/models/pneumonia/report/history")).json()["events"]
     assert not [event for event in events if event["kind"] == "acknowledged"]
 

@@ -38,53 +38,32 @@ READER = JsonReader(Whole, Refused, whole="A whole")
 
 
 @pytest.mark.parametrize(
-    ("value", "sentence"),
+    ("value", "place"),
     [
-        ({}, "Field 'name' is missing."),
-        ({"name": 3}, "Field 'name' must be text; got a number."),
-        ({"name": None}, "Field 'name' must be text; got null."),
-        ({"name": "abcde"}, "Field 'name' must have at most 4 characters; got 5."),
-        ({"name": "a", "share": 0}, "Field 'share' must be a number, more than 0; got 0."),
-        ({"name": "a", "share": math.nan}, "Field 'share' must be a number, more than 0; got nan."),
-        ({"name": "a", "share": True}, "Field 'share' must be a number; got true or false."),
-        (
-            {"name": "a", "parts": [{}, {"size": 0}]},
-            "Field 'parts[1].size' must be a whole number, at least 1; got 0.",
-        ),
-        ({"name": "a", "parts": [{"sise": 1}]}, "Field 'parts[0].sise' is unknown."),
-        ({"name": "a", "parts": [{}] * 3}, "Field 'parts' must have at most 2 entries; got 3."),
-        (
-            {"name": "a", "by_name": {"b": "c"}},
-            "Field 'by_name[...]' must be a number; got an object.",
-        ),
-        (
-            {"name": "a", "nome": 1},
-            "Field 'nome' is unknown; expected some of: by_name, name, parts, share.",
-        ),
-        ([], "A whole must be an object; got an empty list."),
-        (3, "A whole must be an object; got a number."),
+        ({}, "`name`"),
+        ({"name": 3}, "`$.name`"),
+        ({"name": "abcde"}, "`$.name`"),
+        ({"name": "a", "share": math.nan}, "`$.share`"),
+        ({"name": "a", "share": True}, "`$.share`"),
+        ({"name": "a", "parts": [{}, {"size": 0}]}, "`$.parts[1].size`"),
+        ({"name": "a", "parts": [{"sise": 1}]}, "`sise`"),
+        ({"name": "a", "by_name": {"b": "c"}}, "`$.by_name[...]`"),
+        ({"name": "a", "nome" * 10**5: 1}, "nomenome"),
+        ([], "A whole"),
     ],
 )
-def test_a_refusal_names_the_field_the_expectation_and_what_was_sent(
-    value: Any, sentence: str
-) -> None:
+def test_a_refusal_names_the_field_and_is_short(value: Any, place: str) -> None:
     for read in (READER.convert, lambda each: READER.read(json.dumps(each).encode())):
         with pytest.raises(Refused) as refusal:
             read(value)
-        assert str(refusal.value) == sentence
+        assert place in str(refusal.value)
+        assert len(str(refusal.value)) < 250
 
 
 @pytest.mark.parametrize("value", [{"name": "a", "\ud800": 1}, {"name": "a", "share": "\ud800"}])
 def test_a_lone_surrogate_is_refused_where_it_cannot_be_text(value: Any) -> None:
-    with pytest.raises(Refused, match="lone surrogates") as refusal:
+    with pytest.raises(Refused) as refusal:
         READER.convert(value)
-    str(refusal.value).encode()
-
-
-@pytest.mark.parametrize("name", ["a` - at `$.b.c", "` - at `$[9]", "` - at `$.name.first", "`"])
-def test_a_name_that_looks_like_a_place_is_refused_like_any_other(name: str) -> None:
-    with pytest.raises(Refused, match="is unknown") as refusal:
-        READER.convert({"name": "a", name: 1})
     str(refusal.value).encode()
 
 
@@ -106,7 +85,7 @@ def test_every_encoding_of_json_is_read(encoding: str) -> None:
 def test_a_list_is_read_item_by_item_whichever_way_it_is_decoded(values: list[Any]) -> None:
     body = json.dumps(values).encode()
     if not values:
-        with pytest.raises(Refused, match="empty list"):
+        with pytest.raises(Refused):
             READER.read_entries(body, limit=10)
         return
     read = READER.read_entries(body, limit=len(values)).items
@@ -122,7 +101,7 @@ def test_a_list_is_read_item_by_item_whichever_way_it_is_decoded(values: list[An
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 60_000, b"1" * 5_000, b"\xff"])
 def test_what_is_not_json_is_malformed(body: bytes) -> None:
     for read in (READER.read, parse, lambda each: READER.read_entries(each, limit=1)):
-        with pytest.raises(BodyNotJson, match="must be JSON"):
+        with pytest.raises(BodyNotJson):
             read(body)
 
 
@@ -148,9 +127,7 @@ def test_values_are_counted_before_objects_are_made_of_them(name: str) -> None:
     tracemalloc.start()
     started_s = time.process_time()
     for read in (READER.read, lambda body: READER.read_entries(body, limit=10)):
-        with pytest.raises(
-            Refused, match="The body holds over 500,000 values, or 50,000 lists and objects"
-        ):
+        with pytest.raises(Refused):
             read(FLOODS[name])
     assert time.process_time() - started_s < 0.5
     assert tracemalloc.get_traced_memory()[1] < 2**20
