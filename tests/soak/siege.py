@@ -20,6 +20,7 @@ PEAK_MB = 1500
 LEFT_MB = 100
 SETTLE_S = 30
 ANSWER_S = 120
+AFTERWARDS_S = 0.6  # what a body leaves behind may hold up others too
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ class Siege:
         self._probe = Probe(self.server.port, self.server.process.pid, image)
 
     def send(self, name: str, body: HostileBody) -> Outcome:
-        """Send one body, and watch until it is answered."""
+        """Send one body, and watch until it is answered and for a while after."""
         data = body.make()
         self._probe.begin()
         time.sleep(0.1)
         started_s = time.perf_counter()
         status, detail = self._post(body, data)
         seconds = time.perf_counter() - started_s
-        time.sleep(max(0.1, 0.6 - seconds))  # enough probes for a percentile
+        time.sleep(AFTERWARDS_S)
         return Outcome(name, len(data) / 1e6, status, detail, seconds, self._probe.report())
 
     def try_twice(self, name: str, body: HostileBody) -> Outcome:
