@@ -2,13 +2,15 @@
 kind of image.
 """
 
+import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.serving import candor
 from benchmarks.serving.exchange import Request
 from benchmarks.serving.process import Process, free_ports, running
-from benchmarks.serving.row import load, write_requests
 from benchmarks.serving.subjects import SUBJECTS, Subject
 from model_store.store.store import Store
 
@@ -32,14 +34,23 @@ def _measured(subject: Subject, url: str | None, seconds: float) -> float:
             "CANDOR_LEDGER": url or "off"
         }
         requests = [
-            Request(f"/predictions/{subject.name}", "application/octet-stream", image)
-            for image in subject.samples()
+            Request(f"/predictions/{subject.name}", "application/octet-stream", each)
+            for each in subject.samples()
         ]
-        write_requests(folder, requests)
+        (folder / "requests").mkdir()
+        for number, request in enumerate(requests):
+            (folder / "requests" / f"{number}.request").write_bytes(request.encode())
         with running(
             Process(candor.COMMAND, port=port, folder=folder, environment=environment)
         ) as process:
             process.first_answer_s(requests[0])
             before_s = process.cpu_s()
-            found = load(port, folder, connections=CONNECTIONS, seconds=seconds)
-            return 1e3 * (process.cpu_s() - before_s) / int(found["answered"])
+            answered = _load(port, folder, seconds)
+            return 1e3 * (process.cpu_s() - before_s) / answered
+
+
+def _load(port: int, folder: Path, seconds: float) -> int:
+    arguments = [str(port), str(folder / "requests"), str(CONNECTIONS), str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.serving.load", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=candor.ROOT)
+    return int(json.loads(done.stdout)["answered"])

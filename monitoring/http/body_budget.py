@@ -8,6 +8,7 @@ budget, so it needs no lock.
 
 import asyncio
 from collections import deque
+from types import TracebackType
 from typing import Final, Self
 
 from monitoring.errors import BodiesFull, BodyCompressed
@@ -114,7 +115,12 @@ class Hold:
             self._budget.held_bytes += self.size_bytes
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Release it."""
         self._budget.give_back(self.size_bytes)
 

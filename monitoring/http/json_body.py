@@ -113,7 +113,8 @@ class JsonReader(Generic[Kind]):
                 )
             raise self.refusal(
                 f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and "
-                "objects. Send it in several requests, or as a table."
+                "objects. "
+                "Send it in several requests, or as a table."
             )
 
     def _entry(self, value: Any) -> Any:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, insert, inspect, select
@@ -175,13 +176,19 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _missing(self) -> LedgerError:
         return LedgerError(
             f"There is no ledger {self.name}: `candor serve` and `candor monitor` make it where "
-            "CANDOR_LEDGER says, and --ledger names another."
+            "CANDOR_LEDGER says, "
+            "and --ledger names another."
         )
 
     def _prepare(self, *, create: bool) -> None:
@@ -209,8 +216,10 @@ class Ledger:
         if found != SCHEMA_VERSION:
             raise LedgerError(
                 f"The ledger {self.name} has schema {found}, and this release of Candor uses "
-                f"schema {SCHEMA_VERSION}. Open it with the release that wrote it, or set "
-                "CANDOR_LEDGER to a new ledger."
+                "schema "
+                f"{SCHEMA_VERSION}. Open it with the release that wrote it, or set CANDOR_LEDGER "
+                "to "
+                "a new ledger."
             )
 
     def _unusable(self, error: DatabaseError) -> str:
@@ -222,8 +231,8 @@ class Ledger:
     def _unwritable(self, reason: str) -> str:
         return (
             f"The ledger {self.name} cannot be written ({reason}), and this needs to write; "
-            f"{self.dialect.advice}. `candor report`, `candor ledger check` and `candor ledger "
-            "export` only read it."
+            f"{self.dialect.advice}. "
+            "`candor report`, `candor ledger check` and `candor ledger export` only read it."
         )
 
     def _reason(self, error: DatabaseError) -> str:

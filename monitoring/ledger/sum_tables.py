@@ -86,8 +86,7 @@ class SumTable(Generic[_Key]):
         self, connection: Connection, rows: Mapping[_Key, Sequence[float]], *, shard: int = 0
     ) -> None:
         """Add to rows, in the order of the key, so that concurrent writers cannot deadlock."""
-        values = [(*key, shard, *sums) for key, sums in sorted(rows.items())]
-        self._add.run(connection, values)
+        self._add.run(connection, [(*key, shard, *rows[key]) for key in sorted(rows)])
 
     def read(
         self, connection: Connection, *where: ColumnElement[bool]

@@ -148,7 +148,8 @@ class PredictionLog:
             return rejected(ModelServed, str(ModelServed(item.model, item.version)))
         unknown = (
             f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor "
-            "predictions --classes` or POST /models-log."
+            "predictions --classes` or "
+            "POST /models-log."
         )
         return rejected(ModelNotInLedger, unknown)
 

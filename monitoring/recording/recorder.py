@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -89,8 +90,7 @@ class Recorder:
         self._queue = WorkQueue()
         self._writer = ledger.writer()
         self._fallback = Fallback(spool, metrics, join=self._join)
-        with ledger.read() as connection:  # labels may arrive before their version is served again
-            self._know(self._unknown(connection))
+        self._recall()
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
 
@@ -103,18 +103,35 @@ class Recorder:
                 from another bundle.
         """
 
-        def entered(connection: Connection, now_ns: int) -> WatchedVersion:
-            return register(connection, card, digest=digest, now_ns=now_ns)
+        def enter(connection: Connection) -> WatchedVersion:
+            now_ns = self._ledger.clock()
+            row = register(connection, card, digest=digest, now_ns=now_ns)
+            lock(connection, Lock.VERSION, row.watched_version_id)
+            watch.start(
+                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
+            )
+            return row
 
-        return self._enter(entered).result().watched_version_id
+        row = self._submit(enter, self._know).result()
+        return int(row.watched_version_id)
 
     def promote(self, watched_version_id: int) -> Future[None]:
-        """Record that this version is in production from now on, once for all replicas."""
-        return self._note(note_promotion, watched_version_id)
+        """Record that this version is in production from now on; several replicas record it
+        once.
+        """
+
+        def note(connection: Connection) -> None:
+            note_promotion(connection, watched_version_id, now_ns=self._ledger.clock())
+
+        return self._submit(note, lambda _: None)
 
     def shadow(self, watched_version_id: int) -> Future[None]:
         """Record once that this version answers as a shadow of others."""
-        return self._note(note_shadow, watched_version_id)
+
+        def note(connection: Connection) -> None:
+            note_shadow(connection, watched_version_id, now_ns=self._ledger.clock())
+
+        return self._submit(note, lambda _: None)
 
     def record(
         self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None
@@ -180,17 +197,23 @@ class Recorder:
                 )
             return row, restart
 
-        return self._submit(reset, lambda known: self._know([known[0]]))
+        return self._submit(reset, lambda known: self._know(known[0]))
 
     def declare(self, card: LoggedCard) -> Future[WatchedVersion]:
         """Register a model that is served elsewhere. Fails with ModelDiffers, ModelServed and
         ModelsFull.
         """
 
-        def entered(connection: Connection, now_ns: int) -> WatchedVersion:
-            return declare(connection, card, now_ns=now_ns)
+        def enter(connection: Connection) -> WatchedVersion:
+            now_ns = self._ledger.clock()
+            row = declare(connection, card, now_ns=now_ns)
+            lock(connection, Lock.VERSION, row.watched_version_id)
+            watch.start(
+                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
+            )
+            return row
 
-        return self._enter(entered)
+        return self._submit(enter, self._know)
 
     def log(
         self, items: Sequence[LoggedItem]
@@ -214,7 +237,18 @@ class Recorder:
         may arrive here.
         """
 
-        return self._submit(self._unknown, self._know)
+        def read(connection: Connection) -> list[WatchedVersion]:
+            lately = {
+                version.watched_version_id
+                for version in visible_versions(connection, now_ns=self._ledger.clock())
+            }
+            return load(connection, sorted(lately - self._versions.keys()))
+
+        def know(rows: list[WatchedVersion]) -> None:
+            for row in rows:
+                self._know(row)
+
+        return self._submit(read, know)
 
     def reject(self, reason: Reason, count: int = 1) -> None:
         """Count labels that were refused before they reached the recorder."""
@@ -228,7 +262,12 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _submit(
@@ -238,40 +277,21 @@ class Recorder:
         self._queue.put(task)
         return task.future
 
-    def _enter(
-        self, entered: Callable[[Connection, int], WatchedVersion]
-    ) -> Future[WatchedVersion]:
-        """Enter a version and start its watch."""
+    def _recall(self) -> None:
+        """Load the versions served recently: their labels may arrive before they are served
+        again.
+        """
+        with self._ledger.read() as connection:
+            lately = [
+                version.watched_version_id
+                for version in visible_versions(connection, now_ns=self._ledger.clock())
+            ]
+            for row in load(connection, lately):
+                self._know(row)
 
-        def enter(connection: Connection) -> WatchedVersion:
-            now_ns = self._ledger.clock()
-            row = entered(connection, now_ns)
-            lock(connection, Lock.VERSION, row.watched_version_id)
-            watch.start(
-                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
-            )
-            return row
-
-        return self._submit(enter, lambda row: self._know([row]))
-
-    def _note(self, note: Callable[..., None], watched_version_id: int) -> Future[None]:
-        def noted(connection: Connection) -> None:
-            note(connection, watched_version_id, now_ns=self._ledger.clock())
-
-        return self._submit(noted, lambda _: None)
-
-    def _unknown(self, connection: Connection) -> list[WatchedVersion]:
-        """Return the versions served recently that this process does not know."""
-        lately = {
-            version.watched_version_id
-            for version in visible_versions(connection, now_ns=self._ledger.clock())
-        }
-        return load(connection, sorted(lately - self._versions.keys()))
-
-    def _know(self, rows: Sequence[WatchedVersion]) -> None:
-        for row in rows:
-            self._versions[row.watched_version_id] = row
-            self._metrics.create(row)
+    def _know(self, row: WatchedVersion) -> None:
+        self._versions[row.watched_version_id] = row
+        self._metrics.create(row)
 
     def _work(self) -> None:
         while (work := self._queue.take(self._fallback.wait_s)) is not None:

@@ -1,6 +1,7 @@
 """A number of things that are shared out, first come, first served: places, or bytes of memory."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ class Budget:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = self.free = capacity
-        self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, count: int, *, wait_s: Callable[[], float]) -> bool:
         """Take `count`, and give them back with `give_back`.
@@ -24,30 +25,21 @@ class Budget:
         if not self._waiting and count <= self.free:
             self.free -= count
             return True
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
-        since_s = loop.time()
-
-        def look() -> None:
-            """Give up once the wait is over, which may have grown meanwhile."""
-            nonlocal timer
-            left_s = since_s + wait_s() - loop.time()
-            if left_s > 0:
-                timer = loop.call_later(left_s, look)
-            elif not turn.done():
-                turn.set_result(False)
-
-        timer = loop.call_later(wait_s(), look)
+        turn = asyncio.get_running_loop().create_future()
         self._waiting.append((count, turn))
+        since_s = time.perf_counter()
         try:
-            return await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled() and turn.result():
+            while not turn.done() and (left_s := since_s + wait_s() - time.perf_counter()) > 0:
+                await asyncio.wait((turn,), timeout=left_s)
+        except BaseException:
+            if turn.done():
                 self.give_back(count)
             raise
         finally:
-            timer.cancel()
-            self._share_out()
+            if not turn.done():
+                turn.cancel()
+                self._share_out()
+        return not turn.cancelled()
 
     def give_back(self, count: int) -> None:
         """Give back what was taken."""
@@ -67,9 +59,9 @@ class Budget:
     def _share_out(self) -> None:
         while self._waiting:
             count, turn = self._waiting[0]
-            if not turn.done():
+            if not turn.cancelled():
                 if count > self.free:
                     return
                 self.free -= count
-                turn.set_result(True)
+                turn.set_result(None)
             self._waiting.popleft()

@@ -16,10 +16,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -92,7 +91,7 @@ class NoMemoryNow(Exception):
 Decoded: TypeAlias = Image | DecodedFrames | Viewing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DecodingTarget:
     """What is to be made of an image: the model's input, that of chosen frames (at most
     `max_frames`), or a Viewing.
@@ -197,7 +196,7 @@ class DecodingProcess(asyncio.Protocol):
         self._answer(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The process has ended, or will now."""
+        """Reap the process, whose memory the system has by now."""
         self.close()
         self._answer(None)
         self.ended(self)
@@ -218,8 +217,8 @@ class DecodingProcess(asyncio.Protocol):
                 memory=len(self._memory),
                 max_pixels=job.max_pixels,
                 cpu_s=job.cpu_s,
-                spec=vars(job.spec),
-                **vars(job.wanted),
+                spec=asdict(job.spec),
+                **asdict(job.wanted),
             )
             if reply is not None and reply["kind"] == NEEDS:
                 needed = int(reply["bytes"])
@@ -229,7 +228,7 @@ class DecodingProcess(asyncio.Protocol):
                     if reply is not None and not granted and needed <= limit:
                         raise NoMemoryNow
             if reply is None:
-                raise await self._died(job, budget.capacity)
+                raise self._died(job, budget.capacity)
             return self._result(reply, job)
         except (ValueError, LookupError, TypeError) as error:  # not what a decoding process says
             self.kill()
@@ -244,10 +243,9 @@ class DecodingProcess(asyncio.Protocol):
         self._process.kill()
 
     def close(self) -> None:
-        """End it now. A thread reaps it, because the system may take its time."""
+        """End it now."""
         self.kill()
-        if self._process.poll() is None:
-            threading.Thread(target=self._process.wait, daemon=True).start()
+        self._process.wait()
         self._memory.close()
         self._transport.abort()
 
@@ -300,9 +298,9 @@ class DecodingProcess(asyncio.Protocol):
             raise ValueError(f"{size_bytes} bytes")
         return np.frombuffer(self._memory.read(size_bytes), dtype).reshape(shape)
 
-    async def _died(self, job: DecodingJob, limit_bytes: int) -> ImageError:
+    def _died(self, job: DecodingJob, limit_bytes: int) -> ImageError:
         """Why it ended while it decoded."""
-        code = await asyncio.to_thread(self._process.wait)
+        code = self._process.wait()
         name = signal.Signals(-code).name if code < 0 else str(code)
         logger.warning(
             "a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}}

@@ -25,8 +25,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.auth import Refuse
-from serving.http.caller import AsgiCaller, Caller
-from serving.http.connection import FastPath, take_fast_path
+from serving.http.caller import AsgiCaller, Caller, FastPath, take_fast_path
 from serving.http.items import (
     NDJSON,
     ImageItem,

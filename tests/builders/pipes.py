@@ -12,7 +12,7 @@ class Pipe(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.closed = self.aborted = False
+        self.closed = self.aborted = self.paused = False
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
@@ -26,8 +26,10 @@ class Pipe(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.paused = True
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...

@@ -15,6 +15,7 @@ import pytest
 
 from tests.builders.hostile_bodies import BODIES
 from tests.builders.processes import children, wait_until
+from tests.soak.flood import KINDS as FLOODS
 from tests.soak.probe import memory_mb
 from tests.soak.siege import LEFT_MB, PEAK_MB, Siege
 
@@ -41,6 +42,8 @@ WORST = [
 ]
 OTHERS = sorted(BODIES.keys() - set(WORST))
 BUSY_P99_S = 0.5  # of a machine that other tests keep busy; alone it is 0.1
+FLOOD_MB = 100
+FLOOD_P99_S = 1.0  # beside other tests; alone it is 0.1, and without a bound it was 1 to 5 s
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,27 @@ def test_a_hostile_body_is_answered_in_words_and_stops_nobody(siege: Siege, name
     assert outcome.watched.p99_s < BUSY_P99_S, str(outcome)
     assert outcome.watched.peak_mb < PEAK_MB, str(outcome)
     assert outcome.seconds < 30, str(outcome)
+
+
+WORST_FLOODS = ["trailers", "chunks of a byte to a health check", "requests without waiting"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *WORST_FLOODS,
+        *(
+            pytest.param(kind, marks=pytest.mark.nightly)
+            for kind in sorted(FLOODS.keys() - set(WORST_FLOODS))
+        ),
+    ],
+)
+def test_connections_without_a_token_stop_nobody(siege: Siege, kind: str) -> None:
+    before_mb = memory_mb(siege.server.process.pid)
+    watched = siege.flood(kind, connections=100, seconds=4)
+    assert watched.peak_mb - before_mb < FLOOD_MB, watched
+    assert watched.p99_s < FLOOD_P99_S, watched
+    assert siege.server.client.get("/healthz").status_code == 200
 
 
 def test_memory_comes_back_and_nothing_was_a_surprise(siege: Siege) -> None:

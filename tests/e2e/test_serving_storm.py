@@ -5,10 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.serving.behavior import first_good_s
-from benchmarks.serving.exchange import Request
-from benchmarks.serving.load import Tally
-from benchmarks.serving.storm import drive
+from benchmarks.serving.storm import Storm, drive, post, recovery_s
 from model_store.store.store import Store
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
@@ -18,14 +15,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 GROWTH_MB = 60
 
 
-def storm_until_refused(server: Server, request: Request) -> Tally:
+def storm_until_refused(server: Server, request: bytes) -> Storm:
     """Rounds of 1.5 s until one request was refused and one connection closed, however slow the
     machine.
     """
-    storm = Tally()
+    storm = Storm()
 
     def refused() -> bool:
-        once = asyncio.run(drive(server.port, request.encode(), connections=256, seconds=1.5))
+        once = asyncio.run(drive(server.port, request, connections=256, seconds=1.5))
         storm.statuses += once.statuses
         storm.retry_after_s += once.retry_after_s
         storm.closed += once.closed
@@ -40,7 +37,8 @@ def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
 ) -> None:
     """Some refusals are held, those beyond the limit lose their connection."""
     server = start(slow_store, deadline_s="0.3", refusal_hold_s="0.2", refusal_limit="100")
-    request = Request("/predictions/tiny", "image/png", png(size=(96, 96)))
+    image = png(size=(96, 96))
+    request = post("/predictions/tiny", image)
     first = storm_until_refused(server, request)
     before_mb = server.memory_mb
     storm = storm_until_refused(server, request)
@@ -48,7 +46,5 @@ def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
     assert storm.retry_after_s.total() == storm.statuses[429]
     assert all(wait.isdigit() and 1 <= int(wait) <= 60 for wait in storm.retry_after_s)
     assert server.memory_mb - before_mb < GROWTH_MB
-    recovered_s = first_good_s(server.port, request)
-    assert recovered_s is not None
-    assert recovered_s < 30
+    assert recovery_s(server.port, "/predictions/tiny", image) < 30
     assert '"trace"' not in server.log()

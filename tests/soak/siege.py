@@ -13,6 +13,7 @@ from tests.builders.bundles import build_bundle, encode, picture
 from tests.builders.hostile_bodies import HostileBody
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
+from tests.soak.flood import Flood
 from tests.soak.probe import Probe, Watched, memory_mb
 
 P99_S = 0.1
@@ -20,7 +21,6 @@ PEAK_MB = 1500
 LEFT_MB = 100
 SETTLE_S = 30
 ANSWER_S = 120
-AFTERWARDS_S = 0.6  # what a body leaves behind may hold up others too
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,22 @@ class Siege:
         self._probe = Probe(self.server.port, self.server.process.pid, image)
 
     def send(self, name: str, body: HostileBody) -> Outcome:
-        """Send one body, and watch until it is answered and for a while after."""
+        """Send one body, and watch until it is answered."""
         data = body.make()
         self._probe.begin()
         time.sleep(0.1)
         started_s = time.perf_counter()
         status, detail = self._post(body, data)
         seconds = time.perf_counter() - started_s
-        time.sleep(AFTERWARDS_S)
+        time.sleep(max(0.1, 0.6 - seconds))  # enough probes for a percentile
         return Outcome(name, len(data) / 1e6, status, detail, seconds, self._probe.report())
+
+    def flood(self, kind: str, *, connections: int, seconds: float) -> Watched:
+        """What the probe saw while connections without a token sent what is much work to parse."""
+        self._probe.begin()
+        with Flood(self.server.port, kind, connections=connections):
+            time.sleep(seconds)
+            return self._probe.report()
 
     def try_twice(self, name: str, body: HostileBody) -> Outcome:
         """Send again what others waited for: a busy machine holds up the probe too."""

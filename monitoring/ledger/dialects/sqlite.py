@@ -51,7 +51,8 @@ class OpenDatabase:
         elif found != self._database:
             raise sqlite3.OperationalError(
                 f"{self._path} was deleted or replaced while it was in use. Put the file back, or "
-                "restart Candor to go on with what is there now; until then nothing is written"
+                "restart Candor to go "
+                "on with what is there now; until then nothing is written"
             )
 
     def log_is_lost(self, connection: sqlite3.Connection, known: dict[Any, Any]) -> bool:

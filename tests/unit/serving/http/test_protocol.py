@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
-from serving.http.connection import BoundedProtocol, FastPath, take_fast_path
+from serving.http.caller import FastPath, take_fast_path
+from serving.http.connection import BoundedProtocol
 from tests.builders.pipes import POST, Pipe
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -89,8 +90,8 @@ def test_the_last_answer_of_a_connection_says_so_and_closes(version: bytes, clos
 
 
 def test_pipelined_requests_are_answered_in_order_one_write_each() -> None:
-    pipe = heard(answering(), (POST + b"ping") * 3)
-    assert len(pipe.written) == 3
+    pipe = heard(answering(), (POST + b"ping") * 2)
+    assert len(pipe.written) == 2
 
 
 def test_a_client_that_reads_too_slowly_is_left_to_send() -> None:
@@ -103,6 +104,84 @@ def test_a_head_that_comes_in_pieces_is_taken_and_one_without_end_is_not() -> No
     assert heard(answering(), POST[:20], POST[20:] + b"ping").written[0].startswith(b"HTTP/1.1 200")
     endless = [b"POST / HTTP/1.1\r\nX: "] + [b"x" * 30_000] * 3
     assert heard(answering(), *endless).written[0].startswith(b"HTTP/1.1 431")
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_many_chunks_are_parsed_in_turns_and_nothing_is_read_meanwhile() -> None:
+    async def talk() -> None:
+        pipe = Pipe()
+        protocol = connected(answering(), pipe)
+        protocol.data_received(CHUNKED + b"1\r\na\r\n" * 40_000)
+        protocol.data_received(b"1\r\na\r\n")  # was on its way
+        assert pipe.paused
+        assert len(protocol.cycle.body) < 1000
+        for _ in range(5):
+            protocol.flow.resume_reading()  # as a reader of the body does
+            assert pipe.paused
+            await asyncio.sleep(0)
+        while pipe.paused:
+            await asyncio.sleep(0)
+        protocol.data_received(b"1\r\na\r\n")  # has had its share, so it waits for its turn
+        assert pipe.paused
+        protocol.connection_lost(None)
+
+    asyncio.run(talk())
+
+
+def test_requests_that_do_not_wait_are_parsed_one_by_one() -> None:
+    async def talk() -> None:
+        pipe = Pipe()
+        protocol = connected(answering(), pipe)
+        protocol.data_received((POST + b"ping") * 1000)
+        assert (pipe.paused, pipe.written) == (True, [])
+        assert not protocol.pipeline
+        while pipe.paused:
+            await asyncio.sleep(0)
+            assert not protocol.pipeline
+        await asyncio.sleep(0)
+        assert len(pipe.written) == 1000
+        protocol.connection_lost(None)
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"0\r\n" + b"a:b\r\n" * 20_000,
+        b"0\r\na: " + b"b" * 100_000,
+        b"1;a=" + b"b" * 100_000,
+        b"1" + b";a=b" * 20_000,
+    ],
+)
+def test_what_frames_a_body_is_bounded(framing: bytes) -> None:
+    async def talk() -> None:
+        pipe = Pipe()
+        protocol = connected(answering(), pipe)
+        protocol.data_received(CHUNKED + framing)
+        while not pipe.closed:
+            await asyncio.sleep(0)
+        assert pipe.written[-1].startswith(b"HTTP/1.1 431")
+        assert len(protocol.headers) == 2
+        protocol.connection_lost(None)
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n",
+    ],
+)
+def test_heads_that_others_might_read_otherwise_are_refused(head: bytes) -> None:
+    pipe = heard(answering(), head + b"\r\n")
+    assert (pipe.closed, pipe.written[0][:12]) == (True, b"HTTP/1.1 400")
 
 
 def asked(scope: Scope) -> tuple[FastPath, "asyncio.Future[bytes]"]:

@@ -1,0 +1,84 @@
+"""Connections whose input is much work for the parser take turns, so that they cannot hold up the
+event loop: together they get TURN_S of each of its turns.
+"""
+
+import asyncio
+import time
+from collections import deque
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+TURN_S: Final = 0.002
+
+
+class Parsing(Protocol):
+    """Something with input that it has not parsed yet."""
+
+    def parse(self) -> None:
+        """Parse a little of it, and call `ParsingTurns.wait` again if there is more."""
+
+
+class HeldFlow(FlowControl):
+    """uvicorn's flow control, which reads nothing while it is held, whoever resumes it."""
+
+    held = False
+
+    def hold(self, held: bool) -> None:
+        """Read nothing from now on, or go on."""
+        if held != self.held:
+            self.held = held
+            if not self.read_paused:
+                (self._transport.pause_reading if held else self._transport.resume_reading)()
+
+    def pause_reading(self) -> None:
+        """See uvicorn."""
+        if self.held:
+            self.read_paused = True
+        else:
+            super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """See uvicorn."""
+        if self.held:
+            self.read_paused = False
+        else:
+            super().resume_reading()
+
+
+class ParsingTurns:
+    """The connections of one event loop that wait to be parsed, in the order of arrival."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Parsing] = deque()
+        self._scheduled = False
+
+    def wait(self, connection: Parsing) -> None:
+        """Call `parse` of `connection` when its turn has come. It must not wait already."""
+        self._waiting.append(connection)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._scheduled = False
+        ends_s = time.monotonic() + TURN_S
+        while self._waiting and time.monotonic() < ends_s:
+            self._waiting.popleft().parse()
+        if self._waiting:
+            self._schedule()
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, ParsingTurns] = WeakKeyDictionary()
+
+
+def parsing_turns(loop: asyncio.AbstractEventLoop) -> ParsingTurns:
+    """Those of `loop`."""
+    if loop not in _turns:
+        _turns[loop] = ParsingTurns(loop)
+    return _turns[loop]

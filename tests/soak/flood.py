@@ -1,0 +1,91 @@
+"""A client without a token that never stops sending what a parser has most work with.
+
+`python -m tests.soak.flood PORT KIND CONNECTIONS` opens connections and opens each again that the
+server ends, until it is killed.
+"""
+
+import selectors
+import socket
+import subprocess
+import sys
+from typing import Final, Self
+
+_PART_BYTES: Final = 64 * 1024
+_CHUNKED: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+_GET: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+_PREDICT: Final = _CHUNKED % b"/predictions/tiny"
+_HEALTH: Final = _CHUNKED % b"/healthz"
+
+# what begins a connection, and what follows without end
+KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
+    "trailers": (_PREDICT + b"0\r\n", b"a:b\r\n"),
+    "trailers to a health check": (_HEALTH + b"0\r\n", b"a:b\r\n"),
+    "one endless trailer": (_PREDICT + b"0\r\na: ", b"b"),
+    "chunks of a byte": (_PREDICT, b"1\r\na\r\n"),
+    "chunks of a byte to a health check": (_HEALTH, b"1\r\na\r\n"),
+    "chunk extensions": (_PREDICT, b"1;a=b\r\na\r\n"),
+    "one endless chunk extension": (_PREDICT + b"1;a=", b"b"),
+    "many extensions of one chunk": (_PREDICT + b"1", b";a=b"),
+    "requests without waiting": (b"", _GET),
+    "unknown routes without waiting": (b"", b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "empty bodies without waiting": (
+        b"",
+        b"POST /predictions/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+    ),
+    "a head without end": (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"a:b\r\n"),
+    "empty lines": (b"", b"\r\n"),
+}
+
+
+class Flood:
+    """A process that floods `port` of this machine."""
+
+    def __init__(self, port: int, kind: str, *, connections: int) -> None:
+        command = [sys.executable, "-m", "tests.soak.flood", str(port), kind, str(connections)]
+        self._process = subprocess.Popen(command)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def flood(port: int, kind: str, connections: int) -> None:
+    """Send without end, and read and forget what comes back."""
+    begin, more = KINDS[kind]
+    more *= _PART_BYTES // len(more)
+    selector = selectors.DefaultSelector()
+
+    def connect() -> None:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+            connection.setblocking(False)
+            selector.register(
+                connection, selectors.EVENT_READ | selectors.EVENT_WRITE, bytearray(begin)
+            )
+        except OSError:
+            pass
+
+    while True:
+        for _ in range(connections - len(selector.get_map())):
+            connect()
+        for key, events in selector.select(1):
+            connection, rest = key.fileobj, key.data
+            assert isinstance(connection, socket.socket)
+            try:
+                if events & selectors.EVENT_READ and not connection.recv(_PART_BYTES):
+                    raise ConnectionResetError
+                if events & selectors.EVENT_WRITE:
+                    rest += b"" if rest else more
+                    del rest[: connection.send(rest)]
+            except BlockingIOError:
+                pass
+            except OSError:
+                selector.unregister(connection)
+                connection.close()
+
+
+if __name__ == "__main__":
+    flood(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
