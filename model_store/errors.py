@@ -191,8 +191,7 @@ class InvalidName(ModelStoreError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"{name[:80]!r} is not a model name: use 1 to 64 of a-z, A-Z, 0-9, '_', '-', '.', "
-            "starting with a letter"
-            f" or a digit{_suggestion(name)}"
+            f"starting with a letter or a digit{_suggestion(name)}"
         )
 
 
@@ -212,8 +211,7 @@ class LinuxRequired(ModelStoreError, RuntimeError):
     def __init__(self, what: str, platform: str) -> None:
         super().__init__(
             f"{what} needs Linux, and this system is {platform}, which does not enforce limits on "
-            "the memory of a "
-            "process: run it in a Linux container or virtual machine "
+            "the memory of a process: run it in a Linux container or virtual machine "
             "(docs/limits.md#operating-systems)"
         )
 

@@ -178,10 +178,8 @@ def _promised(referral: Referral | None, sets: ConformalCard | None) -> Iterator
         yield (
             f"- Answers with a confidence of at least {referral.threshold:.4f} are right in "
             f"{referral.promised_accuracy:.1%} of cases or more, with probability "
-            f"{1 - referral.delta:.0%} over the "
-            f"choice of the reference images. {referral.coverage:.1%} of its answers were such; a "
-            "person should look "
-            "at the others."
+            f"{1 - referral.delta:.0%} over the choice of the reference images. "
+            f"{referral.coverage:.1%} of its answers were such; a person should look at the others."
         )
     if sets is not None:
         yield (
@@ -222,9 +220,8 @@ def _limits(card: Card) -> Iterator[str]:
     yield "## Limits\n"
     yield (
         "The figures describe the reference. At another site, with another device or another mix "
-        "of cases, confidence "
-        "can be wrong: compare it with labels from there before you rely on it, and go on "
-        "comparing. This is not a "
+        "of cases, confidence can be wrong: compare it with labels from there before you rely on "
+        "it, and go on comparing. This is not a "
         "medical device.\n"
     )
 

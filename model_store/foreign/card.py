@@ -67,9 +67,8 @@ def uncalibrated() -> CardFigures:
         card,
         notes=(
             "This model is not calibrated: no labeled images were given, so nothing is known "
-            "about its confidence. "
-            "Import it "
-            "again with --data FOLDER, or serve it, send labels, and run `candor recalibrate`.",
+            "about its confidence. Import it again with --data FOLDER, or serve it, send labels, "
+            "and run `candor recalibrate`.",
         ),
     )
 
@@ -154,16 +153,11 @@ def _check_useful(
     if accuracy > share or anyway:
         return
     raise LabeledFolderRefused(
-        f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of "
-        f"{len(truth)} held-out images, "
-        "and always "
-        f"answering {classes[constant]!r} would be right on {100 * share:.1f} %. Most likely the "
-        "classes are not in "
-        "the order "
-        "of the model's scores (--classes), or it was trained with another preprocessing "
-        "(--normalize, --size). To "
-        "publish "
-        "it all the same, add --anyway"
+        f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of {len(truth)} "
+        f"held-out images, and always answering {classes[constant]!r} would be right on "
+        f"{100 * share:.1f} %. Most likely the classes are not in the order of the model's scores "
+        "(--classes), or it was trained with another preprocessing (--normalize, --size). To "
+        "publish it all the same, add --anyway"
     )
 
 

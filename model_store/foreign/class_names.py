@@ -62,8 +62,7 @@ def find_names(
     raise ForeignModelUnclear(
         f"the model tells {count} classes apart and the file does not name them: give --classes "
         f"{','.join(('FIRST', 'SECOND', 'THIRD')[: min(count, 3)])}{',...' if count > 3 else ''}, "
-        "in the order of "
-        "its scores"
+        "in the order of its scores"
     )
 
 
@@ -77,9 +76,7 @@ def check_names(names: ClassNames, count: int) -> ClassNames:
     if len(names.names) != count:
         raise ForeignModelRefused(
             f"{len(names.names)} classes were named ({', '.join(names.names)[:200]}), but the "
-            "model gives scores for "
-            f"{count}: "
-            "name all of them, in the order of its scores"
+            f"model gives scores for {count}: name all of them, in the order of its scores"
         )
     return names
 

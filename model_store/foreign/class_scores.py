@@ -209,9 +209,8 @@ def read_scores(
         if not exclusive:
             raise ForeignModelRefused(
                 f"its output '{source.output}' gives each of {scores.shape[1]} classes a "
-                "probability of its own, so "
-                "it is a "
-                "multi-label model. If each image has exactly one of these classes, add --exclusive"
+                "probability of its own, so it is a multi-label model. If each image has exactly "
+                "one of these classes, add --exclusive"
             )
         return ClassScores(
             source, "independent", scores.shape[1], before if ends == "sigmoid" else None

@@ -46,10 +46,8 @@ _DEFINITIONS: Final = {
     "QLinearAveragePool": _unary(
         "QLinearAveragePool",
         "real_y = AveragePool <kernel_shape: ints = @kernel_shape, strides: ints = @strides, "
-        "pads: ints = @pads,"
-        " ceil_mode: int = @ceil_mode, count_include_pad: int = @count_include_pad, auto_pad: "
-        "string = @auto_pad> "
-        "(real_x)",
+        "pads: ints = @pads, ceil_mode: int = @ceil_mode, count_include_pad: int = "
+        "@count_include_pad, auto_pad: string = @auto_pad> (real_x)",
         "<kernel_shape, strides, pads, ceil_mode, count_include_pad, auto_pad>",
     ),
     "QLinearSoftmax": _unary(

@@ -141,8 +141,7 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
         asked = " with the size and layout that were given" if wishes != InputWishes() else ""
         raise ForeignModelRefused(
             f"its input '{spec.name}' [{shown}] is no image of 1 or 3 channels and at most "
-            f"{LARGEST} pixels a "
-            f"side{asked}; give --size HEIGHTxWIDTH if it is one"
+            f"{LARGEST} pixels a side{asked}; give --size HEIGHTxWIDTH if it is one"
         )
     return readings
 

@@ -59,10 +59,8 @@ class LabeledImages:
         if unknown:
             raise LabeledFolderRefused(
                 f"{self.root} has the folders {', '.join(unknown)[:300]}, which are no classes of "
-                "the model; its "
-                "classes are "
-                f"{', '.join(classes)[:300]}. Rename the folders, or give --classes in the order "
-                "of the model's scores"
+                f"the model; its classes are {', '.join(classes)[:300]}. Rename the folders, or "
+                "give --classes in the order of the model's scores"
             )
         place = {name: at for at, name in enumerate(classes)}
         return np.array([place[each] for each in self.labels], np.int64)
@@ -82,8 +80,7 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     if len({name for _, name in found}) < 2:
         raise LabeledFolderRefused(
             f"{base} has images in {len({name for _, name in found})} class folders; expected two "
-            "or more, as in "
-            f"{base.name}/CLASS/IMAGE ({SUFFIX_LIST})"
+            f"or more, as in {base.name}/CLASS/IMAGE ({SUFFIX_LIST})"
         )
     if len(found) < MIN_IMAGES:
         raise LabeledFolderRefused(

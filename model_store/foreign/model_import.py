@@ -275,9 +275,7 @@ def _measured(
         return measured
     doubt = (
         f"The temperature {temperature:g} is a bound of its range, so the labels do not determine "
-        "it: they are too "
-        "few, or the "
-        "preprocessing or the order of the classes is wrong."
+        "it: they are too few, or the preprocessing or the order of the classes is wrong."
     )
     return replace(measured, notes=(doubt, *measured.notes))
 

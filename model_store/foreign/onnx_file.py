@@ -188,9 +188,8 @@ def _check_order(model: onnx.ModelProto, path: Path) -> None:
         missing = [name for name in node.input if name not in known]
         if missing:
             raise ForeignModelRefused(
-                f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, "
-                "which nothing before it "
-                "gives"
+                f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, which "
+                "nothing before it gives"
             )
         known.update(node.output)
 
@@ -200,8 +199,7 @@ def _check_operators(model: onnx.ModelProto, path: Path) -> None:
     if reading:
         raise ForeignModelRefused(
             f"{path} has the operator {', '.join(reading)}, which runs code or files that the "
-            "graph names: export the "
-            "model without it"
+            "graph names: export the model without it"
         )
     own = {(function.domain, function.name) for function in model.functions}
     foreign = Counter(
@@ -215,9 +213,8 @@ def _check_operators(model: onnx.ModelProto, path: Path) -> None:
         names = ", ".join(sorted(foreign)[:5])
         raise ForeignModelRefused(
             f"{path} needs operators outside of the ONNX standard ({names}), which other runtimes "
-            "lack: export the "
-            "model with "
-            "standard operators only, and without ONNX Runtime's optimizations"
+            "lack: export the model with standard operators only, and without ONNX Runtime's "
+            "optimizations"
         )
 
 
@@ -237,8 +234,7 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
         if total > MAX_BYTES:
             raise ForeignModelRefused(
                 f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one "
-                "file: export a "
-                "smaller model"
+                "file: export a smaller model"
             )
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
@@ -265,24 +261,20 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
     if strange or PurePosixPath(name).is_absolute() or not file.resolve().is_relative_to(folder):
         raise ForeignModelRefused(
             f"{path} keeps weights in {name[:200]!r}, outside its own folder: put both into one "
-            "folder, or export with "
-            "all weights in one file"
+            "folder, or export with all weights in one file"
         )
     if not file.is_file():
         raise ForeignModelRefused(
-            f"{path} keeps weights in {name[:200]!r}, which is not there: put that file beside "
-            "it, or export with all "
-            "weights in one file"
+            f"{path} keeps weights in {name[:200]!r}, which is not there: put that file beside it, "
+            "or export with all weights in one file"
         )
     return file
 
 
 def _incomplete(path: Path, name: str) -> ForeignModelRefused:
     return ForeignModelRefused(
-        f"{path} keeps weights in {name[:200]!r}, which does not hold them: the file is "
-        "incomplete or belongs to "
-        "another "
-        "model"
+        f"{path} keeps weights in {name[:200]!r}, which does not hold them: the file is incomplete "
+        "or belongs to another model"
     )
 
 

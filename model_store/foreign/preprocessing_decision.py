@@ -84,10 +84,9 @@ class Decision:
         names = " or ".join(f"{each.name} ({each.preprocessing.resize})" for each in rivals)
         return (
             f"{rivals[0].images} labeled images do not tell {self.trials[0].name} "
-            f"({best.resize}), which was taken, "
-            f"from {names}: their NLLs are equal or differ by less than chance. Ask whoever "
-            "trained the model, and "
-            f"import it again with {options} if it was another.",
+            f"({best.resize}), which was taken, from {names}: their NLLs are equal or differ by "
+            f"less than chance. Ask whoever trained the model, and import it again with {options} "
+            "if it was another.",
         )
 
 
@@ -171,8 +170,7 @@ def _checked(numbers: Normalization, image: ImageInput) -> Normalization:
         if len(values) not in (1, image.channels):
             raise ForeignModelRefused(
                 f"{len(values)} numbers were given as {what}; expected one, or one for each of "
-                f"{image.channels} "
-                "channels"
+                f"{image.channels} channels"
             )
     return numbers
 
@@ -182,7 +180,6 @@ def _unclear(options: list[Preprocessing]) -> ForeignModelUnclear:
     also = " and --channels rgb or bgr" if len({each.order for each in options}) > 1 else ""
     return ForeignModelUnclear(
         f"nothing in the file tells how its pixels were scaled: give --normalize ({names}){also}, "
-        "or --mean and "
-        "--std, or "
-        "--data FOLDER with labeled images on which the usual ways are tried"
+        "or --mean and --std, or --data FOLDER with labeled images on which the usual ways are "
+        "tried"
     )

@@ -204,9 +204,7 @@ def _from_archive(path: Path) -> ForeignSource:
             if not isinstance(name, str) or not name.endswith(".onnx"):
                 raise ForeignModelRefused(
                     f"{path} holds {name or 'no model file'!r} and no ONNX file. What TorchServe "
-                    "loads else is a "
-                    "pickle, which "
-                    "Candor never loads: export the model to ONNX"
+                    "loads else is a pickle, which Candor never loads: export the model to ONNX"
                 )
             data = _member(archive, name, MAX_BYTES, path)
             listed = (

@@ -88,8 +88,7 @@ def _difference(
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
         raise ForeignModelRefused(
             f"inside Candor's graph the model answers differently by {difference:.2g} in "
-            "probability; nothing was "
-            "published"
+            "probability; nothing was published"
         )
     return difference
 

@@ -42,8 +42,7 @@ def rollback_target(store: Store, name: str, alias: str = PRODUCTION) -> int:
     if target is None:
         raise AliasError(
             f"the history of '{name}' has nothing before the current '{alias}', so there is "
-            "nothing to go back to; "
-            f"`candor models alias {name} {alias} VERSION` sets it"
+            f"nothing to go back to; `candor models alias {name} {alias} VERSION` sets it"
         )
     return target
 
@@ -180,6 +179,5 @@ def _require_unused(store: Store, name: str, version: int) -> None:
     if users:
         raise VersionRetired(
             f"version {version} of '{name}' cannot be taken out: {' and '.join(users)} points at "
-            "it; promote another "
-            "version, or end the canary, first"
+            "it; promote another version, or end the canary, first"
         )

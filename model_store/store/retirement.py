@@ -39,8 +39,7 @@ def require_not_retired(storage: Storage, model: str, version: int) -> None:
         because = f": {found.why}" if found.why else ""
         raise VersionRetired(
             f"version {version} of '{model}' was retired on {found.at:%Y-%m-%d} by "
-            f"{found.by}{because}; "
-            f"`candor models retire {model} {version} --undo` brings it back"
+            f"{found.by}{because}; `candor models retire {model} {version} --undo` brings it back"
         )
 
 
@@ -95,6 +94,5 @@ def _parsed(model: str, data: bytes | None) -> dict[int, Retirement]:
     except ValidationError as error:
         raise HistoryError(
             f"{RETIRED_FILE} of '{model}' cannot be read, so nothing shows which versions were "
-            "taken out: restore it, "
-            "or remove it to bring back all"
+            "taken out: restore it, or remove it to bring back all"
         ) from error

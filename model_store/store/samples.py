@@ -89,8 +89,7 @@ def _check(model: str, samples: Sequence[Sample]) -> None:
         if not plain or names.count(name) > 1:
             raise SamplesInvalid(
                 f"samples of '{model}' need different names of at most {LONGEST_NAME} printable "
-                "characters without "
-                f"slashes; got {name[:LONGEST_NAME]!r}"
+                f"characters without slashes; got {name[:LONGEST_NAME]!r}"
             )
 
 

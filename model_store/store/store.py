@@ -420,8 +420,7 @@ def _require_digest(bundle: Bundle, expected: str, source: str) -> None:
         raise ManifestError(
             bundle.folder,
             f"its digest is {bundle.digest}, but {source} names {expected}. A version never "
-            "changes: put its files "
-            "back, or publish what it holds now as the next version",
+            "changes: put its files back, or publish what it holds now as the next version",
         )
 
 

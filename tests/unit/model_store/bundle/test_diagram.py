@@ -37,10 +37,8 @@ def test_a_diagram_says_what_it_shows_to_those_who_do_not_see_it() -> None:
     svg = ET.fromstring(reliability_diagram(reliability(sums), of='answers of "ill"'))
     assert svg.attrib["aria-label"] == (
         'Reliability diagram of answers of "ill": 200 labeled answers in 2 confidence bins. '
-        "Accuracy lies below the "
-        "range that chance explains in 1 of them, above it in 0. The fullest bin: 100 answers, on "
-        "average 50.0 % "
-        "confident and right 50.0 % of the time."
+        "Accuracy lies below the range that chance explains in 1 of them, above it in 0. The "
+        "fullest bin: 100 answers, on average 50.0 % confident and right 50.0 % of the time."
     )
 
 
