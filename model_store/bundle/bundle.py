@@ -114,8 +114,7 @@ def parse_card(folder: Path, data: bytes) -> Card:
     version = card.get("format_version") if isinstance(card, dict) else None
     if version != FORMAT_VERSION:
         raise CardError(
-            folder,
-            f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}",
+            folder, f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}"
         )
     try:
         return Card.model_validate(card)

@@ -57,10 +57,7 @@ def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
 
 
 def reliability_diagram(
-    bins: Sequence[ReliabilityBin],
-    *,
-    of: str = "all answers",
-    scale: DiagramScale | None = None,
+    bins: Sequence[ReliabilityBin], *, of: str = "all answers", scale: DiagramScale | None = None
 ) -> Markup:
     """Draw the bins that have answers, and describe them for those who do not see them; `of` names
     the answers.
@@ -72,10 +69,7 @@ def reliability_diagram(
 
 
 def diagram_file(
-    bins: Sequence[ReliabilityBin],
-    *,
-    of: str = "all answers",
-    scale: DiagramScale | None = None,
+    bins: Sequence[ReliabilityBin], *, of: str = "all answers", scale: DiagramScale | None = None
 ) -> Markup:
     """Return the same drawing as an SVG file of its own, with light colors, for any viewer or
     notebook.
@@ -100,11 +94,7 @@ def file_style() -> Markup:
 
 
 def _drawn(
-    bins: Sequence[ReliabilityBin],
-    *,
-    of: str,
-    scale: DiagramScale | None,
-    own_style: Markup | None,
+    bins: Sequence[ReliabilityBin], *, of: str, scale: DiagramScale | None, own_style: Markup | None
 ) -> Markup:
     filled = [row for row in bins if row.n]
     start, most = scale or scale_of([bins])

@@ -239,12 +239,7 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 
 def _with_second_input(path: Path) -> None:
     foreign_onnx(
-        path,
-        [
-            *linear()[:1],
-            node("MatMul", "flat weights", "z"),
-            node("Add", "z age", "scores"),
-        ],
+        path, [*linear()[:1], node("MatMul", "flat weights", "z"), node("Add", "z age", "scores")]
     )
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, [1]))
@@ -410,11 +405,7 @@ def test_what_nobody_knows_is_asked(tmp_path: Path) -> None:
     }.items():
         done = CliRunner().invoke(app, ["import", str(path), *given, *store])
         assert asked in str(done.exception)
-    free = foreign_onnx(
-        tmp_path / "free.onnx",
-        POOLED,
-        shape=("N", 3, "H", "W"),
-    )
+    free = foreign_onnx(tmp_path / "free.onnx", POOLED, shape=("N", 3, "H", "W"))
     assert "give --size HEIGHTxWIDTH" in refusal(free)
 
 

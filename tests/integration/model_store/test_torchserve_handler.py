@@ -154,10 +154,7 @@ def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
         each
         for each in vars(errors).values()
         if isinstance(each, type) and issubclass(each, ImageError)
-    } == {
-        *kinds,
-        ImageError,
-    }
+    } == {*kinds, ImageError}
 
 
 @pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
