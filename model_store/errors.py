@@ -1,6 +1,4 @@
-"""What can be wrong with a bundle, a store or an image. Each error says what was found and what to
-do.
-"""
+"""What can be wrong with a bundle, a store or an image. Each error says what to do."""
 
 import re
 from pathlib import Path
@@ -116,9 +114,7 @@ class FileError(BundleError):
 
 
 class ManifestError(BundleError):
-    """manifest.json is missing or altered, or is not the one that an alias, a canary or the ledger
-    names.
-    """
+    """manifest.json is missing, altered, or not the one that an alias or the ledger names."""
 
 
 class GraphError(BundleError):
@@ -146,9 +142,7 @@ class SamplesInvalid(ModelStoreError):
 
 
 class VersionRetired(ModelStoreError):
-    """The version was taken out, so no alias and no canary may point at it; or it is in use, so it
-    cannot be.
-    """
+    """The version was taken out and cannot be used; or it is in use and cannot be taken out."""
 
 
 class StoreBusy(ModelStoreError):
@@ -156,9 +150,7 @@ class StoreBusy(ModelStoreError):
 
 
 class NeedsPackages(ModelStoreError):
-    """What may also fail because packages are missing: `install` is then the command that adds
-    them.
-    """
+    """Packages may be missing: `install` is then the command that adds them."""
 
     def __init__(self, message: str, *, install: str | None = None) -> None:
         self.install = install

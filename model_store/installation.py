@@ -20,9 +20,7 @@ _ROOT = Path(__file__).resolve().parents[1]  # a checkout, or site-packages
 
 
 def release() -> str:
-    """Return the version of the installed distribution; "unknown" if the source was never
-    installed.
-    """
+    """Return the installed release; "unknown" if the source was never installed."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
@@ -30,9 +28,7 @@ def release() -> str:
 
 
 def typed_command(*arguments: str) -> str:
-    """Return a command line of this Candor that works when it is pasted here: an environment need
-    not be active.
-    """
+    """Return a command line that works when pasted, without an active environment too."""
     beside = Path(sys.executable).with_name("candor")
     found = shutil.which("candor")
     if not beside.is_file():
@@ -59,9 +55,7 @@ def install_command(extra: str, *, root: Path = _ROOT) -> str:
 
 
 def requirements(extra: str) -> list[str]:
-    """Return the packages of an extra as the installed distribution lists them, such as
-    ["pyarrow>=17"].
-    """
+    """Return an extra's packages as the distribution lists them, such as ["pyarrow>=17"]."""
     try:
         listed = requires(DISTRIBUTION) or []
     except PackageNotFoundError:

@@ -1,6 +1,4 @@
-"""One version of one model on disk: written as a whole, and used only after every file in it has
-been verified.
-"""
+"""One version of one model on disk: written whole, and used only once every file is verified."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -143,9 +141,7 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
 
 
 def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
-    """Raise GraphError unless each graph keeps the contract and agrees with its part of the
-    card.
-    """
+    """Raise GraphError unless each graph keeps the contract and agrees with its card."""
     files = {card.precisions[0]: MODEL_FILE} | {
         each.precision: each.file for each in card.variants or ()
     }

@@ -1,6 +1,4 @@
-"""The card: what a model is, where it comes from, how calibrated it was, and the hash of each file
-of its bundle.
-"""
+"""The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
 
 import dataclasses
 from datetime import datetime
@@ -25,9 +23,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class _Frozen(BaseModel):
-    """Unknown fields are ignored: later Candors may add optional ones without another format
-    version.
-    """
+    """Unknown fields are ignored: later Candors may add optional ones to this format."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -73,9 +69,7 @@ class TrainingCard(_Frozen):
 
 
 class Verification(_Frozen):
-    """How far the bundle's probabilities were from those of torch, or of an imported file, when it
-    was made.
-    """
+    """How far the bundle's probabilities were from those of torch or of an imported file."""
 
     images: int = Field(
         ge=1,
@@ -236,9 +230,7 @@ class Referral(_Frozen):
 
 
 class ConformalCard(_Frozen):
-    """As `calibration.conformal.Conformal`: a set holds the classes whose probability is at least
-    `threshold`.
-    """
+    """As `calibration.conformal.Conformal`: sets hold the classes from `threshold` on."""
 
     alpha: Fraction
     threshold: Fraction

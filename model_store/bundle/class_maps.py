@@ -95,9 +95,7 @@ class _Part:
         self.constants: list[onnx.TensorProto] = []
 
     def log_probabilities(self, logits: str, maps: Sequence[ClassMap]) -> str:
-        """Add everything between the logits (N, K) and the logarithms of the mapped probabilities
-        (N, K), float32.
-        """
+        """Add what leads from logits (N, K) to the log of the mapped probabilities, float32."""
         wide = self._add("Cast", logits, to=TensorProto.DOUBLE)
         p = self._add("Softmax", wide, axis=-1)  # (N, K)
         mapped = (
@@ -118,9 +116,7 @@ class _Part:
         )
 
     def _mapped(self, p: str, maps: Sequence[ClassMap]) -> str:
-        """Add the map of each column of p (N, K): the number of knots below p is the number of its
-        piece.
-        """
+        """Add each column's map of p (N, K): the number of knots below p is its piece."""
         last = self._constant("last_axis", np.array([-1]))
         most = max(
             1, *(len(each.knots) for each in maps)

@@ -36,18 +36,14 @@ _STARTS = (
 
 
 class DiagramScale(NamedTuple):
-    """The axes of a diagram: where confidence starts, in [0, 1), and how many answers fill the
-    strip of counts.
-    """
+    """Where the axis of confidence starts, in [0, 1), and how many answers fill the counts."""
 
     start: float
     most: int
 
 
 def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
-    """Return the scale on which all these diagrams fit, so that those beside each other can be
-    compared by eye.
-    """
+    """Return the scale on which all these diagrams fit, so that they can be compared by eye."""
     filled = [row for bins in diagrams for row in bins if row.n]
     least = min((row.lower for row in filled), default=0.0)
     return DiagramScale(
@@ -71,9 +67,7 @@ def reliability_diagram(
 def diagram_file(
     bins: Sequence[ReliabilityBin], *, of: str = "all answers", scale: DiagramScale | None = None
 ) -> Markup:
-    """Return the same drawing as an SVG file of its own, with light colors, for any viewer or
-    notebook.
-    """
+    """Return the same drawing as an SVG file, with light colors, for viewers and notebooks."""
     return _drawn(bins, of=of, scale=scale, own_style=file_style())
 
 
@@ -86,9 +80,7 @@ def drawing_rules() -> str:
 
 
 def file_style() -> Markup:
-    """The rules with colors in place of names: not every viewer and notebook that shows SVG knows
-    CSS variables.
-    """
+    """The rules with colors in place of names: some viewers of SVG know no CSS variables."""
     plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], drawing_rules())
     return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
@@ -118,9 +110,7 @@ def _environment() -> Environment:
 
 
 def environment_of(package: str) -> Environment:
-    """Return Jinja2 for the templates of a package: values are escaped, and an undefined name is an
-    error.
-    """
+    """Return Jinja2 for a package's templates: it escapes values and refuses undefined names."""
     return Environment(
         loader=PackageLoader(package),
         autoescape=True,
@@ -161,18 +151,14 @@ def _answers(row: ReliabilityBin) -> str:
 
 
 def _chance(row: ReliabilityBin) -> tuple[float, float]:
-    """Return the accuracies between which 95 % of a calibrated model's dots fall with as many
-    answers.
-    """
+    """Return where 95 % of a calibrated model's dots fall with as many answers."""
     half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
     return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin; `start`: of
-    the axis.
-    """
+    """Maps values to coordinates. `most`: answers in the fullest bin; `start`: of the axis."""
 
     most: int
     start: float

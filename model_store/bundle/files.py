@@ -1,6 +1,4 @@
-"""Files of the store: written whole or not at all, and read only if they are plain files of the
-expected size.
-"""
+"""Files of the store: written whole or not at all; only plain, not too large ones are read."""
 
 import os
 import stat
@@ -42,9 +40,7 @@ def read_plain(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by one with this content; whoever reads sees the old one or the new one.
-    Durable on return.
-    """
+    """Replace a file; readers see the old content or the new. Durable on return."""
     descriptor, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -22,9 +22,7 @@ TEMPERATURE, CLASS_WEIGHT, CLASS_BIAS = "temperature", "class_weight", "class_bi
 
 
 def check_graph(model: bytes, card: Card) -> str | None:
-    """Return a clause that says what is wrong with the graph, or None if it keeps the contract and
-    matches the card.
-    """
+    """Return what is wrong with the graph, or None if it keeps the contract and fits the card."""
     try:
         proto = onnx.load_model_from_string(model)
     except DecodeError:
@@ -98,9 +96,7 @@ def division_place(graph: onnx.GraphProto) -> int:
 
 
 def with_logits(model: bytes, name: str) -> bytes:
-    """Return the graph with the tensor `name`, float32 [N, K], as a second output: for measuring,
-    not for a bundle.
-    """
+    """Return the graph with `name`, float32 [N, K], as a second output, for measuring alone."""
     proto = onnx.load_model_from_string(model)
     proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return bytes(proto.SerializeToString())
@@ -141,9 +137,7 @@ def _set(graph: onnx.GraphProto, name: str, values: Sequence[float]) -> None:
 
 
 def _insert(graph: onnx.GraphProto, *, weighted: bool) -> None:
-    """Put the nodes of a class bias, and of a class weight, between the logits and the last
-    softmax.
-    """
+    """Put the nodes of a class bias, and of a class weight, before the last softmax."""
     place, softmax = next(
         ((place, node) for place, node in enumerate(graph.node) if list(node.output) == [OUTPUT]),
         (0, None),
@@ -203,9 +197,7 @@ def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> s
 
 
 def _check_operators(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> str | None:
-    """Refuse operators that ONNX does not define: another runtime, or the next release of this one,
-    may lack them.
-    """
+    """Refuse operators that ONNX does not define: another runtime may lack them."""
     own = {(function.domain, function.name) for function in proto.functions}
     custom = sorted(
         f"{node.domain}.{node.op_type}"
@@ -239,9 +231,7 @@ def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    """Give every tensor that is an attribute of a node, also inside the branches and bodies of If,
-    Loop and Scan.
-    """
+    """Give every tensor that is an attribute of a node, also inside If, Loop and Scan."""
     for attribute in (attribute for node in _with_inner(nodes) for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         for inner in (attribute.g, *attribute.graphs):
@@ -251,9 +241,7 @@ def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
 def _check_tensor(
     kind: str, values: Sequence[onnx.ValueInfoProto], name: str, dtype: int, size: tuple[int, ...]
 ) -> str | None:
-    """Compare one input or output with what is expected. Its first dimension, the batch, must be
-    free.
-    """
+    """Compare one input or output with what is expected; the batch must be free."""
     expected = (
         f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, "
         f"{', '.join(map(str, size))}]"

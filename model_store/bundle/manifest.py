@@ -52,9 +52,7 @@ class Manifest(BaseModel):
     files: dict[FileName, FileEntry] = Field(min_length=1)
 
     def as_bytes(self) -> bytes:
-        """Return its one spelling: JSON with sorted keys, two spaces of indentation, and a line
-        feed at the end.
-        """
+        """Return its one spelling: JSON, sorted keys, indented by two, ending in a line feed."""
         return (json.dumps(self.model_dump(), sort_keys=True, indent=2) + "\n").encode()
 
     @property
@@ -69,9 +67,7 @@ def digest_of(data: bytes) -> str:
 
 
 def describe(folder: Path) -> dict[str, FileEntry]:
-    """Return size and hash of every file in a folder but the manifest, by name. Raises
-    FileError.
-    """
+    """Return size and hash of every file of a folder but the manifest. Raises FileError."""
     return {path.name: FileEntry.of(_content(folder, path.name)) for path in _visible(folder)}
 
 

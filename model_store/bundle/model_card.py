@@ -27,9 +27,7 @@ _METHODS = {
 
 
 def model_card(card: Card) -> str:
-    """Return the card as Markdown; it shows the diagram in DIAGRAM_FILE, which must be beside
-    it.
-    """
+    """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
     parts = (
         _head(card),
         _origin(card),

@@ -38,9 +38,7 @@ def read_public_key(file: Path) -> bytes:
 
 
 def require_signature(bundle: Bundle, signature: bytes | None, key: bytes) -> None:
-    """Raise SignatureError unless `signature` is one of exactly the files of a bundle, by the owner
-    of `key`.
-    """
+    """Raise SignatureError unless the owner of `key` signed exactly the bundle's files."""
     name = f"{bundle.card.name} {bundle.card.version}"
     if signature is None:
         raise SignatureError(

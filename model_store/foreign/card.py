@@ -1,6 +1,4 @@
-"""The card of an imported model: what was measured of it on labeled images, what is known of it,
-and where it came from.
-"""
+"""The card of an imported model: its measures on labeled images, and where it came from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

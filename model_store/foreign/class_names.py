@@ -1,6 +1,4 @@
-"""The names of the classes, from whoever knows them: the caller, the file, a list beside it, or the
-labeled folders.
-"""
+"""The names of the classes: from the caller, the file, a list beside it, or labeled folders."""
 
 import ast
 import json
@@ -27,9 +25,7 @@ class ClassNames:
 
 
 def given_names(text: str) -> ClassNames:
-    """Read what the caller gave: names with commas between, or a file with a name on each line or a
-    JSON list.
-    """
+    """Read names with commas between, or a file with a name on each line or a JSON list."""
     path = Path(text)
     if "," not in text and path.is_file():
         return ClassNames(_read(path), f"from {path}")

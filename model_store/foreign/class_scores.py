@@ -60,9 +60,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ScoreOutput:
-    """An output that may hold class scores: its name, the tensor with its numbers, and class names
-    of a ZipMap.
-    """
+    """An output that may hold class scores, the tensor with its numbers, a ZipMap's names."""
 
     output: str
     tensor: str
@@ -115,9 +113,7 @@ class ClassScores:
 
 
 def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
-    """Return the outputs that hold floating-point numbers, behind a ZipMap too; labels and strings
-    are left out.
-    """
+    """Return the outputs that hold floats, behind a ZipMap too. Raises ForeignModelRefused."""
     made_by = producers(model.graph)
     found = []
     for value in model.graph.output:
@@ -158,9 +154,7 @@ def _sibling_labels(model: onnx.ModelProto, tensor: str) -> tuple[str, ...] | No
 
 
 def per_image(values: Array, images: int, output: str) -> Array:
-    """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores for each
-    image.
-    """
+    """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores."""
     shape = list(values.shape)
     inner = shape[1:] if shape and shape[0] == images else shape
     wide = [each for each in inner if each > 1]
@@ -186,9 +180,7 @@ def per_image(values: Array, images: int, output: str) -> Array:
 def read_scores(
     model: onnx.ModelProto, source: ScoreOutput, scores: npt.NDArray[np.float64], *, exclusive: bool
 ) -> ClassScores:
-    """Tell the kind of the scores of probe images, (N, K). Raises ForeignModelRefused for a
-    multi-label model.
-    """
+    """Tell the kind of scores (N, K) of probe images. Raises ForeignModelRefused."""
     if not np.isfinite(scores).all():
         raise ForeignModelRefused(
             f"its output '{source.output}' is not finite for ordinary images: the file is damaged"
@@ -219,9 +211,7 @@ def read_scores(
 
 
 def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArray[np.float64]:
-    """Return what the model itself says, (N, K) with rows that add up to 1, from its output (N, K
-    or 1).
-    """
+    """Return the model's own probabilities (N, K), rows of sum 1, from its output (N, K or 1)."""
     if kind == "logits":
         return softmax(scores)
     if kind == "probabilities":
@@ -239,9 +229,7 @@ def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArra
 
 
 def floor_of(count: int) -> float:
-    """Return what is added to each of `count` probabilities before its logarithm, which a 0 would
-    not have.
-    """
+    """Return what is added to each of `count` probabilities so that its logarithm is finite."""
     return min(FLOOR, 1e-4 / count)
 
 

@@ -41,9 +41,7 @@ _RANGES: Final = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the preprocessing, and why: `name` of a normalization, `order` of the
-    channels, or neither.
-    """
+    """What the graph says of its `name`d normalization and the channels' `order`, and why."""
 
     name: str | None = None
     order: Order | None = None
@@ -106,9 +104,7 @@ def _from_layers(model: onnx.ModelProto, image: ImageInput) -> Evidence | None:
 
 
 def _first_layers(model: onnx.ModelProto, name: str) -> Iterator[tuple[str, list[float]]]:
-    """Give operators with constants, from the input on, until one that is neither elementwise nor
-    passing.
-    """
+    """Give elementwise operators and their constants, from the input on."""
     for _ in range(20):
         readers = [node for node in model.graph.node if name in node.input]
         if len(readers) != 1:

@@ -81,9 +81,7 @@ class ImageInput:
     width: int
 
     def arrange(self, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Bring prepared images, (N, C, H, W) float32, into the layout and type of the input,
-        without batch limits.
-        """
+        """Bring images, (N, C, H, W) float32, into the layout and type of the input."""
         ordered = images.transpose(0, 2, 3, 1) if self.channels_last else images
         shaped = ordered.reshape(len(images), *self.shape)
         whole = np.issubdtype(self.dtype, np.integer)
@@ -108,9 +106,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class InputWishes:
-    """What the caller says about the input: its size (height, width), and whether channels come
-    last.
-    """
+    """What the caller says about the input; size is (height, width)."""
 
     size: tuple[int, int] | None = None
     channels: int | None = None
@@ -232,9 +228,7 @@ def _gray(plain: ImageInput, size: tuple[int, int], batch: int | None) -> ImageI
 def _flat(
     plain: ImageInput, count: int | None, batch: int | None, wishes: InputWishes
 ) -> Iterator[ImageInput]:
-    """A vector of pixels: square and gray, or square in three colors, unless the caller gives the
-    size.
-    """
+    """A vector of pixels: square, in gray or three colors, unless the caller gives the size."""
     if count is None and wishes.size is None:
         raise ForeignModelUnclear(
             f"its input '{plain.name}' takes vectors of any length: give --size HEIGHTxWIDTH"
@@ -268,9 +262,7 @@ def _size(found: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, int]
 
 
 def first_channels(model: onnx.ModelProto, name: str) -> tuple[int | None, bool | None]:
-    """Return the channels that the first convolution or batch norm takes, and whether they came
-    last before it.
-    """
+    """Return how many channels the first layer takes, and whether they came last before it."""
     reached: dict[str, bool | None] = {name: None}
     for node in model.graph.node:
         source = next((each for each in node.input if each in reached), None)

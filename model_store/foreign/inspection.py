@@ -1,6 +1,4 @@
-"""Find out what a foreign graph takes and gives, by looking at it and by running it on a few
-made-up images.
-"""
+"""What a foreign graph takes and gives, from a look at it and runs on made-up images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -124,9 +122,7 @@ def inspect_model(model: onnx.ModelProto, wishes: ModelWishes, sandbox: Sandbox)
 
 
 def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
-    """Return made-up prepared images (4, C, H, W): noise in each of the usual ranges, in coarse
-    blocks.
-    """
+    """Return made-up images (4, C, H, W): noise in blocks, each in one of the usual ranges."""
     random = np.random.default_rng(0)
     size = (image.channels, -(-image.height // 8), -(-image.width // 8))
     coarse = np.stack([random.random(size) for _ in range(4)]).astype(np.float32)
@@ -167,9 +163,7 @@ def _probed(
     outputs: Sequence[ScoreOutput],
     wishes: ModelWishes,
 ) -> tuple[ImageInput, list[tuple[ScoreOutput, npt.NDArray[np.float64]]]]:
-    """Return the first reading of the input that runs, and the scores that outputs give for the
-    probe images.
-    """
+    """Return the first reading of the input that runs, and what its outputs give."""
     failure: ForeignModelRefused | None = None
     for image in _readings(running, model, spec, outputs, wishes):
         found, failure = _try(running, image, outputs)
@@ -218,9 +212,7 @@ def _try(
 
 
 def _mixes_images(model: onnx.ModelProto) -> bool:
-    """Whether an answer depends on the other images of its batch: their joint range sets the steps
-    of whole numbers.
-    """
+    """Whether the range of a whole batch sets the steps of its whole numbers."""
     return any(node.op_type == "DynamicQuantizeLinear" for node in nodes_of(model))
 
 
@@ -231,9 +223,7 @@ def _core(
     expected: npt.NDArray[np.float64],
     sandbox: Sandbox,
 ) -> LogitsGraph:
-    """Return the logits graph that says what the model says: best without its softmax, and in
-    batches.
-    """
+    """Return the logits graph that agrees: best without its softmax, and in batches."""
     arrays = image.arrange(probe_images(image))
     cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
     difference, failure = np.inf, None

@@ -52,9 +52,7 @@ class LabeledImages:
         return tuple(sorted(set(self.labels)))
 
     def indices(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the labels as places in `classes`. Raises LabeledFolderRefused for a folder that
-        is no class.
-        """
+        """Return labels as places in `classes`. Raises LabeledFolderRefused for another folder."""
         unknown = [each for each in self.folders if each not in classes]
         if unknown:
             raise LabeledFolderRefused(
@@ -109,9 +107,7 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
 
 
 def _base(root: Path) -> Path:
-    """Return the folder that holds the class folders: of a data set with splits, the one that
-    training saw least.
-    """
+    """Return the folder with the class folders: of splits, that which training saw least."""
     inside = {
         each.name.lower(): each
         for each in root.iterdir()
@@ -152,9 +148,7 @@ def _match(base: Path, path: Path, pattern: str) -> str:
 
 
 def _patient(path: Path) -> str | None:
-    """Return the PatientID of a DICOM file, None for other files and where it is empty or
-    unreadable.
-    """
+    """Return the PatientID of a DICOM file, None for other files and where there is none."""
     with path.open("rb") as file:
         if not is_dicom(file.read(132)):
             return None

@@ -1,6 +1,4 @@
-"""From a foreign model to a published bundle: find out, wrap, calibrate on one half, measure on the
-other, verify.
-"""
+"""From a foreign model to a published bundle: inspect, wrap, calibrate, measure, verify."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -194,9 +192,7 @@ def import_source(
 def _inspected(
     source: ForeignSource, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
 ) -> Inspection:
-    """Inspect; if the input's size is free and nobody gives it, take that of the labeled images if
-    they have one.
-    """
+    """Inspect; if the input's size is free, take that of the labeled images."""
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=choices.input.size or source.size)
     folders = 0 if data is None else len(data.folders)

@@ -248,9 +248,7 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _inside(folder: Path, name: str, path: Path) -> Path:
-    """Return the file that holds external data; refused unless it is a plain file below the model's
-    folder.
-    """
+    """Return the file of external data. Raises ForeignModelRefused for one outside the folder."""
     strange = (
         not name
         or "\0" in name

@@ -20,9 +20,7 @@ Order = Literal["rgb", "bgr"]
 
 @dataclass(frozen=True)
 class Normalization:
-    """value = (pixel / divisor - mean) / std; mean and std for each channel in the model's order,
-    or one for all.
-    """
+    """value = (pixel / divisor - mean) / std; mean and std: one, or one per channel in order."""
 
     divisor: float = 1.0
     mean: tuple[float, ...] = (0.0,)
@@ -102,9 +100,7 @@ class Preprocessing:
     def nodes(
         self, source: str, image: ImageInput
     ) -> tuple[list[NodeProto], list[TensorProto], str]:
-        """Return operators and constants that do the same to the tensor `source`, and the name of
-        their result.
-        """
+        """Return operators and constants that do the same to `source`, and the result's name."""
         steps = _Steps(source)
         size = self.decoded_size(image)
         for axis, (margin, kept, whole) in enumerate(
@@ -180,9 +176,7 @@ def usual(image: ImageInput) -> Iterator[Preprocessing]:
 
 
 def _of_type(image: ImageInput) -> Iterator[tuple[str, Normalization]]:
-    """The normalizations whose values the type of the input can hold; whole numbers around 0 are
-    pixels minus 128.
-    """
+    """The normalizations that the input's type can hold; int8 pixels are minus 128."""
     if not np.issubdtype(image.dtype, np.integer):
         yield from NORMALIZATIONS.items()
         return

@@ -30,9 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PreprocessingTrial:
-    """How a preprocessing, by `name`, did on images: its accuracy, and the NLL of each after the
-    best temperature.
-    """
+    """How a preprocessing did: accuracy, and each image's NLL after the best temperature."""
 
     preprocessing: Preprocessing
     name: str
@@ -118,9 +116,7 @@ def _trial(
 
 
 def _sample(data: LabeledImages, labels: npt.NDArray[np.int64]) -> list[int]:
-    """Return images of the half to fit on, the same share of each class, at most about
-    TRIAL_IMAGES.
-    """
+    """Return some TRIAL_IMAGES of the half to fit on, the same share of each class."""
     fitting = np.flatnonzero(~data.held_out)
     if len(fitting) <= TRIAL_IMAGES:
         return [int(at) for at in fitting]

@@ -1,6 +1,4 @@
-"""Which preprocessing a bundle gets: what the caller says, else the maker, else the graph, else
-labeled images.
-"""
+"""Which preprocessing a bundle gets: the caller's, the maker's, the graph's, or by trial."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -68,9 +66,7 @@ class Decision:
         return f"{best.described(image.channels)}{meaning}, {sized}; {self.why}"
 
     def doubts(self, image: ImageInput) -> tuple[str, ...]:
-        """Return a note if the labeled images do not tell the preprocessing from others, and what
-        decides.
-        """
+        """Return a note if the labeled images do not tell it from others."""
         rivals = [each for each in self.trials[1:] if not self.trials[0].is_likelier_than(each)]
         if not rivals:
             return ()
@@ -100,9 +96,7 @@ def decide(
     *,
     progress: Progress,
 ) -> Decision:
-    """Decide. Raises ForeignModelUnclear if several preprocessings are possible and there are no
-    labeled images.
-    """
+    """Decide. Raises ForeignModelUnclear if several are possible and nothing is labeled."""
     resize = wishes.resize or source.resize
     sized = wishes.decoded or source.decoded
     options, why = possible(source, inspection, wishes)

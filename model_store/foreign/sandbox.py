@@ -46,9 +46,7 @@ class SandboxSession:
     outputs: tuple[TensorSpec, ...]
 
     def run(self, arrays: dict[str, Array], outputs: Sequence[str] = ()) -> dict[str, Array]:
-        """Return the outputs by name, without those that are no numeric tensors. Raises
-        ForeignModelRefused.
-        """
+        """Return the numeric outputs by name. Raises ForeignModelRefused."""
         asked = {"do": "run", "session": self.number, "outputs": list(outputs)}
         answer, found = self.sandbox.ask(
             asked, {f"x:{name}": array for name, array in arrays.items()}

@@ -30,9 +30,7 @@ def producers(graph: onnx.GraphProto) -> Producers:
 
 
 def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """Return the inputs that a caller must give; before IR version 4, weights are listed among the
-    inputs.
-    """
+    """Return the inputs that a caller must give; old files list weights among them."""
     constants = {tensor.name for tensor in graph.initializer} | {
         each.values.name for each in graph.sparse_initializer
     }
@@ -40,9 +38,7 @@ def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
 
 
 def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy whose outputs are these tensors, with only the nodes, inputs and constants that
-    they need.
-    """
+    """Return a copy with these outputs and only what they need."""
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
     graph = cut.graph
@@ -67,9 +63,7 @@ def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """Give every tensor that a node reads, also from inside its bodies; more than exist outside
-    does no harm.
-    """
+    """Give every tensor that a node reads, also inside its bodies."""
     yield from node.input
     for attribute in node.attribute:
         for inner in (attribute.g, *attribute.graphs):
@@ -102,9 +96,7 @@ def rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:
 
 
 def behind(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto | None:
-    """Return the node that computes a tensor's numbers, past what only reshapes, casts or
-    requantizes them.
-    """
+    """Return the node that computes a tensor's numbers, past SAME_ORDER."""
     made_by = producers(model.graph)
     node = made_by.get(tensor)
     while node is not None and node.op_type in SAME_ORDER:
@@ -118,9 +110,7 @@ def first_input(node: onnx.NodeProto) -> str:
 
 
 def constant(model: onnx.ModelProto, name: str) -> "onnx.TensorProto | None":
-    """Return the value of a tensor that does not depend on the input: an initializer, a Constant,
-    or a cast of one.
-    """
+    """Return the value of an initializer, a Constant, or a cast of one."""
     for tensor in model.graph.initializer:
         if tensor.name == name:
             return tensor

@@ -1,6 +1,4 @@
-"""The bundle against the file as it came: on real images, or on made-up ones where there are
-none.
-"""
+"""The bundle against the file as it came, on real images or, without any, made-up ones."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -26,9 +24,7 @@ ALONE: Final = 4
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference of a probability, on how many images, and how many of them were also
-    run alone.
-    """
+    """The largest difference of a probability, the images, and how many were also run alone."""
 
     largest: float
     images: int
@@ -73,9 +69,7 @@ def verify(
 def _difference(
     graph: bytes, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float64], sandbox: Sandbox
 ) -> float:
-    """Return the largest difference of a probability. Raises ForeignModelRefused if it is more than
-    1e-3.
-    """
+    """Return the largest difference. Raises ForeignModelRefused if it is over 1e-3."""
     bundle = sandbox.load(graph)
     together = bundle.run({INPUT: pixels}, [OUTPUT])[OUTPUT]
     alone = [

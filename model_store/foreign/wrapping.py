@@ -49,9 +49,7 @@ class LogitsGraph:
 def logits_graph(
     model: onnx.ModelProto, image: ImageInput, scores: ClassScores, *, one_by_one: bool
 ) -> LogitsGraph:
-    """Reduce a foreign graph to its logits. Raises ForeignModelRefused if its opset is too old to
-    be converted.
-    """
+    """Reduce a foreign graph to its logits. Raises ForeignModelRefused."""
     cut = raised(cut_to(model, [scores.tensor]), SCAN_OPSET if one_by_one else OLDEST_OPSET)
     graph = cut.graph
     names = {image.name: _BATCH if one_by_one else NATIVE}

@@ -193,9 +193,7 @@ def open_image(
     frames: Literal["one", "first"] = "one",
     reserve: Reserve = unlimited,
 ) -> Image.Image:
-    """Decode one encoded image at its own size, rotated as its EXIF orientation says. Raises the
-    errors of `decode`.
-    """
+    """Decode an image at its own size, upright. Raises the errors of `decode`."""
     if not data:
         raise EmptyImage
     if is_dicom(data):
@@ -242,9 +240,7 @@ def _out_of_memory(image: Image.Image | None) -> ImageTooComplex:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Rotate a loaded image as its metadata say. Without metadata, skip Pillow's function, which
-    copies the image.
-    """
+    """Rotate an image as its metadata say; Pillow copies it even if they say nothing."""
     oriented = isinstance(image, TiffImagePlugin.TiffImageFile) or not ORIENTED.isdisjoint(
         image.info
     )
@@ -289,9 +285,7 @@ def _is_gray(image: Image.Image) -> bool:
 
 
 def _recolor(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to "L" or "RGB": transparency over black, 16 bits to their upper byte (Pillow would
-    clip them).
-    """
+    """Convert to "L" or "RGB": transparency over black, of 16 bits the upper byte."""
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if image.mode == mode and not transparent:
         return image
@@ -312,9 +306,7 @@ def _over_black(band: Image.Image) -> Image.Image:
 def _in_bands(
     image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
-    """Apply `change`, which treats each pixel by itself, to a band of rows at a time, and convert
-    the result.
-    """
+    """Apply `change`, which treats each pixel by itself, to bands of rows; convert those."""
     rows = max(1, BAND_PIXELS // image.width)
     if rows >= image.height:
         return change(image).convert(mode)
@@ -326,9 +318,7 @@ def _in_bands(
 
 
 def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:
-    """Return the largest centered box (left, top, right, bottom) with the aspect ratio that the
-    model expects.
-    """
+    """Return the largest centered box of the model's aspect: left, top, right, bottom."""
     scale = min(image.width / spec.width, image.height / spec.height)
     width, height = scale * spec.width, scale * spec.height
     left, top = (

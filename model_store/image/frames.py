@@ -40,9 +40,7 @@ _GRAY: Final = (*_ELSEWHERE, *(name for names in _MACROS.values() for name in na
 
 
 class DecodedFrames(NamedTuple):
-    """Frames as the model's input, (N, C, H, W) uint8, and the number of the first; the others
-    follow it.
-    """
+    """Frames as the model's input, (N, C, H, W) uint8, and the number of the first."""
 
     pixels: npt.NDArray[np.uint8]
     first: int

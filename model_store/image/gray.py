@@ -48,9 +48,7 @@ def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None)
 def _table(
     low: int, high: int, ends: tuple[int, int], dataset: "Dataset", window: Window | None
 ) -> Gray:
-    """Return the gray of each stored value from `low` to `high`, where uint16 has it: at its place
-    modulo 2^16.
-    """
+    """Return the gray of the values from `low` to `high`, each at its place modulo 2^16."""
     values = np.arange(low, high + 1)
     table = np.zeros(LARGEST + 1, np.uint8)
     table[values & LARGEST] = _curve(values.astype(np.float64), ends, dataset, window)
@@ -60,9 +58,7 @@ def _table(
 def _curve(
     stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None
 ) -> Gray:
-    """Return the gray of each stored value. Without a window, `ends` are the values that become
-    black and white.
-    """
+    """Return the gray of each value. Without a window, `ends` become black and white."""
     values = rescaled(stored, dataset)
     if window is not None:
         return _windowed(values, *window, "LINEAR")

@@ -25,9 +25,7 @@ _FIRST: Final = len(_SIGNATURE) + _HEADER.size
 
 
 class PlainPng(NamedTuple):
-    """A PNG of 8 bits, gray or RGB, without transparency, interlacing or metadata; `compressed` as
-    zlib has it.
-    """
+    """An 8-bit PNG, gray or RGB, without transparency, interlacing or metadata."""
 
     mode: str
     size: tuple[int, int]

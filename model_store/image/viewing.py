@@ -74,9 +74,7 @@ def view(
 
 
 def _of_frame(frame: DicomFrame, window: Window | None) -> Viewing:
-    """The values of a gray DICOM image, or the picture that one in color is, which has no
-    window.
-    """
+    """The values of a gray DICOM image; one in color is a picture, without a window."""
     photometric = str(frame.dataset.get("PhotometricInterpretation") or "")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return _of_picture(render(frame, None))

@@ -57,9 +57,7 @@ class Canary(BaseModel):
 
 
 def read_canary(store: Store, name: str) -> Canary | None:
-    """Return the model's canary, running or ended, or None. Raises CanaryError if the file cannot
-    be read.
-    """
+    """Return the model's canary, running or ended, or None. Raises CanaryError."""
     path = f"{store.storage.address}/{require_name(name)}/{FILE}"
     try:
         data = store.storage.read(name, FILE)
@@ -84,9 +82,7 @@ def start_canary(
     by: str | None = None,
     why: str | None = None,
 ) -> Canary:
-    """Start a canary of a verified version beside production. Raises NotInStore, BundleError or
-    CanaryError.
-    """
+    """Start a canary beside production. Raises NotInStore, BundleError or CanaryError."""
     production = store.production(name)
     bundle = store.read(name, version)
     require_not_retired(store.storage, name, version)
@@ -118,9 +114,7 @@ def change_canary(
     by: str | None = None,
     why: str | None = None,
 ) -> Canary:
-    """Give the running canary another share or mode, without starting it again. Raises CanaryError
-    or BundleError.
-    """
+    """Change the running canary's share or mode. Raises CanaryError or BundleError."""
     running = _running(store, name)
     store.read(name, running.version, digest=running.digest)
     changed = running.model_copy(update={"mode": mode, "share": share})

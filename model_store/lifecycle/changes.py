@@ -1,6 +1,4 @@
-"""What happens to a version after it was promoted: rollback, retirement, and the removal of what
-nothing refers to.
-"""
+"""What happens to a version later: rollback, retirement, removal when nothing refers to it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -34,9 +32,7 @@ class Removal:
 
 
 def rollback_target(store: Store, name: str, alias: str = PRODUCTION) -> int:
-    """Return the version to which `roll_back` would go. Raises AliasError if there is none, and
-    HistoryError.
-    """
+    """Return where `roll_back` would go. Raises HistoryError, AliasError for nowhere."""
     store.recorded(name, alias)
     target = earlier_version(read_events(store.storage, name), alias)
     if target is None:
@@ -55,9 +51,7 @@ def roll_back(
     by: str | None = None,
     why: str | None = None,
 ) -> Alias:
-    """Point an alias at what it pointed at before; twice goes back two steps. Raises as
-    `Store.set_alias` does.
-    """
+    """Point an alias at what it pointed at before. Raises as `Store.set_alias` does."""
     return store.set_alias(
         name, alias, rollback_target(store, name, alias), by=by, why=why, action="rolled back"
     )

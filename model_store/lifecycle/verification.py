@@ -1,6 +1,4 @@
-"""Whether a store is whole: every version, alias and canary of a model, and what lies beside
-them.
-"""
+"""Whether a store is whole: each version, alias and canary, and what lies beside them."""
 
 import re
 from collections.abc import Iterator

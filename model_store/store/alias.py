@@ -1,6 +1,4 @@
-"""An alias such as `production`: which bundle it means, and who set it, when and why. One line of
-JSON in a file.
-"""
+"""An alias such as `production`: a line of JSON with its bundle, who set it, when and why."""
 
 import os
 import pwd

@@ -1,6 +1,4 @@
-"""A list of what a store holds. It verifies the cards but not the models: `verification.verify`
-does that.
-"""
+"""What a store holds. Only cards are verified here; `verification.verify` does the rest."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +13,7 @@ from model_store.store.store import Store
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One version of one model. If its card cannot be read, the figures are None and `problem` says
-    why.
-    """
+    """One version of one model. Without a readable card only `problem` says why."""
 
     name: str
     version: int

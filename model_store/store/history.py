@@ -74,9 +74,7 @@ def new_event(
     why: str | None = None,
     how: str | None = None,
 ) -> StoreEvent:
-    """Return an event of now, by default by the current user. Raises HistoryError for a text that
-    is too long.
-    """
+    """Return an event of now and of the current user. Raises HistoryError for long texts."""
     try:
         return StoreEvent(
             action=action,
@@ -100,9 +98,7 @@ def event_of(alias: str, chosen: Alias) -> StoreEvent:
 
 
 def read_events(storage: Storage, model: str) -> list[StoreEvent]:
-    """Return what was done, oldest first. Raises HistoryError for a line that is none, or that does
-    not follow.
-    """
+    """Return what was done, oldest first. Raises HistoryError for a line that was changed."""
     return list(_parsed(model, _read(storage, model)))
 
 

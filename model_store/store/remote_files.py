@@ -36,9 +36,7 @@ class RemoteFiles:
     """The files below one address. Paths are relative to it; all methods raise StoreUnreachable."""
 
     def __init__(self, address: str) -> None:
-        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to
-        nothing.
-        """
+        """Raises StoreAddressInvalid for an address that fsspec does not know."""
         self.address = address
         self._protocol, self._fs, self._root = _open(address)
 
@@ -108,9 +106,7 @@ class RemoteFiles:
         return True
 
     def _reach(self, ask: Callable[[], T]) -> T:
-        """Ask the store. Raises FileNotFoundError, _ConditionFailed, or StoreUnreachable for
-        everything else.
-        """
+        """Ask. Raises FileNotFoundError, _ConditionFailed, or else StoreUnreachable."""
         try:
             return ask()
         except FileNotFoundError:
@@ -195,9 +191,7 @@ DIGEST = ".digest"
 
 
 class Mirror:
-    """A folder with the small files of each model, and the digest of each version that was
-    fetched.
-    """
+    """A folder with each model's small files and the digests of the fetched versions."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -224,9 +218,7 @@ class Mirror:
         self.keep(model, f"{version}{DIGEST}", digest.encode())
 
     def listing(self) -> Listing:
-        """What is known of the store: each version that was fetched, by its manifest, and the small
-        files.
-        """
+        """What is known of the store: the fetched versions and the small files."""
         found: Listing = {}
         for path in (
             path

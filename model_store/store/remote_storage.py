@@ -42,9 +42,7 @@ class RemoteStorage:
     """Implements `storage.Storage`. `cache` is the folder on this machine."""
 
     def __init__(self, address: str, cache: Path) -> None:
-        """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to
-        nothing.
-        """
+        """Raises StoreAddressInvalid for an address that fsspec does not know."""
         self._files = RemoteFiles(address)
         self._bundles = cache / "bundles"
         self._mirror = Mirror(cache / hashlib.sha256(address.encode()).hexdigest()[:16])
@@ -166,9 +164,7 @@ class RemoteStorage:
             self._files.remove_folder(f"{model}/{name}")
 
     def _list(self) -> Listing:
-        """What is in the store, asked with one request per thousand files; while it is away, what
-        was read before.
-        """
+        """What is in the store; while it is away, what was read before."""
         with self._lock:
             if time.monotonic() - self._listed_s < LISTING_S:
                 return self._listing

@@ -1,6 +1,4 @@
-"""Versions that were taken out, so that nobody promotes them again: `retired.json`, who did it,
-when and why.
-"""
+"""Versions that nobody may promote any more: `retired.json` says by whom, when and why."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -52,9 +50,7 @@ def write_retirement(
     by: str | None = None,
     why: str | None = None,
 ) -> bool:
-    """Take a version out or bring it back; return whether that changed anything. Raises
-    HistoryError.
-    """
+    """Take a version out or bring it back; return whether that is new. Raises HistoryError."""
     while True:
         old = _read(storage, model)
         versions = _parsed(model, old)

@@ -53,9 +53,7 @@ def write_samples(storage: Storage, model: str, samples: Sequence[Sample]) -> No
 
 
 def _unpacked(model: str, data: bytes) -> list[Sample]:
-    """The images; what unpacks to more than it says, or is too much, is refused before it is
-    held.
-    """
+    """The images; what is too much is refused before it is unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             found = packed.infolist()

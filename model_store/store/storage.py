@@ -28,9 +28,7 @@ Stamp: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A name in the folder of a model; `is_whole` is False for a version that is still being
-    written.
-    """
+    """A name in a model's folder; of a version that is being written, `is_whole` is False."""
 
     name: str
     is_folder: bool
@@ -66,9 +64,7 @@ class Storage(Protocol):
         ...
 
     def swap(self, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
-        """Replace a small file if it still holds `old`; None stands for no file. Return whether it
-        did.
-        """
+        """Replace a small file if it holds `old` (None: is absent); return whether it did."""
         ...
 
     @contextmanager
@@ -81,9 +77,7 @@ class Storage(Protocol):
         ...
 
     def fetch(self, model: str, version: int) -> Path:
-        """A folder on this machine that holds the version. Raises FileError if it must not be
-        read.
-        """
+        """A local folder with the version. Raises FileError if it must not be read."""
         ...
 
     def stamp(self, model: str, version: int) -> Stamp:

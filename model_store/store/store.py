@@ -1,6 +1,4 @@
-"""A folder of bundles, `<name>/<version>/`, with an alias such as `production` in a file beside
-them.
-"""
+"""A store: bundles in `<name>/<version>/`, aliases such as `production` beside them."""
 
 import re
 from collections.abc import Callable
@@ -76,9 +74,7 @@ class Store:
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """Return the published versions of a model in ascending order; an unknown model has
-        none.
-        """
+        """Return a model's published versions in ascending order; unknown models have none."""
         return self._numbers(name, begun=False)
 
     def folder(self, name: str, version: int) -> Path:
@@ -246,9 +242,7 @@ class Store:
     def remove_alias(
         self, name: str, alias: str, *, by: str | None = None, why: str | None = None
     ) -> Alias:
-        """Remove an alias; return where it pointed. Raises AliasError for `production` and for one
-        that is not set.
-        """
+        """Remove an alias; return where it pointed. Raises AliasError, for `production` too."""
         if alias == PRODUCTION:
             raise AliasError(
                 "'production' cannot be removed: promote another version, or stop the server"
@@ -293,9 +287,7 @@ class Store:
         return [each for each in files if re.fullmatch(ALIAS_PATTERN, each)]
 
     def production(self, name: str) -> int | None:
-        """Return the version that `production` points at, or None. Raises AliasError if it cannot
-        be read.
-        """
+        """Return the version in production, or None. Raises AliasError if it cannot be read."""
         found = self.alias(name, PRODUCTION)
         return None if found is None else found.version
 
@@ -312,32 +304,24 @@ class Store:
         return self.storage.stamp(require_name(name), version)
 
     def require(self, name: str, version: int) -> Path:
-        """Return the folder of a version that exists and is no link. Raises NotInStore or
-        FileError.
-        """
+        """Return the folder of a version. Raises NotInStore, or FileError for a link."""
         if version not in self.versions(name):
             raise NotInStore(f"there is no version {version} of '{name}': {self._found(name)}")
         return self.storage.fetch(name, version)
 
     def _numbers(self, name: str, *, begun: bool) -> list[int]:
-        """The versions in ascending order, also those that somebody is publishing if they are
-        `begun`.
-        """
+        """The versions in ascending order, if `begun` also those that are being published."""
         entries = self.storage.entries(require_name(name))
         names = (entry.name for entry in entries if entry.is_whole or begun)
         return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
 
     def note_alias(self, name: str, alias: str) -> None:
-        """Append to the history what an alias says, if the process that set it died before it
-        could.
-        """
+        """Complete the history if the process that set an alias died before it could."""
         with suppress(OSError):  # a store that is mounted read-only
             self.recorded(name, alias)
 
     def recorded(self, name: str, alias: str) -> tuple[bytes | None, Alias | None]:
-        """Return the content of an alias and what it says, after making sure that the history says
-        it too.
-        """
+        """Return an alias's content and meaning, after adding it to the history if needed."""
         try:
             old = self.storage.read(name, alias)
         except UnsafeFile:

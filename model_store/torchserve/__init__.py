@@ -1,3 +1,1 @@
-"""What the TorchServe handler consists of. It travels inside the archive, so it imports nothing but
-what is there.
-"""
+"""The TorchServe handler. It travels in the archive, and imports only what is there."""

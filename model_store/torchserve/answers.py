@@ -1,6 +1,4 @@
-"""What a request asks, and the answer for one image, as Candor's own server gives it
-(serving/inference/answer.py).
-"""
+"""A request's id and frame, and the answer for an image, as serving/inference/answer.py's."""
 
 import os
 import time

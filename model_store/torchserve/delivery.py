@@ -41,9 +41,7 @@ class _ForeignModel(Exception):
 
 
 class MonitorConnection:
-    """The monitor at `url`. `token_file` is read for each request, so that a token can be
-    rotated.
-    """
+    """The monitor at `url`. `token_file` is read each time, so a token can be rotated."""
 
     def __init__(self, url: str, token_file: Path | None) -> None:
         self.url = url.rstrip("/")
@@ -55,9 +53,7 @@ class MonitorConnection:
         )
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
-        """Return status and parsed answer. Raises MonitorAway if there is none, or one that may
-        change (5xx, 429).
-        """
+        """Return status and parsed answer. Raises MonitorAway for none, 5xx and 429."""
         headers = {"Content-Type": "application/json"}
         try:
             if self._token_file is not None:
@@ -128,9 +124,7 @@ class Delivery:
             return LONGEST_WAIT_S
 
     def run_once(self) -> float:
-        """Deliver all that is there; returns the seconds until the next attempt unless there are
-        new answers.
-        """
+        """Deliver all that is there; return the seconds until the next attempt."""
         try:
             self._deliver(self._own)
             for file in left_behind(self._own.path.parent):
@@ -171,9 +165,7 @@ class Delivery:
             file.deliver(size_bytes)
 
     def _send(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Send rows of one model and count what became of them. MonitorAway and _ForeignModel: they
-        must stay.
-        """
+        """Send rows of one model and count them. Raises MonitorAway, _ForeignModel: they stay."""
         status, answer = self._monitor.post("/predictions-log", list(rows))
         if isinstance(answer, dict) and answer.get("error") in _UNDECLARED:
             if any(rows[0][name] != self._declaration[name] for name in ("model", "version")):

@@ -73,14 +73,10 @@ PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class CandorHandler:
-    """TorchServe finds it because it is the only class here. It calls `initialize` once and
-    `handle` per batch.
-    """
+    """The only class here, so TorchServe finds it; it calls `handle` once per batch."""
 
     def initialize(self, context: Any) -> None:
-        """Load the graph and the card from the unpacked archive, and start to deliver answers if a
-        monitor is named.
-        """
+        """Load graph and card from the unpacked archive; deliver answers if a monitor is set."""
         folder = Path(context.system_properties["model_dir"])
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._spec = InputSpec(**self._card["input"])
@@ -131,9 +127,7 @@ class CandorHandler:
         return answers
 
     def _inputs(self, request: Mapping[str, Any], request_id: str | None) -> list[Input]:
-        """The image of a request, or its chosen frames. Raises ImageError, RequestIdInvalid or
-        FrameInvalid.
-        """
+        """A request's image or chosen frames. Raises ImageError and the errors of answers.py."""
         frame = _frame(request)
         if frame is None:
             return [Input(request_id, decode(_body(request), self._spec))]
@@ -212,9 +206,7 @@ class CandorHandler:
 
 
 def _body(request: Mapping[str, Any]) -> bytes:
-    """Return the encoded image of a request. TorchServe may have parsed JSON and text already,
-    which are not images.
-    """
+    """Return the encoded image. JSON and text, which TorchServe parses, are no images."""
     body = request.get("body") or request.get("data") or b""
     if not isinstance(body, bytes | bytearray):
         raise UnknownImage(KNOWN)
@@ -222,9 +214,7 @@ def _body(request: Mapping[str, Any]) -> bytes:
 
 
 def _frame(request: Mapping[str, Any]) -> FrameChoice | None:
-    """The frames that a request chooses by `?frame=`, which TorchServe passes on like a field.
-    Raises FrameInvalid.
-    """
+    """The frames that `?frame=` chooses, which TorchServe passes on like a field."""
     value = request.get("frame")
     if value is None:
         return None

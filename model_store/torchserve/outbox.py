@@ -24,9 +24,7 @@ SUFFIX = ".ndjson"
 
 
 class OutboxFile:
-    """A file of rows that this process has locked. One thread may append while another one
-    reads.
-    """
+    """A file of rows, locked by this process. One thread may append while another reads."""
 
     def __init__(self, path: Path, descriptor: int, *, limit_bytes: int = LIMIT_BYTES) -> None:
         """`descriptor` is of the file, open for reading and appending, and locked."""
