@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from calibration.calibrators.portable import FORMAT, PortableCalibrator
+from model_store.bundle.graph_part import GraphPart
 
 OPSET, IR_VERSION = 13, 8
 OUTPUT = "calibrated"
@@ -27,39 +28,29 @@ def calibrator_onnx(calibrator: PortableCalibrator, input_name: Input) -> bytes:
     if (input_name == "confidence") != (calibrator.of == "confidence"):
         raise ValueError(f"a calibrator of {calibrator.of} cannot take {input_name}")
     width = 1 if input_name == "confidence" else len(calibrator.classes)
-    constants = {
-        "smallest": np.array([calibrator.smallest], np.float32),
-        "weight": np.array(calibrator.weight, np.float32),
-        "bias": np.array(calibrator.bias, np.float32),
-    }
-    nodes = []
+    smallest = np.array([calibrator.smallest], np.float32)
+    part = GraphPart("calibrator_")
     if input_name == "logits":
-        nodes.append(helper.make_node("LogSoftmax", ["logits"], ["log_p"], axis=-1))
-        nodes.append(helper.make_node("Max", ["log_p", "log_smallest"], ["log_probabilities"]))
-        constants["log_smallest"] = np.log(np.array([calibrator.smallest])).astype(np.float32)
-        del constants["smallest"]
+        log_p = part.add("Max", part.add("LogSoftmax", "logits", axis=-1), np.log(smallest))
+    elif input_name == "confidence":
+        doubt = part.add("Sub", np.ones(1, np.float32), "confidence")
+        both = part.add("Concat", doubt, "confidence", axis=-1)
+        log_p = part.add("Log", part.add("Max", both, smallest))
     else:
-        both: str = input_name
-        if input_name == "confidence":
-            constants["one"] = np.array([1], np.float32)
-            nodes.append(helper.make_node("Sub", ["one", "confidence"], ["doubt"]))
-            nodes.append(helper.make_node("Concat", ["doubt", "confidence"], ["both"], axis=-1))
-            both = "both"
-        nodes.append(helper.make_node("Max", [both, "smallest"], ["positive"]))
-        nodes.append(helper.make_node("Log", ["positive"], ["log_probabilities"]))
-    nodes.append(helper.make_node("Mul", ["log_probabilities", "weight"], ["weighted"]))
-    nodes.append(helper.make_node("Add", ["weighted", "bias"], ["scores"]))
-    end = "all" if input_name == "confidence" else OUTPUT
-    nodes.append(helper.make_node("Softmax", ["scores"], [end], axis=-1))
+        log_p = part.add("Log", part.add("Max", "probabilities", smallest))
+    weighted = part.add("Mul", log_p, np.array(calibrator.weight, np.float32))
+    scores = part.add("Add", weighted, np.array(calibrator.bias, np.float32))
     if input_name == "confidence":
-        constants["second"] = np.array([1], np.int64)
-        nodes.append(helper.make_node("Gather", ["all", "second"], [OUTPUT], axis=1))
+        shares = part.add("Softmax", scores, axis=-1)
+        part.add("Gather", shares, np.array([1]), axis=1, output=OUTPUT)
+    else:
+        part.add("Softmax", scores, axis=-1, output=OUTPUT)
+    given, calibrated = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
+        for name in (input_name, OUTPUT)
+    )
     graph = helper.make_graph(
-        nodes,
-        "candor_calibrator",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["N", width])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", width])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        part.nodes, "candor_calibrator", [given], [calibrated], part.constants
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION

@@ -9,14 +9,15 @@ as in any other graph.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from model_store.bundle.graph import division_place
+from model_store.bundle.graph_part import GraphPart, insert
 
 _SMALLEST = np.array([np.finfo(np.float32).tiny], dtype=np.float64)  # keeps logarithms finite
 _BEYOND = 2.0  # a knot that no probability reaches fills up the rows of shorter tables
@@ -65,12 +66,10 @@ class ClassMap:
 
 
 def with_class_maps(model: bytes, maps: Sequence[ClassMap]) -> bytes:
-    """Return the graph with one map per class (of two classes: for the second alone) between logits
-    and temperature.
+    """Return the graph with one map per class, of two classes for the second, behind the logits.
 
     Raises:
-        ValueError: the graph does not divide by an initializer `temperature`, or its opset is below
-            13.
+        ValueError: the graph does not divide by `temperature`, or its opset is below 13.
     """
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
@@ -78,89 +77,47 @@ def with_class_maps(model: bytes, maps: Sequence[ClassMap]) -> bytes:
     opset = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 0)
     if opset < _OPSET:
         raise ValueError(f"class maps need opset {_OPSET} or later; the graph has {opset}")
-    division = graph.node[place]
-    part = _Part()
-    division.input[0] = part.log_probabilities(division.input[0], maps)
-    for offset, node in enumerate(part.nodes):
-        graph.node.insert(place + offset, node)
-    graph.initializer.extend(part.constants)
+    division, part = graph.node[place], GraphPart("calibrator_")
+    division.input[0] = _log_probabilities(part, division.input[0], maps)
+    insert(graph, place, part)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-class _Part:
-    """The nodes to insert, in order, and the constants that they use."""
+def _log_probabilities(part: GraphPart, logits: str, maps: Sequence[ClassMap]) -> str:
+    """Add what leads from logits (N, K) to the log of the mapped probabilities, float32."""
+    p = part.add("Softmax", part.add("Cast", logits, to=TensorProto.DOUBLE), axis=-1)  # (N, K)
+    if len(maps) == 1:
+        second = _mapped(part, part.add("Gather", p, np.array([1]), axis=1), maps)  # (N, 1)
+        mapped = part.add("Concat", part.add("Sub", np.ones(1), second), second, axis=1)
+    else:
+        mapped = _normalized(part, _mapped(part, p, maps), len(maps))
+    positive = part.add("Max", mapped, _SMALLEST)
+    return part.add("Cast", part.add("Log", positive), to=TensorProto.FLOAT)
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
 
-    def log_probabilities(self, logits: str, maps: Sequence[ClassMap]) -> str:
-        """Add what leads from logits (N, K) to the log of the mapped probabilities, float32."""
-        wide = self._add("Cast", logits, to=TensorProto.DOUBLE)
-        p = self._add("Softmax", wide, axis=-1)  # (N, K)
-        mapped = (
-            self._binary(p, maps[0])
-            if len(maps) == 1
-            else self._normalized(self._mapped(p, maps), len(maps))
-        )
-        positive = self._add("Max", mapped, self._constant("smallest", _SMALLEST))
-        return self._add("Cast", self._add("Log", positive), to=TensorProto.FLOAT)
+def _mapped(part: GraphPart, p: str, maps: Sequence[ClassMap]) -> str:
+    """Add each column's map of p (N, K): the number of knots below p is its piece."""
+    last = np.array([-1])
+    # At least one knot, because ONNX Runtime 1.31 reduces no empty axis.
+    most = max(1, *(len(each.knots) for each in maps))
+    knots = _rows([each.knots for each in maps], most, fill=_BEYOND)  # (K, M)
+    passed = part.add("Less", knots, part.add("Unsqueeze", p, last))  # (N, K, M)
+    counted = part.add("Cast", passed, to=TensorProto.INT64)
+    piece = part.add("ReduceSum", counted, last, keepdims=0)  # (N, K)
+    piece = part.add("Add", piece, np.arange(len(maps)) * (most + 1))
+    base, slope, origin = (
+        part.add("Gather", _rows([getattr(each, name) for each in maps], most + 1).ravel(), piece)
+        for name in ("base", "slope", "origin")
+    )
+    return part.add("Add", base, part.add("Mul", slope, part.add("Sub", p, origin)))
 
-    def _binary(self, p: str, second: ClassMap) -> str:
-        column = self._add(
-            "Gather", p, self._constant("second_class", np.array([1])), axis=1
-        )  # (N, 1)
-        mapped = self._mapped(column, [second])
-        return self._add(
-            "Concat", self._add("Sub", self._constant("one", np.ones(1)), mapped), mapped, axis=1
-        )
 
-    def _mapped(self, p: str, maps: Sequence[ClassMap]) -> str:
-        """Add each column's map of p (N, K): the number of knots below p is its piece."""
-        last = self._constant("last_axis", np.array([-1]))
-        most = max(
-            1, *(len(each.knots) for each in maps)
-        )  # at least one: ONNX Runtime 1.31 reduces no empty axis
-        knots = self._constant(
-            "knots", _rows([each.knots for each in maps], most, fill=_BEYOND)
-        )  # (K, M)
-        passed = self._add("Less", knots, self._add("Unsqueeze", p, last))  # (N, K, M)
-        piece = self._add(
-            "ReduceSum", self._add("Cast", passed, to=TensorProto.INT64), last, keepdims=0
-        )  # (N, K)
-        first = self._constant("first_pieces", np.arange(len(maps)) * (most + 1))
-        piece = self._add("Add", piece, first)
-        base, slope, origin = (
-            self._add(
-                "Gather",
-                self._constant(name, _rows([getattr(m, name) for m in maps], most + 1).ravel()),
-                piece,
-            )
-            for name in ("base", "slope", "origin")
-        )
-        return self._add("Add", base, self._add("Mul", slope, self._add("Sub", p, origin)))
-
-    def _normalized(self, scores: str, classes: int) -> str:
-        """Add the division of each row by its sum; a row of zeros becomes 1 / K."""
-        total = self._add(
-            "ReduceSum", scores, self._constant("classes_axis", np.array([-1])), keepdims=1
-        )
-        shares = self._add(
-            "Div", scores, self._add("Max", total, self._constant("least_total", _SMALLEST))
-        )
-        some = self._add("Greater", total, self._constant("zero", np.zeros(1)))
-        return self._add(
-            "Where", some, shares, self._constant("equal_share", np.array([1 / classes]))
-        )
-
-    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        output = f"calibrator_{len(self.nodes)}_{operator.lower()}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
-        self.constants.append(numpy_helper.from_array(value, f"calibrator_{name}"))
-        return f"calibrator_{name}"
+def _normalized(part: GraphPart, scores: str, classes: int) -> str:
+    """Add the division of each row by its sum; a row of zeros becomes 1 / K."""
+    total = part.add("ReduceSum", scores, np.array([-1]), keepdims=1)
+    shares = part.add("Div", scores, part.add("Max", total, _SMALLEST))
+    some = part.add("Greater", total, np.zeros(1))
+    return part.add("Where", some, shares, np.array([1 / classes]))
 
 
 def _rows(

@@ -6,8 +6,7 @@ runtime gives the same calibrated probabilities. Recalibrating edits that float,
 weight and one bias per class before the softmax.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -15,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
 
 INPUT, OUTPUT = "image", "probabilities"
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -28,15 +28,14 @@ def check_graph(model: bytes, card: Card) -> str | None:
     except DecodeError:
         return "model.onnx is not an ONNX file"
     graph = proto.graph
-    nodes = list(chain(graph.node, *(function.node for function in proto.functions)))
-    if any(tensor.external_data for tensor in chain(graph.initializer, _constants(nodes))):
+    if any(tensor.external_data for tensor in tensors_of(proto)):
         return "model.onnx keeps weights in another file; export it with external_data=False"
     size = (card.input.channels, card.input.height, card.input.width)
     return (
         _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
         or _check_tensor("output", graph.output, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
         or _check_calibrator(graph, card.calibration)
-        or _check_operators(proto, nodes)
+        or _check_operators(proto)
         or _check_onnx(model)
     )
 
@@ -111,17 +110,11 @@ def with_vector(model: bytes, *, weight: Sequence[float], bias: Sequence[float])
     """
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
-    place = division_place(graph)
+    place, part = division_place(graph), GraphPart("vector_")
     division = graph.node[place]
-    scaling = helper.make_node(
-        "Mul", [division.input[0], "vector_weight"], ["vector_scaled"], name="vector_scaling"
-    )
-    shift = helper.make_node(
-        "Add", ["vector_scaled", "vector_bias"], ["vector_shifted"], name="vector_shift"
-    )
-    division.input[0] = "vector_shifted"
-    graph.node.insert(place, shift)
-    graph.node.insert(place, scaling)
+    scaled = part.add("Mul", division.input[0], "vector_weight")
+    division.input[0] = part.add("Add", scaled, "vector_bias")
+    insert(graph, place, part)
     _set(graph, "vector_weight", weight)
     _set(graph, "vector_bias", bias)
     return bytes(proto.SerializeToString(deterministic=True))
@@ -146,19 +139,11 @@ def _insert(graph: onnx.GraphProto, *, weighted: bool) -> None:
         raise ValueError(
             "the graph does not end in a Softmax, so no class bias can be inserted before it"
         )
-    logits, nodes = softmax.input[0], []
+    logits, part = softmax.input[0], GraphPart("calibrator_bias_")
     if weighted:
-        log_softmax = helper.make_node(
-            "LogSoftmax", [logits], ["calibrator_log_probabilities"], axis=-1
-        )
-        scaled = helper.make_node(
-            "Mul", ["calibrator_log_probabilities", CLASS_WEIGHT], ["calibrator_weighted"]
-        )
-        nodes, logits = [log_softmax, scaled], "calibrator_weighted"
-    nodes.append(helper.make_node("Add", [logits, CLASS_BIAS], ["calibrator_biased"]))
-    softmax.input[0] = "calibrator_biased"
-    for offset, node in enumerate(nodes):
-        graph.node.insert(place + offset, node)
+        logits = part.add("Mul", part.add("LogSoftmax", logits, axis=-1), CLASS_WEIGHT)
+    softmax.input[0] = part.add("Add", logits, CLASS_BIAS)
+    insert(graph, place, part)
 
 
 def _find(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
@@ -196,21 +181,14 @@ def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> s
     return None
 
 
-def _check_operators(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> str | None:
+def _check_operators(proto: onnx.ModelProto) -> str | None:
     """Refuse operators that ONNX does not define: another runtime may lack them."""
-    own = {(function.domain, function.name) for function in proto.functions}
-    custom = sorted(
-        f"{node.domain}.{node.op_type}"
-        for node in _with_inner(nodes)
-        if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in own
-    )
-    if not custom:
-        return None
-    named = ", ".join(dict.fromkeys(custom))
-    return (
-        f"model.onnx has operators outside of the ONNX standard: {named}; export it with standard "
-        "operators only"
-    )
+    if custom := ", ".join(operators_beyond(proto, STANDARD_DOMAINS)):
+        return (
+            f"model.onnx has operators outside of the ONNX standard: {custom}; export it with "
+            "standard operators only"
+        )
+    return None
 
 
 def _check_onnx(model: bytes) -> str | None:
@@ -221,40 +199,18 @@ def _check_onnx(model: bytes) -> str | None:
     return None
 
 
-def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Give the nodes, and those inside the branches and bodies of If, Loop and Scan."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _with_inner(inner.node)
-
-
-def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    """Give every tensor that is an attribute of a node, also inside If, Loop and Scan."""
-    for attribute in (attribute for node in _with_inner(nodes) for attribute in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for inner in (attribute.g, *attribute.graphs):
-            yield from inner.initializer
-
-
 def _check_tensor(
     kind: str, values: Sequence[onnx.ValueInfoProto], name: str, dtype: int, size: tuple[int, ...]
 ) -> str | None:
     """Compare one input or output with what is expected; the batch must be free."""
-    expected = (
-        f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, "
-        f"{', '.join(map(str, size))}]"
-    )
+    shown = f"{TensorProto.DataType.Name(dtype).lower()} [N, {', '.join(map(str, size))}]"
+    if len(values) == 1 and values[0].name == name:
+        tensor = values[0].type.tensor_type
+        batch, *fixed = [each.dim_value for each in tensor.shape.dim] or [1]
+        if tensor.elem_type == dtype and not batch and tuple(fixed) == size:
+            return None
     found = ", ".join(_describe(value) for value in values) or "none"
-    tensor = values[0].type.tensor_type if len(values) == 1 else None
-    if tensor is None or values[0].name != name or tensor.elem_type != dtype:
-        return f"model.onnx must have {expected}; it has {found}"
-    dimensions = list(tensor.shape.dim)
-    fixed = tuple(dimension.dim_value for dimension in dimensions[1:])
-    if fixed != size or not dimensions or dimensions[0].dim_value:
-        return f"model.onnx must have {expected}; it has {found}"
-    return None
+    return f"model.onnx must have one {kind} '{name}' {shown}; it has {found}"
 
 
 def _describe(value: onnx.ValueInfoProto) -> str:
