@@ -8,9 +8,9 @@ its definition.
 from typing import Final
 
 import onnx
-from onnx import inliner, parser
+from onnx import parser
 
-from model_store.errors import ForeignModelRefused
+from model_store.bundle.graph_part import nodes_of
 
 DOMAIN: Final = "com.microsoft"
 QUANTIZED_OPSET: Final = 13  # in which scales may be one for each channel
@@ -79,24 +79,17 @@ _DEFINITIONS: Final = {
         y = Mul (number_y, scale)
     }""",
 }
-EXPANDED: Final = frozenset(_DEFINITIONS)
+EXPANDED: Final = frozenset(f"{DOMAIN}.{name}" for name in _DEFINITIONS)
 
 
-def expanded(model: onnx.ModelProto, path: object) -> onnx.ModelProto:
-    """Return the model with these operators replaced. Raises ForeignModelRefused if onnx cannot."""
-    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN} & EXPANDED
-    if not used:
-        return model
+def define(model: onnx.ModelProto) -> None:
+    """Add the definitions that the model uses to its functions."""
+    used = {node.op_type for node in nodes_of(model) if node.domain == DOMAIN} & set(_DEFINITIONS)
     opset = next(
         (each.version for each in model.opset_import if each.domain in ("", "ai.onnx")),
         QUANTIZED_OPSET,
     )
-    for name in sorted(used):
-        head = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">'
-        model.functions.append(parser.parse_function(head + _DEFINITIONS[name]))
-    try:
-        return inliner.inline_local_functions(model)
-    except Exception as error:
-        raise ForeignModelRefused(
-            f"{path} has quantized operators that cannot be rewritten ({str(error)[:200]})"
-        ) from error
+    head = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">'
+    model.functions.extend(
+        parser.parse_function(head + _DEFINITIONS[name]) for name in sorted(used)
+    )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from calibration.calibrators.temperature import softmax
+from model_store.bundle.graph_part import nodes_of
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.class_scores import (
     CUT_DIFFERENCE,
@@ -21,7 +22,6 @@ from model_store.foreign.class_scores import (
     score_outputs,
 )
 from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes, candidates
-from model_store.foreign.onnx_file import nodes_of
 from model_store.foreign.sandbox import Sandbox, SandboxSession, TensorSpec
 from model_store.foreign.surgery import behind, cut_to, real_inputs
 from model_store.foreign.wrapping import (

@@ -5,9 +5,7 @@ Nothing is run here. A file may still ask for endless time or memory when it run
 limits both.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
@@ -15,18 +13,18 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, numpy_helper
 
+from model_store.bundle.graph import STANDARD_DOMAINS
+from model_store.bundle.graph_part import nodes_below, nodes_of, operators_beyond, tensors_of
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.contrib_operators import DOMAIN as CONTRIB_DOMAIN
-from model_store.foreign.contrib_operators import EXPANDED, expanded
+from model_store.foreign.contrib_operators import EXPANDED, define
 
-MAX_BYTES: Final = (
-    2**31 - 2**20
-)  # what one protobuf message may hold, with room for what Candor adds
+# What one protobuf message may hold, with room for what Candor adds.
+MAX_BYTES: Final = 2**31 - 2**20
 MAX_NODES: Final = 200_000
 MAX_DEPTH: Final = 100  # functions that call each other
-DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")  # the last is scikit-learn's and ML.NET's
 # Operators that read a file, or code, that the graph names.
 READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
+_PICKLE: Final = "a pickle, which Candor never loads: export the model to ONNX where it was trained"
 # What people try instead of an ONNX file: how it begins, at which byte, and what to do.
 _OTHERS: Final = (
     (
@@ -51,21 +49,7 @@ _OTHERS: Final = (
         "a zip file, such as PyTorch or Keras writes: weights need --architecture, anything else "
         "an export to ONNX",
     ),
-    (
-        b"\x80\x02",
-        0,
-        "a pickle, which Candor never loads: export the model to ONNX where it was trained",
-    ),
-    (
-        b"\x80\x04",
-        0,
-        "a pickle, which Candor never loads: export the model to ONNX where it was trained",
-    ),
-    (
-        b"\x80\x05",
-        0,
-        "a pickle, which Candor never loads: export the model to ONNX where it was trained",
-    ),
+    *((start, 0, _PICKLE) for start in (b"\x80\x02", b"\x80\x04", b"\x80\x05")),
     (
         b"version https://git-lfs",
         0,
@@ -99,36 +83,11 @@ def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     _check_operators(model, path)
     _check_order(model, path)
     _read_external_data(model, path)
+    define(model)
     if model.functions:
         model = _inlined(model, path)
-    model = expanded(model, path)
     del model.training_info[:]
     return model
-
-
-def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Give every node, also of functions and inside If, Loop and Scan."""
-    yield from _below(chain(model.graph.node, *(function.node for function in model.functions)))
-
-
-def _below(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _below(inner.node)
-
-
-def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Give every constant, wherever it is."""
-    yield from model.graph.initializer
-    for sparse in model.graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in nodes_of(model):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from inner.initializer
 
 
 def _parsed(path: Path) -> onnx.ModelProto:
@@ -151,14 +110,13 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 
 def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
-    """Count the operators once functions are inlined, which call each other. Raises
-    ForeignModelRefused if in a " "circle."""
+    """Count the operators once functions are inlined. Raises ForeignModelRefused for a circle."""
     bodies = {(function.domain, function.name): function.node for function in model.functions}
     sizes: dict[tuple[str, str], int] = {}
 
     def size(nodes: Iterable[onnx.NodeProto], above: tuple[tuple[str, str], ...]) -> int:
         total = 0
-        for node in _below(nodes):
+        for node in nodes_below(nodes):
             name = (node.domain, node.op_type)
             if name in above:
                 raise ForeignModelRefused(
@@ -178,20 +136,17 @@ def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
 
 def _check_order(model: onnx.ModelProto, path: Path) -> None:
     """Refuse graphs whose nodes do not come after what they read; they may form a circle."""
-    known = {
-        "",
-        *(each.name for each in model.graph.input),
-        *(each.name for each in model.graph.initializer),
-    }
-    known |= {each.values.name for each in model.graph.sparse_initializer}
-    for node in model.graph.node:
-        missing = [name for name in node.input if name not in known]
+    graph = model.graph
+    given = {"", *(each.name for each in (*graph.input, *graph.initializer))}
+    given |= {each.values.name for each in graph.sparse_initializer}
+    for node in graph.node:
+        missing = [name for name in node.input if name not in given]
         if missing:
             raise ForeignModelRefused(
                 f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, which "
                 "nothing before it gives"
             )
-        known.update(node.output)
+        given.update(node.output)
 
 
 def _check_operators(model: onnx.ModelProto, path: Path) -> None:
@@ -201,20 +156,12 @@ def _check_operators(model: onnx.ModelProto, path: Path) -> None:
             f"{path} has the operator {', '.join(reading)}, which runs code or files that the "
             "graph names: export the model without it"
         )
-    own = {(function.domain, function.name) for function in model.functions}
-    foreign = Counter(
-        f"{node.domain}.{node.op_type}"
-        for node in nodes_of(model)
-        if node.domain not in DOMAINS
-        and (node.domain, node.op_type) not in own
-        and not (node.domain == CONTRIB_DOMAIN and node.op_type in EXPANDED)
-    )
+    foreign = [each for each in operators_beyond(model, STANDARD_DOMAINS) if each not in EXPANDED]
     if foreign:
-        names = ", ".join(sorted(foreign)[:5])
         raise ForeignModelRefused(
-            f"{path} needs operators outside of the ONNX standard ({names}), which other runtimes "
-            "lack: export the model with standard operators only, and without ONNX Runtime's "
-            "optimizations"
+            f"{path} needs operators outside of the ONNX standard ({', '.join(foreign[:5])}), "
+            "which other runtimes lack: export the model with standard operators only, and without "
+            "ONNX Runtime's optimizations"
         )
 
 
@@ -238,9 +185,7 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
             )
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            numpy_helper.to_array(
-                tensor
-            )  # older releases of onnx take what there is, however little
+            numpy_helper.to_array(tensor)  # older releases of onnx take too few bytes
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
             raise _incomplete(path, name) from error
         tensor.ClearField("external_data")
@@ -249,14 +194,10 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 def _inside(folder: Path, name: str, path: Path) -> Path:
     """Return the file of external data. Raises ForeignModelRefused for one outside the folder."""
-    strange = (
-        not name
-        or "\0" in name
-        or ".." in PurePosixPath(name).parts
-        or PureWindowsPath(name).is_absolute()
-    )
-    file = folder / name if not strange else folder
-    if strange or PurePosixPath(name).is_absolute() or not file.resolve().is_relative_to(folder):
+    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+    strange = not name or "\0" in name or absolute or ".." in PurePosixPath(name).parts
+    file = folder if strange else folder / name
+    if strange or not file.resolve().is_relative_to(folder):
         raise ForeignModelRefused(
             f"{path} keeps weights in {name[:200]!r}, outside its own folder: put both into one "
             "folder, or export with all weights in one file"
