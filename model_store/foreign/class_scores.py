@@ -5,13 +5,14 @@ checked by running both; if they differ, the probabilities stay and their logari
 logits, which is the same up to a constant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import TensorProto
 
 from calibration.calibrators.temperature import softmax
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
@@ -25,35 +26,26 @@ Kind = Literal[
     "independent logits",
     "independent",
 ]
-FLOATS: Final = (
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.DOUBLE,
-    onnx.TensorProto.BFLOAT16,
-)
+_FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
-CUT_DIFFERENCE: Final = (
-    5e-4  # in probability, between the output and what is computed from before its softmax
-)
-# What ends in one of these gives any number, even if the probe images happened to give only some
-# between 0 and 1.
-LINEAR: Final = frozenset(
-    {
-        "Add",
-        "Conv",
-        "ConvInteger",
-        "Gemm",
-        "GlobalAveragePool",
-        "MatMul",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-    }
-)
-FLOOR: Final = (
-    1e-6  # added to a probability before its logarithm; less where there are many classes
-)
+# Difference of a probability between the output and what is computed from before its softmax.
+CUT_DIFFERENCE: Final = 5e-4
+# What ends in one of these gives any number, even if those for the probe images are in [0, 1].
+_PRODUCTS: Final = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"})
+_CONVOLUTIONS: Final = frozenset({"Conv", "ConvInteger", "QLinearConv"})
+LINEAR: Final = _PRODUCTS | _CONVOLUTIONS | {"Add", "GlobalAveragePool"}
+FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
 CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+_AFTER_CUT: Final[dict[Kind, Kind]] = {
+    "probabilities": "logits",
+    "binary probability": "binary logit",
+    "independent": "independent logits",
+}
+_KEPT: Final[dict[Kind, str]] = {
+    "probabilities": "logarithms of its probabilities serve as logits",
+    "binary probability": "the log-odds of its probability serve as logit",
+    "independent": "the log-odds of its probabilities serve as logits",
+}
 
 Array = npt.NDArray[Any]
 
@@ -92,24 +84,14 @@ class ClassScores:
     @property
     def kind_after_cut(self) -> Kind:
         """What the numbers of `tensor` are."""
-        logits: dict[Kind, Kind] = {
-            "probabilities": "logits",
-            "binary probability": "binary logit",
-            "independent": "independent logits",
-        }
-        return self.kind if self.before is None else logits[self.kind]
+        return self.kind if self.before is None else _AFTER_CUT[self.kind]
 
     @property
     def ending(self) -> str:
         """What happens to the end of the graph, for people."""
         if self.before is not None:
             return "its last operator is cut off, so that a temperature divides logits"
-        kept: dict[Kind, str] = {
-            "probabilities": "logarithms of its probabilities serve as logits",
-            "binary probability": "the log-odds of its probability serve as logit",
-            "independent": "the log-odds of its probabilities serve as logits",
-        }
-        return kept.get(self.kind, "taken as logits")
+        return _KEPT.get(self.kind, "taken as logits")
 
 
 def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
@@ -120,7 +102,7 @@ def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
         node = made_by.get(value.name)
         if node is not None and node.op_type == "ZipMap":
             found.append(ScoreOutput(value.name, first_input(node), _zipped_labels(node)))
-        elif value.type.tensor_type.elem_type in (*FLOATS, 0) and not value.type.HasField(
+        elif value.type.tensor_type.elem_type in (*_FLOATS, 0) and not value.type.HasField(
             "sequence_type"
         ):
             found.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
@@ -157,16 +139,17 @@ def per_image(values: Array, images: int, output: str) -> Array:
     """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores."""
     shape = list(values.shape)
     inner = shape[1:] if shape and shape[0] == images else shape
-    wide = [each for each in inner if each > 1]
+    wide = sum(size > 1 for size in inner)
     shown = f"'{output}' {shape}"
-    if len(wide) > 1:
-        what = (
+    if wide > 1:
+        is_map = wide > 2 or len(inner) >= 3
+        kind = (
             "a map, as of a segmentation"
-            if len(wide) > 2 or len(inner) >= 3
+            if is_map
             else "several rows for each image, as of a detector"
         )
         raise ForeignModelRefused(
-            f"its output {shown} is {what}, no score for each class: Candor serves classifiers of "
+            f"its output {shown} is {kind}, no score for each class: Candor serves classifiers of "
             "whole images"
         )
     if values.size == 0 or values.size % images:
@@ -185,34 +168,31 @@ def read_scores(
         raise ForeignModelRefused(
             f"its output '{source.output}' is not finite for ordinary images: the file is damaged"
         )
-    last = behind(model, source.tensor)
+    last, count = behind(model, source.tensor), scores.shape[1]
     ends = CUTTABLE.get(last.op_type) if last is not None else None
     before = first_input(last) if ends and last is not None else None
     shares = bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
     bounded = shares and (last is None or last.op_type not in LINEAR)
-    if scores.shape[1] == 1:
+    if count == 1:
         kind: Kind = "binary probability" if ends == "sigmoid" or bounded else "binary logit"
         return ClassScores(source, kind, 2, before if ends == "sigmoid" else None)
     if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
-        return ClassScores(
-            source, "probabilities", scores.shape[1], before if ends == "softmax" else None
-        )
+        cut = before if ends == "softmax" else None
+        return ClassScores(source, "probabilities", count, cut)
     if ends == "sigmoid" or (bounded and scores.max() > 0):
         if not exclusive:
             raise ForeignModelRefused(
-                f"its output '{source.output}' gives each of {scores.shape[1]} classes a "
-                "probability of its own, so it is a multi-label model. If each image has exactly "
-                "one of these classes, add --exclusive"
+                f"its output '{source.output}' gives each of {count} classes a probability of its "
+                "own, so it is a multi-label model. If each image has exactly one of these "
+                "classes, add --exclusive"
             )
-        return ClassScores(
-            source, "independent", scores.shape[1], before if ends == "sigmoid" else None
-        )
-    return ClassScores(source, "logits", scores.shape[1])
+        return ClassScores(source, "independent", count, before if ends == "sigmoid" else None)
+    return ClassScores(source, "logits", count)
 
 
 def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArray[np.float64]:
     """Return the model's own probabilities (N, K), rows of sum 1, from its output (N, K or 1)."""
-    if kind == "logits":
+    if kind in ("logits", "independent logits"):
         return softmax(scores)
     if kind == "probabilities":
         return np.asarray(scores / scores.sum(axis=1, keepdims=True))
@@ -220,8 +200,6 @@ def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArra
         return softmax(np.hstack([np.zeros_like(scores), scores]))
     if kind == "binary probability":
         return np.hstack([1 - scores, scores])
-    if kind == "independent logits":
-        return softmax(scores)
     floor = floor_of(scores.shape[1])
     return softmax(
         np.log(np.maximum(scores, 0) + floor) - np.log(np.maximum(1 - scores, 0) + floor)
@@ -234,52 +212,49 @@ def floor_of(count: int) -> float:
 
 
 def choose_output(
-    found: Sequence[tuple[ScoreOutput, int]],
+    sizes: Mapping[ScoreOutput, int],
     classes: int | None,
     wished: str | None,
     *,
     folders: int = 0,
 ) -> ScoreOutput:
-    """Return the output with the class scores. `found` are outputs with their scores per image.
+    """Return the output with the class scores. `sizes`: outputs, and their scores per image.
 
     Where several fit, one with as many scores as there are `folders` of labeled images is taken.
 
     Raises ForeignModelUnclear if several fit equally, ForeignModelRefused if none does.
     """
-    names = ", ".join(f"'{each.output}' ({count} per image)" for each, count in found)
+    names = ", ".join(f"'{each.output}' ({count} per image)" for each, count in sizes.items())
     if wished is not None:
-        for each, _ in found:
-            if each.output == wished:
-                return each
+        if named := [each for each in sizes if each.output == wished]:
+            return named[0]
         raise ForeignModelRefused(f"it has no output '{wished}' with class scores; it has {names}")
-    fitting = [
-        (each, count)
-        for each, count in found
+    if len(sizes) == 1:
+        return next(iter(sizes))  # the number of classes is compared with the names later
+    fitting = {
+        each: count
+        for each, count in sizes.items()
         if classes is None or count == classes or (count == 1 and classes == 2)
-    ]
-    if not fitting and len(found) == 1:
-        return found[0][0]  # the number of classes is compared with the names later
+    }
     if not fitting:
         raise ForeignModelRefused(
             f"none of its outputs has {classes} scores per image, one for each class; it has "
             f"{names}"
         )
-    if len({count for _, count in fitting}) > 1:
-        fitting = [(each, count) for each, count in fitting if count == folders]
+    if len(set(fitting.values())) > 1:
+        fitting = {each: count for each, count in fitting.items() if count == folders}
     if not fitting:
         raise ForeignModelUnclear(
             f"several of its outputs may be class scores: {names}. Give --output NAME, or the "
             "class names"
         )
-    return min(fitting, key=lambda each: _unlikely(each[0]))[0]
+    return min(fitting, key=_unlikely)
 
 
 def _unlikely(source: ScoreOutput) -> int:
     """Rank outputs of equal size: a ZipMap or names that say so first."""
-    name = source.output.lower()
+    if source.labels:
+        return -1
     words = ("prob", "softmax", "logit", "score", "class", "output", "loss")
-    return (
-        -1
-        if source.labels
-        else next((at for at, word in enumerate(words) if word in name), len(words))
-    )
+    matches = (at for at, word in enumerate(words) if word in source.output.lower())
+    return next(matches, len(words))

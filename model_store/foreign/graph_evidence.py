@@ -14,21 +14,9 @@ import onnx
 
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import Order
-from model_store.foreign.surgery import constant_values
+from model_store.foreign.surgery import ELEMENTWISE, SAME_ORDER, constant_values
 
-_PASSING: Final = frozenset(
-    {
-        "Cast",
-        "Transpose",
-        "Identity",
-        "Reshape",
-        "Squeeze",
-        "Unsqueeze",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "Resize",
-    }
-)
+_PASSING: Final = SAME_ORDER | {"Resize"}
 _CAFFE: Final = (103.939, 116.779, 123.68)
 _IMAGENET: Final = (0.485, 0.456, 0.406)
 _CLOSE: Final = 0.02  # relative
@@ -56,50 +44,33 @@ def graph_evidence(model: onnx.ModelProto, image: ImageInput) -> Evidence:
 def _from_metadata(model: onnx.ModelProto) -> Evidence | None:
     said = {each.key: each.value for each in model.metadata_props}
     pixels = said.get("Image.BitmapPixelFormat", "")
-    order: Order | None = (
-        "bgr"
-        if pixels.lower().startswith("bgr")
-        else "rgb"
-        if pixels.lower().startswith("rgb")
-        else None
-    )
+    orders: dict[str, Order] = {"bgr": "bgr", "rgb": "rgb"}
+    order = orders.get(pixels[:3].lower())
     name = _RANGES.get(said.get("Image.NominalPixelRange", ""))
     if order is None and name is None:
         return None
-    if name is None:  # Custom Vision says the order alone; its range is Windows ML's default
-        name = "raw"
+    # Custom Vision says the order alone; its range is Windows ML's default.
+    name = name or "raw"
     return Evidence(name, order, f"the file's metadata say {pixels or name}")
 
 
 def _from_layers(model: onnx.ModelProto, image: ImageInput) -> Evidence | None:
     for operator, values in _first_layers(model, image.name):
         least, most = min(values), max(values)
+        order = _order(values)
         if operator == "BatchNormalization":
-            if most > 10:
-                return Evidence(
-                    "raw",
-                    None,
-                    f"its first batch norm was trained on pixels with a mean of {most:.0f}",
-                )
-            if least > 0.15 and most < 0.85:
-                return Evidence(
-                    "unit",
-                    None,
-                    f"its first batch norm was trained on pixels with a mean of {most:.2f}",
-                )
-            return None
+            why = f"its first batch norm was trained on pixels with a mean of {most:.3g}"
+            name = "raw" if most > 10 else "unit" if least > 0.15 and most < 0.85 else None
+            return Evidence(name, None, why) if name else None
         if operator == "Mul" and 0 < most < 0.05:
-            return Evidence("raw", _order(values), f"it scales pixels itself (times {most:.4g})")
+            return Evidence("raw", order, f"it scales pixels itself (times {most:.4g})")
         if operator == "Div" and least > 10:
-            return Evidence("raw", _order(values), f"it scales pixels itself (divided by {most:g})")
+            return Evidence("raw", order, f"it scales pixels itself (divided by {most:g})")
         if operator in ("Sub", "Add") and abs(most) > 1.5 and abs(least) > 1.5:
-            return Evidence("raw", _order(values), f"it shifts pixels itself (by {most:g})")
-        if operator in ("Sub", "Add", "Div", "Mul") and 0.05 < abs(least) < 20:
-            return (
-                Evidence("unit", _order(values), "it normalizes pixels from 0 to 1 itself")
-                if _is_imagenet(values)
-                else None
-            )
+            return Evidence("raw", order, f"it shifts pixels itself (by {most:g})")
+        if 0.05 < abs(least) < 20:
+            why = "it normalizes pixels from 0 to 1 itself"
+            return Evidence("unit", order, why) if _is_imagenet(values) else None
     return None
 
 
@@ -109,13 +80,12 @@ def _first_layers(model: onnx.ModelProto, name: str) -> Iterator[tuple[str, list
         readers = [node for node in model.graph.node if name in node.input]
         if len(readers) != 1:
             return
-        node = readers[0]
+        (node,) = readers
         if node.op_type == "BatchNormalization":
-            values = constant_values(model, node.input[3])
-            if values:
+            if values := constant_values(model, node.input[3]):
                 yield node.op_type, values
             return
-        if node.op_type in ("Sub", "Add", "Mul", "Div"):
+        if node.op_type in ELEMENTWISE:
             other = next((each for each in node.input if each != name), "")
             values = constant_values(model, other)
             if not values:
@@ -128,18 +98,17 @@ def _first_layers(model: onnx.ModelProto, name: str) -> Iterator[tuple[str, list
 
 def _order(values: Sequence[float]) -> Order | None:
     """The order of channels if the numbers are those of ImageNet or Caffe, forward or backward."""
-    found = [abs(each) for each in values]
-    if _near(found, _CAFFE) or _near(found, _IMAGENET[::-1]):
+    if _near(values, _CAFFE) or _near(values, _IMAGENET[::-1]):
         return "bgr"
-    return "rgb" if _near(found, _CAFFE[::-1]) or _near(found, _IMAGENET) else None
+    return "rgb" if _near(values, _CAFFE[::-1]) or _near(values, _IMAGENET) else None
 
 
 def _is_imagenet(values: Sequence[float]) -> bool:
-    found = [abs(each) for each in values]
-    return _near(found, _IMAGENET) or _near(found, _IMAGENET[::-1])
+    return _near(values, _IMAGENET) or _near(values, _IMAGENET[::-1])
 
 
-def _near(found: Sequence[float], known: Sequence[float]) -> bool:
-    return len(found) == len(known) and all(
-        abs(one - other) < _CLOSE * other for one, other in zip(found, known, strict=True)
+def _near(values: Sequence[float], expected: Sequence[float]) -> bool:
+    return len(values) == len(expected) and all(
+        abs(abs(value) - number) < _CLOSE * number
+        for value, number in zip(values, expected, strict=True)
     )

@@ -12,49 +12,29 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto
+from onnx import helper
 
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.sandbox import TensorSpec
-from model_store.foreign.surgery import constant_shape
+from model_store.foreign.surgery import CASTING, ELEMENTWISE, constant_shape
 
-TYPES: Final[dict[str, tuple[int, Any]]] = {
-    "tensor(float)": (TensorProto.FLOAT, np.float32),
-    "tensor(float16)": (TensorProto.FLOAT16, np.float16),
-    "tensor(double)": (TensorProto.DOUBLE, np.float64),
-    "tensor(uint8)": (TensorProto.UINT8, np.uint8),
-    "tensor(int8)": (TensorProto.INT8, np.int8),
-    "tensor(int32)": (TensorProto.INT32, np.int32),
-    "tensor(int64)": (TensorProto.INT64, np.int64),
+TYPES: Final[dict[str, Any]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
 }
 LARGEST: Final = 4096  # pixels on a side, as on the card
 SMALLEST: Final = 2
 UNBATCHED: Final = 0
 # Operators that leave the meaning of the channels alone.
-_PASSING: Final = frozenset(
-    {
-        "Cast",
-        "Mul",
-        "Sub",
-        "Add",
-        "Div",
-        "Identity",
-        "Pad",
-        "BatchNormalization",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "Clip",
-        "Transpose",
-        "Resize",
-        "Relu",
-    }
-)
-_CONVOLUTIONS: Final = {
-    "Conv": 1,
-    "FusedConv": 1,
-    "ConvInteger": 1,
-    "QLinearConv": 3,
-}  # op -> place of its weight
+_SHAPING: Final = frozenset({"BatchNormalization", "Clip", "Pad", "Relu", "Resize", "Transpose"})
+_PASSING: Final = CASTING | ELEMENTWISE | _SHAPING
+# Convolutions, and the place of the weight among their inputs.
+_CONVOLUTIONS: Final = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 
 
 @dataclass(frozen=True)
@@ -63,7 +43,7 @@ class ImageInput:
 
     Attributes:
         name: the input's name.
-        elem_type: its type in ONNX; `dtype` the same in NumPy.
+        dtype: its type in NumPy.
         channels_last: whether an image is [H, W, C] inside.
         shape: of one image, without the batch: 1 to 3 dimensions.
         batch: images a run takes: None any number, UNBATCHED (0) one without a dimension for it.
@@ -71,7 +51,6 @@ class ImageInput:
     """
 
     name: str
-    elem_type: int
     dtype: Any
     channels_last: bool
     shape: tuple[int, ...]
@@ -79,6 +58,11 @@ class ImageInput:
     channels: int
     height: int
     width: int
+
+    @property
+    def elem_type(self) -> int:
+        """Its type in ONNX."""
+        return int(helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)))
 
     def arrange(self, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Bring images, (N, C, H, W) float32, into the layout and type of the input."""
@@ -90,18 +74,11 @@ class ImageInput:
     @property
     def described(self) -> str:
         """The layout as people write it, such as "NHWC float32, 224 x 224, 3 channels"."""
-        letters = (
-            ("HWC" if self.channels_last else "CHW")
-            if len(self.shape) == 3
-            else "HW"
-            if len(self.shape) == 2
-            else "flat "
-        )
-        batch = "" if self.batch == UNBATCHED else "N"
-        type_name = np.dtype(self.dtype).name
+        letters = {1: "flat", 2: "HW", 3: "HWC" if self.channels_last else "CHW"}[len(self.shape)]
+        batch = "" if self.batch == UNBATCHED or len(self.shape) == 1 else "N"
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
-        layout = letters.strip() if len(self.shape) == 1 else batch + letters
-        return f"{layout} {type_name}, {self.height} x {self.width} pixels, {channels}"
+        kind = np.dtype(self.dtype).name
+        return f"{batch}{letters} {kind}, {self.height} x {self.width} pixels, {channels}"
 
 
 @dataclass(frozen=True)
@@ -155,47 +132,57 @@ def _fits(reading: ImageInput, wishes: InputWishes) -> bool:
 def _readings(
     model: onnx.ModelProto, spec: TensorSpec, dims: tuple[int | None, ...], wishes: InputWishes
 ) -> Iterator[ImageInput]:
-    elem_type, dtype = TYPES[spec.type]
-    plain = ImageInput(spec.name, elem_type, dtype, False, (), None, 1, 0, 0)
+    plain = ImageInput(spec.name, TYPES[spec.type], False, (), None, 1, 0, 0)
     if len(dims) == 4:
         yield from _batched(model, plain, dims, wishes)
     elif len(dims) == 3:
         yield from _three(plain, dims, wishes)
     elif len(dims) == 2:
         if dims[0] is not None and dims[0] > 1 and dims[1] is not None:
-            yield _gray(plain, (dims[0], dims[1]), UNBATCHED)
+            yield _image(plain, 1, (dims[0], dims[1]), UNBATCHED, rank=2)
         yield from _flat(plain, dims[1], dims[0], wishes)
     else:
         yield from _flat(plain, dims[0], UNBATCHED, wishes)
 
 
+def _image(
+    plain: ImageInput,
+    channels: int,
+    size: tuple[int, int],
+    batch: int | None,
+    *,
+    last: bool = False,
+    rank: int = 3,
+) -> ImageInput:
+    """The input as an image of `rank` dimensions, with channels `last` or first."""
+    height, width = size
+    shapes = {
+        1: (channels * height * width,),
+        2: size,
+        3: (*size, channels) if last else (channels, *size),
+    }
+    return replace(
+        plain,
+        channels_last=last,
+        shape=shapes[rank],
+        batch=batch,
+        channels=channels,
+        height=height,
+        width=width,
+    )
+
+
 def _batched(
     model: onnx.ModelProto, plain: ImageInput, dims: tuple[int | None, ...], wishes: InputWishes
 ) -> Iterator[ImageInput]:
-    channels, last = first_channels(model, plain.name)
+    of_layer, last = first_channels(model, plain.name)
     for channels_last in sorted((False, True), key=lambda each: each != (last is True)):
-        at = 3 if channels_last else 1
-        known = (
-            dims[at]
-            if dims[at] is not None
-            else channels
-            if last in (None, channels_last)
-            else None
-        )
-        if known not in (1, 3):
-            continue
-        size = dims[1:3] if channels_last else dims[2:4]
-        height, width = _size(size, wishes)
-        shape = (height, width, known) if channels_last else (known, height, width)
-        yield replace(
-            plain,
-            channels_last=channels_last,
-            shape=shape,
-            batch=dims[0],
-            channels=known,
-            height=height,
-            width=width,
-        )
+        channels = dims[3 if channels_last else 1]
+        if channels is None and last in (None, channels_last):
+            channels = of_layer
+        if channels in (1, 3):
+            size = _size(dims[1:3] if channels_last else dims[2:4], wishes)
+            yield _image(plain, channels, size, dims[0], last=channels_last)
 
 
 def _three(
@@ -203,26 +190,11 @@ def _three(
 ) -> Iterator[ImageInput]:
     first, second, third = dims
     if third in (1, 3) and (first is None or first > 3):
-        height, width = _size((first, second), wishes)
-        yield replace(
-            plain,
-            channels_last=True,
-            shape=(height, width, third),
-            batch=UNBATCHED,
-            channels=third,
-            height=height,
-            width=width,
-        )
+        yield _image(plain, third, _size((first, second), wishes), UNBATCHED, last=True)
+    size = _size((second, third), wishes)
     if first == 3:
-        height, width = _size((second, third), wishes)
-        yield replace(
-            plain, shape=(3, height, width), batch=UNBATCHED, channels=3, height=height, width=width
-        )
-    yield _gray(plain, _size((second, third), wishes), first)
-
-
-def _gray(plain: ImageInput, size: tuple[int, int], batch: int | None) -> ImageInput:
-    return replace(plain, shape=size, batch=batch, channels=1, height=size[0], width=size[1])
+        yield _image(plain, 3, size, UNBATCHED)
+    yield _image(plain, 1, size, first, rank=2)
 
 
 def _flat(
@@ -233,26 +205,15 @@ def _flat(
         raise ForeignModelUnclear(
             f"its input '{plain.name}' takes vectors of any length: give --size HEIGHTxWIDTH"
         )
-    for channels in (1, 3):
+    for channels in (1, 3) if count is not None else (wishes.channels or 1,):
         size = wishes.size or (isqrt((count or 0) // channels),) * 2
-        if count not in (None, channels * size[0] * size[1]) or (
-            count is None and channels != (wishes.channels or 1)
-        ):
-            continue
-        for channels_last in (True, False) if channels == 3 else (False,):
-            yield replace(
-                plain,
-                channels_last=channels_last,
-                shape=(channels * size[0] * size[1],),
-                batch=batch,
-                channels=channels,
-                height=size[0],
-                width=size[1],
-            )
+        if count in (None, channels * size[0] * size[1]):
+            for last in (True, False) if channels == 3 else (False,):
+                yield _image(plain, channels, size, batch, last=last, rank=1)
 
 
-def _size(found: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, int]:
-    height, width = found
+def _size(declared: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, int]:
+    height, width = declared
     wished = wishes.size or (height or width, width or height)
     if wished[0] is None or wished[1] is None:
         raise ForeignModelUnclear(

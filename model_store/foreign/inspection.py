@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import onnx
 
 from calibration.calibrators.temperature import softmax
 from model_store.bundle.graph_part import nodes_of
-from model_store.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import (
     CUT_DIFFERENCE,
     ClassScores,
@@ -32,8 +33,6 @@ from model_store.foreign.wrapping import (
     logits_graph,
     raised,
 )
-
-COMMON_SIZES: Final = (224, 299, 256, 384, 192, 128, 160, 240, 260, 300, 331, 380, 512, 64)
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,10 @@ def inspect_model(model: onnx.ModelProto, wishes: ModelWishes, sandbox: Sandbox)
     original = cut_to(model, list(dict.fromkeys(each.tensor for each in outputs)))
     running = OriginalModel(sandbox.load(bytes(original.SerializeToString())))
     (spec,) = running.session.inputs
-    image, found = _probed(running, original, spec, outputs, wishes)
-    counts = [(each, rows.shape[1]) for each, rows in found]
-    source = choose_output(counts, wishes.classes, wishes.output, folders=wishes.folders)
-    rows = next(rows for each, rows in found if each == source)
+    image, given = _probed(running, original, spec, outputs, wishes)
+    sizes = {output: rows.shape[1] for output, rows in given.items()}
+    source = choose_output(sizes, wishes.classes, wishes.output, folders=wishes.folders)
+    rows = given[source]
     scores = read_scores(original, source, rows, exclusive=wishes.exclusive)
     alone = cut_to(model, [source.tensor])
     core = _core(alone, image, scores, own_probabilities(rows, scores.kind), sandbox)
@@ -137,9 +136,8 @@ def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
 
 def _with_one_input(model: onnx.ModelProto, outputs: Sequence[ScoreOutput]) -> list[ScoreOutput]:
     """Keep the outputs that need exactly one input, the same for all."""
-    computed = [
-        each for each in outputs if behind(model, each.tensor) is not None
-    ]  # the others repeat an input
+    # Outputs that nothing computes repeat an input.
+    computed = [each for each in outputs if behind(model, each.tensor) is not None]
     needed = {
         each: [value.name for value in real_inputs(cut_to(model, [each.tensor]).graph)]
         for each in computed or outputs
@@ -162,53 +160,19 @@ def _probed(
     spec: TensorSpec,
     outputs: Sequence[ScoreOutput],
     wishes: ModelWishes,
-) -> tuple[ImageInput, list[tuple[ScoreOutput, npt.NDArray[np.float64]]]]:
+) -> tuple[ImageInput, dict[ScoreOutput, npt.NDArray[np.float64]]]:
     """Return the first reading of the input that runs, and what its outputs give."""
     failure: ForeignModelRefused | None = None
-    for image in _readings(running, model, spec, outputs, wishes):
-        found, failure = _try(running, image, outputs)
-        if found:
-            return image, found
+    for image in candidates(model, spec, wishes.input):
+        arrays, given = image.arrange(probe_images(image)), {}
+        for output in outputs:
+            try:
+                given[output] = running.scores(image, arrays, output.tensor)
+            except ForeignModelRefused as error:
+                failure = failure or error
+        if given:
+            return image, given
     raise failure or ForeignModelRefused("it has no output with class scores")
-
-
-def _readings(
-    running: OriginalModel,
-    model: onnx.ModelProto,
-    spec: TensorSpec,
-    outputs: Sequence[ScoreOutput],
-    wishes: ModelWishes,
-) -> list[ImageInput]:
-    """The readings of the input; where its size is free, with the only usual size that runs."""
-    try:
-        return candidates(model, spec, wishes.input)
-    except ForeignModelUnclear:
-        if wishes.input.size is not None:
-            raise
-        working = []
-        for side in COMMON_SIZES:
-            sized = candidates(model, spec, replace(wishes.input, size=(side, side)))
-            working += [image for image in sized[:1] if _try(running, image, outputs)[0]]
-            if len(working) > 1:
-                raise
-        if not working:
-            raise
-        return working
-
-
-def _try(
-    running: OriginalModel, image: ImageInput, outputs: Sequence[ScoreOutput]
-) -> tuple[list[tuple[ScoreOutput, npt.NDArray[np.float64]]], ForeignModelRefused | None]:
-    """Run the probe images; return the outputs that may be class scores, or why there are none."""
-    arrays = image.arrange(probe_images(image))
-    found: list[tuple[ScoreOutput, npt.NDArray[np.float64]]] = []
-    failure = None
-    for output in outputs:
-        try:
-            found.append((output, running.scores(image, arrays, output.tensor)))
-        except ForeignModelRefused as error:
-            failure = failure or error
-    return found, failure
 
 
 def _mixes_images(model: onnx.ModelProto) -> bool:
@@ -227,21 +191,19 @@ def _core(
     arrays = image.arrange(probe_images(image))
     cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
     difference, failure = np.inf, None
-    for cut in cuts:
-        for one_by_one in (
-            (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True)
-        ):
-            try:
-                core = logits_graph(model, image, cut, one_by_one=one_by_one)
-                loaded = sandbox.load(core.serialized)
-                found = softmax(loaded.run({NATIVE: arrays}, [LOGITS])[LOGITS])
-                loaded.unload()
-            except ForeignModelRefused as error:
-                failure = error
-                continue
-            difference = float(np.abs(found - expected).max())
-            if difference <= CUT_DIFFERENCE:
-                return core
+    ways = (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True)
+    for cut, one_by_one in product(cuts, ways):
+        try:
+            core = logits_graph(model, image, cut, one_by_one=one_by_one)
+            loaded = sandbox.load(core.serialized)
+            probabilities = softmax(loaded.run({NATIVE: arrays}, [LOGITS])[LOGITS])
+            loaded.unload()
+        except ForeignModelRefused as error:
+            failure = error
+            continue
+        difference = float(np.abs(probabilities - expected).max())
+        if difference <= CUT_DIFFERENCE:
+            return core
     if failure and difference == np.inf:
         raise failure
     raise ForeignModelRefused(

@@ -1,27 +1,18 @@
 """Operations on a graph that do not depend on what it computes: cut, rename, walk."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from typing import Any, Final
 
 import onnx
 from onnx import numpy_helper
 
 Producers = dict[str, onnx.NodeProto]
 
+CASTING: Final = frozenset({"Cast", "Dropout", "Identity", "QuantizeLinear", "DequantizeLinear"})
+ELEMENTWISE: Final = frozenset({"Add", "Sub", "Mul", "Div"})
 # Operators behind which the same numbers stand in the same order, if all dimensions but one are 1.
-SAME_ORDER = frozenset(
-    {
-        "Identity",
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Cast",
-        "Dropout",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "Transpose",
-    }
-)
+SAME_ORDER: Final = CASTING | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
 
 
 def producers(graph: onnx.GraphProto) -> Producers:
@@ -31,10 +22,13 @@ def producers(graph: onnx.GraphProto) -> Producers:
 
 def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that a caller must give; old files list weights among them."""
-    constants = {tensor.name for tensor in graph.initializer} | {
-        each.values.name for each in graph.sparse_initializer
-    }
+    constants = _constant_names(graph)
     return [each for each in graph.input if each.name not in constants]
+
+
+def _constant_names(graph: onnx.GraphProto) -> set[str]:
+    names = {tensor.name for tensor in graph.initializer}
+    return names | {each.values.name for each in graph.sparse_initializer}
 
 
 def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
@@ -49,13 +43,7 @@ def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
             needed.update(_read_by(node))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
     _replace(graph.node, nodes)
-    constants = {tensor.name for tensor in graph.initializer} | {
-        each.values.name for each in graph.sparse_initializer
-    }
-    _replace(
-        graph.input,
-        [each for each in graph.input if each.name in needed and each.name not in constants],
-    )
+    _replace(graph.input, [each for each in real_inputs(graph) if each.name in needed])
     _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     del graph.output[:], graph.value_info[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
@@ -72,20 +60,16 @@ def _read_by(node: onnx.NodeProto) -> Iterator[str]:
                 yield from _read_by(below)
 
 
-def _replace(field: "object", values: Iterable[object]) -> None:
-    kept = list(values)
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(kept)  # type: ignore[attr-defined]
+def _replace(field: Any, values: Sequence[object]) -> None:
+    del field[:]
+    field.extend(values)
 
 
 def rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:
     """Rename every tensor, in the bodies of If, Loop and Scan too."""
-    for value in (*graph.input, *graph.output, *graph.value_info):
+    sparse = [each.values for each in graph.sparse_initializer]
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *sparse):
         value.name = new(value.name)
-    for tensor in graph.initializer:
-        tensor.name = new(tensor.name)
-    for sparse in graph.sparse_initializer:
-        sparse.values.name = new(sparse.values.name)
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [new(name) for name in names]
@@ -109,7 +93,7 @@ def first_input(node: onnx.NodeProto) -> str:
     return next(iter(node.input), "")
 
 
-def constant(model: onnx.ModelProto, name: str) -> "onnx.TensorProto | None":
+def constant(model: onnx.ModelProto, name: str) -> onnx.TensorProto | None:
     """Return the value of an initializer, a Constant, or a cast of one."""
     for tensor in model.graph.initializer:
         if tensor.name == name:
@@ -133,16 +117,9 @@ def constant_shape(model: onnx.ModelProto, name: str) -> tuple[int, ...] | None:
 def constant_values(model: onnx.ModelProto, name: str) -> list[float] | None:
     """Return the numbers of such a tensor if they are few."""
     tensor = constant(model, name)
-    if tensor is None or _count(tensor.dims) > 4096:
+    if tensor is None or prod(tensor.dims) > 4096:
         return None
     try:
         return [float(value) for value in numpy_helper.to_array(tensor).ravel()]
     except (TypeError, ValueError):
         return None
-
-
-def _count(dims: Sequence[int]) -> int:
-    total = 1
-    for each in dims:
-        total *= each
-    return total

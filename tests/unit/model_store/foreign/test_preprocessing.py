@@ -12,12 +12,12 @@ from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import NORMALIZATIONS, Preprocessing, usual
 
 LAYOUTS = {
-    "NCHW": ImageInput("x", TensorProto.FLOAT, np.float32, False, (3, 4, 6), None, 3, 4, 6),
-    "NHWC": ImageInput("x", TensorProto.FLOAT, np.float32, True, (4, 6, 3), None, 3, 4, 6),
-    "flat": ImageInput("x", TensorProto.DOUBLE, np.float64, True, (72,), None, 3, 4, 6),
-    "gray": ImageInput("x", TensorProto.FLOAT, np.float32, False, (4, 6), None, 1, 4, 6),
-    "uint8": ImageInput("x", TensorProto.UINT8, np.uint8, True, (4, 6, 3), None, 3, 4, 6),
-    "int8": ImageInput("x", TensorProto.INT8, np.int8, False, (3, 4, 6), None, 3, 4, 6),
+    "NCHW": ImageInput("x", np.float32, False, (3, 4, 6), None, 3, 4, 6),
+    "NHWC": ImageInput("x", np.float32, True, (4, 6, 3), None, 3, 4, 6),
+    "flat": ImageInput("x", np.float64, True, (72,), None, 3, 4, 6),
+    "gray": ImageInput("x", np.float32, False, (4, 6), None, 1, 4, 6),
+    "uint8": ImageInput("x", np.uint8, True, (4, 6, 3), None, 3, 4, 6),
+    "int8": ImageInput("x", np.int8, False, (3, 4, 6), None, 3, 4, 6),
 }
 
 
