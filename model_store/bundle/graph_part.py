@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
@@ -33,7 +32,7 @@ class GraphPart:
 
     def _constant(self, value: npt.NDArray[Any]) -> str:
         name = f"{self._prefix}constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(value, name))
         return name
 
 

@@ -29,7 +29,7 @@ def given_names(text: str) -> ClassNames:
     path = Path(text)
     if "," not in text and path.is_file():
         return ClassNames(_read(path), f"from {path}")
-    return ClassNames(tuple(each.strip() for each in text.split(",") if each.strip()), "as given")
+    return ClassNames(_split(text), "as given")
 
 
 def find_names(
@@ -52,9 +52,9 @@ def find_names(
     Raises:
         ForeignModelUnclear: nobody knows them.
     """
-    for each in _sources(model, labels, beside, folders):
-        if len(each.names) == count and len(set(each.names)) == count:
-            return each
+    for candidate in _sources(model, labels, beside, folders):
+        if len(candidate.names) == len(set(candidate.names)) == count:
+            return candidate
     raise ForeignModelUnclear(
         f"the model tells {count} classes apart and the file does not name them: give --classes "
         f"{','.join(('FIRST', 'SECOND', 'THIRD')[: min(count, 3)])}{',...' if count > 3 else ''}, "
@@ -83,9 +83,10 @@ def _sources(
     beside: Path | None,
     folders: Sequence[str],
 ) -> Iterator[ClassNames]:
-    numbered = labels is not None and all(each.isdecimal() for each in labels)
-    if labels and not numbered:
-        yield ClassNames(tuple(labels), "as the graph names them")
+    labels = tuple(labels or ())
+    by_graph = ClassNames(labels, "as the graph numbers them")
+    if not all(each.isdecimal() for each in labels):
+        yield ClassNames(labels, "as the graph names them")
     for entry in model.metadata_props:
         if entry.key.lower() in METADATA:
             yield ClassNames(_from_text(entry.value), f"from the file's metadata ({entry.key})")
@@ -93,14 +94,13 @@ def _sources(
         path = (beside or Path()) / name
         if path.is_file() and path.stat().st_size < MAX_LIST_BYTES:
             yield ClassNames(_read(path), f"from {name} beside the model")
-    if labels and set(folders) <= set(labels):
-        yield ClassNames(tuple(labels), "as the graph numbers them")
+    if set(folders) <= set(labels):
+        yield by_graph
     yield ClassNames(
         tuple(folders),
         "the labeled folders in alphabetical order, as Keras and torchvision number them",
     )
-    if labels:
-        yield ClassNames(tuple(labels), "as the graph numbers them")
+    yield by_graph
 
 
 def _read(path: Path) -> tuple[str, ...]:
@@ -114,8 +114,7 @@ def _read(path: Path) -> tuple[str, ...]:
 
 
 def _from_text(text: str) -> tuple[str, ...]:
-    """Read a JSON or Python list or mapping from numbers, else lines; a leading number on each line
-    is its index.
+    """Read a JSON or Python list or mapping from numbers, else lines, which may be numbered.
 
     >>> texts = "0 lung\\n1 heart\\n", "{0: 'lung', 1: 'heart'}", "lung\\nheart"
     >>> {_from_text(text) for text in texts}
@@ -123,25 +122,21 @@ def _from_text(text: str) -> tuple[str, ...]:
     """
     data = _literal(text)
     if isinstance(data, dict):
-        inner = next(
-            (data[key] for key in ("labels", "classes", "id2label", "names") if key in data), data
-        )
-        if isinstance(inner, dict):
-            inner = [
-                inner[key] for key in sorted(inner, key=lambda each: (len(str(each)), str(each)))
-            ]
-        data = inner
+        keys = ("labels", "classes", "id2label", "names")
+        data = next((data[key] for key in keys if key in data), data)
+    if isinstance(data, dict):
+        data = [data[key] for key in sorted(data, key=lambda key: (len(str(key)), str(key)))]
     if isinstance(data, list):
         return tuple(str(each) for each in data)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     numbered = [line.split(maxsplit=1) for line in lines]
     if all(len(pair) == 2 and pair[0].rstrip(":,") == str(at) for at, pair in enumerate(numbered)):
         lines = [pair[1] for pair in numbered]
-    return (
-        tuple(lines)
-        if len(lines) > 1
-        else tuple(each.strip() for each in text.split(",") if each.strip())
-    )
+    return tuple(lines) if len(lines) > 1 else _split(text)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
 def _literal(text: str) -> object:

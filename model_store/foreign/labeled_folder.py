@@ -1,5 +1,4 @@
-"""A folder of labeled images, FOLDER/CLASS/**/IMAGE: read, and divided into a half to fit on and a
-half to measure on.
+"""A folder of labeled images, FOLDER/CLASS/**/IMAGE, divided into halves to fit and to measure.
 
 Images of one patient, and identical files, stay in one half. Patients are those of DICOM files, or
 what a pattern finds in the file names.
@@ -21,7 +20,7 @@ from model_store.errors import ImageError, LabeledFolderRefused
 from model_store.image import InputSpec, decode, is_dicom, open_image
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 
-SPLITS: Final = ("train", "val", "valid", "validation", "test")
+SPLITS: Final = ("test", "validation", "valid", "val", "train")  # training saw the first least
 MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
 BATCH: Final = 16
 HEADER_TAG: Final = "PatientID"
@@ -71,13 +70,12 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
             f"{root} is no folder; expected {root.name}/CLASS/IMAGE, one folder for each class"
         )
     base = _base(root)
-    classes = sorted(
-        each.name for each in base.iterdir() if each.is_dir() and not each.name.startswith(".")
-    )
+    classes = sorted(folder.name for folder in _folders(base))
     found = [(path, name) for name in classes for path in images_below(base / name)]
-    if len({name for _, name in found}) < 2:
+    names = tuple(name for _, name in found)
+    if len(set(names)) < 2:
         raise LabeledFolderRefused(
-            f"{base} has images in {len({name for _, name in found})} class folders; expected two "
+            f"{base} has images in {len(set(names))} class folders; expected two "
             f"or more, as in {base.name}/CLASS/IMAGE ({SUFFIX_LIST})"
         )
     if len(found) < MIN_IMAGES:
@@ -89,10 +87,10 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     groups, grouped_by = _groups(base, paths, group_pattern)
     place = {name: at for at, name in enumerate(classes)}
-    labels = np.array([place[name] for _, name in found], np.int64)
-    halves = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
+    labels = np.array([place[name] for name in names], np.int64)
+    _, half = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
     held_out = np.zeros(len(paths), np.bool_)
-    held_out[halves[1]] = True
+    held_out[half] = True
     if held_out.all() or not held_out.any():
         raise LabeledFolderRefused(
             f"all images of {base} belong to one group, so no half can be held out: see "
@@ -101,33 +99,27 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     total = hashlib.sha256()
     for (path, name), digest in zip(found, digests, strict=True):
         total.update(f"{name}\0{path.relative_to(base).as_posix()}\0{digest}\n".encode())
-    return LabeledImages(
-        base, paths, tuple(name for _, name in found), held_out, total.hexdigest(), grouped_by
-    )
+    return LabeledImages(base, paths, names, held_out, total.hexdigest(), grouped_by)
 
 
 def _base(root: Path) -> Path:
     """Return the folder with the class folders: of splits, that which training saw least."""
-    inside = {
-        each.name.lower(): each
-        for each in root.iterdir()
-        if each.is_dir() and not each.name.startswith(".")
-    }
+    inside = {path.name.lower(): path for path in _folders(root)}
     if inside and set(inside) <= set(SPLITS):
-        return inside[
-            next(name for name in ("test", "validation", "valid", "val", "train") if name in inside)
-        ]
+        return next(inside[name] for name in SPLITS if name in inside)
     return root
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _groups(base: Path, paths: Sequence[Path], pattern: str | None) -> tuple[list[str | None], str]:
     if pattern is not None:
-        return [
-            _match(base, path, pattern) for path in paths
-        ], f"what {pattern!r} finds in the file name"
+        groups: list[str | None] = [_match(base, path, pattern) for path in paths]
+        return groups, f"what {pattern!r} finds in the file name"
     patients = [_patient(path) for path in paths]
-    known = {each for each in patients if each}
-    if len(known) > 1:
+    if len({each for each in patients if each}) > 1:
         return patients, "the DICOM PatientID"
     return [None] * len(paths), "identical files only"
 

@@ -149,19 +149,16 @@ def import_source(
         core = sandbox.load(inspection.core.serialized)
 
         def run(prepared: npt.NDArray[np.float32]) -> Logits:
-            found = core.run({NATIVE: inspection.image.arrange(prepared)}, [LOGITS])[LOGITS]
-            return np.asarray(found, np.float64)
+            given = {NATIVE: inspection.image.arrange(prepared)}
+            return np.asarray(core.run(given, [LOGITS])[LOGITS], np.float64)
 
         decision = decide(
             source, inspection, choices.preprocessing, run, data, labels, progress=progress
         )
-        if data is None or labels is None:
-            measured = uncalibrated()
-        else:
-            logits, reference = _answers(
-                decision.preprocessing, run, inspection.image, data, progress
-            )
-            measured = _measured(logits, labels, data, names, choices, reference)
+        measured = uncalibrated()
+        if data is not None and labels is not None:
+            logits, seen = _answers(decision.preprocessing, run, inspection.image, data, progress)
+            measured = _measured(logits, labels, data, names, choices, seen)
         core.unload()
         temperature = measured.calibration.temperature
         graph = wrap(inspection.core, decision.preprocessing, temperature=temperature)
@@ -279,13 +276,8 @@ def _measured(
 def _findings(inspection: Inspection, names: ClassNames) -> dict[str, str]:
     """What was found, and what it means for serving."""
     image, scores = inspection.image, inspection.scores
-    batch = (
-        "any number of images"
-        if image.batch is None
-        else "one image without a batch"
-        if image.batch == UNBATCHED
-        else f"a fixed batch of {image.batch}"
-    )
+    batches = {None: "any number of images", UNBATCHED: "one image without a batch"}
+    batch = batches.get(image.batch, f"a fixed batch of {image.batch}")
     how = "served one by one" if inspection.core.one_by_one else "served in batches"
     return {
         "input": f"'{image.name}': {image.described}, {batch}; {how}",

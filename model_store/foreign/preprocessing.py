@@ -1,5 +1,4 @@
-"""From the decoded image to what a foreign model was trained on: order of channels, crop, scale,
-mean and deviation.
+"""From the decoded image to a foreign model's input: crop, order of channels, scale, layout.
 
 The same arithmetic twice: in NumPy, to try it on images, and as standard ONNX operators, to be part
 of the bundle.
@@ -7,15 +6,17 @@ of the bundle.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
+from model_store.bundle.graph_part import GraphPart
 from model_store.foreign.image_input import ImageInput
 
 Order = Literal["rgb", "bgr"]
+Step: TypeAlias = tuple[str, tuple[npt.NDArray[Any], ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -97,63 +98,51 @@ class Preprocessing:
         )
         return np.asarray((values - mean) / std, dtype=np.float32)
 
-    def nodes(
-        self, source: str, image: ImageInput
-    ) -> tuple[list[NodeProto], list[TensorProto], str]:
-        """Return operators and constants that do the same to `source`, and the result's name."""
-        steps = _Steps(source)
+    def part(self, source: str, output: str, image: ImageInput) -> GraphPart:
+        """Return operators that make the tensor `output` of `source` in the same way."""
+        steps = [*self._cut(image), _step("Cast", to=TensorProto.FLOAT), *self._scaled()]
+        steps += _arranged(image, whole=self.normalization == Normalization())
+        part = GraphPart("candor/input_")
+        for number, (operator, constants, attributes) in enumerate(steps, 1):
+            name = output if number == len(steps) else None
+            source = part.add(operator, source, *constants, output=name, **attributes)
+        return part
+
+    def _cut(self, image: ImageInput) -> Iterator[Step]:
         size = self.decoded_size(image)
-        for axis, (margin, kept, whole) in enumerate(
-            zip(_margins(size, image), (image.height, image.width), size, strict=True), 2
-        ):
+        sides = zip(_margins(size, image), (image.height, image.width), size, strict=True)
+        for axis, (margin, kept, whole) in enumerate(sides, 2):
             if kept != whole:
-                steps.add("Gather", np.arange(margin, margin + kept, dtype=np.int64), axis=axis)
+                yield _step("Gather", np.arange(margin, margin + kept), axis=axis)
         if self.order == "bgr" and image.channels == 3:
-            steps.add("Gather", np.array([2, 1, 0], np.int64), axis=1)
-        steps.add("Cast", to=TensorProto.FLOAT)
+            yield _step("Gather", np.array([2, 1, 0]), axis=1)
+
+    def _scaled(self) -> Iterator[Step]:
         numbers = self.normalization
         if numbers.divisor != 1:
-            steps.add("Div", np.array([numbers.divisor], np.float32))
+            yield _step("Div", np.array([numbers.divisor], np.float32))
         if any(numbers.mean):
-            steps.add("Sub", np.array(numbers.mean, np.float32).reshape(1, -1, 1, 1))
+            yield _step("Sub", np.array(numbers.mean, np.float32).reshape(1, -1, 1, 1))
         if any(each != 1 for each in numbers.std):
-            steps.add("Div", np.array(numbers.std, np.float32).reshape(1, -1, 1, 1))
-        _arranged(steps, image, whole=numbers == Normalization())
-        return steps.nodes, steps.constants, steps.last
+            yield _step("Div", np.array(numbers.std, np.float32).reshape(1, -1, 1, 1))
 
 
-class _Steps:
-    """A chain of operators under construction."""
-
-    def __init__(self, source: str) -> None:
-        self.last = source
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-
-    def add(
-        self, operator: str, constant: npt.NDArray[Any] | None = None, **attributes: Any
-    ) -> None:
-        name = f"candor/input_{len(self.nodes)}"
-        inputs = [self.last]
-        if constant is not None:
-            self.constants.append(numpy_helper.from_array(constant, f"{name}_{operator.lower()}"))
-            inputs.append(self.constants[-1].name)
-        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
-        self.last = name
+def _step(operator: str, *constants: npt.NDArray[Any], **attributes: Any) -> Step:
+    return operator, constants, attributes
 
 
-def _arranged(steps: _Steps, image: ImageInput, *, whole: bool) -> None:
+def _arranged(image: ImageInput, *, whole: bool) -> Iterator[Step]:
     """Layout and type of the model's own input."""
     if image.channels_last and image.channels > 1:
-        steps.add("Transpose", perm=[0, 2, 3, 1])
+        yield _step("Transpose", perm=[0, 2, 3, 1])
     if image.channels_last or len(image.shape) != 3:
-        steps.add("Reshape", np.array([-1, *image.shape], np.int64))
+        yield _step("Reshape", np.array([-1, *image.shape]))
     if image.elem_type == TensorProto.FLOAT:
         return
     if np.issubdtype(image.dtype, np.integer) and not whole:  # Round came with opset 11
-        steps.add("Add", np.array([0.5], np.float32))
-        steps.add("Floor")
-    steps.add("Cast", to=image.elem_type)
+        yield _step("Add", np.array([0.5], np.float32))
+        yield _step("Floor")
+    yield _step("Cast", to=image.elem_type)
 
 
 def _margins(size: tuple[int, int], image: ImageInput) -> tuple[int, int]:
@@ -163,15 +152,11 @@ def _margins(size: tuple[int, int], image: ImageInput) -> tuple[int, int]:
 def usual(image: ImageInput) -> Iterator[Preprocessing]:
     """Give the preprocessings that makers of image classifiers use, for this input."""
     for name, numbers in _of_type(image):
-        if (image.channels == 1 and len(numbers.mean) > 1) or (
-            name == "mnist" and image.channels == 3
-        ):
-            continue
         if image.channels == 1:
-            yield Preprocessing(name, numbers)
-            continue
-        for order in ("rgb", "bgr"):
-            if name not in BLUE_FIRST or order == "bgr":
+            if len(numbers.mean) == 1:
+                yield Preprocessing(name, numbers)
+        elif name != "mnist":
+            for order in ("bgr",) if name in BLUE_FIRST else ("rgb", "bgr"):
                 yield Preprocessing(name, numbers, order)
 
 

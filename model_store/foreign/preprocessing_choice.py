@@ -6,7 +6,7 @@ half on which the temperature is fitted.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -73,7 +73,7 @@ def try_preprocessings(
         labels: (N,) their classes as places in the scores.
     """
     chosen = _sample(data, labels)
-    rows: dict[int, list[Logits]] = {at: [] for at in range(len(options))}
+    rows: list[list[Logits]] = [[] for _ in options]
     done = 0
     for spec in dict.fromkeys(spec_of(each, image) for each in options):
         of_this_size = [at for at, each in enumerate(options) if spec_of(each, image) == spec]
@@ -83,8 +83,11 @@ def try_preprocessings(
             done += len(places) * len(of_this_size)
             progress("try preprocessing", done, len(chosen) * len(options))
     truth = labels[chosen]
-    trials = [_trial(options[at], image, np.concatenate(rows[at]), truth) for at in rows]
-    return sorted(trials, key=lambda each: each.nll)
+    trials = (
+        _trial(option, image, np.concatenate(logits), truth)
+        for option, logits in zip(options, rows, strict=True)
+    )
+    return sorted(trials, key=lambda trial: trial.nll)
 
 
 def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
@@ -93,26 +96,14 @@ def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
     return InputSpec(1 if image.channels == 1 else 3, height, width, preprocessing.resize)
 
 
-def resizings(best: Preprocessing) -> list[Preprocessing]:
-    """Return the usual ways to resize, for the preprocessing that is best otherwise."""
-    return [best, replace(best, resize="crop")]
-
-
 def _trial(
     preprocessing: Preprocessing, image: ImageInput, logits: Logits, labels: npt.NDArray[np.int64]
 ) -> PreprocessingTrial:
-    temperature = fit_temperature(logits, labels)
-    return PreprocessingTrial(
-        preprocessing,
-        preprocessing.described(image.channels),
-        float((logits.argmax(axis=1) == labels).mean()),
-        -np.log(
-            np.maximum(
-                of_true_class(apply_temperature(logits, temperature), labels),
-                np.finfo(np.float64).tiny,
-            )
-        ),
-    )
+    probabilities = apply_temperature(logits, fit_temperature(logits, labels))
+    likelihood = np.maximum(of_true_class(probabilities, labels), np.finfo(np.float64).tiny)
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    name = preprocessing.described(image.channels)
+    return PreprocessingTrial(preprocessing, name, accuracy, -np.log(likelihood))
 
 
 def _sample(data: LabeledImages, labels: npt.NDArray[np.int64]) -> list[int]:

@@ -23,7 +23,6 @@ from model_store.foreign.preprocessing_choice import (
     PreprocessingTrial,
     Progress,
     Run,
-    resizings,
     try_preprocessings,
 )
 from model_store.foreign.source import ForeignSource
@@ -97,32 +96,29 @@ def decide(
     progress: Progress,
 ) -> Decision:
     """Decide. Raises ForeignModelUnclear if several are possible and nothing is labeled."""
-    resize = wishes.resize or source.resize
-    sized = wishes.decoded or source.decoded
+    resize, image = wishes.resize or source.resize, inspection.image
     options, why = possible(source, inspection, wishes)
-    options = [replace(each, resize=resize or "stretch", decoded=sized) for each in options]
+    decoded = wishes.decoded or source.decoded
+    options = [replace(each, resize=resize or "stretch", decoded=decoded) for each in options]
     trials: list[PreprocessingTrial] = []
     if data is not None and labels is not None:
         if len(options) > 1:
-            trials = try_preprocessings(
-                options, run, inspection.image, data, labels, progress=progress
-            )
+            trials = try_preprocessings(options, run, image, data, labels, progress=progress)
             options = [trials[0].preprocessing]
             fits = f"the likeliest of {len(trials)} on {trials[0].images} labeled images"
             why = f"{why}; {fits}" if why else fits
         if resize is None:
-            ways = try_preprocessings(
-                resizings(options[0]), run, inspection.image, data, labels, progress=progress
-            )
-            options = [ways[0].preprocessing]
-            if ways[0].nll != ways[-1].nll:  # square images come out the same
-                trials = [*ways, *trials[1:]]
+            ways = [options[0], replace(options[0], resize="crop")]
+            resized = try_preprocessings(ways, run, image, data, labels, progress=progress)
+            options = [resized[0].preprocessing]
+            if resized[0].nll != resized[-1].nll:  # square images come out the same
+                trials = [*resized, *trials[1:]]
     elif len({(each.name, each.normalization) for each in options}) == 1 and len(options) > 1:
         options = [each for each in options if each.order == "rgb"]
         why += f"; RGB is {ASSUMED}"
     if len(options) > 1:
         raise _unclear(options)
-    return Decision(options[0], why, tuple(sorted(trials, key=lambda each: each.nll)))
+    return Decision(options[0], why, tuple(sorted(trials, key=lambda trial: trial.nll)))
 
 
 def possible(
@@ -131,27 +127,20 @@ def possible(
     """Return the preprocessings that are still possible, and what narrowed them down."""
     image = inspection.image
     evidence = graph_evidence(inspection.original, image)
+    order = wishes.order or source.order
     given = wishes.normalization or source.normalization
     if given is not None:
         name, numbers = given
+        order = order or evidence.order or ("bgr" if name in BLUE_FIRST else None)
+        orders: tuple[Order, ...] = (order or "rgb",)
+        if image.channels == 3 and order is None:
+            orders = ("rgb", "bgr")
         why = "as given" if wishes.normalization else source.preprocessing_from
-        known_order = (
-            wishes.order
-            or source.order
-            or evidence.order
-            or ("bgr" if name in BLUE_FIRST else None)
-        )
-        orders: tuple[Order, ...] = (
-            ("rgb", "bgr")
-            if image.channels == 3 and known_order is None
-            else (known_order or "rgb",)
-        )
         return [Preprocessing(name, _checked(numbers, image), each) for each in orders], why
-    order = wishes.order or source.order
     options = [each for each in usual(image) if order in (None, each.order)]
-    known = [each for each in options if _agrees(each, evidence)]
-    if known and evidence.why:
-        return known, evidence.why
+    agreeing = [each for each in options if _agrees(each, evidence)]
+    if agreeing and evidence.why:
+        return agreeing, evidence.why
     return options, "the only one for such an input" if len(options) == 1 else ""
 
 

@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output as ONNX Runtime describes it; a dimension is a number, a name, or None."""
+    """An input as ONNX Runtime describes it; a dimension is a number, a name, or None."""
 
     name: str
     type: str
@@ -43,15 +43,13 @@ class SandboxSession:
     sandbox: "Sandbox"
     number: int
     inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
     def run(self, arrays: dict[str, Array], outputs: Sequence[str] = ()) -> dict[str, Array]:
         """Return the numeric outputs by name. Raises ForeignModelRefused."""
         asked = {"do": "run", "session": self.number, "outputs": list(outputs)}
-        answer, found = self.sandbox.ask(
-            asked, {f"x:{name}": array for name, array in arrays.items()}
-        )
-        return {answer["outputs"][int(key[2:])]: array for key, array in found.items()}
+        given = {f"x:{name}": array for name, array in arrays.items()}
+        answer, values = self.sandbox.ask(asked, given)
+        return {answer["outputs"][int(key[2:])]: array for key, array in values.items()}
 
     def unload(self) -> None:
         """Free the memory of the graph."""
@@ -81,15 +79,13 @@ class Sandbox:
 
     def load(self, model: bytes) -> SandboxSession:
         """Load a graph with ONNX Runtime."""
-        found, _ = self.ask({"do": "load"}, {"model": np.frombuffer(model, np.uint8)})
+        answer, _ = self.ask({"do": "load"}, {"model": np.frombuffer(model, np.uint8)})
         self._loaded += 1
-        inputs, outputs = (
-            tuple(
-                TensorSpec(each["name"], each["type"], tuple(each["shape"])) for each in found[kind]
-            )
-            for kind in ("inputs", "outputs")
+        inputs = tuple(
+            TensorSpec(each["name"], each["type"], tuple(each["shape"]))
+            for each in answer["inputs"]
         )
-        return SandboxSession(self, self._loaded - 1, inputs, outputs)
+        return SandboxSession(self, self._loaded - 1, inputs)
 
     def close(self) -> None:
         """End the process."""
@@ -144,10 +140,9 @@ class Sandbox:
                 f"the model did not finish within {self._seconds:g} s on a few images: it is no "
                 "model to serve"
             )
-        most = f"{self._limit / 2**30:.1f} GiB"
         return (
-            f"the model crashed ONNX Runtime, or took over {most} of memory: it is no model to "
-            "serve"
+            f"the model crashed ONNX Runtime, or took over {self._limit / 2**30:.1f} GiB of "
+            "memory: it is no model to serve"
         )
 
 

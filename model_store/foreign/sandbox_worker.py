@@ -1,5 +1,4 @@
-"""The process that runs foreign graphs: a script that imports NumPy and ONNX Runtime, and little of
-Candor.
+"""The process that runs foreign graphs: a script of NumPy, ONNX Runtime and little of Candor.
 
 Started by `sandbox.py` with limits on its memory. Messages on stdin and stdout are a length in
 eight bytes and an .npz without pickles; what is no array is JSON in the entry `json`.
@@ -19,9 +18,7 @@ import numpy as np
 
 def main() -> None:
     memory_bytes, threads = int(sys.argv[1]), int(sys.argv[2])
-    sys.path.append(
-        str(Path(__file__).parents[2])
-    )  # the folder of this package, wherever it is installed
+    sys.path.append(str(Path(__file__).parents[2]))  # where this package is installed
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "wb")
@@ -46,9 +43,8 @@ def main() -> None:
 
 
 def load(model: bytes, threads: int) -> Any:
-    from model_store.runtime import (
-        ort,
-    )  # not above: who starts this process imports this module too
+    # Not above: whoever starts this process imports this module too.
+    from model_store.runtime import ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -59,20 +55,18 @@ def load(model: bytes, threads: int) -> Any:
 
 
 def describe(session: Any) -> dict[str, Any]:
-    return {
-        kind: [{"name": each.name, "type": each.type, "shape": each.shape} for each in values]
-        for kind, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs()))
-    }
+    inputs = session.get_inputs()
+    return {"inputs": [{"name": x.name, "type": x.type, "shape": x.shape} for x in inputs]}
 
 
 def run(
     session: Any, outputs: Any, arrays: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     names = outputs or [each.name for each in session.get_outputs()]
-    found = session.run(names, {name.removeprefix("x:"): array for name, array in arrays.items()})
+    given = {name.removeprefix("x:"): array for name, array in arrays.items()}
     plain = {
         f"y:{at}": value
-        for at, value in enumerate(found)
+        for at, value in enumerate(session.run(names, given))
         if isinstance(value, np.ndarray) and value.dtype != object
     }
     return {"outputs": names}, plain

@@ -91,20 +91,13 @@ def _from_folder(folder: Path) -> ForeignSource:
     if file is None:
         raise ForeignModelRefused(f"{folder} has no {' or '.join(ONNX_PLACES)}")
     source = ForeignSource(read_onnx(file), file.name, file_sha256(file), beside=folder)
-    return with_maker_files(source, folder)
-
-
-def with_maker_files(source: ForeignSource, folder: Path) -> ForeignSource:
-    """Add what the maker says. Raises ForeignModelRefused."""
     return replace(source, **said_by_maker(folder))
 
 
 def said_by_maker(folder: Path) -> dict[str, Any]:
-    """Return what config.json and preprocessor_config.json of a Hugging Face folder say, as fields
-    of ForeignSource.
+    """Return what the JSON files of a Hugging Face folder say, as fields of ForeignSource.
 
-    Raises:
-        ForeignModelRefused: one of them cannot be understood.
+    Raises ForeignModelRefused if one of them cannot be understood.
     """
     config, processor = read_json(folder / CONFIG), read_json(folder / PROCESSOR)
     said: dict[str, Any] = {}
@@ -139,31 +132,27 @@ def _said(processor: dict[str, Any]) -> dict[str, Any]:
     }
     if processor.get("do_resize", True) is False:
         return said
-    size = processor.get("size", {})
-    edge = size if isinstance(size, int) else size.get("shortest_edge")
-    whole = (
-        (int(size["height"]), int(size["width"]))
-        if not isinstance(size, int) and "height" in size
-        else None
-    )
-    crop = processor.get("crop_size") if processor.get("do_center_crop") else None
-    if crop is not None:
-        inner = (
-            (int(crop), int(crop))
-            if isinstance(crop, int)
-            else (int(crop["height"]), int(crop["width"]))
-        )
+    whole, edge = _sizes(processor.get("size", {}))
+    if processor.get("do_center_crop") and processor.get("crop_size") is not None:
+        inner = _sizes(processor["crop_size"])
+        size = inner[0] or (int(inner[1]), int(inner[1]))
         outer = whole or (int(edge), int(edge))
-        return said | {
-            "size": inner,
-            "decoded": max(outer, inner),
-            "resize": "stretch" if whole else "crop",
-        }
+        decoded, resize = max(outer, size), "stretch" if whole else "crop"
+        return said | {"size": size, "decoded": decoded, "resize": resize}
     if whole is None and edge is not None:
-        share = float(processor.get("crop_pct") or 1)
-        inner, outer = (int(edge),) * 2, (round(int(edge) / share),) * 2
-        return said | {"size": inner, "decoded": outer, "resize": "crop"}
+        larger = round(int(edge) / float(processor.get("crop_pct") or 1))
+        sizes = {"size": (int(edge),) * 2, "decoded": (larger,) * 2}
+        return said | sizes | {"resize": "crop"}
     return said | {"size": whole, "resize": "stretch"}
+
+
+def _sizes(said: Any) -> tuple[tuple[int, int] | None, Any]:
+    """Return height and width, or else the length of the shorter edge."""
+    if isinstance(said, int):
+        return None, said
+    if "height" in said:
+        return (int(said["height"]), int(said["width"])), None
+    return None, said.get("shortest_edge")
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

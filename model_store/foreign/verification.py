@@ -77,8 +77,8 @@ def _difference(
         for at in range(min(ALONE, len(pixels)))
     ]
     bundle.unload()
-    found = np.concatenate([together, alone])
-    difference = float(np.abs(found - np.concatenate([expected, expected[: len(alone)]])).max())
+    errors = np.concatenate([together - expected, alone - expected[: len(alone)]])
+    difference = float(np.abs(errors).max())
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
         raise ForeignModelRefused(
             f"inside Candor's graph the model answers differently by {difference:.2g} in "
@@ -93,12 +93,10 @@ def _pixels(
     """Images of the labeled folder, evenly chosen; without one, blocks of random colors."""
     image = inspection.image
     if data is not None:
-        chosen = range(0, len(data.paths), max(1, len(data.paths) // VERIFIED_IMAGES))[
-            :VERIFIED_IMAGES
-        ]
-        return np.concatenate(
-            [batch for _, batch in decoded(data, chosen, spec_of(preprocessing, image))]
-        )
+        step = max(1, len(data.paths) // VERIFIED_IMAGES)
+        chosen = range(0, len(data.paths), step)[:VERIFIED_IMAGES]
+        batches = decoded(data, chosen, spec_of(preprocessing, image))
+        return np.concatenate([batch for _, batch in batches])
     height, width = preprocessing.decoded_size(image)
     coarse = np.random.default_rng(0).integers(
         0, 256, (8, image.channels, -(-height // 4), -(-width // 4)), np.uint8

@@ -1,12 +1,10 @@
-"""One graph that keeps Candor's contract: `image` uint8 in, `probabilities` out, `temperature` an
-initializer.
+"""A foreign graph inside Candor's contract: `image` uint8 in, `probabilities` out, `temperature`.
 
 Built in two steps: the foreign graph reduced to logits for any number of images, then preprocessing
 in front of it, and temperature and softmax behind it. Every operator that is added has meant the
 same since opset 7.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from model_store.bundle.graph import CLASS_BIAS, CLASS_WEIGHT, INPUT, OUTPUT, TEMPERATURE
+from model_store.bundle.graph_part import GraphPart, insert
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import ClassScores, Kind, floor_of
 from model_store.foreign.image_input import UNBATCHED, ImageInput
@@ -21,7 +20,7 @@ from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
 
 LOGITS, NATIVE = "candor/logits", "candor/native"
-_BATCH = "candor/batch"  # the foreign input inside a Scan
+_ONE, _BATCH = "candor/one", "candor/batch"  # inside a Scan: an image, and the foreign input
 OLDEST_OPSET, SCAN_OPSET, CONVERTED_OPSET = 7, 9, 13
 IR_VERSION = 8  # constants need not be listed among the inputs
 _RESERVED = frozenset({INPUT, OUTPUT, TEMPERATURE, CLASS_BIAS, CLASS_WEIGHT})
@@ -29,8 +28,7 @@ _RESERVED = frozenset({INPUT, OUTPUT, TEMPERATURE, CLASS_BIAS, CLASS_WEIGHT})
 
 @dataclass(frozen=True)
 class LogitsGraph:
-    """A foreign graph that maps its own input, [N, ...] under the name NATIVE, to LOGITS float32
-    [N, K].
+    """A foreign graph from its own input, NATIVE [N, ...], to LOGITS float32 [N, K].
 
     `one_by_one`: it takes a fixed number of images, so a Scan runs it for each image by itself.
     """
@@ -56,13 +54,14 @@ def logits_graph(
     rename(graph, lambda name: names.get(name) or _free(name))
     tensor = names.get(scores.tensor) or _free(scores.tensor)
     per_image = 1 if scores.kind.startswith("binary") else scores.count
-    rows = (
-        _scanned(graph, image, tensor, per_image)
-        if one_by_one
-        else _reshaped(graph, tensor, [-1, per_image])
-    )
-    _append_logits(graph, rows, scores.kind_after_cut, scores.count)
-    _declare(graph, image, scores.count)
+    if one_by_one:
+        tensor = _scan(graph, image, tensor, per_image)
+    part = GraphPart("candor/logits_")
+    rows = part.add("Cast", tensor, to=TensorProto.FLOAT)
+    rows = part.add("Reshape", rows, np.array([-1, per_image]))
+    _add_logits(part, rows, scores.kind_after_cut, scores.count)
+    insert(graph, len(graph.node), part)
+    _declare(graph, (NATIVE, image.elem_type, image.shape), (LOGITS, scores.count))
     cut.ir_version = min(max(cut.ir_version, IR_VERSION), 10)
     return LogitsGraph(cut, image, scores, one_by_one)
 
@@ -72,23 +71,14 @@ def wrap(core: LogitsGraph, preprocessing: Preprocessing, *, temperature: float 
     model = onnx.ModelProto()
     model.CopyFrom(core.model)
     graph = model.graph
-    before, constants, last = preprocessing.nodes(INPUT, core.image)
-    before[-1].output[0] = NATIVE  # there is at least a cast
-    del last
-    after = [
-        helper.make_node("Div", [LOGITS, TEMPERATURE], ["candor/cooled"]),
-        helper.make_node("Softmax", ["candor/cooled"], [OUTPUT], axis=1),
-    ]
-    nodes = [*before, *graph.node, *after]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:], graph.input[:], graph.output[:]
-    graph.node.extend(copies)
-    graph.initializer.extend(
-        [*constants, numpy_helper.from_array(np.array([temperature], np.float32), TEMPERATURE)]
-    )
-    size = preprocessing.decoded_size(core.image)
-    graph.input.append(_value(INPUT, TensorProto.UINT8, (core.image.channels, *size)))
-    graph.output.append(_value(OUTPUT, TensorProto.FLOAT, (core.scores.count,)))
+    insert(graph, 0, preprocessing.part(INPUT, NATIVE, core.image))
+    after = GraphPart("candor/cooled_")
+    after.add("Softmax", after.add("Div", LOGITS, TEMPERATURE), axis=1, output=OUTPUT)
+    insert(graph, len(graph.node), after)
+    value = np.array([temperature], np.float32)
+    graph.initializer.append(numpy_helper.from_array(value, TEMPERATURE))
+    shape = (core.image.channels, *preprocessing.decoded_size(core.image))
+    _declare(graph, (INPUT, TensorProto.UINT8, shape), (OUTPUT, core.scores.count))
     return bytes(model.SerializeToString())
 
 
@@ -109,9 +99,9 @@ def raised(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:
         return version_converter.convert_version(model, CONVERTED_OPSET)
     except Exception as error:
         raise ForeignModelRefused(
-            f"it uses opset {known[0].version} of ONNX, which cannot be converted "
-            f"({str(error).splitlines()[0][:150]}): export it "
-            f"again with opset {CONVERTED_OPSET} or later"
+            f"its opset {known[0].version} cannot be converted "
+            f"({str(error).splitlines()[0][:150]}): export it again with opset {CONVERTED_OPSET} "
+            "or later"
         ) from error
 
 
@@ -121,104 +111,54 @@ def _free(name: str) -> str:
     return f"model/{name}" if taken else name
 
 
-def _reshaped(graph: onnx.GraphProto, tensor: str, shape: Iterable[int]) -> str:
-    graph.initializer.append(
-        numpy_helper.from_array(np.array(list(shape), np.int64), "candor/scores_shape")
-    )
-    graph.node.extend(
-        [
-            helper.make_node("Cast", [tensor], ["candor/scores"], to=TensorProto.FLOAT),
-            helper.make_node("Reshape", ["candor/scores", "candor/scores_shape"], ["candor/rows"]),
-        ]
-    )
-    return "candor/rows"
-
-
-def _scanned(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: int) -> str:
+def _scan(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: int) -> str:
     """Move the nodes into the body of a Scan, which runs them for one image after the other."""
+    before, after = GraphPart("candor/before_"), GraphPart("candor/after_")
     copies = image.batch or 1
-    shape = image.shape if image.batch == UNBATCHED else (1, *image.shape)
-    one = helper.make_node("Reshape", ["candor/one", "candor/one_shape"], ["candor/one_image"])
-    batch = helper.make_node("Concat", ["candor/one_image"] * copies, [_BATCH], axis=0)
     if image.batch == UNBATCHED:
-        batch = helper.make_node("Identity", ["candor/one_image"], [_BATCH])
-    take = [
-        helper.make_node("Cast", [tensor], ["candor/scores"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["candor/scores", "candor/scores_shape"], ["candor/copies"]),
-        helper.make_node("Gather", ["candor/copies", "candor/first"], ["candor/row"], axis=0),
-    ]
+        before.add("Reshape", _ONE, np.array(image.shape), output=_BATCH)
+    else:
+        one = before.add("Reshape", _ONE, np.array([1, *image.shape]))
+        before.add("Concat", *[one] * copies, axis=0, output=_BATCH)
+    rows = after.add("Cast", tensor, to=TensorProto.FLOAT)
+    rows = after.add("Reshape", rows, np.array([copies, per_image]))
+    row = after.add("Gather", rows, np.array(0), axis=0)
     body = helper.make_graph(
-        [one, batch, *graph.node, *take],
+        [*before.nodes, *graph.node, *after.nodes],
         "one_image",
-        [helper.make_tensor_value_info("candor/one", image.elem_type, list(image.shape))],
-        [helper.make_tensor_value_info("candor/row", TensorProto.FLOAT, [per_image])],
+        [helper.make_tensor_value_info(_ONE, image.elem_type, list(image.shape))],
+        [helper.make_tensor_value_info(row, TensorProto.FLOAT, [per_image])],
     )
-    constants = {
-        "candor/one_shape": shape,
-        "candor/scores_shape": (copies, per_image),
-        "candor/first": (),
-    }
-    for name, values in constants.items():
-        array = np.array(values, np.int64) if values else np.array(0, np.int64)
-        graph.initializer.append(numpy_helper.from_array(array, name))
+    graph.initializer.extend([*before.constants, *after.constants])
     del graph.node[:]
-    graph.node.append(
-        helper.make_node("Scan", [NATIVE], ["candor/rows"], body=body, num_scan_inputs=1)
-    )
+    scan = helper.make_node("Scan", [NATIVE], ["candor/rows"], body=body, num_scan_inputs=1)
+    graph.node.append(scan)
     return "candor/rows"
 
 
-def _append_logits(graph: onnx.GraphProto, rows: str, kind: Kind, count: int) -> None:
+def _add_logits(part: GraphPart, rows: str, kind: Kind, count: int) -> None:
     """From scores, float32 [N, K] or [N, 1], to LOGITS [N, K]."""
-    graph.initializer.append(
-        numpy_helper.from_array(np.array([floor_of(count)], np.float32), "candor/floor")
-    )
-    graph.initializer.append(
-        numpy_helper.from_array(np.array([1.0], np.float32), "candor/one_probability")
-    )
+    floor = np.array([floor_of(count)], np.float32)
 
-    def add(operator: str, inputs: list[str], output: str) -> str:
-        graph.node.append(helper.make_node(operator, inputs, [output]))
-        return output
-
-    def log(name: str, output: str) -> str:
-        floored = add(
-            "Add", [add("Relu", [name], f"{output}_positive"), "candor/floor"], f"{output}_floored"
-        )
-        return add("Log", [floored], output)
+    def log(probabilities: str) -> str:
+        return part.add("Log", part.add("Add", part.add("Relu", probabilities), floor))
 
     if kind in ("binary probability", "independent"):
-        rest = add("Sub", ["candor/one_probability", rows], "candor/rest")
-        rows = add(
-            "Sub", [log(rows, "candor/log"), log(rest, "candor/log_rest")], "candor/log_odds"
-        )
+        rest = part.add("Sub", np.ones(1, np.float32), rows)
+        rows = part.add("Sub", log(rows), log(rest))
     elif kind == "probabilities":
-        rows = log(rows, "candor/log")
+        rows = log(rows)
     if kind.startswith("binary"):
-        zero = add("Sub", [rows, rows], "candor/zero")
-        graph.node.append(helper.make_node("Concat", [zero, rows], [LOGITS], axis=1))
+        part.add("Concat", part.add("Sub", rows, rows), rows, axis=1, output=LOGITS)
     else:
-        add("Identity", [rows], LOGITS)
-    _drop_unused(graph, ("candor/floor", "candor/one_probability"))
+        part.add("Identity", rows, output=LOGITS)
 
 
-def _drop_unused(graph: onnx.GraphProto, names: Iterable[str]) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [
-        tensor
-        for tensor in graph.initializer
-        if tensor.name in used or tensor.name not in set(names)
-    ]
-    copies: list[TensorProto] = [*kept]
-    del graph.initializer[:]
-    graph.initializer.extend(copies)
-
-
-def _declare(graph: onnx.GraphProto, image: ImageInput, count: int) -> None:
+def _declare(
+    graph: onnx.GraphProto, given: tuple[str, int, tuple[int, ...]], taken: tuple[str, int]
+) -> None:
+    """Set the only input, by name, type and shape, and the only output, by name and classes."""
     del graph.input[:], graph.output[:]
-    graph.input.append(_value(NATIVE, image.elem_type, image.shape))
-    graph.output.append(_value(LOGITS, TensorProto.FLOAT, (count,)))
-
-
-def _value(name: str, elem_type: int, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, elem_type, ["N", *shape])
+    name, elem_type, shape = given
+    graph.input.append(helper.make_tensor_value_info(name, elem_type, ["N", *shape]))
+    graph.output.append(helper.make_tensor_value_info(taken[0], TensorProto.FLOAT, ["N", taken[1]]))

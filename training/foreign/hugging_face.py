@@ -3,6 +3,7 @@
 Only safetensors are read, nothing is downloaded, and code in the folder is not run.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from model_store.foreign.source import (
     ForeignSource,
     read_json,
     said_by_maker,
-    with_maker_files,
 )
 from training.foreign.graph_export import exported
 
@@ -72,7 +72,7 @@ def from_folder(folder: Path) -> ForeignSource:
     size = said_by_maker(folder).get("size") or _configured_size(config)
     channels = int(config.get("num_channels", 3))
     source = exported(_Scores(classifier), folder / WEIGHTS, channels=channels, size=size)
-    return with_maker_files(source, folder)
+    return replace(source, **said_by_maker(folder))
 
 
 def _configured_size(config: dict[str, Any]) -> tuple[int, int]:

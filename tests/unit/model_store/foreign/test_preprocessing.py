@@ -32,17 +32,17 @@ def test_operators_do_what_numpy_does(layout: str) -> None:
         pixels = np.random.default_rng(0).integers(
             0, 256, (2, image.channels, *size), dtype=np.uint8
         )
-        nodes, constants, last = preprocessing.nodes("image", image)
+        part = preprocessing.part("image", "native", image)
         graph = helper.make_graph(
-            nodes,
+            part.nodes,
             "before",
             [
                 helper.make_tensor_value_info(
                     "image", TensorProto.UINT8, ["N", image.channels, *size]
                 )
             ],
-            [helper.make_tensor_value_info(last, image.elem_type, ["N", *image.shape])],
-            constants,
+            [helper.make_tensor_value_info("native", image.elem_type, ["N", *image.shape])],
+            part.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
         onnx.checker.check_model(model)
