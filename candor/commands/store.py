@@ -1,6 +1,7 @@
 """`candor models`: what the model store holds, whether it is whole, and what was done with it."""
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -216,11 +217,13 @@ def history(
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.store import history_table
+    from model_store.store.aliases import recorded
     from model_store.store.history import read_events
 
     opened = open_store(store)
     for name in opened.alias_names(model):
-        opened.note_alias(model, name)
+        with suppress(OSError):  # a store that is mounted read-only
+            recorded(opened.storage, model, name)
     events = [event for event in read_events(opened.storage, model) if alias in (None, event.alias)]
     if json_out:
         print_json([event.model_dump(mode="json", exclude_none=True) for event in events])

@@ -22,6 +22,7 @@ from model_store.bundle.manifest import (
     write_manifest,
 )
 from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
+from model_store.bundle.records import first_problem
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
@@ -117,9 +118,7 @@ def parse_card(folder: Path, data: bytes) -> Card:
     try:
         return Card.model_validate(card)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the card"
-        raise CardError(folder, f"card.json: {place}: {first['msg']}") from error
+        raise CardError(folder, f"card.json: {first_problem(error)}") from error
 
 
 def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from model_store.bundle.card import NAME_PATTERN
 from model_store.bundle.files import FileTooLarge, read_plain, write_whole
+from model_store.bundle.records import Record, first_problem
 from model_store.errors import FileError, ManifestError
 
 MANIFEST_FILE = "manifest.json"
@@ -27,10 +28,8 @@ Digest: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
-class FileEntry(BaseModel):
+class FileEntry(Record, strict=True):
     """Size and hash of one file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size_bytes: int = Field(ge=0)
@@ -41,10 +40,8 @@ class FileEntry(BaseModel):
         return cls(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
-class Manifest(BaseModel):
+class Manifest(Record, strict=True):
     """What manifest.json says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
@@ -71,21 +68,14 @@ def describe(folder: Path) -> dict[str, FileEntry]:
     return {path.name: FileEntry.of(_content(folder, path.name)) for path in _visible(folder)}
 
 
-def make_manifest(folder: Path, *, name: str, version: int) -> Manifest:
-    """Describe every file in a folder. Raises FileError."""
-    try:
-        return Manifest(name=name, version=version, files=describe(folder))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise FileError(
-            folder,
-            f"no manifest can name its files: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-        ) from error
-
-
 def write_manifest(folder: Path, *, name: str, version: int) -> Manifest:
     """Describe every file in a folder, and write that beside them. Raises FileError."""
-    manifest = make_manifest(folder, name=name, version=version)
+    try:
+        manifest = Manifest(name=name, version=version, files=describe(folder))
+    except ValidationError as error:
+        raise FileError(
+            folder, f"no manifest can name its files: {first_problem(error)}"
+        ) from error
     write_whole(folder / MANIFEST_FILE, manifest.as_bytes())
     return manifest
 
@@ -107,10 +97,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        advice = "; this Candor reads format 1" if place == "format_version" else ""
-        raise ManifestError(folder, f"{MANIFEST_FILE}: {place}: {first['msg']}{advice}") from error
+        problem = first_problem(error)
+        advice = "; this Candor reads format 1" if problem.startswith("format_version:") else ""
+        raise ManifestError(folder, f"{MANIFEST_FILE}: {problem}{advice}") from error
     if manifest.as_bytes() != data:
         raise ManifestError(
             folder, f"{MANIFEST_FILE} is not spelled as Candor writes it, so somebody changed it"

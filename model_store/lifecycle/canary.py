@@ -1,35 +1,34 @@
-"""A model's canary: a version that answers part of the requests, or computes as a shadow, before it
-is promoted.
+"""A model's canary: a version that answers some requests, or is a shadow, before its promotion.
 
 `STORE/<name>/canary.json` says which version, in which mode, and how it ended. Starting the next
 canary overwrites it.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from model_store.bundle.manifest import Digest
+from model_store.bundle.records import Record
 from model_store.errors import CanaryError
-from model_store.store.history import append, new_event
+from model_store.store.history import Action, append, new_event
 from model_store.store.retirement import require_not_retired
 from model_store.store.store import Store, require_name
 
 FILE = "canary.json"
 Mode: TypeAlias = Literal["share", "header", "shadow"]
 End: TypeAlias = Literal["promoted", "aborted"]
+_ENDED: dict[End, Action] = {"promoted": "canary promoted", "aborted": "canary aborted"}
 
 
-class Canary(BaseModel):
+class Canary(Record):
     """A version that is tried beside production.
 
     Mode `share` gives it a share of the requests that name no version. Mode `header` gives it the
     requests that ask for it with `X-Candor-Canary: true`. In mode `shadow` it computes beside
     production and never answers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: PositiveInt
     digest: Digest
@@ -97,11 +96,7 @@ def start_canary(
     canary = Canary(
         version=version, digest=bundle.digest, mode=mode, share=share, started_at=datetime.now(UTC)
     )
-    _write(store, name, canary)
-    event = new_event(
-        "canary started", version=version, digest=bundle.digest, by=by, why=why, how=canary.how
-    )
-    append(store.storage, name, event)
+    _write(store, name, canary, "canary started", by=by, why=why, how=canary.how)
     return canary
 
 
@@ -118,26 +113,16 @@ def change_canary(
     running = _running(store, name)
     store.read(name, running.version, digest=running.digest)
     changed = running.model_copy(update={"mode": mode, "share": share})
-    event = new_event(
-        "canary changed",
-        version=running.version,
-        digest=running.digest,
-        by=by,
-        why=why,
-        how=changed.how,
-    )
-    _write(store, name, changed)
-    append(store.storage, name, event)
+    _write(store, name, changed, "canary changed", by=by, why=why, how=changed.how)
     return changed
 
 
 def end_canary(
     store: Store, name: str, end: End, *, reason: str | None = None, by: str | None = None
 ) -> Canary:
-    """End the canary; `promoted` puts its version into production, for `reason`. Raises CanaryError
-    if none is running.
+    """End the canary; `promoted` puts its version into production, for `reason`.
 
-    It is promoted only if its bundle is the one that was tried.
+    It is promoted only if its bundle is the one that was tried. Raises CanaryError if none runs.
     """
     canary = _running(store, name)
     if end == "promoted":
@@ -146,14 +131,7 @@ def end_canary(
     ended = canary.model_copy(
         update={"ended": end, "ended_at": datetime.now(UTC), "reason": reason}
     )
-    _write(store, name, ended)
-    event = new_event(
-        "canary promoted" if end == "promoted" else "canary aborted",
-        version=ended.version,
-        by=by,
-        why=reason,
-    )
-    append(store.storage, name, event)
+    _write(store, name, ended, _ENDED[end], by=by, why=reason)
     return ended
 
 
@@ -169,8 +147,7 @@ def _running(store: Store, name: str) -> Canary:
 def promote_version(
     store: Store, name: str, version: int, *, by: str | None = None, why: str | None = None
 ) -> Canary | None:
-    """Put a version into production; if its canary is running, that ends. Returns the canary that
-    ended.
+    """Put a version into production; if its canary is running, end and return that.
 
     Otherwise the canary would begin again after a rollback. Raises NotInStore, BundleError or
     CanaryError.
@@ -182,5 +159,9 @@ def promote_version(
     return None
 
 
-def _write(store: Store, name: str, canary: Canary) -> None:
-    store.replace_file(name, FILE, canary.model_dump_json(indent=2) + "\n")
+def _write(store: Store, name: str, canary: Canary, action: Action, **fields: Any) -> None:
+    """Write the file and a line of history, or neither. Raises HistoryError for long texts."""
+    event = new_event(action, version=canary.version, digest=canary.digest, **fields)
+    data = canary.model_dump_json(indent=2) + "\n"
+    store.storage.write(require_name(name), FILE, data.encode())
+    append(store.storage, name, event)

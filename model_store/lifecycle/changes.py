@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from model_store.errors import AliasError, VersionRetired
 from model_store.lifecycle.canary import read_canary
 from model_store.store.alias import PRODUCTION, Alias
+from model_store.store.aliases import recorded
 from model_store.store.catalog import published_at
-from model_store.store.history import append, earlier_version, new_event, read_events
+from model_store.store.history import earlier_version, read_events, record
 from model_store.store.retirement import retirements, write_retirement
-from model_store.store.store import Store
+from model_store.store.store import Store, require_name
 
 LEFTOVER_S = 86_400.0  # no process builds a version for a day
 
@@ -33,7 +34,7 @@ class Removal:
 
 def rollback_target(store: Store, name: str, alias: str = PRODUCTION) -> int:
     """Return where `roll_back` would go. Raises HistoryError, AliasError for nowhere."""
-    store.recorded(name, alias)
+    recorded(store.storage, require_name(name), alias)
     target = earlier_version(read_events(store.storage, name), alias)
     if target is None:
         raise AliasError(
@@ -60,21 +61,15 @@ def roll_back(
 def retire(
     store: Store, name: str, version: int, *, by: str | None = None, why: str | None = None
 ) -> bool:
-    """Take a version out, so that no alias and no canary may point at it; return whether that
-    changed anything.
+    """Take a version out, so that nothing may point at it; return whether that is new.
 
     Raises NotInStore, and VersionRetired if something points at it now.
     """
     store.require(name, version)
     _require_unused(store, name, version)
-    if not write_retirement(store.storage, name, version, retired=True, by=by, why=why):
+    if not _retire_unused(store, name, version, by=by, why=why):
         return False
-    try:
-        _require_unused(store, name, version)  # it may have been promoted meanwhile
-    except VersionRetired:
-        write_retirement(store.storage, name, version, retired=False)
-        raise
-    append(store.storage, name, new_event("retired", version=version, by=by, why=why))
+    record(store.storage, name, "retired", version=version, by=by, why=why)
     return True
 
 
@@ -85,7 +80,7 @@ def restore(
     store.require(name, version)
     changed = write_retirement(store.storage, name, version, retired=False)
     if changed:
-        append(store.storage, name, new_event("restored", version=version, by=by, why=why))
+        record(store.storage, name, "restored", version=version, by=by, why=why)
     return changed
 
 
@@ -128,23 +123,29 @@ def removable(
 
 def collect(store: Store, removal: Removal, *, by: str | None = None) -> None:
     """Remove what `removable` found. Raises VersionRetired if something points at it by now."""
-    if removal.version is None:
-        store.storage.clear(removal.model, removal.name or "")
+    storage, name, version = store.storage, removal.model, removal.version
+    if version is None:
+        storage.clear(name, removal.name or "")
         return
-    write_retirement(
-        store.storage, removal.model, removal.version, retired=True, by=by, why="removed by gc"
-    )
+    _retire_unused(store, name, version, by=by, why="removed by gc")
+    storage.remove(name, version)
+    record(storage, name, "collected", version=version, by=by, why=removal.reason)
+
+
+def _retire_unused(
+    store: Store, name: str, version: int, *, by: str | None, why: str | None
+) -> bool:
+    """Take a version out, and back if it is in use; return whether that changed anything.
+
+    It may have been promoted since the caller looked. Raises VersionRetired.
+    """
+    changed = write_retirement(store.storage, name, version, retired=True, by=by, why=why)
     try:
-        _require_unused(store, removal.model, removal.version)
+        _require_unused(store, name, version)
     except VersionRetired:
-        write_retirement(store.storage, removal.model, removal.version, retired=False)
+        write_retirement(store.storage, name, version, retired=False)
         raise
-    store.storage.remove(removal.model, removal.version)
-    append(
-        store.storage,
-        removal.model,
-        new_event("collected", version=removal.version, by=by, why=removal.reason),
-    )
+    return changed
 
 
 def _referred(store: Store, name: str) -> set[int]:

@@ -4,19 +4,23 @@ import os
 import pwd
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from model_store.bundle.manifest import MAX_VERSION, Digest
-from model_store.errors import AliasError
+from model_store.bundle.records import Record, first_problem
+from model_store.errors import AliasError, ModelStoreError
 
 PRODUCTION = "production"
 WHY_LIMIT = 1_000  # characters of why something is done
 ALIAS_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
+Who: TypeAlias = Annotated[str, Field(max_length=200)]
+Why: TypeAlias = Annotated[str, Field(max_length=WHY_LIMIT)]
+R = TypeVar("R", bound=Record)
 
 
-class Alias(BaseModel):
+class Alias(Record):
     """Where an alias points, by version and by the digest of the bundle.
 
     Attributes:
@@ -26,13 +30,11 @@ class Alias(BaseModel):
         action: whether it was set, or rolled back to what was before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     version: int = Field(ge=1, le=MAX_VERSION, strict=True)
     digest: Digest
     at: datetime
-    by: Annotated[str, Field(max_length=200)]
-    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
+    by: Who
+    why: Why | None = None
     before: int | None = None
     action: Literal["set", "rolled back"] = "set"
 
@@ -41,29 +43,14 @@ class Alias(BaseModel):
         return self.model_dump_json(exclude_none=True) + "\n"
 
 
-def new_alias(
-    *,
-    version: int,
-    digest: str,
-    by: str | None = None,
-    why: str | None = None,
-    before: int | None = None,
-    action: Literal["set", "rolled back"] = "set",
-) -> Alias:
-    """Return an alias that is set now, by default by the current user. Raises AliasError."""
+def made_now(
+    kind: type[R], refusal: type[ModelStoreError], *, by: str | None = None, **fields: Any
+) -> R:
+    """Return a record of now and, by default, of the current user. Raises `refusal`."""
     try:
-        return Alias(
-            version=version,
-            digest=digest,
-            at=datetime.now(UTC),
-            by=by or current_user(),
-            why=why,
-            before=before,
-            action=action,
-        )
+        return kind(at=datetime.now(UTC), by=by or current_user(), **fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise AliasError(f"the alias cannot be set: {first['loc'][0]}: {first['msg']}") from error
+        raise refusal(f"that cannot be recorded: {first_problem(error)}") from error
 
 
 def parse_alias(model: str, alias: str, data: bytes) -> Alias:
@@ -71,8 +58,12 @@ def parse_alias(model: str, alias: str, data: bytes) -> Alias:
     try:
         return Alias.model_validate_json(data)
     except ValidationError as error:
+        problem = (
+            f"{first_problem(error)} in {data[:40]!r}" if data.strip() else "its file is empty"
+        )
         raise AliasError(
-            f"the alias '{alias}' of '{model}' is refused: {_reason(model, data, error)}"
+            f"the alias '{alias}' of '{model}' is refused: {problem}; set it again with "
+            f"`candor promote {model} VERSION`"
         ) from error
 
 
@@ -92,12 +83,3 @@ def current_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may run under a number without a name
         return f"uid {os.getuid()}"
-
-
-def _reason(model: str, data: bytes, error: ValidationError) -> str:
-    again = f"set it again with `candor promote {model} VERSION`"
-    if not data.strip():
-        return f"its file is empty; {again}"
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place + ': ' if place else ''}{first['msg']} in {data[:40]!r}; {again}"

@@ -1,5 +1,4 @@
-"""The history of a model: a line of JSON for each thing that was done, in `history.jsonl`. Lines
-are only appended.
+"""The history of a model, `history.jsonl`: a line of JSON, only appended, for each thing done.
 
 Each line holds the hash of the line before it, so a line that was changed, inserted or taken out of
 the middle shows. An alias holds its own last line, so the history can say it even if the process
@@ -9,14 +8,15 @@ died before it wrote it down.
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from model_store.bundle.manifest import MAX_VERSION, Digest
+from model_store.bundle.records import Record
 from model_store.errors import HistoryError
-from model_store.store.alias import WHY_LIMIT, Alias, current_user
+from model_store.store.alias import Alias, Who, Why, made_now
 from model_store.store.storage import Storage
 
 HISTORY_FILE = "history.jsonl"
@@ -36,7 +36,7 @@ Action = Literal[
 ]
 
 
-class StoreEvent(BaseModel):
+class StoreEvent(Record):
     """Something that was done.
 
     Attributes:
@@ -49,47 +49,26 @@ class StoreEvent(BaseModel):
         previous: hash of the line before; None on the first line.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     action: Action
     version: int | None = Field(default=None, ge=1, le=MAX_VERSION)
     alias: str | None = None
     digest: Digest | None = None
     before: int | None = None
     at: datetime
-    by: Annotated[str, Field(max_length=200)]
-    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
+    by: Who
+    why: Why | None = None
     how: Annotated[str, Field(max_length=100)] | None = None
     previous: str | None = None
 
 
-def new_event(
-    action: Action,
-    *,
-    version: int | None = None,
-    alias: str | None = None,
-    digest: str | None = None,
-    before: int | None = None,
-    by: str | None = None,
-    why: str | None = None,
-    how: str | None = None,
-) -> StoreEvent:
-    """Return an event of now and of the current user. Raises HistoryError for long texts."""
-    try:
-        return StoreEvent(
-            action=action,
-            version=version,
-            alias=alias,
-            digest=digest,
-            before=before,
-            at=datetime.now(UTC),
-            by=by or current_user(),
-            why=why,
-            how=how,
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise HistoryError(f"that cannot be recorded: {first['loc'][0]}: {first['msg']}") from error
+def new_event(action: Action, **fields: Any) -> StoreEvent:
+    """Return an event of now, with the fields of StoreEvent. Raises HistoryError for long texts."""
+    return made_now(StoreEvent, HistoryError, action=action, **fields)
+
+
+def record(storage: Storage, model: str, action: Action, **fields: Any) -> None:
+    """Append a new event. Raises HistoryError for long texts."""
+    append(storage, model, new_event(action, **fields))
 
 
 def event_of(alias: str, chosen: Alias) -> StoreEvent:
@@ -125,10 +104,9 @@ def known_events(lines: bytes) -> Iterator[StoreEvent]:
 
 
 def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
-    """Return the version to which a rollback takes an alias: that before the last one that was not
-    rolled back.
+    """Return where a rollback takes an alias: before the last step that was not rolled back.
 
-    >>> at = {"at": datetime(2026, 1, 1, tzinfo=UTC), "by": "ann", "alias": "production"}
+    >>> at = {"at": datetime(2026, 1, 1), "by": "ann", "alias": "production"}
     >>> promoted = [StoreEvent(action="set", version=version, **at) for version in (1, 2, 3)]
     >>> earlier_version(promoted, "production")
     2
@@ -151,10 +129,8 @@ def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
 def published_digest(storage: Storage, model: str, version: int) -> str | None:
     """Return the digest with which a version was published; None if the history does not say."""
     events = known_events(_read(storage, model) or b"")
-    digests = [
-        each.digest for each in events if each.version == version and each.action == "published"
-    ]
-    return digests[-1] if digests else None
+    published = (each for each in events if each.action == "published")
+    return {each.version: each.digest for each in published}.get(version)
 
 
 def _read(storage: Storage, model: str) -> bytes | None:

@@ -1,25 +1,23 @@
 """Versions that nobody may promote any more: `retired.json` says by whom, when and why."""
 
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from model_store.bundle.records import Record
 from model_store.errors import HistoryError, VersionRetired
-from model_store.store.alias import WHY_LIMIT, current_user
+from model_store.store.alias import Who, Why, made_now
 from model_store.store.storage import Storage
 
 RETIRED_FILE = "retired.json"
 
 
-class Retirement(BaseModel):
+class Retirement(Record):
     """Who took a version out, when and why."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     at: datetime
-    by: Annotated[str, Field(max_length=200)]
-    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
+    by: Who
+    why: Why | None = None
 
 
 _RETIRED = TypeAdapter(dict[int, Retirement])
@@ -57,22 +55,12 @@ def write_retirement(
         if (version in versions) == retired:
             return False
         if retired:
-            versions[version] = _retirement(by, why)
+            versions[version] = made_now(Retirement, HistoryError, by=by, why=why)
         else:
             del versions[version]
-        new = (
-            _RETIRED.dump_json(dict(sorted(versions.items())), indent=2, exclude_none=True) + b"\n"
-        )
-        if storage.swap(model, RETIRED_FILE, old, new):
+        new = _RETIRED.dump_json(dict(sorted(versions.items())), indent=2, exclude_none=True)
+        if storage.swap(model, RETIRED_FILE, old, new + b"\n"):
             return True
-
-
-def _retirement(by: str | None, why: str | None) -> Retirement:
-    try:
-        return Retirement(at=datetime.now(UTC), by=by or current_user(), why=why)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise HistoryError(f"that cannot be recorded: {first['loc'][0]}: {first['msg']}") from error
 
 
 def _read(storage: Storage, model: str) -> bytes | None:

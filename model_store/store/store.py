@@ -10,7 +10,6 @@ from typing import Literal
 
 from model_store.bundle.bundle import Bundle, read_bundle
 from model_store.bundle.card import NAME_PATTERN
-from model_store.bundle.files import UnsafeFile
 from model_store.bundle.manifest import MAX_VERSION, SIGNATURE_FILE
 from model_store.bundle.signature import SignatureError, require_signature
 from model_store.errors import (
@@ -21,26 +20,23 @@ from model_store.errors import (
     NotInStore,
     VersionsExhausted,
 )
-from model_store.store.alias import (
-    ALIAS_PATTERN,
-    PRODUCTION,
-    Alias,
-    new_alias,
-    parse_alias,
-    require_alias_name,
+from model_store.store.alias import PRODUCTION, Alias, made_now, require_alias_name
+from model_store.store.aliases import alias_names, read_alias, read_aliases, recorded
+from model_store.store.history import (
+    HISTORY_FILE,
+    append,
+    event_of,
+    new_event,
+    published_digest,
+    record,
 )
-from model_store.store.history import HISTORY_FILE, append, event_of, new_event, published_digest
 from model_store.store.retirement import RETIRED_FILE, require_not_retired
 from model_store.store.samples import SAMPLES_FILE
 from model_store.store.storage import LocalStorage, Stamp, Storage
 
 VERSION_PATTERN = r"[1-9][0-9]{0,8}"
-RECORDS = (
-    "canary.json",
-    HISTORY_FILE,
-    RETIRED_FILE,
-    SAMPLES_FILE,
-)  # files beside the versions that are no aliases
+# Files beside the versions that are no aliases.
+RECORDS = ("canary.json", HISTORY_FILE, RETIRED_FILE, SAMPLES_FILE)
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,8 @@ class Store:
         """Where the files are. Raises StoreAddressInvalid."""
         if self.address is None:
             return LocalStorage(self.root)
-        from model_store.store.remote_storage import (
-            RemoteStorage,  # a folder needs none of its packages
-        )
+        # Not above, because a folder needs none of its packages.
+        from model_store.store.remote_storage import RemoteStorage
 
         return RemoteStorage(self.address, self.root)
 
@@ -108,20 +103,14 @@ class Store:
         """
         chosen = self.production(name) if version is None else version
         if chosen is None:
-            found = self._found(name)
-            raise NotInStore(
-                f"{found}; none is in production: run `candor promote {name} VERSION`"
-                if self.versions(name)
-                else found
-            )
+            advice = f"; none is in production: run `candor promote {name} VERSION`"
+            raise NotInStore(self._contents(name) + (advice if self.versions(name) else ""))
         bundle = _verify(self.require(name, chosen), name, chosen)
-        named = {
-            alias: each.digest
-            for alias, each in self.aliases(name).items()
-            if each.version == chosen
-        }
-        for source, expected in (named | ({"the caller": digest} if digest else {})).items():
-            _require_digest(bundle, expected, source)
+        for alias, target in self.aliases(name).items():
+            if target.version == chosen:
+                _require_digest(bundle, target.digest, alias)
+        if digest is not None:
+            _require_digest(bundle, digest, "the caller")
         if self.key is not None and signed:
             require_signature(bundle, self.signature(name, chosen), self.key)
         return bundle
@@ -141,7 +130,7 @@ class Store:
         """Write a signature beside a version."""
         self.require(name, version)
         self.storage.write(name, f"{version}/{SIGNATURE_FILE}", data)
-        append(self.storage, name, new_event("signed", version=version, by=by))
+        record(self.storage, name, "signed", version=version, by=by)
 
     def publish(
         self,
@@ -178,14 +167,8 @@ class Store:
                 if self.storage.settle(draft, name, version):
                     break
                 _empty(draft)  # another process has just published this number: build the next
-        with suppress(
-            OSError
-        ):  # the version is published; `candor models verify` says that its record is missing
-            append(
-                self.storage,
-                name,
-                new_event("published", version=version, digest=digest, by=by, why=why),
-            )
+        with suppress(OSError):  # the version is published; `candor models verify` says the rest
+            record(self.storage, name, "published", version=version, digest=digest, by=by, why=why)
         return version
 
     def promote(
@@ -219,13 +202,15 @@ class Store:
         """
         require_alias_name(alias)
         bundle = self.read(name, version)
-        known = published_digest(self.storage, name, version)
-        if known is not None:
-            _require_digest(bundle, known, "the history")
+        published = published_digest(self.storage, name, version)
+        if published is not None:
+            _require_digest(bundle, published, "the history")
         while True:
-            old, was = self.recorded(name, alias)
+            old, was = recorded(self.storage, name, alias)
             require_not_retired(self.storage, name, version)
-            chosen = new_alias(
+            chosen = made_now(
+                Alias,
+                AliasError,
                 version=version,
                 digest=bundle.digest,
                 by=by,
@@ -248,7 +233,7 @@ class Store:
                 "'production' cannot be removed: promote another version, or stop the server"
             )
         while True:
-            old, was = self.recorded(name, alias)
+            old, was = recorded(self.storage, require_name(name), alias)
             if was is None:
                 raise AliasError(
                     f"'{name}' has no alias '{alias}'; it has "
@@ -261,39 +246,20 @@ class Store:
 
     def alias(self, name: str, alias: str) -> Alias | None:
         """Return where an alias points; None if it is not set. Raises AliasError."""
-        try:
-            data = self.storage.read(require_name(name), require_alias_name(alias))
-        except OSError as error:
-            again = f"set it again with `candor promote {name} VERSION`"
-            raise AliasError(
-                f"the alias '{alias}' of '{name}' is refused: {error.strerror}; {again}"
-            ) from error
-        return None if data is None else parse_alias(name, alias, data)
+        return read_alias(self.storage, require_name(name), alias)
 
     def aliases(self, name: str) -> dict[str, Alias]:
         """Return every alias that can be read, by its name."""
-        found = {}
-        for alias in self.alias_names(name):
-            with suppress(AliasError):
-                if chosen := self.alias(name, alias):
-                    found[alias] = chosen
-        return found
+        return read_aliases(self.storage, require_name(name))
 
     def alias_names(self, name: str) -> list[str]:
         """Return the names of a model's aliases, sorted, also of those that cannot be read."""
-        files = (
-            entry.name for entry in self.storage.entries(require_name(name)) if not entry.is_folder
-        )
-        return [each for each in files if re.fullmatch(ALIAS_PATTERN, each)]
+        return alias_names(self.storage, require_name(name))
 
     def production(self, name: str) -> int | None:
         """Return the version in production, or None. Raises AliasError if it cannot be read."""
-        found = self.alias(name, PRODUCTION)
-        return None if found is None else found.version
-
-    def replace_file(self, name: str, file_name: str, text: str) -> None:
-        """Write a small file beside a model's versions, atomically."""
-        self.storage.write(require_name(name), file_name, text.encode())
+        alias = self.alias(name, PRODUCTION)
+        return None if alias is None else alias.version
 
     def model(self, name: str) -> Path:
         """Return the folder of a model. Raises InvalidName."""
@@ -306,7 +272,7 @@ class Store:
     def require(self, name: str, version: int) -> Path:
         """Return the folder of a version. Raises NotInStore, or FileError for a link."""
         if version not in self.versions(name):
-            raise NotInStore(f"there is no version {version} of '{name}': {self._found(name)}")
+            raise NotInStore(f"there is no version {version} of '{name}': {self._contents(name)}")
         return self.storage.fetch(name, version)
 
     def _numbers(self, name: str, *, begun: bool) -> list[int]:
@@ -314,25 +280,6 @@ class Store:
         entries = self.storage.entries(require_name(name))
         names = (entry.name for entry in entries if entry.is_whole or begun)
         return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
-
-    def note_alias(self, name: str, alias: str) -> None:
-        """Complete the history if the process that set an alias died before it could."""
-        with suppress(OSError):  # a store that is mounted read-only
-            self.recorded(name, alias)
-
-    def recorded(self, name: str, alias: str) -> tuple[bytes | None, Alias | None]:
-        """Return an alias's content and meaning, after adding it to the history if needed."""
-        try:
-            old = self.storage.read(name, alias)
-        except UnsafeFile:
-            old = None
-        try:
-            was = None if old is None else parse_alias(name, alias, old)
-        except AliasError:
-            was = None
-        if was is not None:
-            append(self.storage, name, event_of(alias, was))
-        return old, was
 
     def _require_still_there(self, name: str, alias: str, chosen: Alias, old: bytes | None) -> None:
         """Take an alias back if its version was retired or collected while it was set."""
@@ -343,22 +290,16 @@ class Store:
             self.storage.swap(name, alias, chosen.as_text().encode(), old)
             raise
 
-    def _found(self, name: str) -> str:
-        versions = self.versions(name)
-        where = self.storage.address
+    def _contents(self, name: str) -> str:
+        """Say what there is of a model, or else in the store."""
+        where, versions = self.storage.address, self.versions(name)
         if versions:
-            listed = ", ".join(map(str, versions))
-            return (
-                f"the store {where} has version{'s' if len(versions) > 1 else ''} {listed} of "
-                f"'{name}'"
-            )
+            some = f"version{'s' if len(versions) > 1 else ''} {', '.join(map(str, versions))}"
+            return f"the store {where} has {some} of '{name}'"
         if not self.storage.exists():
             return f"there is no store {where}: `candor export` makes it, and --store names another"
-        has = (
-            f"it has {', '.join(self.models())}"
-            if self.models()
-            else "it is empty: `candor export` publishes into it"
-        )
+        models = ", ".join(self.models())
+        has = f"it has {models}" if models else "it is empty: `candor export` publishes into it"
         return f"the store {where} has no model '{name}'; {has}"
 
 
@@ -386,17 +327,12 @@ def require_name(name: str) -> str:
     return name
 
 
-def check_owner(bundle: Bundle, name: str, version: int) -> Bundle:
-    """Return a bundle whose card is of this model and version. Raises CardError."""
-    if (bundle.card.name, bundle.card.version) != (name, version):
-        raise CardError(
-            bundle.folder, f"its card belongs to {bundle.card.name}/{bundle.card.version}"
-        )
-    return bundle
-
-
 def _verify(folder: Path, name: str, version: int) -> Bundle:
-    return check_owner(read_bundle(folder), name, version)
+    """Return a verified bundle of this model and version. Raises BundleError."""
+    bundle = read_bundle(folder)
+    if (bundle.card.name, bundle.card.version) != (name, version):
+        raise CardError(folder, f"its card belongs to {bundle.card.name}/{bundle.card.version}")
+    return bundle
 
 
 def _require_digest(bundle: Bundle, expected: str, source: str) -> None:

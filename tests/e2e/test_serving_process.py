@@ -20,7 +20,8 @@ from onnx import TensorProto
 
 from benchmarks.serving.exchange import Request, ask_all
 from model_store.bundle.manifest import digest_of, write_manifest
-from model_store.store.alias import new_alias
+from model_store.errors import AliasError
+from model_store.store.alias import Alias, made_now
 from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Load, Server
@@ -276,8 +277,8 @@ def test_bad_bundles_are_refused_by_name_while_the_old_one_serves_on(
         version = tiny_store.publish("tiny", make_bundle)
         spoil(tiny_store.folder("tiny", version))
         digest = digest_of((tiny_store.folder("tiny", version) / "manifest.json").read_bytes())
-        alias = new_alias(version=version, digest=digest, by="an attacker", why=None)
-        tiny_store.replace_file("tiny", "production", alias.as_text())
+        alias = made_now(Alias, AliasError, version=version, digest=digest, by="an attacker")
+        tiny_store.storage.write("tiny", "production", alias.as_text().encode())
         wait_until(lambda wanted=version: refused().get("version") == wanted)  # type: ignore[misc]
         assert reason in refused()["reason"]
         assert server.predict(png()).json()["version"] == 1

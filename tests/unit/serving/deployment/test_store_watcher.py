@@ -228,14 +228,14 @@ def test_a_bundle_that_is_replaced_under_its_number_is_refused(
     alias = tiny_store.alias("tiny", "production")
     assert alias is not None
     forged = alias.model_copy(update={"digest": digest})
-    tiny_store.replace_file("tiny", "production", forged.as_text())
+    tiny_store.storage.write("tiny", "production", forged.as_text().encode())
     watcher.scan()
     assert (
         f"it is loaded with digest {alias.digest}, but production names {digest}"
         in watcher.refused["tiny"].reason
     )
     assert loader.asked == [("tiny", 1)]
-    tiny_store.replace_file("tiny", "production", alias.as_text())
+    tiny_store.storage.write("tiny", "production", alias.as_text().encode())
     watcher.scan()
     assert watcher.refused == {}
 
