@@ -11,29 +11,21 @@ Source: OWASP, CSV Injection, https://owasp.org/www-community/attacks/CSV_Inject
 import csv
 import re
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 MARK: Final = "'"
-# After spaces too, because spreadsheets trim; full-width signs count as their narrow ones in some
-# languages.
+# After spaces too, which spreadsheets trim; some languages take full-width signs as narrow ones.
 _FORMULA: Final = re.compile(r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n|%]")
 _NUMBER: Final = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?( ± \d*\.?\d+)?|-|[+-]?(inf|nan)", re.IGNORECASE
 )
 
 
-class RowWriter(Protocol):
-    """Writes rows of cells."""
-
-    def writerow(self, row: Iterable[Any], /) -> Any:
-        """Write one row."""
-
-
 class CsvTable:
     """Writes rows as CSV whose texts are safe in spreadsheets; use it in place of `csv.writer`."""
 
     def __init__(self, stream: Any) -> None:
-        self._rows: RowWriter = csv.writer(stream)
+        self._rows = csv.writer(stream)
 
     def writerow(self, row: Iterable[Any]) -> None:
         """Write one row."""

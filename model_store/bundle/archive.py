@@ -1,4 +1,4 @@
-"""The TorchServe archive: a zip of the graph, the card, the handler and the preprocessing it needs.
+"""The TorchServe archive: a zip of the graph, the card, the handler and the code that it needs.
 
 It is written here because torch-model-archiver is no longer maintained and the format is one
 manifest.
@@ -12,27 +12,14 @@ from model_store.bundle.card import Card
 
 _ROOT = Path(__file__).parents[2]
 HANDLER = "torchserve_handler.py"
-# The handler imports these from inside the archive under the names that they have here.
+# What the handler imports from inside the archive, under the names that it has here.
 _IMPORTED = (
-    "calibration/__init__.py",
-    "calibration/bins.py",
+    *("calibration/__init__.py", "calibration/bins.py"),
     *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
     *(
-        f"model_store/image/{name}.py"
-        for name in (
-            "__init__",
-            "codecs",
-            "cost",
-            "decoder",
-            "dicom",
-            "frames",
-            "gray",
-            "plain_png",
-        )
-    ),
-    *(
-        f"model_store/torchserve/{name}.py"
-        for name in ("__init__", "answers", "counters", "delivery", "outbox")
+        path.relative_to(_ROOT).as_posix()
+        for room in ("image", "torchserve")
+        for path in sorted((_ROOT / "model_store" / room).glob("*.py"))
     ),
 )
 # A fixed time stamp and no compression, whose bytes depend on the zlib: equal bundles give equal

@@ -11,9 +11,7 @@ from typing import Any
 from model_store.bundle.card import FORMAT_VERSION, Card
 
 SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
-PUBLISHED_FILE = (
-    Path(__file__).parents[2] / "docs" / "reference" / "card.schema.json"
-)  # in a checkout
+PUBLISHED_FILE = Path(__file__).parents[2] / "docs/reference/card.schema.json"  # in a checkout
 
 
 def card_schema() -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""The reliability diagram as SVG: accuracy against confidence, the range expected by chance, and
-the counts.
+"""The reliability diagram as SVG: accuracy against confidence, the range of chance, the counts.
 
 Model cards, pages, reports and notebooks all show this one. `templates/drawing.css` has its rules;
 pages define the colors by name, a file of its own gets those of light pages.
@@ -23,16 +22,14 @@ _LEFT, _TOP, _SIDE = 72, 20, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
 _Z95 = 1.96  # standard deviations that hold 95 %
 _LIGHT = {
-    **{"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675"},
-    **{"accent": "#2563b0", "bad": "#b3261e"},
+    "card": "#ffffff",
+    "line": "#dfe3e8",
+    "muted": "#5b6675",
+    "accent": "#2563b0",
+    "bad": "#b3261e",
 }
-_STARTS = (
-    0.8,
-    0.6,
-    0.4,
-    0.2,
-    0.0,
-)  # of the axis of confidence, which a model with few classes does not use up
+# Where the axis of confidence may start, which a model with few classes does not use up.
+_STARTS = (0.8, 0.6, 0.4, 0.2, 0.0)
 
 
 class DiagramScale(NamedTuple):
@@ -53,55 +50,55 @@ def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
 
 
 def reliability_diagram(
-    bins: Sequence[ReliabilityBin], *, of: str = "all answers", scale: DiagramScale | None = None
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str = "all answers",
+    scale: DiagramScale | None = None,
+    own_style: Markup | None = None,
 ) -> Markup:
-    """Draw the bins that have answers, and describe them for those who do not see them; `of` names
-    the answers.
+    """Draw the bins that have answers, and describe them for those who do not see them.
 
-    On the dashed line confidence equals accuracy. `scale` is that of the diagrams beside it, by
-    default its own.
+    On the dashed line confidence equals accuracy.
+
+    Args:
+        of: names the answers.
+        scale: that of the diagrams beside it, by default its own.
+        own_style: rules for a drawing that stands in a file of its own.
     """
-    return _drawn(bins, of=of, scale=scale, own_style=None)
-
-
-def diagram_file(
-    bins: Sequence[ReliabilityBin], *, of: str = "all answers", scale: DiagramScale | None = None
-) -> Markup:
-    """Return the same drawing as an SVG file, with light colors, for viewers and notebooks."""
-    return _drawn(bins, of=of, scale=scale, own_style=file_style())
-
-
-@cache
-def drawing_rules() -> str:
-    """Return the rules of style sheets for drawings, with colors by name."""
-    return (
-        files("model_store.bundle").joinpath("templates", "drawing.css").read_text(encoding="utf-8")
-    )
-
-
-def file_style() -> Markup:
-    """The rules with colors in place of names: some viewers of SVG know no CSS variables."""
-    plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], drawing_rules())
-    return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
-
-
-def _drawn(
-    bins: Sequence[ReliabilityBin], *, of: str, scale: DiagramScale | None, own_style: Markup | None
-) -> Markup:
-    filled = [row for row in bins if row.n]
     start, most = scale or scale_of([bins])
-    plot = _Plot(most, start)
-    template = _environment().get_template("diagram.svg.jinja")
-    return Markup(
-        template.render(
-            plot=plot,
-            bins=[(row, _said(row)) for row in filled],
+    rendered = (
+        _environment()
+        .get_template("diagram.svg.jinja")
+        .render(
+            plot=_Plot(most, start),
+            bins=[(row, _said(row)) for row in bins if row.n],
             described=description(bins, of=of),
             upward="accuracy, %",
             rightward="confidence, %, and answers",
             own_style=own_style,
         )
     )
+    return Markup(rendered)
+
+
+def diagram_file(
+    bins: Sequence[ReliabilityBin], *, of: str = "all answers", scale: DiagramScale | None = None
+) -> Markup:
+    """Return the same drawing as an SVG file, with light colors, for viewers and notebooks."""
+    return reliability_diagram(bins, of=of, scale=scale, own_style=file_style())
+
+
+@cache
+def drawing_rules() -> str:
+    """Return the rules of style sheets for drawings, with colors by name."""
+    rules = files("model_store.bundle").joinpath("templates", "drawing.css")
+    return rules.read_text(encoding="utf-8")
+
+
+def file_style() -> Markup:
+    """The rules with colors in place of names: some viewers of SVG know no CSS variables."""
+    plain = re.sub(r"var\(--(\w+)\)", lambda color: _LIGHT[color[1]], drawing_rules())
+    return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
 
 @cache

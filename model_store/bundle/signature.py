@@ -70,9 +70,7 @@ def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
         ) from error
     known = _files(read_manifest(bundle.folder)).keys()
     others = [path for path in bundle.folder.iterdir() if path.name not in known]
-    secret: Any = (
-        None if password is None else password.encode()
-    )  # which its annotation calls a str
+    secret: Any = None if password is None else password.encode()  # annotated as a str there
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / SIGNATURE_FILE
         try:
