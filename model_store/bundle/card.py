@@ -205,10 +205,8 @@ class CalibrationCard(_Frozen):
             class_bias=class_bias,
             class_weight=class_weight,
             reference_split=split,
-            confusion=None
-            if confusion is None
-            else tuple(tuple(row) for row in confusion.tolist()),
-            answers=None if answers is None else tuple(tuple(row) for row in answers.tolist()),
+            confusion=_rows(confusion),
+            answers=_rows(answers),
             recall=None if confusion is None else recalls(confusion),
             bins=rows,
             measures=measures.as_dict(),
@@ -218,6 +216,10 @@ class CalibrationCard(_Frozen):
     def sums(self) -> BinSums:
         """The sums per bin of the reference."""
         return BinSums.from_rows([row.model_dump() for row in self.bins])
+
+
+def _rows(counts: npt.NDArray[np.int64] | None) -> tuple[tuple[int, ...], ...] | None:
+    return None if counts is None else tuple(tuple(row) for row in counts.tolist())
 
 
 class Referral(_Frozen):

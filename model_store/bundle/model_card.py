@@ -1,6 +1,7 @@
 """The model card: card.json in Markdown, for people. Equal cards give equal bytes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
@@ -14,7 +15,7 @@ from model_store.bundle.card import (
 )
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
-_SHOWN = ("n", "accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")
+_SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")
 _METHODS = {
     "none": "nothing",
     "temperature": "temperature scaling",
@@ -28,15 +29,8 @@ _METHODS = {
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    parts = (
-        _head(card),
-        _origin(card),
-        _calibration(card),
-        _classes(card),
-        _promises(card),
-        _variants(card),
-    )
-    return "\n".join((*(line for part in parts for line in part), *_limits(card)))
+    parts = (_head, _origin, _calibration, _classes, _promises, _variants)
+    return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
 
 
 def _head(card: Card) -> Iterator[str]:
@@ -48,11 +42,9 @@ def _head(card: Card) -> Iterator[str]:
         f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
         f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
     )
-    what = (
-        "a probability for each class, **not calibrated**"
-        if _is_uncalibrated(card)
-        else "a calibrated probability for each class"
-    )
+    what = "a calibrated probability for each class"
+    if card.calibration.method == "none":
+        what = "a probability for each class, **not calibrated**"
     yield f"- **Output**: {what}; normalization and calibrator are in the graph."
     if card.precision is not None:
         yield f"- **Precision**: {_text(card.precision)}."
@@ -68,11 +60,9 @@ def _origin(card: Card) -> Iterator[str]:
     yield f"- **Data**: {_text(made.dataset)}, fingerprint `{_text(made.fingerprint[:16])}`."
     if made.training is not None:
         for split, counts in made.training.images.items():
-            named = (
-                f"{count:,} {_text(name)}"
-                for count, name in zip(counts, card.classes, strict=False)
-            )
-            yield f"    - {_text(split)}: {', '.join(named)}."
+            pairs = zip(counts, card.classes, strict=False)
+            named = ", ".join(f"{count:,} {_text(name)}" for count, name in pairs)
+            yield f"    - {_text(split)}: {named}."
     if made.imported is None:
         yield f"- **Network**: {_text(made.backbone)}."
         yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
@@ -95,10 +85,6 @@ def _imported(origin: Origin) -> Iterator[str]:
     )
 
 
-def _is_uncalibrated(card: Card) -> bool:
-    return card.calibration.method == "none"
-
-
 def _calibration(card: Card) -> Iterator[str]:
     calibration = card.calibration
     yield "## How calibrated it is\n"
@@ -116,14 +102,10 @@ def _calibration(card: Card) -> Iterator[str]:
             "than on new ones. "
             "They hold only for images like these.\n"
         )
-    if card.verification is not None:
-        checked = card.verification
-        compared = (
-            "ONNX Runtime and torch"
-            if card.provenance.imported is None
-            else "the bundle and the imported file"
-        )
-        real = "made-up" if card.provenance.imported and not calibration.sums.total else "real"
+    if checked := card.verification:
+        imported = card.provenance.imported is not None
+        compared = "the bundle and the imported file" if imported else "ONNX Runtime and torch"
+        real = "made-up" if imported and not calibration.sums.total else "real"
         yield (
             f"On {checked.images} {real} images, in one batch and one by one, {compared} differ "
             "by at most "
@@ -134,11 +116,12 @@ def _calibration(card: Card) -> Iterator[str]:
 def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:
     for entry in entries(Measures):
         value = calibration.measures.get(entry.name)
-        if entry.name in _SHOWN and value is not None:
-            if entry.name == "n":
-                yield entry.title, f"{value:,.0f}", "Labeled answers of the reference."
-            else:
-                yield entry.title, f"{value:.4f}", entry.text
+        if value is None:
+            continue
+        if entry.name == "n":
+            yield entry.title, f"{value:,.0f}", "Labeled answers of the reference."
+        elif entry.name in _SHOWN:
+            yield entry.title, f"{value:.4f}", entry.text
 
 
 def _classes(card: Card) -> Iterator[str]:
@@ -191,16 +174,8 @@ def _variants(card: Card) -> Iterator[str]:
     if not card.variants:
         return
     yield "## Other precisions\n"
-    header = (
-        "precision",
-        "file",
-        "accuracy",
-        "ECE",
-        "temperature",
-        "same class",
-        "largest difference",
-    )
-    yield from _table(header, map(_variant, card.variants))
+    figures = ("accuracy", "ECE", "temperature", "same class", "largest difference")
+    yield from _table(("precision", "file", *figures), map(_variant, card.variants))
 
 
 def _variant(variant: VariantCard) -> list[str]:
@@ -214,7 +189,7 @@ def _variant(variant: VariantCard) -> list[str]:
     return [_text(variant.precision), f"`{variant.file}`", *shown, *costs]
 
 
-def _limits(card: Card) -> Iterator[str]:
+def _limits() -> Iterator[str]:
     yield "## Limits\n"
     yield (
         "The figures describe the reference. At another site, with another device or another mix "

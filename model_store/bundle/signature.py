@@ -75,21 +75,13 @@ def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
         made = Path(folder) / SIGNATURE_FILE
         try:
             signer = signing.Config().use_elliptic_key_signer(private_key=key, password=secret)
-            signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=others)).sign(
-                bundle.folder, made
-            )
-        except (
-            AttributeError,
-            OSError,
-            TypeError,
-            ValueError,
-        ) as error:  # AttributeError: a key of another kind
-            expected = (
-                "a private key in PEM on the curve P-256, P-384 or P-521, and its password if it "
-                "has one"
-            )
+            hashed = hashing.Config().set_ignored_paths(paths=others)
+            signer.set_hashing_config(hashed).sign(bundle.folder, made)
+        # AttributeError: a key of another kind.
+        except (AttributeError, OSError, TypeError, ValueError) as error:
             raise SignatureKeyInvalid(
-                f"the key {key} cannot be used ({error}); expected {expected}"
+                f"the key {key} cannot be used ({error}); expected a private key in PEM on the "
+                "curve P-256, P-384 or P-521, and its password if it has one"
             ) from error
         return made.read_bytes()
 
@@ -106,15 +98,12 @@ def _signed_files(folder: Path, signature: bytes, key: bytes) -> dict[str, str]:
         payload = base64.b64decode(envelope["payload"], validate=True)
         (signed,) = envelope["signatures"]
         signed = base64.b64decode(signed["sig"], validate=True)
-        is_by_key = envelope["payloadType"] == PAYLOAD_TYPE and _verifies(key, signed, payload)
-        return _resources(json.loads(payload)) if is_by_key else _refuse(folder)
+        if envelope["payloadType"] == PAYLOAD_TYPE and _verifies(key, signed, payload):
+            return _resources(json.loads(payload))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SignatureError(
             folder, f"{SIGNATURE_FILE} is no signature that Candor reads ({error})"
         ) from error
-
-
-def _refuse(folder: Path) -> dict[str, str]:
     raise SignatureError(
         folder, f"{SIGNATURE_FILE} was not made with the private key of the key that is required"
     )
@@ -136,17 +125,11 @@ def _verifies(key: bytes, signature: bytes, payload: bytes) -> bool:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     public = _load(key)
-    digest = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[
-        public.curve.key_size
-    ]
-    message = b"DSSEv1 %d %s %d %s" % (
-        len(PAYLOAD_TYPE),
-        PAYLOAD_TYPE.encode(),
-        len(payload),
-        payload,
-    )
+    digests = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+    kind = PAYLOAD_TYPE.encode()
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
     try:
-        public.verify(signature, message, ec.ECDSA(digest))
+        public.verify(signature, message, ec.ECDSA(digests[public.curve.key_size]))
     except InvalidSignature:
         return False
     return True

@@ -1,5 +1,4 @@
-"""What decoding an image costs, known from its header: whoever asks for too much is refused before
-a pixel is decoded.
+"""What decoding an image costs, by its header: too much is refused before a pixel is decoded.
 
 A few hundred bytes can announce work for minutes: a JPEG of thousands of scans, a TIFF in tiles
 that are much larger than the image, a WebP whose canvas Pillow allocates when it opens the file.
@@ -20,9 +19,8 @@ Reserve: TypeAlias = Callable[[int], None]
 
 MAX_SCANS: Final = 100  # a progressive JPEG has about ten
 MAX_CHUNKS: Final = 20_000  # of a PNG; libpng writes one for each 8 KiB
-MAX_OVERHANG: Final = (
-    4  # pixels that a TIFF decodes for each of its own, in tiles that reach over its edge
-)
+# Pixels that a TIFF decodes for each of its own, in tiles that reach over its edge.
+MAX_OVERHANG: Final = 4
 SMALL_TILE: Final = 1024 * 1024  # a small TIFF may be one tile of this many pixels
 MAX_STRIPS: Final = 200_000
 TILE_WIDTH, TILE_LENGTH, ROWS_PER_STRIP = 322, 323, 278  # TIFF tags
@@ -30,15 +28,13 @@ TILE_WIDTH, TILE_LENGTH, ROWS_PER_STRIP = 322, 323, 278  # TIFF tags
 TIFF_COMPRESSIONS: Final = frozenset(
     {"raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "jpeg", "zstd"}
 )
+# Of a pixel in Pillow; 4 in other modes.
 STORED_BYTES: Final = {
     "1": 1,
     "L": 1,
     "P": 1,
-    "I;16": 2,
-    "I;16B": 2,
-    "I;16L": 2,
-    "I;16N": 2,
-}  # a pixel in Pillow; else 4
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), 2),
+}
 WEBP_BYTES: Final = 20  # in all: two canvases, the frame, its copy, the image
 TIFF_BYTES: Final = 4  # beside the image: a strip, which may be all of it
 
@@ -143,9 +139,9 @@ def _check_tiff(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
     width, length = _number(image, TILE_WIDTH), _number(image, TILE_LENGTH)
     if width and length:
         _check_tiles(image, width, length, max_pixels)
-    elif (
-        strips := -(-image.height // max(1, _number(image, ROWS_PER_STRIP) or image.height))
-    ) > MAX_STRIPS:
+        return
+    strips = -(-image.height // max(1, _number(image, ROWS_PER_STRIP) or image.height))
+    if strips > MAX_STRIPS:
         raise ImageTooComplex(f"a TIFF in {strips:,} strips", f"{MAX_STRIPS:,}")
 
 

@@ -1,5 +1,4 @@
-"""How an image becomes the model's input: decode, convert the color, resize. Training and serving
-use nothing else.
+"""How an image becomes the model's input, everywhere: decode, convert the color, resize.
 
 The result is uint8; casting and normalization are in the ONNX graph. What decoding costs is checked
 before any pixel is decoded (cost.py), and colors are converted in bands, so that a large image
@@ -91,20 +90,15 @@ def decode(
 
     Raises:
         EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge, ImageTooComplex:
-        `model_store.errors`
-            describes each.
+            `model_store.errors` describes each.
     """
-    return _prepared(
-        open_image(
-            data, max_pixels=max_pixels, window=spec.window, frames=spec.frames, reserve=reserve
-        ),
-        spec,
-    )
+    window, frames = spec.window, spec.frames
+    image = open_image(data, max_pixels=max_pixels, window=window, frames=frames, reserve=reserve)
+    return _prepared(image, spec)
 
 
 def decode_plain(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels | None:
-    """`decode` of a plain PNG (plain_png.py) for an input of up to PLAIN_SIDE pixels a side, in a
-    few milliseconds at most.
+    """`decode` in milliseconds, of a plain PNG for an input of at most PLAIN_SIDE pixels a side.
 
     None for every other file, and for a broken one: `decode` takes or refuses it.
     """
@@ -120,9 +114,7 @@ def _prepared(image: Image.Image, spec: InputSpec) -> Pixels:
         return prepare(image, spec)
     except MemoryError as error:
         raise _out_of_memory(image) from error
-    except (
-        ValueError
-    ) as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
+    except ValueError as error:  # a color space that Pillow cannot convert, such as CIELAB
         raise BrokenImage(str(error)) from error
 
 
@@ -135,8 +127,7 @@ def decode_frames(
     max_pixels: int = MAX_PIXELS,
     reserve: Reserve = unlimited,
 ) -> DecodedFrames:
-    """Decode the chosen frames of an encoded image, each of them as `decode` does a file that holds
-    it alone.
+    """Decode chosen frames of an image, each as `decode` does a file that holds it alone.
 
     Args:
         frame: the number of a frame from 1, "middle" or "all"; in place of `spec.frames`.
@@ -170,8 +161,7 @@ def decode_frames(
 
 
 def _require_one(data: bytes, frame: FrameChoice) -> None:
-    """Refuse to choose among the pictures of a TIFF, PNG or WebP that has several: only frames of
-    DICOM are told apart.
+    """Refuse to choose among several pictures: only frames of DICOM are told apart.
 
     Raises NoSuchFrame or UnsupportedImage.
     """
@@ -270,9 +260,8 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
     if image.size != size:
         box = _center_box(image, spec) if spec.resize == "crop" else None
         image = image.resize(size, Image.Resampling.BILINEAR, box=box)
-    pixels = np.frombuffer(
-        image.tobytes(), np.uint8
-    )  # np.asarray(image) takes longer than a small image's inference
+    # np.asarray(image) takes longer than a small image's inference.
+    pixels = np.frombuffer(image.tobytes(), np.uint8)
     if image.mode == "L":
         gray = pixels.reshape(1, spec.height, spec.width)
         return gray if spec.channels == 1 else np.repeat(gray, 3, axis=0)
@@ -321,8 +310,6 @@ def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, floa
     """Return the largest centered box of the model's aspect: left, top, right, bottom."""
     scale = min(image.width / spec.width, image.height / spec.height)
     width, height = scale * spec.width, scale * spec.height
-    left, top = (
-        max(0.0, (image.width - width) / 2),
-        max(0.0, (image.height - height) / 2),
-    )  # rounding may leave -1e-15
+    left = max(0.0, (image.width - width) / 2)  # rounding may leave -1e-15
+    top = max(0.0, (image.height - height) / 2)
     return left, top, min(left + width, image.width), min(top + height, image.height)

@@ -16,9 +16,8 @@ from model_store.errors import NoSuchFrame, TooManyFrames, UnsupportedImage
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Frames = Literal[
-    "one", "first"
-]  # of a card, for a file with several frames: refuse it, or use the first
+# What a card says of a file with several frames: refuse it, or use the first.
+Frames = Literal["one", "first"]
 Named: TypeAlias = Literal["middle", "all"]
 FrameChoice: TypeAlias = int | Named
 
@@ -29,14 +28,11 @@ _MACROS: Final[Mapping[str, tuple[str, ...]]] = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 }
-_ELSEWHERE: Final = (
-    "PixelPaddingValue",
-    "ModalityLUTSequence",
-    "PixelRepresentation",
-    "BitsAllocated",
-    "BitsStored",
+_GRAY: Final = (
+    *("PixelPaddingValue", "ModalityLUTSequence"),
+    *("PixelRepresentation", "BitsAllocated", "BitsStored"),
+    *(name for names in _MACROS.values() for name in names),
 )
-_GRAY: Final = (*_ELSEWHERE, *(name for names in _MACROS.values() for name in names))
 
 
 class DecodedFrames(NamedTuple):
@@ -81,31 +77,29 @@ def chosen(count: int, choice: "Frames | FrameChoice", *, most: int = MOST_FRAME
         if count > most:
             raise TooManyFrames(count, f"{most} at a time")
         return range(1, count + 1)
-    number = (count + 1) // 2 if choice == "middle" else choice if isinstance(choice, int) else 1
+    number = {"middle": (count + 1) // 2}.get(choice, 1) if isinstance(choice, str) else choice
     if not 1 <= number <= count:
         raise NoSuchFrame(number, count)
     return range(number, number + 1)
 
 
 def described(dataset: "Dataset", number: int) -> "Dataset":
-    """What makes the values of frame `number` gray, at the top of a data set: of enhanced objects,
-    from their groups.
+    """What makes the values of frame `number` gray, at the top of a data set.
 
-    Without functional groups it is the data set itself.
+    Without functional groups, which enhanced objects have, it is the data set itself.
     """
-    found: dict[str, Any] = {}
+    of_groups: dict[str, Any] = {}
     for group in (*_items(dataset, "Shared", 1), *_items(dataset, "PerFrame", number)):
         for macro, names in _MACROS.items():
             for item in list(group.get(macro) or ())[:1]:
-                found |= {name: item.get(name) for name in names if name in item}
-    if not found:
+                of_groups |= {name: item.get(name) for name in names if name in item}
+    if not of_groups:
         return dataset
     from pydicom.dataset import Dataset
 
     result = Dataset()
-    for name, value in (
-        {name: dataset.get(name) for name in _GRAY if name in dataset} | found
-    ).items():
+    values = {name: dataset.get(name) for name in _GRAY if name in dataset} | of_groups
+    for name, value in values.items():
         setattr(result, name, value)
     return result
 

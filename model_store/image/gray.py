@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 Window = tuple[float, float]  # center and width, in the units after the rescale
 Gray = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
-BAND_PIXELS: Final = (
-    2**16
-)  # what NumPy makes of them, eight bytes each, stays in the processor's cache
+# What NumPy makes of so many, eight bytes each, stays in the processor's cache.
+BAND_PIXELS: Final = 2**16
 LARGEST: Final = 0xFFFF
 
 
@@ -32,27 +31,20 @@ def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None)
     if padding is not None and (inside := pixels[pixels != padding]).size:
         ends = int(inside.min()), int(inside.max())
     gray = np.empty(pixels.shape, np.uint8)
-    table = _table(low, high, ends, dataset, window) if high - low <= LARGEST else None
+    table = None
+    if high - low <= LARGEST:  # the gray of each value, at its place modulo 2^16
+        values = np.arange(low, high + 1)
+        table = np.zeros(LARGEST + 1, np.uint8)
+        table[values & LARGEST] = _curve(values.astype(np.float64), ends, dataset, window)
     rows = max(1, BAND_PIXELS // pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
         band, shown = pixels[top : top + rows], gray[top : top + rows]
         if table is None:
             shown[:] = _curve(band.astype(np.float64), ends, dataset, window)
         else:
-            np.take(
-                table, band.astype(np.uint16), out=shown, mode="clip"
-            )  # "raise" would copy once more
+            # The mode "raise" would copy once more.
+            np.take(table, band.astype(np.uint16), out=shown, mode="clip")
     return gray
-
-
-def _table(
-    low: int, high: int, ends: tuple[int, int], dataset: "Dataset", window: Window | None
-) -> Gray:
-    """Return the gray of the values from `low` to `high`, each at its place modulo 2^16."""
-    values = np.arange(low, high + 1)
-    table = np.zeros(LARGEST + 1, np.uint8)
-    table[values & LARGEST] = _curve(values.astype(np.float64), ends, dataset, window)
-    return table
 
 
 def _curve(
@@ -112,9 +104,8 @@ def _looked_up(values: Values, dataset: "Dataset") -> Gray:
     from pydicom.pixels.processing import apply_voi
 
     bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-    return _bytes(
-        np.asarray(apply_voi(np.rint(values).astype(np.int64), dataset), np.float64) / (2**bits - 1)
-    )
+    shown = apply_voi(np.rint(values).astype(np.int64), dataset)
+    return _bytes(np.asarray(shown, np.float64) / (2**bits - 1))
 
 
 def _bytes(shares: Values) -> Gray:
@@ -125,12 +116,12 @@ def _bytes(shares: Values) -> Gray:
 def _number(dataset: "Dataset", keyword: str) -> float | None:
     """Return the first value of an element, None if it is absent or empty."""
     value = dataset.get(keyword)
-    if value is None or value == "":
+    if value == "":
         return None
     if not isinstance(value, str) and hasattr(value, "__iter__"):
         value = next(iter(value), None)
-        if value is None:
-            return None
+    if value is None:
+        return None
     number = float(value)
     if not np.isfinite(number):
         raise ValueError(f"{keyword} is {number}")
