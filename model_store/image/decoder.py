@@ -26,7 +26,8 @@ from model_store.errors import (
     UnsupportedImage,
 )
 from model_store.image.cost import Reserve, check_encoded, check_opened, needed_bytes, unlimited
-from model_store.image.dicom import DicomFrame, is_dicom, open_dicom, open_frames, render
+from model_store.image.dicom import is_dicom, open_dicom, open_frames, render
+from model_store.image.dicom_pixels import DicomFrame
 from model_store.image.frames import MOST_FRAMES, DecodedFrames, FrameChoice
 from model_store.image.plain_png import PLAIN_SIDE, read_plain_png
 

@@ -1,19 +1,17 @@
-"""A DICOM file becomes an 8-bit image: gray by rescale and window, inverted for MONOCHROME1; color
-as RGB.
+"""A DICOM file becomes an 8-bit image: gray by rescale and window, or RGB.
 
 Everything that costs memory or time is bounded before any pixel is decoded: rows and columns by the
 caller's limit, the sizes inside compressed frames by the header. A deflated file, which may unpack
 to any size, is refused. pydicom is imported with the first DICOM file, so that servers without
-DICOM start faster. Without pydicom, DICOM is refused with a message that says so. codecs.py has the
-compressions that need a package more.
+DICOM start faster. Without pydicom, DICOM is refused with a message that says so.
 
 Source: DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation).
 """
 
 import io
 import logging
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,15 +25,14 @@ from model_store.errors import (
     TooManyFrames,
     UnsupportedImage,
 )
-from model_store.image.codecs import (
-    DECODERS,
-    JPEG_EXTENDED,
-    FrameHeader,
-    available,
-    decode_frame,
-    stored,
-)
 from model_store.image.cost import Reserve, unlimited
+from model_store.image.dicom_pixels import (
+    DicomFrame,
+    check_syntax,
+    needed_bytes,
+    number_of,
+    stored_pixels,
+)
 from model_store.image.frames import MOST_FRAMES, FrameChoice, Frames, chosen, described
 from model_store.image.gray import Gray, Window, as_gray
 
@@ -43,32 +40,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 Opened = TypeVar("Opened")
-
-NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
-JPEG: Final = frozenset(
-    {"1.2.840.10008.1.2.4.50", JPEG_EXTENDED}
-)  # baseline, and extended with 8 bits
-JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
-RLE: Final = "1.2.840.10008.1.2.5"
-GRAY_BYTES, COLOR_BYTES, JPEG_2000_BYTES = (
-    10,
-    36,
-    8,
-)  # memory for a pixel; the last in addition, and for each sample
-READ: Final = "uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000 or HTJ2K"
-
-
-class DicomFrame(NamedTuple):
-    """One frame of a data set, by its number from 1; `gray` is what makes its values gray."""
-
-    dataset: "Dataset"
-    number: int
-    gray: "Dataset"
-
-    @property
-    def place(self) -> int:
-        """Its number from 0."""
-        return self.number - 1
 
 
 def is_dicom(data: bytes) -> bool:
@@ -138,17 +109,16 @@ def open_frames(
         raise UnsupportedImage(
             "DICOM, and pydicom is not installed here", "a JPEG or PNG"
         ) from error
-    pydicom.config.settings.reading_validation_mode = (
-        pydicom.config.IGNORE
-    )  # odd metadata are fine: only the pixels matter
+    # Odd metadata are fine: only the pixels matter.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         _refuse_deflated(data)
         dataset = pydicom.dcmread(io.BytesIO(data))
         _check(dataset, max_pixels=max_pixels)
         numbers = _numbers(dataset, frames, max_frames=max_frames, max_pixels=max_pixels)
-        reserve(_needed_bytes(dataset) + len(numbers) * kept_bytes)
-        return [use(frame) for frame in _frames(dataset, numbers)]
+        reserve(needed_bytes(dataset) + len(numbers) * kept_bytes)
+        return [use(DicomFrame(dataset, number, described(dataset, number))) for number in numbers]
     except ImageError:
         raise
     except MemoryError as error:
@@ -160,45 +130,14 @@ def open_frames(
         raise BrokenImage(f"DICOM: {str(error)[:200] or type(error).__name__}") from error
 
 
-def _frames(dataset: "Dataset", numbers: range) -> Iterator[DicomFrame]:
-    return (DicomFrame(dataset, number, described(dataset, number)) for number in numbers)
-
-
 def _refuse_deflated(data: bytes) -> None:
     """Read only the file meta group: reading on would unpack a deflated file to any size."""
     from pydicom.filereader import read_dataset, read_preamble
 
     stream = io.BytesIO(data)
     read_preamble(stream, force=False)
-    meta = read_dataset(
-        stream,
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, *_: tag.group != 2,
-    )
-    _check_syntax(str(meta.get("TransferSyntaxUID") or ""))
-
-
-def _check_syntax(syntax: str) -> None:
-    if syntax and syntax not in NATIVE | JPEG | JPEG_2000 | {RLE} | DECODERS.keys():
-        raise UnsupportedImage(f"DICOM compressed as {_name(syntax)}", READ)
-    if syntax in DECODERS and syntax not in JPEG:
-        _check_available(f"DICOM compressed as {_name(syntax)}")
-
-
-def _check_available(found: str) -> None:
-    if not available():
-        raise UnsupportedImage(
-            f"{found}, whose decoder is not installed here (extra `dicom`: pip install "
-            "imagecodecs)",
-            "uncompressed, RLE, 8-bit JPEG or JPEG 2000",
-        )
-
-
-def _name(syntax: str) -> str:
-    from pydicom.uid import UID
-
-    return str(UID(syntax).name[:80])
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    check_syntax(str(meta.get("TransferSyntaxUID") or ""))
 
 
 def _check(dataset: "Dataset", *, max_pixels: int) -> None:
@@ -219,31 +158,13 @@ def _numbers(
     dataset: "Dataset", frames: Frames | FrameChoice, *, max_frames: int, max_pixels: int
 ) -> range:
     """The numbers of the frames that are meant, all of which together are within the limits."""
-    numbers = chosen(_count(dataset), frames, most=max_frames)
+    numbers = chosen(number_of(dataset, "NumberOfFrames", 1), frames, most=max_frames)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if len(numbers) * rows * columns > max_pixels:
         raise TooManyFrames(
             f"{len(numbers)} x {columns} x {rows} pixels in its", f"{max_pixels} pixels"
         )
     return numbers
-
-
-def _count(dataset: "Dataset") -> int:
-    return int(dataset.get("NumberOfFrames") or 1)
-
-
-def _needed_bytes(dataset: "Dataset") -> int:
-    """Peak memory of decoding a frame."""
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    per_pixel = GRAY_BYTES if samples == 1 else COLOR_BYTES
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-    if syntax in JPEG_2000 or _needs_codec(dataset):
-        per_pixel += JPEG_2000_BYTES * samples
-    return (
-        int(dataset.Rows)
-        * int(dataset.Columns)
-        * (per_pixel + int(dataset.get("BitsAllocated") or 8) // 4)
-    )
 
 
 def render(frame: DicomFrame, window: Window | None) -> Image.Image:
@@ -272,114 +193,3 @@ def _shown(frame: DicomFrame, window: Window | None) -> Gray:
 
 def _upper_byte(pixels: npt.NDArray[Any], bits: int) -> Gray:
     return (pixels >> max(0, bits - 8)).astype(np.uint8)
-
-
-def stored_pixels(frame: DicomFrame) -> npt.NDArray[Any]:
-    """Return a frame as stored: integers (H, W) or RGB (H, W, 3). pydicom removes unused bits."""
-    from pydicom.pixels.utils import pixel_array
-
-    dataset = frame.dataset
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-    if syntax == RLE:
-        pixels = _unpacked(frame)
-    elif _needs_codec(dataset):
-        pixels = _decoded(frame, syntax)
-    else:
-        if syntax in JPEG | JPEG_2000:
-            _check_frame(frame)
-        pixels = pixel_array(dataset, index=frame.place, raw=False)
-    if pixels.dtype.kind not in "ui":
-        raise UnsupportedImage("a DICOM file with floating-point pixels", "integer pixels")
-    return pixels
-
-
-def _encoded(frame: DicomFrame) -> bytes:
-    """The bytes of a compressed frame."""
-    from pydicom.encaps import get_frame
-
-    dataset = frame.dataset
-    table = [dataset.get(f"ExtendedOffsetTable{which}") for which in ("", "Lengths")]
-    offsets = (table[0], table[1]) if all(table) else None
-    found: bytes = get_frame(
-        dataset.PixelData, frame.place, number_of_frames=_count(dataset), extended_offsets=offsets
-    )
-    return found
-
-
-def _needs_codec(dataset: "Dataset") -> bool:
-    """Whether Pillow cannot decode the compression."""
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-    return syntax in DECODERS and (syntax != JPEG_EXTENDED or int(dataset.BitsStored) > 8)
-
-
-def _decoded(frame: DicomFrame, syntax: str) -> npt.NDArray[Any]:
-    """A frame by imagecodecs."""
-    dataset = frame.dataset
-    _check_available(f"DICOM with a JPEG of {dataset.BitsStored} bits")
-    samples, allocated, bits = (
-        int(dataset.get(name) or 1) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored")
-    )
-    if samples not in (1, 3) or allocated not in (8, 16) or not 1 < bits <= allocated:
-        raise UnsupportedImage(
-            f"{samples} samples of {bits} of {allocated} bits", "1 or 3 samples of 8 or 16 bits"
-        )
-    expected = FrameHeader(int(dataset.Columns), int(dataset.Rows), samples, allocated)
-    signed = bool(int(dataset.get("PixelRepresentation") or 0))
-    pixels = stored(
-        decode_frame(_encoded(frame), syntax, expected),
-        allocated=allocated,
-        bits=bits,
-        signed=signed,
-    )
-    photometric = str(dataset.PhotometricInterpretation)
-    return (
-        _rgb(pixels, photometric)
-        if samples == 3 and photometric in ("YBR_FULL", "YBR_FULL_422")
-        else pixels
-    )
-
-
-def _check_frame(frame: DicomFrame) -> None:
-    """Check that the header of the compressed image agrees with the file's."""
-    dataset = frame.dataset
-    with Image.open(io.BytesIO(_encoded(frame)), formats=("JPEG", "JPEG2000")) as image:
-        if image.size != (int(dataset.Columns), int(dataset.Rows)):
-            raise ValueError(f"holds {image.size}, announces {dataset.Columns} x {dataset.Rows}")
-
-
-def _unpacked(frame: DicomFrame) -> npt.NDArray[Any]:
-    """Decode RLE (PS3.5 annex G): byte planes, most significant first, each packed separately.
-
-    Pillow's PackBits is fast and never unpacks more than the expected plane. pydicom's own decoder
-    is Python, works byte by byte, and trusts what it reads.
-    """
-    dataset = frame.dataset
-    rows, columns, samples = (
-        int(dataset.Rows),
-        int(dataset.Columns),
-        int(dataset.get("SamplesPerPixel") or 1),
-    )
-    width = int(dataset.BitsAllocated) // 8
-    if samples not in (1, 3) or width not in (1, 2, 4) or (samples == 3 and width > 1):
-        raise UnsupportedImage(f"RLE with {samples} samples of {dataset.BitsAllocated} bits", READ)
-    packed = _encoded(frame)
-    header = np.frombuffer(packed[:64], "<u4")
-    if header[0] != samples * width:
-        raise ValueError(f"{header[0]} RLE segments, expected {samples * width}")
-    ends = [*header[2 : 1 + header[0]].tolist(), len(packed)]
-    planes = np.empty((rows, columns, samples * width), np.uint8)
-    for index, (start, end) in enumerate(
-        zip(header[1 : 1 + header[0]].tolist(), ends, strict=True)
-    ):
-        plane = Image.frombytes("L", (rows * columns, 1), packed[start:end], "packbits", "L")
-        planes[..., index] = np.asarray(plane).reshape(rows, columns)
-    if samples == 3:
-        return _rgb(planes, str(dataset.PhotometricInterpretation))
-    kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
-    return planes.view(f">{kind}{width}")[..., 0].astype(f"{kind}{width}")
-
-
-def _rgb(pixels: npt.NDArray[np.uint8], photometric: str) -> npt.NDArray[Any]:
-    from pydicom.pixels.processing import convert_color_space
-
-    return pixels if photometric == "RGB" else convert_color_space(pixels, photometric, "RGB")

@@ -13,7 +13,8 @@ from PIL import Image
 
 from model_store.image.cost import Reserve, unlimited
 from model_store.image.decoder import MAX_PIXELS, open_image
-from model_store.image.dicom import DicomFrame, is_dicom, open_frames, render, stored_pixels
+from model_store.image.dicom import is_dicom, open_frames, render
+from model_store.image.dicom_pixels import DicomFrame, stored_pixels
 from model_store.image.frames import FrameChoice, Frames
 from model_store.image.gray import Window, own_window, rescaled
 

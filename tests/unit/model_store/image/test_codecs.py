@@ -158,7 +158,7 @@ def test_scans_and_tiles_are_counted_before_they_cost_anything() -> None:
 def test_without_the_extra_they_are_refused_by_name_with_what_to_install(
     syntax: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model_store.image.dicom.available", lambda: False)
+    monkeypatch.setattr("model_store.image.dicom_pixels.available", lambda: False)
     data = dicom_frames([b"\xff\xd8\xff\xd9"], syntax, SHAPE, np.uint16, BitsStored=12)
     named = (
         "JPEG of 12 bits"

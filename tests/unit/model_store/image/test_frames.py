@@ -24,7 +24,7 @@ from model_store.errors import (
     UnsupportedImage,
 )
 from model_store.image import InputSpec, decode, decode_frames, read_choice
-from model_store.image.dicom import GRAY_BYTES
+from model_store.image.dicom_pixels import GRAY_BYTES
 from model_store.image.viewing import view
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle, dicom_stack, encoded
 
