@@ -30,13 +30,12 @@ def release() -> str:
 def typed_command(*arguments: str) -> str:
     """Return a command line that works when pasted, without an active environment too."""
     beside = Path(sys.executable).with_name("candor")
-    found = shutil.which("candor")
+    here = Path.cwd()
     if not beside.is_file():
         program = [sys.executable, "-m", "candor"]
-    elif found is not None and Path(found) == beside:
+    elif shutil.which("candor") == str(beside):
         program = ["candor"]
     else:
-        here = Path.cwd()
         program = [str(beside.relative_to(here) if beside.is_relative_to(here) else beside)]
     return shlex.join([*program, *arguments])
 
@@ -48,9 +47,8 @@ def install_command(extra: str, *, root: Path = _ROOT) -> str:
         extra: a key of `optional-dependencies` in pyproject.toml, such as "train".
         root: the folder that holds the packages; a checkout if it also has a pyproject.toml.
     """
-    wanted = (
-        ["-e", f"{root}[{extra}]"] if (root / "pyproject.toml").is_file() else requirements(extra)
-    )
+    is_checkout = (root / "pyproject.toml").is_file()
+    wanted = ["-e", f"{root}[{extra}]"] if is_checkout else requirements(extra)
     return shlex.join([sys.executable, "-m", "pip", "install", *wanted])
 
 

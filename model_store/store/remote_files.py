@@ -16,19 +16,15 @@ from model_store.installation import install_command
 
 RETRIES = 2
 S3 = ("s3", "s3a")
-CONFLICTS = (
-    "PreconditionFailed",
-    "ConditionalRequestConflict",
-    "412",
-)  # S3: somebody else was faster
+# What S3 says if somebody else was faster.
+CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")
 S3_CONFIG = {
     "connect_timeout": 5,
     "read_timeout": 30,
     "retries": {"max_attempts": RETRIES, "mode": "standard"},
 }
-Listing = dict[
-    str, dict[str, tuple[object, ...]]
-]  # model -> path below it -> what changes with its content
+# Model -> path below it -> what changes with its content.
+Listing = dict[str, dict[str, tuple[object, ...]]]
 T = TypeVar("T")
 
 
@@ -163,11 +159,8 @@ def _listing(found: dict[str, dict[str, Any]], root: str) -> Listing:
         model, _, below = path.removeprefix(root).lstrip("/").partition("/")
         if below and detail.get("type") != "directory":
             changed = detail.get("LastModified") or detail.get("mtime") or detail.get("created")
-            listing.setdefault(model, {})[below] = (
-                detail.get("ETag"),
-                detail.get("size"),
-                str(changed),
-            )
+            tag = (detail.get("ETag"), detail.get("size"), str(changed))
+            listing.setdefault(model, {})[below] = tag
     return listing
 
 
@@ -220,16 +213,13 @@ class Mirror:
     def listing(self) -> Listing:
         """What is known of the store: the fetched versions and the small files."""
         found: Listing = {}
-        for path in (
-            path
-            for path in self._folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".")
-        ):
+        files = (path for path in self._folder.rglob("*") if path.is_file())
+        for path in files:
             model, _, name = path.relative_to(self._folder).as_posix().partition("/")
-            below = (
-                f"{name.removesuffix(DIGEST)}/{MANIFEST_FILE}" if name.endswith(DIGEST) else name
-            )
-            found.setdefault(model, {})[below] = ("mirrored",)
+            if name.endswith(DIGEST):
+                name = f"{name.removesuffix(DIGEST)}/{MANIFEST_FILE}"
+            if not path.name.startswith("."):
+                found.setdefault(model, {})[name] = ("mirrored",)
         return found
 
 

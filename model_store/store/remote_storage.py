@@ -23,6 +23,7 @@ from model_store.bundle.manifest import (
     LIMIT_BYTES,
     MANIFEST_FILE,
     SIGNATURE_FILE,
+    Manifest,
     digest_of,
     read_files,
     read_manifest,
@@ -66,14 +67,9 @@ class RemoteStorage:
         paths = self._list().get(model, {})
         folders = {path.split("/")[0] for path in paths if "/" in path}
         files = {path for path in paths if "/" not in path}
-        found = [
-            Entry(name, is_folder=True, is_whole=f"{name}/{MANIFEST_FILE}" in paths)
-            for name in folders
-        ]
-        return sorted(
-            [*found, *(Entry(name, is_folder=False) for name in files)],
-            key=lambda entry: entry.name,
-        )
+        entries = [Entry(name, True, f"{name}/{MANIFEST_FILE}" in paths) for name in folders]
+        entries += [Entry(name, False) for name in files]
+        return sorted(entries, key=lambda entry: entry.name)
 
     def read(self, model: str, name: str) -> bytes | None:
         tag = self._list().get(model, {}).get(name)
@@ -139,10 +135,8 @@ class RemoteStorage:
         return folder
 
     def stamp(self, model: str, version: int) -> Stamp:
-        paths = self._list().get(model, {})
-        return tuple(
-            (path, tag) for path, tag in sorted(paths.items()) if path.startswith(f"{version}/")
-        )
+        paths = sorted(self._list().get(model, {}).items())
+        return tuple(pair for pair in paths if pair[0].startswith(f"{version}/"))
 
     def remove(self, model: str, version: int) -> None:
         folder = f"{model}/{version}"
@@ -151,12 +145,13 @@ class RemoteStorage:
             self._files.remove_folder(folder)
 
     def leftovers(self, model: str, *, older_than_s: float) -> list[str]:
-        begun = [
-            entry.name for entry in self.entries(model) if entry.is_folder and not entry.is_whole
-        ]
         before_s = time.time() - older_than_s
         return [
-            name for name in begun if self._files.modified_s(f"{model}/{name}/{CLAIM}") < before_s
+            entry.name
+            for entry in self.entries(model)
+            if entry.is_folder
+            and not entry.is_whole
+            and self._files.modified_s(f"{model}/{entry.name}/{CLAIM}") < before_s
         ]
 
     def clear(self, model: str, name: str) -> None:
@@ -175,10 +170,8 @@ class RemoteStorage:
                 if not self._listing:
                     raise
                 if not self._away:
-                    _log.error(
-                        "the store is away, so what was read before is used",
-                        extra={"fields": {"reason": str(error)}},
-                    )
+                    fields = {"fields": {"reason": str(error)}}
+                    _log.error("the store is away, so what was read before is used", extra=fields)
                 self._away = True
             else:
                 if self._away:
@@ -200,9 +193,7 @@ class RemoteStorage:
         """Put a verified copy of a version into a folder, whole or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as temporary:
-            part = (
-                Path(temporary) / folder.parent.name / folder.name
-            )  # so that errors name the bundle
+            part = Path(temporary, *folder.parts[-2:])  # so that errors name the bundle
             part.mkdir(parents=True)
             write_whole(part / MANIFEST_FILE, manifest)
             described = read_manifest(part)
@@ -211,31 +202,24 @@ class RemoteStorage:
                 if data is None:
                     raise FileError(part, f"{name!r} is gone")
                 write_whole(part / name, data)
-            self._refuse_unnamed(
-                part, path, known=described.files.keys() | {MANIFEST_FILE, SIGNATURE_FILE, CLAIM}
-            )
+            self._refuse_unnamed(part, path, described)
             read_files(part, described)
             with suppress(FileExistsError, OSError):  # another process was faster
                 part.rename(folder)
 
     def _prune(self, model: str) -> None:
         """Keep the copies that were made last: more versions are never loaded at a time."""
-        copies = sorted(
-            self._bundles.glob(f"*/{model}/*"), key=lambda folder: folder.stat().st_mtime
-        )
-        for folder in copies[:-KEPT_COPIES]:
+        copies = self._bundles.glob(f"*/{model}/*")
+        for folder in sorted(copies, key=lambda path: path.stat().st_mtime)[:-KEPT_COPIES]:
             shutil.rmtree(folder.parent.parent, ignore_errors=True)
 
-    def _refuse_unnamed(self, part: Path, path: str, *, known: set[str]) -> None:
+    def _refuse_unnamed(self, part: Path, path: str, manifest: Manifest) -> None:
         """A file that the manifest does not name is refused, as in a folder."""
         model, version = path.split("/")
-        names = (
-            each.removeprefix(f"{version}/")
-            for each in self._list().get(model, {})
-            if each.startswith(f"{version}/")
-        )
-        for name in names:
-            if name not in known and not name.startswith("."):
+        named = manifest.files.keys() | {MANIFEST_FILE, SIGNATURE_FILE, CLAIM}
+        for each in self._list().get(model, {}):
+            folder, _, name = each.partition("/")
+            if folder == version and name not in named and not name.startswith("."):
                 raise FileError(
                     part, f"it holds {name!r}, which {MANIFEST_FILE} does not name: move it away"
                 )

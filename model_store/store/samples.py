@@ -1,5 +1,4 @@
-"""Sample images of a model, `samples.zip` beside its versions: for people who try it and have no
-image at hand.
+"""Sample images of a model, `samples.zip` beside its versions, for people who try it.
 
 They are not in bundles, because a bundle leaves the house, and images are somebody's. Whoever may
 write to the store puts them there. The server decodes them like any image that is sent.
@@ -63,14 +62,8 @@ def _unpacked(model: str, data: bytes) -> list[Sample]:
             for each in found:
                 with packed.open(each) as file:
                     samples.append(Sample(each.filename, file.read(each.file_size + 1)))
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-    ) as error:
+    # NotImplementedError is a RuntimeError.
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         raise SamplesInvalid(
             f"{SAMPLES_FILE} of '{model}' is no archive that can be read: {error}"
         ) from error

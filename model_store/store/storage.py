@@ -111,21 +111,17 @@ class LocalStorage:
         return self.root.is_dir()
 
     def models(self) -> list[str]:
-        return (
-            sorted(path.name for path in self.root.iterdir() if path.is_dir())
-            if self.exists()
-            else []
-        )
+        if not self.exists():
+            return []
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir())
 
     def entries(self, model: str) -> list[Entry]:
-        with (
-            suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(self.root / model) as found,
-        ):
-            return sorted(
-                (Entry(each.name, each.is_dir()) for each in found), key=lambda entry: entry.name
-            )
-        return []
+        try:
+            with os.scandir(self.root / model) as files:
+                entries = [Entry(file.name, file.is_dir()) for file in files]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(entries, key=lambda entry: entry.name)
 
     def read(self, model: str, name: str) -> bytes | None:
         try:
@@ -213,11 +209,8 @@ class LocalStorage:
     @contextmanager
     def _locked(self, model: str) -> Iterator[None]:
         """Keep other writers out. Without locks in the file system, whoever writes last wins."""
-        descriptor = os.open(
-            self.root / model / LOCK_FILE,
-            os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-            0o644,
-        )
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.root / model / LOCK_FILE, flags, 0o644)
         try:
             _lock(descriptor, self.root / model)
             yield

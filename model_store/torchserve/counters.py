@@ -13,21 +13,21 @@ import numpy.typing as npt
 from calibration.bins import BIN_COUNT, bin_index
 
 # Name -> labels, meaning.
+_VERSION: Final = ("model", "version")
 COUNTERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
-    "candor_predictions_total": (("model", "version", "bin"), "Answers, by confidence bin."),
+    "candor_predictions_total": ((*_VERSION, "bin"), "Answers, by confidence bin."),
     "candor_prediction_confidence_total": (
-        ("model", "version", "bin"),
+        (*_VERSION, "bin"),
         "Sum of the confidence of all answers.",
     ),
     "candor_requests_rejected_total": (
         ("reason",),
         "Requests answered with an error, by error code.",
     ),
-    "candor_torchserve_delivered_total": (("model", "version"), "Answers that the monitor has."),
+    "candor_torchserve_delivered_total": (_VERSION, "Answers that the monitor has."),
     "candor_torchserve_lost_total": (
-        ("model", "version"),
-        "Answers that the monitor will never have: the outbox was full, or the monitor refused "
-        "them.",
+        _VERSION,
+        "Answers that the monitor will never have: the outbox was full, or it refused them.",
     ),
 }
 

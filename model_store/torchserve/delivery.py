@@ -1,5 +1,4 @@
-"""Sends the answers of a worker to `candor monitor`, in a thread of its own: no request waits for
-the monitor.
+"""Sends a worker's answers to `candor monitor`, in a thread: no request waits for the monitor.
 
 An answer leaves the outbox when the monitor has it. While the monitor is away, or refuses the
 token, answers stay.
@@ -26,10 +25,8 @@ TIMEOUT_S = 30.0
 LOOK_S = 15.0  # between two looks for files of workers that have ended
 LONGEST_WAIT_S = 30.0
 KEPT = ("accepted", "unchanged", "expired")
-_UNDECLARED = (
-    "unknown_model",
-    "model_served",
-)  # of the latter, declaring it says why, and answers stay
+# Of the latter, declaring it says why, and answers stay.
+_UNDECLARED = ("unknown_model", "model_served")
 
 
 class MonitorAway(Exception):
@@ -91,12 +88,8 @@ class Delivery:
         counters: WorkerCounters,
     ) -> None:
         """`declaration` is the body of POST /models-log for this worker's model."""
-        self._own, self._monitor, self._declaration, self._counters = (
-            own,
-            monitor,
-            declaration,
-            counters,
-        )
+        self._own, self._monitor = own, monitor
+        self._declaration, self._counters = declaration, counters
         self._awake = threading.Event()
         self._pause = threading.Event()  # never set
         self._failures = 0

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,7 @@ MONITOR_TOKEN_FILE = "CANDOR_MONITOR_TOKEN_FILE"
 BATCH = 16  # images of several frames that are inferred at a time
 NOT_A_NUMBER = "the model's output for this image is not a number."
 BATCH_FAILED = "the model failed on this batch; the server's log says why."
+Row: TypeAlias = npt.NDArray[np.float32] | str
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -106,21 +107,20 @@ class CandorHandler:
         for index, request in enumerate(requests):
             context.set_response_content_type(index, "application/json")
             try:
-                inputs[index] = self._inputs(
-                    request, request_id_of(_header(context, index, "x-request-id"))
-                )
+                request_id = request_id_of(_header(context, index, "x-request-id"))
+                inputs[index] = self._inputs(request, request_id)
             except (ImageError, RequestIdInvalid, FrameInvalid) as error:
                 answers[index] = self._refuse(context, index, *STATUS[type(error)], str(error))
         rows = iter(self._infer([each.pixels for given in inputs.values() for each in given]))
         answered: list[dict[str, Any]] = []
         for index, given in inputs.items():
-            found = [self._answer(each, next(rows)) for each in given]
-            answered += [each for each in found if "error" not in each]
-            if _asks_for_all(requests[index]):
-                answers[index] = found
+            of_request = [self._answer(each, next(rows)) for each in given]
+            answered += [answer for answer in of_request if "error" not in answer]
+            if _frame(requests[index]) == "all":
+                answers[index] = of_request
             else:
-                answers[index] = found[0]
-                if "error" in found[0]:
+                answers[index] = of_request[0]
+                if "error" in of_request[0]:
                     context.set_response_status(code=500, phrase=HTTPStatus(500).phrase, idx=index)
         if answered:
             self._record(answered)
@@ -131,17 +131,16 @@ class CandorHandler:
         frame = _frame(request)
         if frame is None:
             return [Input(request_id, decode(_body(request), self._spec))]
-        found = decode_frames(_body(request), self._spec, frame)
-        ids = [
-            f"{request_id}/{number}" if request_id and frame == "all" else request_id
-            for number in found.numbers
-        ]
+        decoded = decode_frames(_body(request), self._spec, frame)
+        numbered = request_id and frame == "all"
         return [
-            Input(request_id_of(each), pixels, number)
-            for each, pixels, number in zip(ids, found.pixels, found.numbers, strict=True)
+            Input(
+                request_id_of(f"{request_id}/{number}" if numbered else request_id), pixels, number
+            )
+            for pixels, number in zip(decoded.pixels, decoded.numbers, strict=True)
         ]
 
-    def _answer(self, given: Input, row: npt.NDArray[np.float32] | str) -> dict[str, Any]:
+    def _answer(self, given: Input, row: Row) -> dict[str, Any]:
         """The answer for an image, or the error in its place."""
         numbered = {} if given.frame is None else {"frame": given.frame}
         if isinstance(row, str):
@@ -149,30 +148,22 @@ class CandorHandler:
             return numbered | {"error": "inference_failed", "detail": row}
         return numbered | answer_of(self._card, row, request_id=given.request_id)
 
-    def _infer(
-        self, images: Sequence[npt.NDArray[np.uint8]]
-    ) -> list[npt.NDArray[np.float32] | str]:
+    def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Row]:
         """The probabilities of each image, (K,), or a sentence why there are none."""
-        return [
-            row
-            for start in range(0, len(images), BATCH)
-            for row in self._infer_batch(images[start : start + BATCH])
-        ]
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        return [row for batch in batches for row in self._infer_batch(batch)]
 
-    def _infer_batch(
-        self, images: Sequence[npt.NDArray[np.uint8]]
-    ) -> list[npt.NDArray[np.float32] | str]:
+    def _infer_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Row]:
         try:
-            found = self._session.run(["probabilities"], {"image": np.stack(images)})[0]
+            rows = self._session.run(["probabilities"], {"image": np.stack(images)})[0]
         except ORT_ERRORS:
             logger.exception("candor: inference failed")
             return [BATCH_FAILED] * len(images)
-        return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in found]
+        return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in rows]
 
     def _record(self, answered: Sequence[Mapping[str, Any]]) -> None:
-        self._counters.answer(
-            np.array([answer["confidence"] for answer in answered], dtype=np.float32)
-        )
+        confidence = [answer["confidence"] for answer in answered]
+        self._counters.answer(np.array(confidence, np.float32))
         if self._outbox is None:
             return
         if self._outbox.append([logged(answer) for answer in answered]):
@@ -219,15 +210,10 @@ def _frame(request: Mapping[str, Any]) -> FrameChoice | None:
     if value is None:
         return None
     try:
-        return read_choice(
-            value.decode("latin-1") if isinstance(value, bytes | bytearray) else str(value)
-        )
+        is_bytes = isinstance(value, bytes | bytearray)
+        return read_choice(value.decode("latin-1") if is_bytes else str(value))
     except ValueError as error:
         raise FrameInvalid(f"frame: {error}.") from None
-
-
-def _asks_for_all(request: Mapping[str, Any]) -> bool:
-    return _frame(request) == "all"
 
 
 def _header(context: Any, index: int, name: str) -> str | None:

@@ -13,13 +13,12 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 LIMIT_BYTES = 64 * 2**20  # some 300,000 answers of a model with a few classes
-CHUNK_BYTES = (
-    256 * 1024
-)  # of rows that are sent in one request: some thousand, each of at most 100 KB
+CHUNK_BYTES = 256 * 1024  # of rows in one request: some thousand, each of at most 100 KB
 SUFFIX = ".ndjson"
 
 
@@ -36,18 +35,13 @@ class OutboxFile:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Add rows; returns whether they are in the file, all of them or none."""
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        with self._lock:
-            try:
-                end = os.fstat(self._descriptor).st_size
-                if end + len(data) > self._limit_bytes:
-                    return False
-                if os.write(self._descriptor, data) == len(data):
-                    return True
-                os.ftruncate(self._descriptor, end)
-            except (
-                OSError
-            ):  # a full disk; nothing of the row was written, or the truncation failed as well
-                pass
+        with self._lock, suppress(OSError):  # a full disk, on which nothing was written
+            end = os.fstat(self._descriptor).st_size
+            if end + len(data) > self._limit_bytes:
+                return False
+            if os.write(self._descriptor, data) == len(data):
+                return True
+            os.ftruncate(self._descriptor, end)
         return False
 
     def rows(self) -> tuple[list[dict[str, Any]], int]:
@@ -84,12 +78,10 @@ def new_file(folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> OutboxFile:
     """Return an empty file in `folder`, which is made if it is missing. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
-    draft = path.with_suffix(
-        ".new"
-    )  # nobody takes it for a file without a worker before it is locked
-    descriptor = os.open(
-        draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600
-    )
+    # Before it is locked, nobody must take it for a file without a worker.
+    draft = path.with_suffix(".new")
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(draft, flags, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     draft.rename(path)
     return OutboxFile(path, descriptor, limit_bytes=limit_bytes)
