@@ -18,10 +18,6 @@ def test_other_systems_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, plat
         require_linux("candor serve")
 
 
-def test_linux_is_taken() -> None:
-    require_linux("candor serve")
-
-
 def test_cores_are_those_of_this_process_and_where_that_is_not_told_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

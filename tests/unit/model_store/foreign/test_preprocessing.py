@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from model_store.foreign.image_input import ImageInput
-from model_store.foreign.preprocessing import NORMALIZATIONS, Preprocessing, usual
+from model_store.foreign.preprocessing import Preprocessing, usual
 
 LAYOUTS = {
     "NCHW": ImageInput("x", np.float32, False, (3, 4, 6), None, 3, 4, 6),
@@ -74,7 +74,3 @@ def test_the_usual_ones_by_hand() -> None:
     assert {each.name for each in usual(LAYOUTS["gray"])} == {"unit", "symmetric", "raw", "mnist"}
     assert {each.name for each in usual(LAYOUTS["uint8"])} == {"raw"}
     assert {each.name for each in usual(LAYOUTS["int8"])} == {"symmetric"}
-
-
-def test_a_formula_for_numbers_without_a_name() -> None:
-    assert NORMALIZATIONS["mnist"].formula == "(pixel / 255 - 0.1307) / 0.3081"

@@ -25,22 +25,6 @@ def test_it_is_numpys_mean_and_standard_deviation(shape: tuple[int, ...]) -> Non
     )
 
 
-def test_a_reference_describes_images_by_hand() -> None:
-    reference = InputReference.from_brightness(np.array([[10.0, 4.0], [30.0, 4.0]]))
-    assert reference == InputReference(mean=20, mean_sd=10, contrast=4, contrast_sd=0, n=2)
-
-
-def test_a_card_with_or_without_it_survives_its_file(make_card: MakeCard) -> None:
-    without = make_card()
-    card = without.model_copy(
-        update={"input_reference": InputReference.from_brightness(np.array([[10.0, 4.0]]))}
-    )
-    assert Card.model_validate_json(card.model_dump_json()) == card
-    old = json.loads(without.model_dump_json())
-    del old["input_reference"]
-    assert Card.model_validate(old) == without
-
-
 def test_the_torchserve_archive_is_the_same_with_it(make_card: MakeCard, tmp_path: Path) -> None:
     card = make_card()
     for name, input_reference in (
