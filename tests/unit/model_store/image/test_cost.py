@@ -69,17 +69,6 @@ def test_memory_is_reserved_before_pixels_are_decoded(image_format: str) -> None
     assert 4 * 640 * 480 <= sum(reserved) <= 20 * 640 * 480
 
 
-def test_a_progressive_jpeg_needs_more_because_its_coefficients_wait() -> None:
-    needed: dict[bool, list[int]] = {True: [], False: []}
-    for progressive, reserved in needed.items():
-        decode(
-            encode(picture(size=(640, 480)), "JPEG", progressive=progressive),
-            SPEC,
-            reserve=reserved.append,
-        )
-    assert sum(needed[True]) > sum(needed[False])
-
-
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
 def test_the_canvas_of_a_webp_is_read_from_its_header(options: dict[str, object]) -> None:
     assert webp_size(encode(picture(size=(333, 77)), "WEBP", **options)) == (333, 77)

@@ -1,6 +1,4 @@
-"""Chosen frames of DICOM files: each as a file that holds it alone, in any compression; bounded
-before decoding.
-"""
+"""Chosen frames of DICOM files: each as a file that holds it alone, bounded before decoding."""
 
 import io
 from collections.abc import Callable
@@ -30,10 +28,7 @@ from tests.builders.dicoms import dicom, dicom_frames, dicom_rle, dicom_stack, e
 
 SPEC = InputSpec(1, 16, 24)
 STACK = np.random.default_rng(5).integers(0, 4096, (5, 40, 56)).astype(np.uint16)
-STACK[:, 0, :2] = (
-    0,
-    4095,
-)  # each frame has the same range, which is what a file without a window is shown in
+STACK[:, 0, :2] = 0, 4095  # one range of all frames, in which a file without a window is shown
 
 
 def one(frame: npt.NDArray[Any], **tags: Any) -> npt.NDArray[np.uint8]:
@@ -85,9 +80,7 @@ def test_each_frame_is_decoded_as_a_file_that_holds_it_alone(name: str) -> None:
         assert np.array_equal(single.pixels, expected[number - 1 : number])
     assert np.array_equal(decode_frames(data, SPEC, "middle").pixels[0], expected[2])
     assert np.array_equal(decode(data, InputSpec(1, 16, 24, frames="first")), expected[0])
-    with pytest.raises(
-        UnsupportedImage, match=r"5 frames: expected a single frame, or a choice: the number"
-    ):
+    with pytest.raises(UnsupportedImage, match="5 frames"):
         decode(data, SPEC)
 
 
@@ -151,31 +144,11 @@ def test_an_enhanced_file_says_rescale_and_window_of_each_frame() -> None:
         PerFrameFunctionalGroupsSequence=each,
         PixelPaddingValue=4095,
     )
+    names = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue")
+    said = ((2, -1000, 40, 400, 4095), (2, -1000, 600, 2800, 4095), (1, 0, 40, 400, 4095))
     expected = [
-        one(
-            STACK[0],
-            RescaleSlope=2,
-            RescaleIntercept=-1000,
-            WindowCenter=40,
-            WindowWidth=400,
-            PixelPaddingValue=4095,
-        ),
-        one(
-            STACK[1],
-            RescaleSlope=2,
-            RescaleIntercept=-1000,
-            WindowCenter=600,
-            WindowWidth=2800,
-            PixelPaddingValue=4095,
-        ),
-        one(
-            STACK[2],
-            RescaleSlope=1,
-            RescaleIntercept=0,
-            WindowCenter=40,
-            WindowWidth=400,
-            PixelPaddingValue=4095,
-        ),
+        one(frame, **dict(zip(names, values, strict=True)))
+        for frame, values in zip(STACK, said, strict=False)
     ]
     assert np.array_equal(decode_frames(data, SPEC, "all").pixels, expected)
     lung = InputSpec(1, 16, 24, window=(-600.0, 1500.0))
@@ -184,24 +157,18 @@ def test_an_enhanced_file_says_rescale_and_window_of_each_frame() -> None:
     assert (view(data, frames=2).center, view(data, frames="first").center) == (600.0, 40.0)
 
 
-@pytest.mark.parametrize(("number", "count"), [(6, 5), (999_999_999, 5)])
-def test_a_frame_that_is_not_there_is_told_with_those_that_are(number: int, count: int) -> None:
-    with pytest.raises(
-        NoSuchFrame, match=f"has {count} frames, numbered from 1, and frame {number} was asked for"
-    ):
-        decode_frames(dicom_stack(STACK), SPEC, number)
+def test_a_frame_that_is_not_there_is_told_with_those_that_are() -> None:
+    for number in (6, 999_999_999):
+        with pytest.raises(NoSuchFrame, match=f"5 frames.* {number} "):
+            decode_frames(dicom_stack(STACK), SPEC, number)
 
 
 def test_too_many_frames_are_refused_before_any_is_decoded() -> None:
     broken = dicom_frames([b"none"], JPEG2000Lossless, (1000, 1000), np.uint8, NumberOfFrames=60)
     asked: list[int] = []
-    with pytest.raises(
-        TooManyFrames, match=r"60 x 1000 x 1000 pixels in its frames; .* is 50000000 pixels"
-    ):
+    with pytest.raises(TooManyFrames, match="50000000 pixels"):
         decode_frames(broken, SPEC, "all", reserve=asked.append)
-    with pytest.raises(
-        TooManyFrames, match=r"has 60 frames; .* is 59 at a time: choose single frames"
-    ):
+    with pytest.raises(TooManyFrames, match=r"60 frames.* 59 "):
         decode_frames(broken, SPEC, "all", max_frames=59, max_pixels=10**9, reserve=asked.append)
     with pytest.raises(ImageTooLarge):
         decode_frames(broken, SPEC, 1, max_pixels=999_999, reserve=asked.append)
@@ -230,7 +197,7 @@ def test_other_formats_have_one_frame_and_animations_none_to_choose() -> None:
         found = decode_frames(image, SPEC, choice)  # type: ignore[arg-type]
         assert list(found.numbers) == [1]
         assert np.array_equal(found.pixels[0], decode(image, SPEC))
-    with pytest.raises(NoSuchFrame, match="a single frame, and frame 2"):
+    with pytest.raises(NoSuchFrame):
         decode_frames(image, SPEC, 2)
     pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 99)]
     stream = io.BytesIO()
@@ -242,5 +209,5 @@ def test_other_formats_have_one_frame_and_animations_none_to_choose() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "every", "٣", "1" * 10, " 1"])
 def test_what_chooses_no_frame_is_told_so(text: str) -> None:
-    with pytest.raises(ValueError, match="chooses no frame; expected the number of a frame from 1"):
+    with pytest.raises(ValueError, match="chooses no frame"):
         read_choice(text)
