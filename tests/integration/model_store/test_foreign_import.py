@@ -1,6 +1,4 @@
-"""What `candor import` finds out from labeled images and from files beside the model, and what it
-makes of it.
-"""
+"""What `candor import` finds out from labeled images and files, and what it makes of it."""
 
 import json
 import re
@@ -24,17 +22,8 @@ from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_fo
 
 
 def imported(path: Path, *options: str) -> dict[str, Any]:
-    command = [
-        "import",
-        str(path),
-        "--name",
-        "theirs",
-        "--store",
-        str(path.parent / "store"),
-        "--json",
-        *options,
-    ]
-    done = CliRunner().invoke(app, command)
+    target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json"]
+    done = CliRunner().invoke(app, ["import", str(path), *target, *options])
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 
@@ -67,11 +56,8 @@ def test_a_note_names_preprocessings_that_the_images_do_not_tell_apart(tmp_path:
         path, "--data", str(colored), "--normalize", "unit", "--anyway", "--uncalibrated"
     )
     (doubt,) = [each for each in done["notes"] if "do not tell" in each]
-    assert "unit, RGB" in doubt
-    assert "unit, BGR" in doubt
-    assert "--channels" in doubt
-    assert "--normalize" not in doubt
-    assert "--resize" not in doubt
+    assert all(each in doubt for each in ("RGB", "BGR", "--channels"))
+    assert not any(each in doubt for each in ("--normalize", "--resize"))
     given = imported(
         path, "--data", str(colored), "--normalize", "unit", "--channels", "bgr", "--anyway"
     )
@@ -148,9 +134,8 @@ def test_logits_that_happen_to_be_small_and_positive_are_no_probabilities(tmp_pa
 def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: str) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
     if place == "labels.txt":
-        (tmp_path / "labels.txt").write_text(
-            "0 lung\n1 heart\n2 bone\n"
-        )  # as Teachable Machine does
+        names = "0 lung\n1 heart\n2 bone\n"  # as Teachable Machine does
+        (tmp_path / "labels.txt").write_text(names)
     elif place == "metadata":
         model = onnx.load(path)
         helper.set_model_props(model, {"names": "{0: 'lung', 1: 'heart', 2: 'bone'}"})
@@ -170,17 +155,8 @@ def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: st
 
 def test_a_larger_image_is_cut_to_the_models_size(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
-    done = imported(
-        path,
-        "--classes",
-        "a,b,c",
-        "--normalize",
-        "unit",
-        "--crop-from",
-        "20x24",
-        "--resize",
-        "crop",
-    )
+    options = ["--classes", "a,b,c", "--normalize", "unit", "--crop-from", "20x24"]
+    done = imported(path, *options, "--resize", "crop")
     assert card(done)["input"] | {"resize": "crop"} == card(done)["input"]
     assert (card(done)["input"]["height"], card(done)["input"]["width"]) == (20, 24)
     session = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes())

@@ -17,10 +17,8 @@ from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 
 COLORS = color_weights() * np.float32(16)
-WEIGHTS = COLORS - COLORS.mean(
-    axis=1, keepdims=True
-)  # logits hundreds apart: exp(-110) is 0 in float32
-EXCLUSIVE = ("--exclusive",)
+# Logits hundreds apart: exp(-110) is 0 in float32.
+WEIGHTS = COLORS - COLORS.mean(axis=1, keepdims=True)
 
 
 def classifier() -> list[NodeProto]:
@@ -63,26 +61,16 @@ def mislabeled(root: Path) -> Path:
 
 
 def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
-    command = [
-        "import",
-        str(path),
-        "--data",
-        str(folder),
-        "--normalize",
-        "unit",
-        "--channels",
-        "rgb",
-    ]
-    done = CliRunner().invoke(
-        app, [*command, "--store", str(path.parent / "store"), "--json", *options]
-    )
+    given = ["--data", str(folder), "--normalize", "unit", "--channels", "rgb"]
+    target = ["--store", str(path.parent / "store"), "--json"]
+    done = CliRunner().invoke(app, ["import", str(path), *given, *target, *options])
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize(
     ("nodes", "options"),
-    [(classifier(), ()), (linear("Softmax"), ()), (hidden_sigmoid(), EXCLUSIVE)],
+    [(classifier(), ()), (linear("Softmax"), ()), (hidden_sigmoid(), ("--exclusive",))],
     ids=["LinearClassifier", "Softmax", "hidden Sigmoid"],
 )
 def test_exact_zeros_are_calibrated(
