@@ -169,10 +169,6 @@ class StoreUnreachable(ModelStoreError, OSError):
     """The store is on another machine that does not answer, or refuses."""
 
 
-class VersionsExhausted(ModelStoreError):
-    """The highest version number is taken."""
-
-
 class CanaryError(ModelStoreError):
     """A canary cannot be started, ended or read."""
 

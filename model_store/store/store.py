@@ -10,7 +10,7 @@ from typing import Literal
 
 from model_store.bundle.bundle import Bundle, read_bundle
 from model_store.bundle.card import NAME_PATTERN
-from model_store.bundle.manifest import MAX_VERSION, SIGNATURE_FILE
+from model_store.bundle.manifest import SIGNATURE_FILE
 from model_store.bundle.signature import SignatureError, require_signature
 from model_store.errors import (
     AliasError,
@@ -18,7 +18,6 @@ from model_store.errors import (
     InvalidName,
     ManifestError,
     NotInStore,
-    VersionsExhausted,
 )
 from model_store.store.alias import PRODUCTION, Alias, made_now, require_alias_name
 from model_store.store.aliases import alias_names, read_alias, read_aliases, recorded
@@ -153,15 +152,10 @@ class Store:
 
         Raises:
             BundleError: the bundle built does not verify. Nothing is published then.
-            VersionsExhausted: the highest number is taken.
         """
         with self.storage.draft(require_name(name)) as draft:
             while True:
                 version = max(self._numbers(name, begun=True), default=0) + 1
-                if version > MAX_VERSION:
-                    raise VersionsExhausted(
-                        f"'{name}' has a version {MAX_VERSION}, the highest number there is"
-                    )
                 build(draft, version)
                 digest = _verify(draft, name, version).digest
                 if self.storage.settle(draft, name, version):

@@ -1,6 +1,4 @@
-"""Sample images beside a model: bounded, plainly named, and refused with a sentence where the file
-is odd.
-"""
+"""Sample images beside a model: bounded, plainly named, and refused where the file is odd."""
 
 import io
 import zipfile
@@ -81,8 +79,5 @@ def test_a_file_that_is_no_such_archive_is_refused(tiny_store: Store, data: byte
         read_samples(tiny_store.storage, "tiny")
     problems = [each.item for each in verify(tiny_store) if each.problem]
     assert problems == [SAMPLES_FILE]
-
-
-def test_samples_are_no_stray(tiny_store: Store) -> None:
     write_samples(tiny_store.storage, "tiny", [ONE])
     assert [each for each in verify(tiny_store) if each.problem] == []

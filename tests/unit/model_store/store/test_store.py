@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle
+from model_store.bundle.bundle import MODEL_FILE, Bundle
 from model_store.errors import (
     AliasError,
     BundleError,
@@ -19,7 +19,6 @@ from model_store.errors import (
     InvalidName,
     ManifestError,
     NotInStore,
-    VersionsExhausted,
 )
 from model_store.store.store import Store, open_store
 
@@ -29,6 +28,8 @@ MakeBundle = Callable[..., Bundle]
 
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
     store = Store(tmp_path / "nowhere")
+    with pytest.raises(NotInStore):
+        store.read("tiny")
     assert store.models() == []
     assert store.versions("tiny") == []
     assert store.production("tiny") is None
@@ -43,13 +44,8 @@ def test_versions_count_up_and_are_read_whole(tiny_store: Store, make_bundle: Ma
     assert [tiny_store.read("tiny", version).card.version for version in (1, 2, 3)] == [1, 2, 3]
     assert tiny_store.read("tiny", 2).folder == tiny_store.folder("tiny", 2)
     assert tiny_store.folder("tiny", 2).stat().st_mode & 0o777 == 0o755
-
-
-def test_versions_sort_as_numbers_and_gaps_are_not_filled(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
     make_bundle(tiny_store.folder("tiny", 10), 10)
-    assert tiny_store.versions("tiny") == [1, 10]
+    assert tiny_store.versions("tiny") == [1, 2, 3, 10]
     assert tiny_store.publish("tiny", make_bundle) == 11
 
 
@@ -77,10 +73,6 @@ def test_a_build_that_raises_leaves_nothing(tiny_store: Store, make_bundle: Make
     assert sorted(tiny_store.root.rglob("*")) == before
 
 
-def _nothing(folder: Path, version: int) -> None:
-    pass
-
-
 def _half(make_bundle: MakeBundle, folder: Path, version: int) -> None:
     make_bundle(folder, version)
     (folder / MODEL_FILE).write_bytes(b"half")
@@ -89,7 +81,7 @@ def _half(make_bundle: MakeBundle, folder: Path, version: int) -> None:
 def test_a_build_that_is_unsound_is_not_published(
     tiny_store: Store, make_bundle: MakeBundle
 ) -> None:
-    builds = [_nothing, partial(_half, make_bundle), partial(make_bundle, name="another")]
+    builds = [lambda *_: None, partial(_half, make_bundle), partial(make_bundle, name="another")]
     builds.append(lambda folder, version: make_bundle(folder, version + 5))
     before = sorted(tiny_store.root.rglob("*"))
     for build in builds:
@@ -166,68 +158,26 @@ def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(
     (tiny_store.folder("tiny", 2) / MODEL_FILE).write_bytes(b"")
     with pytest.raises(FileError, match="sha256"):
         tiny_store.promote("tiny", 2)
-    with pytest.raises(
-        NotInStore, match=r"no version 9 of 'tiny': the store .* has versions 1, 2 of 'tiny'"
-    ):
+    with pytest.raises(NotInStore, match="versions 1, 2"):
         tiny_store.promote("tiny", 9)
-    with pytest.raises(NotInStore, match=r"no model 'other'; it has tiny"):
+    with pytest.raises(NotInStore, match="tiny"):
         tiny_store.promote("other", 1)
-    assert tiny_store.production("tiny") == 1
-    assert {path.name for path in (tiny_store.root / "tiny").iterdir()} == {
-        "1",
-        "2",
-        "production",
-        *RECORDS,
-    }
-
-
-def test_a_folder_with_the_card_of_another_is_refused(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
     make_bundle(tiny_store.folder("tiny", 2), 3)
-    with pytest.raises(CardError, match="its card belongs to tiny/3"):
-        tiny_store.read("tiny", 2)
-    with pytest.raises(CardError, match="its card belongs to tiny/3"):
-        tiny_store.promote("tiny", 2)
+    for act in (tiny_store.read, tiny_store.promote):
+        with pytest.raises(CardError, match="tiny/3"):
+            act("tiny", 2)
+    assert tiny_store.production("tiny") == 1
+    names = {path.name for path in (tiny_store.root / "tiny").iterdir()}
+    assert names == {"1", "2", "production", *RECORDS}
 
 
-def test_reading_without_a_version_needs_one_in_production(
-    tmp_path: Path, make_bundle: MakeBundle
-) -> None:
-    store = Store(tmp_path)
-    with pytest.raises(NotInStore, match="it is empty: `candor export` publishes into it"):
-        store.read("tiny")
-    store.publish("tiny", make_bundle)
-    with pytest.raises(NotInStore, match="candor promote tiny VERSION"):
-        store.read("tiny")
-
-
-ALIASES = [
-    "",
-    "soon",
-    "1.5",
-    "2.0",
-    "../..",
-    "-1",
-    "0",
-    "é",
-    "{}",
-    "[" * 100_000,
-    "\0",
-    "9" * 5000,
-    "null",
-    "01",
-]
-
-
-@pytest.mark.parametrize("text", ALIASES)
+@pytest.mark.parametrize(
+    "text", ["", "soon", "1.5", "../..", "-1", "é", "{}", "[" * 100_000, "\0", "9" * 5000, "null"]
+)
 def test_an_alias_that_names_no_bundle_is_refused_by_name(tiny_store: Store, text: str) -> None:
     (tiny_store.root / "tiny" / "production").write_text(text, encoding="utf-8")
     for act in (lambda: tiny_store.production("tiny"), lambda: tiny_store.read("tiny")):
-        with pytest.raises(
-            AliasError,
-            match=r"alias 'production' of 'tiny' is refused: .*candor promote tiny VERSION",
-        ):
+        with pytest.raises(AliasError, match="candor promote tiny VERSION"):
             act()
     assert tiny_store.read("tiny", 1).card.version == 1
     tiny_store.promote("tiny", 1)
@@ -256,15 +206,11 @@ def test_an_alias_with_a_wrong_field_is_refused(
         tiny_store.production("tiny")
 
 
-def test_an_alias_of_a_version_that_is_gone_is_named(tiny_store: Store) -> None:
+def test_an_alias_of_no_version_or_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
     path = tiny_store.root / "tiny" / "production"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 7}))
     with pytest.raises(NotInStore, match="no version 7"):
         tiny_store.read("tiny")
-
-
-def test_an_alias_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
-    path = tiny_store.root / "tiny" / "production"
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
     with pytest.raises(AliasError, match="symbolic link"):
@@ -285,9 +231,7 @@ def test_a_bundle_that_was_replaced_whole_is_refused(
         lambda: tiny_store.read("tiny", 1),
         lambda: tiny_store.promote("tiny", 1),
     ):
-        with pytest.raises(
-            ManifestError, match=r"tiny/1 is refused: its digest is .* but production names sha256:"
-        ):
+        with pytest.raises(ManifestError, match="production names sha256:"):
             act()
 
 
@@ -298,7 +242,7 @@ def test_who_and_why_stand_in_the_alias(tiny_store: Store) -> None:
     assert alias is not None
     assert (alias.version, alias.by, alias.why) == (1, "ann", "for the new scanner")
     assert tiny_store.alias_names("tiny") == ["production", "staging"]
-    with pytest.raises(AliasError, match="why: String should have at most 1000"):
+    with pytest.raises(AliasError, match="why: "):
         tiny_store.set_alias("tiny", "staging", 1, why="x" * 1001)
 
 
@@ -334,12 +278,6 @@ def test_links_out_of_the_store_are_refused(
             with pytest.raises(FileError, match="is a symbolic link"):
                 act(name, 2)
     assert tiny_store.publish("tiny", make_bundle) == 3
-
-
-def test_the_highest_number_is_the_last(tiny_store: Store, make_bundle: MakeBundle) -> None:
-    tiny_store.folder("tiny", 999_999_999).mkdir()
-    with pytest.raises(VersionsExhausted, match="999999999"):
-        tiny_store.publish("tiny", make_bundle)
 
 
 @pytest.mark.slow
@@ -383,26 +321,8 @@ def test_names_that_are_no_folder_names_are_refused(
             act()
 
 
-def test_the_published_card_is_the_one_on_disk(tiny_store: Store) -> None:
-    bundle = tiny_store.read("tiny", 1)
-    assert read_bundle(bundle.folder) == bundle
-    assert json.loads((bundle.folder / CARD_FILE).read_text())["files"] == bundle.card.files
-
-
-@pytest.mark.parametrize(
-    ("name", "near"), [("x-rays [2024]", "x-rays-2024"), ("lung:ct", "lung-ct"), ("-x", "x")]
-)
-def test_a_refused_name_comes_with_one_that_is_not(
-    tiny_store: Store, make_bundle: MakeBundle, name: str, near: str
-) -> None:
-    with pytest.raises(InvalidName, match=f"for example '{near}'"):
-        tiny_store.publish(name, make_bundle)
-    assert tiny_store.versions(near) == []
-
-
 def test_a_file_is_no_store(tmp_path: Path) -> None:
-    """A server that was given one once said that nothing is in production, as of an empty store."""
     file = tmp_path / "passwd"
     file.write_text("x")
-    with pytest.raises(NotInStore, match="is a file, and a store is a folder"):
+    with pytest.raises(NotInStore, match="is a file"):
         open_store(file, cache=tmp_path)
