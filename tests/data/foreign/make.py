@@ -15,9 +15,8 @@ kept so that tests need none of the makers.
     python make.py paddle        # paddlepaddle, paddle2onnx
     python make.py huggingface   # transformers, optimum-onnx, timm
     python make.py hummingbird   # hummingbird-ml, torch, scikit-learn
-    python make.py handmade      # onnx: old files of makers that are gone, written operator by
-    operator python make.py clean         # onnx: take out texts that name files of this machine;
-    after torch and keras
+    python make.py handmade      # onnx: old files of makers that are gone, by operators
+    python make.py clean         # onnx: take out names of local files; after torch and keras
 """
 
 import importlib.metadata
@@ -36,6 +35,7 @@ warnings.filterwarnings("ignore")
 
 FOLDER = Path(__file__).parent
 CLASSES = ("benign", "malignant", "normal")
+TEN = [str(each) for each in range(10)]
 SIDE = 24
 
 
@@ -54,13 +54,13 @@ def softmax(z):
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def expect(name, probabilities, *, options=(), classes=CLASSES, kind="rgb", makers=()):
-    """Write what the maker's own pipeline says."""
-    versions = {each: importlib.metadata.version(each) for each in makers}
+def expect(name, probabilities, options="", *, classes=CLASSES, kind="rgb", makers):
+    """Write what the maker's pipeline says. `options`: of `candor import`; `makers`: packages."""
+    versions = {each: importlib.metadata.version(each) for each in makers.split()}
     said = {
         "images": kind,
         "classes": [str(each) for each in classes],
-        "options": list(options),
+        "options": options.split(),
         "makers": versions,
         "probabilities": [[round(float(p), 7) for p in row] for row in probabilities],
     }
@@ -110,35 +110,20 @@ def make_sklearn():
 
     x, y = digits()
     test = images("gray").reshape(-1, 64).astype(np.float32)
-    ten = [str(each) for each in range(10)]
 
-    def keep(name, model, onnx, own, options, makers):
+    def keep(name, onnx, own, options, makers):
         (FOLDER / f"{name}.onnx").write_bytes(onnx.SerializeToString())
-        expect(name, own, options=options, classes=ten, kind="gray", makers=makers)
+        expect(name, own, options, classes=TEN, kind="gray", makers=makers)
 
-    made = ("scikit-learn", "skl2onnx")
+    made = "scikit-learn skl2onnx"
     logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(x, y)
     onnx = convert_sklearn(logistic, initial_types=[("X", FloatTensorType([None, 64]))])
-    keep(
-        "sklearn_logistic",
-        logistic,
-        onnx,
-        logistic.predict_proba(test),
-        ["--normalize", "raw"],
-        made,
-    )
+    keep("sklearn_logistic", onnx, logistic.predict_proba(test), "--normalize raw", made)
     forest = RandomForestClassifier(8, max_depth=5, random_state=0).fit(x / 255, y)
     onnx = convert_sklearn(
         forest, initial_types=[("float_input", FloatTensorType([None, 64]))], target_opset=12
     )
-    keep(
-        "sklearn_forest",
-        forest,
-        onnx,
-        forest.predict_proba(test / 255),
-        ["--normalize", "unit"],
-        made,
-    )
+    keep("sklearn_forest", onnx, forest.predict_proba(test / 255), "--normalize unit", made)
     mlp = MLPClassifier((16,), max_iter=80, random_state=0).fit(x.astype(np.float64) / 255, y)
     onnx = convert_sklearn(
         mlp,
@@ -147,36 +132,21 @@ def make_sklearn():
     )
     keep(
         "sklearn_mlp_double",
-        mlp,
         onnx,
         mlp.predict_proba(test.astype(np.float64) / 255),
-        ["--normalize", "unit"],
+        "--normalize unit",
         made,
     )
     boosted = lightgbm.LGBMClassifier(n_estimators=4, num_leaves=6, verbose=-1).fit(x, y)
     onnx = onnxmltools.convert_lightgbm(
         boosted, initial_types=[("input", MlFloat([None, 64]))], target_opset=13
     )
-    keep(
-        "lightgbm",
-        boosted,
-        onnx,
-        boosted.predict_proba(test),
-        ["--normalize", "raw"],
-        ("lightgbm", "onnxmltools"),
-    )
+    keep("lightgbm", onnx, boosted.predict_proba(test), "--normalize raw", "lightgbm onnxmltools")
     boosted = xgboost.XGBClassifier(n_estimators=4, max_depth=3).fit(x, y)
     onnx = onnxmltools.convert_xgboost(
         boosted, initial_types=[("input", MlFloat([None, 64]))], target_opset=13
     )
-    keep(
-        "xgboost",
-        boosted,
-        onnx,
-        boosted.predict_proba(test),
-        ["--normalize", "raw"],
-        ("xgboost", "onnxmltools"),
-    )
+    keep("xgboost", onnx, boosted.predict_proba(test), "--normalize raw", "xgboost onnxmltools")
 
 
 def make_catboost():
@@ -190,14 +160,13 @@ def make_catboost():
         format="onnx",
         export_parameters={"onnx_domain": "ai.catboost"},
     )
-    ten = [str(each) for each in range(10)]
     expect(
         "catboost",
         model.predict_proba(test),
-        options=["--normalize", "raw"],
-        classes=ten,
+        "--normalize raw",
+        classes=TEN,
         kind="gray",
-        makers=("catboost",),
+        makers="catboost",
     )
 
 
@@ -209,7 +178,7 @@ def make_keras():
 
     keras.utils.set_random_seed(0)
     rgb = images("rgb").astype(np.float32)
-    made = ("keras", "tensorflow-cpu", "tf2onnx")
+    made = "keras tensorflow-cpu tf2onnx"
 
     def net(first, last):
         return keras.Sequential(
@@ -241,11 +210,7 @@ def make_keras():
     )
     p = model.predict(rgb / 255, verbose=0)
     expect(
-        "keras_binary",
-        np.hstack([1 - p, p]),
-        options=["--normalize", "unit"],
-        classes=CLASSES[:2],
-        makers=made,
+        "keras_binary", np.hstack([1 - p, p]), "--normalize unit", classes=CLASSES[:2], makers=made
     )
 
     # What Teachable Machine and TensorFlow Lite Model Maker give: quantized, uint8 in and out.
@@ -259,18 +224,9 @@ def make_keras():
     lite.write_bytes(flat)
     import subprocess
 
-    command = [
-        sys.executable,
-        "-m",
-        "tf2onnx.convert",
-        "--tflite",
-        str(lite),
-        "--output",
-        str(FOLDER / "tflite_quantized.onnx"),
-        "--opset",
-        "13",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    target = FOLDER / "tflite_quantized.onnx"
+    command = f"{sys.executable} -m tf2onnx.convert --tflite {lite} --output {target} --opset 13"
+    subprocess.run(command.split(), check=True, capture_output=True)
     lite.unlink()
     interpreter = tf.lite.Interpreter(model_content=flat)
     interpreter.allocate_tensors()
@@ -285,7 +241,7 @@ def make_keras():
     expect(
         "tflite_quantized",
         rows / rows.sum(axis=1, keepdims=True),
-        options=["--normalize", "symmetric"],
+        "--normalize symmetric",
         makers=made,
     )
 
@@ -320,7 +276,7 @@ def make_torch():
 
     prepared = ((images("rgb").astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
     x = torch.from_numpy(np.ascontiguousarray(prepared))
-    options = ["--normalize", "imagenet"]
+    options = "--normalize imagenet"
     net = torch_net([nn.LogSoftmax(dim=1)])
     with torch.no_grad():
         own = net(x).exp().numpy()
@@ -333,7 +289,7 @@ def make_torch():
         input_names=["input:0"],
         output_names=["net/log_softmax"],
     )
-    expect("torchscript_fixed_batch", own, options=options, makers=("torch",))
+    expect("torchscript_fixed_batch", own, options, makers="torch")
 
     class Reshaping(nn.Module):
         """Its batch of one is a constant of the graph."""
@@ -352,7 +308,7 @@ def make_torch():
     torch.onnx.export(
         net, x[:1], str(FOLDER / "torchscript_batch_of_one.onnx"), dynamo=False, opset_version=9
     )
-    expect("torchscript_batch_of_one", own, options=options, makers=("torch",))
+    expect("torchscript_batch_of_one", own, options, makers="torch")
 
     net = torch_net([nn.Softmax(dim=1), nn.Unflatten(1, (3, 1, 1))])
     with torch.no_grad():
@@ -361,7 +317,7 @@ def make_torch():
         net, (x,), dynamo=True, dynamic_shapes={"input": {0: "batch"}}, external_data=False
     )
     program.save(str(FOLDER / "torch_dynamo.onnx"))
-    expect("torch_dynamo", own, options=options, makers=("torch", "onnxscript"))
+    expect("torch_dynamo", own, options, makers="torch onnxscript")
 
     class Several(nn.Module):
         def __init__(self):
@@ -387,7 +343,7 @@ def make_torch():
         output_names=["maps", "features", "scores"],
         dynamic_axes=axes,
     )
-    expect("torch_several_outputs", own, options=options, makers=("torch",))
+    expect("torch_several_outputs", own, options, makers="torch")
 
 
 def make_quantized():
@@ -426,9 +382,9 @@ def make_quantized():
             [session.run(None, {entry.name: each[None]})[0].ravel() for each in given]
         ).astype(np.float64)
         own /= own.sum(axis=1, keepdims=True)
-        expect(kind, own, options=["--normalize", "imagenet"], makers=makers)
+        expect(kind, own, "--normalize imagenet", makers=makers)
 
-    made = ("onnxruntime",)
+    made = "onnxruntime"
     quantize_static(
         str(clean), str(FOLDER / "ort_qdq.onnx"), Reader(), quant_format=QuantFormat.QDQ
     )
@@ -443,7 +399,7 @@ def make_quantized():
     keep("ort_dynamic", made)
     half = float16.convert_float_to_float16(onnx.load(clean), keep_io_types=False)
     onnx.save(half, FOLDER / "float16.onnx")
-    keep("float16", ("onnxconverter-common", "onnxruntime"))
+    keep("float16", "onnxconverter-common onnxruntime")
     clean.unlink()
 
 
@@ -466,7 +422,7 @@ def make_jax():
     model = to_onnx(net, [("B", SIDE, SIDE, 3)])
     onnx.save(model, FOLDER / "jax_flax.onnx")
     own = np.asarray(net(images("rgb").astype(np.float32) / 255))
-    expect("jax_flax", own, options=["--normalize", "unit"], makers=("jax", "flax", "jax2onnx"))
+    expect("jax_flax", own, "--normalize unit", makers="jax flax jax2onnx")
 
 
 def make_paddle():
@@ -489,17 +445,8 @@ def make_paddle():
     x = paddle.to_tensor(np.ascontiguousarray(x))
     spec = [paddle.static.InputSpec([None, 3, SIDE, SIDE], "float32", "x")]
     paddle.onnx.export(net, str(FOLDER / "paddle"), input_spec=spec, opset_version=11)
-    options = [
-        "--mean",
-        "0.485,0.456,0.406",
-        "--std",
-        "0.229,0.224,0.225",
-        "--divisor",
-        "255",
-        "--channels",
-        "bgr",
-    ]
-    expect("paddle", net(x).numpy(), options=options, makers=("paddlepaddle", "paddle2onnx"))
+    options = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --divisor 255 --channels bgr"
+    expect("paddle", net(x).numpy(), options, makers="paddlepaddle paddle2onnx")
 
 
 def make_huggingface():
@@ -535,8 +482,8 @@ def make_huggingface():
     expect(
         "huggingface_vit",
         own,
-        options=["--normalize", "symmetric", "--size", "24x24"],
-        makers=("transformers", "optimum-onnx"),
+        "--normalize symmetric --size 24x24",
+        makers="transformers optimum-onnx",
     )
 
 
@@ -556,112 +503,82 @@ def make_hummingbird():
     )  # Hummingbird expects the older exporter
     converted = convert(forest, "onnx", test)
     onnx.save(converted.model, FOLDER / "hummingbird.onnx")
-    ten = [str(each) for each in range(10)]
     expect(
         "hummingbird",
         forest.predict_proba(test),
-        options=["--normalize", "raw"],
-        classes=ten,
+        "--normalize raw",
+        classes=TEN,
         kind="gray",
-        makers=("hummingbird-ml", "scikit-learn"),
+        makers="hummingbird-ml scikit-learn",
     )
 
 
 def make_handmade():
     """Old files, as their makers wrote them; the expected numbers are computed here in NumPy."""
     import onnx
+    import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
     random = np.random.default_rng(0)
     weights = random.normal(0, 1, (3, 3 * SIDE * SIDE)).astype(np.float32) / 20
-    rgb = images("rgb").astype(np.float32)
+    rgb, nothing = images("rgb").astype(np.float32), np.zeros(3, np.float32)
+    floats, pixels = TensorProto.FLOAT, [3, SIDE, SIDE]
+    value = helper.make_tensor_value_info
+
+    def node(operator, inputs, outputs, **attributes):
+        return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
 
     def save(name, nodes, given, outputs, constants, *, opsets=(("", 7),), ir=3, metadata=None):
         tensors = [
-            numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()
+            numpy_helper.from_array(np.asarray(each), key) for key, each in constants.items()
         ]
-        listed = (
-            [
-                helper.make_tensor_value_info(each.name, each.data_type, each.dims)
-                for each in tensors
-            ]
-            if ir < 4
-            else []
-        )
+        listed = [value(each.name, each.data_type, each.dims) for each in tensors if ir < 4]
         graph = helper.make_graph(nodes, name, [*given, *listed], outputs, tensors)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid(*each) for each in opsets], ir_version=ir
         )
-        for key, value in (metadata or {}).items():
+        for key, text in (metadata or {}).items():
             entry = model.metadata_props.add()
-            entry.key, entry.value = key, value
+            entry.key, entry.value = key, text
         onnx.save(model, FOLDER / f"{name}.onnx")
 
     # The ONNX zoo of 2018, as MXNet wrote it: opset 7, IR 3, weights among the inputs, a fixed
     # batch of one.
-    flat = helper.make_node("Flatten", ["data"], ["flatten0"])
-    gemm = helper.make_node(
-        "Gemm", ["flatten0", "dense0_weight", "dense0_bias"], ["mxnet_dense0_fwd"], transB=1
-    )
-    softmax_node = helper.make_node("Softmax", ["mxnet_dense0_fwd"], ["softmax"])
-    scale = helper.make_node(
-        "BatchNormalization", ["data", "g", "b", "m", "v"], ["bn"], epsilon=1e-5, momentum=0.9
-    )
-    flat.input[0] = "bn"
-    g, b, m, v = (
-        np.array(each, np.float32)
-        for each in ([1, 1, 1], [0, 0, 0], [120, 115, 100], [4000, 4100, 4200])
-    )
-    save(
-        "mxnet_opset7",
-        [scale, flat, gemm, softmax_node],
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("softmax", TensorProto.FLOAT, [1, 3])],
-        {
-            "dense0_weight": weights,
-            "dense0_bias": np.zeros(3, np.float32),
-            "g": g,
-            "b": b,
-            "m": m,
-            "v": v,
-        },
-    )
-    x = (rgb - m) / np.sqrt(v + 1e-5)
-    expect(
-        "mxnet_opset7",
-        softmax(x.transpose(0, 3, 1, 2).reshape(len(x), -1) @ weights.T),
-        makers=("onnx",),
-    )
+    nodes = [
+        node("BatchNormalization", "data g b m v", "bn", epsilon=1e-5, momentum=0.9),
+        node("Flatten", "bn", "flatten0"),
+        node("Gemm", "flatten0 dense0_weight dense0_bias", "mxnet_dense0_fwd", transB=1),
+        node("Softmax", "mxnet_dense0_fwd", "softmax"),
+    ]
+    numbers = {"g": [1, 1, 1], "b": [0, 0, 0], "m": [120, 115, 100], "v": [4000, 4100, 4200]}
+    norm = {name: np.array(each, np.float32) for name, each in numbers.items()}
+    given, taken = value("data", floats, [1, *pixels]), value("softmax", floats, [1, 3])
+    constants = {"dense0_weight": weights, "dense0_bias": nothing} | norm
+    save("mxnet_opset7", nodes, [given], [taken], constants)
+    x = ((rgb - norm["m"]) / np.sqrt(norm["v"] + 1e-5)).transpose(0, 3, 1, 2)
+    expect("mxnet_opset7", softmax(x.reshape(len(x), -1) @ weights.T), makers="onnx")
 
     # Azure Custom Vision: BGR pixels in `data`, a label, and the probabilities as a map in `loss`.
+    ml, labels = "ai.onnx.ml", list(CLASSES)
     nodes = [
-        helper.make_node("Flatten", ["data"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "w", "bias"], ["z"], transB=1),
-        helper.make_node("Softmax", ["z"], ["p"]),
-        helper.make_node("ArgMax", ["p"], ["best"], axis=1),
-        helper.make_node(
-            "ArrayFeatureExtractor", ["names", "best"], ["classLabel"], domain="ai.onnx.ml"
-        ),
-        helper.make_node(
-            "ZipMap", ["p"], ["loss"], domain="ai.onnx.ml", classlabels_strings=list(CLASSES)
-        ),
+        node("Flatten", "data", "flat"),
+        node("Gemm", "flat w bias", "z", transB=1),
+        node("Softmax", "z", "p"),
+        node("ArgMax", "p", "best", axis=1),
+        node("ArrayFeatureExtractor", "names best", "classLabel", domain=ml),
+        node("ZipMap", "p", "loss", domain=ml, classlabels_strings=labels),
     ]
-    names = np.array(CLASSES, dtype=object)
-    sequence = helper.make_sequence_type_proto(
-        helper.make_map_type_proto(
-            TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-        )
-    )
+    number = helper.make_tensor_type_proto(floats, [])
+    mapped = helper.make_map_type_proto(TensorProto.STRING, number)
+    label = value("classLabel", TensorProto.STRING, ["None", 1])
+    loss = helper.make_value_info("loss", helper.make_sequence_type_proto(mapped))
     save(
         "custom_vision",
         nodes,
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["None", 3, SIDE, SIDE])],
-        [
-            helper.make_tensor_value_info("classLabel", TensorProto.STRING, ["None", 1]),
-            helper.make_value_info("loss", sequence),
-        ],
-        {"w": weights / 400, "bias": np.zeros(3, np.float32), "names": names},
-        opsets=(("", 7), ("ai.onnx.ml", 1)),
+        [value("data", floats, ["None", *pixels])],
+        [label, loss],
+        {"w": weights / 400, "bias": nothing, "names": np.array(CLASSES, dtype=object)},
+        opsets=(("", 7), (ml, 1)),
         metadata={
             "Image.BitmapPixelFormat": "Bgr8",
             "Image.ColorSpaceGamma": "SRGB",
@@ -669,74 +586,51 @@ def make_handmade():
         },
     )
     x = rgb[..., ::-1].transpose(0, 3, 1, 2).reshape(len(rgb), -1)
-    expect("custom_vision", softmax(x @ weights.T / 400), makers=("onnx",))
+    expect("custom_vision", softmax(x @ weights.T / 400), makers="onnx")
 
     # ML.NET: columns of the table in and out, the label too, a fixed batch of one.
     nodes = [
-        helper.make_node("Identity", ["Label"], ["Label.output"]),
-        helper.make_node("Identity", ["PixelValues"], ["PixelValues.output"]),
-        helper.make_node("Gemm", ["PixelValues", "w", "bias"], ["raw"], transB=1),
-        helper.make_node("Softmax", ["raw"], ["Score.output"], axis=1),
-        helper.make_node("ArgMax", ["Score.output"], ["PredictedLabel.output"], axis=1),
+        node("Identity", "Label", "Label.output"),
+        node("Identity", "PixelValues", "PixelValues.output"),
+        node("Gemm", "PixelValues w bias", "raw", transB=1),
+        node("Softmax", "raw", "Score.output", axis=1),
+        node("ArgMax", "Score.output", "PredictedLabel.output", axis=1),
     ]
-    floats = lambda name, size: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size])  # noqa: E731
-    keys = lambda name, kind: helper.make_tensor_value_info(name, kind, [1, 1])  # noqa: E731
     small = random.normal(0, 1, (10, 64)).astype(np.float32) / 4
-    save(
-        "mlnet",
-        nodes,
-        [keys("Label", TensorProto.INT64), floats("PixelValues", 64)],
-        [
-            keys("Label.output", TensorProto.INT64),
-            floats("PixelValues.output", 64),
-            floats("Score.output", 10),
-            keys("PredictedLabel.output", TensorProto.INT64),
-        ],
-        {"w": small, "bias": np.zeros(10, np.float32)},
-        opsets=(("", 9), ("ai.onnx.ml", 2)),
-        ir=6,
-    )
+    whole = TensorProto.INT64
+    outputs = [
+        value("Label.output", whole, [1, 1]),
+        value("PixelValues.output", floats, [1, 64]),
+        value("Score.output", floats, [1, 10]),
+        value("PredictedLabel.output", whole, [1, 1]),
+    ]
+    given = [value("Label", whole, [1, 1]), value("PixelValues", floats, [1, 64])]
+    constants = {"w": small, "bias": np.zeros(10, np.float32)}
+    save("mlnet", nodes, given, outputs, constants, opsets=(("", 9), (ml, 2)), ir=6)
     gray = images("gray").reshape(-1, 64).astype(np.float32) / 255
-    expect(
-        "mlnet",
-        softmax(gray @ small.T),
-        options=["--normalize", "unit"],
-        classes=range(10),
-        kind="gray",
-        makers=("onnx",),
-    )
+    said = softmax(gray @ small.T)
+    expect("mlnet", said, "--normalize unit", classes=TEN, kind="gray", makers="onnx")
 
     # uint8 pixels in, half precision inside, last channel first; a softmax written out as Exp, Sum
     # and Div.
     nodes = [
-        helper.make_node("Cast", ["images"], ["half"], to=TensorProto.FLOAT16),
-        helper.make_node("Mul", ["half", "scale"], ["scaled"]),
-        helper.make_node("Reshape", ["scaled", "shape"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "w"], ["z"]),
-        helper.make_node("Exp", ["z"], ["e"]),
-        helper.make_node("ReduceSum", ["e"], ["total"], axes=[1], keepdims=1),
-        helper.make_node("Div", ["e", "total"], ["out:0"]),
+        node("Cast", "images", "half", to=TensorProto.FLOAT16),
+        node("Mul", "half scale", "scaled"),
+        node("Reshape", "scaled shape", "flat"),
+        node("MatMul", "flat w", "z"),
+        node("Exp", "z", "e"),
+        node("ReduceSum", "e", "total", axes=[1], keepdims=1),
+        node("Div", "e total", "out:0"),
     ]
-    w = (weights.reshape(3, 3, SIDE, SIDE).transpose(2, 3, 1, 0).reshape(-1, 3)).astype(np.float16)
-    save(
-        "uint8_written_out",
-        nodes,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["b", SIDE, SIDE, 3])],
-        [helper.make_tensor_value_info("out:0", TensorProto.FLOAT16, ["b", 3])],
-        {
-            "scale": np.array([1 / 255], np.float16),
-            "shape": np.array([-1, 3 * SIDE * SIDE], np.int64),
-            "w": w,
-        },
-        opsets=(("", 12),),
-        ir=7,
-    )
-    import onnxruntime as ort
-
-    own = ort.InferenceSession(str(FOLDER / "uint8_written_out.onnx")).run(
-        None, {"images": images("rgb")}
-    )[0]
-    expect("uint8_written_out", own.astype(np.float64), makers=("onnx", "onnxruntime"))
+    w = weights.reshape(3, 3, SIDE, SIDE).transpose(2, 3, 1, 0).reshape(-1, 3).astype(np.float16)
+    shape = np.array([-1, 3 * SIDE * SIDE], np.int64)
+    given = value("images", TensorProto.UINT8, ["b", SIDE, SIDE, 3])
+    taken = value("out:0", TensorProto.FLOAT16, ["b", 3])
+    constants = {"scale": np.array([1 / 255], np.float16), "shape": shape, "w": w}
+    save("uint8_written_out", nodes, [given], [taken], constants, opsets=(("", 12),), ir=7)
+    session = ort.InferenceSession(str(FOLDER / "uint8_written_out.onnx"))
+    (own,) = session.run(None, {"images": images("rgb")})
+    expect("uint8_written_out", own.astype(np.float64), makers="onnx onnxruntime")
 
 
 def make_clean():
