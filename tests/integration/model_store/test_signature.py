@@ -31,12 +31,9 @@ class Keys(NamedTuple):
     public: Path
 
 
-def make_keys(folder: Path, name: str, curve: ec.EllipticCurve | None = None) -> Keys:
-    private = ec.generate_private_key(curve or ec.SECP256R1())
-    return write_keys(folder, name, private)
-
-
-def write_keys(folder: Path, name: str, private: Any) -> Keys:
+def make_keys(folder: Path, name: str, private: Any = None) -> Keys:
+    """Write a pair of keys, by default on the curve P-256."""
+    private = private or ec.generate_private_key(ec.SECP256R1())
     keys = Keys(folder / f"{name}.pem", folder / f"{name}.pub")
     keys.private.write_bytes(
         private.private_bytes(
@@ -78,29 +75,22 @@ def strict(store: Store, keys: Keys) -> Store:
 def test_what_is_signed_is_read_and_model_signing_agrees(
     tiny_store: Store, run: Callable[..., Any], tmp_path: Path, curve: ec.EllipticCurve
 ) -> None:
-    keys = make_keys(tmp_path, "curve", curve)
-    with pytest.raises(SignatureError, match="it has no signature, and one is required"):
+    keys = make_keys(tmp_path, "curve", ec.generate_private_key(curve))
+    with pytest.raises(SignatureError):
         strict(tiny_store, keys).read("tiny")
     assert "is signed" in run("sign", "tiny", 1, "--key", keys.private).output
     assert strict(tiny_store, keys).read("tiny").card.version == 1
     assert tiny_store.read("tiny").digest  # a store that requires none ignores it
-    folder = tiny_store.folder("tiny", 1)
-    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
-    command += ["--signature", str(folder / SIGNATURE_FILE), "--public_key", str(keys.public)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 0
-
-
-def test_a_signature_made_by_model_signing_itself_is_accepted(
-    tiny_store: Store, keys: Keys
-) -> None:
-    folder = tiny_store.folder("tiny", 1)
-    command = [sys.executable, "-m", "model_signing", "sign", "key", str(folder)]
-    command += ["--signature", str(folder / SIGNATURE_FILE), "--private_key", str(keys.private)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert strict(tiny_store, keys).read("tiny").card.version == 1
+    for verb, option, key in (
+        ("verify", "--public_key", keys.public),
+        ("sign", "--private_key", keys.private),
+    ):
+        folder = tiny_store.folder("tiny", 1)
+        command = [sys.executable, "-m", "model_signing", verb, "key", folder]
+        command += ["--signature", folder / SIGNATURE_FILE, option, key]
+        done = subprocess.run(list(map(str, command)), capture_output=True, check=False)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 0
 
 
 def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
@@ -110,18 +100,13 @@ def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
     run("sign", "tiny", 1, "--key", keys.private)
     folder, alias = tiny_store.folder("tiny", 1), tiny_store.model("tiny") / "production"
     card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(
-        json.dumps(card | {"classes": card["classes"][::-1]}, indent=2)
-    )
-    forged = json.loads(alias.read_text()) | {
-        "digest": write_manifest(folder, name="tiny", version=1).digest
-    }
-    alias.write_text(json.dumps(forged))
+    swapped = card | {"classes": card["classes"][::-1]}
+    (folder / "card.json").write_text(json.dumps(swapped, indent=2))
+    digest = write_manifest(folder, name="tiny", version=1).digest
+    alias.write_text(json.dumps(json.loads(alias.read_text()) | {"digest": digest}))
     (tiny_store.model("tiny") / "history.jsonl").unlink()
     assert tiny_store.read("tiny").card.classes == tuple(card["classes"][::-1])
-    with pytest.raises(
-        SignatureError, match=r"tiny/1 is refused: model\.sig is a signature of other files"
-    ):
+    with pytest.raises(SignatureError, match="other files"):
         strict(tiny_store, keys).read("tiny")
     assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 1
 
@@ -135,13 +120,13 @@ def test_another_key_and_another_version_are_refused(
 ) -> None:
     tiny_store.publish("tiny", partial(make_bundle, seed=1))
     run("sign", "tiny", 1, "--key", make_keys(tmp_path, "theirs").private)
-    with pytest.raises(SignatureError, match="was not made with the private key"):
+    with pytest.raises(SignatureError, match="private key"):
         strict(tiny_store, keys).read("tiny", 1)
     run("sign", "tiny", 1, "--key", keys.private)
     signature = tiny_store.signature("tiny", 1)
     assert signature is not None
     tiny_store.write_signature("tiny", 2, signature)
-    with pytest.raises(SignatureError, match="signature of other files"):
+    with pytest.raises(SignatureError, match="other files"):
         strict(tiny_store, keys).read("tiny", 2)
 
 
@@ -152,17 +137,15 @@ def test_every_changed_signature_is_refused(
     path = tiny_store.folder("tiny", 1) / SIGNATURE_FILE
     data = json.loads(path.read_text())
     envelope = data["dsseEnvelope"]
-    broken = [
-        b"",
-        b"{}",
-        b"[" * 100_000,
-        json.dumps(data | {"dsseEnvelope": envelope | {"signatures": []}}).encode(),
-        json.dumps(data | {"dsseEnvelope": envelope | {"payloadType": "text/plain"}}).encode(),
-        json.dumps(data | {"dsseEnvelope": envelope | {"payload": "AAAA"}}).encode(),
-        json.dumps(data | {"dsseEnvelope": envelope | {"payload": "?"}}).encode(),
-    ]
-    for each in broken:
-        path.write_bytes(each)
+    changes = (
+        {"signatures": []},
+        {"payloadType": "text/plain"},
+        {"payload": "AAAA"},
+        {"payload": "?"},
+    )
+    changed = [json.dumps(data | {"dsseEnvelope": envelope | each}) for each in changes]
+    for text in ("", "{}", "[" * 100_000, *changed):
+        path.write_text(text)
         with pytest.raises(SignatureError):
             strict(tiny_store, keys).read("tiny")
 
@@ -175,7 +158,7 @@ def test_without_a_signature_nothing_is_promoted_or_tried(
         lambda: strict(tiny_store, keys).promote("tiny", 2),
         lambda: start_canary(strict(tiny_store, keys), "tiny", 2, mode="shadow"),
     ):
-        with pytest.raises(SignatureError, match="candor models sign tiny 2 --key KEY"):
+        with pytest.raises(SignatureError, match="candor models sign"):
             act()
     run("sign", "tiny", 2, "--key", keys.private)
     assert strict(tiny_store, keys).promote("tiny", 2).version == 2
@@ -192,7 +175,7 @@ async def test_a_server_serves_only_what_is_signed(
     async with running(tiny_store, tmp_path, require_signature=keys.public) as server:
         ready = await server.client.get("/readyz")
         assert ready.status_code == 503
-        assert "it has no signature" in ready.json()["refused"]["tiny"]["reason"]
+        assert "signature" in ready.json()["refused"]["tiny"]["reason"]
         run("sign", "tiny", 1, "--key", keys.private)
         server.service.watcher.scan()
         assert (await server.predict(png())).status_code == 200
@@ -202,7 +185,7 @@ def test_keys_that_are_none_are_one_sentence(
     tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path
 ) -> None:
     (tmp_path / "text.pem").write_text("no key")
-    other = write_keys(tmp_path, "rsa", rsa.generate_private_key(65537, 2048))
+    other = make_keys(tmp_path, "rsa", rsa.generate_private_key(65537, 2048))
     for file in (tmp_path / "text.pem", tmp_path / "missing.pem", other.private):
         assert isinstance(run("sign", "tiny", 1, "--key", file).exception, SignatureKeyInvalid)
     for file in (tmp_path / "text.pem", tmp_path / "missing.pem", other.public, keys.private):

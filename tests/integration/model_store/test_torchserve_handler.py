@@ -47,6 +47,9 @@ class Context(SimpleNamespace):
     def set_response_status(self, *, code: int, phrase: str, idx: int) -> None:
         self.statuses[idx] = (code, phrase)
 
+    def codes(self) -> dict[int, int]:
+        return {index: code for index, (code, _) in self.statuses.items()}
+
 
 @pytest.fixture
 def archive(tiny_store: Store, tmp_path: Path) -> Path:
@@ -71,12 +74,7 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
         expected = predictor.classify(bytes(bodies[index]))
         assert answers[index]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
         assert answers[index]["request_id"] == f"id-{index}"
-    assert {index: status for index, (status, _) in context.statuses.items()} == {
-        1: 415,
-        2: 400,
-        3: 415,
-        4: 400,
-    }
+    assert context.codes() == {1: 415, 2: 400, 3: 415, 4: 400}
     assert answers[4]["error"] == "empty_body"
     assert set(context.types.values()) == {"application/json"}
 
@@ -100,21 +98,11 @@ def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store:
         assert np.array_equal(
             given.pixels, decode(dicom(stack[given.frame - 1]), InputSpec(**handler._card["input"]))
         )
-    assert [each["request_id"] for each in (everything[6], third, middle)] == [
-        "id-0/7",
-        "id-1",
-        "id-2",
-    ]
-    assert [each["error"] for each in refused] == [
-        "no_such_frame",
-        "malformed_request",
-        "unsupported_image",
-    ]
-    assert {index: status for index, (status, _) in context.statuses.items()} == {
-        3: 400,
-        4: 400,
-        5: 415,
-    }
+    ids = [each["request_id"] for each in (everything[6], third, middle)]
+    assert ids == ["id-0/7", "id-1", "id-2"]
+    codes = [each["error"] for each in refused]
+    assert codes == ["no_such_frame", "malformed_request", "unsupported_image"]
+    assert context.codes() == {3: 400, 4: 400, 5: 415}
 
 
 def test_the_answer_has_the_fields_of_candors_own(
@@ -150,11 +138,8 @@ def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
     assert {kind: row for kind, row in STATUS.items() if issubclass(kind, ImageError)} == {
         kind: ERRORS[kind] for kind in kinds
     }
-    assert {
-        each
-        for each in vars(errors).values()
-        if isinstance(each, type) and issubclass(each, ImageError)
-    } == {*kinds, ImageError}
+    defined = {each for each in vars(errors).values() if isinstance(each, type)}
+    assert {each for each in defined if issubclass(each, ImageError)} == {*kinds, ImageError}
 
 
 @pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
@@ -184,7 +169,7 @@ def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
         patch.setattr(handler, "_session", ort.InferenceSession(make_onnx(height=9)))
         broken = handler.handle([{"body": png(1)}, {"body": b"text"}], context)
     assert [answer["error"] for answer in broken] == ["inference_failed", "not_an_image"]
-    assert {index: status for index, (status, _) in context.statuses.items()} == {0: 500, 1: 415}
+    assert context.codes() == {0: 500, 1: 415}
     assert handler.handle([{"body": png(1)}], context)[0]["model"] == "tiny"
 
 
