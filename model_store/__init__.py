@@ -1,5 +1,4 @@
-"""What training hands to serving: bundles, their integrity and versions, and how an image becomes a
-model's input.
+"""What training hands to serving: bundles, their store, and how an image becomes the input.
 
 A bundle is a folder `STORE/<name>/<version>/` with `model.onnx` (one self-contained file whose
 output is calibrated probabilities), `card.json`, `<name>.mar` (the same for TorchServe), and

@@ -1,5 +1,4 @@
-"""ONNX Runtime with its telemetry off. Every module takes it from here: `from model_store.runtime
-import ort`.
+"""ONNX Runtime with its telemetry off; every module imports `ort` from here.
 
 From release 1.29 on, the official builds write a device id and a database to the home folder and
 send events to Microsoft, unless ORT_DISABLE_TELEMETRY is set before the library is loaded.

@@ -10,7 +10,8 @@ from benchmarks.serving.subjects import CLASSES, TEMPERATURE, Subject
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import CalibrationCard, Card, InputCard, Provenance
+from model_store.bundle.card import CalibrationCard, Card, InputCard
+from model_store.bundle.provenance import Provenance
 from model_store.store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")

@@ -55,8 +55,7 @@ class Bundle:
 def write_bundle(
     folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None
 ) -> Card:
-    """Write graphs, archive, card, model card and manifest into an empty folder; return the card
-    with hashes.
+    """Write everything into an empty folder; return the card with hashes.
 
     `variants` are the graphs of `card.variants`, by precision.
 

@@ -1,17 +1,18 @@
 """The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
 
 import dataclasses
-from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from calibration.bins import BinSums
 from calibration.conformal import Conformal
 from calibration.measures.confusion import recalls
 from calibration.measures.summary import Measures
+from model_store.bundle.provenance import Provenance, Verification
+from model_store.bundle.records import OpenRecord
 from model_store.image import InputSpec
 
 FORMAT_VERSION: Literal[1] = 1
@@ -22,13 +23,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
-class _Frozen(BaseModel):
-    """Unknown fields are ignored: later Candors may add optional ones to this format."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class InputCard(_Frozen):
+class InputCard(OpenRecord):
     """How an encoded image becomes the graph's input; the fields of `InputSpec`."""
 
     channels: Literal[1, 3]
@@ -46,86 +41,7 @@ class InputCard(_Frozen):
         )
 
 
-class TrainingCard(_Frozen):
-    """What `candor train --from-card` needs to repeat the run, and what tells whether it did."""
-
-    choices: dict[str, Any] = Field(
-        description="every choice of the run by name, such as learning_rate; of a file with "
-        "weights only its name"
-    )
-    loaded: dict[str, Any] | None = Field(
-        default=None,
-        description="how the data was loaded; `source` is a name, or only the last part of a path",
-    )
-    images: dict[str, tuple[int, ...]] = Field(
-        description="number of images by split, one per class"
-    )
-    processes: int = Field(ge=1, description="processes that shared the work")
-    device: str | None = Field(default=None, description="cpu or cuda")
-    backbone_sha256: str = Field(
-        description="over names and values of the backbone's tensors before training"
-    )
-    checkpoint_sha256: str = Field(description="of the run's checkpoint.safetensors")
-
-
-class Verification(_Frozen):
-    """How far the bundle's probabilities were from those of torch or of an imported file."""
-
-    images: int = Field(
-        ge=1,
-        description="validation or labeled images, made-up ones if there were none, in one batch",
-    )
-    alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
-    max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
-    libraries: dict[str, str]
-
-
-class Origin(_Frozen):
-    """The file from which a model was imported, and what was found out about it."""
-
-    file: str = Field(max_length=255)
-    sha256: str = Field(description="of that file, in hexadecimal")
-    producer: str = Field(description="who wrote the graph, as it says itself")
-    opset: int = Field(ge=0, description="of the file's standard operators")
-    findings: dict[str, str] = Field(
-        description="sentences about input, output, classes and preprocessing"
-    )
-
-
-class Provenance(_Frozen):
-    """How the model was made: with `training`, enough to train it again."""
-
-    dataset: str
-    fingerprint: str = Field(description="sha256 over the data set's images and labels")
-    backbone: str
-    loss: str
-    beta: float | None = Field(
-        default=None, description="weight of the calibration term, if the loss has one"
-    )
-    seed: int
-    epochs: int
-    libraries: dict[str, str]
-    git_commit: str | None = Field(
-        default=None,
-        description="of Candor's own repository; it ends in -dirty if tracked files were changed",
-    )
-    created_at: datetime = Field(
-        description="when the run was finished, or the version recalibrated"
-    )
-    training: TrainingCard | None = None
-    parent_version: int | None = Field(
-        default=None, description="the version that was recalibrated, if any"
-    )
-    recalibrated_by: Literal["person", "alarm"] | None = Field(
-        default=None,
-        description="who recalibrated: a person, or a process because of a drift alarm",
-    )
-    imported: Origin | None = Field(
-        default=None, description="where a model comes from that Candor did not train"
-    )
-
-
-class BinRow(_Frozen):
+class BinRow(OpenRecord):
     """The sums of one confidence bin, as in `calibration.bins.BinSums`."""
 
     n: int = Field(ge=0)
@@ -135,7 +51,7 @@ class BinRow(_Frozen):
     squared_error: float = Field(ge=0)
 
 
-class CalibrationCard(_Frozen):
+class CalibrationCard(OpenRecord):
     """The calibrator inside the graph, and its measures on the labeled answers that are its
     reference.
 
@@ -222,7 +138,7 @@ def _rows(counts: npt.NDArray[np.int64] | None) -> tuple[tuple[int, ...], ...] |
     return None if counts is None else tuple(tuple(row) for row in counts.tolist())
 
 
-class Referral(_Frozen):
+class Referral(OpenRecord):
     """The referral threshold and its promise, as in `calibration.threshold.Threshold`."""
 
     threshold: Fraction
@@ -231,7 +147,7 @@ class Referral(_Frozen):
     coverage: Fraction
 
 
-class ConformalCard(_Frozen):
+class ConformalCard(OpenRecord):
     """As `calibration.conformal.Conformal`: sets hold the classes from `threshold` on."""
 
     alpha: Fraction
@@ -246,9 +162,8 @@ class ConformalCard(_Frozen):
         return cls.model_validate(dataclasses.asdict(sets))
 
 
-class VariantCard(_Frozen):
-    """The same network in another precision: its file, its own calibrator and promises, and what it
-    costs.
+class VariantCard(OpenRecord):
+    """The same network in another precision, with its own calibrator, promises and costs.
 
     Everything here was measured on the reference split of the card, with the graph in `file`.
     """
@@ -269,9 +184,8 @@ class VariantCard(_Frozen):
     )
 
 
-class InputReference(_Frozen):
-    """Brightness of `n` validation inputs, as `model_store.image.brightness` measures it; spreads
-    are between images.
+class InputReference(OpenRecord):
+    """Brightness of `n` validation inputs (`model_store.image.brightness`), and its spread.
 
     All values are gray levels of the 8-bit input.
     """
@@ -292,7 +206,7 @@ class InputReference(_Frozen):
         )
 
 
-class Card(_Frozen):
+class Card(OpenRecord):
     """card.json, format version 1.
 
     Later Candors may add optional fields and values of `calibration.method` to this version;
@@ -331,8 +245,7 @@ class Card(_Frozen):
         return (self.precision or "float32", *(each.precision for each in self.variants or ()))
 
     def of_variant(self, precision: str) -> "Card":
-        """The card as it reads for one precision: its calibrator and promises in place of those of
-        model.onnx.
+        """The card of one precision: its calibrator and promises, not those of model.onnx.
 
         Another card is another calibration in the ledger, so answers of two precisions never mix.
         Raises KeyError.

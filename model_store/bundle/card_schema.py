@@ -1,5 +1,4 @@
-"""The JSON Schema of card.json: made from `Card`, shipped in the wheel, and published with the
-documentation.
+"""The JSON Schema of card.json, made from `Card`; in the wheel and the documentation.
 
 `python -m model_store.bundle.card_schema` writes both files again after a change of the card.
 """
@@ -15,8 +14,7 @@ PUBLISHED_FILE = Path(__file__).parents[2] / "docs/reference/card.schema.json"  
 
 
 def card_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12) that each card.json of this format version meets, also one
-    of a later Candor.
+    """Return the schema (draft 2020-12) of this format version, of later Candors too.
 
     Unknown fields are allowed everywhere, because a later Candor may add optional ones.
     """

@@ -26,8 +26,7 @@ _OPSET = 13  # from which on axes are inputs
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A function on [0, 1] in pieces: `base[m] + slope[m] * (p - origin[m])` on (knots[m-1],
-    knots[m]].
+    """`base[m] + slope[m] * (p - origin[m])` for p in (knots[m-1], knots[m]].
 
     `knots` (M,) ascend; the others are (M + 1,).
     """
@@ -39,8 +38,7 @@ class ClassMap:
 
     @classmethod
     def steps(cls, edges: Sequence[float], values: Sequence[float]) -> Self:
-        """Constant pieces, as in `calibration.calibrators.histogram.Steps`: edges (M,), values
-        (M + 1,).
+        """Constant pieces, as `histogram.Steps`: edges (M,), values (M + 1,).
 
         >>> ClassMap.steps([0.2], [0.0, 0.5])(np.array([0.2, 0.21]))
         array([0. , 0.5])

@@ -1,5 +1,4 @@
-"""The contract of the ONNX graph: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K]
-out.
+"""The ONNX graph's contract: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
 
 The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every
 runtime gives the same calibrated probabilities. Recalibrating edits that float, and may add one
@@ -76,8 +75,7 @@ def with_calibrator(
 
 
 def logits_name(model: bytes) -> str:
-    """Return the tensor that the graph divides by its temperature: the logits, where no calibrator
-    comes before.
+    """Return the tensor that is divided by the temperature: the logits, or a calibrator's.
 
     Raises:
         ValueError: the graph does not divide by an initializer `temperature`.
@@ -102,8 +100,7 @@ def with_logits(model: bytes, name: str) -> bytes:
 
 
 def with_vector(model: bytes, *, weight: Sequence[float], bias: Sequence[float]) -> bytes:
-    """Return the graph with logits times `weight` (K,) plus `bias` (K,) before the division by the
-    temperature.
+    """Return the graph with logits times `weight` (K,) plus `bias` (K,), before the division.
 
     Raises:
         ValueError: the graph does not divide by an initializer `temperature`.

@@ -1,5 +1,4 @@
-"""manifest.json: the size and SHA-256 of every other file of a bundle. Its own digest identifies
-the bundle.
+"""manifest.json: size and SHA-256 of each file of a bundle, which its own digest identifies.
 
 The manifest has one spelling only, so no bit of it can change unnoticed. Aliases, canaries and the
 ledger name the digest, so a bundle cannot be replaced together with its manifest either.

@@ -5,14 +5,8 @@ from itertools import chain
 
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
-from model_store.bundle.card import (
-    CalibrationCard,
-    Card,
-    ConformalCard,
-    Origin,
-    Referral,
-    VariantCard,
-)
+from model_store.bundle.card import CalibrationCard, Card, ConformalCard, Referral, VariantCard
+from model_store.bundle.provenance import Origin
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
 _SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")

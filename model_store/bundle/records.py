@@ -9,6 +9,12 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class OpenRecord(BaseModel):
+    """Does not change; ignores unknown fields, which later Candors may add to this format."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
 def first_problem(error: ValidationError) -> str:
     """Return the first thing that is wrong, behind the place where it is."""
     first = error.errors(include_url=False)[0]

@@ -25,8 +25,7 @@ _MODELS = "models"
 
 
 def write_triton(bundle: Bundle, repository: Path) -> Path:
-    """Write a bundle's model.onnx as a version of its model in a Triton repository; return the
-    version's folder.
+    """Write a bundle as a version of its model in a Triton repository; return the folder.
 
     Raises:
         RepositoryError: the repository has this version, or the model there has another input or
@@ -62,8 +61,7 @@ def write_triton(bundle: Bundle, repository: Path) -> Path:
 
 
 def write_kserve(bundle: Bundle, folder: Path, *, storage_uri: str) -> Path:
-    """Write a Triton repository to FOLDER/models, and an InferenceService for it; return the
-    latter's file.
+    """Write FOLDER/models for Triton, and an InferenceService; return the latter's file.
 
     `storage_uri` is where you copy FOLDER/models to. Raises RepositoryError as `write_triton`.
     """

@@ -1,5 +1,4 @@
-"""The signature of a bundle by OpenSSF's model-signing: a file `model.sig` beside the manifest,
-made with a key.
+"""The signature of a bundle by OpenSSF's model-signing: `model.sig` beside the manifest.
 
 Signing needs that package. Verifying needs `cryptography` alone: the format is a DSSE envelope
 around an in-toto statement (https://github.com/sigstore/model-transparency), which names each file

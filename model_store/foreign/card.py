@@ -22,11 +22,9 @@ from model_store.bundle.card import (
     ConformalCard,
     InputCard,
     InputReference,
-    Origin,
-    Provenance,
     Referral,
-    Verification,
 )
+from model_store.bundle.provenance import Origin, Provenance, Verification
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.labeled_folder import LabeledImages

@@ -1,5 +1,4 @@
-"""What a graph itself reveals about the pixels it was trained on: layers that scale them, a batch
-norm, metadata.
+"""What a graph reveals about its pixels: layers that scale them, a batch norm, metadata.
 
 A graph that divides by 255 first takes pixels from 0 to 255. A batch norm at the entrance keeps the
 mean of what it was trained on. Windows ML and Azure Custom Vision write the pixel format into the

@@ -91,8 +91,7 @@ class InputWishes:
 
 
 def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) -> list[ImageInput]:
-    """Return the readings of an input that its shape allows, most likely first; each has still to
-    be run.
+    """Return the readings of an input that its shape allows, most likely first.
 
     Raises:
         ForeignModelRefused: it cannot be an image.

@@ -1,5 +1,4 @@
-"""Read an ONNX file that nobody vouches for. What could reach beyond the file, or beyond ONNX, is
-refused by name.
+"""Read an ONNX file that nobody vouches for; refuse what reaches beyond it or beyond ONNX.
 
 Nothing is run here. A file may still ask for endless time or memory when it runs; `sandbox.py`
 limits both.

@@ -1,5 +1,4 @@
-"""The compressions of DICOM that Pillow does not read: JPEG Lossless, JPEG of 12 bits, JPEG-LS and
-HTJ2K.
+"""DICOM in JPEG Lossless, JPEG of 12 bits, JPEG-LS and HTJ2K, which Pillow does not read.
 
 imagecodecs decodes them (the extra `dicom`): libjpeg-turbo, CharLS and OpenJPEG in one package. It
 is imported with the first such file; without it they are refused by name. The header of a frame is

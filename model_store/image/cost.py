@@ -44,8 +44,7 @@ def unlimited(_: int) -> None:
 
 
 def check_encoded(data: bytes, *, max_pixels: int, reserve: Reserve = unlimited) -> None:
-    """Refuse what would be expensive even to open with Pillow. Raises ImageTooLarge or
-    ImageTooComplex.
+    """Refuse what is expensive even to open. Raises ImageTooLarge, ImageTooComplex.
 
     Reserves the memory of a WebP, whose canvas Pillow allocates when it opens the file.
     """
@@ -77,8 +76,7 @@ def check_opened(image: Image.Image, data: bytes, *, max_pixels: int) -> None:
 
 
 def needed_bytes(image: Image.Image, data: bytes) -> int:
-    """Peak memory of decoding an opened image and converting its color, in bytes; 0 if it is
-    reserved already.
+    """Peak memory of decoding an opened image, in bytes; 0 if it is reserved already.
 
     A decoder's own buffers are free again before the image is rotated or its color changes.
     """

@@ -247,8 +247,7 @@ def _dark_is_low(image: Image.Image) -> Image.Image:
 
 
 def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Convert a decoded image to the model's colors and size, (C, H, W) uint8, with bilinear
-    filtering.
+    """Convert an image to the model's colors and size, (C, H, W) uint8, bilinearly.
 
     What is gray stays gray until it has its size: the three channels would be equal, at three times
     the cost.

@@ -91,8 +91,7 @@ def open_frames(
     kept_bytes: int = 0,
     reserve: Reserve = unlimited,
 ) -> list[Opened]:
-    """Return what `use` makes of each frame that is meant, once all checks of `open_dicom` have
-    passed.
+    """Return what `use` makes of each frame that is meant, after all checks.
 
     Args:
         frames: which ones: what a card says, or the choice of somebody.

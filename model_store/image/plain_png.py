@@ -1,5 +1,4 @@
-"""Small, plain PNG files without Pillow's file object, which costs more than decoding one of 28
-pixels.
+"""Plain PNG files without Pillow's file object, which costs more than a small one's pixels.
 
 Pillow's decoder does the work here too, so pixels are the same. Only the chunks are read here, and
 only of files that hold nothing but a header, data and an end. Whatever is unusual, or broken, is

@@ -112,8 +112,7 @@ def _factor(shape: tuple[int, ...]) -> int:
 
 
 def _reduced(pixels: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
-    """Means of squares of `factor` pixels, one row of them at a time; a rest at the right and lower
-    edge is left out.
+    """Means of squares of `factor` pixels, row by row, without a rest at the edges.
 
     >>> _reduced(np.array([[1, 3, 9], [5, 7, 9]]), 2).tolist()
     [[4]]

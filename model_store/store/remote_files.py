@@ -1,5 +1,4 @@
-"""Files at an address that fsspec knows: listed, read, written, and written only if nobody else has
-meanwhile.
+"""Files at an address that fsspec knows; written, if asked, only if nobody else has.
 
 On S3 such a condition is part of the write. Other file systems keep only that of a new file.
 """

@@ -1,5 +1,4 @@
-"""A store at an address that fsspec knows, such as `s3://bucket/models`; what is read is kept on
-this machine.
+"""A store at an address such as `s3://bucket/models`, with copies on this machine.
 
 S3 has conditional writes, so two writers never overwrite each other there. Other file systems
 compare first and write then, so two writers at the same moment may; whoever writes last wins.

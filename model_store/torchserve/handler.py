@@ -97,8 +97,7 @@ class CandorHandler:
             self._deliver_to(url)
 
     def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
-        """Return one answer, or one error whose status is set in `context`, per request of the
-        batch, in order.
+        """Return an answer, or an error with its status in `context`, per request, in order.
 
         A request for all frames of a file gets a list of answers.
         """

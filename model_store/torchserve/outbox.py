@@ -1,5 +1,4 @@
-"""Answers that the monitor does not have yet, in a file per worker: TorchServe ends its workers by
-SIGKILL.
+"""Answers that the monitor does not have yet, safe from the SIGKILL that ends workers.
 
 A worker appends to its own file before it answers, and empties the file when all of it is
 delivered. A file whose worker has ended is unlocked; another worker delivers and removes it. Rows
@@ -45,8 +44,7 @@ class OutboxFile:
         return False
 
     def rows(self) -> tuple[list[dict[str, Any]], int]:
-        """Return the oldest rows that are not delivered, up to CHUNK_BYTES of them, and their size
-        in bytes.
+        """Return the oldest undelivered rows, at most CHUNK_BYTES, and their size in bytes.
 
         A last line that was cut off when its worker was killed is no row.
         """

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card, InputCard, Provenance, TrainingCard, Verification
+from model_store.bundle.card import Card, InputCard
+from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.store.store import Store
 from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from calibration.wording import counted
 from model_store.bundle.bundle import CARD_FILE
-from model_store.bundle.card import Card, TrainingCard
+from model_store.bundle.card import Card
+from model_store.bundle.provenance import TrainingCard
 from training.datasets import Dataset, LoadArguments
 from training.datasets.medmnist_sets import published_set
 from training.datasets.sources import DEFAULT_NAME, DIGITS

@@ -1,0 +1,87 @@
+"""The part of a card that says where a model comes from, and how it was verified."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from model_store.bundle.records import OpenRecord
+
+
+class TrainingCard(OpenRecord):
+    """What `candor train --from-card` needs to repeat the run, and what tells whether it did."""
+
+    choices: dict[str, Any] = Field(
+        description="every choice of the run by name, such as learning_rate; of a file with "
+        "weights only its name"
+    )
+    loaded: dict[str, Any] | None = Field(
+        default=None,
+        description="how the data was loaded; `source` is a name, or only the last part of a path",
+    )
+    images: dict[str, tuple[int, ...]] = Field(
+        description="number of images by split, one per class"
+    )
+    processes: int = Field(ge=1, description="processes that shared the work")
+    device: str | None = Field(default=None, description="cpu or cuda")
+    backbone_sha256: str = Field(
+        description="over names and values of the backbone's tensors before training"
+    )
+    checkpoint_sha256: str = Field(description="of the run's checkpoint.safetensors")
+
+
+class Verification(OpenRecord):
+    """How far the bundle's probabilities were from those of torch or of an imported file."""
+
+    images: int = Field(
+        ge=1,
+        description="validation or labeled images, made-up ones if there were none, in one batch",
+    )
+    alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
+    max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
+    libraries: dict[str, str]
+
+
+class Origin(OpenRecord):
+    """The file from which a model was imported, and what was found out about it."""
+
+    file: str = Field(max_length=255)
+    sha256: str = Field(description="of that file, in hexadecimal")
+    producer: str = Field(description="who wrote the graph, as it says itself")
+    opset: int = Field(ge=0, description="of the file's standard operators")
+    findings: dict[str, str] = Field(
+        description="sentences about input, output, classes and preprocessing"
+    )
+
+
+class Provenance(OpenRecord):
+    """How the model was made: with `training`, enough to train it again."""
+
+    dataset: str
+    fingerprint: str = Field(description="sha256 over the data set's images and labels")
+    backbone: str
+    loss: str
+    beta: float | None = Field(
+        default=None, description="weight of the calibration term, if the loss has one"
+    )
+    seed: int
+    epochs: int
+    libraries: dict[str, str]
+    git_commit: str | None = Field(
+        default=None,
+        description="of Candor's own repository; it ends in -dirty if tracked files were changed",
+    )
+    created_at: datetime = Field(
+        description="when the run was finished, or the version recalibrated"
+    )
+    training: TrainingCard | None = None
+    parent_version: int | None = Field(
+        default=None, description="the version that was recalibrated, if any"
+    )
+    recalibrated_by: Literal["person", "alarm"] | None = Field(
+        default=None,
+        description="who recalibrated: a person, or a process because of a drift alarm",
+    )
+    imported: Origin | None = Field(
+        default=None, description="where a model comes from that Candor did not train"
+    )
