@@ -39,9 +39,7 @@ class WeightsNotFound(TrainingError, FileNotFoundError):
 
 
 class NotRepeatable(TrainingError, ValueError):
-    """A card whose run cannot be repeated here: choices, data or processes are not those of the
-    run.
-    """
+    """A card whose run cannot be repeated here: it had other choices, data or processes."""
 
 
 class BadWeights(TrainingError, ValueError):
@@ -49,9 +47,7 @@ class BadWeights(TrainingError, ValueError):
 
 
 class LostProcess(TrainingError, RuntimeError):
-    """A process that computed cells or shared a run has ended, and the others cannot continue
-    without it.
-    """
+    """A process that computed cells or shared a run has ended, and the others need it."""
 
 
 class BadBackbone(TrainingError, ValueError):
@@ -99,9 +95,8 @@ class OutOfMemory(TrainingError, MemoryError):
         held = micro_batch or batch_size
         super().__init__(
             f"out of memory with {counted(held, 'image')} at a time: give --micro-batch "
-            f"{max(held // 2, 1)} (the loss "
-            f"stays that of a batch of {batch_size}; batch norm sees fewer), or a smaller "
-            "--batch-size or --image-size"
+            f"{max(held // 2, 1)} (the loss stays that of a batch of {batch_size}; batch norm sees "
+            "fewer), or a smaller --batch-size or --image-size"
         )
 
 
@@ -154,9 +149,7 @@ class BadRun(TrainingError, ValueError):
 
 
 class UselessModel(TrainingError, ValueError):
-    """A model that is no better than a constant answer, or that never answers one of its
-    classes.
-    """
+    """A model no better than a constant answer, or one that never answers one of its classes."""
 
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
@@ -173,7 +166,6 @@ class ExportMismatch(TrainingError, ArithmeticError):
     def __init__(self, *, difference: float, limit: float, images: int) -> None:
         super().__init__(
             f"probabilities of ONNX Runtime and torch differ by {difference:.2e} on {images} "
-            "images, "
-            f"more than {limit:.0e}; nothing was published"
+            f"images, more than {limit:.0e}; nothing was published"
         )
         self.difference = difference

@@ -91,9 +91,7 @@ def check_leakage(dataset: Dataset, source: Path, *, published: bool, allow: boo
 def _usable(
     listing: Listing, facts: dict[Path, Facts], *, limit: float
 ) -> tuple[list[Record], tuple[Excluded, ...]]:
-    """Separate readable from corrupt files. Raises CorruptDataset if the share of corrupt files
-    exceeds `limit`.
-    """
+    """Readable records and corrupt files. Raises CorruptDataset if those exceed `limit`."""
     if not listing.records:
         raise BadDataset(listing.root, f"holds no labeled images in the layout {listing.layout!r}")
     reasons = {each.path: facts[each.path].reason for each in listing.records}
@@ -108,9 +106,7 @@ def _usable(
 def _grouped(
     listing: Listing, records: list[Record], facts: dict[Path, Facts], *, pattern: str | None
 ) -> tuple[list[Record], list[str]]:
-    """Set the group of each record: by `pattern`, else by the layout, else by the DICOM
-    PatientID.
-    """
+    """Set each record's group: by `pattern`, else by the layout, else by the DICOM PatientID."""
     if pattern is not None:
         return [
             replace(each, group=_match(listing.root, each.path, pattern)) for each in records
@@ -158,9 +154,7 @@ def _below(root: Path, path: Path) -> str:
 def _drawn(
     listing: Listing, records: list[Record], facts: dict[Path, Facts], *, seed: int
 ) -> list[Record]:
-    """Give each record a split: keep those given, draw val from train if it is missing, or draw all
-    three.
-    """
+    """Give each record a split: keep those given, draw val from train if missing, or draw all."""
     given = {each.split for each in records}
     if given == {"train", "val", "test"}:
         return records
@@ -192,9 +186,7 @@ def _part(
 
 
 def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
-    """The splits, with one numbering of groups for all; an image of unknown group is a group of its
-    own.
-    """
+    """The splits, with one numbering of groups; an image of unknown group is one of its own."""
     grouped = any(each.group is not None for each in records)
     keys = sorted({_unit(each) for each in records}) if grouped else []
     numbers = {key: number for number, key in enumerate(keys)}
@@ -224,9 +216,7 @@ def _split(
 
 
 def _small_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
-    """Notes on classes with few images in a split. Raises BadDataset if a split is empty or train
-    lacks a class.
-    """
+    """Notes on small classes. Raises BadDataset if a split is empty or train lacks a class."""
     for name, split in splits.items():
         absent = [
             each for label, each in enumerate(listing.classes) if not (split.labels == label).any()

@@ -63,9 +63,7 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class FileImages:
-    """One file per image, opened when needed; `digests` are the SHA-256 of the files, if already
-    known.
-    """
+    """One file per image, opened when needed; `digests` are the SHA-256 of the files, if known."""
 
     paths: Sequence[Path]
     digests: Sequence[bytes] | None = None

@@ -30,8 +30,7 @@ class CorruptDataset(BadDataset):
         super().__init__(
             path,
             f"{len(corrupt)} of {total} images cannot be used, more than the limit of {limit:.2%} "
-            f"({examples}); "
-            "repair or remove them, or raise the limit (--max-corrupt)",
+            f"({examples}); repair or remove them, or raise the limit (--max-corrupt)",
         )
         self.corrupt = tuple(corrupt)
 

@@ -165,8 +165,7 @@ def _recall(
 ) -> dict[Path, Facts]:
     rows = kept.execute(
         "SELECT path, size, changed_ns, digest, width, height, channels, patient, plain_sides, "
-        "reason FROM file_facts"
-        " WHERE decoder = ? AND frames = ?",
+        "reason FROM file_facts WHERE decoder = ? AND frames = ?",
         (DECODER, frames),
     )
     known = {Path(path): ((size, changed_ns), facts) for path, size, changed_ns, *facts in rows}
@@ -272,9 +271,8 @@ def _by_property(
     if by_chance or inside.mean() < COMMON or outside.mean() > RARE:
         return None
     return (
-        f"{inside.sum()} of its {len(inside)} images are {property_.those}, and {outside.sum()} "
-        "of the "
-        f"{len(outside)} others"
+        f"{inside.sum()} of its {len(inside)} images are {property_.those}, and {outside.sum()} of "
+        f"the {len(outside)} others"
     )
 
 

@@ -64,9 +64,7 @@ def _find_table(path: Path) -> Path | None:
 
 
 def _read_csv(table: Path) -> Listing:
-    """The listing of the table. Raises BadDataset for a missing value, an unknown split or rows
-    that disagree.
-    """
+    """The listing of a table. Raises BadDataset: no value, unknown split, rows that disagree."""
     rows = _read_table(table, COLUMNS)
     for row in rows:
         if not row["path"] or not row["label"]:
@@ -160,9 +158,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _separator(path: Path, columns: Sequence[str]) -> str:
-    """What separates the columns of a table: the first of SEPARATORS whose header has all
-    `columns`, else a comma.
-    """
+    """The first of SEPARATORS whose header has all `columns`, else a comma."""
     with path.open(newline="", encoding="utf-8-sig") as lines:
         header = lines.readline().lower()
     for each in SEPARATORS:
@@ -183,9 +179,7 @@ def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> 
 
 
 def _read_folder(root: Path) -> Listing:
-    """The listing of `root`. Raises BadDataset for fewer than two classes or a class without
-    images.
-    """
+    """The listing of a tree. Raises BadDataset: fewer than two classes, a class without images."""
     given = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
     if given and not {"train", "test"} <= given.keys():
         raise BadDataset(

@@ -187,6 +187,5 @@ def _md5(path: Path) -> str:
 def _advice(name: str) -> str:
     return (
         f"fetch {name}.npz from https://doi.org/10.5281/zenodo.10519652 in another way and give "
-        "its path, "
-        "or use `digits`, which needs no network"
+        "its path, or use `digits`, which needs no network"
     )

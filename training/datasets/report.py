@@ -43,9 +43,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def write_report(dataset: Dataset, folder: Path) -> None:
-    """Write data.json into a run's folder and, if images were left out, excluded.csv (path,
-    reason).
-    """
+    """Write data.json into a run's folder and, if images were left out, excluded.csv."""
     (folder / REPORT_FILE).write_text(
         json.dumps(describe(dataset), indent=2) + "\n", encoding="utf-8"
     )

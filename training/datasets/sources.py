@@ -1,6 +1,4 @@
-"""Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this
-order.
-"""
+"""Find a data set: an explicit source, else a data folder, a download, or the bundled digits."""
 
 import re
 from dataclasses import dataclass, replace
@@ -115,15 +113,12 @@ def _published(
     meant = f"; did you mean `{near[0]}`?" if near else ""
     raise DataNotFound(
         f"no data at {name}: expected a folder, a .csv, an .npz, `{DIGITS}`, or the name of a "
-        "MedMNIST set such as "
-        f"`{DEFAULT_NAME}`{meant}"
+        f"MedMNIST set such as `{DEFAULT_NAME}`{meant}"
     )
 
 
 def _archive(path: Path, options: LoadOptions) -> Dataset:
-    """Read a MedMNIST file. Raises BadDataset if a group pattern is given, since its images have no
-    names.
-    """
+    """Read a MedMNIST file. Its images have no names, so a group pattern raises BadDataset."""
     if options.group_pattern is not None:
         raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
     dataset = read_medmnist(path)
@@ -133,9 +128,7 @@ def _archive(path: Path, options: LoadOptions) -> Dataset:
 
 
 def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
-    """The layout of the tree and its root. Raises UnknownName for an unknown layout, BadDataset if
-    none fits.
-    """
+    """The layout of a tree, and its root. Raises UnknownName, or BadDataset if no layout fits."""
     if layout is not None and layout not in LAYOUTS:
         raise UnknownName("layout", layout, (MEDMNIST, *LAYOUTS))
     for each in LAYOUTS.values() if layout is None else (LAYOUTS[layout],):

@@ -58,9 +58,7 @@ class Isotonic:
 
     @classmethod
     def fit(cls, logits: ArrayLike, labels: ArrayLike) -> Self:
-        """Fit on logits (N, K) and labels (N,). Raises ValueError as
-        `calibration.calibrators.one_vs_rest.fit_each`.
-        """
+        """Fit on logits (N, K) and labels (N,). Raises ValueError as `fit_each`."""
         return cls(fit_each(MonotoneMap.fit, logits, labels))
 
     def __call__(self, logits: ArrayLike) -> NDArray[np.float64]:

@@ -55,9 +55,7 @@ KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last only if
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64
-    (N,) if known.
-    """
+    """Logits float32 (N, K), labels int64 (N,), and patients or slides int64 (N,) if known."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -66,9 +64,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions by split, the calibrators fitted on validation, and the measures of each
-    method.
-    """
+    """Predictions by split, the calibrators fitted on validation, and measures by method."""
 
     calibrators: Mapping[Method, Calibrator]
     predictions: Mapping[EvaluatedSplit, Predictions]
@@ -121,32 +117,24 @@ class Evaluation:
         return count_answers(predicted, bin_index(confidence), probabilities.shape[1])
 
     def referral(self, method: Method) -> Threshold | None:
-        """The threshold below which an answer goes to a person, from validation; None if none keeps
-        the promise.
-        """
+        """Below this confidence a person answers; from validation, None if no promise is kept."""
         confidence, predicted = top_label(self.held_out(method))
         correct = predicted == self.predictions["val"].labels
         return referral_threshold(confidence, correct, promised_accuracy=PROMISED_ACCURACY)
 
     def conformal(self, method: Method) -> Conformal:
-        """The threshold of prediction sets that contain the true class for 9 in 10 images like
-        those of validation.
-        """
+        """Prediction sets with the true class for 9 in 10 images like those of validation."""
         return conformal(self.held_out(method), self.predictions["val"].labels, alpha=MISSED_CLASS)
 
     def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
-        """95 % bootstrap intervals of the measures that allow resampling, by patient if patients
-        are known.
-        """
+        """95 % bootstrap intervals of measures, resampled by patient if patients are known."""
         known = self.predictions[split]
         return measure_intervals(
             self.probabilities(split, method), known.labels, groups=known.groups
         )
 
     def promises(self, method: Method) -> dict[str, Any]:
-        """Referral threshold and prediction sets as JSON, with what each achieves on both splits
-        (see `held_out`).
-        """
+        """Referral threshold and prediction sets as JSON, and what each achieves on both splits."""
         referral, sets = self.referral(method), self.conformal(method)
         return {
             "referral": referral
@@ -184,9 +172,7 @@ class Evaluation:
         return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: temperature, promises, labels that each calibrator changes, measures
-        by split.
-        """
+        """Plain data for JSON: temperature, promises, changed labels, measures by split."""
         return {
             "temperature": self.temperature,
             "calibrators": {
@@ -209,9 +195,7 @@ class Evaluation:
         } | self.promises("temperature")
 
     def _answers_by_class(self, split: EvaluatedSplit) -> dict[str, Any]:
-        """The confusion matrix, the recall of each class, and the accuracy of the best constant
-        answer.
-        """
+        """Confusion matrix, recall of each class, and accuracy of the best constant answer."""
         confusion = self.confusion(split, "temperature")
         constant = float(confusion.sum(axis=1).max() / confusion.sum())
         return {
@@ -222,9 +206,7 @@ class Evaluation:
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
-    """Fit every calibrator on `val` or `perturbed`, if present, and compute all measures on all
-    splits.
-    """
+    """Fit every calibrator on `val` or, if present, `perturbed`, and measure all on all splits."""
     fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
     calibrators = {
         method: kind.fit(

@@ -45,9 +45,7 @@ def write_plots(
 
 
 def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
-    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap, and the histogram of
-    confidence.
-    """
+    """Reliability diagram of `sums` as a PNG: accuracy by confidence, gap, and histogram."""
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
     bins = [each for each in reliability(sums) if each.n > 0]
@@ -98,9 +96,7 @@ def plot_calibrators(
 
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
-    """Error rate among the most confident answers against their share, with temperature, as a
-    PNG.
-    """
+    """Error rate of the most confident answers by their share, with temperature, as a PNG."""
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     axes = figure.subplots()
@@ -227,9 +223,7 @@ def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
 
 
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
-    """Left edge of the plot: a two-class model has no confidence below one half, so half the plot
-    would be empty.
-    """
+    """Left edge of the plot: with two classes, no confidence is below one half."""
     return min((each.lower for each in bins), default=0.0)
 
 

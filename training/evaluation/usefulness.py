@@ -86,15 +86,13 @@ def _no_better(
             return None
         return (
             f"its mean recall by class is {np.mean(known):.3f} on the {count} test images, no "
-            "better than "
-            f"{always} ({1 / len(known):.3f})"
+            f"better than {always} ({1 / len(known):.3f})"
         )
     if constant.lead > 0:
         return None
     return (
         f"it is right on {constant.accuracy + constant.lead:.1%} of the {count} test images, no "
-        "better than "
-        f"{always} ({constant.accuracy:.1%})"
+        f"better than {always} ({constant.accuracy:.1%})"
     )
 
 

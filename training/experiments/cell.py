@@ -41,9 +41,7 @@ FORMAT = 1  # increase it when a change of code changes the numbers
 
 @dataclass(frozen=True)
 class Cell:
-    """A run to compute: `config` on the data of `fingerprint`; the titles are those of the grid's
-    variants.
-    """
+    """A run to compute: `config` on the data of `fingerprint`, with the titles of the variants."""
 
     data: str
     network: str
@@ -76,9 +74,7 @@ class CellResult:
 
 
 def weights_key(weights: Weights) -> str:
-    """Weights in a key: the content of a file, not its path. Training reports a missing file
-    later.
-    """
+    """Weights in a key: a file's content, not its path. Training reports a missing file later."""
     if not isinstance(weights, Path) or not weights.is_file():
         return str(weights)
     known = weights.stat()
@@ -91,9 +87,7 @@ def _file_digest(path: Path, _changed_ns: int, _size: int) -> str:
 
 
 def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell` and write its folder below `root`. Raises what training raises, except
-    TrainingDiverged.
-    """
+    """Train `cell` and write its folder. Raises what training raises, except TrainingDiverged."""
     with new_folder(root / cell.key) as folder:
         started, failure = time.monotonic(), None
         try:

@@ -67,9 +67,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen candidate, the score of every candidate, and the share of resamples that choose
-    each.
-    """
+    """The chosen candidate, all scores, and the share of resamples that choose each candidate."""
 
     chosen: Candidate
     scores: dict[Candidate, Score]
@@ -128,9 +126,7 @@ def choose(results: Sequence[CellResult], *, limits: Limits | None = None, seed:
 
 
 def _answers(results: Sequence[CellResult]) -> dict[Candidate, list[_Answers]]:
-    """Answers by candidate in the order of seeds; a method that failed with a seed is not a
-    candidate.
-    """
+    """Answers by candidate in the order of seeds; a method that failed is no candidate."""
     failed = {result.cell.method for result in results if result.failure}
     answers: dict[Candidate, list[_Answers]] = {}
     for result in sorted(results, key=lambda result: result.cell.config.seed):

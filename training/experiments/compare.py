@@ -1,6 +1,4 @@
-"""Tables 1, 2 and 3: ECE, accuracy and MCE of every method and calibrator, beside the paper's
-figures.
-"""
+"""Tables 1 to 3: ECE, accuracy and MCE by method and calibrator, beside the paper's figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,10 +31,8 @@ from training.experiments.table import (
 MARK = "†"
 EXPLAINED = (
     "Mean ± half of the 95 % t interval over seeds. floor: the ECE, without calibrator, that a "
-    "perfectly calibrated "
-    "model would show on as many images with these confidences. z: standard deviations of an ECE "
-    "above its own floor; "
-    "above 2 it is more than noise."
+    "perfectly calibrated model would show on as many images with these confidences. z: standard "
+    "deviations of an ECE above its own floor; above 2 it is more than noise."
 )
 PAIRED = (
     "Method minus cross-entropy with the same calibrator and seed: mean ± half of the 95 % t "
@@ -81,9 +77,7 @@ class GridComparison:
         return [first, *made[1:], *paired, average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
-        """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and
-        calibrator).
-        """
+        """Write summary.csv, a row per method and calibrator, and cells.csv, the same per run."""
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "summary.csv", self.as_rows())
         write_csv(
@@ -105,9 +99,7 @@ def compare(
     *,
     data_folder: Path | None,
 ) -> GridComparison:
-    """Compute missing cells of the grid and summarize all. Raises WeightsNotFound and what training
-    raises.
-    """
+    """Compute missing cells and summarize all. Raises WeightsNotFound and what training raises."""
     results, notes = runner.run(grid.cells(datasets, data_folder), datasets)
     return GridComparison(tuple(summarize(results)), tuple(results), tuple(notes))
 

@@ -1,6 +1,4 @@
-"""The paper's figures: overfitting by epoch (1), features before the last layer (2), and DCA's
-strength (4 and 5). toy.py has Figure 3.
-"""
+"""Figures 1 (overfitting), 2 (features), 4 and 5 (DCA's strength) of the paper."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,9 +40,7 @@ def trace(
 
 
 def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
-    """Draw Figure 1 for each data set and network with the first seed; return last and best epochs
-    as a table.
-    """
+    """Draw Figure 1 with the first seed; return last and best epochs as a table."""
     for (data, network), chosen in first_seed(traces).items():
         plot_curves(folder / f"curves_{data}_{network}.png", chosen, title=f"{data}, {network}")
     rows = tuple(
@@ -78,9 +74,7 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
 def draw_embeddings(
     traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path
 ) -> list[ResultTable]:
-    """Draw Figure 2, t-SNE of the last layer's input, with the first seed; return the silhouettes
-    of all as a table.
-    """
+    """Draw Figure 2, t-SNE of the last layer's input; return the silhouettes as a table."""
     for (data, network), chosen in first_seed(traces).items():
         embeddings = [_embedding(one) for one in chosen]
         path = folder / f"embedding_{data}_{network}.png"
@@ -99,17 +93,14 @@ def draw_embeddings(
     )
     note = (
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: "
-        "higher is better "
-        "separated. It is measured in that space and not in the plot, since t-SNE distorts "
-        "distances."
+        "higher is better separated. It is measured in that space and not in the plot, since t-SNE "
+        "distorts distances."
     )
     return [ResultTable("embed", "Figure 2: separation", ("method", "silhouette"), rows, (note,))]
 
 
 def silhouette(one: Trace) -> float:
-    """Mean silhouette of the test images' true classes, in the space before the last layer
-    (Rousseeuw 1987).
-    """
+    """Mean silhouette of true classes before the last layer (Rousseeuw 1987)."""
     return float(silhouette_score(one.embedding, one.labels))
 
 

@@ -30,9 +30,7 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Variant:
-    """`title` is the name in tables, `subject` a data source, backbone or loss; `changes` are
-    fields of TrainConfig.
-    """
+    """`title` in tables; `subject`, a data source, backbone or loss; `changes` of TrainConfig."""
 
     title: str
     subject: str
@@ -41,9 +39,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared. Changes apply in the order data, network, `exceptions` (by both), method;
-    the last one wins.
-    """
+    """What is compared. Of data, network, `exceptions` (by both), method, the last change wins."""
 
     data: tuple[Variant, ...]
     networks: tuple[Variant, ...]
@@ -64,9 +60,7 @@ class Grid:
     def config(
         self, data: Variant, network: Variant, method: Variant, *, seed: int, folder: Path | None
     ) -> TrainConfig:
-        """The choices of a cell; weights come from `find_weights` in `folder` unless a variant
-        names them.
-        """
+        """The choices of a cell; weights are those in `folder` unless a variant names them."""
         found = {"weights": find_weights(network.subject, folder), "backbone": network.subject}
         between = self.exceptions.get((data.title, network.title), {})
         named = {"loss": method.subject, "seed": seed}
@@ -79,9 +73,7 @@ class Grid:
         return ((data, network) for data in self.data for network in self.networks)
 
     def cells(self, datasets: Mapping[str, Dataset], folder: Path | None) -> list[Cell]:
-        """All cells on the available data sets, seed by seed, so that an early part is already a
-        comparison.
-        """
+        """All cells on the available data, seed by seed, so that an early part is a comparison."""
         return [
             Cell(
                 data=data.title,
@@ -114,9 +106,7 @@ def parse_variant(text: str, *, title: str | None = None) -> Variant:
 
 
 def changed(config: TrainConfig, *changes: Mapping[str, Any]) -> TrainConfig:
-    """`config` with `changes`; later ones win. Keys that are no fields are options of the loss.
-    Raises BadChoice.
-    """
+    """`config` with `changes`; keys that are no fields are the loss's options. Raises BadChoice."""
     merged: dict[str, Any] = {key: value for each in changes for key, value in each.items()}
     options = {key: merged.pop(key) for key in list(merged) if key not in TrainConfig.model_fields}
     if options:

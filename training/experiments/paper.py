@@ -15,9 +15,7 @@ from training.experiments.table import ResultTable, format_number
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One data set and network: ECE and MCE uncalibrated, with temperature, with DCA; accuracy
-    uncalibrated and DCA.
-    """
+    """ECE and MCE uncalibrated, with temperature, with DCA; accuracy uncalibrated, with DCA."""
 
     data: str
     network: str
@@ -49,14 +47,12 @@ Kather SqueezeNet   .0372 .0439 .0269   .2566 .3237 .7371   .8932 .9038
 
 MISPRINTS = (
     "¹ The paper prints .2812/.2817/.2737 as the averages of its Table 2 (MCE on RSNA, DDSM and "
-    "Mendeley); "
-    "its rows give .1886/.1656/.1505.",
+    "Mendeley); its rows give .1886/.1656/.1505.",
     "² The paper prints .2766/.3401/.3398 as the overall MCE; its rows give .2089/.2530/.2474.",
     "³ 65.72 % is a reduction of averages; the mean of the reductions row by row is 47.0 %.",
     "⁴ The abstract gives an accuracy of 83.58 %, Table 1 83.51 %.",
     '⁵ "Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on '
-    "DDSM temperature beats "
-    "DCA in three networks of four.",
+    "DDSM temperature beats DCA in three networks of four.",
 )
 
 # The paper's names for the data sets of a grid. PneumoniaMNIST is Mendeley V2 at 28 pixels.
@@ -113,9 +109,7 @@ def averages(rows: tuple[PaperRow, ...] = ROWS) -> PaperRow:
 
 
 def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
-    """Averages over data sets and networks, and the cut of the average ECE against cross-entropy
-    alone.
-    """
+    """Averages over data sets and networks, and the cut of the ECE against cross-entropy."""
     pairs = {line.pair for line in summaries}
     by_method: dict[tuple[str, str], list[MethodSummary]] = {}
     for line in summaries:

@@ -19,9 +19,7 @@ COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1",
 
 
 def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Loss, accuracy and ECE by epoch: one color per method, test as a solid line, training
-    dashed.
-    """
+    """Loss, accuracy and ECE by epoch: a color per method, test solid, training dashed."""
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     panels: Sequence[Axes] = figure.subplots(1, 3)
@@ -39,9 +37,7 @@ def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
 
 
 def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Figure 4 of the paper: a column per trace with accuracy above and loss below; training
-    dashed, test solid.
-    """
+    """Figure 4: a column per trace, accuracy above, loss below; training dashed, test solid."""
     figure = Figure(figsize=(2.9 * len(traces), 5.0), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     grid = figure.subplots(2, len(traces), sharex=True, sharey="row", squeeze=False)
@@ -65,9 +61,7 @@ def plot_betas(
     *,
     title: str,
 ) -> None:
-    """Figure 5 of the paper: ECE by beta with intervals, a line per calibrator, and reference
-    levels.
-    """
+    """Figure 5: ECE by beta with intervals, a line per calibrator, and reference levels."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (color, (name, by_beta)) in enumerate(zip(COLORS, series.items(), strict=False)):

@@ -1,6 +1,4 @@
-"""Named grids, and where their data sets are in the data folder. Missing data sets are left out and
-reported.
-"""
+"""Named grids, and where their data sets are in the data folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,9 +18,7 @@ NETWORK = "tf_efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a preset looks for a data set in the data folder, the first existing path, and how it
-    loads it.
-    """
+    """Where a preset looks for a data set, the first existing path, and how it loads it."""
 
     paths: tuple[str, ...]
     arguments: LoadArguments = field(default_factory=LoadArguments)
@@ -64,9 +60,7 @@ def every_method() -> tuple[Variant, ...]:
 
 
 def measured_methods() -> tuple[Variant, ...]:
-    """Every loss of the registry as in docs/results.md: DCA at the upper end of the paper's
-    range.
-    """
+    """Every loss as in docs/results.md: DCA at the upper end of the paper's range."""
     return tuple(parse_variant("dca beta=15" if name == "dca" else name) for name in LOSSES)
 
 
@@ -212,9 +206,7 @@ def require_data(opened: OpenedData) -> None:
 
 
 def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments]:
-    """The path of the data and how to load it. Raises DataNotFound for a known set that is not in
-    the data folder.
-    """
+    """The path of the data and how to load it. Raises DataNotFound for a known, missing set."""
     place = PLACES.get(subject)
     if place is None:
         return subject, {}

@@ -1,6 +1,4 @@
-"""A labeled sample from the place of use replaces validation: it chooses the method and fits the
-calibrator.
-"""
+"""A labeled sample from the place of use that replaces validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

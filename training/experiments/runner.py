@@ -28,9 +28,7 @@ class RunJob(Protocol):
 
 @dataclass(frozen=True)
 class Job(Generic[Kept]):
-    """How to compute and read a cell; module-level functions, so other processes can import
-    them.
-    """
+    """How to compute and read a cell; module-level functions, which other processes import."""
 
     name: str
     run: RunJob
@@ -42,9 +40,7 @@ CELLS: Job[CellResult] = Job("cells", run_cell, read_cell)
 
 @dataclass(frozen=True)
 class ExperimentRunner:
-    """Computes cells into `root` with the feature cache `cache`, in `jobs` processes of one thread
-    (1: this one).
-    """
+    """Computes cells into `root` in `jobs` processes of one thread (1: this process)."""
 
     root: Path
     cache: Path
@@ -82,9 +78,7 @@ class ExperimentRunner:
     def _prepare(
         self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]
     ) -> dict[tuple[str, str], str]:
-        """Compute shared features once, in this process with all threads; return the pairs without
-        weights, and why.
-        """
+        """Compute shared features in this process; return the pairs without weights, and why."""
         lacking: dict[tuple[str, str], str] = {}
         seen: set[object] = set()
         for cell in cells:
@@ -123,9 +117,8 @@ class ExperimentRunner:
                     yield done.result()
             except BrokenProcessPool as error:
                 raise LostProcess(
-                    f"one of {self.jobs} processes was killed, most likely for lack of memory; "
-                    "try --jobs "
-                    f"{max(1, self.jobs // 2)}, which computes only the missing cells"
+                    f"one of {self.jobs} processes was killed, most likely for lack of memory; try "
+                    f"--jobs {max(1, self.jobs // 2)}, which computes only the missing cells"
                 ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)

@@ -71,9 +71,8 @@ class MethodSelection:
         rest = len(ordered) - len(rows)
         notes = (
             "Admissible: accuracy at least that of cross-entropy less "
-            f"{self.limits.accuracy_loss:g}, NLL at most "
-            f"{1 + self.limits.nll_share:g} times its. Test is shown for the record and chooses "
-            "nothing.",
+            f"{self.limits.accuracy_loss:g}, NLL at most {1 + self.limits.nll_share:g} times its. "
+            "Test is shown for the record and chooses nothing.",
             *certainty_notes(
                 [each.figures[name] for each in self.test.values() for name in ("ece", "accuracy")]
             ),

@@ -24,9 +24,7 @@ FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "si
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds and half the width of its 95 % t interval; `half` is None for a single
-    seed.
-    """
+    """Mean over seeds and half its 95 % t interval, None for a single seed."""
 
     mean: float
     half: float | None

@@ -15,9 +15,7 @@ WIDE = 0.1  # half width of an interval of ECE or accuracy, from which it cannot
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The first column is text, the others are figures. `name` is the stem of its file, free of
-    spaces and slashes.
-    """
+    """The first column is text, the others are figures; `name` is the stem of its file."""
 
     name: str
     title: str

@@ -102,9 +102,7 @@ def toy(
     problem: Problem | None = None,
     progress: Progress = silent,
 ) -> list[ResultTable]:
-    """Train each method with each seed, except those kept in `folder`; toy.png shows the first
-    seed.
-    """
+    """Train what is not kept in `folder`; toy.png shows the first seed."""
     problem = problem or Problem()
     curves: dict[str, list[NDArray[np.float64]]] = {}
     for count, (method, seed) in enumerate((method, seed) for method in methods for seed in seeds):
@@ -130,10 +128,8 @@ def toy(
     )
     note = (
         "off by: mean distance from the true probability. gap: mean confidence minus true "
-        "accuracy; "
-        f"the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of "
-        "the 95 % "
-        f"t interval over {len(seeds)} seeds. No method has a temperature."
+        f"accuracy; the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean "
+        f"± half of the 95 % t interval over {len(seeds)} seeds. No method has a temperature."
     )
     return [
         ResultTable(

@@ -39,9 +39,7 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class Trace:
-    """The points of a cell, and its test images before the last layer: `embedding` float32 (N, 64),
-    `labels` (N,).
-    """
+    """Points of a cell; test images before the last layer, float32 (N, 64), and labels (N,)."""
 
     cell: Cell
     lines: tuple[TracePoint, ...]

@@ -55,9 +55,7 @@ class Strength:
 def moved_grid(
     shape: Sequence[int], *, angle: float, across: float, down: float, scale: float
 ) -> Tensor:
-    """Where each pixel of a moved image (C, H, W) comes from, (1, H, W, 2): turned, shifted by
-    shares of the side, and enlarged.
-    """
+    """Where each pixel of a moved image (C, H, W) comes from, (1, H, W, 2); shifts are shares."""
     turn = math.radians(angle)
     cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
     moves = torch.tensor(
@@ -152,9 +150,7 @@ class Augmentation:
                 raise UnknownName("augmentation", each, tuple(CHANGES))
 
     def apply(self, inputs: Images, numbers: Numbers, *, seed: int, epoch: int) -> Images:
-        """The images `numbers` (n,) of a split, uint8 (n, C, H, W), as `epoch` of the fit with
-        `seed` sees them.
-        """
+        """Images `numbers` (n,), uint8 (n, C, H, W), as `epoch` of the fit `seed` sees them."""
         changed = np.empty_like(inputs)
         for row, number in enumerate(numbers):
             changed[row] = self._changed(inputs[row], (seed, epoch, int(number)))

@@ -1,6 +1,4 @@
-"""Inputs that are read when they are needed: images decoded from their files, and several arrays
-as one. An image may pass through a named, fixed change first.
-"""
+"""Inputs that are read when needed: decoded images, after a fixed change, and joined arrays."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,9 +51,7 @@ class StreamedImages:
         return len(self.split)
 
     def __getitem__(self, numbers: Numbers) -> Images:
-        """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for a file that can no
-        longer be read.
-        """
+        """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for an unreadable file."""
         batch = np.empty(
             (len(numbers), self.spec.channels, self.spec.height, self.spec.width), np.uint8
         )

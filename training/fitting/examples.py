@@ -1,6 +1,4 @@
-"""Inputs and labels of a fit, in memory, memory-mapped or decoded when needed, their order, and
-logits of many of them.
-"""
+"""Inputs and labels of a fit, in memory, mapped or decoded when needed, and their logits."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +20,7 @@ Loaded = TypeVar("Loaded")
 
 
 class Epochs(NamedTuple):
-    """What an augmentation depends on besides the image: the `seed` of the fit and the number of
-    the epoch.
-    """
+    """What an augmentation depends on besides the image."""
 
     seed: int
     epoch: int
@@ -49,17 +45,13 @@ class Examples:
 
     @property
     def at_once(self) -> int:
-        """How many inputs to predict at a time: fewer where whole networks make larger maps of
-        them.
-        """
+        """How many inputs to predict at a time: fewer where they pass through whole networks."""
         return STREAMED_AT_ONCE if self.streamed else FEATURES_AT_ONCE
 
     def batch(
         self, indices: NDArray[np.int64], when: Epochs | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Inputs (n, ...) and labels (n,) of the images at `indices`, for training if `when` is
-        given.
-        """
+        """Inputs (n, ...) and labels (n,) at `indices`, for training if `when` is given."""
         inputs = np.array(self.inputs[indices])
         if self.augmentation and when:
             inputs = self.augmentation.apply(inputs, indices, seed=when.seed, epoch=when.epoch)

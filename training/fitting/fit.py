@@ -115,9 +115,7 @@ class Fit:
         return totals
 
     def _batches(self, number: int) -> Iterable[tuple[Tensor, Tensor]]:
-        """This process's shards of the batches of epoch `number`; their order is drawn before any
-        is read.
-        """
+        """This process's shards of the batches; their order is drawn before any is read."""
         group = self.execution.group
         indices = self.order.permutation(len(self.train))
         wholes = batches(indices, size=self.schedule.batch_size, processes=group.size)

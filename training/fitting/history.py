@@ -58,9 +58,7 @@ class EpochTotals:
         self.confidence += float(confidence.double().sum())
 
     def over(self, group: Group) -> "EpochTotals":
-        """The totals over all processes of `group`, each of which added its shards of the same
-        batches.
-        """
+        """The totals over all processes of `group`, each of which added its shards."""
         whole = EpochTotals()
         sums = torch.tensor(
             [self.images, self.loss, self.correct, self.confidence], dtype=torch.float64

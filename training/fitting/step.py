@@ -119,9 +119,7 @@ class Step:
             return [self._logits(inputs) for inputs, _ in parts]
 
     def _share(self, parts: Sequence[tuple[Tensor, Tensor]], known: Sequence[Tensor]) -> Tensor:
-        """Run backward through this process's shares of the loss and return their sum; `known` are
-        the logits of its parts.
-        """
+        """Run backward through this process's shares; return their sum. `known` are its logits."""
         statistics = self._statistics(
             [(logits.detach(), labels) for logits, (_, labels) in zip(known, parts, strict=True)]
         )
@@ -132,9 +130,7 @@ class Step:
         return loss
 
     def _statistics(self, outputs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Statistics of the whole batch, merged over the micro-batches and then over the processes
-        that have any.
-        """
+        """Statistics of the whole batch, merged over micro-batches and then over processes."""
         own = [self.objective.statistics(logits, labels) for logits, labels in outputs]
         nothing = torch.zeros(0, device=self.device, dtype=self.dtype)
         merged = self.objective.merge(own) if own else [nothing] * len(self.objective.terms)
@@ -151,9 +147,7 @@ class Step:
         return share.detach()
 
     def _reduce(self, loss: Tensor, *, count: int) -> Tensor:
-        """Sum loss and gradients over the processes and average buffers by shard size, in one
-        message.
-        """
+        """Sum loss and gradients over processes and average buffers by shard, in one message."""
         if self.group.size == 1:
             return loss
         buffers = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
@@ -172,9 +166,7 @@ class Step:
 
 @contextmanager
 def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Restore the buffers, such as the running statistics of batch norm, at the end of the
-    block.
-    """
+    """Restore buffers, such as the statistics of batch norm, at the end of the block."""
     before = [buffer.clone() for buffer in module.buffers()]
     try:
         yield
@@ -191,9 +183,7 @@ def _unpack(message: Tensor, count: int) -> list[Tensor]:
 
 
 def _half(device: torch.device) -> torch.dtype:
-    """The half-precision type of `device`: bfloat16 if available, since its range needs no scaled
-    loss.
-    """
+    """bfloat16 if `device` has it, since its range needs no scaled loss."""
     return (
         torch.float16
         if device.type == "cuda" and not torch.cuda.is_bf16_supported()

@@ -44,8 +44,7 @@ def exported(
     if not difference <= MAX_DIFFERENCE:
         raise ForeignModelRefused(
             f"the network of {path} gives scores in ONNX Runtime that differ from torch's by "
-            f"{difference:.1e}, "
-            "relatively"
+            f"{difference:.1e}, relatively"
         )
     return ForeignSource(checked(model, path), path.name, file_sha256(path), size=size)
 

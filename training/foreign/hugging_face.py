@@ -52,9 +52,7 @@ def from_folder(folder: Path) -> ForeignSource:
     except ModuleNotFoundError as error:
         raise ForeignModelRefused(
             f"{folder} holds no ONNX file, and building its network needs transformers ({error}): "
-            "pip install "
-            "transformers, "
-            "or export it with `optimum-cli export onnx`"
+            "pip install transformers, or export it with `optimum-cli export onnx`"
         ) from error
     try:
         classifier = AutoModelForImageClassification.from_pretrained(

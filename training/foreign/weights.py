@@ -1,6 +1,4 @@
-"""Weights in a file, of an architecture that timm or torchvision has. Only tensors are read from
-it.
-"""
+"""Weights in a file, of an architecture of timm or torchvision. Only tensors are read."""
 
 import difflib
 import pickle

@@ -1,6 +1,4 @@
-"""The losses that training minimizes. To add one, write its term and its recipe, and a line in
-LOSSES.
-"""
+"""The losses. To add one, write its term and its recipe, and a line in LOSSES."""
 
 from training.losses import auxiliary_terms, main_terms, objective
 from training.losses.auxiliary_terms import ConfidenceGap

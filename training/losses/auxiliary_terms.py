@@ -135,9 +135,7 @@ class KernelError(Term):
         return torch.cat(list(shards))
 
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        """Only one image of each pair has a gradient; the two orders of a pair add up to the full
-        one.
-        """
+        """One image of each pair has a gradient; both orders of a pair add up to the full one."""
         all_p, all_c = statistics.reshape(-1, 2).unbind(dim=1)
         p, c = top(logits, labels)
         right, count = all_c.sum(), len(all_c)
@@ -153,9 +151,7 @@ class KernelError(Term):
 
 
 def _over_pairs(left: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
-    """sum_ij left_i kernel_ij right_j, without a matrix product, which autocast would compute in
-    half precision.
-    """
+    """sum_ij left_i kernel_ij right_j; no matrix product, since autocast would round it."""
     return (left[:, None] * kernel * right[None, :]).sum()
 
 

@@ -24,26 +24,18 @@ from torch import Tensor
 
 
 class Term(ABC):
-    """One summand of the objective, over `logits` (N, K) of any floating type and `labels` int64
-    (N,).
-    """
+    """One summand of the objective, over `logits` (N, K) and `labels` int64 (N,)."""
 
     @abstractmethod
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Statistics of this shard, detached, (S,); `merge` combines them into those of the whole
-        batch.
-        """
+        """Statistics of this shard, detached, (S,), for `merge`."""
 
     @abstractmethod
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        """This shard's part of the loss, a differentiable scalar; `statistics` are those of the
-        whole batch.
-        """
+        """This shard's part of the loss, differentiable; `statistics` are the whole batch's."""
 
     def merge(self, shards: Sequence[Tensor]) -> Tensor:
-        """Statistics of the whole batch: the sum over its shards. A term over pairs of images
-        concatenates instead.
-        """
+        """Statistics of the whole batch: the sum over shards, for most terms."""
         return torch.stack(list(shards)).sum(dim=0)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -130,16 +122,12 @@ class MainTerm(SumTerm):
 
 
 def precise(logits: Tensor) -> Tensor:
-    """Logits in float32 or float64: in half precision, softmax and sums have errors larger than the
-    gap.
-    """
+    """Logits in float32 or float64: half precision has errors larger than the gap."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def top(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence of the top label, (N,) with gradient, and its correctness, (N,) of 0 and 1,
-    without gradient.
-    """
+    """Confidence of the top label (N,), and its correctness (N,), 0 or 1, without gradient."""
     confidence, predicted = precise(logits).softmax(dim=1).max(dim=1)
     return confidence, (predicted == labels).to(confidence.dtype)
 
@@ -178,9 +166,7 @@ class Recipe:
 
     @property
     def defaults(self) -> str:
-        """The options and their defaults, such as `beta=1 bins=15`; empty if there are
-        none.
-        """
+        """Options and defaults, such as `beta=1 bins=15`; empty if there are none."""
         return " ".join(f"{name}={option.default:g}" for name, option in self.options.items())
 
 

@@ -117,9 +117,7 @@ class Trunk:
 
 
 def require_backbone(name: str, weights: Weights) -> None:
-    """Refuse a name that no backbone has, or a weights file that is not there. Raises UnknownName,
-    WeightsNotFound.
-    """
+    """Raise UnknownName for a name no backbone has, WeightsNotFound for a missing weights file."""
     if name.startswith(TORCHVISION):
         if name.removeprefix(TORCHVISION) not in torchvision.models.list_models(
             module=torchvision.models
@@ -155,9 +153,7 @@ def load_trunk(name: str, weights: Weights) -> Trunk:
 
 
 def small_conv() -> nn.Sequential:
-    """Three strided convolutions, from a gray image to 128 feature maps at an eighth of its
-    size.
-    """
+    """Three strided convolutions, from a gray image to 128 maps at an eighth of its size."""
     layers: list[nn.Module] = []
     for before, after in ((1, 32), (32, 64), (64, 128)):
         layers += [
@@ -178,9 +174,7 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def find_weights(backbone: str, folder: Path | None) -> Weights:
-    """The file of the backbone in `folder`/weights if there is one, `none` for the small network,
-    else `hub`.
-    """
+    """The backbone's file in `folder`/weights; else `none` for the small network, or `hub`."""
     if backbone == SMALL:
         return "none"
     found = find_file(backbone.removeprefix(TORCHVISION), folder / "weights") if folder else None

@@ -1,6 +1,4 @@
-"""The blocks of a network in order, so that the last ones can be trained while the others stay
-frozen.
-"""
+"""The blocks of a network in order: the last ones can be trained, the others stay frozen."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -114,9 +112,7 @@ class Tail(nn.Module):
         return self.trunk(features)
 
     def layers(self) -> list[list[nn.Parameter]]:
-        """The trained weights by block, first to last; weights outside the blocks count to the
-        first.
-        """
+        """Trained weights by block, first to last; those outside the blocks count to the first."""
         layers: list[list[nn.Parameter]] = [
             [] for _ in range(max(self._depths.values(), default=0) + 1)
         ]

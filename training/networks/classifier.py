@@ -61,9 +61,7 @@ class Backbone(nn.Module):
 
 
 class Branch(nn.Module):
-    """Features of the fixed backbone -> logits (N, K): the trained part of the backbone, and a
-    head.
-    """
+    """Features of the fixed backbone -> logits (N, K): the backbone's trained part, and a head."""
 
     def __init__(self, tail: Tail, head: Head | PooledHead) -> None:
         super().__init__()
@@ -75,9 +73,7 @@ class Branch(nn.Module):
 
 
 class Classifier(nn.Module):
-    """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on its
-    features.
-    """
+    """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on it."""
 
     def __init__(self, backbone: Backbone, head: Head | PooledHead | Branch | HeadEnsemble) -> None:
         super().__init__()
@@ -91,9 +87,7 @@ class Classifier(nn.Module):
 
     @property
     def pretrained(self) -> nn.Module:
-        """Everything that is loaded rather than drawn: the backbone, and its trained part if it has
-        one.
-        """
+        """What is loaded rather than drawn: the backbone, and its trained part if it has one."""
         first = self.members[0]
         return (
             nn.ModuleList([self.backbone, first.tail])
@@ -168,9 +162,7 @@ def _fixed_and_trained(
 
 
 def shape_of(module: nn.Module, spec: InputSpec) -> tuple[int, ...]:
-    """Shape of what `module` makes of an image of `spec`, without the batch. Raises BadBackbone if
-    that fails.
-    """
+    """Shape, without the batch, of what `module` makes of a blank image. Raises BadBackbone."""
     training = module.training
     device = next(iter(module.buffers())).device
     module.eval()

@@ -63,9 +63,7 @@ def divide(
 def _last_cut(
     nodes: Sequence[fx.Node], modules: dict[str, nn.Module], weights: set[int]
 ) -> int | None:
-    """Place of the last node through which everything passes and before which nothing is
-    trained.
-    """
+    """Place of the last node through which everything passes, before what is trained."""
     position = {node: place for place, node in enumerate(nodes)}
     found, needed_until = None, 0
     for place, node in enumerate(nodes):

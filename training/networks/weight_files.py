@@ -1,6 +1,4 @@
-"""Weights in files: .safetensors of timm and Candor, .pth of torchvision. Only tensors are
-unpickled.
-"""
+"""Weights in files of timm, Candor and torchvision. Only tensors are unpickled."""
 
 import pickle
 import re
@@ -22,9 +20,7 @@ _OLD_NAME = re.compile(
 
 
 def find_file(name: str, folder: Path) -> Path | None:
-    """The weights file of model `name` in `folder`: NAME.safetensors, or NAME-HASH.pth as
-    torchvision publishes it.
-    """
+    """NAME.safetensors and the like in `folder`, or NAME-HASH.pth as torchvision publishes it."""
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
@@ -54,9 +50,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, also from a checkpoint that wraps them in `state_dict` or
-    `model`.
-    """
+    """Tensors by name, also of a checkpoint that wraps them in `state_dict` or `model`."""
     if path.suffix == ".safetensors":
         return load_file(path)
     content = torch.load(path, map_location="cpu", weights_only=True)

@@ -101,9 +101,7 @@ class Group:
         return total.to(tensor.device)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """The tensors of all processes by rank; the lengths of the first dimension may differ and
-        may be zero.
-        """
+        """The tensors of all processes by rank; their first dimensions may differ or be zero."""
         if self.size == 1:
             return [tensor]
         own = torch.tensor([len(tensor)], device=self.device)

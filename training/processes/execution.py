@@ -16,9 +16,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
 def find_device(choice: DeviceChoice, group: Group) -> torch.device:
-    """The device for `choice`; "auto" is the GPU of this process of `group`, if any. Raises
-    DeviceNotFound.
-    """
+    """The device for `choice`; "auto" is this process's GPU, if any. Raises DeviceNotFound."""
     if choice == "cuda" and group.device.type != "cuda":
         raise DeviceNotFound(
             "torch finds no CUDA GPU; give --device cpu, or install a torch built for CUDA"
@@ -27,9 +25,7 @@ def find_device(choice: DeviceChoice, group: Group) -> torch.device:
 
 
 def computes_in_half(device: torch.device) -> bool:
-    """Whether `device` multiplies in half precision faster than in float32: GPUs, and CPUs with
-    bfloat16 units.
-    """
+    """Whether half precision is faster: on GPUs, and on CPUs with bfloat16 units."""
     if device.type != "cpu":
         return True
     units = (
@@ -68,9 +64,7 @@ class Execution:
 
 
 def leader_first(group: Group, work: Callable[[], T]) -> T:
-    """Run `work` in the first process, then in the others, which find its files on a shared disk;
-    return its result.
-    """
+    """Run `work` in the first process, then in the others, which find its files on disk."""
     if not group.leads:
         group.wait()
     done = work()
@@ -81,9 +75,7 @@ def leader_first(group: Group, work: Callable[[], T]) -> T:
 
 @contextmanager
 def seeded(seed: int, execution: Execution) -> Iterator[None]:
-    """Seed torch inside the block, differently in each process, and restore its random state
-    afterwards.
-    """
+    """Seed torch inside the block, differently in each process; restore its state afterwards."""
     rank, on_gpu = execution.group.rank, execution.device.type == "cuda"
     own = int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]) if rank else seed
     with torch.random.fork_rng(devices=[execution.device] if on_gpu else []):

@@ -1,6 +1,4 @@
-"""The choices of a run (TrainConfig) and the record of a finished one (RunRecord), stored in
-config.json.
-"""
+"""The choices of a run, TrainConfig, and the record of a finished one, RunRecord."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -155,9 +153,7 @@ class TrainConfig(BaseModel):
 
     @property
     def cached(self) -> bool:
-        """Whether only heads are trained, on features of a frozen backbone that are computed
-        once.
-        """
+        """Whether only heads are trained, on features that are computed once."""
         return self.frozen and not self.trainable and self.augment is None
 
     @property
@@ -266,9 +262,7 @@ class CandidateScore(BaseModel):
 
 
 class RecipeRecord(BaseModel):
-    """What the recipe `auto` chose and why; `candidates` is empty if there was nothing to choose
-    from.
-    """
+    """What the recipe `auto` chose and why; no `candidates` if nothing was to be chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -49,9 +49,7 @@ EXPORTABLE: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A published bundle: card, version, how its graph compares with torch, and the variants that
-    it does not have.
-    """
+    """A published bundle, how its graph compares with torch, and the variants it does not have."""
 
     card: Card
     version: int
@@ -139,8 +137,7 @@ def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
     if dataset.fingerprint != record.fingerprint:
         raise BadRun(
             f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., "
-            "expected "
-            f"{record.fingerprint[:12]}...; give the same images and labels"
+            f"expected {record.fingerprint[:12]}...; give the same images and labels"
         )
     return dataset.splits["val"]
 
@@ -172,9 +169,7 @@ def load_classifier(run: Path) -> Classifier:
 def build_card(
     run: Path, record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str
 ) -> Card:
-    """The card of version 1, without file hashes, which are added on writing; its reference is the
-    validation split.
-    """
+    """The card of version 1, without file hashes; its reference is the validation split."""
     return Card(
         name=name,
         version=1,

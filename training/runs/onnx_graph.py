@@ -77,9 +77,7 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
 
 
 def _remove_notes(proto: onnx.ModelProto) -> None:
-    """Remove the exporter's notes: each node's stack trace names files of the machine that exported
-    it.
-    """
+    """Remove the exporter's notes: stack traces name files of this machine."""
     graph = proto.graph
     for each in (
         proto,

@@ -269,9 +269,8 @@ class VariantBuilder:
             return RefusedVariant(
                 precision,
                 f"{precision} is not published: it answers {loss:.2%} fewer of the validation "
-                "images correctly than "
-                f"float32, and at most {self.max_accuracy_loss:.2%} are allowed "
-                "(--max-accuracy-loss).",
+                f"images correctly than float32, and at most {self.max_accuracy_loss:.2%} are "
+                "allowed (--max-accuracy-loss).",
             )
         parts = calibration_parts(own, self.calibrator)
         card = VariantCard(
@@ -296,15 +295,12 @@ class VariantBuilder:
 
 
 def check_precisions(precisions: Sequence[str], calibrator: Method) -> None:
-    """Raise UnknownName for a precision that does not exist, BadRun for a calibrator that variants
-    cannot have.
-    """
+    """Raise UnknownName for an unknown precision, BadRun for `perturbed`, which has no variants."""
     for each in precisions:
         if each not in get_args(Precision):
             raise UnknownName("precision", each, get_args(Precision))
     if set(precisions) - {"float32"} and calibrator == "perturbed":
         raise BadRun(
             "a variant is calibrated on validation images, so it has no `perturbed` calibrator: "
-            "choose another "
-            "--calibrator, or --precision float32"
+            "choose another --calibrator, or --precision float32"
         )

@@ -50,9 +50,7 @@ BASELINE = "ce"  # the loss that is tried beside the default one
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Candidates, of which training keeps the one that does best on validation, and why they are
-    these.
-    """
+    """Candidates, of which the best on validation is kept, and why they are these."""
 
     candidates: tuple[TrainConfig, ...]
     reasons: tuple[str, ...] = ()
@@ -61,9 +59,7 @@ class TrainingPlan:
 def automatic(
     dataset: Dataset, config: TrainConfig | None = None, *, given: Collection[str] = ()
 ) -> TrainingPlan:
-    """Plan a run on `dataset`; `given` names the fields of `config` that the user chose, which all
-    candidates keep.
-    """
+    """Plan a run on `dataset`; all candidates keep the fields of `config` that were `given`."""
     rules = _Rules(dataset, config or TrainConfig(), frozenset(given))
     base = rules.with_steps()
     options = [rules.free(option) for option in rules.options()] if rules.searches else [{}]
@@ -100,9 +96,7 @@ class _Rules:
 
     @property
     def searches(self) -> bool:
-        """Whether features are computed once, so that a candidate costs little, and are worth
-        pooling.
-        """
+        """Whether features are computed once, so candidates are cheap, and are worth pooling."""
         return self.config.cached and self.config.backbone != SMALL
 
     def with_steps(self) -> TrainConfig:

@@ -1,6 +1,4 @@
-"""A run that repeats another by its card: the same choices on the same data, and a check of the
-resulting weights.
-"""
+"""A run that repeats another by its card, on the same data, and compares the weights."""
 
 import json
 from dataclasses import dataclass
@@ -49,8 +47,7 @@ class Repetition:
             where = ".".join(map(str, first["loc"]))
             raise NotRepeatable(
                 f"this Candor cannot repeat the run: {where}: {first['msg']}. Install the Candor "
-                "of commit "
-                f"{self.card.provenance.git_commit or '(not on the card)'}"
+                f"of commit {self.card.provenance.git_commit or '(not on the card)'}"
             ) from error
 
     def source(self, given: str | None) -> str | None:
@@ -97,26 +94,20 @@ class Repetition:
             expected = {split: sum(counts) for split, counts in self.training.images.items()}
             raise NotRepeatable(
                 f"the data is not that of the card: got fingerprint {dataset.fingerprint[:12]}... "
-                f"({found}), expected "
-                f"{self.card.provenance.fingerprint[:12]}... ({expected}); give the same images "
-                "and labels"
+                f"({found}), expected {self.card.provenance.fingerprint[:12]}... ({expected}); "
+                "give the same images and labels"
             )
 
     def check_processes(self, count: int) -> None:
-        """Raise NotRepeatable unless as many processes train: sums in another order are other
-        sums.
-        """
+        """Raise NotRepeatable unless as many processes train, since sums depend on their order."""
         if count != self.training.processes:
             raise NotRepeatable(
                 f"the run was trained by {counted(self.training.processes, 'process')}, this is "
-                f"{count}: "
-                f"give --nproc {self.training.processes}"
+                f"{count}: give --nproc {self.training.processes}"
             )
 
     def differences(self) -> list[str]:
-        """What is not as it was for the run, each a clause; it may change the last bits of every
-        number.
-        """
+        """Libraries that are not the run's, each a clause; they may change the last bits."""
         before, now = self.card.provenance.libraries, library_versions()
         return [
             f"{name} is {now.get(name, 'missing')}, was {version}"
@@ -147,8 +138,7 @@ def read_repetition(path: Path) -> Repetition:
         ) from error
     if card.provenance.training is None:
         raise NotRepeatable(
-            f"{file} does not have every choice of its run, for it was exported by an older "
-            "Candor or is no run of "
-            "Candor's; repeat it from the run folder's config.json"
+            f"{file} does not have every choice of its run, for it was exported by an older Candor "
+            "or is no run of Candor's; repeat it from the run folder's config.json"
         )
     return Repetition(card, card.provenance.training)

@@ -50,8 +50,7 @@ REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at mo
 _AT_ONCE = 64
 _OTHER_WEIGHTS = (
     "the backbone's weights are not those of the run to repeat (their SHA-256 differs from "
-    "`backbone_sha256` on the "
-    "card); give the file with --weights"
+    "`backbone_sha256` on the card); give the file with --weights"
 )
 
 
@@ -223,9 +222,7 @@ def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _input_reference(split: Split, spec: InputSpec) -> InputReference:
-    """Brightness of the network's inputs, over the split or over REFERENCE_IMAGES spread over
-    it.
-    """
+    """Brightness of the network's inputs, over at most REFERENCE_IMAGES spread over the split."""
     indices = np.unique(
         np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)
     ).tolist()

@@ -1,6 +1,4 @@
-"""A training run in memory: network, objective, examples, fits, evaluation. `training.runs.run`
-writes it to disk.
-"""
+"""A training run in memory, from the network to its evaluation."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,9 +89,7 @@ class TrainingSession:
         )
 
     def streams(self, network: Classifier) -> bool:
-        """Whether images pass through all of `network` in each epoch, so that none of its features
-        can be kept.
-        """
+        """Whether images pass through all of `network` in each epoch, so nothing can be kept."""
         return network.backbone.only_normalizes or self.config.augment is not None
 
     def parts(self, network: Classifier) -> tuple[nn.Module, ...]:
@@ -125,9 +121,7 @@ class TrainingSession:
         return examples | self._probe_examples(cache)
 
     def _probe_examples(self, cache: Path) -> dict[ExampleName, Examples]:
-        """What the head alone learns from before the rest does: features of the whole backbone as
-        it was loaded.
-        """
+        """What the head alone learns from first: features of the whole backbone as loaded."""
         if not self.config.probe_epochs:
             return {}
         probe = replace(self, config=self.config.probe)
@@ -137,9 +131,7 @@ class TrainingSession:
         return {"probe train": known["train"], "probe val": known["val"]}
 
     def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
-        """Cached features as the head takes them: of each map only the mean, if no more of it is
-        used.
-        """
+        """Cached features as the head takes them: a pooled head needs only means of the maps."""
         if not (self.config.cached and self.config.head == "pooled"):
             return dict(examples)
         return {name: each.pooled() for name, each in examples.items()}

@@ -1,6 +1,4 @@
-"""The code that a run was made with: versions of the libraries, and the commit of Candor's own
-repository.
-"""
+"""The code of a run: versions of libraries, and the commit of Candor's own repository."""
 
 import os
 import platform
@@ -53,9 +51,7 @@ def _is_own(root: Path) -> bool:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None if it fails. Variables such as GIT_DIR, which hooks set, name other
-    repositories.
-    """
+    """What git prints; None if it fails. Hooks set variables that name other repositories."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         answer = subprocess.run(
