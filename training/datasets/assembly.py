@@ -5,59 +5,47 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.sampling import grouped_parts, joined
 from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.inspection import Facts, giveaways, inspect
-from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadOptions, Record, SplitName
+from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadedFrom, Record, SplitName
 from training.datasets.report import overlaps
 from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
-MIN_TRAIN, MIN_MEASURED = (
-    10,
-    5,
-)  # images of a class in train, and in val and test, below which a note says so
+# Images of a class in train, and in val and test, below which a note says so.
+MIN_TRAIN, MIN_MEASURED = 10, 5
 
 
 def assemble(
-    listing: Listing, options: LoadOptions, *, cache: Path | None, progress: Progress = silent
+    listing: Listing, options: LoadedFrom, *, cache: Path | None, progress: Progress = silent
 ) -> Dataset:
     """Build the data set that `listing` describes. The folder `cache` keeps the results of checking
     files.
 
     Raises CorruptDataset, LeakingSplits, or BadDataset if splits cannot be used or drawn.
     """
-    store = (
-        cache / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]}.db"
-        if cache
-        else None
-    )
-    facts = inspect(
-        [each.path for each in listing.records],
-        frames=options.frames,
-        cache=store,
-        progress=progress,
-    )
+    paths = [record.path for record in listing.records]
+    key = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]
+    store = cache / f"{key}.db" if cache else None
+    facts = inspect(paths, frames=options.frames, cache=store, progress=progress)
     records, corrupt = _usable(listing, facts, limit=options.max_corrupt)
     records, notes = _grouped(listing, records, facts, pattern=options.group_pattern)
     records = _drawn(listing, records, facts, seed=options.seed)
     splits = _splits(listing.root, records, facts)
+    used = [facts[record.path] for record in records]
     notes += _small_classes(listing, splits)
     notes += giveaways(listing.classes, records, facts)
     dataset = Dataset(
         name=listing.name,
         classes=listing.classes,
-        channels=_channels(records, facts),
-        size=int(
-            np.median([max(facts[each.path].width, facts[each.path].height) for each in records])
-        ),
+        channels=3 if any(file.channels == 3 for file in used) else 1,
+        size=int(np.median([max(file.width, file.height) for file in used])),
         splits=splits,
         fingerprint=fingerprint(listing.classes, splits),
         layout=listing.layout,
@@ -165,24 +153,14 @@ def _drawn(
             f"has the splits {names}; expected train and test, train, val and test, or none",
         )
     units = joined([each.group for each in records], [facts[each.path].digest for each in records])
+    labels = np.array([each.label for each in records], np.int64)
     splits = np.array([each.split or "train" for each in records], dtype=object)
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if name not in given:
             pool = np.flatnonzero(splits == "train")
-            splits[pool[_part(records, pool, units, share=share, seed=seed)]] = name
+            _, part = grouped_parts(labels[pool], units[pool], (1 - share, share), seed=seed)
+            splits[pool[part]] = name
     return [replace(each, split=split) for each, split in zip(records, splits, strict=True)]
-
-
-def _part(
-    records: list[Record],
-    pool: NDArray[np.int64],
-    units: NDArray[np.int64],
-    *,
-    share: float,
-    seed: int,
-) -> NDArray[np.int64]:
-    labels = np.array([records[index].label for index in pool], np.int64)
-    return grouped_parts(labels, units[pool], (1 - share, share), seed=seed)[1]
 
 
 def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
@@ -239,16 +217,7 @@ def _small_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str
     ]
     if not small:
         return []
-    which = (
-        "the class is too small for its splits"
-        if len(small) == 1
-        else "these classes are too small for their splits"
-    )
     return [
-        f"{which}: {', '.join(small)}; so few can hardly be learned or measured, so add images or "
-        "merge classes"
+        f"classes too small for their splits: {', '.join(small)}; so few can hardly be learned or "
+        "measured, so add images or merge classes"
     ]
-
-
-def _channels(records: Sequence[Record], facts: dict[Path, Facts]) -> Literal[1, 3]:
-    return 3 if any(facts[each.path].channels == 3 for each in records) else 1

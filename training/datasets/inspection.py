@@ -13,11 +13,10 @@ import hashlib
 import io
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +24,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from model_store.errors import ImageError
 from model_store.image import is_dicom, open_image
@@ -63,24 +63,19 @@ def inspect(
 ) -> dict[Path, Facts]:
     """Facts about each file; opens only files whose facts are not in the file `cache`."""
     stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
-    found = {path: Facts(reason="there is no such file") for path in paths if path not in stamps}
+    known = {path: Facts(reason="there is no such file") for path in paths if path not in stamps}
     with closing(_open(cache)) as kept:
-        found |= _recall(kept, stamps, frames)
-        missing = [path for path in stamps if path not in found]
+        known |= _recall(kept, stamps, frames)
+        missing = [path for path in stamps if path not in known]
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="candor-check") as pool:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
-                facts = dict(
-                    zip(
-                        batch,
-                        pool.map(lambda path: inspect_file(path, frames=frames), batch),
-                        strict=True,
-                    )
-                )
-                _keep(kept, facts, stamps, frames)
-                found |= facts
+                facts = pool.map(lambda path: inspect_file(path, frames=frames), batch)
+                new = dict(zip(batch, facts, strict=True))
+                _keep(kept, new, stamps, frames)
+                known |= new
                 progress(STAGE, start + len(batch), len(missing))
-    return found
+    return known
 
 
 def inspect_file(path: Path, *, frames: Frames) -> Facts:
@@ -92,14 +87,8 @@ def inspect_file(path: Path, *, frames: Frames) -> Facts:
         return Facts(reason=str(error))
     channels: Literal[1, 3] = 1 if image.mode.startswith(GRAY_MODES) else 3
     patient = _patient(data) if is_dicom(data) else None
-    return Facts(
-        hashlib.sha256(data).digest(),
-        image.width,
-        image.height,
-        channels,
-        patient,
-        _plain_sides(image),
-    )
+    digest = hashlib.sha256(data).digest()
+    return Facts(digest, image.width, image.height, channels, patient, _plain_sides(image))
 
 
 def _plain_sides(image: Image.Image) -> int:
@@ -144,19 +133,17 @@ def _stamp(path: Path) -> Stamp | None:
 
 def _open(cache: Path | None) -> sqlite3.Connection:
     """Open the cache. An unreadable one is replaced: everything in it can be computed again."""
-    if cache is None:
-        connection = sqlite3.connect(":memory:")
-        connection.execute(SCHEMA)
-        return connection
-    cache.parent.mkdir(parents=True, exist_ok=True)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(cache or ":memory:", timeout=60)
     try:
-        connection = sqlite3.connect(cache, timeout=60)
         connection.execute(SCHEMA)
     except sqlite3.DatabaseError:
         connection.close()
+        if cache is None:
+            raise
         cache.unlink()
-        connection = sqlite3.connect(cache, timeout=60)
-        connection.execute(SCHEMA)
+        return _open(cache)
     return connection
 
 
@@ -193,106 +180,77 @@ SEPARATED = 0.95  # area under the ROC curve of a length
 FEW = 5  # images below which lengths are not compared
 
 
-@dataclass(frozen=True)
-class _Property:
-    """Something that a file has or has not, as the words for what `those` images are."""
-
-    those: str
-    holds: Callable[[Path, Facts], bool]
-
-
-@dataclass(frozen=True)
-class _Length:
-    """A number of each file, with the words for a large and a small one."""
-
-    large: str
-    small: str
-    value: Callable[[Facts], float]
-
-
-LENGTHS = (
-    _Length("larger", "smaller", lambda facts: max(facts.width, facts.height)),
-    _Length("wider", "narrower", lambda facts: facts.width / facts.height),
-)
-
-
 def giveaways(
     classes: Sequence[str], records: Sequence[Record], facts: dict[Path, Facts]
 ) -> list[str]:
-    """A sentence for each class and property that gives it away. `facts` are known for the path of
-    every record.
+    """A sentence for each class and property that gives it away; each record's path is in `facts`.
 
     Of two classes only the smaller one is examined, since what gives it away gives the other one
     away too.
     """
-    labels = np.array([each.label for each in records])
+    labels = np.array([record.label for record in records])
     counts = np.bincount(labels, minlength=len(classes))
-    examined = [int(counts.argmin())] if len(classes) == 2 else [*range(len(classes))]
-    files = [(each.path, facts[each.path]) for each in records]
-    found: list[str] = []
+    examined = [int(counts.argmin())] if len(classes) == 2 else range(len(classes))
+    files = [facts[record.path] for record in records]
+    suffixes = np.array([record.path.suffix.lower() for record in records])
+    properties, lengths = _properties(files, suffixes), _lengths(files)
+    notes: list[str] = []
     for label in examined:
         own = labels == label
-        said = [
-            _by_property(np.array([each.holds(*file) for file in files]), own, each)
-            for each in _properties(files)
+        reasons = [_by_property(has, own, those) for those, has in properties.items()]
+        reasons += [_by_length(values, own, *words) for words, values in lengths.items()]
+        notes += [
+            f"the format gives the class {classes[label]!r} away: {reason}; {REMEDY}"
+            for reason in reasons
+            if reason
         ]
-        said += [
-            _by_length(np.array([each.value(file) for _, file in files]), own, each)
-            for each in LENGTHS
-        ]
-        found += [
-            f"the format gives the class {classes[label]!r} away: {each}; {REMEDY}"
-            for each in said
-            if each
-        ]
-    return found
+    return notes
 
 
-def _properties(files: Sequence[tuple[Path, Facts]]) -> Iterator[_Property]:
-    yield _Property("gray", lambda _, facts: facts.channels == 1)
-    yield _Property("in color", lambda _, facts: facts.channels == 3)
-    yield _Property("framed by a border of one color", lambda _, facts: facts.plain_sides == 4)
-    yield _Property("without a border of one color", lambda _, facts: facts.plain_sides == 0)
-    for suffix in sorted({path.suffix.lower() for path, _ in files}):
-        yield _Property(
-            f"{suffix} files" if suffix else "without a suffix", partial(_has_suffix, suffix)
-        )
+def _properties(files: Sequence[Facts], suffixes: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
+    """Which images (N,) have a property, by the words for those that have it."""
+    channels = np.array([file.channels for file in files])
+    plain_sides = np.array([file.plain_sides for file in files])
+    return {
+        "gray": channels == 1,
+        "in color": channels == 3,
+        "framed by a border of one color": plain_sides == 4,
+        "without a border of one color": plain_sides == 0,
+    } | {
+        f"{suffix} files" if suffix else "without a suffix": suffixes == suffix
+        for suffix in np.unique(suffixes)
+    }
 
 
-def _has_suffix(suffix: str, path: Path, _facts: Facts) -> bool:
-    return path.suffix.lower() == suffix
+def _lengths(files: Sequence[Facts]) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """A number of each image, (N,), by the words for a large and a small one."""
+    widths, heights = np.array([(file.width, file.height) for file in files], np.float64).T
+    return {
+        ("larger", "smaller"): np.maximum(widths, heights),
+        ("wider", "narrower"): widths / heights,
+    }
 
 
-def _by_property(
-    has: NDArray[np.bool_], own: NDArray[np.bool_], property_: _Property
-) -> str | None:
+def _by_property(has: NDArray[np.bool_], own: NDArray[np.bool_], those: str) -> str | None:
     inside, outside = has[own], has[~own]
     by_chance = has.mean() ** inside.sum() > CHANCE
     if by_chance or inside.mean() < COMMON or outside.mean() > RARE:
         return None
     return (
-        f"{inside.sum()} of its {len(inside)} images are {property_.those}, and {outside.sum()} of "
-        f"the {len(outside)} others"
+        f"{inside.sum()} of its {len(inside)} images are {those}, and {outside.sum()} of the "
+        f"{len(outside)} others"
     )
 
 
-def _by_length(values: NDArray[np.float64], own: NDArray[np.bool_], length: _Length) -> str | None:
-    inside, outside = values[own], values[~own]
-    if min(len(inside), len(outside)) < FEW:
+def _by_length(
+    values: NDArray[np.float64], own: NDArray[np.bool_], large: str, small: str
+) -> str | None:
+    if min(own.sum(), (~own).sum()) < FEW:
         return None
-    area = _area(inside, outside)
+    area = roc_auc_score(own, values)
     if max(area, 1 - area) < SEPARATED:
         return None
-    return f"its images are {length.large if area > 0.5 else length.small} than the others"
-
-
-def _area(own: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Probability that a value of `own` exceeds one of `others`, ties counted half: the area under
-    the ROC curve.
-    """
-    ordered = np.sort(others)
-    below, up_to = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
-    return float((below + up_to).mean() / (2 * len(others)))
+    return f"its images are {large if area > 0.5 else small} than the others"
 
 
 REMEDY = (

@@ -33,12 +33,9 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 }
 TABLE = "labels.csv"
 COLUMNS = ("path", "label")
-PATIENT_WORDS = frozenset(
-    re.split(
-        r"\s+",
-        "patient patients patientid subject subjectid person participant case caseid slide slideid "
-        "study studyid series lesion donor animal mrn",
-    )
+PATIENTS = re.compile(
+    r"(?<![a-z])(?:patients?|(?:patient|subject|case|slide|study)(?:id)?|person|participant|series"
+    r"|lesion|donor|animal|mrn)(?![a-z])"
 )
 
 
@@ -107,21 +104,15 @@ def _names_patients(column: str) -> bool:
     >>> [_names_patients(name) for name in ("Patient ID", "slide_id", "case-number", "age")]
     [True, True, True, False]
     """
-    return any(word in PATIENT_WORDS for word in re.split(r"[^a-z]+", column.lower()))
+    return PATIENTS.search(column.lower()) is not None
 
 
 def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise BadDataset(table, f"has {counted(len(labels), 'label')}; expected two or more")
-    return tuple(
-        sorted(
-            labels, key=lambda label: (int(label), label) if all(map(_is_number, labels)) else label
-        )
-    )
-
-
-def _is_number(label: str) -> bool:
-    return label.lstrip("-").isdecimal()
+    if all(label.lstrip("-").isdecimal() for label in labels):
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    return tuple(sorted(labels))
 
 
 def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Record:
@@ -135,11 +126,9 @@ def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Recor
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; column names in lower case, values without surrounding
-    white space.
+    """Rows of a CSV file with a header; column names in lower case, values stripped.
 
-    Columns are separated by the first of SEPARATORS that gives a header with all `columns`. Raises
-    BadDataset if a column is missing, a row is too short, or the file is not text.
+    Raises BadDataset if a column is missing, a row is too short, or the file is not text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
@@ -191,13 +180,8 @@ def _read_folder(root: Path) -> Listing:
     records: list[Record] = []
     for name, folder in given.items():
         records += _folder_records(folder, classes, SPLIT_FOLDERS[name])
-    return Listing(
-        root.resolve().name,
-        "folder",
-        root,
-        classes,
-        tuple(records or _folder_records(root, classes, None)),
-    )
+    records = records or _folder_records(root, classes, None)
+    return Listing(root.resolve().name, "folder", root, classes, tuple(records))
 
 
 def _folder_classes(folders: list[Path]) -> tuple[str, ...]:

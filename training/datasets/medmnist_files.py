@@ -72,27 +72,17 @@ def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) 
             f"has no {' or '.join(missing)}; a MedMNIST file has images and labels for every split",
         )
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
-    if (
-        images.dtype != np.uint8
-        or images.ndim not in (3, 4)
-        or (images.ndim == 4 and images.shape[3] != 3)
-    ):
-        found = f"{images.dtype} {images.shape}"
-        raise BadDataset(
-            path, f"{name}_images are {found}; expected uint8 (N, H, W) or (N, H, W, 3)"
-        )
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        found = f"{labels.shape[1]} labels per image"
+    if images.dtype != np.uint8 or not (images.ndim == 3 or images.shape[3:] == (3,)):
         raise BadDataset(
             path,
-            f"{name}_labels has {found}; expected one integer per image, multi-label sets cannot "
-            "be used",
+            f"{name}_images are {images.dtype} {images.shape}; expected uint8 (N, H, W) or "
+            "(N, H, W, 3)",
         )
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
-        found = f"{labels.dtype} {labels.shape}"
         raise BadDataset(
             path,
-            f"{name}_labels are {found} for {len(images)} images; expected one integer per image",
+            f"{name}_labels are {labels.dtype} {labels.shape} for {len(images)} images; expected "
+            "one integer per image, multi-label sets cannot be used",
         )
     return Split(
         ArrayImages(images.astype(np.uint8, copy=False)), labels.reshape(-1).astype(np.int64)
@@ -154,10 +144,15 @@ def download_medmnist(
         with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
             part = Path(scratch) / "part"
             _fetch(url, part, timeout_s=timeout_s, progress=progress)
-            _check(part, expected=MD5[name])
+            if (digest := _md5(part)) != MD5[name]:
+                raise OSError(f"got MD5 {digest}, expected {MD5[name]}: not the published file")
             part.replace(target)
     except (OSError, http.client.HTTPException) as error:
-        raise DataNotFound(f"could not download {url} ({error}); {_advice(name)}") from error
+        raise DataNotFound(
+            f"could not download {url} ({error}); fetch {name}.npz from "
+            "https://doi.org/10.5281/zenodo.10519652 in another way and give its path, or use "
+            "`digits`, which needs no network"
+        ) from error
     return target
 
 
@@ -173,19 +168,6 @@ def _fetch(url: str, path: Path, *, timeout_s: float, progress: Progress) -> Non
             progress("download", done, max(expected, done))
 
 
-def _check(path: Path, *, expected: str) -> None:
-    found = _md5(path)
-    if found != expected:
-        raise OSError(f"got MD5 {found}, expected {expected}: this is not the published file")
-
-
 def _md5(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _advice(name: str) -> str:
-    return (
-        f"fetch {name}.npz from https://doi.org/10.5281/zenodo.10519652 in another way and give "
-        "its path, or use `digits`, which needs no network"
-    )

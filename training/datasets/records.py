@@ -11,7 +11,6 @@ from model_store.image.gray import Window
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
-
 NOUNS = {
     "content": ("image content", "image contents"),
     "group": ("patient or group", "patients or groups"),
@@ -80,18 +79,6 @@ class LoadedFrom:
     first_frame: bool = False
     seed: int = 0
 
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What loading needs to know once the layout is settled."""
-
-    group_pattern: str | None = None
-    allow_leakage: bool = False
-    max_corrupt: float = 0.01
-    window: Window | None = None
-    first_frame: bool = False
-    seed: int = 0
-
     @property
     def frames(self) -> Frames:
         """What the decoder does with a file of several frames."""
@@ -113,8 +100,10 @@ class Overlap:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
-        one, several = NOUNS[self.kind]
         first, second = self.splits
-        found = f"{self.count} {one if self.count == 1 else several} in both {first} and {second}"
+        noun = NOUNS[self.kind][self.count > 1]
         inside = f"{counted(self.images[0], 'image')} of {first}, {self.images[1]} of {second}"
-        return f"{found} ({inside}; e.g. {', '.join(self.examples)})"
+        return (
+            f"{self.count} {noun} in both {first} and {second} "
+            f"({inside}; e.g. {', '.join(self.examples)})"
+        )

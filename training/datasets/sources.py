@@ -14,7 +14,7 @@ from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
 from training.datasets.medmnist_files import download_medmnist, is_published, read_medmnist
 from training.datasets.medmnist_sets import MD5, published_set
-from training.datasets.records import LoadArguments, LoadedFrom, LoadOptions
+from training.datasets.records import LoadArguments, LoadedFrom
 from training.errors import UnknownName
 from training.progress import Progress, silent
 
@@ -69,31 +69,16 @@ def load_dataset(
 
     Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
     """
-    options = LoadOptions(group_pattern, allow_leakage, max_corrupt, window, first_frame, seed)
-    loaded = LoadedFrom(
-        source=str(source),
-        seed=seed,
-        layout=layout,
-        group_pattern=group_pattern,
-        allow_leakage=allow_leakage,
-        max_corrupt=max_corrupt,
-        window=window,
-        first_frame=first_frame,
+    options = LoadedFrom(
+        str(source), layout, group_pattern, allow_leakage, max_corrupt, window, first_frame, seed
     )
-    return replace(_load(source, layout, options, cache=cache, progress=progress), loaded=loaded)
+    return replace(_load(options, cache=cache, progress=progress), loaded=options)
 
 
-def _load(
-    source: str | Path,
-    layout: str | None,
-    options: LoadOptions,
-    *,
-    cache: Path | None,
-    progress: Progress,
-) -> Dataset:
-    path = Path(source)
+def _load(options: LoadedFrom, *, cache: Path | None, progress: Progress) -> Dataset:
+    path, layout = Path(options.source), options.layout
     if not path.exists():
-        return _published(str(source), options, cache=cache, progress=progress)
+        return _published(options, cache=cache, progress=progress)
     held = path if path.is_file() else path / f"{DEFAULT_NAME}.npz"
     if layout == MEDMNIST or (layout is None and held.suffix == ".npz" and held.is_file()):
         return _archive(held, options)
@@ -102,9 +87,8 @@ def _load(
     return assemble(chosen.read(root), options, cache=checks, progress=progress)
 
 
-def _published(
-    name: str, options: LoadOptions, *, cache: Path | None, progress: Progress
-) -> Dataset:
+def _published(options: LoadedFrom, *, cache: Path | None, progress: Progress) -> Dataset:
+    name = options.source
     if name == DIGITS:
         return read_digits()
     if published_set(name) is not None and cache is not None:
@@ -117,7 +101,7 @@ def _published(
     )
 
 
-def _archive(path: Path, options: LoadOptions) -> Dataset:
+def _archive(path: Path, options: LoadedFrom) -> Dataset:
     """Read a MedMNIST file. Its images have no names, so a group pattern raises BadDataset."""
     if options.group_pattern is not None:
         raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
@@ -131,15 +115,12 @@ def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
     """The layout of a tree, and its root. Raises UnknownName, or BadDataset if no layout fits."""
     if layout is not None and layout not in LAYOUTS:
         raise UnknownName("layout", layout, (MEDMNIST, *LAYOUTS))
-    for each in LAYOUTS.values() if layout is None else (LAYOUTS[layout],):
-        root = each.find(path)
+    for candidate in LAYOUTS.values() if layout is None else (LAYOUTS[layout],):
+        root = candidate.find(path)
         if root is not None:
-            return each, root
-    trees = LAYOUTS[layout].tree if layout is not None else "a folder, a .csv or an .npz"
-    raise BadDataset(
-        path,
-        f"is not in {f'the layout {layout}' if layout else 'any known layout'}; expected {trees}",
-    )
+            return candidate, root
+    expected = LAYOUTS[layout].tree if layout is not None else "a folder, a .csv or an .npz"
+    raise BadDataset(path, f"is not in the layout {layout or 'of any kind'}; expected {expected}")
 
 
 def source_title(source: str | Path | None) -> str:
@@ -151,13 +132,9 @@ def source_title(source: str | Path | None) -> str:
     if source is None:
         return DEFAULT_NAME
     path = Path(source).absolute()
-    named = (
-        path.parent.name
-        if path.stem == "labels"
-        else path.stem
-        if path.suffix in (".csv", ".npz")
-        else path.name
-    )
+    if path.stem == "labels":
+        path = path.parent
+    named = path.stem if path.suffix in (".csv", ".npz") else path.name
     return re.sub(r"[^\w.-]+", "-", named).strip("-.") or "data"
 
 

@@ -116,7 +116,7 @@ def test_a_class_too_small_for_its_splits(tmp_path: Path) -> None:
     assert result.exit_code == 0
     said = " ".join(result.stdout.split())
     assert (
-        "Note: the class is too small for its splits: 'ill' (2 in train, 0 in val, 1 in test); so "
+        "Note: classes too small for their splits: 'ill' (2 in train, 0 in val, 1 in test); so "
         "few" in said
     )
 

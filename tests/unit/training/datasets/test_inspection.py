@@ -15,7 +15,7 @@ from training.datasets import ArrayImages, Split, fingerprint, load_dataset
 from training.datasets.dataset import Dataset
 from training.datasets.errors import BadDataset, LeakingSplits
 from training.datasets.medmnist_sets import SETS
-from training.datasets.records import LoadOptions
+from training.datasets.records import LoadedFrom
 from training.datasets.report import duplicates, overlaps
 from training.datasets.sources import _archive
 
@@ -61,7 +61,7 @@ class TestLeakage:
 class TestGroups:
     def test_a_pattern_needs_names(self, tmp_path: Path) -> None:
         with pytest.raises(BadDataset, match="no file names"):
-            _archive(tmp_path, LoadOptions(group_pattern="x"))
+            _archive(tmp_path, LoadedFrom("x", group_pattern="x"))
 
     @settings(max_examples=60)
     @given(
