@@ -189,11 +189,11 @@ def toy(
     """
     from candor.terminal.progress import bars
     from training.experiments.grid import parse_variant
-    from training.experiments.presets import measured_methods
+    from training.experiments.presets import MEASURED
     from training.experiments.toy import toy as run_toy
 
     folder = _folder(out, "toy")
-    methods = tuple(map(parse_variant, method or ())) or measured_methods()
+    methods = tuple(map(parse_variant, method or ())) or MEASURED
     with bars() as progress:
         tables = run_toy(
             methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress
@@ -292,13 +292,12 @@ def _context(grid: "Grid", name: str, *, out: Path | None, jobs: int) -> Iterato
     """
     from candor.terminal.console import stderr
     from candor.terminal.progress import bars
-    from training.experiments.presets import open_data, require_data
+    from training.experiments.presets import open_data
     from training.experiments.runner import ExperimentRunner
 
     data_folder, folder = settings().data, _folder(out, name)
     with bars() as progress:
         opened = open_data(grid.data, folder=data_folder, cache=cache_folder(), progress=progress)
-        require_data(opened)
         runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
         yield _Context(opened.datasets, runner, folder, data_folder)
     for sentence in opened.absent:

@@ -132,6 +132,10 @@ WeightDecay = Annotated[
 Decay = Annotated[
     str | None, _option(OPTIMIZER, "Decay of the learning rate: none or cosine (cosine).")
 ]
+Averaging = Annotated[str | None, _option(EPOCHS, "Averaging of the weights: none or ema (none).")]
+EmaDecay = Annotated[
+    float | None, _option(EPOCHS, "Decay of the weights' running mean, per step (0.99).")
+]
 Select = Annotated[
     str | None, _option(EPOCHS, "Epoch to keep: last, val_nll or val_ece (last; auto: val_nll).")
 ]

@@ -118,6 +118,10 @@ class Split:
         """Hash of each image's content, in order."""
         return tuple(self.images.digest(index) for index in range(len(self)))
 
+    def spread(self, count: int) -> list[int]:
+        """Numbers of at most `count` images, evenly spread over the split."""
+        return np.unique(np.linspace(0, len(self) - 1, min(len(self), count)).astype(int)).tolist()
+
     def inputs(
         self, spec: InputSpec, *, start: int = 0, stop: int | None = None
     ) -> NDArray[np.uint8]:

@@ -1,10 +1,11 @@
 """Tables 1 to 3: ECE, accuracy and MCE by method and calibrator, beside the paper's figures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from calibration.wording import counted
 from training.datasets import Dataset
 from training.evaluation.evaluation import EVALUATED
 from training.experiments.cell import CellResult
@@ -28,6 +29,12 @@ from training.experiments.table import (
     write_csv,
 )
 
+TITLES = {
+    "ece": "Table 1, ECE",
+    "accuracy": "Table 1, accuracy",
+    "mce": "Tables 2 and 3, MCE",
+    "nll": "NLL",
+}
 MARK = "†"
 EXPLAINED = (
     "Mean ± half of the 95 % t interval over seeds. floor: the ECE, without calibrator, that a "
@@ -53,28 +60,15 @@ class GridComparison:
 
     def tables(self) -> list[ResultTable]:
         """ECE, accuracy, MCE and NLL by data set and network, paired differences, and averages."""
-        kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
-            ("ece", "Table 1, ECE", _ece),
-            (
-                "accuracy",
-                "Table 1, accuracy",
-                lambda line: format_estimate(line.figures["accuracy"]),
-            ),
-            ("mce", "Tables 2 and 3, MCE", lambda line: format_estimate(line.figures["mce"])),
-            ("nll", "NLL", lambda line: format_estimate(line.figures["nll"])),
-        ]
-        pairs = list(dict.fromkeys(line.pair for line in self.summaries))
-        made = [
-            _table(name, title, figure, self._of(pair))
-            for name, title, figure in kinds
-            for pair in pairs
-        ]
+        by_pair: dict[tuple[str, str], list[MethodSummary]] = {}
+        for line in self.summaries:
+            by_pair.setdefault(line.pair, []).append(line)
+        first, *others = [_table(name, lines) for name in TITLES for lines in by_pair.values()]
         shown = [line.figures[name] for line in self.summaries for name in ("ece", "accuracy")]
-        first = replace(
-            made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes)
-        )
+        notes = (EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *first.notes)
         paired = paired_tables(self.results)
-        return [first, *made[1:], *paired, average_table(self.summaries, self.notes)]
+        averages = average_table(self.summaries, self.notes)
+        return [replace(first, notes=notes), *others, *paired, averages]
 
     def write(self, folder: Path) -> None:
         """Write summary.csv, a row per method and calibrator, and cells.csv, the same per run."""
@@ -87,9 +81,6 @@ class GridComparison:
     def as_rows(self) -> list[dict[str, Any]]:
         """The rows of summary.csv."""
         return [_summary_row(line) for line in self.summaries]
-
-    def _of(self, pair: tuple[str, str]) -> list[MethodSummary]:
-        return [line for line in self.summaries if line.pair == pair]
 
 
 def compare(
@@ -104,9 +95,7 @@ def compare(
     return GridComparison(tuple(summarize(results)), tuple(results), tuple(notes))
 
 
-def _table(
-    name: str, title: str, figure: Callable[[MethodSummary], str], lines: Sequence[MethodSummary]
-) -> ResultTable:
+def _table(name: str, lines: Sequence[MethodSummary]) -> ResultTable:
     """One figure on one data set with one network: a row per method, a column per calibrator."""
     data, network = lines[0].pair
     by_method: dict[str, dict[str, MethodSummary]] = {}
@@ -116,7 +105,7 @@ def _table(
         (
             method + _failed(known[BASELINE[1]]),
             format_number(known[BASELINE[1]].figures["noise_floor"].mean),
-            *[figure(line) for line in known.values()],
+            *[_cell(name, line) for line in known.values()],
         )
         for method, known in by_method.items()
     ]
@@ -128,39 +117,33 @@ def _table(
     )
     return ResultTable(
         file_stem(name, data, network),
-        f"{title} on test: {data}, network {network}, {seeds} seed{'s' if seeds > 1 else ''}",
+        f"{TITLES[name]} on test: {data}, network {network}, {counted(seeds, 'seed')}",
         ("method", "floor", *columns),
-        (*rows, *_beside(title, lines[0].pair, columns=len(columns))),
+        (*rows, *_beside(name, lines[0].pair, columns=len(columns))),
         failures,
     )
 
 
-def _beside(title: str, pair: tuple[str, str], *, columns: int) -> list[tuple[str, ...]]:
+def _beside(name: str, pair: tuple[str, str], *, columns: int) -> list[tuple[str, ...]]:
     """The rows of the paper for this table: cross-entropy, alone and with temperature, and DCA."""
     rows = paper_rows(*pair)
-    if not rows or title == "NLL":
+    if not rows or name == "nll":
         return []
     known = averages(rows)
-    name = f"paper ({known.data}, {known.network})"
+    where = f"paper ({known.data}, {known.network})"
     blank = ["-"] * (columns - 2)
-    if "accuracy" in title:
-        values = (known.accuracy[0], known.accuracy[0], known.accuracy[1])
-    else:
-        values = known.mce if "MCE" in title else known.ece
-    plain, temperature, dca = (format_number(value, 4) for value in values)
+    plain, temperature, dca = (format_number(value, 4) for value in known.figures[name])
     return [
-        (f"{name}: ce", "-", plain, temperature, *blank),
-        (f"{name}: dca", "-", dca, "-", *blank),
+        (f"{where}: ce", "-", plain, temperature, *blank),
+        (f"{where}: dca", "-", dca, "-", *blank),
     ]
 
 
-def _ece(line: MethodSummary) -> str:
-    z = line.figures["ece_z"].mean
-    return (
-        f"{format_estimate(line.figures['ece'])} (z {z:.1f})"
-        if line.figures["ece"].count
-        else "failed"
-    )
+def _cell(name: str, line: MethodSummary) -> str:
+    shown = format_estimate(line.figures[name])
+    if name != "ece":
+        return shown
+    return f"{shown} (z {line.figures['ece_z'].mean:.1f})" if line.figures[name].count else "failed"
 
 
 def _failed(line: MethodSummary) -> str:

@@ -167,7 +167,8 @@ def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[Res
         }
         references = {
             f"cross-entropy, {line.calibrator}": line.figures["ece"].mean
-            for line in _reference(lines)
+            for line in lines
+            if line.method == REFERENCE.title
         }
         plot_betas(
             folder / f"beta_{data}_{network}.png", series, references, title=f"{data}, {network}"
@@ -180,10 +181,6 @@ def draw_panels(traces: Sequence[Trace], folder: Path) -> None:
     """Draw Figure 4 for each data set and network."""
     for (data, network), chosen in first_seed(traces).items():
         plot_panels(folder / f"training_{data}_{network}.png", chosen, title=f"{data}, {network}")
-
-
-def _reference(lines: Sequence[MethodSummary]) -> list[MethodSummary]:
-    return [line for line in lines if line.method == REFERENCE.title]
 
 
 def _beta_table(lines: Sequence[MethodSummary], data: str, network: str) -> ResultTable:

@@ -7,7 +7,6 @@ MISPRINTS lists them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from training.experiments.summary import BASELINE, MethodSummary
 from training.experiments.table import ResultTable, format_number
@@ -15,13 +14,11 @@ from training.experiments.table import ResultTable, format_number
 
 @dataclass(frozen=True)
 class PaperRow:
-    """ECE and MCE uncalibrated, with temperature, with DCA; accuracy uncalibrated, with DCA."""
+    """ECE, MCE and accuracy by name: uncalibrated, with temperature, with DCA."""
 
     data: str
     network: str
-    ece: tuple[float, float, float]
-    mce: tuple[float, float, float]
-    accuracy: tuple[float, float]
+    figures: Mapping[str, tuple[float, float, float]]
 
 
 # data, network: ECE uncalibrated, temperature, DCA; MCE of the same; accuracy uncalibrated (also
@@ -66,12 +63,13 @@ COUNTERPARTS = {
 
 
 def _row(line: str) -> PaperRow:
-    data, network, *figures = line.split()
-    values = [float(each) for each in figures]
-    return PaperRow(data, network, (*values[0:3],), (*values[3:6],), (*values[6:8],))  # type: ignore[arg-type]
+    data, network, *words = line.split()
+    e0, e1, e2, m0, m1, m2, a0, a2 = map(float, words)
+    figures = {"ece": (e0, e1, e2), "mce": (m0, m1, m2), "accuracy": (a0, a0, a2)}
+    return PaperRow(data, network, figures)
 
 
-ROWS = tuple(_row(line) for line in _FIGURES.strip().splitlines())
+ROWS = tuple(map(_row, _FIGURES.strip().splitlines()))
 
 
 def paper_rows(data: str, network: str) -> tuple[PaperRow, ...]:
@@ -89,22 +87,20 @@ def paper_rows(data: str, network: str) -> tuple[PaperRow, ...]:
 def averages(rows: tuple[PaperRow, ...] = ROWS) -> PaperRow:
     """Means over rows.
 
-    >>> [round(value, 4) for value in averages().ece]  # a cut by 65.7 %
+    >>> [round(value, 4) for value in averages().figures["ece"]]  # a cut by 65.7 %
     [0.1006, 0.0427, 0.0345]
-    >>> [round(value, 4) for value in averages().mce]
+    >>> [round(value, 4) for value in averages().figures["mce"]]
     [0.2089, 0.253, 0.2474]
     """
-
-    def means(figures: Sequence[tuple[float, ...]]) -> tuple[Any, ...]:
-        return tuple(fmean(column) for column in zip(*figures, strict=True))
-
     data, networks = {row.data for row in rows}, {row.network for row in rows}
+
+    def mean(name: str, column: int) -> float:
+        return fmean(row.figures[name][column] for row in rows)
+
     return PaperRow(
         data=data.pop() if len(data) == 1 else "all",
         network=networks.pop() if len(networks) == 1 else f"mean of {len(rows)}",
-        ece=means([row.ece for row in rows]),
-        mce=means([row.mce for row in rows]),
-        accuracy=means([row.accuracy for row in rows]),
+        figures={name: (mean(name, 0), mean(name, 1), mean(name, 2)) for name in rows[0].figures},
     )
 
 
@@ -162,31 +158,25 @@ def _average_row(
 
 
 def _paper_averages() -> list[tuple[str, ...]]:
-    known = averages()
-    made: list[tuple[str, ...]] = []
-    for index, (title, accuracy) in enumerate(
-        (
-            ("ce, none", known.accuracy[0]),
-            ("ce, temperature", known.accuracy[0]),
-            ("dca, none", known.accuracy[1]),
-        )
-    ):
-        cut = 1 - known.ece[index] / known.ece[0]
-        by_row = fmean(1 - row.ece[index] / row.ece[0] for row in ROWS)
-        note = "³" if index == 2 else ""  # of MISPRINTS
-        made.append(
+    figures = averages().figures
+    rows: list[tuple[str, ...]] = []
+    for index, title in enumerate(("ce, none", "ce, temperature", "dca, none")):
+        third, fourth, fifth = "³⁴⁵" if title == "dca, none" else ("", "", "")  # of MISPRINTS
+        cut = 1 - figures["ece"][index] / figures["ece"][0]
+        by_row = fmean(1 - row.figures["ece"][index] / row.figures["ece"][0] for row in ROWS)
+        rows.append(
             (
                 f"paper: {title}",
-                format_number(known.ece[index], 4) + ("⁵" if index == 2 else ""),
-                _percent(cut) + note,
-                _percent(by_row) + note,
+                format_number(figures["ece"][index], 4) + fifth,
+                _percent(cut) + third,
+                _percent(by_row) + third,
                 "-",
-                format_number(accuracy, 4) + ("⁴" if index == 2 else ""),
-                format_number(known.mce[index], 4) + "¹ ²",
+                format_number(figures["accuracy"][index], 4) + fourth,
+                format_number(figures["mce"][index], 4) + "¹ ²",
                 "-",
             )
         )
-    return made
+    return rows
 
 
 def _percent(share: float | None) -> str:

@@ -66,9 +66,7 @@ def plot_betas(
     axes = figure.subplots()
     for number, (color, (name, by_beta)) in enumerate(zip(COLORS, series.items(), strict=False)):
         halves = [known.half or 0.0 for known in by_beta.values()]
-        x = [
-            beta + 0.2 * number for beta in by_beta
-        ]  # shifted, so intervals do not hide each other
+        x = [beta + 0.2 * number for beta in by_beta]  # so intervals do not hide each other
         y = [known.mean for known in by_beta.values()]
         axes.errorbar(
             x,

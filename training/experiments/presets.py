@@ -24,9 +24,8 @@ class Place:
     arguments: LoadArguments = field(default_factory=LoadArguments)
 
 
-MENDELEY_PATIENT = (
-    r"((?:train|test)/\w+/[A-Za-z0-9]*-?[A-Za-z]*-?\d+)"  # each split numbers its own
-)
+# Each split numbers its own patients.
+MENDELEY_PATIENT = r"((?:train|test)/\w+/[A-Za-z0-9]*-?[A-Za-z]*-?\d+)"
 PLACES = {
     "pneumoniamnist": Place(("pneumoniamnist.npz",)),
     "chest_xray3": Place(("chest_xray3",)),
@@ -54,24 +53,15 @@ class OpenedData:
     absent: tuple[str, ...]
 
 
-def every_method() -> tuple[Variant, ...]:
-    """Every loss of the registry with its default options."""
-    return tuple(parse_variant(name) for name in LOSSES)
-
-
-def measured_methods() -> tuple[Variant, ...]:
-    """Every loss as in docs/results.md: DCA at the upper end of the paper's range."""
-    return tuple(parse_variant("dca beta=15" if name == "dca" else name) for name in LOSSES)
+METHODS = tuple(map(parse_variant, LOSSES))  # with their default options
+# As in docs/results.md: DCA at the upper end of the paper's range.
+MEASURED = tuple(parse_variant("dca beta=15" if name == "dca" else name) for name in LOSSES)
 
 
 def smoke() -> Grid:
     """Every method once on digits, in a minute or two."""
-    return Grid(
-        data=(Variant("digits", "digits"),),
-        networks=(network_variant(f"{SMALL} epochs=20"),),
-        methods=every_method(),
-        seeds=(0,),
-    )
+    network = network_variant(f"{SMALL} epochs=20")
+    return Grid((Variant("digits", "digits"),), (network,), METHODS, seeds=(0,))
 
 
 def results() -> Grid:
@@ -84,7 +74,7 @@ def results() -> Grid:
             ),
         ),
         networks=(network_variant(NETWORK),),
-        methods=measured_methods(),
+        methods=MEASURED,
         seeds=tuple(range(5)),
     )
 
@@ -134,7 +124,7 @@ def two() -> Grid:
 def select() -> Grid:
     """Every method with its default options, and DCA with other strengths, on one data set."""
     betas = tuple(map(parse_variant, ("dca beta=1", "dca beta=5", "dca beta=15")))
-    return replace(results(), data=results().data[:1], methods=(*every_method(), *betas))
+    return replace(results(), data=results().data[:1], methods=(*METHODS, *betas))
 
 
 PRESETS: dict[str, Callable[[], Grid]] = {
@@ -151,12 +141,7 @@ PRESETS: dict[str, Callable[[], Grid]] = {
 def trained_networks(
     data: tuple[Variant, ...], networks: tuple[Variant, ...]
 ) -> tuple[Variant, ...]:
-    """The networks that `candor train` would train on `data`: the small one on digits, else
-    `networks`.
-
-    >>> trained_networks((Variant("digits", "digits"),), ())[0].title
-    'small_conv'
-    """
+    """The networks to train on `data`: the small one on digits, else `networks`."""
     return (network_variant(SMALL),) if {each.subject for each in data} == {"digits"} else networks
 
 
@@ -185,7 +170,10 @@ def network_variant(text: str) -> Variant:
 def open_data(
     variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
 ) -> OpenedData:
-    """Read every available data set, from `folder` or from the path in its subject."""
+    """Read every available data set, from `folder` or from the path in its subject.
+
+    Raises DataNotFound if none is there.
+    """
     datasets: dict[str, Dataset] = {}
     absent: list[str] = []
     for variant in variants:
@@ -196,13 +184,9 @@ def open_data(
             )
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
+    if not datasets:
+        raise DataNotFound("; ".join(absent))
     return OpenedData(datasets, tuple(absent))
-
-
-def require_data(opened: OpenedData) -> None:
-    """Raises DataNotFound if no data set is there."""
-    if not opened.datasets:
-        raise DataNotFound("; ".join(opened.absent) or "no data set was named")
 
 
 def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments]:

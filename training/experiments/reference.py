@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.sampling import grouped_parts, stratified_parts
+from calibration.sampling import grouped_parts
 from model_store.image import InputSpec
 from training.datasets import (
     SPLIT_NAMES,
     Dataset,
     ImageSource,
     Split,
-    SplitName,
     fingerprint,
     load_dataset,
 )
@@ -79,21 +78,18 @@ def _from_test(dataset: Dataset, reference: str) -> Dataset:
             "split less one",
         )
     share = int(asked) / len(test)
-    shares = (share, 1 - share)
-    if test.groups is None:
-        taken, left = stratified_parts(test.labels, shares, seed=0)
-    else:  # patients are not divided
-        taken, left = grouped_parts(test.labels, test.groups, shares, seed=0)
+    units = np.arange(len(test)) if test.groups is None else test.groups  # patients stay together
+    taken, left = grouped_parts(test.labels, units, (share, 1 - share), seed=0)
     return _replaced(dataset, val=_some(test, taken), test=_some(test, left), name=reference)
 
 
 def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
-    changed: dict[SplitName, Split] = {
-        split: splits.get(split, dataset.splits[split]) for split in SPLIT_NAMES
-    }
-    named = f"{dataset.name}, validated on {name}"
+    changed = {split: splits.get(split, dataset.splits[split]) for split in SPLIT_NAMES}
     return replace(
-        dataset, name=named, splits=changed, fingerprint=fingerprint(dataset.classes, changed)
+        dataset,
+        name=f"{dataset.name}, validated on {name}",
+        splits=changed,
+        fingerprint=fingerprint(dataset.classes, changed),
     )
 
 

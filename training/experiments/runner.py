@@ -102,9 +102,8 @@ class ExperimentRunner:
                 job.run(cell, datasets[cell.data], root=root, cache=self.cache)
                 yield cell.key
             return
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork of a process that has used torch may hang
+        # A fork of a process that has used torch may hang.
+        context = multiprocessing.get_context("spawn")
         arguments = (job.run, dict(datasets), root, self.cache)
         with ProcessPoolExecutor(
             min(self.jobs, len(cells)),

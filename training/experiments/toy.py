@@ -8,7 +8,7 @@ probability is known, the error of a network is measured without labels and bins
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,13 @@ def draw(count: int, *, seed: int) -> Examples:
 def learn(method: Variant, problem: Problem, *, seed: int) -> NDArray[np.float64]:
     """Probability of class 1 at `positions()`, (POINTS,), from a network trained by `method`."""
     config = changed(TrainConfig(), method.changes, {"loss": method.subject})
-    config = config.model_copy(update=asdict_schedule(problem))
+    schedule = replace(
+        config.schedule,
+        epochs=problem.epochs,
+        batch_size=problem.batch_size,
+        learning_rate=problem.learning_rate,
+        decay="none",
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hidden = nn.Linear(problem.width, problem.width)
@@ -75,18 +81,10 @@ def learn(method: Variant, problem: Problem, *, seed: int) -> NDArray[np.float64
         draw(problem.images, seed=seed),
         draw(problem.images, seed=seed + 10_000),
         objective=build_objective(config.loss, config.loss_settings),
-        schedule=config.schedule,
+        schedule=schedule,
         seed=seed,
     )
     return softmax(predict(network, positions()[:, None].astype(np.float32)))[:, 1]
-
-
-def asdict_schedule(problem: Problem) -> dict[str, float | int | str]:
-    """The problem's part of a schedule."""
-    chosen = asdict(problem)
-    return {name: chosen[name] for name in ("epochs", "batch_size", "learning_rate")} | {
-        "decay": "none"
-    }
 
 
 def positions() -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from calibration.measures.metrics import ece, top_label
 from training.errors import TrainingDiverged
 from training.fitting.examples import Epochs, Examples, ahead, batches, predict
 from training.fitting.history import Epoch, EpochTotals
-from training.fitting.kept_weights import BestEpoch, best
+from training.fitting.kept_weights import AveragedWeights, BestEpoch, best
 from training.fitting.schedule import Schedule, build_optimizer, set_rate
 from training.fitting.snapshot import Snapshot, SnapshotFile
 from training.fitting.step import Step
@@ -64,6 +64,7 @@ class Fit:
             amp=execution.amp,
             clip_norm=schedule.clip_norm,
         )
+        self.average = AveragedWeights(module, schedule)
         self.best = BestEpoch(schedule)
         self.steps = 0
         self.history: list[Epoch] = []
@@ -93,7 +94,7 @@ class Fit:
                 head=self.head,
             )
         )
-        self.best.offer(self.history, self.module)
+        self.best.offer(self.history, self.average.module)
         report(trained)
 
     def _pass(self, number: int, report: Report) -> EpochTotals:
@@ -108,6 +109,7 @@ class Fit:
                 )
             if result.logits is not None:  # the shard of this process may be empty
                 totals.add(result.logits, result.labels, result.loss)
+            self.average.after_step()
             self.steps += 1
             if time.monotonic() - reported > REPORT_INTERVAL_S:
                 reported = time.monotonic()
@@ -129,7 +131,7 @@ class Fit:
 
     def _validate(self) -> dict[str, float]:
         logits = predict(
-            self.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
+            self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
         )
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
         totals = EpochTotals()
@@ -141,6 +143,8 @@ class Fit:
 
     def keep(self) -> None:
         """Load the chosen weights into the module and mark their epoch."""
+        if self.average.module is not self.module:
+            self.module.load_state_dict(self.average.module.state_dict())
         self.best.restore(self.module)
         kept = best(self.history, self.schedule.select)
         self.history[kept] = replace(self.history[kept], kept=True)
@@ -150,6 +154,7 @@ class Fit:
         tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
+        tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
         tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}
         states = self.execution.group.gather(random_state(self.execution.device))
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
@@ -167,6 +172,7 @@ class Fit:
         known = self.optimizer.state_dict()
         known["state"] = _nested(snapshot.part("optimizer"))
         self.optimizer.load_state_dict(known)
+        self.average.load(snapshot.part("average"))
         self.best.tensors = snapshot.part("selection")
         self.step.scaler.load_state_dict(snapshot.data["scaler"])
         own = snapshot.part("random")[str(self.execution.group.rank)]

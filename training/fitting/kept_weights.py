@@ -1,13 +1,47 @@
-"""Which weights a fit keeps: those of the best epoch on validation."""
+"""Which weights a fit keeps: their running mean, and those of the best epoch on validation."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.fitting.history import Epoch
 from training.fitting.schedule import Schedule, Select
 
 ACCURACY_TOLERANCE = 0.01
+
+
+class AveragedWeights:
+    """The running mean of a module's weights, or the module itself with the averaging "none".
+
+    mean <- decay * mean + (1 - decay) * weights after each step, from the weights of the first.
+    """
+
+    def __init__(self, module: nn.Module, schedule: Schedule) -> None:
+        self._module = module
+        self._mean: AveragedModel | None = None
+        if schedule.averaging == "ema":
+            average = get_ema_multi_avg_fn(schedule.ema_decay)
+            self._mean = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
+
+    @property
+    def module(self) -> nn.Module:
+        """The module to validate and keep."""
+        return self._module if self._mean is None else self._mean.module
+
+    def after_step(self) -> None:
+        """Include the weights after a step."""
+        if self._mean is not None:
+            self._mean.update_parameters(self._module)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state for a snapshot, by name."""
+        return {} if self._mean is None else dict(self._mean.state_dict())
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the state that `tensors` returned."""
+        if self._mean is not None:
+            self._mean.load_state_dict(tensors)
 
 
 class BestEpoch:

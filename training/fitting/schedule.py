@@ -1,4 +1,4 @@
-"""The schedule of a fit: its length, learning rate and epoch to keep, and its optimizer.
+"""The schedule of a fit: length, learning rate, averaging, epoch to keep, and its optimizer.
 
 Source of layer-wise rates: Howard and Ruder 2018, "discriminative fine-tuning". With a
 `layer_decay` of d, the head learns at the full rate, the last trained block at d times that, the
@@ -17,6 +17,7 @@ from training.networks.classifier import Branch
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["none", "cosine"]
+Averaging = Literal["none", "ema"]
 Select = Literal["last", "val_nll", "val_ece"]
 MOMENTUM = 0.9  # of sgd
 SCALE = "scale"  # of the learning rate, in a group of parameters
@@ -32,9 +33,10 @@ class Schedule:
     then begins. `decay` "cosine" lowers it to zero by the last step, so the result depends much
     less on the epoch at which training stops. Early stopping does not change its length.
 
-    `select` says which epoch's weights to keep: the last, or the one with the lowest `val_nll` or
-    `val_ece`, the latter among accurate epochs. `patience` stops after that many epochs without
-    improvement. Both use validation alone.
+    `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay`
+    per step. `select` says which epoch's weights to keep: the last, or the one with the lowest
+    `val_nll` or `val_ece`, the latter among accurate epochs. `patience` stops after that many
+    epochs without improvement. Both use validation alone.
     """
 
     epochs: int
@@ -46,6 +48,8 @@ class Schedule:
     warmup: float = 0.0
     layer_decay: float = 1.0
     clip_norm: float | None = None
+    averaging: Averaging = "none"
+    ema_decay: float = 0.99
     select: Select = "last"
     patience: int | None = None
 

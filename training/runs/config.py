@@ -20,7 +20,7 @@ from model_store.image import InputSpec
 from training.datasets import Dataset, LoadedFrom, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
-from training.fitting.schedule import Decay, OptimizerName, Schedule, Select
+from training.fitting.schedule import Averaging, Decay, OptimizerName, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
 from training.networks.heads import HeadKind
@@ -72,6 +72,10 @@ class TrainConfig(BaseModel):
         PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
     ] = None
     decay: Decay = "cosine"
+    averaging: Averaging = "none"
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")
+    ] = 0.99
     select: Select = "last"
     patience: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -163,28 +167,25 @@ class TrainConfig(BaseModel):
 
         It is the run of a frozen backbone with the same seed: fine-tuning starts from its solution.
         """
-        alone = {
+        changes = {
+            "epochs": self.probe_epochs,
+            "learning_rate": self.probe_rate,
             "frozen": True,
             "trainable": 0,
             "augment": None,
             "layer_decay": 1.0,
             "warmup": 0.0,
             "perturbed": False,
-        }
-        own = {
-            "epochs": self.probe_epochs,
-            "learning_rate": self.probe_rate,
             "probe_epochs": 0,
         }
-        return self.model_copy(update=alone | own)
+        return self.model_copy(update=changes)
 
     @property
     def title(self) -> str:
         """The title of the method in plots."""
         strength = "" if self.beta is None else f" (beta {self.beta:g})"
-        return f"{loss_title(self.loss)}{strength}" + (
-            f", {self.heads} heads" if self.heads > 1 else ""
-        )
+        heads = f", {self.heads} heads" if self.heads > 1 else ""
+        return f"{loss_title(self.loss)}{strength}{heads}"
 
     @property
     def schedule(self) -> Schedule:
@@ -200,14 +201,7 @@ class TrainConfig(BaseModel):
         """The input of the network for images like those of `dataset`."""
         side = self.image_size or default_image_size(dataset.size, backbone=self.backbone)
         channels = 1 if self.backbone == SMALL else dataset.channels
-        return InputSpec(
-            channels=channels,
-            height=side,
-            width=side,
-            resize=self.resize,
-            window=dataset.window,
-            frames=dataset.frames,
-        )
+        return InputSpec(channels, side, side, self.resize, dataset.window, dataset.frames)
 
 
 def offline_config(*, loss: str, seed: int) -> TrainConfig:
@@ -284,12 +278,7 @@ class RunRecord(BaseModel):
     fingerprint: str
     classes: tuple[str, ...]
     counts: dict[SplitName, list[int]]
-    channels: Literal[1, 3]
-    height: PositiveInt
-    width: PositiveInt
-    resize: Literal["stretch", "crop"]
-    window: tuple[float, float] | None = None
-    frames: Literal["one", "first"] = "one"
+    spec: Annotated[InputSpec, Field(description="the network's input")]
     backbone_sha256: str
     loaded: Annotated[
         LoadedFrom | None, Field(description="how the data was loaded; None: not from a source")
@@ -299,18 +288,6 @@ class RunRecord(BaseModel):
     input_reference: InputReference | None = None
     libraries: dict[str, str]
     git_commit: str | None
-
-    @property
-    def spec(self) -> InputSpec:
-        """The network's input."""
-        return InputSpec(
-            channels=self.channels,
-            height=self.height,
-            width=self.width,
-            resize=self.resize,
-            window=self.window,
-            frames=self.frames,
-        )
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -21,7 +21,7 @@ from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.store.store import Store
 from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
-from training.evaluation.evaluation import Evaluation, Method, read_evaluation
+from training.evaluation.evaluation import KINDS, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
 from training.networks.classifier import Classifier, build_classifier
 from training.runs.config import RunRecord, read_record
@@ -38,12 +38,7 @@ from training.runs.precisions import (
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
-    "temperature": "temperature",
-    "perturbed": "perturbed",
-    "vector": "vector",
-    "histogram": "histogram",
-    "isotonic": "isotonic",
-    "none": "uncalibrated",
+    "none" if method == "uncalibrated" else method: method for method in KINDS
 }
 
 
@@ -89,11 +84,8 @@ def export(
     found = shortcomings(evaluation, record.classes, method=calibrator, balanced=balanced)
     if found and not anyway:
         raise UselessModel(run, found)
-    classifier, fitted, samples = (
-        load_classifier(run),
-        evaluation.calibrators[calibrator],
-        _samples(run),
-    )
+    classifier, samples = load_classifier(run), _samples(run)
+    fitted = evaluation.calibrators[calibrator]
     network = to_onnx(classifier, samples)
     verified = Verification(
         images=len(samples),
@@ -101,7 +93,7 @@ def export(
         max_difference=verify(network, classifier, fitted, samples),
         libraries={library: version_of(library) for library in ("onnxruntime", "torch")},
     )
-    wanted = [each for each in dict.fromkeys(precisions) if each != "float32"]
+    wanted = [precision for precision in dict.fromkeys(precisions) if precision != "float32"]
     built: list[PrecisionVariant | RefusedVariant] = []
     if wanted:
         split = _validation(run, record, dataset)
@@ -110,9 +102,16 @@ def export(
         )
         built = [builder.build(precision) for precision in wanted]
     variants = [each for each in built if isinstance(each, PrecisionVariant)]
-    card = build_card(run, record, evaluation, calibrator=calibrator, name=name)
-    card = card.model_copy(
-        update={"verification": verified, "variants": tuple(each.card for each in variants) or None}
+    card = Card(
+        name=name,
+        version=1,
+        classes=record.classes,
+        input=InputCard(**asdict(record.spec)),
+        provenance=_provenance(run, record),
+        input_reference=record.input_reference,
+        verification=verified,
+        variants=tuple(variant.card for variant in variants) or None,
+        **calibration_parts(evaluation, calibrator),
     )
     graphs = {each.card.precision: each.onnx for each in variants}
     onnx = calibrated(network, fitted)
@@ -164,28 +163,6 @@ def load_classifier(run: Path) -> Classifier:
             f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})"
         ) from error
     return classifier.eval()
-
-
-def build_card(
-    run: Path, record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str
-) -> Card:
-    """The card of version 1, without file hashes; its reference is the validation split."""
-    return Card(
-        name=name,
-        version=1,
-        classes=record.classes,
-        input=InputCard(
-            channels=record.channels,
-            height=record.height,
-            width=record.width,
-            resize=record.resize,
-            window=record.window,
-            frames=record.frames,
-        ),
-        provenance=_provenance(run, record),
-        input_reference=record.input_reference,
-        **calibration_parts(evaluation, calibrator),
-    )
 
 
 def _provenance(run: Path, record: RunRecord) -> Provenance:

@@ -27,7 +27,6 @@ from onnx.utils import Extractor
 
 from model_store.bundle.card import (
     CalibrationCard,
-    CalibrationMethod,
     ConformalCard,
     Precision,
     Referral,
@@ -41,7 +40,7 @@ from training.errors import BadRun, UnknownName
 from training.evaluation.evaluation import Evaluation, Method, Predictions, evaluate, temperature_of
 from training.runs.onnx_graph import calibrated
 
-_AT_ONCE = 16
+AT_ONCE = 64
 
 
 def to_float16(network: bytes) -> bytes:
@@ -95,8 +94,8 @@ class _Batches:
     """Images as ONNX Runtime's quantizer reads them."""
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
-        starts = range(0, len(images), _AT_ONCE)
-        self._batches = ({INPUT: images[start : start + _AT_ONCE]} for start in starts)
+        starts = range(0, len(images), AT_ONCE)
+        self._batches = ({INPUT: images[start : start + AT_ONCE]} for start in starts)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next batch; None after the last."""
@@ -127,24 +126,14 @@ def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:
     graph.output.append(
         helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])
     )
-    used = {node.domain for node in graph.node} | {""}
-    opsets = [
-        each for each in proto.opset_import if each.domain in used
-    ]  # the tools declare many that nobody uses
+    used = {node.domain for node in graph.node} | {""}  # the tools declare more
+    opsets = [opset for opset in proto.opset_import if opset.domain in used]
     del proto.opset_import[:]
     proto.opset_import.extend(opsets)
     for each in (proto, graph, *graph.node):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
     return bytes(proto.SerializeToString(deterministic=True))
-
-
-def _last_layer(proto: onnx.ModelProto) -> list[str]:
-    """The node of the logits: 255 levels would be seen in the confidence, and it costs next to
-    nothing.
-    """
-    (logits,) = (output.name for output in proto.graph.output)
-    return [node.name for node in proto.graph.node if logits in node.output]
 
 
 @contextlib.contextmanager
@@ -161,16 +150,6 @@ def _quiet() -> Iterator[None]:
         root.setLevel(level)
 
 
-# How the card names methods; the others are temperatures fitted on validation, 1 for
-# "uncalibrated".
-METHODS: dict[Method, CalibrationMethod] = {
-    "perturbed": "perturbed",
-    "vector": "vector",
-    "histogram": "histogram",
-    "isotonic": "isotonic",
-}
-
-
 class CalibrationParts(TypedDict):
     """The fields of a card, or of a variant on it, that belong to a calibrator."""
 
@@ -184,11 +163,10 @@ def calibration_parts(evaluation: Evaluation, calibrator: Method) -> Calibration
     referral = evaluation.referral(calibrator)
     return {
         "calibration": CalibrationCard.from_reference(
-            temperature=float(
-                np.float32(temperature_of(evaluation.calibrators[calibrator]))
-            ),  # as the graph holds it
+            # As the graph holds it.
+            temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),
             split="val",
-            method=METHODS.get(calibrator, "temperature"),
+            method="temperature" if calibrator == "uncalibrated" else calibrator,
             sums=evaluation.sums("val", calibrator),
             measures=evaluation.measures["val"][calibrator],
             confusion=evaluation.confusion("val", calibrator),
@@ -207,10 +185,7 @@ def calibration_parts(evaluation: Evaluation, calibrator: Method) -> Calibration
 
 
 MAX_ACCURACY_LOSS = 0.01
-RANGE_IMAGES = (
-    256  # validation images, spread over the split, that set the ranges of int8 activations
-)
-_AT_ONCE = 64
+RANGE_IMAGES = 256  # validation images, spread over the split, for the ranges of int8 activations
 
 
 @dataclass(frozen=True)
@@ -284,13 +259,11 @@ class VariantBuilder:
         return PrecisionVariant(card, calibrated(network, own.calibrators[self.calibrator]))
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
-        starts = range(0, len(self.split), _AT_ONCE)
-        return (
-            self.split.inputs(self.spec, start=start, stop=start + _AT_ONCE) for start in starts
-        )
+        starts = range(0, len(self.split), AT_ONCE)
+        return (self.split.inputs(self.spec, start=start, stop=start + AT_ONCE) for start in starts)
 
     def _range_images(self) -> NDArray[np.uint8]:
-        chosen = np.unique(np.linspace(0, len(self.split) - 1, RANGE_IMAGES).astype(int)).tolist()
+        chosen = self.split.spread(RANGE_IMAGES)
         return np.stack([self.split.images.input(index, self.spec) for index in chosen])
 
 

@@ -1,16 +1,16 @@
 """A run that repeats another by its card, on the same data, and compares the weights."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from calibration.wording import counted
 from model_store.bundle.bundle import CARD_FILE
 from model_store.bundle.card import Card
 from model_store.bundle.provenance import TrainingCard
-from training.datasets import Dataset, LoadArguments
+from training.datasets import Dataset, LoadArguments, LoadedFrom
 from training.datasets.medmnist_sets import published_set
 from training.datasets.sources import DEFAULT_NAME, DIGITS
 from training.errors import NotRepeatable
@@ -43,12 +43,15 @@ class Repetition:
         try:
             return TrainConfig.model_validate(choices)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise NotRepeatable(
-                f"this Candor cannot repeat the run: {where}: {first['msg']}. Install the Candor "
-                f"of commit {self.card.provenance.git_commit or '(not on the card)'}"
-            ) from error
+            raise self._unknown_choice(error) from error
+
+    def _unknown_choice(self, error: ValidationError) -> NotRepeatable:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return NotRepeatable(
+            f"this Candor cannot repeat the run: {where}: {first['msg']}. Install the Candor of "
+            f"commit {self.card.provenance.git_commit or '(not on the card)'}"
+        )
 
     def source(self, given: str | None) -> str | None:
         """The data to load: `given`, or what the card's name stands for; None: the data that is
@@ -56,36 +59,37 @@ class Repetition:
 
         Raises NotRepeatable if the card has only the last part of a path.
         """
-        named = str((self.training.loaded or {}).get("source", ""))
+        named = self.loaded.source
         if given is not None or named == f"{DEFAULT_NAME}.npz":
             return given
-        if named == DIGITS or (named and published_set(named) is not None):
+        if named == DIGITS or published_set(named) is not None:
             return named
-        said = (
-            f"the card says only {named!r}"
-            if named
-            else "the card does not say where the data came from"
+        raise NotRepeatable(
+            f"the card says of the data's place only {named!r}: give the data, as in `candor train "
+            "DATA --from-card CARD`"
         )
-        raise NotRepeatable(f"{said}: give the data, as in `candor train DATA --from-card CARD`")
+
+    @property
+    def loaded(self) -> LoadedFrom:
+        """How the data was loaded. Raises NotRepeatable if this Candor does not know an option."""
+        given = self.training.loaded
+        if given is None:
+            return LoadedFrom("", seed=self.card.provenance.seed)
+        try:
+            return TypeAdapter(LoadedFrom).validate_python(given)
+        except ValidationError as error:
+            raise self._unknown_choice(error) from error
 
     @property
     def reading(self) -> LoadArguments:
-        """How the data was loaded."""
-        known = self.training.loaded or {}
-        window = known.get("window")
-        return {
-            "layout": known.get("layout"),
-            "group_pattern": known.get("group_pattern"),
-            "allow_leakage": bool(known.get("allow_leakage", False)),
-            "max_corrupt": float(known.get("max_corrupt", 0.01)),
-            "window": (float(window[0]), float(window[1])) if window else None,
-            "first_frame": bool(known.get("first_frame", False)),
-        }
+        """The arguments of `load_dataset`."""
+        arguments = asdict(self.loaded)
+        return {name: arguments[name] for name in LoadArguments.__annotations__}  # type: ignore[return-value]
 
     @property
     def split_seed(self) -> int:
         """The seed for splits that the data lacks."""
-        return int((self.training.loaded or {}).get("seed", self.card.provenance.seed))
+        return self.loaded.seed
 
     def check_data(self, dataset: Dataset) -> None:
         """Raise NotRepeatable unless classes, labels and images are the run's."""

@@ -47,7 +47,6 @@ from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
-_AT_ONCE = 64
 _OTHER_WEIGHTS = (
     "the backbone's weights are not those of the run to repeat (their SHA-256 differs from "
     "`backbone_sha256` on the card); give the file with --weights"
@@ -145,12 +144,10 @@ def train(
                 backbone_sha256=backbone_sha256,
             )
         except (MemoryError, RuntimeError) as error:
-            if out_of_memory(error):
-                used = session.config
-                raise OutOfMemory(
-                    batch_size=used.batch_size, micro_batch=used.micro_batch
-                ) from error
-            raise
+            if not out_of_memory(error):
+                raise
+            used = session.config
+            raise OutOfMemory(batch_size=used.batch_size, micro_batch=used.micro_batch) from error
         if session.group.leads:
             _write(run_folder, result, dataset, board=board, pictures=pictures)
             run_folder.finish()
@@ -190,12 +187,8 @@ def _train_and_evaluate(
         history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
     else:
         best, scores = search(session, plan.candidates, examples, snapshot=run_folder.snapshot)
-        session, network, history, examples = (
-            best.session,
-            best.network,
-            best.history,
-            dict(best.examples),
-        )
+        session, network, history = best.session, best.network, best.history
+        examples = dict(best.examples)
         if board:  # only now is it known which candidate's curves these are
             for epoch in history:
                 board(epoch)
@@ -217,19 +210,13 @@ def _with_strength(config: TrainConfig) -> TrainConfig:
 
 def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
     """A few inputs, spread over the split so that every class is likely included."""
-    indices = np.unique(np.linspace(0, len(split) - 1, SAMPLES).astype(int))
-    return np.stack([split.images.input(int(index), spec) for index in indices])
+    return np.stack([split.images.input(index, spec) for index in split.spread(SAMPLES)])
 
 
 def _input_reference(split: Split, spec: InputSpec) -> InputReference:
     """Brightness of the network's inputs, over at most REFERENCE_IMAGES spread over the split."""
-    indices = np.unique(
-        np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)
-    ).tolist()
-    portions = (indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE))
-    measured = [
-        brightness(np.stack([split.images.input(i, spec) for i in portion])) for portion in portions
-    ]
+    images = split.spread(REFERENCE_IMAGES)
+    measured = [brightness(split.images.input(index, spec)[np.newaxis]) for index in images]
     return InputReference.from_brightness(np.concatenate(measured))
 
 
@@ -241,12 +228,7 @@ def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> R
         fingerprint=dataset.fingerprint,
         classes=dataset.classes,
         counts=dataset.counts,
-        channels=spec.channels,
-        height=spec.height,
-        width=spec.width,
-        resize=spec.resize,
-        window=spec.window,
-        frames=spec.frames,
+        spec=spec,
         backbone_sha256=weights_digest(network.pretrained),
         loaded=dataset.loaded,
         processes=session.group.size,

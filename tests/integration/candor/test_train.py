@@ -36,6 +36,8 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "clip_norm": (["--clip-norm", "1"], 1.0),
     "weight_decay": (["--weight-decay", "0.1"], 0.1),
     "decay": (["--decay", "none"], "none"),
+    "averaging": (["--averaging", "ema"], "ema"),
+    "ema_decay": (["--ema-decay", "0.9"], 0.9),
     "select": (["--select", "val_nll"], "val_nll"),
     "patience": (["--select", "val_nll", "--patience", "2"], 2),
     "seed": (["--seed", "9"], 9),

@@ -29,16 +29,8 @@ from training.runs.run import RunResult, train
 
 ROOT = Path(__file__).parents[3]
 EPOCHS = 6
-CHOICES = (
-    "--loss",
-    "focal+dca",
-    "--averaging",
-    "ema",
-    "--select",
-    "val_nll",
-    "--epochs",
-    str(EPOCHS),
-)
+CHOICES = ("--loss", "focal+dca", "--averaging", "ema", "--select", "val_nll")
+CHOICES += ("--epochs", str(EPOCHS))
 DEADLINE_S = 300.0
 
 

@@ -1,4 +1,4 @@
-"""The kept epoch and early stopping."""
+"""Averaging, the kept epoch and early stopping."""
 
 from dataclasses import replace
 
@@ -22,6 +22,28 @@ def examples(count: int = 64, *, seed: int = 0) -> Examples:
     labels = np.arange(count) % 2
     points = generator.normal(size=(count, 6)) + labels[:, None]
     return Examples(points.astype(np.float32), labels.astype(np.int64))
+
+
+def test_ema_is_the_running_mean_over_steps() -> None:
+    weights: list[torch.Tensor] = []
+    ends = {}
+    for averaging in ("none", "ema"):
+        torch.manual_seed(0)
+        module = nn.Linear(6, 2)
+        if averaging == "none":
+            module.register_forward_pre_hook(
+                lambda module, _: (
+                    weights.append(module.weight.detach().clone()) if module.training else None
+                )
+            )
+        schedule = replace(SCHEDULE, averaging=averaging, ema_decay=0.9)  # type: ignore[arg-type]
+        objective = build_objective("ce", LossSettings())
+        fit(module, examples(), examples(seed=1), objective=objective, schedule=schedule, seed=0)
+        ends[averaging] = module.weight.detach()
+    mean, *later = [*weights[1:], ends["none"]]  # after each step
+    for weight in later:
+        mean = 0.9 * mean + 0.1 * weight
+    torch.testing.assert_close(ends["ema"], mean)
 
 
 @pytest.mark.parametrize("select", ["val_nll", "val_ece"])

@@ -72,7 +72,7 @@ def trained(
     ("changes", "loss"),
     [
         ({}, "dca"),
-        ({"decay": "none"}, "ce"),
+        ({"averaging": "ema", "decay": "none"}, "ce"),
         ({"select": "val_ece"}, "focal+mmce"),
         ({"select": "val_nll", "patience": 2, "learning_rate": 0.3}, "label-smoothing"),
     ],
