@@ -69,17 +69,17 @@ class ClassKey(NamedTuple):
     true_class: int
 
 
-_Key = TypeVar("_Key", SumKey, TotalKey, ClassKey)
+_Key = TypeVar("_Key", bound=tuple[Any, ...])
 
 
 class SumTable(Generic[_Key]):
     """A table of sums by `key` and shard; writers spread over shards, readers add them up."""
 
     def __init__(self, table: Table, key: type[_Key]) -> None:
-        self.table = table
-        self._key: type[_Key] = key
+        named: Any = key
+        self.table, self._make = table, named._make
         self.sums = tuple(column for column in table.columns if not column.primary_key)
-        self._keys = tuple(table.c[name] for name in key._fields)
+        self._keys = tuple(table.c[name] for name in named._fields)
         self._add = adding(table)
 
     def add(
@@ -95,7 +95,7 @@ class SumTable(Generic[_Key]):
         wanted = select(*self._keys, *map(summed, self.sums)).where(*where).group_by(*self._keys)
         width = len(self._keys)
         rows = connection.execute(wanted)
-        return {self._key._make(row[:width]): list(row[width:]) for row in rows}
+        return {self._make(row[:width]): list(row[width:]) for row in rows}
 
     def subtract(self, connection: Connection, rows: Mapping[_Key, Sequence[float]]) -> None:
         """Subtract from rows over all shards; rows that become zero are deleted."""

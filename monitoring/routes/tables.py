@@ -8,8 +8,9 @@ an unknown column. No row may be longer than ROW_LIMIT_BYTES, quoted line breaks
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from model_store.csv_cells import plain_cell
 from monitoring.errors import TableInvalid, brief
@@ -22,28 +23,33 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """`line`: where it begins, from 1, the header included. `item`: its content; None if `problem`
-    says why not.
-    """
+    """`line`: where it begins, from 1, with the header. `item`: None if there is a `problem`."""
 
     line: int
     item: Any
     problem: str | None = None
 
 
-class TableReader(Protocol):
-    """Reads a table piece by piece."""
-
-    def feed(self, chunk: bytes) -> list[Row]:
-        """The rows that are complete with this chunk. Raises TableInvalid."""
-
-    def end(self) -> list[Row]:
-        """What is left when there are no more bytes. Raises TableInvalid."""
-
-
 class _Line(NamedTuple):
     number: int
     data: bytes | None  # None: too long
+
+    @property
+    def is_empty(self) -> bool:
+        return self.data is not None and not self.data.strip()
+
+    def whole(self) -> bytes:
+        """Its bytes. Raises ValueError."""
+        if self.data is None:
+            raise ValueError(f"The line is longer than {ROW_LIMIT_BYTES:,} bytes.")
+        return self.data
+
+    def text(self) -> str:
+        """Its text. Raises ValueError."""
+        try:
+            return self.whole().decode()
+        except UnicodeDecodeError:
+            raise ValueError("The line is not UTF-8.") from None
 
 
 class _Lines:
@@ -77,80 +83,72 @@ class _Lines:
         self._number += 1
         if self._number == 1:
             data = data.removeprefix(_BOM)
-        return _Line(
-            self._number, data.removesuffix(b"\r") if len(data) <= ROW_LIMIT_BYTES else None
-        )
+        fits = len(data) <= ROW_LIMIT_BYTES
+        return _Line(self._number, data.removesuffix(b"\r") if fits else None)
 
 
-class _Unread:
-    """Counts rows that are empty or cannot be read, and ends a table that is none. Raises
-    TableInvalid.
-    """
+class TableReader(ABC):
+    """Reads a table piece by piece. Raises TableInvalid for one that has too much rubbish."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._first = ""
+        self._lines = _Lines()
+        self._unread = 0  # rows that are empty or cannot be read
+        self._first_problem = ""
 
-    def checked(self, row: Row) -> Row:
-        """The row, counted if it cannot be read."""
-        if row.problem is not None:
-            self._first = self._first or f" The first is line {row.line}: {row.problem}"
-            self._add(1)
-        return row
+    def feed(self, chunk: bytes) -> list[Row]:
+        """The rows that are complete with this chunk. Raises TableInvalid."""
+        return self._rows(self._lines.feed(chunk))
 
-    def without_empty(self, lines: Sequence[_Line]) -> list[_Line]:
-        """The lines that are not empty."""
-        kept = [line for line in lines if line.data is None or line.data.strip()]
-        self._add(len(lines) - len(kept))
-        return kept
+    def end(self) -> list[Row]:
+        """What is left when there are no more bytes. Raises TableInvalid."""
+        return self._rows(self._lines.end())
 
-    def _add(self, count: int) -> None:
-        self._count += count
-        if self._count > UNREAD_LIMIT:
+    def _rows(self, lines: Sequence[_Line]) -> list[Row]:
+        rows = []
+        for line in lines:
+            if line.is_empty:
+                self._count_unread("")
+                continue
+            try:
+                rows.append(Row(line.number, self._item(line)))
+            except (ValueError, RecursionError) as error:
+                rows.append(Row(line.number, None, str(error)))
+                self._count_unread(f" The first is line {line.number}: {error}")
+        return rows
+
+    @abstractmethod
+    def _item(self, line: _Line) -> Any:
+        """The item of a line. Raises ValueError or RecursionError."""
+
+    def _count_unread(self, problem: str) -> None:
+        self._unread += 1
+        self._first_problem = self._first_problem or problem
+        if self._unread > UNREAD_LIMIT:
             raise TableInvalid(
-                f"Over {UNREAD_LIMIT:,} rows are empty or cannot be read.{self._first}"
+                f"Over {UNREAD_LIMIT:,} rows are empty or cannot be read.{self._first_problem}"
             )
 
 
-class NdjsonReader:
+class NdjsonReader(TableReader):
     """A JSON object per line; empty lines are skipped.
 
     `decode` turns a line into an item, or refuses it with a ValueError.
     """
 
     def __init__(self, decode: Callable[[bytes], Any] = json.loads) -> None:
-        self._lines = _Lines()
+        super().__init__()
         self._decode = decode
-        self._unread = _Unread()
 
-    def feed(self, chunk: bytes) -> list[Row]:
-        """See TableReader."""
-        return self._rows(self._lines.feed(chunk))
-
-    def end(self) -> list[Row]:
-        """See TableReader."""
-        return self._rows(self._lines.end())
-
-    def _rows(self, lines: Sequence[_Line]) -> list[Row]:
-        return [self._unread.checked(self._row(line)) for line in self._unread.without_empty(lines)]
-
-    def _row(self, line: _Line) -> Row:
-        if line.data is None:
-            return _unread(line)
-        try:
-            return Row(line.number, self._decode(line.data))
-        except (ValueError, RecursionError) as error:
-            return Row(line.number, None, str(error))
+    def _item(self, line: _Line) -> Any:
+        return self._decode(line.whole())
 
 
 class _OpenRecord:
-    """A row whose quotes are not closed yet: its lines, joined only once, because they may be tens
-    of thousands.
-    """
+    """A row whose quotes are not closed yet: its lines, joined only once, for they may be many."""
 
-    def __init__(self, number: int, lines: list[bytes]) -> None:
-        self._number, self._lines = number, lines
-        self._size_bytes = len(lines[0])
+    def __init__(self, line: _Line) -> None:
+        self._number, self._lines = line.number, [line.data or b""]
+        self._size_bytes = len(self._lines[0])
 
     def add(self, data: bytes | None) -> _Line | None:
         """The record, if this line (None: too long) ends it or makes it too long."""
@@ -165,7 +163,7 @@ class _OpenRecord:
         return _Line(self._number, b"\n".join(self._lines))
 
 
-class CsvReader:
+class CsvReader(TableReader):
     """Comma-separated values under a header of some of `columns`. Empty cells are left out.
 
     `convert` turns the cells by column into an item, or refuses them with a ValueError.
@@ -176,89 +174,73 @@ class CsvReader:
         columns: Collection[str],
         convert: Callable[[dict[str, str]], Any] = lambda cells: cells,
     ) -> None:
+        super().__init__()
         self._columns = columns
         self._convert = convert
-        self._lines = _Lines()
-        self._header: list[str] | None = None
-        self._unread = _Unread()
+        self._header: list[str] = []
         self._open: _OpenRecord | None = None
-
-    def feed(self, chunk: bytes) -> list[Row]:
-        """See TableReader."""
-        return self._rows(self._whole(self._lines.feed(chunk)))
 
     def end(self) -> list[Row]:
         """See TableReader."""
-        records = self._whole(self._lines.end())
+        rows = super().end()
         if self._open is not None:
-            records.append(self._open.joined())
-            self._open = None
-        rows = self._rows(records)
-        if self._header is None:
+            left, self._open = self._open.joined(), None
+            rows += super()._rows(self._without_header([left]))
+        if not self._header:
             raise TableInvalid(
-                "The table is empty; its first line must name columns, some of: "
+                f"The table is empty; its first line must name columns, some of: "
                 f"{self._expected()}."
             )
         return rows
 
-    def _whole(self, lines: Sequence[_Line]) -> list[_Line]:
+    def _rows(self, lines: Sequence[_Line]) -> list[Row]:
         """Join lines to records; a record ends with a line that closes all quotes."""
         records = []
         for line in lines:
-            if self._open is None:
-                opens = line.data is not None and line.data.count(b'"') % 2 == 1
-                if opens:
-                    self._open = _OpenRecord(line.number, [line.data or b""])
-                else:
-                    records.append(line)
-            elif (record := self._open.add(line.data)) is not None:
-                self._open = None
-                records.append(record)
-        return self._unread.without_empty(records)
+            if self._open is not None:
+                if (record := self._open.add(line.data)) is not None:
+                    self._open = None
+                    records.append(record)
+            elif line.data is not None and line.data.count(b'"') % 2:
+                self._open = _OpenRecord(line)
+            else:
+                records.append(line)
+        return super()._rows(self._without_header(records))
 
-    def _rows(self, records: Sequence[_Line]) -> list[Row]:
-        texts = [_text(record) for record in records]
-        if self._header is None and records:
-            self._header = self._read_header(texts[0])
-            records, texts = records[1:], texts[1:]
-        return [
-            self._unread.checked(self._row(record, text))
-            for record, text in zip(records, texts, strict=True)
-        ]
+    def _without_header(self, records: list[_Line]) -> list[_Line]:
+        """Read the header, if it is among these, which end up without it."""
+        for number, record in enumerate(records if not self._header else ()):
+            if record.is_empty:
+                self._count_unread("")
+            else:
+                self._header = self._read_header(record)
+                return records[number + 1 :]
+        return records if self._header else []
 
-    def _row(self, record: _Line, text: str | None) -> Row:
-        if text is None:
-            return _unread(record)
-        header = self._header or []
+    def _item(self, line: _Line) -> Any:
+        text = line.text()
         try:
             (cells,) = csv.reader([text], strict=True)
         except (csv.Error, ValueError) as error:
-            return Row(record.number, None, f"The line is not CSV ({error}): {brief(text)}.")
-        if len(cells) != len(header):
-            return Row(
-                record.number,
-                None,
-                f"The line has {len(cells)} cells, the header {len(header)} columns.",
+            raise ValueError(f"The line is not CSV ({error}): {brief(text)}.") from None
+        if len(cells) != len(self._header):
+            raise ValueError(
+                f"The line has {len(cells)} cells, the header {len(self._header)} columns."
             )
-        try:
-            item = self._convert(
-                {name: plain_cell(cell) for name, cell in zip(header, cells, strict=True) if cell}
-            )
-        except ValueError as error:
-            return Row(record.number, None, str(error))
-        return Row(record.number, item)
+        named = zip(self._header, cells, strict=True)
+        return self._convert({name: plain_cell(cell) for name, cell in named if cell})
 
-    def _read_header(self, text: str | None) -> list[str]:
+    def _read_header(self, line: _Line) -> list[str]:
         try:
-            (names,) = csv.reader([text or ""], strict=True)
+            (names,) = csv.reader([line.text()], strict=True)
         except (csv.Error, ValueError):
             names = []
         header = [plain_cell(name).strip() for name in names]
-        wrong = next((name for name in header if name not in self._columns), None)
-        if wrong is not None or not header or len(set(header)) < len(header):
+        wrong = [name for name in header if name not in self._columns]
+        if wrong or not header or len(set(header)) < len(header):
             what = (
-                f"column {brief(wrong)} is unknown"
-                if wrong is not None
+                f"column {brief(wrong[0])} is unknown"
+                if wrong
                 else "it names no column, or one twice"
             )
             raise TableInvalid(
@@ -276,15 +258,3 @@ def table_readers(items: JsonReader[Any]) -> Mapping[str, Callable[[], TableRead
         NDJSON: lambda: NdjsonReader(items.read),
         CSV: lambda: CsvReader(items.fields, items.convert),
     }
-
-
-def _text(line: _Line) -> str | None:
-    try:
-        return None if line.data is None else line.data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _unread(line: _Line) -> Row:
-    what = f"longer than {ROW_LIMIT_BYTES:,} bytes" if line.data is None else "not UTF-8"
-    return Row(line.number, None, f"The line is {what}.")
