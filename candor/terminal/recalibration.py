@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
 from calibration.measures.reliability import ReliabilityBin
 from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
-from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
+from monitoring.recalibration.preview import RecalibrationPreview
+from monitoring.recalibration.proposal import ClassChange
 
 
 def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
@@ -54,23 +55,23 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     ]
 
 
-def class_table(classes: Sequence[ClassRow]) -> RenderableType:
+def class_table(classes: Sequence[ClassChange]) -> RenderableType:
     """Return sensitivity, specificity and gap of each class, before and after."""
     rows = [
         [
             each.name,
             str(each.labels),
-            _change(each.sensitivity),
-            _change(each.specificity),
-            _change(each.gap, sign=True),
+            _change(each.sensitivity_before, each.sensitivity_after),
+            _change(each.specificity_before, each.specificity_after),
+            _change(each.gap_before, each.gap_after, sign=True),
         ]
         for each in classes
     ]
     return table("Classes", ("", "n", "sensitivity", "specificity", "confidence - accuracy"), rows)
 
 
-def _change(pair: tuple[float, float], *, sign: bool = False) -> str:
-    return f"{figure(pair[0], sign=sign)} -> {figure(pair[1], sign=sign)}"
+def _change(before: float, after: float, *, sign: bool = False) -> str:
+    return f"{figure(before, sign=sign)} -> {figure(after, sign=sign)}"
 
 
 def _bins(shown: RecalibrationPreview) -> Iterator[list[str]]:

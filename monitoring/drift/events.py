@@ -9,24 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from calibration.drift.state import DriftSettings
 from monitoring.ledger import versions
 from monitoring.ledger.schema import EVERYTHING, monitor_event
 
 PROMOTED = versions.PROMOTED
-STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = (
-    "started",
-    "settings",
-    "alarm",
-    "acknowledged",
-    "reset",
-)
+STARTED, SETTINGS, ALARM = "started", "settings", "alarm"
+ACKNOWLEDGED, RESET = "acknowledged", "reset"
 TAGS = "tags"  # which tags have detectors of their own
 ENDED = "ended"  # the detector of a tag that is no longer watched
 RECALIBRATING, RECALIBRATED = "recalibrating", "recalibrated"  # no replay applies these
-CHECKPOINT = (
-    "checkpoint"  # the detector's state, saved because labels before it are pruned or erased
-)
+CHECKPOINT = "checkpoint"  # the state of the detector before labels are pruned or erased
 KINDS = (
     *(STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED),
     *(RECALIBRATING, RECALIBRATED),
@@ -48,23 +40,6 @@ class Event:
     name: str = EVERYTHING
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """What a replay starts from: settings, the labels to show (`first_feedback_id` > `since`), and
-    later changes.
-
-    `changes`: (feedback id, settings) of each change; the settings apply to labels after that id.
-    `state`: the detector's state at `since`, None for an empty one. `began`: the id after which it
-        last started from nothing.
-    """
-
-    settings: DriftSettings
-    since: int
-    changes: tuple[tuple[int, DriftSettings], ...]
-    state: dict[str, Any] | None
-    began: int
-
-
 def record(
     connection: Connection,
     watched_version_id: int,
@@ -77,16 +52,14 @@ def record(
 ) -> None:
     """Append an event."""
     values = {
+        "watched_version_id": watched_version_id,
+        "slice": name,
         "kind": kind,
         "at_ns": now_ns,
         "detail": json.dumps(detail),
         "feedback_id": feedback_id,
     }
-    connection.execute(
-        insert(monitor_event).values(
-            values | {"watched_version_id": watched_version_id, "slice": name}
-        )
-    )
+    connection.execute(insert(monitor_event).values(values))
 
 
 def read(connection: Connection, watched_version_id: int, name: str = EVERYTHING) -> list[Event]:
@@ -118,39 +91,3 @@ def since_alarm(history: Sequence[Event], kind: str) -> list[Event]:
     """
     raised = [place for place, event in enumerate(history) if event.kind == ALARM]
     return [event for event in history[raised[-1] if raised else 0 :] if event.kind == kind]
-
-
-def last_chapter(history: Sequence[Event]) -> Chapter:
-    """Return what a replay needs since the last reset or checkpoint. Raises LookupError without a
-    start.
-    """
-    settings: DriftSettings | None = None
-    state: dict[str, Any] | None = None
-    since, began, changes = 0, 0, list[tuple[int, DriftSettings]]()
-    for event in history:
-        if event.kind == STARTED:
-            settings, since, began = (
-                DriftSettings(**event.detail),
-                event.feedback_id,
-                event.feedback_id,
-            )
-            state, changes = None, []
-        elif event.kind == SETTINGS:
-            changes.append((event.feedback_id, DriftSettings(**event.detail)))
-        elif event.kind in AFRESH:
-            settings, since, changes = (
-                (changes[-1][1] if changes else settings),
-                event.feedback_id,
-                [],
-            )
-            state, began = None, since
-        elif event.kind == CHECKPOINT:
-            settings, since, changes = (
-                DriftSettings(**event.detail["settings"]),
-                event.feedback_id,
-                [],
-            )
-            state = event.detail["state"]
-    if settings is None:
-        raise LookupError("This version was never watched: its history has no start.")
-    return Chapter(settings, since, tuple(changes), state, began)

@@ -3,39 +3,67 @@ order.
 """
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import events
-from monitoring.drift.events import Chapter, last_chapter
+from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
 from monitoring.ledger.schema import EVERYTHING, feedback, label_current, prediction
 from monitoring.ledger.slices import place
 
+_BEGINNINGS: Final = (STARTED, CHECKPOINT, *AFRESH)  # a replay can start after one of these
+
+
+class LabelRow(NamedTuple):
+    """A first label as the ledger has it, and when it arrived."""
+
+    label: FirstLabel
+    received_at_ns: int
+
 
 def replay(
-    connection: Connection,
-    watched_version_id: int,
-    name: str = EVERYTHING,
-    *,
-    until: int | None = None,
+    connection: Connection, watched_version_id: int, name: str = EVERYTHING
 ) -> DriftDetector:
     """Rebuild the detector of a slice from the first labels since its last start, acknowledgment or
     checkpoint.
 
-    `until` is the last feedback id to show, by default the latest. Raises LookupError if it was
-    never watched.
+    Raises LookupError if it was never watched.
     """
-    chapter = last_chapter(events.read(connection, watched_version_id, name))
-    detector, since = _at_start(chapter), chapter.since
-    for changed_at, changed in chapter.changes:
-        show(detector, first_labels(connection, watched_version_id, since, changed_at, name=name))
-        detector, since = detector.with_settings(changed), changed_at
-    show(detector, first_labels(connection, watched_version_id, since, until, name=name))
+    history = replayed_events(connection, watched_version_id, name)
+    first = _last(history, _BEGINNINGS)
+    if first is None:
+        raise LookupError("This version was never watched: its history has no start.")
+    detector, since = detector_after(history, first), history[first].feedback_id
+    for event in history[first + 1 :]:  # changes of the settings
+        show(detector, _labels(connection, watched_version_id, since, event.feedback_id, name))
+        detector = detector.with_settings(DriftSettings(**event.detail))
+        since = event.feedback_id
+    show(detector, _labels(connection, watched_version_id, since, None, name))
     return detector
+
+
+def replayed_events(
+    connection: Connection, watched_version_id: int, name: str = EVERYTHING
+) -> list[Event]:
+    """Return the events of a slice that a replay applies, oldest first."""
+    history = events.read(connection, watched_version_id, name)
+    return [event for event in history if event.kind in (*_BEGINNINGS, SETTINGS)]
+
+
+def detector_after(history: Sequence[Event], position: int) -> DriftDetector:
+    """Return the detector right after an event with which it starts: empty, or as a checkpoint
+    saved it.
+    """
+    event = history[position]
+    state = DriftState.from_dict(event.detail["state"]) if event.kind == CHECKPOINT else None
+    described = [each for each in history[: position + 1] if each.kind not in AFRESH][-1]
+    settings = described.detail.get("settings", described.detail)
+    return DriftDetector(DriftSettings(**settings), state)
 
 
 def seen_since_reset(
@@ -50,32 +78,30 @@ def seen_since_reset(
     """Return the labels that the detector of a slice saw since its last reset, among the `latest`
     of all labels.
     """
-    since = last_chapter(events.read(connection, watched_version_id, name)).began
-    labels = first_labels(connection, watched_version_id, since, until, name=name, latest=latest)
+    history = replayed_events(connection, watched_version_id, name)
+    start = _last(history, (STARTED, *AFRESH))
+    since = 0 if start is None else history[start].feedback_id
+    labels = _labels(connection, watched_version_id, since, until, name, latest=latest)
     return [label for label in labels if label.audited or not settings.audit]
 
 
-def first_labels(
+def read_labels(
     connection: Connection,
     watched_version_id: int,
     after: int,
     until: int | None,
     *,
-    name: str = EVERYTHING,
     latest: int | None = None,
-) -> list[FirstLabel]:
-    """Return the first labels of a slice with feedback ids in (after, until], in order, among the
-    `latest` of all.
+) -> list[LabelRow]:
+    """Return the first labels with feedback ids in (after, until], in order, the `latest` at
+    most.
     """
     first_id = label_current.c.first_feedback_id
-    columns = (
-        label_current.c.confidence,
-        feedback.c.correct,
-        prediction.c.predicted,
-        prediction.c.audit,
-    )
     wanted = (
-        select(first_id, *columns, prediction.c.tags)
+        select(
+            *(first_id, label_current.c.confidence, feedback.c.correct, prediction.c.predicted),
+            *(prediction.c.audit, prediction.c.tags, feedback.c.received_at_ns),
+        )
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
         .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
@@ -84,11 +110,10 @@ def first_labels(
     if until is not None:
         wanted = wanted.where(first_id <= until)
     rows = connection.execute(wanted.limit(latest)).all()
-    labels = [
-        FirstLabel(feedback_id, confidence, bool(correct), predicted, audit is not None, tags)
-        for feedback_id, confidence, correct, predicted, audit, tags in reversed(rows)
+    return [
+        LabelRow(FirstLabel(key, confidence, bool(correct), predicted, audit is not None, tags), ns)
+        for key, confidence, correct, predicted, audit, tags, ns in reversed(rows)
     ]
-    return labels if name == EVERYTHING else _of_slice(connection, watched_version_id, labels, name)
 
 
 def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
@@ -102,16 +127,28 @@ def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
     return None if raised is None else int(ids[raised])
 
 
-def _of_slice(
-    connection: Connection, watched_version_id: int, labels: Sequence[FirstLabel], name: str
+def _labels(
+    connection: Connection,
+    watched_version_id: int,
+    after: int,
+    until: int | None,
+    name: str,
+    *,
+    latest: int | None = None,
 ) -> list[FirstLabel]:
-    (row,) = versions.load(connection, [watched_version_id])
+    """The first labels of a slice, as `read_labels` gives those of all answers."""
+    rows = read_labels(connection, watched_version_id, after, until, latest=latest)
+    labels = [row.label for row in rows]
+    if name == EVERYTHING:
+        return labels
+    (version,) = versions.load(connection, [watched_version_id])
     texts = {label.tags for label in labels if label.tags is not None}
-    inside = {text for text in texts if name in place(connection, row.model, text, admit=False)[0]}
+    inside = {
+        text for text in texts if name in place(connection, version.model, text, admit=False)[0]
+    }
     return [label for label in labels if label.tags in inside]
 
 
-def _at_start(chapter: Chapter) -> DriftDetector:
-    """Return the detector at the chapter's start."""
-    state = DriftState.from_dict(chapter.state) if chapter.state else None
-    return DriftDetector(chapter.settings, state)
+def _last(history: Sequence[Event], kinds: Sequence[str]) -> int | None:
+    """The position of the last event of these kinds."""
+    return max((at for at, event in enumerate(history) if event.kind in kinds), default=None)

@@ -21,15 +21,7 @@ from sqlalchemy import Connection, Row, delete, select
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import alarm as alarms
-from monitoring.drift.events import (
-    ALARM,
-    CHECKPOINT,
-    ENDED,
-    SETTINGS,
-    STARTED,
-    TAGS,
-    record,
-)
+from monitoring.drift.events import ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, record
 from monitoring.drift.replay import seen_since_reset, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.labeling import FirstLabel
@@ -65,15 +57,13 @@ class Watched:
         """Write the state in the caller's transaction, which also holds the labels that led to
         it.
         """
-        state, tags = json.dumps(self.detector.state.as_dict()), json.dumps(self.tags.as_dict())
-        settings = json.dumps(asdict(self.settings))
         row = (
             self.watched_version_id,
             self.name,
-            settings,
-            state,
+            json.dumps(asdict(self.settings)),
+            json.dumps(self.detector.state.as_dict()),
             self.last_feedback_id,
-            tags if self.tags.keys else None,
+            json.dumps(self.tags.as_dict()) if self.tags.keys else None,
         )
         _KEEP.run(connection, [row])
 
@@ -101,22 +91,13 @@ def start(
     settings = tags.of_everything(replace(settings, class_count=class_count, audit=audit))
     if known is not None and (known.settings, known.tags) == (settings, tags):
         return known
-    if known is None:
-        watched = Watched(watched_version_id, DriftDetector(settings), 0, tags=tags)
-    else:
-        changed = (
-            known.detector if known.settings == settings else known.detector.with_settings(settings)
-        )
-        watched = Watched(watched_version_id, changed, known.last_feedback_id, tags=tags)
+    watched = replace(known or Watched(watched_version_id, DriftDetector(settings), 0), tags=tags)
+    if watched.settings != settings:
+        watched = replace(watched, detector=watched.detector.with_settings(settings))
     watched.save(connection)
     if known is None or known.settings != settings:
-        append_event(
-            connection,
-            watched,
-            STARTED if known is None else SETTINGS,
-            asdict(settings),
-            now_ns=now_ns,
-        )
+        kind = STARTED if known is None else SETTINGS
+        append_event(connection, watched, kind, asdict(settings), now_ns=now_ns)
     if tags != (known.tags if known is not None else _NO_TAGS):
         append_event(connection, watched, TAGS, tags.as_dict(), now_ns=now_ns)
     _follow(connection, watched, now_ns=now_ns)
@@ -125,30 +106,19 @@ def start(
 
 def load(connection: Connection, watched_version_id: int, name: str = EVERYTHING) -> Watched | None:
     """Return the saved detector; None if the slice is not watched."""
-    return next(iter(load_some(connection, watched_version_id, [name])), None)
+    return next(iter(load_all(connection, watched_version_id, [name])), None)
 
 
-def load_some(
-    connection: Connection, watched_version_id: int, names: Iterable[str]
+def load_all(
+    connection: Connection, watched_version_id: int, names: Iterable[str] | None = None
 ) -> list[Watched]:
-    """Return the saved detectors of these slices, in the order of their names."""
-    wanted = select(monitor_state).where(
-        monitor_state.c.watched_version_id == watched_version_id,
-        monitor_state.c.slice.in_(list(names)),
-    )
-    return [decode(row) for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()]
-
-
-def load_all(connection: Connection, watched_version_id: int) -> list[Watched]:
-    """Return all saved detectors of a version: that of all answers, then those of tags by
-    name.
+    """Return the saved detectors of a version, all or those of some slices: that of all answers,
+    then those of tags by name.
     """
-    wanted = (
-        select(monitor_state)
-        .filter_by(watched_version_id=watched_version_id)
-        .order_by(monitor_state.c.slice)
-    )
-    return [decode(row) for row in connection.execute(wanted).all()]
+    wanted = select(monitor_state).filter_by(watched_version_id=watched_version_id)
+    if names is not None:
+        wanted = wanted.where(monitor_state.c.slice.in_(list(names)))
+    return [decode(row) for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()]
 
 
 def decode(row: Row[Any]) -> Watched:
@@ -193,7 +163,6 @@ def show_and_save(
     watched = replace(known, last_feedback_id=last_feedback_id)
     watched.save(connection)
     if raised_at is not None:
-        raised = replace(known, last_feedback_id=raised_at)
         seen = seen_since_reset(
             connection,
             known.watched_version_id,
@@ -202,13 +171,9 @@ def show_and_save(
             until=raised_at,
             latest=alarms.LABELS_LIMIT,
         )
-        append_event(
-            connection,
-            raised,
-            ALARM,
-            alarms.describe(connection, known.watched_version_id, known.detector, seen),
-            now_ns=now_ns,
-        )
+        detail = alarms.describe(connection, known.watched_version_id, known.detector, seen)
+        raised = replace(known, last_feedback_id=raised_at)
+        append_event(connection, raised, ALARM, detail, now_ns=now_ns)
     return watched, raised_at is not None
 
 
@@ -231,8 +196,15 @@ def append_event(
     connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int
 ) -> None:
     """Record an event of a watch, after its last label."""
-    ids = {"feedback_id": watched.last_feedback_id, "now_ns": now_ns}
-    record(connection, watched.watched_version_id, kind, detail, name=watched.name, **ids)
+    record(
+        connection,
+        watched.watched_version_id,
+        kind,
+        detail,
+        feedback_id=watched.last_feedback_id,
+        now_ns=now_ns,
+        name=watched.name,
+    )
 
 
 def listen_to_audited(
@@ -303,7 +275,7 @@ def advance_tags(
             for name in slices_of(label):
                 if whole.tags.watches(name):
                     by_slice[name].append(label)
-    known = {each.name: each for each in load_some(connection, whole.watched_version_id, by_slice)}
+    known = {each.name: each for each in load_all(connection, whole.watched_version_id, by_slice)}
     alarms = 0
     for name, given in sorted(by_slice.items()):
         watched = known.get(name) or _start_tag(connection, whole, name, given[0], now_ns=now_ns)

@@ -3,9 +3,12 @@ version.
 
     answers.py          the labeled answers of a version, audited ones before all others
     representative.py   whether the labels look chosen rather than drawn
-    proposal.py         the remedy, what it does on labels not used to fit it, and what the card may
-    promise publication.py      the next version in the store
+    proposal.py         the remedy, and what it does on labels not used to fit it
+    next_card.py        the card of the next version, and what it may promise
+    publication.py      the next version in the store
     preview.py          all this in words and figures, before it is published
+    on_alarm.py         what a process does by itself while a drift alarm is active
+    outcomes.py         what became of a recalibration, in the history
 
 The ledger holds whole probability vectors. Their logarithms are logits / T up to one constant per
 row, so a calibrator fitted on them continues the one in the graph. The network stays as it is.

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ from monitoring.findings.audit import MUCH_MISSING, missing_explain
 from monitoring.findings.selection import COMPLETE
 from monitoring.ledger.schema import label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
+
+PATIENT = "patient"  # the tag that names the patient, if a caller sends it
+# Keeps the logarithm of a probability that underflowed finite.
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def answered_variant(connection: Connection, bundle: Bundle, precision: str | None) -> Bundle:
@@ -42,12 +46,6 @@ def answered_variant(connection: Connection, bundle: Bundle, precision: str | No
         if row.card_sha256 in of_hash
     )
     return bundle.of_variant(next(served, card.precisions[0]))
-
-
-PATIENT = "patient"  # the tag that names the patient, if a caller sends it
-_SMALLEST = float(
-    np.finfo(np.float32).tiny
-)  # keeps the logarithm of a probability that underflowed finite
 
 
 @dataclass(frozen=True)
@@ -116,15 +114,12 @@ class LabeledAnswers:
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> "LabeledAnswers":
         """Return the answers where `chosen` (N,) is True."""
-        return LabeledAnswers(
-            self.watched_version_id,
-            self.probabilities[chosen],
-            self.labels[chosen],
-            None if self.weights is None else self.weights[chosen],
-            None if self.groups is None else self.groups[chosen],
-            self.served_since_ns,
-            self.coverage,
-            self.until_feedback_id,
+        return replace(
+            self,
+            probabilities=self.probabilities[chosen],
+            labels=self.labels[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
 
 
@@ -137,18 +132,24 @@ def labeled_answers(
     Raises RecalibrationRefused if the card never served with this ledger.
     """
     sha256 = card_sha256(card)
-    known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
-    if not known:
+    watched_ids = [
+        row.watched_version_id
+        for row in of_model(connection, card.name)
+        if row.card_sha256 == sha256
+    ]
+    if not watched_ids:
         raise RecalibrationRefused(
             f"The ledger has no answers of {card.name} version {card.version} with the card in the "
             "store. Serve this version first."
         )
-    rows = _rows(connection, known[0].watched_version_id, answer_filter)
+    watched_version_id = watched_ids[0]
+    rows = _rows(connection, watched_version_id, answer_filter)
     audited = [row for row in rows if row.audit is not None]
-    watched = watch.load(connection, known[0].watched_version_id)
+    watched = watch.load(connection, watched_version_id)
     if watched is not None and watched.settings.audit and len(audited) >= max(min_labels, 1):
         rows = audited
-    rows = _latest(rows, answer_filter.last)
+    if answer_filter.last is not None:
+        rows = rows[-answer_filter.last :] if answer_filter.last > 0 else []
     audited = [row for row in rows if row.audit is not None]
     if len(audited) >= max(min_labels, 1):
         rows = audited
@@ -156,13 +157,13 @@ def labeled_answers(
         np.float64
     )
     return LabeledAnswers(
-        watched_version_id=known[0].watched_version_id,
+        watched_version_id=watched_version_id,
         probabilities=flat.reshape(len(rows), len(card.classes)),
         labels=np.array([row.label for row in rows], dtype=np.int64),
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
-        coverage=_coverage(connection, known[0].watched_version_id, rows, audited=rows is audited),
+        coverage=_coverage(connection, watched_version_id, rows, audited=rows is audited),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
     )
 
@@ -194,12 +195,6 @@ def _rows(
         chosen = frozenset(answer_filter.prediction_ids)
         rows = [row for row in rows if row.prediction_id in chosen]
     return rows
-
-
-def _latest(rows: Sequence[Any], last: int | None) -> Sequence[Any]:
-    if last is None:
-        return rows
-    return rows[-last:] if last > 0 else []
 
 
 def _coverage(

@@ -31,7 +31,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, of_model
 from monitoring.recalibration.answers import AnswerFilter
 from monitoring.recalibration.outcomes import claim, note
-from monitoring.recalibration.publication import Recalibration, draft, publish_draft
+from monitoring.recalibration.publication import Recalibration, publish_draft, recalibrate
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class AlarmResponder:
 
     def _attempt(self, alarm: ActiveAlarm) -> None:
         try:
-            drafted = draft(
+            drafted = recalibrate(
                 self._ledger,
                 self._store,
                 alarm.model,
@@ -228,6 +228,7 @@ class AlarmResponder:
                 answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
                 min_labels=self._policy.min_labels,
                 allow_label_changes=self._policy.label_changes,
+                publish=False,
                 by="alarm",
             )
             self._act(alarm, drafted)

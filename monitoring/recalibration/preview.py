@@ -2,17 +2,47 @@
 and the console.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from calibration.bins import BinSums, FloatArray
-from calibration.calibrators.remedies import REMEDIES
+from calibration.calibrators.remedies import REMEDIES, RemedyChoice
 from calibration.measures.metrics import top_label
 from calibration.measures.reliability import ReliabilityBin, reliability
+from calibration.measures.summary import Measures
 from calibration.wording import counted
 from monitoring.findings.phrases import points
-from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.publication import Recalibration
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecalibrationPreview:
+    """A recalibration before it is published, or just after.
+
+    Attributes:
+        title: names model and version.
+        sentence: which remedy was chosen, on which labels.
+        changes: what it does to predicted classes, in a sentence.
+        choice: how the remedies compared.
+        held_out: labels that were not used to fit; all that follows is measured on them.
+        before, after: measures as served and recalibrated.
+        served, recalibrated: the bins of the reliability diagrams.
+        classes: what it does to each class.
+        notes: what has to be known before the version is promoted, each a sentence.
+    """
+
+    title: str
+    sentence: str
+    changes: str
+    choice: RemedyChoice
+    held_out: int
+    before: Measures
+    after: Measures
+    served: Sequence[ReliabilityBin]
+    recalibrated: Sequence[ReliabilityBin]
+    classes: Sequence[ClassChange]
+    notes: Sequence[str]
 
 
 def preview_of(done: Recalibration) -> RecalibrationPreview:
@@ -28,7 +58,7 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
         after=proposal.after,
         served=_reliability(proposal.served, proposal),
         recalibrated=_reliability(proposal.probabilities, proposal),
-        classes=[_row(each) for each in proposal.classes],
+        classes=proposal.classes,
         notes=[f"{note[:1].upper()}{note[1:]}" for note in _notes(done)],
     )
 
@@ -79,16 +109,6 @@ def _notes(done: Recalibration) -> Iterator[str]:
             "that."
         )
     yield from done.dropped
-
-
-def _row(each: ClassChange) -> ClassRow:
-    return ClassRow(
-        each.name,
-        each.labels,
-        (each.sensitivity_before, each.sensitivity_after),
-        (each.specificity_before, each.specificity_after),
-        (each.gap_before, each.gap_after),
-    )
 
 
 def _reliability(probabilities: FloatArray, proposal: Proposal) -> list[ReliabilityBin]:

@@ -58,23 +58,13 @@ class Recalibration:
         """A value that differs if another bundle, other labels or other choices lead to another
         version.
         """
-        proposal = self.proposal
-        numbers = [
-            *proposal.affine.weight,
-            *proposal.affine.bias,
-            self.before.ece,
-            self.after.ece,
-            self.after.accuracy,
-        ]
+        proposal, card = self.proposal, self.card
+        measured = (self.before.ece, self.after.ece, self.after.accuracy)
+        numbers = (*proposal.affine.weight, *proposal.affine.bias, *measured)
         parts = (
-            *(self.card.name, self.parent_version, self.parent_digest, self.card.precisions[0]),
-            *(
-                proposal.remedy,
-                proposal.labels,
-                proposal.held_out,
-                proposal.changed,
-                proposal.audited,
-            ),
+            *(card.name, self.parent_version, self.parent_digest, card.precisions[0]),
+            *(proposal.remedy, proposal.labels, proposal.held_out),
+            *(proposal.changed, proposal.audited),
             *(f"{number:.6g}" for number in numbers),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -99,49 +89,45 @@ class Recalibration:
         """Measures of the held-out answers after the remedy."""
         return self.proposal.after
 
-    def outcome(self, outcome: str) -> dict[str, Any]:
-        """Return the detail of an event in the history."""
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What the history and JSON say alike."""
         proposal = self.proposal
         return {
-            "outcome": outcome,
-            "model": self.card.name,
-            "by": self.card.provenance.recalibrated_by,
             "parent_version": self.parent_version,
             "remedy": proposal.remedy,
-            "temperature": [self.old_temperature, self.new_temperature],
-            "class_bias": self.card.calibration.class_bias,
             "labels": proposal.labels,
             "fitted_on": proposal.fitted_on,
             "held_out": proposal.held_out,
             "audited": proposal.audited,
             "fair_labels": self.fair_labels,
-            "ece": [self.before.ece, self.after.ece],
-            "noise_floor": self.after.noise_floor,
             "changed": proposal.changed,
             "dropped": list(self.dropped),
         }
 
+    def outcome(self, outcome: str) -> dict[str, Any]:
+        """Return the detail of an event in the history."""
+        return self._facts | {
+            "outcome": outcome,
+            "model": self.card.name,
+            "by": self.card.provenance.recalibrated_by,
+            "temperature": [self.old_temperature, self.new_temperature],
+            "class_bias": self.card.calibration.class_bias,
+            "ece": [self.before.ece, self.after.ece],
+            "noise_floor": self.after.noise_floor,
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        proposal = self.proposal
-        return {
+        return self._facts | {
             "card": self.card.model_dump(mode="json"),
-            "parent_version": self.parent_version,
-            "labels": self.labels,
-            "fitted_on": proposal.fitted_on,
-            "held_out": proposal.held_out,
-            "audited": proposal.audited,
-            "fair_labels": self.fair_labels,
             "coverage": self.coverage,
-            "remedy": proposal.remedy,
-            "choice": dataclasses.asdict(proposal.choice),
+            "choice": dataclasses.asdict(self.proposal.choice),
             "old_temperature": self.old_temperature,
             "new_temperature": self.new_temperature,
             "before": self.before.as_dict(),
             "after": self.after.as_dict(),
-            "changed": proposal.changed,
-            "classes": [dataclasses.asdict(each) for each in proposal.classes],
-            "dropped": list(self.dropped),
+            "classes": [dataclasses.asdict(each) for each in self.proposal.classes],
         }
 
 
@@ -157,6 +143,7 @@ def recalibrate(
     chosen_labels: bool = False,
     precision: str | None = None,
     publish: bool = True,
+    by: Literal["person", "alarm"] = "person",
 ) -> Recalibration:
     """Choose a remedy on the labeled answers of a version (default: production) and publish the
     next version.
@@ -167,43 +154,13 @@ def recalibrate(
             how they were chosen.
         precision: of the version whose answers to fit on; None: the one that served last. The new
             version has only it.
-        publish: False for a preview, which needs no fair labels. Nothing is promoted either way.
+        publish: False for a preview, which needs no fair labels and can be published later by
+            `publish_draft`. Nothing is promoted either way.
+        by: whose idea it was, for the card.
 
     Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
     the labels may be chosen, and the store's errors for a bundle that is missing or damaged.
     """
-    drafted = draft(
-        ledger,
-        store,
-        model,
-        version=version,
-        answer_filter=answer_filter,
-        min_labels=min_labels,
-        allow_label_changes=allow_label_changes,
-        chosen_labels=chosen_labels,
-        precision=precision,
-    )
-    if not publish:
-        return drafted
-    if not chosen_labels:
-        require_fair_labels(drafted)
-    return publish_draft(ledger, store, drafted)
-
-
-def draft(
-    ledger: Ledger,
-    store: Store,
-    model: str,
-    *,
-    version: int | None = None,
-    answer_filter: AnswerFilter | None = None,
-    min_labels: int = 100,
-    allow_label_changes: bool = False,
-    chosen_labels: bool = False,
-    precision: str | None = None,
-    by: Literal["person", "alarm"] = "person",
-) -> Recalibration:
-    """Do what `recalibrate` does, but publish nothing; `by` says on the card whose idea it was."""
     bundle = store.read(model, version)
     chosen = answer_filter or AnswerFilter()
     with ledger.read() as connection:
@@ -211,11 +168,9 @@ def draft(
         answers = labeled_answers(connection, parent.card, chosen, min_labels=min_labels)
         uneven = None
         if not chosen_labels and chosen.prediction_ids is None:
-            uneven = find_uneven_labels(
-                connection,
-                answers.watched_version_id,
-                since_ns=None if _is_all(chosen) else answers.served_since_ns,
-            )
+            is_all = dataclasses.replace(chosen, until_feedback_id=None) == AnswerFilter()
+            since_ns = None if is_all else answers.served_since_ns
+            uneven = find_uneven_labels(connection, answers.watched_version_id, since_ns=since_ns)
     proposal = propose(
         answers,
         parent.card,
@@ -225,7 +180,7 @@ def draft(
     )
     others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
-    return Recalibration(
+    drafted = Recalibration(
         card,
         parent.card.version,
         answers.watched_version_id,
@@ -237,6 +192,11 @@ def draft(
         bundle.digest,
         answers.until_feedback_id,
     )
+    if not publish:
+        return drafted
+    if not chosen_labels:
+        require_fair_labels(drafted)
+    return publish_draft(ledger, store, drafted)
 
 
 def publish_draft(
@@ -272,10 +232,6 @@ def publish_draft(
     done = dataclasses.replace(drafted, card=store.read(model, number, signed=False).card)
     note(ledger, done.watched_version_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
-
-
-def _is_all(chosen: AnswerFilter) -> bool:
-    return dataclasses.replace(chosen, until_feedback_id=None) == AnswerFilter()
 
 
 def require_fair_labels(drafted: Recalibration) -> None:

@@ -33,8 +33,8 @@ from monitoring.errors import (
 from monitoring.http.endpoint import Endpoint, Parameter, Viewer, read_viewer
 from monitoring.http.fields import Version, read_whole_number
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
-from monitoring.recalibration.publication import draft, publish_draft, require_fair_labels
+from monitoring.recalibration import AnswerFilter, Recalibration, preview_of, recalibrate
+from monitoring.recalibration.publication import publish_draft, require_fair_labels
 from monitoring.routes.form import MEDIA_TYPE, form_reader, read_reason
 from monitoring.routes.request import BodyReader
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
@@ -166,7 +166,7 @@ class RecalibrationRoutes:
             )
 
     def _draft(self, name: str, wanted: Wanted, *, until: int | None = None) -> Recalibration:
-        return draft(
+        return recalibrate(
             self._require_ledger(),
             self.store,
             name,
@@ -175,6 +175,7 @@ class RecalibrationRoutes:
             min_labels=wanted.min_labels,
             allow_label_changes=wanted.allow_label_changes,
             chosen_labels=wanted.chosen_labels,
+            publish=False,
         )
 
     def _require_ledger(self) -> Ledger:

@@ -2,12 +2,13 @@
 scripts.
 """
 
+from dataclasses import astuple
 from typing import Any
 
 from calibration.calibrators.remedies import REMEDIES
 from calibration.measures.summary import Measures
 from model_store.bundle.diagram import scale_of
-from monitoring.findings.recalibration_preview import RecalibrationPreview
+from monitoring.recalibration.preview import RecalibrationPreview
 from serving.pages.files import Row, filed_diagram, held_csv
 from serving.pages.rendering import render
 
@@ -33,10 +34,7 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     """
     of, scale = "held-out answers", scale_of([shown.served, shown.recalibrated])
     measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
-    classes = [
-        (each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap)
-        for each in shown.classes
-    ]
+    classes = [astuple(each) for each in shown.classes]
     trials = [
         (*(getattr(each, column) for column in _TRIAL), each.name == shown.choice.chosen)
         for each in shown.choice.trials

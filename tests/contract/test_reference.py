@@ -15,9 +15,8 @@ from calibration.calibrators.remedies import TEMPERATURE_BIAS
 from candor.terminal.recalibration import note_lines
 from docs.generators.server import families
 from docs.generators.tables import GENERATORS, MARK, expand
-from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.http.endpoint import Endpoint
-from monitoring.recalibration.preview import _changes
+from monitoring.recalibration.preview import RecalibrationPreview, _changes
 from monitoring.recalibration.proposal import Proposal
 from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
 from serving.http.openapi import document

@@ -15,7 +15,8 @@ from calibration.bins import BinSums
 from calibration.calibrators.remedies import RemedyChoice, Trial
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
-from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
+from monitoring.recalibration.preview import RecalibrationPreview
+from monitoring.recalibration.proposal import ClassChange
 from serving.pages.recalibration_page import recalibration_page
 
 SENTENCES = (
@@ -53,7 +54,7 @@ def preview() -> RecalibrationPreview:
         after=Measures.from_sums(after),
         served=reliability(before),
         recalibrated=reliability(after),
-        classes=[ClassRow("=normal", 100, (0.5, 0.6), (0.7, 0.8), (0.1, 0.0))],
+        classes=[ClassChange("=normal", 100, 0.5, 0.6, 0.7, 0.8, 0.1, 0.0)],
         notes=[SENTENCES[2]],
     )
 
