@@ -8,13 +8,12 @@ from calibration.measures.expected_confusion import RateEstimate
 from calibration.measures.reliability import ReliabilityBin
 from calibration.wording import counted
 from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
-from monitoring.findings.drift import Drift
+from monitoring.findings.drift import Drift, TagWatches
 from monitoring.findings.expected_performance import ExpectedPerformance
 from monitoring.findings.looks import CalmEvidence
 from monitoring.findings.phrases import percent, tolerance
 from monitoring.findings.recommendation import Recommendation
 from monitoring.findings.slices import Slices
-from monitoring.findings.tag_drift import TagWatches
 from monitoring.reports.report import Report
 
 SLICES_SHOWN = 5  # the worst

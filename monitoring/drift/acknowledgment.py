@@ -62,9 +62,7 @@ def why_nothing_is_done(history: Sequence[Event], alarm: int | None, *, active: 
 
 
 class Restart(NamedTuple):
-    """A watch that somebody asked to restart; `unchanged` says why that was not done, empty if it
-    was.
-    """
+    """A watch that somebody asked to restart; `unchanged` says why it was not, if it was not."""
 
     watched: watch.Watched
     unchanged: str = ""
@@ -82,8 +80,7 @@ def acknowledge(
     name: str = EVERYTHING,
     alarm: int | None = None,
 ) -> Restart | None:
-    """Reset the detector of a slice, with or without an alarm; return None if the slice is not
-    watched.
+    """Reset the detector of a slice, with or without an alarm; None if it is not watched.
 
     `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for
     example after a repair of the scanner. `audit` says whether the watch, with all its tags, uses

@@ -54,8 +54,7 @@ def describe(
 def _without_classes(
     detector: DriftDetector, labels: Sequence[FirstLabel]
 ) -> dict[str, float] | None:
-    """Return the evidence of a detector without classes after the same labels; None if some are no
-    longer there.
+    """Return the evidence of a detector without classes; None if some labels are gone.
 
     The labels are shown to it again, because `detector` may have seen more after the alarm.
     """

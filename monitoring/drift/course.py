@@ -71,18 +71,14 @@ class EvidenceCourse:
 
 
 class CourseReader:
-    """Reads courses and remembers them, so that a page that renews itself replays only the labels
-    that are new.
-    """
+    """Reads courses and remembers them: a page that renews itself replays new labels only."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Replay] = {}
         self._lock = threading.Lock()
 
     def read(self, connection: Connection, watched_version_id: int) -> EvidenceCourse | None:
-        """Return the course; None if the version is not watched, or has too many labels since
-        its last start.
-        """
+        """Return the course; None without a watch, or with too many labels since its last start."""
         watched = watch.load(connection, watched_version_id)
         if watched is None:
             return None
@@ -152,9 +148,7 @@ def _first(history: Sequence[Event], oldest_id: int) -> int | None:
 
 
 def _oldest_id(connection: Connection, watched_version_id: int) -> int:
-    """The feedback id after which there are LABELS_LIMIT labels; 0 if there are no more than
-    these.
-    """
+    """The feedback id after which there are LABELS_LIMIT labels; 0 if there are no more."""
     first_id = label_current.c.first_feedback_id
     wanted = (
         select(first_id)

@@ -85,9 +85,7 @@ def latest(history: Sequence[Event], kind: str) -> Event | None:
     return next((event for event in reversed(history) if event.kind == kind), None)
 
 
-def since_alarm(history: Sequence[Event], kind: str) -> list[Event]:
-    """Return the events of that kind since the last alarm, oldest first; all of them if there was
-    no alarm.
-    """
-    raised = [place for place, event in enumerate(history) if event.kind == ALARM]
-    return [event for event in history[raised[-1] if raised else 0 :] if event.kind == kind]
+def since_alarm(history: Sequence[Event], *kinds: str) -> list[Event]:
+    """Return the events of these kinds since the last alarm, oldest first; all without an alarm."""
+    raised = [position for position, event in enumerate(history) if event.kind == ALARM]
+    return [event for event in history[raised[-1] if raised else 0 :] if event.kind in kinds]

@@ -29,8 +29,7 @@ class LabelRow(NamedTuple):
 def replay(
     connection: Connection, watched_version_id: int, name: str = EVERYTHING
 ) -> DriftDetector:
-    """Rebuild the detector of a slice from the first labels since its last start, acknowledgment or
-    checkpoint.
+    """Rebuild a slice's detector from the labels since its last start, reset or checkpoint.
 
     Raises LookupError if it was never watched.
     """
@@ -56,9 +55,7 @@ def replayed_events(
 
 
 def detector_after(history: Sequence[Event], position: int) -> DriftDetector:
-    """Return the detector right after an event with which it starts: empty, or as a checkpoint
-    saved it.
-    """
+    """Return the detector right after its start: empty, or as a checkpoint saved it."""
     event = history[position]
     state = DriftState.from_dict(event.detail["state"]) if event.kind == CHECKPOINT else None
     described = [each for each in history[: position + 1] if each.kind not in AFRESH][-1]
@@ -75,9 +72,7 @@ def seen_since_reset(
     until: int,
     latest: int,
 ) -> list[FirstLabel]:
-    """Return the labels that the detector of a slice saw since its last reset, among the `latest`
-    of all labels.
-    """
+    """Return the labels that a detector saw since its last reset, among the `latest` of all."""
     history = replayed_events(connection, watched_version_id, name)
     start = _last(history, (STARTED, *AFRESH))
     since = 0 if start is None else history[start].feedback_id
@@ -93,9 +88,7 @@ def read_labels(
     *,
     latest: int | None = None,
 ) -> list[LabelRow]:
-    """Return the first labels with feedback ids in (after, until], in order, the `latest` at
-    most.
-    """
+    """Return the first labels with ids in (after, until], in order, the `latest` at most."""
     first_id = label_current.c.first_feedback_id
     wanted = (
         select(

@@ -35,8 +35,7 @@ _NO_TAGS = TagSettings()
 
 @dataclass(frozen=True)
 class Watched:
-    """The detector of a slice and its last feedback id, which counts corrections although it does
-    not see them.
+    """The detector of a slice, and its last feedback id, which counts unseen corrections.
 
     `name` is that of the slice; `tags`, of the watch of all answers, says which tags have detectors
     of their own.
@@ -54,9 +53,7 @@ class Watched:
         return self.detector.settings
 
     def save(self, connection: Connection) -> None:
-        """Write the state in the caller's transaction, which also holds the labels that led to
-        it.
-        """
+        """Write the state in the transaction that also holds the labels that led to it."""
         row = (
             self.watched_version_id,
             self.name,
@@ -76,8 +73,7 @@ def start(
     now_ns: int,
     tags: TagSettings | None = None,
 ) -> Watched:
-    """Start or continue to watch a version and, if the settings are class-wise, each of its
-    card's classes.
+    """Start or continue to watch a version and, if class-wise, each of its card's classes.
 
     New settings apply to the labels to come and are recorded as an event. `audit` and `tags` belong
     to the ledger: a process that draws none joins a watch of audited answers as it is, and one with
@@ -112,9 +108,7 @@ def load(connection: Connection, watched_version_id: int, name: str = EVERYTHING
 def load_all(
     connection: Connection, watched_version_id: int, names: Iterable[str] | None = None
 ) -> list[Watched]:
-    """Return the saved detectors of a version, all or those of some slices: that of all answers,
-    then those of tags by name.
-    """
+    """Return the saved detectors of a version or of some slices: all answers first, then tags."""
     wanted = select(monitor_state).filter_by(watched_version_id=watched_version_id)
     if names is not None:
         wanted = wanted.where(monitor_state.c.slice.in_(list(names)))
@@ -137,9 +131,7 @@ def advance(
     last_feedback_id: int,
     now_ns: int,
 ) -> tuple[Watched, bool]:
-    """Show first labels to the detector of all answers and save it; return it, and whether one
-    raised the alarm.
-    """
+    """Show first labels to the detector of all answers; return it, and whether one raised it."""
     known = load(connection, watched_version_id)
     if known is None:
         known = start(connection, watched_version_id, DriftSettings(), now_ns=now_ns)
@@ -156,9 +148,7 @@ def show_and_save(
     last_feedback_id: int,
     now_ns: int,
 ) -> tuple[Watched, bool]:
-    """Show first labels of its slice to a detector and save it; return it, and whether one of them
-    raised the alarm.
-    """
+    """Show first labels to a detector and save it; return it, and whether one raised the alarm."""
     raised_at = show(known.detector, labels)
     watched = replace(known, last_feedback_id=last_feedback_id)
     watched.save(connection)
@@ -180,9 +170,7 @@ def show_and_save(
 def checkpoint(
     connection: Connection, watched_version_id: int, reason: str, *, now_ns: int
 ) -> None:
-    """Save the detectors' states as events, because labels that they have seen are about to be
-    deleted.
-    """
+    """Save the detectors' states as events, before labels that they have seen are deleted."""
     for watched in load_all(connection, watched_version_id):
         detail = {
             "reason": reason,
@@ -223,9 +211,7 @@ def listen_to_audited(
 
 
 def _follow(connection: Connection, whole: Watched, *, now_ns: int) -> None:
-    """Give the watches of tags the settings that follow from those of the whole; end those that are
-    not asked for.
-    """
+    """Give the watches of tags the settings that follow from the whole; end those left out."""
     for watched in load_all(connection, whole.watched_version_id):
         if watched.name == EVERYTHING:
             continue
@@ -259,8 +245,7 @@ def advance_tags(
     *,
     now_ns: int,
 ) -> int:
-    """Show first labels to the detectors of their tags and save these; return how many alarms they
-    raised.
+    """Show first labels to the detectors of their tags; return how many alarms they raised.
 
     Args:
         connection: in the transaction that records the labels.

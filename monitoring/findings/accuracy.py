@@ -60,8 +60,7 @@ class AccuracyAnswer(StrEnum):
 
 @dataclass(frozen=True)
 class AccuracyVerdict:
-    """Whether the version is as accurate as on its card's reference, over all its labels whatever
-    the window.
+    """Whether the version is as accurate as on its card's reference, whatever the window.
 
     Attributes:
         headline: the answer in a few words; `sentence`: the figures behind it; `promise`: how far
@@ -90,9 +89,7 @@ class AccuracyVerdict:
 
     @property
     def bound(self) -> float:
-        """How much lower or higher accuracy is at least, or within what it is as it was, as a
-        share: 0 or more.
-        """
+        """By how much accuracy is lower or higher at least, or within what it is as it was."""
         if self.answer is AccuracyAnswer.LOWER:
             return -self.difference_upper
         if self.answer is AccuracyAnswer.HIGHER:
@@ -101,9 +98,7 @@ class AccuracyVerdict:
 
 
 class LabeledDay(NamedTuple):
-    """A day, counted from 1970 in UTC: labeled answers, those that were right, and all answers
-    served.
-    """
+    """A UTC day since 1970: labeled answers, those that were right, and all answers served."""
 
     day: int
     n: int
@@ -112,9 +107,7 @@ class LabeledDay(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """All labels of answers served since `day` (None: since the beginning), and its part of the
-    error.
-    """
+    """Labels of answers served since `day` (None: all), and their part of the error."""
 
     day: int | None
     n: int
@@ -170,9 +163,7 @@ def weigh(verdict: AccuracyVerdict, sums: LedgerSums, reference: BinSums) -> Acc
 
 
 def _at_best(sums: LedgerSums, *, is_lower: bool) -> PostStratified:
-    """The accuracy of all answers if those without a label spoke against the difference as much as
-    they can.
-    """
+    """The accuracy of all answers if those without a label contradict the difference."""
     served, labeled = int(sums.served.sum()), sums.labeled.total
     right = float(sums.labeled.correct.sum()) + (served - labeled if is_lower else 0)
     share = right / served
@@ -244,9 +235,7 @@ def judge_accuracy(
 
 
 def labels_for_accuracy(verdict: AccuracyVerdict) -> int | None:
-    """Labels until "as it was" could be said; None if the card's reference is too small for it, or
-    absent.
-    """
+    """Labels until "as it was" could be said; None if the reference is too small or absent."""
     if not verdict.reference_n:
         return None
     share = verdict.reference

@@ -275,9 +275,7 @@ def _opposite_classes(found: Findings) -> Iterator[str]:
 
 
 def _label_more(measures: Measures) -> str:
-    """How many labels a first answer takes, and how many one that is known to within a few
-    points.
-    """
+    """How many labels a first answer takes, and one that is known to within a few points."""
     needed = _labels_for(measures, half_width=0.05)
     which = f"About {needed:,} labels" if needed > FEW_LABELS else "They"
     return (
@@ -287,8 +285,6 @@ def _label_more(measures: Measures) -> str:
 
 
 def _labels_for(measures: Measures, *, half_width: float) -> int:
-    """Labels until the 95 % interval of the gap has that half width; a few labels do not show how
-    confident it is.
-    """
+    """Labels until the 95 % interval of the gap has that half width."""
     p = measures.mean_confidence if measures.n >= _TELLING else 0.8
     return math.ceil((Z95 / half_width) ** 2 * p * (1 - p))

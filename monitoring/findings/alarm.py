@@ -5,15 +5,12 @@ from typing import Any
 
 from monitoring.findings.phrases import answers_in_stream
 
-_CALM_SHARE = (
-    0.7  # of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much
-)
+# Of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much.
+_CALM_SHARE = 0.7
 
 
 def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
-    """An alarm event's detail in a sentence or two; `tag`: whose alarm it is, if not that of all
-    answers.
-    """
+    """Describe an alarm event; `tag`: whose alarm it is, if not that of all answers."""
     where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
     if tag is not None:
         where = f"{'all' if where == 'all answers' else where} of them"

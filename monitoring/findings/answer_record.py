@@ -28,8 +28,7 @@ NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labe
 
 @dataclass(frozen=True)
 class AnswerRecord:
-    """Earlier answers of one version that name `predicted` with a confidence in the bin of
-    `confidence`.
+    """Earlier answers of a version that name `predicted`, with a confidence in the same bin.
 
     Attributes:
         lower, upper: the bin, (lower, upper].
@@ -63,8 +62,7 @@ class AnswerRecord:
 
     @property
     def is_contradicted(self) -> bool:
-        """Whether enough labels show another accuracy than this confidence, and than the mean of
-        the bin.
+        """Whether labels show another accuracy than this confidence, and than the bin's mean.
 
         In a wide bin with many labels, a confidence near the edge is off the mean accuracy of a
         calibrated model too.

@@ -17,7 +17,7 @@ from calibration.bins import BIN_COUNT
 from calibration.drift.answer_drift import ALPHA, AnswerDrift, follow
 from calibration.wording import counted
 from monitoring.drift.events import AFRESH, Event
-from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.early_warnings import EarlyWarning, quiet
 from monitoring.ledger.days import day_date, read_answers_by_day
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.versions import WatchedVersion
@@ -34,12 +34,12 @@ PROMISE = (
 def find_answer_warning(
     connection: Connection, row: WatchedVersion, history: Sequence[Event], *, now_ns: int
 ) -> EarlyWarning:
-    """Return the sign for a calibration; it starts again on the day after a reset or
-    acknowledgment.
-    """
+    """Return the sign, which starts again on the day after a reset or acknowledgment."""
     if len(row.classes) > CLASS_LIMIT:
-        return _quiet(
-            f"Changes of the answers are not looked for with more than {CLASS_LIMIT} classes."
+        return quiet(
+            NAME,
+            _LIMIT,
+            f"Changes of the answers are not looked for with more than {CLASS_LIMIT} classes.",
         )
     ended = [
         event.at_ns // DAY_NS
@@ -50,7 +50,11 @@ def find_answer_warning(
         connection, row, since_day=max(ended, default=-1) + 1, before_day=now_ns // DAY_NS
     )
     if not days:
-        return _quiet("Changes of the answers are looked for from the first complete day (UTC) on.")
+        return quiet(
+            NAME,
+            _LIMIT,
+            "Changes of the answers are looked for from the first complete day (UTC) on.",
+        )
     numbers, counts = zip(*days, strict=True)
     found = _followed(
         row.card_sha256, _reference(row), len(row.classes), numbers, np.stack(counts).tobytes()
@@ -58,10 +62,6 @@ def find_answer_warning(
     return EarlyWarning(
         NAME, found.log_evalue, _LIMIT, found.raised_on is not None, _sentence(found, row.classes)
     )
-
-
-def _quiet(sentence: str) -> EarlyWarning:
-    return EarlyWarning(NAME, math.nan, _LIMIT, False, sentence)
 
 
 def _reference(row: WatchedVersion) -> bytes:

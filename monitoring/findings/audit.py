@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Select, Subquery, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
+from calibration.measures.confusion import chi_squared_deviations
 from calibration.measures.metrics import gap_interval
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
 from monitoring.ledger.slices import AUDIT, SliceKeys, SliceNames
@@ -63,9 +64,7 @@ class Audit:
 
     @property
     def may_be_biased(self) -> bool:
-        """Whether what is missing can explain what the audit shows: very many, or enough for such a
-        difference.
-        """
+        """Whether missing labels can explain what the audit shows."""
         if self.signed_gap_lower <= 0 <= self.signed_gap_upper:
             return self.is_incomplete
         return self.is_incomplete or missing_explain(
@@ -74,8 +73,7 @@ class Audit:
 
 
 def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
-    """Whether labels that are missing can explain a signed gap; `missing`: their share, in [0, 1],
-    or NaN.
+    """Whether missing labels can explain a signed gap; `missing`: their share in [0, 1], or NaN.
 
     They can if the gap would be gone with all of them wrong (gap below 0) or right (above), and as
     confident as the others.
@@ -89,9 +87,7 @@ def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
 
 @dataclass(frozen=True)
 class AuditSums:
-    """The sums of the audited answers with a label: cells (C,) of one day and one bin each, and
-    answers by day.
-    """
+    """Sums of audited answers with a label, in cells (C,) of a day and a bin; answers by day."""
 
     days: npt.NDArray[np.int64]
     bins: npt.NDArray[np.int64]
@@ -105,9 +101,7 @@ class AuditSums:
         return int(self.sums[0].sum())
 
     def missing(self, *, until_day: int) -> float:
-        """The share without a label among those drawn on days up to `until_day`; NaN if there are
-        none.
-        """
+        """The share without a label of those drawn up to `until_day`; NaN if none was."""
         drawn = sum(count for day, count in self.drawn.items() if day <= until_day)
         return 1 - float(self.sums[0][self.days <= until_day].sum()) / drawn if drawn else math.nan
 
@@ -119,9 +113,7 @@ class AuditSums:
         )
 
     def as_bins(self) -> BinSums:
-        """The sums by bin as of so many equally weighted labels as the weighted ones are worth
-        (Kish).
-        """
+        """The sums of as many equally weighted labels as the weighted ones are worth (Kish)."""
         weighted, labels = self.weighted(), self.weighted(2)[0].sum()
         worth = weighted[0] * (weighted[0].sum() / labels if labels else 0.0)
         n = np.where(weighted[0] > 0, np.maximum(np.rint(worth), 1), 0)
@@ -140,8 +132,7 @@ class AuditSums:
         if not freedom or not 0 < share < 1:
             return False
         chi_squared = float(((drawn - served * share) ** 2 / (served * share * (1 - share))).sum())
-        spread = 2 / (9 * freedom)
-        return (math.cbrt(chi_squared / freedom) - (1 - spread)) / math.sqrt(spread) > _CHANGED
+        return chi_squared_deviations(chi_squared, freedom) > _CHANGED
 
 
 def read_audit(
@@ -246,9 +237,7 @@ def _latest_labels(watched_version_id: int) -> Subquery:
 def _measures(
     n: _Floats, confidence: _Floats, correct: _Floats, squared: _Floats
 ) -> tuple[float, ...]:
-    """ECE, noise floor, signed gap, its interval, mean confidence, from sums with weights and with
-    squared weights.
-    """
+    """ECE, noise floor, signed gap, its interval, mean confidence, of weighted sums."""
     answers, gap = float(n.sum()), confidence - correct
     if not answers:
         return (math.nan,) * 6

@@ -103,17 +103,13 @@ def _compared(now: float, then: float, variance: float) -> CardDifference:
 
 
 def _accuracy_variance(sums: BinSums) -> float:
-    """Variance of a proportion. One right and one wrong answer are added, so that 100 % is not
-    taken as certain.
-    """
+    """Variance of a proportion; a right and a wrong answer are added, so 100 % is not certain."""
     p = (float(sums.correct.sum()) + 1) / (sums.total + 2)
     return p * (1 - p) / sums.total if sums.total else math.nan
 
 
 def _ece_variance(sums: BinSums) -> float:
-    """Upper bound: the variance of sum D / N, since an absolute value varies no more than its
-    argument.
-    """
+    """Upper bound: an absolute value varies no more than its argument, sum D / N."""
     if not sums.total:
         return math.nan
     seen = sums.squared_error - sums.difference**2 / np.maximum(sums.n, 1)

@@ -1,7 +1,8 @@
-"""The drift detector's state in a report: the evidence, where it lies, its direction, and the
-active alarm.
+"""The drift detectors' states in a report, of all answers and of tags: the evidence, where it lies,
+its direction, and the active alarm.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,15 +15,16 @@ from calibration.drift.state import DIRECTIONS
 from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.alarm import stream_name
+from monitoring.drift.tag_settings import tag_of
+from monitoring.drift.watch import Watched
+from monitoring.ledger.schema import EVERYTHING
 
 _STREAM_LIMIT = 3  # streams that a report names
 
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """One stream and direction, and its `share` of all evidence, in [0, 1]. `name`: a class, a
-    bin's edges, or None.
-    """
+    """A stream and direction with its `share` of all evidence, in [0, 1]; `name`: class or bin."""
 
     stream: str
     name: str | None
@@ -30,78 +32,142 @@ class StreamEvidence:
     share: float
 
 
-@dataclass(frozen=True)
-class Drift:
-    """The detector's state.
+@dataclass(frozen=True, kw_only=True)
+class DetectorState:
+    """A drift detector's state.
 
     Attributes:
-        log_evalue: minus infinity before the first label since the last reset.
-        streams: those with the most evidence, in descending order.
+        labels: that it has seen since the last reset.
+        log_evalue: minus infinity before the first of them.
         alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the
             estimated start.
-        audit: whether the detector uses audited answers only.
+        alarm_audit: whether only audited answers counted when the active alarm was raised.
         alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that
             raised it.
-        alarm_audit: whether it did so when it raised the active alarm.
-        class_wise: whether it watches each predicted class, or confidence alone.
-        shares_alarms: whether watches of tags share the false alarms, so that `average_run_length`
-            is of all together.
     """
 
+    labels: int
     log_evalue: float
     log_threshold: float
     active: bool
     direction: str | None
-    labels: int
     alarm_label: int | None
-    average_run_length: float
     tolerance: float
-    audit: bool = False
     alarm_audit: bool = False
-    class_wise: bool = True
-    shares_alarms: bool = False
-    streams: tuple[StreamEvidence, ...] = ()
     alarm: (
         Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
     ) = None
     alarm_feedback_id: int | None = None
 
+
+@dataclass(frozen=True, kw_only=True)
+class Drift(DetectorState):
+    """The detector of all answers.
+
+    Attributes:
+        streams: those with the most evidence, in descending order.
+        audit: whether the detector uses audited answers only.
+        class_wise: whether it watches each predicted class, or confidence alone.
+        shares_alarms: whether watches of tags share the false alarms, so that `average_run_length`
+            is of all together.
+    """
+
+    average_run_length: float
+    audit: bool = False
+    class_wise: bool = True
+    shares_alarms: bool = False
+    streams: tuple[StreamEvidence, ...] = ()
+
     def labels_since_onset(self) -> int | None:
-        """Return how many labels the watch has seen since the estimated start of the drift; None if
-        that is unknown.
-        """
+        """Return how many labels came since the estimated start of the drift, if that is known."""
         since = (self.alarm or {}).get("since")
         return None if not since else self.labels - int(since["label"]) + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class TagDrift(DetectorState):
+    """The detector of the answers with one tag, such as `site=B`; the value `(other)` is all values
+    past the first fifty.
+    """
+
+    tag: str
+
+    @property
+    def evidence(self) -> float:
+        """The share of the evidence that an alarm takes, in [0, 1]; 1 while the alarm is active."""
+        return 1.0 if self.active else min(1.0, max(0.0, self.log_evalue) / self.log_threshold)
+
+
+@dataclass(frozen=True)
+class TagWatches:
+    """The watched keys, those without any labeled answer, and the watches, most evidence first."""
+
+    keys: tuple[str, ...]
+    missing: tuple[str, ...]
+    watches: tuple[TagDrift, ...]
+
+    @property
+    def active(self) -> tuple[TagDrift, ...]:
+        """Those with an active alarm."""
+        return tuple(each for each in self.watches if each.active)
+
+
 def find_drift(
-    connection: Connection, watched_version_id: int, history: list[events.Event]
+    connection: Connection, watched_version_id: int, history: Sequence[events.Event]
 ) -> Drift | None:
-    """Load the detector's state; None if the calibration is not watched."""
+    """Load the detector's state; None if the version is not watched. `history`: its events."""
     watched = watch.load(connection, watched_version_id)
     if watched is None:
         return None
-    detector, raised = watched.detector, events.latest(history, events.ALARM)
+    settings = watched.settings
     return Drift(
-        log_evalue=detector.log_evalue,
-        log_threshold=detector.log_threshold,
-        active=detector.active,
-        direction=detector.direction,
-        labels=detector.labels,
-        alarm_label=detector.alarm_label,
-        average_run_length=detector.settings.average_run_length,
-        tolerance=detector.settings.tolerance,
-        audit=detector.settings.audit,
-        alarm_audit=detector.active and audited_at(history, raised, now=detector.settings.audit),
-        class_wise=detector.settings.class_wise,
-        shares_alarms=detector.settings.part < 1,
-        streams=_streams(connection, watched_version_id, detector),
-        alarm=raised.detail if raised and detector.active else None,
-        alarm_feedback_id=raised_by(history, active=detector.active),
+        **_state(watched, history),
+        average_run_length=settings.average_run_length,
+        audit=settings.audit,
+        class_wise=settings.class_wise,
+        shares_alarms=settings.part < 1,
+        streams=_streams(connection, watched_version_id, watched.detector),
     )
 
 
-def audited_at(history: list[events.Event], raised: events.Event | None, *, now: bool) -> bool:
+def find_tag_watches(
+    connection: Connection, watched_version_id: int, history: Sequence[events.Event]
+) -> TagWatches | None:
+    """Load the detectors of tags; None if no tag is watched. `history`: with events of tags."""
+    saved = watch.load_all(connection, watched_version_id)
+    keys = next((each.tags.keys for each in saved if each.name == EVERYTHING), ())
+    if not keys:
+        return None
+    tags = [
+        TagDrift(**_state(each, history), tag=tag_of(each.name))
+        for each in saved
+        if each.name != EVERYTHING
+    ]
+    seen = {each.tag.partition("=")[0] for each in tags}
+    most_first = sorted(tags, key=lambda each: (-each.evidence, each.tag))
+    return TagWatches(keys, tuple(key for key in keys if key not in seen), tuple(most_first))
+
+
+def _state(watched: Watched, history: Sequence[events.Event]) -> dict[str, Any]:
+    """The fields of DetectorState."""
+    detector = watched.detector
+    own = [event for event in history if event.name == watched.name]
+    raised = events.latest(own, events.ALARM)
+    return {
+        "labels": detector.labels,
+        "log_evalue": detector.log_evalue,
+        "log_threshold": detector.log_threshold,
+        "active": detector.active,
+        "direction": detector.direction,
+        "alarm_label": detector.alarm_label,
+        "tolerance": detector.settings.tolerance,
+        "alarm_audit": detector.active and _audited_at(own, raised, now=detector.settings.audit),
+        "alarm": raised.detail if raised and detector.active else None,
+        "alarm_feedback_id": raised_by(own, active=detector.active),
+    }
+
+
+def _audited_at(history: list[events.Event], raised: events.Event | None, *, now: bool) -> bool:
     """Whether the watch used audited answers only when it raised the alarm."""
     changes = (events.STARTED, events.SETTINGS)
     before = history[: history.index(raised)] if raised else []

@@ -18,8 +18,7 @@ def earlier_labels(
     window: Window,
     audited: bool,
 ) -> str:
-    """Say how many of the report's `labels` came before the last acknowledgment or reset; empty if
-    none did.
+    """Say how many of the report's `labels` came before the last reset; empty if none did.
 
     Args:
         history: events of the version, not of tags, oldest first.

@@ -33,9 +33,7 @@ _PREDICTED = "predicted:"
 
 @dataclass(frozen=True)
 class EarlyWarning:
-    """What was compared, its value, the limit above which it is `raised`, and a sentence about
-    it.
-    """
+    """What was compared, its value, the limit above which it is `raised`, and a sentence."""
 
     name: str
     value: float
@@ -44,15 +42,18 @@ class EarlyWarning:
     sentence: str
 
 
+def quiet(name: str, limit: float, sentence: str) -> EarlyWarning:
+    """Return a warning that is not raised, because there is too little to compare."""
+    return EarlyWarning(name, math.nan, limit, False, sentence)
+
+
 def find_early_warnings(
     served: LedgerSums,
     reference: BinSums,
     classes_recent: Mapping[str, int],
     classes_before: Mapping[str, int],
 ) -> tuple[EarlyWarning, ...]:
-    """Return the early warnings of a window; NaN and not raised where there is too little to
-    compare.
-    """
+    """Return the early warnings of a window; NaN, not raised, with too little to compare."""
     return (
         _confidence_histogram(served, reference),
         _expected_accuracy(served, reference),
@@ -94,9 +95,7 @@ def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
 
 
 def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
-    """The PSI that `chance` exceeds: the chi-squared quantile of bins - 1 (Wilson-Hilferty) times
-    1/n + 1/m.
-    """
+    """The PSI that `chance` exceeds: a chi-squared quantile (Wilson-Hilferty) times 1/n + 1/m."""
     freedom = max(bins - 1, 1)
     spread = 2 / (9 * freedom)
     quantile = freedom * (1 - spread + NormalDist().inv_cdf(1 - chance) * math.sqrt(spread)) ** 3
@@ -106,9 +105,7 @@ def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
 def _confidence_histogram(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n, m = "confidence_histogram", int(served.served.sum()), reference.total
     if n < ENOUGH or not m or len(reference.n) != len(served.served):
-        return EarlyWarning(
-            name, math.nan, NOTABLE_PSI, False, _not_compared("The confidence histogram", n)
-        )
+        return quiet(name, NOTABLE_PSI, _not_compared("The confidence histogram", n))
     value = psi(served.served, reference.n)
     limit = psi_limit(int(((served.served + reference.n) > 0).sum()), n, m)
     verb = "differs from" if value > limit else "matches"
@@ -122,13 +119,12 @@ def _confidence_histogram(served: LedgerSums, reference: BinSums) -> EarlyWarnin
 def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n = "expected_accuracy", int(served.served.sum())
     if n < ENOUGH or not reference.total:
-        return EarlyWarning(
-            name, math.nan, NOTABLE_MEAN, False, _not_compared("Expected accuracy", n)
-        )
+        return quiet(name, NOTABLE_MEAN, _not_compared("Expected accuracy", n))
     now = float(served.served_confidence.sum()) / n
     then = float(reference.confidence.sum()) / reference.total
     noise = NormalDist().inv_cdf(0.9995) * math.sqrt(
-        _spread(served, now) / n + _spread_of(reference, then)
+        _spread(served.served, served.served_confidence) / n
+        + _spread(reference.n, reference.confidence) / reference.total
     )
     limit, value = max(NOTABLE_MEAN, noise), now - then
     sentence = (
@@ -147,37 +143,24 @@ def _not_compared(what: str, answers: int) -> str:
     return f"{what} is not compared: the card has no reference to compare it with."
 
 
-def _spread(served: LedgerSums, mean: float) -> float:
-    """Variance of confidence between bins, plus that of a uniform within one."""
-    n, bins = np.maximum(served.served, 1), len(served.served)
-    between = float((served.served * (served.served_confidence / n - mean) ** 2).sum()) / float(
-        served.served.sum()
-    )
-    return between + 1 / (12 * bins**2)
-
-
-def _spread_of(reference: BinSums, mean: float) -> float:
-    between = float(
-        (reference.n * (reference.confidence / np.maximum(reference.n, 1) - mean) ** 2).sum()
-    )
-    return (between / reference.total + 1 / (12 * len(reference.n) ** 2)) / reference.total
+def _spread(n: npt.NDArray[Any], confidence: npt.NDArray[Any]) -> float:
+    """Variance of confidence, from counts and sums (B,): between bins, and of a uniform in one."""
+    total = float(n.sum())
+    mean = float(confidence.sum()) / total
+    between = float((n * (confidence / np.maximum(n, 1) - mean) ** 2).sum()) / total
+    return between + 1 / (12 * len(n) ** 2)
 
 
 def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWarning:
-    """The predicted classes of the last days against those before; the card has no class mix to
-    compare with.
-    """
+    """The predicted classes of the last days against those before; the card has no class mix."""
     name, names = "predicted_class_mix", sorted({*recent, *before})
-    now, then = (
-        np.array([recent.get(each, 0) for each in names]),
-        np.array([before.get(each, 0) for each in names]),
-    )
+    now, then = (np.array([mix.get(each, 0) for each in names]) for mix in (recent, before))
     if now.sum() < ENOUGH or then.sum() < ENOUGH:
         sentence = (
             f"Predicted classes are compared once there are {ENOUGH:,} answers in the last "
             f"{RECENT_DAYS} days and {ENOUGH:,} before."
         )
-        return EarlyWarning(name, math.nan, NOTABLE_PSI, False, sentence)
+        return quiet(name, NOTABLE_PSI, sentence)
     value, limit = psi(now, then), psi_limit(len(names), float(now.sum()), float(then.sum()))
     shares, shares_before = now / now.sum(), then / then.sum()
     moved = int(np.abs(shares - shares_before).argmax())

@@ -34,9 +34,8 @@ from monitoring.ledger.versions import WatchedVersion
 
 LEVEL = 0.05
 FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correct nothing
-_FEW_CASES = (
-    5  # wrong answers, expected or found, below which the normal approximation decides nothing
-)
+# Wrong answers, expected or found, below which the normal approximation decides nothing.
+_FEW_CASES = 5
 _SHOWN_UNCOVERED = 0.01
 HOLDS = "This holds only while confidence is calibrated in the answers of each class."
 
@@ -107,9 +106,7 @@ class ComparedRate:
 
 
 class RateRow(NamedTuple):
-    """A rate from confidence alone, corrected by labels, and on the labeled answers; None where
-    that is not known.
-    """
+    """A rate from confidence, corrected by labels, and on labeled answers; None if not known."""
 
     title: str
     from_confidence: RateEstimate
@@ -143,19 +140,11 @@ class ExpectedPerformance:
         """Return every rate as it is estimated and as the labels show it, side by side."""
         if self.from_confidence is None:
             return []
-        alone, corrected = (
-            self.from_confidence.rates(),
-            self.corrected.rates() if self.corrected else {},
-        )
+        corrected = self.corrected.rates() if self.corrected else {}
         compared = {(each.name, each.of): each for each in self.checked}
         return [
-            RateRow(
-                f"{key[0]}: {key[1]}" if key[1] else key[0],
-                rate,
-                corrected.get(key),
-                compared.get(key),
-            )
-            for key, rate in alone.items()
+            RateRow(": ".join(filter(None, key)), rate, corrected.get(key), compared.get(key))
+            for key, rate in self.from_confidence.rates().items()
         ]
 
 
@@ -168,8 +157,7 @@ def find_expected_performance(
     alarm: str | None,
     selection: LabelSelection,
 ) -> ExpectedPerformance:
-    """Estimate the performance of a calibration over the days of a window in which it gave `served`
-    answers.
+    """Estimate the performance over a window's days, on which `served` answers were given.
 
     `alarm`: whose drift alarm is active, "" for that of all answers, " of site=A" for a tag's; None
         if none is.
@@ -180,33 +168,10 @@ def find_expected_performance(
     ever = sums
     if since_day is not None and not _corrects(_basis(sums, selection)):
         ever = read_class_sums(connection, row.watched_version_id, len(row.classes))
-    return estimate(
-        row, sums, _basis(ever, selection), served=served, alarm=alarm, selection=selection
-    )
-
-
-def estimate(
-    row: WatchedVersion,
-    sums: ClassSums,
-    correction: LabeledSums,
-    *,
-    served: int,
-    alarm: str | None,
-    selection: LabelSelection,
-) -> ExpectedPerformance:
-    """Estimate performance from class sums; `correction`: the labels that may correct the
-    estimate.
-    """
+    correction = _basis(ever, selection)
     if not sums.served.total.any():
-        return ExpectedPerformance(
-            EstimateStatus.UNKNOWN,
-            _unknown(row, served),
-            None,
-            None,
-            (),
-            0,
-            selection.audit_decides,
-        )
+        unknown, audit = _unknown(row, served), selection.audit_decides
+        return ExpectedPerformance(EstimateStatus.UNKNOWN, unknown, None, None, (), 0, audit)
     reference = _reference(row, sums.served)
     alone = _described(row, expected_confusion(sums.served, reference=reference), labels=0)
     labeled = _basis(sums, selection)
@@ -229,9 +194,7 @@ def _corrects(labeled: LabeledSums) -> bool:
 
 
 def _reference(row: WatchedVersion, served: ProbabilitySums) -> FloatArray | None:
-    """The answers of each predicted class on which the calibration was measured; None if it never
-    was.
-    """
+    """The reference's answers by predicted class; None if the calibration was never measured."""
     confusion = row.card["calibration"].get("confusion")
     if confusion is not None:
         return np.asarray(np.array(confusion, dtype=np.float64).sum(axis=0))
@@ -364,9 +327,7 @@ def _check_words(found: ExpectedPerformance, alarm: str | None, selection: Label
 
 
 def _comparison(found: ExpectedPerformance) -> str:
-    """Estimate and truth on the labeled answers: accuracy, and the rate that differs most if that
-    is another one.
-    """
+    """Accuracy on the labeled answers, estimate and truth, and the rate that differs most."""
     if not found.checked:
         return ""
     worst = max(found.checked, key=_surprise)
@@ -408,16 +369,12 @@ def _correction_words(found: ExpectedPerformance, selection: LabelSelection) -> 
         if selection.audit_decides or selection.coverage >= COMPLETE
         else ", if these are a fair sample,"
     )
-    if (
-        corrected.accuracy.lower == corrected.accuracy.upper
-    ):  # every answer has a label: nothing is left to estimate
-        return (
-            "By the labels, which every answer has, it was right in "
-            f"{percent(corrected.accuracy.value)}."
-        )
+    share = percent(corrected.accuracy.value)
+    if found.labels == corrected.answers:  # nothing is left to estimate
+        return f"By the labels, which every answer has, it was right in {share}."
     return (
-        f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in "
-        f"{percent(corrected.accuracy.value)} ({_interval(corrected.accuracy)})."
+        f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in {share} "
+        f"({_interval(corrected.accuracy)})."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import AccuracyVerdict
 from monitoring.findings.comparison import CardComparison
-from monitoring.findings.drift import Drift
+from monitoring.findings.drift import Drift, TagDrift, TagWatches
 from monitoring.findings.early_warnings import EarlyWarning
 from monitoring.findings.label_advice import RIVAL_WORRIES, selection_is_rival
 from monitoring.findings.looks import GapAtEveryLook
@@ -14,7 +14,6 @@ from monitoring.findings.phrases import answers_in_slice
 from monitoring.findings.selection import COMPLETE, LabelSelection
 from monitoring.findings.slices import Slices
 from monitoring.findings.status import Assessment, Status, is_more_than_chance
-from monitoring.findings.tag_drift import TagDrift, TagWatches
 
 # Of the labels. An alarm takes a z of sqrt(2 * 11.5) = 4.8; an error of three quarters of all
 # labels leaves 4.1 of it.
@@ -57,9 +56,7 @@ class Findings:
 
     @property
     def card_gap(self) -> float | None:
-        """The card's own confidence minus accuracy, if it shows beyond chance the error that raised
-        the alarm.
-        """
+        """The card's own gap, if it shows the error that raised the alarm beyond chance."""
         alarm, card = (self.drift.alarm if self.drift else None), self.reference
         if alarm is None or card is None:
             return None
@@ -87,9 +84,7 @@ class Findings:
 
     @property
     def is_cleared(self) -> bool:
-        """Whether the alarm of all answers is active and nothing fair to judge by shows more than
-        chance any more.
-        """
+        """Whether the alarm of all answers is active, but fair labels no longer show an error."""
         if (
             not self.is_whole_alarm
             or self.tag_alarms
@@ -100,8 +95,7 @@ class Findings:
 
     @property
     def is_cleared_by_all(self) -> bool:
-        """Whether (almost) all answers have a label and all labels since the watch began show no
-        more than chance.
+        """Whether (almost) all answers have a label, and these show no more than chance.
 
         The alarm was then raised by the order in which labels came, by labels that have been
         corrected, or by an error that ended. An alarm about the latest labels is never cleared so:
@@ -130,9 +124,7 @@ class Findings:
 
     @property
     def exception(self) -> str:
-        """What chance does not explain at this look although it explains the whole, as a clause;
-        empty if nothing.
-        """
+        """What chance does not explain although it explains the whole, as a clause; or nothing."""
         if self.status not in (Status.OK, Status.PARTLY):
             return ""
         if self.slices and self.slices.significant:

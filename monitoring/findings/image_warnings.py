@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from statistics import NormalDist
 
 from calibration.wording import counted
-from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.early_warnings import EarlyWarning, quiet
 from monitoring.ledger.inputs import Inputs
 
 ENOUGH = 200  # images before they are compared
@@ -51,7 +51,7 @@ def _warning(which: str, live: Inputs, reference: Mapping[str, float]) -> EarlyW
             f"Image {noun} is compared with the card once there are {ENOUGH:,} images ({so_far} so "
             "far)."
         )
-        return EarlyWarning(name, math.nan, NOTABLE_DISTANCE, False, sentence)
+        return quiet(name, NOTABLE_DISTANCE, sentence)
     value, limit = distance(live, reference, which)
     sentence = (
         f"The average image {noun} is {getattr(live, which):.1f} gray levels; on the card's "

@@ -26,8 +26,7 @@ RIVAL_WORRIES = {
 
 
 def selection_is_rival(selection: LabelSelection, *, alarm_audit: bool) -> bool:
-    """Whether the choice of the labels can explain an error that they show, so that it competes
-    with other causes.
+    """Whether the choice of the labels is one possible cause of the error that they show.
 
     `alarm_audit`: whether the alarm, if there is one, was raised on audited answers.
     """
@@ -38,9 +37,7 @@ def selection_is_rival(selection: LabelSelection, *, alarm_audit: bool) -> bool:
 
 
 def rival_cause(selection: LabelSelection, *, signed_gap: float) -> str:
-    """That the choice of the labels is one of the causes to consider; `signed_gap`: what they
-    show.
-    """
+    """The choice of the labels as a possible cause; `signed_gap`: what they show."""
     often = (
         "right answers come back more often, as confirmed findings"
         if signed_gap < 0
@@ -60,9 +57,7 @@ def rival_cause(selection: LabelSelection, *, signed_gap: float) -> str:
 
 
 def audit_by(*, served_elsewhere: bool) -> str:
-    """How answers get drawn for an audit, as a clause; `served_elsewhere`: the model's answers are
-    logged.
-    """
+    """How answers get drawn for an audit, as a clause; `served_elsewhere`: they are logged."""
     if served_elsewhere:
         return (
             'draw answers at random, log them with "audit": their probability, and label every '
@@ -131,9 +126,7 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
 
 
 def _bounds(selection: LabelSelection) -> str:
-    """How far the labels alone go, where few answers have one and no audit speaks for the
-    others.
-    """
+    """How far the labels alone go, where few answers have one and no audit decides."""
     if selection.coverage >= _BOUNDED_BELOW or selection.audit_decides or not selection.coverage:
         return ""
     return (

@@ -29,9 +29,7 @@ from monitoring.ledger.versions import WatchedVersion
 
 @dataclass(frozen=True)
 class LabelBasis:
-    """The sums of the labels that decide, the slices with these labels, and how they were
-    selected.
-    """
+    """The sums of the labels that decide, the slices with these, and how they were selected."""
 
     labeled: BinSums
     slices: Mapping[str, LedgerSums]
@@ -41,8 +39,7 @@ class LabelBasis:
 def find_label_basis(
     connection: Connection, row: WatchedVersion, window: Window, seen: Windowed, *, due_ns: int
 ) -> LabelBasis:
-    """Choose the labels for a window whose sums are given. Labels of answers served before `due_ns`
-    should be here.
+    """Choose the labels of a window. Those of answers before `due_ns` should be here.
 
     With an audit that decides, `last:N` takes the N audited answers labeled last.
     """
@@ -64,9 +61,7 @@ def find_label_basis(
 def deciding_labels(
     connection: Connection, watched_version_id: int, window: Window, seen: Windowed
 ) -> tuple[BinSums, bool]:
-    """Return the labels on which a report of this window rests, and whether they are those of the
-    audit alone.
-    """
+    """Return the labels on which a report rests, and whether they are the audit's alone."""
     sums = read_audit(connection, watched_version_id, since_day=seen.since_day)
     if sums is None or sums.labeled < FEW_LABELS:
         return seen.labeled, False

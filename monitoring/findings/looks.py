@@ -26,9 +26,7 @@ _CALM_UPPER = (4.73, 5.49, 6.52, 7.46, 7.58)
 
 @dataclass(frozen=True)
 class GapAtEveryLook:
-    """Mean confidence minus accuracy lies between these at every look at once, in 19 of 20
-    models.
-    """
+    """The gap lies between these at every look at once, in 19 of 20 models."""
 
     lower: float
     upper: float
@@ -61,8 +59,7 @@ def gap_at_every_look(labeled: BinSums, window: Window) -> GapAtEveryLook | None
 
 
 def calm_evidence(drift: Drift) -> CalmEvidence | None:
-    """The evidence of nine in ten calibrated models after as many labels, as shares of what an
-    alarm takes.
+    """The evidence of nine in ten calibrated models, as shares of what an alarm takes.
 
     None for fewer labels than were simulated. Beyond the last simulated number, its range is
     returned.
@@ -75,9 +72,7 @@ def calm_evidence(drift: Drift) -> CalmEvidence | None:
 
 
 def calm_range(labels: IntArray, log_threshold: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same for (N,) numbers of labels: (N,) lower and upper ends, NaN for fewer labels than
-    were simulated.
-    """
+    """`calm_evidence` for (N,) numbers of labels: (N,) lower and upper ends, or NaN."""
     at, known = np.log(np.maximum(labels, 1)), np.log(_CALM_LABELS)
     few = labels < _CALM_LABELS[0]
     lower, upper = (

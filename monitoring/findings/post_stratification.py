@@ -14,9 +14,8 @@ import numpy.typing as npt
 from calibration.bins import BinSums
 from calibration.measures.metrics import Z95
 
-_FEW_IN_BIN = (
-    30  # with fewer labels in a bin of high confidence the normal approximation is too optimistic
-)
+# With fewer labels in a bin of high confidence the normal approximation is too optimistic.
+_FEW_IN_BIN = 30
 _NOTABLE = 0.05  # of the weight
 
 
@@ -38,9 +37,7 @@ class PostStratified:
 
     @property
     def is_one_sided(self) -> bool:
-        """Whether the 95 % interval of the signed gap excludes 0, and no bin with few labels
-        decides that.
-        """
+        """Whether the signed gap's 95 % interval excludes 0, and not for want of labels."""
         return (
             self.fewest_labels >= _FEW_IN_BIN
             and abs(self.signed_gap) > Z95 * self.signed_gap_deviation
@@ -58,14 +55,9 @@ def post_stratify(labeled: BinSums, served: npt.ArrayLike) -> PostStratified:
     weight, n = answers[filled], labeled.n[filled].astype(np.float64)
     if not weight.sum():
         return PostStratified(0.0, 0, *(math.nan,) * 5)
-    share, difference, correct = (
-        weight / weight.sum(),
-        labeled.difference[filled],
-        labeled.correct[filled],
-    )
-    rate = (correct + 1) / (
-        n + 2
-    )  # so that answers that are all right, or all wrong, are not taken as certain
+    share = weight / weight.sum()
+    difference, correct = labeled.difference[filled], labeled.correct[filled]
+    rate = (correct + 1) / (n + 2)  # all right, or all wrong, is not taken as certain
     of_rate = rate * (1 - rate)
     seen = np.maximum(labeled.squared_error[filled] / n - (difference / n) ** 2, of_rate)
     return PostStratified(

@@ -25,8 +25,7 @@ def with_scores(
     *,
     audit: bool,
 ) -> Measures:
-    """Return the measures with the scores of the latest `LATEST` labels of a window, current labels
-    counting.
+    """Return the measures with the scores of a window's latest `LATEST` current labels.
 
     Logged predictions that came without all probabilities have none, and are left out. `audit`:
     whether audited answers alone count.

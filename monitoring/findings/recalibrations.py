@@ -21,9 +21,7 @@ BEGUN: Final = "The drift alarm is active, so this process began a recalibration
 
 
 def last_recalibration(history: Sequence[Event]) -> dict[str, Any] | None:
-    """Return the detail of the last outcome since the last alarm of a version's history; None if
-    there is none.
-    """
+    """Return the detail of the last outcome since the last alarm; None if there is none."""
     found = since_alarm(history, RECALIBRATED)
     return found[-1].detail if found else None
 
@@ -66,9 +64,7 @@ def _next(detail: dict[str, Any]) -> str:
 
 
 def _figures(detail: dict[str, Any]) -> str:
-    """Return the remedy and what it does on held-out labels, as a clause; empty if the event has no
-    figures.
-    """
+    """Return the remedy and its effect on held-out labels, as a clause; empty without figures."""
     if "remedy" not in detail:
         return ""
     before, after = detail["ece"]

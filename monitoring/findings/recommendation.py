@@ -29,8 +29,7 @@ WORRIES = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`worried`: the answer in a sentence; `why`: the assessment; `evidence` and `what_to_do`:
-    sentences.
+    """`worried`: the answer; `why`: the assessment; `evidence`, `what_to_do`: sentences.
 
     `is_rival`: whether the choice of the labels can explain what they show; `is_cleared`: whether
     an active alarm is not borne out by the labels that can decide.
@@ -59,9 +58,7 @@ def recommend(found: Findings) -> Recommendation:
 
 
 def _worry(found: Findings) -> str:
-    """The answer about confidence. Where accuracy is lower, that comes first, unless the alarm is
-    active.
-    """
+    """The answer about confidence; lower accuracy comes first, unless the alarm is active."""
     status, accuracy = found.status, found.accuracy
     if found.is_cleared:
         shows = "all labels show by now" if found.is_cleared_by_all else "the random audit shows"
@@ -102,9 +99,7 @@ def _tag_worry(found: Findings) -> str:
 
 
 def _calm_worry(found: Findings) -> str:
-    """The answer of the status; not "no" while a slice, or the comparison with the card, shows more
-    than chance.
-    """
+    """The answer of the status; not "no" while a part shows more error than chance."""
     status, part = found.status, found.exception
     if not part:
         return WORRIES[status]

@@ -61,9 +61,7 @@ class LabelSelection:
 
     @property
     def is_fair(self) -> bool:
-        """Whether the choice of the labels cannot explain what they show: an audit or (almost) all
-        answers.
-        """
+        """Whether the choice of the labels cannot explain what they show."""
         if self.coverage >= COMPLETE:
             return True
         return self.audit is not None and self.audit.decides and not self.audit.may_be_biased

@@ -14,7 +14,7 @@ By true class the figures show recall, not calibration, and are not tested.
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calibration.measures import metrics
 from monitoring.findings.audit import FEW_LABELS
@@ -23,16 +23,14 @@ from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.sums import LedgerSums
 
 LEVEL = 0.05
-ENOUGH_VARIANCE = (
-    5.0  # below this sum of p(1-p) the normal approximation is too optimistic: not tested
-)
+# Below this sum of p(1-p) the normal approximation is too optimistic: not tested.
+ENOUGH_VARIANCE = 5.0
 _TRUE, _PREDICTED, _TAG = "true:", "predicted:", "tag:"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice. Untested ones (too few labels, or by true class) have NaN for the results of the
-    test.
+    """One slice. NaN for the test of untested ones (too few labels, or by true class).
 
     Attributes:
         name: `predicted:<class>`, `tag:<key>=<value>` or `true:<class>`.
@@ -67,9 +65,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """`known`: by predicted class and tag, worst first; `by_true_class`: for information; `tested`:
-    m.
-    """
+    """`known`: by predicted class and tag, worst first; `tested`: how many were tested."""
 
     known: tuple[Slice, ...]
     by_true_class: tuple[Slice, ...]
@@ -82,14 +78,11 @@ class Slices:
 
 
 def find_slices(sums: Mapping[str, LedgerSums]) -> Slices:
-    """Measure, test and order the slices of a calibration, as `monitoring.ledger.sums.read_slices`
-    gives them.
-    """
+    """Measure, test and order slices, as `monitoring.ledger.sums.read_slices` gives them."""
     named = {name: each for name, each in sums.items() if name not in (EVERYTHING, AUDIT)}
     known = {name: each for name, each in named.items() if name.startswith((_PREDICTED, _TAG))}
-    labels: dict[str, int] = defaultdict(
-        int
-    )  # by what tells the slices apart: each label has one value of it at most
+    # By what tells the slices apart: each label has one value of it at most.
+    labels: dict[str, int] = defaultdict(int)
     for name, each in known.items():
         labels[name.partition("=" if name.startswith(_TAG) else ":")[0]] += each.labeled.total
     enough = {
@@ -120,8 +113,7 @@ def find_slices(sums: Mapping[str, LedgerSums]) -> Slices:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values for their number (Holm 1979), so that 0.05 bounds the probability of any
-    false finding.
+    """Adjust p-values (Holm 1979): 0.05 bounds the probability of any false finding.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.5})
     {'a': 0.03, 'b': 0.08, 'c': 0.5}
@@ -155,26 +147,14 @@ def _slice(name: str, sums: LedgerSums, *, p_value: float | None = None, tested:
     if p_value is None:
         return measured
     lower, upper = metrics.signed_gap_interval(labeled, level=1 - LEVEL / tested)
-    return Slice(
-        **{field: getattr(measured, field) for field in _MEASURED},
+    return replace(
+        measured,
         gap_lower=lower,
         gap_upper=upper,
         at_least=max(lower, -upper, 0.0),
         p_value=p_value,
         significant=p_value < LEVEL,
     )
-
-
-_MEASURED = (
-    "name",
-    "served",
-    "n",
-    "accuracy",
-    "mean_confidence",
-    "ece",
-    "noise_floor",
-    "signed_gap",
-)
 
 
 def _or(value: float, otherwise: float) -> float:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 from calibration.measures.summary import Measures
 from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
-from monitoring.findings.drift import Drift
+from monitoring.findings.drift import Drift, TagDrift
 from monitoring.findings.phrases import percent, points
 from monitoring.findings.selection import COMPLETE, LabelSelection
-from monitoring.findings.tag_drift import TagDrift
 from monitoring.findings.unchecked import not_checked
 
 # ECE this many standard deviations above its noise floor is no chance, even when looked at often
@@ -96,9 +95,7 @@ def _assess(
 
 
 def is_more_than_chance(measures: Measures, selection: LabelSelection | None = None) -> bool:
-    """Whether the labels show more error than chance explains, as they are or weighted by what was
-    served.
-    """
+    """Whether labels show more error than chance, as they are or weighted by answers served."""
     weighted = selection.post_stratified if selection else None
     return (
         _is_one_sided(measures)
@@ -174,9 +171,7 @@ def _is_one_sided(measures: Measures) -> bool:
 
 
 def _is_loud(measures: Measures) -> bool:
-    """Whether ECE is far above its noise floor, which it can be although gaps of both signs
-    cancel.
-    """
+    """Whether ECE is far above its noise floor, though gaps of both signs may cancel."""
     return math.isfinite(measures.ece_z) and measures.ece_z > LOUD_Z
 
 

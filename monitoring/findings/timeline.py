@@ -1,5 +1,6 @@
 """A model's history over all its versions, in sentences, newest last."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
@@ -65,7 +66,7 @@ def read_timeline(
     dated = [
         (event.at_ns, row.version, event)
         for row in rows
-        for event in told(connection, row.watched_version_id)
+        for event in told(events.read_all(connection, row.watched_version_id))
     ]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [{"version": number, **as_entry(event)} for _, number, event in latest]
@@ -83,12 +84,9 @@ def as_entry(event: Event) -> TimelineEntry:
     }
 
 
-def told(connection: Connection, watched_version_id: int) -> list[Event]:
-    """Return the events of a calibration and its tags, oldest first, but no starts and checkpoints
-    of tags.
-    """
-    found = events.read_all(connection, watched_version_id)
-    return [event for event in found if not event.name or event.kind not in (STARTED, CHECKPOINT)]
+def told(history: Sequence[Event]) -> list[Event]:
+    """Return the events that people read: without starts and checkpoints of tags."""
+    return [event for event in history if not event.name or event.kind not in (STARTED, CHECKPOINT)]
 
 
 def _tag(event: Event) -> str | None:

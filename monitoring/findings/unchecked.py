@@ -26,9 +26,7 @@ _TESTED = ("predicted:", "tag:")
 
 @dataclass(frozen=True)
 class UncheckedAnswers:
-    """Answers of one kind, named as in a sentence; `share`: of all answers served; `labels`: how
-    many it has.
-    """
+    """Answers of one kind, named as in a sentence: share of all answers, number of labels."""
 
     name: str
     share: float
@@ -38,9 +36,7 @@ class UncheckedAnswers:
 def find_unchecked(
     labeled: BinSums, served: np.ndarray, slices: Mapping[str, LedgerSums]
 ) -> tuple[UncheckedAnswers, ...]:
-    """Return what is not checked, ranges of confidence first, then slices by their share; empty
-    without labels.
-    """
+    """Return what is not checked: ranges of confidence, then slices; empty without labels."""
     total = int(served.sum())
     if not total or not labeled.total:
         return ()
@@ -75,9 +71,7 @@ def not_checked(unchecked: Sequence[UncheckedAnswers]) -> str:
 
 
 def _ranges(labeled: BinSums, served: np.ndarray) -> Iterator[UncheckedAnswers]:
-    """Neighboring bins that are hardly labeled, if all of them together hold a notable share of the
-    answers.
-    """
+    """Neighboring bins that are hardly labeled, if together they hold a notable share."""
     total, bins = int(served.sum()), len(served)
     expected = labeled.total * served / total
     neglected = (served > 0) & (

@@ -44,9 +44,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Windowed:
-    """Sums of a window: its labeled answers, and all answers of the same days (of all days for
-    `last:N`).
-    """
+    """A window's labeled answers, and all answers of the same days (all days for `last:N`)."""
 
     labeled: BinSums
     served: LedgerSums

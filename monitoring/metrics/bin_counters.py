@@ -32,9 +32,7 @@ _PROMETHEUS_READS: ContextVar[bool] = ContextVar("prometheus_reads", default=Fal
 
 @contextmanager
 def read_by_prometheus() -> Iterator[None]:
-    """Within this block a read is one of Prometheus. Any other reader sees the counts at once and
-    changes nothing.
-    """
+    """Within this block Prometheus reads; any other reader sees the counts at once."""
     token = _PROMETHEUS_READS.set(True)
     try:
         yield
@@ -43,9 +41,7 @@ def read_by_prometheus() -> Iterator[None]:
 
 
 class BinCounter(NamedTuple):
-    """One counter: its name without `_total`, further labels, and whether it counts by bin; else it
-    counts in bin 0.
-    """
+    """A counter: its name without `_total`, further labels, and whether it counts by bin."""
 
     name: str
     help: str
@@ -79,9 +75,7 @@ class BinCounters(Collector):
         self._lock = threading.Lock()
 
     def create(self, model: str, version: str) -> list[tuple[str, str]]:
-        """Show a version's series, at zero if they are new; return the versions that are no longer
-        shown.
-        """
+        """Show a version's series, at zero if new; return the versions no longer shown."""
         with self._lock:
             self._touch((model, version))
             return self._forget_oldest(model)
@@ -89,9 +83,7 @@ class BinCounters(Collector):
     def add(
         self, model: str, version: str, changes: Iterable[tuple[int, Mapping[BinCounter, float]]]
     ) -> None:
-        """Add what a transaction did to a version, (bin number, amount by counter), atomically for
-        readers.
-        """
+        """Add a transaction's (bin number, amount by counter), atomically for readers."""
         with self._lock:
             sums = self._touch((model, version))
             for bin_number, amounts in changes:

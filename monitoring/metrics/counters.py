@@ -63,11 +63,14 @@ class MonitorMetrics:
         self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED, DUPLICATES, ALARMS), zero_s=zero_s)
         registry.register(self.bins)
 
-        def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"candor_{name}", text, labels, registry=registry)
 
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"candor_{name}", text, labels, registry=registry)
+
         self.feedback_rejected = counter(
-            "feedback_rejected", "Labels not recorded, by reason.", ("reason",)
+            "feedback_rejected", "Labels not recorded, by reason.", "reason"
         )
         self.feedback_delay = Histogram(
             "candor_feedback_delay_seconds",
@@ -76,39 +79,30 @@ class MonitorMetrics:
             buckets=DELAY_BUCKETS_S,
             registry=registry,
         )
-        self.reference_ratio = Gauge(
-            "candor_reference_confidence_bin_ratio",
+        self.reference_ratio = gauge(
+            "reference_confidence_bin_ratio",
             "Share of each confidence bin in the card's reference.",
-            (*MODEL, "bin"),
-            registry=registry,
+            *(*MODEL, "bin"),
         )
-        self.spool_rows = Gauge(
-            "candor_spool_rows", "Answers that wait for the ledger.", registry=registry
-        )
-        self.spool_bytes = Gauge(
-            "candor_spool_bytes", "Used bytes of the spool.", registry=registry
-        )
-        self.spool_limit_bytes = Gauge(
-            "candor_spool_limit_bytes", "Bytes that the spool may have.", registry=registry
-        )
+        self.spool_rows = gauge("spool_rows", "Answers that wait for the ledger.")
+        self.spool_bytes = gauge("spool_bytes", "Used bytes of the spool.")
+        self.spool_limit_bytes = gauge("spool_limit_bytes", "Bytes that the spool may have.")
         self.spool_written = counter(
-            "spool_written", "Answers spooled because the ledger was away.", ()
+            "spool_written", "Answers spooled because the ledger was away."
         )
-        self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
+        self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.")
         self.recalibrations = counter(
             "recalibrations",
             "Recalibrations on a drift alarm, by outcome; see "
             "monitoring/findings/recalibrations.py.",
-            ("model", "outcome"),
+            *("model", "outcome"),
         )
         for reason in Reason:
             self.feedback_rejected.labels(reason.value)
         self._created: set[tuple[str, str]] = set()
 
     def create(self, row: WatchedVersion) -> None:
-        """Show all series of a version at zero, and its reference; the oldest version may
-        disappear instead.
-        """
+        """Show all series of a version at zero, and its reference; the oldest may disappear."""
         model = _names(row)
         self._created.add(model)
         for forgotten in self.bins.create(*model):
@@ -124,10 +118,8 @@ class MonitorMetrics:
     def count(self, counts: TransactionCounts, versions: Mapping[int, WatchedVersion]) -> None:
         """Add what a committed transaction did."""
         names = {watched_version_id: _names(row) for watched_version_id, row in versions.items()}
-        for watched_version_id, changes in _by_calibration(counts).items():
-            if (
-                names[watched_version_id] not in self._created
-            ):  # a late label of a version that is no longer shown
+        for watched_version_id, changes in _by_version(counts).items():
+            if names[watched_version_id] not in self._created:  # a late label
                 self.create(versions[watched_version_id])
             self.bins.add(*names[watched_version_id], changes)
         for reason, rejected in counts.rejected.items():
@@ -155,11 +147,11 @@ def _reference(row: WatchedVersion) -> list[float]:
     return [n / total if total else 0.0 for n in counts] + [0.0] * (BIN_COUNT - len(counts))
 
 
-def _by_calibration(
+def _by_version(
     counts: TransactionCounts,
 ) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
     """Return the changes of each version, by bin, over all days."""
-    found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
+    by_version: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = counts.changes
     kinds: Sequence[tuple[Mapping[DayBin, list[float]], tuple[BinCounter, ...]]] = (
         (changes.served, SERVED),
@@ -167,12 +159,11 @@ def _by_calibration(
         (changes.corrected, CORRECTED),
     )
     for by_day_bin, columns in kinds:
-        for day_bin, sums in by_day_bin.items():
-            found[day_bin.watched_version_id].append(
-                (day_bin.bin, dict(zip(columns, sums, strict=True)))
-            )
-    for per_model, column in ((counts.duplicates, DUPLICATES), (counts.alarms, ALARMS)):
-        for watched_version_id, count in per_model.items():
+        for key, sums in by_day_bin.items():
+            amounts = dict(zip(columns, sums, strict=True))
+            by_version[key.watched_version_id].append((key.bin, amounts))
+    for per_version, column in ((counts.duplicates, DUPLICATES), (counts.alarms, ALARMS)):
+        for watched_version_id, count in per_version.items():
             if count:
-                found[watched_version_id].append((0, {column: count}))
-    return found
+                by_version[watched_version_id].append((0, {column: count}))
+    return by_version

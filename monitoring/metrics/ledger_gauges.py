@@ -189,9 +189,7 @@ class LedgerGauges(Collector):
 
 
 def ledger_name(connection: Connection) -> str:
-    """Return the ledger's name for all its readers: the time of its first event in hexadecimal,
-    empty before that.
-    """
+    """Return the ledger's name for all readers: the hexadecimal time of its first event."""
     first_ns = connection.scalar(
         select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1)
     )

@@ -26,8 +26,7 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def answered_variant(connection: Connection, bundle: Bundle, precision: str | None) -> Bundle:
-    """Return the variant of a bundle in `precision`; without one, that which served with this
-    ledger last.
+    """Return the variant in `precision`; without one, that which served with this ledger last.
 
     Raises RecalibrationRefused if the bundle does not have the precision.
     """
@@ -126,8 +125,7 @@ class LabeledAnswers:
 def labeled_answers(
     connection: Connection, card: Card, answer_filter: AnswerFilter, *, min_labels: int = 1
 ) -> LabeledAnswers:
-    """Read the labeled answers of a card's calibration; only audited ones if at least `min_labels`
-    are labeled.
+    """Read the labeled answers of a card; only audited ones if `min_labels` are labeled.
 
     Raises RecalibrationRefused if the card never served with this ledger.
     """
@@ -200,9 +198,7 @@ def _rows(
 def _coverage(
     connection: Connection, watched_version_id: int, rows: Sequence[Any], *, audited: bool
 ) -> float:
-    """Return the share of `rows` among the answers of their time that could have been among
-    them.
-    """
+    """Return the share of `rows` among the answers of their time that could be among them."""
     if not rows:
         return math.nan
     times = [row.served_at_ns for row in rows]

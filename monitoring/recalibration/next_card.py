@@ -30,8 +30,7 @@ def next_card(
     recalibrated_by: Literal["person", "alarm"],
     other_precisions: Sequence[str] = (),
 ) -> tuple[Card, tuple[str, ...]]:
-    """Return the parent's card with the new calibrator, reference and promises, and the promises
-    that are dropped.
+    """Return the card with new calibrator, reference and promises; and what is dropped.
 
     The new version has the precision of `card` alone, because no label says how well the remedy
     suits the others.
@@ -115,9 +114,7 @@ def _dropped(
 def _continued(
     calibration: CalibrationCard, proposal: Proposal
 ) -> tuple[float, tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return temperature, class bias and class weight of the parent's calibrator followed by the
-    remedy.
-    """
+    """Return temperature, class bias and weight of the parent's calibrator, then the remedy."""
     weight, bias = np.array(proposal.affine.weight), np.array(proposal.affine.bias)
     temperature, old_weight = calibration.temperature, calibration.class_weight
     new_bias = (
@@ -134,9 +131,7 @@ def _continued(
 
 
 def _referral(old: Referral | None, proposal: Proposal) -> Referral | None:
-    """Return the threshold that now keeps the old promise; None if there was no promise or no
-    threshold keeps it.
-    """
+    """Return the threshold that now keeps the old promise, if there is one."""
     if old is None:
         return None
     confidence, predicted = top_label(proposal.probabilities)

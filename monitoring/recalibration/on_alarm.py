@@ -8,13 +8,11 @@ dies in between has used up the attempt, and what it published is found and note
 """
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
 from prometheus_client import Counter
-from sqlalchemy import Connection
 
 from calibration.bins import FloatArray
 from model_store.bundle.card import CalibrationCard, Card
@@ -30,7 +28,7 @@ from monitoring.findings.drift import Drift, find_drift
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, of_model
 from monitoring.recalibration.answers import AnswerFilter
-from monitoring.recalibration.outcomes import claim, note
+from monitoring.recalibration.outcomes import attempts, claim, note
 from monitoring.recalibration.publication import Recalibration, publish_draft, recalibrate
 
 
@@ -47,8 +45,7 @@ class RecalibrationLimits:
     bias: float = 1.0
 
     def excess(self, start: CalibrationCard, end: CalibrationCard) -> str | None:
-        """Return a sentence that says how the change from `start` to `end` exceeds the limits; None
-        if it does not.
+        """Say how the change from `start` to `end` exceeds the limits; None if it does not.
 
         >>> same = {"class_bias": None, "class_weight": None}
         >>> card = CalibrationCard.model_construct(temperature=1.0, **same)
@@ -70,8 +67,7 @@ class RecalibrationLimits:
 
 
 def last_by_person(store: Store, card: Card) -> Card:
-    """Return the nearest ancestor of a version that no process made because of an alarm; `card`
-    itself if it is one.
+    """Return the nearest ancestor that no process made because of an alarm, or `card`.
 
     A chain that is no longer in the store ends at its oldest version.
     """
@@ -123,9 +119,7 @@ class AlarmPolicy:
 
 @dataclass(frozen=True)
 class ActiveAlarm:
-    """The active alarm of a version in production, with the version's history and that of the
-    model's attempts.
-    """
+    """The active alarm of a version in production, its history, and the model's attempts."""
 
     model: str
     version: int
@@ -142,11 +136,7 @@ class ActiveAlarm:
     @property
     def last(self) -> Event | None:
         """The last attempt, begun or ended, since this alarm."""
-        attempts = [
-            *since_alarm(self.history, RECALIBRATING),
-            *since_alarm(self.history, RECALIBRATED),
-        ]
-        return max(attempts, key=lambda event: self.history.index(event), default=None)
+        return next(iter(since_alarm(self.history, RECALIBRATING, RECALIBRATED)[::-1]), None)
 
     @property
     def published(self) -> list[dict[str, Any]]:
@@ -188,19 +178,21 @@ class AlarmResponder:
             drift = find_drift(connection, row.watched_version_id, history)
             if drift is None or not drift.active:
                 return None
-            attempts = list(_attempts_ns(connection, model))
-        return ActiveAlarm(model, version, row.watched_version_id, drift, history, attempts)
+            attempts_ns = [event.at_ns for event in attempts(connection, model)]
+        return ActiveAlarm(model, version, row.watched_version_id, drift, history, attempts_ns)
 
     def _respond(self, alarm: ActiveAlarm) -> None:
-        published = alarm.published
+        published, last = alarm.published, alarm.last
         if published:
-            self._finish(alarm, published)
+            # A process that died after it published in order to promote has not promoted.
+            if published[-1]["outcome"] == outcomes.PUBLISHED and published[-1].get("promoting"):
+                self._promote(alarm, published[-1]["version"])
         elif (
-            alarm.last is not None
-            and alarm.last.kind == RECALIBRATING
-            and (found := self._lost_version(alarm))
+            last is not None
+            and last.kind == RECALIBRATING
+            and (lost := self._lost_version(alarm, since_ns=last.at_ns))
         ):
-            self._note(alarm, {"outcome": outcomes.PUBLISHED, "version": found, "reason": FOUND})
+            self._note(alarm, {"outcome": outcomes.PUBLISHED, "version": lost, "reason": FOUND})
         elif self._is_due(alarm) and claim(
             self._ledger,
             alarm.watched_version_id,
@@ -239,20 +231,20 @@ class AlarmResponder:
 
     def _act(self, alarm: ActiveAlarm, drafted: Recalibration) -> None:
         """Publish and promote a draft as far as policy, labels and limits allow."""
-        options = f"--last {max(alarm.labels, FEW_LABELS)}"
-        options += " --allow-label-changes" if self._policy.label_changes else ""
         start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
         precision = drafted.card.precisions[0]
-        known = start.of_variant(precision) if precision in start.precisions else start
-        excess = self._policy.limits.excess(known.calibration, drafted.card.calibration)
+        if precision in start.precisions:
+            start = start.of_variant(precision)
+        excess = self._policy.limits.excess(start.calibration, drafted.card.calibration)
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
         if excess or unfair or self._policy.action == "propose":
-            outcome = outcomes.LIMITED if excess else outcomes.PROPOSED
-            self._note(
-                alarm, drafted.outcome(outcome) | {"options": options, "reason": excess or unfair}
-            )
+            options = f"--last {max(alarm.labels, FEW_LABELS)}"
+            options += " --allow-label-changes" if self._policy.label_changes else ""
+            detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
+            self._note(alarm, detail | {"options": options, "reason": excess or unfair})
             return
-        on_trial = self._policy.action == "promote" and self._has_canary(alarm)
+        canary = read_canary(self._store, alarm.model)
+        on_trial = self._policy.action == "promote" and canary is not None and canary.ended is None
         promoting = self._policy.action == "promote" and not on_trial
         done = publish_draft(
             self._ledger,
@@ -265,46 +257,31 @@ class AlarmResponder:
         if promoting:
             self._promote(alarm, done.card.version)
 
-    def _has_canary(self, alarm: ActiveAlarm) -> bool:
-        canary = read_canary(self._store, alarm.model)
-        return canary is not None and canary.ended is None
-
-    def _finish(self, alarm: ActiveAlarm, published: list[dict[str, Any]]) -> None:
-        """Promote what a process published in order to promote it, if it died in between."""
-        last = published[-1]
-        if last["outcome"] == outcomes.PUBLISHED and last.get("promoting"):
-            self._promote(alarm, last["version"])
-
     def _promote(self, alarm: ActiveAlarm, version: int) -> None:
-        """Promote, unless that version was in production already (it was rolled back) or another
-        one is now.
-        """
+        """Promote, unless it was in production already (rolled back) or another one is now."""
         with self._ledger.read() as connection:
-            rows = [row for row in of_model(connection, alarm.model) if row.version == version]
-            known = [
+            kinds = [
                 event.kind
-                for row in rows
+                for row in of_model(connection, alarm.model)
+                if row.version == version
                 for event in events.read(connection, row.watched_version_id)
             ]
-        if events.PROMOTED in known or self._store.production(alarm.model) != alarm.version:
+        if events.PROMOTED in kinds or self._store.production(alarm.model) != alarm.version:
             return
         self._store.promote(alarm.model, version)
-        self._note(
-            alarm,
-            {"outcome": outcomes.PROMOTED, "version": version, "parent_version": alarm.version},
-        )
+        outcome = {"version": version, "parent_version": alarm.version}
+        self._note(alarm, outcome | {"outcome": outcomes.PROMOTED})
 
-    def _lost_version(self, alarm: ActiveAlarm) -> int | None:
+    def _lost_version(self, alarm: ActiveAlarm, *, since_ns: int) -> int | None:
         """Return a version that an interrupted attempt published without a note."""
         for version in self._store.versions(alarm.model)[::-1]:
             if version <= alarm.version:
                 return None
             made = self._store.read(alarm.model, version, signed=False).card.provenance
-            begun_ns = alarm.last.at_ns if alarm.last else 0
             if (
                 made.parent_version == alarm.version
                 and made.recalibrated_by == "alarm"
-                and made.created_at.timestamp() * 1e9 >= begun_ns
+                and made.created_at.timestamp() * 1e9 >= since_ns
             ):
                 return version
         return None
@@ -320,11 +297,3 @@ class AlarmResponder:
         self._counter.labels(alarm.model, outcome).inc()
         logged = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome} | fields
         _log.warning("recalibration on a drift alarm", extra={"fields": logged})
-
-
-def _attempts_ns(connection: Connection, model: str) -> Iterator[int]:
-    """Yield when each attempt for any version of a model began."""
-    for row in of_model(connection, model):
-        for event in events.read(connection, row.watched_version_id):
-            if event.kind == RECALIBRATING:
-                yield event.at_ns

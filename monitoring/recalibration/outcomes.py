@@ -7,45 +7,41 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitoring.drift import events, watch
-from monitoring.drift.events import RECALIBRATED, RECALIBRATING
+from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.versions import of_model
 
 
 def note(ledger: Ledger, watched_version_id: int, detail: dict[str, Any]) -> None:
-    """Append what became of a recalibration, with the number of labels that the drift watch has
-    seen.
-    """
+    """Append what became of a recalibration, and how many labels the watch has seen."""
     with ledger.write() as connection:
         lock(connection, Lock.VERSION, watched_version_id)
         _append(connection, watched_version_id, detail, kind=RECALIBRATED, now_ns=ledger.clock())
 
 
+def attempts(connection: Connection, model: str) -> list[Event]:
+    """Return the beginnings of all attempts for any version of a model."""
+    return [
+        event
+        for row in of_model(connection, model)
+        for event in events.read(connection, row.watched_version_id)
+        if event.kind == RECALIBRATING
+    ]
+
+
 def claim(ledger: Ledger, watched_version_id: int, *, model: str, seen_attempts: int) -> bool:
-    """Note that an attempt begins, unless another process has noted one since this one looked;
-    return whether it did.
+    """Note that an attempt begins, unless another process did meanwhile; return whether.
 
     Two processes may both lead for a moment. Only one of them gets the attempt.
     """
     with ledger.write() as connection:
         lock(connection, Lock.VERSION, watched_version_id)
-        attempts = [
-            event
-            for row in of_model(connection, model)
-            for event in events.read(connection, row.watched_version_id)
-            if event.kind == RECALIBRATING
-        ]
-        if len(attempts) != seen_attempts:
-            return False
-        _append(
-            connection,
-            watched_version_id,
-            {"by": "alarm"},
-            kind=RECALIBRATING,
-            now_ns=ledger.clock(),
-        )
-    return True
+        is_first = len(attempts(connection, model)) == seen_attempts
+        if is_first:
+            detail, now_ns = {"by": "alarm"}, ledger.clock()
+            _append(connection, watched_version_id, detail, kind=RECALIBRATING, now_ns=now_ns)
+    return is_first
 
 
 def _append(

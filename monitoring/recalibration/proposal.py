@@ -182,9 +182,7 @@ def _no_remedy(choice: RemedyChoice) -> str:
 
 
 def _worsened(choice: RemedyChoice) -> str | None:
-    """Return why the chosen remedy harms: it moves all classes alike, and one of them needs the
-    opposite.
-    """
+    """Return why the chosen remedy harms: one class needs the opposite of the others."""
     gap = next(trial.classwise_gap for trial in choice.trials if trial.name == choice.chosen)
     if choice.better is None or gap <= choice.served_classwise_gap:
         return None
@@ -205,9 +203,7 @@ def _clinical(remedy: str) -> str:
 
 
 def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
-    """Return which answers (N,) are fitted on; every class is divided alike, patients are kept
-    whole.
-    """
+    """Return the (N,) answers to fit on: classes divided alike, patients kept whole."""
     _, units = np.unique(
         np.arange(len(answers.labels)) if answers.groups is None else answers.groups,
         return_inverse=True,

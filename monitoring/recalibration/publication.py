@@ -55,9 +55,7 @@ class Recalibration:
 
     @property
     def fingerprint(self) -> str:
-        """A value that differs if another bundle, other labels or other choices lead to another
-        version.
-        """
+        """A value that differs if another bundle, label or choice leads to another version."""
         proposal, card = self.proposal, self.card
         measured = (self.before.ece, self.after.ece, self.after.accuracy)
         numbers = (*proposal.affine.weight, *proposal.affine.bias, *measured)
@@ -145,10 +143,10 @@ def recalibrate(
     publish: bool = True,
     by: Literal["person", "alarm"] = "person",
 ) -> Recalibration:
-    """Choose a remedy on the labeled answers of a version (default: production) and publish the
-    next version.
+    """Choose a remedy on a version's labeled answers and publish the next version.
 
     Args:
+        version: the one in production by default.
         allow_label_changes: consider remedies that may change the predicted class.
         chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows
             how they were chosen.
@@ -209,8 +207,7 @@ def publish_draft(
     why: str | None = None,
     **detail: Any,
 ) -> Recalibration:
-    """Publish a draft as the model's next version and note that in the parent's history, with
-    further `detail`.
+    """Publish a draft and note that in the parent's history, with further `detail`.
 
     `as_version`: the number that it must get. Raises RecalibrationRefused if it would get another
     one, since somebody has published a version meanwhile.

@@ -25,9 +25,7 @@ _MIN_RATIO = 1.5  # between the highest and the lowest share; smaller difference
 
 @dataclass(frozen=True)
 class UnevenLabels:
-    """Two kinds of answers whose shares of labels differ most; each kind is named as in a
-    sentence.
-    """
+    """The two kinds of answers whose shares of labels differ most, named as in a sentence."""
 
     most: str
     most_share: float
@@ -37,9 +35,7 @@ class UnevenLabels:
 
 @dataclass(frozen=True)
 class LabeledShare:
-    """Answers of one kind: how many were served, and how many of them have a label; `name` as in a
-    sentence.
-    """
+    """How many answers of a kind were served and labeled; `name` as in a sentence."""
 
     name: str
     labeled: int
@@ -49,8 +45,7 @@ class LabeledShare:
 def find_uneven_labels(
     connection: Connection, watched_version_id: int, *, since_ns: int | None = None
 ) -> UnevenLabels | None:
-    """Compare the shares of labeled answers by predicted class and confidence; None if chance
-    explains them.
+    """Compare the shares of labeled answers by class and confidence; None if chance explains.
 
     Counts whole days from the day of `since_ns` on.
     """
@@ -65,9 +60,7 @@ def find_uneven_labels(
 def shares_by_bin(
     predicted: str, labeled: npt.NDArray[np.integer], served: npt.NDArray[np.integer]
 ) -> list[LabeledShare]:
-    """Return the bins with enough answers, from counts (B,) of the labeled and the served answers
-    of one class.
-    """
+    """Return the bins with enough answers, from counts (B,) of one class's answers."""
     return [
         LabeledShare(
             f"{predicted!r} at confidence {number / BIN_COUNT:.2f} to "
@@ -80,8 +73,7 @@ def shares_by_bin(
 
 
 def compare_shares(shares: Sequence[LabeledShare]) -> UnevenLabels | None:
-    """Return the kinds of answers labeled most and least often; None if their shares differ by
-    chance, or too little.
+    """Return the kinds labeled most and least often; None if chance explains the difference.
 
     >>> found = compare_shares([LabeledShare("sure", 10, 1000), LabeledShare("unsure", 300, 1000)])
     >>> found.most, found.most_share

@@ -65,9 +65,7 @@ def read_page_data(
     span: Span = WHOLE,
     courses: CourseReader | None = None,
 ) -> PageData:
-    """Read the data of a page; `courses` keeps courses for the next time. Raises ModelNotInLedger,
-    QueryInvalid.
-    """
+    """Read the data of a page; `courses` remembers. Raises ModelNotInLedger, QueryInvalid."""
     report = calibration_report(ledger, model, version=version, window=window)
     with ledger.read() as connection:
         row = choose(connection, model, report.version)
@@ -114,8 +112,7 @@ def _extent(days: Sequence[Days], course: EvidenceCourse | None) -> tuple[int, i
 
 
 def window_since(text: str, *, now_ns: int) -> str:
-    """Return the window that starts a number of days ago (`30d`) or on a date (`2026-10-01`).
-    Raises QueryInvalid.
+    """Return the window since `30d` ago or since a date (`2026-10-01`). Raises QueryInvalid.
 
     >>> window_since("30d", now_ns=0), window_since("1970-01-01", now_ns=2 * 86_400 * 10**9)
     ('days:30', 'days:3')

@@ -20,7 +20,7 @@ from monitoring.errors import ModelNeeded
 from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
 from monitoring.findings.answer_warning import find_answer_warning
 from monitoring.findings.comparison import CardComparison, compare
-from monitoring.findings.drift import Drift, find_drift
+from monitoring.findings.drift import Drift, TagWatches, find_drift, find_tag_watches
 from monitoring.findings.earlier_labels import earlier_labels
 from monitoring.findings.early_warnings import (
     RECENT_DAYS,
@@ -39,7 +39,6 @@ from monitoring.findings.recommendation import Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
 from monitoring.findings.status import Status, assess
-from monitoring.findings.tag_drift import TagWatches, find_tag_watches
 from monitoring.findings.timeline import TimelineEntry, as_entry, told
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
 from monitoring.http.json_body import plain
@@ -72,8 +71,7 @@ class Delay:
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """The calibration of one version of a model as recorded in the ledger, without bins, slices and
-    history.
+    """The calibration of one version in the ledger, without bins, slices and history.
 
     Attributes:
         verdict: the assessment in sentences: can confidence be believed?
@@ -124,9 +122,7 @@ class ReportSummary:
 
     @property
     def further_evidence(self) -> tuple[str, ...]:
-        """The evidence that verdict and answer about accuracy do not state: who shows these need
-        not repeat it.
-        """
+        """The evidence that verdict and answer about accuracy do not state already."""
         said = f"{self.verdict} {self.accuracy.sentence}"
         return tuple(sentence for sentence in self.recommendation.evidence if sentence not in said)
 
@@ -192,7 +188,6 @@ def calibration_report(
         whole = [event for event in history if not event.name]  # not of a tag
         drift = find_drift(connection, row.watched_version_id, whole)
         tag_watches = find_tag_watches(connection, row.watched_version_id, history)
-        entries = told(connection, row.watched_version_id)[-_EVENTS:]
         delay = _delay(connection, row.watched_version_id)
         basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
         early_warnings = _early_warnings(connection, row, seen, history, now_ns=now_ns)
@@ -258,7 +253,7 @@ def calibration_report(
         selection=selection,
         signs=early_warnings,
         slices=found,
-        history=tuple(as_entry(event) for event in entries),
+        history=tuple(as_entry(event) for event in told(history)[-_EVENTS:]),
         recommendation=recommend(findings),
         bins=tuple(reliability(basis.labeled)),
         served_bins=tuple(seen.served.served.tolist()),

@@ -1,12 +1,16 @@
 """Scenes: a seeded simulation of a model and of the people who label, on a real ledger, and what is
-said about it.
+printed about it.
 """
 
+import io
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html import unescape
 from typing import NamedTuple
 
 import numpy as np
+from rich.console import Console
 
 from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
@@ -14,13 +18,19 @@ from calibration.measures.summary import Measures
 from candor.terminal.report import report_tables
 from model_store.bundle.card import CalibrationCard, Card
 from monitoring.reports.page_data import read_page_data
-from monitoring.reports.report import Report, calibration_report
+from monitoring.reports.report import Report
 from serving.pages.models import model_page
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import MonitoredModel
 
 DRAWING = DriftSettings(audit=True)
 SHARE = 0.25
+# An interval of nothing or of one point, minus zero, "1 labels".
+_IMPOSSIBLE = re.compile(
+    r"\[-, -\]|-0\.0+(?![0-9])|\bnan\b|\binf\b"
+    r"|\b1 (labels|answers|items|slices|comparisons)\b"
+    r"|95 % interval ([+-]?[\d.]+)( %)? to \2( %)?\b"
+)
 
 
 class Answer(NamedTuple):
@@ -95,29 +105,23 @@ def complained_about(given: Sequence[Answer]) -> list[Answer]:
     return [each for each in given if each.chance < (0.5 if not each.right else 0.1)]
 
 
-class Told(NamedTuple):
-    """The report, and all that terminal and page say."""
+def shown(monitored: MonitoredModel) -> tuple[Report, tuple[str, str]]:
+    """Return the report, and what the terminal and the page print about it, without pictures.
 
-    report: Report
-    terminal: str
-    page: str
-
-    @property
-    def advice(self) -> tuple[str, ...]:
-        return self.report.recommendation.what_to_do
-
-    def says(self, words: str) -> bool:
-        """Whether both terminal and page say so."""
-        found = (words in self.terminal, words in self.page)
-        assert len(set(found)) == 1, found
-        return found[0]
-
-
-def told(monitored: MonitoredModel) -> Told:
-    report = calibration_report(monitored.ledger, "pneumonia")
-    terminal = "\n".join(part for part in report_tables(report) if isinstance(part, str))
-    page = unescape(model_page(read_page_data(monitored.ledger, "pneumonia")))
-    for tag in ("<code>", "</code>"):
-        page = page.replace(tag, "`")
-    assert "Recalibrate or roll back" not in report.verdict
-    return Told(report, terminal, page)
+    No text has a figure that cannot be, or says a sentence twice.
+    """
+    found = read_page_data(monitored.ledger, monitored.card.name)
+    console = Console(width=2_000, record=True, file=io.StringIO())
+    for part in report_tables(found.report):
+        console.print(part)
+    page = re.sub(r"<(svg|style).*?</\1>", "", model_page(found), flags=re.DOTALL)
+    # The history is a record: it may repeat the evidence.
+    page = re.sub(r"<h2>History</h2>.*?</section>", "", page, flags=re.DOTALL)
+    page = re.sub(r"</(p|li|h\d|td|th|div|span|section)>", "\n", page)
+    page = unescape(re.sub(r"<[^>]+>", "", re.sub(r"</?code>", "`", page)))
+    texts = (console.export_text(), page)
+    for text in texts:
+        assert not (impossible := _IMPOSSIBLE.search(text)), impossible
+        counts = Counter(part.strip(" -") for part in re.split(r"(?<=[.!?]) |\n", text))
+        assert [each for each, count in counts.items() if count > 1 and len(each) > 30] == []
+    return found.report, texts

@@ -1,5 +1,6 @@
 """The sign for changed answers, from a real ledger's day sums."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -62,17 +63,11 @@ def compared(ledger_url: str, clock: Clock) -> Iterator[MonitoredModel]:
 
 def test_the_first_day_is_awaited(compared: MonitoredModel, clock: Clock) -> None:
     compared.serve(*rows(compared, 0))
-    assert (
-        sign(compared).sentence
-        == "Changes of the answers are looked for from the first complete day (UTC) on."
-    )
+    assert math.isnan(sign(compared).value)
     clock.now_ns += DAY_NS
     quiet = sign(compared)
     assert not quiet.raised
-    assert quiet.sentence.startswith(
-        "The answers of each day do not differ from the card's 500 reference answers and those "
-        "before it by more than"
-    )
+    assert quiet.value < quiet.limit
 
 
 def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(
@@ -83,15 +78,11 @@ def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(
     clock.now_ns += 6 * DAY_NS
     raised = sign(compared)
     assert raised.raised
-    assert 'they lean more to "pneumonia"' in raised.sentence
-    assert "ever raised for at most 1 in 100 versions" in raised.sentence
-    assert (
-        raised.sentence in calibration_report(compared.ledger, "pneumonia").recommendation.evidence
-    )
+    assert '"pneumonia"' in raised.sentence
     prune(compared.ledger, older_than_s=0)
     assert sign(compared) == raised
     compared.recorder.acknowledge("pneumonia", kind="reset").result()
-    assert "from the first complete day" in sign(compared).sentence  # it starts again tomorrow
+    assert math.isnan(sign(compared).value)  # it starts again tomorrow
 
 
 def test_without_a_reference_the_first_answers_are_compared_with(
@@ -100,6 +91,4 @@ def test_without_a_reference_the_first_answers_are_compared_with(
     for day in range(12):
         monitored.serve(*rows(monitored, day, shift=2.5 if day >= 8 else 0.0))
     clock.now_ns += 12 * DAY_NS
-    raised = sign(monitored)
-    assert raised.raised
-    assert "compared with the version's answers before, they lean more" in raised.sentence
+    assert sign(monitored).raised

@@ -105,12 +105,6 @@ def test_before_labels_it_says_that_nothing_has_checked_it(three: MonitoredModel
     shown.serve()
     found = shown.found()
     assert found.status is EstimateStatus.NOT_CHECKED
-    assert "By its own confidence the model is right in" in found.sentence
-    assert (
-        "This holds only while confidence is calibrated in the answers of each class."
-        in found.sentence
-    )
-    assert "Labels have not checked that: there are 0, and 100 are needed." in found.sentence
     assert found.corrected is None
     assert found.checked == ()
 
@@ -125,13 +119,6 @@ def test_when_labels_agree_estimate_and_truth_stand_side_by_side(three: Monitore
     by_name = {(each.name, each.of): each.shown for each in found.checked}
     assert by_name["accuracy", None] == pytest.approx(truth.trace() / 600)
     assert by_name["sensitivity", "viral"] == pytest.approx(truth[2, 2] / truth[2].sum())
-    assert (
-        "Chance alone can explain the difference, after correction for the 7 rates compared."
-        in found.sentence
-    )
-    assert (
-        "assumes that the labels were not chosen" in found.sentence
-    )  # half have a label, and there is no audit
     assert found.corrected is not None
     everything = confusion_matrix(shown.probabilities, shown.labels)
     assert (
@@ -162,16 +149,13 @@ def test_an_active_alarm_contradicts_it_and_the_labels_correct_it(three: Monitor
     assert report.drift is not None
     assert report.drift.active
     assert found.status is EstimateStatus.CONTRADICTED
-    assert "The drift alarm is active, so do not rely on it." in found.sentence
     assert found.from_confidence is not None
     assert found.corrected is not None
     truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
     assert found.from_confidence.accuracy.value > truth + 0.05
     assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
     three.recorder.acknowledge("pneumonia").result()
-    again = shown.found()
-    assert again.status is EstimateStatus.CONTRADICTED  # the labels are still there
-    assert "The labels contradict it at this look, so do not rely on it." in again.sentence
+    assert shown.found().status is EstimateStatus.CONTRADICTED  # the labels are still there
 
 
 def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) -> None:
@@ -191,7 +175,6 @@ def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) ->
     assert found.audit
     assert found.labels == 300
     assert found.status is EstimateStatus.AGREES, found.sentence
-    assert "In the 300 audited answers" in found.sentence
     assert found.corrected is not None
     truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
     assert abs(found.corrected.accuracy.value - truth) < 0.03
@@ -214,24 +197,21 @@ def test_late_labels_correct_the_days_that_have_none(three: MonitoredModel) -> N
     assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
 
 
-def test_answers_without_all_probabilities_are_left_out_and_that_is_said(
-    three: MonitoredModel,
-) -> None:
+def test_answers_without_all_probabilities_are_left_out(three: MonitoredModel) -> None:
     shown = scene(three, 100)
     shown.serve()
     bare = [shown._row(i, NOW_NS - DAY_NS, False)._replace(probabilities=b"") for i in range(50)]
     three.serve(*bare)
-    found = shown.found()
-    assert "in 61" not in found.sentence
-    assert "of 100 answers whose probabilities are known (of 150)" in found.sentence
-    assert shown.found("days:1").from_confidence is not None
+    for window in ("all", "days:1"):
+        estimate = shown.found(window).from_confidence
+        assert estimate is not None
+        assert estimate.answers == 100
     three.ledger.close()
 
 
 def test_no_answers_no_estimate(three: MonitoredModel) -> None:
     found = scene(three, 1).found()
     assert found.status is EstimateStatus.UNKNOWN
-    assert found.sentence == "There are no answers yet from which performance could be estimated."
     assert found.rows() == []
 
 

@@ -79,13 +79,12 @@ def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
         yield read_page_data(monitored.ledger, "pneumonia", version=1)
 
 
-def test_the_page_leads_with_the_verdict_and_explains_every_number(found: PageData) -> None:
+def test_the_page_has_the_verdict_and_renews_itself(found: PageData) -> None:
     page = model_page(found)
     check(page)
     assert found.report.verdict in page
     assert found.report.recommendation.worried in page
     assert f"{100 * found.report.measures.ece:.1f} %" in page
-    assert "The ECE that a perfectly calibrated model would show" in page
     assert "http-equiv" not in page
     assert 'data-live="15"' in page
 
@@ -93,23 +92,13 @@ def test_the_page_leads_with_the_verdict_and_explains_every_number(found: PageDa
 def test_the_page_of_a_model_without_labels(monitored: MonitoredModel) -> None:
     page = model_page(read_page_data(monitored.ledger, "pneumonia", window="last:100"))
     check(page)
-    assert "No labels yet" in page
-    assert "No day has labels yet" in page
-    assert "no answers yet" in page
-    assert "gray bar" not in page
     assert "<b>last 100 labels</b>" in page
 
 
 def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
-    assert (
-        "overconfidence. It stays active until you acknowledge it; the alert also ends when "
-        "another version is "
-        "promoted. Most of the evidence is " in page
-    )
     assert 'class="card verdict alarm"' in page
-    assert "Versions side by side" in page
     assert "<code>POST /models/pneumonia/report/acknowledge</code>" in page
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
@@ -117,10 +106,9 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     assert (
         page.count('<g class="mark alarm">') == 12
     )  # two alarms, on three charts, each wide and narrow
-    assert page.count('<span class="pill">alarm</span></td><td>The alarm was raised at label') == 2
-    assert page.rindex("The alarm was acknowledged") < page.rindex(
-        "This version was promoted to production"
-    )  # newest first
+    assert page.count('<span class="pill">alarm</span>') == 2
+    pills = [page.rindex(f'<span class="pill">{kind}') for kind in ("acknowledged", "promoted")]
+    assert pills == sorted(pills)  # newest first
 
 
 def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
@@ -129,17 +117,7 @@ def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
     assert "http-equiv" not in page
     assert "@media print" in page
     assert "size: A4" in page
-    for part in (
-        "Calibration report: pneumonia",
-        "Should you be worried?",
-        "Day by day",
-        "By class and tag",
-        "History",
-    ):
-        assert part in page
-    assert "Reviewed by" in page
     assert alarmed.report.verdict in page
-    assert "<p>100.0 % of answers have a label;" in page
 
 
 def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Clock) -> None:
@@ -147,7 +125,7 @@ def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Cloc
     window = window_since("30d", now_ns=clock.now_ns)
     page = report_page(read_page_data(monitored.ledger, "pneumonia", window=window))
     check(page)
-    assert "Answers served from 2026-08-23 to 2026-09-21" in page
+    assert "2026-08-23 to 2026-09-21" in page
     assert "Window last:5" in report_page(
         read_page_data(monitored.ledger, "pneumonia", window="last:5")
     )
@@ -175,5 +153,4 @@ def test_the_index_shows_the_worst_first(found: PageData, tmp_path: Path, clock:
     page = index_page([quiet, report])
     check(page)
     assert page.index(">pneumonia<") < page.index(">aaa<")
-    assert "No model has used this ledger yet." in index_page([])
     check(index_page([]))

@@ -17,8 +17,15 @@ from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
-from monitoring.recalibration import AnswerFilter, labeled_answers, preview_of, recalibrate
+from monitoring.recalibration import (
+    AnswerFilter,
+    Recalibration,
+    labeled_answers,
+    preview_of,
+    recalibrate,
+)
 from tests.builders.answers import NOW_NS, SECOND_NS
+from tests.builders.bundles import write_variants
 from tests.builders.monitored import Clock, MonitoredModel
 
 TOO_SURE = 2.0  # the temperature by which the served probabilities are too sharp
@@ -75,9 +82,8 @@ def draw(rng: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def fresh(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
     """A ledger in which version 1 has not answered yet."""
-    monitored = MonitoredModel(tmp_path / "fresh.db", clock, card=store.read("tiny").card)
-    yield monitored
-    monitored.close()
+    with MonitoredModel(tmp_path / "fresh.db", clock, card=store.read("tiny").card) as monitored:
+        yield monitored
 
 
 @pytest.fixture
@@ -85,19 +91,26 @@ def served(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredMode
     """1,500 labeled answers of version 1, whose logits would have been honest at twice its
     temperature.
     """
-    monitored = MonitoredModel(tmp_path / "ledger.db", clock, card=store.read("tiny").card)
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 3.0, (N, 3))
-    truth = (softmax(honest).cumsum(axis=1) > rng.random((N, 1))).argmax(axis=1)
-    probabilities = softmax(TOO_SURE * honest).astype("<f4")
-    rows = [row(number, probabilities[number]) for number in range(N)]
-    monitored.serve(*rows)
-    names = [monitored.card.classes[index] for index in truth]
-    monitored.label(
-        *(FeedbackItem(name, row.prediction_id) for name, row in zip(names, rows, strict=True))
-    )
-    yield monitored
-    monitored.close()
+    truth = draw(rng, softmax(honest))
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=store.read("tiny").card) as monitored:
+        serve(monitored, softmax(TOO_SURE * honest), truth)
+        yield monitored
+
+
+def recalibrated(
+    store: Store,
+    folder: Path,
+    card: Card,
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    **options: Any,
+) -> Recalibration:
+    """Recalibrate on a ledger in which the version of `card` gave these answers."""
+    with MonitoredModel(folder / f"{card.version}.db", Clock(), card=card) as monitored:
+        serve(monitored, probabilities, truth)
+        return recalibrate(monitored.ledger, store, card.name, version=card.version, **options)
 
 
 def row(number: int, probabilities: np.ndarray) -> PredictionRow:
@@ -171,10 +184,8 @@ def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
 
     # The same once more, on the answers of the new version: bias and temperature continue those in
     # the graph.
-    again = MonitoredModel(tmp_path / "again.db", Clock(), card=done.card)
-    serve(again, after, draw(rng, softmax(1.5 * np.log(after) - bias)))
-    second = recalibrate(again.ledger, store, "tiny", version=2, allow_label_changes=True)
-    again.close()
+    truth = draw(rng, softmax(1.5 * np.log(after) - bias))
+    second = recalibrated(store, tmp_path, done.card, after, truth, allow_label_changes=True)
     np.testing.assert_allclose(
         infer(store.read("tiny", 3).onnx, images), second.proposal.affine(np.log(after)), atol=1e-5
     )
@@ -195,9 +206,7 @@ def test_a_temperature_that_makes_a_class_worse_is_refused(
     probabilities[np.arange(2200), said] = confidence
     probabilities[np.arange(2200), other] = 0.995 - confidence
     serve(fresh, probabilities, np.where(right, said, other))
-    with pytest.raises(
-        RecalibrationRefused, match="A temperature alone would raise the largest error of a class"
-    ):
+    with pytest.raises(RecalibrationRefused, match="largest error of a class"):
         recalibrate(fresh.ledger, store, "tiny")
     assert store.versions("tiny") == [1]
 
@@ -214,12 +223,10 @@ def test_vector_scaling_goes_into_the_graph_and_only_once(
     assert done.proposal.remedy == "vector"
     after = infer(store.read("tiny", 2).onnx, images)
     np.testing.assert_allclose(after, done.proposal.affine(np.log(probabilities)), atol=1e-5)
-    again = MonitoredModel(tmp_path / "again.db", Clock(), card=done.card)
-    serve(again, after, draw(rng, softmax(0.5 * np.log(after))))
-    second = recalibrate(again.ledger, store, "tiny", version=2, allow_label_changes=True)
-    again.close()
+    truth = draw(rng, softmax(0.5 * np.log(after)))
+    second = recalibrated(store, tmp_path, done.card, after, truth, allow_label_changes=True)
     excluded = {trial.name: trial.excluded for trial in second.proposal.choice.trials}
-    assert "cannot combine" in (excluded["vector"] or "")
+    assert excluded["vector"]
     np.testing.assert_allclose(
         infer(store.read("tiny", 3).onnx, images), second.proposal.affine(np.log(after)), atol=1e-5
     )
@@ -234,18 +241,12 @@ def test_the_next_card_says_where_its_calibrator_comes_from(
     """Labels replace a temperature of perturbed images; the vector of an exported model stays in
     the graph.
     """
-    parent = store.read("tiny", 1)
-    calibration = parent.card.calibration.model_copy(update={"method": method})
-    card = parent.card.model_copy(update={"calibration": calibration, "version": 2})
-    store.publish(
-        "tiny", lambda folder, _version: write_bundle(folder, card=card, onnx=parent.onnx)
-    )
-    monitored = MonitoredModel(tmp_path / "perturbed.db", Clock(), card=store.read("tiny", 2).card)
+    calibration = store.read("tiny", 1).card.calibration.model_copy(update={"method": method})
+    card = republished(store, calibration=calibration)
     rng = np.random.default_rng(2)
     logits = rng.normal(0, 2, (N, 3))
-    serve(monitored, softmax(TOO_SURE * logits), draw(rng, softmax(logits)))
-    done = recalibrate(monitored.ledger, store, "tiny", version=2)
-    monitored.close()
+    truth = draw(rng, softmax(logits))
+    done = recalibrated(store, tmp_path, card, softmax(TOO_SURE * logits), truth)
     assert done.card.calibration.method == expected
 
 
@@ -253,17 +254,14 @@ def test_a_calibrated_model_is_left_alone(fresh: MonitoredModel, store: Store) -
     rng = np.random.default_rng(3)
     probabilities = softmax(rng.normal(0, 2, (600, 3)))
     serve(fresh, probabilities, draw(rng, probabilities))
-    with pytest.raises(
-        RecalibrationRefused,
-        match="No remedy improves on the model as served by more than a standard error",
-    ):
+    with pytest.raises(RecalibrationRefused, match="No remedy improves"):
         recalibrate(fresh.ledger, store, "tiny", allow_label_changes=True)
     assert store.versions("tiny") == [1]
 
 
 def test_labels_of_one_class_are_refused(fresh: MonitoredModel, store: Store) -> None:
     serve(fresh, softmax(np.random.default_rng(4).normal(0, 2, (150, 3))), np.zeros(150, dtype=int))
-    with pytest.raises(RecalibrationRefused, match="All 150 labels say 'benign'"):
+    with pytest.raises(RecalibrationRefused, match="'benign'"):
         recalibrate(fresh.ledger, store, "tiny")
 
 
@@ -274,12 +272,8 @@ def test_labels_of_unsure_answers_alone_are_refused_unless_accepted(
     probabilities = softmax(rng.normal(0, 3, (2000, 3)))
     unsure = probabilities.max(axis=1) < 0.8
     serve(fresh, probabilities, draw(rng, softmax(0.4 * np.log(probabilities))), labeled=unsure)
-    with pytest.raises(
-        RecalibrationRefused, match=r"The labels look chosen: 100\.0 % of the answers"
-    ) as told:
+    with pytest.raises(RecalibrationRefused, match=r" 100\.0 % .* 0\.0 % .*CANDOR_AUDIT_SHARE"):
         recalibrate(fresh.ledger, store, "tiny")
-    assert "CANDOR_AUDIT_SHARE" in str(told.value)
-    assert "but 0.0 % of the answers" in str(told.value)
     assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).labels == unsure.sum()
 
 
@@ -314,14 +308,11 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(
     probabilities = softmax(rng.normal(0, 3, (1200, 3)))
     truth = draw(rng, softmax(np.log(probabilities) / TOO_SURE))
     serve(fresh, probabilities, truth, labeled=np.arange(1200) % 2 == 0)
-    with pytest.raises(
-        RecalibrationRefused,
-        match=r"50\.\d % of the answers of that time have a label, and nothing shows",
-    ):
+    with pytest.raises(RecalibrationRefused, match=r"50\.\d %"):
         recalibrate(fresh.ledger, store, "tiny")
     preview = recalibrate(fresh.ledger, store, "tiny", publish=False)
     assert preview.coverage == pytest.approx(0.5, abs=0.01)
-    assert "Nothing shows how these labels were chosen" in " ".join(preview_of(preview).notes)
+    assert "CANDOR_AUDIT_SHARE" in " ".join(preview_of(preview).notes)
     assert store.versions("tiny") == [1]
     assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
 
@@ -342,9 +333,7 @@ def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(
     assert (
         draft.new_temperature < draft.old_temperature
     )  # sharper, because wrong answers are missing
-    with pytest.raises(
-        RecalibrationRefused, match=r"of the answers drawn for the audit have a label"
-    ):
+    with pytest.raises(RecalibrationRefused, match="audit have a label"):
         recalibrate(fresh.ledger, store, "tiny")
 
 
@@ -372,28 +361,23 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped_with_a_word(
     assert done.dropped == ()
     strict = Referral(threshold=0.9, promised_accuracy=0.999, delta=0.05, coverage=0.5)
     promised = republished(store, referral=strict)
-    with MonitoredModel(tmp_path / "strict.db", Clock(), card=promised) as monitored:
-        logits = np.random.default_rng(9).normal(0, 3, (500, 3))
-        serve(
-            monitored, softmax(TOO_SURE * logits), draw(np.random.default_rng(9), softmax(logits))
-        )
-        few = recalibrate(monitored.ledger, store, "tiny", version=promised.version)
+    logits = np.random.default_rng(9).normal(0, 3, (500, 3))
+    truth = draw(np.random.default_rng(9), softmax(logits))
+    few = recalibrated(store, tmp_path, promised, softmax(TOO_SURE * logits), truth)
     assert few.card.referral is None  # 200 answers cannot certify 99.9 %
-    assert "No threshold can promise that on the 200 held-out labels" in few.dropped[0]
+    assert "200 held-out labels" in few.dropped[0]
 
 
 def test_prediction_sets_hold_their_promise_on_answers_of_the_same_kind(
-    fresh: MonitoredModel, store: Store, tmp_path: Path
+    store: Store, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(8)
     sets = ConformalCard(alpha=0.2, threshold=0.9, mean_set_size=1, coverage_reference=0.5)
     inputs = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=500)
     promised = republished(store, conformal=sets, input_reference=inputs)
-    monitored = MonitoredModel(tmp_path / "sets.db", Clock(), card=promised)
     logits = rng.normal(0, 3, (N, 3))
-    serve(monitored, softmax(TOO_SURE * logits), draw(rng, softmax(logits)))
-    done = recalibrate(monitored.ledger, store, "tiny", version=promised.version)
-    monitored.close()
+    truth = draw(rng, softmax(logits))
+    done = recalibrated(store, tmp_path, promised, softmax(TOO_SURE * logits), truth)
     assert done.card.conformal is not None
     assert done.card.conformal.alpha == 0.2
     assert done.card.input_reference == inputs  # the images are no others
@@ -416,16 +400,13 @@ def republished(store: Store, **changes: Any) -> Card:
     return store.read("tiny", version).card
 
 
-def test_a_card_without_a_threshold_gets_none(
-    served: MonitoredModel, store: Store, tmp_path: Path
-) -> None:
+def test_a_card_without_a_threshold_gets_none(store: Store, tmp_path: Path) -> None:
     bare = republished(store, referral=None)
-    with MonitoredModel(tmp_path / "bare.db", Clock(), card=bare) as monitored:
-        rng = np.random.default_rng(9)
-        logits = rng.normal(0, 3, (300, 3))
-        serve(monitored, softmax(3 * logits), draw(rng, softmax(logits)))
-        done = recalibrate(monitored.ledger, store, "tiny", version=bare.version)
-        assert (done.card.referral, done.dropped) == (None, ())
+    rng = np.random.default_rng(9)
+    logits = rng.normal(0, 3, (300, 3))
+    truth = draw(rng, softmax(logits))
+    done = recalibrated(store, tmp_path, bare, softmax(3 * logits), truth)
+    assert (done.card.referral, done.dropped) == (None, ())
 
 
 def test_answers_are_selected_by_time_number_and_id(served: MonitoredModel, store: Store) -> None:
@@ -466,19 +447,18 @@ def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Sto
 
 
 @pytest.mark.parametrize(
-    ("answer_filter", "min_labels", "sentence"),
+    ("answer_filter", "min_labels", "message"),
     [
         (
             AnswerFilter(last=50),
             100,
-            r"Got 50 labeled answers of tiny version 1; expected at least 100\. .* "
-            r"\(`--min-labels`\)",
+            r"Got 50 .* at least 100\. .*--min-labels",
         ),
-        (AnswerFilter(prediction_ids=frozenset()), 1, "Got 0 labeled answers"),
+        (AnswerFilter(prediction_ids=frozenset()), 1, "Got 0 "),
         (
             AnswerFilter(last=0),
             0,
-            "expected at least 20, the fewest on which a fit can be checked. Label more answers.",
+            "at least 20",
         ),
     ],
 )
@@ -487,9 +467,9 @@ def test_too_few_labels_are_refused(
     store: Store,
     answer_filter: AnswerFilter,
     min_labels: int,
-    sentence: str,
+    message: str,
 ) -> None:
-    with pytest.raises(RecalibrationRefused, match=sentence):
+    with pytest.raises(RecalibrationRefused, match=message):
         recalibrate(
             served.ledger, store, "tiny", answer_filter=answer_filter, min_labels=min_labels
         )
@@ -508,3 +488,35 @@ def test_a_version_that_never_served_is_refused(served: MonitoredModel, store: S
         recalibrate(served.ledger, store, "tiny", version=published)
     with pytest.raises(NotInStore):
         recalibrate(served.ledger, store, "tiny", version=9)
+
+
+def served_in(store: Store, folder: Path, precision: str) -> MonitoredModel:
+    """A ledger in which one precision of a version that has several was right less often than it
+    said.
+    """
+    store.publish("tiny", lambda path, version: write_variants(path, version))
+    card = store.read("tiny", 2).card.of_variant(precision)
+    monitored = MonitoredModel(folder / "variant.db", Clock(), card=card)
+    rng = np.random.default_rng(0)
+    probabilities = softmax(rng.normal(0, 2, (N, 3)))
+    serve(monitored, probabilities, draw(rng, softmax(np.log(probabilities) / TOO_SURE)))
+    return monitored
+
+
+@pytest.mark.parametrize(("precision", "temperature"), [("int8", 3.0), ("float32", 1.5)])
+def test_a_recalibration_fits_the_precision_that_answered_and_has_only_that(
+    store: Store, tmp_path: Path, precision: str, temperature: float
+) -> None:
+    """`temperature` is that of the variant."""
+    with served_in(store, tmp_path, precision) as monitored:
+        other = {"int8": "float32", "float32": "int8"}[precision]
+        for refused in (other, "int4"):
+            with pytest.raises(RecalibrationRefused):
+                recalibrate(monitored.ledger, store, "tiny", version=2, precision=refused)
+        done = recalibrate(monitored.ledger, store, "tiny", version=2)
+    made = store.read("tiny", 3)
+    assert made.card.precisions == (precision,)
+    assert made.variants == {}
+    assert made.card.calibration.temperature == pytest.approx(temperature * TOO_SURE, rel=0.15)
+    assert other in done.dropped[-1]
+    assert made.card.dropped_promises is not None

@@ -8,12 +8,13 @@ import pytest
 from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
 from calibration.measures.summary import Measures
-from monitoring.errors import ModelNeeded, ModelNotInLedger, QueryInvalid
+from monitoring.errors import ModelNeeded, ModelNotInLedger
 from monitoring.findings.status import Status
-from monitoring.findings.windows import read_window
+from monitoring.findings.timeline import read_timeline
 from monitoring.reports.report import Coverage, Delay, calibration_report, only_model
-from tests.builders.answers import SECOND_NS, label, make_card, make_row
+from tests.builders.answers import CLASSES, SECOND_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.processes import PATIENCE_S
 
 
 def fill(
@@ -23,11 +24,6 @@ def fill(
     monitored.serve(*(make_row(number, confidence=confidence) for number in numbers))
     names = ("pneumonia" if right else "normal" for right in correct)
     monitored.label(*(label(number, name) for number, name in zip(numbers, names, strict=True)))
-
-
-def measures(n: int, accuracy: float, confidence: float) -> Measures:
-    correct = np.arange(n) < round(n * accuracy)
-    return Measures.from_sums(BinSums.from_predictions(np.full(n, confidence), correct))
 
 
 def test_the_report_measures_what_was_labeled(monitored: MonitoredModel, clock: Clock) -> None:
@@ -104,32 +100,60 @@ def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(
 def test_the_only_model_need_not_be_named(monitored: MonitoredModel) -> None:
     assert only_model(monitored.ledger) == "pneumonia"
     monitored.recorder.register(make_card("retina"))
-    with pytest.raises(ModelNeeded, match=r"several models \(pneumonia, retina\)"):
+    with pytest.raises(ModelNeeded, match="pneumonia, retina"):
         only_model(monitored.ledger)
     with monitored.ledger.write() as connection:
         connection.exec_driver_sql("DELETE FROM watched_versions")
-    with pytest.raises(ModelNeeded, match="no model yet"):
+    with pytest.raises(ModelNeeded):
         only_model(monitored.ledger)
 
 
-@pytest.mark.parametrize(
-    "window",
-    ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"],
-)
-def test_other_windows_are_refused(window: str) -> None:
-    with pytest.raises(QueryInvalid, match="'all', 'promotion', 'days:N' or 'last:N'"):
-        read_window(window)
+def test_scores_are_of_the_current_labels(monitored: MonitoredModel) -> None:
+    rng = np.random.default_rng(3)
+    confidence, predicted, true = (
+        rng.uniform(0.5, 1, 60),
+        rng.integers(0, 2, 60),
+        rng.integers(0, 2, 60),
+    )
+    rows = [
+        make_row(n, confidence=p, predicted=k)
+        for n, (p, k) in enumerate(zip(confidence.tolist(), predicted.tolist(), strict=True))
+    ]
+    monitored.serve(*rows)
+    monitored.label(*(label(n, CLASSES[1 - k]) for n, k in enumerate(true)))
+    monitored.label(*(label(n, CLASSES[k]) for n, k in enumerate(true)))  # corrections
+    probabilities = np.array([np.frombuffer(row.probabilities, dtype="<f4") for row in rows])
+    for window, latest in (("all", 60), ("last:10", 10)):
+        measures = calibration_report(monitored.ledger, "pneumonia", window=window).measures
+        expected = Measures.from_probabilities(probabilities[-latest:], true[-latest:])
+        assert (measures.nll, measures.brier) == pytest.approx((expected.nll, expected.brier))
 
 
-def test_an_alarm_is_the_verdict(tmp_path: Path, clock: Clock) -> None:
-    with MonitoredModel(
-        tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=100)
-    ) as monitored:
+def test_the_timeline_has_the_events_of_all_versions(tmp_path: Path, clock: Clock) -> None:
+    settings = DriftSettings(average_run_length=100)
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=settings) as monitored:
         fill(monitored, [False] * 30, confidence=0.95)
         report = calibration_report(monitored.ledger, "pneumonia")
-    assert report.status is Status.ALARM
-    assert report.drift is not None
-    assert report.drift.direction == "over"
-    assert (
-        f"The drift alarm has been active since label {report.drift.alarm_label}." in report.verdict
-    )
+        assert report.status is Status.ALARM
+        assert report.drift is not None
+        assert report.drift.direction == "over"
+        for act in (
+            lambda: monitored.recorder.acknowledge("pneumonia", note="lamp replaced"),
+            lambda: monitored.recorder.acknowledge("pneumonia", kind="reset"),
+            lambda: monitored.recorder.promote(monitored.recorder.register(make_card(version=2))),
+        ):
+            clock.now_ns += SECOND_NS
+            act().result(timeout=PATIENCE_S)
+        with monitored.ledger.read() as connection:
+            entries = read_timeline(connection, "pneumonia")
+            of_second = read_timeline(connection, "pneumonia", version=2)
+            with pytest.raises(ModelNotInLedger):
+                read_timeline(connection, "pneumonia", version=7)
+    kinds = [(entry["version"], entry["kind"]) for entry in entries]
+    assert kinds == [
+        *((1, kind) for kind in ("started", "alarm", "acknowledged", "reset")),
+        *((2, kind) for kind in ("started", "promoted")),
+    ]
+    assert of_second == entries[4:]
+    assert "lamp replaced" in entries[2]["sentence"]
+    assert entries[0]["at"] == "2026-09-21T14:13:20+00:00"

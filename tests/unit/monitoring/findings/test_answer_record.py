@@ -1,5 +1,6 @@
-"""The sentence beside a probability, in scenes in which it could mislead."""
+"""Whether earlier answers like this one contradict its confidence."""
 
+import math
 from typing import Any
 
 import pytest
@@ -23,43 +24,31 @@ def record(**changes: Any) -> AnswerRecord:
     return AnswerRecord(**(values | changes))
 
 
-def test_a_class_that_is_right_less_often_than_it_says_is_not_to_be_relied_on() -> None:
-    assert record().sentences == (
-        "The model says “pneumonia”, confidence 91 %. Do not rely on the 91 %. Of 51 such answers "
-        "at 87 to 93 % since "
-        "2026-10-01 that have a label, 40 were right (78 in 100; 95 % interval 65 to 88). 25 % of "
-        "such answers have "
-        "labels, which may not be typical."
-    )
-
-
-def test_a_class_that_is_right_as_often_as_it_says_gets_no_warning() -> None:
-    said = record(predicted="normal", labeled=60, right=55, served=60).sentences
-    assert "Do not rely" not in said
-    assert "typical" not in said  # all of them have labels
-
-
-@pytest.mark.parametrize("labeled", [0, 1, 29])
-def test_few_labels_are_too_few_to_say_anything(labeled: int) -> None:
-    found = record(labeled=labeled, right=0, mean_confidence=0.9 if labeled else float("nan"))
-    assert not found.is_doubtful
-    assert " in 100" not in found.sentences
-    assert ("too few to say" if labeled else "No label of such answers") in found.sentences
-
-
-def test_an_alarm_warns_whatever_the_labels_of_such_answers_show() -> None:
-    said = record(labeled=60, right=55, alarm=True).sentences
-    assert "Do not rely on the 91 %. The drift alarm of this version is active." in said
-
-
-def test_a_confidence_at_the_edge_of_a_calibrated_bin_gets_no_warning() -> None:
-    """With many labels the interval is narrower than the bin, so it cannot hold every confidence of
-    the bin.
-    """
-    found = record(confidence=0.932, labeled=100_000, right=90_000, mean_confidence=0.9)
-    assert not found.is_doubtful
+@pytest.mark.parametrize(
+    ("changes", "is_doubtful"),
+    [
+        ({}, True),  # right 78 times in 100
+        ({"labeled": 60, "right": 55, "served": 60}, False),
+        ({"labeled": 60, "right": 55, "alarm": True}, True),
+        ({"labeled": 0, "right": 0, "mean_confidence": math.nan}, False),
+        ({"labeled": 1, "right": 0}, False),
+        ({"labeled": 29, "right": 0}, False),  # too few to say anything
+        # With many labels the interval is narrower than the bin.
+        (
+            {"confidence": 0.932, "labeled": 100_000, "right": 90_000, "mean_confidence": 0.9},
+            False,
+        ),
+    ],
+)
+def test_enough_labels_or_an_alarm_make_a_confidence_doubtful(
+    changes: dict[str, Any], is_doubtful: bool
+) -> None:
+    found = record(**changes)
+    assert found.is_doubtful is is_doubtful
+    assert ("Do not rely" in found.sentences) is is_doubtful
+    assert (" in 100" in found.sentences) is (found.labeled >= 30)
 
 
 def test_a_confidence_is_never_shown_as_certainty() -> None:
     assert [shown(each) for each in (0.9949, 0.995, 1.0)] == ["99 %", "over 99 %", "over 99 %"]
-    assert "Do not rely on this confidence." in record(confidence=0.9999, alarm=True).sentences
+    assert "100 %" not in record(confidence=0.9999, alarm=True).sentences

@@ -6,12 +6,6 @@ import pytest
 
 from calibration.bins import BinSums
 from monitoring.findings.comparison import compare
-from tests.builders.monitored import BOTH_DATABASES
-
-DATABASES = BOTH_DATABASES
-
-
-# Comparison
 
 
 def test_a_difference_is_live_minus_reference() -> None:

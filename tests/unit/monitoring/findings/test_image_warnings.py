@@ -7,9 +7,7 @@ import numpy as np
 from model_store.bundle.card import InputReference
 from monitoring.findings.image_warnings import ENOUGH, find_image_warnings
 from monitoring.ledger.inputs import Inputs
-from tests.builders.monitored import BOTH_DATABASES
 
-DATABASES = BOTH_DATABASES
 REFERENCE = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=500)
 
 

@@ -7,12 +7,6 @@ import pytest
 
 from calibration.bins import BinSums
 from monitoring.findings.post_stratification import post_stratify
-from tests.builders.monitored import BOTH_DATABASES
-
-DATABASES = BOTH_DATABASES
-
-
-# Selective labels
 
 
 def test_post_stratification_repairs_labels_that_favor_unsure_answers_only() -> None:

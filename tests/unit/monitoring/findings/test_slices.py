@@ -10,9 +10,6 @@ from calibration.bins import BinSums
 from monitoring.findings.comparison import compare
 from monitoring.findings.slices import find_slices
 from monitoring.ledger.sums import LedgerSums
-from tests.builders.monitored import BOTH_DATABASES
-
-DATABASES = BOTH_DATABASES
 
 
 def ledger_sums(confidence: object, correct: object, *, served: int = 0) -> LedgerSums:
@@ -37,9 +34,6 @@ def test_few_false_differences_among_models_that_did_not_change() -> None:
             found.excess_ece.significant,
         ]
     assert (wrong <= 0.09 * 200).all()  # 5 % and two standard deviations, at most
-
-
-# Slices
 
 
 def test_the_worst_slice_comes_first_and_chance_is_not_a_finding() -> None:

@@ -25,91 +25,36 @@ def measures(n: int, accuracy: float, confidence: float) -> Measures:
     return Measures.from_sums(BinSums.from_predictions(np.full(n, confidence), correct))
 
 
-def test_the_verdict_says_how_much_and_which_way() -> None:
-    status, sentence = assess(measures(624, 0.75, 0.85))
-    assert status is Status.OFF
-    assert sentence.startswith(
-        "In 624 labeled answers, confidence exceeds accuracy by 10.0 percentage points (95 % "
-        "interval "
-    )
-    assert "The model was on average 85.0 % confident and right 75.0 % of the time." in sentence
-    status, sentence = assess(measures(1000, 0.9, 0.8))
-    assert status is Status.OFF
-    assert (
-        "confidence falls short of accuracy by 10.0 percentage points (95 % interval 8.0 to 11.7)"
-        in sentence
-    )
-
-
-def test_chance_is_no_finding_and_few_labels_are_early() -> None:
-    assert assess(measures(1000, 0.8, 0.81)).status is Status.OK
-    assert assess(measures(99, 0.8, 0.99)).status is Status.EARLY
+@pytest.mark.parametrize(
+    ("n", "accuracy", "confidence", "status"),
+    [
+        (0, 0.0, 0.9, Status.NO_LABELS),
+        (99, 0.8, 0.99, Status.EARLY),
+        (1_000, 0.8, 0.81, Status.OK),
+        (624, 0.75, 0.85, Status.OFF),
+        (1_000, 0.9, 0.8, Status.OFF),
+    ],
+)
+def test_chance_is_no_finding(n: int, accuracy: float, confidence: float, status: Status) -> None:
+    found = measures(n, accuracy, confidence)
+    assert assess(found).status is status
+    if n:
+        assert assess(found, DRIFT).status is Status.ALARM
+        assert assess(found, replace(DRIFT, alarm_label=None)).status is status
 
 
 @pytest.mark.parametrize(
-    (
-        "n",
-        "right",
-        "words",
-    ),  # Agresti and Coull's interval of the accuracy: .83 of 1, .54 of 3 and .19 of 20 at most
+    ("n", "right", "interval"),  # Agresti and Coull's interval of the accuracy
     [
-        (
-            1,
-            0,
-            "confidence exceeds accuracy by 99.0 percentage points (95 % interval 15.7 to 100.0)",
-        ),
-        (
-            1,
-            1,
-            "confidence falls short of accuracy by 1.0 percentage points (95 % interval -82.3 to "
-            "4.9)",
-        ),
-        (
-            3,
-            0,
-            "confidence exceeds accuracy by 99.0 percentage points (95 % interval 37.3 to 100.0)",
-        ),
-        (
-            20,
-            0,
-            "confidence exceeds accuracy by 99.0 percentage points (95 % interval 80.0 to 100.0)",
-        ),
+        (1, 0, "15.7 to 100.0"),
+        (1, 1, "-82.3 to 4.9"),
+        (3, 0, "37.3 to 100.0"),
+        (20, 0, "80.0 to 100.0"),
+        (200, 150, "17.5 to 29.5"),
     ],
 )
-def test_a_few_labels_that_agree_are_not_certain(n: int, right: int, words: str) -> None:
-    assert words in assess(measures(n, right / n, 0.99)).sentence
-
-
-def test_a_quality_manager_can_act_on_each_sentence() -> None:
-    """Whole sentences, as a report shows them."""
-    nothing = assess(Measures.from_sums(BinSums.zeros()))
-    assert (
-        nothing.sentence
-        == "No answer has a label yet, so the model's confidence cannot be checked."
-    )
-    assert assess(measures(200, 0.75, 0.75)).sentence == (
-        "In 200 labeled answers, confidence equals accuracy to within 0.1 percentage points (95 % "
-        "interval -5.5 to "
-        "6.5). The model was on average 75.0 % confident and right 75.0 % of the time. Chance "
-        "alone can explain this "
-        "difference."
-    )
-    assert assess(measures(50, 0.8, 0.9)).sentence.endswith(
-        " Fewer than 100 labels are too few to rely on."
-    )
-    assert assess(measures(624, 0.75, 0.85)).sentence.endswith(
-        " At this look, this is more than chance explains. The drift alarm is not active."
-    )
-    assert assess(measures(624, 0.75, 0.85), DRIFT).sentence.endswith(
-        " The drift alarm has been active since label 686. A model that is calibrated in each "
-        "predicted class raises a "
-        "false alarm at most once in 100,000 labels on average."
-    )
-    top_label = assess(measures(624, 0.75, 0.85), replace(DRIFT, class_wise=False)).sentence
-    assert (
-        " A calibrated model raises a false alarm at most once in 100,000 labels on average."
-        in top_label
-    )
+def test_the_interval_that_is_quoted_is_that_of_the_gap(n: int, right: int, interval: str) -> None:
+    assert f"interval {interval})" in assess(measures(n, right / n, 0.99)).sentence
 
 
 def test_gaps_that_cancel_are_found_by_ece() -> None:
@@ -119,8 +64,7 @@ def test_gaps_that_cancel_are_found_by_ece() -> None:
     assert found.signed_gap == pytest.approx(0)
     status, sentence = assess(found)
     assert status is Status.OFF
-    assert (
-        "the differences average 20.0 points (ECE); a calibrated model would show 1.4 by chance"
-        in sentence
-    )
+    assert "cancel" in sentence
     assert "cancel" not in assess(measures(624, 0.75, 0.85)).sentence
+    one_sign = measures(120, 118 / 120, 0.999)  # an ECE of one sign does not cancel
+    assert "cancel" not in assess(one_sign).sentence

@@ -17,9 +17,7 @@ from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Fallback, is_away
 from monitoring.recording.spool import Frame, Spool
 from tests.builders.answers import make_row
-from tests.builders.monitored import BOTH_DATABASES
 
-DATABASES = BOTH_DATABASES
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
 ROW = WatchedVersion(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
 
