@@ -106,7 +106,7 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     assert (
         page.count('<g class="mark alarm">') == 12
     )  # two alarms, on three charts, each wide and narrow
-    assert page.count('<span class="pill">alarm</span>') == 2
+    assert page.count('<span class="pill">alarm</span></td>') == 2
     pills = [page.rindex(f'<span class="pill">{kind}') for kind in ("acknowledged", "promoted")]
     assert pills == sorted(pills)  # newest first
 

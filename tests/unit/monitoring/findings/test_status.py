@@ -50,7 +50,7 @@ def test_chance_is_no_finding(n: int, accuracy: float, confidence: float, status
         (1, 1, "-82.3 to 4.9"),
         (3, 0, "37.3 to 100.0"),
         (20, 0, "80.0 to 100.0"),
-        (200, 150, "17.5 to 29.5"),
+        (200, 150, "18.5 to 30.5"),
     ],
 )
 def test_the_interval_that_is_quoted_is_that_of_the_gap(n: int, right: int, interval: str) -> None:
