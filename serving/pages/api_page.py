@@ -17,6 +17,7 @@ from starlette.responses import Response
 from model_store.installation import release
 from monitoring.http.endpoint import Endpoint, bind
 from serving.http.openapi import document
+from serving.pages.endpoints import page
 from serving.pages.rendering import answer_page, render
 
 _DEEPEST: Final = 6
@@ -89,7 +90,7 @@ class Operation(NamedTuple):
         return [each for each in self.described["parameters"] if each["in"] != "path"]
 
 
-def page(document: dict[str, Any]) -> str:
+def api_page(document: dict[str, Any]) -> str:
     """The page of an OpenAPI document."""
     schemas = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
@@ -161,24 +162,16 @@ class DescriptionRoutes:
 
     async def page(self, _: Request) -> Response:
         """The document as a page."""
-        return answer_page(await to_thread.run_sync(lambda: page(self.described)))
+        return answer_page(await to_thread.run_sync(lambda: api_page(self.described)))
 
 
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/docs",
-        handler=DescriptionRoutes.page,
-        tag="pages",
-        summary="This description.",
-        gives={"text/html": str},
-    ),
-    Endpoint(
-        method="GET",
-        path="/openapi.json",
-        handler=DescriptionRoutes.document,
-        tag="pages",
+    page("/docs", DescriptionRoutes.page, summary="This description."),
+    page(
+        "/openapi.json",
+        DescriptionRoutes.document,
         summary="This description for programs.",
+        gives={},
     ),
 )
 

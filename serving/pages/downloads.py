@@ -17,13 +17,14 @@ from model_store.bundle.diagram import diagram_file
 from monitoring.errors import QueryInvalid, brief
 from monitoring.findings.phrases import answers_of
 from monitoring.findings.windows import ALL
-from monitoring.http.endpoint import Endpoint, Parameter
+from monitoring.http.endpoint import Parameter
 from monitoring.reports.page_data import PageData
 from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW
 from monitoring.routes.reports import ReportRoutes
 from monitoring.routes.request import read_span_of, read_version
 from serving.pages.course_chart import course_chart_file, course_steps, evidence_file
 from serving.pages.day_chart import day_chart_file, day_dots, gap_chart_file
+from serving.pages.endpoints import page
 from serving.pages.files import BINS_HEADER, Row, bin_rows, csv_text
 from serving.pages.formatting import calendar_day
 from serving.pages.models import SPAN
@@ -322,10 +323,9 @@ class DownloadRoutes:
 
 
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/models/{model}/report/download/{file}",
-        handler=DownloadRoutes.file,
+    page(
+        "/models/{model}/report/download/{file}",
+        DownloadRoutes.file,
         tag="calibration",
         summary="A chart or table of that page as a file, such as days.csv or reliability.svg.",
         gives={"text/csv": str, "image/svg+xml": str},

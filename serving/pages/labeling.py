@@ -18,11 +18,11 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.errors import AnswersSpooled, FeedbackInvalid, FormInvalid, QueryInvalid, brief
+from monitoring.errors import AnswersSpooled, FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.findings.answer_record import shown
-from monitoring.http.endpoint import EVERYONE, Endpoint, Parameter, Viewer, read_actor, read_viewer
+from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_actor, read_viewer
 from monitoring.http.fields import Uuid, read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
@@ -38,10 +38,11 @@ from monitoring.ledger.waiting import (
     what_was_answered,
 )
 from monitoring.recording.recorder import Recorder
-from monitoring.routes import BODY_REFUSALS, OF_VERSION, REPORT_REFUSALS, WRITE_REFUSALS
-from monitoring.routes.form import MEDIA_TYPE, form_reader
+from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WRITE_REFUSALS
+from monitoring.routes.form import form_reader
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, read_version
+from serving.pages.endpoints import form, page
 from serving.pages.formatting import label_path, moment
 from serving.pages.rendering import answer_page, render
 
@@ -251,14 +252,11 @@ def _skip(text: str | None) -> int:
 
 
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/label/{model}",
-        handler=LabelPageRoutes.page,
-        tag="pages",
+    page(
+        "/label/{model}",
+        LabelPageRoutes.page,
         summary="A page to label answers, one after the other, without seeing what the model said.",
         scope="feedback",
-        gives={"text/html": str},
         parameters=(
             OF_VERSION,
             Parameter(
@@ -266,29 +264,20 @@ ENDPOINTS: Final = (
             ),
             Parameter("skip", "query", int, "answers to pass over"),
             Parameter(
-                "done",
-                "query",
-                Uuid,
-                "the prediction id that was just labeled; the page shows its answer",
+                "done", "query", Uuid, "the prediction id just labeled; the page shows its answer"
             ),
             Parameter(
-                "status",
-                "query",
-                str,
-                "what was done with that label: accepted, corrected, unchanged",
+                "status", "query", str, "what became of that label: accepted, corrected, unchanged"
             ),
         ),
         refuses=REPORT_REFUSALS,
     ),
-    Endpoint(
-        method="POST",
-        path="/label/{model}",
-        handler=LabelPageRoutes.label,
-        tag="pages",
+    form(
+        "/label/{model}",
+        LabelPageRoutes.label,
+        LabelForm,
         summary="Record the label of that page's form.",
         scope="feedback",
-        takes={MEDIA_TYPE: LabelForm},
-        redirects=True,
-        refuses=(*BODY_REFUSALS, *WRITE_REFUSALS, AnswersSpooled, FeedbackInvalid, FormInvalid),
+        refuses=(*WRITE_REFUSALS, AnswersSpooled, FeedbackInvalid),
     ),
 )

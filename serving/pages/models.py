@@ -26,16 +26,17 @@ from monitoring.errors import (
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
 from monitoring.findings.windows import ALL
-from monitoring.http.endpoint import EVERYONE, Endpoint, Parameter, Viewer, read_viewer
+from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
 from monitoring.http.fields import ID_LIMIT
 from monitoring.recording.recorder import Recorder
 from monitoring.reports.page_data import PageData
 from monitoring.reports.report import Report
-from monitoring.routes import BODY_REFUSALS, OF_VERSION, REPORT_REFUSALS, WINDOW, WRITE_REFUSALS
+from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW, WRITE_REFUSALS
 from monitoring.routes.alarms import AlarmNote, restart_watch
-from monitoring.routes.form import MEDIA_TYPE, form_reader, read_reason
+from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader, read_span_of, read_version
+from serving.pages.endpoints import form, page
 from serving.pages.formatting import grouped, page_path
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import sections
@@ -71,14 +72,15 @@ def model_page(
     `serves`: whether this process answers images with the model. `acting`: whether its versions can
         be acted on.
     """
-    page = {
-        "acts": viewer.may("admin"),
-        "serves": serves,
-        "windows": _WINDOWS,
-        "refresh_s": REFRESH_S,
-    }
     return render(
-        "model.html", **sections(found, downloads=True), **page, acting=acting, viewer=viewer
+        "model.html",
+        **sections(found, downloads=True),
+        acts=viewer.may("admin"),
+        serves=serves,
+        windows=_WINDOWS,
+        refresh_s=REFRESH_S,
+        acting=acting,
+        viewer=viewer,
     )
 
 
@@ -235,39 +237,25 @@ SPAN: Final = tuple(
     for name, which in (("since", "first"), ("until", "last"))
 )
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/",
-        handler=ModelPages.index,
-        tag="pages",
-        summary="All models at a glance.",
-        gives={"text/html": str},
-        refuses=(SQLAlchemyError,),
-    ),
-    Endpoint(
-        method="GET",
-        path="/models/{model}/report/page",
-        handler=ModelPages.page,
+    page("/", ModelPages.index, summary="All models at a glance.", refuses=(SQLAlchemyError,)),
+    page(
+        "/models/{model}/report/page",
+        ModelPages.page,
         tag="calibration",
         summary="The report as a page, with a chart day by day and the versions side by side.",
-        gives={"text/html": str},
         parameters=(OF_VERSION, WINDOW, *SPAN),
         refuses=REPORT_REFUSALS,
     ),
-    Endpoint(
-        method="POST",
-        path="/models/{model}/report/page",
-        handler=ModelPages.acknowledge,
+    form(
+        "/models/{model}/report/page",
+        ModelPages.acknowledge,
+        AcknowledgeForm,
         tag="calibration",
         summary="Acknowledge the drift alarm from the form of that page.",
         scope="admin",
-        takes={MEDIA_TYPE: AcknowledgeForm},
         parameters=(OF_VERSION,),
-        redirects=True,
         refuses=(
-            *BODY_REFUSALS,
             AlarmAcknowledged,
-            FormInvalid,
             NoteInvalid,
             ModelNotInLedger,
             QueryInvalid,

@@ -19,25 +19,16 @@ from starlette.responses import RedirectResponse, Response
 from model_store.errors import ModelStoreError
 from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
-from monitoring.errors import (
-    BodiesFull,
-    BodyCompressed,
-    BodyNotJson,
-    BodyTimeout,
-    BodyTooLarge,
-    FormInvalid,
-    QueryInvalid,
-    RecalibrationRefused,
-    brief,
-)
-from monitoring.http.endpoint import Endpoint, Parameter, Viewer, read_viewer
+from monitoring.errors import FormInvalid, QueryInvalid, RecalibrationRefused, brief
+from monitoring.http.endpoint import Parameter, Viewer, read_viewer
 from monitoring.http.fields import Version, read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration, preview_of, recalibrate
 from monitoring.recalibration.publication import publish_draft, require_fair_labels
-from monitoring.routes.form import MEDIA_TYPE, form_reader, read_reason
+from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.request import BodyReader
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
+from serving.pages.endpoints import form, page
 from serving.pages.formatting import versions_path
 from serving.pages.recalibration_page import recalibration_values
 from serving.pages.rendering import answer_page, render
@@ -48,7 +39,6 @@ _PLACES: Final[Mapping[str, str]] = {  # what the page calls the fields that a p
     "last": "'Only the latest labels' (last)",
     "min_labels": "'At least so many labels' (min_labels)",
 }
-_HTML: Final = {"text/html": str}
 _NO_LEDGER: Final = (
     "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor "
     "monitor`, or `candor recalibrate` where the ledger is."
@@ -266,37 +256,21 @@ _OPTIONS: Final = (
     Parameter("chosen_labels", "query", str, "yes: accept labels that look chosen"),
 )
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/recalibrate/{model}",
-        handler=RecalibrationRoutes.page,
-        tag="pages",
+    page(
+        "/recalibrate/{model}",
+        RecalibrationRoutes.page,
         summary="A page that shows what a recalibration on the ledger's labels would do.",
         scope="admin",
-        gives=_HTML,
         parameters=_OPTIONS,
         refuses=(ModelNotStored, QueryInvalid, StoreMissing, VersionNotStored),
     ),
-    Endpoint(
-        method="POST",
-        path="/recalibrate/{model}",
-        handler=RecalibrationRoutes.publish,
-        tag="pages",
+    form(
+        "/recalibrate/{model}",
+        RecalibrationRoutes.publish,
+        RecalibrationForm,
         summary="Publish what that page showed as the next version, from its form.",
         scope="admin",
-        takes={MEDIA_TYPE: RecalibrationForm},
-        redirects=True,
         conflicts=True,
-        refuses=(
-            BodiesFull,
-            BodyCompressed,
-            BodyNotJson,
-            BodyTimeout,
-            BodyTooLarge,
-            FormInvalid,
-            ModelNotStored,
-            StoreMissing,
-            VersionNotStored,
-        ),
+        refuses=(ModelNotStored, StoreMissing, VersionNotStored),
     ),
 )

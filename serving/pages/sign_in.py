@@ -8,21 +8,21 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid
+from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import Endpoint, Parameter
-from monitoring.routes.form import MEDIA_TYPE, form_reader
+from monitoring.http.endpoint import Parameter
+from monitoring.routes.form import form_reader
 from serving.errors import AssetUnknown, Unauthorized
 from serving.http.auth import AccessControl
 from serving.http.request import read_body
 from serving.http.tokens import COOKIE, LIFETIME_S
+from serving.pages.endpoints import form, page
 from serving.pages.error_pages import sign_in_page
 from serving.pages.rendering import answer_page, find_asset
 
 _LIMIT_BYTES: Final = 8_192
 _TIMEOUT_S: Final = 10.0
 _ADVICE: Final = "Send the form of /sign-in."
-_HTML: Final = {"text/html": str}
 NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
 _KEPT: Final = {
     "cache-control": "public, max-age=31536000, immutable",
@@ -114,45 +114,36 @@ def own_path(text: str) -> str:
     return text if is_path and len(text) <= 500 else "/"
 
 
+_BODY: Final = (BodiesFull, BodyTimeout, BodyTooLarge)
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/sign-in",
-        handler=SignInRoutes.page,
-        tag="pages",
+    page(
+        "/sign-in",
+        SignInRoutes.page,
         summary="A page to sign in with a token, for people who use a browser.",
         scope=None,
         parameters=(NEXT,),
-        gives=_HTML,
     ),
-    Endpoint(
-        method="POST",
-        path="/sign-in",
-        handler=SignInRoutes.sign_in,
-        tag="pages",
+    form(
+        "/sign-in",
+        SignInRoutes.sign_in,
+        SignInForm,
         summary="Start a session of twelve hours, kept in a cookie.",
         scope=None,
-        takes={MEDIA_TYPE: SignInForm},
-        redirects=True,
         parameters=(NEXT,),
-        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid, Unauthorized),
+        body_refuses=_BODY,
+        refuses=(Unauthorized,),
     ),
-    Endpoint(
-        method="POST",
-        path="/sign-out",
-        handler=SignInRoutes.sign_out,
-        tag="pages",
+    form(
+        "/sign-out",
+        SignInRoutes.sign_out,
+        SignOutForm,
         summary="End the session of this browser.",
         scope=None,
-        takes={MEDIA_TYPE: SignOutForm},
-        redirects=True,
-        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid),
+        body_refuses=_BODY,
     ),
-    Endpoint(
-        method="GET",
-        path="/static/{name}",
-        handler=SignInRoutes.asset,
-        tag="pages",
+    page(
+        "/static/{name}",
+        SignInRoutes.asset,
         summary="Style sheet and scripts of the pages.",
         scope=None,
         gives={"text/css": str, "text/javascript": str},

@@ -6,18 +6,10 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.errors import (
-    BodiesFull,
-    BodyCompressed,
-    BodyNotJson,
-    BodyTimeout,
-    BodyTooLarge,
-    FormInvalid,
-    brief,
-)
-from monitoring.http.endpoint import Endpoint
-from monitoring.routes.form import MEDIA_TYPE, form_reader
+from monitoring.errors import FormInvalid, brief
+from monitoring.routes.form import form_reader
 from monitoring.routes.request import BodyReader
+from serving.pages.endpoints import form, page
 from serving.pages.reader import CHOSEN_ZONE_COOKIE, zone_names
 from serving.pages.rendering import answer_page, render
 from serving.pages.sign_in import NEXT, own_path
@@ -72,26 +64,19 @@ def _back(request: Request) -> RedirectResponse:
 
 
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/time-zone",
-        handler=TimeZoneRoutes.zones,
-        tag="pages",
+    page(
+        "/time-zone",
+        TimeZoneRoutes.zones,
         summary="A page to choose the time zone in which pages write times.",
         scope=None,
-        gives={"text/html": str},
         parameters=(NEXT,),
     ),
-    Endpoint(
-        method="POST",
-        path="/time-zone",
-        handler=TimeZoneRoutes.choose_zone,
-        tag="pages",
+    form(
+        "/time-zone",
+        TimeZoneRoutes.choose_zone,
+        TimeZoneForm,
         summary="Choose the time zone of that page's form, kept in a cookie.",
         scope=None,
-        takes={MEDIA_TYPE: TimeZoneForm},
-        redirects=True,
         parameters=(NEXT,),
-        refuses=(BodiesFull, BodyCompressed, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid),
     ),
 )

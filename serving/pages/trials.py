@@ -67,6 +67,7 @@ from serving.http.request import (
 from serving.inference.batcher import Image
 from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion
+from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import answer_page, render
 from serving.pages.status_words import advice_tone, title
 from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed
@@ -75,19 +76,12 @@ from serving.settings import Settings
 logger = logging.getLogger(__name__)
 
 MOST_FILES: Final = 20  # each is shown with its picture
-_HTML: Final = {"text/html": str}
-_BODY: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
-_FRAME: Final = (NoSuchFrame, TooManyFrames)
-_IMAGE: Final = (
-    BrokenImage,
-    EmptyImage,
-    ImageTooComplex,
-    ImageTooLarge,
-    UnknownImage,
-    UnsupportedImage,
-    *_FRAME,
+_MODEL_REFUSALS: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
+_BODY_REFUSALS: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
+_IMAGE_REFUSALS: Final = (
+    *(BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, NoSuchFrame),
+    *(TooManyFrames, UnknownImage, UnsupportedImage),
 )
-_REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
 
 
 class TrialForm(Struct, frozen=True):
@@ -337,15 +331,12 @@ def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
 
 
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/try/{model}",
-        handler=TrialRoutes.form,
-        tag="pages",
+    page(
+        "/try/{model}",
+        TrialRoutes.form,
         summary="A page to try images on a model. Trials are not recorded.",
         scope="predict",
-        gives=_HTML,
-        refuses=_REFUSES,
+        refuses=_MODEL_REFUSALS,
     ),
     Endpoint(
         method="POST",
@@ -355,15 +346,8 @@ ENDPOINTS: Final = (
         summary="The answers to the images of that page's form.",
         scope="predict",
         takes={"multipart/form-data": TrialForm},
-        gives=_HTML,
-        refuses=(
-            *_REFUSES,
-            BodiesFull,
-            BodyCompressed,
-            BodyTimeout,
-            BodyTooLarge,
-            MalformedRequest,
-        ),
+        gives=HTML,
+        refuses=(*_MODEL_REFUSALS, *_BODY_REFUSALS),
     ),
     Endpoint(
         method="POST",
@@ -375,6 +359,9 @@ ENDPOINTS: Final = (
         scope="predict",
         takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
         parameters=(FRAME_PARAMETER,),
-        refuses=(*_REFUSES, *_BODY, *_IMAGE, DecoderUnavailable, Overloaded, UnsupportedMedia),
+        refuses=(
+            *(*_MODEL_REFUSALS, *_BODY_REFUSALS, *_IMAGE_REFUSALS),
+            *(DecoderUnavailable, Overloaded, UnsupportedMedia),
+        ),
     ),
 )

@@ -17,23 +17,15 @@ from model_store.lifecycle.changes import rollback_target
 from model_store.store.catalog import CatalogEntry, catalog_of
 from model_store.store.history import StoreEvent, read_events
 from model_store.store.store import Store
-from monitoring.errors import (
-    BodiesFull,
-    BodyCompressed,
-    BodyNotJson,
-    BodyTimeout,
-    BodyTooLarge,
-    BundleReplaced,
-    FormInvalid,
-    QueryInvalid,
-)
-from monitoring.http.endpoint import Endpoint, Parameter, Viewer, read_viewer
+from monitoring.errors import BundleReplaced, QueryInvalid
+from monitoring.http.endpoint import Parameter, Viewer, read_viewer
 from monitoring.http.fields import Version, read_whole_number
 from monitoring.ledger.database import Ledger
-from monitoring.routes.form import MEDIA_TYPE, form_reader
+from monitoring.routes.form import form_reader
 from monitoring.routes.request import BodyReader
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
 from serving.pages.comparison import VersionComparison, compare_versions
+from serving.pages.endpoints import form, page
 from serving.pages.formatting import versions_path
 from serving.pages.models import REFRESH_S
 from serving.pages.rendering import answer_page, render
@@ -61,7 +53,6 @@ def require_version(store: Store, model: str, version: int) -> None:
 CONFLICT: Final = 409
 NO_LEDGER: Final = "The ledger cannot be read now, so nothing shows how the versions answer."
 _COMPARED: Final = ("first", "second")  # versions, in the query
-_HTML: Final = {"text/html": str}
 _SAID: Final = {  # what was done; each is said only while it is so
     "promoted": "Version {} is in production. Running servers switch within a second and lose no "
     "request.",
@@ -130,21 +121,18 @@ class VersionRoutes:
         entries = sorted(catalog_of(self.store, name), key=lambda each: -each.version)
         production = next((each.version for each in entries if each.production), None)
         canary, unread = self._canary(name)
-        page: dict[str, Any] = {
-            "model": name,
-            "viewer": viewer,
-            "refresh_s": REFRESH_S,
-            "entries": entries,
-            "production": production,
-            "canary": canary,
-            "reason": reason or broken or unread,
-            "first": query.get("first"),
-            "second": query.get("second"),
-            "short_word": short_word,
-        }
         return render(
             "versions.html",
-            **page,
+            model=name,
+            viewer=viewer,
+            refresh_s=REFRESH_S,
+            entries=entries,
+            production=production,
+            canary=canary,
+            reason=reason or broken or unread,
+            first=query.get("first"),
+            second=query.get("second"),
+            short_word=short_word,
             back=self._rollback_target(name),
             compared=self._compare(name, query),
             events=events,
@@ -265,14 +253,11 @@ def _said(
 
 
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/versions/{model}",
-        handler=VersionRoutes.page,
-        tag="pages",
+    page(
+        "/versions/{model}",
+        VersionRoutes.page,
         summary="A page with the versions of a model, what differs between two of them, their "
         "canary and history.",
-        gives=_HTML,
         parameters=(
             Parameter("first", "query", Version, "a version to compare"),
             Parameter("second", "query", Version, "with this one"),
@@ -283,26 +268,14 @@ ENDPOINTS: Final = (
         ),
         refuses=(ModelNotStored, StoreMissing, VersionNotStored),
     ),
-    Endpoint(
-        method="POST",
-        path="/versions/{model}",
-        handler=VersionRoutes.act,
-        tag="pages",
+    form(
+        "/versions/{model}",
+        VersionRoutes.act,
+        VersionForm,
         summary="Promote a version, roll back, or start, change, promote or end a canary, from "
         "that page's forms.",
         scope="admin",
-        takes={MEDIA_TYPE: VersionForm},
-        redirects=True,
         conflicts=True,
-        refuses=(
-            BodiesFull,
-            BodyCompressed,
-            BodyNotJson,
-            BodyTimeout,
-            BodyTooLarge,
-            FormInvalid,
-            ModelNotStored,
-            StoreMissing,
-        ),
+        refuses=(ModelNotStored, StoreMissing),
     ),
 )
