@@ -3,20 +3,18 @@ each other, and the height of shares.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
 from calibration.bins import IntArray
+from model_store.bundle.diagram import file_style
 from serving.pages.formatting import calendar_day, grouped
 
-WIDE, NARROW, HEIGHT = (
-    760,
-    340,
-    232,
-)  # on a phone the narrow one is shown, so that its text keeps its size
+WIDE, NARROW, HEIGHT = 760, 340, 232  # a phone shows the narrow one, so its text keeps its size
 LEFT, AFTER, TOP, BOTTOM = 56, 14, 30, 206  # the axes, and the room to the right of them
 _MARK_WIDTH = 15
 _LANE = 12  # where marks stand, above the plot, so that they hide no dot
@@ -93,11 +91,8 @@ class Axis:
 
     def inside(self, marks: Sequence[Mark]) -> list[Mark]:
         """The marks that are on the axis, in their order."""
-        return [
-            mark
-            for mark in sorted(marks, key=lambda each: each.at)
-            if self.first <= mark.at <= self.last
-        ]
+        ordered = sorted(marks, key=lambda mark: mark.at)
+        return [mark for mark in ordered if self.first <= mark.at <= self.last]
 
     def placed(self, marks: Sequence[Mark]) -> list[PlacedMark]:
         """Each mark, moved as little as needed so that none hides another and none leaves the
@@ -126,10 +121,8 @@ class Axis:
 
     def _labeled(self, *, most: int = 5) -> list[int]:
         if self.last - self.first < most - 1 or self.width == NARROW:
-            return sorted({self.first, self.last})
-        return sorted(
-            {round(self.first + (self.last - self.first) * k / (most - 1)) for k in range(most)}
-        )
+            most = 2
+        return sorted({*np.linspace(self.first, self.last, most).round().astype(int).tolist()})
 
 
 class DayAxis(Axis):
@@ -173,11 +166,25 @@ class LabelAxis(Axis):
         return [self.first, round(self.last / 2 / step) * step, self.last]
 
 
-class WidthPair(NamedTuple):
-    """A chart for a wide and for a narrow page."""
+class Chart(NamedTuple):
+    """A chart for a wide and for a narrow page, and as an SVG file of its own.
 
-    wide: Markup
-    narrow: Markup
+    `draw(width=..., own_style=...)` draws it, with a style sheet inside or None.
+    """
+
+    draw: Callable[..., Markup]
+
+    @property
+    def wide(self) -> Markup:
+        return self.draw(width=WIDE, own_style=None)
+
+    @property
+    def narrow(self) -> Markup:
+        return self.draw(width=NARROW, own_style=None)
+
+    @property
+    def file(self) -> Markup:
+        return self.draw(width=WIDE, own_style=file_style())
 
 
 _STEPS = (1, 2, 5, 10, 20, 50)  # between ticks, in points: whole and easy to count in
@@ -209,10 +216,7 @@ class Plot:
     @property
     def ticks(self) -> list[float]:
         """The labeled shares."""
-        return [
-            self.lowest + part / self.steps * (self.highest - self.lowest)
-            for part in range(self.steps + 1)
-        ]
+        return np.linspace(self.lowest, self.highest, self.steps + 1).tolist()
 
     def y(self, share: float) -> float:
         """Where a share is; what is outside stands at the edge."""

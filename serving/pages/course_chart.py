@@ -4,6 +4,7 @@ course label by label, and what it is now as a bar.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from model_store.bundle.diagram import file_style
 from monitoring.drift.course import EvidenceCourse
 from monitoring.findings.drift import Drift
 from monitoring.findings.looks import CalmEvidence, calm_range
-from serving.pages.axis import NARROW, SHAPES, WIDE, LabelAxis, Mark, Plot, WidthPair
+from serving.pages.axis import SHAPES, Chart, LabelAxis, Mark, Plot
 from serving.pages.formatting import calendar_day, grouped, span, whole_percent
 from serving.pages.rendering import render
 
@@ -73,38 +74,26 @@ def course_steps(course: EvidenceCourse) -> list[CourseStep]:
     steps, day = [], course.day
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(course)], strict=True):
         most = start + int(shares[start:end].argmax())
-        found = (
-            int(chapter[most]),
-            int(course.labels[most]),
-            float(shares[most]),
-            float(lower[most]),
-        )
         steps.append(
             CourseStep(
-                start + 1,
-                end,
-                most + 1,
-                *found,
-                float(upper[most]),
-                int(day[start]),
-                int(day[end - 1]),
+                first=start + 1,
+                last=end,
+                at=most + 1,
+                chapter=int(chapter[most]),
+                since_start=int(course.labels[most]),
+                share=float(shares[most]),
+                usual_lower=float(lower[most]),
+                usual_upper=float(upper[most]),
+                first_day=int(day[start]),
+                last_day=int(day[end - 1]),
             )
         )
     return steps
 
 
-def course_chart(course: EvidenceCourse, events: Sequence[CourseEvent]) -> WidthPair | None:
-    """Draw the course. None without labels."""
-    return (
-        WidthPair(*(_drawn(course, events, width=width) for width in (WIDE, NARROW)))
-        if len(course)
-        else None
-    )
-
-
-def course_chart_file(course: EvidenceCourse, events: Sequence[CourseEvent]) -> Markup:
-    """Return the same drawing as an SVG file of its own."""
-    return _drawn(course, events, width=WIDE, own_style=file_style())
+def course_chart(course: EvidenceCourse, events: Sequence[CourseEvent]) -> Chart | None:
+    """The course. None without labels."""
+    return Chart(partial(_draw, course, events)) if len(course) else None
 
 
 def told(step: CourseStep) -> str:
@@ -119,12 +108,12 @@ def told(step: CourseStep) -> str:
     )
 
 
-def _drawn(
+def _draw(
     course: EvidenceCourse,
     events: Sequence[CourseEvent],
     *,
     width: int,
-    own_style: Markup | None = None,
+    own_style: Markup | None,
 ) -> Markup:
     axis, steps = LabelAxis.of(course.day, width=width), course_steps(course)
     plot, marks = Plot(axis, 0.0, _HIGHEST, steps=5), list(_marks(course, events))

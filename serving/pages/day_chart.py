@@ -4,6 +4,7 @@ direction.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -11,10 +12,9 @@ from markupsafe import Markup
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.wording import percent
-from model_store.bundle.diagram import file_style
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span
-from serving.pages.axis import NARROW, SHAPES, WIDE, DayAxis, Mark, Plot, WidthPair
+from serving.pages.axis import SHAPES, Chart, DayAxis, Mark, Plot
 from serving.pages.formatting import calendar_day, calendar_days, span
 from serving.pages.rendering import render
 
@@ -53,86 +53,67 @@ def day_dots(days: Sequence[Days]) -> list[Dot]:
 
 def day_chart(
     dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
-) -> WidthPair | None:
-    """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None
-    without labels.
+) -> Chart | None:
+    """The ECE of each day, and the range that it stays in on 19 of 20 days by chance. None without
+    labels.
     """
-    return (
-        WidthPair(*(_ece_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW)))
-        if dots
-        else None
-    )
+    return Chart(partial(_draw_ece, dots, marks, zoom)) if dots else None
 
 
 def gap_chart(
     dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
-) -> WidthPair | None:
-    """Draw confidence minus accuracy of each day with its 95 % interval. None without labels."""
-    return (
-        WidthPair(*(_gap_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW)))
-        if dots
-        else None
-    )
+) -> Chart | None:
+    """Confidence minus accuracy of each day with its 95 % interval. None without labels."""
+    return Chart(partial(_draw_gap, dots, marks, zoom)) if dots else None
 
 
-def day_chart_file(
-    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
-) -> Markup:
-    """Return the same drawing as an SVG file of its own."""
-    return _ece_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
-
-
-def gap_chart_file(
-    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
-) -> Markup:
-    """Return the same drawing as an SVG file of its own."""
-    return _gap_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
-
-
-def _ece_drawn(
-    dots: Sequence[Dot],
-    marks: Sequence[Mark],
-    zoom: Span,
-    *,
-    width: int,
-    own_style: Markup | None = None,
+def _draw_ece(
+    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, **style: Markup | None
 ) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
     plot = Plot.upward(axis, max([_LEAST, *(max(dot.ece, dot.limit) for dot in dots)]))
-    return _drawn(
-        "day_chart.svg",
-        plot,
-        marks,
-        dots=dots,
-        limits=plot.line([(dot.day, dot.limit) for dot in dots]),
-        floors=plot.line([(dot.day, dot.floor) for dot in dots]),
-        described=_ece_described(dots, axis, marks),
-        own_style=own_style,
+    outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
+    described = (
+        f"Calibration error by day, {_from_to(dots)}: on {outside} of {len(dots)} points it is "
+        f"above what chance explains. The highest is {percent(highest.ece)}, "
+        f"{calendar_days(highest.days)}."
     )
+    limits = plot.line([(dot.day, dot.limit) for dot in dots])
+    floors = plot.line([(dot.day, dot.floor) for dot in dots])
+    lines = {"limits": limits, "floors": floors}
+    return _draw("day_chart.svg", plot, dots, marks, described, **lines, **style)
 
 
-def _gap_drawn(
-    dots: Sequence[Dot],
-    marks: Sequence[Mark],
-    zoom: Span,
-    *,
-    width: int,
-    own_style: Markup | None = None,
+def _draw_gap(
+    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, **style: Markup | None
 ) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
-    plot = Plot.around_zero(
-        axis, max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)])
+    furthest = max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)])
+    over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
+    described = (
+        f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
+        f"{over} of {len(dots)} points, and below it on {under}. The last is "
+        f"{percent(dots[-1].gap, signed=True)}."
     )
-    described = _gap_described(dots, axis, marks)
-    return _drawn("gap_chart.svg", plot, marks, dots=dots, described=described, own_style=own_style)
+    plot = Plot.around_zero(axis, furthest)
+    return _draw("gap_chart.svg", plot, dots, marks, described, **style)
 
 
-def _drawn(template: str, plot: Plot, marks: Sequence[Mark], **values: Any) -> Markup:
+def _draw(
+    template: str,
+    plot: Plot,
+    dots: Sequence[Dot],
+    marks: Sequence[Mark],
+    described: str,
+    **values: Any,
+) -> Markup:
     return render(
         template,
         plot=plot,
         axis=plot.axis,
+        dots=dots,
         marks=plot.axis.placed(marks),
+        described=described + "".join(plot.axis.in_words(marks)),
         shapes=SHAPES,
         few_labels=FEW_LABELS,
         **values,
@@ -144,29 +125,9 @@ def _axis(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int)
     first, last = dots[0].days.first, dots[-1].days.last
     if zoom == WHOLE:
         return DayAxis.around(first, last, marks, width=width)
-    ends = (first if zoom.first is None else zoom.first, last if zoom.last is None else zoom.last)
-    return DayAxis(min(first, ends[0]), max(last, ends[1]), width)
-
-
-def _ece_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
-    """What the chart shows, in a few sentences."""
-    outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
-    text = (
-        f"Calibration error by day, {_from_to(dots)}: on {outside} of {len(dots)} points it is "
-        f"above what chance explains. The highest is {percent(highest.ece)}, "
-        f"{calendar_days(highest.days)}."
-    )
-    return text + "".join(axis.in_words(marks))
-
-
-def _gap_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
-    over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
-    text = (
-        f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
-        f"{over} of {len(dots)} points, and below it on {under}. The last is "
-        f"{percent(dots[-1].gap, signed=True)}."
-    )
-    return text + "".join(axis.in_words(marks))
+    shown_first = first if zoom.first is None else min(first, zoom.first)
+    shown_last = last if zoom.last is None else max(last, zoom.last)
+    return DayAxis(shown_first, shown_last, width)
 
 
 def _from_to(dots: Sequence[Dot]) -> str:

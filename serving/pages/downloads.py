@@ -5,8 +5,8 @@ is an empty cell.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from anyio import to_thread
 from starlette.requests import Request
@@ -22,8 +22,9 @@ from monitoring.reports.page_data import PageData
 from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW
 from monitoring.routes.reports import ReportRoutes
 from monitoring.routes.request import read_span_of, read_version
-from serving.pages.course_chart import course_chart_file, course_steps, evidence_file
-from serving.pages.day_chart import day_chart_file, day_dots, gap_chart_file
+from serving.pages.axis import Chart
+from serving.pages.course_chart import course_chart, course_steps, evidence_file
+from serving.pages.day_chart import day_chart, day_dots, gap_chart
 from serving.pages.endpoints import page
 from serving.pages.files import BINS_HEADER, Row, bin_rows, csv_text
 from serving.pages.formatting import calendar_day
@@ -32,15 +33,7 @@ from serving.pages.sections import course_events, marks_of, own_evidence
 
 CSV: Final = "text/csv; charset=utf-8"
 SVG: Final = "image/svg+xml"
-_DRIFT: Final = (
-    "share",
-    "usual_lower",
-    "usual_upper",
-    "log_evalue",
-    "log_threshold",
-    "labels",
-    "alarm",
-)
+FileTable = tuple[Row, list[Row]]
 
 
 class Download(NamedTuple):
@@ -58,11 +51,8 @@ def make_download(found: PageData, file: str, *, of: str | None = None) -> Downl
     """
     kind, _, suffix = file.partition(".")
     report = found.report
-    name = re.sub(
-        r"[^A-Za-z0-9_.-]+",
-        "_",
-        f"{report.model}-{report.version}-{kind}{'' if of is None else f'-{of}'}",
-    )
+    name = f"{report.model}-{report.version}-{kind}" + ("" if of is None else f"-{of}")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
     if of is not None and kind != "reliability" and (kind in TABLES or kind in DRAWINGS):
         raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
     if suffix == "csv" and kind in TABLES:
@@ -85,163 +75,139 @@ def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
     raise QueryInvalid(f"No answer of this version names the class {brief(of)}.")
 
 
-def _reliability(found: PageData, of: str | None) -> tuple[Row, list[Row]]:
+def _table(rows: Iterable[Any], *same: str, **columns: str | Callable[[Any], Any]) -> FileTable:
+    """A header and a row for each object.
+
+    A column is an attribute of its name (`same`), a dotted path of attributes, of which one may be
+    None, or a function of the object.
+    """
+    chosen = {name: name for name in same} | columns
+
+    def cell(row: Any, column: str | Callable[[Any], Any]) -> Any:
+        if callable(column):
+            return column(row)
+        for name in column.split("."):
+            row = None if row is None else getattr(row, name)
+        return row
+
+    return tuple(chosen), [[cell(row, column) for column in chosen.values()] for row in rows]
+
+
+def _reliability(found: PageData, of: str | None) -> FileTable:
     return BINS_HEADER, bin_rows(_bins(found, of))
 
 
-def _days(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    header = (
-        *(
-            "days",
-            "answers",
-            "labels",
-            "coverage",
-            "accuracy",
-            "signed_gap",
-            "signed_gap_lower",
-            "signed_gap_upper",
-        ),
-        *("ece", "noise_floor", "chance_limit"),
+def _days(found: PageData, _: str | None) -> FileTable:
+    return _table(
+        day_dots(found.days),
+        days=lambda dot: str(dot.days),
+        answers="days.served",
+        labels="labels",
+        coverage="coverage",
+        accuracy="accuracy",
+        signed_gap="gap",
+        signed_gap_lower="gap_lower",
+        signed_gap_upper="gap_upper",
+        ece="ece",
+        noise_floor="floor",
+        chance_limit="limit",
     )
-    rows = [
-        (
-            *(str(dot.days), dot.days.served, dot.labels, dot.coverage, dot.accuracy),
-            *(dot.gap, dot.gap_lower, dot.gap_upper, dot.ece, dot.floor, dot.limit),
-        )
-        for dot in day_dots(found.days)
-    ]
-    return header, list(rows)
 
 
-def _evidence(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+def _evidence(found: PageData, _: str | None) -> FileTable:
     drift, bar = found.report.drift, own_evidence(found.report)
+    header = (
+        *("share", "usual_lower", "usual_upper"),
+        *("log_evalue", "log_threshold", "labels", "alarm"),
+    )
     if drift is None or bar is None:
-        return _DRIFT, []
+        return header, []
     usual = (bar.usual.lower, bar.usual.upper) if bar.usual else (None, None)
-    return _DRIFT, [
+    return header, [
         (bar.share, *usual, drift.log_evalue, drift.log_threshold, drift.labels, drift.active)
     ]
 
 
-def _course(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    header = (
-        *("from_label", "to_label", "from_day", "to_day", "label_with_most", "labels_since_start"),
-        *("share", "usual_lower", "usual_upper"),
+def _course(found: PageData, _: str | None) -> FileTable:
+    return _table(
+        [] if found.course is None else course_steps(found.course),
+        from_label="first",
+        to_label="last",
+        from_day=lambda step: calendar_day(step.first_day),
+        to_day=lambda step: calendar_day(step.last_day),
+        label_with_most="at",
+        labels_since_start="since_start",
+        share="share",
+        usual_lower="usual_lower",
+        usual_upper="usual_upper",
     )
-    rows = [
-        (
-            *(
-                step.first,
-                step.last,
-                calendar_day(step.first_day),
-                calendar_day(step.last_day),
-                step.at,
-                step.since_start,
-            ),
-            *(step.share, step.usual_lower, step.usual_upper),
-        )
-        for step in (course_steps(found.course) if found.course is not None else [])
-    ]
-    return header, list(rows)
 
 
-def _slices(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    columns = (
+def _slices(found: PageData, _: str | None) -> FileTable:
+    slices = found.report.slices
+    return _table(
+        (*slices.known, *slices.by_true_class) if slices else (),
         *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
         *("signed_gap", "gap_lower", "gap_upper", "p_value", "significant"),
     )
-    slices = found.report.slices
-    known = (*slices.known, *slices.by_true_class) if slices else ()
-    return columns, [[getattr(each, column) for column in columns] for each in known]
 
 
-def _tags(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
+def _tags(found: PageData, _: str | None) -> FileTable:
     tags = found.report.tag_watches
-    return columns, [
-        [getattr(each, column) for column in columns] for each in tags.watches
-    ] if tags else []
+    columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
+    return _table(tags.watches if tags else (), *columns)
 
 
-def _measures(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+def _measures(found: PageData, _: str | None) -> FileTable:
     now, card = found.report.measures.as_dict(), found.report.reference
     return ("measure", "now", "card"), [
         (name, value, card.get(name)) for name, value in now.items()
     ]
 
 
-def _estimated(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    header = (
-        *(
-            "rate",
-            "from_confidence",
-            "lower",
-            "upper",
-            "corrected",
-            "corrected_lower",
-            "corrected_upper",
-        ),
-        *("labeled_expected", "labeled_shown", "contradicted"),
+def _estimated(found: PageData, _: str | None) -> FileTable:
+    return _table(
+        found.report.expected_performance.rows(),
+        rate="title",
+        from_confidence="from_confidence.value",
+        lower="from_confidence.lower",
+        upper="from_confidence.upper",
+        corrected="corrected.value",
+        corrected_lower="corrected.lower",
+        corrected_upper="corrected.upper",
+        labeled_expected="compared.expected.value",
+        labeled_shown="compared.shown",
+        contradicted="compared.contradicted",
     )
-    rows = []
-    for each in found.report.expected_performance.rows():
-        rates = [
-            (rate.value, rate.lower, rate.upper) if rate else (None,) * 3
-            for rate in (each.from_confidence, each.corrected)
-        ]
-        compared = each.compared
-        shown = (
-            (compared.expected.value, compared.shown, compared.contradicted)
-            if compared
-            else (None,) * 3
-        )
-        rows.append((each.title, *rates[0], *rates[1], *shown))
-    return header, list(rows)
 
 
-def _expected_answers(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+def _expected_answers(found: PageData, _: str | None) -> FileTable:
     expected = found.report.expected_performance.from_confidence
     names = [each.name for each in expected.classes] if expected else []
     rows = [(name, *expected.confusion[at]) for at, name in enumerate(names)] if expected else []
     return ("true_class", *(f"answered {name}" for name in names)), list(rows)
 
 
-def _versions(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    header = (
-        "version",
-        "status",
-        "answers",
-        "labels",
-        "accuracy",
-        "signed_gap",
-        "ece",
-        "noise_floor",
+def _versions(found: PageData, _: str | None) -> FileTable:
+    return _table(
+        found.versions,
+        version="version",
+        status="status.value",
+        answers="coverage.served",
+        labels="measures.n",
+        accuracy="measures.accuracy",
+        signed_gap="measures.signed_gap",
+        ece="measures.ece",
+        noise_floor="measures.noise_floor",
     )
-    rows = [
-        (
-            *(each.version, each.status.value, each.coverage.served, each.measures.n),
-            *(
-                each.measures.accuracy,
-                each.measures.signed_gap,
-                each.measures.ece,
-                each.measures.noise_floor,
-            ),
-        )
-        for each in found.versions
-    ]
-    return header, list(rows)
 
 
-def _history(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
-    rows = [
-        (each["at"], each["version"], each["kind"], each["tag"], each["sentence"])
-        for each in found.entries
-    ]
-    return ("at", "version", "kind", "tag", "sentence"), list(rows)
+def _history(found: PageData, _: str | None) -> FileTable:
+    columns = ("at", "version", "kind", "tag", "sentence")
+    return columns, [[entry[column] for column in columns] for entry in found.entries]
 
 
-Table = Callable[[PageData, str | None], tuple[Row, list[Row]]]
-TABLES: Final[Mapping[str, Table]] = {
+TABLES: Final[Mapping[str, Callable[[PageData, str | None], FileTable]]] = {
     "reliability": _reliability,
     "days": _days,
     "evidence": _evidence,
@@ -264,34 +230,32 @@ def _evidence_drawn(found: PageData, _: str | None) -> str:
 
 
 def _course_drawn(found: PageData, _: str | None) -> str:
-    if found.course is None or not len(found.course):
+    chart = None if found.course is None else course_chart(found.course, course_events(found))
+    if chart is None:
         raise QueryInvalid(
             "No label of this window and these days is known to the drift watch: nothing to draw."
         )
-    return course_chart_file(found.course, course_events(found))
+    return chart.file
 
 
-def _days_drawn(draw: Callable[..., str]) -> Callable[[PageData, str | None], str]:
+def _days_drawn(make: Callable[..., Chart | None]) -> Callable[[PageData, str | None], str]:
     def drawn(found: PageData, _: str | None) -> str:
-        dots = day_dots(found.days)
-        if not dots:
+        chart = make(day_dots(found.days), marks_of(found), zoom=found.span)
+        if chart is None:
             raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
-        return draw(dots, marks_of(found), zoom=found.span)
+        return chart.file
 
     return drawn
 
 
 def _reliability_drawn(found: PageData, of: str | None) -> str:
-    return diagram_file(
-        _bins(found, of),
-        of="all answers" if of is None else answers_of(of),
-    )
+    return diagram_file(_bins(found, of), of="all answers" if of is None else answers_of(of))
 
 
 DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
     "reliability": _reliability_drawn,
-    "days": _days_drawn(day_chart_file),
-    "gap": _days_drawn(gap_chart_file),
+    "days": _days_drawn(day_chart),
+    "gap": _days_drawn(gap_chart),
     "evidence": _evidence_drawn,
     "course": _course_drawn,
 }

@@ -9,15 +9,8 @@ import pytest
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from monitoring.ledger.days import Days
-from serving.pages.axis import NARROW, Mark
-from serving.pages.day_chart import (
-    chance_limit,
-    day_chart,
-    day_chart_file,
-    day_dots,
-    gap_chart,
-    gap_chart_file,
-)
+from serving.pages.axis import NARROW, Chart, Mark
+from serving.pages.day_chart import chance_limit, day_chart, day_dots, gap_chart
 
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
@@ -200,9 +193,10 @@ def test_the_gap_by_day_has_its_sign_and_interval() -> None:
     assert dots[0].coverage == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("make", [day_chart_file, gap_chart_file])
-def test_a_chart_as_a_file_needs_nothing_else(make: Callable[..., str]) -> None:
-    text = make(day_dots([day(100), day(101, right=0.4)]), [Mark(101, "alarm", "came <here>")])
+@pytest.mark.parametrize("make", [day_chart, gap_chart])
+def test_a_chart_as_a_file_needs_nothing_else(make: Callable[..., Chart]) -> None:
+    days = day_dots([day(100), day(101, right=0.4)])
+    text = make(days, [Mark(101, "alarm", "came <here>")]).file
     svg = ET.fromstring(text)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     assert (svg.attrib["width"], svg.attrib["height"]) == ("760", "232")
