@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,12 @@ from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
 from serving.doctor.diagnosis import Diagnosis
 from serving.settings import Settings
+
+_STORE = partial(Diagnosis, "store")
+_PRODUCTION = partial(Diagnosis, "production")
+_BUNDLES = partial(Diagnosis, "bundles")
+_LEDGER = partial(Diagnosis, "ledger")
+_CLOCK = partial(Diagnosis, "clock")
 
 _DATABASE = (
     "start the database, or correct CANDOR_LEDGER (docs/how-to/postgresql.md); "
@@ -44,29 +51,25 @@ def check_store(settings: Settings) -> Iterator[Diagnosis]:
             error.install
             or "set CANDOR_REQUIRE_SIGNATURE to the public key of the owner, a PEM file"
         )
-        yield Diagnosis("store", "broken", str(error), advice)
+        yield _STORE("broken", str(error), advice)
         return
     if store.address is None and not store.root.is_dir():
         made = (
             "`candor export` and `candor import` make it; CANDOR_STORE names another; a monitor "
             "alone needs none"
         )
-        yield Diagnosis("store", "broken", f"there is no folder {settings.store}", made)
+        yield _STORE("broken", f"there is no folder {settings.store}", made)
         return
     try:
         models = store.models()
         findings = list(verify(store))
     except StoreAddressInvalid as error:
-        yield Diagnosis(
-            "store",
-            "broken",
-            str(error),
-            error.install or "correct CANDOR_STORE (docs/how-to/store.md)",
+        yield _STORE(
+            "broken", str(error), error.install or "correct CANDOR_STORE (docs/how-to/store.md)"
         )
         return
     except (ModelStoreError, OSError) as error:
-        yield Diagnosis(
-            "store",
+        yield _STORE(
             "broken",
             f"{settings.store} cannot be read ({error})",
             "give this user the right to read it",
@@ -75,18 +78,16 @@ def check_store(settings: Settings) -> Iterator[Diagnosis]:
     writable = (
         "can be written" if _may_be_written(store) else "can only be read, which is enough to serve"
     )
-    yield Diagnosis(
-        "store", "ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}"
-    )
+    yield _STORE("ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
     yield from _bundles(findings)
     if not models:
         advice = "publish a model: `candor export RUN --name NAME --promote`"
-        yield Diagnosis("production", "warning", "the store is empty", advice)
+        yield _PRODUCTION("warning", "the store is empty", advice)
     for name in models:
         with suppress(ModelStoreError):  # an alias that cannot be read is among the findings
             if store.production(name) is None:
                 found = f"{name} has no version in production"
-                yield Diagnosis("production", "warning", found, f"`candor promote {name} VERSION`")
+                yield _PRODUCTION("warning", found, f"`candor promote {name} VERSION`")
 
 
 def _may_be_written(store: Store) -> bool:
@@ -101,17 +102,12 @@ def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:
                 f"`candor models verify {each.model}` shows all of it; restore it from a copy, or "
                 "publish it again"
             )
-            yield Diagnosis(
-                "bundles",
-                "broken",
-                f"{each.model}: {each.kind} {each.item}: {each.problem}",
-                advice,
+            yield _BUNDLES(
+                "broken", f"{each.model}: {each.kind} {each.item}: {each.problem}", advice
             )
     whole = sum(each.kind == "version" and each.problem is None for each in findings)
     if whole:
-        yield Diagnosis(
-            "bundles", "ok", f"{counted(whole, 'version')} {'is' if whole == 1 else 'are'} whole"
-        )
+        yield _BUNDLES("ok", f"{counted(whole, 'version')} {'is' if whole == 1 else 'are'} whole")
 
 
 def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
@@ -120,7 +116,7 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
     """
     url = settings.ledger_url
     if url is None:
-        yield Diagnosis("ledger", "skipped", "CANDOR_LEDGER is off: answers are not recorded")
+        yield _LEDGER("skipped", "CANDOR_LEDGER is off: answers are not recorded")
         yield check_clock(time.time_ns(), None)
         return
     file = _file_of(url)
@@ -136,20 +132,20 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
         with Ledger(url, create=False) as ledger:
             pass
     except LedgerDriverMissing as error:
-        yield Diagnosis("ledger", "broken", str(error), error.install)
+        yield _LEDGER("broken", str(error), error.install)
         return
     except LedgerError as error:
-        yield Diagnosis("ledger", "broken", str(error), _ledger_advice(url))
+        yield _LEDGER("broken", str(error), _ledger_advice(url))
         return
     except (MonitoringError, SQLAlchemyError, OSError) as error:
         found = f"it cannot be used ({type(error).__name__})"
-        yield Diagnosis("ledger", "broken", found, _ledger_advice(url))
+        yield _LEDGER("broken", found, _ledger_advice(url))
         return
     what = (
         f"{ledger.name} can be written, has schema {SCHEMA_VERSION} and "
         f"{counted(len(models), 'model')}"
     )
-    yield Diagnosis("ledger", "ok", what)
+    yield _LEDGER("ok", what)
     yield check_clock(now_ns, last_ns)
 
 
@@ -159,21 +155,14 @@ def check_clock(now_ns: int, last_ns: int | None) -> Diagnosis:
     """
     now = _moment(now_ns)
     if now_ns < PUBLISHED_NS:
-        return Diagnosis(
-            "clock",
-            "broken",
-            f"it says {now}, before this release",
-            "set the clock of this machine",
+        return _CLOCK(
+            "broken", f"it says {now}, before this release", "set the clock of this machine"
         )
     if last_ns is not None and now_ns < last_ns - AHEAD_NS:
         found = f"it says {now}, and the ledger was last in use at {_moment(last_ns)}"
-        return Diagnosis(
-            "clock", "broken", found, "set the clock; docs/runbooks/CandorClockDoubtful.md"
-        )
-    return Diagnosis(
-        "clock",
-        "ok",
-        f"it says {now}" + ("" if last_ns is None else ", after the ledger's last use"),
+        return _CLOCK("broken", found, "set the clock; docs/runbooks/CandorClockDoubtful.md")
+    return _CLOCK(
+        "ok", f"it says {now}" + ("" if last_ns is None else ", after the ledger's last use")
     )
 
 
@@ -204,10 +193,8 @@ def _new_file(file: Path) -> Diagnosis:
     folder = file.resolve().parent
     if not os.access(folder, os.W_OK):
         found = f"{file} does not exist, and {folder} cannot be written"
-        return Diagnosis(
-            "ledger", "broken", found, "let this user write there, or set CANDOR_LEDGER"
-        )
-    return Diagnosis("ledger", "ok", f"{file} does not exist yet; the server will make it")
+        return _LEDGER("broken", found, "let this user write there, or set CANDOR_LEDGER")
+    return _LEDGER("ok", f"{file} does not exist yet; the server will make it")
 
 
 def _moment(at_ns: int) -> str:

@@ -9,6 +9,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,13 @@ from serving.http.auth import read_access
 from serving.process.listener import listen, tls_files
 from serving.settings import Settings
 
+_SYSTEM = partial(Diagnosis, "system")
+_ACCESS = partial(Diagnosis, "access")
+_PERMISSIONS = partial(Diagnosis, "permissions")
+_PYTHON = partial(Diagnosis, "python")
+_PACKAGES = partial(Diagnosis, "packages")
+_ONNX_RUNTIME = partial(Diagnosis, "onnx runtime")
+
 STATUS: Final = Path("/proc/self/statm")
 
 
@@ -35,12 +43,12 @@ def check_system() -> Iterator[Diagnosis]:
         require_linux("candor serve")
         STATUS.read_text()
     except LinuxRequired as error:
-        yield Diagnosis("system", "broken", found, str(error))
+        yield _SYSTEM("broken", found, str(error))
     except OSError:
         advice = "mount /proc: without it the limits of memory for images are not exact"
-        yield Diagnosis("system", "warning", f"{found} without {STATUS}", advice)
+        yield _SYSTEM("warning", f"{found} without {STATUS}", advice)
     else:
-        yield Diagnosis("system", "ok", found)
+        yield _SYSTEM("ok", found)
 
 
 def check_ports(settings: Settings) -> Iterator[Diagnosis]:
@@ -57,10 +65,7 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
                 yield Diagnosis(name, "ok", f"Candor answers at {settings.host}:{port}")
             else:
                 yield Diagnosis(
-                    name,
-                    "broken",
-                    str(error),
-                    f"end what listens there, or set {setting}",
+                    name, "broken", str(error), f"end what listens there, or set {setting}"
                 )
 
 
@@ -72,7 +77,7 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
         tls = tls_files(settings)
         read_access(settings, ())
     except SettingsError as error:
-        yield Diagnosis("access", "broken", str(error), _access_advice(settings))
+        yield _ACCESS("broken", str(error), _access_advice(settings))
         return
     tokens = settings.tokens is not None or settings.tokens_file is not None
     found = (
@@ -80,14 +85,13 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
         f"{settings.host}"
     )
     if not tokens and settings.host not in ("127.0.0.1", "::1", "localhost"):
-        yield Diagnosis(
-            "access",
+        yield _ACCESS(
             "warning",
             f"{found}: everybody who reaches it may do everything",
             "docs/how-to/secure.md",
         )
     else:
-        yield Diagnosis("access", "ok", found)
+        yield _ACCESS("ok", found)
 
 
 def check_files(settings: Settings) -> Iterator[Diagnosis]:
@@ -101,7 +105,7 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
         found = (
             f"everybody may write to the store {settings.store}, and so change what models answer"
         )
-        yield Diagnosis("permissions", "broken", found, f"chmod o-w {settings.store}")
+        yield _PERMISSIONS("broken", found, f"chmod o-w {settings.store}")
     if not settings.ledger_required:
         folder = settings.spool.resolve().parent
         if not (
@@ -109,14 +113,11 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
             and os.access(settings.spool if settings.spool.exists() else folder, os.W_OK)
         ):
             found = f"the spool {settings.spool.resolve()} cannot be written"
-            yield Diagnosis(
-                "permissions",
-                "broken",
-                found,
-                "set CANDOR_SPOOL to a file that this user can write",
+            yield _PERMISSIONS(
+                "broken", found, "set CANDOR_SPOOL to a file that this user can write"
             )
             return
-    yield Diagnosis("permissions", "ok", "files that must be written can be")
+    yield _PERMISSIONS("ok", "files that must be written can be")
 
 
 def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
@@ -129,21 +130,16 @@ def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
         with path.open("rb"):
             pass
     except FileNotFoundError:
-        yield Diagnosis(
-            "permissions", "warning", f"{title} does not exist", "make it, or unset the variable"
-        )
+        yield _PERMISSIONS("warning", f"{title} does not exist", "make it, or unset the variable")
     except OSError as error:
         found = f"{title} cannot be read ({error.strerror})"
-        yield Diagnosis(
-            "permissions",
-            "warning",
-            found,
-            f"as its owner or root: chown {getpass.getuser()} {quoted}",
+        yield _PERMISSIONS(
+            "warning", found, f"as its owner or root: chown {getpass.getuser()} {quoted}"
         )
     else:
         if mode & stat.S_IROTH:
             found = f"{title} can be read by everybody on this machine"
-            yield Diagnosis("permissions", "warning", found, f"chmod 600 {quoted}")
+            yield _PERMISSIONS("warning", found, f"chmod 600 {quoted}")
 
 
 def _access_advice(settings: Settings) -> str:
@@ -170,9 +166,9 @@ def check_python() -> Iterator[Diagnosis]:
     """Whether this Python is new enough."""
     found = f"Candor {release()} on Python {'.'.join(map(str, sys.version_info[:3]))}"
     if sys.version_info < PYTHON:
-        yield Diagnosis("python", "broken", found, "install Python 3.11 or later, and Candor there")
+        yield _PYTHON("broken", found, "install Python 3.11 or later, and Candor there")
     else:
-        yield Diagnosis("python", "ok", found)
+        yield _PYTHON("ok", found)
 
 
 def check_packages() -> Iterator[Diagnosis]:
@@ -180,9 +176,7 @@ def check_packages() -> Iterator[Diagnosis]:
     try:
         listed = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
-        yield Diagnosis(
-            "packages", "skipped", "Candor runs from its source, so nothing says what it needs"
-        )
+        yield _PACKAGES("skipped", "Candor runs from its source, so nothing says what it needs")
         return
     needed = [
         each
@@ -192,9 +186,9 @@ def check_packages() -> Iterator[Diagnosis]:
     wrong = [problem for each in needed if (problem := _problem(each)) is not None]
     if wrong:
         advice = f"{sys.executable} -m pip install {' '.join(repr(need) for need, _ in wrong)}"
-        yield Diagnosis("packages", "broken", "; ".join(found for _, found in wrong), advice)
+        yield _PACKAGES("broken", "; ".join(found for _, found in wrong), advice)
     else:
-        yield Diagnosis("packages", "ok", f"all {len(needed)} that serving needs are there")
+        yield _PACKAGES("ok", f"all {len(needed)} that serving needs are there")
 
 
 def check_runtime(settings: Settings) -> Iterator[Diagnosis]:
@@ -202,11 +196,8 @@ def check_runtime(settings: Settings) -> Iterator[Diagnosis]:
     installed = {name: found for name in RUNTIMES if (found := _version(name)) is not None}
     if len(installed) > 1:
         found = " and ".join(f"{name} {number}" for name, number in installed.items())
-        yield Diagnosis(
-            "onnx runtime",
-            "broken",
-            f"{found} own the same files, and one overwrote the other",
-            _GPU_PAGE,
+        yield _ONNX_RUNTIME(
+            "broken", f"{found} own the same files, and one overwrote the other", _GPU_PAGE
         )
         return
     try:
@@ -215,15 +206,15 @@ def check_runtime(settings: Settings) -> Iterator[Diagnosis]:
         providers = [str(each) for each in ort.get_available_providers()]
     except (ImportError, OSError) as error:
         advice = f"{sys.executable} -m pip install --force-reinstall onnxruntime"
-        yield Diagnosis("onnx runtime", "broken", f"it cannot be loaded ({error})", advice)
+        yield _ONNX_RUNTIME("broken", f"it cannot be loaded ({error})", advice)
         return
     found = f"{ort.__version__} with {', '.join(providers)}; its telemetry is off"
     wanted = _PROVIDERS.get(settings.device)
     if wanted is not None and wanted not in providers:
         missing = f"CANDOR_DEVICE is {settings.device}, but ONNX Runtime {found}"
-        yield Diagnosis("onnx runtime", "warning", missing, f"it infers on the CPU; {_GPU_PAGE}")
+        yield _ONNX_RUNTIME("warning", missing, f"it infers on the CPU; {_GPU_PAGE}")
     else:
-        yield Diagnosis("onnx runtime", "ok", found)
+        yield _ONNX_RUNTIME("ok", found)
 
 
 def _problem(need: Requirement) -> tuple[str, str] | None:

@@ -216,7 +216,8 @@ class Plot:
     @property
     def ticks(self) -> list[float]:
         """The labeled shares."""
-        return np.linspace(self.lowest, self.highest, self.steps + 1).tolist()
+        height = self.highest - self.lowest
+        return [self.lowest + part / self.steps * height for part in range(self.steps + 1)]
 
     def y(self, share: float) -> float:
         """Where a share is; what is outside stands at the edge."""
