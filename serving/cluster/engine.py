@@ -9,9 +9,7 @@ import logging
 import os
 import re
 import signal
-import sys
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -20,16 +18,16 @@ from serving.cluster.metric_targets import end_directory
 from serving.cluster.placed_settings import PlacedSettings
 from serving.cluster.replica import ReplicaApp, build_app
 from serving.errors import ClusterError, SettingsError
-from serving.http.auth import read_access
 from serving.process.listener import (
     FORCED,
     address,
+    announce,
+    announce_missing_store,
     listen,
-    log_ignored_variables,
-    missing_store,
+    prepare,
     tls_files,
 )
-from serving.process.logs import configure_logging
+from serving.process.server import NOTHING_ANSWERED
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -52,21 +50,15 @@ def serve(settings: Settings) -> int:
     ClusterError.
     """
     check(settings)
-    read_access(settings, ())
-    tls = tls_files(settings)
-    configure_logging(settings.log_level)
-    log_ignored_variables()
+    prepare(settings)
     stopped = _stop_on_signals()
     with joined(settings, FRONT) as ray:
         from ray import serve as ray_serve
 
-        place = _start_proxies(ray, ray_serve, settings, tls)
+        place = _start_proxies(ray, ray_serve, settings)
         _deploy(ray_serve, settings)
-        sys.stdout.write(f"Candor serves on {place}\n")
-        sys.stdout.write(
-            missing_store(settings, consequence="no image is answered until there is one.")
-        )
-        sys.stdout.flush()
+        announce(f"Candor serves on {place}")
+        announce_missing_store(settings, consequence=NOTHING_ANSWERED)
         stopped.wait()
         logger.info("draining")
         ray_serve.delete(APPLICATION)
@@ -114,14 +106,12 @@ def _stop_on_signals() -> threading.Event:
     return stopped
 
 
-def _start_proxies(
-    ray: Any, ray_serve: Any, settings: Settings, tls: tuple[Path, Path] | None
-) -> str:
+def _start_proxies(ray: Any, ray_serve: Any, settings: Settings) -> str:
     """Start Ray's proxies on every node that has a replica; returns the address.
 
     Raises ListenError, or ClusterError if proxies run at another address.
     """
-    running = _running_port(ray)
+    running, tls = _running_port(ray), tls_files(settings)
     if running is None:
         with contextlib.closing(listen(settings.host, settings.port)) as free:
             port = free.getsockname()[1]
@@ -181,15 +171,11 @@ def _options(settings: Settings) -> dict[str, Any]:
             "upscale_delay_s": settings.ray_upscale_s,
             "downscale_delay_s": settings.ray_downscale_s,
         },
-        "ray_actor_options": {
-            "num_cpus": settings.ray_replica_cpus,
-            "num_gpus": 1 if on_gpu else 0,
-        },
+        "ray_actor_options": {"num_cpus": settings.ray_replica_cpus, "num_gpus": int(on_gpu)},
         "graceful_shutdown_timeout_s": settings.drain_s,
         "health_check_period_s": HEALTH_CHECK_S,
-        "logging_config": {
-            "enable_access_log": False
-        },  # a line for each request, which a single server does not log
+        # A line for each request, which a single server does not log.
+        "logging_config": {"enable_access_log": False},
         "max_constructor_retry_count": TRIES,
     }
 
@@ -199,13 +185,7 @@ def _reason(ray_serve: Any) -> str | None:
     error.
     """
     application = ray_serve.status().applications.get(APPLICATION)
-    texts = (
-        [] if application is None else [each.message for each in application.deployments.values()]
-    )
-    lines = [line.strip() for text in texts for line in text.splitlines()]
-    found = [
-        re.sub(r"^[\w.]+: ", "", line)
-        for line in lines
-        if re.match(r"[\w.]+(Error|Lost|Unusable): ", line)
-    ]
-    return found[-1] if found else None
+    deployments = application.deployments.values() if application else ()
+    lines = [line.strip() for each in deployments for line in each.message.splitlines()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Lost|Unusable): ", line)]
+    return re.sub(r"^[\w.]+: ", "", errors[-1]) if errors else None

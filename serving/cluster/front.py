@@ -20,16 +20,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FRONT: Final = (
-    b"x-candor-front"  # in requests: what FrontMiddleware says about the client's request id
-)
+# In requests: what FrontMiddleware says about the client's request id.
+FRONT: Final = b"x-candor-front"
 REPLICA: Final = b"x-candor-replica"  # in answers: a replica gave it
 REQUEST_ID: Final = b"x-request-id"
 OWN_ID: Final = b"client"
 NO_ID: Final = b"none"
-RAY_PATHS: Final = frozenset(
-    {"/-/healthz", "/-/routes"}
-)  # of Ray's proxies themselves, for load balancers
+# Of Ray's proxies themselves, for load balancers.
+RAY_PATHS: Final = frozenset({"/-/healthz", "/-/routes"})
 
 Headers = list[tuple[bytes, bytes]]
 

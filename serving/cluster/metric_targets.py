@@ -135,13 +135,9 @@ def _directory(ray: Any) -> Any:
     try:
         return ray.get_actor(NAME, namespace=NAMESPACE)
     except ValueError:
-        options = {
-            "name": NAME,
-            "namespace": NAMESPACE,
-            "lifetime": "detached",
-            "get_if_exists": True,
-        }
-        return ray.remote(DirectoryActor).options(**options, num_cpus=0, max_restarts=-1).remote()
+        options = {"name": NAME, "namespace": NAMESPACE, "get_if_exists": True}
+        options |= {"lifetime": "detached", "num_cpus": 0, "max_restarts": -1}
+        return ray.remote(DirectoryActor).options(**options).remote()
 
 
 class DirectoryActor(Directory):

@@ -10,22 +10,20 @@ import socket
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from starlette.applications import Starlette
 
-from monitoring.http.endpoint import bind, routes_of
+from monitoring.http.endpoint import bind
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from serving.cluster.metric_targets import keep_reporting
 from serving.errors import ListenError
 from serving.http.auth import AccessControl
 from serving.http.middleware import with_middlewares
-from serving.pages.error_pages import ERROR_HANDLERS, send_error
+from serving.pages.error_pages import application, send_error
 from serving.process.listener import DrainingServer, listen
 from serving.settings import Settings
 
-PORTS: Final = (
-    100  # tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one
-)
+# Tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one.
+PORTS: Final = 100
 
 
 class MetricsListener:
@@ -38,9 +36,8 @@ class MetricsListener:
     ) -> None:
         """Bind a port at this node's address. Raises ListenError if none is free."""
         self._socket = listen_from(settings.ray_metrics_port, node_address())
-        routes = routes_of(bind([METRICS], MetricsRoute(registry)))
         app = with_middlewares(
-            Starlette(routes=routes, exception_handlers=ERROR_HANDLERS),
+            application(bind([METRICS], MetricsRoute(registry))),
             settings,
             endpoints=[METRICS],
             access=access,

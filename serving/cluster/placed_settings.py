@@ -45,9 +45,8 @@ class PlacedSettings:
         }
         if "://" not in settings.store:
             shared["store"] = str(Path(settings.store).absolute())
-        cores = math.ceil(
-            settings.ray_replica_cpus
-        )  # which Ray reserves; a replica would take all of the machine
+        # As Ray reserves; a replica would take all of the machine.
+        cores = math.ceil(settings.ray_replica_cpus)
         shared |= {
             "threads": settings.threads or cores,
             "decode_processes": settings.decode_processes or cores,

@@ -10,11 +10,9 @@ import asyncio
 from contextlib import ExitStack
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from monitoring.http.endpoint import bind, routes_of
+from monitoring.http.endpoint import bind
 from serving.cluster.front import REPLICA, unmarked
 from serving.cluster.metric_targets import TARGETS, TargetRoutes
 from serving.cluster.metrics_listener import MetricsListener
@@ -22,9 +20,8 @@ from serving.cluster.placed_settings import PlacedSettings
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MetricsElsewhere, NotReady, ServingError
 from serving.http.middleware import with_middlewares
-from serving.inference.metrics import register_build_info
-from serving.pages.error_pages import ERROR_HANDLERS, send_error
-from serving.process.listener import allow_many_connections
+from serving.pages.error_pages import application, send_error
+from serving.process.listener import allow_many_connections, process_registry
 from serving.process.logs import configure_logging
 from serving.process.monitor import open_monitor
 from serving.process.server import Service
@@ -45,9 +42,7 @@ class ReplicaApp:
         """
         configure_logging(settings.log_level)
         allow_many_connections()
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        register_build_info(registry)
+        registry = process_registry()
         models = LoadedModels()
         self._opened = ExitStack()
         monitor = self._opened.enter_context(
@@ -105,11 +100,12 @@ def _refusal(path: str, *, passed_front: bool) -> ServingError | None:
 
 def _targets_app(service: Service, settings: Settings) -> ASGIApp:
     """The application of TARGETS, with the server's access control."""
-    app = Starlette(
-        routes=routes_of(bind([TARGETS], TargetRoutes())), exception_handlers=ERROR_HANDLERS
-    )
     return with_middlewares(
-        app, settings, endpoints=[TARGETS], access=service.access, refuse=send_error
+        application(bind([TARGETS], TargetRoutes())),
+        settings,
+        endpoints=[TARGETS],
+        access=service.access,
+        refuse=send_error,
     )
 
 

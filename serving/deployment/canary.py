@@ -15,12 +15,8 @@ from serving.inference.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
-LOAD_ERRORS = (
-    ModelStoreError,
-    ModelUnusable,
-    BundleReplaced,
-    OSError,
-)  # of a version that cannot be served
+# Of a version that cannot be served.
+LOAD_ERRORS = (ModelStoreError, ModelUnusable, BundleReplaced, OSError)
 
 
 class Loader(Protocol):

@@ -91,42 +91,34 @@ class LoadedModels:
         Without `version` this is the production version, or the canary if its mode and the
         request's `canary` say so.
         """
-        found = self._models.get(model)
-        if found is None:
-            if not self._models:
-                raise NotReady(
-                    "no model is loaded; publish one and promote it, or wait until it is loaded."
-                )
+        if not self._models:
+            raise NotReady(
+                "no model is loaded; publish one and promote it, or wait until it is loaded."
+            )
+        loaded = self._models.get(model)
+        if loaded is None:
             raise ModelNotLoaded(model, known=self._models)
         if version is None:
-            return (
-                found.canary.served
-                if found.canary and found.canary.takes(canary)
-                else found.production
-            )
+            takes = loaded.canary is not None and loaded.canary.takes(canary)
+            return loaded.canary.served if loaded.canary and takes else loaded.production
         number = version.removesuffix(".0")  # TorchServe writes version 1 as 1.0
         is_number = number.isascii() and number.isdigit() and len(number) < 10
-        served = found.answering.get(int(number)) if is_number else None
+        served = loaded.answering.get(int(number)) if is_number else None
         if served is None:
-            raise VersionNotLoaded(model, version, known=found.answering)
+            raise VersionNotLoaded(model, version, known=loaded.answering)
         return served
 
     def production(self, model: str) -> int | None:
         """The number of the production version; None for an unknown model."""
-        found = self._models.get(model)
-        return None if found is None else found.production.card.version
+        loaded = self._models.get(model)
+        return None if loaded is None else loaded.production.card.version
 
     def shadow_of(self, served: ServedVersion) -> ServedVersion | None:
         """The version that shadows `served`, if there is one."""
-        found = self._models.get(served.card.name)
-        if (
-            found is None
-            or found.canary is None
-            or not found.canary.is_shadow
-            or served is not found.production
-        ):
+        model = self._models.get(served.card.name)
+        if model is None or model.canary is None or not model.canary.is_shadow:
             return None
-        return found.canary.served
+        return model.canary.served if served is model.production else None
 
     def by_name(self) -> dict[str, LoadedModel]:
         """A copy of the models by name."""
@@ -147,8 +139,6 @@ class LoadedModels:
         return self._replace(model, replace(self._models[model], canary=canary))
 
     def _replace(self, model: str, new: LoadedModel) -> list[ServedVersion]:
-        old = self._models.get(model)
-        self._models[model] = new
-        return [
-            served for served in (old.all_versions if old else ()) if served not in new.all_versions
-        ]
+        old, self._models[model] = self._models.get(model), new
+        loaded = old.all_versions if old else ()
+        return [served for served in loaded if served not in new.all_versions]

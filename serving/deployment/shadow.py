@@ -25,9 +25,8 @@ class ShadowRunner:
         if version.queue.waiting >= version.max_batch:
             self._skipped.labels(version.card.name, str(version.card.version)).inc()
             return
-        held = (
-            ExitStack()
-        )  # taken now: the version may retire before the task runs, and would then never answer
+        # Taken now: the version may retire before the task runs, and would then never answer.
+        held = ExitStack()
         held.enter_context(version.lease())
         held.enter_context(version.queue)
         task = asyncio.ensure_future(_compute(version, request, held))
@@ -40,10 +39,7 @@ async def _compute(version: ServedVersion, request: PendingRequest, held: ExitSt
     with held:
         version.submit(
             PendingRequest(
-                request.image,
-                None,
-                time.perf_counter(),
-                done,
+                *(request.image, None, time.perf_counter(), done),
                 tags=request.tags,
                 shadow_of=request.given_id,
             )

@@ -66,9 +66,8 @@ class StoreWatcher:
         self.refused: dict[str, Refusal] = {}
         self._trouble: str | None = None  # why the last scan failed
         self._nothing_serves = False  # as of the last scan
-        self._canary_troubles: dict[
-            str, str
-        ] = {}  # by model, why the record of its canary cannot be read
+        # By model, why the record of its canary cannot be read.
+        self._canary_troubles: dict[str, str] = {}
 
     def start(self, poll_s: float) -> None:
         """Scan the store now and then every `poll_s` seconds."""

@@ -5,22 +5,25 @@ Programs get JSON. A browser that asks for a page gets one, and the page to sign
 token.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model_store.errors import ImageError
 from monitoring.errors import MonitoringError
-from monitoring.http.endpoint import NOBODY, Viewer, wants_page
+from monitoring.http.endpoint import NOBODY, Endpoint, Viewer, routes_of, wants_page
 from serving.error_table import ERRORS, ErrorAnswer, error_answer, log_error
 from serving.errors import ServingError, Unauthorized
 from serving.http.tokens import COOKIE, LIFETIME_S
@@ -119,6 +122,15 @@ ERROR_HANDLERS: Final[
 
 _LEAST_BYTES: Final = 600  # a packet holds as much anyway
 _LEVEL: Final = 6
+
+
+def application(endpoints: Iterable[Endpoint], *routes: BaseRoute) -> Starlette:
+    """The application of these endpoints and routes, which answers errors as this module says."""
+    return Starlette(
+        routes=[*routes_of(endpoints), *routes],
+        exception_handlers=ERROR_HANDLERS,
+        middleware=[Middleware(PageMiddleware)],
+    )
 
 
 class PageMiddleware:

@@ -19,11 +19,15 @@ from typing import Any, Final
 
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp
 
 from model_store.installation import install_command
 from serving.errors import ListenError, SettingsError
+from serving.http.auth import read_access
 from serving.http.connection import BoundedProtocol
+from serving.inference.metrics import register_build_info
+from serving.process.logs import configure_logging
 from serving.settings import Settings, ignored_variables
 
 logger = logging.getLogger(__name__)
@@ -43,13 +47,30 @@ def allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def log_ignored_variables() -> None:
-    """Log which variables of the environment are not read, if there are any."""
+def prepare(settings: Settings) -> None:
+    """Check tokens and TLS files, and configure logging. Raises SettingsError."""
+    read_access(settings, ())
+    tls_files(settings)
+    configure_logging(settings.log_level)
     if ignored := ignored_variables():
         logger.info(
             "ignored variables that Kubernetes injected for a Service",
             extra={"fields": {"names": ignored}},
         )
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with the metrics of the process and of the release."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    register_build_info(registry)
+    return registry
+
+
+def announce(line: str) -> None:
+    """Print a line, for whoever waits for the address."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> socket.socket:
@@ -58,9 +79,8 @@ def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> s
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = str(error.strerror or error).partition(" (while")[
-            0
-        ]  # Python adds the address, which stands here already
+        # Python adds the address, which stands here already.
+        reason = str(error.strerror or error).partition(" (while")[0]
         raise ListenError(
             f"cannot listen on {host}:{port}: {reason}. {_advice(error, setting)}"
         ) from error
@@ -71,9 +91,7 @@ def _advice(error: OSError, setting: str) -> str:
     port.
     """
     number = error.errno or 0
-    if (
-        number < 0 or number == errno.EADDRNOTAVAIL
-    ):  # below 0 are those of names that are no address
+    if number < 0 or number == errno.EADDRNOTAVAIL:  # below 0: a name that is no address
         return "Choose an address of this machine with --host or CANDOR_HOST."
     asked = "Is another server running there? " if number == errno.EADDRINUSE else ""
     return f"{asked}Choose another port with {setting}."
@@ -86,62 +104,33 @@ def address(listener: socket.socket, settings: Settings) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class DrainSignals:
-    """SIGTERM and Ctrl-C: the first calls `drain`, and `end` after `delay_s`; the second ends the
-    process.
-    """
-
-    def __init__(
-        self, delay_s: float, *, drain: Callable[[], None], end: Callable[[], None]
-    ) -> None:
-        self._delay_s, self._drain, self._end = delay_s, drain, end
-        self._begun = False
-
-    def catch(self) -> None:
-        """Act on signals from now on."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
-
-    def begin(self) -> None:
-        """Do what the first signal does."""
-        self._begun = True
-        self._drain()
-        asyncio.get_running_loop().call_later(self._delay_s, self._end)
-
-    def _on_signal(self) -> None:
-        if self._begun:
-            logger.warning("second signal: exiting at once")
-            sys.stderr.flush()
-            os._exit(FORCED)
-        self.begin()
-
-
 class DrainingServer(uvicorn.Server):
-    """uvicorn with other signal handling: the first signal drains and exits 0, the second ends the
-    process.
+    """uvicorn with other signal handling: the first SIGTERM or Ctrl-C calls `drain` and exits 0
+    once all is answered, the second ends the process.
 
     `ending` is set once it accepts no more connections.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        settings: Settings,
-        *,
-        drain: Callable[[], None],
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None]) -> None:
         super().__init__(_config(app, settings))
-        self._signals = DrainSignals(settings.drain_delay_s, drain=drain, end=self._end)
+        self._drain, self._delay_s, self._draining = drain, settings.drain_delay_s, False
         self.ending = asyncio.Event()
 
     def catch_signals(self) -> None:
         """Drain on SIGTERM and Ctrl-C from now on. Call it before the address is printed."""
-        self._signals.catch()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.begin_drain)
 
     def begin_drain(self) -> None:
-        """Drain now."""
-        self._signals.begin()
+        """Drain now; end the process at once if it drains already."""
+        if self._draining:
+            logger.warning("second signal: exiting at once")
+            sys.stderr.flush()
+            os._exit(FORCED)
+        self._draining = True
+        self._drain()
+        asyncio.get_running_loop().call_later(self._delay_s, self._end)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -255,14 +244,12 @@ def check_grpc(settings: Settings) -> None:
     listen(settings.host, settings.grpc_port, setting="CANDOR_GRPC_PORT").close()
 
 
-def missing_store(settings: Settings, *, consequence: str) -> str:
-    """A line for the terminal; empty if the store is there, or at an address, which only a request
-    would show.
-    """
+def announce_missing_store(settings: Settings, *, consequence: str) -> None:
+    """Print what to do about a store that is not there; one at an address only a request shows."""
     store = settings.opened_store
     if store.address is not None or store.root.is_dir():
-        return ""
-    return (
+        return
+    announce(
         f"There is no model store at {settings.store} yet: {consequence} `candor export` and "
-        "`candor import` make one, and --store or CANDOR_STORE names another.\n"
+        "`candor import` make one, and --store or CANDOR_STORE names another."
     )

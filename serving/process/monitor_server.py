@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Literal
@@ -17,16 +16,14 @@ from typing import Final, Literal
 import uvloop
 from anyio import to_thread
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from model_store.installation import require_linux
 from model_store.store.store import Store
-from monitoring.http.endpoint import Endpoint, bind, routes_of
+from monitoring.http.endpoint import Endpoint, bind
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
@@ -34,10 +31,9 @@ from serving.errors import NotReady, SettingsError
 from serving.http.auth import AccessControl, read_access
 from serving.http.bodies import Alive
 from serving.http.middleware import with_middlewares
-from serving.inference.metrics import register_build_info
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.pages.api_page import with_description
-from serving.pages.error_pages import ERROR_HANDLERS, PageMiddleware, send_error
+from serving.pages.error_pages import application, send_error
 from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
 from serving.pages.routes import server_pages
 from serving.process.listener import (
@@ -45,12 +41,12 @@ from serving.process.listener import (
     DrainingServer,
     address,
     allow_many_connections,
+    announce,
+    announce_missing_store,
     listen,
-    log_ignored_variables,
-    missing_store,
-    tls_files,
+    prepare,
+    process_registry,
 )
-from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import HEALTHZ
 from serving.process.token_file import keep_tokens
@@ -69,25 +65,20 @@ def serve_monitor(settings: Settings) -> int:
         raise SettingsError(
             "candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off."
         )
-    read_access(settings, ())
-    tls_files(settings)
     if settings.recalibrate_on_alarm != "off" and not settings.opened_store.storage.exists():
         raise SettingsError(
             f"candor monitor found no model store at {settings.store}, and a recalibration on an "
             "alarm needs one: give "
             "--store the one that the servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
         )
-    configure_logging(settings.log_level)
-    log_ignored_variables()
+    prepare(settings)
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    register_build_info(registry)
+    registry = process_registry()
     with open_monitor(settings, registry) as monitor:
         state = _State()
         access = read_access(settings, DECLARED)
@@ -97,15 +88,12 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         app = guarded(routes, settings, access=access)
         server = DrainingServer(app, settings, drain=state.drain)
         server.catch_signals()
-        sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
+        announce(f"Candor monitors on {address(listener, settings)}")
         if "store" in settings.model_fields_set:  # a monitor alone needs none
-            sys.stdout.write(
-                missing_store(
-                    settings,
-                    consequence="pages cannot act on versions, or recalibrate, until there is one.",
-                )
+            announce_missing_store(
+                settings,
+                consequence="pages cannot act on versions, or recalibrate, until there is one.",
             )
-        sys.stdout.flush()
         tokens = asyncio.create_task(keep_tokens(access, settings))
         await server.serve(sockets=[listener])
         tokens.cancel()
@@ -166,7 +154,7 @@ ENDPOINTS: Final = (
         refuses=(NotReady,),
     ),
 )
-DECLARED: Final = (*(*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *PAGE_ENDPOINTS, *MONITORING_ENDPOINTS),)
+DECLARED: Final = (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *PAGE_ENDPOINTS, *MONITORING_ENDPOINTS)
 
 
 def build(
@@ -188,12 +176,7 @@ def build(
         store=store,
         ledger=monitor.ledger,
     )
-    endpoints = with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints])
-    return Starlette(
-        routes=routes_of(endpoints),
-        exception_handlers=ERROR_HANDLERS,
-        middleware=[Middleware(PageMiddleware)],
-    )
+    return application(with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints]))
 
 
 def guarded(app: ASGIApp, settings: Settings, *, access: AccessControl | None = None) -> ASGIApp:

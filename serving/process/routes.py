@@ -10,10 +10,9 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from monitoring.http.endpoint import (
     JSON,
@@ -22,7 +21,6 @@ from monitoring.http.endpoint import (
     as_json,
     bind,
     read_viewer,
-    routes_of,
 )
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
@@ -52,7 +50,7 @@ from serving.http.prediction import PredictionApp
 from serving.http.request import FRAME_PARAMETER, HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import with_description
-from serving.pages.error_pages import ERROR_HANDLERS, PageMiddleware
+from serving.pages.error_pages import application
 from serving.pages.rendering import answer_page, render
 
 
@@ -71,11 +69,9 @@ class ServerRoutes:
 
     async def ping(self, _: Request) -> PingStatus | Response:
         """TorchServe's health check."""
-        return (
-            PingStatus("Healthy")
-            if self._ready()
-            else as_json(PingStatus("Unhealthy"), status=NOT_READY)
-        )
+        if self._ready():
+            return PingStatus("Healthy")
+        return as_json(PingStatus("Unhealthy"), status=NOT_READY)
 
     async def healthz(self, _: Request) -> Alive:
         """Liveness."""
@@ -102,12 +98,8 @@ class ServerRoutes:
         """One version, or all that are loaded."""
         name, version = request.path_params["model"], request.path_params.get("version")
         served = self._loaded.find(name, None if version == "all" else version)
-        chosen = (
-            self._loaded.by_name()[name].answering
-            if version == "all"
-            else {served.card.version: served}
-        )
-        return [_torchserve_model(each) for each in chosen.values()]
+        loaded = self._loaded.by_name()[name].answering.values() if version == "all" else [served]
+        return [_torchserve_model(each) for each in loaded]
 
     async def index(self, request: Request) -> Response:
         """The loaded models, on a server without monitoring."""
@@ -231,10 +223,7 @@ def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette
         methods=["GET", "DELETE", "PATCH"],
         include_in_schema=False,
     )
-    mounts: list[BaseRoute] = [*routes_of(endpoints), other_methods]
-    return Starlette(
-        routes=mounts, exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)]
-    )
+    return application(endpoints, other_methods)
 
 
 async def _post_only(_: Request) -> Response:

@@ -10,13 +10,12 @@ import contextlib
 import gc
 import logging
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import uvloop
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from model_store.installation import require_linux
 from monitoring.http.endpoint import Endpoint, bind
@@ -33,7 +32,7 @@ from serving.http.pipeline import InferencePipeline
 from serving.http.prediction import PredictionApp
 from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
-from serving.inference.metrics import ServingMetrics, register_build_info
+from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import open_predictor, served_variant
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
@@ -47,13 +46,14 @@ from serving.process.listener import (
     DrainingServer,
     address,
     allow_many_connections,
+    announce,
+    announce_missing_store,
     check_grpc,
     listen,
-    log_ignored_variables,
-    missing_store,
+    prepare,
+    process_registry,
     tls_files,
 )
-from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.process.routes import ServerRoutes, build_router
@@ -69,13 +69,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOIN_S = 5.0
+NOTHING_ANSWERED: Final = "no image is answered until there is one."
 WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (  # with a ledger
-    *(
-        *DESCRIPTION_ENDPOINTS,
-        *TRIAL_ENDPOINTS,
-        *PAGE_ENDPOINTS,
-    ),
+    *(*DESCRIPTION_ENDPOINTS, *TRIAL_ENDPOINTS, *PAGE_ENDPOINTS),
     *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
 )
 
@@ -87,10 +84,7 @@ def serve(settings: Settings) -> int:
     ledger is, if an address cannot be listened on.
     """
     require_linux("candor serve")
-    read_access(settings, ())
-    tls_files(settings)
-    configure_logging(settings.log_level)
-    log_ignored_variables()
+    prepare(settings)
     allow_many_connections()
     keep_freed_memory()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
@@ -99,9 +93,7 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    register_build_info(registry)
+    registry = process_registry()
     models = LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)
@@ -172,11 +164,8 @@ class Service:
         """Listen until a signal arrives and everything admitted is answered."""
         server = DrainingServer(self.app, self._settings, drain=self._drain)
         server.catch_signals()
-        sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
-        sys.stdout.write(
-            missing_store(self._settings, consequence="no image is answered until there is one.")
-        )
-        sys.stdout.flush()
+        announce(f"Candor serves on {address(listener, self._settings)}")
+        announce_missing_store(self._settings, consequence=NOTHING_ANSWERED)
         self.start()
         rpc = await self._start_grpc()
         await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
@@ -272,8 +261,7 @@ class Service:
             interceptor=AccessInterceptor(self.access, self._metrics),
             tls=tls_files(self._settings),
         )
-        sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")
-        sys.stdout.flush()
+        announce(f"Candor serves gRPC on {self._settings.host}:{port}")
         return server
 
     def _build_prediction_app(self, mounted: Sequence[Endpoint]) -> PredictionApp:
