@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from calibration.calibrators.temperature import softmax
 from model_store.store.store import Store
@@ -23,6 +24,11 @@ from serving.process.server import Service
 from serving.settings import Settings
 from tests.builders.answers import NOW_NS, SECOND_NS
 from tests.builders.processes import PATIENCE_S
+
+PAGE = {"accept": "text/html"}
+ADMIN = {"authorization": "Bearer a-token-for-everything"} | PAGE
+READER = {"authorization": "Bearer a-token-for-reading"} | PAGE
+TOKENS = SecretStr("a-token-for-everything admin eve; a-token-for-reading read")  # of these two
 
 
 class Running:
@@ -38,6 +44,12 @@ class Running:
     ) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.post(path, content=content, headers=named)
+
+    async def page(self, path: str, headers: dict[str, str] = ADMIN) -> str:
+        """A page as a browser gets it."""
+        answer = await self.client.get(path, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.text
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
