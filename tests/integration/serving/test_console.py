@@ -15,12 +15,14 @@ from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from serving.http.tokens import LIFETIME_S, is_session_of, new_session
 from tests.builders.dicoms import dicom
-from tests.builders.services import Running, running
+from tests.builders.services import PAGE, Running, running
 
 pytestmark = pytest.mark.anyio
-PAGE = {"accept": "text/html,application/xhtml+xml"}
+TRY = "/try/tiny"
+TRIAL = '<section class="card trial'
 WINDOWED = np.array([[-1000, 40], [80, 3000]], np.int16)
 READER, PREDICTOR = "a-token-for-reading", "a-token-for-trying"
+FOREIGN = {"origin": "https://elsewhere.example"} | PAGE
 
 
 @pytest.fixture
@@ -36,78 +38,62 @@ async def guarded(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
         yield started
 
 
-def recorded(folder: Path) -> int:
-    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.read() as connection:
+def recorded(server: Running) -> int:
+    with Ledger(f"sqlite:///{server.folder / 'ledger.db'}") as ledger, ledger.read() as connection:
         return connection.execute(text("select count(*) from prediction")).scalar_one()
 
 
-async def test_a_trial_is_answered_as_a_prediction_and_recorded_nowhere(
-    server: Running, tmp_path: Path, png: Callable[..., bytes]
+def assets(page: str) -> list[str]:
+    return [part.split('"')[0] for part in page.split('"/static/')[1:]]
+
+
+async def test_a_trial_is_answered_as_a_prediction_and_recorded_only_if_its_form_says_so(
+    server: Running, png: Callable[..., bytes]
 ) -> None:
     answer = (await server.predict(png())).json()
-    served = server.counted(
-        "candor_predictions_total", model="tiny", version="1", label=answer["predicted"]
-    )
-    page = await server.client.post("/try/tiny", files={"file": ("<b>.png", png())}, headers=PAGE)
-    assert page.status_code == 200
-    assert f"The model says “{answer['predicted']}”" in page.text
-    assert "Not recorded." in page.text
-    assert "No labels yet" in page.text  # how the version stands today
-    assert (
-        '<section class="card trial early" data-file="0">' in page.text
-    )  # nothing bears it out yet
-    assert "<b>.png" not in page.text
-    assert "&lt;b&gt;.png" in page.text
-    assert recorded(tmp_path) == 1  # the prediction
-    assert (
-        server.counted(
-            "candor_predictions_total", model="tiny", version="1", label=answer["predicted"]
-        )
-        == served
-    )
-
-
-async def test_a_trial_is_recorded_if_its_form_says_so(
-    server: Running, tmp_path: Path, png: Callable[..., bytes]
-) -> None:
-    page = await server.client.post(
-        "/try/tiny", files={"file": ("a.png", png())}, data={"record": "yes"}, headers=PAGE
-    )
-    assert "Recorded as answer" in page.text
-    assert recorded(tmp_path) == 1
+    labels = {"model": "tiny", "version": "1", "label": answer["predicted"]}
+    served = server.counted("candor_predictions_total", **labels)
+    files = {"file": ("<b>.png", png())}
+    page = (await server.client.post(TRY, files=files, headers=PAGE)).text
+    assert f"The model says “{answer['predicted']}”" in page
+    assert f'{TRIAL} early" data-file="0">' in page  # nothing bears it out yet
+    assert "<b>.png" not in page
+    assert "&lt;b&gt;.png" in page
+    assert recorded(server) == 1  # the prediction
+    assert server.counted("candor_predictions_total", **labels) == served
+    await server.client.post(TRY, files=files, data={"record": "yes"}, headers=PAGE)
+    assert recorded(server) == 2
 
 
 async def test_a_bad_image_among_good_ones_gets_a_sentence_in_its_place(
     server: Running, png: Callable[..., bytes]
 ) -> None:
-    files = [
-        ("file", ("good.png", png())),
-        ("file", ("bad.png", b"none")),
-        ("file", ("empty.png", b"")),
-    ]
-    page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
-    assert page.count('<section class="card trial') == 3
+    images = {"good.png": png(), "bad.png": b"none", "empty.png": b""}
+    files = [("file", (name, data)) for name, data in images.items()]
+    page = (await server.client.post(TRY, files=files, headers=PAGE)).text
+    assert page.count(TRIAL) == 3
     assert "bad.png: no answer" in page
     assert "empty.png: no answer" in page
 
 
 async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(
-    server: Running, tmp_path: Path
+    server: Running,
 ) -> None:
     data = dicom(WINDOWED, WindowCenter=40, WindowWidth=80)
-    answer = await server.client.post(
-        "/try/tiny/view", content=data, headers={"content-type": "application/dicom"}
-    )
-    found = answer.json()
-    samples = np.frombuffer(base64.b64decode(found["samples"]), "<u2").reshape(2, 2)
-    np.testing.assert_array_equal(found["offset"] + found["slope"] * samples, WINDOWED)
+
+    async def view(content: bytes, kind: str, model: str = "tiny") -> tuple[int, dict[str, object]]:
+        headers = {"content-type": kind}
+        answer = await server.client.post(f"/try/{model}/view", content=content, headers=headers)
+        return answer.status_code, answer.json()
+
+    _, found = await view(data, "application/dicom")
+    samples = np.frombuffer(base64.b64decode(str(found["samples"])), "<u2").reshape(2, 2)
+    np.testing.assert_array_equal(found["offset"] + found["slope"] * samples, WINDOWED)  # type: ignore[operator]
     assert (found["center"], found["window"], found["channels"], found["reduced"]) == (40, 80, 1, 1)
-    assert recorded(tmp_path) == 0
-    refused = await server.client.post(
-        "/try/tiny/view", content=b"none", headers={"content-type": "image/png"}
-    )
-    assert (refused.status_code, refused.json()["error"]) == (415, "not_an_image")
-    assert (await server.client.post("/try/none/view", content=data)).status_code == 404
+    assert recorded(server) == 0
+    status, refused = await view(b"none", "image/png")
+    assert (status, refused["error"]) == (415, "not_an_image")
+    assert (await view(data, "application/dicom", "none"))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -122,58 +108,45 @@ async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(
 async def test_what_is_not_the_form_is_refused_with_a_page(
     server: Running, content: bytes, kind: str, status: int
 ) -> None:
-    answer = await server.client.post(
-        "/try/tiny", content=content, headers=PAGE | {"content-type": kind}
-    )
+    headers = PAGE | {"content-type": kind}
+    answer = await server.client.post(TRY, content=content, headers=headers)
     assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/html")
 
 
 async def test_errors_are_pages_for_a_browser_and_json_for_programs(server: Running) -> None:
-    for path, status in (("/nowhere", 404), ("/try/none", 404), ("/models/none/report/page", 404)):
+    for path, status in (
+        *(("/nowhere", 404), ("/try/none", 404), ("/models/none/report/page", 404)),
+        ("/models/tiny/report/page?window=week", 422),
+    ):
         page, body = await server.client.get(path, headers=PAGE), await server.client.get(path)
         assert (page.status_code, body.status_code) == (status, status)
         assert page.headers["content-type"].startswith("text/html")
         assert body.json()["detail"][1:] in page.text.replace("&#39;", "'").replace("&#34;", '"')
-    refused = await server.client.get("/models/tiny/report/page?window=week", headers=PAGE)
-    assert (refused.status_code, "<h1>This cannot be taken</h1>" in refused.text) == (422, True)
 
 
 async def test_signing_in_opens_what_the_token_grants_and_no_more(
     guarded: Running, png: Callable[..., bytes]
 ) -> None:
-    client = guarded.client
-    shut = await client.get("/try/tiny", headers=PAGE)
+    client, files = guarded.client, {"file": ("a.png", png())}
+    shut = await client.get(TRY, headers=PAGE)
     assert shut.status_code == 401
-    assert 'action="/sign-in?next=/try/tiny"' in shut.text
-    wrong = await client.post("/sign-in?next=/try/tiny", data={"token": "wrong"}, headers=PAGE)
+    assert f'action="/sign-in?next={TRY}"' in shut.text
+    wrong = await client.post(f"/sign-in?next={TRY}", data={"token": "wrong"}, headers=PAGE)
     assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
-    entered = await client.post("/sign-in?next=/try/tiny", data={"token": PREDICTOR})
-    assert (entered.status_code, entered.headers["location"]) == (303, "/try/tiny")
+    entered = await client.post(f"/sign-in?next={TRY}", data={"token": PREDICTOR})
+    assert (entered.status_code, entered.headers["location"]) == (303, TRY)
     cookie = entered.headers["set-cookie"]
     assert PREDICTOR not in cookie
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
-    assert (await client.get("/try/tiny", headers=PAGE)).status_code == 200
-    assert (
-        await client.post("/try/tiny", files={"file": ("a.png", png())}, headers=PAGE)
-    ).status_code == 200
-    acknowledged = await client.post("/models/tiny/report/acknowledge")
-    assert acknowledged.status_code == 403  # admin
+    assert (await client.get(TRY, headers=PAGE)).status_code == 200
+    assert (await client.post(TRY, files=files, headers=PAGE)).status_code == 200
+    assert (await client.post(TRY, files=files, headers=FOREIGN)).status_code == 403
+    assert (await client.post("/sign-out", headers=FOREIGN)).status_code == 403
+    assert (await client.post("/models/tiny/report/acknowledge")).status_code == 403  # admin
     left = await client.post("/sign-out")
     assert left.headers["location"] == "/sign-in"
-    assert (await client.get("/try/tiny", headers=PAGE)).status_code == 401
-
-
-async def test_a_session_does_not_let_another_site_act(
-    guarded: Running, png: Callable[..., bytes]
-) -> None:
-    await guarded.client.post("/sign-in", data={"token": PREDICTOR})
-    foreign = {"origin": "https://elsewhere.example"} | PAGE
-    refused = await guarded.client.post(
-        "/try/tiny", files={"file": ("a.png", png())}, headers=foreign
-    )
-    assert refused.status_code == 403
-    assert (await guarded.client.post("/sign-out", headers=foreign)).status_code == 403
+    assert (await client.get(TRY, headers=PAGE)).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -184,61 +157,42 @@ async def test_signing_in_leads_to_this_server_only(guarded: Running, where: str
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
 
 
-async def test_pages_load_only_files_of_this_release(server: Running) -> None:
-    page = (await server.client.get("/")).text
-    assets = [part.split('"')[0] for part in page.split('"/static/')[1:]]
-    assert len(assets) >= 2
-    for name in assets:
-        found = await server.client.get(f"/static/{name}")
-        assert found.status_code == 200
-        assert "immutable" in found.headers["cache-control"]
-    for name in ("none", "style.css", "..%2f..%2fpyproject.toml", "console.000000000000.js"):
-        assert (await server.client.get(f"/static/{name}")).status_code == 404
-
-
-async def test_pages_and_their_files_are_compressed_and_kept_as_long_as_they_may(
-    server: Running,
-) -> None:
+async def test_pages_load_only_compressed_files_of_this_release(server: Running) -> None:
     page = await server.client.get("/", headers=PAGE)
     assert (page.headers["content-encoding"], page.headers["cache-control"]) == ("gzip", "no-store")
-    for name in (part.split('"')[0] for part in page.text.split('"/static/')[1:]):
+    assert len(assets(page.text)) >= 2
+    for name in assets(page.text):
         found = await server.client.get(f"/static/{name}")
-        assert found.headers["content-encoding"] == "gzip"
+        assert (found.status_code, found.headers["content-encoding"]) == (200, "gzip")
         assert found.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for name in ("none", "style.css", "..%2f..%2fpyproject.toml", "console.000000000000.js"):
+        assert (await server.client.get(f"/static/{name}")).status_code == 404
     plain = await server.client.get("/", headers=PAGE | {"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.text == page.text
-    assert (
-        "content-encoding" not in (await server.client.get("/models/tiny/report")).headers
-    )  # for programs
+    for_programs = await server.client.get("/models/tiny/report")
+    assert "content-encoding" not in for_programs.headers
 
 
 async def test_times_are_in_the_zone_that_the_reader_chose(
     server: Running, png: Callable[..., bytes]
 ) -> None:
     await server.predict(png())
-    of_browser = PAGE | {"cookie": "candor_zone=Asia/Tokyo"}
-    chosen = PAGE | {"cookie": "candor_zone=Asia/Tokyo; candor_chosen_zone=America/Bogota"}
-    for headers, zone in ((of_browser, "JST"), (chosen, "UTC-05")):
-        page = await server.client.get("/label/tiny", headers=headers)
-        time = rf'<time datetime="[0-9T:-]+Z" title="[0-9 :-]+ UTC">[0-9-]+ [0-9:]+ {zone}</time>'
-        assert re.search(time, page.text), zone
+    for cookie, zone in (
+        ("candor_zone=Asia/Tokyo", "JST"),
+        ("candor_zone=Asia/Tokyo; candor_chosen_zone=America/Bogota", "UTC-05"),
+        *((f"candor_zone={odd}", "UTC") for odd in ("../../etc/passwd", "Europe", '"; x=\\')),
+    ):
+        page = await server.page("/label/tiny", PAGE | {"cookie": cookie})
+        assert re.search(rf'<time datetime="[0-9T:-]+Z"[^>]*>[0-9-]+ [0-9:]+ {zone}</time>', page)
 
 
 async def test_a_page_that_is_not_asked_for_by_name_is_the_same_page(server: Running) -> None:
-    plain = {"accept-encoding": "identity"}
-    for path in ("/label/tiny", "/try/tiny", "/sign-in"):
-        page = await server.client.get(path, headers=PAGE | plain)
-        fetched = await server.client.get(path, headers={"accept": "*/*"} | plain)
-        assert fetched.text == page.text
-    nowhere = await server.client.get("/nowhere", headers={"accept": "*/*"} | plain)
+    anything = {"accept": "*/*"}
+    for path in ("/label/tiny", TRY, "/sign-in"):
+        assert await server.page(path, anything) == await server.page(path, PAGE)
+    nowhere = await server.client.get("/nowhere", headers=anything)
     assert nowhere.json()["error"] == "unknown_path"
-
-
-async def test_odd_cookies_and_headers_only_cost_the_reader_their_wishes(server: Running) -> None:
-    for cookie in ("candor_zone=../../etc/passwd", "candor_zone=Europe", 'candor_zone="; x=\\'):
-        page = await server.client.get("/", headers=PAGE | {"cookie": cookie})
-        assert page.status_code == 200, cookie
 
 
 def test_a_session_ends_and_belongs_to_its_token() -> None:
@@ -252,22 +206,20 @@ def test_a_session_ends_and_belongs_to_its_token() -> None:
 
 
 async def test_a_sample_image_of_the_model_is_tried_with_one_click(
-    server: Running, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
 ) -> None:
-    assert 'name="sample"' not in (await server.client.get("/try/tiny", headers=PAGE)).text
+    assert 'name="sample"' not in await server.page(TRY, PAGE)
     write_samples(tiny_store.storage, "tiny", [Sample("<b>one", png(1)), Sample("two", b"none")])
-    page = (await server.client.get("/try/tiny", headers=PAGE)).text
+    page = await server.page(TRY, PAGE)
     assert 'name="sample" value="&lt;b&gt;one" formnovalidate>' in page
     for name, words in (
-        ("<b>one", "The model says"),
-        ("two", "two: no answer"),
+        *(("<b>one", "The model says"), ("two", "two: no answer")),
         ("three", "three: no answer"),
     ):
         form = {"sample": (None, name), "file": ("", b"")}
-        tried = await server.client.post("/try/tiny", files=form, headers=PAGE)
-        assert tried.status_code == 200
-        assert words in tried.text
-        assert tried.text.count('<section class="card trial') == 1
-    assert recorded(tmp_path) == 0
+        tried = (await server.client.post(TRY, files=form, headers=PAGE)).text
+        assert words in tried
+        assert tried.count(TRIAL) == 1
+    assert recorded(server) == 0
     (tiny_store.root / "tiny" / "samples.zip").write_bytes(b"no archive")
-    assert (await server.client.get("/try/tiny", headers=PAGE)).status_code == 200
+    await server.page(TRY, PAGE)

@@ -3,8 +3,9 @@ another page.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import pytest
@@ -22,31 +23,35 @@ from tests.builders.services import running
 pytestmark = pytest.mark.anyio
 PAGE = {"accept": "text/html"}
 MARKUP = "<script>alert(1)</script>"
-NUMBERS = {"version", "first", "second", "last", "min_labels", "of", "skip"}
 ODD = ("", "x", "-1", "1.5", "9" * 30, "1e3", "٣", MARKUP, "\0", "\ud800", "a" * 5_000)
 MODELS = ("nowhere", MARKUP, "..", "a" * 5_000, "\0", "%ff", "*", "'; drop table prediction; --")
-EMPTY_IS_LEFT_OUT = {"/recalibrate/{model}", "since", "until"}  # forms send every field
+ANY_WORDS = {"next", "status"}  # where to go on, and the words for a label that was given
+EMPTY_IS_LEFT_OUT = {"/recalibrate/{model}"}  # forms send every field
 CLEARED_DATES = {"since", "until"}  # the form above the charts sends a date that was cleared
+
+
+Pages = tuple[httpx.AsyncClient, list[Endpoint]]
 
 
 @pytest.fixture(params=["serve", "monitor"])
 async def pages(
     request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
-) -> AsyncIterator[tuple[httpx.AsyncClient, list[Endpoint]]]:
+) -> AsyncIterator[Pages]:
     """A client of a process whose ledger knows `tiny`, and the pages and reports of the process."""
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
         if request.param == "serve":
-            yield (
-                server.client,
-                [each for each in ENDPOINTS if each.is_exact and each.method == "GET"],
-            )
+            yield server.client, exact(ENDPOINTS)
             return
     settings = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
     with open_monitor(settings, CollectorRegistry()) as monitor:
         transport = httpx.ASGITransport(guarded(build(monitor, tiny_store), settings))
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
-            yield client, [each for each in DECLARED if each.is_exact and each.method == "GET"]
+            yield client, exact(DECLARED)
+
+
+def exact(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    return [each for each in endpoints if each.is_exact and each.method == "GET"]
 
 
 def address(endpoint: Endpoint, *, model: str = "tiny") -> str:
@@ -72,76 +77,42 @@ def require_refusal(answer: httpx.Response, *, says: str = "") -> None:
     assert "Traceback" not in answer.text
 
 
-async def test_every_page_names_a_parameter_that_it_does_not_know(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+async def test_every_page_refuses_what_it_does_not_know_what_is_twice_and_garbage(
+    pages: Pages,
 ) -> None:
     client, declared = pages
-    assert len(declared) >= 8
+    others = {"first": "second=1&", "second": "first=1&", "of": "done=promoted&", "done": "of=1&"}
+    asked = 0
     for endpoint in declared:
         for name in ("compare", MARKUP, "\0"):
             answer = await client.get(f"{address(endpoint)}?{quoted(name)}=9", headers=PAGE)
             require_refusal(answer, says="does not know the parameter")
-
-
-async def test_every_parameter_of_a_page_refuses_to_be_given_twice(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
-    client, declared = pages
-    for endpoint in declared:
-        for parameter in endpoint.parameters:
-            answer = await client.get(
-                f"{address(endpoint)}?{parameter.name}=1&{parameter.name}=2", headers=PAGE
-            )
-            require_refusal(answer, says="2 times")
-
-
-async def test_every_parameter_of_a_page_refuses_garbage(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
-    client, declared = pages
-    asked = 0
-    for endpoint in declared:
-        others = {
-            "first": "second=1&",
-            "second": "first=1&",
-            "of": "done=promoted&",
-            "done": "of=1&",
-        }
-        for parameter in endpoint.parameters:
-            if parameter.name in (
-                "next",
-                "status",
-            ):  # where to go on, and the words for a label that was given
+        for name in (each.name for each in endpoint.parameters):
+            twice = f"{address(endpoint)}?{name}=1&{name}=2"
+            require_refusal(await client.get(twice, headers=PAGE), says="2 times")
+            if name in ANY_WORDS:
                 continue
-            for odd in ODD:
-                if not odd and (
-                    endpoint.path in EMPTY_IS_LEFT_OUT or parameter.name in CLEARED_DATES
-                ):
-                    continue
-                query = f"{others.get(parameter.name, '')}{parameter.name}={quoted(odd)}"
+            may_be_empty = endpoint.path in EMPTY_IS_LEFT_OUT or name in CLEARED_DATES
+            for odd in ODD[may_be_empty:]:
+                query = f"{others.get(name, '')}{name}={quoted(odd)}"
                 require_refusal(await client.get(f"{address(endpoint)}?{query}", headers=PAGE))
                 asked += 1
     assert asked > 100
 
 
-async def test_a_version_that_is_not_there_is_named(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
+async def test_a_version_that_is_not_there_is_named(pages: Pages) -> None:
     client, declared = pages
     for endpoint in declared:
         for query in ("version=9", "first=1&second=9", "first=9&second=1", "first=1", "second=1"):
-            if all(
-                part.partition("=")[0] in {each.name for each in endpoint.parameters}
-                for part in query.split("&")
-            ):
+            if {each for each, _ in parse_qsl(query)} <= {
+                each.name for each in endpoint.parameters
+            }:
                 answer = await client.get(f"{address(endpoint)}?{query}", headers=PAGE)
                 require_refusal(answer, says="9" if "9" in query else "both")
                 assert answer.status_code == (404 if "9" in query else 422)
 
 
-async def test_a_model_that_is_not_there_has_no_page(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
+async def test_a_model_that_is_not_there_has_no_page(pages: Pages) -> None:
     client, declared = pages
     for endpoint in declared:
         if "{model}" in endpoint.path:
@@ -151,24 +122,16 @@ async def test_a_model_that_is_not_there_has_no_page(
                 assert answer.status_code == 404, (endpoint.path, model[:50])
 
 
-async def test_programs_may_send_parameters_of_their_own(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
+async def test_programs_may_send_parameters_of_their_own(pages: Pages) -> None:
     client, _ = pages
     for path in ("/metrics", "/readyz", "/healthz", "/openapi.json"):
         assert (await client.get(f"{path}?name[]=a&name[]=b")).status_code in (200, 503), path
 
 
-async def test_programs_get_the_refusal_as_json(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
+async def test_programs_get_the_refusal_as_json(pages: Pages) -> None:
     client, _ = pages
-    for path in (
-        "/reports",
-        "/models/tiny/report",
-        "/models/tiny/report/slices",
-        "/models/tiny/report/history",
-    ):
+    report = "/models/tiny/report"
+    for path in ("/reports", report, f"{report}/slices", f"{report}/history"):
         answer = await client.get(f"{path}?verison=2")
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
         assert "does not know the parameter 'verison'" in answer.json()["detail"]
@@ -178,7 +141,7 @@ async def test_programs_get_the_refusal_as_json(
 
 
 async def test_a_label_an_answer_or_an_acknowledgment_with_a_misspelled_parameter_is_not_taken(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+    pages: Pages,
 ) -> None:
     client, _ = pages
     known = {"model": "tiny", "request_id": "a", "label": "benign"}
@@ -198,73 +161,42 @@ async def test_a_label_an_answer_or_an_acknowledgment_with_a_misspelled_paramete
     assert kinds.isdisjoint({"acknowledged", "reset"})
 
 
-FORMS = (
-    *("/time-zone", "/sign-in", "/sign-out", "/label/tiny", "/versions/tiny", "/recalibrate/tiny"),
-    *("/models/tiny/report/page", "/try/tiny", "/try/tiny/view"),
-)
-
-
-async def test_a_form_and_a_choice_refuse_a_stray_or_repeated_parameter(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
-    client, declared = pages
-    here = [
-        each
-        for each in FORMS
-        if not each.startswith("/try") or "/try/{model}" in {one.path for one in declared}
-    ]
-    for path in here:
-        answer = await client.post(f"{path}?compare=9", data={"zone": "UTC"}, headers=PAGE)
-        require_refusal(answer, says="does not know the parameter")
-        assert answer.status_code == 422
-        assert "set-cookie" not in answer.headers
-    for path in ("/time-zone", "/sign-in"):
-        require_refusal(
-            await client.post(f"{path}?next=/&next=/", data={"zone": "UTC"}, headers=PAGE),
-            says="2 times",
-        )
-
-
 FIELDS = {
     "/time-zone": "zone",
     "/sign-in": "token",
+    "/sign-out": "",
     "/label/tiny": "label",
     "/versions/tiny": "why",
+    "/recalibrate/tiny": "seen",
+    "/models/tiny/report/page": "note",
+    "/try/tiny": "explain",
 }
-FIELDS |= {"/recalibrate/tiny": "seen", "/models/tiny/report/page": "note", "/try/tiny": "explain"}
 
 
-async def test_a_form_refuses_a_field_that_is_given_twice(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+async def test_a_form_refuses_strays_and_repetitions_in_its_address_and_fields(
+    pages: Pages,
 ) -> None:
     client, declared = pages
+    is_server = "/try/{model}" in {each.path for each in declared}
     for path, name in FIELDS.items():
-        if path != "/try/tiny" or "/try/{model}" in {each.path for each in declared}:
-            twice = (
-                {"files": [(name, (None, "UTC")), (name, (None, "Europe/Berlin"))]}
-                if path == "/try/tiny"
-                else {"data": {name: ["UTC", "Europe/Berlin"]}}
-            )
-            answer = await client.post(path, **twice, headers=PAGE)  # type: ignore[arg-type]
-            require_refusal(answer, says="give it once.")
-            assert "set-cookie" not in answer.headers, path
-
-
-async def test_a_form_refuses_a_field_that_it_does_not_have(
-    pages: tuple[httpx.AsyncClient, list[Endpoint]],
-) -> None:
-    client, declared = pages
-    for path in (*FIELDS, "/sign-out"):
-        if path != "/try/tiny" or "/try/{model}" in {each.path for each in declared}:
-            for stray in ("compare", MARKUP):
-                form = (
-                    {"files": {stray: (None, "9")}}
-                    if path == "/try/tiny"
-                    else {"data": {stray: "9"}}
-                )
-                answer = await client.post(path, **form, headers=PAGE)  # type: ignore[arg-type]
-                require_refusal(answer, says="does not know the field")
-                assert "set-cookie" not in answer.headers, path
+        if path == "/try/tiny" and not is_server:
+            continue
+        fields = [(stray, "9") for stray in ("compare", MARKUP)]
+        sent = [(f"{path}?compare=9", [("zone", "UTC")], "does not know the parameter")]
+        sent += [(path, [field], "does not know the field") for field in fields]
+        sent += [(path, [(name, "UTC"), (name, "Europe/Berlin")], "give it once.")] if name else []
+        for where, form, says in sent:
+            if path == "/try/tiny":
+                files = [(field, (None, value)) for field, value in form]
+                answer = await client.post(where, files=files, headers=PAGE)
+            else:
+                kind = {"content-type": "application/x-www-form-urlencoded"}
+                answer = await client.post(where, content=urlencode(form), headers=PAGE | kind)
+            require_refusal(answer, says=says)
+            assert "set-cookie" not in answer.headers
+    for path in ("/time-zone", "/sign-in"):
+        answer = await client.post(f"{path}?next=/&next=/", data={"zone": "UTC"}, headers=PAGE)
+        require_refusal(answer, says="2 times")
 
 
 async def test_a_name_that_postgresql_cannot_hold_is_a_model_that_is_not_there(
