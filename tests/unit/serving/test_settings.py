@@ -17,21 +17,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"CANDOR_{name.upper()}", raising=False)
 
 
-def test_defaults_are_those_of_the_design() -> None:
-    settings = Settings()
-    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
-    assert settings.store == "model_store/models"
-    assert settings.ledger_url == "sqlite:///./candor.db"
-    assert (settings.max_batch, settings.deadline_s) == (16, None)
-
-
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
-
-
-def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CANDOR_PORT", "9000")
-    assert load_settings().port == 9000
 
 
 def test_an_override_comes_before_the_environment_and_none_does_not(
@@ -42,25 +29,18 @@ def test_an_override_comes_before_the_environment_and_none_does_not(
     assert load_settings(port=None).port == 9000
 
 
-def test_an_unknown_variable_is_refused_by_name_with_the_nearest(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CANDOR_MAX_BATHC", "8")
-    with pytest.raises(
-        SettingsError, match=r"^CANDOR_MAX_BATHC is set .* did you mean CANDOR_MAX_BATCH\?"
-    ):
-        load_settings()
-
-
-@pytest.mark.parametrize("name", ["CANDOR_FOO", "CANDOR_", "CANDOR_GPU"])
-def test_an_unknown_variable_that_is_like_no_other_gets_no_guess(
-    monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CANDOR_MAX_BATHC", r"did you mean CANDOR_MAX_BATCH\?"),
+        *((name, "config show") for name in ("CANDOR_FOO", "CANDOR_", "CANDOR_GPU")),
+    ],
+)
+def test_an_unknown_variable_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
 ) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(
-        SettingsError,
-        match=rf"^{name} is set .*; unset it, and `candor config show` lists all there are",
-    ):
+    with pytest.raises(SettingsError, match=f"^{name} .*{hint}"):
         load_settings()
 
 
@@ -75,9 +55,7 @@ def test_a_bad_value_is_refused_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"CANDOR_{name.upper()}", value)
-    with pytest.raises(
-        SettingsError, match=rf"setting {name} \(CANDOR_{name.upper()}\): got '{value}'; "
-    ):
+    with pytest.raises(SettingsError, match=rf"CANDOR_{name.upper()}\): got '{value}'; "):
         load_settings()
 
 
@@ -127,9 +105,7 @@ def test_the_tags_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDOR_DRIFT_TAG_TOLERANCES", '{"site=B": 0.03}')
     assert load_settings().watched_tags == TagSettings(("site", "ward"), {"site=B": 0.03})
     monkeypatch.setenv("CANDOR_DRIFT_TAGS", '["ward"]')
-    with pytest.raises(
-        SettingsError, match="CANDOR_DRIFT_TAG_TOLERANCES: 'site=B' has a tolerance, but its key is"
-    ):
+    with pytest.raises(SettingsError, match="CANDOR_DRIFT_TAG_TOLERANCES: 'site=B'"):
         load_settings()
 
 
@@ -161,9 +137,7 @@ def test_the_ledger_may_be_named_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_
         with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* is empty"):
             load_settings()
     file.unlink()
-    with pytest.raises(
-        SettingsError, match=r"CANDOR_LEDGER_FILE: .* cannot be read \(No such file"
-    ):
+    with pytest.raises(SettingsError, match="CANDOR_LEDGER_FILE: .* cannot be read"):
         load_settings()
 
 
@@ -175,19 +149,14 @@ def test_settings_never_show_a_secret() -> None:
 def test_the_variables_of_a_service_are_ignored_and_others_still_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port"):
-        monkeypatch.setenv(name, "tcp://10.0.0.1:80")
-    monkeypatch.setenv("CANDOR_X_SERVICE_HOST", "10.0.0.1")
-    assert (load_settings().port, load_settings().grpc_port) == (8080, None)
-    assert ignored_variables() == sorted(
-        [
-            "CANDOR_PORT",
-            "CANDOR_GRPC_PORT",
-            "CANDOR_X_PORT",
-            "candor_y_port",
-            "CANDOR_X_SERVICE_HOST",
-        ]
+    links = dict.fromkeys(
+        ("CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port"), "tcp://10.0.0.1:80"
     )
+    links["CANDOR_X_SERVICE_HOST"] = "10.0.0.1"
+    for name, value in links.items():
+        monkeypatch.setenv(name, value)
+    assert (load_settings().port, load_settings().grpc_port) == (8080, None)
+    assert ignored_variables() == sorted(links)
     monkeypatch.setenv("CANDOR_X_PORT", "80")
     with pytest.raises(SettingsError, match="CANDOR_X_PORT"):
         load_settings()
