@@ -13,154 +13,91 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from model_store.errors import (
-    BrokenImage,
-    EmptyImage,
-    ImageTooComplex,
-    ImageTooLarge,
-    NoSuchFrame,
-    TooManyFrames,
-    UnknownImage,
-    UnsupportedImage,
-)
-from monitoring.errors import (
-    AlarmAcknowledged,
-    AnswersSpooled,
-    BodiesFull,
-    BodyCompressed,
-    BodyNotJson,
-    BodyTimeout,
-    BodyTooLarge,
-    FeedbackInvalid,
-    FormInvalid,
-    ItemsRejected,
-    LabelUnknown,
-    ModelDiffers,
-    ModelInvalid,
-    ModelNotInLedger,
-    ModelServed,
-    ModelsFull,
-    NoteInvalid,
-    PendingFull,
-    PredictionDiffers,
-    PredictionInvalid,
-    QueryInvalid,
-    RecorderClosed,
-    TableInvalid,
-    TagNotWatched,
-    clear_tracebacks,
-)
-from serving.errors import (
-    AssetUnknown,
-    CrossOrigin,
-    DecoderUnavailable,
-    ExplanationsBusy,
-    ExplanationUnavailable,
-    Forbidden,
-    HeadTimeout,
-    HeadTooLarge,
-    InferenceFailed,
-    LedgerFailed,
-    MalformedHttp,
-    MalformedRequest,
-    MetricsElsewhere,
-    ModelNotLoaded,
-    ModelNotStored,
-    NotReady,
-    Overloaded,
-    ReplicaLost,
-    StoreMissing,
-    Unauthorized,
-    UnknownHost,
-    UnsupportedMedia,
-    VersionNotLoaded,
-    VersionNotStored,
-)
+from model_store import errors as store
+from monitoring import errors as monitoring
+from serving import errors as serving
 
 Rows = dict[type[Exception], tuple[int, str]]
 
 # Errors of a request for a prediction. Their codes are also the reasons of
 # candor_requests_rejected_total.
 PREDICTION_ERRORS: Final[Rows] = {
-    MalformedRequest: (400, "malformed_request"),
-    EmptyImage: (400, "empty_body"),
-    BrokenImage: (400, "broken_image"),
-    NoSuchFrame: (400, "no_such_frame"),
-    Unauthorized: (401, "unauthorized"),
-    Forbidden: (403, "forbidden"),
-    CrossOrigin: (403, "cross_origin"),
-    UnknownHost: (403, "unknown_host"),
-    ModelNotLoaded: (404, "unknown_model"),
-    VersionNotLoaded: (404, "unknown_version"),
-    BodyTimeout: (408, "body_timeout"),
-    BodyTooLarge: (413, "body_too_large"),
-    ImageTooComplex: (413, "image_too_complex"),
-    ImageTooLarge: (413, "image_too_large"),
-    TooManyFrames: (413, "too_many_frames"),
-    BodyCompressed: (415, "compressed_body"),
-    UnknownImage: (415, "not_an_image"),
-    UnsupportedImage: (415, "unsupported_image"),
-    UnsupportedMedia: (415, "unsupported_media_type"),
-    BodiesFull: (429, "bodies_full"),
-    ExplanationsBusy: (429, "explanations_busy"),
-    Overloaded: (429, "overloaded"),
-    InferenceFailed: (500, "inference_failed"),
-    DecoderUnavailable: (503, "decoder_unavailable"),
-    NotReady: (503, "not_ready"),
-    ExplanationUnavailable: (503, "unexplained"),
-    LedgerFailed: (503, "ledger_failed"),
+    serving.MalformedRequest: (400, "malformed_request"),
+    store.EmptyImage: (400, "empty_body"),
+    store.BrokenImage: (400, "broken_image"),
+    store.NoSuchFrame: (400, "no_such_frame"),
+    serving.Unauthorized: (401, "unauthorized"),
+    serving.Forbidden: (403, "forbidden"),
+    serving.CrossOrigin: (403, "cross_origin"),
+    serving.UnknownHost: (403, "unknown_host"),
+    serving.ModelNotLoaded: (404, "unknown_model"),
+    serving.VersionNotLoaded: (404, "unknown_version"),
+    monitoring.BodyTimeout: (408, "body_timeout"),
+    monitoring.BodyTooLarge: (413, "body_too_large"),
+    store.ImageTooComplex: (413, "image_too_complex"),
+    store.ImageTooLarge: (413, "image_too_large"),
+    store.TooManyFrames: (413, "too_many_frames"),
+    monitoring.BodyCompressed: (415, "compressed_body"),
+    store.UnknownImage: (415, "not_an_image"),
+    store.UnsupportedImage: (415, "unsupported_image"),
+    serving.UnsupportedMedia: (415, "unsupported_media_type"),
+    monitoring.BodiesFull: (429, "bodies_full"),
+    serving.ExplanationsBusy: (429, "explanations_busy"),
+    serving.Overloaded: (429, "overloaded"),
+    serving.InferenceFailed: (500, "inference_failed"),
+    serving.DecoderUnavailable: (503, "decoder_unavailable"),
+    serving.NotReady: (503, "not_ready"),
+    serving.ExplanationUnavailable: (503, "unexplained"),
+    serving.LedgerFailed: (503, "ledger_failed"),
 }
 # Errors of feedback, logged predictions and reports.
 MONITORING_ERRORS: Final[Rows] = {
-    BodyNotJson: (400, "malformed_body"),
-    ModelNotInLedger: (404, "unknown_model"),
-    TagNotWatched: (404, "tag_not_watched"),
-    AlarmAcknowledged: (409, "alarm_acknowledged"),
-    ModelDiffers: (409, "model_differs"),
-    ModelServed: (409, "model_served"),
-    ModelsFull: (409, "too_many_models"),
-    PredictionDiffers: (409, "prediction_differs"),
-    FeedbackInvalid: (422, "invalid_feedback"),
-    FormInvalid: (422, "invalid_form"),
-    NoteInvalid: (422, "invalid_note"),
-    LabelUnknown: (422, "unknown_label"),
-    ModelInvalid: (422, "invalid_model"),
-    PredictionInvalid: (422, "invalid_prediction"),
-    QueryInvalid: (422, "invalid_query"),
-    TableInvalid: (422, "invalid_table"),
-    AnswersSpooled: (503, "ledger_unavailable"),
-    PendingFull: (503, "too_many_pending"),
-    RecorderClosed: (503, "recorder_closed"),
+    monitoring.BodyNotJson: (400, "malformed_body"),
+    monitoring.ModelNotInLedger: (404, "unknown_model"),
+    monitoring.TagNotWatched: (404, "tag_not_watched"),
+    monitoring.AlarmAcknowledged: (409, "alarm_acknowledged"),
+    monitoring.ModelDiffers: (409, "model_differs"),
+    monitoring.ModelServed: (409, "model_served"),
+    monitoring.ModelsFull: (409, "too_many_models"),
+    monitoring.PredictionDiffers: (409, "prediction_differs"),
+    monitoring.FeedbackInvalid: (422, "invalid_feedback"),
+    monitoring.FormInvalid: (422, "invalid_form"),
+    monitoring.NoteInvalid: (422, "invalid_note"),
+    monitoring.LabelUnknown: (422, "unknown_label"),
+    monitoring.ModelInvalid: (422, "invalid_model"),
+    monitoring.PredictionInvalid: (422, "invalid_prediction"),
+    monitoring.QueryInvalid: (422, "invalid_query"),
+    monitoring.TableInvalid: (422, "invalid_table"),
+    monitoring.AnswersSpooled: (503, "ledger_unavailable"),
+    monitoring.PendingFull: (503, "too_many_pending"),
+    monitoring.RecorderClosed: (503, "recorder_closed"),
     SQLAlchemyError: (503, "ledger_unavailable"),
 }
 # Errors of pages and of the files that they load.
 PAGE_ERRORS: Final[Rows] = {
-    AssetUnknown: (404, "unknown_file"),
-    ModelNotStored: (404, "unknown_model"),
-    StoreMissing: (404, "no_model_store"),
-    VersionNotStored: (404, "unknown_version"),
+    serving.AssetUnknown: (404, "unknown_file"),
+    serving.ModelNotStored: (404, "unknown_model"),
+    serving.StoreMissing: (404, "no_model_store"),
+    serving.VersionNotStored: (404, "unknown_version"),
 }
 # Errors of a connection, before there is a request.
 CONNECTION_ERRORS: Final[Rows] = {
-    MalformedHttp: (400, "malformed_http"),
-    HeadTimeout: (408, "head_timeout"),
-    HeadTooLarge: (431, "head_too_large"),
+    serving.MalformedHttp: (400, "malformed_http"),
+    serving.HeadTimeout: (408, "head_timeout"),
+    serving.HeadTooLarge: (431, "head_too_large"),
 }
 # Errors of a server of several replicas.
 CLUSTER_ERRORS: Final[Rows] = {
-    MetricsElsewhere: (404, "metrics_elsewhere"),
-    ReplicaLost: (503, "replica_lost"),
+    serving.MetricsElsewhere: (404, "metrics_elsewhere"),
+    serving.ReplicaLost: (503, "replica_lost"),
 }
 ERRORS: Final[Rows] = (
     PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS | CLUSTER_ERRORS
 )
-NOT_READY: Final = ERRORS[NotReady][
-    0
-]  # also the status of health checks, whose bodies are not errors
-ROUTING_CODES: Final = {
-    404: "unknown_path",
-    405: "method_not_allowed",
-}  # codes of Starlette's own HTTPException
+# Also the status of health checks, whose bodies are not errors.
+NOT_READY: Final = ERRORS[serving.NotReady][0]
+# Codes of Starlette's own HTTPException.
+ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}
 # Sentences for errors whose own text is not for clients.
 SENTENCES: Final[dict[type[Exception], str]] = {
     SQLAlchemyError: "The ledger cannot be read or written now; try again later.",
@@ -222,21 +159,15 @@ def error_answer(error: BaseException) -> ErrorAnswer:
     An error that has a row forgets how it came about.
     """
     if isinstance(error, HTTPException):
-        return ErrorAnswer(
-            error.status_code,
-            ROUTING_CODES.get(error.status_code, "http_error"),
-            error.detail,
-            tuple(
-                (name.lower().encode(), value.encode())
-                for name, value in (error.headers or {}).items()
-            ),
-        )
-    kind = _row_of(error.cause if isinstance(error, ItemsRejected) else type(error))
+        code, given = ROUTING_CODES.get(error.status_code, "http_error"), error.headers or {}
+        headers = tuple((name.lower().encode(), given[name].encode()) for name in given)
+        return ErrorAnswer(error.status_code, code, error.detail, headers)
+    kind = _row_of(error.cause if isinstance(error, monitoring.ItemsRejected) else type(error))
     if kind is None:
         return INTERNAL
-    clear_tracebacks(error)
+    monitoring.clear_tracebacks(error)
     status, code = ERRORS[kind]
-    if isinstance(error, ItemsRejected) and error.results is not None:
+    if isinstance(error, monitoring.ItemsRejected) and error.results is not None:
         return ErrorAnswer(422, code, str(error), extra={"results": error.results})
     return ErrorAnswer(status, code, SENTENCES.get(kind) or str(error), _headers(error))
 
@@ -246,9 +177,9 @@ def _row_of(kind: type[BaseException]) -> type[Exception] | None:
 
 
 def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
-    if isinstance(error, Unauthorized):
+    if isinstance(error, serving.Unauthorized):
         return ((b"www-authenticate", b"Bearer"),)
-    if isinstance(error, Overloaded | BodiesFull | ReplicaLost):
+    if isinstance(error, serving.Overloaded | monitoring.BodiesFull | serving.ReplicaLost):
         return ((b"retry-after", str(error.retry_after_s).encode()),)
     return ()
 

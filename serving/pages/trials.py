@@ -1,9 +1,10 @@
 """The pages on which people try images. A trial is recorded only if its form says so."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from anyio import to_thread
@@ -13,18 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.bundle.card import Card
-from model_store.errors import (
-    BrokenImage,
-    EmptyImage,
-    ImageError,
-    ImageTooComplex,
-    ImageTooLarge,
-    ModelStoreError,
-    NoSuchFrame,
-    TooManyFrames,
-    UnknownImage,
-    UnsupportedImage,
-)
+from model_store.errors import ImageError, ModelStoreError
 from model_store.store.samples import LONGEST_NAME, Sample, read_samples
 from model_store.store.storage import Storage
 from monitoring.errors import (
@@ -41,7 +31,7 @@ from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
 from monitoring.ledger.database import Ledger
 from monitoring.reports.report import calibration_report
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import error_answer
+from serving.error_table import ERRORS, error_answer
 from serving.errors import (
     ClientGone,
     DecoderUnavailable,
@@ -78,10 +68,7 @@ logger = logging.getLogger(__name__)
 MOST_FILES: Final = 20  # each is shown with its picture
 _MODEL_REFUSALS: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
 _BODY_REFUSALS: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
-_IMAGE_REFUSALS: Final = (
-    *(BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, NoSuchFrame),
-    *(TooManyFrames, UnknownImage, UnsupportedImage),
-)
+_IMAGE_REFUSALS: Final = tuple(kind for kind in ERRORS if issubclass(kind, ImageError))
 
 
 class TrialForm(Struct, frozen=True):
@@ -121,16 +108,9 @@ class TrialRoutes:
         bodies: BodyBudget,
         ledger: Ledger | None,
         storage: Storage,
-        clock: Callable[[], float],
     ) -> None:
-        self._settings, self._models, self._pipeline, self._ledger = (
-            settings,
-            models,
-            pipeline,
-            ledger,
-        )
-        self._storage = storage
-        self._bodies, self._clock = bodies, clock
+        self._settings, self._models, self._pipeline = settings, models, pipeline
+        self._bodies, self._ledger, self._storage = bodies, ledger, storage
 
     async def form(self, request: Request) -> Response:
         """The page with the form."""
@@ -139,16 +119,8 @@ class TrialRoutes:
 
     async def try_images(self, request: Request) -> Response:
         """The page with the form and the answers."""
-        settings = self._settings
-        head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        if head.media_type != "multipart/form-data":
-            raise MalformedRequest("send the form of this page, multipart/form-data with files.")
-        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
-            limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
-            body = await read_body(
-                request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold
-            )
-            files, fields = await to_thread.run_sync(_read_form, body, head.content_type)
+        async with self._body(request, is_form=True) as (content_type, body):
+            files, fields = await to_thread.run_sync(_read_form, body, content_type)
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
             if fields.get("sample"):
                 files = await to_thread.run_sync(self._sample, served.card.name, fields["sample"])
@@ -163,19 +135,29 @@ class TrialRoutes:
 
     async def view(self, request: Request) -> ViewedImage:
         """The values of one image, for a viewer that sets the window itself."""
-        settings = self._settings
-        head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
-            limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
-            body = await read_body(
-                request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold
-            )
+        async with self._body(request) as (_, body):
             served = self._models.find(request.path_params["model"])
             with served.lease():
                 found = await self._pipeline.view(
                     served, body, read_frame(request.query_params.get("frame"))
                 )
         return await to_thread.run_sync(as_viewed, found)
+
+    @asynccontextmanager
+    async def _body(
+        self, request: Request, *, is_form: bool = False
+    ) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The content type and the body, which stays in memory until the block is left."""
+        limit_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
+        head = read_head(request.scope["headers"], limit_bytes=limit_bytes)
+        if is_form and head.media_type != "multipart/form-data":
+            raise MalformedRequest("send the form of this page, multipart/form-data with files.")
+        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
+            receive = request.receive
+            yield (
+                head.content_type,
+                await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold),
+            )
 
     async def _try(
         self,
@@ -188,16 +170,14 @@ class TrialRoutes:
         """The trials of a file: one, or one of each frame that the form chooses."""
         shown = TriedImage(name=file.name or "image", file=at)
         try:
-            chosen = read_frame(fields.get("frame") or None)
+            chosen, images = read_frame(fields.get("frame") or None), dict[int | None, Image]()
             if chosen is None:
-                images: dict[int | None, Image] = {
-                    None: await self._pipeline.decode(served, file.data)
-                }
+                images[None] = await self._pipeline.decode(served, file.data)
             else:
-                found = await self._pipeline.decode_frames(
+                frames = await self._pipeline.decode_frames(
                     served, file.data, chosen, limit=MOST_FILES
                 )
-                images = dict(zip(found.numbers, found.pixels, strict=True))
+                images.update(zip(frames.numbers, frames.pixels, strict=True))
         except (ImageError, ServingError) as error:
             return [replace(shown, error=error_answer(error).detail)]
         return [
@@ -288,17 +268,13 @@ class TrialRoutes:
         fields: dict[str, str],
         viewer: Viewer,
     ) -> Response:
-        versions = list(self._models.by_name()[served.card.name].answering)
-        page: dict[str, Any] = {
-            "model": served.card.name,
-            "versions": versions,
-            "chosen": served.card.version,
-        }
         samples = await to_thread.run_sync(self._samples, served.card.name)
         return answer_page(
             render(
                 "try.html",
-                **page,
+                model=served.card.name,
+                versions=list(self._models.by_name()[served.card.name].answering),
+                chosen=served.card.version,
                 standing=await self._standing(served),
                 trials=trials,
                 samples=[each.name for each in samples],

@@ -88,12 +88,12 @@ class VersionActs:
     def _promote(self, fields: Mapping[str, str]) -> Act:
         version = read_number(fields, "version")
         self._require_ledger_agrees(version)
-        promote_version(self._store, self._model, version, by=self._actor, why=_read_why(fields))
+        promote_version(self._store, self._model, version, **self._said(fields))
         return Act("promoted", version)
 
     def _roll_back(self, fields: Mapping[str, str]) -> Act:
         self._require_ledger_agrees(rollback_target(self._store, self._model))
-        chosen = roll_back(self._store, self._model, by=self._actor, why=_read_why(fields))
+        chosen = roll_back(self._store, self._model, **self._said(fields))
         return Act("promoted", chosen.version)
 
     def _start_canary(self, fields: Mapping[str, str]) -> Act:
@@ -105,23 +105,14 @@ class VersionActs:
                 f"version {running.version} is the canary already; end it before you start "
                 "another one"
             )
-        started = start_canary(
-            self._store,
-            self._model,
-            version,
-            mode=mode,
-            share=share,
-            by=self._actor,
-            why=_read_why(fields),
-        )
+        said = self._said(fields)
+        started = start_canary(self._store, self._model, version, mode=mode, share=share, **said)
         return Act("started", started.version)
 
     def _change_canary(self, fields: Mapping[str, str]) -> Act:
         self._running(fields)
-        mode, share = _read_mode(fields)
-        changed = change_canary(
-            self._store, self._model, mode=mode, share=share, by=self._actor, why=_read_why(fields)
-        )
+        (mode, share), said = _read_mode(fields), self._said(fields)
+        changed = change_canary(self._store, self._model, mode=mode, share=share, **said)
         return Act("changed", changed.version)
 
     def _promote_canary(self, fields: Mapping[str, str]) -> Act:
@@ -141,14 +132,15 @@ class VersionActs:
         end_canary(self._store, self._model, "aborted", reason=_read_why(fields), by=self._actor)
         return Act("ended", running.version)
 
+    def _said(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Who does it and why, for the history. Raises FormInvalid."""
+        return {"by": self._actor, "why": _read_why(fields)}
+
     def _running(self, fields: Mapping[str, str]) -> Canary:
         """The canary of which the form speaks."""
         running = read_canary(self._store, self._model)
-        if (
-            running is None
-            or running.ended is not None
-            or str(running.version) != fields.get("version")
-        ):
+        is_meant = running is not None and str(running.version) == fields.get("version")
+        if running is None or running.ended is not None or not is_meant:
             raise CanaryError(
                 "this canary has ended since the page was made, so nothing was done: look again"
             )

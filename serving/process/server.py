@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import socket
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -141,7 +140,6 @@ class Service:
             bodies=monitor.bodies,
             ledger=monitor.ledger,
             storage=self._store.storage,
-            clock=time.perf_counter,
         )
         pages = server_pages(
             access=self.access,

@@ -137,7 +137,7 @@ def test_the_ledger_may_be_named_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_
         with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* is empty"):
             load_settings()
     file.unlink()
-    with pytest.raises(SettingsError, match="CANDOR_LEDGER_FILE: .* cannot be read"):
+    with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* cannot be read"):
         load_settings()
 
 
