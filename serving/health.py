@@ -5,7 +5,6 @@ import ipaddress
 import json
 import ssl
 from dataclasses import dataclass
-from typing import Any
 
 from serving.errors import SettingsError
 from serving.settings import Settings
@@ -32,11 +31,8 @@ def ask(settings: Settings, *, ready: bool = False, timeout_s: float = TIMEOUT_S
         raise SettingsError(
             "CANDOR_PORT is 0, so the server took a free port, and nobody but its output says which"
         )
-    host, scheme = (
-        _reachable(settings.host),
-        "http" if settings.tls_certificate is None else "https",
-    )
-    path = "/readyz" if ready else "/healthz"
+    host, path = _reachable(settings.host), "/readyz" if ready else "/healthz"
+    scheme = "http" if settings.tls_certificate is None else "https"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}{path}"
     try:
         status, body = _get(host, settings.port, path, tls=scheme == "https", timeout_s=timeout_s)
@@ -46,32 +42,28 @@ def ask(settings: Settings, *, ready: bool = False, timeout_s: float = TIMEOUT_S
         )
     if status != http.HTTPStatus.OK:
         return Health(False, url, f"{status} {body[:300].decode(errors='replace')}")
-    found = _parsed(body)
-    if not isinstance(found, dict) or "status" not in found:
-        return Health(False, url, "it is no server of Candor's")
-    return Health(True, url)
+    try:
+        says = json.loads(body)
+    except ValueError:
+        says = None
+    is_candor = isinstance(says, dict) and "status" in says
+    return Health(is_candor, url, None if is_candor else "it is no server of Candor's")
 
 
 def _get(host: str, port: int, path: str, *, tls: bool, timeout_s: float) -> tuple[int, bytes]:
-    connection = (
-        _secure(host, port, timeout_s)
-        if tls
-        else http.client.HTTPConnection(host, port, timeout=timeout_s)
-    )
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    if tls:
+        # The certificate is for the name that clients use, not for the loopback's; nothing secret
+        # is sent.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
-
-
-def _secure(host: str, port: int, timeout_s: float) -> http.client.HTTPSConnection:
-    # The certificate is for the name that clients use, not for the loopback's; nothing secret is
-    # sent.
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
 
 
 def _reachable(host: str) -> str:
@@ -83,10 +75,3 @@ def _reachable(host: str) -> str:
     if not address.is_unspecified:
         return host
     return "127.0.0.1" if address.version == 4 else "::1"
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None

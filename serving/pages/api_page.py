@@ -56,9 +56,8 @@ def _of_type(schema: dict[str, Any], components: dict[str, Any], depth: int) -> 
         shown = [name for name in fields if name in required] or list(fields)[:1]
         return {name: example_of(fields[name], components, depth=depth + 1) for name in shown}
     if kind == "array":
-        return (
-            [example_of(schema["items"], components, depth=depth + 1)] if "items" in schema else []
-        )
+        items = [schema["items"]] if "items" in schema else []
+        return [example_of(each, components, depth=depth + 1) for each in items]
     return _BY_TYPE.get(str(kind))
 
 

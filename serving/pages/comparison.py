@@ -17,12 +17,9 @@ from serving.pages.sections import shown_measure
 
 _LONGEST: Final = 44  # characters of a value that differs
 _MOST_VALUES: Final = 12  # of a list that is printed
-_DRAWN: Final = (
-    "version",
-    "calibration.bins",
-    "calibration.measures.",
-    "calibration.reference_split",
-)  # shown in another way
+# Shown in another way.
+_CALIBRATION: Final = ("bins", "measures.", "reference_split")
+_DRAWN: Final = ("version", *(f"calibration.{name}" for name in _CALIBRATION))
 
 
 class ComparedMeasure(NamedTuple):
@@ -57,19 +54,19 @@ class VersionComparison(NamedTuple):
 
 def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     """Compare two bundles of a model."""
-    found = difference(first, second)
-    files = [each.field.removeprefix("file ") for each in found if each.field.startswith("file ")]
-    fields = [each for each in found if not each.field.startswith(("file ", *_DRAWN))]
-    is_matrix = [_is_matrix(each.first) or _is_matrix(each.second) for each in fields]
+    differences = difference(first, second)
+    files = [each.field for each in differences if each.field.startswith("file ")]
+    fields = [each for each in differences if not each.field.startswith(("file ", *_DRAWN))]
+    matrices = [each for each in fields if _is_matrix(each.first) or _is_matrix(each.second)]
     scale = scale_of(reliability(each.card.calibration.sums) for each in (first, second))
-    shown = [_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden]
+    shown = [_row(each) for each in fields if each not in matrices]
     return VersionComparison(
-        same=not found,
+        same=not differences,
         diagrams=[_diagram(each, scale) for each in (first, second)],
         measures=list(_measures(first, second)),
         fields=shown,
-        matrices=[each.field for each, hidden in zip(fields, is_matrix, strict=True) if hidden],
-        files=files,
+        matrices=[each.field for each in matrices],
+        files=[each.removeprefix("file ") for each in files],
         table=_table(first, second, shown),
     )
 

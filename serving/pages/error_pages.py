@@ -7,7 +7,6 @@ token.
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -69,7 +68,7 @@ def error_response(scope: Scope, answer: ErrorAnswer) -> Response:
         with reading(reader_of(scope, session_cookie=COOKIE)):
             response = _page(scope, answer)
     else:
-        response = _json(answer)
+        response = Response(answer.body(), answer.status, media_type="application/json")
     response.raw_headers.extend(answer.headers)
     return response
 
@@ -87,14 +86,13 @@ def sign_in_page(
 def _page(scope: Scope, answer: ErrorAnswer) -> Response:
     if answer.status == ERRORS[Unauthorized][0]:
         return answer_page(_signing_in(scope, answer), status=401)
-    title = TITLES.get(answer.status, HTTPStatus(answer.status).phrase)
-    sentence = answer.detail[:1].upper() + answer.detail[1:]
-    return answer_page(
-        render(
-            "error.html", title=title, sentence=sentence, status=answer.status, code=answer.code
-        ),
-        status=answer.status,
-    )
+    page = {
+        "title": TITLES.get(answer.status, answer.phrase),
+        "sentence": answer.detail[:1].upper() + answer.detail[1:],
+        "status": answer.status,
+        "code": answer.code,
+    }
+    return answer_page(render("error.html", **page), status=answer.status)
 
 
 def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
@@ -104,10 +102,6 @@ def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
         return sign_in_page(where, reason=f"This did not work: {answer.detail}")
     where = scope["path"] if scope["method"] == "GET" else "/"
     return sign_in_page(where, reason="This page is for people who have a token.")
-
-
-def _json(answer: ErrorAnswer) -> Response:
-    return Response(answer.body(), answer.status, media_type="application/json")
 
 
 # Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others

@@ -16,14 +16,10 @@ from model_store.csv_cells import CsvTable
 
 Row = Sequence[Any]
 BINS_HEADER: Row = (
-    "confidence_from",
-    "confidence_to",
-    "n",
-    "mean_confidence",
-    "accuracy",
-    "accuracy_lower",
-    "accuracy_upper",
+    *("confidence_from", "confidence_to", "n", "mean_confidence"),
+    *("accuracy", "accuracy_lower", "accuracy_upper"),
 )
+_BIN_FIELDS = ("lower", "upper", "n", "confidence", *BINS_HEADER[4:])
 
 
 def csv_text(rows: Iterable[Row]) -> str:
@@ -35,18 +31,7 @@ def csv_text(rows: Iterable[Row]) -> str:
 
 def bin_rows(bins: Sequence[ReliabilityBin]) -> list[Row]:
     """The figures of a reliability diagram."""
-    return [
-        (
-            each.lower,
-            each.upper,
-            each.n,
-            each.confidence,
-            each.accuracy,
-            each.accuracy_lower,
-            each.accuracy_upper,
-        )
-        for each in bins
-    ]
+    return [[getattr(each, name) for name in _BIN_FIELDS] for each in bins]
 
 
 def _cell(value: Any) -> Any:

@@ -54,17 +54,12 @@ def instant(at: datetime, *, seconds: bool = False) -> Markup:
     """A time in the reader's zone, which it names; hovering shows it in
     UTC.
     """
-    local = at.astimezone(reader().zone)
+    local, utc = at.astimezone(reader().zone), at.astimezone(UTC)
     zone = local.strftime("%Z")
     shown = local.strftime(f"%Y-%m-%d %H:%M{':%S' if seconds else ''}")
     named = zone if zone[:1].isalpha() else f"UTC{zone}"
-    utc = at.astimezone(UTC)
-    title = (
-        Markup("")
-        if named == "UTC"
-        else Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
-    )
-    stamp = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+    in_utc = Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    title, stamp = "" if named == "UTC" else in_utc, utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{}"{}>{} {}</time>').format(stamp, title, shown, named)
 
 
@@ -118,52 +113,36 @@ def page_path(model: str) -> str:
     >>> page_path("a/b")
     '/models/a%2Fb/report/page'
     """
-    return f"/models/{quote(model, safe='')}/report/page"
-
-
-def label_path(model: str) -> str:
-    """The path at which answers of a model are labeled.
-
-    >>> label_path("a b")
-    '/label/a%20b'
-    """
-    return f"/label/{quote(model, safe='')}"
-
-
-def versions_path(model: str) -> str:
-    """The path of the page with a model's versions.
-
-    >>> versions_path("a b")
-    '/versions/a%20b'
-    """
-    return f"/versions/{quote(model, safe='')}"
+    return _path("/models/{}/report/page", model)
 
 
 def download_path(model: str, file: str) -> str:
-    """The path of a chart or table of a model's page as a file.
+    """The path of a chart or table of a model's page as a file."""
+    return f"{_path('/models/{}/report/download', model)}/{file}"
 
-    >>> download_path("a b", "days.csv")
-    '/models/a%20b/report/download/days.csv'
-    """
-    return f"/models/{quote(model, safe='')}/report/download/{file}"
+
+def label_path(model: str) -> str:
+    """The path at which answers of a model are labeled."""
+    return _path("/label/{}", model)
+
+
+def versions_path(model: str) -> str:
+    """The path of the page with a model's versions."""
+    return _path("/versions/{}", model)
 
 
 def recalibrate_path(model: str) -> str:
-    """The path of the page on which a model is recalibrated.
-
-    >>> recalibrate_path("a b")
-    '/recalibrate/a%20b'
-    """
-    return f"/recalibrate/{quote(model, safe='')}"
+    """The path of the page on which a model is recalibrated."""
+    return _path("/recalibrate/{}", model)
 
 
 def try_path(model: str) -> str:
-    """The path at which images are tried on a model.
+    """The path at which images are tried on a model."""
+    return _path("/try/{}", model)
 
-    >>> try_path("a b")
-    '/try/a%20b'
-    """
-    return f"/try/{quote(model, safe='')}"
+
+def _path(pattern: str, model: str) -> str:
+    return pattern.format(quote(model, safe=""))
 
 
 def code_marks(sentence: str) -> Markup:

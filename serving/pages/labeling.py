@@ -107,23 +107,13 @@ def label_page(
     viewer: Viewer = EVERYONE,
 ) -> str:
     """Render the page. `skip`: how many answers the reader has passed over."""
-    earlier = (
-        []
-        if asked is None
-        else [
-            (classes[each.label], each.source, moment(each.received_at_ns))
-            for each in asked.revisions
-        ]
-    )
-    page = {
-        "model": model,
-        "version": version,
-        "classes": classes,
-        "counts": counts,
-        "asked": asked,
-        "given": given,
-    }
-    return render("label.html", **page, earlier=earlier, skip=skip, viewer=viewer)
+    revisions = [] if asked is None else asked.revisions
+    earlier = [
+        (classes[each.label], each.source, moment(each.received_at_ns)) for each in revisions
+    ]
+    page = {"model": model, "version": version, "classes": classes, "counts": counts}
+    page |= {"asked": asked, "given": given, "earlier": earlier}
+    return render("label.html", **page, skip=skip, viewer=viewer)
 
 
 SOURCE: Final = "console"
@@ -148,12 +138,8 @@ class LabelPageRoutes:
     def __init__(
         self, ledger: Ledger, recorder: Recorder, production: Production, bodies: BodyReader
     ) -> None:
-        self._ledger, self._recorder, self._production, self._bodies = (
-            ledger,
-            recorder,
-            production,
-            bodies,
-        )
+        self._ledger, self._recorder = ledger, recorder
+        self._production, self._bodies = production, bodies
 
     async def page(self, request: Request) -> Response:
         """The next answer that waits, or the one that is asked for."""
@@ -210,10 +196,8 @@ class LabelPageRoutes:
         if done is None:
             return None
         prediction_id = _uuid("done", done)
-        answered, labels = (
-            what_was_answered(connection, prediction_id),
-            revisions(connection, prediction_id),
-        )
+        answered = what_was_answered(connection, prediction_id)
+        labels = revisions(connection, prediction_id)
         if answered is None or not labels or find_answer(connection, row, prediction_id) is None:
             return None
         predicted, confidence = answered

@@ -19,18 +19,10 @@ ZONE_COOKIE: Final = "candor_zone"  # which the browser's script sets
 CHOSEN_ZONE_COOKIE: Final = "candor_chosen_zone"
 _ZONE_NAME: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
 _REGIONS: Final = frozenset(
-    [
-        "Africa",
-        "America",
-        "Antarctica",
-        "Arctic",
-        "Asia",
-        "Atlantic",
-        "Australia",
-        "Europe",
-        "Indian",
-        "Pacific",
-    ]
+    (
+        *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic"),
+        *("Australia", "Europe", "Indian", "Pacific"),
+    )
 )
 
 
@@ -106,13 +98,8 @@ def zone_names() -> tuple[str, ...]:
     >>> "Europe/Berlin" in zone_names(), "Etc/GMT+3" in zone_names()
     (True, False)
     """
-    return tuple(
-        sorted(
-            name
-            for name in available_timezones()
-            if "/" in name and name.partition("/")[0] in _REGIONS
-        )
-    )
+    names = sorted(available_timezones())
+    return tuple(name for name in names if "/" in name and name.partition("/")[0] in _REGIONS)
 
 
 def _cookies(header: str) -> dict[str, str]:

@@ -88,11 +88,8 @@ class RecalibrationRoutes:
 
     async def page(self, request: Request) -> Response:
         """The form with the options, and the preview if it is asked for."""
-        name, query, viewer = (
-            request.path_params["model"],
-            request.query_params,
-            read_viewer(request),
-        )
+        name, viewer = request.path_params["model"], read_viewer(request)
+        query = request.query_params
         wanted, asked = read_wanted(query), _flag(query, "preview")
         found = await to_thread.run_sync(
             self._read, name, wanted, viewer, asked, limiter=self.fitting
@@ -179,14 +176,9 @@ class RecalibrationRoutes:
         require_model(self.store, name)
         if wanted.version is not None:
             require_version(self.store, name, wanted.version)
-        page: dict[str, Any] = {
-            "model": name,
-            "viewer": viewer,
-            "wanted": wanted,
-            "asked": asked,
-            "reason": reason,
-        }
-        page |= {"production": None, "drafted": None, "unfair": "", "refused": "", "shown": None}
+        page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted}
+        page |= {"asked": asked, "reason": reason, "refused": "", "unfair": ""}
+        page |= dict.fromkeys(("production", "drafted", "shown"))
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
         try:
             page["production"] = self.store.production(name)

@@ -43,14 +43,11 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
         "shown": shown,
         "remedies": {name: each.title for name, each in REMEDIES.items()},
         "diagrams": [
-            filed_diagram("recalibration-as-served", "As served", shown.served, of=of, scale=scale),
-            filed_diagram(
-                "recalibration-recalibrated",
-                "Recalibrated",
-                shown.recalibrated,
-                of=of,
-                scale=scale,
-            ),
+            filed_diagram(f"recalibration-{name}", heading, bins, of=of, scale=scale)
+            for name, heading, bins in (
+                ("as-served", "As served", shown.served),
+                ("recalibrated", "Recalibrated", shown.recalibrated),
+            )
         ],
         "files": {
             "measures": held_csv("recalibration-measures", ("", *_MEASURES), measures),

@@ -21,13 +21,8 @@ from monitoring.findings.answer_record import shown
 from serving.pages import formatting
 from serving.pages.reader import reader
 
-_TYPES = {
-    "style.css": "text/css",
-    "api.js": "text/javascript",
-    "charts.js": "text/javascript",
-    "console.js": "text/javascript",
-    "viewer.js": "text/javascript",
-}
+_SCRIPTS = ("api.js", "charts.js", "console.js", "viewer.js")
+_TYPES = {"style.css": "text/css"} | dict.fromkeys(_SCRIPTS, "text/javascript")
 
 
 class Asset(NamedTuple):

@@ -86,19 +86,12 @@ def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool)
     """What leads to other days than these."""
     length = last - first + 1
     half, quarter = max(length // 2, 1), length // 4
+    before, after = max(first - half, earliest), min(last + half, latest)
     ways = {
         "closer": ("Closer", first + quarter, first + quarter + half - 1),
-        "wider": ("Wider", max(first - half, earliest), min(last + half, latest)),
-        "earlier": (
-            "Earlier",
-            max(first - half, earliest),
-            max(first - half, earliest) + length - 1,
-        ),
-        "later": (
-            "Later",
-            min(last + half, latest) - length + 1,
-            min(last + half, latest),
-        ),
+        "wider": ("Wider", before, after),
+        "earlier": ("Earlier", before, before + length - 1),
+        "later": ("Later", after - length + 1, after),
     }
     found = [
         ZoomLink(name, words, _query(since, until))
@@ -147,10 +140,7 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
     course = found.course
     scale = scale_of(each.bins for each in _drawn(report))
     drawn = [
-        (
-            each,
-            reliability_diagram(each.bins, of=answers_of(each.name), scale=scale),
-        )
+        (each, reliability_diagram(each.bins, of=answers_of(each.name), scale=scale))
         for each in _drawn(report)
     ]
     return {
@@ -210,19 +200,16 @@ def course_events(found: PageData) -> list[CourseEvent]:
 def own_evidence(report: Report) -> EvidenceBar | None:
     """The evidence of the version's watch; None if there is no watch."""
     share = evidence(report.drift)
-    return (
-        None
-        if report.drift is None or share is None
-        else evidence_bar(report.drift, share, report.calm_evidence)
-    )
+    if report.drift is None or share is None:
+        return None
+    return evidence_bar(report.drift, share, report.calm_evidence)
 
 
 def _drawn(report: Report) -> list[ClassBins]:
     """The classes whose diagrams are drawn: those with most labels, in the card's order."""
-    known = sorted(report.class_bins, key=lambda each: -sum(row.n for row in each.bins))[
-        :_DIAGRAM_LIMIT
-    ]
-    return [each for each in report.class_bins if each in known and any(row.n for row in each.bins)]
+    labels = {each.name: sum(row.n for row in each.bins) for each in report.class_bins}
+    most = sorted(labels, key=lambda name: -labels[name])[:_DIAGRAM_LIMIT]
+    return [each for each in report.class_bins if each.name in most and labels[each.name]]
 
 
 def evidence(drift: Drift | None) -> float | None:
@@ -254,12 +241,8 @@ def _percent_of(ece: float | None, full: float) -> int:
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
-        yield MeasureRow(
-            measure.title,
-            measure.text,
-            shown_measure(measure, now),
-            shown_measure(measure, card),
-        )
+        shown = (shown_measure(measure, now), shown_measure(measure, card))
+        yield MeasureRow(measure.title, measure.text, *shown)
 
 
 def shown_measure(measure: Measure, value: float | None) -> str:
