@@ -7,8 +7,7 @@ of your own.
         answer = client.predict(Path("x-ray.png"), model="pneumonia")
         client.feedback([{"prediction_id": answer["prediction_id"], "label": "normal"}])
 
-`AsyncClient` has the same methods as coroutines. The logic of both is written once, in `_Calls`:
-generators that yield requests to send and seconds to sleep, and receive the responses.
+`AsyncClient` has the same methods as coroutines: `Calls` has what both do.
 """
 
 import asyncio
@@ -25,8 +24,8 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
@@ -83,8 +82,12 @@ _Options = ParamSpec("_Options")
 _Call: TypeAlias = Generator[_Send | float, httpx.Response | None, _Result]
 
 
-class _Calls:
-    """Every call of a client, without sending anything."""
+class Calls:
+    """The calls that both clients make. Client returns what a call gives, AsyncClient awaits it.
+
+    Here they send nothing: a call yields requests to send and seconds to sleep, and receives the
+    responses.
+    """
 
     def __init__(self, retry: RetryPolicy) -> None:
         self._retry = retry
@@ -97,8 +100,14 @@ class _Calls:
         version: int | None = None,
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
-        frame: int | str | None = None,
+        frame: int | Literal["middle", "all"] | None = None,
     ) -> _Call[Json]:
+        """The answer for one encoded image. Without `model`, the server must have exactly one.
+
+        `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle
+        one; the answer then has its number. Raises ServerRefused, with status 404 if the model is
+        not named and the server has several or none.
+        """
         name = (yield from self.only_model()) if model is None else model
         path = f"/predictions/{quote(name, safe='')}"
         if version is not None:
@@ -124,35 +133,55 @@ class _Calls:
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> _Call[list[Json]]:
+        """The answers for all frames of one DICOM file, each with its number as `frame`.
+
+        The request ids are `request_id` and that number: "a/1", "a/2". A frame whose inference
+        failed has {"error", "detail", "frame"} in its place. Raises ServerRefused as `predict`
+        does.
+        """
         answers = yield from self.predict(
             image, model=model, version=version, request_id=request_id, tags=tags, frame="all"
         )
         return cast(list[Json], answers)
 
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call[list[Json]]:
+        """Send `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}. Returns
+        the results.
+        """
         answer = yield from self._json("POST", "/feedback", json=[dict(label) for label in labels])
         return cast(list[Json], answer["results"] if isinstance(answer, dict) else answer)
 
     def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> _Call[Json]:
+        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary: `statuses`,
+        `problems`, ...
+
+        A problem is {"line", "status", "detail"}; lines are numbered from 1.
+        """
         content = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
         headers = {"Content-Type": "application/x-ndjson"}
         return self._json("POST", path, content=content, headers=headers)
 
     def declare(self, model: Mapping[str, Any]) -> _Call[Json]:
+        """Declare a model of another server: {"model", "version", "classes", ...}."""
         return self._json("POST", "/models-log", json=dict(model))
 
     def calibration(
         self, model: str, *, version: int | None = None, window: str | None = None
     ) -> _Call[Json]:
+        """The calibration report of a model."""
         asked = {"version": version, "window": window}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
         path = f"/models/{quote(model, safe='')}/report"
         return self._json("GET", path, params=parameters)
 
     def models(self) -> _Call[Json]:
+        """The loaded models and the refused versions."""
         return self._json("GET", "/models")
 
     def only_model(self) -> _Call[str]:
+        """The name of the server's model. Raises ServerRefused, with status 404 if it has several
+        or none.
+        """
         names: list[str] = [model["name"] for model in (yield from self.models())["models"]]
         if len(names) != 1:
             has = f"the server has {', '.join(names)}: name one" if names else "the server has none"
@@ -171,6 +200,18 @@ class _Calls:
                 raise _refusal(response)
             yield min(_retry_after_s(response, default_s=0.1 * 2**attempt), self._retry.max_wait_s)
             attempt += 1
+
+
+def _blocking(
+    call: Callable[Concatenate[Calls, _Options], _Call[_Result]],
+) -> Callable[Concatenate["Client", _Options], _Result]:
+    """The method of Client that makes a call, with the same arguments."""
+
+    @wraps(call)
+    def method(client: "Client", /, *args: _Options.args, **options: _Options.kwargs) -> _Result:
+        return client._run(call(client._calls, *args, **options))
+
+    return method
 
 
 class Client:
@@ -193,51 +234,16 @@ class Client:
         self._http = httpx.Client(
             base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token)
         )
-        self._calls = _Calls(retry or RetryPolicy())
+        self._calls = Calls(retry or RetryPolicy())
 
-    def predict(
-        self,
-        image: bytes | Path,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        request_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        frame: int | Literal["middle"] | None = None,
-    ) -> Json:
-        """The answer for one encoded image. Without `model`, the server must have exactly one.
-
-        `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle
-        one; the answer then has its number. Raises ServerRefused, with status 404 if the model is
-        not named and the server has several or none.
-        """
-        answer: Json = self._run(
-            self._calls.predict(
-                image, model=model, version=version, request_id=request_id, tags=tags, frame=frame
-            )
-        )
-        return answer
-
-    def predict_frames(
-        self,
-        image: bytes | Path,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        request_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> list[Json]:
-        """The answers for all frames of one DICOM file, each with its number as `frame`.
-
-        The request ids are `request_id` and that number: "a/1", "a/2". A frame whose inference
-        failed has {"error", "detail", "frame"} in its place. Raises ServerRefused as `predict`
-        does.
-        """
-        return self._run(
-            self._calls.predict_frames(
-                image, model=model, version=version, request_id=request_id, tags=tags
-            )
-        )
+    predict = _blocking(Calls.predict)
+    predict_frames = _blocking(Calls.predict_frames)
+    feedback = _blocking(Calls.feedback)
+    upload = _blocking(Calls.upload)
+    declare = _blocking(Calls.declare)
+    only_model = _blocking(Calls.only_model)
+    calibration = _blocking(Calls.calibration)
+    models = _blocking(Calls.models)
 
     def predict_many(
         self,
@@ -254,7 +260,7 @@ class Client:
         Up to `connections` requests run at a time, so that the server can batch them. `progress` is
         called after each.
         """
-        name = model or self._run(self._calls.only_model())
+        name = model or self.only_model()
 
         def one(image: bytes | Path) -> Json | ServerRefused:
             try:
@@ -266,40 +272,6 @@ class Client:
             for done, answer in enumerate(pool.map(one, images), 1):
                 progress(done, len(images))
                 yield answer
-
-    def feedback(self, labels: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """Send `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}. Returns
-        the results.
-        """
-        return self._run(self._calls.feedback(labels))
-
-    def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
-        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary: `statuses`,
-        `problems`, ...
-
-        A problem is {"line", "status", "detail"}; lines are numbered from 1.
-        """
-        return self._run(self._calls.upload(path, rows))
-
-    def declare(self, model: Mapping[str, Any]) -> Json:
-        """Declare a model of another server: {"model", "version", "classes", ...}."""
-        return self._run(self._calls.declare(model))
-
-    def only_model(self) -> str:
-        """The name of the server's model. Raises ServerRefused, with status 404 if it has several
-        or none.
-        """
-        return self._run(self._calls.only_model())
-
-    def calibration(
-        self, model: str, *, version: int | None = None, window: str | None = None
-    ) -> Json:
-        """The calibration report of a model."""
-        return self._run(self._calls.calibration(model, version=version, window=window))
-
-    def models(self) -> Json:
-        """The loaded models and the refused versions."""
-        return self._run(self._calls.models())
 
     def ready(self) -> bool:
         """Whether the server accepts requests and has a model. False also if the server is
@@ -317,12 +289,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _run(self, call: _Call[_Result]) -> _Result:
@@ -341,10 +308,11 @@ class Client:
 
 
 def _awaited(
-    call: Callable[Concatenate[_Calls, _Options], _Call[_Result]],
+    call: Callable[Concatenate[Calls, _Options], _Call[_Result]],
 ) -> Callable[Concatenate["AsyncClient", _Options], Coroutine[Any, Any, _Result]]:
     """The method of AsyncClient that makes a call, with the same arguments."""
 
+    @wraps(call)
     async def method(
         client: "AsyncClient", /, *args: _Options.args, **options: _Options.kwargs
     ) -> _Result:
@@ -368,16 +336,16 @@ class AsyncClient:
         self._http = httpx.AsyncClient(
             base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token)
         )
-        self._calls = _Calls(retry or RetryPolicy())
+        self._calls = Calls(retry or RetryPolicy())
 
-    predict = _awaited(_Calls.predict)
-    predict_frames = _awaited(_Calls.predict_frames)
-    feedback = _awaited(_Calls.feedback)
-    upload = _awaited(_Calls.upload)
-    declare = _awaited(_Calls.declare)
-    only_model = _awaited(_Calls.only_model)
-    calibration = _awaited(_Calls.calibration)
-    models = _awaited(_Calls.models)
+    predict = _awaited(Calls.predict)
+    predict_frames = _awaited(Calls.predict_frames)
+    feedback = _awaited(Calls.feedback)
+    upload = _awaited(Calls.upload)
+    declare = _awaited(Calls.declare)
+    only_model = _awaited(Calls.only_model)
+    calibration = _awaited(Calls.calibration)
+    models = _awaited(Calls.models)
 
     async def predict_many(
         self,
@@ -389,7 +357,7 @@ class AsyncClient:
         progress: ItemProgress = lambda _done, _total: None,
     ) -> AsyncIterator[Json | ServerRefused]:
         """See Client.predict_many."""
-        name = model or await self._run(self._calls.only_model())
+        name = model or await self.only_model()
         turn = asyncio.Semaphore(connections)
 
         async def one(image: bytes | Path) -> Json | ServerRefused:
@@ -424,12 +392,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def _run(self, call: _Call[_Result]) -> _Result:
