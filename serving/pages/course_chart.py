@@ -193,11 +193,6 @@ def evidence_bar(drift: Drift, share: float, usual: CalmEvidence | None) -> Evid
     return EvidenceBar(share, usual, described)
 
 
-def evidence_chart(bar: EvidenceBar) -> Markup:
-    """Draw the bar, as wide as there is room."""
-    return render("evidence.svg", bar=bar, own_style=None)
-
-
-def evidence_file(bar: EvidenceBar) -> Markup:
-    """Return the same drawing as an SVG file of its own, with its scale."""
-    return render("evidence.svg", bar=bar, own_style=file_style())
+def evidence_chart(bar: EvidenceBar, *, as_file: bool = False) -> Markup:
+    """Draw the bar, as wide as there is room; as an SVG file of its own it has its scale."""
+    return render("evidence.svg", bar=bar, own_style=file_style() if as_file else None)

@@ -23,7 +23,7 @@ from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW
 from monitoring.routes.reports import ReportRoutes
 from monitoring.routes.request import read_span_of, read_version
 from serving.pages.axis import Chart
-from serving.pages.course_chart import course_chart, course_steps, evidence_file
+from serving.pages.course_chart import course_chart, course_steps, evidence_chart
 from serving.pages.day_chart import day_chart, day_dots, gap_chart
 from serving.pages.endpoints import page
 from serving.pages.files import BINS_HEADER, Row, bin_rows, csv_text
@@ -226,7 +226,7 @@ def _evidence_drawn(found: PageData, _: str | None) -> str:
     bar = own_evidence(found.report)
     if bar is None:
         raise QueryInvalid("This version is not watched, so there is no evidence to draw.")
-    return evidence_file(bar)
+    return evidence_chart(bar, as_file=True)
 
 
 def _course_drawn(found: PageData, _: str | None) -> str:

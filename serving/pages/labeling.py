@@ -22,7 +22,7 @@ from monitoring.errors import AnswersSpooled, FeedbackInvalid, QueryInvalid, bri
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.findings.answer_record import shown
-from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_actor, read_viewer
+from monitoring.http.endpoint import Parameter, read_actor, read_viewer
 from monitoring.http.fields import Uuid, read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
@@ -30,7 +30,6 @@ from monitoring.ledger.versions import WatchedVersion, choose
 from monitoring.ledger.waiting import (
     Revision,
     WaitingAnswer,
-    WaitingCounts,
     count_waiting,
     find_answer,
     next_waiting,
@@ -95,27 +94,6 @@ class Given(NamedTuple):
         return f"{done} The model had said {said}, confidence {shown(self.confidence)}."
 
 
-def label_page(
-    *,
-    model: str,
-    version: int,
-    classes: tuple[str, ...],
-    counts: WaitingCounts,
-    asked: Asked | None,
-    given: Given | None,
-    skip: int,
-    viewer: Viewer = EVERYONE,
-) -> str:
-    """Render the page. `skip`: how many answers the reader has passed over."""
-    revisions = [] if asked is None else asked.revisions
-    earlier = [
-        (classes[each.label], each.source, moment(each.received_at_ns)) for each in revisions
-    ]
-    page = {"model": model, "version": version, "classes": classes, "counts": counts}
-    page |= {"asked": asked, "given": given, "earlier": earlier}
-    return render("label.html", **page, skip=skip, viewer=viewer)
-
-
 SOURCE: Final = "console"
 _SKIP_LIMIT: Final = 100_000
 
@@ -162,25 +140,34 @@ class LabelPageRoutes:
 
     def _read(self, request: Request) -> str:
         query, model = request.query_params, request.path_params["model"]
-        skip, asked_id = _skip(query.get("skip")), query.get("answer")
+        skip, asked_id, version = (
+            _skip(query.get("skip")),
+            query.get("answer"),
+            read_version(request),
+        )
         with self._ledger.read() as connection:
-            version = read_version(request)
             row = choose(connection, model, self._production(model) if version is None else version)
             if asked_id is None:
-                found = next_waiting(connection, row, skip=skip)
+                answer = next_waiting(connection, row, skip=skip)
             else:
-                found = find_answer(connection, row, _uuid("answer", asked_id))
-                if found is None:
+                answer = find_answer(connection, row, _uuid("answer", asked_id))
+                if answer is None:
                     raise QueryInvalid(
                         f"Version {row.version} of {model} has no answer {brief(asked_id)}."
                     )
-            asked = None if found is None else _asked(connection, found)
-            return label_page(
+            asked = None if answer is None else _asked(connection, answer)
+            earlier = [] if asked is None else asked.revisions
+            return render(
+                "label.html",
                 model=model,
                 version=row.version,
                 classes=row.classes,
                 counts=count_waiting(connection, row),
                 asked=asked,
+                earlier=[
+                    (row.classes[each.label], each.source, moment(each.received_at_ns))
+                    for each in earlier
+                ],
                 given=self._given(connection, row, query.get("done"), query.get("status", "")),
                 skip=skip,
                 viewer=read_viewer(request),
@@ -207,8 +194,8 @@ class LabelPageRoutes:
 
 
 def _asked(connection: Connection, found: WaitingAnswer) -> Asked:
-    shown = read_picture(connection, found.prediction_id)
-    return Asked(found, revisions(connection, found.prediction_id), shown)
+    png = read_picture(connection, found.prediction_id)
+    return Asked(found, revisions(connection, found.prediction_id), png)
 
 
 def _require_recorded(result: FeedbackResult) -> None:
