@@ -15,7 +15,7 @@ from calibration.wording import percent
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span
 from serving.pages.axis import SHAPES, Chart, DayAxis, Mark, Plot
-from serving.pages.formatting import calendar_day, calendar_days, span
+from serving.pages.formatting import calendar_day, span
 from serving.pages.rendering import render
 
 _POINT_LIMIT = 62  # longer spans are drawn in steps of several days
@@ -76,7 +76,7 @@ def _draw_ece(
     described = (
         f"Calibration error by day, {_from_to(dots)}: on {outside} of {len(dots)} points it is "
         f"above what chance explains. The highest is {percent(highest.ece)}, "
-        f"{calendar_days(highest.days)}."
+        f"{highest.days}."
     )
     limits = plot.line([(dot.day, dot.limit) for dot in dots])
     floors = plot.line([(dot.day, dot.floor) for dot in dots])

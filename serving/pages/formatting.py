@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from calibration.wording import counted
 from model_store.lifecycle.canary import Canary
-from monitoring.ledger.days import Days, day_date
+from monitoring.ledger.days import day_date
 from serving.pages.reader import reader
 
 
@@ -70,12 +70,6 @@ def calendar_day(day: int) -> str:
     '2024-10-04'
     """
     return day_date(day).isoformat()
-
-
-def calendar_days(days: Days) -> str:
-    """A day, or the first and the last of several."""
-    first, last = calendar_day(days.first), calendar_day(days.last)
-    return first if first == last else span(first, last)
 
 
 def span(lower: str, upper: str) -> str:

@@ -140,11 +140,8 @@ class LabelPageRoutes:
 
     def _read(self, request: Request) -> str:
         query, model = request.query_params, request.path_params["model"]
-        skip, asked_id, version = (
-            _skip(query.get("skip")),
-            query.get("answer"),
-            read_version(request),
-        )
+        skip, asked_id = _skip(query.get("skip")), query.get("answer")
+        version = read_version(request)
         with self._ledger.read() as connection:
             row = choose(connection, model, self._production(model) if version is None else version)
             if asked_id is None:

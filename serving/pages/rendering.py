@@ -67,7 +67,6 @@ _FILTERS = (
     phrases.answers_in_stream,
     phrases.tolerance,
     formatting.calendar_day,
-    formatting.calendar_days,
     formatting.canary_words,
     formatting.code_marks,
     formatting.counted_answers,
