@@ -60,9 +60,7 @@ class TokenInvalid(ValueError):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Number of attempts in total after a 429 or 503, and the longest wait before each, in
-    seconds.
-    """
+    """Attempts in total after a 429 or 503, and the longest wait before each in seconds."""
 
     attempts: int = 4
     max_wait_s: float = 10.0
@@ -145,17 +143,14 @@ class Calls:
         return cast(list[Json], answers)
 
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call[list[Json]]:
-        """Send `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}. Returns
-        the results.
-        """
+        """Send labels: {"label", "prediction_id" or "model" and "request_id", ...}."""
         answer = yield from self._json("POST", "/feedback", json=[dict(label) for label in labels])
         return cast(list[Json], answer["results"] if isinstance(answer, dict) else answer)
 
     def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> _Call[Json]:
-        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary: `statuses`,
-        `problems`, ...
+        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary.
 
-        A problem is {"line", "status", "detail"}; lines are numbered from 1.
+        It has `statuses` and `problems`, each {"line", "status", "detail"}; lines count from 1.
         """
         content = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
         headers = {"Content-Type": "application/x-ndjson"}
@@ -179,9 +174,7 @@ class Calls:
         return self._json("GET", "/models")
 
     def only_model(self) -> _Call[str]:
-        """The name of the server's model. Raises ServerRefused, with status 404 if it has several
-        or none.
-        """
+        """The name of the only model. Raises ServerRefused (404) if there are several or none."""
         names: list[str] = [model["name"] for model in (yield from self.models())["models"]]
         if len(names) != 1:
             has = f"the server has {', '.join(names)}: name one" if names else "the server has none"
@@ -254,8 +247,7 @@ class Client:
         connections: int = 8,
         progress: ItemProgress = lambda _done, _total: None,
     ) -> Iterator[Json | ServerRefused]:
-        """The answers for `images` in order, with a ServerRefused in the place of each refused
-        image.
+        """The answers for `images` in order; a refused image has its ServerRefused instead.
 
         Up to `connections` requests run at a time, so that the server can batch them. `progress` is
         called after each.
@@ -274,9 +266,7 @@ class Client:
                 yield answer
 
     def ready(self) -> bool:
-        """Whether the server accepts requests and has a model. False also if the server is
-        unreachable.
-        """
+        """Whether the server can be reached, accepts requests and has a model."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:

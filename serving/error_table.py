@@ -120,9 +120,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """An error as the client sees it. `headers` are ASGI's pairs; `extra` are more fields of the
-    JSON body.
-    """
+    """An error as the client sees it: `headers` of ASGI, `extra` fields of the JSON body."""
 
     status: int
     code: str
@@ -153,8 +151,7 @@ INTERNAL: Final = ErrorAnswer(
 
 
 def error_answer(error: BaseException) -> ErrorAnswer:
-    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL if
-    there is none.
+    """What the client gets: the row of the nearest class in the table, else INTERNAL.
 
     An error that has a row forgets how it came about.
     """

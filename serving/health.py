@@ -14,9 +14,7 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Health:
-    """What the server said: whether it is `alive` (or ready, if that was asked), where, and why
-    not.
-    """
+    """Whether the server is alive (or ready, if that was asked), where, and why not."""
 
     alive: bool
     url: str
@@ -24,9 +22,7 @@ class Health:
 
 
 def ask(settings: Settings, *, ready: bool = False, timeout_s: float = TIMEOUT_S) -> Health:
-    """Ask /healthz, or /readyz if `ready`. Raises SettingsError if the settings do not say at which
-    port.
-    """
+    """Ask /healthz, or /readyz if `ready`. Raises SettingsError if no port is set."""
     if settings.port == 0:
         raise SettingsError(
             "CANDOR_PORT is 0, so the server took a free port, and nobody but its output says which"

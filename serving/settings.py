@@ -1,5 +1,4 @@
-"""All settings of a process, read once. Nothing else reads CANDOR_ variables; training also reads
-torchrun's.
+"""All settings of a process, read once; only training reads other variables (torchrun's).
 
 The variable CANDOR_X sets the field x of the table (`serving.setting_table`). A CANDOR_ variable
 without a field is refused, so that a misspelled setting is not ignored silently; only what
@@ -41,9 +40,7 @@ BODY_SHARES: Final = 4
 
 
 class Settings(SettingTable):
-    """The settings. Raises SettingsError for an unknown variable, ValidationError for an invalid
-    value.
-    """
+    """The settings. Raises SettingsError for an unknown variable, ValidationError for a value."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False
@@ -151,9 +148,7 @@ class Settings(SettingTable):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from `overrides` that are not None, else from the environment. Raises
-    SettingsError.
-    """
+    """Settings from `overrides` that are not None, else the environment. Raises SettingsError."""
     given = {name: value for name, value in overrides.items() if value is not None}
     if "ledger" in given:
         given.setdefault("ledger_file", None)
@@ -176,9 +171,7 @@ class ShownSetting:
 
 
 def shown(settings: Settings) -> Iterator[ShownSetting]:
-    """Yield every setting, in the order of the table. The environment must be what they were loaded
-    from.
-    """
+    """Yield every setting in the table's order; the environment must be unchanged."""
     for name in Settings.model_fields:
         source = "environment" if name in settings.model_fields_set else "default"
         if name == "ledger" and settings.ledger_file is not None:
@@ -208,9 +201,7 @@ def ignored_variables() -> list[str]:
 
 
 def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
-    """Raise SettingsError for the first CANDOR_ variable that is not a setting, with one that is
-    spelled nearly so.
-    """
+    """Raise SettingsError for the first CANDOR_ variable that is not a setting."""
     names = [name.upper() for name in known]
     for variable in sorted(environment):
         name = variable.upper().removeprefix(PREFIX)

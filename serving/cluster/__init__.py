@@ -1,5 +1,4 @@
-"""Candor on a Ray cluster: the server as replicas (`candor serve --engine ray`), and scoring
-(`candor predict`).
+"""Candor on a Ray cluster: replicas of the server (`--engine ray`), and scoring.
 
 Ray starts, counts, places and replaces the replicas. Each of them runs the application of `candor
 serve` (`replica`), with the settings of the command (`placed_settings`), behind Ray's proxies

@@ -1,5 +1,4 @@
-"""`candor serve --engine ray`: deploys the server on a Ray cluster, waits for a signal, and takes
-it down.
+"""`candor serve --engine ray`: deploys the server on a Ray cluster until a signal arrives.
 
 The replicas outlive this process if it is killed; the same command takes them over.
 """
@@ -181,9 +180,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 
 def _reason(ray_serve: Any) -> str | None:
-    """What the last replica that could not start said: the last line of its trace that names an
-    error.
-    """
+    """Why the last replica did not start: the last line of its trace that names an error."""
     application = ray_serve.status().applications.get(APPLICATION)
     deployments = application.deployments.values() if application else ()
     lines = [line.strip() for each in deployments for line in each.message.splitlines()]

@@ -33,18 +33,14 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def middlewares() -> "list[Middleware]":
-    """The middlewares of Ray's proxies, which find this function by its name in an environment
-    variable.
-    """
+    """The middlewares of Ray's proxies, which find this function by its name."""
     from starlette.middleware import Middleware
 
     return [Middleware(FrontMiddleware)]
 
 
 class FrontMiddleware:
-    """Marks requests, and replaces answers that Ray gives in the place of a replica by
-    ReplicaLost.
-    """
+    """Marks requests, and replaces answers that no replica gave by ReplicaLost."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -77,9 +73,7 @@ class _Answer:
         self.begun = False
 
     async def send(self, message: Message) -> None:
-        """Pass on what a replica sends; of any other answer, send ReplicaLost in the place of its
-        first message.
-        """
+        """Pass on what a replica sends; replace any other answer by ReplicaLost."""
         self.begun = True
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))

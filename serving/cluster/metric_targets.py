@@ -1,5 +1,4 @@
-"""Where Prometheus finds the metrics of each replica: `Directory`, an actor of the cluster that
-replicas report to.
+"""Where Prometheus finds the metrics of replicas: `Directory`, an actor to which they report.
 
 Replicas come and go, on any node and port. Each reports its address every BEAT_S seconds, and is
 forgotten KEPT_S after its last report. If the directory is started again after its node was lost,

@@ -1,5 +1,4 @@
-"""The listener of one replica for Prometheus: its own metrics, past Ray's proxies, at an address of
-its node.
+"""The listener of one replica for Prometheus: its own metrics, past Ray's proxies.
 
 Tokens, TLS and limits on connections are those of a server. It answers GET /metrics and nothing
 else.
@@ -27,9 +26,7 @@ PORTS: Final = 100
 
 
 class MetricsListener:
-    """Listens and reports its address until it is stopped. Build it on the event loop that runs
-    it.
-    """
+    """Listens and reports its address until it is stopped. Build it on its event loop."""
 
     def __init__(
         self, registry: CollectorRegistry, access: AccessControl, settings: Settings
@@ -68,9 +65,7 @@ class MetricsListener:
 
 
 def listen_from(port: int, host: str) -> socket.socket:
-    """A listening socket at the first free one of PORTS ports; at any free port if `port` is 0.
-    Raises ListenError.
-    """
+    """Listen at the first free one of PORTS ports; at any if `port` is 0. Raises ListenError."""
     for candidate in range(port, port + PORTS if port else 1):
         try:
             return listen(host, candidate)

@@ -1,5 +1,4 @@
-"""The settings of `candor serve --engine ray` on their way to the replicas, which run on other
-machines.
+"""The settings of `candor serve --engine ray` on their way to replicas on other machines.
 
 Everything but secrets travels with the deployment, so that all replicas have the settings of the
 command. Ray keeps what travels in plain text; so each node has the tokens, and a ledger's password,
@@ -60,9 +59,7 @@ class PlacedSettings:
         )
 
     def here(self) -> Settings:
-        """The settings on this node. Raises SettingsError if its secrets are not those of the
-        server.
-        """
+        """The settings on this node. Raises SettingsError unless its secrets are the server's."""
         values = dict(self.shared)
         if not self.ledger_is_secret:
             values |= {"ledger": self.ledger or "off", "ledger_file": None}

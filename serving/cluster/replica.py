@@ -37,9 +37,7 @@ class ReplicaApp:
     """The ASGI application of one replica. Build it on the event loop that calls it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the ledger and build the service. Raises what that raises, and loads no model
-        yet.
-        """
+        """Open the ledger and build the service, without loading a model."""
         configure_logging(settings.log_level)
         allow_many_connections()
         registry = process_registry()

@@ -1,5 +1,4 @@
-"""The engine that scores parts on a Ray cluster: Ray Data gives them to a pool of actors, and
-repeats what is lost.
+"""The engine that scores parts on a Ray cluster: Ray Data gives them to a pool of actors.
 
 A part that two actors score, because a node was lost after the file was written, is found there by
 the second one.

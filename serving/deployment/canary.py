@@ -20,9 +20,7 @@ LOAD_ERRORS = (ModelStoreError, ModelUnusable, BundleReplaced, OSError)
 
 
 class Loader(Protocol):
-    """Loads a version and makes it ready to answer; in the `background` it gets one thread of the
-    lowest priority.
-    """
+    """Loads a version; in the `background` it gets one thread of the lowest priority."""
 
     def __call__(self, model: str, version: int, *, background: bool = False) -> ServedVersion: ...
 
@@ -51,9 +49,7 @@ class CanaryController:
         self._aborted: dict[str, datetime] = {}
 
     def follow(self, name: str) -> None:
-        """Bring one model's canary in line with the store. Raises CanaryError for a file that
-        cannot be read.
-        """
+        """Bring one model's canary in line with the store. Raises CanaryError."""
         loaded = self._models.by_name().get(name)
         if loaded is None:
             return
@@ -86,9 +82,7 @@ class CanaryController:
         logger.info("canary started", extra={"fields": _fields(name, canary)})
 
     def _load_version(self, name: str, canary: Canary, loaded: LoadedModel) -> ServedVersion:
-        """The version of the canary. A shadow is always loaded for itself, because it runs at the
-        lowest priority.
-        """
+        """The canary's version; a shadow is loaded for itself, at the lowest priority."""
         loading = loaded.answering.get(canary.version)
         digest = loading.digest if loading else self._store.read(name, canary.version).digest
         if canary.digest not in (None, digest):

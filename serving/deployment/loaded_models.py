@@ -21,9 +21,7 @@ class LoadedCanary:
     record: Canary
 
     def takes(self, asked: bool | None) -> bool:
-        """Whether the canary answers a request that asks for it (True), against it (False) or says
-        nothing (None).
-        """
+        """Whether it answers a request that asks for it (True), against it (False), or neither."""
         if self.is_shadow or asked is False:
             return False
         return asked is True or (
@@ -76,9 +74,7 @@ class LoadedModel:
 
 
 class LoadedModels:
-    """The loaded models. The event loop reads them; the store watcher's thread replaces one model
-    at a time.
-    """
+    """The loaded models. The event loop reads them, the store watcher's thread replaces them."""
 
     def __init__(self) -> None:
         self._models: dict[str, LoadedModel] = {}
@@ -125,9 +121,7 @@ class LoadedModels:
         return dict(self._models)
 
     def set_production(self, served: ServedVersion) -> list[ServedVersion]:
-        """Make `served` the production version of its model. Returns the versions that are no
-        longer needed.
-        """
+        """Make `served` the production version. Returns the versions no longer needed."""
         old = self._models.get(served.card.name)
         if old is None:
             return self._replace(served.card.name, LoadedModel(served))

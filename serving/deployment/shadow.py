@@ -1,5 +1,4 @@
-"""Runs a shadow version on images that the production version has just answered, in a thread of the
-lowest priority.
+"""Runs a shadow version on images that production has answered, at the lowest priority.
 
 No client waits for a shadow: it skips an image if it is busy, and its errors are only counted.
 """

@@ -96,9 +96,7 @@ class StoreWatcher:
         self._log_if_nothing_serves()
 
     def _log_if_nothing_serves(self) -> None:
-        """Log once that there is nothing to serve; a version that is refused has been logged by
-        itself.
-        """
+        """Log once that there is nothing to serve; refused versions are logged themselves."""
         nothing = not self._models.by_name() and not self.refused
         if nothing and not self._nothing_serves:
             fields = {"store": str(self._store.root), "models": self._store.models()}
@@ -127,9 +125,7 @@ class StoreWatcher:
         return True
 
     def _log_trouble(self, error: Exception) -> None:
-        """Log an error once until it changes; with a traceback unless its cause is outside of
-        Candor.
-        """
+        """Log an error once until it changes; with a traceback if it is Candor's."""
         trouble = f"{type(error).__name__}: {error}"
         if trouble != self._trouble:
             outside = isinstance(error, (OSError, SQLAlchemyError))
@@ -142,9 +138,7 @@ class StoreWatcher:
         self._trouble = trouble
 
     def _follow_canary(self, name: str) -> None:
-        """Follow the model's canary; a record that cannot be read is logged once, and blames no
-        version.
-        """
+        """Follow the model's canary; log a record that cannot be read once."""
         try:
             self._canaries.follow(name)
         except (ModelStoreError, OSError) as error:
@@ -183,9 +177,7 @@ class StoreWatcher:
             logger.warning("this version is not calibrated", extra={"fields": fields})
 
     def _loaded(self, name: str, wanted: Alias) -> ServedVersion | None:
-        """The version if it is loaded. Raises ModelUnusable if what is loaded is another bundle of
-        that number.
-        """
+        """The version if loaded. Raises ModelUnusable if another bundle has its number."""
         model = self._models.by_name().get(name)
         served = model.answering.get(wanted.version) if model else None
         if served is not None and not _is(served, wanted):

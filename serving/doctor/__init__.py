@@ -1,6 +1,4 @@
-"""The examination of an installation: what `candor doctor` checks, and what to do about what it
-finds.
-"""
+"""The examination of an installation by `candor doctor`."""
 
 from collections.abc import Iterator
 

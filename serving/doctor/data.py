@@ -41,9 +41,7 @@ PUBLISHED_NS = (
 
 
 def check_store(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether the store can be read, every bundle is whole, and every model has a version in
-    production.
-    """
+    """Whether store and bundles are whole, and every model has a version in production."""
     try:
         store = settings.opened_store
     except SignatureKeyInvalid as error:
@@ -111,9 +109,7 @@ def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:
 
 
 def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether the ledger can be reached, has this release's schema, can be written, and fits the
-    clock.
-    """
+    """Whether the ledger can be reached and written, and has this release's schema."""
     url = settings.ledger_url
     if url is None:
         yield _LEDGER("skipped", "CANDOR_LEDGER is off: answers are not recorded")
@@ -150,9 +146,7 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def check_clock(now_ns: int, last_ns: int | None) -> Diagnosis:
-    """Whether the time is possible, and not before the ledger was last in use (nanoseconds since
-    1970).
-    """
+    """Whether the time, in ns since 1970, is possible and not before the ledger's last use."""
     now = _moment(now_ns)
     if now_ns < PUBLISHED_NS:
         return _CLOCK(

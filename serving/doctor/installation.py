@@ -1,6 +1,4 @@
-"""The installation: system, Python, packages and ONNX Runtime, ports, secrets in files, and
-folders.
-"""
+"""The installation: system, Python, packages, ONNX Runtime, ports, and files."""
 
 import getpass
 import os
@@ -70,9 +68,7 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def check_access(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether tokens and certificate can be used, and whether a server that others reach has
-    any.
-    """
+    """Whether tokens and certificate can be used, and a server that others reach has any."""
     try:
         tls = tls_files(settings)
         read_access(settings, ())
@@ -121,9 +117,7 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
-    """Whether a file with a secret is this user's alone. One that the server needs at its start was
-    tried before.
-    """
+    """Whether a file with a secret is this user's alone."""
     quoted = shlex.quote(str(path))
     try:
         mode = path.stat().st_mode

@@ -1,3 +1,1 @@
-"""HTML pages for people: self-contained, without scripts and without anything fetched from
-elsewhere.
-"""
+"""HTML pages for people, which load nothing from elsewhere."""

@@ -25,8 +25,7 @@ _BY_TYPE: Final = {"string": "", "integer": 0, "number": 0.0, "boolean": False, 
 
 
 def example_of(schema: dict[str, Any], components: dict[str, Any], *, depth: int = 0) -> Any:
-    """A value of the schema: its own example or default if it has one; of an object, the required
-    fields.
+    """A value of the schema: its example or default; of an object, the required fields.
 
     >>> number = {"n": {"type": "integer"}}
     >>> example_of({"type": "object", "properties": number, "required": ["n"]}, {})
@@ -69,9 +68,7 @@ _FILE: Final = ("image/*", "application/octet-stream")
 
 
 class Operation(NamedTuple):
-    """An operation of the page. `bodies`: media types with an example each; None where a file is
-    sent.
-    """
+    """An operation. `bodies`: media types with an example; None where a file is sent."""
 
     method: str
     path: str

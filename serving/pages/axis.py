@@ -1,6 +1,4 @@
-"""The axes that charts over time share: ticks, a lane above the plot in which events stand beside
-each other, and the height of shares.
-"""
+"""The axes of charts over time: ticks, events in a lane above the plot, and shares."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -39,9 +37,7 @@ class Mark(NamedTuple):
 
 
 class PlacedMark(NamedTuple):
-    """A mark, and where its shape stands: at its place, or beside the one that stands there
-    already.
-    """
+    """A mark and where its shape stands, which is beside another if they would overlap."""
 
     mark: Mark
     x: float
@@ -95,8 +91,7 @@ class Axis:
         return [mark for mark in ordered if self.first <= mark.at <= self.last]
 
     def placed(self, marks: Sequence[Mark]) -> list[PlacedMark]:
-        """Each mark, moved as little as needed so that none hides another and none leaves the
-        chart.
+        """The marks, moved as little as needed so that none hides another or leaves the chart.
 
         Where there are more than fit, they stand closer to each other, at equal distances.
         """
@@ -141,9 +136,7 @@ class DayAxis(Axis):
 
 @dataclass(frozen=True, eq=False)
 class LabelAxis(Axis):
-    """Labels in the order of their arrival, counted from 1; `days` (N,): on which day each
-    arrived.
-    """
+    """Labels in the order of arrival, counted from 1; `days` (N,): the day of each."""
 
     days: IntArray
 
@@ -192,9 +185,7 @@ _STEPS = (1, 2, 5, 10, 20, 50)  # between ticks, in points: whole and easy to co
 
 @dataclass(frozen=True)
 class Plot:
-    """Maps shares from `lowest` to `highest` to the height of a chart over an axis; `steps` lie
-    between its ticks.
-    """
+    """Maps shares from `lowest` to `highest` to the height of a chart, with `steps` + 1 ticks."""
 
     axis: Axis
     lowest: float
@@ -232,9 +223,7 @@ class Plot:
 
 
 def _round_step(share: float, *, most: int) -> tuple[int, int]:
-    """Return the smallest step in points with which at most so many reach `share`, and their
-    number.
-    """
+    """The smallest step in points of which at most so many reach `share`, and their number."""
     points = round(100 * share, 6)
     step = next((each for each in _STEPS if points <= each * most), _STEPS[-1])
     return step, math.ceil(points / step)

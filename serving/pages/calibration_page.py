@@ -1,6 +1,4 @@
-"""Predictions from a file: how calibrated they are and what a calibrator does, in one file without
-scripts.
-"""
+"""Predictions from a file: how calibrated they are and what a calibrator does."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -54,9 +52,7 @@ def calibration_page(found: Examination, text: CalibrationText) -> str:
 
 
 def calibration_fragment(found: Examination, text: CalibrationText) -> str:
-    """Render verdict, diagrams as pictures, and tables, to be shown inside another page such as a
-    notebook.
-    """
+    """Render verdict, diagrams as pictures, and tables for a notebook."""
     bins = _bins(found)
     scale = scale_of(bins.values())
     pictures = {

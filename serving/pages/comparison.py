@@ -1,5 +1,4 @@
-"""Two versions side by side: the measures and reliability diagrams of their cards, and every other
-field that differs.
+"""Two versions side by side: measures and diagrams of their cards, and fields that differ.
 
 Tables of numbers, such as bins and confusion matrices, are drawn or counted, never printed.
 """

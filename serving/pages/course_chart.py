@@ -1,6 +1,4 @@
-"""The drift watch's evidence as inline SVG, against what an alarm needs and what is usual: its
-course label by label, and what it is now as a bar.
-"""
+"""The drift watch's evidence as inline SVG: its course label by label, and a bar of it now."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -50,9 +48,7 @@ class CourseStep(NamedTuple):
 
 
 class CourseEvent(NamedTuple):
-    """An event: the last label before it (0 if that is not known), when it was, its kind and a
-    sentence.
-    """
+    """An event: the last label before it (0 if unknown), its time, kind and sentence."""
 
     feedback_id: int
     at_ns: int
@@ -174,9 +170,7 @@ def _shares(course: EvidenceCourse) -> FloatArray:
 
 
 class EvidenceBar(NamedTuple):
-    """The evidence as a share of what an alarm needs, in [0, 1], and where nine in ten calibrated
-    models stand.
-    """
+    """The evidence as a share in [0, 1], and where nine in ten calibrated models stand."""
 
     share: float
     usual: CalmEvidence | None

@@ -1,6 +1,4 @@
-"""Calibration by day of service as inline SVG: the error with the range expected by chance, and its
-direction.
-"""
+"""Calibration by day of service as inline SVG: the error, what chance explains, and the gap."""
 
 import math
 from collections.abc import Sequence
@@ -25,9 +23,7 @@ FEW_LABELS = 20  # below this a dot is hollow
 
 
 class Dot(NamedTuple):
-    """One day or a few: `day` is their middle. The gap is mean confidence minus accuracy, with its
-    95 % interval.
-    """
+    """One day or a few around `day`. The gap is mean confidence minus accuracy (95 % interval)."""
 
     days: Days
     day: float
@@ -54,9 +50,7 @@ def day_dots(days: Sequence[Days]) -> list[Dot]:
 def day_chart(
     dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
 ) -> Chart | None:
-    """The ECE of each day, and the range that it stays in on 19 of 20 days by chance. None without
-    labels.
-    """
+    """The ECE of each day, and its range by chance on 19 of 20 days. None without labels."""
     return Chart(partial(_draw_ece, dots, marks, zoom)) if dots else None
 
 

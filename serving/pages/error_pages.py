@@ -1,5 +1,4 @@
-"""Answers errors of Starlette routes by the table of errors, for `candor serve` and `candor
-monitor`.
+"""Answers errors of routes by the table of errors, for servers and monitors.
 
 Programs get JSON. A browser that asks for a page gets one, and the page to sign in where it lacks a
 token.
@@ -76,9 +75,7 @@ def error_response(scope: Scope, answer: ErrorAnswer) -> Response:
 def sign_in_page(
     next_path: str, *, is_open: bool = False, reason: str = "", viewer: Viewer | None = None
 ) -> str:
-    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to; `viewer`:
-    who has already.
-    """
+    """The page to sign in. `is_open`: nobody needs to; `viewer`: who already has."""
     page = {"next": next_path, "is_open": is_open, "reason": reason, "viewer": viewer or NOBODY}
     return render("sign_in.html", **page, hours=LIFETIME_S // 3600)
 

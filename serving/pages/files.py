@@ -58,9 +58,7 @@ class FiledDiagram(NamedTuple):
 def filed_diagram(
     name: str, heading: str, bins: Sequence[ReliabilityBin], *, of: str, scale: DiagramScale
 ) -> FiledDiagram:
-    """Draw a diagram; `of` names its answers, `name` its files, without suffix, `scale` the axes
-    that it shares.
-    """
+    """Draw a diagram `of` answers, with files called `name`, on a `scale` that others share."""
     return FiledDiagram(
         heading,
         reliability_diagram(bins, of=of, scale=scale),

@@ -51,9 +51,7 @@ def duration(seconds: float) -> str:
 
 
 def instant(at: datetime, *, seconds: bool = False) -> Markup:
-    """A time in the reader's zone, which it names; hovering shows it in
-    UTC.
-    """
+    """A time in the reader's zone, which it names; hovering shows UTC."""
     local, utc = at.astimezone(reader().zone), at.astimezone(UTC)
     zone = local.strftime("%Z")
     shown = local.strftime(f"%Y-%m-%d %H:%M{':%S' if seconds else ''}")
@@ -91,8 +89,7 @@ def moment(time_ns: int) -> Markup:
 
 
 def stamped(at: str | datetime) -> Markup:
-    """A time in ISO 8601, or as an object, in the reader's zone, to the minute; without a zone
-    it is UTC.
+    """A time, ISO 8601 or an object, in the reader's zone to the minute; UTC without a zone.
 
     >>> str(stamped("2026-09-22T10:00:00"))
     '<time datetime="2026-09-22T10:00:00Z">2026-09-22 10:00 UTC</time>'

@@ -1,5 +1,4 @@
-"""The page on which people label answers by keyboard, one at a time and blind: what the model said
-is shown only afterwards.
+"""The page on which people label answers one at a time and blind.
 
 Whoever sees an answer before judging leans towards it (Dratsch et al. 2023), and such labels would
 make the model look better than it is.
@@ -174,9 +173,7 @@ class LabelPageRoutes:
     def _given(
         connection: Connection, row: WatchedVersion, done: str | None, status: str
     ) -> Given | None:
-        """The label that was given last, only if the ledger has one: the answer stays hidden
-        before.
-        """
+        """The label that was given last, if the ledger has one; before, the answer stays hidden."""
         if done is None:
             return None
         prediction_id = _uuid("done", done)

@@ -135,9 +135,7 @@ def _row(report: Report) -> ModelRow:
 
 
 class AcknowledgeForm(Struct, frozen=True):
-    """What was found and done; `alarm`: the alarm that the page showed; `tag`: whose it is, if not
-    of all answers.
-    """
+    """What was found and done about the page's `alarm`; `tag`: whose it is, if any."""
 
     note: str
     alarm: str

@@ -1,5 +1,4 @@
-"""Who reads a page: the time zone in which times are written, the address asked for, and whether
-there is a session.
+"""Who reads a page: time zone, address, and whether there is a session.
 
 The zone is the one that the reader chose, else the one that the browser names in a cookie, else
 UTC. Pages always say which.
@@ -92,8 +91,7 @@ def zone_named(name: str) -> tzinfo:
 
 @cache
 def zone_names() -> tuple[str, ...]:
-    """The time zones to choose from, by region and place; none where the system has no list of
-    them.
+    """The time zones to choose from; none where the system has no list of them.
 
     >>> "Europe/Berlin" in zone_names(), "Etc/GMT+3" in zone_names()
     (True, False)

@@ -1,5 +1,4 @@
-"""The page on which a model is recalibrated: a preview on the ledger's labels, then a form that
-publishes exactly that.
+"""The page that previews a recalibration on the ledger's labels, and publishes exactly that.
 
 The form carries what the preview was made of: the version, its bundle, the last label, and a
 fingerprint of the result. Labels that arrive later do not matter, because the fit is repeated on
@@ -137,9 +136,7 @@ class RecalibrationRoutes:
         return done.card.version
 
     def _require_as_seen(self, name: str, fields: Mapping[str, str], number: int) -> None:
-        """Raise RecalibrationRefused if another version is in production, or one was published,
-        since the preview.
-        """
+        """Raise RecalibrationRefused if production or the newest version has changed."""
         production, latest = self.store.production(name), self.store.versions(name)[-1]
         if fields.get("production") != str(production):
             raise RecalibrationRefused(

@@ -1,6 +1,4 @@
-"""A recalibration before it is published: what it does on held-out labels, in one file without
-scripts.
-"""
+"""A recalibration before it is published: what it does on held-out labels."""
 
 from dataclasses import astuple
 from typing import Any
@@ -29,9 +27,7 @@ def recalibration_page(shown: RecalibrationPreview) -> str:
 
 
 def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
-    """The values of `sections/recalibration.html`, which the document and the console's page
-    share.
-    """
+    """The values of `sections/recalibration.html`, for the document and the page."""
     of, scale = "held-out answers", scale_of([shown.served, shown.recalibrated])
     measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
     classes = [astuple(each) for each in shown.classes]

@@ -92,9 +92,7 @@ def render(template: str, /, **values: Any) -> Markup:
 
 
 def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
-    """The answer that a browser gets for a rendered page: it loads only what this server has, and
-    nobody frames it.
-    """
+    """The answer with a page, which loads only what this server has and is never framed."""
     return HTMLResponse(html, status, headers=PAGE_HEADERS)
 
 

@@ -104,9 +104,7 @@ def find_due(folder: Path, model: str, every: Period, *, today: date) -> DueRepo
 
 
 def find_unsent(folder: Path, model: str, every: Period) -> DueReport | None:
-    """Return the newest report, if it was not sent; a webhook that comes later is not told of older
-    ones.
-    """
+    """Return the newest report if it was not sent; older ones are not sent later."""
     dates = _dates(folder, model)
     if not dates or _file(folder, model, dates[-1]).with_suffix(_SENT).exists():
         return None
@@ -115,9 +113,7 @@ def find_unsent(folder: Path, model: str, every: Period) -> DueReport | None:
 
 
 def make(ledger: Ledger, due: DueReport) -> WrittenReport:
-    """Read the ledger and render the report of the production version; an older version if none was
-    promoted.
-    """
+    """Render the report of the production version, or of the newest if none was promoted."""
     with ledger.read() as connection:
         version = promoted_version(connection, due.model)
     window = window_since(due.since.isoformat(), now_ns=ledger.clock())

@@ -1,6 +1,4 @@
-"""The values of the sections that the model page and the report share, and links to other days of
-charts over time, which work without script.
-"""
+"""The values of sections of the model page and the report, and links to other days."""
 
 import math
 from collections.abc import Iterator
@@ -40,9 +38,7 @@ from serving.pages.status_words import (
 
 
 class ZoomLink(NamedTuple):
-    """A way to other days: its name in scripts, its words, and the part of the address that names
-    the days.
-    """
+    """A way to other days: its name in scripts, its words, and its part of the address."""
 
     name: str
     words: str
@@ -50,9 +46,7 @@ class ZoomLink(NamedTuple):
 
 
 class Zoom(NamedTuple):
-    """The days that charts over time show, as addresses have them, and the ends that they can
-    have.
-    """
+    """The days that charts over time show, as in addresses, and the ends they can have."""
 
     since: str
     until: str
@@ -132,9 +126,7 @@ class MeasureRow(NamedTuple):
 
 
 def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
-    """The values of the templates in `templates/sections`. `downloads`: link to the charts and
-    tables as files.
-    """
+    """The values of `templates/sections`. `downloads`: link to charts and tables as files."""
     report = found.report
     dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
     course = found.course
@@ -187,9 +179,7 @@ def marks_of(found: PageData) -> list[Mark]:
 
 
 def course_events(found: PageData) -> list[CourseEvent]:
-    """The events of this version that the course of the evidence shows: those of the watch of all
-    answers.
-    """
+    """The events of this version in the course of the evidence: those of all answers."""
     return [
         CourseEvent(entry["feedback_id"], entry_time_ns(entry), entry["kind"], entry["sentence"])
         for entry in found.of_this_version
@@ -213,9 +203,7 @@ def _drawn(report: Report) -> list[ClassBins]:
 
 
 def evidence(drift: Drift | None) -> float | None:
-    """The share of the evidence that an alarm needs, in [0, 1]; 1 while it is active, None if there
-    is no watch.
-    """
+    """The share in [0, 1] of the evidence an alarm needs; None without a watch."""
     if drift is None:
         return None
     found = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0

@@ -1,6 +1,4 @@
-"""Signing in and out, and the files that pages load: what a browser needs before it may see
-anything.
-"""
+"""Signing in and out, and the files that pages load."""
 
 from typing import Final
 

@@ -35,9 +35,7 @@ ACCURACY_WORDS = {
 
 
 def short_word(report: Report) -> str:
-    """The status in a word or two, where labels that are not typical of all answers could explain
-    it too.
-    """
+    """The status in a word or two; it says where labels may not be typical."""
     if report.recommendation.is_rival and report.status in (Status.OFF, Status.ALARM):
         return f"{SHORT_WORDS[report.status]}, or labels that are not typical"
     return SHORT_WORDS[report.status]
@@ -61,9 +59,7 @@ def title(report: Report) -> str:
 
 
 def _doubt(report: Report) -> str:
-    """What an alarm says where something else than the model may have raised it; empty if nothing
-    else can.
-    """
+    """What an alarm says where something other than the model may explain it; else empty."""
     if report.recommendation.is_cleared:
         return "Alarm: raised, but the labels no longer bear it out"
     if report.recommendation.is_rival:
@@ -75,9 +71,7 @@ def _doubt(report: Report) -> str:
 
 
 def accuracy_tone(report: Report) -> str:
-    """The class of the style sheet for the answer about accuracy: no greener than the verdict,
-    which is read first.
-    """
+    """The style class of the answer about accuracy: no greener than the verdict."""
     tone = ACCURACY_TONES[report.accuracy.answer]
     return "early" if tone == "ok" and report.status is not Status.OK else tone
 

@@ -72,8 +72,7 @@ _IMAGE_REFUSALS: Final = tuple(kind for kind in ERRORS if issubclass(kind, Image
 
 
 class TrialForm(Struct, frozen=True):
-    """Images to try, the name of a sample image, on which version, and whether to explain and to
-    record the answers.
+    """Images to try or a sample's name, on which version, and whether to explain and record.
 
     `frame` chooses frames of DICOM files.
     """
@@ -87,9 +86,7 @@ class TrialForm(Struct, frozen=True):
 
 
 class VersionStanding(NamedTuple):
-    """Whether a version is to be trusted today: a class of the style sheet, a heading and a
-    sentence.
-    """
+    """Whether a version is to be trusted today: a style class, a heading and a sentence."""
 
     tone: str
     title: str
@@ -221,9 +218,7 @@ class TrialRoutes:
         return [FormFile(name[:LONGEST_NAME], found[0] if found else b"")]
 
     def _samples(self, model: str) -> list[Sample]:
-        """The sample images of the model; none while they cannot be read, which the server's log
-        says.
-        """
+        """The sample images of the model; none, and a warning, while they cannot be read."""
         try:
             return read_samples(self._storage, model)
         except (ModelStoreError, OSError) as error:

@@ -1,6 +1,4 @@
-"""One image that somebody tries: its answer, what became of earlier answers like it, and how the
-model sees it.
-"""
+"""One image that somebody tries: its answer, its record, and how the model sees it."""
 
 import base64
 import io
@@ -104,9 +102,7 @@ def _set_sentence(answer: Classification | None, promised: float | None) -> str:
 
 
 def as_picture(image: Image) -> tuple[str, int, int]:
-    """The model's input, (C, H, W), enlarged to be looked at: PNG in base64, width and height in
-    pixels.
-    """
+    """The model's input (C, H, W), enlarged: PNG in base64, width and height in pixels."""
     pixels = np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
     picture = Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     factor = max(1, -(-LEAST_SIDE // min(picture.size)))
@@ -119,9 +115,7 @@ def as_picture(image: Image) -> tuple[str, int, int]:
 
 
 class ViewedImage(Struct, frozen=True, kw_only=True):
-    """The values of an image. That of a sample is `offset + slope * sample`, after the file's
-    rescale.
-    """
+    """The values of an image: `offset + slope * sample`, after the file's rescale."""
 
     width: Annotated[int, Meta(ge=1, description="pixels")]
     height: Annotated[int, Meta(ge=1, description="pixels")]

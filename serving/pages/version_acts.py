@@ -43,8 +43,7 @@ class Act(NamedTuple):
 
 
 class VersionActs:
-    """Acts on the versions of one model, in the name of `actor`. `ledger` is None where this server
-    keeps no labels.
+    """Acts on versions of one model in the name of `actor`. `ledger` is None without labels.
 
     They raise FormInvalid for a form that says nothing, and ModelStoreError, BundleReplaced or
     OSError for what cannot be done.
@@ -70,9 +69,7 @@ class VersionActs:
         return act(fields)
 
     def _require_seen(self, fields: Mapping[str, str]) -> None:
-        """Raise AliasError if another version is in production than the page showed; FormInvalid if
-        it does not say.
-        """
+        """Raise AliasError unless the page showed what is in production."""
         if "seen" not in fields:
             raise FormInvalid(
                 "The form's 'seen' must say which version the page showed in production; open it "
@@ -164,8 +161,7 @@ class VersionActs:
         return 0 if report is None else report.coverage.labeled
 
     def _require_ledger_agrees(self, version: int) -> None:
-        """Raise BundleReplaced if the ledger knows the version from another bundle: no server would
-        load it.
+        """Raise BundleReplaced if the ledger knows the version from another bundle.
 
         A ledger that cannot be asked now holds up nothing: servers compare again.
         """

@@ -1,6 +1,4 @@
-"""The page of a model's versions: their cards, what differs, promotion, rollback, the canary, and
-who did what when.
-"""
+"""The page of a model's versions: cards, differences, promotion, canary, and history."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -157,9 +155,7 @@ class VersionRoutes:
     def _trial(
         self, name: str, production: int | None, canary: Canary | None
     ) -> list[tuple[str, int, Any]] | str:
-        """How production and a running canary answer: a role, a version and its report; or why that
-        is not known.
-        """
+        """Role, version and report of production and a running canary, or why they are unknown."""
         if canary is None or canary.ended is not None:
             return []
         acts = VersionActs(self.store, self.ledger, name, actor="")
@@ -217,9 +213,7 @@ def _check_done(query: dict[str, str]) -> None:
 
 
 def refusal(error: Exception, *, command: str = "candor promote") -> str:
-    """Why the store refused, as a sentence; `command` does the same where the store can be
-    written.
-    """
+    """Why the store refused, as a sentence; `command` does the same elsewhere."""
     reason = str(error)
     if isinstance(error, OSError) and not isinstance(error, ModelStoreError):
         reason = (

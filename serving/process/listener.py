@@ -1,6 +1,4 @@
-"""What a server process listens with: a bound socket, TLS files that are checked before, and
-uvicorn with limits on connections, whose signals drain.
-"""
+"""What a server process listens with: socket, TLS files, and a uvicorn that drains."""
 
 import asyncio
 import contextlib
@@ -40,9 +38,7 @@ TURN_S: Final = 0.001
 
 
 def allow_many_connections() -> None:
-    """Raise the soft limit of open files, often 1024, to the hard limit: every connection is a
-    file.
-    """
+    """Raise the soft limit of open files to the hard one: every connection is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -87,9 +83,7 @@ def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> s
 
 
 def _advice(error: OSError, setting: str) -> str:
-    """What to do about an address that cannot be listened on: the host may be wrong, or the
-    port.
-    """
+    """What to do about an address that cannot be listened on: host or port may be wrong."""
     number = error.errno or 0
     if number < 0 or number == errno.EADDRNOTAVAIL:  # below 0: a name that is no address
         return "Choose an address of this machine with --host or CANDOR_HOST."
@@ -105,8 +99,7 @@ def address(listener: socket.socket, settings: Settings) -> str:
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn with other signal handling: the first SIGTERM or Ctrl-C calls `drain` and exits 0
-    once all is answered, the second ends the process.
+    """uvicorn whose first SIGTERM or Ctrl-C drains and exits 0; the second exits at once.
 
     `ending` is set once it accepts no more connections.
     """
@@ -134,9 +127,7 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replace uvicorn's handling, which raises the signal again at the end and so never exits
-        with 0.
-        """
+        """Replace uvicorn's handling, which raises the signal again and so never exits 0."""
         yield
 
     def _end(self) -> None:
@@ -165,8 +156,7 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 class BoundedLoop(uvloop.Loop):
-    """Its TLS servers close a connection that does not shake hands in HANDSHAKE_S; by default it
-    would be 60 s.
+    """Its TLS servers close a connection that does not shake hands in HANDSHAKE_S (else 60 s).
 
     While it runs, a thread that parses gives the interpreter back after TURN_S. An answer asks for
     the interpreter a dozen times, so with Python's 5 ms it waits up to 0.1 s for two such threads.
@@ -230,9 +220,7 @@ def _refuse() -> str:
 
 
 def check_grpc(settings: Settings) -> None:
-    """Raise ListenError if a port for gRPC is set, but its packages are not installed or it is not
-    free.
-    """
+    """Raise ListenError if gRPC has a port, but it is taken or packages are missing."""
     if settings.grpc_port is None:
         return
     try:

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """{"time", "level", "logger", "message", ...}, and the `fields` that a record gets by logging's
-    `extra`.
-    """
+    """{"time", "level", "logger", "message", ...} and a record's `extra={"fields": ...}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""

@@ -1,6 +1,4 @@
-"""Ledger, recorder and maintenance worker of a process, opened and closed together; empty if
-monitoring is off.
-"""
+"""Ledger, recorder and maintenance worker of a process, opened and closed together."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -58,8 +56,7 @@ def open_monitor(
     *,
     production: Callable[[str], int | None] | None = None,
 ) -> Iterator[Monitor]:
-    """Open the monitor of a process. Leaving the block commits what is queued. Raises monitoring's
-    LedgerError.
+    """Open the monitor of a process. Leaving the block commits the queue. Raises LedgerError.
 
     `production` returns the production version of a model. `candor monitor` passes None and uses
     the version that a server last recorded in the ledger. If the settings keep the monitor apart, a
@@ -169,9 +166,7 @@ def _open_pictures(
 
 
 def _alarmed(ledger: Ledger, watched_version_id: int) -> bool:
-    """Whether any drift alarm is active; False while the ledger is unavailable, which the recorder
-    logs.
-    """
+    """Whether any drift alarm is active; False while the ledger is unavailable."""
     try:
         with ledger.read() as connection:
             watches = watch.load_all(connection, watched_version_id)

@@ -1,5 +1,4 @@
-"""The process of `candor monitor`: monitoring for servers that only record and for other model
-servers.
+"""The process of `candor monitor`: labels, reports and metrics without a model.
 
 Any number of these processes can take labels and show reports on one ledger. One of them leads and
 prunes. /readyz and the metric candor_monitor_leader say whether it is this one.
@@ -110,9 +109,7 @@ class _State:
 
 
 class MonitorReady(Struct, frozen=True):
-    """The monitor works. `leader`: whether this process prunes the ledger; `models`: those that the
-    ledger knows.
-    """
+    """The monitor works. `leader`: it prunes the ledger; `models`: those in the ledger."""
 
     leader: bool
     models: list[str]
@@ -164,9 +161,7 @@ def build(
     access: AccessControl | None = None,
     draining: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """The application: endpoints of monitoring, health, signing in, the store's versions, and the
-    API's description.
-    """
+    """The application: monitoring, health, pages, and the API's description."""
     if monitor.ledger is None:
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)

@@ -1,5 +1,4 @@
-"""The routes of `candor serve` other than those of monitoring and the Open Inference Protocol, each
-declared here.
+"""The routes of `candor serve` besides those of monitoring and the Open Inference Protocol.
 
 The hot route, POST /predictions, is declared here too, but answered before the router (app.py).
 """

@@ -239,9 +239,7 @@ class Service:
             await rpc.stop(self._settings.drain_s)
 
     async def _start_grpc(self) -> "grpc.aio.Server | None":
-        """The gRPC server, if a port is set. Raises ListenError if the port was taken since
-        `check_grpc`.
-        """
+        """The gRPC server, if a port is set. Raises ListenError if it was taken meanwhile."""
         if self._settings.grpc_port is None:
             return None
         from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc

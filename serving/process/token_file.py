@@ -1,6 +1,4 @@
-"""Takes up the tokens file again while the process runs, so that tokens are rotated without a
-restart.
-"""
+"""Reads the tokens file again while the process runs, to rotate tokens without a restart."""
 
 import asyncio
 import logging
@@ -16,9 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 async def keep_tokens(access: AccessControl, settings: Settings) -> None:
-    """Read the file every LOOK_S until cancelled. While it is not in order, which is told once,
-    nothing changes.
-    """
+    """Read the file every LOOK_S until cancelled; a broken one is logged once and ignored."""
     if settings.tokens_file is None:
         return
     told = ""
