@@ -22,6 +22,7 @@ from model_store.bundle.bundle import Bundle
 from model_store.errors import CanaryError, NotInStore
 from model_store.lifecycle.canary import Canary, end_canary, read_canary, start_canary
 from model_store.store.store import Store
+from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import label_current, prediction, watched_versions
 from serving.deployment.loaded_models import LoadedCanary
 from serving.inference.batcher import PendingRequest
@@ -256,7 +257,7 @@ def test_what_cannot_be_tried_out_is_refused(
     tiny_store.publish("other", partial(make_bundle, name="other"))
     for model, version, error, words in (
         ("tiny", 1, CanaryError, "in production already"),
-        ("tiny", 9, NotInStore, ""),
+        ("tiny", 9, NotInStore, None),
         ("other", 1, CanaryError, "no version in production"),
     ):
         with pytest.raises(error, match=words):
@@ -273,6 +274,7 @@ def run(
     """Runs a command on a store with two versions; raises what it raises."""
     tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    Ledger(ledger).close()
 
     def invoke(*arguments: str, ledger: str | None = ledger) -> str:
         options = ["--store", str(tiny_store.root), *(["--ledger", ledger] if ledger else [])]
