@@ -9,15 +9,21 @@ from pathlib import Path
 import pytest
 
 from model_store.bundle.bundle import Bundle
-from model_store.errors import AliasError
 from model_store.lifecycle.canary import read_canary, start_canary
-from model_store.store.alias import Alias, made_now
+from model_store.store.alias import new_alias
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
+
+
+def replace_production(store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    """Put another bundle under the number in production, with manifest and alias that fit it."""
+    digest = make_bundle(store.folder("tiny", 1), seed=7).digest
+    alias = new_alias(version=1, digest=digest, by="an attacker", why=None)
+    store.storage.write("tiny", "production", alias.as_text().encode())
 
 
 async def test_the_ledger_holds_the_digest_of_what_answered(
@@ -34,9 +40,7 @@ async def test_a_bundle_replaced_between_two_starts_is_refused(
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
-    digest = make_bundle(tiny_store.folder("tiny", 1), seed=7).digest
-    alias = made_now(Alias, AliasError, version=1, digest=digest, by="an attacker")
-    tiny_store.storage.write("tiny", "production", alias.as_text().encode())
+    replace_production(tiny_store, make_bundle)
     async with running(tiny_store, tmp_path) as server:
         ready = await server.client.get("/readyz")
         assert ready.status_code == 503
@@ -50,9 +54,7 @@ async def test_a_bundle_replaced_while_it_serves_changes_nothing(
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         before = (await server.predict(png())).json()["probabilities"]
-        digest = make_bundle(tiny_store.folder("tiny", 1), seed=7).digest
-        alias = made_now(Alias, AliasError, version=1, digest=digest, by="an attacker")
-        tiny_store.storage.write("tiny", "production", alias.as_text().encode())
+        replace_production(tiny_store, make_bundle)
         await asyncio.to_thread(server.service.watcher.scan)
         refused = (await server.client.get("/models")).json()["refused"]["tiny"]
         assert "A version never changes" in refused["reason"]

@@ -17,10 +17,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model_store.store.store import Store
-from monitoring.http.endpoint import Endpoint
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.auth import NeededScopes
 from serving.http.openapi import document
@@ -49,6 +48,10 @@ def rare(tiny_store: Store, tmp_path: Path) -> Iterator[Starlette]:
         service.close()
 
 
+def asking(app: ASGIApp) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor")
+
+
 def addresses(app: Starlette) -> set[tuple[str, str]]:
     """Method and path of every route that an application shows."""
     return {
@@ -72,9 +75,8 @@ def test_every_route_is_described_and_everything_described_is_a_route(rare: Star
 
 
 def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
-    with open_monitor(
-        Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()
-    ) as monitor:
+    settings = Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    with open_monitor(settings, CollectorRegistry()) as monitor:
         app = build(monitor, Store(tmp_path / "none"))
         client = TestClient(app)
         assert described(client) == addresses(app)
@@ -105,38 +107,31 @@ async def test_the_monitor_alone_has_the_access_control() -> None:
         await PlainTextResponse("in")(scope, receive, send)
 
     app = guarded(inner, Settings(tokens=SecretStr("a-token-for-labels feedback")))
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://candor"
-    ) as client:
+    async with asking(app) as client:
         assert (await client.post("/feedback")).status_code == 401
         allowed = {"authorization": "Bearer a-token-for-labels"}
         assert (await client.post("/feedback", headers=allowed)).text == "in"
         refused = await client.get("/metrics", headers=allowed)
         assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
-        foreign = await client.post(
-            "/feedback", headers=allowed | {"origin": "https://elsewhere.example"}
-        )
+        elsewhere = allowed | {"origin": "https://elsewhere.example"}
+        foreign = await client.post("/feedback", headers=elsewhere)
         assert (foreign.status_code, foreign.json()["error"]) == (403, "cross_origin")
 
 
 @pytest.mark.anyio
 async def test_a_preflight_of_the_monitor_needs_no_token_and_allows_a_token() -> None:
-    app = guarded(
-        Starlette(),
-        Settings(tokens=SecretStr("a-token-for-labels feedback"), cors_origins=("https://a.b",)),
-    )
+    tokens = SecretStr("a-token-for-labels feedback")
+    app = guarded(Starlette(), Settings(tokens=tokens, cors_origins=("https://a.b",)))
     asked = {"origin": "https://a.b", "access-control-request-method": "POST"}
     asked["access-control-request-headers"] = "authorization, content-type, x-request-id"
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://candor"
-    ) as client:
+    async with asking(app) as client:
         assert (await client.options("/feedback", headers=asked)).status_code == 200
 
 
-@pytest.mark.parametrize("endpoint", ALL, ids=lambda each: f"{each.method} {each.path}")
-def test_the_access_control_knows_the_scope_that_is_declared(endpoint: Endpoint) -> None:
-    path = endpoint.path.replace("{model}", "m").replace("{version}", "2")
-    assert NeededScopes(ALL).find(endpoint.method, path) == endpoint.scope
+def test_the_access_control_knows_the_scopes_that_are_declared() -> None:
+    for endpoint in ALL:
+        path = endpoint.path.replace("{model}", "m").replace("{version}", "2")
+        assert NeededScopes(ALL).find(endpoint.method, path) == endpoint.scope, endpoint.path
 
 
 def test_the_document_and_the_page_are_served(rare: Starlette) -> None:

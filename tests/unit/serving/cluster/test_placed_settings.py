@@ -14,15 +14,13 @@ from serving.errors import SettingsError
 from serving.settings import Settings
 
 URL = "postgresql+psycopg://candor:hunter2@db/ledger"
+TOKENS = "t" * 32 + " predict"
 OTHER = "postgresql+psycopg://candor:hunter2@elsewhere/ledger"
 
 
-def test_no_secret_travels(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(
-        ledger=URL,
-        tokens=SecretStr("t" * 32 + " predict"),
-        report_webhook=SecretStr("https://hooks/w0rd"),
-    )
+def test_no_secret_travels() -> None:
+    webhook = SecretStr("https://hooks/w0rd")
+    settings = Settings(ledger=URL, tokens=SecretStr(TOKENS), report_webhook=webhook)
     travels = pickle.dumps(PlacedSettings.of(settings))
     assert not [secret for secret in (b"hunter2", b"tttt", b"w0rd") if secret in travels]
 
@@ -31,19 +29,15 @@ def test_a_replica_has_the_settings_of_the_command_and_the_secrets_of_its_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    placed = PlacedSettings.of(
-        Settings(ledger=URL, max_batch=3, deadline_s=None, ray_replica_cpus=1.5)
-    )
+    settings = Settings(ledger=URL, max_batch=3, deadline_s=None, ray_replica_cpus=1.5)
+    placed = PlacedSettings.of(settings)
     monkeypatch.chdir("/")
     monkeypatch.setenv("CANDOR_LEDGER", URL)
     monkeypatch.setenv("CANDOR_DEADLINE_S", "7")
     here = placed.here()
     assert (here.ledger_url, here.max_batch, here.deadline_s) == (URL, 3, None)
     assert here.store == str(tmp_path / "model_store/models")
-    assert (here.threads, here.decode_processes) == (
-        2,
-        2,
-    )  # as many as Ray reserves, not all of the machine
+    assert (here.threads, here.decode_processes) == (2, 2)  # as many as Ray reserves
 
 
 @pytest.mark.parametrize("node", [{}, {"CANDOR_LEDGER": OTHER}, {"CANDOR_LEDGER": "off"}])
@@ -53,18 +47,16 @@ def test_a_node_with_another_ledger_is_refused(
     placed = PlacedSettings.of(Settings(ledger=URL))
     for name, value in node.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(
-        SettingsError, match=r"the server postgresql\+psycopg://candor@db/ledger; set"
-    ) as refused:
+    with pytest.raises(SettingsError, match=r"//candor@db/ledger; set") as refused:
         placed.here()
     assert "hunter2" not in str(refused.value)
 
 
 def test_a_node_without_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    placed = PlacedSettings.of(Settings(ledger="off", tokens=SecretStr("t" * 32 + " predict")))
+    placed = PlacedSettings.of(Settings(ledger="off", tokens=SecretStr(TOKENS)))
     with pytest.raises(SettingsError, match="this node has no tokens"):
         placed.here()
-    monkeypatch.setenv("CANDOR_TOKENS", "t" * 32 + " predict")
+    monkeypatch.setenv("CANDOR_TOKENS", TOKENS)
     assert placed.here().tokens_text is not None
 
 

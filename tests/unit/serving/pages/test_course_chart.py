@@ -55,11 +55,8 @@ def test_among_many_labels_the_one_with_most_evidence_stands_for_its_neighbors()
 
 def test_no_line_and_no_point_reaches_over_a_restart() -> None:
     svg = drawn(course([0.9] * 150 + [0.1] * 150, restart=151))
-    assert len([line for line in svg.iter("polyline") if line.get("class") == "course"]) == 2
-    assert len([area for area in svg.iter("polygon") if area.get("class") == "chance"]) == 2
-    assert {
-        step.chapter for step in course_steps(course([0.9] * 150 + [0.1] * 150, restart=151))
-    } == {1, 2}
+    assert [line.get("class") for line in svg.iter("polyline")] == ["course"] * 2
+    assert [area.get("class") for area in svg.iter("polygon")] == ["chance"] * 2
 
 
 def test_what_is_above_the_plot_stands_at_its_edge_and_is_said() -> None:
@@ -67,7 +64,7 @@ def test_what_is_above_the_plot_stands_at_its_edge_and_is_said() -> None:
     dots = [float(dot.attrib["cy"]) for dot in svg.iter("circle")]
     assert dots[1] == dots[2] == TOP
     titles = [title.text or "" for title in svg.iter("title")]
-    assert titles[1] == "label 2, 2024-10-04: up to 420 % of the evidence that an alarm needs"
+    assert titles[1].startswith("label 2, 2024-10-04: up to 420 %")
     assert "over 999 %" in titles[2]
     (threshold,) = (
         float(line.attrib["y1"]) for line in svg.iter("line") if line.get("class") == "threshold"
@@ -92,7 +89,6 @@ def test_events_stand_at_their_label() -> None:
     at = {name: float(next(group.iter("line")).attrib["x1"]) for name, group in marks.items()}
     assert (at["mark promoted"], at["mark alarm"], at["mark acknowledged"]) == (x[1], x[2], x[2])
     assert "Alarm: 3 (2024-10-04)." in svg.attrib["aria-label"]
-    assert "at most 110 % of what an alarm needs" in svg.attrib["aria-label"]
 
 
 def test_the_narrow_chart_and_the_file_say_the_same() -> None:

@@ -19,13 +19,6 @@ from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange
 from serving.pages.recalibration_page import recalibration_page
 
-SENTENCES = (
-    "A temperature was fitted.",
-    "No predicted class changes.",
-    "Look twice.",
-    "a class is missing",
-)
-
 
 def preview() -> RecalibrationPreview:
     rng = np.random.default_rng(0)
@@ -40,14 +33,10 @@ def preview() -> RecalibrationPreview:
     )
     return RecalibrationPreview(
         title="tiny 2",
-        sentence=SENTENCES[0],
-        changes=SENTENCES[1],
+        sentence="A temperature was fitted.",
+        changes="No predicted class changes.",
         choice=RemedyChoice(
-            chosen="temperature",
-            better=None,
-            served_nll=0.5,
-            served_classwise_gap=0.1,
-            trials=trials,
+            "temperature", better=None, served_nll=0.5, served_classwise_gap=0.1, trials=trials
         ),
         held_out=200,
         before=Measures.from_sums(before),
@@ -55,14 +44,13 @@ def preview() -> RecalibrationPreview:
         served=reliability(before),
         recalibrated=reliability(after),
         classes=[ClassChange("=normal", 100, 0.5, 0.6, 0.7, 0.8, 0.1, 0.0)],
-        notes=[SENTENCES[2]],
+        notes=[],
     )
 
 
 def files_of(page: str) -> dict[str, str]:
-    found = re.findall(
-        r'<a href="data:[^;]+(?:;charset=utf-8)?;base64,([^"]+)" download="([^"]+)">', page
-    )
+    link = r'<a href="data:[^;]+(?:;charset=utf-8)?;base64,([^"]+)" download="([^"]+)">'
+    found = re.findall(link, page)
     return {name: base64.b64decode(content).decode() for content, name in found}
 
 
@@ -75,11 +63,7 @@ def test_every_chart_and_table_of_a_preview_is_a_file() -> None:
     }
     for name, content in files.items():
         if name.endswith(".svg"):
-            assert (
-                ET.fromstring(content)
-                .attrib["aria-label"]
-                .startswith("Reliability diagram of held-out answers")
-            )
+            assert "held-out answers" in ET.fromstring(content).attrib["aria-label"]
             assert "var(" not in content
     rows = {
         name: list(csv.DictReader(io.StringIO(text)))

@@ -13,62 +13,39 @@ from serving.pages.sections import Zoom, zoom_of
 DAY = 20_000  # 2024-10-04
 
 
-def zoom(span: Span, extent: tuple[int, int] | None = (DAY, DAY + 39)) -> Zoom:
-    found: Any = SimpleNamespace(span=span, extent=extent)
-    zoomed = zoom_of(found)
-    assert zoomed is not None
-    return zoomed
+def zoom(span: Span, extent: tuple[int, int] | None = (DAY, DAY + 39)) -> Zoom | None:
+    page: Any = SimpleNamespace(span=span, extent=extent)
+    return zoom_of(page)
 
 
-def leads_to(found: Zoom) -> dict[str, Span]:
-    asked = {
-        link.name: {name: values[0] for name, values in parse_qs(link.query).items()}
-        for link in found.links
-    }
-    return {
-        name: read_span(query.get("since"), query.get("until")) for name, query in asked.items()
-    }
+@pytest.mark.parametrize(
+    ("span", "links"),
+    [
+        (WHOLE, {"closer": (10, 29)}),
+        (
+            Span(DAY + 10, DAY + 19),
+            {"closer": (12, 16), "wider": (5, 24), "earlier": (5, 14), "later": (15, 24)},
+        ),
+        (Span(None, DAY + 3), {"closer": (1, 2), "wider": (0, 5), "later": (2, 5)}),
+        (Span(DAY + 39, DAY + 39), {"wider": (38, 39), "earlier": (38, 38)}),
+    ],
+)
+def test_links_lead_to_days_that_there_are(span: Span, links: dict[str, tuple[int, int]]) -> None:
+    found = zoom(span)
+    assert found is not None
+    expected = {name: Span(DAY + first, DAY + last) for name, (first, last) in links.items()}
+    asked = {link.name: parse_qs(link.query) for link in found.links}
+    assert {
+        name: read_span(*(query.get(end, [None])[0] for end in ("since", "until")))
+        for name, query in asked.items()
+    } == expected | ({} if span == WHOLE else {"whole": WHOLE})
+    if span == WHOLE:
+        assert (found.since, found.until, found.query) == ("2024-10-04", "2024-11-12", "")
 
 
-def test_of_all_days_one_can_only_look_closer() -> None:
-    found = zoom(WHOLE)
-    assert (found.since, found.until, found.is_whole, found.query) == (
-        "2024-10-04",
-        "2024-11-12",
-        True,
-        "",
-    )
-    assert leads_to(found) == {"closer": Span(DAY + 10, DAY + 29)}
-
-
-def test_from_some_days_one_can_go_everywhere() -> None:
-    assert leads_to(zoom(Span(DAY + 10, DAY + 19))) == {
-        "closer": Span(DAY + 12, DAY + 16),
-        "wider": Span(DAY + 5, DAY + 24),
-        "earlier": Span(DAY + 5, DAY + 14),
-        "later": Span(DAY + 15, DAY + 24),
-        "whole": WHOLE,
-    }
-
-
-def test_at_an_end_no_link_leaves_the_days_that_there_are() -> None:
-    assert leads_to(zoom(Span(None, DAY + 3))) == {
-        "closer": Span(DAY + 1, DAY + 2),
-        "wider": Span(DAY, DAY + 5),
-        "later": Span(DAY + 2, DAY + 5),
-        "whole": WHOLE,
-    }
-    assert leads_to(zoom(Span(DAY + 39, DAY + 39))) == {
-        "wider": Span(DAY + 38, DAY + 39),
-        "earlier": Span(DAY + 38, DAY + 38),
-        "whole": WHOLE,
-    }
-
-
-def test_one_day_or_none_is_nothing_to_choose_from() -> None:
-    for extent in (None, (DAY, DAY)):
-        found: Any = SimpleNamespace(span=WHOLE, extent=extent)
-        assert zoom_of(found) is None
+@pytest.mark.parametrize("extent", [None, (DAY, DAY)])
+def test_one_day_or_none_is_nothing_to_choose_from(extent: tuple[int, int] | None) -> None:
+    assert zoom(WHOLE, extent) is None
 
 
 @pytest.mark.parametrize(
@@ -76,5 +53,5 @@ def test_one_day_or_none_is_nothing_to_choose_from() -> None:
     [("yesterday", None), ("2024-13-01", None), (None, "2024"), ("2024-10-05", "2024-10-04")],
 )
 def test_what_is_no_span_is_refused(since: str | None, until: str | None) -> None:
-    with pytest.raises(QueryInvalid, match=r"2024|yesterday"):
+    with pytest.raises(QueryInvalid):
         read_span(since, until)
