@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from model_store.bundle.bundle import Bundle
+from model_store.errors import AliasError
 from model_store.lifecycle.canary import read_canary, start_canary
-from model_store.store.alias import new_alias
+from model_store.store.alias import Alias, made_now
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 def replace_production(store: Store, make_bundle: Callable[..., Bundle]) -> None:
     """Put another bundle under the number in production, with manifest and alias that fit it."""
     digest = make_bundle(store.folder("tiny", 1), seed=7).digest
-    alias = new_alias(version=1, digest=digest, by="an attacker", why=None)
+    alias = made_now(Alias, AliasError, version=1, digest=digest, by="an attacker")
     store.storage.write("tiny", "production", alias.as_text().encode())
 
 

@@ -160,7 +160,7 @@ async def test_an_abort_holds_where_the_store_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Store, "replace_file", full)
+    monkeypatch.setattr(type(trial.store.storage), "write", full)
     await trial.label(63)
     for _ in range(2):
         await trial.look()
