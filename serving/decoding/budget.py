@@ -1,7 +1,6 @@
 """A number of things that are shared out, first come, first served: places, or bytes of memory."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ class Budget:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = self.free = capacity
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
 
     async def take(self, count: int, *, wait_s: Callable[[], float]) -> bool:
         """Take `count`, and give them back with `give_back`.
@@ -25,21 +24,31 @@ class Budget:
         if not self._waiting and count <= self.free:
             self.free -= count
             return True
-        turn = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        since_s = loop.time()
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            """Give up once the wait is over, which may have grown meanwhile."""
+            nonlocal timer
+            left_s = since_s + wait_s() - loop.time()
+            if left_s > 0:
+                timer = loop.call_later(left_s, look)
+            elif not turn.done():
+                turn.set_result(False)
+
+        timer = loop.call_later(wait_s(), look)
         self._waiting.append((count, turn))
-        since_s = time.perf_counter()
         try:
-            while not turn.done() and (left_s := since_s + wait_s() - time.perf_counter()) > 0:
-                await asyncio.wait((turn,), timeout=left_s)
-        except BaseException:
-            if turn.done():
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.result():
                 self.give_back(count)
             raise
         finally:
-            if not turn.done():
-                turn.cancel()
-                self._share_out()
-        return not turn.cancelled()
+            timer.cancel()
+            self._share_out()
 
     def give_back(self, count: int) -> None:
         """Give back what was taken."""
@@ -59,9 +68,9 @@ class Budget:
     def _share_out(self) -> None:
         while self._waiting:
             count, turn = self._waiting[0]
-            if not turn.cancelled():
+            if not turn.done():
                 if count > self.free:
                     return
                 self.free -= count
-                turn.set_result(None)
+                turn.set_result(True)
             self._waiting.popleft()

@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 
-from model_store.errors import EmptyImage
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
 from model_store.installation import usable_cores
@@ -60,7 +59,7 @@ class Decoder:
         )
         self._idle: list[DecodingProcess] = []
         self._busy: set[DecodingProcess] = set()
-        self._tasks: set[asyncio.Task[Decoded]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: asyncio.TimerHandle | None = None
         self._warming: asyncio.Task[None] | None = None
         self._closed = False
@@ -83,13 +82,15 @@ class Decoder:
         assert isinstance(image, np.ndarray)
         return image
 
-    async def decode_in_turn(self, data: bytes, spec: InputSpec) -> Image:
-        """`decode` for one of several images: before each, the event loop turns to other
-        requests.
+    async def decode_in_turn(self, image: Encoded | Image, spec: InputSpec) -> Image:
+        """`decode` for one of several images, if it is encoded: before each, the event loop turns
+        to other requests.
         """
+        if isinstance(image, np.ndarray):
+            return image
         async with self._turn:
             await asyncio.sleep(0)
-        return await self.decode(data, spec)
+        return await self.decode(image, spec)
 
     async def decode_frames(
         self,
@@ -140,8 +141,6 @@ class Decoder:
     async def _in_process(
         self, data: Encoded, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
     ) -> Decoded:
-        if not data:
-            raise EmptyImage
         self._queue.admit(deadline_s)
         arrived_s = time.perf_counter()
         self._queue.waiting += 1
@@ -153,11 +152,12 @@ class Decoder:
             raise
         job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, wanted)
         # The client may hang up meanwhile: the place is free only once the process is.
-        task = asyncio.ensure_future(self._run(job))
+        outcome: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(self._run(job, outcome))
         self._tasks.add(task)
-        task.add_done_callback(self._release)
+        task.add_done_callback(self._tasks.discard)
         try:
-            decoded = await asyncio.shield(task)
+            decoded = await outcome
         except NoMemoryNow:
             raise self._overloaded(deadline_s) from None
         # Only what succeeds is counted: an image that is refused late says nothing about the next.
@@ -167,14 +167,23 @@ class Decoder:
         self._observe_s(now_s - arrived_s)
         return decoded
 
-    async def _run(self, job: DecodingJob) -> Decoded:
+    async def _run(self, job: DecodingJob, outcome: "asyncio.Future[Decoded]") -> None:
         """Decode in a process. If that is killed, once more: the second time it is the image."""
         try:
-            return await self._run_once(job)
-        except ProcessKilled:
-            if self._closed:
-                raise
-            return await self._run_once(job)
+            try:
+                decoded = await self._run_once(job)
+            except ProcessKilled:
+                if self._closed:
+                    raise
+                decoded = await self._run_once(job)
+            if not outcome.done():
+                outcome.set_result(decoded)
+        except Exception as error:  # noqa: BLE001  handed to who waits, if anybody does
+            if not outcome.done():
+                outcome.set_exception(error)
+        finally:
+            self._queue.waiting -= 1
+            self._places.give_back(1)
 
     async def _run_once(self, job: DecodingJob) -> Decoded:
         process = await self._take()
@@ -202,13 +211,6 @@ class Decoder:
         self._busy.discard(process)
         if process in self._idle:
             self._idle.remove(process)
-
-    def _release(self, task: "asyncio.Task[Decoded]") -> None:
-        self._tasks.discard(task)
-        self._queue.waiting -= 1
-        self._places.give_back(1)
-        if not task.cancelled():
-            task.exception()  # retrieved, even if nobody waits any more
 
     def _retire(self) -> None:
         """End what has been idle for long, but keep one that has not grown, or start it."""

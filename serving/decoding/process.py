@@ -16,9 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -91,7 +92,7 @@ class NoMemoryNow(Exception):
 Decoded: TypeAlias = Image | DecodedFrames | Viewing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DecodingTarget:
     """What is to be made of an image: the model's input, that of chosen frames (at most
     `max_frames`), or a Viewing.
@@ -196,7 +197,7 @@ class DecodingProcess(asyncio.Protocol):
         self._answer(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Reap the process, whose memory the system has by now."""
+        """The process has ended, or will now."""
         self.close()
         self._answer(None)
         self.ended(self)
@@ -217,8 +218,8 @@ class DecodingProcess(asyncio.Protocol):
                 memory=len(self._memory),
                 max_pixels=job.max_pixels,
                 cpu_s=job.cpu_s,
-                spec=asdict(job.spec),
-                **asdict(job.wanted),
+                spec=vars(job.spec),
+                **vars(job.wanted),
             )
             if reply is not None and reply["kind"] == NEEDS:
                 needed = int(reply["bytes"])
@@ -228,7 +229,7 @@ class DecodingProcess(asyncio.Protocol):
                     if reply is not None and not granted and needed <= limit:
                         raise NoMemoryNow
             if reply is None:
-                raise self._died(job, budget.capacity)
+                raise await self._died(job, budget.capacity)
             return self._result(reply, job)
         except (ValueError, LookupError, TypeError) as error:  # not what a decoding process says
             self.kill()
@@ -243,9 +244,10 @@ class DecodingProcess(asyncio.Protocol):
         self._process.kill()
 
     def close(self) -> None:
-        """End it now."""
+        """End it now. A thread reaps it, because the system may take its time."""
         self.kill()
-        self._process.wait()
+        if self._process.poll() is None:
+            threading.Thread(target=self._process.wait, daemon=True).start()
         self._memory.close()
         self._transport.abort()
 
@@ -298,9 +300,9 @@ class DecodingProcess(asyncio.Protocol):
             raise ValueError(f"{size_bytes} bytes")
         return np.frombuffer(self._memory.read(size_bytes), dtype).reshape(shape)
 
-    def _died(self, job: DecodingJob, limit_bytes: int) -> ImageError:
+    async def _died(self, job: DecodingJob, limit_bytes: int) -> ImageError:
         """Why it ended while it decoded."""
-        code = self._process.wait()
+        code = await asyncio.to_thread(self._process.wait)
         name = signal.Signals(-code).name if code < 0 else str(code)
         logger.warning(
             "a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}}

@@ -38,8 +38,7 @@ FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
 # Memory that a process may keep between two jobs; the server sets as much aside for each process.
 KEPT_BYTES: Final = 128 * 2**20
-
-
+PAGE_BYTES: Final = resource.getpagesize()
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -69,18 +68,17 @@ def main(parent: int, file: int) -> None:
     obey_only(parent)
     channel = Channel(file)
     channel.send(READY)
-    while answer(channel, channel.receive()):
-        if _memory_pages()[1] * resource.getpagesize() > KEPT_BYTES:
+    limits = Limits()
+    while answer(channel, channel.receive(), limits):
+        if limits.memory_bytes()[1] > KEPT_BYTES:
             _trim()
 
 
-def answer(channel: Channel, job: dict[str, Any]) -> bool:
-    """Decode one image within the job's limits. Returns whether the process is still good for
-    another.
-    """
+def answer(channel: Channel, job: dict[str, Any], limits: "Limits") -> bool:
+    """Decode one image within `limits`. Returns whether the process is still good for another."""
     channel.memory.reach(job["memory"])
     data = channel.memory.read(job["bytes"])
-    limits = _Limits(cpu_s=float(job["cpu_s"]))
+    limits.begin(cpu_s=float(job["cpu_s"]))
     memory = _Memory(channel, limits, len(data))
     try:
         pixels, fields = _work(job, data, max_pixels=job["max_pixels"], reserve=memory.reserve)
@@ -127,7 +125,7 @@ def read_spec(fields: dict[str, Any]) -> InputSpec:
 class _Memory:
     """Asks the server for memory beyond FREE_BYTES, once."""
 
-    def __init__(self, channel: Channel, limits: "_Limits", image_bytes: int) -> None:
+    def __init__(self, channel: Channel, limits: "Limits", image_bytes: int) -> None:
         self._channel, self._limits, self._image_bytes = channel, limits, image_bytes
         limits.allow(FREE_BYTES + image_bytes)
 
@@ -145,13 +143,22 @@ class _Memory:
         self._limits.allow(needed + FREE_BYTES + self._image_bytes)
 
 
-class _Limits:
-    """The kernel's limits for one job."""
+class Limits:
+    """The kernel's limits for one job after the other. A job makes few system calls for them,
+    because a light model's answer would feel more.
+    """
 
-    def __init__(self, *, cpu_s: float) -> None:
+    def __init__(self) -> None:
         _, self._hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
         _, self._hard_memory = resource.getrlimit(resource.RLIMIT_AS)
-        self._base_bytes = _memory_pages()[0] * resource.getpagesize()
+        try:
+            self._statm: int | None = os.open("/proc/self/statm", os.O_RDONLY)
+        except OSError:
+            self._statm = None
+
+    def begin(self, *, cpu_s: float) -> None:
+        """Limit the processor time of a job from now on, in seconds."""
+        self._base_bytes, _ = self.memory_bytes()
         resource.setrlimit(
             resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu)
         )
@@ -168,17 +175,14 @@ class _Limits:
         resource.setrlimit(resource.RLIMIT_CPU, (self._hard_cpu, self._hard_cpu))
         resource.setrlimit(resource.RLIMIT_AS, (self._hard_memory, self._hard_memory))
 
-
-def _memory_pages() -> tuple[int, int]:
-    """Address space and resident memory, in pages; where the system does not tell, 256 MiB and
-    nothing.
-    """
-    try:
-        with open("/proc/self/statm") as fields:  # noqa: PTH123  no pathlib: the process stays small
-            space, resident = fields.read().split()[:2]
-    except OSError:
-        return 256 * 2**20 // resource.getpagesize(), 0
-    return int(space), int(resident)
+    def memory_bytes(self) -> tuple[int, int]:
+        """Address space and resident memory; where the system does not tell, 256 MiB and
+        nothing.
+        """
+        if self._statm is None:
+            return 256 * 2**20, 0
+        space, resident = os.pread(self._statm, 256, 0).split()[:2]
+        return int(space) * PAGE_BYTES, int(resident) * PAGE_BYTES
 
 
 def _trim() -> None:

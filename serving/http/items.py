@@ -10,17 +10,20 @@ import io
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
 
 from monitoring.http.endpoint import JSON
 from monitoring.http.json_body import SMALL_BYTES, begins_as_json, said, too_many
+from serving.decoding.channel import Encoded
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
 from serving.http.request import RequestHead, form_files, request_id_of, tags_of
+from serving.inference.batcher import Image
 
 NDJSON = "application/x-ndjson"
 SHAPE = (
@@ -48,50 +51,48 @@ _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
 @dataclass(frozen=True, slots=True)
 class ImageItem:
-    """One encoded image of a request, or the error in its place. `name` is the file name in a
-    form.
+    """One image of a request, encoded or (C, H, W) uint8, or the error in its place. `name` is the
+    file name in a form.
     """
 
-    data: bytes | MalformedRequest
+    data: Encoded | Image | MalformedRequest
     request_id: str | None = None
     name: str | None = None
     tags: str | None = None
 
+    @property
+    def sound(self) -> Encoded | Image:
+        """The image. Raises the error in its place."""
+        if isinstance(self.data, MalformedRequest):
+            raise self.data
+        return self.data
 
-def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem] | None:
-    """The items of a body with a list, at most `limit`; None if the body is a single image.
+    @property
+    def encoded(self) -> Encoded:
+        """The image, which must not be decoded yet. Raises the error in its place."""
+        image = self.sound
+        assert not isinstance(image, np.ndarray)
+        return image
+
+
+def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]:
+    """The items of a body with a list, at most `limit`.
 
     Raises MalformedRequest if the list itself cannot be read.
     """
     if head.media_type == "multipart/form-data":
         files = form_files(body, head.content_type, limit=limit)
-        items = [
-            ImageItem(file.data, head.request_id, file.name, file.tags or head.tags)
-            for file in files
-        ]
+        items = [ImageItem(file.data, head.request_id, file.name, file.tags) for file in files]
     elif head.media_type == JSON:
         items = [_item(value) for value in _counted(_array(body, limit), limit)]
-    elif head.media_type == NDJSON:
-        items = [_line(line) for line in _counted(_lines(body, limit), limit)]
     else:
-        return None
+        items = [_line(line) for line in _counted(_lines(body, limit), limit)]
     _counted(items, limit)
-    return items
+    return items if head.tags is None else [_tagged(item, head.tags) for item in items]
 
 
-def is_single(items: Sequence[ImageItem]) -> bool:
-    """Whether this is a form with one file, as `curl -F` sends it. It is answered like a single
-    image.
-    """
-    return len(items) == 1 and items[0].name is not None
-
-
-def sole_image(items: Sequence[ImageItem]) -> bytes:
-    """The bytes of the only item. Raises the error in its place."""
-    data = items[0].data
-    if isinstance(data, Exception):
-        raise data
-    return data
+def _tagged(item: ImageItem, tags: str) -> ImageItem:
+    return replace(item, tags=item.tags or tags)
 
 
 def write_answers(

@@ -5,21 +5,19 @@ metrics are the same for them.
 """
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from model_store.errors import ImageError
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
-from model_store.image.viewing import Viewing
 from monitoring.http.fields import ID_LIMIT
-from serving.decoding.channel import Encoded
 from serving.decoding.decoder import Decoder
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
+from serving.http.items import ImageItem
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
@@ -45,24 +43,22 @@ class InferencePipeline:
         self._shadow = ShadowRunner(metrics)
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
-        self._decoder = Decoder(settings, metrics.decode.observe)
+        self.decoder = Decoder(settings, metrics.decode.observe)
 
     async def warm_up(self) -> None:
         """Start what would make the first image wait."""
-        await self._decoder.warm_up()
+        await self.decoder.warm_up()
 
     def close(self) -> None:
         """End the decoding processes and the threads."""
-        self._decoder.close()
+        self.decoder.close()
         self._occluder.close()
 
     async def answer(
         self,
         served: ServedVersion,
-        data: Encoded,
+        item: ImageItem,
         *,
-        request_id: str | None,
-        tags: str | None = None,
         arrived_s: float,
         caller: Caller,
         deadline_s: float | None = None,
@@ -73,17 +69,14 @@ class InferencePipeline:
         """
         served.queue.admit(deadline_s)
         with served.queue:
-            return await caller.wait(
-                self._answer_one(served, data, request_id, tags, arrived_s, deadline_s)
-            )
+            answer: bytes = await caller.wait(self._answer(served, item, arrived_s, deadline_s))
+        return answer
 
     async def answer_explained(
         self,
         served: ServedVersion,
-        data: Encoded,
+        item: ImageItem,
         *,
-        request_id: str | None,
-        tags: str | None = None,
         arrived_s: float,
         caller: Caller,
         deadline_s: float | None = None,
@@ -97,11 +90,9 @@ class InferencePipeline:
         """
         served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
-            image, number = await self._decoded(served, data, frame, deadline_s)
+            image, number = await self._decoded(served, item, frame, deadline_s)
             with served.queue:
-                work = self._infer(
-                    served, image, request_id=request_id, tags=tags, arrived_s=arrived_s
-                )
+                work = self._infer(served, image, item, arrived_s)
                 answer: bytes = await caller.wait(work)
             shown = await explain(image, served.card.classes.index(json.loads(answer)["predicted"]))
         return with_explanation(answer, method="occlusion", shown=shown), number
@@ -109,11 +100,9 @@ class InferencePipeline:
     async def answer_frames(
         self,
         served: ServedVersion,
-        data: Encoded,
+        item: ImageItem,
         frame: FrameChoice,
         *,
-        request_id: str | None,
-        tags: str | None = None,
         caller: Caller,
         deadline_s: float | None = None,
     ) -> tuple[list[Any], range]:
@@ -124,39 +113,14 @@ class InferencePipeline:
         MalformedRequest or ClientGone.
         """
         served.queue.admit(deadline_s)
-        found = await caller.wait(self.decode_frames(served, data, frame, deadline_s=deadline_s))
-        answers = await self.answer_many(
-            served,
-            list(found.pixels),
-            request_ids=numbered(request_id, found.numbers) if frame == "all" else [request_id],
-            tags=[tags] * len(found.pixels),
-            caller=caller,
-            deadline_s=deadline_s,
-        )
-        return answers, found.numbers
-
-    async def decode_frames(
-        self,
-        served: ServedVersion,
-        data: Encoded,
-        frame: FrameChoice,
-        *,
-        limit: int | None = None,
-        deadline_s: float | None = None,
-    ) -> DecodedFrames:
-        """The chosen frames as the model's input. Raises ImageError, Overloaded or
-        DecoderUnavailable.
-        """
         spec = served.card.input.spec
-        return await self._decoder.decode_frames(
-            data, spec, frame, limit=limit, deadline_s=deadline_s
+        frames = await caller.wait(
+            self.decoder.decode_frames(item.encoded, spec, frame, deadline_s=deadline_s)
         )
-
-    async def decode(self, served: ServedVersion, data: bytes) -> Image:
-        """One encoded image as the model's input. Raises ImageError, Overloaded or
-        DecoderUnavailable.
-        """
-        return await self._decoder.decode(data, served.card.input.spec)
+        answers = await self.answer_many(
+            served, items_of(frames, item, frame), caller=caller, deadline_s=deadline_s
+        )
+        return answers, frames.numbers
 
     async def try_out(
         self, served: ServedVersion, image: Image, *, explained: bool = False
@@ -166,133 +130,93 @@ class InferencePipeline:
         Raises what `answer_explained` raises.
         """
         served.queue.admit()
-        found = await served.try_out(image)
+        prediction = await served.try_out(image)
         if not explained:
-            return found, None
+            return prediction, None
         async with self._occluder.place(served.card, served.folder) as explain:
-            return found, await explain(image, served.card.classes.index(found.predicted))
-
-    async def view(self, served: ServedVersion, data: bytes, frame: FrameChoice | None) -> Viewing:
-        """An encoded image as a viewer needs it, beginning with the window that the version sees.
-
-        Raises ImageError, Overloaded or DecoderUnavailable.
-        """
-        return await self._decoder.view(data, served.card.input.spec, frame)
+            return prediction, await explain(image, served.card.classes.index(prediction.predicted))
 
     async def answer_many(
         self,
         served: ServedVersion,
-        images: Sequence[bytes | Image | Exception],
+        items: Sequence[ImageItem],
         *,
-        request_ids: Sequence[str | None],
         caller: Caller,
-        tags: Sequence[str | None] | None = None,
         writer: AnswerWriter | None = None,
         deadline_s: float | None = None,
     ) -> list[Any]:
-        """The answers for `images`, encoded or (C, H, W) uint8, in order; an exception takes the
-        place of a failed one.
+        """The answers for `items` in order; an exception takes the place of a failed one.
 
         The list is admitted as a whole and then processed one batch at a time. This bounds memory,
         and single requests get their turn. Raises Overloaded or ClientGone.
         """
         served.queue.admit(deadline_s)
-        work = self._in_batches(served, images, request_ids, tags or [None] * len(images), writer)
-        return await caller.wait(work)
+        return await caller.wait(self._in_batches(served, items, writer))
 
     async def decode_many(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
         """All `images` as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of
         several.
         """
-        found: list[Image | BaseException] = []
+        decoded: list[Any] = []
         for start in range(0, len(images), self._max_batch):
-            each = [self._pixels(image, spec) for image in images[start : start + self._max_batch]]
-            found += await asyncio.gather(*each, return_exceptions=True)
-        for index, image in enumerate(found):
+            batch = images[start : start + self._max_batch]
+            work = [self.decoder.decode_in_turn(image, spec) for image in batch]
+            decoded += await asyncio.gather(*work, return_exceptions=True)
+        for index, image in enumerate(decoded):
             if isinstance(image, ImageError) and len(images) > 1:
                 raise MalformedRequest(f"image {index}: {image}") from image
             if isinstance(image, BaseException):
                 raise image
-        return [image for image in found if not isinstance(image, BaseException)]
+        return decoded
+
+    async def _in_batches(
+        self, served: ServedVersion, items: Sequence[ImageItem], writer: AnswerWriter | None
+    ) -> list[Any]:
+        answers: list[Any] = []
+        for start in range(0, len(items), self._max_batch):
+            batch = items[start : start + self._max_batch]
+            served.queue.waiting += len(batch)
+            try:
+                work = [self._answer_in_turn(served, item, writer) for item in batch]
+                answers += await asyncio.gather(*work, return_exceptions=True)
+            finally:
+                served.queue.waiting -= len(batch)
+        return answers
+
+    async def _answer_in_turn(
+        self, served: ServedVersion, item: ImageItem, writer: AnswerWriter | None
+    ) -> Any:
+        arrived_s = time.perf_counter()
+        with served.decoding:
+            image = await self.decoder.decode_in_turn(item.sound, served.card.input.spec)
+        return await self._infer(served, image, item, arrived_s, writer)
+
+    async def _answer(
+        self, served: ServedVersion, item: ImageItem, arrived_s: float, deadline_s: float | None
+    ) -> Any:
+        with served.decoding:
+            image, _ = await self._decoded(served, item, None, deadline_s)
+        return await self._infer(served, image, item, arrived_s)
 
     async def _decoded(
         self,
         served: ServedVersion,
-        data: Encoded,
+        item: ImageItem,
         frame: FrameChoice | None,
         deadline_s: float | None,
     ) -> tuple[Image, int]:
         """The image, or its chosen frame, and its number."""
+        spec, data = served.card.input.spec, item.encoded
         if frame is None:
-            return await self._decoder.decode(
-                data, served.card.input.spec, deadline_s=deadline_s
-            ), 1
-        found = await self.decode_frames(served, data, frame, deadline_s=deadline_s)
-        return found.pixels[0], found.first
-
-    async def _answer_one(
-        self,
-        served: ServedVersion,
-        data: Encoded,
-        request_id: str | None,
-        tags: str | None,
-        arrived_s: float,
-        deadline_s: float | None,
-    ) -> Any:
-        with served.decoding:
-            image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
-        return await self._infer(
-            served, image, request_id=request_id, tags=tags, arrived_s=arrived_s
-        )
-
-    async def _in_batches(
-        self,
-        served: ServedVersion,
-        images: Sequence[bytes | Image | Exception],
-        request_ids: Sequence[str | None],
-        tags: Sequence[str | None],
-        writer: AnswerWriter | None,
-    ) -> list[Any]:
-        answers: list[Any] = []
-        for start in range(0, len(images), self._max_batch):
-            window = slice(start, start + self._max_batch)
-            with _waiting(served, len(images[window])):
-                each = [
-                    self._answer_item(
-                        served, image, request_id=request_id, tags=tagged, writer=writer
-                    )
-                    for image, request_id, tagged in zip(
-                        images[window], request_ids[window], tags[window], strict=True
-                    )
-                ]
-                answers += await asyncio.gather(*each, return_exceptions=True)
-        return answers
-
-    async def _answer_item(
-        self,
-        served: ServedVersion,
-        image: bytes | Image | Exception,
-        *,
-        request_id: str | None,
-        tags: str | None,
-        writer: AnswerWriter | None,
-    ) -> Any:
-        if isinstance(image, Exception):
-            raise image
-        arrived_s = time.perf_counter()
-        with served.decoding:
-            pixels = await self._pixels(image, served.card.input.spec)
-        return await self._infer(
-            served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer
-        )
+            return await self.decoder.decode(data, spec, deadline_s=deadline_s), 1
+        frames = await self.decoder.decode_frames(data, spec, frame, deadline_s=deadline_s)
+        return frames.pixels[0], frames.first
 
     async def _infer(
         self,
         served: ServedVersion,
         image: Image,
-        *,
-        request_id: str | None,
-        tags: str | None,
+        item: ImageItem,
         arrived_s: float,
         writer: AnswerWriter | None = None,
     ) -> Any:
@@ -300,22 +224,24 @@ class InferencePipeline:
         one.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        request = PendingRequest(image, request_id, arrived_s, future, writer, tags)
+        request = PendingRequest(image, item.request_id, arrived_s, future, writer, item.tags)
         served.submit(request)
         answer = await future
-        self.shadow(served, request)
+        if (shadow := self._shadow_of(served)) is not None:
+            self._shadow.run(shadow, request)
         return answer
 
-    def shadow(self, served: ServedVersion, request: PendingRequest) -> None:
-        """Pass the image of an answered request to the shadow, if there is one."""
-        shadow = self._shadow_of(served)
-        if shadow is not None:
-            self._shadow.run(shadow, request)
 
-    async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
-        return (
-            await self._decoder.decode_in_turn(image, spec) if isinstance(image, bytes) else image
-        )
+def items_of(frames: DecodedFrames, item: ImageItem, frame: FrameChoice) -> list[ImageItem]:
+    """An item for each frame of `item`. With "all" the request ids are numbered like the frames.
+
+    Raises MalformedRequest.
+    """
+    ids = numbered(item.request_id, frames.numbers) if frame == "all" else [item.request_id]
+    return [
+        ImageItem(pixels, request_id, tags=item.tags)
+        for pixels, request_id in zip(frames.pixels, ids, strict=True)
+    ]
 
 
 def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
@@ -335,13 +261,3 @@ def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
             f"{ID_LIMIT - longest + len(identity)} for {len(ids)} images."
         )
     return ids
-
-
-@contextlib.contextmanager
-def _waiting(served: ServedVersion, images: int) -> Iterator[None]:
-    """Count `images` as waiting."""
-    served.queue.waiting += images
-    try:
-        yield
-    finally:
-        served.queue.waiting -= images

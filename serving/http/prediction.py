@@ -8,9 +8,8 @@ these would dominate the cost of an answer.
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 from anyio import to_thread
@@ -18,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitoring.errors import BodyTooLarge
 from monitoring.http.body_budget import BodyBudget, Hold
-from monitoring.http.endpoint import wants_page
+from monitoring.http.endpoint import JSON, wants_page
 from monitoring.http.json_body import SMALL_BYTES
 from serving.decoding.channel import Encoded
 from serving.deployment.loaded_models import LoadedModels
@@ -26,19 +25,10 @@ from serving.error_table import ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.auth import Refuse
 from serving.http.caller import AsgiCaller, Caller, FastPath, take_fast_path
-from serving.http.items import (
-    NDJSON,
-    ImageItem,
-    is_single,
-    read_items,
-    sole_image,
-    write_answers,
-    write_frames,
-)
+from serving.http.items import NDJSON, ImageItem, read_items, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (
     LISTS,
-    NOTHING,
     SMALLER,
     PredictionQuery,
     RequestHead,
@@ -152,53 +142,45 @@ class PredictionApp:
             ) as hold:
                 data = await self._body(arrived, head, receive, fast_path, hold)
                 items = await self._items(data, head)
-                if items is not None and not is_single(items):
-                    if asked.frame is not None:
-                        raise MalformedRequest("?frame= is for a request with one file.")
-                    return await self._list(served, items, head, caller)
-                image = data if items is None else sole_image(items)
-                tags = head.tags if items is None else items[0].tags
-                if asked is not NOTHING:
-                    head = replace(head, tags=tags)
-                    return await self._answer_asked(served, image, asked, head, caller, arrived_s)
-                return await self._pipeline.answer(
-                    served,
-                    image,
-                    request_id=head.request_id,
-                    tags=tags,
-                    arrived_s=arrived_s,
-                    caller=caller,
-                    deadline_s=head.deadline_s,
+                if len(items) == 1 and head.media_type not in (JSON, NDJSON):
+                    return await self._one(served, items[0], asked, head, caller, arrived_s)
+                if asked.frame is not None:
+                    raise MalformedRequest("?frame= is for a request with one file.")
+                answers = await self._pipeline.answer_many(
+                    served, items, caller=caller, deadline_s=head.deadline_s
                 )
+                return write_answers(answers, items, media_type=head.media_type)
 
-    async def _answer_asked(
+    async def _one(
         self,
         served: ServedVersion,
-        image: Encoded,
+        item: ImageItem,
         asked: PredictionQuery,
         head: RequestHead,
         caller: Caller,
         arrived_s: float,
     ) -> bytes:
-        """The answer to a request with a query: explained, or of chosen frames, or both."""
-        known: dict[str, Any] = {
-            "request_id": head.request_id,
-            "tags": head.tags,
-            "deadline_s": head.deadline_s,
-        }
+        """The answer to a request with one image; if its query asks for that, explained, or of
+        chosen frames, or both.
+        """
         if asked.explain:
             answer, number = await self._pipeline.answer_explained(
-                served, image, frame=asked.frame, arrived_s=arrived_s, caller=caller, **known
+                served,
+                item,
+                frame=asked.frame,
+                arrived_s=arrived_s,
+                caller=caller,
+                deadline_s=head.deadline_s,
             )
             return answer if asked.frame is None else write_frames([answer], [number], single=True)
-        if asked.frame is None:
-            return await self._pipeline.answer(
-                served, image, arrived_s=arrived_s, caller=caller, **known
+        if asked.frame is not None:
+            answers, numbers = await self._pipeline.answer_frames(
+                served, item, asked.frame, caller=caller, deadline_s=head.deadline_s
             )
-        answers, numbers = await self._pipeline.answer_frames(
-            served, image, asked.frame, caller=caller, **known
+            return write_frames(answers, numbers, single=asked.frame != "all")
+        return await self._pipeline.answer(
+            served, item, arrived_s=arrived_s, caller=caller, deadline_s=head.deadline_s
         )
-        return write_frames(answers, numbers, single=asked.frame != "all")
 
     async def _body(
         self,
@@ -218,31 +200,15 @@ class PredictionApp:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
         return arrived
 
-    async def _items(self, data: Encoded, head: RequestHead) -> list[ImageItem] | None:
-        """The items of a list, None for a single image. A long list is read in a thread, one at a
-        time.
-        """
-        if isinstance(data, memoryview):  # a single large image
-            return None
+    async def _items(self, data: Encoded, head: RequestHead) -> list[ImageItem]:
+        """The images of a body. A long list is read in a thread, one at a time."""
+        if isinstance(data, memoryview) or head.media_type not in LISTS:
+            return [ImageItem(data, head.request_id, tags=head.tags)]
         read = partial(read_items, data, head, limit=self._settings.max_items)
-        if head.media_type not in LISTS or len(data) <= SMALL_BYTES:
+        if len(data) <= SMALL_BYTES:
             return read()
         async with self._reading:
             return await to_thread.run_sync(read)
-
-    async def _list(
-        self, served: ServedVersion, items: list[ImageItem], head: RequestHead, caller: Caller
-    ) -> bytes:
-        """The answers to several images."""
-        answers = await self._pipeline.answer_many(
-            served,
-            [item.data for item in items],
-            request_ids=[item.request_id for item in items],
-            tags=[item.tags or head.tags for item in items],
-            caller=caller,
-            deadline_s=head.deadline_s,
-        )
-        return write_answers(answers, items, media_type=head.media_type)
 
     async def settle(self, path: str, error: Exception) -> tuple[ErrorAnswer, bool]:
         """Count and log a refusal, or delay it if the server is overloaded.

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -121,8 +121,9 @@ class Batcher:
         self._delay = delay or BatchingDelay(0.0)
         self._max_batch = max_batch
         self._background = background
-        # None ends the thread, after the requests that were queued before it.
-        self._queue: SimpleQueue[PendingRequest | None] = SimpleQueue()
+        # None ends the thread, after the requests that were queued before it. Not a SimpleQueue:
+        # before Python 3.13 its get() may wait for ever where the timeout is short.
+        self._queue: Queue[PendingRequest | None] = Queue()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 

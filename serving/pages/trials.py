@@ -45,6 +45,7 @@ from serving.errors import (
 )
 from serving.http.bodies import Binary, FrameName, Prediction
 from serving.http.caller import AsgiCaller
+from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (
     FRAME_PARAMETER,
@@ -135,8 +136,8 @@ class TrialRoutes:
         async with self._body(request) as (_, body):
             served = self._models.find(request.path_params["model"])
             with served.lease():
-                found = await self._pipeline.view(
-                    served, body, read_frame(request.query_params.get("frame"))
+                found = await self._pipeline.decoder.view(
+                    body, served.card.input.spec, read_frame(request.query_params.get("frame"))
                 )
         return await to_thread.run_sync(as_viewed, found)
 
@@ -166,13 +167,14 @@ class TrialRoutes:
     ) -> list[TriedImage]:
         """The trials of a file: one, or one of each frame that the form chooses."""
         shown = TriedImage(name=file.name or "image", file=at)
+        spec = served.card.input.spec
         try:
             chosen, images = read_frame(fields.get("frame") or None), dict[int | None, Image]()
             if chosen is None:
-                images[None] = await self._pipeline.decode(served, file.data)
+                images[None] = await self._pipeline.decoder.decode(file.data, spec)
             else:
-                frames = await self._pipeline.decode_frames(
-                    served, file.data, chosen, limit=MOST_FILES
+                frames = await self._pipeline.decoder.decode_frames(
+                    file.data, spec, chosen, limit=MOST_FILES
                 )
                 images.update(zip(frames.numbers, frames.pixels, strict=True))
         except (ImageError, ServingError) as error:
@@ -230,7 +232,7 @@ class TrialRoutes:
     async def _record(self, served: ServedVersion, image: Image, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
         [answer] = await self._pipeline.answer_many(
-            served, [image], request_ids=[None], caller=AsgiCaller(request.receive)
+            served, [ImageItem(image)], caller=AsgiCaller(request.receive)
         )
         if isinstance(answer, Exception):
             raise answer

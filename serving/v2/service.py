@@ -8,7 +8,8 @@ from model_store.image import FrameChoice
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.pipeline import InferencePipeline, numbered
+from serving.http.items import ImageItem
+from serving.http.pipeline import InferencePipeline, items_of
 from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
@@ -81,20 +82,17 @@ class InferenceService:
         if frame is None:
             ids = request_ids(identity, len(images))
             pixels = await self._pipeline.decode_many(images, card.input.spec)
+            items = [
+                ImageItem(image, request_id, tags=tags)
+                for image, request_id in zip(pixels, ids, strict=True)
+            ]
         else:
-            found = await self._pipeline.decode_frames(
-                served, _sole(images), frame, deadline_s=deadline_s
+            frames = await self._pipeline.decoder.decode_frames(
+                _sole(images), card.input.spec, frame, deadline_s=deadline_s
             )
-            ids = numbered(identity, found.numbers) if frame == "all" else [identity or None]
-            pixels = list(found.pixels)
+            items = items_of(frames, ImageItem(b"", identity or None, tags=tags), frame)
         results = await self._pipeline.answer_many(
-            served,
-            pixels,
-            request_ids=ids,
-            tags=[tags] * len(pixels),
-            caller=caller,
-            writer=TensorAnswerWriter(),
-            deadline_s=deadline_s,
+            served, items, caller=caller, writer=TensorAnswerWriter(), deadline_s=deadline_s
         )
         for result in results:
             if isinstance(result, Exception):

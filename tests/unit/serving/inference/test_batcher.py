@@ -196,3 +196,30 @@ def test_the_delay_grows_with_what_waits_and_is_bounded() -> None:
     slow = BatchingDelay(0.5)
     with slow:
         assert slow.left_s(3, 0.0) == LONGEST_S
+
+
+class Moments(BatchingDelay):
+    """A nanosecond is left at every other look."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+        self._looks = 0
+
+    def left_s(self, images: int, waited_s: float) -> float:
+        self._looks += 1
+        return 1e-9 * (self._looks % 2)
+
+
+def test_a_wait_of_a_nanosecond_ends(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    """An image that was queued while its thread was busy: the thread once waited until the next
+    image came.
+    """
+    batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=Moments())
+    batcher.submit(request(loop))
+    for _ in range(20_000):
+        assert worker.started.get(timeout=PATIENCE_S)
+        batcher.submit(request(loop))
+        worker.go_on.release()
+    batcher.close()
+    worker.go_on.release(100)
+    batcher.join(PATIENCE_S)
