@@ -108,11 +108,3 @@ def test_a_recalibration_continues_after_the_maps() -> None:
 def test_a_graph_without_a_place_for_them_is_refused(model: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         with_class_maps(model, [ClassMap.steps([], [0.0])] * 3)
-
-
-def test_a_map_is_its_pieces() -> None:
-    p = np.linspace(0, 1, 101)
-    steps = ClassMap.steps([0.25, 0.5], [0.1, 0.4, 0.8])
-    assert np.array_equal(steps(p), np.select([p <= 0.25, p <= 0.5], [0.1, 0.4], 0.8))
-    x, y = [0.1, 0.3, 0.9], [0.0, 0.5, 0.6]
-    np.testing.assert_allclose(ClassMap.lines(x, y)(p), np.interp(p, x, y), atol=1e-12)

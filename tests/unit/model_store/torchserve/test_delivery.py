@@ -1,17 +1,16 @@
-"""The delivery to a monitor that is away, forgets the model, or refuses: no answer leaves the
-outbox too early.
-"""
+"""Delivery to a monitor that is away, forgets or refuses: no answer leaves the outbox early."""
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.delivery import Delivery, MonitorAway
-from model_store.torchserve.outbox import OutboxFile, new_file
+from model_store.torchserve.outbox import new_file
 
 DECLARATION = {"model": "tiny", "version": 1, "classes": ["a", "b"]}
 
@@ -34,9 +33,7 @@ class Metrics:
 
 
 class Monitor:
-    """A monitor by hand: `knows` says whether the model is declared, `refuses` which ids it
-    rejects.
-    """
+    """A monitor by hand: it `knows` a declared model, and `refuses` ids."""
 
     url = "http://monitor"
 
@@ -52,162 +49,126 @@ class Monitor:
             raise MonitorAway("connection refused")
         if path == "/models-log":
             self.knows = self.accepts_card
-            return (
-                (200, body)
-                if self.accepts_card
-                else (409, {"error": "model_differs", "detail": "it differs"})
-            )
+            differs = {"error": "model_differs", "detail": "it differs"}
+            return (200, body) if self.accepts_card else (409, differs)
         if not self.knows:
-            return 422, {
-                "error": self.unknown,
-                "detail": "?",
-                "results": [{"status": "rejected"}] * len(body),
-            }
+            results = [{"status": "rejected"}] * len(body)
+            return 422, {"error": self.unknown, "detail": "?", "results": results}
         ids = [row["prediction_id"] for row in body]
         self.got += [each for each in ids if each not in self.refuses]
-        return 200, [
-            {"status": "rejected" if each in self.refuses else "accepted", "detail": "no"}
-            for each in ids
-        ]
+        kinds = ("accepted", "rejected")
+        return 200, [{"status": kinds[each in self.refuses], "detail": "no"} for each in ids]
 
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
     kinds = SimpleNamespace(MetricTypes=SimpleNamespace(COUNTER="counter"))
-    for name, module in {"ts": SimpleNamespace(), "ts.metrics": SimpleNamespace()}.items():
-        monkeypatch.setitem(__import__("sys").modules, name, module)
-    monkeypatch.setitem(__import__("sys").modules, "ts.metrics.metric_type_enum", kinds)
+    for name in ("ts", "ts.metrics"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "ts.metrics.metric_type_enum", kinds)  # type: ignore[arg-type]
     return Metrics()
 
 
-@pytest.fixture
-def monitor() -> Monitor:
-    return Monitor()
+class Worker:
+    """A worker's outbox in a folder, and its delivery to a monitor."""
+
+    def __init__(self, folder: Path, metrics: Metrics) -> None:
+        self.folder, self.metrics, self.monitor = folder, metrics, Monitor()
+        self.box = new_file(folder)
+        counters = WorkerCounters(metrics, model="tiny", version=1, reasons=[])
+        monitor: Any = self.monitor
+        self.deliver = Delivery(
+            self.box, monitor, declaration=DECLARATION, counters=counters
+        ).run_once
+
+    def append(self, *ids: str) -> None:
+        self.box.append(said(*ids))
+
+    @property
+    def state(self) -> tuple[list[str], int, float, float]:
+        """What the monitor got, how many rows wait, and how many were delivered and lost."""
+        rows = sum(path.read_bytes().count(b"\n") for path in self.folder.glob("*.ndjson"))
+        outcomes = (self.metrics.outcome(name) for name in ("delivered", "lost"))
+        return (self.monitor.got, rows, *outcomes)  # type: ignore[return-value]
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> OutboxFile:
-    return new_file(tmp_path)
-
-
-@pytest.fixture
-def deliver(box: OutboxFile, monitor: Monitor, metrics: Metrics) -> Callable[[], float]:
-    counters = WorkerCounters(metrics, model="tiny", version=1, reasons=[])
-    return Delivery(box, monitor, declaration=DECLARATION, counters=counters).run_once  # type: ignore[arg-type]
-
-
-def waiting(folder: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.ndjson"))
+def worker(tmp_path: Path, metrics: Metrics) -> Worker:
+    return Worker(tmp_path, metrics)
 
 
 def said(*ids: str, model: str = "tiny", version: int = 1) -> list[dict[str, Any]]:
-    return [
-        {"model": model, "version": version, "prediction_id": each, "request_id": None}
-        for each in ids
-    ]
+    common = {"model": model, "version": version, "request_id": None}
+    return [common | {"prediction_id": each} for each in ids]
 
 
-def test_answers_arrive_once(
-    box: OutboxFile, monitor: Monitor, metrics: Metrics, deliver: Callable[[], float]
-) -> None:
-    box.append(said("a", "b"))
-    deliver()
-    box.append(said("c"))
-    deliver()
-    deliver()
-    assert monitor.got == ["a", "b", "c"]
-    assert (metrics.outcome("delivered"), metrics.outcome("lost")) == (3, 0)
+def test_answers_arrive_once(worker: Worker) -> None:
+    worker.append("a", "b")
+    worker.deliver()
+    worker.append("c")
+    worker.deliver()
+    worker.deliver()
+    assert worker.state == (["a", "b", "c"], 0, 3, 0)
 
 
-def test_they_wait_while_the_monitor_is_away_and_ever_longer(
-    box: OutboxFile,
-    monitor: Monitor,
-    tmp_path: Path,
-    deliver: Callable[[], float],
-    metrics: Metrics,
-) -> None:
-    monitor.away = True
-    box.append(said("a"))
-    waits = [deliver() for _ in range(8)]
+def test_they_wait_while_the_monitor_is_away_and_ever_longer(worker: Worker) -> None:
+    worker.monitor.away = True
+    worker.append("a")
+    waits = [worker.deliver() for _ in range(8)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (1.0, 30.0)
-    assert waiting(tmp_path) == 1
-    monitor.away = False
-    deliver()
-    assert (monitor.got, waiting(tmp_path), metrics.outcome("lost")) == (["a"], 0, 0)
+    assert worker.state == ([], 1, 0, 0)
+    worker.monitor.away = False
+    worker.deliver()
+    assert worker.state == (["a"], 0, 1, 0)
 
 
+@pytest.mark.parametrize("unknown", ["unknown_model", "model_served"])
 def test_the_model_is_declared_when_the_monitor_does_not_know_it(
-    box: OutboxFile, monitor: Monitor, deliver: Callable[[], float], tmp_path: Path
+    worker: Worker, unknown: str
 ) -> None:
-    monitor.knows = monitor.accepts_card = False
-    box.append(said("a"))
-    deliver()
-    assert (monitor.got, waiting(tmp_path)) == ([], 1)  # a card that it refuses loses nothing
-    monitor.accepts_card = True
-    deliver()
-    assert monitor.got == ["a"]
-    assert monitor.posts[-3:] == ["/predictions-log", "/models-log", "/predictions-log"]
+    """The second is the answer about a version that Candor served before."""
+    worker.monitor.knows = worker.monitor.accepts_card = False
+    worker.monitor.unknown = unknown
+    worker.append("a")
+    worker.deliver()
+    assert worker.state == ([], 1, 0, 0)  # a card that it refuses loses nothing
+    worker.monitor.accepts_card = True
+    worker.deliver()
+    assert worker.state == (["a"], 0, 1, 0)
+    assert worker.monitor.posts[-3:] == ["/predictions-log", "/models-log", "/predictions-log"]
 
 
-def test_answers_of_a_version_that_candor_served_before_are_kept(
-    box: OutboxFile,
-    monitor: Monitor,
-    metrics: Metrics,
-    deliver: Callable[[], float],
-    tmp_path: Path,
-) -> None:
-    monitor.knows = monitor.accepts_card = False
-    monitor.unknown = "model_served"
-    box.append(said("a"))
-    deliver()
-    assert (monitor.got, waiting(tmp_path), metrics.outcome("lost")) == ([], 1, 0)
-    assert monitor.posts == ["/predictions-log", "/models-log"]
+def test_what_the_monitor_refuses_for_good_is_counted_as_lost(worker: Worker) -> None:
+    worker.monitor.refuses = {"b"}
+    worker.append("a", "b", "c")
+    worker.deliver()
+    assert worker.state == (["a", "c"], 0, 2, 1)
 
 
-def test_what_the_monitor_refuses_for_good_is_counted_as_lost(
-    box: OutboxFile,
-    monitor: Monitor,
-    metrics: Metrics,
-    deliver: Callable[[], float],
-    tmp_path: Path,
-) -> None:
-    monitor.refuses = {"b"}
-    box.append(said("a", "b", "c"))
-    deliver()
-    assert (monitor.got, waiting(tmp_path)) == (["a", "c"], 0)
-    assert (metrics.outcome("delivered"), metrics.outcome("lost")) == (2, 1)
-
-
-def test_another_worker_delivers_what_a_killed_one_left(
-    monitor: Monitor, tmp_path: Path, deliver: Callable[[], float]
-) -> None:
-    killed = new_file(tmp_path)
+def test_another_worker_delivers_what_a_killed_one_left(worker: Worker) -> None:
+    killed = new_file(worker.folder)
     killed.append(said("a", "b"))
     killed.close()
-    deliver()
-    assert (monitor.got, waiting(tmp_path)) == (["a", "b"], 0)
+    worker.deliver()
+    assert worker.state == (["a", "b"], 0, 2, 0)
     assert not killed.path.exists()
 
 
-def test_a_file_of_a_model_that_nobody_knows_stays_and_harms_no_other(
-    box: OutboxFile, monitor: Monitor, tmp_path: Path, deliver: Callable[[], float]
-) -> None:
-    killed = new_file(tmp_path)
+def test_a_file_of_a_model_that_nobody_knows_stays_and_harms_no_other(worker: Worker) -> None:
+    killed = new_file(worker.folder)
     killed.append(said("z", model="other", version=4))
     killed.close()
-    monitor.knows = False
-    assert deliver() == 15.0
+    worker.monitor.knows = False
+    assert worker.deliver() == 15.0
     assert killed.path.exists()
-    monitor.knows = True
-    box.append(said("a"))
-    deliver()
-    assert monitor.got == ["a", "z"]
+    worker.monitor.knows = True
+    worker.append("a")
+    worker.deliver()
+    assert worker.monitor.got == ["a", "z"]
 
 
 def test_answers_are_counted_by_bin_from_zero_on(metrics: Metrics) -> None:
-    import numpy as np
-
     counters = WorkerCounters(metrics, model="tiny", version=1, reasons=["not_an_image"])
     assert set(metrics.values.values()) == {0}
     assert len([key for key in metrics.values if key[0] == "candor_predictions_total"]) == 15
@@ -215,7 +176,6 @@ def test_answers_are_counted_by_bin_from_zero_on(metrics: Metrics) -> None:
     counters.reject("not_an_image")
     assert metrics.values["candor_predictions_total", "tiny", "1", "14"] == 2
     assert metrics.values["candor_predictions_total", "tiny", "1", "07"] == 1
-    assert metrics.values["candor_prediction_confidence_total", "tiny", "1", "14"] == pytest.approx(
-        1.99
-    )
+    total = metrics.values["candor_prediction_confidence_total", "tiny", "1", "14"]
+    assert total == pytest.approx(1.99)
     assert metrics.values["candor_requests_rejected_total", "not_an_image"] == 1
