@@ -112,9 +112,7 @@ def build_card(
 
 
 def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
-    """Write a bundle into `folder` (made if missing) and read it back; options as in
-    `build_card`.
-    """
+    """Write a bundle into `folder` and read it back; options as in `build_card`."""
     folder.mkdir(parents=True, exist_ok=True)
     card = build_card(version=version, **options)
     size = {"channels": card.input.channels, "height": card.input.height, "width": card.input.width}
@@ -129,9 +127,7 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
 
 
 def write_variants(folder: Path, version: int = 1, *, name: str = "tiny") -> Bundle:
-    """Write a bundle whose `int8` is the same network with another temperature and promises, and
-    read it back.
-    """
+    """Write a bundle whose `int8` has another temperature and promises, and read it back."""
     folder.mkdir(parents=True, exist_ok=True)
     card = build_card(name=name, version=version)
     int8 = build_card(name=name, temperature=3.0, threshold=0.9, seed=1)
@@ -183,9 +179,7 @@ def foreign_onnx(
     domains: Sequence[str] = (),
     elem_type: int = TensorProto.FLOAT,
 ) -> Path:
-    """Write a graph from `pixels` to `outputs`; without nodes it is a linear classifier of three
-    classes.
-    """
+    """Write a graph from `pixels` to `outputs`, by default linear with three classes."""
     tensors = {
         "weights": np.random.default_rng(0).normal(0, 0.5, (3 * SIDE * SIDE, 3)).astype(np.float32)
     }

@@ -15,9 +15,7 @@ SERIES = "1.3.6.1.4.1.9590.100.1.2.1"
 
 
 def header(shape: tuple[int, ...], dtype: Any, **tags: Any) -> Dataset:
-    """A CT slice's data set without pixels, for pixels of `shape` (H, W[, 3]) and `dtype`; `tags`
-    by keyword.
-    """
+    """A CT slice's data set for pixels of `shape` (H, W[, 3]) and `dtype`; `tags` by keyword."""
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, "1.2.3.4"
     dataset.PatientID, dataset.SeriesInstanceUID = "P1", SERIES
@@ -50,9 +48,7 @@ def saved(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
 def dicom(
     pixels: npt.NDArray[Any], *, keep: int | None = None, frames: int = 1, **tags: Any
 ) -> bytes:
-    """An uncompressed file of `pixels` (H, W[, 3]); `keep` cuts its bytes, `frames` repeats
-    them.
-    """
+    """An uncompressed file of pixels (H, W[, 3]); `keep` cuts bytes, `frames` repeats them."""
     dataset = header(pixels.shape, pixels.dtype, **tags)
     data = (np.ascontiguousarray(pixels).tobytes() * frames)[:keep]
     if frames > 1:

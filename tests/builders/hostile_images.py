@@ -1,6 +1,4 @@
-"""Images that ask for far more work or memory than their size suggests, each made by a few
-lines.
-"""
+"""Images of a few lines that ask for far more work or memory than their size suggests."""
 
 import io
 import struct
@@ -67,9 +65,7 @@ def png(
 
 
 def jpeg_of_scans(scans: int, *, side: int = 4000) -> bytes:
-    """A progressive JPEG that refines all coefficients again and again: a few bytes, and a visit to
-    each block.
-    """
+    """A progressive JPEG that refines all coefficients again and again in few bytes."""
     data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     start = data.index(b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x21")
     end = min(
@@ -93,9 +89,7 @@ def jpeg_with(*segments: tuple[int, bytes], side: int = 64) -> bytes:
 def tiff(
     width: int, height: int, *, tags: dict[int, tuple[int, list[int]]], pixels: bytes = b""
 ) -> bytes:
-    """A little-endian gray TIFF of 8 bits; `tags` override its own: number to (type, values). The
-    strip is `pixels`.
-    """
+    """A gray 8-bit TIFF; `tags` override its own: number to (type, values). `pixels`: its strip."""
     own = {
         256: (4, [width]),
         257: (4, [height]),

@@ -144,9 +144,7 @@ def storm(store: Store) -> dict[str, Any]:
 
 
 def at_each_operation(store: Store, *, die: bool) -> dict[str, Any]:
-    """Let one publisher after another die at, or fail in, one operation later than the one
-    before.
-    """
+    """Let publishers die at, or fail in, each operation, one after the other."""
     found: list[str] = []
     outcomes: list[int] = []
     while not outcomes or outcomes[-1] != 0:

@@ -1,6 +1,4 @@
-"""Overconfident models, whose float32 probabilities are exact zeros and ones, are imported and
-calibrated.
-"""
+"""Overconfident models, whose probabilities are exact zeros and ones, are calibrated."""
 
 import json
 from pathlib import Path
@@ -22,9 +20,7 @@ WEIGHTS = COLORS - COLORS.mean(axis=1, keepdims=True)
 
 
 def classifier() -> list[NodeProto]:
-    """Return what skl2onnx makes of a logistic regression: one operator with its softmax inside,
-    and a Normalizer.
-    """
+    """Return what skl2onnx makes of a logistic regression: a softmax inside one operator."""
     return [
         helper.make_node("Flatten", ["pixels"], ["flat"]),
         helper.make_node(
@@ -43,9 +39,7 @@ def classifier() -> list[NodeProto]:
 
 
 def hidden_sigmoid() -> list[NodeProto]:
-    """Return independent probabilities whose sigmoid is not the last operator, so that it cannot be
-    cut off.
-    """
+    """Return independent probabilities whose sigmoid cannot be cut off."""
     nodes = linear("Sigmoid")
     nodes[-1].output[0] = "shares"
     return [*nodes, helper.make_node("Clip", ["shares"], ["scores"])]

@@ -1,6 +1,4 @@
-"""A reader that follows docs/bundle.md, in a process without any code of Candor, gets the server's
-answers.
-"""
+"""A reader that follows docs/bundle.md, without Candor's code, gets the server's answers."""
 
 import ast
 import io

@@ -1,6 +1,4 @@
-"""Triton and KServe repositories: the documented layout, read by Triton's own schema, and run by
-ONNX Runtime.
-"""
+"""Triton and KServe repositories, read by Triton's own schema and run by ONNX Runtime."""
 
 import json
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -26,9 +24,7 @@ from tests.builders.bundles import build_bundle, encode, picture, write_variants
 
 
 def _load_schema() -> Any:
-    """Triton's ModelConfig alone: the package around it defines messages that Candor's own gRPC
-    service has too.
-    """
+    """Triton's ModelConfig alone: the package defines messages that Candor's gRPC has too."""
     package = find_spec("tritonclient")
     assert package is not None
     assert package.submodule_search_locations is not None
@@ -48,9 +44,7 @@ model_config_pb2 = _load_schema()
 
 
 class RepositoryServer:
-    """Runs a model of a repository as Triton's pages say: by the configuration, with the latest
-    version.
-    """
+    """Runs the latest version in a repository as Triton's pages say."""
 
     def __init__(self, repository: Path, name: str) -> None:
         folder = repository / name

@@ -65,9 +65,7 @@ def test_a_disk_that_takes_no_more_bytes(tmp_path: Path) -> None:
 def test_what_is_published_is_durable_before_it_is_visible(
     tiny_store: Store, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every file and its folder before the rename, and after it the folder in which the new name
-    is.
-    """
+    """Every file and its folder before the rename, and after it the folder above."""
     done: list[tuple[str, str]] = []
     sync, rename, replace = os.fsync, Path.rename, Path.replace
 

@@ -206,8 +206,6 @@ print(sys.modules["calibration"].__file__)
 
 
 def test_the_module_has_one_class() -> None:
-    """TorchServe takes the class that the module defines, and refuses to load a model with
-    several.
-    """
+    """TorchServe takes the module's class, and refuses a module with several."""
     own = [each for each in vars(handler_module).values() if isinstance(each, type)]
     assert [each for each in own if each.__module__ == handler_module.__name__] == [CandorHandler]

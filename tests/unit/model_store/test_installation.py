@@ -1,6 +1,4 @@
-"""How this installation gets an extra: never by a name that belongs to somebody else on the package
-index.
-"""
+"""How this installation gets an extra: never by somebody else's name on the index."""
 
 import re
 import shlex

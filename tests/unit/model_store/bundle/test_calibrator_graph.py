@@ -1,6 +1,4 @@
-"""A calibrator as ONNX gives in ONNX Runtime what it gives in NumPy, from probabilities, logits and
-a confidence.
-"""
+"""A calibrator as ONNX gives in ONNX Runtime what it gives in NumPy."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,6 +1,4 @@
-"""Class maps in the graph are those of the calibrators: at knots, beyond the ends, and where bins
-were pure.
-"""
+"""Class maps in the graph are the calibrators': at knots, at the ends, in pure bins."""
 
 import numpy as np
 import numpy.typing as npt

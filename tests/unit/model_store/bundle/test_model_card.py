@@ -1,6 +1,4 @@
-"""The model card says what card.json says, in Markdown that names cannot break; its diagram shows
-the bins.
-"""
+"""The model card says what card.json says, in Markdown that names cannot break."""
 
 import re
 from collections.abc import Callable

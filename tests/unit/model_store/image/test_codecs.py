@@ -119,9 +119,7 @@ def test_a_frame_of_another_size_or_kind_is_broken(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["process 14", "selection value 1", "HTJ2K"])
 def test_a_damaged_frame_is_named_or_harmless(name: str) -> None:
-    """Not of JPEG-LS: CharLS takes seconds for some damaged frames. The server ends its process
-    then.
-    """
+    """Not of JPEG-LS: CharLS takes seconds for some; the server ends its process then."""
     syntax, encode = LOSSLESS[name]
     stream, random = encode(picture(12)), np.random.default_rng(0)
     for _ in range(40):

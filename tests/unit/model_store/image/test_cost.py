@@ -1,6 +1,4 @@
-"""Files that announce more work than they are worth are refused from their headers; honest ones are
-not.
-"""
+"""Files that announce too much work are refused by their headers; honest ones are not."""
 
 import struct
 from collections.abc import Callable

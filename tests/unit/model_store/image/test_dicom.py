@@ -45,9 +45,7 @@ class TestWindow:
     """PS3.3 C.11.2.1.2, by hand and against pydicom."""
 
     def test_the_brain_window_by_hand(self) -> None:
-        """Center 40, width 80: y = ((x - 39.5) / 79 + 0.5) * 255, black at and below 0, white above
-        79.
-        """
+        """Center 40, width 80: y = ((x - 39.5) / 79 + 0.5) * 255, cut off at 0 and 255."""
         units = np.array([[0, -1, 1, 40, 79, 80, 1976]])
         window = {"WindowCenter": 40, "WindowWidth": 80}
         stored = (units + 1024).astype(np.uint16)
@@ -204,9 +202,7 @@ class TestCompression:
 
 
 class TestBounds:
-    """What a file announces is held to the limit, and to what it holds, before it costs
-    anything.
-    """
+    """What a file announces is held to the limit before it costs anything."""
 
     def test_rows_and_columns(self) -> None:
         assert shown(dicom(RAMP), max_pixels=RAMP.size).shape == RAMP.shape

@@ -1,6 +1,4 @@
-"""The gray of stored integers of every type: looked up in a table, as if each pixel had been
-computed by itself.
-"""
+"""The gray of stored integers of every type, as if each pixel had been computed alone."""
 
 import numpy as np
 import numpy.typing as npt

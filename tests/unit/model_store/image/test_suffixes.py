@@ -1,6 +1,4 @@
-"""One list of suffixes: those of the formats that the decoder reads, for training and `candor
-predict` alike.
-"""
+"""One list of suffixes, those of the formats that the decoder reads."""
 
 from pathlib import Path
 

@@ -1,6 +1,4 @@
-"""What a viewer gets: values in their own units, at a bounded size, never through the model's
-window.
-"""
+"""What a viewer gets: values in their own units, without the model's window."""
 
 import io
 from typing import Any

@@ -1,6 +1,4 @@
-"""The outbox: what was appended is delivered once, in order, whichever worker is killed
-meanwhile.
-"""
+"""What is appended to an outbox is delivered once, in order, whoever is killed."""
 
 import json
 import os
