@@ -41,60 +41,46 @@ class Storage(Protocol):
     @property
     def address(self) -> str:
         """Where it is, for messages."""
-        ...
 
     def exists(self) -> bool:
         """Whether there is anything."""
-        ...
 
     def models(self) -> list[str]:
         """The names of the folders, also of those that are no models."""
-        ...
 
     def entries(self, model: str) -> list[Entry]:
         """What is in the folder of a model, sorted; nothing if there is none."""
-        ...
 
     def read(self, model: str, name: str) -> bytes | None:
         """The content of a small file; None if there is none. Raises UnsafeFile."""
-        ...
 
     def write(self, model: str, name: str, data: bytes) -> None:
         """Replace a small file whole, whatever it held."""
-        ...
 
     def swap(self, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
         """Replace a small file if it holds `old` (None: is absent); return whether it did."""
-        ...
 
     @contextmanager
     def draft(self, model: str) -> Iterator[Path]:
         """An empty folder on this machine, in which a version is built; it is gone afterwards."""
-        ...
 
     def settle(self, draft: Path, model: str, version: int) -> bool:
         """Publish a draft, whole or not at all; return False if the version exists."""
-        ...
 
     def fetch(self, model: str, version: int) -> Path:
         """A local folder with the version. Raises FileError if it must not be read."""
-        ...
 
     def stamp(self, model: str, version: int) -> Stamp:
         """A value that changes when somebody changes the files of a version."""
-        ...
 
     def remove(self, model: str, version: int) -> None:
         """Remove a version: afterwards it is there whole or not at all."""
-        ...
 
     def leftovers(self, model: str, *, older_than_s: float) -> list[str]:
         """What processes that died have left behind."""
-        ...
 
     def clear(self, model: str, name: str) -> None:
         """Remove a leftover."""
-        ...
 
 
 class LocalStorage:

@@ -1,5 +1,6 @@
 """How this installation gets an extra: never by somebody else's name on the index."""
 
+import os
 import re
 import shlex
 import sys
@@ -12,7 +13,14 @@ from calibration import DISTRIBUTION
 from candor.command_line import TRAINING_PACKAGES
 from candor.import_conflicts import OWN
 from model_store import installation
-from model_store.installation import install_command, requirements, typed_command
+from model_store.errors import LinuxRequired
+from model_store.installation import (
+    install_command,
+    require_linux,
+    requirements,
+    typed_command,
+    usable_cores,
+)
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,3 +88,24 @@ def test_nothing_tells_the_user_to_install_a_strangers_package(folder: str) -> N
     for file in (ROOT / folder).rglob("*"):
         if file.suffix in (".py", ".md", ".html", ".jinja") and "0040-" not in file.name:
             assert not re.search(r"candor\[\w+\]|pip install candor\b", file.read_text()), file
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32", "freebsd14"])
+def test_other_systems_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(
+        LinuxRequired, match=f"^candor serve needs Linux, and this system is {platform}"
+    ):
+        require_linux("candor serve")
+
+
+def test_cores_are_those_of_this_process_and_where_that_is_not_told_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert usable_cores() == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1

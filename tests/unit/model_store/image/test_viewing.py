@@ -7,13 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_store.errors import (
-    BrokenImage,
-    EmptyImage,
-    ImageTooLarge,
-    UnknownImage,
-    UnsupportedImage,
-)
 from model_store.image.gray import as_gray
 from model_store.image.viewing import LONGEST, Viewing, view
 from tests.builders.dicoms import dicom, header
@@ -101,18 +94,3 @@ def test_a_dicom_in_color_is_shown_in_color() -> None:
     pixels[..., 1] = 99
     found = view(dicom(pixels))
     assert found.samples[0, 0].tolist() == [0, 99, 0]
-
-
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (b"", EmptyImage),
-        (b"text", UnknownImage),
-        (dicom(CT, keep=4), BrokenImage),
-        (dicom(CT, frames=2), UnsupportedImage),
-        (dicom(np.zeros((200, 200), np.uint8)), ImageTooLarge),
-    ],
-)
-def test_it_refuses_what_the_decoder_refuses(data: bytes, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        view(data, max_pixels=10_000)

@@ -280,29 +280,6 @@ def test_links_out_of_the_store_are_refused(
     assert tiny_store.publish("tiny", make_bundle) == 3
 
 
-@pytest.mark.slow
-def test_the_alias_can_be_read_while_it_is_replaced(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
-    done, seen = threading.Event(), []
-
-    def read() -> None:
-        while not done.is_set():
-            seen.append(tiny_store.production("tiny"))
-
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for turn in range(60):
-        tiny_store.promote("tiny", 1 + turn % 2)
-    done.set()
-    for reader in readers:
-        reader.join()
-    assert set(seen) <= {1, 2}
-    assert len(seen) > 60
-
-
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", "../x", "a/b", "/etc", "tiny\n", "-x", "x" * 65, "tiny model", "t\u00efny"],
