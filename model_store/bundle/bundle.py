@@ -177,13 +177,15 @@ class BundleDifference(NamedTuple):
 
 def difference(first: Bundle, second: Bundle) -> list[BundleDifference]:
     """Return the fields of the cards that differ, then the files that differ, by their hash."""
-    found = [each for each in _fields("", _card(first), _card(second)) if each.first != each.second]
+    fields = [
+        each for each in _fields("", _card(first), _card(second)) if each.first != each.second
+    ]
     hashes = [
         {name: entry.sha256 for name, entry in describe(bundle.folder).items()}
         for bundle in (first, second)
     ]
     files = sorted(hashes[0].keys() | hashes[1].keys())
-    return found + [
+    return fields + [
         BundleDifference(f"file {name}", hashes[0].get(name), hashes[1].get(name))
         for name in files
         if hashes[0].get(name) != hashes[1].get(name)

@@ -29,14 +29,14 @@ def read_plain(path: Path, *, limit_bytes: int) -> bytes:
             raise UnsafeFile(0, "it is a symbolic link", str(path)) from error
         raise
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise UnsafeFile(0, "it is not a plain file", str(path))
-        if found.st_size > limit_bytes:
+        if status.st_size > limit_bytes:
             raise FileTooLarge(
-                0, f"it has {found.st_size:,} bytes, at most {limit_bytes:,} are read", str(path)
+                0, f"it has {status.st_size:,} bytes, at most {limit_bytes:,} are read", str(path)
             )
-        return file.read(found.st_size)
+        return file.read(status.st_size)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -122,8 +122,8 @@ def _set(graph: onnx.GraphProto, name: str, values: Sequence[float]) -> None:
         array = np.array(values, dtype=np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite in float32; got {list(values)}")
-    known = _find(graph, name) or graph.initializer.add()
-    known.CopyFrom(numpy_helper.from_array(array, name))
+    tensor = _find(graph, name) or graph.initializer.add()
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
 
 
 def _insert(graph: onnx.GraphProto, *, weighted: bool) -> None:
@@ -161,18 +161,18 @@ def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> s
         if initializer is None:
             return f"model.onnx has no initializer named '{name}'"
         try:
-            found = numpy_helper.to_array(initializer)
+            array = numpy_helper.to_array(initializer)
         except (TypeError, ValueError) as error:
             return f"model.onnx has a damaged {name} ({error})"
         said = None if values is None else list(values) if len(values) > 1 else values[0]
         if (
             values is None
-            or found.dtype != np.float32
-            or found.shape != (len(values),)
-            or not np.allclose(found, values, rtol=1e-5, atol=0)
+            or array.dtype != np.float32
+            or array.shape != (len(values),)
+            or not np.allclose(array, values, rtol=1e-5, atol=0)
         ):
             return (
-                f"model.onnx has {name} {found.tolist()} ({found.dtype}), the card says {said} "
+                f"model.onnx has {name} {array.tolist()} ({array.dtype}), the card says {said} "
                 "(float32)"
             )
     return None
@@ -206,8 +206,8 @@ def _check_tensor(
         batch, *fixed = [each.dim_value for each in tensor.shape.dim] or [1]
         if tensor.elem_type == dtype and not batch and tuple(fixed) == size:
             return None
-    found = ", ".join(_describe(value) for value in values) or "none"
-    return f"model.onnx must have one {kind} '{name}' {shown}; it has {found}"
+    given = ", ".join(_describe(value) for value in values) or "none"
+    return f"model.onnx must have one {kind} '{name}' {shown}; it has {given}"
 
 
 def _describe(value: onnx.ValueInfoProto) -> str:

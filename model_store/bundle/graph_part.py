@@ -73,11 +73,11 @@ def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def operators_beyond(model: onnx.ModelProto, domains: Iterable[str]) -> list[str]:
     """Return the operators of other domains that the model does not define itself, by name."""
-    known, own = set(domains), {(each.domain, each.name) for each in model.functions}
+    standard, own = set(domains), {(each.domain, each.name) for each in model.functions}
     return sorted(
         {
             f"{node.domain}.{node.op_type}"
             for node in nodes_of(model)
-            if node.domain not in known and (node.domain, node.op_type) not in own
+            if node.domain not in standard and (node.domain, node.op_type) not in own
         }
     )

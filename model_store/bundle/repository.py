@@ -37,14 +37,13 @@ def write_triton(bundle: Bundle, repository: Path) -> Path:
         raise RepositoryError(
             f"{version} exists, and a version never changes; remove it or name another --out"
         )
-    known = {name: model / name for name in (CONFIG_FILE, LABELS_FILE)}
-    if known[LABELS_FILE].is_file() and known[LABELS_FILE].read_text(encoding="utf-8") != labels:
-        raise RepositoryError(f"{known[LABELS_FILE]} has other classes; name another --out")
-    if known[CONFIG_FILE].is_file() and _tensors(
-        known[CONFIG_FILE].read_text(encoding="utf-8")
-    ) != _tensors(config):
+    files = {name: model / name for name in (CONFIG_FILE, LABELS_FILE)}
+    if files[LABELS_FILE].is_file() and files[LABELS_FILE].read_text(encoding="utf-8") != labels:
+        raise RepositoryError(f"{files[LABELS_FILE]} has other classes; name another --out")
+    old = files[CONFIG_FILE].read_text(encoding="utf-8") if files[CONFIG_FILE].is_file() else None
+    if old is not None and _tensors(old) != _tensors(config):
         raise RepositoryError(
-            f"{known[CONFIG_FILE]} has another input or output; name another --out"
+            f"{files[CONFIG_FILE]} has another input or output; name another --out"
         )
     model.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=repository))
@@ -52,8 +51,8 @@ def write_triton(bundle: Bundle, repository: Path) -> Path:
         (draft / MODEL_FILE).write_bytes(bundle.onnx)
         (draft / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
-        known[CONFIG_FILE].write_text(config, encoding="utf-8")
-        known[LABELS_FILE].write_text(labels, encoding="utf-8")
+        files[CONFIG_FILE].write_text(config, encoding="utf-8")
+        files[LABELS_FILE].write_text(labels, encoding="utf-8")
         draft.rename(version)  # last, for a Triton that watches the repository
     finally:
         shutil.rmtree(draft, ignore_errors=True)

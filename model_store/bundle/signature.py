@@ -67,8 +67,8 @@ def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
         raise SignatureKeyInvalid(
             f"signing needs more packages ({error})", install=install_command("signing")
         ) from error
-    known = _files(read_manifest(bundle.folder)).keys()
-    others = [path for path in bundle.folder.iterdir() if path.name not in known]
+    named = _files(read_manifest(bundle.folder)).keys()
+    others = [path for path in bundle.folder.iterdir() if path.name not in named]
     secret: Any = None if password is None else password.encode()  # annotated as a str there
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / SIGNATURE_FILE

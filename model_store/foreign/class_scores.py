@@ -97,22 +97,22 @@ class ClassScores:
 def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
     """Return the outputs that hold floats, behind a ZipMap too. Raises ForeignModelRefused."""
     made_by = producers(model.graph)
-    found = []
+    sources = []
     for value in model.graph.output:
         node = made_by.get(value.name)
         if node is not None and node.op_type == "ZipMap":
-            found.append(ScoreOutput(value.name, first_input(node), _zipped_labels(node)))
+            sources.append(ScoreOutput(value.name, first_input(node), _zipped_labels(node)))
         elif value.type.tensor_type.elem_type in (*_FLOATS, 0) and not value.type.HasField(
             "sequence_type"
         ):
-            found.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
-    if not found:
+            sources.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
+    if not sources:
         names = ", ".join(f"'{value.name}'" for value in model.graph.output)
         raise ForeignModelRefused(
             f"none of its outputs ({names}) holds numbers for classes, only labels: export the "
             "probabilities too"
         )
-    return found
+    return sources
 
 
 def _zipped_labels(node: onnx.NodeProto) -> tuple[str, ...]:

@@ -71,19 +71,19 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
         )
     base = _base(root)
     classes = sorted(folder.name for folder in _folders(base))
-    found = [(path, name) for name in classes for path in images_below(base / name)]
-    names = tuple(name for _, name in found)
+    files = [(path, name) for name in classes for path in images_below(base / name)]
+    names = tuple(name for _, name in files)
     if len(set(names)) < 2:
         raise LabeledFolderRefused(
             f"{base} has images in {len(set(names))} class folders; expected two "
             f"or more, as in {base.name}/CLASS/IMAGE ({SUFFIX_LIST})"
         )
-    if len(found) < MIN_IMAGES:
+    if len(files) < MIN_IMAGES:
         raise LabeledFolderRefused(
-            f"{base} has {len(found)} images; at least {MIN_IMAGES} are needed to fit and to "
+            f"{base} has {len(files)} images; at least {MIN_IMAGES} are needed to fit and to "
             "measure"
         )
-    paths = tuple(path for path, _ in found)
+    paths = tuple(path for path, _ in files)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     groups, grouped_by = _groups(base, paths, group_pattern)
     place = {name: at for at, name in enumerate(classes)}
@@ -97,7 +97,7 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
             "--group-pattern"
         )
     total = hashlib.sha256()
-    for (path, name), digest in zip(found, digests, strict=True):
+    for (path, name), digest in zip(files, digests, strict=True):
         total.update(f"{name}\0{path.relative_to(base).as_posix()}\0{digest}\n".encode())
     return LabeledImages(base, paths, names, held_out, total.hexdigest(), grouped_by)
 
@@ -127,16 +127,16 @@ def _groups(base: Path, paths: Sequence[Path], pattern: str | None) -> tuple[lis
 def _match(base: Path, path: Path, pattern: str) -> str:
     text = path.relative_to(base).as_posix() if "/" in pattern else path.name
     try:
-        found = re.search(pattern, text)
+        match = re.search(pattern, text)
     except re.error as error:
         raise LabeledFolderRefused(
             f"the group pattern {pattern!r} is no regular expression: {error}"
         ) from error
-    if found is None:
+    if match is None:
         raise LabeledFolderRefused(
             f"the group pattern {pattern!r} finds nothing in {text!r}; every image needs a group"
         )
-    return found[1] if found.re.groups else found[0]
+    return match[1] if match.re.groups else match[0]
 
 
 def _patient(path: Path) -> str | None:
@@ -148,10 +148,10 @@ def _patient(path: Path) -> str | None:
     from pydicom.errors import InvalidDicomError
 
     try:
-        found = dcmread(path, specific_tags=[HEADER_TAG], stop_before_pixels=True).get(HEADER_TAG)
+        patient = dcmread(path, specific_tags=[HEADER_TAG], stop_before_pixels=True).get(HEADER_TAG)
     except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
-    return str(found) if found else None
+    return str(patient) if patient else None
 
 
 def common_size(images: LabeledImages) -> tuple[int, int] | None:

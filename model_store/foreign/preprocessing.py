@@ -156,7 +156,8 @@ def usual(image: ImageInput) -> Iterator[Preprocessing]:
             if len(numbers.mean) == 1:
                 yield Preprocessing(name, numbers)
         elif name != "mnist":
-            for order in ("bgr",) if name in BLUE_FIRST else ("rgb", "bgr"):
+            orders: tuple[Order, ...] = ("bgr",) if name in BLUE_FIRST else ("rgb", "bgr")
+            for order in orders:
                 yield Preprocessing(name, numbers, order)
 
 

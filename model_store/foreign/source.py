@@ -124,7 +124,7 @@ def _said(processor: dict[str, Any]) -> dict[str, Any]:
     if processor.get("do_normalize", True):
         mean, std = processor.get("image_mean", [0.5]), processor.get("image_std", [0.5])
         numbers = Normalization(round(divisor, 6), _numbers(mean), _numbers(std))
-    name = next((name for name, known in NORMALIZATIONS.items() if known == numbers), "given")
+    name = next((name for name, usual in NORMALIZATIONS.items() if usual == numbers), "given")
     said: dict[str, Any] = {
         "normalization": (name, numbers),
         "preprocessing_from": f"from {PROCESSOR}",
@@ -172,12 +172,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _object(data: bytes, path: object) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        parsed = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ForeignModelRefused(f"{path} is not JSON ({str(error)[:100]})") from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise ForeignModelRefused(f"{path} is no JSON object")
-    return found
+    return parsed
 
 
 def _from_archive(path: Path) -> ForeignSource:

@@ -67,8 +67,8 @@ def _replace(field: Any, values: Sequence[object]) -> None:
 
 def rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:
     """Rename every tensor, in the bodies of If, Loop and Scan too."""
-    sparse = [each.values for each in graph.sparse_initializer]
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *sparse):
+    named: list[Any] = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for value in (*named, *(each.values for each in graph.sparse_initializer)):
         value.name = new(value.name)
     for node in graph.node:
         for names in (node.input, node.output):

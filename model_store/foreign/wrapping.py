@@ -84,22 +84,22 @@ def wrap(core: LogitsGraph, preprocessing: Preprocessing, *, temperature: float 
 
 def raised(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:
     """Return the model with an opset that has the operators that are added."""
-    known = [each for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if not known:
+    imports = [each for each in model.opset_import if each.domain in ("", "ai.onnx")]
+    if not imports:
         model.opset_import.append(helper.make_opsetid("", CONVERTED_OPSET))
         return model
-    if known[0].version < OLDEST_OPSET:
+    if imports[0].version < OLDEST_OPSET:
         raise ForeignModelRefused(
-            f"it uses opset {known[0].version} of ONNX, which is from before 2018: export it again "
-            f"with opset {CONVERTED_OPSET} or later"
+            f"its opset {imports[0].version} is from before 2018: export it again with opset "
+            f"{CONVERTED_OPSET} or later"
         )
-    if known[0].version >= oldest:
+    if imports[0].version >= oldest:
         return model
     try:
         return version_converter.convert_version(model, CONVERTED_OPSET)
     except Exception as error:
         raise ForeignModelRefused(
-            f"its opset {known[0].version} cannot be converted "
+            f"its opset {imports[0].version} cannot be converted "
             f"({str(error).splitlines()[0][:150]}): export it again with opset {CONVERTED_OPSET} "
             "or later"
         ) from error

@@ -59,10 +59,10 @@ def decode_frame(frame: bytes, syntax: str, expected: FrameHeader) -> npt.NDArra
         ValueError: the frame is another image than the data set announces. imagecodecs raises
             errors of its own.
     """
-    found = _read_header(frame, tiled=DECODERS[syntax] == "jpeg2k_decode")
-    if found[:3] != expected[:3] or not 1 < found.bits <= expected.bits:
+    header = _read_header(frame, tiled=DECODERS[syntax] == "jpeg2k_decode")
+    if header[:3] != expected[:3] or not 1 < header.bits <= expected.bits:
         raise ValueError(
-            f"holds {tuple(found)} (columns, rows, samples, bits), announces {tuple(expected)}"
+            f"holds {tuple(header)} (columns, rows, samples, bits), announces {tuple(expected)}"
         )
     import imagecodecs
 

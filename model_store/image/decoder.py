@@ -145,9 +145,9 @@ def decode_frames(
         return DecodedFrames(_prepared(image, spec)[np.newaxis], 1)
     numbers: list[int] = []
 
-    def prepared(found: DicomFrame) -> Pixels:
-        numbers.append(found.number)
-        return _prepared(render(found, spec.window), spec)
+    def prepared(shown: DicomFrame) -> Pixels:
+        numbers.append(shown.number)
+        return _prepared(render(shown, spec.window), spec)
 
     pixels = open_frames(
         data,

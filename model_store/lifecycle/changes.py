@@ -103,20 +103,20 @@ def removable(
     versions, retired = store.versions(name), retirements(store.storage, name)
     kept = set(versions[-max(1, keep) :]) | set(answering) | _referred(store, name)
     before = datetime.now(UTC) - timedelta(days=older_than_days)
-    found = []
+    removals = []
     for version in versions:
         if version in kept:
             continue
         if version in retired:
-            found.append(Removal(name, "retired", version))
+            removals.append(Removal(name, "retired", version))
         elif (made := published_at(store, name, version)) is None:
-            found.append(Removal(name, "damaged, and nothing refers to it", version))
+            removals.append(Removal(name, "damaged, and nothing refers to it", version))
         elif made < before:
-            found.append(
+            removals.append(
                 Removal(name, f"made on {made:%Y-%m-%d}, and nothing refers to it", version)
             )
     leftovers = store.storage.leftovers(name, older_than_s=LEFTOVER_S)
-    return found + [
+    return removals + [
         Removal(name, "left behind by a process that died", name=each) for each in leftovers
     ]
 

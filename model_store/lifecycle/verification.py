@@ -77,8 +77,10 @@ def _version(store: Store, name: str, version: int) -> Finding:
     except (ModelStoreError, OSError) as error:
         reason = error.reason if isinstance(error, BundleError) else str(error)
         return Finding(name, "version", str(version), problem=reason)
-    known = published_digest(store.storage, name, version)
-    problem = None if known in (None, bundle.digest) else f"it was published with digest {known}"
+    published = published_digest(store.storage, name, version)
+    problem = f"it was published with digest {published}"
+    if published in (None, bundle.digest):
+        problem = None
     return Finding(name, "version", str(version), bundle.digest, problem, bundle)
 
 
@@ -123,8 +125,8 @@ def _records(store: Store, name: str) -> Iterator[Finding]:
 
 def _strays(store: Store, name: str) -> Iterator[Finding]:
     for entry in store.storage.entries(name):
-        known = re.fullmatch(rf"{VERSION_PATTERN}|{ALIAS_PATTERN}", entry.name, re.ASCII)
-        if not (known or entry.name.startswith(".") or entry.name in RECORDS):
+        named = re.fullmatch(rf"{VERSION_PATTERN}|{ALIAS_PATTERN}", entry.name, re.ASCII)
+        if not (named or entry.name.startswith(".") or entry.name in RECORDS):
             problem = "it is no version (written 1, 2, ...) and no alias; nothing reads it"
             yield Finding(name, "stray", entry.name, problem=problem)
 

@@ -88,9 +88,9 @@ def append(storage: Storage, model: str, *events: StoreEvent) -> None:
         lines = old or b""
         if lines and not lines.endswith(b"\n"):
             lines += b"\n"
-        known = set(known_events(lines))
+        recorded = set(known_events(lines))
         for event in events:
-            if event not in known:
+            if event not in recorded:
                 lines += _line(event.model_copy(update={"previous": _last_hash(lines)}))
         if lines == (old or b"") or storage.swap(model, HISTORY_FILE, old, lines):
             return

@@ -152,9 +152,9 @@ def _open(address: str) -> tuple[str, Any, str]:
     return protocol, system, root
 
 
-def _listing(found: dict[str, dict[str, Any]], root: str) -> Listing:
+def _listing(details: dict[str, dict[str, Any]], root: str) -> Listing:
     listing: Listing = {}
-    for path, detail in found.items():
+    for path, detail in details.items():
         model, _, below = path.removeprefix(root).lstrip("/").partition("/")
         if below and detail.get("type") != "directory":
             changed = detail.get("LastModified") or detail.get("mtime") or detail.get("created")
@@ -211,15 +211,15 @@ class Mirror:
 
     def listing(self) -> Listing:
         """What is known of the store: the fetched versions and the small files."""
-        found: Listing = {}
+        listing: Listing = {}
         files = (path for path in self._folder.rglob("*") if path.is_file())
         for path in files:
             model, _, name = path.relative_to(self._folder).as_posix().partition("/")
             if name.endswith(DIGEST):
                 name = f"{name.removesuffix(DIGEST)}/{MANIFEST_FILE}"
             if not path.name.startswith("."):
-                found.setdefault(model, {})[name] = ("mirrored",)
-        return found
+                listing.setdefault(model, {})[name] = ("mirrored",)
+        return listing
 
 
 def _content(path: Path) -> bytes | None:

@@ -76,9 +76,9 @@ class RemoteStorage:
             return None
         if self._away:
             return self._mirror.read(model, name)
-        known = self._contents.get((model, name))
-        if known is not None and known[0] == tag:
-            return known[1]
+        kept = self._contents.get((model, name))
+        if kept is not None and kept[0] == tag:
+            return kept[1]
         data = self._files.read(f"{model}/{name}", limit_bytes=SMALL_FILE_BYTES)
         if data is not None:
             self._contents[model, name] = (tag, data)

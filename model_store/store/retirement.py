@@ -30,12 +30,13 @@ def retirements(storage: Storage, model: str) -> dict[int, Retirement]:
 
 def require_not_retired(storage: Storage, model: str, version: int) -> None:
     """Raise VersionRetired if a version was taken out."""
-    found = retirements(storage, model).get(version)
-    if found is not None:
-        because = f": {found.why}" if found.why else ""
+    taken_out = retirements(storage, model).get(version)
+    if taken_out is not None:
+        because = f": {taken_out.why}" if taken_out.why else ""
         raise VersionRetired(
-            f"version {version} of '{model}' was retired on {found.at:%Y-%m-%d} by "
-            f"{found.by}{because}; `candor models retire {model} {version} --undo` brings it back"
+            f"version {version} of '{model}' was retired on {taken_out.at:%Y-%m-%d} by "
+            f"{taken_out.by}{because}; `candor models retire {model} {version} --undo` brings it "
+            "back"
         )
 
 

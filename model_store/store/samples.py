@@ -55,13 +55,13 @@ def _unpacked(model: str, data: bytes) -> list[Sample]:
     """The images; what is too much is refused before it is unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            found = packed.infolist()
-            if len(found) > MOST or sum(each.file_size for each in found) > LARGEST_BYTES:
+            entries = packed.infolist()
+            if len(entries) > MOST or sum(entry.file_size for entry in entries) > LARGEST_BYTES:
                 raise _too_much(model)
             samples = []
-            for each in found:
-                with packed.open(each) as file:
-                    samples.append(Sample(each.filename, file.read(each.file_size + 1)))
+            for entry in entries:
+                with packed.open(entry) as file:
+                    samples.append(Sample(entry.filename, file.read(entry.file_size + 1)))
     # NotImplementedError is a RuntimeError.
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         raise SamplesInvalid(

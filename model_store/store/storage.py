@@ -121,10 +121,10 @@ class LocalStorage:
     def swap(self, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
         with self._locked(model):
             try:
-                found = self.read(model, name)
+                current = self.read(model, name)
             except UnsafeFile:  # a link or a pipe says nothing that counts
-                found = None
-            if found != old:
+                current = None
+            if current != old:
                 return False
             if new is not None:
                 self.write(model, name, new)
@@ -226,5 +226,5 @@ def _lock(descriptor: int, folder: Path) -> None:
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
     for path in sorted(folder.glob("*")):
         with suppress(FileNotFoundError):
-            found = path.lstat()
-            yield path.name, found.st_mtime_ns, found.st_size
+            status = path.lstat()
+            yield path.name, status.st_mtime_ns, status.st_size
