@@ -119,13 +119,12 @@ def promote(
     """
     from candor.terminal.console import stdout
     from model_store.errors import CanaryError
-    from model_store.lifecycle.canary import end_canary, read_canary
+    from model_store.lifecycle.canary import end_canary, running_canary
 
     opened = open_store(store)
-    canary = read_canary(opened, model)
-    running = canary is not None and canary.ended is None
-    labels = labels_of(model, canary.version, ledger) if canary is not None and running else 0
-    if canary is not None and running and not labels and not anyway:
+    canary = running_canary(opened, model)
+    labels = 0 if canary is None else labels_of(model, canary.version, ledger)
+    if canary is not None and not labels and not anyway:
         raise CanaryError(
             f"no answer of the canary, version {canary.version} of '{model}', has a label, so "
             "nothing shows that it is "

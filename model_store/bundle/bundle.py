@@ -151,14 +151,9 @@ def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> No
 
 def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
     """The hashes on the card identify the model in the ledger, so they must be true."""
-    if MODEL_FILE not in card.files:
-        raise CardError(folder, f"card.json lists no {MODEL_FILE}")
-    for variant in card.variants or ():
-        if variant.file not in card.files:
-            raise CardError(
-                folder,
-                f"card.json lists no {variant.file[:80]!r}, the file of {variant.precision[:20]!r}",
-            )
+    for name in (MODEL_FILE, *(variant.file for variant in card.variants or ())):
+        if name not in card.files:
+            raise CardError(folder, f"card.json lists no {name[:80]!r}")
     for name, sha256 in card.files.items():
         if name not in manifest.files or manifest.files[name].sha256 != sha256:
             raise FileError(
@@ -177,23 +172,13 @@ class BundleDifference(NamedTuple):
 
 def difference(first: Bundle, second: Bundle) -> list[BundleDifference]:
     """Return the fields of the cards that differ, then the files that differ, by their hash."""
-    fields = [
-        each for each in _fields("", _card(first), _card(second)) if each.first != each.second
-    ]
-    hashes = [
-        {name: entry.sha256 for name, entry in describe(bundle.folder).items()}
-        for bundle in (first, second)
-    ]
-    files = sorted(hashes[0].keys() | hashes[1].keys())
-    return fields + [
-        BundleDifference(f"file {name}", hashes[0].get(name), hashes[1].get(name))
-        for name in files
-        if hashes[0].get(name) != hashes[1].get(name)
-    ]
+    fields = _fields("", _described(first), _described(second))
+    return [field for field in fields if field.first != field.second]
 
 
-def _card(bundle: Bundle) -> dict[str, Any]:
-    return bundle.card.model_dump(mode="json", exclude={"files"})
+def _described(bundle: Bundle) -> dict[str, Any]:
+    files = {f"file {name}": entry.sha256 for name, entry in describe(bundle.folder).items()}
+    return bundle.card.model_dump(mode="json", exclude={"files"}) | files
 
 
 def _fields(path: str, first: Any, second: Any) -> Iterator[BundleDifference]:

@@ -135,9 +135,14 @@ def end_canary(
     return ended
 
 
-def _running(store: Store, name: str) -> Canary:
+def running_canary(store: Store, name: str) -> Canary | None:
+    """Return the model's canary if it has not ended. Raises CanaryError."""
     canary = read_canary(store, name)
-    if canary is None or canary.ended is not None:
+    return canary if canary is not None and canary.ended is None else None
+
+
+def _running(store: Store, name: str) -> Canary:
+    if (canary := running_canary(store, name)) is None:
         raise CanaryError(
             f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one"
         )
@@ -152,8 +157,8 @@ def promote_version(
     Otherwise the canary would begin again after a rollback. Raises NotInStore, BundleError or
     CanaryError.
     """
-    canary = read_canary(store, name)
-    if canary is not None and canary.ended is None and canary.version == version:
+    canary = running_canary(store, name)
+    if canary is not None and canary.version == version:
         return end_canary(store, name, "promoted", reason=why, by=by)
     store.promote(name, version, by=by, why=why)
     return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from model_store.errors import AliasError, VersionRetired
-from model_store.lifecycle.canary import read_canary
+from model_store.lifecycle.canary import running_canary
 from model_store.store.alias import PRODUCTION, Alias
 from model_store.store.aliases import recorded
 from model_store.store.catalog import published_at
@@ -105,20 +105,15 @@ def removable(
     before = datetime.now(UTC) - timedelta(days=older_than_days)
     removals = []
     for version in versions:
-        if version in kept:
+        made = published_at(store, name, version)
+        if version in kept or (version not in retired and made is not None and made >= before):
             continue
-        if version in retired:
-            removals.append(Removal(name, "retired", version))
-        elif (made := published_at(store, name, version)) is None:
-            removals.append(Removal(name, "damaged, and nothing refers to it", version))
-        elif made < before:
-            removals.append(
-                Removal(name, f"made on {made:%Y-%m-%d}, and nothing refers to it", version)
-            )
+        age = "damaged" if made is None else f"made on {made:%Y-%m-%d}"
+        reason = "retired" if version in retired else f"{age}, and nothing refers to it"
+        removals.append(Removal(name, reason, version))
     leftovers = store.storage.leftovers(name, older_than_s=LEFTOVER_S)
-    return removals + [
-        Removal(name, "left behind by a process that died", name=each) for each in leftovers
-    ]
+    died = "left behind by a process that died"
+    return [*removals, *(Removal(name, died, name=leftover) for leftover in leftovers)]
 
 
 def collect(store: Store, removal: Removal, *, by: str | None = None) -> None:
@@ -150,26 +145,19 @@ def _retire_unused(
 
 def _referred(store: Store, name: str) -> set[int]:
     """Return the versions that an alias, its rollback or a running canary refers to."""
-    events, referred = read_events(store.storage, name), set()
+    events, canary = read_events(store.storage, name), running_canary(store, name)
+    referred = {None if canary is None else canary.version}
     for alias in store.alias_names(name):
-        chosen = store.alias(name, alias)
-        referred |= {chosen.version} if chosen else set()
-        earlier = earlier_version(events, alias)
-        referred |= {earlier} if earlier else set()
-    canary = read_canary(store, name)
-    if canary is not None and canary.ended is None:
-        referred.add(canary.version)
-    return referred
+        target = store.alias(name, alias)
+        referred |= {None if target is None else target.version, earlier_version(events, alias)}
+    return {version for version in referred if version is not None}
 
 
 def _require_unused(store: Store, name: str, version: int) -> None:
-    users = [
-        f"the alias '{alias}'"
-        for alias, chosen in store.aliases(name).items()
-        if chosen.version == version
-    ]
-    canary = read_canary(store, name)
-    if canary is not None and canary.ended is None and canary.version == version:
+    aliases = store.aliases(name).items()
+    users = [f"the alias '{alias}'" for alias, target in aliases if target.version == version]
+    canary = running_canary(store, name)
+    if canary is not None and canary.version == version:
         users.append("its canary")
     if users:
         raise VersionRetired(
