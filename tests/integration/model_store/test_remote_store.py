@@ -34,6 +34,8 @@ from model_store.store.history import read_events
 from model_store.store.store import Store, open_store
 from tests.builders.object_store import ObjectStore, object_store
 
+MakeBundle = Callable[..., Bundle]
+
 WRITER = """
 import sys
 from functools import partial
@@ -70,7 +72,7 @@ def store(request: pytest.FixtureRequest, reach: ObjectStore, tmp_path: Path) ->
 
 
 @pytest.fixture
-def on_s3(reach: ObjectStore, tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
+def on_s3(reach: ObjectStore, tmp_path: Path, make_bundle: MakeBundle) -> Store:
     """A store on S3 with version 1 of "tiny" in production."""
     address = f"s3://{reach.bucket}/{tmp_path.name}-{random.randrange(10**9)}"
     store = open_store(address, cache=tmp_path / "cache")
@@ -109,7 +111,7 @@ def test_an_address_that_is_none_is_refused_and_tells_no_secret(
     assert "secret" not in str(refused.value)
 
 
-def test_it_does_what_a_folder_does(store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def test_it_does_what_a_folder_does(store: Store, make_bundle: MakeBundle) -> None:
     assert store.models() == []
     with pytest.raises(NotInStore):
         store.read("tiny")
@@ -138,9 +140,7 @@ def test_it_does_what_a_folder_does(store: Store, make_bundle: Callable[..., Bun
     assert [finding for finding in verify(again(store)) if finding.problem] == []
 
 
-def test_a_swap_of_what_has_changed_does_nothing(
-    store: Store, make_bundle: Callable[..., Bundle]
-) -> None:
+def test_a_swap_of_what_has_changed_does_nothing(store: Store, make_bundle: MakeBundle) -> None:
     store.publish("tiny", make_bundle)
     one, two = store.storage, again(store).storage
     assert one.swap("tiny", "x.json", None, b"1")
@@ -183,7 +183,7 @@ def test_writers_at_once_lose_nothing_though_one_is_killed(
 
 
 def test_what_was_changed_in_the_bucket_is_refused(
-    on_s3: Store, reach: ObjectStore, tmp_path: Path, make_bundle: Callable[..., Bundle]
+    on_s3: Store, reach: ObjectStore, tmp_path: Path, make_bundle: MakeBundle
 ) -> None:
     other = make_bundle(tmp_path / "other", 1, seed=5).folder
     put = partial(client(reach).put_object, Bucket=reach.bucket)
@@ -201,10 +201,7 @@ def test_what_was_changed_in_the_bucket_is_refused(
 
 
 def test_half_of_a_version_is_none_and_its_number_is_not_taken_again(
-    on_s3: Store,
-    reach: ObjectStore,
-    make_bundle: Callable[..., Bundle],
-    monkeypatch: pytest.MonkeyPatch,
+    on_s3: Store, reach: ObjectStore, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a publisher leaves it that was killed before it wrote the manifest."""
     for name in (".claim", "model.onnx"):
@@ -230,7 +227,7 @@ def test_a_copy_is_read_again_unless_it_is_damaged(on_s3: Store, reach: ObjectSt
 
 
 def test_it_is_read_while_it_is_away_but_not_written(
-    tmp_path: Path, make_bundle: Callable[..., Bundle]
+    tmp_path: Path, make_bundle: MakeBundle
 ) -> None:
     with object_store() as server, pytest.MonkeyPatch.context() as patch:
         variables = dict(server.variables)

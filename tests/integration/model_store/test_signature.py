@@ -25,6 +25,9 @@ from serving.errors import SettingsError
 from serving.settings import load_settings
 from tests.builders.services import running
 
+MakeBundle = Callable[..., Bundle]
+Run = Callable[..., Any]
+
 
 class Keys(NamedTuple):
     private: Path
@@ -73,7 +76,7 @@ def strict(store: Store, keys: Keys) -> Store:
     "curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name
 )
 def test_what_is_signed_is_read_and_model_signing_agrees(
-    tiny_store: Store, run: Callable[..., Any], tmp_path: Path, curve: ec.EllipticCurve
+    tiny_store: Store, run: Run, tmp_path: Path, curve: ec.EllipticCurve
 ) -> None:
     keys = make_keys(tmp_path, "curve", ec.generate_private_key(curve))
     with pytest.raises(SignatureError):
@@ -94,7 +97,7 @@ def test_what_is_signed_is_read_and_model_signing_agrees(
 
 
 def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
-    tiny_store: Store, run: Callable[..., Any], keys: Keys
+    tiny_store: Store, run: Run, keys: Keys
 ) -> None:
     """What digests cannot notice: everything in the store fits each other."""
     run("sign", "tiny", 1, "--key", keys.private)
@@ -112,11 +115,7 @@ def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
 
 
 def test_another_key_and_another_version_are_refused(
-    tiny_store: Store,
-    run: Callable[..., Any],
-    keys: Keys,
-    tmp_path: Path,
-    make_bundle: Callable[..., Bundle],
+    tiny_store: Store, run: Run, keys: Keys, tmp_path: Path, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", partial(make_bundle, seed=1))
     run("sign", "tiny", 1, "--key", make_keys(tmp_path, "theirs").private)
@@ -130,9 +129,7 @@ def test_another_key_and_another_version_are_refused(
         strict(tiny_store, keys).read("tiny", 2)
 
 
-def test_every_changed_signature_is_refused(
-    tiny_store: Store, run: Callable[..., Any], keys: Keys
-) -> None:
+def test_every_changed_signature_is_refused(tiny_store: Store, run: Run, keys: Keys) -> None:
     run("sign", "tiny", 1, "--key", keys.private)
     path = tiny_store.folder("tiny", 1) / SIGNATURE_FILE
     data = json.loads(path.read_text())
@@ -151,7 +148,7 @@ def test_every_changed_signature_is_refused(
 
 
 def test_without_a_signature_nothing_is_promoted_or_tried(
-    tiny_store: Store, run: Callable[..., Any], keys: Keys, make_bundle: Callable[..., Bundle]
+    tiny_store: Store, run: Run, keys: Keys, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     for act in (
@@ -166,11 +163,7 @@ def test_without_a_signature_nothing_is_promoted_or_tried(
 
 @pytest.mark.anyio
 async def test_a_server_serves_only_what_is_signed(
-    tiny_store: Store,
-    tmp_path: Path,
-    run: Callable[..., Any],
-    keys: Keys,
-    png: Callable[..., bytes],
+    tiny_store: Store, tmp_path: Path, run: Run, keys: Keys, png: Callable[..., bytes]
 ) -> None:
     async with running(tiny_store, tmp_path, require_signature=keys.public) as server:
         ready = await server.client.get("/readyz")
@@ -182,7 +175,7 @@ async def test_a_server_serves_only_what_is_signed(
 
 
 def test_keys_that_are_none_are_one_sentence(
-    tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path
+    tiny_store: Store, run: Run, keys: Keys, tmp_path: Path
 ) -> None:
     (tmp_path / "text.pem").write_text("no key")
     other = make_keys(tmp_path, "rsa", rsa.generate_private_key(65537, 2048))
@@ -192,9 +185,7 @@ def test_keys_that_are_none_are_one_sentence(
         assert isinstance(run("verify", "--key", file).exception, SignatureKeyInvalid)
 
 
-def test_a_key_may_have_a_password(
-    tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path
-) -> None:
+def test_a_key_may_have_a_password(tiny_store: Store, run: Run, keys: Keys, tmp_path: Path) -> None:
     private = serialization.load_pem_private_key(keys.private.read_bytes(), None)
     locked = tmp_path / "locked.pem"
     locked.write_bytes(

@@ -29,6 +29,8 @@ from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import PATIENCE_S
 
+MakeBytes = Callable[..., bytes]
+
 
 class Context(SimpleNamespace):
     """What TorchServe hands to a handler, as far as the handler asks."""
@@ -61,7 +63,7 @@ def archive(tiny_store: Store, tmp_path: Path) -> Path:
 
 
 def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
-    archive: Path, tiny_store: Store, png: Callable[..., bytes]
+    archive: Path, tiny_store: Store, png: MakeBytes
 ) -> None:
     context = Context(archive)
     handler = CandorHandler()
@@ -106,10 +108,7 @@ def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store:
 
 
 def test_the_answer_has_the_fields_of_candors_own(
-    tmp_path: Path,
-    make_card: Callable[..., Card],
-    make_onnx: Callable[..., bytes],
-    png: Callable[..., bytes],
+    tmp_path: Path, make_card: Callable[..., Card], make_onnx: MakeBytes, png: MakeBytes
 ) -> None:
     """With a prediction set, which is only there if the card defines one."""
     sets = ConformalCard(alpha=0.1, threshold=0.2, mean_set_size=1.5, coverage_reference=0.9)
@@ -144,7 +143,7 @@ def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
 
 @pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
 def test_a_request_id_that_cannot_be_kept_is_refused(
-    archive: Path, png: Callable[..., bytes], request_id: str
+    archive: Path, png: MakeBytes, request_id: str
 ) -> None:
     context, handler = Context(archive), CandorHandler()
     handler.initialize(context)
@@ -158,10 +157,7 @@ def test_a_request_id_that_cannot_be_kept_is_refused(
 
 
 def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
-    archive: Path,
-    png: Callable[..., bytes],
-    make_onnx: Callable[..., bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    archive: Path, png: MakeBytes, make_onnx: MakeBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, handler = Context(archive), CandorHandler()
     handler.initialize(context)
@@ -173,7 +169,7 @@ def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
     assert handler.handle([{"body": png(1)}], context)[0]["model"] == "tiny"
 
 
-def test_the_archive_alone_is_enough(archive: Path, png: Callable[..., bytes]) -> None:
+def test_the_archive_alone_is_enough(archive: Path, png: MakeBytes) -> None:
     """In a process that sees the archive's folder and no room of Candor."""
     program = """
 import json, sys

@@ -24,17 +24,21 @@ from model_store.bundle.manifest import MANIFEST_FILE, write_manifest
 from model_store.errors import BundleError, CardError, FileError, GraphError, ManifestError
 
 Edit = Callable[[onnx.ModelProto], object]
+MakeBundle = Callable[..., Bundle]
+MakeCard = Callable[..., Card]
+MakeBytes = Callable[..., bytes]
+EditModel = Callable[[Edit], bytes]
 FILES = (MODEL_FILE, "tiny.mar", CARD_FILE, MANIFEST_FILE)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Path:
+def folder(tmp_path: Path, make_bundle: MakeBundle) -> Path:
     """A sound bundle's folder."""
     return make_bundle(tmp_path / "tiny" / "1").folder
 
 
 @pytest.fixture
-def edited(make_onnx: Callable[..., bytes]) -> Callable[[Edit], bytes]:
+def edited(make_onnx: MakeBytes) -> Callable[[Edit], bytes]:
     """Give the tiny model after an edit of its graph."""
 
     def edit_model(edit: Edit) -> bytes:
@@ -61,7 +65,7 @@ def write_card(folder: Path, data: bytes) -> None:
 
 
 def test_what_was_written_is_read(
-    tmp_path: Path, make_card: Callable[..., Card], make_onnx: Callable[..., bytes]
+    tmp_path: Path, make_card: MakeCard, make_onnx: MakeBytes
 ) -> None:
     card = write_bundle(tmp_path, card=make_card(), onnx=make_onnx())
     bundle = read_bundle(tmp_path)
@@ -237,19 +241,13 @@ EDITS: dict[str, tuple[Edit, str]] = {
         ),
         "another file",
     ),
-    "external in a branch": (
-        lambda model: _branch(model, constants=[_constant()]),
-        "another file",
-    ),
+    "external in a branch": (lambda model: _branch(model, constants=[_constant()]), "another file"),
 }
 
 
 @pytest.mark.parametrize("name", EDITS)
 def test_a_graph_against_the_contract_is_refused_and_nothing_written(
-    tmp_path: Path,
-    make_card: Callable[..., Card],
-    edited: Callable[[Edit], bytes],
-    name: str,
+    tmp_path: Path, make_card: MakeCard, edited: EditModel, name: str
 ) -> None:
     edit, said = EDITS[name]
     with pytest.raises(GraphError, match=said):
@@ -257,9 +255,7 @@ def test_a_graph_against_the_contract_is_refused_and_nothing_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_with_the_right_hash_is_checked_when_read(
-    folder: Path, edited: Callable[[Edit], bytes]
-) -> None:
+def test_a_graph_with_the_right_hash_is_checked_when_read(folder: Path, edited: EditModel) -> None:
     for model in (edited(EDITS["external weights"][0]), b"not a model", b"", b"\x80" * 50):
         (folder / MODEL_FILE).write_bytes(model)
         edit_card(folder, files={MODEL_FILE: _sha256(model)})
@@ -279,7 +275,7 @@ def run(model: bytes) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("temperature", [0.3, 2.75, 20.0])
 def test_another_temperature_is_that_power_of_the_old_probabilities(
-    make_onnx: Callable[..., bytes], temperature: float
+    make_onnx: MakeBytes, temperature: float
 ) -> None:
     model = with_calibrator(make_onnx(temperature=1.5), temperature=temperature)
     powers = run(make_onnx(temperature=1.5)) ** (1.5 / temperature)
@@ -287,7 +283,7 @@ def test_another_temperature_is_that_power_of_the_old_probabilities(
     assert model == make_onnx(temperature=temperature)  # nothing else differs
 
 
-def test_weights_and_biases_act_on_log_probabilities(make_onnx: Callable[..., bytes]) -> None:
+def test_weights_and_biases_act_on_log_probabilities(make_onnx: MakeBytes) -> None:
     plain, weight = make_onnx(temperature=1.5), np.array([0.5, 1.0, 2.0])
     logs = np.log(run(plain))
     biased = with_calibrator(plain, temperature=1.5, class_bias=BIASES[0])
@@ -298,7 +294,7 @@ def test_weights_and_biases_act_on_log_probabilities(make_onnx: Callable[..., by
     np.testing.assert_allclose(run(model), softmax(weight * logs + BIASES[0]), atol=1e-6)
 
 
-def test_a_calibrator_that_cannot_be_is_refused(edited: Callable[[Edit], bytes]) -> None:
+def test_a_calibrator_that_cannot_be_is_refused(edited: EditModel) -> None:
     sound = edited(lambda model: None)
     for temperature in (0.0, -1.0, np.nan, np.inf, 1e-50, 1e39):
         with pytest.raises(ValueError, match="positive and finite"):
@@ -313,7 +309,7 @@ def test_a_calibrator_that_cannot_be_is_refused(edited: Callable[[Edit], bytes])
 
 
 def test_a_calibrator_that_the_card_does_not_know_is_refused(
-    tmp_path: Path, make_card: Callable[..., Card], make_onnx: Callable[..., bytes]
+    tmp_path: Path, make_card: MakeCard, make_onnx: MakeBytes
 ) -> None:
     card, plain = make_card(), make_onnx(temperature=1.5)
     calibration = card.calibration.model_copy(update={"class_bias": tuple(BIASES[0].tolist())})
@@ -338,9 +334,7 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
     assert members["model_store/image/decoder.py"] == (code / "image/decoder.py").read_bytes()
 
 
-def test_equal_bundles_are_equal_byte_by_byte(
-    tmp_path: Path, make_bundle: Callable[..., Bundle]
-) -> None:
+def test_equal_bundles_are_equal_byte_by_byte(tmp_path: Path, make_bundle: MakeBundle) -> None:
     first, second = make_bundle(tmp_path / "a" / "tiny"), make_bundle(tmp_path / "b" / "tiny")
     assert first.card == second.card
     for name in (*first.card.files, CARD_FILE):

@@ -18,11 +18,13 @@ from model_store.bundle.manifest import (
 )
 from model_store.errors import BundleError, FileError, ManifestError
 
+MakeBundle = Callable[..., Bundle]
+
 FILES = (CARD_FILE, MANIFEST_FILE, MODEL_FILE, "tiny.mar")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Path:
+def folder(tmp_path: Path, make_bundle: MakeBundle) -> Path:
     return make_bundle(tmp_path / "tiny" / "1").folder
 
 
@@ -48,9 +50,7 @@ def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(
-    tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]
-) -> dict[str, bytes]:
+def sound(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> dict[str, bytes]:
     folder = make_bundle(tmp_path_factory.mktemp("sound") / "tiny" / "1").folder
     return {name: (folder / name).read_bytes() for name in FILES}
 
@@ -152,7 +152,7 @@ def test_a_manifest_without_card_or_model_is_refused(folder: Path) -> None:
 
 
 def test_a_replaced_bundle_differs_from_the_digest_that_a_caller_knows(
-    folder: Path, make_bundle: Callable[..., Bundle]
+    folder: Path, make_bundle: MakeBundle
 ) -> None:
     digest = read_bundle(folder).digest
     assert read_bundle(folder, digest=digest).digest == digest

@@ -21,6 +21,8 @@ from tests.builders.bundles import picture
 from tests.builders.hostile_images import chunk, tiff
 from tests.builders.hostile_images import png as zeros
 
+MakeBytes = Callable[..., bytes]
+
 GRAY, RGB = InputSpec(1, 24, 32), InputSpec(3, 24, 32)
 ORIENTATION = 0x0112
 
@@ -58,7 +60,7 @@ def test_lossless_pixels_arrive_as_they_were(image_format: str) -> None:
     assert decoded.flags.c_contiguous
 
 
-def test_a_jpeg_arrives_nearly_as_it_was(jpeg: Callable[..., bytes]) -> None:
+def test_a_jpeg_arrives_nearly_as_it_was(jpeg: MakeBytes) -> None:
     difference = decode(jpeg(size=(32, 24)), RGB).astype(int) - decode(encode(smooth()), RGB)
     assert np.abs(difference).mean() < 6
 
@@ -250,7 +252,7 @@ def test_a_bomb_is_refused_by_its_header_alone() -> None:
     assert time.process_time() - start < 0.1
 
 
-def test_the_limit_is_the_callers_and_inclusive(png: Callable[..., bytes]) -> None:
+def test_the_limit_is_the_callers_and_inclusive(png: MakeBytes) -> None:
     data = png(size=(40, 30))
     assert decode(data, RGB, max_pixels=1200).shape == (3, 24, 32)
     with pytest.raises(ImageTooLarge, match="40 x 30"):

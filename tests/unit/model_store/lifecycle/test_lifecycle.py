@@ -24,9 +24,11 @@ from model_store.store.history import HISTORY_FILE, StoreEvent, earlier_version,
 from model_store.store.storage import LocalStorage
 from model_store.store.store import Store
 
+MakeBundle = Callable[..., Bundle]
+
 
 @pytest.fixture
-def store(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Store:
+def store(tiny_store: Store, make_bundle: MakeBundle) -> Store:
     """Five versions, of which 1 and then 3 were promoted."""
     for seed in range(1, 5):
         tiny_store.publish("tiny", partial(make_bundle, seed=seed))
@@ -256,7 +258,7 @@ def test_the_history_says_when_it_was_changed(store: Store) -> None:
 
 
 def test_a_bundle_replaced_before_it_was_ever_promoted_is_refused(
-    store: Store, make_bundle: Callable[..., Bundle]
+    store: Store, make_bundle: MakeBundle
 ) -> None:
     """No alias knows its digest, but the history does."""
     make_bundle(store.folder("tiny", 2), 2, seed=9)

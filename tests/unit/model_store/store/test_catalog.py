@@ -7,9 +7,11 @@ from model_store.bundle.bundle import CARD_FILE, Bundle
 from model_store.store.catalog import catalog
 from model_store.store.store import Store
 
+MakeBundle = Callable[..., Bundle]
+
 
 def test_each_version_is_listed_with_its_cards_figures(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
+    tiny_store: Store, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", partial(make_bundle, temperature=2.0))
     tiny_store.publish("other", partial(make_bundle, name="other"))
@@ -30,7 +32,7 @@ def test_each_version_is_listed_with_its_cards_figures(
 
 
 def test_a_card_that_cannot_be_read_is_listed_with_the_reason(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
+    tiny_store: Store, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     (tiny_store.folder("tiny", 1) / CARD_FILE).unlink()
