@@ -11,6 +11,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from model_store.errors import (
     UnsupportedImage,
 )
 from model_store.image.cost import Reserve, check_encoded, check_opened, needed_bytes, unlimited
-from model_store.image.dicom import is_dicom, open_dicom, open_frames, render
+from model_store.image.dicom import is_dicom, open_frames, render
 from model_store.image.dicom_pixels import DicomFrame
 from model_store.image.frames import MOST_FRAMES, DecodedFrames, FrameChoice
 from model_store.image.plain_png import PLAIN_SIDE, read_plain_png
@@ -188,9 +189,11 @@ def open_image(
     if not data:
         raise EmptyImage
     if is_dicom(data):
-        return open_dicom(
-            data, max_pixels=max_pixels, window=window, frames=frames, reserve=reserve
+        render_one = partial(render, window=window)
+        [shown] = open_frames(
+            data, render_one, max_pixels=max_pixels, frames=frames, reserve=reserve
         )
+        return shown
     image: Image.Image | None = None
     try:
         if (plain := read_plain_png(data, max_pixels=max_pixels)) is not None:

@@ -47,40 +47,6 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def open_dicom(
-    data: bytes,
-    *,
-    max_pixels: int,
-    window: Window | None,
-    frames: Frames,
-    reserve: Reserve = unlimited,
-) -> Image.Image:
-    """Decode the image of a DICOM file at its own size, mode "L" or "RGB".
-
-    Args:
-        data: a whole file.
-        max_pixels: the limit of rows times columns.
-        window: center and width in the units after the rescale (Hounsfield for CT). None takes the
-            file's own: its VOI lookup table, else its first window, else the range from the
-            smallest to the largest value without padding.
-        frames: "one" refuses a file with several frames, "first" takes the first.
-        reserve: called with the peak of memory in bytes before pixels are decoded; may raise to
-            refuse.
-
-    Raises:
-        UnsupportedImage: the compression or the kind of object is not read.
-        ImageTooLarge, ImageTooComplex, BrokenImage: `model_store.errors` describes each.
-    """
-    [image] = open_frames(
-        data,
-        lambda frame: render(frame, window),
-        max_pixels=max_pixels,
-        frames=frames,
-        reserve=reserve,
-    )
-    return image
-
-
 def open_frames(
     data: bytes,
     use: Callable[[DicomFrame], Opened],
@@ -94,12 +60,16 @@ def open_frames(
     """Return what `use` makes of each frame that is meant, after all checks.
 
     Args:
+        data: a whole file.
         frames: which ones: what a card says, or the choice of somebody.
         max_frames: the limit of their number; their pixels together may be `max_pixels`.
         kept_bytes: what `use` keeps of each.
+        reserve: called with the peak of memory in bytes before pixels are decoded; may refuse.
 
     Raises:
-        NoSuchFrame, TooManyFrames: see `chosen`; and the errors of `open_dicom`.
+        NoSuchFrame, TooManyFrames: see `chosen`.
+        UnsupportedImage: the compression or the kind of object is not read.
+        ImageTooLarge, ImageTooComplex, BrokenImage: `model_store.errors` describes each.
     """
     try:
         import pydicom
@@ -167,7 +137,12 @@ def _numbers(
 
 
 def render(frame: DicomFrame, window: Window | None) -> Image.Image:
-    """Decode a frame at its own size, mode "L" or "RGB"."""
+    """Decode a frame at its own size, mode "L" or "RGB".
+
+    `window`: center and width in the units after the rescale (Hounsfield for CT). None takes the
+    file's own: its VOI lookup table, else its first window, else the range of its values without
+    padding.
+    """
     return Image.fromarray(_shown(frame, window))
 
 
