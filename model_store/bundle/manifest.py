@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from model_store.bundle.card import NAME_PATTERN
 from model_store.bundle.files import FileTooLarge, read_plain, write_whole
-from model_store.bundle.records import Record, first_problem
+from model_store.bundle.records import ClosedRecord, first_problem
 from model_store.errors import FileError, ManifestError
 
 MANIFEST_FILE = "manifest.json"
@@ -27,7 +27,7 @@ Digest: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
-class FileEntry(Record, strict=True):
+class FileEntry(ClosedRecord, strict=True):
     """Size and hash of one file."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -39,7 +39,7 @@ class FileEntry(Record, strict=True):
         return cls(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
-class Manifest(Record, strict=True):
+class Manifest(ClosedRecord, strict=True):
     """What manifest.json says."""
 
     format_version: Literal[1] = 1

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
-class Record(BaseModel):
+class ClosedRecord(BaseModel):
     """Does not change, and has no other fields than these."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, PositiveInt, ValidationError
 
 from model_store.bundle.manifest import Digest
-from model_store.bundle.records import Record
+from model_store.bundle.records import ClosedRecord
 from model_store.errors import CanaryError
 from model_store.store.history import Action, append, new_event
 from model_store.store.retirement import require_not_retired
@@ -22,7 +22,7 @@ End: TypeAlias = Literal["promoted", "aborted"]
 _ENDED: dict[End, Action] = {"promoted": "canary promoted", "aborted": "canary aborted"}
 
 
-class Canary(Record):
+class Canary(ClosedRecord):
     """A version that is tried beside production.
 
     Mode `share` gives it a share of the requests that name no version. Mode `header` gives it the

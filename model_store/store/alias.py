@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from pydantic import Field, ValidationError
 
 from model_store.bundle.manifest import MAX_VERSION, Digest
-from model_store.bundle.records import Record, first_problem
+from model_store.bundle.records import ClosedRecord, first_problem
 from model_store.errors import AliasError, ModelStoreError
 
 PRODUCTION = "production"
@@ -17,10 +17,10 @@ WHY_LIMIT = 1_000  # characters of why something is done
 ALIAS_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
 Who: TypeAlias = Annotated[str, Field(max_length=200)]
 Why: TypeAlias = Annotated[str, Field(max_length=WHY_LIMIT)]
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=ClosedRecord)
 
 
-class Alias(Record):
+class Alias(ClosedRecord):
     """Where an alias points, by version and by the digest of the bundle.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from model_store.bundle.manifest import MAX_VERSION, Digest
-from model_store.bundle.records import Record
+from model_store.bundle.records import ClosedRecord
 from model_store.errors import HistoryError
 from model_store.store.alias import Alias, Who, Why, made_now
 from model_store.store.storage import Storage
@@ -36,7 +36,7 @@ Action = Literal[
 ]
 
 
-class StoreEvent(Record):
+class StoreEvent(ClosedRecord):
     """Something that was done.
 
     Attributes:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
-from model_store.bundle.records import Record
+from model_store.bundle.records import ClosedRecord
 from model_store.errors import HistoryError, VersionRetired
 from model_store.store.alias import Who, Why, made_now
 from model_store.store.storage import Storage
@@ -12,7 +12,7 @@ from model_store.store.storage import Storage
 RETIRED_FILE = "retired.json"
 
 
-class Retirement(Record):
+class Retirement(ClosedRecord):
     """Who took a version out, when and why."""
 
     at: datetime
