@@ -4,9 +4,9 @@ import asyncio
 import io
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
@@ -104,32 +104,24 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
     Raises UnsupportedMedia, BodyCompressed, BodyTooLarge or MalformedRequest.
     """
-    content_type, length_bytes, request_id, canary, tags, deadline_s = (
-        b"",
-        None,
-        None,
-        None,
-        None,
-        None,
-    )
+    content_type, length_bytes = b"", None
+    own: dict[str, Any] = {"request_id": None}
     for name, value in headers:
         if name == b"content-type":
             content_type = value
         elif name == b"content-length":
             length_bytes = int(value)
-        elif name == b"x-request-id":
-            request_id = request_id_of(value.decode("utf-8", errors="replace"))
-        elif name == b"x-candor-canary":
-            _only(name, canary)
-            canary = _yes_or_no(value)
-        elif name == b"x-candor-tags":
-            _only(name, tags)
-            tags = read_tags(value.decode("utf-8", errors="replace"))
-        elif name == b"x-candor-deadline-s":
-            _only(name, deadline_s)
-            deadline_s = _seconds(value)
         elif name == b"content-encoding":
             check_encoding(value.decode("latin-1"))
+        elif name == b"x-request-id":
+            own["request_id"] = request_id_of(value.decode("utf-8", errors="replace"))
+        elif name in _OWN_HEADERS:
+            field, read = _OWN_HEADERS[name]
+            if own.get(field) is not None:
+                raise MalformedRequest(
+                    f"the header {name.decode().title()} is given more than once; send it once."
+                )
+            own[field] = read(value.decode("utf-8", errors="replace"))
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
         raise UnsupportedMedia(
@@ -137,7 +129,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
         )
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
-    return RequestHead(media_type, content_type, request_id, canary, tags, deadline_s, length_bytes)
+    return RequestHead(media_type, content_type, length_bytes=length_bytes, **own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,23 +333,16 @@ def tags_of(value: object) -> str | None:
         raise MalformedRequest(str(error)) from None
 
 
-def _only(name: bytes, before: object) -> None:
-    if before is not None:
-        raise MalformedRequest(
-            f"the header {name.decode().title()} is given more than once; send it once."
-        )
-
-
-def _yes_or_no(value: bytes) -> bool:
-    known = {b"true": True, b"1": True, b"false": False, b"0": False}
-    if value.lower() not in known:
+def _yes_or_no(text: str) -> bool:
+    choice = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+    if choice is None:
         raise MalformedRequest("X-Candor-Canary must be true or false.")
-    return known[value.lower()]
+    return choice
 
 
-def _seconds(value: bytes) -> float:
+def _seconds(text: str) -> float:
     try:
-        seconds = float(value)
+        seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
@@ -365,6 +350,14 @@ def _seconds(value: bytes) -> float:
             "X-Candor-Deadline-S must be a number of seconds over 0, such as 0.5."
         )
     return seconds
+
+
+# A field of RequestHead, and how its header is read.
+_OWN_HEADERS: Final[dict[bytes, tuple[str, Callable[[str], Any]]]] = {
+    b"x-candor-canary": ("canary", _yes_or_no),
+    b"x-candor-tags": ("tags", read_tags),
+    b"x-candor-deadline-s": ("deadline_s", _seconds),
+}
 
 
 def _acceptable(media_type: str) -> bool:

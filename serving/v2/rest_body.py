@@ -5,7 +5,6 @@ Source: the protocol's binary tensor data extension. Binary tensors follow the J
 which it names them; BYTES elements are prefixed by their length, four bytes little endian.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -16,18 +15,23 @@ import numpy.typing as npt
 from msgspec import UNSET, Meta
 
 from model_store.image import FrameChoice
-from monitoring.errors import BodyNotJson
-from monitoring.http.json_body import SMALL_BYTES, JsonReader, encode
+from monitoring.http.json_body import encode
 from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
 from serving.http.request import read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
-from serving.v2.tensors import InputTensor, OutputTensor, read_pixels
+from serving.v2.tensors import (
+    NUMBERS_LIMIT,
+    InputTensor,
+    OutputTensor,
+    check_count,
+    raw,
+    raw_elements,
+    read_pixels,
+)
 
 HEADER: Final = "inference-header-content-length"
-_LENGTH = struct.Struct("<I")
 # Counted before anything is parsed, because parsers build an object for each value.
-NUMBERS_LIMIT: Final = 2_000_000
 TEXTS_PER_IMAGE: Final = 4
 SPARE_TEXTS: Final = 500
 
@@ -42,9 +46,8 @@ class _RawRequest(InferRequest, frozen=True, kw_only=True):
     inputs: Annotated[list[_RawInput], Meta(max_length=16)]  # type: ignore[assignment]
 
 
-_STRICT = msgspec.json.Decoder(_RawRequest)
-_TEXTS = msgspec.json.Decoder(list[str])
-_REQUESTS = JsonReader(InferRequest, MalformedRequest, whole="The request")
+_REQUEST: Final = msgspec.json.Decoder(_RawRequest)
+_TEXTS: Final = msgspec.json.Decoder(list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,36 +133,7 @@ def write_response(
     return encoded + b"".join(blobs), len(encoded) if blobs else None
 
 
-def raw(output: OutputTensor) -> bytes:
-    """The bytes of an output: row-major, little endian; byte strings after their lengths."""
-    if output.datatype == "BYTES":
-        texts: Any = output.array.ravel().tolist()
-        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
-    return output.array.astype("<f4").tobytes()
-
-
-def split_bytes(data: bytes | memoryview, *, limit: int) -> list[bytes]:
-    """The elements of a raw BYTES tensor, at most `limit`. Raises MalformedRequest."""
-    elements: list[bytes] = []
-    at = 0
-    while at < len(data):
-        if len(elements) == limit:
-            raise MalformedRequest(
-                f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
-            )
-        if at + _LENGTH.size > len(data):
-            raise MalformedRequest("a BYTES tensor ends within the length prefix of an element.")
-        (size,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size + size
-        if at > len(data):
-            raise MalformedRequest(
-                f"a BYTES tensor ends {at - len(data)} bytes before its last element does."
-            )
-        elements.append(bytes(data[at - size : at]))
-    return elements
-
-
-def _decoded(body: bytes, limit: int) -> InferRequest:
+def _decoded(body: bytes, limit: int) -> _RawRequest:
     texts, numbers = TEXTS_PER_IMAGE * limit + SPARE_TEXTS, NUMBERS_LIMIT
     if body.count(b'"') > 2 * texts or body.count(b"{") > texts or body.count(b",") > numbers:
         raise MalformedRequest(
@@ -167,16 +141,9 @@ def _decoded(body: bytes, limit: int) -> InferRequest:
             "binary."
         )
     try:
-        return _STRICT.decode(body)
+        return _REQUEST.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        if (
-            len(body) > SMALL_BYTES
-        ):  # the json module, which is more lenient, would build an object for each number
-            raise MalformedRequest(f"this is not an inference request. {error}.") from None
-    try:
-        return _REQUESTS.read(body)
-    except BodyNotJson as error:
-        raise MalformedRequest(f"this is not an inference request. {error}") from None
+        raise MalformedRequest(f"this is not an inference request. {error}.") from None
 
 
 def _header_size(header_length: str | None, total: int) -> int:
@@ -191,7 +158,7 @@ def _header_size(header_length: str | None, total: int) -> int:
     return int(header_length)
 
 
-def _tensor(read: RequestedInput, binary: memoryview, limit: int) -> tuple[InputTensor, memoryview]:
+def _tensor(read: _RawInput, binary: memoryview, limit: int) -> tuple[InputTensor, memoryview]:
     """One input, and what is left of the binary part after it."""
     size = read.parameters.get("binary_data_size")
     if size is None:
@@ -203,39 +170,33 @@ def _tensor(read: RequestedInput, binary: memoryview, limit: int) -> tuple[Input
                 f"binary_data_size is {size!r}; {len(binary)} bytes are left in the body."
             )
         data, rest = binary[:size], binary[size:]
-        elements = (
-            split_bytes(data, limit=limit)
-            if read.datatype == "BYTES"
-            else np.frombuffer(data, np.uint8)
-        )
+        elements = raw_elements(read.datatype, data, limit=limit)
     return InputTensor(read.name, read.datatype, tuple(read.shape), elements), rest
 
 
-def _json_elements(read: RequestedInput, limit: int) -> npt.NDArray[np.uint8] | list[bytes]:
+def _json_elements(read: _RawInput, limit: int) -> npt.NDArray[np.uint8] | list[bytes]:
     """Elements from JSON: numbers, flat or nested as the shape says, or base64 strings for
     BYTES.
     """
-    text = read.data if isinstance(read.data, msgspec.Raw) else msgspec.Raw(encode(read.data))
-    if read.datatype == "BYTES":
-        try:
-            values = _TEXTS.decode(text)
-            if len(values) <= limit:
-                return [decode_base64(value) for value in values]
-        except (msgspec.MsgspecError, ValueError):
+    if read.datatype != "BYTES":
+        pixels = read_pixels(bytes(read.data), read.shape)
+        if pixels is None:
             raise MalformedRequest(
-                "the elements of a BYTES tensor in JSON must be base64 strings; or send the "
-                "tensor in binary."
-            ) from None
+                f"the data of {read.name!r} must be whole numbers from 0 to 255, in one list or "
+                "nested as the shape says."
+            )
+        return pixels
+    try:
+        texts = _TEXTS.decode(read.data)
+        check_count(len(texts), limit)
+        return [decode_base64(text) for text in texts]
+    except (msgspec.MsgspecError, ValueError) as error:
+        if isinstance(error, MalformedRequest):
+            raise
         raise MalformedRequest(
-            f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
-        )
-    pixels = read_pixels(bytes(text), read.shape)
-    if pixels is None:
-        raise MalformedRequest(
-            f"the data of {read.name!r} must be whole numbers from 0 to 255, in one list or "
-            "nested as the shape says."
-        )
-    return pixels
+            "the elements of a BYTES tensor in JSON must be base64 strings; or send the tensor in "
+            "binary."
+        ) from None
 
 
 def _plain(value: float | bytes) -> float | str:

@@ -30,9 +30,16 @@ from serving.http.request import RequestHead, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.rest import server_metadata
-from serving.v2.rest_body import NUMBERS_LIMIT, raw, read_parameter, split_bytes
+from serving.v2.rest_body import read_parameter
 from serving.v2.service import InferenceService
-from serving.v2.tensors import InputTensor, OutputTensor
+from serving.v2.tensors import (
+    NUMBERS_LIMIT,
+    InputTensor,
+    OutputTensor,
+    check_count,
+    raw,
+    raw_elements,
+)
 from serving.v2.wire import check_fields
 
 logger = logging.getLogger(__name__)
@@ -279,17 +286,12 @@ def write_response(model: str, version: int, identity: str, outputs: list[Output
 
 
 def _input(tensor: Any, content: bytes | None, limit: int) -> InputTensor:
-    is_bytes = tensor.datatype == "BYTES"
+    encoded = tensor.contents.bytes_contents
     if content is not None:
-        elements = (
-            split_bytes(content, limit=limit) if is_bytes else np.frombuffer(content, np.uint8)
-        )
-    elif is_bytes:
-        if len(tensor.contents.bytes_contents) > limit:
-            raise MalformedRequest(
-                f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
-            )
-        elements = list(tensor.contents.bytes_contents)
+        elements = raw_elements(tensor.datatype, content, limit=limit)
+    elif tensor.datatype == "BYTES":
+        check_count(len(encoded), limit)
+        elements = list(encoded)
     else:
         elements = _numbers(tensor.contents.uint_contents, tensor.name)
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), elements)

@@ -2,6 +2,7 @@
 of a batch.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +17,8 @@ from serving.http.pipeline import numbered
 from serving.inference.batcher import Image
 
 INPUT: Final = "image"
+NUMBERS_LIMIT: Final = 2_000_000  # that are sent as numbers, not as raw bytes
+_LENGTH: Final = struct.Struct("<I")
 SLICE_BYTES: Final = 64 * 1024
 NUMBER_BYTES: Final = 64  # more than any number from 0 to 255 needs
 _NUMBERS: Final = b"0123456789+-.eE"
@@ -121,6 +124,43 @@ def outputs(
     ]
 
 
+def raw_elements(
+    datatype: str, data: bytes | memoryview, *, limit: int
+) -> npt.NDArray[np.uint8] | list[bytes]:
+    """The elements of a raw tensor, of BYTES at most `limit`. Raises MalformedRequest."""
+    if datatype != "BYTES":
+        return np.frombuffer(data, np.uint8)
+    elements: list[bytes] = []
+    at = 0
+    while at < len(data):
+        check_count(len(elements) + 1, limit)
+        if at + _LENGTH.size > len(data):
+            raise MalformedRequest("a BYTES tensor ends within the length prefix of an element.")
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size + size
+        if at > len(data):
+            raise MalformedRequest(
+                f"a BYTES tensor ends {at - len(data)} bytes before its last element does."
+            )
+        elements.append(bytes(data[at - size : at]))
+    return elements
+
+
+def check_count(elements: int, limit: int) -> None:
+    """Raise MalformedRequest if a BYTES tensor has more elements than `limit`."""
+    if elements > limit:
+        raise MalformedRequest(
+            f"a BYTES tensor has over {limit} elements; send 1 to {limit} images."
+        )
+
+
+def raw(output: OutputTensor) -> bytes:
+    """The bytes of an output: row-major, little endian; byte strings after their lengths."""
+    if output.datatype != "BYTES":
+        return output.array.astype("<f4").tobytes()
+    return b"".join(_LENGTH.pack(len(text)) + text for text in output.array.ravel().tolist())
+
+
 def output_shape(name: str, card: Card) -> list[int]:
     """The shape of an output in the model's metadata, -1 for the batch."""
     return [-1, len(card.classes)] if name == "probabilities" else [-1]
@@ -139,7 +179,7 @@ def _array(name: str, results: Sequence[ImageResult], card: Card) -> Array:
 
 
 def _encoded(tensor: InputTensor) -> list[bytes | Image]:
-    count = int(np.prod(tensor.shape, dtype=np.int64))
+    count = prod(tensor.shape)
     if (
         count != tensor.shape[0]
         or not isinstance(tensor.elements, list)
@@ -161,10 +201,10 @@ def _pixels(tensor: InputTensor, card: Card) -> list[bytes | Image]:
             f"{spec.height}, {spec.width}]."
         )
     values = tensor.elements
-    if not isinstance(values, np.ndarray) or values.size != np.prod(expected, dtype=np.int64):
-        needed = np.prod(expected, dtype=np.int64)
+    if not isinstance(values, np.ndarray) or values.size != prod(expected):
         raise MalformedRequest(
-            f"the tensor has {len(values)} values; its shape {list(expected)} needs {needed}."
+            f"the tensor has {len(values)} values; its shape {list(expected)} needs "
+            f"{prod(expected)}."
         )
     return list(values.reshape(expected))
 

@@ -145,7 +145,7 @@ SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("no json", "The request cannot be read"),
+        ("no json", "not an inference request"),
         ({"inputs": 3}, "inputs"),
         ({"inputs": []}, "the inputs are: none"),
         ({"inputs": [SMALL | {"name": "x"}]}, "the inputs are: x"),
