@@ -83,9 +83,7 @@ class Decoder:
         return image
 
     async def decode_in_turn(self, image: Encoded | Image, spec: InputSpec) -> Image:
-        """`decode` for one of several images, if it is encoded: before each, the event loop turns
-        to other requests.
-        """
+        """`decode` if it is encoded. Before each image, the event loop turns to other requests."""
         if isinstance(image, np.ndarray):
             return image
         async with self._turn:

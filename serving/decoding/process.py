@@ -94,9 +94,7 @@ Decoded: TypeAlias = Image | DecodedFrames | Viewing
 
 @dataclass(frozen=True)
 class DecodingTarget:
-    """What is to be made of an image: the model's input, that of chosen frames (at most
-    `max_frames`), or a Viewing.
-    """
+    """The model's input, that of chosen frames (at most `max_frames`), or a Viewing."""
 
     frame: FrameChoice | None = None
     max_frames: int = 1

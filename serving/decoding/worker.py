@@ -130,9 +130,7 @@ class _Memory:
         limits.allow(FREE_BYTES + image_bytes)
 
     def reserve(self, needed: int) -> None:
-        """See model_store.image.cost.Reserve. Raises ImageTooComplex if the server has not that
-        much.
-        """
+        """See image.cost.Reserve. Raises ImageTooComplex if the server has not that much."""
         if needed <= FREE_BYTES // 2:
             return
         self._channel.send(NEEDS, bytes=needed)
@@ -176,9 +174,7 @@ class Limits:
         resource.setrlimit(resource.RLIMIT_AS, (self._hard_memory, self._hard_memory))
 
     def memory_bytes(self) -> tuple[int, int]:
-        """Address space and resident memory; where the system does not tell, 256 MiB and
-        nothing.
-        """
+        """Address space and resident memory; where the system hides them, 256 MiB and 0."""
         if self._statm is None:
             return 256 * 2**20, 0
         space, resident = os.pread(self._statm, 256, 0).split()[:2]

@@ -1,3 +1,1 @@
-"""HTTP: the hot route for images (`app`), the other routes (`routes`), access control, requests and
-answers.
-"""
+"""HTTP: predictions, access control, requests and answers."""

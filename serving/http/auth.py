@@ -215,9 +215,7 @@ class AccessControl:
 
     @staticmethod
     def _is_own(origin: bytes, headers: dict[bytes, bytes]) -> bool:
-        """Whether the page comes from this server. Schemes are not compared, because a proxy may
-        terminate TLS.
-        """
+        """Whether the page is this server's; a proxy may end TLS, so schemes do not count."""
         _, separator, host = origin.partition(b"://")
         return bool(separator) and host.lower() == headers.get(b"host", b"").lower()
 
@@ -229,9 +227,7 @@ class AccessMiddleware:
         self._app, self._access, self._refuse = app, access, refuse
 
     def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. Not a coroutine function itself, because each one would slow down
-        every answer.
-        """
+        """Answer one request. No coroutine function: another one would slow down each answer."""
         try:
             self._access.check(scope)
         except ServingError as error:

@@ -1,6 +1,4 @@
-"""The types of what `candor serve` takes and answers beside monitoring: predictions, health, loaded
-models.
-"""
+"""What `candor serve` takes and answers: predictions, health, loaded models."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -113,9 +111,7 @@ class RefusedBundle(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The server answers. `models`: the version of each that is in production; `refused`: bundles,
-    by model.
-    """
+    """The server answers. `models`: versions in production; `refused`: bundles, by model."""
 
     models: dict[str, int]
     refused: dict[str, RefusedBundle]

@@ -148,9 +148,7 @@ def _count_values(body: bytes, limit: int) -> None:
 
 
 def _count_escapes(body: bytes) -> None:
-    """Refuse escapes that base64 never needs, because a parser reads them one by one and holds up
-    all others.
-    """
+    """Refuse escapes, which base64 never needs and which a parser reads one by one."""
     if body.count(b"\\") > len(body) // ESCAPED_SHARE + SPARE_VALUES:
         raise MalformedRequest(
             f"over one byte in {ESCAPED_SHARE} is an escape (\\); base64 needs none."
@@ -224,9 +222,7 @@ def _item(entry: Entry) -> ImageItem:
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of base64, decoded in slices, between which other threads run. Raises
-    ValueError.
-    """
+    """The bytes of base64, in slices, between which other threads run. Raises ValueError."""
     decoded = io.BytesIO()
     for start in range(0, len(text), SLICE_CHARACTERS):
         part = text[start : start + SLICE_CHARACTERS]

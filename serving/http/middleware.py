@@ -60,9 +60,7 @@ def _traced(app: ASGIApp) -> ASGIApp:
         ) from error
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        """A coroutine function, because OpenTelemetry takes any other callable for an application
-        of ASGI 2.
-        """
+        """OpenTelemetry takes what is no coroutine function for an application of ASGI 2."""
         await app(scope, receive, send)
 
     initialize()  # the exporters that OpenTelemetry's own variables name

@@ -18,9 +18,7 @@ Schema = dict[str, Any]
 
 
 class Schemas:
-    """The schemas of `kinds`, which share components by class name. Unions may hold several
-    Structs.
-    """
+    """The schemas of `kinds`, which share components by name. Unions may hold several Structs."""
 
     def __init__(self, kinds: Iterable[Any]) -> None:
         leaves = list(dict.fromkeys(leaf for kind in kinds for leaf in _leaves(kind)))
@@ -60,9 +58,7 @@ def _is_list_of_union(kind: Any) -> bool:
 
 
 def _allow_null(schema: Schema) -> None:
-    """A number of a report may be missing: what is NaN or infinite in a dataclass is null in
-    JSON.
-    """
+    """What is NaN or infinite in a dataclass is null in JSON."""
     if schema.get("type") == "number":
         schema["type"] = ["number", "null"]
 
@@ -85,9 +81,7 @@ def _dataclass_names(kinds: Iterable[Any]) -> set[str]:
 
 
 def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
-    """The OpenAPI document of a server of `version`. Of two endpoints with the same address the
-    first counts.
-    """
+    """The OpenAPI document of a server. Of two endpoints with one address the first counts."""
     declared = list(
         {(each.path, each.method): each for each in reversed(list(endpoints))}.values()
     )[::-1]

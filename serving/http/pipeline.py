@@ -154,9 +154,7 @@ class InferencePipeline:
         return await caller.wait(self._in_batches(served, items, writer))
 
     async def decode_many(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
-        """All `images` as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of
-        several.
-        """
+        """All as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of several."""
         decoded: list[Any] = []
         for start in range(0, len(images), self._max_batch):
             batch = images[start : start + self._max_batch]
@@ -220,9 +218,7 @@ class InferencePipeline:
         arrived_s: float,
         writer: AnswerWriter | None = None,
     ) -> Any:
-        """Queue the image, wait for its answer, then pass the image to the shadow, if there is
-        one.
-        """
+        """Queue the image, wait for its answer, then pass the image to a shadow."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         request = PendingRequest(image, item.request_id, arrived_s, future, writer, item.tags)
         served.submit(request)

@@ -79,9 +79,7 @@ class PredictionApp:
         self.draining = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. Not a coroutine function itself, because each one would slow down
-        every answer.
-        """
+        """Answer one request. No coroutine function: another one would slow down each answer."""
         fast_path = take_fast_path(scope)
         if (
             scope["type"] == "http"
@@ -160,9 +158,7 @@ class PredictionApp:
         caller: Caller,
         arrived_s: float,
     ) -> bytes:
-        """The answer to a request with one image; if its query asks for that, explained, or of
-        chosen frames, or both.
-        """
+        """The answer to one image: as it is, explained, or of chosen frames."""
         if asked.explain:
             answer, number = await self._pipeline.answer_explained(
                 served,
@@ -245,8 +241,6 @@ class PredictionApp:
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """Model and version of a path that begins with PREFIX. The version is None if the path has
-    none.
-    """
+    """Model and version of a path that begins with PREFIX; the version may be None."""
     model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
     return unquote(model), version if slash else None

@@ -92,9 +92,7 @@ class RequestHead:
 
     @property
     def large_image_bytes(self) -> int:
-        """The length of a body that is a single large image, 0 for any other, and if it is not
-        known.
-        """
+        """The length of a single large image; 0 for any other body, or if not known."""
         length_bytes = self.length_bytes or 0
         return length_bytes if length_bytes > LARGE_BYTES and self.media_type not in LISTS else 0
 
@@ -134,9 +132,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """What the query of a prediction asks for: an explanation, and frames of the image in place of
-    the card's.
-    """
+    """An explanation, and frames of the image in place of the card's."""
 
     explain: bool = False
     frame: FrameChoice | None = None
@@ -146,9 +142,7 @@ NOTHING: Final = PredictionQuery()
 
 
 def read_query(query: bytes) -> PredictionQuery:
-    """What the query string asks for. Raises MalformedRequest for an unknown parameter, value or
-    combination.
-    """
+    """What the query asks for. Raises MalformedRequest for anything unknown."""
     if not query:
         return NOTHING
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
@@ -245,9 +239,7 @@ def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile
 def read_form(
     body: bytes, content_type: bytes, *, limit: int
 ) -> tuple[list[FormFile], dict[str, str]]:
-    """The files and the fields of a multipart/form-data body. Raises MalformedRequest as
-    `form_files` does.
-    """
+    """Files and fields of a multipart/form-data body. Raises as `form_files`."""
     _, options = parse_options_header(content_type)
     files: list[FormFile] = []
     fields: dict[str, str] = {}
@@ -297,9 +289,7 @@ def read_form(
 
 
 def request_id_of(value: object) -> str | None:
-    """The client's own id; None for none, and for an empty one. Raises MalformedRequest for an
-    invalid id.
-    """
+    """The client's own id; None for none or an empty one. Raises MalformedRequest."""
     if value is None or value == "":
         return None
     if (
@@ -316,9 +306,7 @@ def request_id_of(value: object) -> str | None:
 
 
 def read_tags(text: str) -> str | None:
-    """Tags from `X-Candor-Tags: site=A,device=CT-2` or a form's field `tags`. Raises
-    MalformedRequest.
-    """
+    """Tags from text such as `site=A,device=CT-2`. Raises MalformedRequest."""
     try:
         return tags.read_tags(text)
     except TagsInvalid as error:

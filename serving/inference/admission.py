@@ -38,9 +38,7 @@ class QueueEstimate:
         deadline_s: float | None = None,
         clock_s: float | None = None,
     ) -> None:
-        """`service_s`: first estimate of the seconds per image. `batch`: the largest. `deadline_s`:
-        the setting.
-        """
+        """`service_s`: first estimate for an image. `batch`: the largest. `deadline_s`: set."""
         self.waiting = 0
         self._set_s = deadline_s
         self._batch = batch
@@ -61,9 +59,7 @@ class QueueEstimate:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until a request that arrives now is answered: after all that wait, together with
-        its batch.
-        """
+        """Seconds until the answer to a request that arrives now, with its batch."""
         return self._wait_s(self.waiting)
 
     @property
@@ -79,18 +75,14 @@ class QueueEstimate:
         return (waiting + min(waiting, self._batch - 1)) * self.service_s
 
     def delivered(self, images: int, *, arrived_s: float, now_s: float) -> None:
-        """Record that `images` were delivered at `now_s`, the oldest of which arrived at
-        `arrived_s` (perf_counter).
-        """
+        """Record a delivery at `now_s`; the oldest image arrived at `arrived_s` (perf_counter)."""
         elapsed_s = now_s - max(self._last_s, arrived_s)
         self._mean_elapsed_s += RECENT * (elapsed_s - self._mean_elapsed_s)
         self._mean_images += RECENT * (images - self._mean_images)
         self._last_s = now_s
 
     def admit(self, asked_s: float | None = None) -> None:
-        """Raise Overloaded if a request that arrives now would wait longer than the deadline, or
-        than `asked_s`.
-        """
+        """Raise Overloaded if a new request would wait longer than the deadline or `asked_s`."""
         deadline_s = self.deadline_s if asked_s is None else min(asked_s, self.deadline_s)
         if self.wait_s > deadline_s:
             raise Overloaded(
@@ -98,9 +90,7 @@ class QueueEstimate:
             )
 
     def _clears_s(self, deadline_s: float) -> float:
-        """Seconds until one more request is admitted: `wait_s` solved for the number that may
-        wait.
-        """
+        """Seconds until one more is admitted: `wait_s` solved for the number that waits."""
         room = deadline_s / self.service_s
         return (self.waiting - max(room - (self._batch - 1), room / 2)) * self.service_s
 
@@ -114,9 +104,7 @@ class RefusalThrottle:
         self.held = 0
 
     async def hold(self) -> bool:
-        """Wait `hold_s`. Returns False at once if too many wait already; then the connection should
-        be closed.
-        """
+        """Wait `hold_s`. False, at once: too many wait; the connection should be closed."""
         if self.held >= self._limit:
             return False
         self.held += 1

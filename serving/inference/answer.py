@@ -76,9 +76,7 @@ def with_audit(answer: bytes, drawn: bool) -> bytes:
 
 
 def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
-    """An answer with the field `explanation`: the map as a sentence, as values and as a PNG in
-    base64.
-    """
+    """An answer with the field `explanation`: sentence, values, and a PNG in base64."""
     values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
     fields = {"method": method, "sentence": shown.sentence, "values": values}
     fields["png"] = base64.b64encode(shown.png).decode()

@@ -35,9 +35,7 @@ class AnswerWriter(Protocol):
     def write(
         self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]
     ) -> Any:
-        """The answer for one image; `values`, (K,), are its probabilities, the largest of them
-        `values[predicted]`.
-        """
+        """The answer for one image with probabilities `values`, (K,), largest at `predicted`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,9 +58,7 @@ class PendingRequest:
 
     @property
     def gone(self) -> bool:
-        """Whether the client has disconnected, which cancels the future. Read in the inference
-        thread.
-        """
+        """Whether the client has gone, which cancels the future. Read in another thread."""
         return self.answer.cancelled()
 
 
@@ -90,9 +86,7 @@ class BatchingDelay:
         self._coming -= 1
 
     def left_s(self, images: int, waited_s: float) -> float:
-        """Seconds that `images`, which have waited for `waited_s`, still wait for others; 0 if none
-        is coming.
-        """
+        """Seconds that `images`, after `waited_s`, still wait; 0 if none is coming."""
         if not self._coming:
             return 0.0
         return max(0.0, min(PER_IMAGE * self._one_image_s * images, LONGEST_S) - waited_s)
@@ -176,9 +170,7 @@ class Batcher:
         return batch, False
 
     def _next(self, images: int, since_s: float) -> PendingRequest | None:
-        """The next in the queue for a batch of `images`, which has waited since `since_s`. Raises
-        Empty.
-        """
+        """The next for a batch of `images` that waits since `since_s`. Raises Empty."""
         while True:
             left_s = self._delay.left_s(images, time.perf_counter() - since_s)
             try:
@@ -193,7 +185,5 @@ class Batcher:
 
 
 def lower_priority() -> None:
-    """Give the calling thread the lowest priority. On Linux each thread has a priority of its
-    own.
-    """
+    """Give the calling thread the lowest priority; on Linux each has its own."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

@@ -88,9 +88,7 @@ def _explain(predictor: Predictor, image: Image, predicted: int) -> HeatMap:
 
 
 def _open(folder: Path, card: Card) -> Predictor:
-    """A predictor on the bundle, read again, because explanations are too rare to keep the graph in
-    memory.
-    """
+    """A predictor on the bundle, read again: explanations are rare, graphs are large."""
     try:
         whole = read_bundle(folder)
         variants = map(whole.of_variant, whole.card.precisions)
@@ -127,9 +125,7 @@ def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArra
 
 
 def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:
-    """The image with the patch at each of P positions, (P, C, H, W), and the first cell of each
-    patch.
-    """
+    """The image with the patch at P positions, (P, C, H, W), and each patch's first cell."""
     rows = np.linspace(0, image.shape[1], POSITIONS + 1).round().astype(int)
     columns = np.linspace(0, image.shape[2], POSITIONS + 1).round().astype(int)
     boxes = [

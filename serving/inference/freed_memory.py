@@ -1,6 +1,4 @@
-"""What happens to freed memory: the C library keeps it for the next large body and returns it to
-the system later.
-"""
+"""The C library keeps freed memory for the next large body, and returns it later."""
 
 import asyncio
 import ctypes

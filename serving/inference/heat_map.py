@@ -44,9 +44,7 @@ class HeatMap:
 
 
 def heat_map(values: Values, image: Image) -> HeatMap:
-    """The map of `values`, (R, C), the loss of probability in each cell, over `image`, (C, H, W)
-    uint8.
-    """
+    """The map of `values`, (R, C), probability lost, over `image`, (C, H, W) uint8."""
     return HeatMap(values, _picture(values, image), sentence(values))
 
 
@@ -118,9 +116,7 @@ def _blend(
 
 
 def _draw_scale(canvas: Pillow.Image, *, left: int, height: int, limit: float) -> None:
-    """Draw the color of every value between -limit and limit, over middle gray, with three
-    figures.
-    """
+    """Draw the color of every value in -limit..limit, over gray, with three figures."""
     top, bottom = 2 * LINE + 20, height - 12
     strength = np.repeat(
         np.linspace(1, -1, bottom - top, dtype=np.float32)[:, np.newaxis], BAR, axis=1

@@ -1,6 +1,4 @@
-"""Prometheus metrics of the server itself, updated once per batch if possible. See monitoring for
-calibration.
-"""
+"""Prometheus metrics of the server; those of calibration are in monitoring."""
 
 import platform
 from collections.abc import Sequence
@@ -149,9 +147,7 @@ class VersionMetrics:
         inference_s: float,
         first_id: bytes | None = None,
     ) -> None:
-        """Record an answered batch, oldest request first; `first_id` is the prediction id of its
-        first answer.
-        """
+        """Record an answered batch, oldest first; `first_id` is its first prediction id."""
         self._batch_size.observe(len(requests))
         self._inference.observe(inference_s)
         exemplar = (

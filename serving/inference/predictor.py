@@ -50,16 +50,12 @@ class Classification:
 
 
 class Predictor:
-    """One ONNX Runtime session. Raises ModelUnusable if ONNX Runtime cannot load or run the
-    graph.
-    """
+    """One ONNX Runtime session. Raises ModelUnusable if it cannot load or run the graph."""
 
     def __init__(
         self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto"
     ) -> None:
-        """`bundle` must be verified. `threads` is the number of CPU threads; 0 means one per
-        available core.
-        """
+        """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core."""
         self.card = bundle.card
         self.folder = bundle.folder
         self.digest = bundle.digest
@@ -84,9 +80,7 @@ class Predictor:
         return self.providers[0] == PROVIDERS["cpu"]
 
     def predict(self, images: npt.NDArray[np.uint8]) -> Probabilities:
-        """Probabilities, (N, K) float32, of `images`, (N, C, H, W) uint8. Raises ModelUnusable if
-        the run fails.
-        """
+        """Probabilities, (N, K) float32, of (N, C, H, W) uint8. Raises ModelUnusable."""
         try:
             outputs: list[Any] = self._session.run(["probabilities"], {"image": images})
         except ORT_ERRORS as error:
@@ -108,9 +102,7 @@ class Predictor:
 
     @cached_property
     def one_image_s(self) -> float:
-        """Inference time of one image in seconds: the least of ten runs, or one if it is clearly
-        not light.
-        """
+        """Seconds for one image: the least of ten runs, or one if it is clearly not light."""
         elapsed_s = self._time_one()
         return elapsed_s if elapsed_s > 50 * LIGHT_S else min(self._time_one() for _ in range(10))
 
@@ -134,9 +126,7 @@ class Predictor:
         return self.classify_pixels(decode(data, self.card.input.spec))
 
     def classify_frames(self, data: bytes, frame: FrameChoice) -> dict[int, Classification]:
-        """The answers for chosen frames of one encoded image, by their number from 1. Raises
-        ImageError.
-        """
+        """The answers for chosen frames of an encoded image, by number. Raises ImageError."""
         found = decode_frames(data, self.card.input.spec, frame)
         answers = [self.classify_pixels(pixels) for pixels in found.pixels]
         return dict(zip(found.numbers, answers, strict=True))

@@ -65,9 +65,7 @@ class InferenceCounts:
 
 
 class ServedVersion:
-    """A loaded version that answers requests. Everything but `_infer` and `_hand_over` runs on the
-    event loop.
-    """
+    """A version that answers. All but `_infer` and `_hand_over` is on the event loop."""
 
     def __init__(
         self,
@@ -82,9 +80,7 @@ class ServedVersion:
         pictures: PictureKeeper | None = None,
         background: bool = False,
     ) -> None:
-        """Warm up the predictor and register the version with the recorder. Called in the store
-        watcher's thread.
-        """
+        """Warm up and register with the recorder, in the store watcher's thread."""
         self.card = predictor.card
         self.spec = self.card.input.spec
         self.folder = predictor.folder
@@ -132,9 +128,7 @@ class ServedVersion:
             self.end_lease()
 
     def take_lease(self) -> None:
-        """Keep this version alive until `end_lease`, for a request whose duration is no block of
-        code.
-        """
+        """Keep this version alive until `end_lease`, where no block of code fits."""
         self._leases += 1
 
     def end_lease(self) -> None:
@@ -148,9 +142,7 @@ class ServedVersion:
             self._recorder.promote(self.watched_version_id).add_done_callback(_log_failure)
 
     def record_shadow(self) -> None:
-        """Record in the ledger that this version is a shadow, so that labels are joined to its
-        answers too.
-        """
+        """Record in the ledger that this is a shadow: labels are joined to its answers too."""
         if self._recorder is not None:
             self._recorder.shadow(self.watched_version_id).add_done_callback(_log_failure)
 
@@ -263,9 +255,7 @@ class ServedVersion:
         return answers, rows
 
     def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
-        """End of stage 2, in the recorder's thread: one hop to the event loop for the whole
-        batch.
-        """
+        """End of stage 2, in the recorder's thread: one hop to the loop for the batch."""
         if error is None:
             self._loop.call_soon_threadsafe(self._deliver, batch)
         else:
@@ -301,9 +291,7 @@ class ServedVersion:
         )
 
     def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
-        """Called by the batcher when `_infer` raises. The log gets the traceback, the client a
-        sentence.
-        """
+        """What follows an error of `_infer`: the log has the trace, the client a sentence."""
         failure = InferenceFailed("the model failed on this batch; the server's log says why.")
         self._loop.call_soon_threadsafe(self._deliver_failure, requests, failure)
 

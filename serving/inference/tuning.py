@@ -73,9 +73,7 @@ def _thread_counts() -> list[int]:
 
 
 def _rates(predictor: Predictor, seconds: float) -> Iterator[tuple[int, float]]:
-    """Batch sizes and their images per second, each measured for `seconds` and at least two
-    runs.
-    """
+    """Batch sizes and images per second, each of `seconds` and at least two runs."""
     shape = predictor.card.input
     for batch in BATCHES:
         images = np.zeros((batch, shape.channels, shape.height, shape.width), np.uint8)

@@ -1,6 +1,4 @@
-"""What scoring reads and writes: a folder on a disk, or at an address that fsspec knows
-(`s3://bucket/images`).
-"""
+"""What scoring reads and writes: a folder on a disk, or at an address (`s3://...`)."""
 
 import os
 import posixpath
@@ -19,9 +17,7 @@ class ScoringError(ServingError, RuntimeError):
 
 
 class AnyFolder:
-    """Files by name, relative to the folder. Raises ScoringError for an address that cannot be
-    used.
-    """
+    """Files by name. Raises ScoringError for an address that cannot be used."""
 
     def __init__(self, address: str) -> None:
         """Connects to nothing."""
@@ -31,9 +27,7 @@ class AnyFolder:
             self._fs, self._root = _open(address)
 
     def images(self) -> list[str]:
-        """The names of all images below, sorted, without hidden ones. Raises ScoringError if there
-        are none.
-        """
+        """The sorted names of all images below, but hidden ones. Raises ScoringError if none."""
         if self._fs is None:
             found = sorted(_names_below(self.address))
         else:
@@ -71,9 +65,7 @@ class AnyFolder:
 
 
 def _names_below(root: str) -> Iterator[str]:
-    """The names of images below a folder of a disk, in no order: strings, because a million paths
-    need a gigabyte.
-    """
+    """The names of images below, unordered: strings, as a million paths need a gigabyte."""
 
     def refuse(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):

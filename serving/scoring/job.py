@@ -58,9 +58,7 @@ class PartScorer:
         self._readers = ThreadPoolExecutor(READERS)
 
     def score(self, part: int) -> PartCount:
-        """Write the file of a part, unless it is there; return its counts. Raises OSError if the
-        folder is away.
-        """
+        """Write the file of a part, unless it is there. Raises OSError if the folder is away."""
         found = read_count(self._plan, self._out, part)
         if found is not None:
             return found
@@ -159,9 +157,7 @@ class PartScorer:
 
 
 def read_count(plan: ScoringPlan, out: AnyFolder, part: int) -> PartCount | None:
-    """The counts of a part that is there, of this plan; None if it is not. Raises ScoringError if
-    it is another's.
-    """
+    """The counts of a part; None if it is not there. Raises ScoringError if another's."""
     try:
         content = out.read(file_name(part))
     except FileNotFoundError:
@@ -214,9 +210,7 @@ class ScoringJob:
 
 @dataclass(frozen=True)
 class ScoringResult:
-    """How many images were answered and refused, in how many parts, and how many of those were
-    there before.
-    """
+    """Images answered and refused, in how many parts; `parts_before` were there."""
 
     out: str
     images: int
@@ -272,9 +266,7 @@ def _found(plan: ScoringPlan, out: AnyFolder) -> dict[int, PartCount]:
 
 
 def _finish(plan: ScoringPlan, out: AnyFolder, before: int) -> ScoringResult:
-    """Count what the files hold, write the manifest, and return the counts. Raises ScoringError if
-    one is missing.
-    """
+    """Count what the files hold and write the manifest. Raises ScoringError."""
     counts = _found(plan, out)
     images, refused = (
         sum(getattr(each, name) for each in counts.values()) for name in ("images", "refused")

@@ -64,9 +64,7 @@ class ScoringPlan:
 
     @classmethod
     def read(cls, out: AnyFolder) -> Self | None:
-        """The plan in `out`; None if there is none. Raises ScoringError if that place holds
-        something else.
-        """
+        """The plan in `out`; None if there is none. Raises ScoringError for something else."""
         names = out.names()
         if PLAN_FILE not in names:
             if others := sorted(names - {IMAGES_FILE}):
@@ -99,9 +97,7 @@ class ScoringPlan:
         return min(self.part_size, self.images - part * self.part_size)
 
     def check(self, source: AnyFolder, bundle: Bundle, frame: FrameChoice | None = None) -> None:
-        """Raise ScoringError if this is not the plan for `source`, the version `bundle` and the
-        chosen frame.
-        """
+        """Raise ScoringError if this is the plan of another source, version or frame."""
         if (self.source, self.digest) != (source.address, bundle.digest):
             raise ScoringError(
                 f"this --out holds answers of {self.model} version {self.version} to the images "

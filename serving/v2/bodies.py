@@ -1,6 +1,4 @@
-"""The JSON of the Open Inference Protocol as types. Fields that they do not name are the protocol's
-to add: ignored.
-"""
+"""The Open Inference Protocol's JSON as types; fields that it may add are ignored."""
 
 from typing import Annotated, Any, TypeAlias
 

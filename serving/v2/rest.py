@@ -1,6 +1,4 @@
-"""The protocol's REST routes: health, metadata, inference. An error is {"error": sentence}, as the
-protocol has it.
-"""
+"""The protocol's REST routes. An error is {"error": sentence}, as it says."""
 
 import asyncio
 import functools

@@ -97,9 +97,7 @@ def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadR
 
 
 def read_parameter(value: Any) -> FrameChoice | None:
-    """The frames that a request's parameter `frame` chooses: an integer or a text. Raises
-    MalformedRequest.
-    """
+    """The frames that the parameter `frame` chooses: a number or text. Raises MalformedRequest."""
     return None if value is None else read_frame(str(value))
 
 
@@ -175,9 +173,7 @@ def _tensor(read: _RawInput, binary: memoryview, limit: int) -> tuple[InputTenso
 
 
 def _json_elements(read: _RawInput, limit: int) -> npt.NDArray[np.uint8] | list[bytes]:
-    """Elements from JSON: numbers, flat or nested as the shape says, or base64 strings for
-    BYTES.
-    """
+    """Elements from JSON: numbers, flat or nested, or base64 strings for BYTES."""
     if read.datatype != "BYTES":
         pixels = read_pixels(bytes(read.data), read.shape)
         if pixels is None:

@@ -1,6 +1,4 @@
-"""The protocol's gRPC service on its own port; needs the extra `grpc` (stubs:
-open-inference-grpc).
-"""
+"""The protocol's gRPC service on its own port; needs the extra `grpc`."""
 
 import asyncio
 import logging
@@ -321,9 +319,7 @@ def _authorization(call: Any) -> bytes:
 
 
 def _head(context: Context) -> RequestHead:
-    """The metadata that correspond to HTTP headers, such as `x-candor-tags`; the call's deadline
-    counts as one.
-    """
+    """Metadata that correspond to HTTP headers; the call's deadline counts as one."""
     metadata = context.invocation_metadata() or ()
     relevant = (
         (name, value)

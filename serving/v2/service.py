@@ -1,6 +1,4 @@
-"""The operations that both transports share: find a model, describe it, infer. Raises
-ServingErrors.
-"""
+"""What both transports share: find a model, describe it, infer."""
 
 from collections.abc import Sequence
 
@@ -40,9 +38,7 @@ class InferenceService:
         self._limit = settings.max_items
 
     def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
-        """The version that answers. An empty version, as gRPC sends it, is production or a
-        canary.
-        """
+        """The version that answers; an empty one, as gRPC sends it, counts as none."""
         return self._models.find(model, version or None, canary=canary)
 
     def metadata(self, model: str, version: str | None) -> ModelMetadata:

@@ -1,6 +1,4 @@
-"""Tensors of the protocol, independent of the transport: the images of a request, and the outputs
-of a batch.
-"""
+"""Tensors of the protocol for both transports: a request's images, a batch's outputs."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -28,9 +26,7 @@ Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True)
 class InputTensor:
-    """An input as it was sent: `elements` are raw UINT8 values (n,), or the byte strings of a BYTES
-    tensor.
-    """
+    """`elements` are raw UINT8 values (n,), or the byte strings of a BYTES tensor."""
 
     name: str
     datatype: str
@@ -75,9 +71,7 @@ OUTPUTS: Final[dict[str, str]] = {
 
 
 def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:
-    """The images of a request, at most `limit`, encoded or as (C, H, W). Raises
-    MalformedRequest.
-    """
+    """A request's images, at most `limit`, encoded or (C, H, W). Raises MalformedRequest."""
     if len(inputs) != 1 or inputs[0].name != INPUT:
         names = ", ".join(each.name[:50] for each in inputs[:5]) or "none"
         raise MalformedRequest(f"the inputs are: {names}; send exactly one, named {INPUT!r}.")
@@ -111,9 +105,7 @@ def request_ids(identity: str | None, count: int) -> list[str | None]:
 def outputs(
     results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]
 ) -> list[OutputTensor]:
-    """The `wanted` outputs of a batch, or all if none is named. Raises MalformedRequest for an
-    unknown one.
-    """
+    """The `wanted` outputs of a batch, or all. Raises MalformedRequest for an unknown one."""
     unknown = [name for name in wanted if name not in OUTPUTS]
     if unknown:
         raise MalformedRequest(

@@ -20,9 +20,7 @@ _VARINT, _LONG, _BYTES, _SHORT = 0, 1, 2, 5  # wire types
 
 
 def check_fields(data: bytes) -> None:
-    """Refuse a ModelInferRequest of over FIELDS_LIMIT fields. Raises MalformedRequest, also for
-    what is no protobuf.
-    """
+    """Raise MalformedRequest for over FIELDS_LIMIT fields, and for what is no protobuf."""
     _count(data, 0, len(data), depth=0, left=FIELDS_LIMIT)
 
 
