@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from model_store.installation import require_linux
 from model_store.store.store import Store
-from monitoring.http.endpoint import Endpoint, bind
+from monitoring.http.endpoint import bind
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
@@ -47,7 +47,7 @@ from serving.process.listener import (
     process_registry,
 )
 from serving.process.monitor import Monitor, open_monitor
-from serving.process.routes import HEALTHZ
+from serving.process.routes import HEALTHZ, health_check
 from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 
@@ -141,13 +141,10 @@ class HealthRoutes:
 
 ENDPOINTS: Final = (
     replace(HEALTHZ, handler=HealthRoutes.healthz),
-    Endpoint(
-        method="GET",
+    health_check(
         path="/readyz",
         handler=HealthRoutes.readyz,
-        tag="health",
         summary="Whether the ledger can be read, and whether this monitor leads.",
-        scope=None,
         refuses=(NotReady,),
     ),
 )

@@ -4,6 +4,7 @@ The hot route, POST /predictions, is declared here too, but answered before the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -49,6 +50,7 @@ from serving.http.prediction import PredictionApp
 from serving.http.request import FRAME_PARAMETER, HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import with_description
+from serving.pages.endpoints import page
 from serving.pages.error_pages import application
 from serving.pages.rendering import answer_page, render
 
@@ -80,13 +82,9 @@ class ServerRoutes:
         """Readiness, with the bundles that could not be loaded."""
         if not self._ready():
             reason = "the server is shutting down." if self._draining() else "no model is loaded."
-            return as_json(
-                NotReadyBody("not_ready", reason, self._refused_bundles()), status=NOT_READY
-            )
-        versions = {
-            name: model.production.card.version for name, model in self._loaded.by_name().items()
-        }
-        return Ready(versions, self._refused_bundles())
+            body = NotReadyBody("not_ready", reason, self._refused_bundles())
+            return as_json(body, status=NOT_READY)
+        return Ready(self._production(), self._refused_bundles())
 
     async def models(self, _: Request) -> ModelListing:
         """What is loaded."""
@@ -102,10 +100,12 @@ class ServerRoutes:
 
     async def index(self, request: Request) -> Response:
         """The loaded models, on a server without monitoring."""
-        models = [
-            (name, model.production.card.version) for name, model in self._loaded.by_name().items()
-        ]
-        return answer_page(render("server.html", models=models, viewer=read_viewer(request)))
+        models, viewer = list(self._production().items()), read_viewer(request)
+        return answer_page(render("server.html", models=models, viewer=viewer))
+
+    def _production(self) -> dict[str, int]:
+        models = self._loaded.by_name().items()
+        return {name: model.production.card.version for name, model in models}
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
         return {
@@ -162,23 +162,12 @@ _MODEL: Final = tuple(
     )
     for path in ("/models/{model}", "/models/{model}/{version}")
 )
-HEALTHZ: Final = Endpoint(
-    method="GET",
-    path="/healthz",
-    handler=ServerRoutes.healthz,
-    tag="health",
-    summary="Whether the process lives.",
-    scope=None,
+health_check = partial(Endpoint, method="GET", tag="health", scope=None)
+HEALTHZ: Final = health_check(
+    path="/healthz", handler=ServerRoutes.healthz, summary="Whether the process lives."
 )
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path="/",
-        handler=ServerRoutes.index,
-        tag="pages",
-        summary="All models at a glance.",
-        gives={"text/html": str},
-    ),
+    page("/", ServerRoutes.index, summary="All models at a glance."),
     *_PREDICTION,
     Endpoint(
         method="GET",
@@ -189,23 +178,17 @@ ENDPOINTS: Final = (
     ),
     *_MODEL,
     HEALTHZ,
-    Endpoint(
-        method="GET",
+    health_check(
         path="/readyz",
         handler=ServerRoutes.readyz,
-        tag="health",
         summary="Whether a model is loaded.",
-        scope=None,
         otherwise={NOT_READY: NotReadyBody},
         refuses=(NotReady,),
     ),
-    Endpoint(
-        method="GET",
+    health_check(
         path="/ping",
         handler=ServerRoutes.ping,
-        tag="health",
         summary="TorchServe's health check.",
-        scope=None,
         otherwise={NOT_READY: PingStatus},
     ),
 )
