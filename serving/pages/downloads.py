@@ -204,7 +204,8 @@ def _versions(found: PageData, _: str | None) -> FileTable:
 
 def _history(found: PageData, _: str | None) -> FileTable:
     columns = ("at", "version", "kind", "tag", "sentence")
-    return columns, [[entry[column] for column in columns] for entry in found.entries]
+    entries: Sequence[Mapping[str, object]] = found.entries
+    return columns, [[entry[column] for column in columns] for entry in entries]
 
 
 TABLES: Final[Mapping[str, Callable[[PageData, str | None], FileTable]]] = {

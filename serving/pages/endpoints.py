@@ -14,7 +14,7 @@ HTML: Final = {"text/html": str}
 
 def page(path: str, handler: Handler, **declared: Any) -> Endpoint:
     """A page; `declared` are more fields of its endpoint."""
-    fields = {"tag": "pages", "gives": HTML} | declared
+    fields: dict[str, Any] = {"tag": "pages", "gives": HTML} | declared
     return Endpoint(method="GET", path=path, handler=handler, **fields)
 
 
@@ -25,5 +25,5 @@ def form(path: str, handler: Handler, kind: type[Struct], **declared: Any) -> En
     """
     body_refuses = declared.pop("body_refuses", BODY_REFUSALS)
     refuses = (*body_refuses, FormInvalid, *declared.pop("refuses", ()))
-    fields = {"tag": "pages", "takes": {MEDIA_TYPE: kind}, "redirects": True} | declared
-    return Endpoint(method="POST", path=path, handler=handler, refuses=refuses, **fields)
+    fields: dict[str, Any] = {"tag": "pages", "takes": {MEDIA_TYPE: kind}, "redirects": True}
+    return Endpoint(method="POST", path=path, handler=handler, refuses=refuses, **fields | declared)
