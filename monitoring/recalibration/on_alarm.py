@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from calibration.bins import FloatArray
 from model_store.bundle.card import CalibrationCard, Card
 from model_store.errors import ModelStoreError
-from model_store.lifecycle.canary import read_canary
+from model_store.lifecycle.canary import running_canary
 from model_store.store.store import Store
 from monitoring.drift import events
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
@@ -243,8 +243,8 @@ class AlarmResponder:
             detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
             self._note(alarm, detail | {"options": options, "reason": excess or unfair})
             return
-        canary = read_canary(self._store, alarm.model)
-        on_trial = self._policy.action == "promote" and canary is not None and canary.ended is None
+        canary = running_canary(self._store, alarm.model)
+        on_trial = self._policy.action == "promote" and canary is not None
         promoting = self._policy.action == "promote" and not on_trial
         done = publish_draft(
             self._ledger,
