@@ -243,9 +243,9 @@ class AlarmResponder:
             detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
             self._note(alarm, detail | {"options": options, "reason": excess or unfair})
             return
-        canary = running_canary(self._store, alarm.model)
-        on_trial = self._policy.action == "promote" and canary is not None
-        promoting = self._policy.action == "promote" and not on_trial
+        wished = self._policy.action == "promote"
+        on_trial = wished and running_canary(self._store, alarm.model) is not None
+        promoting = wished and not on_trial
         done = publish_draft(
             self._ledger,
             self._store,
