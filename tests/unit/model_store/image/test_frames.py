@@ -1,7 +1,6 @@
 """Chosen frames of DICOM files: each as a file that holds it alone, bounded before decoding."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,40 +35,27 @@ def one(frame: npt.NDArray[Any], **tags: Any) -> npt.NDArray[np.uint8]:
     return decode(dicom(frame, **tags), SPEC)
 
 
-def codec(name: str, **options: Any) -> Callable[[npt.NDArray[Any]], bytes]:
-    def encode(frame: npt.NDArray[Any]) -> bytes:
-        imagecodecs = pytest.importorskip("imagecodecs")
-        return bytes(getattr(imagecodecs, name)(frame, **options))
-
-    return encode
-
-
 def rle(frame: npt.NDArray[Any]) -> bytes:
     """The packed frame in a file that pydicom wrote."""
     return get_frame(pydicom.dcmread(io.BytesIO(dicom_rle(frame))).PixelData, 0, number_of_frames=1)
 
 
-COMPRESSED: dict[str, tuple[str, Callable[[npt.NDArray[Any]], bytes]]] = {
-    "RLE": (RLELossless, rle),
-    "JPEG 2000": (JPEG2000Lossless, lambda frame: encoded(frame, "JPEG2000", no_jp2=True)),
-    "JPEG Lossless": (
-        "1.2.840.10008.1.2.4.70",
-        codec("jpeg8_encode", lossless=True, predictor=1, bitspersample=12),
-    ),
-    "JPEG-LS": ("1.2.840.10008.1.2.4.80", codec("jpegls_encode")),
-    "HTJ2K": ("1.2.840.10008.1.2.4.201", codec("htj2k_encode", reversible=True)),
+def compressed(frames: list[bytes], syntax: str, **tags: Any) -> bytes:
+    shape = STACK.shape[1:]
+    return dicom_frames(frames, syntax, shape, np.uint16, NumberOfFrames=len(STACK), **tags)
+
+
+JPEG_2000 = [encoded(frame, "JPEG2000", no_jp2=True) for frame in STACK]
+FILES = {
+    "uncompressed": dicom_stack(STACK),
+    "RLE": compressed([rle(frame) for frame in STACK], RLELossless),
+    "JPEG 2000": compressed(JPEG_2000, JPEG2000Lossless),
 }
 
 
-@pytest.mark.parametrize("name", ["uncompressed", *COMPRESSED])
+@pytest.mark.parametrize("name", FILES)
 def test_each_frame_is_decoded_as_a_file_that_holds_it_alone(name: str) -> None:
-    if name == "uncompressed":
-        data = dicom_stack(STACK)
-    else:
-        syntax, encode = COMPRESSED[name]
-        data = dicom_frames(
-            list(map(encode, STACK)), syntax, STACK.shape[1:], np.uint16, NumberOfFrames=len(STACK)
-        )
+    data = FILES[name]
     expected = [one(frame) for frame in STACK]
     found = decode_frames(data, SPEC, "all")
     assert (list(found.numbers), found.pixels.shape) == ([1, 2, 3, 4, 5], (5, 1, 16, 24))
@@ -98,16 +84,11 @@ def test_color_frames_and_jpeg() -> None:
 
 
 def test_an_offset_table_of_64_bits_finds_the_frames() -> None:
-    frames = [encoded(frame, "JPEG2000", no_jp2=True) for frame in STACK]
-    frames = [frame + b"\0" * (len(frame) % 2) for frame in frames]
+    frames = [frame + b"\0" * (len(frame) % 2) for frame in JPEG_2000]
     offsets = np.cumsum([0, *(8 + len(frame) for frame in frames[:-1])]).astype("<u8").tobytes()
     lengths = np.array([len(frame) for frame in frames], "<u8").tobytes()
-    tags = {
-        "NumberOfFrames": 5,
-        "ExtendedOffsetTable": offsets,
-        "ExtendedOffsetTableLengths": lengths,
-    }
-    data = dicom_frames(frames, JPEG2000Lossless, STACK.shape[1:], np.uint16, **tags)
+    tags = {"ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
+    data = compressed(frames, JPEG2000Lossless, **tags)
     assert np.array_equal(decode_frames(data, SPEC, 4).pixels[0], one(STACK[3]))
 
 
@@ -184,8 +165,7 @@ def test_memory_of_one_frame_and_of_all_inputs_is_reserved() -> None:
 
 
 def test_a_file_with_fewer_frames_than_it_says_is_broken() -> None:
-    frames = [encoded(frame, "JPEG2000", no_jp2=True) for frame in STACK]
-    data = dicom_frames(frames[:3], JPEG2000Lossless, STACK.shape[1:], np.uint16, NumberOfFrames=5)
+    data = compressed(JPEG_2000[:3], JPEG2000Lossless)
     for choice in ("all", 5):
         with pytest.raises(BrokenImage):
             decode_frames(data, SPEC, choice)  # type: ignore[arg-type]
