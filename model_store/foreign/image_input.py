@@ -29,7 +29,6 @@ TYPES: Final[dict[str, Any]] = {
 }
 LARGEST: Final = 4096  # pixels on a side, as on the card
 SMALLEST: Final = 2
-UNBATCHED: Final = 0
 # Operators that leave the meaning of the channels alone.
 _SHAPING: Final = frozenset({"BatchNormalization", "Clip", "Pad", "Relu", "Resize", "Transpose"})
 _PASSING: Final = CASTING | ELEMENTWISE | _SHAPING
@@ -46,7 +45,7 @@ class ImageInput:
         dtype: its type in NumPy.
         channels_last: whether an image is [H, W, C] inside.
         shape: of one image, without the batch: 1 to 3 dimensions.
-        batch: images a run takes: None any number, UNBATCHED (0) one without a dimension for it.
+        batch: images that a run takes; None: any number.
         channels, height, width: of the image.
     """
 
@@ -75,7 +74,7 @@ class ImageInput:
     def described(self) -> str:
         """The layout as people write it, such as "NHWC float32, 224 x 224, 3 channels"."""
         letters = {1: "flat", 2: "HW", 3: "HWC" if self.channels_last else "CHW"}[len(self.shape)]
-        batch = "" if self.batch == UNBATCHED or len(self.shape) == 1 else "N"
+        batch = "" if len(self.shape) == 1 else "N"
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         kind = np.dtype(self.dtype).name
         return f"{batch}{letters} {kind}, {self.height} x {self.width} pixels, {channels}"
@@ -103,17 +102,13 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
             f"its input '{spec.name}' is {spec.type}, which is no image of numbers"
         )
     dims = tuple(each if isinstance(each, int) and each > 0 else None for each in spec.shape)
-    if not 1 <= len(dims) <= 4:
-        raise ForeignModelRefused(
-            f"its input '{spec.name}' has {len(dims)} dimensions; an image batch has up to four"
-        )
     readings = [each for each in _readings(model, spec, dims, wishes) if _fits(each, wishes)]
     if not readings:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
         asked = " with the size and layout that were given" if wishes != InputWishes() else ""
         raise ForeignModelRefused(
-            f"its input '{spec.name}' [{shown}] is no image of 1 or 3 channels and at most "
-            f"{LARGEST} pixels a side{asked}; give --size HEIGHTxWIDTH if it is one"
+            f"its input '{spec.name}' [{shown}] is no batch of images, of 1 or 3 channels and at "
+            f"most {LARGEST} pixels a side{asked}; give --size HEIGHTxWIDTH if it is one"
         )
     return readings
 
@@ -134,14 +129,10 @@ def _readings(
     plain = ImageInput(spec.name, TYPES[spec.type], False, (), None, 1, 0, 0)
     if len(dims) == 4:
         yield from _batched(model, plain, dims, wishes)
-    elif len(dims) == 3:
-        yield from _three(plain, dims, wishes)
+    elif len(dims) == 3 and dims[0] != 3 and dims[2] not in (1, 3):  # those are without a batch
+        yield _image(plain, 1, _size(dims[1:], wishes), dims[0], rank=2)
     elif len(dims) == 2:
-        if dims[0] is not None and dims[0] > 1 and dims[1] is not None:
-            yield _image(plain, 1, (dims[0], dims[1]), UNBATCHED, rank=2)
         yield from _flat(plain, dims[1], dims[0], wishes)
-    else:
-        yield from _flat(plain, dims[0], UNBATCHED, wishes)
 
 
 def _image(
@@ -182,18 +173,6 @@ def _batched(
         if channels in (1, 3):
             size = _size(dims[1:3] if channels_last else dims[2:4], wishes)
             yield _image(plain, channels, size, dims[0], last=channels_last)
-
-
-def _three(
-    plain: ImageInput, dims: tuple[int | None, ...], wishes: InputWishes
-) -> Iterator[ImageInput]:
-    first, second, third = dims
-    if third in (1, 3) and (first is None or first > 3):
-        yield _image(plain, third, _size((first, second), wishes), UNBATCHED, last=True)
-    size = _size((second, third), wishes)
-    if first == 3:
-        yield _image(plain, 3, size, UNBATCHED)
-    yield _image(plain, 1, size, first, rank=2)
 
 
 def _flat(

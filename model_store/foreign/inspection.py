@@ -22,7 +22,7 @@ from model_store.foreign.class_scores import (
     read_scores,
     score_outputs,
 )
-from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes, candidates
+from model_store.foreign.image_input import ImageInput, InputWishes, candidates
 from model_store.foreign.sandbox import Sandbox, SandboxSession, TensorSpec
 from model_store.foreign.surgery import behind, cut_to, real_inputs
 from model_store.foreign.wrapping import (
@@ -66,10 +66,10 @@ class OriginalModel:
         """Return the scores (N, K) of images in the model's own layout, each run alone."""
         rows = []
         for array in arrays:
-            count = 1 if image.batch in (None, UNBATCHED) else image.batch
-            batch = array if image.batch == UNBATCHED else np.stack([array] * (count or 1))
+            count = image.batch or 1
+            batch = np.stack([array] * count)
             (values,) = self.session.run({image.name: batch}, [tensor]).values()
-            rows.append(per_image(values, count or 1, tensor)[0])
+            rows.append(per_image(values, count, tensor)[0])
         return np.stack(rows)
 
 
@@ -191,7 +191,7 @@ def _core(
     arrays = image.arrange(probe_images(image))
     cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
     difference, failure = np.inf, None
-    ways = (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True)
+    ways = (True,) if _mixes_images(model) else (False, True)
     for cut, one_by_one in product(cuts, ways):
         try:
             core = logits_graph(model, image, cut, one_by_one=one_by_one)

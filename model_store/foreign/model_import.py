@@ -13,7 +13,7 @@ from model_store.bundle.card import Card, InputReference
 from model_store.errors import ForeignModelUnclear
 from model_store.foreign.card import CardFigures, build_card, measure, uncalibrated
 from model_store.foreign.class_names import ClassNames, check_names, find_names
-from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes
+from model_store.foreign.image_input import ImageInput, InputWishes
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
 from model_store.foreign.labeled_folder import (
     LabeledImages,
@@ -276,8 +276,7 @@ def _measured(
 def _findings(inspection: Inspection, names: ClassNames) -> dict[str, str]:
     """What was found, and what it means for serving."""
     image, scores = inspection.image, inspection.scores
-    batches = {None: "any number of images", UNBATCHED: "one image without a batch"}
-    batch = batches.get(image.batch, f"a fixed batch of {image.batch}")
+    batch = f"a fixed batch of {image.batch}" if image.batch else "any number of images"
     how = "served one by one" if inspection.core.one_by_one else "served in batches"
     return {
         "input": f"'{image.name}': {image.described}, {batch}; {how}",

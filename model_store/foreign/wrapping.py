@@ -15,7 +15,7 @@ from model_store.bundle.graph import CLASS_BIAS, CLASS_WEIGHT, INPUT, OUTPUT, TE
 from model_store.bundle.graph_part import GraphPart, insert
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import ClassScores, Kind, floor_of
-from model_store.foreign.image_input import UNBATCHED, ImageInput
+from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
 
@@ -115,11 +115,8 @@ def _scan(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: int
     """Move the nodes into the body of a Scan, which runs them for one image after the other."""
     before, after = GraphPart("candor/before_"), GraphPart("candor/after_")
     copies = image.batch or 1
-    if image.batch == UNBATCHED:
-        before.add("Reshape", _ONE, np.array(image.shape), output=_BATCH)
-    else:
-        one = before.add("Reshape", _ONE, np.array([1, *image.shape]))
-        before.add("Concat", *[one] * copies, axis=0, output=_BATCH)
+    one = before.add("Reshape", _ONE, np.array([1, *image.shape]))
+    before.add("Concat", *[one] * copies, axis=0, output=_BATCH)
     rows = after.add("Cast", tensor, to=TensorProto.FLOAT)
     rows = after.add("Reshape", rows, np.array([copies, per_image]))
     row = after.add("Gather", rows, np.array(0), axis=0)

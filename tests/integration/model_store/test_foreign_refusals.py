@@ -111,7 +111,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "multi-label": (model(*linear("Sigmoid")), "--exclusive"),
     "several inputs": (lambda path: _with_second_input(path), "'pixels', 'age'"),
     "labels only": (lambda path: _labels_only(path), "'label'"),
-    "no image": (model(*POOLED, shape=("N", 7, SIDE, SIDE)), "no image"),
+    "no image": (model(*POOLED, shape=("N", 7, SIDE, SIDE)), "no batch of images"),
+    "no batch": (model(node("Relu", "pixels", "scores"), shape=(3, SIDE, SIDE)), "no batch"),
     "absurd size": (model(*POOLED, shape=("N", 3, 10**9, 10**9)), "4096"),
     "text": (model(elem_type=TensorProto.STRING), "cannot run"),
     "memory": (
