@@ -382,7 +382,7 @@ LISTS: dict[str, HostileBody] = {
         lambda: ("[" + "0," * 4_999_000 + "0]").encode("utf-16"), content_type=JSON
     ),
     "json-bombs": HostileBody(
-        lambda: json.dumps([base64.b64encode(_solid("PNG", "L")).decode()] * 256).encode(),
+        lambda: json.dumps([base64.b64encode(_solid("PNG", "L")).decode()] * 64).encode(),
         content_type=JSON,
     ),
     "ndjson-ones": HostileBody(lambda: _fill(b"1\n"), content_type=NDJSON),
@@ -473,7 +473,7 @@ LISTS: dict[str, HostileBody] = {
         ),
         content_type=FORM,
     ),
-    "form-large": HostileBody(lambda: _form(_file(png(SIDE, SIDE)), 64), content_type=FORM),
+    "form-large": HostileBody(lambda: _form(_file(png(SIDE, SIDE)), 8), content_type=FORM),
     "feedback-zeros": HostileBody(
         lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/feedback", JSON
     ),
@@ -577,8 +577,8 @@ LISTS: dict[str, HostileBody] = {
     ),
     "infer-bomb": HostileBody(
         lambda: _binary_tensor(
-            b"".join(struct.pack("<I", len(image)) + image for image in [_solid("PNG", "L")] * 64),
-            "[64]",
+            b"".join(struct.pack("<I", len(image)) + image for image in [_solid("PNG", "L")] * 32),
+            "[32]",
             "BYTES",
         ),
         INFER,
