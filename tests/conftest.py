@@ -17,7 +17,14 @@ from hypothesis import settings
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle, build_card, build_onnx, encode, picture
+from tests.builders.bundles import (
+    build_bundle,
+    build_card,
+    build_onnx,
+    encode,
+    picture,
+    publish_tiny,
+)
 from tests.builders.postgres import Cluster, find_programs
 
 # No deadline: machines are shared. The same examples each time: a red build is never luck.
@@ -99,10 +106,7 @@ def tiny_store(tmp_path: Path) -> Store:
     """A store with version 1 of "tiny" (three classes, RGB 8 x 8, T = 1.5, referral below 0.6) in
     production.
     """
-    store = Store(tmp_path / "store")
-    store.publish("tiny", build_bundle)
-    store.promote("tiny", 1)
-    return store
+    return publish_tiny(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
 from model_store.bundle.card import CalibrationCard, Card, InputCard, Referral, VariantCard
 from model_store.bundle.provenance import Provenance
+from model_store.store.store import Store
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -124,6 +125,14 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
     )
     write_bundle(folder, card=card, onnx=model)
     return read_bundle(folder)
+
+
+def publish_tiny(root: Path, **options: Any) -> Store:
+    """A store with version 1 of "tiny" in production; options as in `build_bundle`."""
+    store = Store(root)
+    store.publish("tiny", functools.partial(build_bundle, **options))
+    store.promote("tiny", 1)
+    return store
 
 
 def write_variants(folder: Path, version: int = 1, *, name: str = "tiny") -> Bundle:

@@ -6,7 +6,6 @@ services and paths of containers are replaced by what they are here, in commands
 mounted configurations alike. No package ships Grafana, so it is not started.
 """
 
-import os
 import re
 import shutil
 import signal
@@ -22,7 +21,7 @@ import yaml
 
 from tests.builders.manifests import ROOT, image_entry, image_environment
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, free_port, wait_until
+from tests.builders.processes import PATIENCE_S, environment, free_port, wait_until
 
 PROGRAMS: Final = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-alertmanager"}
 PORTS: Final = {
@@ -82,12 +81,11 @@ class Composition:
         service, places = self.services[name], self._mounted(name)
         here = lambda text: self._here(str(text), places)  # noqa: E731
         own = {key: here(value) for key, value in self._environment(name, service).items()}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
         with (self._folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [*self._program(name, service), *map(here, service.get("command", [])), *more],
                 cwd=self._folder,
-                env=kept | own | {"PYTHONPATH": str(ROOT)},
+                env=environment() | own | {"PYTHONPATH": str(ROOT)},
                 stdout=log,
                 stderr=log,
             )

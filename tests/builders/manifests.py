@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from tests.builders.processes import PATIENCE_S
+from tests.builders.processes import PATIENCE_S, environment
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -120,9 +120,8 @@ class PodProcess:
         for volume in ("data", "tmp"):
             (own / volume).mkdir(parents=True, exist_ok=True)
         here = places | {"/data": str(own / "data"), "/tmp": str(own / "tmp")}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
         self.url = f"http://127.0.0.1:{port}"
-        self._environment = kept | {
+        self._environment = environment() | {
             name: placed(value, here) for name, value in container_environment(spec).items()
         }
         self._environment |= {

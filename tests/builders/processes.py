@@ -1,21 +1,22 @@
 """Commands of Candor that run until they are ended, and waiting for a condition."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from signal import SIGKILL, SIGTERM
+from typing import Any, Self, TypeVar
 
 import httpx
 
 PATIENCE_S = 300.0
+CANDOR = (sys.executable, "-m", "candor")
 T = TypeVar("T")
 
 
@@ -28,48 +29,103 @@ def wait_until(true: Callable[[], T], what: str = "a condition") -> T:
     return value
 
 
-DEFAULTS = {"port": "0"}
+def environment(**settings: object) -> dict[str, str]:
+    """The variables of this process, with these settings in place of Candor's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    return kept | {f"CANDOR_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def candor(
+    *words: object, folder: Path | None = None, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command of Candor without settings but with these variables, and wait for its end."""
+    return subprocess.run(
+        [*CANDOR, *map(str, words)],
+        cwd=folder,
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 class Process:
-    """`candor serve` or `candor monitor` on a free port."""
+    """`candor serve` or `candor monitor` on a free port, with its log in a file of `folder`.
 
-    def __init__(self, verb: str, folder: Path, **settings: str) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-        }
-        environment |= {
-            f"CANDOR_{name.upper()}": value for name, value in (DEFAULTS | settings).items()
-        }
-        self._log = folder / f"{verb}.log"
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "candor", verb]
-            self._process = subprocess.Popen(
-                command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+    `command` takes the place of the verb's, and `start` that of a process of this machine.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        folder: Path,
+        *,
+        command: Sequence[str] = (),
+        start: Callable[..., Any] = subprocess.Popen,
+        variables: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
+        self.log_file = folder / f"{verb}.log"
+        with self.log_file.open("ab") as log:
+            self.process = start(
+                command or [*CANDOR, verb],
+                env=environment(**{"port": 0} | settings) | dict(variables or {}),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
 
     @cached_property
-    def client(self) -> httpx.Client:
+    def url(self) -> str:
         """Waits until it listens."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line.startswith("Candor "), self._log.read_text()
-        return httpx.Client(base_url=line.split()[-1], timeout=PATIENCE_S)
+        for line in self.process.stdout:
+            if line.startswith(("Candor serves on http", "Candor monitors on http")):
+                return str(line.split()[-1])
+        raise AssertionError(self.log()[-3000:])
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_S)
 
     def get(self, path: str) -> Any:
         return self.client.get(path).json()
 
-    def end(self, number: int) -> int:
-        """Send a signal and wait."""
-        self._process.send_signal(number)
-        return self._process.wait(timeout=PATIENCE_S)
+    def ready(self, url: str | None = None) -> bool:
+        """Whether it is, at `url` or where it says that it listens."""
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{url or self.url}/readyz", timeout=30).status_code == 200
+        return False
 
-    def close(self) -> None:
-        self.client.close()
-        if self._process.poll() is None:
-            self.end(signal.SIGKILL)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+    def await_ready(self, url: str | None = None) -> Self:
+        wait_until(lambda: self.ready(url), "a server that is ready")
+        return self
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        return int(self.process.wait(timeout=PATIENCE_S))
+
+    def end(self, number: int = SIGTERM) -> int:
+        """Send a signal and wait."""
+        self.signal(number)
+        return self.exit_code()
+
+    def stop(self) -> None:
+        """Kill it if it still runs."""
+        if "client" in self.__dict__:
+            self.client.close()
+        if self.process.poll() is None:
+            self.end(SIGKILL)
+        self.process.stdout.close()
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from tests.builders import processes
 from tests.builders.hosts import Host, Inside
 from tests.builders.processes import wait_until
 
@@ -25,15 +26,12 @@ class RayNodes:
     """
 
     def __init__(self, *cpus: int, environment: dict[str, str] | None = None) -> None:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-        }
         own = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.builders.ray_cluster", *map(str, cpus)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=inherited | own | (environment or {}),
+            env=processes.environment() | own | (environment or {}),
             text=True,
         )
         self.address = self._answer().rpartition(" ")[2]

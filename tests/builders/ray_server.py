@@ -2,10 +2,7 @@
 must hold after.
 """
 
-import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +13,7 @@ import httpx
 import psycopg
 
 from tests.builders.bundles import encode, picture
-from tests.builders.processes import PATIENCE_S, free_port, wait_until
+from tests.builders.processes import Process, candor, free_port
 
 TOKEN = "t" * 32
 PNG = encode(picture(), "PNG")
@@ -24,8 +21,9 @@ PNG = encode(picture(), "PNG")
 REPEATABLE = {"replica_lost", "ReadError", "RemoteProtocolError", "ConnectError", "ReadTimeout"}
 
 
-class RayServer:
-    """`candor serve --engine ray` on the cluster that the variables `joining` lead to.
+class RayServer(Process):
+    """`candor serve --engine ray` on the cluster that the variables `joining` lead to, with
+    `tokens` for TOKEN.
 
     `start` runs the command, by default on this machine.
     """
@@ -37,54 +35,12 @@ class RayServer:
         folder: Path,
         *,
         start: Callable[..., Any] = subprocess.Popen,
-        **settings: str,
+        **settings: object,
     ) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-        }
-        defaults = {
-            "engine": "ray",
-            "store": str(store),
-            "port": str(free_port()),
-            "ray_min_replicas": "2",
-        }
-        environment |= {
-            f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()
-        }
-        environment |= joining
-        self.log = folder / "ray-server.log"
-        command = [sys.executable, "-m", "candor", "serve"]
-        with self.log.open("ab") as log:
-            self.process = start(
-                command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        self.url = ""
-        for line in self.process.stdout:
-            if line.startswith("Candor serves on"):
-                self.url = line.split()[-1]
-                break
-        assert self.url, self.log.read_text()[-3000:]
-
-    def await_ready(self, url: str | None = None) -> None:
-        """Wait until a replica answers at `url`, by default the address that the command
-        printed.
-        """
-        wait_until(lambda: self.ready(url), "a replica that is ready")
-
-    def ready(self, url: str | None = None) -> bool:
-        """Whether a replica answers there."""
-        try:
-            return httpx.get(f"{url or self.url}/readyz", timeout=30).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def stop(self) -> int:
-        """The exit code after SIGTERM."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        code = int(self.process.wait(timeout=PATIENCE_S))
-        self.process.stdout.close()
-        return code
+        defaults = {"engine": "ray", "store": store, "port": free_port(), "ray_min_replicas": 2}
+        defaults["tokens"] = f"{TOKEN} admin"
+        super().__init__("serve", folder, start=start, variables=joining, **defaults | settings)
+        assert self.url
 
 
 class Traffic(threading.Thread):
@@ -161,7 +117,6 @@ def require_recorded(url: str, traffic: Sequence[Traffic]) -> None:
     assert len(stored) - len(acknowledged) <= len(
         failures
     )  # recorded, but the client was not told any more
-    check = [sys.executable, "-m", "candor", "ledger", "check", "--ledger", url]
-    recount = subprocess.run(check, capture_output=True, text=True, check=False)
+    recount = candor("ledger", "check", "--ledger", url)
     assert (recount.returncode, "all agree" in recount.stdout) == (0, True), recount.stdout
     print(f"{len(acknowledged)} acknowledged, {len(stored)} stored, failures: {sorted(failures)}")

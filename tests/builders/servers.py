@@ -1,8 +1,6 @@
 """Real server processes for tests and soaks, and load on them."""
 
-import os
 import resource
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store.bundle.bundle import write_bundle
 from model_store.store.store import Store
 from tests.builders.bundles import build_card
-from tests.builders.processes import PATIENCE_S
+from tests.builders.processes import PATIENCE_S, Process
 
 # Any import of torch fails, as it would where torch is not installed.
 SERVE = """
@@ -33,54 +31,24 @@ raise SystemExit(serve(load_settings()))
 """
 
 
-class Server:
-    """A server process on a free port; its log is kept in a file. It may not import torch."""
+class Server(Process):
+    """A server that may not import torch, on a store and a ledger of its own in `folder`."""
 
-    def __init__(self, store: Path, folder: Path, **settings: str) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-        }
-        defaults = {
-            "port": "0",
-            "store": str(store),
-            "ledger": f"sqlite:///{folder / 'ledger.db'}",
-            "poll_s": "0.1",
-        }
-        environment |= {
-            f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()
-        }
-        self.log_file = folder / "server.log"
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("Candor serves on http"), self.log()
-        self.url = line.split()[-1]
-        self.port = int(self.url.rsplit(":", 1)[1])
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+    code = SERVE
+
+    def __init__(self, store: Path, folder: Path, **settings: object) -> None:
+        ledger = f"sqlite:///{folder / 'ledger.db'}"
+        defaults = {"store": store, "ledger": ledger, "poll_s": 0.1}
+        command = [sys.executable, "-c", self.code]
+        super().__init__("serve", folder, command=command, **defaults | settings)
+        assert self.url
 
     def grpc_address(self) -> str:
         """Where it serves gRPC; asked once, of a server with a `grpc_port`."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().split()[-1]
-
-    def log(self) -> str:
-        return self.log_file.read_text()
+        return str(self.process.stdout.readline().split()[-1])
 
     def predict(self, image: bytes, **headers: str) -> httpx.Response:
         return self.client.post("/predictions/tiny", content=image, headers=headers)
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def exit_code(self) -> int:
-        return self.process.wait(timeout=PATIENCE_S)
 
     @property
     def memory_mb(self) -> float:
@@ -95,14 +63,6 @@ class Server:
         """The sum of a metric's series."""
         found = [line for line in self.metrics() if line.split("{")[0].split(" ")[0] == name]
         return sum(float(line.split()[-1]) for line in found)
-
-    def stop(self) -> None:
-        self.client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 def publish_slow(root: Path) -> Store:

@@ -9,7 +9,6 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs
-from tests.builders.processes import wait_until
 from tests.builders.servers import Server, publish_slow
 
 # A server that gives up no request because the machine is slow; tests of overload have their own
@@ -35,7 +34,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server = Server(store.root, tmp_path, **(PATIENT | settings))
         started.append(server)
         if ready:
-            wait_until(lambda: server.client.get("/readyz").status_code == 200)
+            server.await_ready()
         return server
 
     yield run

@@ -19,7 +19,6 @@ from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.prometheus import DASHBOARDS, hurried, panels
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.skipif(
         any(shutil.which(tool) is None for tool in PROGRAMS.values()),
         reason=f"install Debian's packages {' and '.join(PROGRAMS.values())}",

@@ -17,7 +17,6 @@ from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = pytest.mark.e2e
 DROP = """
 ([name, content]) => {
   const transfer = new DataTransfer();

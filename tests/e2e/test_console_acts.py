@@ -16,7 +16,6 @@ from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = pytest.mark.e2e
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
 
 

@@ -24,7 +24,7 @@ from tests.builders.browser import open_browser, open_page
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.scenes import Answer, answers, calibrated, card, serve, tell
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 GREEN = """
 () => {
   const probe = document.createElement("i");

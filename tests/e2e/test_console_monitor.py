@@ -17,7 +17,6 @@ from model_store.store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import Process, wait_until
 
-pytestmark = pytest.mark.e2e
 TOKENS = (
     "a-token-for-everything admin eve; a-token-for-reading read rita; a-token-for-labeling "
     "read,feedback lea; "

@@ -13,7 +13,7 @@ from model_store.store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 PAGES = (
     *(
         "/",

@@ -16,7 +16,7 @@ from tests.builders.browser import open_browser, open_page
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 DAYS = 40
 ERROR = ".chart svg.wide[aria-label^='Calibration error by day']"
 GAP = ".chart svg.wide[aria-label^='Confidence minus accuracy by day']"

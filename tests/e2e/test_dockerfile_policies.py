@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders.processes import own_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 ROOT = Path(__file__).parents[2]
 WAIVED = {

@@ -13,7 +13,6 @@ from tests.builders.bundles import color_weights, foreign_onnx, labeled_folder, 
 from tests.builders.containers import Docker, docker, image_of, missing, needs
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.nightly,
     needs("serving"),
     pytest.mark.skipif(bool(missing()), reason=f"needs {', '.join(missing())}"),

@@ -16,8 +16,6 @@ from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 
-pytestmark = pytest.mark.e2e
-
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 PRINTED = "http://127.0.0.1:8080"
 

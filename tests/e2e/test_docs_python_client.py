@@ -8,15 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
-
-pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "python-client.md"

@@ -17,7 +17,7 @@ from serving.client import Client
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 PACKAGES = {"calibration", "candor", "model_store", "monitoring", "serving", "training"}
 ALONE = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 LOCK = Path(__file__).parents[2] / "requirements/gpu.txt"
 UBUNTU_24_04 = ("--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_39")

@@ -25,7 +25,7 @@ from tests.builders.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly, needs("serving")]
+pytestmark = [pytest.mark.nightly, needs("serving")]
 
 
 def test_it_serves_signed_versions_of_a_store_on_s3(

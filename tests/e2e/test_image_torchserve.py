@@ -21,7 +21,7 @@ from tests.builders.containers import PODMAN, needs, started
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly, needs("torchserve")]
+pytestmark = [pytest.mark.nightly, needs("torchserve")]
 
 INFERENCE, MANAGEMENT = "http://127.0.0.1:8090", "http://127.0.0.1:8091"
 

@@ -13,7 +13,7 @@ from serving.client import Client
 from tests.builders.containers import configuration, needs, run, started
 from tests.builders.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly, needs("training")]
+pytestmark = [pytest.mark.nightly, needs("training")]
 
 USER = 10001
 

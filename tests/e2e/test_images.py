@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[2]
 OPTIONAL = {"grpc", "open_inference", "opentelemetry"}
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.nightly,
     pytest.mark.skipif(not BUILT, reason="TEST_IMAGES names no image to look into"),
     pytest.mark.parametrize("target", BUILT),

@@ -14,7 +14,7 @@ from candor.command_line import app
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
 MODELS = sorted(path.stem for path in FOREIGN.glob("*.onnx"))

@@ -22,7 +22,6 @@ from tests.builders.manifests import PodProcess, find
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
 
-pytestmark = pytest.mark.e2e
 TOKENS = {"predict,feedback": "c" * 32, "read": "p" * 32}
 
 

@@ -14,7 +14,7 @@ import yaml
 from tests.builders.manifests import KUSTOMIZATIONS, Manifest, rendered
 from tests.builders.processes import own_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 CHECKOV = "checkov>=3.2.400"
 WAIVED = {
     "CKV_K8S_15": "an image of one release does not change, and a pod must start again while the "

@@ -15,7 +15,7 @@ from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [1])]
+pytestmark = [pytest.mark.parametrize("host_count", [1])]
 HOLDER = """
 import sys, time
 from monitoring.ledger.database import Ledger

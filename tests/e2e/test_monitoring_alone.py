@@ -25,8 +25,6 @@ from serving.process.server import ENDPOINTS as SERVER_ENDPOINTS
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, Process, wait_until
 
-pytestmark = pytest.mark.e2e
-
 ANSWERS = 160
 
 

@@ -32,7 +32,7 @@ OPTIONS = (
     "--module",
     "esnext",
 )
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture

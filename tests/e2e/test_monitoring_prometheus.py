@@ -35,7 +35,6 @@ from tests.builders.prometheus import asked, hurried
 ROOM = Path(monitoring.__file__).parent
 TOOLS = ("prometheus", "prometheus-alertmanager")
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.skipif(
         any(shutil.which(tool) is None for tool in TOOLS),
         reason=f"install Debian's packages {' and '.join(TOOLS)}",

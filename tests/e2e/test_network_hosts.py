@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders.hosts import Hosts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.parametrize("host_count", [1])]
+pytestmark = [pytest.mark.nightly, pytest.mark.parametrize("host_count", [1])]
 SENDER = """
 import socket, sys
 connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))

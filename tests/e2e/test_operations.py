@@ -7,14 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from model_store.store.store import Store
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-
-pytestmark = pytest.mark.e2e
 
 OLD, NEW = "old-token-of-the-gateway", "new-token-of-the-gateway"
 

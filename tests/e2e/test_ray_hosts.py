@@ -29,7 +29,7 @@ from tests.builders.ray_server import (
 )
 from tests.e2e.test_ray_training import LAUNCH, WORKER, require_exact
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.parametrize("host_count", [3])]
+pytestmark = [pytest.mark.nightly, pytest.mark.parametrize("host_count", [3])]
 # Beside those: the client's network fails, or the database's, seen by a replica whose host is cut
 # off.
 CUT_OFF = REPEATABLE | {"ConnectTimeout", "WriteTimeout", "ledger_unavailable"}

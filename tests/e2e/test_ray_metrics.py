@@ -19,7 +19,7 @@ from tests.builders.processes import PATIENCE_S, free_port, wait_until
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import PNG, TOKEN, RayServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 OWN = {"authorization": f"Bearer {TOKEN}"}
 SENT = 60
 CONFIGURATION = """

@@ -26,7 +26,7 @@ from tests.builders.ray_server import (
     require_recorded,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 RUNNING = """
 import os
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -19,7 +19,7 @@ from tests.builders.bundles import encode, picture
 from tests.builders.processes import wait_until
 from tests.builders.ray_cluster import RayNodes
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 IMAGES, PART = 3_000, 50
 
 

@@ -32,7 +32,7 @@ from tests.builders.ray_server import (
 )
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 NOT_COMPARED = {"date", "server", "content-length"}  # the ids differ in length
 
 

@@ -16,7 +16,7 @@ from tests.builders.ray_cluster import RayNodes
 from tests.integration.training.test_processes import outcomes
 from training.processes.distributed import Group
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 WORKER = """
 import sys
 from pathlib import Path

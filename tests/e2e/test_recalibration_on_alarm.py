@@ -17,8 +17,6 @@ from tests.builders.monitored import Clock, MonitoredModel, answer
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
 
-pytestmark = pytest.mark.e2e
-
 STORE_NEEDED = "candor monitor found no model store at"
 
 

@@ -5,23 +5,15 @@ answered meanwhile.
 import contextlib
 import itertools
 import json
-import os
 import resource
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import httpx
 import pytest
 
-from model_store.bundle.bundle import Bundle
-from model_store.store.store import Store
+from tests.builders.bundles import publish_tiny
 from tests.builders.processes import PATIENCE_S
-
-pytestmark = pytest.mark.e2e
+from tests.builders.servers import Server
 
 SERVE = (
     "from serving.http.connection import BoundedProtocol; BoundedProtocol.head_timeout_s = 2.0; "
@@ -30,11 +22,10 @@ SERVE = (
 )
 
 
-class Server:
+class Abused(Server):
     """A server whose heads time out after two seconds, and raw connections to it."""
 
-    def __init__(self, port: int, process: "subprocess.Popen[str]", log: Path) -> None:
-        self.port, self.process, self.log = port, process, log
+    code = SERVE
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
@@ -42,73 +33,34 @@ class Server:
     def say(self, *parts: bytes, close_writing: bool = False) -> bytes:
         """What the server answers to `parts`, sent one by one, until it closes the connection."""
         with self.connect() as connection:
-            try:
+            with contextlib.suppress(OSError):
                 for part in parts:
                     connection.sendall(part)
                 if close_writing:
                     connection.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
             return read_all(connection)
 
     def answers(self, image: bytes) -> bool:
-        answer = httpx.post(
-            f"http://127.0.0.1:{self.port}/predictions/tiny", content=image, timeout=PATIENCE_S
-        )
-        return answer.status_code == 200
-
-    @property
-    def memory_mb(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
-        return int(fields[1]) * resource.getpagesize() / 2**20
+        return self.predict(image).status_code == 200
 
 
 def read_all(connection: socket.socket) -> bytes:
     answer = b""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):
             answer += part
-    except ConnectionResetError:
-        pass
     return answer
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]
-) -> Iterator[Server]:
-    tmp_path = tmp_path_factory.mktemp("abuse")
-    store = Store(tmp_path / "store")
-    store.publish("tiny", make_bundle)
-    store.promote("tiny", 1)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-    } | {
-        "CANDOR_PORT": "0",
-        "CANDOR_STORE": str(store.root),
-        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
-        "CANDOR_BODY_TIMEOUT_S": "2",
-        "CANDOR_MAX_BODY_BYTES": "1000000",
-    }
-    log = tmp_path / "log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    assert process.stdout is not None
-    port = int(process.stdout.readline().rsplit(":", 1)[1])
-    started = Server(port, process, log)
-    while httpx.get(f"http://127.0.0.1:{port}/readyz").status_code != 200:
-        time.sleep(0.02)
-    yield started
-    process.terminate()
-    assert process.wait(PATIENCE_S) == 0
-    process.stdout.close()
-    assert '"trace"' not in log.read_text()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Abused]:
+    folder = tmp_path_factory.mktemp("abuse")
+    store = publish_tiny(folder / "store")
+    started = Abused(store.root, folder, body_timeout_s=2, max_body_bytes=1_000_000)
+    yield started.await_ready()
+    assert started.end() == 0
+    started.stop()
+    assert '"trace"' not in started.log()
 
 
 def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
@@ -118,7 +70,7 @@ def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
 
 
 def test_slow_heads_and_silent_connections_end_and_others_are_answered(
-    server: Server, png: Callable[..., bytes]
+    server: Abused, png: Callable[..., bytes]
 ) -> None:
     with server.connect() as slow, server.connect() as silent:
         slow.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost:")
@@ -128,7 +80,7 @@ def test_slow_heads_and_silent_connections_end_and_others_are_answered(
     assert server.answers(png())
 
 
-def test_a_head_without_end_is_refused(server: Server, png: Callable[..., bytes]) -> None:
+def test_a_head_without_end_is_refused(server: Abused, png: Callable[..., bytes]) -> None:
     endless = (b"X-Filler: " + b"x" * 8000 + b"\r\n" for _ in range(100))
     answer = server.say(b"GET / HTTP/1.1\r\n", *endless)
     assert (
@@ -138,7 +90,7 @@ def test_a_head_without_end_is_refused(server: Server, png: Callable[..., bytes]
 
 
 def test_a_head_that_comes_in_one_piece_is_bounded_too(
-    server: Server, png: Callable[..., bytes]
+    server: Abused, png: Callable[..., bytes]
 ) -> None:
     answer = server.say(
         b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n"
@@ -161,7 +113,7 @@ UPGRADES = [
 @pytest.mark.parametrize("headers", UPGRADES)
 @pytest.mark.parametrize("pieces", [1, 2, 5])
 def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
-    server: Server, png: Callable[..., bytes], headers: tuple[bytes, ...], pieces: int
+    server: Abused, png: Callable[..., bytes], headers: tuple[bytes, ...], pieces: int
 ) -> None:
     """As `curl --http2` sends it. The body was once ignored, or executed as a request of its
     own.
@@ -181,7 +133,7 @@ def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
     assert second.startswith(b"200 ")
 
 
-def test_a_body_that_looks_like_a_request_is_none(server: Server) -> None:
+def test_a_body_that_looks_like_a_request_is_none(server: Abused) -> None:
     smuggled = b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     request = post(smuggled, *UPGRADES[1], b"Connection: close")
     head = request.index(b"\r\n\r\n") + 4
@@ -190,13 +142,13 @@ def test_a_body_that_looks_like_a_request_is_none(server: Server) -> None:
     assert b"not_an_image" in answer
 
 
-def test_connect_is_refused(server: Server, png: Callable[..., bytes]) -> None:
+def test_connect_is_refused(server: Abused, png: Callable[..., bytes]) -> None:
     assert server.say(b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     assert server.answers(png())
 
 
 def test_a_client_that_is_refused_while_it_sends_can_read_why(
-    server: Server, png: Callable[..., bytes]
+    server: Abused, png: Callable[..., bytes]
 ) -> None:
     answer = server.say(post(bytes(20_000_000), b"Connection: close"), close_writing=True)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -204,30 +156,16 @@ def test_a_client_that_is_refused_while_it_sends_can_read_why(
     assert server.answers(png())
 
 
-def test_a_body_shorter_than_it_says_is_timed_out(
-    server: Server, png: Callable[..., bytes]
-) -> None:
-    answer = server.say(post(png(), b"Connection: close", length=len(png()) + 10))
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"body_timeout" in answer
-
-
 def test_a_body_longer_than_it_says_ends_the_connection(
-    server: Server, png: Callable[..., bytes]
+    server: Abused, png: Callable[..., bytes]
 ) -> None:
     answer = server.say(post(png() + b"\x00rubbish", length=len(png())))
     assert answer.count(b"HTTP/1.1 200 ") <= 1
     assert server.answers(png())
 
 
-def test_a_half_closed_connection_is_given_up(server: Server, png: Callable[..., bytes]) -> None:
-    server.say(post(png())[:-5], close_writing=True)
-    server.say(b"GET /ping HTTP/1.1\r\n", close_writing=True)
-    assert server.answers(png())
-
-
 def test_pipelined_requests_are_answered_in_order(
-    server: Server, png: Callable[..., bytes]
+    server: Abused, png: Callable[..., bytes]
 ) -> None:
     numbered = [post(png(), b"X-Request-Id: %d" % number) for number in range(20)]
     last = post(png(), b"X-Request-Id: 20", b"Connection: close")
@@ -237,7 +175,7 @@ def test_pipelined_requests_are_answered_in_order(
     ]
 
 
-def test_chunked_bodies_are_read_and_bounded(server: Server, png: Callable[..., bytes]) -> None:
+def test_chunked_bodies_are_read_and_bounded(server: Abused, png: Callable[..., bytes]) -> None:
     head = (
         b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: "
         b"close\r\n\r\n"
@@ -266,7 +204,7 @@ RUBBISH = [
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
 def test_what_is_no_http_is_told_so(
-    server: Server, rubbish: bytes, png: Callable[..., bytes]
+    server: Abused, rubbish: bytes, png: Callable[..., bytes]
 ) -> None:
     answer = server.say(rubbish)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
@@ -277,7 +215,7 @@ def test_what_is_no_http_is_told_so(
 
 
 def test_thousands_of_idle_connections_cost_little(
-    server: Server, png: Callable[..., bytes]
+    server: Abused, png: Callable[..., bytes]
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(10_000, hard - 500)

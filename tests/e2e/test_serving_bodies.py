@@ -21,8 +21,6 @@ from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 from tests.soak.probe import memory_mb
 
-pytestmark = pytest.mark.e2e
-
 PEAK_MB = 1500
 BUDGET_BYTES = Settings(ledger="off").body_budget_bytes
 TRIES = 300
@@ -84,7 +82,7 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
     body = make()
     server = Server(tiny_store.root, tmp_path)
     try:
-        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        server.await_ready()
         watch, seen = Watch(server), Counter[str]()
         with watch.watching():
             threads = [
@@ -112,7 +110,7 @@ def test_what_does_not_fit_is_refused_before_it_is_read_and_small_images_pass(
     """
     server = Server(tiny_store.root, tmp_path, body_timeout_s="8", deadline_s="0.5")
     try:
-        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        server.await_ready()
         stalled = [_announce(server, 60_000_000) for _ in range(4)]
         wait_until(lambda: server.metric("candor_body_memory_bytes") > 100_000_000)
         refused = server.predict(bytes(60_000_000))

@@ -21,8 +21,6 @@ from tests.builders.bundles import build_card
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server, slow_onnx
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.mark.parametrize("mode", ["share", "shadow"])
 def test_all_32_are_answered_whatever_way_they_came(

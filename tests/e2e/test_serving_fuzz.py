@@ -3,12 +3,8 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.soak.fuzz import fuzz
 from tests.soak.mutation import Mutator
-
-pytestmark = pytest.mark.e2e
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "2000"))
 

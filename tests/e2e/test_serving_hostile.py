@@ -19,8 +19,6 @@ from tests.soak.flood import KINDS as FLOODS
 from tests.soak.probe import memory_mb
 from tests.soak.siege import LEFT_MB, PEAK_MB, Siege
 
-pytestmark = pytest.mark.e2e
-
 # Each once held the server for seconds or minutes, or took gigabytes.
 WORST = [
     "bmp-rle8-wide",

@@ -16,7 +16,7 @@ from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S, own_environment
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 KSERVE = "kserve>=0.15"
 
 CLIENT = """

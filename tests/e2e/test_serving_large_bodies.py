@@ -14,12 +14,10 @@ import numpy as np
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle
+from tests.builders.bundles import publish_tiny
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
-
-pytestmark = pytest.mark.e2e
 
 BODY_TIMEOUT_S = 1.0
 HOST = "Host: localhost"
@@ -28,12 +26,9 @@ HOST = "Host: localhost"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("large")
-    store = Store(folder / "store")
-    store.publish("tiny", build_bundle)
-    store.promote("tiny", 1)
-    server = Server(store.root, folder, body_timeout_s=str(BODY_TIMEOUT_S), deadline_s="300")
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
-    yield server
+    store = publish_tiny(folder / "store")
+    server = Server(store.root, folder, body_timeout_s=BODY_TIMEOUT_S, deadline_s=300)
+    yield server.await_ready()
     server.stop()
     assert "Traceback" not in server.log()
 
@@ -121,17 +116,6 @@ def test_one_connection_carries_many(
         assert client.answer()[0] == 200
         client.connection.sendall(head(bytes(3_000_000)) + bytes(3_000_000))
         assert client.answer()[0] == 415
-
-
-def test_several_at_once_on_one_connection_are_answered_in_turn(
-    client: Client, radiograph: bytes, png: Callable[..., bytes]
-) -> None:
-    client.connection.settimeout(PATIENCE_S)
-    client.connection.sendall(
-        small(png) + head(radiograph) + radiograph + head(bytes(2_000_000)) + bytes(2_000_000)
-    )
-    client.connection.sendall(small(png))
-    assert [client.answer()[0] for _ in range(4)] == [200, 200, 415, 200]
 
 
 def test_a_client_that_waits_for_permission_gets_it(client: Client, radiograph: bytes) -> None:

@@ -14,8 +14,6 @@ from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = pytest.mark.e2e
-
 
 def test_where_it_is_not_required_answers_go_on_and_are_joined(
     start: Callable[..., Server],

@@ -17,7 +17,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))

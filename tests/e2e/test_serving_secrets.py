@@ -19,8 +19,6 @@ from model_store.store.store import Store
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.e2e
-
 MARK = "s3cr3t-m4rk"
 TOKEN, READER = f"{MARK}-admin-{'x' * 16}", f"{MARK}-read-{'y' * 16}"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -10,7 +10,7 @@ from model_store.store.store import Store
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 GROWTH_MB = 60
 

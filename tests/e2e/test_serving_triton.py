@@ -10,15 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from sqlalchemy import text
 
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
-
-pytestmark = pytest.mark.e2e
 
 CLIENT = """
 import importlib, json, sys

@@ -9,7 +9,7 @@ import pytest
 
 from tests.soak.soak import DATABASE, SERVER, soak
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 

@@ -20,7 +20,7 @@ from tests.builders.bundles import build_onnx
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.nightly
 
 ALONE = """
 import sys, time

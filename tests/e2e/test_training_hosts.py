@@ -14,7 +14,7 @@ from tests.builders.hosts import Host, Hosts
 from tests.integration.training.test_processes import outcomes
 from training.processes.distributed import Group
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.parametrize("host_count", [2])]
+pytestmark = [pytest.mark.nightly, pytest.mark.parametrize("host_count", [2])]
 WORKER = """
 import sys
 from pathlib import Path

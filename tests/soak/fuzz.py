@@ -17,9 +17,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_store.store.store import Store
-from tests.builders.bundles import build_bundle
-from tests.builders.processes import wait_until
+from tests.builders.bundles import publish_tiny
 from tests.builders.servers import Server
 from tests.soak.mutation import Mutator, Request
 
@@ -67,14 +65,12 @@ def fuzz(
     """Send so many mutated requests and hypothesis examples. Raises AssertionError with the first
     wrong answers.
     """
-    store = Store(folder / "store")
-    store.publish("tiny", build_bundle)
-    store.promote("tiny", 1)
+    store = publish_tiny(folder / "store")
     server = Server(store.root, folder, **_SETTINGS)
     outcome = Outcome()
     started = time.monotonic()
     try:
-        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        server.await_ready()
         for tenth in range(10):  # the first is the warming up
             _mutations(server, outcome, requests // 10, seed=f"{seed}:{tenth}", clients=clients)
             outcome.memory_mb.append(server.memory_mb)

@@ -1,7 +1,9 @@
 """Watches a server from a process of its own: how long health checks and a small image take, and
 its memory.
 
-Started by `Probe`; told by lines on standard input to begin and to report.
+Started by `Probe`, which sends "begin" and "report" to its standard input. A probe waits for the
+answer to its last request, so a pause of one second would be a single sample. Each sample is
+therefore joined by those that regular requests would have had meanwhile.
 """
 
 import http.client
@@ -14,7 +16,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 _PAUSE_S = 0.004
+_PROBES_AFTER = 4  # answers that a report waits for: what is under way counts
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class _Watch:
         self.seconds: list[float] = []
         self.failures: list[str] = []
         self.peak_mb = 0.0
+        self._ended = 0  # probes that were answered or failed
         threading.Thread(target=self._probe, daemon=True).start()
         threading.Thread(target=self._weigh, daemon=True).start()
 
@@ -102,6 +108,7 @@ class _Watch:
                     self._ask(connection, "POST", "/predictions/tiny", self._image)
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
+                self._ended += 1
                 time.sleep(_PAUSE_S)
 
     def _ask(
@@ -111,7 +118,9 @@ class _Watch:
         connection.request(method, path, body)
         answer = connection.getresponse()
         answer.read()
-        self.seconds.append(time.perf_counter() - started_s)
+        waited_s = time.perf_counter() - started_s
+        self.seconds += np.arange(waited_s, 0, -_PAUSE_S).tolist()
+        self._ended += 1
         if answer.status != 200:
             self.failures.append(f"{path}: {answer.status}")
         time.sleep(_PAUSE_S)
@@ -122,7 +131,10 @@ class _Watch:
             time.sleep(5 * _PAUSE_S)
 
     def report(self) -> str:
-        seconds = sorted(self.seconds) or [float("inf")]
+        enough = self._ended + _PROBES_AFTER
+        while self._ended < enough:
+            time.sleep(_PAUSE_S)
+        seconds = sorted(self.seconds)
         p99_s = seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
         return json.dumps(
             {

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from model_store.store.store import Store
-from tests.builders.bundles import build_bundle, encode, picture
+from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.hostile_bodies import HostileBody
-from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 from tests.soak.flood import Flood
 from tests.soak.probe import Probe, Watched, memory_mb
@@ -21,6 +19,7 @@ PEAK_MB = 1500
 LEFT_MB = 100
 SETTLE_S = 30
 ANSWER_S = 120
+AFTERWARDS_S = 0.6  # what a body leaves behind may hold up others too
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,11 @@ class Siege:
     """A server with default settings in `folder`, and a probe."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        store = Store(folder / "store")
-        store.publish("tiny", build_bundle)
-        store.promote("tiny", 1)
+        store = publish_tiny(folder / "store")
         image = folder / "small.png"
         image.write_bytes(encode(picture(), "PNG"))
         self.server = Server(store.root, folder, poll_s="0.5", **settings)
-        wait_until(lambda: self.server.client.get("/readyz").status_code == 200)
+        self.server.await_ready()
         for _ in range(50):
             self.server.predict(image.read_bytes())
         time.sleep(2)  # the first decoding process has started
