@@ -22,6 +22,7 @@ import yaml
 from tests.builders.manifests import ROOT, image_entry, image_environment
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, environment, free_port, wait_until
+from tests.builders.prometheus import query
 
 PROGRAMS: Final = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-alertmanager"}
 PORTS: Final = {
@@ -102,10 +103,7 @@ class Composition:
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """What Prometheus answers now."""
-        answer = httpx.get(f"{self.url('prometheus')}/api/v1/query", params={"query": expr}).json()
-        assert answer["status"] == "success", f"{expr}: {answer}"
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        return query(self.url("prometheus"), expr)
 
     def log(self, name: str) -> str:
         """What a service printed."""

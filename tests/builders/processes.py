@@ -36,7 +36,7 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 def candor(
-    *words: object, folder: Path | None = None, **variables: str
+    *words: object, folder: Path | None = None, timeout_s: float = PATIENCE_S, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of Candor without settings but with these variables, and wait for its end."""
     return subprocess.run(
@@ -45,7 +45,7 @@ def candor(
         env=environment() | variables,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=timeout_s,
         check=False,
     )
 

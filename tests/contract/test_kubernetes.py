@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import kubernetes_validate
 import promql_parser
 import pytest
@@ -23,7 +22,6 @@ from serving.settings import Settings
 from tests.builders.manifests import (
     FOLDER,
     KUSTOMIZATIONS,
-    SCHEMAS,
     Manifest,
     container_environment,
     find,
@@ -38,21 +36,16 @@ from tests.builders.prometheus import sample_names
 
 KUBERNETES = "1.31"
 PAGE = FOLDER.parents[1] / "docs" / "how-to" / "kubernetes.md"
-EVERY = [(name, each) for name in KUSTOMIZATIONS for each in rendered(name)]
+EVERY = [each for name in KUSTOMIZATIONS for each in rendered(name)]
+OTHERS = {"ServiceMonitor", "PrometheusRule", "ServingRuntime", "InferenceService"}  # of operators
 every_pod = pytest.mark.parametrize("pod", pods().values(), ids=pods().keys())
 SERVES = {"serve": SERVER_ENDPOINTS, "monitor": MONITOR_ENDPOINTS}
 
 
 def test_kubernetes_knows_every_field() -> None:
-    for name, manifest in EVERY:
-        schema = SCHEMAS.get(manifest["kind"])
-        if schema is None:
+    for manifest in EVERY:
+        if manifest["kind"] not in OTHERS:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
-            continue
-        assert manifest["apiVersion"] == schema["$id"], name
-        validator = jsonschema_rs.Draft202012Validator(schema)
-        validator.validate(manifest)
-        assert not validator.is_valid(manifest | {"spec": {**manifest["spec"], "specs": 1}})
 
 
 def test_the_runtime_of_kserve_is_a_sound_pod() -> None:
@@ -225,7 +218,7 @@ def commands(page: str, begin: str) -> list[str]:
 
 
 def test_the_page_makes_the_secrets_that_the_manifests_name(tmp_path: Path) -> None:
-    assert not [each for _, each in EVERY if each["kind"] == "Secret"]
+    assert not [each for each in EVERY if each["kind"] == "Secret"]
     made = dict[str, set[str]]()
     for key in ("url", "tokens", "token"):
         (tmp_path / key).write_text("text")

@@ -61,7 +61,7 @@ def start_process(tiny_store: Store, tmp_path: Path) -> Iterator[Callable[..., P
 
     yield start
     for process in running:
-        process.close()
+        process.stop()
 
 
 def label_answers(
@@ -113,7 +113,7 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
         start_process("serve", monitor="apart", tokens=TOKENS),
         start_process("monitor", tokens=TOKENS),
     )
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    server.await_ready()
     label_answers(server, monitor, png)
     with open_page(browser) as page:
         sign_in(page, monitor, "a-token-for-everything")
@@ -155,7 +155,7 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
         start_process("serve", monitor="apart", tokens=TOKENS),
         start_process("monitor", tokens=TOKENS),
     )
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    server.await_ready()
     label_answers(server, monitor, png, wrong=True)
     with open_page(browser) as page:
         page.goto(f"{url_of(monitor)}/versions/tiny")
@@ -193,7 +193,7 @@ def test_a_monitor_without_a_store_says_where_to_act(
 ) -> None:
     server = start_process("serve", monitor="apart")
     monitor = start_process("monitor", store=str(tmp_path / "none"))
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    server.await_ready()
     assert server.client.post("/predictions/tiny", content=png()).status_code == 200
     with open_page(browser) as page:
         page.goto(f"{url_of(monitor)}/models/tiny/report/page")
@@ -215,7 +215,7 @@ def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
     start_process: Callable[..., Process], browser: Browser, png: Callable[..., bytes]
 ) -> None:
     server = start_process("serve")
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    server.await_ready()
     for script, first in ((True, "Asia/Tokyo"), (False, "UTC")):
         context = browser.new_context(timezone_id="Asia/Tokyo", java_script_enabled=script)
         page = context.new_page()
@@ -253,7 +253,7 @@ def test_every_page_of_the_monitor_is_accessible_fits_and_prints_in_short(
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server, monitor = start_process("serve", monitor="apart"), start_process("monitor")
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    server.await_ready()
     label_answers(server, monitor, png)
     for dark in (False, True):
         with open_page(browser, width=width, dark=dark) as page:

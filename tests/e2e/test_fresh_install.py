@@ -3,7 +3,6 @@ reports.
 """
 
 import os
-import re
 import signal
 import subprocess
 import zipfile
@@ -101,36 +100,6 @@ def test_serves_labels_and_reports(
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>Calibration report: tiny" in page
     assert "light-dark(" in page
-
-
-@pytest.mark.parametrize(
-    "verb", [["demo"], ["train", "digits"], ["data", "check", "digits"], ["experiment", "toy"]]
-)
-def test_training_says_how_this_installation_gets_what_it_needs(
-    environment: Path, tmp_path: Path, verb: list[str]
-) -> None:
-    failed = candor(environment, *verb, folder=tmp_path)
-    assert failed.returncode == 1
-    (line,) = failed.stderr.splitlines()
-    assert line.startswith(
-        "candor: this command trains, which needs more packages (No module named "
-    )
-    assert re.search(rf"{re.escape(str(environment))}/python\S* -m pip install 'matplotlib>=", line)
-    assert "'torch>=" in line
-    assert "candor[" not in line
-
-
-def test_its_own_name_is_not_that_of_a_stranger_on_the_index(environment: Path) -> None:
-    program = (
-        "from importlib.metadata import distributions; print(*(each.name for each in "
-        "distributions()))"
-    )
-    listed = subprocess.run(
-        [environment / "python", "-I", "-c", program], capture_output=True, text=True, check=True
-    )
-    assert [name for name in listed.stdout.split() if name.startswith("candor")] == [
-        "candor-calibration"
-    ]
 
 
 @pytest.fixture(params=["top_level.txt", "no list"])

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -19,7 +18,7 @@ from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store, open_store
 from serving.client import Client
 from tests.builders.containers import PODMAN, needs, run, started
-from tests.builders.dicoms import header, saved
+from tests.builders.dicoms import dicom
 from tests.builders.object_store import free_port, object_store
 from tests.builders.processes import wait_until
 
@@ -69,7 +68,7 @@ def test_it_serves_signed_versions_of_a_store_on_s3(
             )
             assert labeled["status"] == "accepted"
             pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
-            assert client.predict(saved_dicom(pixels), model="tiny")["version"] == 1
+            assert client.predict(dicom(pixels), model="tiny")["version"] == 1
             assert (
                 subprocess.run([*PODMAN, "healthcheck", "run", name], check=False).returncode == 0
             )
@@ -127,9 +126,3 @@ def sign(store: Store, folder: Path, model: str, version: int) -> None:
     ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-
-
-def saved_dicom(pixels: Any) -> bytes:
-    dataset = header(pixels.shape, pixels.dtype)
-    dataset.PixelData = pixels.tobytes()
-    return saved(dataset)

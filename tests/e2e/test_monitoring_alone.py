@@ -54,7 +54,7 @@ def test_a_preflight_allows_every_header_that_an_endpoint_declares(
                 page,
             ), each.path
     finally:
-        process.close()
+        process.stop()
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def site(
 
     yield url, start
     for process in running:
-        process.close()
+        process.stop()
 
 
 def test_the_leader_is_killed_while_labels_come(
@@ -81,7 +81,7 @@ def test_the_leader_is_killed_while_labels_come(
     url, start = site
     server = start("serve", monitor="apart")
     monitors = [start("monitor"), start("monitor")]
-    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    server.await_ready()
     wait_until(lambda: any(monitor.get("/readyz")["leader"] for monitor in monitors))
     leaders = [monitor for monitor in monitors if monitor.get("/readyz")["leader"]]
     assert len(leaders) == 1

@@ -7,16 +7,12 @@ ledger.
 
 import itertools
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,8 +25,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import monitoring
 from calibration.bins import BinSums
 from model_store.store.store import Store
-from tests.builders.processes import PATIENCE_S, free_port, wait_until
-from tests.builders.prometheus import asked, hurried
+from tests.builders.bundles import publish_tiny
+from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
+from tests.builders.prometheus import Program, asked, hurried
 
 ROOM = Path(monitoring.__file__).parent
 TOOLS = ("prometheus", "prometheus-alertmanager")
@@ -40,7 +37,6 @@ pytestmark = [
         reason=f"install Debian's packages {' and '.join(TOOLS)}",
     ),
 ]
-CANDOR = [sys.executable, "-c", "from candor.command_line import main; main()"]
 
 
 class Webhook:
@@ -80,51 +76,6 @@ class Webhook:
         self._thread.join()
 
 
-class Processes:
-    """What the test starts, in `folder`, each with a log of its own; ended in reverse order."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(self, name: str, command: list[str], **environment: str) -> subprocess.Popen[str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
-        with (self.folder / f"{name}.log").open("w") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=kept | environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self._started.append(process)
-        return process
-
-    def candor(self, name: str, *, port: int = 0, **settings: str) -> str:
-        """A replica; returns its address."""
-        environment = {f"CANDOR_{key.upper()}": value for key, value in settings.items()}
-        command = [*CANDOR, "serve", "--port", str(port)]
-        process = self.start(name, command, PYTHONPATH=str(ROOM.parent), **environment)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("Candor serves on"), (self.folder / f"{name}.log").read_text()
-        return line.split()[-1]
-
-    def stop(self, number: int) -> None:
-        """End the process that was started as this one, counted from 0."""
-        self._started[number].terminate()
-        self._started[number].wait(PATIENCE_S)
-
-    def close(self) -> None:
-        for process in reversed(self._started):
-            process.terminate()
-        for process in reversed(self._started):
-            process.wait(PATIENCE_S)
-            assert process.stdout is not None
-            process.stdout.close()
-
-
 class Scene:
     """Two replicas on one store and one ledger, watched by Prometheus, which tells Alertmanager,
     which tells us.
@@ -132,51 +83,28 @@ class Scene:
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.store, self.ledger = store, f"sqlite:///{folder / 'ledger.db'}"
-        self.webhook, self.processes = Webhook(), Processes(folder)
-        self.settings = {
-            "store": str(store.root),
+        self.webhook, self._folder = Webhook(), folder
+        self._settings: dict[str, object] = {
+            "store": store.root,
             "ledger": self.ledger,
-            "poll_s": "0.2",
+            "poll_s": 0.2,
             "exemplars": "true",
+            "drift_tags": '["site"]',
+            "recalibrate_on_alarm": "propose",  # its panel has data where a process does it
         }
-        self.settings["drift_tags"] = '["site"]'
-        self.settings["recalibrate_on_alarm"] = (
-            "propose"  # its panel has data where a process does it
-        )
-        self.replicas = [self.processes.candor(f"candor-{name}", **self.settings) for name in "ab"]
-        self.alertmanager = self._alertmanager(folder)
-        self.prometheus = self._prometheus(folder)
-        for url in (
-            *(f"{replica}/readyz" for replica in self.replicas),
-            f"{self.prometheus}/-/ready",
-        ):
-            wait_until(lambda url=url: answers(url), url)  # type: ignore[misc]
-
-    def _alertmanager(self, folder: Path) -> str:
-        example = (
-            (ROOM / "alertmanager.yml")
-            .read_text()
-            .replace("http://127.0.0.1:9000", self.webhook.url)
-        )
-        (folder / "alertmanager.yml").write_text(hurried(example))
-        port = free_port()
-        command = [
-            "--config.file=alertmanager.yml",
-            "--storage.path=alerts",
-            "--cluster.listen-address=",
-        ]
-        self.processes.start(
-            "alertmanager", [TOOLS[1], *command, f"--web.listen-address=127.0.0.1:{port}"]
-        )
-        return f"127.0.0.1:{port}"
-
-    def _prometheus(self, folder: Path) -> str:
-        for rules in (ROOM / "rules").glob("*.rules.yml"):
-            (folder / rules.name).write_text(hurried(rules.read_text()))
+        self._replicas = [self._replica(), self._replica()]
+        self.replicas = [replica.url for replica in self._replicas]
+        example = (ROOM / "alertmanager.yml").read_text()
+        told = hurried(example.replace("http://127.0.0.1:9000", self.webhook.url))
+        self._alertmanager = Program(TOOLS[1], folder, told, "--cluster.listen-address=")
+        rules = list((ROOM / "rules").glob("*.rules.yml"))
+        for path in rules:
+            (folder / path.name).write_text(hurried(path.read_text()))
+        alertmanager = f"127.0.0.1:{self._alertmanager.port}"
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["*.rules.yml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager]}]}]},
+            "rule_files": [str(folder / path.name) for path in rules],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
             "scrape_configs": [
                 {
                     "job_name": "candor",
@@ -184,51 +112,30 @@ class Scene:
                 }
             ],
         }
-        (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        port = free_port()
-        command = [
-            "--config.file=prometheus.yml",
-            "--storage.tsdb.path=series",
-            "--enable-feature=exemplar-storage",
-        ]
-        self.processes.start(
-            "prometheus", [TOOLS[0], *command, f"--web.listen-address=127.0.0.1:{port}"]
-        )
-        return f"http://127.0.0.1:{port}"
+        option = "--enable-feature=exemplar-storage"
+        self.prometheus = Program(TOOLS[0], folder, json.dumps(config), option)  # JSON is YAML
+        self.query = self.prometheus.query
 
-    def query(self, expr: str, at_s: float | None = None) -> list[dict[str, Any]]:
-        """What Prometheus answers, by default now."""
-        when = {} if at_s is None else {"time": f"{at_s:.3f}"}
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr} | when).json()
-        assert answer["status"] == "success", f"{expr}: {answer}"
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+    def _replica(self, *, port: int = 0) -> Process:
+        return Process("serve", self._folder, port=port, **self._settings).await_ready()
 
     def restart_first(self) -> None:
         """End the first replica and start it at the same address."""
-        self.processes.stop(0)
-        port = int(self.replicas[0].rsplit(":", 1)[1])
-        self.processes.candor("candor-again", port=port, **self.settings)
-        wait_until(lambda: answers(f"{self.replicas[0]}/readyz"), "the replica to be back")
+        self._replicas[0].end()
+        self._replicas[0].stop()
+        self._replicas[0] = self._replica(port=self._replicas[0].port)
 
     def close(self) -> None:
-        self.processes.close()
+        self.prometheus.stop()
+        self._alertmanager.stop()
+        for replica in self._replicas:
+            replica.stop()
         self.webhook.close()
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture
-def scene(tmp_path: Path, make_bundle: Callable[..., Any]) -> Iterator[Scene]:
-    store = Store(tmp_path / "store")
-    store.publish("tiny", partial(make_bundle, temperature=0.2))  # far too sure of itself
-    store.promote("tiny", 1)
-    opened = Scene(tmp_path, store)
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    opened = Scene(tmp_path, publish_tiny(tmp_path / "store", temperature=0.2))  # far too sure
     yield opened
     opened.close()
 
@@ -254,16 +161,6 @@ def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> 
             some = items[number * half : (number + 1) * half]
             assert client.post(f"{replica}/feedback", json=some).status_code == 200
         client.post(f"{scene.replicas[0]}/predictions/tiny", content=b"no image")
-
-
-def candor(scene: Scene, *arguments: str) -> None:
-    done = subprocess.run(
-        [*CANDOR, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOM.parent)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
@@ -306,7 +203,7 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
     )
     end_s = time.time()
     window = {"query": "candor_request_duration_seconds_bucket", "start": end_s - 600, "end": end_s}
-    exemplars = httpx.get(f"{scene.prometheus}/api/v1/query_exemplars", params=window).json()[
+    exemplars = httpx.get(f"{scene.prometheus.url}/api/v1/query_exemplars", params=window).json()[
         "data"
     ]
     assert all(
@@ -317,17 +214,11 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
     assert exemplars
 
     # A new temperature, fitted on the labels; both replicas switch, and the page is taken back.
-    candor(
-        scene,
-        "recalibrate",
-        "tiny",
-        "--allow-label-changes",
-        "--store",
-        str(scene.store.root),
-        "--ledger",
-        scene.ledger,
-    )
-    candor(scene, "promote", "tiny", "2", "--store", str(scene.store.root))
+    at = ("--store", scene.store.root)
+    ledger = ("--ledger", scene.ledger)
+    done = candor("recalibrate", "tiny", "--allow-label-changes", *at, *ledger)
+    assert done.returncode == 0, done.stderr
+    scene.store.promote("tiny", 2)
     wait_until(
         lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"),
         "the end of the page",

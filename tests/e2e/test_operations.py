@@ -1,26 +1,16 @@
 """What an operator does to a running installation: restores a backup, rotates tokens."""
 
-import os
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from model_store.store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.processes import wait_until
+from tests.builders.processes import candor, wait_until
 from tests.builders.servers import Server
 
 OLD, NEW = "old-token-of-the-gateway", "new-token-of-the-gateway"
-
-
-def candor(*words: object) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-    }
-    command = [sys.executable, "-m", "candor", *map(str, words)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def answered(server: Server, image: bytes, count: int) -> list[str]:
@@ -63,26 +53,6 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
     with sqlite3.connect(kept) as there:
         assert there.execute("SELECT count(*) FROM prediction").fetchone() == (9,)
     there.close()
-
-
-def test_what_is_no_backup_changes_nothing(tmp_path: Path) -> None:
-    url, ledger = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "ledger.db"
-    ledger.write_bytes(b"what is there")
-    text, cut, other = tmp_path / "text.db", tmp_path / "cut.db", tmp_path / "other.db"
-    text.write_text("this is no database, however long it is " * 40)
-    with sqlite3.connect(other) as made:
-        made.execute("CREATE TABLE t (x)")
-        made.executemany("INSERT INTO t VALUES (?)", [("x" * 900,)] * 200)
-    made.close()
-    cut.write_bytes(other.read_bytes()[:50_000])
-    for copy in (text, cut, other, tmp_path / "missing.db", tmp_path):
-        refused = candor("ledger", "restore", copy, "--ledger", url, "--replace")
-        assert refused.returncode in (1, 2), refused.stdout
-        assert "Traceback" not in refused.stderr
-        assert copy.name in refused.stderr.replace("\n", "")
-        assert ledger.read_bytes() == b"what is there"
-    assert not list(tmp_path.glob(".ledger*"))
-    assert not list(tmp_path.glob("*.replaced*"))
 
 
 def test_postgresql_is_dumped_and_restored_by_its_own_tools(

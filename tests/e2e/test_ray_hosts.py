@@ -90,7 +90,6 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
             start=head.popen,
             host="0.0.0.0",
             ledger=url,
-            tokens=f"{TOKEN} admin",
         )
         port = server.url.rpartition(":")[2]
         urls = {host: f"http://{host.address}:{port}" for host in (second, third)}
@@ -118,7 +117,7 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
             for thread in traffic:
                 thread.stop()
         assert set(failures_of(traffic)) <= CUT_OFF
-        assert server.stop() == 0
+        assert server.end() == 0
         require_recorded(url, traffic)
 
 

@@ -3,10 +3,8 @@ to the answers.
 """
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +13,8 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, free_port, wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.prometheus import Program
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import PNG, TOKEN, RayServer
 
@@ -40,59 +39,21 @@ def server(
     with RayNodes(
         0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
     ) as nodes:
-        settings = {"tokens": f"{TOKEN} admin", "ray_min_replicas": "3", "ray_max_replicas": "3"}
+        settings = {"ray_min_replicas": "3", "ray_max_replicas": "3"}
         started = RayServer(nodes.joining, tiny_store.root, tmp_path, ledger=url, **settings)
         started.await_ready()
         yield nodes, started
-        assert started.stop() == 0
+        assert started.end() == 0
 
 
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[Any]:
-    """`prometheus(url)` starts one that finds the replicas of the server there; returns its own
-    address.
-    """
-    started = []
-
-    def start(url: str) -> str:
-        (tmp_path / "prometheus.yml").write_text(CONFIGURATION.format(token=TOKEN, url=url))
-        place = f"127.0.0.1:{free_port()}"
-        command = [
-            "prometheus",
-            f"--config.file={tmp_path}/prometheus.yml",
-            f"--storage.tsdb.path={tmp_path}/tsdb",
-        ]
-        with (tmp_path / "prometheus.log").open("wb") as log:
-            started.append(
-                subprocess.Popen(
-                    [*command, f"--web.listen-address={place}"], stdout=log, stderr=log
-                )
-            )
-        return f"http://{place}"
-
-    if shutil.which("prometheus") is None:
-        pytest.skip("install Debian's package prometheus")
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait()
-
-
-def value_of(prometheus: str, expression: str) -> float | None:
+def value_of(prometheus: Program, expression: str) -> float | None:
     """What an expression is now; None if there is no series yet."""
-    try:
-        answer = httpx.get(
-            f"{prometheus}/api/v1/query", params={"query": expression}, timeout=PATIENCE_S
-        )
-    except httpx.TransportError:
-        return None
-    found = answer.json()["data"]["result"] if answer.status_code == 200 else []
+    found = prometheus.query(expression)
     return float(found[0]["value"][1]) if found else None
 
 
-def test_prometheus_finds_every_replica(
-    server: tuple[RayNodes, RayServer], prometheus: Any
-) -> None:
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="install Debian's prometheus")
+def test_prometheus_finds_every_replica(server: tuple[RayNodes, RayServer], tmp_path: Path) -> None:
     nodes, started = server
 
     def targets() -> list[str]:
@@ -107,7 +68,7 @@ def test_prometheus_finds_every_replica(
             == 404
         )
     assert httpx.get(f"{started.url}/metrics/targets").json()["error"] == "unauthorized"
-    found = prometheus(started.url)
+    found = Program("prometheus", tmp_path, CONFIGURATION.format(token=TOKEN, url=started.url))
     wait_until(lambda: value_of(found, "sum(up)") == 3, "scrapes of three replicas")
     for _ in range(SENT):  # a new connection for each: Ray spreads requests, not connections
         assert (
@@ -128,3 +89,4 @@ def test_prometheus_finds_every_replica(
     wait_until(lambda: value_of(found, "count(up)") == 2, "that Prometheus leaves it out, too")
     nodes.add()
     wait_until(lambda: value_of(found, "sum(up)") == 3, "the replica in its place")
+    found.stop()

@@ -93,7 +93,6 @@ def test_replicas_come_with_load_and_go_after_it(
         slow_store.root,
         tmp_path,
         ledger=url,
-        tokens=f"{TOKEN} admin",
         max_batch="2",
         **scaling,
     )
@@ -118,5 +117,5 @@ def test_replicas_come_with_load_and_go_after_it(
         replicas.close()
     traffic = [*crowd, steady]
     assert set(failures_of(traffic)) <= REPEATABLE
-    assert server.stop() == 0
+    assert server.end() == 0
     require_recorded(url, traffic)

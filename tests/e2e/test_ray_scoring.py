@@ -3,10 +3,8 @@ image has one row.
 """
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +14,7 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
 from tests.builders.bundles import encode, picture
-from tests.builders.processes import wait_until
+from tests.builders.processes import CANDOR, candor, environment, wait_until
 from tests.builders.ray_cluster import RayNodes
 
 pytestmark = pytest.mark.nightly
@@ -39,19 +37,19 @@ def test_every_image_has_one_row_after_kills(
     images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "candor", "predict", str(images), "--engine", "ray", "--json"]
+    command = ["predict", str(images), "--engine", "ray", "--json"]
     command += ["--store", str(tiny_store.root), "--out", str(out), "--part-size", str(PART)]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-    }
     with RayNodes(1, 1, 1) as nodes:
-        environment |= {"RAY_ADDRESS": nodes.address}
+        variables = {"RAY_ADDRESS": nodes.address}
 
         def parts() -> int:
             return len(list(out.glob("part-*")))
 
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*CANDOR, *command],
+            env=environment() | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         wait_until(lambda: parts() > 4 or process.poll() is not None, "the first parts")
         nodes.kill()
@@ -63,7 +61,7 @@ def test_every_image_has_one_row_after_kills(
         before = parts()
         assert 12 < before < IMAGES // PART
         kept = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = candor(*command, **variables)
     assert done.returncode == 1, done.stderr[-3000:]  # images were refused
     result = json.loads(done.stdout[done.stdout.index("{") :])
     # Actors of the killed command may finish their parts while the next one starts.

@@ -3,9 +3,6 @@ lost with a node.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,8 @@ import pytest
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
-from tests.builders.object_store import free_port
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, candor, free_port, wait_until
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import (
     PNG,
@@ -99,10 +95,11 @@ def told(
 def test_every_answer_is_that_of_a_single_server(
     nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path, postgres: Cluster
 ) -> None:
-    secrets = {"tokens": f"{TOKEN} admin"}
-    cluster = RayServer(nodes.joining, tiny_store.root, tmp_path, ledger=url, **secrets)
+    cluster = RayServer(nodes.joining, tiny_store.root, tmp_path, ledger=url)
     cluster.await_ready()
-    single = Server(tiny_store.root, tmp_path, ledger=postgres.make_database("single"), **secrets)
+    single = Server(
+        tiny_store.root, tmp_path, ledger=postgres.make_database("single"), tokens=f"{TOKEN} admin"
+    )
     try:
         wait_until(lambda: single.client.get("/readyz").status_code == 200)
         with httpx.Client(base_url=cluster.url, timeout=PATIENCE_S) as client:
@@ -110,9 +107,9 @@ def test_every_answer_is_that_of_a_single_server(
                 assert told(client, *request) == told(single.client, *request), request[:2]
             metrics = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
             assert (metrics.status_code, metrics.json()["error"]) == (404, "metrics_elsewhere")
-        assert cluster.stop() == 0
+        assert cluster.end() == 0
     finally:
-        cluster.process.kill()
+        cluster.stop()
         single.stop()
 
 
@@ -124,7 +121,6 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
         tiny_store.root,
         tmp_path,
         ledger=url,
-        tokens=f"{TOKEN} admin",
         ray_min_replicas="3",
     )
     server.await_ready()
@@ -146,35 +142,19 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
         for thread in traffic:
             thread.stop()
     assert set(failures_of(traffic)) <= REPEATABLE
-    assert server.stop() == 0
+    assert server.end() == 0
     require_recorded(url, traffic)
 
 
 def test_what_does_not_start_says_why(
     nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path
 ) -> None:
-    other = url.replace("/ray", "/other").replace("candor@", "candor:word@")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-    }
-    environment |= {
+    variables = {
         "RAY_ADDRESS": nodes.address,
-        "CANDOR_LEDGER": other,
+        "CANDOR_LEDGER": url.replace("/ray", "/other").replace("candor@", "candor:word@"),
         "CANDOR_STORE": str(tiny_store.root),
     }
-    command = [
-        sys.executable,
-        "-m",
-        "candor",
-        "serve",
-        "--engine",
-        "ray",
-        "--port",
-        str(free_port()),
-    ]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = candor("serve", "--engine", "ray", "--port", free_port(), **variables)
     assert done.returncode == 1
-    assert "candor: the replicas do not start: this node has the ledger" in done.stderr.replace(
-        "\n", " "
-    )
+    assert "this node has the ledger" in " ".join(done.stderr.split())
     assert "word" not in done.stderr.replace("password", "")

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
+from tests.builders.processes import candor
 from tests.builders.ray_cluster import RayNodes
 from tests.integration.training.test_processes import outcomes
 from training.processes.distributed import Group
@@ -60,10 +61,7 @@ def require_exact(folder: Path) -> None:
 
 
 def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     with RayNodes(0, 1, 1) as nodes:
         on_ray = trained(
             tmp_path / "ray", ["--engine", "ray"], environment | {"RAY_ADDRESS": nodes.address}
@@ -71,23 +69,11 @@ def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path) -
     assert on_ray == trained(tmp_path / "torchrun", [], environment)
 
 
-def trained(out: Path, engine: list[str], environment: dict[str, str]) -> str:
+def trained(out: Path, engine: list[str], variables: dict[str, str]) -> str:
     """The measures of a run by two processes."""
-    call = [
-        sys.executable,
-        "-m",
-        "candor",
-        "train",
-        "digits",
-        "--epochs",
-        "1",
-        "--nproc",
-        "2",
-        "--out",
-        str(out),
-        *engine,
-    ]
-    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    done = candor(
+        "train", "digits", "--epochs", 1, "--nproc", 2, "--out", out, *engine, **variables
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert len((out / "history.csv").read_text().splitlines()) == 2
     return (out / "metrics.json").read_text()

@@ -4,20 +4,19 @@ whatever fails.
 
 import http.client
 import importlib.util
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from model_store.store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
 
 MARK = "s3cr3t-m4rk"
 TOKEN, READER = f"{MARK}-admin-{'x' * 16}", f"{MARK}-read-{'y' * 16}"
@@ -61,11 +60,6 @@ def running(
     kind: str, store: Store, ledger: str, folder: Path, **settings: str
 ) -> Iterator[Running]:
     """`candor serve` or `candor monitor`."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CANDOR_", "OTEL_"))
-    }
     (folder / "ledger.url").write_text(ledger)
     (folder / "tokens").write_text(f"{READER} read\n")
     given = {
@@ -76,30 +70,20 @@ def running(
     }
     given |= {"tokens": f"{TOKEN} admin", "log_level": "debug", "deadline_s": 30}
     given |= {"report_webhook": f"http://127.0.0.1:1/{MARK}"} | settings
-    environment |= {f"CANDOR_{name.upper()}": str(value) for name, value in given.items()}
-    environment |= {
-        "OTEL_TRACES_EXPORTER": "console",
-        "OTEL_METRICS_EXPORTER": "none",
-        "OTEL_LOGS_EXPORTER": "none",
-    }
-    environment |= {"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*"}
-    log = folder / f"{kind}.log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "candor", kind],
-            env=environment,
-            stdout=stream,
-            stderr=stream,
-            cwd=folder,
-        )
+    otel = {"TRACES": "console", "METRICS": "none", "LOGS": "none"}
+    variables = {f"OTEL_{name}_EXPORTER": value for name, value in otel.items()}
+    variables |= {"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*"}
+    process = Process(kind, folder, start=one_stream, variables=variables, **given)
+    found = wait_until(lambda: re.search(r"Candor (?:serves|monitors) on (\S+)", process.log()))
     try:
-        wait_until(lambda: bool(re.search(r"Candor (serves|monitors) on (\S+)", log.read_text())))
-        found = re.search(r"Candor (?:serves|monitors) on (\S+)", log.read_text())
-        assert found is not None
-        yield Running(found[1], log)
+        yield Running(found[1], process.log_file)
     finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
+        process.end()
+
+
+def one_stream(command: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
+    """A process whose output is in its log too."""
+    return subprocess.Popen(command, **options | {"stdout": options["stderr"]})
 
 
 def provoke(process: Running, png: Callable[..., bytes]) -> None:
@@ -162,36 +146,11 @@ def test_a_report_whose_webhook_is_refused_shows_no_secret(
     tiny_store: Store, tmp_path: Path
 ) -> None:
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
-    with running("serve", tiny_store, ledger, tmp_path) as process:
-        wait_until(
-            lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200
-        )
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
-    }
-    for address in (
-        f"http://127.0.0.1:1/{MARK}",
-        f"http://user:{MARK}@127.0.0.1:1/",
-        f"http://[{MARK}/",
-    ):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "candor",
-                "report",
-                "--every",
-                "day",
-                "--to",
-                "reports",
-                "--once",
-            ],
-            env=environment | {"CANDOR_LEDGER": ledger, "CANDOR_REPORT_WEBHOOK": address},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+    with running("serve", tiny_store, ledger, tmp_path):
+        pass
+    for place in (f"127.0.0.1:1/{MARK}", f"user:{MARK}@127.0.0.1:1/", f"[{MARK}/"):
+        variables = {"CANDOR_LEDGER": ledger, "CANDOR_REPORT_WEBHOOK": f"http://{place}"}
+        words = ("report", "--every", "day", "--to", "reports", "--once")
+        done = candor(*words, folder=tmp_path, **variables)
         assert MARK not in done.stdout + done.stderr, done.stderr
         assert "Traceback" not in done.stderr
