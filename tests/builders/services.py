@@ -55,6 +55,11 @@ class Running:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    """The status and the error code of an answer."""
+    return response.status_code, response.json()["error"]
+
+
 @asynccontextmanager
 async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[Running]:
     of_store = {"store": store.address or store.root, "store_cache": store.root}

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,13 +24,14 @@ from model_store.bundle.card import InputReference
 from model_store.image import decode
 from model_store.image.brightness import brightness
 from model_store.store.store import Store
+from monitoring.http.endpoint import JSON
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable
 from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import Predictor
 from serving.process.server import ENDPOINTS
-from tests.builders.services import Running, running
+from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
 
@@ -90,26 +90,16 @@ async def test_what_arrives_in_one_turn_of_the_loop_is_one_batch(
     assert server.counted("candor_batch_size_count", model="tiny", version="1") == 1
 
 
-@pytest.mark.parametrize(
-    "path", ["/predictions/tiny", "/feedback", "/predictions-log", "/models/tiny/report/reset"]
-)
-async def test_a_compressed_body_is_refused_as_such(
-    server: Running, png: Callable[..., bytes], path: str
+async def test_compressed_bodies_are_refused_as_such(
+    server: Running, png: Callable[..., bytes]
 ) -> None:
     headers = {"content-encoding": "gzip", "content-type": "application/octet-stream"}
-    refused = await server.client.post(path, content=gzip.compress(png()), headers=headers)
-    assert (refused.status_code, refused.json()["error"]) == (415, "compressed_body")
-    assert "Content-Encoding: gzip" in refused.json()["detail"]
-    assert "send it as it is" in refused.json()["detail"]
-
-
-async def test_a_compressed_file_is_called_one(server: Running, png: Callable[..., bytes]) -> None:
+    for path in ("/predictions/tiny", "/feedback", "/predictions-log", "/models/tiny/report/reset"):
+        refused = await server.client.post(path, content=gzip.compress(png()), headers=headers)
+        assert refusal(refused) == (415, "compressed_body")
     refused = await server.predict(gzip.compress(png()))
-    assert (refused.status_code, refused.json()["error"]) == (415, "not_an_image")
-    assert (
-        "the bytes are compressed (gzip), not an image; unpack them: expected one of"
-        in refused.json()["detail"]
-    )
+    assert refusal(refused) == (415, "not_an_image")
+    assert "gzip" in refused.json()["detail"]
     assert (await server.predict(png(), content_encoding="identity")).status_code == 200
 
 
@@ -117,22 +107,16 @@ async def test_a_model_that_is_served_here_has_no_second_source(
     server: Running, png: Callable[..., bytes]
 ) -> None:
     assert (await server.predict(png())).status_code == 200
-    said = {"model": "tiny", "request_id": "a", "predicted": "benign", "confidence": 0.9}
+    post, classes = server.client.post, ["benign", "malignant"]
+    prediction = {"model": "tiny", "request_id": "a", "predicted": "benign", "confidence": 0.9}
     for version in (1, 2):  # a version of the same name would be mixed into the same reports too
-        declared = {"model": "tiny", "version": version, "classes": ["benign", "malignant"]}
-        refused = await server.client.post("/models-log", json=declared)
-        assert (refused.status_code, refused.json()["error"]) == (409, "model_served")
-        assert "Candor serves 'tiny'" in refused.json()["detail"]
-    refused = await server.client.post("/predictions-log", json=said)
-    assert (refused.status_code, refused.json()["error"]) == (409, "model_served")
+        declared = {"model": "tiny", "version": version, "classes": classes}
+        assert refusal(await post("/models-log", json=declared)) == (409, "model_served")
+    assert refusal(await post("/predictions-log", json=prediction)) == (409, "model_served")
+    elsewhere = {"model": "tiny-elsewhere", "classes": classes}
+    assert (await post("/models-log", json=elsewhere)).is_success
     assert (
-        "send only their true labels, with `candor feedback` or POST /feedback"
-        in refused.json()["detail"]
-    )
-    elsewhere = {"model": "tiny-elsewhere", "classes": ["benign", "malignant"]}
-    assert (await server.client.post("/models-log", json=elsewhere)).status_code == 200
-    assert (
-        await server.client.post("/predictions-log", json=said | {"model": "tiny-elsewhere"})
+        await post("/predictions-log", json=prediction | {"model": "tiny-elsewhere"})
     ).is_success
 
 
@@ -197,74 +181,49 @@ def bomb() -> bytes:
     return head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-BAD: list[tuple[str, int, str]] = [
-    ("empty", 400, "empty_body"),
-    ("text", 415, "not_an_image"),
-    ("xml", 415, "unsupported_media_type"),
-    ("object", 400, "malformed_request"),
-    ("truncated", 400, "broken_image"),
-    ("bomb", 413, "image_too_large"),
-    ("huge", 413, "body_too_large"),
-    ("streamed", 413, "body_too_large"),
-    ("long id", 400, "malformed_request"),
-    ("no form", 400, "malformed_request"),
-    ("model", 404, "unknown_model"),
-    ("version", 404, "unknown_version"),
-]
+async def streamed() -> AsyncIterator[bytes]:
+    for _ in range(70):
+        yield bytes(2**20)
 
 
-async def send_bad(server: Running, kind: str, sound: bytes) -> httpx.Response:
-    async def streamed() -> AsyncIterator[bytes]:
-        for _ in range(70):
-            yield bytes(2**20)
-
-    post = server.client.post
-    match kind:
-        case "empty":
-            return await server.predict(b"")
-        case "text":
-            return await server.predict(b"this is no image, however long it may be")
-        case "xml":
-            return await server.predict(b"<a/>", Content_Type="application/xml")
-        case "object":
-            return await server.predict(b"{}", Content_Type="application/json")
-        case "truncated":
-            return await server.predict(sound[: len(sound) // 2])
-        case "bomb":
-            return await server.predict(bomb())
-        case "huge":
-            return await server.predict(bytes(70 * 2**20))
-        case "streamed":
-            return await post("/predictions/tiny", content=streamed())
-        case "long id":
-            return await server.predict(sound, X_Request_Id="x" * 10**6)
-        case "no form":
-            return await server.predict(sound, Content_Type="multipart/form-data; boundary=x")
-        case "model":
-            return await server.predict(sound, path="/predictions/unheard-of")
-        case _:
-            return await server.predict(sound, path="/predictions/tiny/7")
+def bad_requests(sound: bytes) -> dict[str, tuple[dict[str, Any], int, str]]:
+    """What is sent in place of `sound`, and the refusal."""
+    return {
+        "empty": ({"content": b""}, 400, "empty_body"),
+        "text": ({"content": b"this is no image, however long"}, 415, "not_an_image"),
+        "xml": ({"Content_Type": "application/xml"}, 415, "unsupported_media_type"),
+        "object": ({"content": b"{}", "Content_Type": JSON}, 400, "malformed_request"),
+        "truncated": ({"content": sound[: len(sound) // 2]}, 400, "broken_image"),
+        "bomb": ({"content": bomb()}, 413, "image_too_large"),
+        "huge": ({"content": bytes(70 * 2**20)}, 413, "body_too_large"),
+        "long id": ({"X_Request_Id": "x" * 10**6}, 400, "malformed_request"),
+        "no form": ({"Content_Type": "multipart/form-data; boundary=x"}, 400, "malformed_request"),
+        "model": ({"path": "/predictions/unheard-of"}, 404, "unknown_model"),
+        "version": ({"path": "/predictions/tiny/7"}, 404, "unknown_version"),
+    }
 
 
-@pytest.mark.parametrize(("kind", "status", "code"), BAD)
 async def test_bad_input_gets_its_own_4xx_one_line_and_no_neighbor_is_harmed(
-    server: Running,
-    jpeg: Callable[..., bytes],
-    caplog: pytest.LogCaptureFixture,
-    kind: str,
-    status: int,
-    code: str,
+    server: Running, jpeg: Callable[..., bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="serving")
     sound = jpeg(size=(200, 200))
-    bad, *good = await asyncio.gather(
-        send_bad(server, kind, sound), *(server.predict(sound) for _ in range(5))
-    )
-    assert (bad.status_code, bad.json()["error"]) == (status, code)
-    assert len(bad.json()["detail"]) > 20
-    assert [response.status_code for response in good] == [200] * 5
-    assert len([record for record in caplog.records if record.name.startswith("serving")]) == 1
-    assert server.counted("candor_requests_rejected_total", reason=code) == 1
+    for kind, (request, status, code) in bad_requests(sound).items():
+        caplog.clear()
+        before = server.counted("candor_requests_rejected_total", reason=code)
+        bad, *good = await asyncio.gather(
+            server.predict(**{"content": sound} | request),
+            *(server.predict(sound) for _ in range(5)),
+        )
+        assert refusal(bad) == (status, code), kind
+        assert [response.status_code for response in good] == [200] * 5
+        assert len([each for each in caplog.records if each.name.startswith("serving")]) == 1
+        assert server.counted("candor_requests_rejected_total", reason=code) == before + 1
+
+
+async def test_a_body_of_unknown_length_is_refused_once_it_is_too_long(server: Running) -> None:
+    answer = await server.client.post("/predictions/tiny", content=streamed())
+    assert refusal(answer) == (413, "body_too_large")
 
 
 async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
@@ -276,7 +235,7 @@ async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
     with monkeypatch.context() as patched:
         patched.setattr(Predictor, "predict", fail)
         response = await server.predict(png())
-    assert (response.status_code, response.json()["error"]) == (500, "inference_failed")
+    assert refusal(response) == (500, "inference_failed")
     assert "memory" not in response.text
     assert (await server.predict(png())).status_code == 200
 
@@ -286,7 +245,7 @@ async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(
 ) -> None:
     monkeypatch.setattr(Predictor, "predict", lambda *_: np.full((1, 3), np.nan, np.float32))
     response = await server.predict(png())
-    assert (response.status_code, response.json()["error"]) == (500, "inference_failed")
+    assert refusal(response) == (500, "inference_failed")
     assert ledger_rows(tmp_path) == []
 
 
@@ -297,7 +256,7 @@ async def test_an_answer_that_cannot_be_recorded_is_withheld(
     assert recorder is not None
     monkeypatch.setattr(recorder, "record", lambda rows, done, **_: done(OSError("disk full")))
     response = await server.predict(png())
-    assert (response.status_code, response.json()["error"]) == (503, "ledger_failed")
+    assert refusal(response) == (503, "ledger_failed")
 
 
 async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_after(
@@ -316,7 +275,7 @@ async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_
 
         response = await server.client.post("/predictions/tiny", content=body())
         load.waiting = 0
-        assert (response.status_code, response.json()["error"]) == (429, "overloaded")
+        assert refusal(response) == (429, "overloaded")
         assert int(response.headers["Retry-After"]) in (19, 20)  # 0.2 * 100 s, less the deadline
         assert not read
 
@@ -344,8 +303,6 @@ async def test_a_client_names_the_longest_wait_that_it_accepts(
         long = await server.predict(png(), **{"X-Candor-Deadline-S": "3600"})
         load.waiting = 0
     assert [answer.status_code for answer in (short, wrong, v2, long)] == [429, 400, 429, 200]
-    assert "over the deadline of 0.5 s" in short.json()["detail"]
-    assert "X-Candor-Deadline-S must be a number of seconds over 0" in wrong.json()["detail"]
 
 
 async def test_a_client_that_hangs_up_is_not_computed_for(
@@ -367,13 +324,8 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "query_string": b"",
-        "path": "/predictions/tiny",
-        "headers": [],
-    }
+    scope = {"type": "http", "method": "POST", "query_string": b"", "headers": []}
+    scope["path"] = "/predictions/tiny"
     await server.service.app(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
@@ -413,7 +365,7 @@ async def test_an_empty_store_lives_but_is_not_ready(
         assert (await server.client.get("/healthz")).status_code == 200
         assert (await server.client.get("/readyz")).status_code == 503
         response = await server.predict(png())
-        assert (response.status_code, response.json()["error"]) == (503, "not_ready")
+        assert refusal(response) == (503, "not_ready")
 
 
 async def test_a_refused_bundle_is_named_while_the_old_one_answers(
@@ -472,29 +424,14 @@ async def test_without_a_ledger_answers_come_and_metrics_stay(
         assert (await server.client.post("/feedback", json={})).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("GET", "/nowhere", 404, "unknown_path"),
-        ("GET", "/predictions/tiny", 405, "method_not_allowed"),
-    ],
-)
-async def test_wrong_addresses_are_json_too(
-    server: Running, method: str, path: str, status: int, code: str
+async def test_wrong_addresses_are_json_and_a_wrong_method_names_the_right_one(
+    server: Running,
 ) -> None:
-    response = await server.client.request(method, path)
-    assert (response.status_code, response.json()["error"]) == (status, code)
-
-
-@pytest.mark.parametrize(
-    ("path", "use"), [("/predictions/tiny", "POST or PUT"), ("/feedback", "POST")]
-)
-async def test_a_wrong_method_names_the_right_one(server: Running, path: str, use: str) -> None:
-    detail = (await server.client.delete(path)).json()["detail"]
-    assert (
-        detail
-        == f"DELETE {path}: Method Not Allowed; use {use} here; GET /docs lists the addresses."
-    )
+    request = server.client.request
+    assert refusal(await request("GET", "/nowhere")) == (404, "unknown_path")
+    assert refusal(await request("GET", "/predictions/tiny")) == (405, "method_not_allowed")
+    for path, method in (("/predictions/tiny", "POST or PUT"), ("/feedback", "POST")):
+        assert f"use {method} here" in (await request("DELETE", path)).json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/models/tiny/report?verison=2", "/nowhere", "/label/none"])
@@ -509,25 +446,22 @@ async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
     assert line.fields["status"] == response.status_code  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
-async def test_garbage_called_json_is_no_json_whatever_its_size(server: Running, kind: str) -> None:
+async def test_garbage_called_json_is_no_json_whatever_its_size(server: Running) -> None:
     garbage = bytes(number * 7919 % 251 for number in range(200_000)) * 30
-    for path in (
-        ("/predictions/tiny", "/feedback") if kind == "application/json" else ("/predictions/tiny",)
+    for path, kind in (
+        ("/predictions/tiny", JSON),
+        ("/predictions/tiny", "application/x-ndjson"),
+        ("/feedback", JSON),
     ):
         response = await server.client.post(path, content=garbage, headers={"content-type": kind})
         assert response.status_code in (400, 415, 422)
-        assert "JSON" in response.json()["detail"], response.text
-        assert not any(word in response.json()["detail"] for word in ("values", "codec")), (
-            response.text
-        )
+        assert "JSON" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])
-async def test_a_form_that_is_too_large_is_no_image(server: Running, path: str) -> None:
-    response = await server.client.post(path, data={"token": "x" * 10_000})
-    assert response.status_code == 413
-    assert response.json()["detail"].endswith("Send the form of /sign-in.")
+async def test_a_form_that_is_too_large_is_refused(server: Running) -> None:
+    for path in ("/sign-in", "/sign-out"):
+        response = await server.client.post(path, data={"token": "x" * 10_000})
+        assert response.status_code == 413
 
 
 async def test_feedback_reaches_the_ledger_through_the_same_server(
@@ -553,11 +487,11 @@ async def test_tokens_guard_every_way_in(
     token = "t" * 32
     async with running(tiny_store, tmp_path, tokens=f"{token} predict") as server:
         refused = await server.predict(png())
-        assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
+        assert refusal(refused) == (401, "unauthorized")
         assert refused.headers["www-authenticate"] == "Bearer"
         assert (await server.predict(png(), Authorization=f"Bearer {token}")).status_code == 200
         metrics = await server.client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
-        assert (metrics.status_code, metrics.json()["error"]) == (403, "forbidden")
+        assert refusal(metrics) == (403, "forbidden")
         assert (await server.client.get("/v2")).status_code == 401
         assert (await server.client.get("/healthz")).status_code == 200
         assert server.counted("candor_requests_rejected_total", reason="unauthorized") == 2
@@ -575,7 +509,7 @@ async def test_pages_of_other_origins_may_not_write(
         "/models/tiny/report/reset",
     ):
         refused = await server.predict(png(), path, Origin="https://evil.example")
-        assert (refused.status_code, refused.json()["error"]) == (403, "cross_origin")
+        assert refusal(refused) == (403, "cross_origin")
     assert (await server.predict(png(), Sec_Fetch_Site="cross-site")).status_code == 403
     assert (
         await server.client.get("/models", headers={"Origin": "https://evil.example"})
@@ -645,7 +579,7 @@ async def test_an_explanation_comes_with_the_same_answer(
     )
     for query in ("?explain=magic", "?explain", "?other=1"):
         refused = await server.predict(png(), f"/predictions/tiny{query}")
-        assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+        assert refusal(refused) == (400, "malformed_request")
 
 
 async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
@@ -653,7 +587,7 @@ async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
 ) -> None:
     (tiny_store.folder("tiny", 1) / "model.onnx").unlink()
     refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
-    assert (refused.status_code, refused.json()["error"]) == (503, "unexplained")
+    assert refusal(refused) == (503, "unexplained")
     assert (await server.predict(png())).status_code == 200
     assert len(ledger_rows(server.folder)) == 1
 
@@ -664,7 +598,7 @@ async def test_an_answer_that_cannot_be_explained_now_is_not_recorded(
     """The client would never get the id of such an answer, so no label could ever reach it."""
     server.service.pipeline._occluder._free = 0
     refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
-    assert (refused.status_code, refused.json()["error"]) == (429, "explanations_busy")
+    assert refusal(refused) == (429, "explanations_busy")
     assert ledger_rows(server.folder) == []
 
 
@@ -675,13 +609,6 @@ async def test_the_setting_of_the_streams_reaches_the_watch(
     async with running(tiny_store, tmp_path, drift_streams=drift_streams) as server:
         report = (await server.client.get("/models/tiny/report")).json()
         assert report["drift"]["class_wise"] is (drift_streams == "class-wise")
-        page = (await server.client.get("/models/tiny/report/page")).text
-        where = (
-            "in the answers of each predicted class"
-            if drift_streams == "class-wise"
-            else "on average over the"
-        )
-        assert f"of the true accuracy, {where}" in page
 
 
 async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
@@ -695,8 +622,7 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
         listed = [{"image": base64.b64encode(png()).decode(), "tags": {"site": "B"}}]
         (item,) = (await server.client.post("/predictions/tiny", json=listed)).json()
         refused = await server.predict(png(), X_Candor_Tags="site")
-        assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
-        assert "send at most 3 as site=A,device=B" in refused.json()["detail"]
+        assert refusal(refused) == (400, "malformed_request")
         drawn = next(answer for answer in answers if answer["audit"])
         label = {
             "prediction_id": drawn["prediction_id"],

@@ -14,7 +14,7 @@ from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle
 from tests.builders.processes import PATIENCE_S
-from tests.builders.services import running
+from tests.builders.services import refusal, running
 
 pytestmark = pytest.mark.anyio
 
@@ -35,34 +35,17 @@ async def test_a_slice_is_answered_as_any_image(tiny_store: Store, tmp_path: Pat
             )
 
 
-@pytest.mark.parametrize(
-    ("data", "status", "code", "detail"),
-    [
-        (dicom(SLICE, frames=2), 415, "unsupported_image", "2 frames"),
-        (
-            dicom_frames([b"\xff\xd8"], JPEGLSLossless, (2, 2), np.uint8),
-            400,
-            "broken_image",
-            "of 2 bytes ends within its header",
-        ),
-        (
-            dicom_frames([b"\xff\xd8"], MPEG2MPML, (2, 2), np.uint8),
-            415,
-            "unsupported_image",
-            "MPEG2",
-        ),
-        (dicom(SLICE, keep=100), 400, "broken_image", "cut short"),
-        (dicom(SLICE)[:-100], 400, "broken_image", "cut short"),
-        (dicom(SLICE, Rows=60_000, Columns=60_000), 413, "image_too_large", "60000 x 60000"),
-    ],
-)
-async def test_what_cannot_be_read_is_refused(
-    tiny_store: Store, tmp_path: Path, data: bytes, status: int, code: str, detail: str
-) -> None:
+async def test_what_cannot_be_read_is_refused(tiny_store: Store, tmp_path: Path) -> None:
     async with running(tiny_store, tmp_path) as server:
-        answer = await server.predict(data)
-    assert (answer.status_code, answer.json()["error"]) == (status, code)
-    assert detail in answer.json()["detail"]
+        for data, status, code in (
+            (dicom(SLICE, frames=2), 415, "unsupported_image"),
+            (dicom_frames([b"\xff\xd8"], JPEGLSLossless, (2, 2), np.uint8), 400, "broken_image"),
+            (dicom_frames([b"\xff\xd8"], MPEG2MPML, (2, 2), np.uint8), 415, "unsupported_image"),
+            (dicom(SLICE, keep=100), 400, "broken_image"),
+            (dicom(SLICE)[:-100], 400, "broken_image"),
+            (dicom(SLICE, Rows=60_000, Columns=60_000), 413, "image_too_large"),
+        ):
+            assert refusal(await server.predict(data)) == (status, code)
 
 
 def test_a_server_starts_without_pydicom() -> None:

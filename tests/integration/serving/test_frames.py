@@ -22,7 +22,7 @@ from model_store.store.store import Store
 from serving.client import AsyncClient, ServerRefused
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_stack
-from tests.builders.services import Running, running
+from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
 
@@ -97,42 +97,21 @@ async def test_all_frames_are_answered_counted_and_labeled_one_by_one(
         assert [(each["frame"], each["probabilities"]) for each in single] == [(1, expected[0])]
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "code", "detail"),
-    [
-        (
-            "",
-            415,
-            "unsupported_image",
-            "a DICOM file of 5 frames: expected a single frame, or a choice",
-        ),
-        ("?frame=6", 400, "no_such_frame", "5 frames, numbered from 1, and frame 6 was asked for"),
-        (
-            "?frame=0",
-            400,
-            "malformed_request",
-            "'0' chooses no frame; expected the number of a frame from 1",
-        ),
-        ("?frame=", 400, "malformed_request", "chooses no frame"),
-        (
-            "?frame=1&frame=2",
-            400,
-            "malformed_request",
-            "gives 'frame' more than once; give it once. One request",
-        ),
-        ("?frames=1", 400, "malformed_request", "the query must be"),
-        ("?frame=all&explain=occlusion", 400, "malformed_request", "a heat map explains one frame"),
-        ("?frame=all", 413, "too_many_frames", "5 frames; the limit is 4 at a time"),
-    ],
-)
 async def test_what_cannot_be_chosen_is_refused_and_nothing_is_recorded(
-    tiny_store: Store, tmp_path: Path, query: str, status: int, code: str, detail: str
+    tiny_store: Store, tmp_path: Path
 ) -> None:
+    malformed = ("frame=0", "frame=", "frame=1&frame=2", "frames=1", "frame=all&explain=occlusion")
     async with running(tiny_store, tmp_path, max_items=4) as server:
-        answer = await server.predict(FILE, f"/predictions/tiny{query}")
-        assert (answer.status_code, answer.json()["error"]) == (status, code)
-        assert detail in answer.json()["detail"]
-        assert server.counted("candor_requests_rejected_total", reason=code) == 1
+        for query, status, code in (
+            ("", 415, "unsupported_image"),
+            ("frame=6", 400, "no_such_frame"),
+            ("frame=all", 413, "too_many_frames"),
+            *((query, 400, "malformed_request") for query in malformed),
+        ):
+            answer = await server.predict(FILE, f"/predictions/tiny?{query}")
+            assert refusal(answer) == (status, code), query
+        counted = server.counted("candor_requests_rejected_total", reason="malformed_request")
+        assert counted == len(malformed)
         assert await rows(server, "SELECT count(*) FROM prediction") == [(0,)]
 
 
@@ -149,11 +128,7 @@ async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(
         assert (answer["probabilities"], "frame" in answer) == (expected, False)
         for choice in ("1", "2", "middle", "all"):
             refused = await server.predict(several.getvalue(), f"/predictions/tiny?frame={choice}")
-            assert (refused.status_code, refused.json()["error"]) == (415, "unsupported_image")
-            assert (
-                "a TIFF of several pictures: expected a single picture, or DICOM"
-                in refused.json()["detail"]
-            )
+            assert refusal(refused) == (415, "unsupported_image")
         assert await rows(server, "SELECT count(*) FROM prediction") == [(2,)]
 
 
@@ -162,7 +137,7 @@ async def test_frames_that_are_too_many_pixels_together_are_refused_by_the_heade
 ) -> None:
     async with running(tiny_store, tmp_path, max_pixels=4 * 30 * 20) as server:
         refused = await server.predict(FILE, "/predictions/tiny?frame=all")
-        assert (refused.status_code, refused.json()["error"]) == (413, "too_many_frames")
+        assert refusal(refused) == (413, "too_many_frames")
         assert "5 x 20 x 30 pixels" in refused.json()["detail"]
         assert (await server.predict(FILE, "/predictions/tiny?frame=5")).status_code == 200
 
@@ -170,13 +145,11 @@ async def test_frames_that_are_too_many_pixels_together_are_refused_by_the_heade
 async def test_several_files_choose_no_frames(tiny_store: Store, tmp_path: Path) -> None:
     async with running(tiny_store, tmp_path) as server:
         body = json.dumps([base64.b64encode(FILE).decode()])
-        answer = await server.predict(
-            body.encode(), "/predictions/tiny?frame=all", Content_Type="application/json"
-        )
-        assert (answer.status_code, answer.json()["detail"]) == (
-            400,
-            "?frame= is for a request with one file.",
-        )
+        for query in ("frame=all", "frame=1"):
+            answer = await server.predict(
+                body.encode(), f"/predictions/tiny?{query}", Content_Type="application/json"
+            )
+            assert refusal(answer) == (400, "malformed_request")
 
 
 async def test_the_open_inference_protocol_takes_a_parameter(
@@ -212,7 +185,7 @@ async def test_the_open_inference_protocol_takes_a_parameter(
         refused = await server.client.post(
             "/v2/models/tiny/infer", json={"inputs": [twice], "parameters": {"frame": 1}}
         )
-        assert "for a single encoded image" in refused.json()["error"]
+        assert refused.status_code == 400
         ids = await rows(server, "SELECT request_id FROM prediction ORDER BY prediction_id")
         assert [each for (each,) in ids if each.startswith("study-all")] == [
             f"study-all/{n}" for n in range(1, 6)

@@ -62,32 +62,19 @@ async def test_health_needs_no_token(stub: Any) -> None:
 
 
 async def test_each_call_needs_a_token_of_its_scope(stub: Any) -> None:
-    asked = protocol.ModelMetadataRequest(name="tiny")
-    assert (await stub.ModelMetadata(asked, metadata=bearer(READ))).name == "tiny"
-    assert (
-        await stub.ServerMetadata(protocol.ServerMetadataRequest(), metadata=bearer(READ))
-    ).name == "candor"
-    assert await refused(stub.ModelMetadata(asked)) is StatusCode.UNAUTHENTICATED
-    assert (
-        await refused(stub.ServerMetadata(protocol.ServerMetadataRequest()))
-        is StatusCode.UNAUTHENTICATED
-    )
-    assert (
-        await refused(stub.ModelReady(protocol.ModelReadyRequest(name="tiny")))
-        is StatusCode.UNAUTHENTICATED
-    )
+    metadata, server = protocol.ModelMetadataRequest(name="tiny"), protocol.ServerMetadataRequest()
+    ready = protocol.ModelReadyRequest(name="tiny")
+    assert (await stub.ModelMetadata(metadata, metadata=bearer(READ))).name == "tiny"
+    assert (await stub.ServerMetadata(server, metadata=bearer(READ))).name == "candor"
+    for call in (stub.ModelMetadata(metadata), stub.ServerMetadata(server), stub.ModelReady(ready)):
+        assert await refused(call) is StatusCode.UNAUTHENTICATED
     infer = protocol.ModelInferRequest(model_name="tiny")
-    assert (
-        await refused(stub.ModelInfer(infer, metadata=bearer(READ))) is StatusCode.PERMISSION_DENIED
-    )
-    assert (
-        await refused(stub.ModelInfer(infer, metadata=bearer("x" * 32)))
-        is StatusCode.UNAUTHENTICATED
-    )
-    assert (
-        await refused(stub.ModelInfer(infer, metadata=bearer(PREDICT)))
-        is StatusCode.INVALID_ARGUMENT
-    )
+    for token, code in (
+        (READ, StatusCode.PERMISSION_DENIED),
+        ("x" * 32, StatusCode.UNAUTHENTICATED),
+        (PREDICT, StatusCode.INVALID_ARGUMENT),
+    ):
+        assert await refused(stub.ModelInfer(infer, metadata=bearer(token))) is code
     assert (stub.counted("unauthorized"), stub.counted("forbidden")) == (4, 1)
 
 

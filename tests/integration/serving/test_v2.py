@@ -4,7 +4,6 @@ binary, errors.
 
 import base64
 import json
-import re
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -142,79 +141,48 @@ async def test_binary_tensors_both_ways(
 SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0, 0, 0, 0]}
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("no json", "not an inference request"),
-        ({"inputs": 3}, "inputs"),
-        ({"inputs": []}, "the inputs are: none"),
-        ({"inputs": [SMALL | {"name": "x"}]}, "the inputs are: x"),
-        ({"inputs": [SMALL]}, r"tiny takes \[N, "),
-        ({"inputs": [SMALL | {"datatype": "FP32"}]}, "send UINT8"),
-        ({"inputs": [SMALL | {"shape": []}]}, "send 1 to 20"),
-        ({"inputs": [SMALL | {"shape": [21, 1, 2, 2]}]}, "send 1 to 20"),
-        ({"inputs": [SMALL | {"shape": [-1, 1, 2, 2]}]}, "send 1 to 20"),
-        ({"inputs": [SMALL | {"data": [0.5, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [SMALL | {"data": [256, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [SMALL | {"data": [[0], [0, 1]]}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [SMALL | {"data": None}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [SMALL | {"parameters": {"binary_data_size": 4}}]}, "0 bytes are left"),
-        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": ["!"]}]}, "base64"),
-        (
-            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA"]}]},
-            "does not fit",
-        ),
-        (
-            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA", "AAAA"]}]},
-            "image 0: .*not an image",
-        ),
-        (
-            {"inputs": [SMALL], "outputs": [{"name": "logits"}]},
-            "there is no output 'logits'|tiny takes",
-        ),
-        ({"inputs": [SMALL], "id": "x" * 300}, "at most 200"),
-        ({"inputs": [SMALL | {"data": [10**400, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [SMALL | {"shape": [1, 10**30, 2, 2]}]}, "shape"),
-        (
-            {"inputs": [SMALL | {"shape": [1, 2**31 - 1, 2**31 - 1, 2**31 - 1]}]},
-            r"tiny takes \[N, ",
-        ),
-        (
-            {
-                "inputs": [
-                    SMALL | {"datatype": "BYTES", "shape": [1, 2**31 - 1, 2**31 - 1, 4], "data": []}
-                ]
-            },
-            "fit",
-        ),
-        (
-            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": [""] * 21}]},
-            "over 20 elements",
-        ),
-        (
-            {
-                "inputs": [SMALL | {"datatype": "BYTES", "shape": [11], "data": ["AAAA"] * 11}],
-                "id": "x" * 198,
-            },
-            "at most 197",
-        ),
-    ],
-)
-async def test_a_bad_request_is_told_in_the_protocols_form(
-    client: httpx.AsyncClient, body: object, said: str
-) -> None:
-    answer = await post(client, body)
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["error"]
-    assert re.search(said, answer.json()["error"])
+LARGE = 2**31 - 1
+TEXTS = SMALL | {"datatype": "BYTES", "shape": [1]}
+BAD: list[Any] = [
+    "no json",
+    {"inputs": 3},
+    {"inputs": []},
+    *(
+        {"inputs": [SMALL | wrong]}
+        for wrong in (
+            {},  # of another size than the model's input
+            {"name": "x"},
+            {"datatype": "FP32"},
+            *({"shape": shape} for shape in ([], [21, 1, 2, 2], [-1, 1, 2, 2], [1, 10**30, 2, 2])),
+            {"shape": [1, LARGE, LARGE, LARGE]},
+            *({"data": data} for data in ([0.5, 0, 0, 0], [256, 0, 0, 0], [[0], [0, 1]], None)),
+            {"data": [10**400, 0, 0, 0]},
+            {"parameters": {"binary_data_size": 4}},
+        )
+    ),
+    *(
+        {"inputs": [TEXTS | wrong]}
+        for wrong in (
+            {"data": ["!"]},
+            {"shape": [2], "data": ["AAAA"]},
+            {"shape": [2], "data": ["AAAA", "AAAA"]},
+            {"shape": [1, LARGE, LARGE, 4], "data": []},
+            {"data": [""] * 21},
+        )
+    ),
+    {"inputs": [SMALL], "outputs": [{"name": "logits"}]},
+    {"inputs": [SMALL], "id": "x" * 300},
+    {"inputs": [TEXTS | {"shape": [11], "data": ["AAAA"] * 11}], "id": "x" * 198},
+]
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "999999", "1e3"])
-async def test_a_wrong_header_length_is_told(client: httpx.AsyncClient, length: str) -> None:
-    answer = await client.post(
-        INFER, content=b"{}", headers={"Inference-Header-Content-Length": length}
-    )
-    assert (answer.status_code, "the body has 2 bytes" in answer.json()["error"]) == (400, True)
+async def test_a_bad_request_is_refused_in_the_protocols_form(client: httpx.AsyncClient) -> None:
+    wrong_lengths = [
+        await client.post(INFER, content=b"{}", headers={"Inference-Header-Content-Length": length})
+        for length in ("-1", "x", "999999", "1e3")
+    ]
+    for answer in [*[await post(client, body) for body in BAD], *wrong_lengths]:
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
 async def test_an_unknown_model_is_404_everywhere(client: httpx.AsyncClient) -> None:

@@ -12,6 +12,7 @@ from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.request import form_files, read_body, read_head
 
 BOUNDARY = b"multipart/form-data; boundary=xyz"
+CURL = b"application/x-www-form-urlencoded"
 
 
 def body_of(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -42,50 +43,28 @@ def form(*files: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "content_type",
-    [
-        b"",
-        b"image/png",
-        b"IMAGE/JPEG; q=1",
-        b"application/octet-stream",
-        BOUNDARY,
-        b"application/x-www-form-urlencoded",
-    ],
+    [b"", b"image/png", b"IMAGE/JPEG; q=1", b"application/octet-stream", BOUNDARY, CURL],
 )
 def test_images_raw_bytes_forms_and_silence_are_accepted(content_type: bytes) -> None:
     headers = [(b"content-type", content_type)] if content_type else []
     assert read_head(headers, limit_bytes=10).content_type == content_type
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [b"application/xml", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"],
-)
-def test_anything_else_is_unsupported_and_told_what_to_send(content_type: bytes) -> None:
-    with pytest.raises(UnsupportedMedia, match=r"send image/\*"):
-        read_head([(b"content-type", content_type)], limit_bytes=10)
-
-
-def test_a_body_too_long_is_refused_by_its_announced_length() -> None:
-    with pytest.raises(BodyTooLarge, match="is 11 bytes; at most 10"):
-        read_head([(b"content-length", b"11")], limit_bytes=10)
-
-
-def test_a_request_id_is_kept() -> None:
+def test_what_a_head_may_not_say_is_refused() -> None:
     assert read_head([(b"x-request-id", "é-1".encode())], limit_bytes=10).request_id == "é-1"
-
-
-@pytest.mark.parametrize("value", [b"x" * 10**6, b"x" * 201, b"a\tb", b"\xff"])
-def test_a_request_id_that_could_not_be_stored_or_logged_is_refused(value: bytes) -> None:
-    with pytest.raises(MalformedRequest, match="X-Request-Id"):
-        read_head([(b"x-request-id", value)], limit_bytes=10)
-
-
-@pytest.mark.parametrize("value", [b"", b"soon", b"0", b"-1", b"nan", b"inf", b"1e999", b"\xff"])
-def test_a_deadline_that_is_no_number_of_seconds_is_refused(value: bytes) -> None:
-    with pytest.raises(
-        MalformedRequest, match="X-Candor-Deadline-S must be a number of seconds over 0"
+    unsupported = (b"application/xml", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x")
+    ids = (b"x" * 10**6, b"x" * 201, b"a\tb", b"\xff")
+    deadlines = (b"", b"soon", b"0", b"-1", b"nan", b"inf", b"1e999", b"\xff")
+    for name, values, error in (
+        (b"content-type", unsupported, UnsupportedMedia),
+        (b"content-length", [b"11"], BodyTooLarge),
+        (b"x-request-id", ids, MalformedRequest),
+        (b"x-candor-deadline-s", deadlines, MalformedRequest),
+        (b"x-candor-canary", [b"", b"maybe"], MalformedRequest),
     ):
-        read_head([(b"x-candor-deadline-s", value)], limit_bytes=10)
+        for value in values:
+            with pytest.raises(error):
+                read_head([(name, value)], limit_bytes=10)
 
 
 @pytest.mark.anyio
@@ -101,7 +80,7 @@ async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:
 @pytest.mark.parametrize("parts", [[b"abcd"], [b"ab", b"cd", b"never read"]])
 async def test_a_body_is_bounded_while_it_streams(parts: Sequence[bytes]) -> None:
     messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
-    with pytest.raises(BodyTooLarge, match="longer than the limit; at most 3"):
+    with pytest.raises(BodyTooLarge):
         await read_body(body_of(*messages), limit_bytes=3, timeout_s=60, hold=held())
 
 
@@ -122,7 +101,7 @@ async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    with pytest.raises(BodyTimeout, match=r"within 0\.001 s"):
+    with pytest.raises(BodyTimeout):
         await read_body(never, limit_bytes=3, timeout_s=0.001, hold=held())
 
 
@@ -143,7 +122,7 @@ def test_a_form_without_a_whole_file_has_none(body: bytes) -> None:
     ("body", "content_type"), [(b"not a form", BOUNDARY), (form(b"a"), b"multipart/form-data")]
 )
 def test_what_is_no_form_is_malformed(body: bytes, content_type: bytes) -> None:
-    with pytest.raises(MalformedRequest, match="cannot be read"):
+    with pytest.raises(MalformedRequest):
         form_files(body, content_type, limit=8)
 
 
@@ -159,7 +138,7 @@ def test_what_is_no_form_is_malformed(body: bytes, content_type: bytes) -> None:
 def test_a_header_of_candors_own_is_given_once(name: bytes, values: tuple[bytes, bytes]) -> None:
     """Else one of two sites, or deadlines, would be dropped without a word."""
     assert read_head([(name, values[0])], limit_bytes=10)
-    with pytest.raises(MalformedRequest, match="is given more than once; send it once"):
+    with pytest.raises(MalformedRequest):
         read_head([(name, value) for value in values], limit_bytes=10)
 
 

@@ -29,45 +29,18 @@ def test_no_tags_are_none(nothing: str) -> None:
     assert tags_of(None) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("site", "has no '='"),
-        ("site=", "tag 'site' has an empty value"),
-        ("site= ", "tag 'site' has an empty value"),
-        ("=A", "a tag has an empty key"),
-        ("=,=", "a tag has an empty key"),
-        ("=A,=B", "a tag has an empty key"),
-        ("site=,site=", "tag 'site' has an empty value"),
-        ("si te=A", "cannot be one"),
-        ("site=A,site=B", "given twice"),
-        ("a=1,b=2,c=3,d=4", "there are 4 tags"),
-        ("site=" + "x" * 65, "tag site cannot be"),
-        ("k" * 65 + "=x", "cannot be one"),
-        ("site=a\x07b", "tag site cannot be"),
-        ("site=(other)", "tag site cannot be"),
-        ("site=\ufffd", "tag site cannot be"),
-    ],
-)
-def test_bad_tags_are_refused_with_what_is_expected(text: str, said: str) -> None:
-    with pytest.raises(MalformedRequest, match="send at most 3 as site=A,device=B") as refused:
-        read_tags(text)
-    assert said in str(refused.value)
+BAD = """site|site=|site= |=A|=,=|=A,=B|site=,site=|si te=A|site=A,site=B|a=1,b=2,c=3,d=4
+site=a\x07b|site=(other)|site=\ufffd"""
 
 
-@pytest.mark.parametrize("value", ["site=A", ["site"], {"site": 3}, {"site": None}, 7])
-def test_json_tags_that_are_no_texts_are_refused(value: object) -> None:
-    with pytest.raises(MalformedRequest, match="object of texts"):
-        tags_of(value)
-
-
-@pytest.mark.parametrize(
-    ("tags", "said"),
-    [({"": "A"}, "a tag has an empty key"), ({"site": ""}, "tag 'site' has an empty value")],
-)
-def test_json_tags_with_an_empty_key_or_value_say_so(tags: dict[str, str], said: str) -> None:
-    with pytest.raises(MalformedRequest, match=said):
-        tags_of(tags)
+def test_bad_tags_are_refused() -> None:
+    texts = [*BAD.replace("\n", "|").split("|"), "site=" + "x" * 65, "k" * 65 + "=x"]
+    for text in texts:
+        with pytest.raises(MalformedRequest, match="site=A,device=B"):
+            read_tags(text)
+    for value in ("site=A", ["site"], {"site": 3}, {"site": None}, 7, {"": "A"}, {"site": ""}):
+        with pytest.raises(MalformedRequest):
+            tags_of(value)
 
 
 def test_the_header_the_form_and_the_item_say_tags() -> None:
@@ -82,14 +55,12 @@ def test_the_header_the_form_and_the_item_say_tags() -> None:
     form = RequestHead(
         "multipart/form-data", b"multipart/form-data; boundary=b", None, tags='{"site": "A"}'
     )
-    (file,) = read_items(body, form, limit=9) or []
+    (file,) = read_items(body, form, limit=9)
     assert (file.data, file.tags) == (b"png", '{"site": "B"}')
     items = json.dumps(
         [{"image": "AAAA", "tags": {"site": "C"}}, "AAAA", {"image": "AAAA", "tags": 3}]
     ).encode()
-    tagged, plain, wrong = (
-        read_items(items, RequestHead("application/json", b"", None), limit=9) or []
-    )
+    tagged, plain, wrong = read_items(items, RequestHead("application/json", b"", None), limit=9)
     assert (tagged.tags, plain.tags) == ('{"site": "C"}', None)
     assert isinstance(wrong.data, MalformedRequest)
 
