@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -16,14 +17,16 @@ from monitoring.ledger.dialects import Claim, ReadOnly, read_url, without_secret
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata, prediction
 
+READ_S, UPKEEP_S = 60.0, 600.0  # for one statement of a report, of pruning and the like
+RESTARTED_S = 0.5  # a connection that was lost sooner is one to a database that was restarted
 _Result = TypeVar("_Result")
 
 
 class Writer:
     """Runs transactions on one connection, and on a new one after a failure. For one thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, limit: Callable[[Connection], None]) -> None:
+        self._engine, self._limit = engine, limit
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Connection], _Result]) -> _Result:
@@ -34,11 +37,11 @@ class Writer:
         written: `work` runs once more on a new connection. If it is lost during the commit, the
             outcome is unknown, and the error is raised.
         """
-        kept = self._connection is not None
+        kept, begun_s = self._connection is not None, time.monotonic()
         try:
             return self._attempt(work)
         except _LostBeforeCommit as lost:
-            if not kept:
+            if not kept or time.monotonic() - begun_s > RESTARTED_S:
                 raise lost.error from lost
         try:
             return self._attempt(work)
@@ -56,6 +59,7 @@ class Writer:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
+                self._limit(self._connection)
             transaction = self._connection.begin()
             try:
                 result = work(self._connection)
@@ -82,8 +86,9 @@ class Ledger:
     """The predictions, labels and detector states of every model, in one database.
 
     `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not
-    exist, its folder is not) or `postgresql+psycopg://user@host/database`. `clock` returns
-    nanoseconds since 1970. Threads may share a ledger; by convention only the recorder's thread
+    exist, its folder is not) or `postgresql+psycopg://user@host/database`. `timeout_s` bounds each
+    statement of the recorder, and a wait for another writer. `clock` returns nanoseconds since
+    1970. Threads may share a ledger; by convention only the recorder's thread
     writes. Raises LedgerError if the database cannot be opened or has another schema, or, with
     `create=False`, if there is none. Nothing is created then. Raises LedgerReadOnly if it can only
     be read, unless `writable` is False: then every transaction only reads.
@@ -96,14 +101,15 @@ class Ledger:
         create: bool = True,
         writable: bool = True,
         clock: Callable[[], int] = time.time_ns,
-        busy_timeout_s: float = 5.0,
+        timeout_s: float = 5.0,
     ) -> None:
+        self._timeout_s = timeout_s
         self.clock = clock
         self.dialect, self.url = read_url(url)
         if not create and not self.dialect.may_hold(self.url, ledger_schema):
             raise self._missing()
         opened = self.dialect.open_engine if writable else self.dialect.open_reader
-        self._engine = opened(self.url, busy_timeout_s=busy_timeout_s)
+        self._engine = opened(self.url, timeout_s=timeout_s)
         self._readers, self._writers = (
             self.dialect.readers(self._engine),
             self.dialect.writers(self._engine),
@@ -149,19 +155,21 @@ class Ledger:
     def read(self) -> Iterator[Connection]:
         """Read one consistent snapshot; never waits for a writer."""
         with self._readers.begin() as connection:
+            self.dialect.limit(connection, READ_S)
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Run one transaction, durable when the block ends, rolled back if it raises."""
         with self._writers.begin() as connection:
+            self.dialect.limit(connection, UPKEEP_S)
             yield connection
 
     def writer(self) -> Writer:
         """Return a writer that keeps one connection, for a thread that writes all the time; close
         it first.
         """
-        return Writer(self._writers)
+        return Writer(self._writers, limit=partial(self.dialect.limit, limit_s=self._timeout_s))
 
     def claim(self, namespace: int) -> Claim:
         """Return a claim on the whole ledger that at most one process holds; the caller closes

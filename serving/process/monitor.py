@@ -28,6 +28,7 @@ from serving.pages.routes import ledger_pages
 from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
+COMMIT_S = 2.0  # the longest that a transaction waits for the database, without CANDOR_DEADLINE_S
 _DAY_S = 86_400
 
 
@@ -90,7 +91,7 @@ def open_monitor(
     kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
     policy = FeedbackPolicy(retention_s=kept_s)
     with (
-        Ledger(url) as ledger,
+        Ledger(url, timeout_s=settings.deadline_s or COMMIT_S) as ledger,
         _open_spool(settings, answers=production is not None) as spool,
         Recorder(
             ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool

@@ -64,12 +64,12 @@ class MonitoredModel:
         tags: TagSettings | None = None,
         policy: FeedbackPolicy | None = None,
         card: Card | None = None,
-        busy_timeout_s: float = 5.0,
+        timeout_s: float = 5.0,
         spool: Spool | None = None,
     ) -> None:
         self.card = card or make_card()
         url = where if isinstance(where, str) else f"sqlite:///{where}"
-        self.ledger = Ledger(url, clock=clock, busy_timeout_s=busy_timeout_s)
+        self.ledger = Ledger(url, clock=clock, timeout_s=timeout_s)
         self.registry = CollectorRegistry()
         self.metrics = MonitorMetrics(self.registry)
         self.recorder = Recorder(

@@ -124,6 +124,34 @@ class Cluster:
         ):  # they hold the shared memory until they are gone
             time.sleep(0.01)
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """All its processes are there and do nothing: connections are taken, nothing is answered."""
+        pids = [self.pid, *_children(self.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def without_standby(self) -> Iterator[None]:
+        """Commits wait for a standby that is gone; what only reads does not."""
+        with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
+            for name in ("nobody", ""):
+                connection.execute(
+                    f"ALTER SYSTEM SET synchronous_standby_names = '{name}'".encode()
+                )
+                connection.execute("SELECT pg_reload_conf()")
+                if name:
+                    try:
+                        time.sleep(0.2)  # every session reads the setting
+                        yield
+                    finally:
+                        connection.execute("SET synchronous_commit = local")
+
     def make_database(self, name: str = "ledger") -> str:
         """The URL of an empty database; one of the same name is emptied, which is quicker than a
         new one.

@@ -39,15 +39,20 @@ class Dialect(ABC):
         """Return the URL to connect to. Raises LedgerError."""
 
     @abstractmethod
-    def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        """Return an engine whose commits are durable; a writer waits up to `busy_timeout_s`.
+    def open_engine(self, url: URL, *, timeout_s: float) -> Engine:
+        """Return an engine whose commits are durable; a writer waits up to `timeout_s`.
         Connects to nothing.
         """
 
     @abstractmethod
-    def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
+    def open_reader(self, url: URL, *, timeout_s: float) -> Engine:
         """Return an engine that can only read, where nothing may be written. Connects to
         nothing.
+        """
+
+    def limit(self, connection: Connection, limit_s: float) -> None:  # noqa: B027
+        """Fail statements of `connection` that get no answer for `limit_s`, until it is returned
+        to its pool. Without a server there is nothing that could be silent.
         """
 
     @abstractmethod

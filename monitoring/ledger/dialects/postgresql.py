@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, func, select
+from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
@@ -45,11 +45,11 @@ class Postgresql(Dialect):
     def check_url(self, url: URL) -> URL:
         return url.set(drivername="postgresql+psycopg")
 
-    def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        return self._open(url, busy_timeout_s)
+    def open_engine(self, url: URL, *, timeout_s: float) -> Engine:
+        return self._open(url, timeout_s)
 
-    def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        return self._open(url, busy_timeout_s, default_transaction_read_only="on")
+    def open_reader(self, url: URL, *, timeout_s: float) -> Engine:
+        return self._open(url, timeout_s, default_transaction_read_only="on")
 
     def check_writable(self, connection: Connection, table: Table) -> None:
         if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar():
@@ -63,9 +63,9 @@ class Postgresql(Dialect):
     def refuses_writing(self, error: DatabaseError) -> bool:
         return getattr(error.orig, "sqlstate", None) in _READ_ONLY
 
-    def _open(self, url: URL, busy_timeout_s: float, **more: str) -> Engine:
+    def _open(self, url: URL, timeout_s: float, **more: str) -> Engine:
         settings = {"synchronous_commit": "on", "default_transaction_isolation": r"read\ committed"}
-        settings |= {"lock_timeout": f"{max(1, round(busy_timeout_s * 1000))}ms"} | _CUT_OFF | more
+        settings |= {"lock_timeout": f"{max(1, round(timeout_s * 1000))}ms"} | _CUT_OFF | more
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         # A database whose machine is gone says nothing: ten seconds of silence end the wait for it.
         alive = {
@@ -78,15 +78,33 @@ class Postgresql(Dialect):
         # return bytes.
         text = {"client_encoding": "utf8"}
         arguments = (
-            {"connect_timeout": 5, "application_name": "candor", "options": options} | text | alive
+            {
+                "connect_timeout": max(2, round(timeout_s)),
+                "application_name": "candor",
+                "options": options,
+            }
+            | text
+            | alive
         )
         try:
-            return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
+            from monitoring.ledger.dialects.bounded_psycopg import connect
         except ImportError as error:
             raise LedgerDriverMissing(
                 "A ledger in PostgreSQL needs the driver psycopg",
                 install=install_command("postgres"),
             ) from error
+        engine = create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
+        event.listen(engine, "do_connect", connect)
+        event.listen(engine, "checkin", lambda driver, _: self._rest(driver, timeout_s))
+        return engine
+
+    @staticmethod
+    def _rest(driver: Any, limit_s: float) -> None:
+        if driver is not None:
+            driver.limit_s = limit_s
+
+    def limit(self, connection: Connection, limit_s: float) -> None:
+        connection.connection.driver_connection.limit_s = limit_s
 
     def readers(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

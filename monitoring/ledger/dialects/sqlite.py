@@ -107,8 +107,8 @@ class Sqlite(Dialect):
             raise LedgerError(f"The ledger's folder {folder} does not exist; make it first.")
         return url
 
-    def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        engine = create_engine(url, connect_args={"timeout": busy_timeout_s})
+    def open_engine(self, url: URL, *, timeout_s: float) -> Engine:
+        engine = create_engine(url, connect_args={"timeout": timeout_s})
         database = OpenDatabase(self.file(url))
 
         @event.listens_for(engine, "connect")
@@ -139,10 +139,10 @@ class Sqlite(Dialect):
 
         return engine
 
-    def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
+    def open_reader(self, url: URL, *, timeout_s: float) -> Engine:
         # Without a pool, because whether somebody writes is asked again by each connection.
         engine = create_engine(
-            url, creator=partial(_open_to_read, self.file(url), busy_timeout_s), poolclass=NullPool
+            url, creator=partial(_open_to_read, self.file(url), timeout_s), poolclass=NullPool
         )
         event.listen(engine, "begin", lambda connection: _run(connection, "BEGIN"))
         return engine

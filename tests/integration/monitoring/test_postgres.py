@@ -3,7 +3,10 @@ sees.
 """
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
 
 import psycopg
@@ -163,3 +166,19 @@ def test_days_of_several_processes_add_up(url: str) -> None:
         assert one.sums().served.tolist()[11] == 2
         assert one.sums().served_confidence.sum() == 1.5
         assert one.recorder.register(make_card()) == one.watched_version_id
+
+
+@pytest.mark.parametrize("way", [Cluster.stopped, Cluster.without_standby])
+def test_a_commit_that_gets_no_answer_fails_in_time_and_later_ones_succeed(
+    postgres: Cluster, url: str, way: Callable[[Cluster], AbstractContextManager[None]]
+) -> None:
+    with MonitoredModel(url, Clock(), timeout_s=1.0) as monitored:
+        monitored.serve(make_row(1))
+        with way(postgres):
+            for number in (2, 3):  # on the connection that was there, and on a new one
+                begun_s = time.monotonic()
+                with pytest.raises(OperationalError):
+                    monitored.serve(make_row(number))
+                assert time.monotonic() - begun_s < 5
+        monitored.serve(make_row(4))
+        assert monitored.label(label(4)) == ["accepted"]

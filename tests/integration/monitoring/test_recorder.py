@@ -284,7 +284,7 @@ def fill_the_disk(monitored: MonitoredModel) -> None:
 def test_a_locked_database_fails_those_who_wait_and_no_one_later(
     tmp_path: Path, clock: Clock
 ) -> None:
-    with MonitoredModel(tmp_path / "ledger.db", clock, busy_timeout_s=0.02) as monitored:
+    with MonitoredModel(tmp_path / "ledger.db", clock, timeout_s=0.02) as monitored:
         monitored.serve(make_row(1))
         other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -143,7 +143,7 @@ from tests.builders.monitored import Clock, MonitoredModel
 folder, start = Path(sys.argv[1]), int(sys.argv[2])
 fallback.FIRST_PAUSE_S, fallback.LONGEST_PAUSE_S, fallback.ROWS_AT_ONCE = 0.05, 0.05, 20
 spool = Spool(folder / "spool", limit_bytes=2**22)
-monitored = MonitoredModel(folder / "ledger.db", Clock(), spool=spool, busy_timeout_s=0.01)
+monitored = MonitoredModel(folder / "ledger.db", Clock(), spool=spool, timeout_s=0.01)
 os.write(1, b"ready\\n")
 sys.stdin.readline()
 for batch in range(100_000):

@@ -1,0 +1,42 @@
+"""Connections of psycopg that do not wait without end for a server that is silent: stopped, or
+waiting itself for a standby that is gone.
+
+The limits of the server (statement_timeout) and of TCP do not help there: the server does not run,
+and its kernel acknowledges what is sent.
+"""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """Fails a statement, and closes itself, if no answer came within `limit_s`."""
+
+    limit_s = 5.0
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        """See psycopg."""
+        return super().wait(self._limited(gen), *arguments, **options)
+
+    def _limited(self, gen: Any) -> Generator[Any, Any, Any]:
+        ends_s = time.monotonic() + self.limit_s
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > ends_s:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(
+                        f"the database gave no answer within {self.limit_s:g} s"
+                    )
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+
+
+def connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> BoundedConnection:
+    """For SQLAlchemy's event `do_connect`."""
+    return BoundedConnection.connect(*arguments, **options)
