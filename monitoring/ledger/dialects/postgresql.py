@@ -95,16 +95,16 @@ class Postgresql(Dialect):
             ) from error
         engine = create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
         event.listen(engine, "do_connect", connect)
-        event.listen(engine, "checkin", lambda driver, _: self._rest(driver, timeout_s))
+        event.listen(engine, "checkin", lambda driver, _: self._set_limit(driver, timeout_s))
         return engine
 
     @staticmethod
-    def _rest(driver: Any, limit_s: float) -> None:
-        if driver is not None:
+    def _set_limit(driver: Any, limit_s: float) -> None:
+        if driver is not None:  # a connection that is lost has none
             driver.limit_s = limit_s
 
     def limit(self, connection: Connection, limit_s: float) -> None:
-        connection.connection.driver_connection.limit_s = limit_s
+        self._set_limit(connection.connection.driver_connection, limit_s)
 
     def readers(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
