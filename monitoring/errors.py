@@ -35,8 +35,7 @@ class BodyCompressed(MonitoringError, ValueError):
     def __init__(self, encoding: str) -> None:
         super().__init__(
             f"the body is compressed (Content-Encoding: {encoding[:40]}), and compressed bodies "
-            "are not taken; send it "
-            "as it is, without that header."
+            "are not taken; send it as it is, without that header."
         )
 
 
@@ -51,9 +50,9 @@ class BodiesFull(MonitoringError, RuntimeError):
 
     def __init__(self, capacity_bytes: int) -> None:
         super().__init__(
-            f"the bodies of other requests fill the {capacity_bytes / 2**20:,.0f} MiB that are "
-            "set aside for bodies "
-            "(CANDOR_BODY_MEMORY_BYTES), so this one was not read; send it again later."
+            f"the bodies of other requests fill the {capacity_bytes / 2**20:,.0f} MiB that are set "
+            "aside for bodies (CANDOR_BODY_MEMORY_BYTES), so this one was not read; send it again "
+            "later."
         )
 
 
@@ -133,10 +132,9 @@ class ModelServed(MonitoringError, ValueError):
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         super().__init__(
             f"Candor serves {which} itself, and its answers are recorded as they are given: send "
-            "only their true "
-            "labels, with `candor feedback` or POST /feedback. To watch what another server "
-            "answers, declare it under "
-            "another name, with `candor predictions --classes` or POST /models-log."
+            "only their true labels, with `candor feedback` or POST /feedback. To watch what "
+            "another server answers, declare it under another name, with `candor predictions "
+            "--classes` or POST /models-log."
         )
 
 
@@ -147,10 +145,8 @@ class BundleReplaced(MonitoringError, ValueError):
         other = f"a bundle with digest {known}" if known else "one with another card"
         super().__init__(
             f"bundle {model}/{version} is refused: its digest is {digest}, but the ledger's "
-            "answers of this version "
-            f"came from {other}. A version never changes: put its files back, publish what it "
-            "holds now "
-            "as the next version, or use another ledger"
+            f"answers of this version came from {other}. A version never changes: put its files "
+            "back, publish what it holds now as the next version, or use another ledger"
         )
 
 
@@ -199,8 +195,7 @@ class PendingFull(MonitoringError, RuntimeError):
         self.limit = limit
         super().__init__(
             f"{limit:,} labels already wait for their predictions; check that request ids are "
-            "spelled the same "
-            "in predictions and feedback, then send this label again."
+            "spelled the same in predictions and feedback, then send this label again."
         )
 
 
@@ -309,8 +304,7 @@ class AnswersSpooled(MonitoringError, RuntimeError):
         self.rows = rows
         super().__init__(
             f"The ledger is or was away, and {rows:,} answer{'s are' if rows != 1 else ' is'} not "
-            "in it yet; send "
-            "these labels again later."
+            "in it yet; send these labels again later."
         )
 
 

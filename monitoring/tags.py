@@ -17,8 +17,7 @@ TEXT_CHARACTERS = 1000  # room for all tags, and for spaces
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EXPECTED = (
     f"send at most {KEYS} as site=A,device=B: keys of letters, digits, '_', '.', '-', values of "
-    "printable characters, "
-    f"1 to {CHARACTERS} of each."
+    f"printable characters, 1 to {CHARACTERS} of each."
 )
 
 

@@ -171,11 +171,10 @@ def backup(
     Example: candor ledger backup copy.db
     """
     from candor.terminal.console import stdout
-    from candor.terminal.progress import bars
     from monitoring.maintenance.backup import backup as copy
 
-    with open_ledger(ledger) as opened, bars() as progress:
-        size_bytes = copy(opened, file, progress=progress)
+    with open_ledger(ledger) as opened:
+        size_bytes = copy(opened, file)
     stdout.print(f"{file}: {size_bytes:,} bytes")
 
 

@@ -13,9 +13,7 @@ from monitoring.ledger.sum_changes import SumChanges
 
 
 class FeedbackItem(NamedTuple):
-    """One label. `prediction_id`: 16 bytes. `label`: a class name. Times in nanoseconds since
-    1970.
-    """
+    """One label of a class by name. `prediction_id`: 16 bytes. Times in ns since 1970."""
 
     label: str
     prediction_id: bytes | None = None

@@ -39,9 +39,7 @@ from monitoring.ledger.versions import WatchedVersion, has_shadows, load, of_mod
 
 
 class FirstLabel(NamedTuple):
-    """What the drift detectors need of an answer's first label. `predicted`: index of the class;
-    `tags`: as stored.
-    """
+    """An answer's first label for the detectors. `predicted`: a class index; `tags` as stored."""
 
     feedback_id: int
     confidence: float
@@ -68,18 +66,14 @@ _INSERT, _KEEP = inserting(feedback), replacing(label_current)
 
 @dataclass(frozen=True)
 class FeedbackPolicy:
-    """`pending_limit`: labels that may wait for their predictions; `retention_s`: how long the
-    ledger keeps answers.
-    """
+    """`pending_limit`: labels that may wait; `retention_s`: how long answers are kept."""
 
     pending_limit: int = 100_000
     retention_s: float | None = None
 
 
 class Labeling:
-    """The labels of one transaction. `apply` items once, then read `first_labels` and
-    `last_feedback_id`.
-    """
+    """The labels of one transaction: `apply` items once, then read the public fields."""
 
     def __init__(
         self,
@@ -137,18 +131,14 @@ class Labeling:
         ids: Sequence[bytes | None],
         answers: dict[bytes, ServedAnswer],
     ) -> None:
-        """Label the shadow's answers too, if the shadow knows the class. Clients get no result for
-        these.
-        """
+        """Label the shadow's answers too, if it knows the class. Clients get no result of it."""
         for item, prediction_id in zip(items, ids, strict=True):
             answer = answers.get(shadow_id(prediction_id)) if prediction_id else None
             if answer and item.label in self._versions[answer.watched_version_id].class_index:
                 self._judge(item, answer)
 
     def _find_locked(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
-        """The answers, with their versions locked against other labelers until the transaction
-        ends.
-        """
+        """The answers; their versions stay locked until the transaction ends."""
         answers = find(self._connection, ids)
         if lock_versions(self._connection, {row.watched_version_id for row in answers.values()}):
             # another labeler may have changed them before the lock

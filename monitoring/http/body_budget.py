@@ -8,7 +8,6 @@ budget, so it needs no lock.
 
 import asyncio
 from collections import deque
-from types import TracebackType
 from typing import Final, Self
 
 from monitoring.errors import BodiesFull, BodyCompressed
@@ -115,19 +114,12 @@ class Hold:
             self._budget.held_bytes += self.size_bytes
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Release it."""
         self._budget.give_back(self.size_bytes)
 
     def cover(self, received_bytes: int) -> None:
-        """Hold more if a body of unknown length needs it, of which so much has arrived. Raises
-        BodiesFull.
-        """
+        """Hold enough for a body of which so much has arrived. Raises BodiesFull."""
         if self._copies * received_bytes > self.size_bytes < self._budget.large_bytes:
             self.resize(received_bytes + STEP_BYTES, copies=self._copies)
 

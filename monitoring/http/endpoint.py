@@ -121,9 +121,7 @@ class Endpoint:
 
 
 def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
-    """The endpoints with methods of `owners` as handlers. Raises KeyError if a handler's owner is
-    missing.
-    """
+    """The endpoints with methods of `owners`. Raises KeyError if an owner is missing."""
     by_class = {type(owner).__qualname__: owner for owner in owners}
 
     def bound(handler: Handler) -> Handler:
@@ -173,9 +171,7 @@ _ALLOWED: Final[dict[Scope, str]] = {
 
 
 class Viewer(NamedTuple):
-    """The holder of a token, or everyone where there are no tokens; `signed_in` by a session of
-    this browser.
-    """
+    """The holder of a token, or everyone without tokens; `signed_in`: by a session."""
 
     name: str
     scopes: frozenset[Scope]

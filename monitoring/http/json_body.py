@@ -33,9 +33,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class Entries(NamedTuple):
-    """The items of a body, with an error in the place of each unreadable one; `single`: the body is
-    one bare item.
-    """
+    """The items of a body, an error in place of an unreadable one; `single`: one bare item."""
 
     items: list[Any]
     single: bool
@@ -83,9 +81,7 @@ class JsonReader(Generic[Kind]):
             ) from None
 
     def read_entries(self, body: bytes, *, limit: int) -> Entries:
-        """Read one item, or a list of 1 to `limit`. Raises BodyNotJson, and `refusal` for anything
-        else.
-        """
+        """Read one item, or a list of 1 to `limit`. Raises BodyNotJson and `refusal`."""
         self._count(body)
         with suppress(*_UNREADABLE):
             if body[:1] != b"[":
@@ -113,8 +109,7 @@ class JsonReader(Generic[Kind]):
                 )
             raise self.refusal(
                 f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and "
-                "objects. "
-                "Send it in several requests, or as a table."
+                "objects. Send it in several requests, or as a table."
             )
 
     def _entry(self, value: Any) -> Any:
@@ -162,9 +157,7 @@ def begins_as_json(body: bytes) -> bool:
 
 
 def parse(body: bytes, *, whole: str = "The body") -> Any:
-    """Parse JSON. Raises BodyNotJson for what is not JSON, is nested too deeply, or holds too long
-    a number.
-    """
+    """Parse JSON. Raises BodyNotJson, also for what is nested too deeply."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -27,9 +27,7 @@ _COUNTS = frozenset({"counts"})
 
 
 class _Group(NamedTuple):
-    """Answers that are added to the same rows. `sign`: 0 as served, 1 as labeled, -1 where a label
-    is taken back.
-    """
+    """Answers of the same rows. `sign`: 0 served, 1 labeled, -1 a label taken back."""
 
     watched_version_id: int
     day: int

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, insert, inspect, select
@@ -133,9 +132,7 @@ class Ledger:
 
     @classmethod
     def to_read(cls, url: str) -> "Ledger":
-        """Open a ledger that must exist, for reports: also one that can only be read. Raises
-        LedgerError.
-        """
+        """Open a ledger that exists, for reports, even a read-only one. Raises LedgerError."""
         try:
             return cls(url, create=False)
         except LedgerReadOnly:
@@ -166,15 +163,11 @@ class Ledger:
             yield connection
 
     def writer(self) -> Writer:
-        """Return a writer that keeps one connection, for a thread that writes all the time; close
-        it first.
-        """
+        """Return a writer that keeps one connection; close it before the ledger."""
         return Writer(self._writers, limit=partial(self.dialect.limit, limit_s=self._timeout_s))
 
     def claim(self, namespace: int) -> Claim:
-        """Return a claim on the whole ledger that at most one process holds; the caller closes
-        it.
-        """
+        """Return a claim that at most one process holds; the caller closes it."""
         return self.dialect.claim(self._engine, namespace)
 
     def close(self) -> None:
@@ -184,19 +177,13 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _missing(self) -> LedgerError:
         return LedgerError(
             f"There is no ledger {self.name}: `candor serve` and `candor monitor` make it where "
-            "CANDOR_LEDGER says, "
-            "and --ledger names another."
+            "CANDOR_LEDGER says, and --ledger names another."
         )
 
     def _prepare(self, *, create: bool) -> None:
@@ -224,10 +211,8 @@ class Ledger:
         if found != SCHEMA_VERSION:
             raise LedgerError(
                 f"The ledger {self.name} has schema {found}, and this release of Candor uses "
-                "schema "
-                f"{SCHEMA_VERSION}. Open it with the release that wrote it, or set CANDOR_LEDGER "
-                "to "
-                "a new ledger."
+                f"schema {SCHEMA_VERSION}. Open it with the release that wrote it, or set "
+                "CANDOR_LEDGER to a new ledger."
             )
 
     def _unusable(self, error: DatabaseError) -> str:
@@ -239,8 +224,8 @@ class Ledger:
     def _unwritable(self, reason: str) -> str:
         return (
             f"The ledger {self.name} cannot be written ({reason}), and this needs to write; "
-            f"{self.dialect.advice}. "
-            "`candor report`, `candor ledger check` and `candor ledger export` only read it."
+            f"{self.dialect.advice}. `candor report`, `candor ledger check` and `candor ledger "
+            "export` only read it."
         )
 
     def _reason(self, error: DatabaseError) -> str:

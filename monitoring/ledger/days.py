@@ -23,9 +23,7 @@ from monitoring.ledger.versions import WatchedVersion
 
 @dataclass(frozen=True)
 class Days:
-    """One day or consecutive days (UTC days since 1970, both included): answers served, and sums
-    over labeled ones.
-    """
+    """UTC days since 1970, both included: answers served, and sums over labeled ones."""
 
     first: int
     last: int
@@ -70,9 +68,7 @@ def read_days(
 
 
 def gather(days: Sequence[Days], *, most: int) -> list[Days]:
-    """Merge days into at most `most` groups of equal length; groups without answers are left
-    out.
-    """
+    """Merge days into at most `most` groups of equal length, leaving out empty ones."""
     if not days:
         return []
     first, step = days[0].first, -(-(days[-1].last - days[0].first + 1) // most)
@@ -93,9 +89,7 @@ def gather(days: Sequence[Days], *, most: int) -> list[Days]:
 def read_answers_by_day(
     connection: Connection, row: WatchedVersion, *, since_day: int, before_day: int
 ) -> list[tuple[int, IntArray]]:
-    """Return (day, counts (K, BIN_COUNT)) of a version's days in [since_day, before_day), oldest
-    first.
-    """
+    """Return (day, counts (K, BIN_COUNT)) of days in [since_day, before_day), oldest first."""
     number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
     columns = bin_day.c
     wanted = (

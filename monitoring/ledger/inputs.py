@@ -24,9 +24,7 @@ _SUMS = tuple(column for column in input_day.columns if not column.primary_key)
 
 
 class InputSums(NamedTuple):
-    """What a batch adds to a day: (n, mean, mean_squared, contrast, contrast_squared) in the
-    table's units.
-    """
+    """What a batch adds to a day, in the order and the units of the table's columns."""
 
     watched_version_id: int
     day: int
@@ -35,9 +33,7 @@ class InputSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Brightness of `n` inputs in gray levels: means over images, and standard deviations between
-    images.
-    """
+    """Gray levels of `n` inputs: means over images, standard deviations between them."""
 
     n: int
     mean: float
@@ -47,9 +43,7 @@ class Inputs:
 
 
 def input_sums(watched_version_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
-    """Sum mean and contrast of a batch of images, (N, 2) as `model_store.image.brightness` returns
-    them.
-    """
+    """Sum mean and contrast, (N, 2) as of `model_store.image.brightness`."""
     values = np.rint(measured / _UNIT) * _UNIT
     sums, squares = (
         np.rint(each / _UNIT).sum(axis=0).tolist() for each in (values, values * values)
@@ -60,9 +54,7 @@ def input_sums(watched_version_id: int, day: int, measured: npt.NDArray[np.float
 
 
 def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
-    """Add batches to their days, in the order of the table's key, so that writers cannot
-    deadlock.
-    """
+    """Add batches to their days in the order of the key, so that writers cannot deadlock."""
     totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
     for batch in batches:
         total = totals[batch.watched_version_id, batch.day]

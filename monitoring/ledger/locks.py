@@ -39,9 +39,7 @@ def share(connection: Connection, which: Lock) -> None:
 
 
 def lock_versions(connection: Connection, watched_version_ids: Iterable[int]) -> bool:
-    """Lock each version; return False if locks are not needed, so that earlier reads are still
-    valid.
-    """
+    """Lock each version; return whether others may have written before."""
     for watched_version_id in sorted(watched_version_ids):
         lock(connection, Lock.VERSION, watched_version_id)
     return dialect_of(connection).many_writers

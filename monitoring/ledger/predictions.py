@@ -72,9 +72,7 @@ def set_pruned_before(connection: Connection, at_ns: int) -> None:
 
 
 def used_ns(connection: Connection) -> int | None:
-    """Return when the ledger was last noted to be in use, else when its newest answer was served,
-    if it has one.
-    """
+    """Return when the ledger was last in use, or else when its newest answer was served."""
     noted = _read_watermark(connection, _USED)
     if noted is not None:
         return noted

@@ -26,9 +26,7 @@ _MEMORY = 100_000  # tag texts whose slices are cached
 
 
 class SliceKeys(NamedTuple):
-    """What determines an answer's slices. `predicted`: index of the class. `tags`: JSON as in the
-    ledger.
-    """
+    """What determines an answer's slices: a class index, and tags as in the ledger."""
 
     predicted: int
     tags: str | None = None
@@ -36,9 +34,7 @@ class SliceKeys(NamedTuple):
 
 
 class SliceNames:
-    """Names the slices of answers. It shares `versions` with the recorder; only the writer's
-    thread uses it.
-    """
+    """Names the slices of answers, in one thread. `versions` is shared with the recorder."""
 
     def __init__(self, versions: dict[int, WatchedVersion], *, admits: bool = True) -> None:
         self._admits = admits  # else a new value shares a slice, as if there were no room
@@ -49,9 +45,7 @@ class SliceNames:
     def of(
         self, connection: Connection, watched_version_id: int, slice_keys: SliceKeys
     ) -> tuple[str, ...]:
-        """Return the slices that count this answer, served or labeled; may admit a new tag
-        value.
-        """
+        """Return the slices that count this answer; may admit a new tag value."""
         row = self._versions[watched_version_id]
         slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[slice_keys.predicted]}")
         if slice_keys.tags is not None:
@@ -67,9 +61,7 @@ class SliceNames:
         return sorted(json.loads(tags).items()) if tags is not None else []
 
     def begin(self) -> None:
-        """Call at the start of a transaction. What the last one admitted may be rolled back and was
-        not cached.
-        """
+        """Start a transaction: what the last one admitted may have been rolled back."""
         self._admitting = False
 
     def _of_tags(self, connection: Connection, model: str, tags: str) -> tuple[str, ...]:
@@ -88,9 +80,7 @@ class SliceNames:
 def place(
     connection: Connection, model: str, tags: str, *, admit: bool = True
 ) -> tuple[tuple[str, ...], bool]:
-    """Return the slices of these tags, and whether a new value was admitted, which happens while
-    there is room.
-    """
+    """Return the slices of tags, and whether a new value was admitted because there is room."""
     values: dict[str, str] = json.loads(tags)
     known = _admitted(connection, model)
     new = _new(known, values) if admit else []

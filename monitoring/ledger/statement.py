@@ -102,7 +102,5 @@ def adding(table: Table) -> Statement:
 
 
 def summed(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The sum of a column, in its type: PostgreSQL's sum of integers is a decimal, which does not
-    mix with floats.
-    """
+    """The sum of a column in its type: PostgreSQL's is a decimal, which floats do not mix with."""
     return cast(func.sum(column), column.type)

@@ -16,9 +16,7 @@ from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, SumKey, add_sums,
 
 
 class DayBin(NamedTuple):
-    """Where an answer is counted: its version, the UTC day on which it was served, and its
-    confidence bin.
-    """
+    """Where an answer is counted: version, UTC day of service, confidence bin."""
 
     watched_version_id: int
     day: int
@@ -75,9 +73,7 @@ class SumChanges:
 
     @property
     def labeled(self) -> dict[DayBin, list[float]]:
-        """Over all slices, by day and bin, of first labels: n, confidence, correct, variance,
-        squared_error.
-        """
+        """First labels by day and bin: n, confidence, correct, variance, squared_error."""
         return _merged((day_bin, sums) for (day_bin, _, _), sums in self._labeled.items())
 
     def serve(self, answers: Iterable[Counted]) -> None:

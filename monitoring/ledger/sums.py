@@ -21,9 +21,7 @@ from monitoring.ledger.sum_tables import COUNTS, DAYS, FIXED_POINT
 
 @dataclass(frozen=True)
 class LedgerSums:
-    """Sums of one version over days: of labeled answers, and of all served answers ((M,)
-    arrays).
-    """
+    """Sums over days, (M,) each: of labeled answers, and of all served ones."""
 
     labeled: BinSums
     served: np.ndarray

@@ -38,9 +38,7 @@ LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 @dataclass(frozen=True)
 class WatchedVersion:
-    """One bundle as the ledger knows it. `card` is the whole JSON of its card, `bundle_digest` that
-    of its manifest.
-    """
+    """A bundle in the ledger. `card`: its card's JSON; `bundle_digest`: of its manifest."""
 
     watched_version_id: int
     model: str
@@ -144,9 +142,7 @@ def enter(
 
 
 def note_promotion(connection: Connection, watched_version_id: int, *, now_ns: int) -> None:
-    """Record that this version is now in production, unless the model's last promotion says so
-    already.
-    """
+    """Record that this version is in production, unless the last promotion says so."""
     lock(connection, Lock.PROMOTIONS)
     (row,) = load(connection, [watched_version_id])
     of_this_model = select(watched_versions.c.watched_version_id).where(
@@ -200,9 +196,7 @@ def load_all(connection: Connection) -> dict[int, WatchedVersion]:
 
 
 def of_model(connection: Connection, model: str) -> list[WatchedVersion]:
-    """Return every version of a model, the most recently registered first; none for an unknown
-    model.
-    """
+    """Return every version of a model, the most recently registered first."""
     if "\0" in model:  # which PostgreSQL refuses to compare
         return []
     newest_first = (
@@ -227,9 +221,7 @@ def of_card(
 
 
 def choose(connection: Connection, model: str, version: int | None = None) -> WatchedVersion:
-    """Return a model's calibration of this version, by default the newest. Raises
-    ModelNotInLedger.
-    """
+    """Return this version of a model, by default the newest. Raises ModelNotInLedger."""
     rows = of_model(connection, model)
     for row in rows:
         if version is None or row.version == version:
@@ -271,9 +263,7 @@ class VisibleVersion(NamedTuple):
 
 
 def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVersion]:
-    """Return the last registered versions of each model, oldest first, each with its last
-    registered card.
-    """
+    """Return each model's last registered versions, oldest first, each with its last card."""
     columns = watched_versions.c
     wanted = select(columns.watched_version_id, columns.model, columns.version).where(
         visible(now_ns)

@@ -182,9 +182,7 @@ def _default_version(defaults: Mapping[str, str]) -> int | None:
 
 
 def _from_text(entry: Any) -> Any:
-    """An entry with its numbers and lists read from text, as a CSV has them. Raises
-    PredictionInvalid.
-    """
+    """An entry with numbers and lists read from text. Raises PredictionInvalid."""
     if not isinstance(entry, dict):
         return entry
     return {

@@ -142,9 +142,7 @@ class LoggedCard:
     bundle_card: dict[str, Any] | None = None
 
     def as_json(self) -> str:
-        """The card that the ledger stores: the bundle's, or as much of one as reports and metrics
-        read.
-        """
+        """The card to store: the bundle's, or what reports and metrics read of one."""
         if self.bundle_card is not None:
             return json.dumps(self.bundle_card | {"origin": LOGGED}, sort_keys=True)
         reference = {
@@ -169,9 +167,7 @@ def read_declaration(body: bytes) -> LoggedCard:
 
 
 def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> WatchedVersion:
-    """The ledger's row for this version, inserted if it is new. Raises ModelDiffers, ModelServed
-    and ModelsFull.
-    """
+    """The version's row, new or known. Raises ModelDiffers, ModelServed and ModelsFull."""
     lock(connection, Lock.REQUESTS)
     text = card.as_json()
     known = [row for row in of_model(connection, card.model) if row.version == card.version]

@@ -84,9 +84,7 @@ _SAME = 1e-6
 
 
 class _ReadAnswer(NamedTuple):
-    """A prediction as the ledger stores it; `probabilities` is empty if only the largest one is
-    known.
-    """
+    """A prediction as stored; `probabilities` is empty if only the largest is known."""
 
     predicted: int
     confidence: float
@@ -100,9 +98,7 @@ class _RecordedAnswer(NamedTuple):
 
 
 class PredictionLog:
-    """The predictions of one transaction, which excludes other writers. Call `judge` once, then
-    write `rows`.
-    """
+    """The predictions of one transaction: call `judge` once, then write `rows`."""
 
     def __init__(
         self, connection: Connection, versions: dict[int, WatchedVersion], *, now_ns: int
@@ -117,9 +113,7 @@ class PredictionLog:
         self._pruned_before_ns = 0
 
     def judge(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
-        """Check the items in their order; returns one result per item and adds new predictions to
-        `rows`.
-        """
+        """Check the items, one result each; new predictions go to `rows`."""
         rows = [self._row(item) for item in items]
         named = [(item, row) for item, row in zip(items, rows, strict=True) if row is not None]
         self._look_up(named)
@@ -138,9 +132,7 @@ class PredictionLog:
         return None
 
     def _undeclared(self, item: LoggedItem) -> LoggedResult:
-        """The rejection of a prediction of no declared version: Candor may serve the model
-        itself.
-        """
+        """The rejection of a prediction of no declared version."""
         if any(
             not row.is_logged and item.version in (None, row.version)
             for row in self._models[item.model]
@@ -148,8 +140,7 @@ class PredictionLog:
             return rejected(ModelServed, str(ModelServed(item.model, item.version)))
         unknown = (
             f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor "
-            "predictions --classes` or "
-            "POST /models-log."
+            "predictions --classes` or POST /models-log."
         )
         return rejected(ModelNotInLedger, unknown)
 
@@ -262,9 +253,7 @@ def _read_answer(item: LoggedItem, row: WatchedVersion) -> _ReadAnswer:
 
 
 def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
-    """Both probabilities of a binary model; empty for more classes, where one does not determine
-    the others.
-    """
+    """Both probabilities of a binary model; empty for more classes."""
     if classes != 2:
         return b""
     probabilities = np.full(2, 1 - confidence, dtype="<f4")

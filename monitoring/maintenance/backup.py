@@ -3,10 +3,10 @@ ledger. A copy is one snapshot, checked, and in place only when complete; what w
 kept.
 """
 
-import contextlib
 import os
 import sqlite3
-import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from monitoring.errors import BackupRefused, LedgerError, RestoreRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import read_url
 from monitoring.ledger.dialects.sqlite import FileClaim
-from monitoring.ledger.schema import label_current, ledger_schema, prediction
-from monitoring.maintenance import Progress, silent
+from monitoring.ledger.schema import label_current, prediction
 
-_LOOK_S = 0.2
+# SQLite's logs belong to their file: left beside another one they would damage that.
+_WITH_LOGS = ("", "-wal", "-shm")
 
 
-def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
+def backup(ledger: Ledger, file: Path) -> int:
     """Copy the ledger to `file`; return its size in bytes.
 
     Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the
@@ -35,81 +35,30 @@ def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
         )
     if file.exists():
         raise BackupRefused(f"{file} exists already; give another name.")
-    for beside in (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-journal")):
-        if beside.exists():
+    for log in (_beside(file, "-wal"), _beside(file, "-journal")):
+        if log.exists():
             raise BackupRefused(
-                f"{beside} is left of another database, and SQLite would write it into the copy; "
-                "delete it, or give "
-                "another name."
+                f"{log} is left of another database, and SQLite would write it into the copy; "
+                "delete it, or give another name."
             )
     if not file.parent.is_dir():
         raise BackupRefused(f"There is no folder {file.parent}; make it first, or name another.")
-    draft = file.with_name(f".{file.name}.part")
-    draft.unlink(missing_ok=True)
-    try:
-        _copy_running(source, draft, progress)
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())
+    with _draft(file) as draft:
+        try:
+            damage = _copy(source, draft)
+        except sqlite3.Error as error:
+            raise BackupRefused(f"{source} cannot be copied to {file.parent} ({error}).") from None
+        if damage:
+            raise BackupRefused(f"The copy of {source} is damaged ({damage}); the ledger may be.")
         draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
     return file.stat().st_size
-
-
-def _copy_running(source: Path, draft: Path, progress: Progress) -> None:
-    """Copy all pages in one step: with smaller steps SQLite starts over whenever a server
-    commits.
-    """
-    errors: list[Exception] = []
-    thread = threading.Thread(
-        target=_copy_all, args=(source, draft, errors), name="candor-backup", daemon=True
-    )
-    thread.start()
-    total = source.stat().st_size
-    while thread.is_alive():
-        thread.join(_LOOK_S)
-        progress("bytes", min(draft.stat().st_size, total) if draft.exists() else 0, total)
-    if errors:
-        raise errors[0]
-    progress("bytes", total, total)
-
-
-def _copy_all(source: Path, draft: Path, errors: list[Exception]) -> None:
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(source)) as here,
-            contextlib.closing(sqlite3.connect(draft)) as there,
-        ):
-            _copy_checked(source, here, there)
-    except sqlite3.Error as error:
-        errors.append(BackupRefused(f"{source} cannot be copied to {draft.parent} ({error})."))
-    except BackupRefused as error:
-        errors.append(error)
-
-
-def _copy_checked(source: Path, here: sqlite3.Connection, there: sqlite3.Connection) -> None:
-    here.backup(there, pages=-1)
-    there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
-    (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise BackupRefused(
-            f"The copy of {source} is damaged ({found}); most likely the ledger is too."
-        )
-
-
-_BESIDE = (
-    "",
-    "-wal",
-    "-shm",
-)  # SQLite's log belongs to its file: left beside another one it would damage that
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a ledger holds now. `last_ns`: time of its newest answer, None without one. `kept`: the
-    file before.
+    """What a ledger holds now. `last_ns`: time of its newest answer, None without one.
 
-    Of a ledger whose file was gone, `kept` is the log that was left of it.
+    `kept`: the file before; of a ledger whose file was gone, the log that was left of it.
     """
 
     file: Path
@@ -142,85 +91,79 @@ def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
         raise RestoreRefused(
             f"The ledger {file} exists; --replace keeps it beside, and puts {copy} in its place."
         )
-    claim = FileClaim(Path(f"{file}.lead"))
-    draft = file.with_name(f".{file.name}.part")
-    try:
+    with closing(FileClaim(_beside(file, ".lead"))) as claim, _draft(file) as draft:
         if not claim.held():
             raise RestoreRefused(
                 f"A server or monitor uses the ledger {file}; stop all of them first."
             )
-        _copy(copy, draft)
-        answers, labels, last_ns = _contents(draft, copy)
+        answers, labels, last_ns = _copy_ledger(copy, draft)
         kept = _set_aside(file)
         draft.replace(file)
-    finally:
-        for suffix in _BESIDE:
-            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
-        claim.close()
     return Restored(file, answers, labels, last_ns, kept)
 
 
-def _copy(source: Path, draft: Path) -> None:
-    """Copy and check, without writing to the source or beside it."""
+@contextmanager
+def _draft(file: Path) -> Iterator[Path]:
+    draft = file.with_name(f".{file.name}.part")
     draft.unlink(missing_ok=True)
     try:
-        with (
-            contextlib.closing(
-                sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
-            ) as here,
-            contextlib.closing(sqlite3.connect(draft)) as there,
-        ):
-            here.backup(there)
-            (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
-            there.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.DatabaseError as error:
-        raise RestoreRefused(
-            f"{source} cannot be read as a ledger ({error}); give another backup."
-        ) from None
-    if found != "ok":
-        raise RestoreRefused(f"{source} is damaged ({found}); give another backup.")
+        yield draft
+    finally:
+        for suffix in _WITH_LOGS:
+            _beside(draft, suffix).unlink(missing_ok=True)
+
+
+def _copy(source: Path, draft: Path) -> str:
+    """Copy all pages in one step, durably; return what is damaged, '' for nothing.
+
+    With smaller steps SQLite starts over whenever a server commits. Raises sqlite3.Error.
+    """
+    uri = f"{source.resolve().as_uri()}?mode=ro"
+    with (
+        closing(sqlite3.connect(uri, uri=True)) as here,
+        closing(sqlite3.connect(draft)) as there,
+    ):
+        here.backup(there, pages=-1)
+        there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
+        (damage,) = there.execute("PRAGMA quick_check(1)").fetchone()
     with draft.open("rb") as written:
         os.fsync(written.fileno())
+    return "" if damage == "ok" else damage
 
 
-def _contents(draft: Path, copy: Path) -> tuple[int, int, int | None]:
-    """How many answers and labels the ledger in the draft of `copy` holds, and when its newest
-    answer was given.
-    """
+def _copy_ledger(copy: Path, draft: Path) -> tuple[int, int, int | None]:
+    """Copy and check; return its answers, its labels, and when its newest answer was given."""
     counts = (
         select(func.count()).select_from(prediction).scalar_subquery(),
         select(func.count()).select_from(label_current).scalar_subquery(),
         select(func.max(prediction.c.served_at_ns)).scalar_subquery(),
     )
-    dialect, draft_url = read_url(f"sqlite:///{draft}")
-    if not dialect.may_hold(draft_url, ledger_schema):
-        raise RestoreRefused(
-            f"{copy} is a database, but no ledger; give one that `candor ledger backup` wrote."
-        )
     try:
-        with Ledger(f"sqlite:///{draft}", create=False) as ledger, ledger.read() as connection:
+        if damage := _copy(copy, draft):
+            raise RestoreRefused(f"{copy} is damaged ({damage}); give another backup.")
+        with (
+            Ledger(f"sqlite:///{draft}", create=False, writable=False) as ledger,
+            ledger.read() as connection,
+        ):
             answers, labels, last_ns = connection.execute(select(*counts)).one()
-    except LedgerError as error:
-        raise RestoreRefused(str(error).replace(str(draft), str(copy))) from None
-    with contextlib.closing(sqlite3.connect(draft)) as connection:
-        connection.execute(
-            "PRAGMA journal_mode=DELETE"
-        )  # opening it made a log, which would stay beside the draft
+    except (sqlite3.Error, LedgerError) as error:
+        why = str(error).replace(str(draft), str(copy))
+        raise RestoreRefused(
+            f"{copy} is no ledger that `candor ledger backup` wrote: {why}"
+        ) from None
     return answers, labels, last_ns
 
 
 def _set_aside(file: Path) -> Path | None:
-    """Rename what is there; a log may be left of a ledger that is gone. Returns the first that is
-    kept, if any is.
-    """
+    """Rename the ledger and its logs; return the first of them, if any is there."""
     number = 1
-    while any(_beside(file, suffix, number).exists() for suffix in _BESIDE):
+    while any(_beside(file, f".replaced-{number}{suffix}").exists() for suffix in _WITH_LOGS):
         number += 1
-    kept = [suffix for suffix in _BESIDE if file.with_name(file.name + suffix).exists()]
-    for suffix in reversed(kept):
-        file.with_name(file.name + suffix).rename(_beside(file, suffix, number))
-    return _beside(file, kept[0], number) if kept else None
+    there = [suffix for suffix in _WITH_LOGS if _beside(file, suffix).exists()]
+    for suffix in reversed(there):
+        _beside(file, suffix).rename(_beside(file, f".replaced-{number}{suffix}"))
+    return _beside(file, f".replaced-{number}{there[0]}") if there else None
 
 
-def _beside(file: Path, suffix: str, number: int) -> Path:
-    return file.with_name(f"{file.name}.replaced-{number}{suffix}")
+def _beside(file: Path, suffix: str) -> Path:
+    return file.with_name(f"{file.name}{suffix}")

@@ -21,25 +21,19 @@ NOTED_EVERY_NS: Final = 3_600 * 10**9
 
 
 def since_start_ns() -> int:
-    """Nanoseconds since the machine's start, including those in which it was suspended; no clock
-    step changes them.
-    """
+    """Nanoseconds since the machine's start, suspended or not; no clock step changes them."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class ClockWatch:
-    """Compares a ledger's clock with the machine's own time and with when the ledger was last in
-    use.
-    """
+    """Compares a ledger's clock with the machine's time and the ledger's last use."""
 
     def __init__(self, ledger: Ledger, *, steady_ns: Callable[[], int] = since_start_ns) -> None:
         self._ledger, self._steady_ns = ledger, steady_ns
         self._offset_ns = ledger.clock() - steady_ns()
 
     def check(self) -> None:
-        """Note that the ledger is in use. Raises ClockDoubtful if the clock cannot be trusted to
-        delete by.
-        """
+        """Note a use. Raises ClockDoubtful if the clock cannot be trusted to delete by."""
         now_ns = self._ledger.clock()
         step_ns = now_ns - self._steady_ns() - self._offset_ns
         if abs(step_ns) > LARGEST_STEP_NS and _is_trusted(self._ledger):
@@ -52,9 +46,7 @@ class ClockWatch:
 
 
 def check_absence(ledger: Ledger) -> None:
-    """Note that the ledger is in use. Raises ClockDoubtful if by its clock it was not for a week,
-    or will be.
-    """
+    """Note a use. Raises ClockDoubtful if the last was a week ago by the clock, or is to come."""
     now_ns = ledger.clock()
     with ledger.read() as connection:
         last_ns = used_ns(connection)
@@ -68,9 +60,7 @@ def check_absence(ledger: Ledger) -> None:
 
 
 def _is_trusted(ledger: Ledger) -> bool:
-    """Whether the ledger was noted to be in use at about this time, by another process or a
-    person.
-    """
+    """Whether another process or a person noted a use of the ledger at about this time."""
     with ledger.read() as connection:
         last_ns = used_ns(connection)
     return last_ns is not None and abs(ledger.clock() - last_ns) <= NOTED_EVERY_NS

@@ -49,9 +49,7 @@ class Erased:
 def forget(
     ledger: Ledger, *, prediction_id: bytes | None = None, request_id: str | None = None
 ) -> Erased:
-    """Erase the answer with this id, or all answers and waiting labels with this request id. May be
-    repeated.
-    """
+    """Erase the answer of this id, or answers and waiting labels of this request id."""
     with ledger.write() as connection:
         ledger.dialect.overwrite_deleted(connection)
         if request_id is not None:
@@ -142,9 +140,7 @@ def _drop_zeros(connection: Connection, watched_version_id: int, day: int, bin_n
 
 
 def _forget_value(connection: Connection, model: str, key: str, value: str) -> None:
-    """Overwrite a tag value that no sum counts any more; its slot stays taken, so no other answer
-    changes its slice.
-    """
+    """Overwrite a tag value that no sum counts any more; its slot stays taken."""
     of_model = select(watched_versions.c.watched_version_id).filter_by(model=model)
     name = f"tag:{key}={value}"
     counted = select(bin_day.c.day).where(

@@ -101,9 +101,7 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
 
 
 def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
-    """Recount and write the right values in one transaction; servers that write wait for it or
-    fail.
-    """
+    """Recount and correct in one transaction; servers that write wait for it or fail."""
     counted = Recount()
     with ledger.write() as connection:
         known = versions.load_all(connection)

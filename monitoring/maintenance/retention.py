@@ -41,9 +41,7 @@ class Pruned:
 
 
 def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -> Pruned:
-    """Delete answers served on UTC days that ended more than `older_than_s` ago. If interrupted,
-    run it again.
-    """
+    """Delete answers of UTC days that ended so long ago. If interrupted, run it again."""
     before_ns = (ledger.clock() - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
     pruned = Pruned(before_ns)
     _leave_the_future(ledger)
@@ -69,9 +67,7 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
 
 
 def _leave_the_future(ledger: Ledger) -> None:
-    """Take back a watermark that a wrong clock set ahead of now: labels of tomorrow's answers must
-    not be expired.
-    """
+    """Take back a watermark ahead of now, lest labels of tomorrow's answers expire."""
     tomorrow_ns = (ledger.clock() // DAY_NS + 1) * DAY_NS
     with ledger.write() as connection:
         if pruned_before_ns(connection) > tomorrow_ns:
@@ -83,9 +79,7 @@ def _leave_the_future(ledger: Ledger) -> None:
 
 
 def _announce(ledger: Ledger, before_ns: int) -> None:
-    """Save the detectors' states and set the watermark: from now on labels of older answers are
-    expired.
-    """
+    """Save the detectors and set the watermark: labels of older answers expire from now on."""
     with ledger.write() as connection:
         ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
         lock_versions(connection, ids)

@@ -14,13 +14,14 @@ a file beside the ledger.
 import logging
 import threading
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import closing
 
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.dialects import Claim
 from monitoring.ledger.locks import NAMESPACE, Lock
 from monitoring.ledger.pictures import any_expired, drop_expired
 from monitoring.ledger.schema import DAY_NS
@@ -31,45 +32,13 @@ from monitoring.recording.recorder import Recorder
 _log = logging.getLogger(__name__)
 
 
-class Leadership:
-    """Leadership of a ledger, held by at most one process. For one thread; leaving a `with` gives
-    it up.
-    """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._claim = ledger.claim(NAMESPACE + Lock.LEADER)
-        self._held = False
-
-    def held(self) -> bool:
-        """Take leadership if it is free; return whether this process leads. False if the ledger is
-        out of reach.
-        """
-        held = self._claim.held()
-        if held != self._held:
-            _log.info("this process %s", "leads" if held else "no longer leads")
-        self._held = held
-        return held
-
-    def close(self) -> None:
-        """Give it up; another process takes it when it next looks."""
-        self._claim.close()
-        self._held = False
-
-    def __enter__(self) -> "Leadership":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+def leadership(ledger: Ledger) -> Claim:
+    """The claim to lead a ledger, which at most one process holds."""
+    return ledger.claim(NAMESPACE + Lock.LEADER)
 
 
 LOOK_S = 1.0  # between looks at who leads: a standby takes over within this time
 MODELS_S = 15.0  # between looks for models that others registered
-_log = logging.getLogger(__name__)
 
 
 class MaintenanceWorker:
@@ -113,20 +82,15 @@ class MaintenanceWorker:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
 
     def _work(self) -> None:
         waited_s = self._models_s  # look at once
-        with Leadership(self._ledger) as leadership:
+        with closing(leadership(self._ledger)) as claim:
             while not self._ending.is_set():
-                self._look(leadership)
+                self._look(claim)
                 if waited_s >= self._models_s:
                     waited_s = 0.0
                     self._look_for_models()
@@ -135,10 +99,13 @@ class MaintenanceWorker:
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
-    def _look(self, leadership: Leadership) -> None:
+    def _look(self, claim: Claim) -> None:
         try:
-            self.leads = leadership.held()
-            self._leads.set(self.leads)
+            leads = claim.held()
+            if leads != self.leads:
+                _log.info("this process %s", "leads" if leads else "no longer leads")
+            self.leads = leads
+            self._leads.set(leads)
             if self.leads and self._trusts_clock():
                 self._prune()
             elif not self.leads:
@@ -182,9 +149,7 @@ class MaintenanceWorker:
             self._ending.set()
 
     def _drop_pictures(self) -> None:
-        """Delete pictures whose time is over, also those that another process kept, or an earlier
-        setting.
-        """
+        """Delete pictures whose time is over, whoever kept them."""
         if not self.leads or self._doubted:
             return
         now_ns = self._ledger.clock()

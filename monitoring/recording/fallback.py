@@ -27,9 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether the database failed (away, full, locked), rather than refused what was
-    written.
-    """
+    """Return whether the database failed, rather than refused what was written."""
     refused = isinstance(error, DataError | IntegrityError)
     return isinstance(error, DBAPIError | PoolTimeout) and not refused
 
@@ -125,9 +123,7 @@ class Fallback:
             self._arrive()
 
     def _join_each(self, frames: Sequence[Frame]) -> None:
-        """Move all frames at once or, if that is refused, one by one, setting the bad one aside.
-        Raises if away.
-        """
+        """Move all frames, or if refused, one by one without the bad ones. Raises if away."""
         try:
             self._join(frames)
             return

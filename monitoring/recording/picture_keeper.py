@@ -9,7 +9,6 @@ import io
 import logging
 import threading
 from queue import Empty, Full, Queue
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -49,12 +48,7 @@ class PictureKeeper:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
 

@@ -29,9 +29,7 @@ _Piece = TypeVar("_Piece")
 
 @dataclass(frozen=True)
 class Batch:
-    """The answers of one inference. `done` is called with None after the commit, else with the
-    error.
-    """
+    """Answers of one inference. `done` gets None after the commit, else the error."""
 
     rows: Sequence[PredictionRow]
     done: Done
@@ -48,9 +46,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Task:
-    """Other work of the writer's thread: `run` in a transaction, then `committed` with its
-    result.
-    """
+    """Other work: `run` in a transaction, then `committed` with its result."""
 
     run: Callable[[Connection], Any]
     committed: Callable[[Any], None]
@@ -65,9 +61,7 @@ class CommitGroup:
     labels: list[Labels]
 
     def split(self) -> "list[CommitGroup]":
-        """Return the same work in groups of one, to find the piece for which the whole was
-        refused.
-        """
+        """Return the work in groups of one, to find the piece that is refused."""
         batches = [CommitGroup([batch], []) for batch in self.batches]
         return batches + [CommitGroup([], [labels]) for labels in self.labels]
 
@@ -138,9 +132,7 @@ _log = logging.getLogger(__name__)
 
 
 def succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
-    """Notify everybody who waits for a group that it is committed; `results` of each portion of
-    labels.
-    """
+    """Notify all who wait for a group of its commit; `results` of each portion of labels."""
     for batch in group.batches:
         call(batch.done, None)
     for portion, result in zip(group.labels, results, strict=True):
@@ -169,9 +161,7 @@ def call(done: Done, error: Exception | None) -> None:
 
 
 def gather(futures: Sequence[Future[list[FeedbackResult]]]) -> Future[list[FeedbackResult]]:
-    """Return one future for all portions: their results in order, or the first error once all are
-    done.
-    """
+    """Return one future for all: their results in order, or the first error."""
     gathered: Future[list[FeedbackResult]] = Future()
     left = [len(futures)]
 

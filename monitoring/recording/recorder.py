@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -90,7 +89,8 @@ class Recorder:
         self._queue = WorkQueue()
         self._writer = ledger.writer()
         self._fallback = Fallback(spool, metrics, join=self._join)
-        self._recall()
+        with ledger.read() as connection:  # labels may arrive before their version is served again
+            self._know(self._unknown(connection))
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
 
@@ -103,35 +103,18 @@ class Recorder:
                 from another bundle.
         """
 
-        def enter(connection: Connection) -> WatchedVersion:
-            now_ns = self._ledger.clock()
-            row = register(connection, card, digest=digest, now_ns=now_ns)
-            lock(connection, Lock.VERSION, row.watched_version_id)
-            watch.start(
-                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
-            )
-            return row
+        def entered(connection: Connection, now_ns: int) -> WatchedVersion:
+            return register(connection, card, digest=digest, now_ns=now_ns)
 
-        row = self._submit(enter, self._know).result()
-        return int(row.watched_version_id)
+        return self._enter(entered).result().watched_version_id
 
     def promote(self, watched_version_id: int) -> Future[None]:
-        """Record that this version is in production from now on; several replicas record it
-        once.
-        """
-
-        def note(connection: Connection) -> None:
-            note_promotion(connection, watched_version_id, now_ns=self._ledger.clock())
-
-        return self._submit(note, lambda _: None)
+        """Record that this version is in production from now on, once for all replicas."""
+        return self._note(note_promotion, watched_version_id)
 
     def shadow(self, watched_version_id: int) -> Future[None]:
         """Record once that this version answers as a shadow of others."""
-
-        def note(connection: Connection) -> None:
-            note_shadow(connection, watched_version_id, now_ns=self._ledger.clock())
-
-        return self._submit(note, lambda _: None)
+        return self._note(note_shadow, watched_version_id)
 
     def record(
         self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None
@@ -147,9 +130,7 @@ class Recorder:
             done(error)
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
-        """Write labels; the results come in the items' order. If it fails, sending the same again
-        is safe.
-        """
+        """Write labels, one result each. If it fails, sending the same again is safe."""
         starts = range(0, len(items), LABELS_AT_ONCE)
         portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
         self._queue.put(*portions)
@@ -197,30 +178,20 @@ class Recorder:
                 )
             return row, restart
 
-        return self._submit(reset, lambda known: self._know(known[0]))
+        return self._submit(reset, lambda known: self._know([known[0]]))
 
     def declare(self, card: LoggedCard) -> Future[WatchedVersion]:
-        """Register a model that is served elsewhere. Fails with ModelDiffers, ModelServed and
-        ModelsFull.
-        """
+        """Register a model served elsewhere. Fails with ModelDiffers, ModelServed, ModelsFull."""
 
-        def enter(connection: Connection) -> WatchedVersion:
-            now_ns = self._ledger.clock()
-            row = declare(connection, card, now_ns=now_ns)
-            lock(connection, Lock.VERSION, row.watched_version_id)
-            watch.start(
-                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
-            )
-            return row
+        def entered(connection: Connection, now_ns: int) -> WatchedVersion:
+            return declare(connection, card, now_ns=now_ns)
 
-        return self._submit(enter, self._know)
+        return self._enter(entered)
 
     def log(
         self, items: Sequence[LoggedItem]
     ) -> list[Future[tuple[TransactionCounts, list[LoggedResult]]]]:
-        """Write answers of models that are served elsewhere, in portions; sending an answer again
-        is safe.
-        """
+        """Write answers of models served elsewhere, in portions; repeating is safe."""
         starts = range(0, len(items), LABELS_AT_ONCE)
         return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
 
@@ -233,22 +204,9 @@ class Recorder:
         return self._submit(write, lambda done: self._metrics.count(done[0], self._versions))
 
     def look_up(self) -> Future[None]:
-        """Register, at zero, the metrics of versions that other processes registered: their labels
-        may arrive here.
-        """
+        """Show at zero the metrics of versions that other processes registered."""
 
-        def read(connection: Connection) -> list[WatchedVersion]:
-            lately = {
-                version.watched_version_id
-                for version in visible_versions(connection, now_ns=self._ledger.clock())
-            }
-            return load(connection, sorted(lately - self._versions.keys()))
-
-        def know(rows: list[WatchedVersion]) -> None:
-            for row in rows:
-                self._know(row)
-
-        return self._submit(read, know)
+        return self._submit(self._unknown, self._know)
 
     def reject(self, reason: Reason, count: int = 1) -> None:
         """Count labels that were refused before they reached the recorder."""
@@ -262,12 +220,7 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _submit(
@@ -277,21 +230,40 @@ class Recorder:
         self._queue.put(task)
         return task.future
 
-    def _recall(self) -> None:
-        """Load the versions served recently: their labels may arrive before they are served
-        again.
-        """
-        with self._ledger.read() as connection:
-            lately = [
-                version.watched_version_id
-                for version in visible_versions(connection, now_ns=self._ledger.clock())
-            ]
-            for row in load(connection, lately):
-                self._know(row)
+    def _enter(
+        self, entered: Callable[[Connection, int], WatchedVersion]
+    ) -> Future[WatchedVersion]:
+        """Enter a version and start its watch."""
 
-    def _know(self, row: WatchedVersion) -> None:
-        self._versions[row.watched_version_id] = row
-        self._metrics.create(row)
+        def enter(connection: Connection) -> WatchedVersion:
+            now_ns = self._ledger.clock()
+            row = entered(connection, now_ns)
+            lock(connection, Lock.VERSION, row.watched_version_id)
+            watch.start(
+                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
+            )
+            return row
+
+        return self._submit(enter, lambda row: self._know([row]))
+
+    def _note(self, note: Callable[..., None], watched_version_id: int) -> Future[None]:
+        def noted(connection: Connection) -> None:
+            note(connection, watched_version_id, now_ns=self._ledger.clock())
+
+        return self._submit(noted, lambda _: None)
+
+    def _unknown(self, connection: Connection) -> list[WatchedVersion]:
+        """Return the versions served recently that this process does not know."""
+        lately = {
+            version.watched_version_id
+            for version in visible_versions(connection, now_ns=self._ledger.clock())
+        }
+        return load(connection, sorted(lately - self._versions.keys()))
+
+    def _know(self, rows: Sequence[WatchedVersion]) -> None:
+        for row in rows:
+            self._versions[row.watched_version_id] = row
+            self._metrics.create(row)
 
     def _work(self) -> None:
         while (work := self._queue.take(self._fallback.wait_s)) is not None:
@@ -312,9 +284,7 @@ class Recorder:
             task.future.set_result(result)
 
     def _take(self, group: CommitGroup) -> None:
-        """Write a group; while the ledger is paused, spool its answers. Labels fail until no answer
-        is spooled.
-        """
+        """Write a group, or spool its answers. Labels fail while answers are spooled."""
         if self._fallback.rows and group.labels:
             error = AnswersSpooled(self._fallback.rows)
             for portion in group.labels:
@@ -353,9 +323,7 @@ class Recorder:
         self._metrics.count(counts, self._versions)
 
     def _give_up(self, group: CommitGroup, error: Exception) -> None:
-        """Fail the group; if the database failed and there is a spool, spool the answers
-        instead.
-        """
+        """Fail the group, or spool its answers if the database failed and there is a spool."""
         if not (self._fallback.open and is_away(error)):
             fail(group, error)
             return

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from monitoring.errors import LedgerError, SpoolFull
@@ -127,9 +126,7 @@ class Spool:
         self.rows += len(frame.rows)
 
     def read(self, *, rows: int) -> list[Frame]:
-        """Return the oldest frames with at most `rows` rows together, but at least one frame if
-        there is one.
-        """
+        """Return the oldest frames, of at most `rows` rows together, but at least one."""
         frames: list[Frame] = []
         total = 0
         for place in self._places:
@@ -140,9 +137,7 @@ class Spool:
         return frames
 
     def drop(self, frames: int) -> None:
-        """Drop this many of the oldest frames, which are in the ledger. Dropping the last one
-        empties the file.
-        """
+        """Drop the oldest frames, which are in the ledger. The last one empties the file."""
         for _ in range(frames):
             self.rows -= self._places.popleft().rows
         if not self._places:
@@ -159,9 +154,7 @@ class Spool:
                 )
 
     def set_aside(self, frame: Frame, reason: Exception) -> None:
-        """Move a frame that the ledger refuses for good to a second file, for a person to look
-        at.
-        """
+        """Move a frame that the ledger refuses for good to a second file, for a person."""
         beside = self.path.with_name(self.path.name + ".refused")
         with beside.open("ab") as file:
             file.write(frame.as_line())
@@ -183,12 +176,7 @@ class Spool:
     def __enter__(self) -> "Spool":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _own(self) -> None:

@@ -34,9 +34,7 @@ class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WatchState(Struct, frozen=True):
-    """The drift watch: whether its alarm is active, and how many labels it has counted since it
-    started.
-    """
+    """The drift watch: whether its alarm is active, and the labels counted since its start."""
 
     active: bool
     labels: int

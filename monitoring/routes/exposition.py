@@ -21,9 +21,7 @@ SCRAPE_HEADER = (
 
 
 class MetricsRoute:
-    """GET /metrics, as Prometheus text or OpenMetrics, whichever is asked for. Exemplars exist in
-    OpenMetrics alone.
-    """
+    """GET /metrics, as Prometheus text or as OpenMetrics, which alone has exemplars."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

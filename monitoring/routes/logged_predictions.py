@@ -24,9 +24,7 @@ from monitoring.routes.table_upload import TableSummary
 
 
 class LoggedPredictionRoutes:
-    """The handlers of both routes. `served` is the version of a model with which this process
-    answers images.
-    """
+    """Both handlers. `served`: the version of a model with which this process answers."""
 
     def __init__(
         self, recorder: Recorder, bodies: BodyReader, *, served: Production = lambda _model: None

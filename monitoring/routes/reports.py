@@ -21,9 +21,7 @@ Production = Callable[[str], int | None]
 
 
 class SlicesOfModel(Struct, frozen=True):
-    """Calibration by slice. `known`: by predicted class and tag, worst first; `tested`: the number
-    of slices tested.
-    """
+    """Calibration by slice. `known`: worst first; `tested`: how many slices were tested."""
 
     model: str
     version: int

@@ -22,9 +22,7 @@ _Parsed = TypeVar("_Parsed")
 
 
 class BodyReader:
-    """Reads bodies within the memory for all bodies, and parses them off the event loop,
-    PARSED_AT_ONCE at a time.
-    """
+    """Reads bodies within a budget, and parses PARSED_AT_ONCE at a time in threads."""
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
@@ -53,9 +51,7 @@ class BodyReader:
 
 
 def _expected_bytes(request: Request) -> int | None:
-    """The declared length of the body, if there is one. Raises BodyTooLarge before any of it is
-    read.
-    """
+    """The declared length, if there is one. Raises BodyTooLarge before reading."""
     text = request.headers.get("content-length", "")
     if not text.isdecimal():
         return None
@@ -100,16 +96,12 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
 
 
 def media_type(request: Request) -> str:
-    """The declared media type of the body, in lower case without parameters; empty if none is
-    declared.
-    """
+    """The declared media type, in lower case without parameters; '' if there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def read_span_of(request: Request) -> Span:
-    """The days in the query that charts over time are to show; all if it names none. Raises
-    QueryInvalid.
-    """
+    """The days that charts over time are to show; all by default. Raises QueryInvalid."""
     return read_span(request.query_params.get("since"), request.query_params.get("until"))
 
 

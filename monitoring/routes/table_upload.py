@@ -37,9 +37,7 @@ class RowProblem(Struct, frozen=True):
 
 
 class TableSummary(Struct, frozen=True):
-    """The result of a table (NDJSON or CSV): how many rows got which status, and why some were not
-    recorded.
-    """
+    """The result of a table: how many rows got which status, and why some were not recorded."""
 
     rows: int
     statuses: Annotated[dict[str, int], Meta(examples=[{"accepted": 812, "unchanged": 3}])]
@@ -86,9 +84,7 @@ class _Progress:
                 self.problems_left_out += 1
 
     def check(self) -> None:
-        """Raise TableInvalid after REJECTED_LIMIT rejected rows: whatever follows, this is not a
-        table to record.
-        """
+        """Raise TableInvalid after REJECTED_LIMIT rejected rows: this is no table to record."""
         if self.statuses[REJECTED] > REJECTED_LIMIT:
             rejected = (problem for problem in self.problems if problem.status == REJECTED)
             shown = "".join(

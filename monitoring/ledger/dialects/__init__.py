@@ -24,9 +24,7 @@ def dialect_of(connection: Connection) -> Dialect:
 
 
 def read_url(url: str) -> tuple[Dialect, URL]:
-    """Parse and check a ledger's URL. Raises LedgerError, whose message repeats nothing of the URL
-    but its backend.
-    """
+    """Parse and check a ledger's URL. Raises LedgerError, which repeats only its backend."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: the port is not a number
@@ -43,9 +41,7 @@ def read_url(url: str) -> tuple[Dialect, URL]:
 
 
 def without_secrets(text: str, url: URL) -> str:
-    """The text without the password and the query of a URL, which drivers may repeat in their
-    messages.
-    """
+    """The text without a URL's password and query, which drivers may repeat."""
     queried = [
         each
         for value in url.query.values()

@@ -40,15 +40,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def open_engine(self, url: URL, *, timeout_s: float) -> Engine:
-        """Return an engine whose commits are durable; a writer waits up to `timeout_s`.
-        Connects to nothing.
-        """
+        """Return an engine with durable commits; a writer waits up to `timeout_s`."""
 
     @abstractmethod
     def open_reader(self, url: URL, *, timeout_s: float) -> Engine:
-        """Return an engine that can only read, where nothing may be written. Connects to
-        nothing.
-        """
+        """Return an engine that can only read. Connects to nothing."""
 
     def limit(self, connection: Connection, limit_s: float) -> None:  # noqa: B027
         """Fail statements of `connection` that get no answer for `limit_s`, until it is returned
@@ -99,9 +95,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
-        """Return `count` ascending ids for labels, each above every id committed to the
-        versions locked.
-        """
+        """Return ascending ids for labels, above all committed ones of the versions locked."""
 
     @abstractmethod
     def lock(

@@ -159,9 +159,7 @@ class Postgresql(Dialect):
 
 
 class SessionClaim:
-    """An advisory lock of a session of its own. As long as the session answers, the lock is
-    held.
-    """
+    """An advisory lock of a separate session, held as long as the session answers."""
 
     # A holder whose machine is gone closes no connection: the server ends its session after eight
     # seconds of silence.
@@ -179,9 +177,7 @@ class SessionClaim:
         self._locked = False
 
     def held(self) -> bool:
-        """Take the lock if nobody has it; return whether this process has it now. False if the
-        server is away.
-        """
+        """Return whether this process has the lock, which it takes if nobody has it."""
         try:
             if self._session is None:
                 self._session = self._engine.connect().execution_options(

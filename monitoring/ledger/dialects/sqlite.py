@@ -33,26 +33,21 @@ _log = logging.getLogger(__name__)
 
 
 class OpenDatabase:
-    """The database that this process opened at a path, and the write-ahead log of each of its
-    connections.
-    """
+    """The database that this process opened at a path, and its connections' logs."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._log = path, path.with_name(f"{path.name}-wal")
         self._database: Identity = None
 
     def check(self) -> None:
-        """Raise sqlite3.OperationalError unless the path still leads to the database that was
-        opened first.
-        """
+        """Raise sqlite3.OperationalError unless the path leads to the database opened first."""
         found = _identity(self._path)
         if self._database is None:
             self._database = found
         elif found != self._database:
             raise sqlite3.OperationalError(
                 f"{self._path} was deleted or replaced while it was in use. Put the file back, or "
-                "restart Candor to go "
-                "on with what is there now; until then nothing is written"
+                "restart Candor to go on with what is there now; until then nothing is written"
             )
 
     def log_is_lost(self, connection: sqlite3.Connection, known: dict[Any, Any]) -> bool:
@@ -247,9 +242,7 @@ def _readable(uri: str, timeout_s: float) -> sqlite3.Connection:
 
 
 class FileClaim:
-    """An exclusive lock on a file, which the kernel releases when the process ends. The file stays,
-    empty.
-    """
+    """A lock on a file, which the kernel releases with the process. The file stays, empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -280,9 +273,7 @@ class FileClaim:
 
 
 def _run(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]] | None = None) -> None:
-    """Run SQL in the driver: SQLAlchemy's own execution would take a third of the time of a small
-    commit.
-    """
+    """Run SQL in the driver; SQLAlchemy would add a third to the time of a small commit."""
     driver = _driver(connection)
     try:
         driver.execute(sql) if rows is None else driver.executemany(sql, rows)

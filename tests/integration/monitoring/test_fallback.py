@@ -1,10 +1,7 @@
 """Answers on their way through the spool to a real ledger."""
 
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
-import pytest
 from sqlalchemy.exc import OperationalError
 
 from monitoring.feedback import FeedbackItem
@@ -12,7 +9,6 @@ from monitoring.ledger.versions import card_sha256
 from monitoring.recording.spool import CardKey, Frame, Spool
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.processes import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
@@ -84,24 +80,3 @@ def test_answers_of_a_ledger_that_is_not_this_one_are_kept_beside(
         assert monitored.sums().served.sum() == 0
         assert (tmp_path / "s.refused").read_bytes() == frame.as_line()
         monitored.serve(make_row(2))  # and it goes on
-
-
-def test_a_write_that_fails_for_labels_fails_them_and_spools_the_answers(
-    ledger_url: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: SimpleQueue[BaseException | None] = SimpleQueue()
-    with (
-        Spool(tmp_path / "s", limit_bytes=2**16) as spool,
-        MonitoredModel(ledger_url, clock, spool=spool) as monitored,
-    ):
-        with monkeypatch.context() as patch:
-
-            def fail(*_: Any, **__: Any) -> None:
-                raise AWAY
-
-            patch.setattr(type(monitored.recorder._commit), "write", fail)
-            monitored.recorder.record([make_row(1)], heard.put)
-            assert heard.get(timeout=PATIENCE_S) is None
-            with pytest.raises(Exception, match="1 answer is not in it yet"):
-                monitored.label(label(1))
-        assert monitored.sums().served.sum() == 0

@@ -1,6 +1,7 @@
 """One of several processes leads and prunes; the next one takes over, on both databases."""
 
 import errno
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger import Ledger
-from monitoring.maintenance.worker import Leadership, MaintenanceWorker
+from monitoring.maintenance.worker import MaintenanceWorker, leadership
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S, wait_until
@@ -20,8 +21,8 @@ def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
     with (
         Ledger(ledger_url) as one,
         Ledger(ledger_url) as other,
-        Leadership(one) as first,
-        Leadership(other) as second,
+        closing(leadership(one)) as first,
+        closing(leadership(other)) as second,
     ):
         assert [first.held(), second.held(), first.held()] == [True, False, True]
         first.close()
@@ -35,8 +36,8 @@ def test_a_leader_that_lost_its_session_leads_no_more(ledger_url: str) -> None:
     with (
         Ledger(ledger_url) as one,
         Ledger(ledger_url) as other,
-        Leadership(one) as first,
-        Leadership(other) as second,
+        closing(leadership(one)) as first,
+        closing(leadership(other)) as second,
     ):
         assert first.held()
         with psycopg.connect(ledger_url.replace("+psycopg", ""), autocommit=True) as database:
@@ -55,8 +56,8 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
             make_row(1, served_at_ns=NOW_NS - 40 * DAY_NS),
             make_row(2, served_at_ns=NOW_NS - 5 * DAY_NS),
         )
-        with Leadership(other) as leadership:
-            assert leadership.held()
+        with closing(leadership(other)) as claim:
+            assert claim.held()
             with worker(monitored) as idle:
                 wait_until(lambda: idle._thread.is_alive())
                 assert not idle.leads
@@ -73,8 +74,8 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
                 )
             wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(0,)])
         assert monitored.label(label(2, at_ns=NOW_NS - 5 * DAY_NS)) == ["expired"]
-        with Leadership(other) as leadership:
-            wait_until(leadership.held)  # it was given up at the end
+        with closing(leadership(other)) as claim:
+            wait_until(claim.held)  # it was given up at the end
 
 
 def worker(monitored: MonitoredModel) -> MaintenanceWorker:
@@ -103,9 +104,12 @@ def test_a_file_system_without_locks_costs_no_descriptor(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, Leadership(ledger) as leadership:
+    with (
+        Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger,
+        closing(leadership(ledger)) as claim,
+    ):
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(5):
             with pytest.raises(OSError, match="No locks available"):
-                leadership.held()
+                claim.held()
         assert len(list(Path("/proc/self/fd").iterdir())) == before

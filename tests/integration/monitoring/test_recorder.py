@@ -1,6 +1,4 @@
-import logging
 import sqlite3
-import threading
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -9,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from calibration.bins import BinSums
-from monitoring.errors import ModelNotInLedger, NotRegistered, RecorderClosed
+from monitoring.errors import LabelUnknown, NotRegistered, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.recording.queue import LABELS_AT_ONCE
 from tests.builders.answers import (
@@ -37,41 +35,42 @@ def by_request(request_id: str, name: str = "pneumonia", model: str = "pneumonia
     return FeedbackItem(name, None, model, request_id)
 
 
-def test_a_first_label_is_accepted_and_moves_the_sums(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1, confidence=0.9), make_row(2, confidence=0.6))
-    assert monitored.label(label(1), label(2, "normal")) == ["accepted", "accepted"]
-    assert_same_sums(monitored.sums().labeled, [(0.9, True), (0.6, False)])
-    assert monitored.sums().served.sum() == 2
-    assert monitored.sums().served_confidence.sum() == pytest.approx(1.5)
-
-
-def test_the_same_label_again_changes_nothing(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1))
-    monitored.label(label(1))
+def test_the_life_of_a_label(monitored: MonitoredModel) -> None:
+    at_ns = NOW_NS - 3 * DAY_NS
+    monitored.serve(
+        make_row(1, confidence=0.8, served_at_ns=at_ns),
+        make_row(2, request_id="scan-1"),
+        make_row(3, request_id="scan-1"),
+    )
+    first = label(1, at_ns=at_ns)
+    wrong = first._replace(label="normal")
+    assert monitored.label(first) == ["accepted"]
     before = monitored.detectors()[0]
-    assert monitored.label(label(1), label(1, source="audit")) == ["unchanged", "unchanged"]
-    assert_same_sums(monitored.sums().labeled, [(0.9, True)])
+    assert monitored.label(first, wrong, first) == ["unchanged", "corrected", "corrected"]
     assert_same_state(monitored.detectors()[0], before)
-    assert monitored.rows("SELECT count(*) FROM feedback") == [(1,)]
-    assert monitored.metric("feedback_duplicates_total") == 2
-
-
-def test_another_label_moves_the_sums_but_not_the_detector(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1, confidence=0.8))
-    monitored.label(label(1))
-    before = monitored.detectors()[0]
-    assert monitored.label(label(1, "normal")) == ["corrected"]
-    assert_same_sums(monitored.sums().labeled, [(0.8, False)])
-    assert_same_state(monitored.detectors()[0], before)
-    assert monitored.label(label(1)) == ["corrected"]  # and back
     assert_same_sums(monitored.sums().labeled, [(0.8, True)])
-    assert monitored.rows("SELECT revision, label, correct FROM feedback") == [
-        (0, 1, 1),
-        (1, 0, 0),
-        (2, 1, 1),
-    ]
+    revisions = "SELECT revision, label, correct FROM feedback ORDER BY 1"
+    assert monitored.rows(revisions) == [(0, 1, 1), (1, 0, 0), (2, 1, 1)]
+    assert monitored.metric("feedback_duplicates_total") == 1
     assert monitored.metric("feedback_corrections_total", bin="11", to="incorrect") == 1
-    assert monitored.metric("feedback_corrections_total", bin="11", to="correct") == 1
+    day = "SELECT day FROM bin_day WHERE slice = '' AND n = 1"
+    assert monitored.rows(day) == [(at_ns // DAY_NS,)]  # the day of the answer
+    assert monitored.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
+    (latest,) = monitored.recorder.feedback([by_request("scan-1")]).result()
+    assert (latest.status, latest.prediction_id) == ("accepted", prediction_id(3))
+    for cat in (label(2, "cat"), by_request("scan-1", "cat"), by_request("scan-2", "cat")):
+        (result,) = monitored.recorder.feedback([cat]).result()
+        assert (result.status, result.cause) == ("rejected", LabelUnknown)
+
+
+def test_a_label_waits_for_its_answer(monitored: MonitoredModel) -> None:
+    early = [by_request("scan-1", "normal"), by_request("scan-1"), by_request("scan-2")]
+    assert monitored.label(*early) == ["pending"] * 3
+    monitored.serve(make_row(1, request_id="scan-1"), make_row(2))
+    assert_same_sums(monitored.sums().labeled, [(0.9, True)])  # the last word
+    assert monitored.rows("SELECT request_id FROM feedback_pending") == [("scan-2",)]
+    assert monitored.label(by_request("scan-1")) == ["unchanged"]
+    assert monitored.label(by_request("scan-1", model="skin")) == ["rejected"]
 
 
 def test_the_counters_follow_the_squared_error_through_corrections(
@@ -100,34 +99,6 @@ def test_the_counters_follow_the_squared_error_through_corrections(
     )
 
 
-def test_a_correction_between_two_wrong_classes_leaves_the_sums(
-    ledger_url: str, clock: Clock
-) -> None:
-    with MonitoredModel(ledger_url, clock, card=make_card(classes=("a", "b", "c"))) as monitored:
-        monitored.serve(make_row(1, predicted=0))
-        assert monitored.label(label(1, "b"), label(1, "c")) == ["accepted", "corrected"]
-        assert_same_sums(monitored.sums().labeled, [(0.9, False)])
-        assert monitored.metric("feedback_corrections_total", bin="13", to="incorrect") == 0
-
-
-def test_several_words_on_one_answer_in_one_list(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1))
-    statuses = monitored.label(label(1), label(1), label(1, "normal"), label(1, "normal"))
-    assert statuses == ["accepted", "unchanged", "corrected", "unchanged"]
-    assert_same_sums(monitored.sums().labeled, [(0.9, False)])
-
-
-def test_a_label_counts_on_the_day_its_answer_was_served(
-    monitored: MonitoredModel, clock: Clock
-) -> None:
-    monitored.serve(make_row(1, served_at_ns=NOW_NS - 3 * DAY_NS))
-    monitored.label(label(1, at_ns=NOW_NS - 3 * DAY_NS))
-    assert monitored.rows("SELECT day, n FROM bin_day WHERE slice = ''") == [
-        ((NOW_NS - 3 * DAY_NS) // DAY_NS, 1)
-    ]
-    assert monitored.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
-
-
 def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(
     ledger_url: str, clock: Clock
 ) -> None:
@@ -137,48 +108,6 @@ def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(
         rejected = "candor_feedback_rejected_total"
         assert monitored.registry.get_sample_value(rejected, {"reason": "unknown_prediction"}) == 1
         assert monitored.registry.get_sample_value(rejected, {"reason": "expired"}) == 1
-
-
-def test_an_unknown_label_names_the_classes(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1, request_id="scan-1"))
-    wrong = [label(1, "cat"), by_request("scan-1", "cat"), by_request("scan-2", "cat")]
-    for result in monitored.recorder.feedback(wrong).result():
-        assert result.status == "rejected"
-        assert (
-            result.detail
-            == "Label 'cat' is not a class of this model; expected one of: normal, pneumonia."
-        )
-
-
-def test_a_label_by_request_id_means_the_latest_answer(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1, request_id="scan-1"), make_row(2, request_id="scan-1"))
-    (result,) = monitored.recorder.feedback([by_request("scan-1")]).result()
-    assert (result.status, result.prediction_id) == ("accepted", prediction_id(2))
-
-
-def test_request_ids_of_another_model_are_another_matter(monitored: MonitoredModel) -> None:
-    monitored.recorder.register(make_card("retina"))
-    monitored.serve(make_row(1, request_id="scan-1"))
-    assert monitored.label(by_request("scan-1", model="retina")) == ["pending"]
-    assert monitored.label(by_request("scan-1", model="skin")) == ["rejected"]
-
-
-def test_a_label_that_came_first_is_joined_when_its_answer_arrives(
-    monitored: MonitoredModel,
-) -> None:
-    assert (
-        monitored.label(by_request("scan-1", "normal"), by_request("scan-1"), by_request("scan-2"))
-        == ["pending"] * 3
-    )
-    assert monitored.rows("SELECT request_id, label FROM feedback_pending ORDER BY 1") == [
-        ("scan-1", "pneumonia"),  # the last word
-        ("scan-2", "pneumonia"),
-    ]
-    monitored.serve(make_row(1, request_id="scan-1"), make_row(2))
-    assert_same_sums(monitored.sums().labeled, [(0.9, True)])
-    assert monitored.rows("SELECT request_id FROM feedback_pending") == [("scan-2",)]
-    assert monitored.label(by_request("scan-1")) == ["unchanged"]
-    assert monitored.metric("feedback_total", bin="13") == 1
 
 
 def test_a_held_label_waits_for_its_own_model(monitored: MonitoredModel) -> None:
@@ -264,23 +193,6 @@ def test_a_bad_batch_does_not_harm_its_neighbors(
     assert monitored.metric("predictions_total", bin="13") == 3
 
 
-def test_a_full_disk_fails_those_who_wait_and_no_one_later(tmp_path: Path, clock: Clock) -> None:
-    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
-        fill_the_disk(monitored)
-
-
-def fill_the_disk(monitored: MonitoredModel) -> None:
-    monitored.serve(make_row(1))
-    monitored.in_writer(f"PRAGMA max_page_count = {monitored.in_writer('PRAGMA page_count')}")
-    many = [make_row(number)._replace(probabilities=bytes(4_000)) for number in range(10, 60)]
-    with pytest.raises(OperationalError, match="full"):
-        monitored.serve(*many)
-    monitored.in_writer("PRAGMA max_page_count = 1000000")
-    monitored.serve(*many)
-    assert monitored.rows("SELECT count(*) FROM prediction") == [(51,)]
-    assert monitored.sums().served.sum() == 51
-
-
 def test_a_locked_database_fails_those_who_wait_and_no_one_later(
     tmp_path: Path, clock: Clock
 ) -> None:
@@ -332,26 +244,6 @@ def test_nothing_is_counted_before_it_is_committed(
     assert monitored.metric("predictions_total", bin="13") == 0
 
 
-def test_many_threads_label_the_same_answers_exactly_once(monitored: MonitoredModel) -> None:
-    monitored.serve(*(make_row(number) for number in range(50)))
-    statuses: SimpleQueue[str] = SimpleQueue()
-
-    def send() -> None:
-        for number in range(50):
-            for status in monitored.label(label(number)):
-                statuses.put(status)
-
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    got = [statuses.get() for _ in range(200)]
-    assert (got.count("accepted"), got.count("unchanged")) == (50, 150)
-    assert monitored.sums().labeled.total == 50
-    assert_same_state(*monitored.detectors())
-
-
 def test_a_joined_label_and_another_in_one_commit_are_not_confused(
     monitored: MonitoredModel,
 ) -> None:
@@ -392,25 +284,3 @@ def test_closing_writes_what_waits_and_then_refuses(ledger_url: str, clock: Cloc
     with pytest.raises(RecorderClosed):
         monitored.recorder.feedback([label(1)])
     monitored.close()
-
-
-def test_the_recorder_is_a_context(ledger_url: str, clock: Clock) -> None:
-    with MonitoredModel(ledger_url, clock) as monitored, monitored.recorder as recorder:
-        assert recorder is monitored.recorder
-    with pytest.raises(RecorderClosed):
-        recorder.register(make_card())
-
-
-def test_acknowledging_an_unknown_model_is_refused(monitored: MonitoredModel) -> None:
-    with pytest.raises(ModelNotInLedger):
-        monitored.recorder.acknowledge("retina").result()
-
-
-def test_a_failed_commit_is_one_line_in_the_log(
-    ledger_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    with MonitoredModel(ledger_url, clock) as monitored:
-        monitored.serve(make_row(1))
-        with caplog.at_level(logging.INFO), pytest.raises(IntegrityError):
-            monitored.serve(make_row(1))
-    assert [record.levelname for record in caplog.records] == ["ERROR"]

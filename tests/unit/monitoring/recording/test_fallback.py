@@ -114,16 +114,6 @@ def test_an_outage_is_one_line_and_its_end_another(
     assert bench.metric("bytes") == 0
 
 
-def test_an_outage_that_spooled_nothing_ends_as_well(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(2):
-        bench.fallback.pause(AWAY)
-        bench.fallback.reached()
-        assert not bench.fallback.ledger_is_paused
-    assert len(caplog.messages) == 4
-
-
 def test_a_full_spool_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     many = range(1000)
     for _ in range(3):
@@ -169,16 +159,3 @@ def test_where_nothing_can_be_set_aside_the_answers_stay(
     assert bench.fallback.rows == 1
     assert not bench.fallback.ledger_is_paused  # it is well: answers need no fallback
     assert bench.fallback.wait_s == FIRST_PAUSE_S  # but no hurry either
-
-
-def test_without_a_spool_there_is_no_fallback() -> None:
-    fallback = Fallback(None, MonitorMetrics(CollectorRegistry()), join=lambda _: None)
-    fallback.advance()
-    assert (fallback.open, fallback.rows, fallback.wait_s, fallback.ledger_is_paused) == (
-        False,
-        0,
-        None,
-        False,
-    )
-    with pytest.raises(RuntimeError):
-        fallback.take([], {})
