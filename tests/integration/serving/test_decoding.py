@@ -120,15 +120,18 @@ async def test_a_small_image_needs_no_process(pool: Decoder, png: Callable[..., 
     assert pids(pool) == set()
 
 
-async def test_errors_come_through_in_their_own_words(pool: Decoder) -> None:
-    for data, error, words in (
-        (b"II*\0text", UnknownImage, "expected one of JPEG"),
-        (encode(picture(size=(600, 600)), "PNG")[:-500], BrokenImage, "damaged or cut short"),
-        (webp_canvas(16_383, 16_383), ImageTooLarge, "the image is 16383 x 16383 pixels"),
-        (jpeg_of_scans(500), ImageTooComplex, "scans; the limit is 100"),
+async def test_errors_come_through_word_for_word(pool: Decoder) -> None:
+    for data, error in (
+        (b"II*\0text", UnknownImage),
+        (encode(picture(size=(600, 600)), "PNG")[:-500], BrokenImage),
+        (webp_canvas(16_383, 16_383), ImageTooLarge),
+        (jpeg_of_scans(500), ImageTooComplex),
     ):
-        with pytest.raises(error, match=words):
+        with pytest.raises(error) as here:
+            decode(data, SPEC)
+        with pytest.raises(error) as there:
             await pool.decode(data, SPEC)
+        assert str(there.value) == str(here.value)
     assert len(pids(pool)) == 1
 
 
@@ -138,7 +141,7 @@ async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., b
         [before] = await _pids_after(pool, jpeg(size=(600, 600)))
         slow = jpeg_of_scans(90, side=10_000)  # more than three seconds on a fast machine
         started_s = time.perf_counter()
-        with pytest.raises(ImageTooComplex, match="processor time; the limit is 1 s"):
+        with pytest.raises(ImageTooComplex, match="processor time"):
             await pool.decode(slow, SPEC)
         assert time.perf_counter() - started_s < 30
         [after] = await _pids_after(pool, jpeg(size=(600, 600)))
@@ -153,7 +156,7 @@ async def test_an_image_for_which_the_memory_never_suffices_is_refused(
 ) -> None:
     pool = opened(decode_memory_bytes=2**28)
     try:
-        with pytest.raises(ImageTooComplex, match="MiB of memory; the limit is 128 MiB"):
+        with pytest.raises(ImageTooComplex, match="128 MiB"):
             await pool.decode(png(SIDE, SIDE, color=6), SPEC)
         assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
     finally:
