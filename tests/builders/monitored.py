@@ -33,7 +33,7 @@ from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
 from serving.pages.error_pages import ERROR_HANDLERS
-from tests.builders.answers import NOW_NS, SECOND_NS, make_card
+from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_card, make_row
 from tests.builders.processes import PATIENCE_S
 
 
@@ -90,6 +90,36 @@ class MonitoredModel:
             result.status.value
             for result in self.recorder.feedback(items).result(timeout=PATIENCE_S)
         ]
+
+    def answer(
+        self,
+        numbers: Iterable[int],
+        *,
+        wrong: int = 0,
+        confidence: float = 0.9,
+        both: bool = False,
+        audit: float | None = None,
+        tags: str | None = None,
+    ) -> None:
+        """Serve answers of one confidence and label them: every `wrong`-th is wrong (0: none).
+
+        They say "pneumonia", or `both` classes, four in a row.
+        """
+        numbers = list(numbers)
+        predicted = [n // 4 % 2 if both else 1 for n in numbers]
+        rows = (
+            make_row(
+                n,
+                watched_version_id=self.watched_version_id,
+                confidence=confidence,
+                predicted=k,
+            )._replace(audit=audit, tags=tags)
+            for n, k in zip(numbers, predicted, strict=True)
+        )
+        self.serve(*rows)
+        right = (not wrong or n % wrong > 0 for n in numbers)
+        names = (CLASSES[k == ok] for k, ok in zip(predicted, right, strict=True))
+        self.label(*(label(n, name) for n, name in zip(numbers, names, strict=True)))
 
     def sums(self, watched_version_id: int | None = None) -> LedgerSums:
         """The stored day sums."""

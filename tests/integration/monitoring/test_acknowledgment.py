@@ -11,18 +11,15 @@ from uuid import UUID
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
 from calibration.drift.state import DriftSettings
 from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import routes_of
 from monitoring.routes import endpoints
-from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.routes import ledger_pages
 from tests.builders.answers import make_row, prediction_id
-from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.monitored import Clock, MonitoredModel, client_of
 
 pytestmark = pytest.mark.anyio
 PAGE = "/models/pneumonia/report/page?version=1"
@@ -52,10 +49,7 @@ async def client(monitored: MonitoredModel, tmp_path: Path) -> AsyncIterator[htt
             serves=False,
         ),
     ]
-    app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://candor"
-    ) as opened:
+    async with client_of(monitored, table) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from monitoring.feedback import FeedbackItem
 from monitoring.ledger.versions import VISIBLE_VERSIONS
 from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.reports.report import calibration_report
-from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
+from tests.builders.answers import CLASSES, DAY_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
 SOON = DriftSettings(average_run_length=50)
@@ -34,22 +34,6 @@ class Scraped:
         return value
 
 
-def fill(
-    monitored: MonitoredModel, numbers: range, *, wrong: int, audit: float | None = None
-) -> None:
-    """Answers at 0.75, the card's accuracy; every `wrong`-th one is wrong."""
-    rows = (
-        make_row(n, confidence=0.75, predicted=n // 4 % 2, served_at_ns=NOW_NS) for n in numbers
-    )
-    monitored.serve(*(row._replace(audit=audit) for row in rows))
-    monitored.label(*(label(n, CLASSES[(n // 4 + (n % wrong == 0)) % 2]) for n in numbers))
-
-
-def raise_alarm(monitored: MonitoredModel) -> None:
-    monitored.serve(*(make_row(number, confidence=0.95) for number in range(40)))
-    monitored.label(*(label(number, "normal") for number in range(40)))
-
-
 def ledger_names(monitored: MonitoredModel) -> set[str]:
     families = LedgerGauges(monitored.ledger).collect()
     samples = [sample for family in families for sample in family.samples]
@@ -58,10 +42,12 @@ def ledger_names(monitored: MonitoredModel) -> set[str]:
 
 def test_the_gauges_rest_on_the_labels_of_the_report(monitored: MonitoredModel) -> None:
     gauge = Scraped(monitored)
-    fill(monitored, range(400), wrong=2)  # chosen: half of them wrong
+    monitored.answer(range(400), wrong=2, confidence=0.75, both=True)  # chosen: half of them wrong
     assert gauge("calibration_overconfidence_ratio", window="all") == pytest.approx(0.25)
     assert (gauge("calibration_audit_decides"), gauge("accuracy_lower")) == (0, 1)
-    fill(monitored, range(1_000, 1_200), wrong=4, audit=0.1)  # drawn: right as often as on the card
+    monitored.answer(
+        range(1_000, 1_200), wrong=4, confidence=0.75, both=True, audit=0.1
+    )  # drawn: right as often as on the card
     for window in ("all", "last:500"):
         report = calibration_report(monitored.ledger, "pneumonia", window=window)
         assert gauge("calibration_labels", window=window) == report.measures.n == 200
@@ -149,7 +135,7 @@ def test_replicas_of_one_ledger_agree_and_those_of_another_are_told_apart(
         MonitoredModel(path, clock, settings=SOON) as other,
     ):
         assert other.metric("calibration_drift_active") == 0
-        raise_alarm(one)
+        one.answer(range(40), wrong=1, confidence=0.95)
         for replica in (one, other):
             assert replica.metric("calibration_drift_active") == 1
             assert (replica.metric("calibration_drift_log_evalue") or 0) >= math.log(50)
@@ -165,7 +151,7 @@ def test_a_version_that_another_one_replaced_alarms_nobody(tmp_path: Path, clock
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=SOON) as monitored:
         gauge, drift = Scraped(monitored), monitored.metric
         monitored.recorder.promote(monitored.watched_version_id).result()
-        fill(monitored, range(400), wrong=2)
+        monitored.answer(range(400), wrong=2, confidence=0.75, both=True)
         report = calibration_report(monitored.ledger, "pneumonia")
         assert (drift("calibration_drift_active"), gauge("accuracy_lower")) == (1, 1)
         assert gauge("accuracy_difference_upper_ratio") == report.accuracy.difference_upper < 0
@@ -185,7 +171,7 @@ def test_a_version_that_another_one_replaced_alarms_nobody(tmp_path: Path, clock
 def test_a_canary_that_was_never_in_production_does_alarm(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=SOON) as monitored:
         monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result()
-        raise_alarm(monitored)
+        monitored.answer(range(40), wrong=1, confidence=0.95)
         assert monitored.metric("calibration_drift_active") == 1
 
 

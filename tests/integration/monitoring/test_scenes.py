@@ -6,7 +6,7 @@ Each is a seeded simulation of a model and of the people who label, on a real le
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,26 +114,6 @@ def off(*, by: float) -> Callable[[np.ndarray], np.ndarray]:
 
 def is_true(each: Answer, name: str) -> bool:
     return CLASSES[each.predicted if each.right else 1 - each.predicted] == name
-
-
-def simple(
-    monitored: MonitoredModel,
-    numbers: Iterable[int],
-    *,
-    wrong: int = 0,
-    confidence: float = 0.75,
-    audit: float | None = None,
-) -> None:
-    """Answers of one confidence, of which every `wrong`-th is wrong (0: none), all with labels."""
-    given = [
-        Answer(n, confidence, n // 4 % 2, not wrong or n % wrong > 0, audit is not None, 0.0)
-        for n in numbers
-    ]
-    rows = [
-        make_row(each.number, confidence=confidence, predicted=each.predicted) for each in given
-    ]
-    monitored.serve(*(row._replace(audit=audit) for row in rows))
-    tell(monitored, given)
 
 
 # Labels that are chosen
@@ -358,7 +338,7 @@ def harder_cases(monitored: MonitoredModel) -> None:
 
 @scene("partly-checked", "lower", "agrees", advises="promote")
 def accuracy_fell_in_the_labeled_answers(monitored: MonitoredModel) -> None:
-    simple(monitored, range(400), wrong=2, confidence=0.5)
+    monitored.answer(range(400), wrong=2, confidence=0.5, both=True)
     monitored.serve(*(make_row(n) for n in range(1_000, 1_100)))
 
 
@@ -401,7 +381,7 @@ def the_same_without_a_watch_of_classes(monitored: MonitoredModel) -> None:
 @scene("off", "unknown", "contradicted")
 def an_error_at_one_look(monitored: MonitoredModel) -> None:
     """Looking often explains it; a window that moves has no sequence of looks."""
-    simple(monitored, range(300), wrong=4, confidence=0.82)
+    monitored.answer(range(300), wrong=4, confidence=0.82, both=True)
     gap = report_of(monitored).gap_at_every_look
     assert gap is not None
     assert not gap.excludes_zero
@@ -418,8 +398,8 @@ def an_error_at_one_look(monitored: MonitoredModel) -> None:
     advises=RECALIBRATE,
 )
 def an_alarm_names_its_beginning(monitored: MonitoredModel) -> None:
-    simple(monitored, range(100), wrong=20, confidence=0.95)
-    simple(monitored, range(100, 400), wrong=2, confidence=0.95)
+    monitored.answer(range(100), wrong=20, confidence=0.95, both=True)
+    monitored.answer(range(100, 400), wrong=2, confidence=0.95, both=True)
     drift = report_of(monitored).drift
     assert drift is not None
     assert drift.alarm is not None
@@ -433,7 +413,7 @@ def an_alarm_names_its_beginning(monitored: MonitoredModel) -> None:
 
 @scene("alarm", "lower", "contradicted", advises=RECALIBRATE)
 def off_from_the_first_label(monitored: MonitoredModel) -> None:
-    simple(monitored, range(200), wrong=2, confidence=0.95)
+    monitored.answer(range(200), wrong=2, confidence=0.95, both=True)
     drift = report_of(monitored).drift
     assert drift is not None
     assert drift.alarm is not None
@@ -451,7 +431,7 @@ def overconfident_card() -> Card:
 
 @scene("alarm", "unknown", "contradicted", card=overconfident_card, advises=RECALIBRATE)
 def a_card_that_shows_the_error_itself(monitored: MonitoredModel) -> None:
-    simple(monitored, range(300), wrong=5, confidence=0.95)
+    monitored.answer(range(300), wrong=5, confidence=0.95, both=True)
 
 
 # Few labels, and none
@@ -464,20 +444,20 @@ def nothing_was_answered(monitored: MonitoredModel) -> None:
 
 @scene("early", "unknown", "not-checked")
 def too_few_labels(monitored: MonitoredModel) -> None:
-    simple(monitored, range(20), wrong=4)
+    monitored.answer(range(20), wrong=4, confidence=0.75, both=True)
 
 
 @scene("ok", "higher", "agrees")
 def a_hundred_right_answers_at_99_percent(monitored: MonitoredModel) -> None:
     """More than a third of all calibrated models show that."""
-    simple(monitored, range(100), confidence=0.99)
+    monitored.answer(range(100), confidence=0.99, both=True)
     measures = report_of(monitored).measures
     assert measures.signed_gap_lower < 0 < measures.signed_gap_upper
 
 
 @scene("partly-checked", "unknown", "agrees", advises="CANDOR_AUDIT_SHARE")
 def few_of_many_answers_have_labels(monitored: MonitoredModel) -> None:
-    simple(monitored, range(200), wrong=4)
+    monitored.answer(range(200), wrong=4, confidence=0.75, both=True)
     monitored.serve(*(make_row(n) for n in range(1_000, 9_000)))
 
 
@@ -590,7 +570,7 @@ def test_small_numbers_print_nothing_that_cannot_be(tmp_path: Path, clock: Clock
     ):
         path = tmp_path / f"{labels}-{wrong}.db"
         with MonitoredModel(path, clock) as monitored:
-            simple(monitored, range(labels), wrong=wrong, confidence=confidence)
+            monitored.answer(range(labels), wrong=wrong, confidence=confidence, both=True)
             monitored.serve(*(make_row(n) for n in range(5_000, 5_000 + unlabeled)))
             report, _ = shown(monitored)
         if report.status.value == "early":  # no "too early" beside "miscalibrated"

@@ -19,7 +19,7 @@ from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
-from tests.builders.answers import CLASSES, DAY_NS, label, make_card, make_row, prediction_id
+from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
 from tests.builders.processes import PATIENCE_S
 
@@ -31,15 +31,8 @@ SITES = TagSettings(("site",))
 def answer(
     monitored: MonitoredModel, numbers: Sequence[int], *, site: str | None, wrong: int = 0
 ) -> None:
-    """Confident of .9, right but for every `wrong`-th answer (1: never right)."""
     tags = None if site is None else json.dumps({"site": site})
-    monitored.serve(
-        *(
-            make_row(n, watched_version_id=monitored.watched_version_id)._replace(tags=tags)
-            for n in numbers
-        )
-    )
-    monitored.label(*(label(n, CLASSES[0 if wrong and n % wrong == 0 else 1]) for n in numbers))
+    monitored.answer(numbers, wrong=wrong, tags=tags)
 
 
 def stored(monitored: MonitoredModel) -> dict[str, DriftDetector]:

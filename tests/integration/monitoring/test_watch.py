@@ -20,12 +20,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-def drift(monitored: MonitoredModel, numbers: range) -> None:
-    """Sure, and wrong every time."""
-    monitored.serve(*(make_row(number, confidence=0.95) for number in numbers))
-    monitored.label(*(label(number, "normal") for number in numbers))
-
-
 def recorded(monitored: MonitoredModel) -> list[tuple[str, int]]:
     with monitored.ledger.read() as connection:
         return [
@@ -49,7 +43,7 @@ def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(
 
 def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        drift(monitored, range(20))
+        monitored.answer(range(20), confidence=0.95, wrong=1)
         expected = DriftDetector(replace(QUICK, class_count=2))
         raised_at = expected.update_many([0.95] * 20, [False] * 20, [1] * 20)
         assert raised_at is not None
@@ -59,7 +53,7 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
         ]  # feedback ids count from 1
         assert monitored.metric("calibration_drift_alarms_total") == 1
         assert monitored.metric("calibration_drift_active") == 1
-        drift(monitored, range(20, 30))  # latched: no second alarm
+        monitored.answer(range(20, 30), confidence=0.95, wrong=1)  # latched: no second alarm
         assert len(recorded(monitored)) == 2
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
@@ -72,13 +66,13 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
 
 def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        drift(monitored, range(20))
+        monitored.answer(range(20), confidence=0.95, wrong=1)
         row, (watched, _) = monitored.recorder.acknowledge(
             "pneumonia", note="scanner replaced"
         ).result()
         assert (row.version, watched.detector.active, watched.detector.labels) == (1, False, 0)
         assert monitored.metric("calibration_drift_active") == 0
-        drift(monitored, range(20, 22))
+        monitored.answer(range(20, 22), confidence=0.95, wrong=1)
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
         assert stored.labels == 2
@@ -89,7 +83,7 @@ def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: C
 
 def test_an_alarm_stands_after_a_restart(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        drift(monitored, range(20))
+        monitored.answer(range(20), confidence=0.95, wrong=1)
         before = monitored.detectors()[0]
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         assert_same_state(monitored.detectors()[0], before)
@@ -102,15 +96,15 @@ def test_an_alarm_stands_after_a_restart(path: Path, clock: Clock) -> None:
 
 def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=DriftSettings(tolerance=0.05)) as monitored:
-        drift(monitored, range(3))
+        monitored.answer(range(3), confidence=0.95, wrong=1)
     with MonitoredModel(path, clock, settings=DriftSettings(tolerance=0.0)) as monitored:
-        drift(monitored, range(3, 5))
+        monitored.answer(range(3, 5), confidence=0.95, wrong=1)
         assert recorded(monitored) == [("started", 0), ("settings", 3)]
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
         assert stored.labels == 5
         monitored.recorder.acknowledge("pneumonia", 1, kind=events.RESET).result()
-        drift(monitored, range(5, 7))
+        monitored.answer(range(5, 7), confidence=0.95, wrong=1)
         assert_same_state(*monitored.detectors())
 
 
@@ -119,10 +113,10 @@ def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(
 ) -> None:
     top_label = DriftSettings(class_wise=False)
     with MonitoredModel(path, clock) as monitored:
-        drift(monitored, range(3))
+        monitored.answer(range(3), confidence=0.95, wrong=1)
         assert monitored.detectors()[0].settings.class_count == 2
     with MonitoredModel(path, clock, settings=top_label) as monitored:
-        drift(monitored, range(3, 5))
+        monitored.answer(range(3, 5), confidence=0.95, wrong=1)
         assert recorded(monitored) == [("started", 0), ("settings", 3)]
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
@@ -131,7 +125,7 @@ def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(
         alone.update_many([0.95] * 5, [False] * 5)
         assert_same_state(stored, alone)
     with MonitoredModel(path, clock) as monitored:
-        drift(monitored, range(5, 7))
+        monitored.answer(range(5, 7), confidence=0.95, wrong=1)
         assert recorded(monitored)[-1] == ("settings", 5)
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
@@ -139,7 +133,7 @@ def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(
 
 
 def test_corrections_are_no_evidence_but_are_known_to_have_come(monitored: MonitoredModel) -> None:
-    drift(monitored, range(3))
+    monitored.answer(range(3), confidence=0.95, wrong=1)
     monitored.label(label(0), label(1))
     stored, replayed = monitored.detectors()
     assert_same_state(stored, replayed)
@@ -194,12 +188,12 @@ def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clo
 
 def test_after_a_reset_labels_are_counted_anew(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
-        drift(monitored, range(5))
+        monitored.answer(range(5), confidence=0.95, wrong=1)
         with monitored.ledger.write() as connection:
             acknowledgment.acknowledge(
                 connection, 1, note="lens cleaned", now_ns=7, kind=events.RESET
             )
-        drift(monitored, range(5, 40))
+        monitored.answer(range(5, 40), confidence=0.95, wrong=1)
         assert [kind for kind, _ in recorded(monitored)] == ["started", "reset", "alarm"]
         with monitored.ledger.read() as connection:
             detail = events.read(connection, 1)[-1].detail
@@ -210,12 +204,9 @@ def test_after_a_reset_labels_are_counted_anew(path: Path, clock: Clock) -> None
 
 def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as monitored:
-        drift(monitored, range(30))
+        monitored.answer(range(30), confidence=0.95, wrong=1)
         assert monitored.detectors()[0].labels == 0
-        monitored.serve(
-            *(make_row(number, confidence=0.95)._replace(audit=0.1) for number in range(100, 130))
-        )
-        monitored.label(*(label(number, "normal") for number in range(100, 130)))
+        monitored.answer(range(100, 130), confidence=0.95, wrong=1, audit=0.1)
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
         assert (stored.labels, stored.active) == (30, True)
@@ -229,11 +220,11 @@ def test_a_process_without_the_audit_setting_joins_the_watch_as_it_is(
 ) -> None:
     with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as drawing:
         with MonitoredModel(path, clock, settings=QUICK) as replica:
-            drift(replica, range(30))
+            replica.answer(range(30), confidence=0.95, wrong=1)
             assert recorded(replica) == [("started", 0)]
             assert replica.detectors()[0].settings.audit
             assert replica.detectors()[0].labels == 0
-        drift(drawing, range(30, 60))
+        drawing.answer(range(30, 60), confidence=0.95, wrong=1)
         assert_same_state(*drawing.detectors())
         assert drawing.detectors()[0].labels == 0
 
@@ -242,14 +233,14 @@ def test_a_process_that_draws_turns_the_watch_to_audited_answers(path: Path, clo
     with MonitoredModel(path, clock, settings=QUICK) as first:
         with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)):
             pass
-        drift(first, range(30))
+        first.answer(range(30), confidence=0.95, wrong=1)
         assert recorded(first) == [("started", 0), ("settings", 0)]
         assert first.detectors()[0].labels == 0
 
 
 def test_only_an_explicit_reset_makes_all_labels_count_again(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as monitored:
-        drift(monitored, range(5))
+        monitored.answer(range(5), confidence=0.95, wrong=1)
         monitored.recorder.acknowledge("pneumonia", kind=events.RESET).result()
         assert monitored.detectors()[0].settings.audit
         monitored.recorder.acknowledge("pneumonia", kind=events.RESET, audit=False).result()
@@ -259,7 +250,7 @@ def test_only_an_explicit_reset_makes_all_labels_count_again(path: Path, clock: 
             "settings",
             "reset",
         ]
-        drift(monitored, range(5, 10))
+        monitored.answer(range(5, 10), confidence=0.95, wrong=1)
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
         assert (stored.labels, stored.settings.audit) == (5, False)
