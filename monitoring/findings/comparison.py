@@ -10,18 +10,13 @@ drift alarm does not work like this.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
-
-import numpy as np
 
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
 from monitoring.findings.post_stratification import PostStratified, post_stratify
 
-Figure: TypeAlias = Callable[[BinSums], float]
 _COVERED = 0.95  # of the answers served: a smaller share says too little about all of them
 
 
@@ -39,15 +34,10 @@ class CardDifference:
 
 @dataclass(frozen=True)
 class CardComparison:
-    """`excess_ece` is ECE minus its noise floor, since ECE itself depends on the number of answers.
-
-    `accuracy_as_served` and `signed_gap_as_served` give each confidence the weight of the answers
-    served with it.
-    """
+    """The figures "as served" give each confidence the weight of the answers served with it."""
 
     accuracy: CardDifference
     signed_gap: CardDifference
-    excess_ece: CardDifference
     accuracy_as_served: CardDifference
     signed_gap_as_served: CardDifference
 
@@ -61,39 +51,25 @@ def compare(
     sample.
     """
     weighted = as_served or post_stratify(live, live.n)
-    known = weighted.covered > _COVERED
-
-    def served(now: float, deviation: float, then: float, variance: float) -> CardDifference:
-        return _compared(now if known else math.nan, then, deviation**2 + variance)
-
+    is_known = weighted.covered > _COVERED
+    accuracy, spread = metrics.accuracy(reference), _accuracy_variance(reference)
+    gap, gap_spread = metrics.signed_gap(reference), metrics.signed_gap_variance(reference)
     return CardComparison(
-        accuracy_as_served=served(
-            weighted.accuracy,
-            weighted.accuracy_deviation,
-            metrics.accuracy(reference),
-            _accuracy_variance(reference),
+        accuracy=_compared(metrics.accuracy(live), accuracy, _accuracy_variance(live) + spread),
+        signed_gap=_compared(
+            metrics.signed_gap(live), gap, metrics.signed_gap_variance(live) + gap_spread
         ),
-        signed_gap_as_served=served(
-            weighted.signed_gap,
-            weighted.signed_gap_deviation,
-            metrics.signed_gap(reference),
-            metrics.signed_gap_variance(reference),
+        accuracy_as_served=_compared(
+            weighted.accuracy if is_known else math.nan,
+            accuracy,
+            weighted.accuracy_deviation**2 + spread,
         ),
-        accuracy=_difference(metrics.accuracy, _accuracy_variance, live, reference),
-        signed_gap=_difference(metrics.signed_gap, metrics.signed_gap_variance, live, reference),
-        excess_ece=_difference(
-            lambda sums: metrics.ece(sums) - metrics.noise_floor(sums),
-            _ece_variance,
-            live,
-            reference,
+        signed_gap_as_served=_compared(
+            weighted.signed_gap if is_known else math.nan,
+            gap,
+            weighted.signed_gap_deviation**2 + gap_spread,
         ),
     )
-
-
-def _difference(
-    measure: Figure, variance: Figure, live: BinSums, reference: BinSums
-) -> CardDifference:
-    return _compared(measure(live), measure(reference), variance(live) + variance(reference))
 
 
 def _compared(now: float, then: float, variance: float) -> CardDifference:
@@ -106,12 +82,3 @@ def _accuracy_variance(sums: BinSums) -> float:
     """Variance of a proportion; a right and a wrong answer are added, so 100 % is not certain."""
     p = (float(sums.correct.sum()) + 1) / (sums.total + 2)
     return p * (1 - p) / sums.total if sums.total else math.nan
-
-
-def _ece_variance(sums: BinSums) -> float:
-    """Upper bound: an absolute value varies no more than its argument, sum D / N."""
-    if not sums.total:
-        return math.nan
-    seen = sums.squared_error - sums.difference**2 / np.maximum(sums.n, 1)
-    of_bins = float(np.maximum(sums.variance, seen).sum()) / sums.total**2
-    return max(of_bins, metrics.signed_gap_variance(sums))

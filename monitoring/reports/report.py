@@ -142,14 +142,13 @@ class Report(ReportSummary):
     Attributes:
         slices: over the window's days; None if they were not requested.
         history: the latest events of this version.
-        bins: those of a reliability diagram; `served_bins`: answers served in each.
+        bins: those of a reliability diagram.
         class_bins: the same for each predicted class; empty if slices were not requested.
     """
 
     slices: Slices | None
     history: tuple[TimelineEntry, ...]
     bins: tuple[ReliabilityBin, ...]
-    served_bins: tuple[int, ...]
     class_bins: tuple[ClassBins, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -256,7 +255,6 @@ def calibration_report(
         history=tuple(as_entry(event) for event in told(history)[-_EVENTS:]),
         recommendation=recommend(findings),
         bins=tuple(reliability(basis.labeled)),
-        served_bins=tuple(seen.served.served.tolist()),
         class_bins=tuple(_class_bins(row, basis.slices)) if slices else (),
     )
 
