@@ -9,7 +9,7 @@ from tests.builders.answers import NOW_NS
     "text", ["30", "d", "0d", "99999d", "2026-13-01", "tomorrow", "2030-01-01", "", "1" * 500]
 )
 def test_a_beginning_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises(QueryInvalid, match="number of days such as 30d, or a date in the past"):
+    with pytest.raises(QueryInvalid):
         window_since(text, now_ns=NOW_NS)
 
 
