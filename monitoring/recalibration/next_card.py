@@ -6,7 +6,7 @@ not seen, so that their promises hold. What the parent's card promised and this 
 in a sentence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -57,10 +57,7 @@ def next_card(
         if card.conformal
         else None
     )
-    dropped = (
-        *_dropped(card, referral, sets, proposal),
-        *_dropped_variants(card, other_precisions),
-    )
+    dropped = tuple(_dropped(card, proposal, referral, sets, other_precisions))
     changes: dict[str, Any] = {
         "calibration": calibration,
         "provenance": card.provenance.model_copy(
@@ -80,35 +77,33 @@ def next_card(
     return card.model_copy(update=changes), dropped
 
 
-def _dropped_variants(card: Card, others: Sequence[str]) -> tuple[str, ...]:
-    if not others:
-        return ()
-    return (
-        f"Version {card.version} could also be served in {' and '.join(others)}. The labels are "
-        f"of answers in {card.precisions[0]}, so the new version has only that; export the run "
-        "again for the others.",
-    )
-
-
 def _dropped(
-    card: Card, referral: Referral | None, sets: Conformal | None, proposal: Proposal
-) -> tuple[str, ...]:
-    """Return what the parent promised and the new version does not, or only in words."""
-    dropped = []
+    card: Card,
+    proposal: Proposal,
+    referral: Referral | None,
+    sets: Conformal | None,
+    other_precisions: Sequence[str],
+) -> Iterator[str]:
+    """Yield what the parent promised and the new version does not, or only in words."""
     if card.referral and referral is None:
-        dropped.append(
+        yield (
             f"Version {card.version} promised an accuracy of "
             f"{percent(card.referral.promised_accuracy)} above its referral threshold. No "
             f"threshold can promise that on the {proposal.held_out} held-out labels, so the new "
             "version refers no answer."
         )
     if sets and not sets.threshold:
-        dropped.append(
+        yield (
             f"{counted(proposal.held_out, 'held-out label')} are too few for prediction sets that "
             f"contain the true class in {percent(1 - sets.alpha)} of answers, so each set of the "
             "new version contains every class."
         )
-    return tuple(dropped)
+    if other_precisions:
+        yield (
+            f"Version {card.version} could also be served in {' and '.join(other_precisions)}. The "
+            f"labels are of answers in {card.precisions[0]}, so the new version has only that; "
+            "export the run again for the others."
+        )
 
 
 def _continued(
