@@ -112,14 +112,13 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         last = f" --last {max(drift.labels_since_onset() or 0, FEW_LABELS)}"
     at_this_look = found.comparison.accuracy_as_served
     is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
-    if (
-        is_lower or (at_this_look.significant and at_this_look.difference < 0)
-    ) and not found.selection.is_fair:
+    is_worse = is_lower or (at_this_look.significant and at_this_look.difference < 0)
+    if is_worse and not found.selection.is_fair:
         yield (
             f"If a fair sample shows that accuracy fell, roll back ({_earlier(found)}) or retrain: "
             "recalibration corrects confidence, not answers."
         )
-    elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
+    elif is_worse:
         fell = "Accuracy fell" if is_lower else "At this look accuracy is lower than on the card"
         yield (
             f"{fell}, and recalibration corrects confidence, not answers. If accuracy is now too "

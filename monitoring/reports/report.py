@@ -6,7 +6,7 @@ much as one over ten thousand.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,6 @@ from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
-from monitoring.ledger.sums import LedgerSums
 from monitoring.ledger.versions import WatchedVersion, choose, models, of_model
 
 _DELAY_SAMPLE = 500  # the latest labels, from which the delay is estimated
@@ -255,7 +254,11 @@ def calibration_report(
         history=tuple(as_entry(event) for event in told(history)[-_EVENTS:]),
         recommendation=recommend(findings),
         bins=tuple(reliability(basis.labeled)),
-        class_bins=tuple(_class_bins(row, basis.slices)) if slices else (),
+        class_bins=tuple(
+            ClassBins(name, tuple(reliability(basis.slices[key].labeled)))
+            for name in row.classes
+            if slices and (key := f"predicted:{name}") in basis.slices
+        ),
     )
 
 
@@ -274,12 +277,6 @@ def only_model(ledger: Ledger) -> str:
     if len(known) != 1:
         raise ModelNeeded(known)
     return known[0]
-
-
-def _class_bins(row: WatchedVersion, slices: Mapping[str, LedgerSums]) -> Iterator[ClassBins]:
-    for name in row.classes:
-        if (found := slices.get(f"predicted:{name}")) is not None:
-            yield ClassBins(name, tuple(reliability(found.labeled)))
 
 
 def _due_ns(delay: Delay, now_ns: int) -> int:
