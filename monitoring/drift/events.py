@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from monitoring.ledger import versions
+from monitoring.ledger import version_events
 from monitoring.ledger.schema import EVERYTHING, monitor_event
 
-PROMOTED = versions.PROMOTED
+PROMOTED = version_events.PROMOTED
 STARTED, SETTINGS, ALARM = "started", "settings", "alarm"
 ACKNOWLEDGED, RESET = "acknowledged", "reset"
 TAGS = "tags"  # which tags have detectors of their own

@@ -35,7 +35,8 @@ from monitoring.ledger.predictions import pruned_before_ns, time_of_id
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.sum_changes import as_counted
-from monitoring.ledger.versions import WatchedVersion, has_shadows, load, of_model, shadow_id
+from monitoring.ledger.version_events import has_shadows, shadow_id
+from monitoring.ledger.versions import WatchedVersion, load, of_model
 
 
 class FirstLabel(NamedTuple):

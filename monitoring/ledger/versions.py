@@ -1,12 +1,7 @@
-"""The versions in the ledger: the model, version and card that gave an answer; which of them
-metrics show, which one is in production, and which ones answer as shadows.
+"""The versions in the ledger: the model, version and card that gave an answer.
 
 A version whose card changes is another watched version. Metrics show those whose labels may still
 arrive: a server loaded the version, or it answered, in the last 90 days.
-
-A client never sees a shadow's answer, so no label can name it. Its id differs from the id of the
-sent answer in the last bit, which is random in a UUIDv7. So a label of the sent answer also finds
-the shadow's. An event `shadowed` marks that a ledger has such answers.
 """
 
 import hashlib
@@ -16,23 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select
 
 from calibration.bins import BinSums
 from model_store.bundle.card import Card
 from monitoring.errors import BundleReplaced, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import (
     DAY_NS,
     EVERYTHING,
     bin_day,
-    monitor_event,
-    monitor_state,
     watched_versions,
 )
 
-PROMOTED = "promoted"  # kind of the event
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 
@@ -97,15 +88,10 @@ def register(
 def require_same_bundle(connection: Connection, card: Card, digest: str) -> None:
     """Raise BundleReplaced if the ledger has answers of this version, but from another bundle.
 
-    Of a version that was registered before schema 5, only the card is known. A model that is served
-    elsewhere has none.
+    Of a version that was registered without a digest, the cards are compared.
     """
-    for row in map(
-        _row,
-        connection.execute(
-            select(watched_versions).filter_by(model=card.name, version=card.version)
-        ),
-    ):
+    same_version = select(watched_versions).filter_by(model=card.name, version=card.version)
+    for row in map(_row, connection.execute(same_version)):
         known = row.bundle_digest
         same = row.card_sha256 == card_sha256(card) if known is None else known == digest
         if not (same or row.is_logged):
@@ -139,43 +125,6 @@ def enter(
     known = connection.scalar(entered.returning(watched_versions.c.watched_version_id))
     (row,) = load(connection, [known])
     return row
-
-
-def note_promotion(connection: Connection, watched_version_id: int, *, now_ns: int) -> None:
-    """Record that this version is in production, unless the last promotion says so."""
-    lock(connection, Lock.PROMOTIONS)
-    (row,) = load(connection, [watched_version_id])
-    of_this_model = select(watched_versions.c.watched_version_id).where(
-        watched_versions.c.model == row.model
-    )
-    noted = select(monitor_event.c.watched_version_id).where(
-        monitor_event.c.kind == PROMOTED, monitor_event.c.watched_version_id.in_(of_this_model)
-    )
-    if (
-        connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1))
-        == watched_version_id
-    ):
-        return
-    stands_at = select(monitor_state.c.last_feedback_id).filter_by(
-        watched_version_id=watched_version_id, slice=""
-    )
-    values = {
-        "watched_version_id": watched_version_id,
-        "feedback_id": connection.scalar(stands_at) or 0,
-    }
-    values |= {"kind": PROMOTED, "at_ns": now_ns, "detail": json.dumps({"version": row.version})}
-    connection.execute(insert(monitor_event).values(values))
-
-
-def promoted_version(connection: Connection, model: str) -> int | None:
-    """Return the version that a server last recorded as the model's production, or None."""
-    if "\0" in model:  # which PostgreSQL refuses to compare
-        return None
-    wanted = select(watched_versions.c.version).join(
-        monitor_event, monitor_event.c.watched_version_id == watched_versions.c.watched_version_id
-    )
-    noted = wanted.where(watched_versions.c.model == model, monitor_event.c.kind == PROMOTED)
-    return connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1))
 
 
 def load(connection: Connection, watched_version_ids: Sequence[int]) -> list[WatchedVersion]:
@@ -302,56 +251,3 @@ def in_use_since(since_ns: int) -> ColumnElement[bool]:
         columns.served > 0,
     )
     return or_(watched_versions.c.registered_at_ns >= since_ns, answered)
-
-
-def superseded(connection: Connection) -> set[int]:
-    """Return the versions that another one of their model has replaced in production."""
-    columns = monitor_event.c
-    last = func.max(columns.event_id)
-    promotions = (
-        select(columns.watched_version_id, watched_versions.c.model, last)
-        .join(watched_versions, watched_versions.c.watched_version_id == columns.watched_version_id)
-        .where(columns.kind == PROMOTED)
-        .group_by(columns.watched_version_id, watched_versions.c.model)
-        .order_by(last)
-    )
-    rows = connection.execute(promotions).all()
-    serving = {model: watched_version_id for watched_version_id, model, _ in rows}
-    return {
-        watched_version_id
-        for watched_version_id, model, _ in rows
-        if serving[model] != watched_version_id
-    }
-
-
-SHADOWED = "shadowed"
-
-
-def shadow_id(prediction_id: bytes) -> bytes:
-    """Return the id of the shadow's answer to the same image; applied twice, it returns the
-    answer's own id.
-
-    >>> shadow_id(bytes(15) + b"\\x06")[-1], shadow_id(shadow_id(bytes(16))) == bytes(16)
-    (7, True)
-    """
-    return prediction_id[:-1] + bytes([prediction_id[-1] ^ 1])
-
-
-def note_shadow(connection: Connection, watched_version_id: int, *, now_ns: int) -> None:
-    """Record once that this version computes as a shadow."""
-    values = {
-        "watched_version_id": watched_version_id,
-        "kind": SHADOWED,
-        "at_ns": now_ns,
-        "detail": "{}",
-    }
-    known = exists().where(
-        monitor_event.c.kind == SHADOWED, monitor_event.c.watched_version_id == watched_version_id
-    )
-    if not connection.scalar(select(known)):
-        connection.execute(insert(monitor_event).values(values))
-
-
-def has_shadows(connection: Connection) -> bool:
-    """Return whether any version has ever computed as a shadow."""
-    return bool(connection.scalar(select(exists().where(monitor_event.c.kind == SHADOWED))))

@@ -33,7 +33,8 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_event, monitor_state
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
-from monitoring.ledger.versions import VisibleVersion, superseded, visible_versions
+from monitoring.ledger.version_events import superseded
+from monitoring.ledger.versions import VisibleVersion, visible_versions
 
 WINDOWS: Final = ("all", "last:500")
 _VERSION: Final = ("model", "version")

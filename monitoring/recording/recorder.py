@@ -30,12 +30,11 @@ from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.version_events import note_promotion, note_shadow
 from monitoring.ledger.versions import (
     WatchedVersion,
     choose,
     load,
-    note_promotion,
-    note_shadow,
     register,
     visible_versions,
 )

@@ -26,7 +26,7 @@ from model_store.image.brightness import brightness
 from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.versions import shadow_id
+from monitoring.ledger.version_events import shadow_id
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed

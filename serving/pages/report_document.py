@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.versions import promoted_version
+from monitoring.ledger.version_events import promoted_version
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import Report
 from serving.pages.formatting import calendar_day

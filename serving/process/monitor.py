@@ -15,7 +15,7 @@ from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.versions import promoted_version
+from monitoring.ledger.version_events import promoted_version
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder, RecalibrationLimits
