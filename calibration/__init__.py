@@ -1,5 +1,4 @@
-"""What "calibrated" means, in NumPy alone: bins, measures, temperature, the referral threshold, the
-drift detector.
+"""What "calibrated" means, in NumPy alone: measures, calibrators, intervals, drift.
 
 No I/O, no clock, no torch, no web. All other packages build on this one, so the card written after
 training and the report computed from live labels are the same arithmetic on the same sums.

@@ -48,9 +48,8 @@ def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray
         return np.asarray(
             np.searchsorted(edges.astype(values.dtype), values, side="left"), dtype=np.int64
         )
-    below = np.zeros(
-        values.shape, dtype=np.uint8
-    )  # for many values, a pass per edge is faster than a search per value
+    # for many values, a pass per edge is faster than a search per value
+    below = np.zeros(values.shape, dtype=np.uint8)
     for edge in edges.astype(values.dtype):
         below += values > edge
     return below.astype(np.int64)
@@ -61,17 +60,23 @@ _MANY, _FEW_EDGES = 200, 40
 
 @lru_cache(maxsize=64)
 def _edges(bin_count: int) -> FloatArray:
-    """k/M for k = 1..M-1, or the nearest float32 number if that is larger. ceil(p M) would misplace
-    some values.
-    """
+    """k/M for k = 1..M-1, or the nearest float32 if larger. ceil(p M) would misplace some."""
     exact = np.arange(1, bin_count) / bin_count
     return np.maximum(exact, exact.astype(np.float32).astype(np.float64))
 
 
+def paired(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return both as arrays (N,). Raises ValueError if they are not of one such shape."""
+    p, c = np.asarray(confidence), np.asarray(correct)
+    if p.shape != c.shape or p.ndim != 1:
+        raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
+    return p, c
+
+
 def chunks(n: int) -> Iterator[slice]:
-    """Cut n rows into slices that fit the processor's cache; otherwise memory bounds the work on
-    ten million rows.
-    """
+    """Cut n rows into slices that fit the processor's cache, which also bounds the memory."""
     return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
 
 
@@ -80,8 +85,7 @@ _CHUNK = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class BinSums:
-    """Sums per confidence bin over labeled predictions; p is the top-label confidence, c is 1 if it
-    was right.
+    """Sums per confidence bin; p is the top-label confidence, c is 1 if it was right, else 0.
 
     Attributes:
         n: (M,) int64, predictions.
@@ -119,11 +123,7 @@ class BinSums:
         >>> BinSums.from_predictions([0.9, 0.8, 0.3], [True, False, True], bin_count=2).correct
         array([1., 1.])
         """
-        p, c = np.asarray(confidence), np.asarray(correct)
-        if p.shape != c.shape or p.ndim != 1:
-            raise ValueError(
-                f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)"
-            )
+        p, c = paired(confidence, correct)
         parts = (
             cls.from_index(bin_index(p[rows], bin_count), p[rows], c[rows], bin_count)
             for rows in chunks(len(p))

@@ -1,5 +1,4 @@
-"""Conformal prediction sets: the classes an image may belong to, which include the true one as
-often as promised.
+"""Conformal prediction sets: they include the true class as often as promised.
 
 Split conformal prediction with the score 1 - p of the true class (LAC: Sadinle, Lei and Wasserman
 2019; quantile as in Angelopoulos and Bates 2021). Of all sets with that coverage they are the

@@ -1,12 +1,11 @@
-"""What labeled predictions from anywhere show: how calibrated they are, by class too, and what a
-calibrator would do.
+"""What labeled predictions show: how calibrated they are, and what a calibrator would do.
 
 No model is needed. What a calibrator promises is measured on rows that it has not seen
 (`calibration.calibrators.honest_fit`).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,7 +18,6 @@ from calibration.calibrators.portable import (
     CONFIDENCE_CLASSES,
     PortableCalibrator,
     Subject,
-    portable,
     smallest_probability,
 )
 from calibration.intervals.clusters import Chance, chance, two_sided_p
@@ -46,9 +44,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Measured:
-    """One set of answers, measured. `sums`: by confidence bin; `chance`: floor and intervals, by
-    group if known.
-    """
+    """One set of answers, measured. `chance`: floor and intervals, by group if known."""
 
     measures: Measures
     sums: BinSums
@@ -150,28 +146,25 @@ def examine(
     >>> found.standing.value, found.refused
     ('too_few_rows', 'a calibrator needs 100 labeled rows; there are 10 rows')
     """
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    names, smallest = tuple(classes), smallest_probability(p)
-    given = _measure(p, y, groups)
-    fit, refused = _fit(np.log(np.maximum(p, smallest)), y, groups, allow_label_changes, seed)
-    effect = None
-    calibrator = PortableCalibrator.identity(names, smallest=smallest)
-    if fit is not None and fit.affine is not None and fit.remedy is not None:
-        calibrator = portable(
-            fit.affine, method=fit.remedy, classes=names, smallest=smallest, of="probabilities"
-        )
-        before, labels_judged = p[fit.rows], y[fit.rows]
-        part = None if groups is None else np.asarray(groups)[fit.rows]
-        effect = Effect(
+    p, y, names = np.asarray(probabilities, dtype=np.float64), np.asarray(labels), tuple(classes)
+    smallest = smallest_probability(p)
+    logits = np.log(np.maximum(p, smallest))
+    fitted = _fit(logits, y, groups, allow=allow_label_changes, seed=seed)
+
+    def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
+        before, after, truth = p[fit.rows], fit.probabilities, y[fit.rows]
+        return Effect(
             fit,
-            _measure(before, labels_judged, part),
-            _measure(fit.probabilities, labels_judged, part),
-            class_figures(before, labels_judged, names, part),
-            class_figures(fit.probabilities, labels_judged, names, part),
-            int((top_label(before)[1] != top_label(fit.probabilities)[1]).sum()),
+            _measure(before, truth, groups),
+            _measure(after, truth, groups),
+            class_figures(before, truth, names, groups),
+            class_figures(after, truth, names, groups),
+            int((top_label(before)[1] != top_label(after)[1]).sum()),
         )
+
+    alone = PortableCalibrator.identity(names, smallest=smallest)
     by_class = class_figures(p, y, names, groups)
-    return _examination("probabilities", groups, given, by_class, fit, effect, refused, calibrator)
+    return _examination(alone, groups, _measure(p, y, groups), by_class, fitted, effect)
 
 
 def examine_confidence(
@@ -188,27 +181,17 @@ def examine_confidence(
     never changes an answer. Raises ValueError as `examine`.
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
-    both = np.stack([1 - p, p], axis=1)
     smallest = smallest_probability(p)
-    given = _measure_confidence(p, c, groups)
-    fit, refused = _fit(
-        np.log(np.maximum(both, smallest)), c.astype(np.int64), groups, True, seed, one_label=_ALIKE
-    )
-    effect = None
-    calibrator = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
-    if fit is not None and fit.affine is not None and fit.remedy is not None:
-        calibrator = portable(
-            fit.affine,
-            method=fit.remedy,
-            classes=CONFIDENCE_CLASSES,
-            smallest=smallest,
-            of="confidence",
-        )
-        part = None if groups is None else np.asarray(groups)[fit.rows]
-        before = _measure_confidence(p[fit.rows], c[fit.rows], part)
-        after = _measure_confidence(fit.probabilities[:, 1], c[fit.rows], part)
-        effect = Effect(fit, before, after, (), (), 0)
-    return _examination("confidence", groups, given, (), fit, effect, refused, calibrator)
+    logits = np.log(np.maximum(np.stack([1 - p, p], axis=1), smallest))
+    fitted = _fit(logits, c.astype(np.int64), groups, allow=True, seed=seed, one_label=_ALIKE)
+
+    def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
+        before = _measure_confidence(p[fit.rows], c[fit.rows], groups)
+        after = _measure_confidence(fit.probabilities[:, 1], c[fit.rows], groups)
+        return Effect(fit, before, after, (), (), 0)
+
+    alone = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
+    return _examination(alone, groups, _measure_confidence(p, c, groups), (), fitted, effect)
 
 
 def class_figures(
@@ -248,39 +231,45 @@ def _fit(
     logits: FloatArray,
     labels: npt.NDArray[np.integer],
     groups: npt.ArrayLike | None,
+    *,
     allow: bool,
     seed: int,
-    *,
     one_label: str | None = None,
-) -> tuple[HonestFit | None, str | None]:
-    """The fit, or a clause why there is none: `one_label`, if given, where all labels are the
-    same.
-    """
+) -> HonestFit | str:
+    """The fit, or a clause why there is none: `one_label`, if given, where all labels are alike."""
     try:
-        return fit_honestly(
-            logits, labels, groups=groups, allow_label_changes=allow, seed=seed
-        ), None
+        return fit_honestly(logits, labels, groups=groups, allow_label_changes=allow, seed=seed)
     except OneLabel as alike:
-        return None, one_label or str(alike)
+        return one_label or str(alike)
     except TooFewRows as few:
-        return None, str(few)
+        return str(few)
 
 
 def _examination(
-    of: Subject,
+    calibrator: PortableCalibrator,
     groups: npt.ArrayLike | None,
     given: Measured,
     classes: tuple[ClassFigures, ...],
-    fit: HonestFit | None,
-    effect: Effect | None,
-    refused: str | None,
-    calibrator: PortableCalibrator,
+    fitted: HonestFit | str,
+    effect_of: Callable[[HonestFit, npt.ArrayLike | None], Effect],
 ) -> Examination:
+    """The outcome, with `calibrator`, which changes nothing, if no fit improves the predictions."""
+    fit, refused = (None, fitted) if isinstance(fitted, str) else (fitted, None)
+    effect = None
+    if fit is not None and fit.affine is not None and fit.remedy is not None:
+        effect = effect_of(fit, None if groups is None else np.asarray(groups)[fit.rows])
+        calibrator = dataclasses.replace(
+            calibrator,
+            method=fit.remedy,
+            weight=fit.affine.weight,
+            bias=fit.affine.bias,
+            about=_about(effect),
+        )
     count = None if groups is None else len(np.unique(np.asarray(groups)))
-    if effect is not None:
-        calibrator = dataclasses.replace(calibrator, about=_about(effect))
     standing = _standing(given, count, calibrated=effect is not None)
-    return Examination(of, count, standing, given, classes, fit, effect, refused, calibrator)
+    return Examination(
+        calibrator.of, count, standing, given, classes, fit, effect, refused, calibrator
+    )
 
 
 def _about(effect: Effect) -> dict[str, object]:

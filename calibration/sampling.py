@@ -1,6 +1,4 @@
-"""Random partitions of labeled images that keep the share of each class and do not separate
-groups.
-"""
+"""Random partitions of labeled images that keep the classes' shares and whole groups."""
 
 from collections.abc import Hashable, Sequence
 

@@ -22,9 +22,7 @@ CANDIDATES = tuple(round(t / 100, 2) for t in range(99, -1, -1))
 
 @dataclass(frozen=True)
 class Threshold:
-    """Refer answers with a confidence below `confidence`; the rest, a fraction `coverage`, keep the
-    promise.
-    """
+    """Answers with less `confidence` are referred; the share `coverage` keeps the promise."""
 
     confidence: float
     promised_accuracy: float
@@ -65,9 +63,8 @@ def referral_threshold(
     for candidate in CANDIDATES[_start(p, promised_accuracy, delta) :]:
         above = p >= candidate
         n = int(above.sum())
-        if certified and n == round(
-            certified.coverage * len(p)
-        ):  # the same answers, so the same result
+        # the same answers, so the same result
+        if certified and n == round(certified.coverage * len(p)):
             certified = replace(certified, confidence=candidate)
             continue
         if _binomial_tail(int(c[above].sum()), n, promised_accuracy) > delta:
@@ -77,17 +74,13 @@ def referral_threshold(
 
 
 def _start(p: npt.NDArray[np.float64], promised_accuracy: float, delta: float) -> int:
-    """Index of the candidate whose test has most power if the confidences p (N,) are true; the
-    strictest of equals.
-    """
+    """Index of the candidate whose test has most power if the confidences p (N,) are true."""
     falling = np.sort(p)[::-1]
-    kept = np.searchsorted(
-        -falling, -np.array(CANDIDATES), side="right"
-    )  # answers at or above each candidate
+    # answers at or above each candidate
+    kept = np.searchsorted(-falling, -np.array(CANDIDATES), side="right")
     sums, powers = np.append(0.0, np.cumsum(falling)), np.zeros(len(CANDIDATES))
-    needed = math.log(delta) / math.log(
-        promised_accuracy
-    )  # fewer answers cannot pass even if all are right
+    # fewer answers cannot pass even if all are right
+    needed = math.log(delta) / math.log(promised_accuracy)
     for i in np.flatnonzero((np.diff(kept, prepend=0) > 0) & (kept >= needed)):
         powers[i] = _power(int(kept[i]), float(sums[kept[i]] / kept[i]), promised_accuracy, delta)
     return int(np.argmax(powers))

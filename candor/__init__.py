@@ -1,5 +1,4 @@
-"""Candor from Python: measure calibration, train, serve and watch a classifier from a script or a
-notebook.
+"""Candor from Python: measure calibration, train, serve and watch a classifier.
 
 Each name below is imported from its package when it is first used, so `import candor` itself is
 quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`.
@@ -65,37 +64,6 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
-    "AsyncClient",
-    "Bundle",
-    "Calibration",
-    "Card",
-    "Client",
-    "Dataset",
-    "ImportedModel",
-    "Ledger",
-    "Measures",
-    "Predictor",
-    "Report",
-    "ServerRefused",
-    "Store",
-    "TrainConfig",
-    "__version__",
-    "apply_temperature",
-    "automatic",
-    "calibrate",
-    "calibration_report",
-    "export",
-    "fit_temperature",
-    "import_model",
-    "load_dataset",
-    "measure",
-    "open_predictor",
-    "read_bundle",
-    "recalibrate",
-    "train",
-]
-
 _MODULES = {
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
@@ -116,6 +84,7 @@ _MODULES = {
     "training.runs.run": ("train",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted([*_MODULE_OF, "__version__", "measure"])
 
 
 def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measures":

@@ -1,6 +1,4 @@
-"""`candor` and `python -m candor`: the command line, once it is certain that Candor's packages are
-its own.
-"""
+"""`candor` and `python -m candor`: the command line, if Candor's packages are its own."""
 
 import sys
 
@@ -8,9 +6,7 @@ from candor.import_conflicts import ForeignPackage, require_own_packages
 
 
 def main() -> None:
-    """Run the command line. A foreign package in the place of one of Candor's is one sentence and
-    exit code 1.
-    """
+    """Run the command line. A foreign package in place of Candor's is exit code 1."""
     try:
         require_own_packages()
     except ForeignPackage as error:

@@ -1,5 +1,4 @@
-"""The entry point of the command line: it lists the verbs, which are in `candor/commands/`, and
-reports errors.
+"""The entry point of the command line: it lists the verbs and reports errors.
 
 Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed (one sentence says
 why), 2 wrong usage.
@@ -90,9 +89,8 @@ for group, verbs in GROUPS.items():
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, rich_help_panel=group)
         else:
-            app.command(verb.__name__.strip("_").replace("_", "-"), rich_help_panel=group)(
-                verb
-            )  # `import` is a keyword
+            # `import` is a keyword
+            app.command(verb.__name__.strip("_").replace("_", "-"), rich_help_panel=group)(verb)
 
 
 @app.callback()
@@ -108,9 +106,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. An error that a room raises on purpose becomes one sentence and exit
-    code 1.
-    """
+    """Run the command line. Errors raised on purpose become one sentence and exit code 1."""
     try:
         app()
     except KeyboardInterrupt:
@@ -137,16 +133,14 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> NoReturn:
-    from candor.terminal.console import stderr
+    from candor.terminal.console import note
 
-    stderr.print(f"candor: {sentence}", soft_wrap=True)
+    note(f"candor: {sentence}")
     sys.exit(1)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that are no bugs. They are imported only after an error, to keep the start
-    quick.
-    """
+    """Return the errors that are no bugs; imported only after one, for a quick start."""
     from httpx import HTTPError
     from sqlalchemy.exc import DBAPIError
 

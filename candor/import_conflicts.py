@@ -1,5 +1,4 @@
-"""Whether Candor's packages are its own. Their names are common words, which other distributions
-and folders have too.
+"""Whether Candor's packages are its own: others, too, have such common names.
 
 PyPI's `uncertainty-calibration`, for example, installs a package `calibration` too. Of two
 distributions that install the same name, the later one overwrites the earlier one without a word,
@@ -40,16 +39,14 @@ def require_own_packages_for(module: str) -> None:
 
 @cache
 def require_own_packages(rooms: tuple[str, ...] = ROOMS) -> None:
-    """Raise ForeignPackage if one of `rooms` belongs to another distribution too, or Python finds
-    another one.
-    """
+    """Raise ForeignPackage if another distribution owns one of `rooms`, or is found for it."""
     for name, owner in _other_owners().items():
         if name in ("candor", *rooms):
             raise ForeignPackage(
                 f"Candor and the distribution {owner} both install a package `{name}`, and only "
-                "one of them can work: "
-                "install Candor into a virtual environment of its own, or uninstall the other with "
-                f"`{sys.executable} -m pip uninstall {owner}` and then reinstall Candor."
+                "one of them can work: install Candor into a virtual environment of its own, or "
+                f"uninstall the other with `{sys.executable} -m pip uninstall {owner}` and then "
+                "reinstall Candor."
             )
     for room in rooms:
         _require_own_place(room)
@@ -62,16 +59,13 @@ def _require_own_place(room: str) -> None:
     if found is None:
         raise ForeignPackage(
             f"Candor's package `{room}` is no longer complete in {_ROOT / room}: uninstalling "
-            "another distribution may "
-            "have taken it away. Reinstall Candor."
+            "another distribution may have taken it away. Reinstall Candor."
         )
     if found != _ROOT / room / "__init__.py":
         raise ForeignPackage(
-            f"Candor needs its own package `{room}`, but Python finds another one in {found}: "
-            "take that folder off "
-            "Python's path (PYTHONPATH, or the folder of your script), or uninstall what it "
-            "belongs to and reinstall "
-            "Candor."
+            f"Candor needs its own package `{room}`, but Python finds another one in {found}: take "
+            "that folder off Python's path (PYTHONPATH, or the folder of your script), or "
+            "uninstall what it belongs to and reinstall Candor."
         )
 
 
@@ -86,9 +80,7 @@ def _other_owners() -> dict[str, str]:
 
 
 def _names_of(distribution: Distribution) -> Iterable[str]:
-    """Those of Candor's names that a distribution installs: from its list of names, which is short,
-    or of files.
-    """
+    """Those of Candor's names that a distribution installs, from its short list if any."""
     listed = distribution.read_text("top_level.txt")
     if listed is None:
         return set(_INSTALLED.findall(distribution.read_text("RECORD") or ""))

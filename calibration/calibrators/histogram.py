@@ -1,5 +1,4 @@
-"""Histogram binning: a probability becomes the frequency of the class among the validation answers
-of its bin.
+"""Histogram binning: a probability becomes its bin's frequency of the class on validation.
 
 Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either
 kind), so none is nearly empty. Several classes: `calibration.calibrators.one_vs_rest`. It may
@@ -20,9 +19,7 @@ from calibration.calibrators.one_vs_rest import apply_each, fit_each
 
 @dataclass(frozen=True)
 class Steps:
-    """A step function on [0, 1]: `values[m]` on (edges[m-1], edges[m]], with outer edges 0 and
-    1.
-    """
+    """A step function: `values[m]` on (edges[m-1], edges[m]]; the outer edges are 0 and 1."""
 
     edges: tuple[float, ...]
     values: tuple[float, ...]
@@ -73,9 +70,7 @@ class Histogram:
     def fit(
         cls, logits: npt.ArrayLike, labels: npt.ArrayLike, *, bin_count: int = BIN_COUNT
     ) -> Self:
-        """Fit on logits (N, K) and labels (N,). Raises ValueError as
-        `calibration.calibrators.one_vs_rest.fit_each`.
-        """
+        """Fit on logits (N, K) and labels (N,). Raises ValueError as `fit_each`."""
         return cls(fit_each(lambda p, truth: Steps.fit(p, truth, bin_count), logits, labels))
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:

@@ -15,19 +15,23 @@ import numpy.typing as npt
 
 from calibration.bins import FloatArray
 from calibration.calibrators.affine import Affine
-from calibration.calibrators.remedies import FOLDS, REMEDIES, RemedyChoice, choose, fold_numbers
+from calibration.calibrators.remedies import (
+    FOLDS,
+    REMEDIES,
+    RemedyChoice,
+    choose,
+    fold_numbers,
+    standard_error,
+)
 from calibration.calibrators.temperature import check_answers, softmax
-from calibration.measures.metrics import of_true_class
+from calibration.measures.metrics import log_loss
 from calibration.wording import counted
 
 FEWEST_ROWS = 100
 FEWEST_GROUPS = 20
 MANY_CLASSES = 30  # more cannot have biases of their own
-_CELLS, _CHOICE_ROWS, _FIT_ROWS = (
-    1_000_000,
-    (1_000, 2_500),
-    20_000,
-)  # more rows if they have few classes
+# more rows if they have few classes
+_CELLS, _CHOICE_ROWS, _FIT_ROWS = 1_000_000, (1_000, 2_500), 20_000
 
 Judged = Literal["cross-fitted", "held-out"]
 
@@ -114,9 +118,8 @@ class _Fitting:
     def choose(
         self, z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
     ) -> tuple[RemedyChoice, Affine | None]:
-        few = (
-            slice(None) if len(y) <= self.most else slice(self.most)
-        )  # the rows come in random order
+        # the rows come in random order
+        few = slice(None) if len(y) <= self.most else slice(self.most)
         groups = None if units is None else units[few]
         choice = choose(
             z[few],
@@ -158,13 +161,11 @@ def _held_out(
 ) -> HonestFit:
     rng = np.random.default_rng(fitting.seed)
     unit = np.arange(len(y)) if units is None else units
-    order = np.argsort(
-        rng.permutation(int(unit.max()) + 1)[unit], kind="stable"
-    )  # rows by shuffled unit
+    # rows by shuffled unit
+    order = np.argsort(rng.permutation(int(unit.max()) + 1)[unit], kind="stable")
     end = min(len(y) // 2, max(_FIT_ROWS, _CELLS // z.shape[1]))
-    while (
-        end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]
-    ):  # a group is not torn apart
+    # a group is not torn apart
+    while end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]:
         end += 1
     fit, rest = order[:end], np.sort(order[end:])
     choice, affine = fitting.choose(z[fit], y[fit], None if units is None else units[fit])
@@ -184,10 +185,9 @@ def _judge(
     fitted_on: int,
 ) -> HonestFit:
     served = softmax(z[rows])
-    difference = np.log(_true(probabilities, y[rows])) - np.log(_true(served, y[rows]))
-    improvement = float(difference.mean())
-    unit = np.arange(len(rows)) if units is None else np.unique(units[rows], return_inverse=True)[1]
-    error = float(np.sqrt((np.bincount(unit, difference - improvement) ** 2).sum())) / len(rows)
+    difference = log_loss(served, y[rows]) - log_loss(probabilities, y[rows])
+    improvement, share = float(difference.mean()), np.full(len(rows), 1 / len(rows))
+    error = standard_error(difference, share, None if units is None else units[rows])
     kept = affine is not None and improvement > 0
     return HonestFit(
         choice,
@@ -200,10 +200,6 @@ def _judge(
         improvement,
         error,
     )
-
-
-def _true(probabilities: FloatArray, labels: npt.NDArray[np.integer]) -> FloatArray:
-    return np.maximum(of_true_class(probabilities, labels), np.finfo(np.float64).tiny)
 
 
 def _require(

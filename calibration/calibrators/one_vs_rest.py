@@ -1,5 +1,4 @@
-"""K binary calibrators become one calibrator of K classes: each class against the rest, then rows
-are normalized.
+"""K binary calibrators become one of K classes: each against the rest, then normalized.
 
 Source: Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass
 probability estimates", with the normalization of Guo et al. 2017. With two classes only the second

@@ -1,5 +1,4 @@
-"""A calibrator to take away: a few numbers that turn class probabilities, or a confidence, into
-calibrated ones.
+"""A calibrator to take away: a few numbers that calibrate probabilities or a confidence.
 
 Every method is the same map, softmax(weight * log p + bias), so that one rule reads them all. As
 JSON its format is `candor-calibrator/1`, described in docs/reference/calibrator.md;
@@ -16,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.calibrators.affine import Affine
 from calibration.calibrators.temperature import log_sum_exp, softmax
 
 FORMAT = "candor-calibrator/1"
@@ -83,15 +81,12 @@ class PortableCalibrator:
         if p.ndim != 2 or p.shape[1] != len(self.classes):
             raise CalibratorInvalid(
                 f"this calibrator takes probabilities of shape (N, {len(self.classes)}), of the "
-                "classes "
-                f"{', '.join(self.classes)}; got {p.shape}"
+                f"classes {', '.join(self.classes)}; got {p.shape}"
             )
         return self._calibrate(p)
 
     def from_logits(self, logits: npt.ArrayLike) -> FloatArray:
-        """Calibrate logits (N, K), whatever constant a row may carry. Raises CalibratorInvalid as a
-        call does.
-        """
+        """Calibrate logits (N, K), of any offset per row. Raises CalibratorInvalid as a call."""
         z = np.asarray(logits, dtype=np.float64)
         if z.size and not np.isfinite(z).all():
             raise CalibratorInvalid("logits must be finite; got infinity or NaN")
@@ -172,16 +167,8 @@ class PortableCalibrator:
         )  # fmt: skip
 
 
-def portable(
-    affine: Affine, *, method: str, classes: tuple[str, ...], smallest: float, of: Subject
-) -> PortableCalibrator:
-    """The calibrator of a fitted map of log-probabilities."""
-    return PortableCalibrator(method, classes, affine.weight, affine.bias, smallest, of)
-
-
 def smallest_probability(probabilities: npt.ArrayLike) -> float:
-    """What stands for a 0: a quarter of the last decimal if probabilities are rounded to 6 or
-    fewer, else 1e-12.
+    """What stands for a 0: a quarter of the last decimal of rounded probabilities, or 1e-12.
 
     A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -27.
 

@@ -1,5 +1,4 @@
-"""Calibrators turn a trained network's logits into probabilities. They are fitted after training,
-on validation alone.
+"""Calibrators turn a network's logits into probabilities. They are fitted on validation.
 
 Each is one class in its own file and one line in `CALIBRATORS`. A calibrator that needs more than
 NumPy is in the room that has the library (isotonic regression: `training.evaluation.calibrators`),
@@ -32,9 +31,7 @@ class Calibrator(Protocol):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError if they cannot be
-        fitted.
-        """
+        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError if that fails."""
         ...
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:

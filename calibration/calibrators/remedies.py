@@ -28,7 +28,7 @@ from calibration.calibrators.affine import (
     vector_form,
 )
 from calibration.calibrators.temperature import HIGHEST, LOWEST, check_answers, softmax
-from calibration.measures.metrics import of_true_class, top_label
+from calibration.measures.metrics import log_loss, top_label
 from calibration.wording import counted
 
 FOLDS, REPEATS = 5, 4
@@ -50,9 +50,7 @@ class Remedy:
     def fit(
         self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
     ) -> Affine:
-        """Fit on logits (N, K) and labels (N,); `weights` (N,) count answers that stand for
-        several.
-        """
+        """Fit on logits (N, K) and labels (N,); answers count `weights` (N,) times."""
         z = np.asarray(logits, dtype=np.float64)
         return fit_affine(z, labels, self.basis(z.shape[1]), weights=weights)
 
@@ -166,7 +164,7 @@ def choose(
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     share = share / share.sum()
     folds = fold_numbers(y, groups, seed)
-    served = _judge(softmax(z), y)
+    served = log_loss(softmax(z), y)
     reasons = dict(exclude or {}) | _reasons(y, z.shape[1], set(exclude or {}))
     trials, losses = [], {}
     for remedy in REMEDIES.values():
@@ -184,7 +182,7 @@ def choose(
                 parameters,
                 float(share @ loss),
                 float(share @ difference),
-                _standard_error(difference, share, groups),
+                standard_error(difference, share, groups),
                 gap,
             )
         )
@@ -208,9 +206,7 @@ def choose(
 
 
 def _reasons(labels: npt.NDArray[np.integer], classes: int, known: set[str]) -> dict[str, str]:
-    """Return why remedies with biases do not apply: a class with too few labels cannot have a bias
-    of its own.
-    """
+    """Return why remedies with biases do not apply: a class has too few labels for a bias."""
     fewest = int(np.bincount(labels, minlength=classes).min())
     if fewest >= MIN_PER_CLASS:
         return {}
@@ -227,8 +223,8 @@ def _at_bound(fitted: Affine) -> str | None:
     if all(1 / HIGHEST < weight < 1 / LOWEST for weight in fitted.weight):
         return None
     return (
-        f"its fit leaves the range of temperatures from {LOWEST} to {HIGHEST:g}: the labels do "
-        "not determine it"
+        f"its fit leaves the range of temperatures from {LOWEST} to {HIGHEST:g}: the labels do not "
+        "determine it"
     )
 
 
@@ -239,9 +235,7 @@ def fold_numbers(
     *,
     repeats: int = REPEATS,
 ) -> list[npt.NDArray[np.integer]]:
-    """Return arrays (N,) of fold numbers, one per repeat; classes, or else groups, are spread
-    evenly over folds.
-    """
+    """Return fold numbers (N,), one array per repeat; folds have even shares of the classes."""
     generator = np.random.default_rng(seed)
     _, units = np.unique(
         np.arange(len(labels)) if groups is None else np.asarray(groups), return_inverse=True
@@ -268,9 +262,7 @@ def _validate(
     share: FloatArray,
     folds: list[npt.NDArray[np.integer]],
 ) -> tuple[FloatArray, float]:
-    """Return the held-out loss of each answer (N,) and the largest class-wise gap, both means over
-    repeats.
-    """
+    """Return the held-out loss of each answer (N,) and the largest class-wise gap."""
     given = None if weights is None else np.asarray(weights, dtype=np.float64)
     losses, gaps = np.zeros(len(y)), []
     for fold in folds:
@@ -281,14 +273,9 @@ def _validate(
                 z[~held_out], y[~held_out], weights=None if given is None else given[~held_out]
             )
             probabilities[held_out] = fitted(z[held_out])
-        losses += _judge(probabilities, y) / len(folds)
+        losses += log_loss(probabilities, y) / len(folds)
         gaps.append(_classwise_gap(probabilities, y, share))
     return losses, float(np.mean(gaps))
-
-
-def _judge(probabilities: FloatArray, labels: npt.NDArray[np.integer]) -> FloatArray:
-    chosen = of_true_class(probabilities, labels)
-    return np.asarray(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)))
 
 
 def _classwise_gap(
@@ -301,12 +288,10 @@ def _classwise_gap(
     return float(np.abs(gap[mass > 0] / mass[mass > 0]).max())
 
 
-def _standard_error(
+def standard_error(
     difference: FloatArray, share: FloatArray, groups: npt.ArrayLike | None
 ) -> float:
-    """Return that of the weighted mean of differences (N,); answers of a group count as one
-    observation.
-    """
+    """Return that of the weighted mean of differences (N,); a group is one observation."""
     influence = share * (difference - share @ difference)
     _, units = np.unique(
         np.arange(len(share)) if groups is None else np.asarray(groups), return_inverse=True
@@ -331,7 +316,7 @@ def _simplest(
     def beats(richer: str, simpler: str) -> bool:
         difference = losses[simpler] - losses[richer]
         more = REMEDIES[richer].parameters(classes) - REMEDIES[simpler].parameters(classes)
-        margin = MARGIN * _standard_error(difference, share, groups) + more / len(share)
+        margin = MARGIN * standard_error(difference, share, groups) + more / len(share)
         return float(share @ difference) > margin
 
     for place, name in enumerate(names):

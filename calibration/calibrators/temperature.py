@@ -92,9 +92,8 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     if ((margins < 0).sum(axis=1) == z.shape[1] - 1).all():
         return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2))
 
-    def loss(
-        log_t: float,
-    ) -> float:  # in log space: if probabilities underflow, the loss would be flat
+    # in log space: if probabilities underflow, the loss would be flat
+    def loss(log_t: float) -> float:
         return float(log_sum_exp(margins / math.exp(log_t)).mean())
 
     # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.
@@ -119,9 +118,8 @@ def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
     `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
     """
 
-    def distance(
-        log_t: float,
-    ) -> float:  # confidence falls with T, so the distance has a single minimum
+    # confidence falls with T, so the distance has a single minimum
+    def distance(log_t: float) -> float:
         return abs(float(np.exp(-log_sum_exp(margins / math.exp(log_t))).mean()) - confidence)
 
     return math.exp(_golden_section(distance, math.log(LOWEST), math.log(HIGHEST)))

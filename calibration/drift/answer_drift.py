@@ -1,5 +1,4 @@
-"""Has the distribution of the answers changed? A sequential test with a promise of its own, against
-a finite reference.
+"""Has the distribution of answers changed? A sequential test against a finite reference.
 
 An answer is its predicted class and its confidence bin, a coarse logit. Each *view* orders these
 cells by one number, so that an answer has a rank among all earlier answers, reference included.
@@ -178,9 +177,7 @@ def _drawn(cells: IntArray, seed: str) -> IntArray:
 
 
 def _p_values(bag: IntArray, drawn: IntArray, seed: str) -> FloatArray:
-    """Randomized ranks (n, V) in (0, 1) of the drawn answers, (V, n); small means higher than those
-    before.
-    """
+    """Randomized ranks (n, V) in (0, 1) of the drawn answers, (V, n); small means high."""
     found = []
     for number, (counts, view) in enumerate(zip(bag, drawn, strict=True)):
         one_hot = (view[:, None] == np.arange(len(counts))).astype(np.int64)  # (n, C)
@@ -195,9 +192,7 @@ def _p_values(bag: IntArray, drawn: IntArray, seed: str) -> FloatArray:
 
 
 def _log_bets(p: FloatArray) -> FloatArray:
-    """Logs (n, V, B) of the factors of the bets in the order of KINDS, each a density of p on (0,
-    1).
-    """
+    """Logs (n, V, B) of the bets in the order of KINDS, each a density of p on (0, 1)."""
     tilt, spread = 1 - 2 * p, 12 * (p - 0.5) ** 2 - 1
     low, high = 0.5 / np.sqrt(p), 0.5 / np.sqrt(1 - p)
     bets = (
@@ -212,8 +207,6 @@ def _log_bets(p: FloatArray) -> FloatArray:
 
 
 def _uniforms(seed: str, count: int) -> FloatArray:
-    """Numbers in (0, 1) that depend on the seed alone, on every machine and for every release of
-    NumPy.
-    """
+    """Numbers in (0, 1) that depend on the seed alone, with every release of NumPy."""
     bits = np.frombuffer(hashlib.shake_128(seed.encode()).digest(8 * count), dtype="<u8")
     return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

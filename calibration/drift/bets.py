@@ -11,9 +11,8 @@ import numpy.typing as npt
 from calibration.bins import FloatArray, IntArray
 
 LOG_ODDS_SHIFTS = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
-BETS = 2 * len(
-    LOG_ODDS_SHIFTS
-)  # per stream: side 0 (over) in the first half, side 1 (under) in the second
+# per stream: side 0 (over) in the first half, side 1 (under) in the second
+BETS = 2 * len(LOG_ODDS_SHIFTS)
 _ODDS = np.exp(np.stack([-LOG_ODDS_SHIFTS, LOG_ODDS_SHIFTS]))  # (2, 5) e^(-+d)
 _CLIP = 1e-6
 _CAP = 1e280  # far beyond any alarm, and one more bet cannot overflow
@@ -29,9 +28,8 @@ def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> Fl
     edges = np.stack(
         [np.maximum(p - tolerance, _CLIP), np.minimum(p + tolerance, 1 - _CLIP)], axis=1
     )[:, :, None]
-    bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (
-        1.0 + edges * (_ODDS - 1.0)
-    )  # (n, 2, 5)
+    # (n, 2, 5)
+    bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (1.0 + edges * (_ODDS - 1.0))
     bets[~(p - tolerance > _CLIP), 0] = 1.0
     bets[~(p + tolerance < 1 - _CLIP), 1] = 1.0
     return bets.reshape(len(p), BETS)
@@ -87,7 +85,5 @@ def state_at(before: FloatArray, trace: FloatArray, streams: IntArray, label: in
 
 
 def ordered_sum(values: FloatArray) -> FloatArray:
-    """Return the sums (n,) of rows, added from left to right: the order of NumPy's `sum` depends on
-    the shape.
-    """
+    """Return the sums (n,) of rows, added from left to right, unlike NumPy's `sum`."""
     return np.asarray(np.add.accumulate(values, axis=1)[:, -1])

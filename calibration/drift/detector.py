@@ -27,7 +27,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray, IntArray, bin_index
+from calibration.bins import FloatArray, IntArray, bin_index, paired
 from calibration.drift.bets import BETS, bets_of, ordered_sum, run, state_at
 from calibration.drift.state import (
     DIRECTIONS,
@@ -60,8 +60,7 @@ class DriftDetector:
         if len(self.state.m) != settings.rows:
             raise ValueError(
                 f"the state has {len(self.state.m)} streams, the settings {settings.rows}: 1, "
-                f"{settings.bin_count} "
-                f"bins and {settings.class_count} classes"
+                f"{settings.bin_count} bins and {settings.class_count} classes"
             )
 
     def update(self, confidence: float, correct: bool, predicted: int | None = None) -> bool:
@@ -94,7 +93,7 @@ class DriftDetector:
         """
         alarm: int | None = None
         for start, bets, streams in self._chunks(confidence, correct, predicted):
-            raised = self._add(bets, streams)
+            raised, _ = self._add(bets, streams)
             alarm = start + raised if raised is not None else alarm
         return alarm
 
@@ -112,7 +111,7 @@ class DriftDetector:
         [0.4, 1.6, 2.8]
         """
         parts = [
-            self._add_and_follow(bets, streams)
+            self._add(bets, streams)[1]
             for _, bets, streams in self._chunks(confidence, correct, predicted)
         ]
         return np.concatenate([np.empty(0), *parts])
@@ -196,15 +195,8 @@ class DriftDetector:
     def _chunks(
         self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None
     ) -> Iterator[tuple[int, FloatArray, IntArray]]:
-        """The labels in parts: number of the first, bets and streams. All are checked before the
-        first part.
-        """
-        p = np.asarray(confidence, dtype=np.float64)
-        right = np.asarray(correct, dtype=bool)
-        if p.ndim != 1 or p.shape != right.shape:
-            raise ValueError(
-                f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)"
-            )
+        """The labels in parts, all checked at first: number of the first, bets and streams."""
+        p, right = paired(np.asarray(confidence, dtype=np.float64), np.asarray(correct, bool))
         streams = self._streams(p, predicted)
         for start in range(0, len(p), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -231,23 +223,17 @@ class DriftDetector:
             )
         return classes
 
-    def _add(self, bets: FloatArray, streams: IntArray) -> int | None:
-        """Add at most _CHUNK labels, (n, 10) bets and (n, groups) rows; the index of the one that
-        raised the alarm.
+    def _add(self, bets: FloatArray, streams: IntArray) -> tuple[int | None, FloatArray]:
+        """Add at most _CHUNK labels, (n, 10) bets and (n, groups) rows.
+
+        Returns the index of the label that raised the alarm, and (n,) log E after each.
         """
         before = self.state.m.reshape(-1, BETS)
         trace, after = run(before, bets, streams)
-        raised = None if self.active else self._first_over(self._totals(before, trace, streams))
-        self._take(before, trace, streams, after, raised)
-        return raised
-
-    def _add_and_follow(self, bets: FloatArray, streams: IntArray) -> FloatArray:
-        """Add at most _CHUNK labels; (n,) log E after each."""
-        before = self.state.m.reshape(-1, BETS)
-        trace, after = run(before, bets, streams)
         totals = self._totals(before, trace, streams)
-        self._take(before, trace, streams, after, None if self.active else self._first_over(totals))
-        return np.asarray(np.log(totals / (self.settings.parts * BETS)))
+        raised = None if self.active else self._first_over(totals)
+        self._take(before, trace, streams, after, raised)
+        return raised, np.log(totals / (self.settings.parts * BETS))
 
     def _take(
         self,
@@ -272,15 +258,12 @@ class DriftDetector:
         return int(over.argmax()) if over.any() else None
 
     def _totals(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> FloatArray:
-        """(n,) E after each label, in units of 1 / (parts * BETS), so that sums of whole shares are
-        exact.
-        """
+        """(n,) E after each label, in units of 1 / (parts * BETS), so that sums are exact."""
         (n, groups), shares = streams.shape, self.settings.shares
         row_sums = np.empty((n + 1, len(before)))
         row_sums[0] = shares * ordered_sum(before)
-        latest = np.zeros(
-            (n + 1, len(before)), dtype=np.int64
-        )  # the label that last changed each row's sum
+        # the label that last changed each row's sum
+        latest = np.zeros((n + 1, len(before)), dtype=np.int64)
         number = np.arange(1, n + 1)
         sums = ordered_sum(trace).reshape(n, groups)
         for group in range(groups):

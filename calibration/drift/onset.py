@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray
+from calibration.bins import FloatArray, paired
 from calibration.drift.state import Direction
 
 SHIFTS = np.array([0.2, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2])
@@ -51,12 +51,8 @@ def onset(
     >>> onset([0.9] * 40, [True] * 9 + [False] + [True] * 10 + [False] * 20, direction="over")
     Onset(label=20, lower=18, upper=21)
     """
-    p = np.clip(np.asarray(confidence, dtype=np.float64), _CLIP, 1 - _CLIP)
-    right = np.asarray(correct, dtype=bool)
-    if p.shape != right.shape or p.ndim != 1:
-        raise ValueError(
-            f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)"
-        )
+    given, right = paired(confidence, np.asarray(correct, dtype=bool))
+    p = np.clip(given.astype(np.float64), _CLIP, 1 - _CLIP)
     if not len(p):
         return None
     share = _weights(p, right, -SHIFTS if direction == "over" else SHIFTS)
@@ -68,9 +64,8 @@ def onset(
 
 def _weights(p: FloatArray, right: npt.NDArray[np.bool_], shifts: FloatArray) -> FloatArray:
     """Return the posterior (N,) of each start."""
-    step = np.where(right[:, None], shifts, 0.0) - np.log1p(
-        p[:, None] * np.expm1(shifts)
-    )  # (N, shifts) log r
+    # (N, shifts) log r
+    step = np.where(right[:, None], shifts, 0.0) - np.log1p(p[:, None] * np.expm1(shifts))
     log_likelihood = np.logaddexp.reduce(np.cumsum(step[::-1], axis=0)[::-1], axis=1)
     share = np.exp(log_likelihood - log_likelihood.max())
     return np.asarray(share / share.sum())

@@ -1,6 +1,4 @@
-"""What the drift detector is set to, and what it remembers between labels, as data that can be
-saved.
-"""
+"""The settings of the drift detector, and its memory between labels, as data to save."""
 
 import base64
 from dataclasses import dataclass, field
@@ -65,9 +63,7 @@ class DriftSettings:
 
     @property
     def shares(self) -> FloatArray:
-        """(rows,) each stream's share of the evidence in units of 1 / `parts`: whole numbers, so
-        sums are exact.
-        """
+        """(rows,) each stream's share of the evidence in units of 1 / `parts`, a whole number."""
         shares = np.ones(self.rows)
         shares[0] = self.parts - (2 if self.class_count else 1)
         return shares

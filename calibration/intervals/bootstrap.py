@@ -1,5 +1,4 @@
-"""Bootstrap intervals of measures (Efron 1987), by patient if several answers belong to one
-(cluster bootstrap).
+"""Bootstrap intervals of measures (Efron 1987), by patient if several answers are of one.
 
 Answers of one patient resemble each other. Drawn one by one they would count as independent, and
 the interval would be too short; so whole groups are drawn. BCa corrects for bias of the median and
@@ -11,7 +10,6 @@ independent answers, `calibration.measures.metrics.ece_interval` bounds the ECE.
 
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +20,8 @@ from calibration.measures import metrics
 from calibration.measures.metrics import Interval
 from calibration.measures.ranking import aurc, class_auroc
 
-Method = Literal["bca", "percentile"]
 RESAMPLES = 2000
+_TAILS = (0.025, 0.975)
 _CELLS = 1 << 22  # random numbers drawn at once
 
 
@@ -32,8 +30,6 @@ def bootstrap_sums(
     statistic: Callable[[FloatArray], FloatArray],
     *,
     groups: npt.ArrayLike | None = None,
-    method: Method = "bca",
-    level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
@@ -45,8 +41,6 @@ def bootstrap_sums(
             answers.
         statistic: takes sums (B, d), returns (B, s).
         groups: (N,) patient of each answer; None if answers are independent.
-        method: `bca`, or `percentile`.
-        level: coverage, in (0, 1).
         resamples: B.
         seed: of the draws; the same seed gives the same interval.
 
@@ -64,15 +58,17 @@ def bootstrap_sums(
     """
     per_answer = np.asarray(terms, dtype=np.float64)
     group, count = _groups(groups, len(per_answer))
-    sums = np.stack(
-        [np.bincount(group, column, count) for column in per_answer.T], axis=1
-    )  # (G, d)
+    # (G, d)
+    sums = np.stack([np.bincount(group, column, count) for column in per_answer.T], axis=1)
     # Not a matrix product, whose last bits depend on the number of threads.
     totals = (np.einsum("rn,ns->rs", weights, sums) for weights in _weights(count, resamples, seed))
     drawn = np.concatenate([statistic(each) for each in totals])
     whole = sums.sum(axis=0)
-    left_out = statistic(whole - sums) if method == "bca" else None
-    return _intervals(drawn, statistic(whole[np.newaxis])[0], left_out, level)
+    left_out, observed = statistic(whole - sums), statistic(whole[np.newaxis])[0]
+    return [
+        _interval(each, lambda finite, k=k: _bca_tails(finite, observed[k], left_out[:, k]))
+        for k, each in enumerate(drawn.T)
+    ]
 
 
 def bootstrap(
@@ -80,8 +76,6 @@ def bootstrap(
     n: int,
     *,
     groups: npt.ArrayLike | None = None,
-    method: Method = "percentile",
-    level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
@@ -90,7 +84,7 @@ def bootstrap(
 
     Args:
         statistic: takes row numbers (m,), repeated as drawn, returns (s,).
-        n: answers. `bca` calls the statistic once more for each group.
+        n: answers.
 
     The other arguments are those of `bootstrap_sums`.
     """
@@ -103,16 +97,8 @@ def bootstrap(
         chosen = rng.integers(0, count, count)
         return chosen if groups is None else np.concatenate([members[g] for g in chosen])
 
-    def value(rows: IntArray) -> FloatArray:
-        return np.asarray(statistic(rows), dtype=np.float64).reshape(-1)
-
-    values = np.array([value(drawn()) for _ in range(resamples)])
-    left_out = (
-        np.array([value(np.flatnonzero(group != g)) for g in range(count)])
-        if method == "bca"
-        else None
-    )
-    return _intervals(values, value(np.arange(n)), left_out, level)
+    values = [np.asarray(statistic(drawn()), dtype=np.float64) for _ in range(resamples)]
+    return [_interval(each) for each in np.array(values).reshape(resamples, -1).T]
 
 
 def _groups(groups: npt.ArrayLike | None, n: int) -> tuple[IntArray, int]:
@@ -137,30 +123,18 @@ def _weights(count: int, resamples: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(cells.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
 
 
-def _intervals(
-    drawn: FloatArray, observed: FloatArray, left_out: FloatArray | None, level: float
-) -> list[Interval]:
-    """Return one interval per column of drawn (B, s), given observed (s,) and, for BCa, the
-    jackknife (G, s).
-    """
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    found = []
-    for k, values in enumerate(drawn.T):
-        finite = values[~np.isnan(values)]
-        if not finite.size:
-            found.append(Interval(np.nan, np.nan))
-            continue
-        at = tails if left_out is None else _bca_tails(finite, observed[k], left_out[:, k], tails)
-        found.append(Interval(*(float(end) for end in np.quantile(finite, at))))
-    return found
+def _interval(
+    drawn: FloatArray, tails: Callable[[FloatArray], tuple[float, float]] = lambda _: _TAILS
+) -> Interval:
+    """Return the quantiles at `tails` of the drawn values (B,) that are numbers."""
+    finite = drawn[~np.isnan(drawn)]
+    if not finite.size:
+        return Interval(np.nan, np.nan)
+    return Interval(*np.quantile(finite, tails(finite)).tolist())
 
 
-def _bca_tails(
-    drawn: FloatArray, observed: float, left_out: FloatArray, tails: tuple[float, float]
-) -> tuple[float, float]:
-    """Shift the tail probabilities by the bias z0 and the acceleration a (Efron 1987, equation
-    2.3).
-    """
+def _bca_tails(drawn: FloatArray, observed: float, left_out: FloatArray) -> tuple[float, float]:
+    """Shift the tails by the bias z0 and the acceleration a (Efron 1987, equation 2.3)."""
     normal, half = NormalDist(), 0.5 / len(drawn)
     below = ((drawn < observed).mean() + (drawn <= observed).mean()) / 2
     bias = normal.inv_cdf(min(max(float(below), half), 1 - half))
@@ -172,7 +146,7 @@ def _bca_tails(
         z = bias + normal.inv_cdf(tail)
         return normal.cdf(bias + z / (1 - acceleration * z))
 
-    return shifted(tails[0]), shifted(tails[1])
+    return shifted(_TAILS[0]), shifted(_TAILS[1])
 
 
 RATES = ("accuracy", "signed_gap")
@@ -205,8 +179,7 @@ def measure_intervals(
     correct = predicted == y
     true = metrics.of_true_class(p, y)
     brier = (p**2).sum(axis=1) - 2 * true + 1
-    log_loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
-    terms = np.stack([confidence, log_loss, brier, np.ones(len(y))], axis=1)
+    terms = np.stack([confidence, metrics.log_loss(p, y), brier, np.ones(len(y))], axis=1)
 
     def means(sums: FloatArray) -> FloatArray:
         return sums[:, :-1] / sums[:, -1:]

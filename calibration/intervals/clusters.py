@@ -1,5 +1,4 @@
-"""Errors of rows that belong together: several images of one patient err together and say less than
-as many patients.
+"""Errors of rows that belong together: images of one patient err together.
 
 The variance of a sum over rows is then estimated from the sums of whole groups (the cluster-robust
 variance of Liang and Zeger 1986), never below that of independent rows.
@@ -108,10 +107,8 @@ def _gap_interval(
         of_groups: variance of the sum over all answers, from the sums of groups.
         sizes: (G,) answers of each group.
     """
-    n, as_one = (
-        int(sizes.sum()),
-        variance * float((sizes**2).sum()),
-    )  # the variance of groups that err as one
+    # the variance of groups that err as one
+    n, as_one = (int(sizes.sum()), variance * float((sizes**2).sum()))
     total = max(of_groups, as_one if len(sizes) < _FEW_GROUPS else variance * n)
     worth = (
         variance * n**2 / total if total > 0 and variance > 0 else n**2 / float((sizes**2).sum())
@@ -129,9 +126,8 @@ def _variance_of_bins(
     err as one.
     """
     bins = len(sums.n)
-    cell, place, rows = np.unique(
-        cells, return_inverse=True, return_counts=True
-    )  # the cells that hold an answer
+    # the cells that hold an answer
+    cell, place, rows = np.unique(cells, return_inverse=True, return_counts=True)
     groups = np.bincount(cell % bins, minlength=bins)
     squares = np.bincount(cell % bins, np.bincount(place, centered) ** 2, minlength=bins)
     seen = squares * groups / np.maximum(groups - 1, 1)

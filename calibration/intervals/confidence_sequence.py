@@ -50,9 +50,7 @@ def accuracy_sequence(n: int, correct: float, *, alpha: float = 0.05) -> Interva
     >>> round(lower, 6), upper
     (0.025, 1.0)
     """
-    _check(n, alpha)
-    if not 0 <= correct <= n:
-        raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
+    _check(n, alpha, correct)
     most = math.log(1 / alpha)
 
     def capital(p: FloatArray) -> FloatArray:
@@ -146,9 +144,7 @@ def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
     >>> round(lower**2, 6), upper
     (0.025, 1.0)
     """
-    _check(n, alpha)
-    if not 0 <= correct <= n:
-        raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
+    _check(n, alpha, correct)
     if n == 0:
         return Interval(0.0, 1.0)
     right, k = round(correct), np.arange(1, n + 1)
@@ -160,9 +156,11 @@ def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
     return Interval(lower, upper)
 
 
-def _check(n: int, alpha: float) -> None:
+def _check(n: int, alpha: float, correct: float = 0) -> None:
     if n < 0 or not 0 < alpha < 1:
         raise ValueError(f"n must be at least 0 and alpha in (0, 1); got {n} and {alpha}")
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
 
 
 def _accuracy_capital(n: int, correct: float, p: FloatArray) -> FloatArray:
@@ -196,9 +194,7 @@ def _gap_capital(m: FloatArray, *, n: int, gap: float, squared: float) -> FloatA
 def _outermost(
     capital: Callable[[FloatArray], FloatArray], *, most: float, inside: float, outside: float
 ) -> float:
-    """The candidate nearest to `outside` whose capital stays below `most`. The one at `inside`
-    must.
-    """
+    """The candidate nearest to `outside` with a capital below `most`, as `inside` has."""
     for _ in range(_ROUNDS):
         candidates = np.linspace(outside, inside, _CANDIDATES)
         below = capital(candidates) < most
@@ -221,9 +217,7 @@ def _first(holds: Callable[[float], bool], *, inside: float, outside: float) -> 
 
 
 def _tail(ways: FloatArray, least: int, p: float) -> float:
-    """P(X >= least) for X of the binomial distribution with share p, and the logs of its
-    coefficients.
-    """
+    """P(X >= least) of the binomial with share p and these logs of coefficients."""
     if least == 0 or p >= 1:
         return 1.0
     if p <= 0:

@@ -1,5 +1,4 @@
-"""`BinMeasures`: the measures that bin sums give, and so a ledger, a window or a scrape without
-single answers.
+"""`BinMeasures`: the measures that bin sums give.
 
 To add one, add a field here; `calibration.measures.summary` has those that need
 probabilities and labels.
@@ -8,21 +7,19 @@ probabilities and labels.
 from dataclasses import dataclass
 
 from calibration.measures import metrics
-from calibration.measures.table import Column, from_bins
+from calibration.measures.table import from_bins
 
 
 @dataclass(frozen=True, kw_only=True)
 class BinMeasures:
-    """Calibration and accuracy of one set of labeled answers, from its bin sums. What is undefined
-    is NaN.
-    """
+    """Calibration and accuracy of labeled answers, from bin sums; NaN where undefined."""
 
     n: int = from_bins(
         lambda sums: sums.total,
         "Labeled answers",
         "Labeled answers in the window.",
         digits=0,
-        summary=Column("n"),
+        summary="n",
         gauge="candor_calibration_labels",
     )
     accuracy: float = from_bins(
@@ -33,7 +30,7 @@ class BinMeasures:
         range="0 to 1",
         misleads="classes are unequal in number",
         formula="ΣC / N",
-        summary=Column("accuracy"),
+        summary="accuracy",
         page=True,
     )
     mean_confidence: float = from_bins(
@@ -53,11 +50,10 @@ class BinMeasures:
         more="The headline of the field.",
         range="0 to 1, 0 best",
         misleads="**N is small: it is never 0 by chance**, so read it beside `noise_floor`; "
-        "opposite errors in one bin "
-        "cancel",
+        "opposite errors in one bin cancel",
         formula="Σ|D| / N",
         source="Naeini 2015, Guo 2017",
-        summary=Column("ECE"),
+        summary="ECE",
         page=True,
         gauge="candor_calibration_ece_ratio",
     )
@@ -71,7 +67,7 @@ class BinMeasures:
         formula="closed, see `ece_interval`",
         source="[0003](decisions/0003-interval-of-the-ece.md)",
         upper="ece_upper",
-        summary=Column("95 % interval"),
+        summary="95 % interval",
     )
     ece_upper: float = from_bins(
         lambda sums: metrics.ece_interval(sums).upper,
@@ -88,7 +84,7 @@ class BinMeasures:
         misleads="bins hold about two answers each (it is then some 4 % low)",
         formula="√(2/π) Σ√V / N",
         source="[0003](decisions/0003-interval-of-the-ece.md)",
-        summary=Column("floor"),
+        summary="floor",
         page=True,
         gauge="candor_calibration_noise_floor_ratio",
     )
@@ -102,7 +98,6 @@ class BinMeasures:
         formula="(ECE - floor) / (√((1 - 2/π)ΣV) / N)",
         source="[0003](decisions/0003-interval-of-the-ece.md)",
         digits=1,
-        further=Column("z of ECE", place=2),
     )
     mce: float = from_bins(
         metrics.mce,
@@ -112,7 +107,7 @@ class BinMeasures:
         misleads="nearly always: it is the bin with the fewest answers",
         formula="max |D| / n",
         source="Naeini 2015",
-        summary=Column("MCE"),
+        summary="MCE",
         page=True,
     )
     signed_gap: float = from_bins(
@@ -124,7 +119,7 @@ class BinMeasures:
         misleads="errors of both signs cancel: 0 does not mean calibrated; |gap| ≤ ECE",
         formula="-ΣD / N",
         signed=True,
-        summary=Column("gap"),
+        summary="gap",
         page=True,
         gauge="candor_calibration_overconfidence_ratio",
     )
@@ -146,12 +141,11 @@ class BinMeasures:
         metrics.debiased_rms,
         "Debiased error",
         "Root mean square distance minus the part due to chance. Half of all samples of a "
-        "calibrated model show 0, and "
-        "some up to 1.5 times the noise floor: 0 is no proof, and a small value no finding.",
+        "calibrated model show 0, and some up to 1.5 times the noise floor: 0 is no proof, and a "
+        "small value no finding.",
         range="0 to 1, 0 best",
         misleads='it is 0 for about half of all calibrated models: 0 means "not distinguishable"',
         formula="√max(0, Σ(D² - Q)/n / N)",
         source="Lee 2023 (T-Cal)",
-        further=Column("debiased RMS", place=1),
         page=True,
     )

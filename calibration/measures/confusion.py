@@ -1,6 +1,4 @@
-"""The confusion matrix: how often each true class got each answer, and whether only the case mix
-has changed.
-"""
+"""The confusion matrix, the rates of classes, and whether only the case mix changed."""
 
 import math
 from dataclasses import dataclass
@@ -32,9 +30,7 @@ def confusion_matrix(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> npt
 
 @dataclass(frozen=True)
 class ClassRates:
-    """Sensitivity and specificity of each class against the rest, (K,) each; NaN without such
-    answers.
-    """
+    """Sensitivity and specificity of each class, (K,) each; NaN without such answers."""
 
     sensitivity: FloatArray
     specificity: FloatArray

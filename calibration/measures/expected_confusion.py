@@ -1,5 +1,4 @@
-"""Performance before labels: the confusion matrix that the probabilities themselves expect, and the
-rates it implies.
+"""Performance before labels: the confusion matrix that the probabilities expect.
 
 If the probabilities are calibrated by predicted class, an answer of class j is truly of class c
 with the probability p_c. So the expected number of answers of j that are truly c is the sum of p_c
@@ -109,9 +108,7 @@ class LabeledSums:
 
 @dataclass(frozen=True)
 class ExpectedConfusion:
-    """An estimated confusion matrix: `counts` (K, K), and the `variance` (K, K) of what labels
-    would show.
-    """
+    """An estimated confusion matrix, and the `variance` of what labels would show; (K, K)."""
 
     counts: FloatArray
     variance: FloatArray
@@ -123,9 +120,7 @@ class ExpectedConfusion:
         return _rate(hits, spread, self.counts.sum() - hits, spread, paired=True)
 
     def plus(self, known: FloatArray) -> "ExpectedConfusion":
-        """Return the matrix of these answers and of others whose confusion matrix is known, (K,
-        K).
-        """
+        """Return the matrix of these answers and of others with the matrix `known`, (K, K)."""
         return ExpectedConfusion(self.counts + known, self.variance)
 
     @property
@@ -206,9 +201,8 @@ def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusi
         return None
     n = np.maximum(known, 1.0)
     gap = (labeled.counts - labeled.probabilities.total) / n
-    rate = (labeled.counts + 2 / len(labeled.counts)) / (
-        known + 2
-    )  # so that labels that agree are not certain
+    # so that labels that agree are not certain
+    rate = (labeled.counts + 2 / len(labeled.counts)) / (known + 2)
     spread = np.maximum(labeled.squared_error / n - gap**2, rate * (1 - rate))
     counts = np.maximum(sums.total + answers * gap, 0.0)
     counts = counts * _ratio(answers, counts.sum(axis=0))
@@ -218,9 +212,7 @@ def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusi
 def _rate(
     hits: float, hits_var: float, misses: float, misses_var: float, *, paired: bool = False
 ) -> RateEstimate:
-    """hits / (hits + misses) by the delta method; `paired`: every miss is the absence of a hit, so
-    the sum is fixed.
-    """
+    """hits / (hits + misses) by the delta method; `paired`: the sum of the two is fixed."""
     total = float(hits + misses)
     if not total > 0:
         return RateEstimate(math.nan, math.nan, math.nan, math.nan, 0.0)

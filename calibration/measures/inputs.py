@@ -1,5 +1,4 @@
-"""Probabilities with their labels, and the sums that several measures share, each computed at most
-once.
+"""Probabilities with labels, and sums that several measures share, computed once.
 
 - Bins of each class's probability against "the label is k": Kull et al. 2019, "Beyond temperature
   scaling", definition of classwise-ECE. With two classes the top label says everything; with many,
@@ -19,7 +18,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray, bin_index
+from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray, bin_index, paired
 from calibration.measures import metrics
 from calibration.measures.smooth import SmoothSums
 
@@ -87,11 +86,7 @@ def class_sums(
         ValueError: shapes that do not match, labels outside 0..K-1, a probability outside [0, 1].
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
-    metrics.of_true_class(p[:0], y[:0])
-    if y.shape != p.shape[:1]:
-        raise ValueError(
-            f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}"
-        )
+    metrics.of_true_class(p, y)  # raises ValueError for labels that do not fit
     return tuple(BinSums.from_predictions(p[:, k], y == k, bin_count) for k in range(p.shape[1]))
 
 
@@ -140,9 +135,7 @@ def equal_mass_sums(
     >>> equal_mass_sums([0.9, 0.92, 0.94, 0.96], [True] * 4, bin_count=2).n
     array([2, 2])
     """
-    p, c = np.asarray(confidence), np.asarray(correct)
-    if p.shape != c.shape or p.ndim != 1:
-        raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
+    p, c = paired(confidence, correct)
     if not p.size:
         return BinSums.zeros(bin_count)
     bin_index(p, 1)  # raises ValueError outside [0, 1]
@@ -157,9 +150,7 @@ SUM_TOLERANCE = 0.01  # for probabilities that were rounded or are in half preci
 
 
 def _require_distributions(probabilities: npt.NDArray[np.floating]) -> None:
-    """Raise ValueError for the first row that is no distribution: logits, or scores of one class
-    against the rest.
-    """
+    """Raise ValueError for the first row that is no distribution, such as logits."""
     if probabilities.ndim != 2 or not probabilities.size:
         return  # the shape is checked where the labels are
     sums = probabilities.sum(axis=1, dtype=np.float64)
@@ -169,8 +160,7 @@ def _require_distributions(probabilities: npt.NDArray[np.floating]) -> None:
         raise ValueError(
             f"each row of probabilities must be in [0, 1] and add up to 1; row {row} begins with "
             f"{np.round(probabilities[row, :3], 3).tolist()} and adds up to {sums[row]:.3f}. Pass "
-            "logits through "
-            "calibration.calibrators.temperature.softmax first."
+            "logits through calibration.calibrators.temperature.softmax first."
         )
 
 

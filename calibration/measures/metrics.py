@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, BinSums, FloatArray, chunks
+from calibration.bins import BinSums, FloatArray, chunks
 
 Z95 = 1.959963984540054
 
@@ -45,38 +45,14 @@ def _top(p: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDA
     if not 0 < p.shape[1] <= _FEW_CLASSES:
         return p.max(axis=1), p.argmax(axis=1)
     best, predicted = p[:, 0].copy(), np.zeros(len(p), dtype=np.int16)
-    for k in range(
-        1, p.shape[1]
-    ):  # NumPy's reduction along a short last axis takes six times as long
+    # NumPy's reduction along a short last axis takes six times as long
+    for k in range(1, p.shape[1]):
         np.maximum(predicted, (p[:, k] > best) * np.int16(k), out=predicted)
         np.maximum(best, p[:, k], out=best)
     return best, predicted
 
 
 _FEW_CLASSES = 32
-
-
-def top_label_sums(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
-) -> BinSums:
-    """Sum up probabilities (N, K) and labels (N,) by top-label confidence, in chunks of rows.
-
-    Raises:
-        ValueError: the shapes do not match, or a confidence is outside [0, 1].
-
-    >>> ece(top_label_sums([[0.1, 0.9], [0.9, 0.1]], [1, 1]))
-    0.4
-    """
-    p, y = np.asarray(probabilities), np.asarray(labels)
-    if p.ndim != 2 or y.shape != p.shape[:1]:
-        raise ValueError(
-            f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}"
-        )
-    sums = BinSums.zeros(bin_count)
-    for rows in chunks(len(p)):
-        confidence, predicted = top_label(p[rows])
-        sums += BinSums.from_predictions(confidence, predicted == y[rows], bin_count)
-    return sums
 
 
 def ece(sums: BinSums) -> float:
@@ -89,9 +65,7 @@ def ece(sums: BinSums) -> float:
 
 
 def mce(sums: BinSums) -> float:
-    """Maximum calibration error, max |D| / n over the bins with data, in [0, 1] (Naeini et al.
-    2015).
-    """
+    """Maximum calibration error, max |D| / n over bins with data (Naeini et al. 2015)."""
     filled = sums.n > 0
     return (
         float((np.abs(sums.difference[filled]) / sums.n[filled]).max())
@@ -111,9 +85,7 @@ def noise_floor(sums: BinSums) -> float:
 
 
 def ece_spread(sums: BinSums) -> float:
-    """Standard deviation of the ECE for a model with true confidences: sqrt((1 - 2/pi) sum V) /
-    N.
-    """
+    """Standard deviation of the ECE of a calibrated model: sqrt((1 - 2/pi) sum V) / N."""
     return _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
 
 
@@ -276,14 +248,14 @@ def nll(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> round(nll([[0.25, 0.75]], [1]), 4)
     0.2877
     """
+    losses = log_loss(probabilities, labels)
+    return float(losses.mean()) if losses.size else math.nan
+
+
+def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
+    """Return (N,) -log p of the true classes in nats; p counts as 2e-308 at least."""
     chosen = of_true_class(probabilities, labels)
-    total = sum(
-        float(np.log(np.maximum(chosen[rows], _TINY)).sum()) for rows in chunks(len(chosen))
-    )
-    return -total / len(chosen) if chosen.size else math.nan
-
-
-_TINY = np.finfo(np.float64).tiny
+    return np.asarray(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)))
 
 
 def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:

@@ -1,5 +1,4 @@
-"""How well scores rank: the area under the ROC curve, and the error rate that remains when the
-least confident answers are referred to a person.
+"""How well scores rank: area under the ROC curve, and errors left after referral.
 
 They depend on the order of scores alone: a model with an AUROC of 1 can be badly miscalibrated, and
 temperature scaling of two classes changes neither. Sources: Hanley and McNeil 1982; Geifman and
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray
+from calibration.bins import FloatArray, paired
 
 
 def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
@@ -30,9 +29,7 @@ def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     >>> auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     0.75
     """
-    s, t = np.asarray(score), np.asarray(truth, dtype=bool)
-    if s.shape != t.shape or s.ndim != 1:
-        raise ValueError(f"score {s.shape} and truth {t.shape} must both be of shape (N,)")
+    s, t = paired(score, np.asarray(truth, dtype=bool))
     negative, positive = np.sort(s[~t]), np.sort(s[t])  # a search for sorted values is faster
     if not (negative.size and positive.size):
         return math.nan
@@ -108,9 +105,7 @@ def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
 
 def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """AURC minus the AURC of a perfect order (all wrong answers last); 0 is best, NaN without
-    data.
-    """
+    """AURC minus that of a perfect order (all wrong answers last); 0 is best, NaN without data."""
     c = np.asarray(correct, dtype=bool)
     return aurc(confidence, c) - aurc(c.astype(np.float64), c)
 
@@ -118,12 +113,8 @@ def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 def _steps(
     confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct confidences from the highest down (U,), and how many answers and wrong answers are
-    at each or above.
-    """
-    p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
-    if p.shape != c.shape or p.ndim != 1:
-        raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
+    """Distinct confidences from the highest down (U,), and answers and wrong ones from there up."""
+    p, c = paired(confidence, np.asarray(correct, dtype=bool))
     order = np.argsort(-p)
     p, wrong = p[order], np.cumsum(~c[order])
     last = (

@@ -1,6 +1,4 @@
-"""The numbers behind a reliability diagram (DeGroot and Fienberg 1983): accuracy against
-confidence, bin by bin.
-"""
+"""The numbers of a reliability diagram (DeGroot and Fienberg 1983): accuracy by confidence."""
 
 import math
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray, bin_index, chunks
+from calibration.bins import FloatArray, bin_index, chunks, paired
 
 GRID = 4096
 _NARROWEST = 2 / GRID
@@ -38,14 +38,8 @@ class SmoothSums:
 
     @classmethod
     def from_predictions(cls, confidence: npt.ArrayLike, correct: npt.ArrayLike) -> "SmoothSums":
-        """Sum up confidences (N,) in [0, 1] and correctness (N,). Raises ValueError as `BinSums`
-        does.
-        """
-        p, c = np.asarray(confidence), np.asarray(correct)
-        if p.shape != c.shape or p.ndim != 1:
-            raise ValueError(
-                f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)"
-            )
+        """Sum up confidences (N,) in [0, 1] and correctness (N,). Raises ValueError."""
+        p, c = paired(confidence, correct)
         parts = (
             cls._of_chunk(p[rows].astype(np.float64), c[rows].astype(np.float64))
             for rows in chunks(len(p))
@@ -116,9 +110,7 @@ def _floor(sums: SmoothSums, width: float) -> float:
 
 
 def _fixed_point(error: Callable[[float], float]) -> float:
-    """The width that equals its error; errors fall as widths grow. The error at 2/4096 if it is
-    smaller than that.
-    """
+    """The width that equals its error, which falls with the width; at least the narrowest's."""
     low, high = math.log(_NARROWEST), 0.0
     if error(_NARROWEST) <= _NARROWEST:
         return error(_NARROWEST)
@@ -129,12 +121,9 @@ def _fixed_point(error: Callable[[float], float]) -> float:
 
 
 def _blur(mass: FloatArray, width: float) -> FloatArray:
-    """Smooth masses (4097,) with a reflected Gaussian of standard deviation `width`, as a product
-    of cosine series.
-    """
-    mirrored = np.concatenate(
-        [[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]]
-    )  # one period, length 2
+    """Smooth masses (4097,) with a reflected Gaussian, as a product of cosine series."""
+    # one period, length 2
+    mirrored = np.concatenate([[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]])
     decay = np.exp(-((math.pi * width * np.arange(GRID + 1)) ** 2) / 2)
     return np.fft.irfft(np.fft.rfft(mirrored) * decay, 2 * GRID)[: GRID + 1]
 

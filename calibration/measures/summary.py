@@ -1,5 +1,4 @@
-"""`Measures`: every number that is compared between models, splits or months. Its fields are the
-table of measures.
+"""`Measures`: every number that is compared between models; its fields are the table.
 
 To add a measure, add a field here, or to `BinMeasures` if bin sums give it. The card, the terminal,
 the pages, the gauges and docs/measures.md read its entry.
@@ -21,7 +20,7 @@ from calibration.measures.inputs import (
     classwise_z,
 )
 from calibration.measures.ranking import aurc, class_auroc, excess_aurc
-from calibration.measures.table import Column, Measure, entries, from_answers
+from calibration.measures.table import Measure, entries, from_answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Measures(BinMeasures):
         misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to "
         "708 nats",
         formula="-mean ln p_label",
-        summary=Column("NLL"),
+        summary="NLL",
         page=True,
         is_share=False,
     )
@@ -56,16 +55,15 @@ class Measures(BinMeasures):
         misleads="data sets are compared: it contains their difficulty",
         formula="mean Σ_k (p_k - y_k)²",
         source="Brier 1950",
-        summary=Column("Brier"),
+        summary="Brier",
         page=True,
         is_share=False,
     )
     brier_reliability: float | None = from_answers(
         lambda answers: answers.brier_parts.reliability,
         "Reliability",
-        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty "
-        "of the data, and what "
-        "differs inside bins.",
+        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty of "
+        "the data, and what differs inside bins.",
         question="probabilities",
         more="They add up exactly.",
         range="each ≥ 0 but `brier_within`",
@@ -101,8 +99,6 @@ class Measures(BinMeasures):
         "then",
         formula="mean over k of ECE of (p_k, label = k)",
         source="Kull 2019",
-        floor="classwise_noise_floor",
-        further=Column("classwise ECE"),
     )
     classwise_noise_floor: float | None = from_answers(
         lambda answers: classwise_noise_floor(answers.classes),
@@ -126,8 +122,6 @@ class Measures(BinMeasures):
         misleads="compared across data sets: the bins differ. Has its own floor and z",
         formula="as `ece`, quantile bins",
         source="Nguyen 2015, Nixon 2019",
-        floor="equal_mass_noise_floor",
-        further=Column("equal-mass ECE"),
     )
     equal_mass_noise_floor: float | None = from_answers(
         lambda answers: metrics.noise_floor(answers.equal_mass),
@@ -153,8 +147,6 @@ class Measures(BinMeasures):
         "own floor and z",
         formula="s with ∫|Σ K_s(t, p)(p - c)| dt / N = s",
         source="Blasiok & Nakkiran 2023",
-        floor="smooth_noise_floor",
-        further=Column("smooth ECE"),
     )
     smooth_noise_floor: float | None = from_answers(
         lambda answers: smooth.smooth_noise_floor(answers.smooth),
@@ -173,14 +165,12 @@ class Measures(BinMeasures):
         lambda answers: class_auroc(answers.probabilities, answers.labels),
         "AUROC",
         "How often a positive case scores above a negative one (two classes: class 1; more: mean "
-        "of each against the "
-        "rest).",
+        "of each against the rest).",
         question="ranking",
         range="0 to 1, .5 is chance",
         misleads="positives are rare; it says nothing of calibration",
         formula="(wins + ties/2) / pairs",
         source="Hanley & McNeil 1982",
-        further=Column("AUROC", place=3),
     )
     aurc: float | None = from_answers(
         lambda answers: aurc(answers.confidence, answers.correct),
@@ -191,7 +181,6 @@ class Measures(BinMeasures):
         misleads="models of different accuracy are compared",
         formula="mean over k of the error rate of the top k",
         source="Geifman 2017",
-        further=Column("AURC", place=3),
     )
     excess_aurc: float | None = from_answers(
         lambda answers: excess_aurc(answers.confidence, answers.correct),

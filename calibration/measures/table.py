@@ -1,5 +1,4 @@
-"""How one measure is described, for the card, the terminal, the pages, the gauges and
-docs/measures.md alike.
+"""How a measure is described, for card, terminal, pages, gauges and docs/measures.md.
 
 The entries are the fields of `calibration.measures.summary.Measures`.
 """
@@ -13,16 +12,6 @@ from calibration.bins import BinSums
 from calibration.measures.inputs import MeasuredAnswers
 
 Question = Literal["calibration", "probabilities", "ranking"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table in the terminal. Columns are ordered by `place`, then as the measures
-    are.
-    """
-
-    title: str
-    place: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +32,7 @@ class Measure:
         signed: whether a plus sign is shown.
         upper: if this is a lower bound, the name of the upper bound, which is shown in the same
             cell.
-        floor: if this is an error, the name of its noise floor, which is shown in the same cell.
-        summary, further: its column in the terminal's table of that name.
+        summary: its column in the terminal's tables; None if they do not have it.
         page: whether the pages list it, now and on the card.
         is_share: whether the pages show it in percent.
         gauge: the Prometheus gauge that exports it for each window; only for what bin sums give.
@@ -65,9 +53,7 @@ class Measure:
     digits: int = 3
     signed: bool = False
     upper: str | None = None
-    floor: str | None = None
-    summary: Column | None = None
-    further: Column | None = None
+    summary: str | None = None
     page: bool = False
     is_share: bool = True
     gauge: str | None = None
@@ -94,9 +80,7 @@ class MeasureDetails(TypedDict, total=False):
     digits: int
     signed: bool
     upper: str
-    floor: str
-    summary: Column
-    further: Column
+    summary: str
     page: bool
     is_share: bool
     gauge: str
@@ -115,16 +99,12 @@ def from_answers(
     text: str,
     **details: Unpack[MeasureDetails],
 ) -> Any:
-    """Return a dataclass field for a measure of probabilities and labels, None if only bin sums are
-    known.
-    """
+    """Return a dataclass field for a measure of probabilities and labels; its default is None."""
     return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
 
 
 def entries(table: type) -> tuple[Measure, ...]:
-    """Return the measures that a dataclass declares with `from_bins` and `from_answers`, in their
-    order.
-    """
+    """Return the measures that a dataclass declares as its fields, in their order."""
     return tuple(
         dataclasses.replace(field.metadata["measure"], name=field.name)
         for field in dataclasses.fields(table)

@@ -1,5 +1,4 @@
-"""The verbs of the command line, one file per noun. A verb imports what it needs when it runs, so
-that help is quick.
+"""The verbs of the command line. Each imports what it needs when it runs.
 
 Results go to stdout, notes and progress to stderr.
 """

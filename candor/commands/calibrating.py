@@ -1,116 +1,83 @@
-"""`candor calibrate`: predictions from anywhere become a report and a calibrator; no model, no
-server, no store.
-"""
+"""`candor calibrate`: predictions from anywhere become a report and a calibrator."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption
+from candor.commands.options import JsonOption, argument, option
+from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from calibration.calibrators.portable import PortableCalibrator
     from candor.predictions.calibration import Calibration
-    from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+    from candor.predictions.labeled import LabeledPredictions
 
-_COLUMNS, _MEANING, _OUTPUT = "Columns", "What they mean", "Output"
+_column, _meaning, _output = (
+    partial(option, rich_help_panel=panel) for panel in ("Columns", "What they mean", "Output")
+)
 
 
 def calibrate(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="Predictions and true labels (none with --apply): .csv, .ndjson, .parquet, or "
-            ".npz of arrays."
+        argument(
+            "Predictions and true labels (none with --apply): .csv, .ndjson, .parquet, or .npz of "
+            "arrays."
         ),
     ],
-    label: Annotated[
-        str | None, typer.Option(help="Column of the true class.", rich_help_panel=_COLUMNS)
-    ] = None,
+    label: Annotated[str | None, _column("Column of the true class.")] = None,
     probabilities: Annotated[
         str | None,
-        typer.Option(
-            help="Columns of the classes' probabilities, separated by commas; * stands for "
-            "anything.",
-            rich_help_panel=_COLUMNS,
+        _column(
+            "Columns of the classes' probabilities, separated by commas; * stands for anything."
         ),
     ] = None,
     logits: Annotated[
-        str | None,
-        typer.Option(
-            help="The same for logits; * alone takes the columns found.", rich_help_panel=_COLUMNS
-        ),
+        str | None, _column("The same for logits; * alone takes the columns found.")
     ] = None,
     confidence: Annotated[
-        str | None,
-        typer.Option(help="Column of the predicted class's probability.", rich_help_panel=_COLUMNS),
+        str | None, _column("Column of the predicted class's probability.")
     ] = None,
-    predicted: Annotated[
-        str | None, typer.Option(help="Column of the predicted class.", rich_help_panel=_COLUMNS)
-    ] = None,
+    predicted: Annotated[str | None, _column("Column of the predicted class.")] = None,
     correct: Annotated[
-        str | None,
-        typer.Option(
-            help="Column that says whether the answer was right.", rich_help_panel=_COLUMNS
-        ),
+        str | None, _column("Column that says whether the answer was right.")
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(
-            help="Column of the patient or the like (default: patient, if there is one).",
-            rich_help_panel=_COLUMNS,
-        ),
+        _column("Column of the patient or the like (default: patient, if there is one)."),
     ] = None,
     classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the classes, in the order of their columns or numbers.",
-            rich_help_panel=_MEANING,
-        ),
+        str | None, _meaning("Names of the classes, in the order of their columns or numbers.")
     ] = None,
-    positive: Annotated[
-        str | None,
-        typer.Option(help="The class that a single column is about.", rich_help_panel=_MEANING),
-    ] = None,
-    normalize: Annotated[
-        bool,
-        typer.Option("--normalize", help="Divide each row by its sum.", rich_help_panel=_MEANING),
-    ] = False,
+    positive: Annotated[str | None, _meaning("The class that a single column is about.")] = None,
+    normalize: Annotated[bool, _meaning("Divide each row by its sum.", "--normalize")] = False,
     allow_label_changes: Annotated[
         bool,
-        typer.Option(
-            "--allow-label-changes",
-            help="Consider calibrators that may change the predicted class.",
+        option(
+            "Consider calibrators that may change the predicted class.", "--allow-label-changes"
         ),
     ] = False,
     apply: Annotated[
         Path | None,
-        typer.Option(
-            help="Fit nothing: apply this calibrator to rows that need no labels, and write them "
-            "to --to."
+        option(
+            "Fit nothing: apply this calibrator to rows that need no labels, and write them to "
+            "--to."
         ),
     ] = None,
     to: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV file for the calibrated rows of --apply, with their ids.",
-            rich_help_panel=_OUTPUT,
-        ),
+        Path | None, _output("CSV file for the calibrated rows of --apply, with their ids.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for report.html, report.json, reliability.svg, and calibrator.json and "
-            ".onnx if one helps.",
-            rich_help_panel=_OUTPUT,
+        _output(
+            "Folder for report.html, report.json, reliability.svg, and calibrator.json and .onnx "
+            "if one helps."
         ),
     ] = None,
     html: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the report to this file, as one HTML page.", rich_help_panel=_OUTPUT
-        ),
+        Path | None, _output("Write the report to this file, as one HTML page.")
     ] = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -127,10 +94,12 @@ def calibrate(
     Example: candor calibrate predictions.csv --out calibrated; then candor calibrate
     new.csv --apply calibrated/calibrator.json --to new-calibrated.csv
     """
+    from calibration.calibrators.portable import PortableCalibrator
     from candor.predictions.calibration import examine_predictions
+    from candor.predictions.columns import ColumnWishes
+    from candor.predictions.labeled import ReadingOptions
     from candor.predictions.reading import read_predictions
     from candor.terminal.calibration import calibration_tables, preview_lines
-    from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
     from monitoring.http.json_body import plain
 
@@ -138,25 +107,28 @@ def calibrate(
         raise typer.BadParameter("give either --probabilities or --logits")
     if (apply is None) != (to is None):
         raise typer.BadParameter("--apply CALIBRATOR goes with --to FILE.csv")
-    calibrator = None if apply is None else _calibrator(apply)
-    options = _options(
-        label=label,
-        probabilities=probabilities,
-        logits=logits,
-        confidence=confidence,
-        predicted=predicted,
-        correct=correct,
-        group=group,
-        classes=classes,
+    calibrator = None if apply is None else PortableCalibrator.from_json(apply.read_text("utf-8"))
+    options = ReadingOptions(
+        wishes=ColumnWishes(
+            label=label,
+            predicted=predicted,
+            confidence=confidence,
+            correct=correct,
+            group=group,
+            scores=None if logits == "*" else logits or probabilities,
+            kind="logits" if logits else "probabilities" if probabilities else None,
+        ),
+        classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
         positive=positive,
         normalize=normalize,
-        calibrator=calibrator,
+        needs_labels=calibrator is None,
+        known=() if calibrator is None or calibrator.of == "confidence" else calibrator.classes,
     )
     with bars() as progress:
         read = read_predictions(file, options, progress=progress)
-    stderr.print(f"{file}, {len(read.rows):,} rows, read as", soft_wrap=True)
+    note(f"{file}, {len(read.rows):,} rows, read as")
     for line in preview_lines(read):
-        stderr.print(line, soft_wrap=True)
+        note(line)
     if calibrator is not None and to is not None:
         _apply(read, calibrator, to)
         return
@@ -171,55 +143,15 @@ def calibrate(
     _write(done, out, html)
 
 
-def _options(
-    *,
-    label: str | None,
-    probabilities: str | None,
-    logits: str | None,
-    confidence: str | None,
-    predicted: str | None,
-    correct: str | None,
-    group: str | None,
-    classes: str | None,
-    positive: str | None,
-    normalize: bool,
-    calibrator: "PortableCalibrator | None",
-) -> "ReadingOptions":
-    from candor.predictions.columns import ColumnWishes
-    from candor.predictions.labeled import ReadingOptions
-
-    scores = None if logits == "*" else logits or probabilities
-    kind: Literal["logits", "probabilities"] | None = (
-        "logits" if logits else "probabilities" if probabilities else None
-    )
-    return ReadingOptions(
-        wishes=ColumnWishes(
-            label=label,
-            predicted=predicted,
-            confidence=confidence,
-            correct=correct,
-            group=group,
-            scores=scores,
-            kind=kind,
-        ),
-        classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
-        positive=positive,
-        normalize=normalize,
-        needs_labels=calibrator is None,
-        known=() if calibrator is None or calibrator.of == "confidence" else calibrator.classes,
-    )
-
-
 def _write(done: "Calibration", out: Path | None, html: Path | None) -> None:
     """Write what was asked for, and say where."""
     import json
 
-    from candor.terminal.console import stderr
     from monitoring.http.json_body import plain
 
     if html is not None:
         html.write_text(done.page(), encoding="utf-8")
-        stderr.print(f"The report is in {html}", soft_wrap=True)
+        note(f"The report is in {html}")
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -227,7 +159,7 @@ def _write(done: "Calibration", out: Path | None, html: Path | None) -> None:
     (out / "report.html").write_text(done.page(), encoding="utf-8")
     figures = json.dumps(plain(done.as_dict()), indent=2, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(f"{figures}\n", encoding="utf-8")
-    stderr.print(_kept_calibrator(done, out), soft_wrap=True)
+    note(_kept_calibrator(done, out))
 
 
 def _kept_calibrator(done: "Calibration", out: Path) -> str:
@@ -245,20 +177,11 @@ def _kept_calibrator(done: "Calibration", out: Path) -> str:
     )
 
 
-def _calibrator(file: Path) -> "PortableCalibrator":
-    from calibration.calibrators.portable import PortableCalibrator
-
-    return PortableCalibrator.from_json(file.read_text(encoding="utf-8"))
-
-
 def _apply(read: "LabeledPredictions", calibrator: "PortableCalibrator", to: Path) -> None:
     """Write the rows as the calibrator gives them."""
     from candor.predictions.calibrated_table import write_calibrated
-    from candor.terminal.console import stderr, stdout
 
     write_calibrated(read, calibrator, to)
-    for note in read.notes:
-        stderr.print(f"Note: {note}", soft_wrap=True)
-    stdout.print(
-        f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}", soft_wrap=True
-    )
+    for sentence in read.notes:
+        note(f"Note: {sentence}")
+    stdout.print(f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}")

@@ -7,13 +7,17 @@ import typer
 from candor.commands.options import (
     JsonOption,
     LedgerOption,
+    ModelArgument,
     StoreOption,
+    argument,
     open_ledger,
     open_store,
+    option,
     said,
     settings,
     version_number,
 )
+from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
     from monitoring.reports.report import Report
@@ -26,33 +30,28 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-ModelArgument = Annotated[str, typer.Argument(help="The model.")]
-
 
 @app.command()
 def start(
     model: ModelArgument,
-    version: Annotated[int, typer.Argument(help="The version to try out.", parser=version_number)],
+    version: Annotated[int, argument("The version to try out.", parser=version_number)],
     share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the requests that it answers.")
+        float | None, option("Share of the requests that it answers.", min=0, max=1)
     ] = None,
     header: Annotated[
-        bool, typer.Option("--header", help="Answer only requests with X-Candor-Canary: true.")
+        bool, option("Answer only requests with X-Candor-Canary: true.", "--header")
     ] = False,
     shadow: Annotated[
-        bool,
-        typer.Option("--shadow", help="Compute every answer beside production and only record it."),
+        bool, option("Compute every answer beside production and only record it.", "--shadow")
     ] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Start a canary that answers a share of the requests (default: 0.05), or by header, or in
-    shadow mode.
+    """Start a canary that answers a share of the requests (0.05), or by header, or in shadow.
 
     Example: candor canary start chest 2 --share 0.05
     """
     from candor.commands.ledger_digest import require_ledger_agrees
-    from candor.terminal.console import stdout
     from model_store.lifecycle.canary import Mode, start_canary
 
     if (share is not None) + header + shadow > 1:
@@ -77,7 +76,6 @@ def status(
     Example: candor canary status chest
     """
     from candor.terminal.canary import canary_sentence, comparison_table
-    from candor.terminal.console import print_json, stdout
     from model_store.lifecycle.canary import read_canary
 
     opened = open_store(store)
@@ -107,7 +105,7 @@ def promote(
     store: StoreOption = None,
     ledger: LedgerOption = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also promote a canary whose answers have no label.")
+        bool, option("Also promote a canary whose answers have no label.", "--anyway")
     ] = False,
 ) -> None:
     """Put the canary into production. Running servers switch within a second and lose no request.
@@ -117,7 +115,6 @@ def promote(
 
     Example: candor canary promote chest
     """
-    from candor.terminal.console import stdout
     from model_store.errors import CanaryError
     from model_store.lifecycle.canary import end_canary, running_canary
 
@@ -127,8 +124,8 @@ def promote(
     if canary is not None and not labels and not anyway:
         raise CanaryError(
             f"no answer of the canary, version {canary.version} of '{model}', has a label, so "
-            "nothing shows that it is "
-            "as good as production: label some of its answers first, or promote it with --anyway"
+            "nothing shows that it is as good as production: label some of its answers first, or "
+            "promote it with --anyway"
         )
     ended = end_canary(opened, model, "promoted")
     stdout.print(
@@ -140,7 +137,7 @@ def promote(
 def abort(
     model: ModelArgument,
     reason: Annotated[
-        str | None, typer.Option(help="Why it is aborted; kept with the canary.", callback=said)
+        str | None, option("Why it is aborted; kept with the canary.", callback=said)
     ] = None,
     store: StoreOption = None,
 ) -> None:
@@ -148,7 +145,6 @@ def abort(
 
     Example: candor canary abort chest --reason 'too slow'
     """
-    from candor.terminal.console import stdout
     from model_store.lifecycle.canary import end_canary
 
     ended = end_canary(open_store(store), model, "aborted", reason=reason)
@@ -156,9 +152,7 @@ def abort(
 
 
 def labels_of(model: str, version: int, ledger: str | None) -> int:
-    """Return how many answers of a version have a label; 0 if there is no ledger or it does not
-    know the version.
-    """
+    """Return how many answers of a version have a label; 0 if no ledger knows the version."""
     from monitoring.errors import LedgerError
 
     try:

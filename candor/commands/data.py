@@ -1,11 +1,12 @@
 """`candor data check`: inspect a data set before spending hours on training."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.commands.options import JsonOption, cache_folder
+from candor.commands.options import JsonOption, argument, cache_folder, option
+from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets.records import LoadArguments
@@ -14,56 +15,9 @@ app = typer.Typer(
     name="data", help="Inspect the images that a model will be trained on.", no_args_is_help=True
 )
 
-LayoutOption = Annotated[
-    str | None, typer.Option(help="How the images are stored (default: detected).")
-]
-GroupOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Regular expression on the file name; its first group identifies the patient or slide."
-    ),
-]
-LeakageOption = Annotated[
-    bool, typer.Option("--allow-leakage", help="Continue although splits share images or patients.")
-]
-CorruptOption = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of images that may be missing or damaged.")
-]
-WindowOption = Annotated[
-    str | None,
-    typer.Option(
-        help="CENTER,WIDTH of the window for gray DICOM (default: the layout's, else the file's)."
-    ),
-]
-FirstFrameOption = Annotated[
-    bool,
-    typer.Option("--first-frame", help="Use the first frame of DICOM files that have several."),
-]
 
-
-def load_arguments(
-    *,
-    layout: str | None,
-    group_pattern: str | None,
-    allow_leakage: bool,
-    max_corrupt: float,
-    window: str | None,
-    first_frame: bool,
-) -> "LoadArguments":
-    """The options above as arguments of `load_dataset`; a usage error for an invalid window."""
-    return {
-        "layout": layout,
-        "group_pattern": group_pattern,
-        "allow_leakage": allow_leakage,
-        "max_corrupt": max_corrupt,
-        "window": _window(window),
-        "first_frame": first_frame,
-    }
-
-
-def _window(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
+def read_window(text: str) -> tuple[float, float]:
+    """Return the center and the width of a window; a usage error for anything else."""
     try:
         center, width = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -75,9 +29,47 @@ def _window(text: str | None) -> tuple[float, float] | None:
     return center, width
 
 
+LayoutOption = Annotated[str | None, option("How the images are stored (default: detected).")]
+GroupOption = Annotated[
+    str | None,
+    option("Regular expression on the file name; its first group identifies the patient or slide."),
+]
+LeakageOption = Annotated[
+    bool, option("Continue although splits share images or patients.", "--allow-leakage")
+]
+CorruptOption = Annotated[
+    float, option("Share of images that may be missing or damaged.", min=0, max=1)
+]
+WindowOption = Annotated[
+    Any,
+    option(
+        "Window for gray DICOM (default: the layout's, else the file's).",
+        metavar="CENTER,WIDTH",
+        parser=read_window,
+    ),
+]
+FirstFrameOption = Annotated[
+    bool, option("Use the first frame of DICOM files that have several.", "--first-frame")
+]
+
+
+def load_arguments(context: typer.Context) -> "LoadArguments":
+    """Return the options above as arguments of `load_dataset`."""
+    params = context.params
+    return {
+        "layout": params["layout"],
+        "group_pattern": params["group_pattern"],
+        "allow_leakage": params["allow_leakage"],
+        "max_corrupt": params["max_corrupt"],
+        "window": params["window"],
+        "first_frame": params["first_frame"],
+    }
+
+
 @app.command()
 def check(
-    path: Annotated[str, typer.Argument(help="Folder, CSV file, MedMNIST .npz or name.")],
+    context: typer.Context,
+    path: Annotated[str, argument("Folder, CSV file, MedMNIST .npz or name.")],
     layout: LayoutOption = None,
     group_pattern: GroupOption = None,
     allow_leakage: LeakageOption = False,
@@ -85,7 +77,7 @@ def check(
     window: WindowOption = None,
     first_frame: FirstFrameOption = False,
     seed: Annotated[
-        int, typer.Option(help="Seed for the splits that the data lacks, as in `candor train`.")
+        int, option("Seed for the splits that the data lacks, as in `candor train`.")
     ] = 0,
     json_out: JsonOption = False,
 ) -> None:
@@ -95,20 +87,12 @@ def check(
 
     Example: candor data check images
     """
-    from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.dataset import data_tables
     from candor.terminal.progress import bars
     from training.datasets import describe, load_dataset
     from training.datasets.errors import CorruptDataset, LeakingSplits
 
-    options = load_arguments(
-        layout=layout,
-        group_pattern=group_pattern,
-        allow_leakage=allow_leakage,
-        max_corrupt=max_corrupt,
-        window=window,
-        first_frame=first_frame,
-    )
+    options = load_arguments(context)
     with bars() as progress:
         load = partial(load_dataset, path, cache=cache_folder(), seed=seed, progress=progress)
         refusal = None
@@ -125,5 +109,5 @@ def check(
         for part in data_tables(found):
             stdout.print(part)
     if refusal is not None:
-        stderr.print(f"candor: refused: {refusal}")
+        note(f"candor: refused: {refusal}")
         raise typer.Exit(1)

@@ -1,13 +1,12 @@
-"""`candor doctor`, `candor health` and `candor config show`: what is wrong here, and how it is
-configured.
-"""
+"""`candor doctor`, `candor health`, `candor config show`: what is wrong, and the settings."""
 
 import dataclasses
 from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, settings
+from candor.commands.options import JsonOption, option, settings
+from candor.terminal.console import note, print_json, stdout
 
 app = typer.Typer(name="config", help="See how Candor is configured.", no_args_is_help=True)
 
@@ -21,7 +20,6 @@ def doctor(json_out: JsonOption = False) -> None:
 
     Example: candor doctor
     """
-    from candor.terminal.console import print_json, stdout
     from serving.doctor import examine
 
     found = []
@@ -31,7 +29,7 @@ def doctor(json_out: JsonOption = False) -> None:
             line = f"{each.check}: {each.found}"
             if each.advice is not None:
                 line = f"{line.rstrip('.')}{'' if line.endswith('?') else '.'} To do: {each.advice}"
-            stdout.print(f"{each.state:8} {' '.join(line.split())}", soft_wrap=True)
+            stdout.print(f"{each.state:8} {' '.join(line.split())}")
     if json_out:
         print_json([dataclasses.asdict(each) for each in found])
     if any(each.state == "broken" for each in found):
@@ -40,38 +38,33 @@ def doctor(json_out: JsonOption = False) -> None:
 
 def health(
     ready: Annotated[
-        bool, typer.Option("--ready", help="Ask whether it has a model and accepts requests.")
+        bool, option("Ask whether it has a model and accepts requests.", "--ready")
     ] = False,
 ) -> None:
-    """Ask the server of this machine whether it is alive, for health checks. Exit code 1 if it is
-    not.
+    """Ask the server of this machine whether it is alive. Exit code 1 if it is not.
 
     CANDOR_HOST, CANDOR_PORT and CANDOR_TLS_CERTIFICATE say where it is.
 
     Example: candor health --ready
     """
-    from candor.terminal.console import stderr, stdout
     from serving.health import ask
 
     found = ask(settings(), ready=ready)
     if not found.alive:
-        stderr.print(f"candor: {found.url}: {found.reason}", soft_wrap=True)
+        note(f"candor: {found.url}: {found.reason}")
         raise typer.Exit(1)
     stdout.print(f"{found.url}: {'ready' if ready else 'alive'}")
 
 
 @app.command()
 def show(
-    changed: Annotated[
-        bool, typer.Option("--changed", help="Show only what is not at its default.")
-    ] = False,
+    changed: Annotated[bool, option("Show only what is not at its default.", "--changed")] = False,
     json_out: JsonOption = False,
 ) -> None:
     """Print every setting: its value, where that comes from, and what it means. Secrets are masked.
 
     Example: candor config show --changed
     """
-    from candor.terminal.console import print_json, stdout
     from serving.settings import shown
 
     listed = [each for each in shown(settings()) if not changed or each.source != "default"]
@@ -79,7 +72,7 @@ def show(
         print_json([dataclasses.asdict(each) for each in listed])
         return
     for each in listed:
-        stdout.print(f"{each.variable} = {each.value}  ({each.source})", soft_wrap=True)
-        stdout.print(f"    {each.meaning}", soft_wrap=True)
+        stdout.print(f"{each.variable} = {each.value}  ({each.source})")
+        stdout.print(f"    {each.meaning}")
     if not listed:
         stdout.print("Every setting is at its default.")

@@ -1,17 +1,16 @@
-"""`candor experiment`: the paper's tables and figures, and the choice of a method. Every command
-can be resumed.
-"""
+"""`candor experiment`: the paper's tables and figures, and the choice of a method."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 
-from candor.commands.options import JsonOption, cache_folder, settings
+from candor.commands.options import JsonOption, cache_folder, option, settings
+from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import Dataset
@@ -26,32 +25,31 @@ experiment = typer.Typer(
 )
 
 OutOption = Annotated[
-    Path | None, typer.Option(help="Folder for cells and tables (default: experiments/NAME).")
+    Path | None, option("Folder for cells and tables (default: experiments/NAME).")
 ]
-JobsOption = Annotated[int, typer.Option(min=1, help="Parallel processes, one thread each.")]
+JobsOption = Annotated[int, option("Parallel processes, one thread each.", min=1)]
 DataOption = Annotated[
     list[str] | None,
-    typer.Option(help="Data set, 'PATH [key=value ...]', instead of the preset's; repeatable."),
+    option("Data set, 'PATH [key=value ...]', instead of the preset's; repeatable."),
 ]
 NetworkOption = Annotated[
     list[str] | None,
-    typer.Option(help="Network, 'NAME [key=value ...]', instead of the preset's; repeatable."),
+    option("Network, 'NAME [key=value ...]', instead of the preset's; repeatable."),
 ]
 MethodOption = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Method, 'LOSS [xHEADS] [key=value ...]', instead of the preset's; repeatable."
-    ),
+    option("Method, 'LOSS [xHEADS] [key=value ...]', instead of the preset's; repeatable."),
 ]
-SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds.")]
-FirstSeedOption = Annotated[int, typer.Option(min=0, help="The first seed; the others follow it.")]
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
+SeedsOption = Annotated[int | None, option("Number of seeds.", min=1)]
+FirstSeedOption = Annotated[int, option("The first seed; the others follow it.", min=0)]
+MarkdownOption = Annotated[bool, option("Print the tables as Markdown.", "--markdown")]
 CORES = os.cpu_count() or 1
 
 
 @experiment.command()
 def compare(
-    preset: Annotated[str, typer.Option(help="Grid: smoke, results or paper.")] = "results",
+    context: typer.Context,
+    preset: Annotated[str, option("Grid: smoke, results or paper.")] = "results",
     data: DataOption = None,
     network: NetworkOption = None,
     method: MethodOption = None,
@@ -62,32 +60,27 @@ def compare(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds, beside the
-    paper's figures.
+    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds.
 
     Example: candor experiment compare --preset smoke
     """
-    from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
-    grid = grid_of(
-        preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-    )
-    with _context(grid, preset, out=out, jobs=jobs) as context:
-        found = run_comparison(
-            grid, context.datasets, context.runner, data_folder=context.data_folder
-        )
-    found.write(context.folder)
+    grid, folder = grid_of(preset, **_given(context)), _folder(out, preset)
+    with _opened(grid, folder, jobs) as inputs:
+        found = run_comparison(grid, **inputs)
+    found.write(folder)
     if json_out:
         print_json(found.as_rows())
-        return
-    _show(found.tables(), context.folder, notes=found.notes, markdown=markdown)
+    else:
+        _show(found.tables(), folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
 def beta(
-    loss: Annotated[str, typer.Option(help="Loss whose strength varies.")] = "dca",
-    betas: Annotated[str, typer.Option(help="Strengths, separated by commas.")] = "1,5,10,15,20,25",
+    context: typer.Context,
+    loss: Annotated[str, option("Loss whose strength varies.")] = "dca",
+    betas: Annotated[str, option("Strengths, separated by commas.")] = "1,5,10,15,20,25",
     data: DataOption = None,
     network: NetworkOption = None,
     seeds: SeedsOption = 3,
@@ -103,29 +96,25 @@ def beta(
     from training.experiments.compare import compare as run_comparison
     from training.experiments.figures import beta_grid, draw_betas, draw_panels, panels_grid, trace
 
-    grid = beta_grid(
-        grid_of("beta", data=data, network=network, seeds=seeds, first_seed=first_seed),
-        loss=loss,
-        betas=_numbers(betas),
-    )
-    with _context(grid, "beta", out=out, jobs=jobs) as context:
-        known = (context.datasets, context.runner)
-        found = run_comparison(grid, *known, data_folder=context.data_folder)
-        traces, _ = trace(panels_grid(grid), *known, data_folder=context.data_folder)
-    found.write(context.folder)
-    draw_panels(traces, context.folder)
-    tables = draw_betas(found, grid, context.folder)
-    _show(tables, context.folder, notes=found.notes, markdown=markdown)
+    grid = beta_grid(grid_of("beta", **_given(context)), loss=loss, betas=_numbers(betas))
+    folder = _folder(out, "beta")
+    with _opened(grid, folder, jobs) as inputs:
+        found = run_comparison(grid, **inputs)
+        traces, _ = trace(panels_grid(grid), **inputs)
+    found.write(folder)
+    draw_panels(traces, folder)
+    _show(draw_betas(found, grid, folder), folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
 def curves(
+    context: typer.Context,
     data: DataOption = None,
     network: NetworkOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = 1,
     first_seed: FirstSeedOption = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs, enough to overfit.")] = 40,
+    epochs: Annotated[int, option("Epochs, enough to overfit.", min=1)] = 40,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -136,18 +125,16 @@ def curves(
     """
     from training.experiments.figures import draw_curves, trace
 
-    grid = grid_of(
-        "curves", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-    ).with_changes(epochs=epochs, decay="none")
-    with _context(grid, "curves", out=out, jobs=jobs) as context:
-        traces, notes = trace(
-            grid, context.datasets, context.runner, data_folder=context.data_folder
-        )
-    _show(draw_curves(traces, context.folder), context.folder, notes=notes, markdown=markdown)
+    grid = grid_of("curves", **_given(context)).with_changes(epochs=epochs, decay="none")
+    folder = _folder(out, "curves")
+    with _opened(grid, folder, jobs) as inputs:
+        traces, notes = trace(grid, **inputs)
+    _show(draw_curves(traces, folder), folder, notes=notes, markdown=markdown)
 
 
 @experiment.command()
 def embed(
+    context: typer.Context,
     data: DataOption = None,
     network: NetworkOption = None,
     method: MethodOption = None,
@@ -157,28 +144,23 @@ def embed(
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figure 2: t-SNE of the features of two methods, and how well they separate the classes
-    (silhouette).
+    """Figure 2: t-SNE of the features of two methods, and how they separate the classes.
 
     Example: candor experiment embed --seeds 1
     """
     from training.experiments.figures import draw_embeddings, trace
 
-    grid = grid_of(
-        "embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-    )
-    with _context(grid, "embed", out=out, jobs=jobs) as context:
-        traces, notes = trace(
-            grid, context.datasets, context.runner, data_folder=context.data_folder
-        )
-    tables = draw_embeddings(traces, context.datasets, context.folder)
-    _show(tables, context.folder, notes=notes, markdown=markdown)
+    grid, folder = grid_of("embed", **_given(context)), _folder(out, "embed")
+    with _opened(grid, folder, jobs) as inputs:
+        traces, notes = trace(grid, **inputs)
+    tables = draw_embeddings(traces, inputs["datasets"], folder)
+    _show(tables, folder, notes=notes, markdown=markdown)
 
 
 @experiment.command()
 def toy(
     method: MethodOption = None,
-    seeds: SeedsOption = 5,
+    seeds: Annotated[int, option("Number of seeds.", min=1)] = 5,
     first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     markdown: MarkdownOption = False,
@@ -195,14 +177,13 @@ def toy(
     folder = _folder(out, "toy")
     methods = tuple(map(parse_variant, method or ())) or MEASURED
     with bars() as progress:
-        tables = run_toy(
-            methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress
-        )
+        tables = run_toy(methods, range(first_seed, first_seed + seeds), folder, progress=progress)
     _show(tables, folder, markdown=markdown)
 
 
 @experiment.command()
 def select(
+    context: typer.Context,
     data: DataOption = None,
     network: NetworkOption = None,
     method: MethodOption = None,
@@ -210,98 +191,89 @@ def select(
     first_seed: FirstSeedOption = 0,
     reference: Annotated[
         str | None,
-        typer.Option(
-            help="Labeled sample from the place of use, a data set or test:N, that chooses and "
+        option(
+            "Labeled sample from the place of use, a data set or test:N, that chooses and "
             "calibrates instead of validation."
         ),
     ] = None,
     recipe: Annotated[
-        str,
-        typer.Option(
-            help="auto: each method with every candidate that `candor train` would try on this "
-            "data; fixed: with the options given here alone."
+        Literal["auto", "fixed"],
+        option(
+            "auto: each method with every candidate that `candor train` would try on this data; "
+            "fixed: with the options given here alone."
         ),
     ] = "auto",
     accuracy_loss: Annotated[
-        float, typer.Option(help="Accuracy that a choice may lose on validation.")
+        float, option("Accuracy that a choice may lose on validation.")
     ] = 0.01,
-    nll_share: Annotated[
-        float, typer.Option(help="Share by which the NLL of a choice may be higher.")
-    ] = 0.05,
+    nll_share: Annotated[float, option("Share by which the NLL of a choice may be higher.")] = 0.05,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Choose method, strength and calibrator for your data by validation alone, and report how
-    certain that is.
+    """Choose method, strength and calibrator by validation alone, with its certainty.
 
     Example: candor experiment select --data images --seeds 3
     """
-    from candor.terminal.console import print_json
     from training.experiments.choice import Limits
     from training.experiments.reference import with_reference
     from training.experiments.select import recipe_grids
     from training.experiments.select import select as run_selection
     from training.experiments.table import write_csv
 
-    if recipe not in ("auto", "fixed"):
-        raise typer.BadParameter(f"got {recipe!r}; expected auto or fixed", param_hint="--recipe")
-    grid = grid_of(
-        "select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed
-    )
-    with _context(grid, "select", out=out, jobs=jobs) as context:
-        datasets = context.datasets
+    grid, folder = grid_of("select", **_given(context)), _folder(out, "select")
+    with _opened(grid, folder, jobs) as inputs:
+        datasets, data_folder = inputs["datasets"], inputs["data_folder"]
         if reference is not None:
             datasets = {
                 name: with_reference(each, reference, cache=cache_folder())
                 for name, each in datasets.items()
             }
-        grids = recipe_grids(grid, datasets, context.data_folder) if recipe == "auto" else (grid,)
-        cells = [cell for each in grids for cell in each.cells(datasets, context.data_folder)]
-        results, notes = context.runner.run(cells, datasets)
+        grids = recipe_grids(grid, datasets, data_folder) if recipe == "auto" else (grid,)
+        cells = [cell for each in grids for cell in each.cells(datasets, data_folder)]
+        results, notes = inputs["runner"].run(cells, datasets)
     found = run_selection(results, limits=Limits(accuracy_loss, nll_share))
     rows = [row for each in found for row in each.as_rows()]
-    context.folder.mkdir(parents=True, exist_ok=True)
-    write_csv(context.folder / "selection.csv", rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "selection.csv", rows)
     if json_out:
         print_json(rows)
-        return
-    tables = [each.table() for each in found]
-    _show(tables, context.folder, notes=notes, markdown=markdown)
+    else:
+        _show([each.table() for each in found], folder, notes=notes, markdown=markdown)
 
 
-@dataclass(frozen=True)
-class _Context:
-    """The data sets of a grid by title, the runner that computes its cells into `folder`, and the
-    folder that holds weights.
-    """
+class _Inputs(TypedDict):
+    """What cells are computed with: `datasets` by title; `data_folder` has weights."""
 
     datasets: "Mapping[str, Dataset]"
     runner: "ExperimentRunner"
-    folder: Path
     data_folder: Path | None
 
 
 @contextmanager
-def _context(grid: "Grid", name: str, *, out: Path | None, jobs: int) -> Iterator[_Context]:
-    """Read the grid's data sets and show progress bars; name the missing data sets on stderr
-    afterwards.
+def _opened(grid: "Grid", folder: Path, jobs: int) -> Iterator[_Inputs]:
+    """Read the grid's data sets, show progress, and name missing data sets on stderr at the end.
 
     Raises DataNotFound if no data set of the grid is available.
     """
-    from candor.terminal.console import stderr
     from candor.terminal.progress import bars
     from training.experiments.presets import open_data
     from training.experiments.runner import ExperimentRunner
 
-    data_folder, folder = settings().data, _folder(out, name)
+    data_folder = settings().data
     with bars() as progress:
         opened = open_data(grid.data, folder=data_folder, cache=cache_folder(), progress=progress)
         runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
-        yield _Context(opened.datasets, runner, folder, data_folder)
+        yield {"datasets": opened.datasets, "runner": runner, "data_folder": data_folder}
     for sentence in opened.absent:
-        stderr.print(sentence)
+        note(sentence)
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """Return the options of a command that change its grid."""
+    options = ("data", "network", "method", "seeds", "first_seed")
+    return {name: context.params[name] for name in options if name in context.params}
 
 
 def grid_of(
@@ -313,11 +285,7 @@ def grid_of(
     seeds: int | None = None,
     first_seed: int = 0,
 ) -> "Grid":
-    """The grid of `preset`, with the data sets, networks, methods and seeds that were given in
-    place of its own.
-    """
-    from dataclasses import replace
-
+    """Return the grid of `preset`, with what was given in place of its own."""
     from training.experiments.grid import parse_variant
     from training.experiments.presets import (
         PRESETS,
@@ -348,14 +316,11 @@ def _show(
     notes: Sequence[str] = (),
     markdown: bool = False,
 ) -> None:
-    """Print the tables on stdout and `notes` on stderr; write tables.md and tables/NAME.csv into
-    `folder`.
-    """
-    from candor.terminal.console import stderr, stdout
+    """Print tables and `notes`; write tables.md and tables/NAME.csv into `folder`."""
     from candor.terminal.tables import table
 
     for sentence in notes:
-        stderr.print(sentence)
+        note(sentence)
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
     for each in tables:
@@ -364,10 +329,10 @@ def _show(
             print(each.markdown())  # noqa: T201
             continue
         stdout.print(table(each.title, each.columns, each.rows))
-        for note in each.notes:
-            stdout.print(note, style="dim")
+        for sentence in each.notes:
+            stdout.print(sentence, style="dim")
         stdout.print()
-    stderr.print(f"Tables and plots: {folder}")
+    note(f"Tables and plots: {folder}")
 
 
 def _folder(out: Path | None, name: str) -> Path:

@@ -2,109 +2,103 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, cache_folder, settings
+from calibration.wording import counted
+from candor.commands.options import (
+    JsonOption,
+    PromoteOption,
+    StoreOption,
+    argument,
+    cache_folder,
+    option,
+    settings,
+)
+from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from model_store.bundle.card import Card
     from training.datasets import Dataset
 
-FORMATS = ("bundle", "triton", "kserve")
+Form = Literal["bundle", "triton", "kserve"]
 
 
 def export(
     run: Annotated[
         Path,
-        typer.Argument(
-            help="Run folder that `candor train` wrote; with --format also the folder of a bundle."
+        argument(
+            "Run folder that `candor train` wrote; with --format also the folder of a bundle."
         ),
     ],
-    name: Annotated[str, typer.Option(help="Name of the model in the store.")] = "model",
+    name: Annotated[str, option("Name of the model in the store.")] = "model",
     calibrator: Annotated[
         str,
-        typer.Option(
-            help="Calibrator in the exported graph: temperature, perturbed, vector, histogram, "
-            "isotonic or none. "
-            "Use perturbed only if you expect a shift and have no labels from the place of use; "
-            "without a shift it "
-            "makes confidence too low."
+        option(
+            "Calibrator in the exported graph: temperature, perturbed, vector, histogram, isotonic "
+            "or none. Use perturbed only if you expect a shift and have no labels from the place "
+            "of use; without a shift it makes confidence too low."
         ),
     ] = "temperature",
     precision: Annotated[
         str,
-        typer.Option(
-            help="Precisions to publish, between commas: float32 (always there), float16 (for "
-            "GPUs) and int8. Each "
-            "has a calibrator of its own, measured on validation."
+        option(
+            "Precisions to publish, between commas: float32 (always there), float16 (for GPUs) and "
+            "int8. Each has a calibrator of its own, measured on validation."
         ),
     ] = "float32",
     max_accuracy_loss: Annotated[
         float,
-        typer.Option(
+        option(
+            "Share of validation images that a precision may answer worse than float32.",
             min=0,
             max=1,
-            help="Share of validation images that a precision may answer worse than float32.",
         ),
     ] = 0.01,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="The data of the run, for other precisions than float32 (default: where the run "
-            "found it)."
+        option(
+            "The data of the run, for other precisions than float32 (default: where the run found "
+            "it)."
         ),
     ] = None,
     store: StoreOption = None,
     anyway: Annotated[
         bool,
-        typer.Option(
+        option(
+            "Also export a model that beats no constant answer, or that never answers a class.",
             "--anyway",
-            help="Also export a model that beats no constant answer, or that never answers a "
-            "class.",
         ),
     ] = False,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Put the new version into production immediately.")
-    ] = False,
+    promote: PromoteOption = False,
     form: Annotated[
-        str,
-        typer.Option(
+        Form,
+        option(
+            "bundle: the store alone. triton, kserve: also a model repository for these servers, "
+            "in --out.",
             "--format",
-            help="bundle: the store alone. triton, kserve: also a model repository for these "
-            "servers, in --out.",
         ),
     ] = "bundle",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the repository, for triton and kserve.")
-    ] = None,
+    out: Annotated[Path | None, option("Folder of the repository, for triton and kserve.")] = None,
     storage_uri: Annotated[
-        str,
-        typer.Option(help="For kserve: where you copy OUT/models to, such as s3://bucket/models."),
+        str, option("For kserve: where you copy OUT/models to, such as s3://bucket/models.")
     ] = "pvc://models",
     json_out: JsonOption = False,
 ) -> None:
-    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive,
-    checked against torch.
+    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive.
 
     A run is published in the store, as a bundle. Another server gets its
     repository from that bundle, or from any bundle that the store has.
 
     Example: candor export RUN --name chest --promote
     """
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.evaluation import variant_table
     from model_store.bundle.bundle import CARD_FILE
     from model_store.lifecycle.canary import promote_version
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
 
-    if form not in FORMATS:
-        raise typer.BadParameter(
-            f"got {form!r}; expected bundle, triton or kserve", param_hint="--format"
-        )
     if (form == "bundle") != (out is None):
         missing = (
             "--out, the folder of the repository" if out is None else "--format triton or kserve"
@@ -117,8 +111,7 @@ def export(
         return
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
-            f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}",
-            param_hint="--calibrator",
+            f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}", param_hint="--calibrator"
         )
     target = settings(store=store).opened_store
     precisions = [each.strip() for each in precision.split(",")]
@@ -162,11 +155,11 @@ def export(
             "This temperature was fitted on perturbed images. On unperturbed validation images, "
             "mean confidence minus\n"
             f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much "
-            "in use: then export "
-            "with\n--calibrator temperature."
+            "in use: then export with\n"
+            "--calibrator temperature."
         )
     for note in _bound_notes(exported.card):
-        stdout.print(note, soft_wrap=True)
+        stdout.print(note)
     images = counted(verified.images, "real image")
     stdout.print(
         f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}"
@@ -174,7 +167,7 @@ def export(
     if exported.card.variants:
         stdout.print(variant_table(exported.card))
     for each in exported.refused:
-        stdout.print(each.reason, soft_wrap=True)
+        stdout.print(each.reason)
     if out is not None:
         _show_repository(version, form, out, json_out=False)
     if promote:
@@ -209,10 +202,10 @@ def _data(run: Path, given: str | None) -> "Dataset":
         return load_dataset(**arguments, cache=cache_folder(), progress=progress)
 
 
-def _write_repository(bundle: Path, precision: str, form: str, out: Path, storage_uri: str) -> Path:
-    """Write one precision of a bundle into a repository; return the version's folder or the
-    service's file.
-    """
+def _write_repository(
+    bundle: Path, precision: str, form: Form, out: Path, storage_uri: str
+) -> Path:
+    """Write one precision of a bundle; return the version's folder or the service's file."""
     from model_store.bundle.bundle import read_bundle
     from model_store.bundle.repository import write_kserve, write_triton
 
@@ -230,19 +223,14 @@ def _write_repository(bundle: Path, precision: str, form: str, out: Path, storag
     )
 
 
-def _show_repository(written: Path, form: str, out: Path, *, json_out: bool) -> None:
-    from candor.terminal.console import print_json, stdout
+def _show_repository(written: Path, form: Form, out: Path, *, json_out: bool) -> None:
 
     if json_out:
         print_json({"folder": str(written)})
     elif form == "triton":
-        stdout.print(
-            f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}",
-            soft_wrap=True,
-        )
+        stdout.print(f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}")
     else:
         stdout.print(
             f"Wrote {written}. Next: copy {out / 'models'} to the storageUri in it, then kubectl "
-            f"apply -f {written}",
-            soft_wrap=True,
+            f"apply -f {written}"
         )

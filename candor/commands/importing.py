@@ -1,11 +1,19 @@
 """`candor import`: a model that Candor did not train becomes a bundle like any other."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, settings
+from candor.commands.options import (
+    JsonOption,
+    PromoteOption,
+    StoreOption,
+    argument,
+    option,
+    settings,
+)
+from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
     from model_store.foreign.model_import import ImportChoices, ImportedModel
@@ -19,128 +27,104 @@ ASKS = "Asked for only if neither the file nor labeled images tell"
 def import_(
     model: Annotated[
         Path,
-        typer.Argument(
+        argument(
+            "An ONNX file, a Hugging Face folder, a TorchServe archive (.mar) that holds ONNX, or "
+            "weights (.safetensors, .pth) with --architecture.",
             metavar="MODEL",
-            help="An ONNX file, a Hugging Face folder, a TorchServe archive (.mar) that holds "
-            "ONNX, or weights "
-            "(.safetensors, .pth) with --architecture.",
         ),
     ],
     name: Annotated[
-        str | None, typer.Option(help="Name of the model in the store (default: the file's name).")
+        str | None, option("Name of the model in the store (default: the file's name).")
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "Class names in the order of the model's scores, with commas between, or a file with "
+            "one on each line.",
             metavar="NAMES|FILE",
-            help="Class names in the order of the model's scores, with commas between, or a file "
-            "with one on each "
-            "line.",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "Labeled images, FOLDER/CLASS/IMAGE, not from training: one half fits the calibration, "
+            "the other measures it. Without them the model is published uncalibrated.",
             metavar="FOLDER",
-            help="Labeled images, FOLDER/CLASS/IMAGE, not from training: one half fits the "
-            "calibration, the other "
-            "measures "
-            "it. Without them the model is published uncalibrated.",
         ),
     ] = None,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Put the new version into production immediately.")
-    ] = False,
+    promote: PromoteOption = False,
     normalize: Annotated[
         str | None,
-        typer.Option(
-            help=f"{ASKS}: how pixels are scaled, one of imagenet, unit (0 to 1), symmetric (-1 "
-            "to 1), raw (0 to 255), "
-            "caffe, clip, mnist."
+        option(
+            f"{ASKS}: how pixels are scaled, one of imagenet, unit (0 to 1), symmetric (-1 to 1), "
+            "raw (0 to 255), caffe, clip, mnist."
         ),
     ] = None,
     divisor: Annotated[
-        float | None, typer.Option(help="Instead of --normalize: pixels are divided by this first.")
+        float | None, option("Instead of --normalize: pixels are divided by this first.")
     ] = None,
     mean: Annotated[
-        str | None,
-        typer.Option(help="... then this is subtracted, one number or three: 0.5,0.5,0.5."),
+        str | None, option("... then this is subtracted, one number or three: 0.5,0.5,0.5.")
     ] = None,
     std: Annotated[
-        str | None, typer.Option(help="... then they are divided by this, one number or three.")
+        str | None, option("... then they are divided by this, one number or three.")
     ] = None,
     channels: Annotated[
-        str | None, typer.Option(metavar="rgb|bgr", help=f"{ASKS}: the color that comes first.")
+        Literal["rgb", "bgr"] | None, option(f"{ASKS}: the color that comes first.")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
-            metavar="HEIGHTxWIDTH", help=f"{ASKS}: size of the model's input, as in 224x224."
-        ),
+        option(f"{ASKS}: size of the model's input, as in 224x224.", metavar="HEIGHTxWIDTH"),
     ] = None,
     layout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="nchw|nhwc", help=f"{ASKS}: whether channels come before or after the pixels."
-        ),
+        Literal["nchw", "nhwc"] | None,
+        option(f"{ASKS}: whether channels come before or after the pixels."),
     ] = None,
     resize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="stretch|crop",
-            help="How an image gets that size (default: stretch, or what does better).",
-        ),
+        Literal["stretch", "crop"] | None,
+        option("How an image gets that size (default: stretch, or what does better)."),
     ] = None,
     crop_from: Annotated[
         str | None,
-        typer.Option(
-            metavar="HEIGHTxWIDTH",
-            help="Resize to this, larger size and cut the model's size out of the center, as in "
+        option(
+            "Resize to this, larger size and cut the model's size out of the center, as in "
             "256x256.",
+            metavar="HEIGHTxWIDTH",
         ),
     ] = None,
-    output: Annotated[
-        str | None, typer.Option(help=f"{ASKS}: the output with the class scores.")
-    ] = None,
+    output: Annotated[str | None, option(f"{ASKS}: the output with the class scores.")] = None,
     exclusive: Annotated[
         bool,
-        typer.Option(
+        option(
+            "Each image has exactly one class although the model has a probability of its own for "
+            "each.",
             "--exclusive",
-            help="Each image has exactly one class although the model has a probability of its "
-            "own for each.",
         ),
     ] = False,
     architecture: Annotated[
         str | None,
-        typer.Option(
-            help="The network of a file of weights: torchvision/resnet18, timm/convnext_tiny and "
-            "so on. Needs torch."
+        option(
+            "The network of a file of weights: torchvision/resnet18, timm/convnext_tiny and so on. "
+            "Needs torch."
         ),
     ] = None,
     group_pattern: Annotated[
         str | None,
-        typer.Option(
-            help="Regular expression that finds the patient in a file name; images of one patient "
-            "stay in one half. "
-            "DICOM "
-            "files name theirs."
+        option(
+            "Regular expression that finds the patient in a file name; images of one patient stay "
+            "in one half. DICOM files name theirs."
         ),
     ] = None,
     uncalibrated: Annotated[
-        bool,
-        typer.Option("--uncalibrated", help="Fit no temperature; labeled images only measure."),
+        bool, option("Fit no temperature; labeled images only measure.", "--uncalibrated")
     ] = False,
     anyway: Annotated[
-        bool,
-        typer.Option(
-            "--anyway", help="Also publish a model that is no better than a constant answer."
-        ),
+        bool, option("Also publish a model that is no better than a constant answer.", "--anyway")
     ] = False,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Publish a model that Candor did not train, calibrated on labeled images, with a card like any
-    other.
+    """Publish a model that Candor did not train, with a card, calibrated on labeled images.
 
     The graph and a few runs tell what goes in and what comes out; what was found
     is printed. The file runs in a process with limits on memory and time.
@@ -148,24 +132,29 @@ def import_(
     Example: candor import classifier.onnx --classes benign,malignant --data labeled --name chest
         --promote
     """
-    from candor.terminal.console import print_json
     from candor.terminal.imported import print_imported
     from candor.terminal.progress import bars
+    from model_store.foreign.class_names import given_names
+    from model_store.foreign.image_input import InputWishes
     from model_store.foreign.labeled_folder import read_labeled_folder
-    from model_store.foreign.model_import import import_source
+    from model_store.foreign.model_import import ImportChoices, import_source
+    from model_store.foreign.preprocessing_decision import PreprocessingWishes
     from model_store.lifecycle.canary import promote_version
 
-    choices = _choices(
-        classes=classes,
-        normalization=_normalization(normalize, divisor, mean, std),
-        channels=channels,
-        size=size,
-        layout=layout,
-        resize=resize,
-        crop_from=crop_from,
+    choices = ImportChoices(
+        classes=None if classes is None else given_names(classes),
+        input=InputWishes(
+            _size("--size", size), None, None if layout is None else layout == "nhwc"
+        ),
         output=output,
         exclusive=exclusive,
-        uncalibrated=uncalibrated,
+        preprocessing=PreprocessingWishes(
+            _normalization(normalize, divisor, mean, std),
+            channels,
+            resize,
+            _size("--crop-from", crop_from),
+        ),
+        calibrate=not uncalibrated,
         anyway=anyway,
     )
     target = settings(store=store).opened_store
@@ -211,42 +200,6 @@ def _source(model: Path, architecture: str | None, choices: "ImportChoices") -> 
     return open_source(model)
 
 
-def _choices(
-    *,
-    classes: str | None,
-    normalization: "tuple[str, Normalization] | None",
-    channels: str | None,
-    size: str | None,
-    layout: str | None,
-    resize: str | None,
-    crop_from: str | None,
-    output: str | None,
-    exclusive: bool,
-    uncalibrated: bool,
-    anyway: bool,
-) -> "ImportChoices":
-    from model_store.foreign.class_names import given_names
-    from model_store.foreign.image_input import InputWishes
-    from model_store.foreign.model_import import ImportChoices
-    from model_store.foreign.preprocessing_decision import PreprocessingWishes
-
-    order = _one_of("--channels", channels, ("rgb", "bgr"))
-    wished_resize = _one_of("--resize", resize, ("stretch", "crop"))
-    last = _one_of("--layout", layout, ("nchw", "nhwc"))
-    preprocessing = PreprocessingWishes(
-        normalization, order, wished_resize, _size("--crop-from", crop_from)
-    )
-    return ImportChoices(
-        classes=None if classes is None else given_names(classes),
-        input=InputWishes(_size("--size", size), None, None if last is None else last == "nhwc"),
-        output=output,
-        exclusive=exclusive,
-        preprocessing=preprocessing,
-        calibrate=not uncalibrated,
-        anyway=anyway,
-    )
-
-
 def _normalization(
     name: str | None, divisor: float | None, mean: str | None, std: str | None
 ) -> "tuple[str, Normalization] | None":
@@ -258,7 +211,11 @@ def _normalization(
             "give either a name or --divisor, --mean and --std", param_hint="--normalize"
         )
     if name is not None:
-        return name, NORMALIZATIONS[_one_of("--normalize", name, tuple(NORMALIZATIONS))]
+        if name not in NORMALIZATIONS:
+            raise typer.BadParameter(
+                f"got {name!r}; expected {', '.join(NORMALIZATIONS)}", param_hint="--normalize"
+            )
+        return name, NORMALIZATIONS[name]
     if all(each is None for each in numbers):
         return None
     if divisor is not None and not divisor > 0:
@@ -279,12 +236,6 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         raise typer.BadParameter(
             f"got {text!r}; expected numbers with commas between", param_hint=option
         ) from error
-
-
-def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> Any:
-    if value is not None and value not in allowed:
-        raise typer.BadParameter(f"got {value!r}; expected {', '.join(allowed)}", param_hint=option)
-    return value
 
 
 def _size(option: str, text: str | None) -> tuple[int, int] | None:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, open_ledger, settings
+from calibration.wording import counted
+from candor.commands.options import (
+    JsonOption,
+    LedgerOption,
+    argument,
+    open_ledger,
+    option,
+    settings,
+)
+from candor.terminal.console import print_json, stdout
 
 app = typer.Typer(
     name="ledger",
@@ -19,7 +28,7 @@ app = typer.Typer(
 
 @app.command()
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Correct what differs.")] = False,
+    repair: Annotated[bool, option("Correct what differs.", "--repair")] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -29,8 +38,6 @@ def check(
 
     Example: candor ledger check
     """
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
     from monitoring.maintenance import recount
 
@@ -61,13 +68,13 @@ def check(
 @app.command()
 def prune(
     older_than: Annotated[
-        str, typer.Option(help="Age limit such as 90d, 12w or 36h; whole UTC days are deleted.")
+        str, option("Age limit such as 90d, 12w or 36h; whole UTC days are deleted.")
     ],
     trust_clock: Annotated[
         bool,
-        typer.Option(
+        option(
+            "Delete although the ledger was last in use a week ago, or later than now.",
             "--trust-clock",
-            help="Delete although the ledger was last in use a week ago, or later than now.",
         ),
     ] = False,
     ledger: LedgerOption = None,
@@ -80,8 +87,6 @@ def prune(
 
     Example: candor ledger prune --older-than 90d
     """
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
     from monitoring.maintenance import clock, retention
 
@@ -99,12 +104,8 @@ def prune(
 
 @app.command()
 def forget(
-    request_id: Annotated[
-        str | None, typer.Option(help="Erase every answer with this request id.")
-    ] = None,
-    prediction_id: Annotated[
-        str | None, typer.Option(help="Erase the answer with this id.")
-    ] = None,
+    request_id: Annotated[str | None, option("Erase every answer with this request id.")] = None,
+    prediction_id: Annotated[str | None, option("Erase the answer with this id.")] = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -116,8 +117,6 @@ def forget(
     """
     from uuid import UUID
 
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stdout
     from monitoring.maintenance import erasure
 
     if (request_id is None) == (prediction_id is None):
@@ -141,18 +140,14 @@ def forget(
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write, .parquet or .csv.")],
-    model: Annotated[
-        str | None, typer.Option(help="Only this model's answers (default: all).")
-    ] = None,
+    file: Annotated[Path, argument("File to write, .parquet or .csv.")],
+    model: Annotated[str | None, option("Only this model's answers (default: all).")] = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Write one row per answer, with its current label, for other programs.
 
     Example: candor ledger export answers.csv --model chest
     """
-    from calibration.wording import counted
-    from candor.terminal.console import stdout
     from candor.terminal.progress import bars
     from monitoring.maintenance.export import export as write
 
@@ -163,14 +158,12 @@ def export(
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="File to write the copy to.")],
-    ledger: LedgerOption = None,
+    file: Annotated[Path, argument("File to write the copy to.")], ledger: LedgerOption = None
 ) -> None:
     """Back up a SQLite ledger while servers write to it.
 
     Example: candor ledger backup copy.db
     """
-    from candor.terminal.console import stdout
     from monitoring.maintenance.backup import backup as copy
 
     with open_ledger(ledger) as opened:
@@ -180,11 +173,9 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="Backup to put in the place of the ledger.")],
+    file: Annotated[Path, argument("Backup to put in the place of the ledger.")],
     ledger: LedgerOption = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Keep a ledger that exists beside it.")
-    ] = False,
+    replace: Annotated[bool, option("Keep a ledger that exists beside it.", "--replace")] = False,
 ) -> None:
     """Put a backup in the place of a SQLite ledger. Stop its servers and monitors first.
 
@@ -193,8 +184,6 @@ def restore(
 
     Example: candor ledger restore copy.db --replace
     """
-    from calibration.wording import counted
-    from candor.terminal.console import stdout
     from monitoring.maintenance.backup import restore as put
 
     url = settings(ledger=ledger).ledger_url

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from candor.commands.options import settings
+from candor.terminal.console import note
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
@@ -16,7 +17,6 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from candor.terminal.console import stderr
     from monitoring.errors import LedgerError
     from monitoring.ledger.database import Ledger
     from monitoring.ledger.versions import require_same_bundle
@@ -30,10 +30,7 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     except (LedgerError, SQLAlchemyError) as error:
         if ledger is not None:
             reason = str(error).splitlines()[0].rstrip(".")
-            stderr.print(
-                f"the ledger could not be asked whether it knows this bundle: {reason}",
-                soft_wrap=True,
-            )
+            note(f"the ledger could not be asked whether it knows this bundle: {reason}")
 
 
 def ledger_problem(bundle: "Bundle", ledger: str | None) -> str | None:

@@ -12,46 +12,41 @@ from candor.commands.options import (
     OnAlarmOption,
     PortOption,
     StoreOption,
+    argument,
     open_ledger,
+    option,
     settings,
 )
+from candor.terminal.console import print_json, stdout
 
 
 def report(
     model: Annotated[
-        str | None, typer.Argument(help="The model (default: the only one in the ledger).")
+        str | None, argument("The model (default: the only one in the ledger).")
     ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="Version (default: the one registered last).")
-    ] = None,
+    version: Annotated[int | None, option("Version (default: the one registered last).")] = None,
     window: Annotated[
         str | None,
-        typer.Option(
-            help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."
-        ),
+        option("'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(
-            help="Only answers served since then: days such as 30d, or a date such as 2026-10-01."
-        ),
+        option("Only answers served since then: days such as 30d, or a date such as 2026-10-01."),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Also write the report to this file, as one HTML page.")
+        Path | None, option("Also write the report to this file, as one HTML page.")
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "Keep running, and write a report after each such period (UTC).",
             metavar="day|week|month",
-            help="Keep running, and write a report after each such period (UTC).",
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder for the reports of --every.")] = None,
+    to: Annotated[Path | None, option("Folder for the reports of --every.")] = None,
     once: Annotated[
         bool,
-        typer.Option(
-            "--once", help="With --every: write what is due, then end; for a timer of the system."
-        ),
+        option("With --every: write what is due, then end; for a timer of the system.", "--once"),
     ] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
@@ -64,7 +59,6 @@ def report(
 
     Example: candor report chest --since 30d --html october.html
     """
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.report import report_tables
     from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from model_store.store.store import Store
     from monitoring.ledger.database import Ledger
     from serving.settings import Settings
+
+
+def option(text: str, *names: str, **details: Any) -> Any:
+    """Return an option of a command; `names` where they are not the parameter's own."""
+    return typer.Option(*names, help=text, **details)
+
+
+def argument(text: str, **details: Any) -> Any:
+    """Return an argument of a command."""
+    return typer.Argument(help=text, **details)
 
 
 def web_address(url: str | None) -> str | None:
@@ -24,9 +34,7 @@ def web_address(url: str | None) -> str | None:
 
 
 def version_number(text: str) -> int:
-    """Return a version as `candor models` lists it, and no other spelling of a number; a usage
-    error for those.
-    """
+    """Return a version as `candor models` lists it; a usage error for other spellings."""
     if not re.fullmatch("[1-9][0-9]{0,8}", text, re.ASCII):
         raise typer.BadParameter(
             f"{text[:80]!r} is not a version: write it as `candor models` lists it, such as 2"
@@ -35,85 +43,59 @@ def version_number(text: str) -> int:
 
 
 def said(text: str | None) -> str | None:
-    """Return why something is done, as it is kept; a usage error for blank text, which would be
-    kept as a reason.
-    """
+    """Return why something is done; a usage error for blank text."""
     if text is not None and not text.strip():
         raise typer.BadParameter("it says nothing; say why, or leave the option out")
     return text
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ModelArgument = Annotated[str, argument("The model.")]
+JsonOption = Annotated[bool, option("Print JSON instead of text.", "--json")]
 StoreOption = Annotated[
     str | None,
-    typer.Option(
-        help="Model store: a folder or an address such as s3://bucket/models (default: "
+    option(
+        "Model store: a folder or an address such as s3://bucket/models (default: "
         "model_store/models)."
     ),
 ]
-LedgerOption = Annotated[
-    str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")
+LedgerOption = Annotated[str | None, option("Ledger URL (default: sqlite:///./candor.db).")]
+PromoteOption = Annotated[
+    bool, option("Put the new version into production immediately.", "--promote")
 ]
-HostOption = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
+HostOption = Annotated[str | None, option("Address to listen on (default: 127.0.0.1).")]
 UrlOption = Annotated[
-    str,
-    typer.Option(
-        help="Address of a running `candor serve` or `candor monitor`.",
-        callback=lambda url: web_address(url),
-    ),
+    str, option("Address of a running `candor serve` or `candor monitor`.", callback=web_address)
 ]
 TokenOption = Annotated[
-    Path | None, typer.Option(help="File with the bearer token, if the server asks for one.")
+    Path | None, option("File with the bearer token, if the server asks for one.")
 ]
 FileIdOption = Annotated[
     FileIdRule,
-    typer.Option(
-        "--request-id", help="What of a path is the request id: the file's name, or all of it."
-    ),
+    option("What of a path is the request id: the file's name, or all of it.", "--request-id"),
 ]
 OnAlarmOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "What to do by itself about a drift alarm (default: off).",
         "--recalibrate-on-alarm",
         metavar="off|propose|publish|promote",
-        help="What to do by itself about a drift alarm (default: off).",
     ),
 ]
-PortOption = Annotated[
-    int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8080).")
-]
+PortOption = Annotated[int | None, option("Port to listen on; 0 takes a free one (default: 8080).")]
 
 
-def settings(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    store: str | None = None,
-    ledger: str | None = None,
-    recalibrate_on_alarm: str | None = None,
-    require_signature: Path | None = None,
-    engine: str | None = None,
-) -> "Settings":
-    """Return the settings: these values if they are not None, else the environment. Raises
-    SettingsError.
+def settings(**overrides: Any) -> "Settings":
+    """Return the settings: `overrides` that are not None, else the environment.
+
+    Raises SettingsError.
     """
     from serving.settings import load_settings
 
-    return load_settings(
-        host=host,
-        port=port,
-        store=store,
-        ledger=ledger,
-        recalibrate_on_alarm=recalibrate_on_alarm,
-        require_signature=require_signature,
-        engine=engine,
-    )
+    return load_settings(**overrides)
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the token in a file. As an argument, other users of the machine could read it. Raises
-    TokenInvalid.
-    """
+    """Return the token in a file; arguments are visible to others. Raises TokenInvalid."""
     from serving.client import usable_token
 
     return (

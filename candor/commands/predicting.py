@@ -13,12 +13,15 @@ from candor.commands.options import (
     JsonOption,
     StoreOption,
     TokenOption,
+    argument,
+    option,
     read_token,
     settings,
     web_address,
 )
 from candor.commands.scoring import ENGINES, score_folder
 from candor.predictions.image_files import FileIdRule, file_id, image_files, require_distinct
+from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
@@ -43,65 +46,56 @@ def read_frame(text: str) -> Any:
 def predict(
     images: Annotated[
         list[str],
-        typer.Argument(
-            help="Image files, or folders of them; with --out one folder, or its address."
-        ),
+        argument("Image files, or folders of them; with --out one folder, or its address."),
     ],
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Model on the server or in the store, or the folder of a bundle (default: the "
-            "only model)."
+        option(
+            "Model on the server or in the store, or the folder of a bundle (default: the only "
+            "model)."
         ),
     ] = None,
     version: Annotated[
-        int | None, typer.Option(help="Version of the model (default: the one in production).")
+        int | None, option("Version of the model (default: the one in production).")
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(
-            help="Ask this running server, which records its answers.", callback=web_address
-        ),
+        option("Ask this running server, which records its answers.", callback=web_address),
     ] = None,
     request_id: Annotated[
         FileIdRule | None,
-        typer.Option(
-            help="Send each file's name, or its path, as request id, so that a label can name the "
-            "file."
+        option(
+            "Send each file's name, or its path, as request id, so that a label can name the file."
         ),
     ] = None,
     frame: Annotated[
         Any,
-        typer.Option(
-            help="Of DICOM files with several frames: the number of one from 1, middle, or all "
-            "(an answer for each; "
-            "not with --out); default: what the model was trained on.",
+        option(
+            "Of DICOM files with several frames: the number of one from 1, middle, or all (an "
+            "answer for each; not with --out); default: what the model was trained on.",
             metavar="N|middle|all",
             parser=read_frame,
         ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Write a table to this file: one row per image, with ids.")
+        Path | None, option("Write a table to this file: one row per image, with ids.")
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(
-            help="Score a whole folder into this one, or this address: Parquet files, a part of "
-            "the images in each. "
-            "What is interrupted is continued by the same command."
+        option(
+            "Score a whole folder into this one, or this address: Parquet files, a part of the "
+            "images in each. What is interrupted is continued by the same command."
         ),
     ] = None,
     engine: Annotated[
-        str,
-        typer.Option(metavar="process|ray", help="With --out: score here, or on a Ray cluster."),
+        str, option("With --out: score here, or on a Ray cluster.", metavar="process|ray")
     ] = "process",
     part_size: Annotated[
         int | None,
-        typer.Option(
+        option(
+            "With --out: images in a part (default: 5000, or those of the job that is continued).",
             min=1,
             max=1_000_000,
-            help="With --out: images in a part (default: 5000, or those of the job that is "
-            "continued).",
         ),
     ] = None,
     token_file: TokenOption = None,
@@ -122,7 +116,6 @@ def predict(
 
     Example: candor predict scan.png --url http://127.0.0.1:8080
     """
-    from candor.terminal.console import print_json
     from candor.terminal.predictions import AnswerTable, print_answer
     from candor.terminal.progress import bars
 
@@ -189,9 +182,7 @@ def predict(
 def _answers(
     classify: Classify, files: Sequence[Path], *, connections: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield the answers or the error for each file, in their order: one, or one for each chosen
-    frame.
-    """
+    """Yield the answers to each file, in order: one, or one for each chosen frame."""
     with ThreadPoolExecutor(connections) as pool:
         try:
             yield from pool.map(
@@ -261,9 +252,7 @@ def _bundle_classifier(bundle: "Bundle", frame: Any) -> Classify:
 
 
 def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle":
-    """Return the model in the store, or the bundle in a folder; a usage error if none is named and
-    one must be.
-    """
+    """Return the model in the store, or the bundle in a folder; a usage error without."""
     from model_store.bundle.bundle import CARD_FILE, read_bundle
 
     if model is None:
@@ -275,8 +264,7 @@ def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle"
         return read_bundle(folder)
     raise typer.BadParameter(
         f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store "
-        f"{opened.storage.address}, or a "
-        f"folder such as {opened.location('MODEL', 1)}",
+        f"{opened.storage.address}, or a folder such as {opened.location('MODEL', 1)}",
         param_hint="--model",
     )
 

@@ -5,57 +5,54 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_ledger, open_store
+from candor.commands.options import (
+    JsonOption,
+    LedgerOption,
+    ModelArgument,
+    StoreOption,
+    open_ledger,
+    open_store,
+    option,
+)
+from candor.terminal.console import print_json, stdout
 
 
 def recalibrate(
-    model: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[
-        int | None, typer.Option(help="Version to start from (default: production).")
-    ] = None,
-    last: Annotated[
-        int | None, typer.Option(help="Use only the latest N labels (default: all).")
-    ] = None,
-    min_labels: Annotated[int, typer.Option(help="Refuse to fit on fewer labels than this.")] = 100,
+    model: ModelArgument,
+    version: Annotated[int | None, option("Version to start from (default: production).")] = None,
+    last: Annotated[int | None, option("Use only the latest N labels (default: all).")] = None,
+    min_labels: Annotated[int, option("Refuse to fit on fewer labels than this.")] = 100,
     allow_label_changes: Annotated[
         bool,
-        typer.Option(
-            "--allow-label-changes", help="Consider remedies that may change the predicted class."
-        ),
+        option("Consider remedies that may change the predicted class.", "--allow-label-changes"),
     ] = False,
     chosen_labels: Annotated[
         bool,
-        typer.Option(
+        option(
+            "Publish although answers lack labels and nothing shows how the others were chosen.",
             "--chosen-labels",
-            help="Publish although answers lack labels and nothing shows how the others were "
-            "chosen.",
         ),
     ] = False,
     precision: Annotated[
         str | None,
-        typer.Option(
-            help="Precision whose answers to fit on (default: the one served last). The result "
-            "has only it."
+        option(
+            "Precision whose answers to fit on (default: the one served last). The result has only "
+            "it."
         ),
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Show before and after, and publish nothing.")
+        bool, option("Show before and after, and publish nothing.", "--preview")
     ] = False,
     html: Annotated[
         Path | None,
-        typer.Option(
-            help="Also write before and after to this file, with diagrams, as one HTML page."
-        ),
+        option("Also write before and after to this file, with diagrams, as one HTML page."),
     ] = None,
     canary: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Let the new version answer this share of the requests."),
+        float | None, option("Let the new version answer this share of the requests.", min=0, max=1)
     ] = None,
     shadow: Annotated[
         bool,
-        typer.Option(
-            "--shadow", help="Let the new version compute beside production, without answering."
-        ),
+        option("Let the new version compute beside production, without answering.", "--shadow"),
     ] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
@@ -72,7 +69,6 @@ def recalibrate(
 
     Example: candor recalibrate chest --preview
     """
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.recalibration import recalibration_tables
     from model_store.lifecycle.canary import start_canary
     from monitoring.http.json_body import plain

@@ -1,6 +1,4 @@
-"""`candor report --every`: reports at regular times into a folder and, if a setting names one, to a
-webhook.
-"""
+"""`candor report --every`: regular reports into a folder and to a webhook."""
 
 import logging
 import time
@@ -8,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from candor.terminal.console import note, stdout
 
 if TYPE_CHECKING:
     from httpx import BaseTransport
@@ -25,9 +25,7 @@ class WebhookFailed(Exception):
 
 
 class Webhook:
-    """Posts JSON to an address that is a secret, because such addresses hold their token. It
-    follows no redirect.
-    """
+    """Posts JSON to an address that is a secret, since it holds a token. No redirects."""
 
     def __init__(self, url: str, *, transport: "BaseTransport | None" = None) -> None:
         self._url, self._transport = url, transport
@@ -59,22 +57,17 @@ def keep_reporting(
     webhook: Webhook | None,
     once: bool,
 ) -> bool:
-    """Make what is due and, unless `once`, go on until interrupted; return whether all of the last
-    round succeeded.
-    """
+    """Make what is due and, unless `once`, go on; return whether the last round succeeded."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from candor.terminal.console import stderr
-
-    logging.getLogger("httpx").setLevel(
-        logging.WARNING
-    )  # it logs addresses, and that of a webhook is a secret
+    # it logs addresses, and that of a webhook is a secret
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         try:
             good = report_once(ledger, folder, every, model=model, webhook=webhook)
         except SQLAlchemyError as error:
-            stderr.print(f"the ledger could not be read: {type(error).__name__}", markup=False)
+            note(f"the ledger could not be read: {type(error).__name__}")
             good = False
         if once:
             return good
@@ -84,10 +77,7 @@ def keep_reporting(
 def report_once(
     ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: Webhook | None
 ) -> bool:
-    """Make the reports that are due and send those that were not sent; return whether all were
-    sent.
-    """
-    from candor.terminal.console import stderr, stdout
+    """Make the reports that are due and send the unsent; return whether all were sent."""
     from monitoring.ledger import versions
     from serving.pages import report_document as schedule
 
@@ -98,7 +88,7 @@ def report_once(
         due = schedule.find_due(folder, name, every, today=schedule.today_of(ledger))
         if due is not None:
             schedule.write(schedule.make(ledger, due))
-            stdout.print(f"report: {due.file}", markup=False)
+            stdout.print(f"report: {due.file}")
         unsent = schedule.find_unsent(folder, name, every) if webhook is not None else None
         if webhook is None or unsent is None:
             continue
@@ -106,6 +96,6 @@ def report_once(
             webhook.send(schedule.make(ledger, unsent).message(html_limit=HTML_LIMIT))
             schedule.mark_sent(unsent.file)
         except WebhookFailed as error:
-            stderr.print(f"{unsent.file.name} was not sent: {error}", markup=False)
+            note(f"{unsent.file.name} was not sent: {error}")
             good = False
     return good

@@ -1,12 +1,13 @@
-"""`candor predict --out`: the answers to all images of a folder, in parts, in this process or on a
-Ray cluster.
-"""
+"""`candor predict --out`: a folder scored in parts, in this process or on a Ray cluster."""
 
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from calibration.wording import counted
+from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
@@ -27,11 +28,7 @@ def score_folder(
     frame: "FrameChoice | None",
     json_out: bool,
 ) -> int:
-    """Score one folder or address into another; print the counts. Returns how many images were
-    refused.
-    """
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stderr, stdout
+    """Score a folder or address into another; return how many images were refused."""
     from candor.terminal.progress import bars
     from serving.inference.predictor import served_variant
     from serving.scoring.folder import AnyFolder
@@ -56,11 +53,9 @@ def score_folder(
     variant = served_variant(bundle, known.precision, device=known.device)
     begun = ScoringPlan.read(place)
     if begun is not None and part_size not in (None, begun.part_size):
-        stderr.print(
+        note(
             f"{place.address} was begun with {counted(begun.part_size, 'image')} in a part, and "
-            "continues so; "
-            "--part-size is not used.",
-            soft_wrap=True,
+            "continues so; --part-size is not used."
         )
     with bars() as progress:
         result = score(
@@ -79,8 +74,6 @@ def score_folder(
     before = f", {result.parts_before:,} of them from before" if result.parts_before else ""
     stdout.print(
         f"{result.out}: {counted(result.images, 'image')} in "
-        f"{counted(result.parts, 'part')}{before}; "
-        f"{result.refused:,} refused",
-        soft_wrap=True,
+        f"{counted(result.parts, 'part')}{before}; {result.refused:,} refused"
     )
     return result.refused

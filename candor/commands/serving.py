@@ -11,9 +11,11 @@ from candor.commands.options import (
     OnAlarmOption,
     PortOption,
     StoreOption,
+    option,
     require_store,
     settings,
 )
+from candor.terminal.console import note, stderr
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -24,25 +26,23 @@ def serve(
     port: PortOption = None,
     store: StoreOption = None,
     ledger: Annotated[
-        str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")
+        str | None, option("Ledger URL, or 'off' (default: sqlite:///./candor.db).")
     ] = None,
     on_alarm: OnAlarmOption = None,
     require_signature: Annotated[
-        Path | None,
-        typer.Option(help="Serve only what the owner of this public key, a PEM file, has signed."),
+        Path | None, option("Serve only what the owner of this public key, a PEM file, has signed.")
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "Run one process, or replicas on a Ray cluster (default: process).",
             metavar="process|ray",
-            help="Run one process, or replicas on a Ray cluster (default: process).",
         ),
     ] = None,
     tune: Annotated[
         bool,
-        typer.Option(
-            "--tune",
-            help="First measure for ten seconds which threads and batch suit this machine.",
+        option(
+            "First measure for ten seconds which threads and batch suit this machine.", "--tune"
         ),
     ] = False,
 ) -> None:
@@ -72,7 +72,6 @@ def serve(
 
 def _tuned(known: "Settings") -> "Settings":
     """Return the settings that suit the largest model in production best; prints what was tried."""
-    from candor.terminal.console import stderr
     from candor.terminal.tables import table
     from serving.inference.predictor import served_variant
     from serving.inference.tuning import tune, tuned
@@ -86,13 +85,11 @@ def _tuned(known: "Settings") -> "Settings":
     ]
     if not bundles:
         raise typer.BadParameter(
-            f"{store.storage.address} has no model in production to tune for; run `candor "
-            "promote` first"
+            f"{store.storage.address} has no model in production to tune for; run `candor promote` "
+            "first"
         )
     largest = max(bundles, key=lambda bundle: len(bundle.onnx))
-    stderr.print(
-        f"measuring {largest.card.name} version {largest.card.version} for ten seconds ..."
-    )
+    note(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
     trials = tune(largest, device=known.device)
     rows = [
         [
@@ -105,7 +102,7 @@ def _tuned(known: "Settings") -> "Settings":
     ]
     stderr.print(table("", ["threads", "spinning", "batch", "images/s"], rows))
     best = trials[0]
-    stderr.print(
+    note(
         f"chosen: CANDOR_THREADS={best.threads} CANDOR_SPINNING={str(best.spinning).lower()} "
         f"CANDOR_MAX_BATCH={best.batch}; set them to start without measuring"
     )

@@ -10,11 +10,15 @@ import typer
 from candor.commands.options import (
     JsonOption,
     LedgerOption,
+    ModelArgument,
     StoreOption,
+    argument,
     open_store,
+    option,
     said,
     version_number,
 )
+from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
@@ -34,13 +38,12 @@ Without a verb it lists, as `candor models list` does.
 """
 app = typer.Typer(name="models")
 
-ModelArgument = Annotated[str, typer.Argument(help="The model.")]
-AnyModelArgument = Annotated[str | None, typer.Argument(help="The model (default: every model).")]
+AnyModelArgument = Annotated[str | None, argument("The model (default: every model).")]
 AnyVersionArgument = Annotated[
-    int | None, typer.Argument(help="Its version (default: every version).", parser=version_number)
+    int | None, argument("Its version (default: every version).", parser=version_number)
 ]
 SOUGHT = "a version, such as 2, or an alias"
-WhyOption = Annotated[str | None, typer.Option(help="Why; kept in the history.", callback=said)]
+WhyOption = Annotated[str | None, option("Why; kept in the history.", callback=said)]
 
 
 @app.callback(invoke_without_command=True, help=HELP)
@@ -60,7 +63,6 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
 
     Example: candor models list --json
     """
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.store import catalog_table
     from model_store.store.catalog import catalog
 
@@ -78,24 +80,18 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
 
 @app.command()
 def show(
-    model: Annotated[
-        str, typer.Argument(help="The model. MODEL/VERSION in one word works as well.")
-    ],
+    model: Annotated[str, argument("The model. MODEL/VERSION in one word works as well.")],
     which: Annotated[
         str | None,
-        typer.Argument(
-            metavar="VERSION", help=f"{SOUGHT} (default: the one in production).".capitalize()
-        ),
+        argument(f"{SOUGHT} (default: the one in production).".capitalize(), metavar="VERSION"),
     ] = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Show what a version is, where it comes from, how calibrated it was, and what was done with
-    it.
+    """Show what a version is, its origin, how calibrated it was, and what was done with it.
 
     Example: candor models show chest 2
     """
-    from candor.terminal.console import print_json
     from candor.terminal.store import print_bundle
     from model_store.bundle.manifest import describe
     from model_store.store.history import read_events
@@ -130,9 +126,9 @@ def show(
 def diff(
     words: Annotated[
         list[str],
-        typer.Argument(
+        argument(
+            f"The model, and twice {SOUGHT}. Of two models: MODEL/VERSION MODEL/VERSION.",
             metavar="MODEL A B",
-            help=f"The model, and twice {SOUGHT}. Of two models: MODEL/VERSION MODEL/VERSION.",
         ),
     ],
     store: StoreOption = None,
@@ -142,7 +138,6 @@ def diff(
 
     Example: candor models diff chest 1 production
     """
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.store import difference_table
     from model_store.bundle.bundle import difference
 
@@ -166,8 +161,7 @@ def verify(
     model: AnyModelArgument = None,
     version: AnyVersionArgument = None,
     key: Annotated[
-        Path | None,
-        typer.Option(help="Also require a signature by the owner of this public key, a PEM file."),
+        Path | None, option("Also require a signature by the owner of this public key, a PEM file.")
     ] = None,
     store: StoreOption = None,
     ledger: LedgerOption = None,
@@ -181,7 +175,6 @@ def verify(
     Example: candor models verify chest 2
     """
     from candor.commands.ledger_digest import ledger_problem
-    from candor.terminal.console import print_json
     from candor.terminal.store import print_findings
     from model_store.bundle.signature import read_public_key
     from model_store.lifecycle.verification import verify as verify_store
@@ -207,7 +200,7 @@ def verify(
 @app.command()
 def history(
     model: ModelArgument,
-    alias: Annotated[str | None, typer.Option(help="Only what was done with this alias.")] = None,
+    alias: Annotated[str | None, option("Only what was done with this alias.")] = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -215,7 +208,6 @@ def history(
 
     Example: candor models history chest --alias production
     """
-    from candor.terminal.console import print_json, stdout
     from candor.terminal.store import history_table
     from model_store.store.aliases import recorded
     from model_store.store.history import read_events
@@ -234,9 +226,7 @@ def history(
 
 
 def find_bundle(store: "Store", which: str) -> "Bundle":
-    """Return the bundle that MODEL, MODEL/VERSION or MODEL/ALIAS names. Raises NotInStore and
-    BundleError.
-    """
+    """Return the bundle of MODEL, MODEL/VERSION or MODEL/ALIAS. Raises NotInStore, BundleError."""
     from model_store.errors import NotInStore
 
     name, slash, part = which.partition("/")

@@ -1,6 +1,4 @@
-"""The verbs of `candor models` that change something: promote, rollback, alias, retire, samples,
-gc.
-"""
+"""The verbs of `candor models` that change something, such as promote and retire."""
 
 import dataclasses
 from pathlib import Path
@@ -11,28 +9,31 @@ import typer
 from candor.commands.options import (
     JsonOption,
     LedgerOption,
+    ModelArgument,
     StoreOption,
+    argument,
     open_ledger,
     open_store,
+    option,
     settings,
     version_number,
 )
-from candor.commands.store import ModelArgument, WhyOption, app
+from candor.commands.store import WhyOption, app
+from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from model_store.lifecycle.changes import Removal
     from model_store.store.store import Store
 
-VersionArgument = Annotated[int, typer.Argument(help="The version.", parser=version_number)]
+VersionArgument = Annotated[int, argument("The version.", parser=version_number)]
 
 
 def promote(
     model: ModelArgument,
     version: Annotated[
         int,
-        typer.Argument(
-            help="The version to serve from now on; an older one is a rollback.",
-            parser=version_number,
+        argument(
+            "The version to serve from now on; an older one is a rollback.", parser=version_number
         ),
     ],
     why: WhyOption = None,
@@ -49,7 +50,6 @@ def promote(
     """
     from candor.commands.canary import labels_of
     from candor.commands.ledger_digest import require_ledger_agrees
-    from candor.terminal.console import print_json, stdout
     from model_store.lifecycle.canary import promote_version
 
     opened = open_store(store)
@@ -63,7 +63,7 @@ def promote(
     canary = ". Its canary has ended" if ended else ""
     if ended and not labels_of(model, version, ledger):
         canary += " without a label, so labels never compared it with production"
-    stdout.print(f"{model}: version {version} is in production{canary}", soft_wrap=True)
+    stdout.print(f"{model}: version {version} is in production{canary}")
 
 
 app.command(
@@ -77,7 +77,7 @@ app.command(
 @app.command()
 def rollback(
     model: ModelArgument,
-    alias: Annotated[str, typer.Option(help="The alias.")] = "production",
+    alias: Annotated[str, option("The alias.")] = "production",
     why: WhyOption = None,
     store: StoreOption = None,
     ledger: LedgerOption = None,
@@ -90,7 +90,6 @@ def rollback(
     Example: candor models rollback chest --why 'refers too much'
     """
     from candor.commands.ledger_digest import require_ledger_agrees
-    from candor.terminal.console import print_json, stdout
     from model_store.lifecycle.changes import roll_back, rollback_target
 
     opened = open_store(store)
@@ -107,12 +106,11 @@ def rollback(
 @app.command()
 def alias(
     model: ModelArgument,
-    name: Annotated[str, typer.Argument(help="The alias: a name of your own, such as staging.")],
+    name: Annotated[str, argument("The alias: a name of your own, such as staging.")],
     version: Annotated[
-        int | None,
-        typer.Argument(help="The version (default: show where it points).", parser=version_number),
+        int | None, argument("The version (default: show where it points).", parser=version_number)
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+    remove: Annotated[bool, option("Remove the alias.", "--remove")] = False,
     why: WhyOption = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
@@ -124,7 +122,6 @@ def alias(
 
     Example: candor models alias chest staging 3 --why 'for the test site'
     """
-    from candor.terminal.console import print_json, stdout
     from model_store.errors import AliasError
 
     if remove and version is not None:
@@ -160,12 +157,9 @@ def sign(
     model: ModelArgument,
     version: VersionArgument,
     key: Annotated[
-        Path,
-        typer.Option(help="PEM file with the private key, on the curve P-256, P-384 or P-521."),
+        Path, option("PEM file with the private key, on the curve P-256, P-384 or P-521.")
     ],
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the password of the key.")
-    ] = None,
+    password_file: Annotated[Path | None, option("File with the password of the key.")] = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -176,7 +170,6 @@ def sign(
 
     Example: candor models sign chest 2 --key signing.pem
     """
-    from candor.terminal.console import print_json, stdout
     from model_store.bundle.signature import sign as sign_bundle
 
     opened = open_store(store)
@@ -193,19 +186,17 @@ def sign(
 def retire(
     model: ModelArgument,
     version: VersionArgument,
-    undo: Annotated[bool, typer.Option("--undo", help="Bring it back.")] = False,
+    undo: Annotated[bool, option("Bring it back.", "--undo")] = False,
     why: WhyOption = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Take a version out, so that it cannot be promoted or tried as a canary. It stays in the
-    store.
+    """Take a version out: it stays in the store, but cannot be promoted or tried as canary.
 
     Refused while an alias or a running canary points at it.
 
     Example: candor models retire chest 2 --why 'trained on wrong labels'
     """
-    from candor.terminal.console import print_json, stdout
     from model_store.lifecycle import changes
 
     opened = open_store(store)
@@ -222,22 +213,18 @@ def samples(
     model: ModelArgument,
     images: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="Files that take the place of all samples.", exists=True, dir_okay=False
-        ),
+        argument("Files that take the place of all samples.", exists=True, dir_okay=False),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove the samples.")] = False,
+    clear: Annotated[bool, option("Remove the samples.", "--clear")] = False,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Sample images of a model, which its page offers to those who try it. Without files, list
-    them.
+    """Sample images of a model, which its page offers. Without files, list them.
 
     Everyone who may open that page can see them: take images that may be shown.
 
     Example: candor models samples chest scan-1.png scan-2.dcm
     """
-    from candor.terminal.console import print_json, stdout
     from model_store.errors import NotInStore
     from model_store.store.samples import Sample, read_samples, write_samples
 
@@ -253,23 +240,19 @@ def samples(
     if json_out:
         print_json({"model": model, "samples": names})
     else:
-        stdout.print(f"{model}: {', '.join(names) or 'no samples'}", soft_wrap=True)
+        stdout.print(f"{model}: {', '.join(names) or 'no samples'}")
 
 
 @app.command()
 def gc(
-    model: Annotated[str | None, typer.Argument(help="The model (default: every model).")] = None,
-    keep: Annotated[int, typer.Option(min=1, help="Newest versions of each model that stay.")] = 3,
+    model: Annotated[str | None, argument("The model (default: every model).")] = None,
+    keep: Annotated[int, option("Newest versions of each model that stay.", min=1)] = 3,
     days: Annotated[
         int,
-        typer.Option(
-            min=0, help="What was made, or has answered, within so many days stays, unless retired."
-        ),
+        option("What was made, or has answered, within so many days stays, unless retired.", min=0),
     ] = 90,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be removed.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    dry_run: Annotated[bool, option("Only say what would be removed.", "--dry-run")] = False,
+    yes: Annotated[bool, option("Remove without asking.", "--yes")] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
@@ -282,7 +265,6 @@ def gc(
 
     Example: candor models gc --dry-run
     """
-    from candor.terminal.console import print_json, stderr, stdout
     from model_store.lifecycle.changes import collect
 
     opened = open_store(store)
@@ -298,9 +280,9 @@ def gc(
     if json_out:
         print_json([dataclasses.asdict(each) | {"removed": not dry_run} for each in found])
     elif not found:
-        stderr.print("there is nothing to remove")
+        note("there is nothing to remove")
     elif not dry_run:
-        stderr.print(f"{len(found)} removed")
+        note(f"{len(found)} removed")
 
 
 def _removable(

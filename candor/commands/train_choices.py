@@ -1,23 +1,36 @@
-"""The choices that a user of `candor train` makes, and the configuration that follows: from them,
-or from a card.
-"""
+"""The choices that a user of `candor train` makes, and the configuration that follows from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from candor.commands.data import load_arguments
 from candor.commands.options import settings
+from candor.terminal.console import note
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
-    from training.datasets.records import LoadArguments
     from training.runs.config import TrainConfig
     from training.runs.repetition import Repetition
 
+OF_THE_MACHINE = ("weights", "device")  # what a repeated run may change
 
-def option_numbers(options: list[str]) -> dict[str, float]:
+
+def made_choices(context: typer.Context) -> dict[str, object]:
+    """Return the fields of TrainConfig that the user gave, by name."""
+    from training.runs.config import TrainConfig
+
+    given = context.params | {"loss_options": _numbers(context.params["options"] or ())}
+    if given["weights"] not in ("hub", "none", None):
+        given["weights"] = Path(given["weights"])
+    return {
+        name: given[name]
+        for name in TrainConfig.model_fields
+        if given[name] is not None and given[name] != {}
+    }
+
+
+def _numbers(options: Iterable[str]) -> dict[str, float]:
     """The options NAME=VALUE as numbers by name."""
     pairs = (option.partition("=") for option in options)
     try:
@@ -28,15 +41,8 @@ def option_numbers(options: list[str]) -> dict[str, float]:
         ) from error
 
 
-def made_choices(choices: Mapping[str, object]) -> dict[str, object]:
-    """The choices that the user made."""
-    return {name: value for name, value in choices.items() if value is not None}
-
-
 def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":
-    """The configuration: `choices` over the defaults, or those of the digits; a usage error if it
-    is invalid.
-    """
+    """Return `choices` over the defaults, or over those of the digits; a usage error if invalid."""
     from pydantic import ValidationError
 
     from training.networks.backbones import find_weights
@@ -54,22 +60,18 @@ def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfi
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})
 
 
-def card_repetition(
-    card: Path, choices: Mapping[str, object], reading: "LoadArguments"
-) -> "Repetition":
-    """The run behind a card; a usage error if choices are given that it makes itself."""
+def card_repetition(card: Path, context: typer.Context) -> "Repetition":
+    """Return the run behind a card; a usage error if choices are given that it makes itself."""
+    from training.datasets.records import LoadArguments
+    from training.runs.config import TrainConfig
     from training.runs.repetition import read_repetition
 
-    plain = load_arguments(
-        layout=None,
-        group_pattern=None,
-        allow_leakage=False,
-        max_corrupt=0.01,
-        window=None,
-        first_frame=False,
-    )
-    given = [name for name in choices if name not in ("weights", "device")]
-    given += [name for name, value in reading.items() if value != plain.get(name)]
+    own = {*TrainConfig.model_fields, "options", *LoadArguments.__annotations__}
+    given = [
+        name
+        for name in context.params
+        if name in own.difference(OF_THE_MACHINE) and _is_given(context, name)
+    ]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise typer.BadParameter(
@@ -78,14 +80,15 @@ def card_repetition(
     return read_repetition(card)
 
 
-def repeated_config(repetition: "Repetition", choices: Mapping[str, object]) -> "TrainConfig":
-    """The configuration of the run to repeat; says on stderr which libraries differ from those of
-    the card.
-    """
-    from candor.terminal.console import stderr
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
+
+def repeated_config(repetition: "Repetition", choices: Mapping[str, object]) -> "TrainConfig":
+    """Return the configuration of the run to repeat; name the libraries that differ on stderr."""
     if differences := repetition.differences():
-        stderr.print(
+        note(
             "Note: other libraries than the card's may change the last bits: "
             f"{'; '.join(differences)}."
         )

@@ -23,12 +23,9 @@ from candor.commands.train_choices import (
     card_repetition,
     chosen_config,
     made_choices,
-    option_numbers,
     repeated_config,
 )
-
-RECIPES = ("auto", "fixed")
-ENGINES = ("torchrun", "ray")
+from candor.terminal.console import note, stderr, stdout
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import FoundDataset
@@ -41,6 +38,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
 
 
 def train(
+    context: typer.Context,
     data: opt.Data = None,
     layout: LayoutOption = None,
     group_pattern: GroupOption = None,
@@ -52,7 +50,7 @@ def train(
     restart: opt.Restart = False,
     tensorboard: opt.TensorBoard = False,
     from_card: opt.FromCard = None,
-    recipe: opt.RecipeName = "auto",
+    recipe: opt.Recipe = "auto",
     loss: opt.Loss = None,
     beta: opt.Beta = None,
     options: opt.LossOptions = None,
@@ -94,7 +92,6 @@ def train(
     nnodes: opt.Nnodes = 1,
     node_rank: opt.NodeRank = 0,
     master: opt.Master = None,
-    verbose: opt.Verbose = False,
     json_out: JsonOption = False,
 ) -> None:
     """Train a classifier on images, measure its calibration, and write a run folder.
@@ -112,74 +109,20 @@ def train(
     from training.processes.launch import Processes, already_started, launch
 
     processes = Processes(nproc, nnodes, node_rank, master)
-    if engine not in ENGINES:
-        raise typer.BadParameter(
-            f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine"
-        )
     if not already_started() and (processes.several or engine == "ray"):
         if engine == "ray":
             _launch_on_ray(processes, on_gpu=device == "cuda")
         else:
             launch("candor", sys.argv[1:], processes)
         return
-    reading = load_arguments(
-        layout=layout,
-        group_pattern=group_pattern,
-        allow_leakage=allow_leakage,
-        max_corrupt=max_corrupt,
-        window=window,
-        first_frame=first_frame,
-    )
-    if recipe not in RECIPES:
-        raise typer.BadParameter(
-            f"got {recipe!r}; expected {' or '.join(RECIPES)}", param_hint="--recipe"
-        )
-    choices = made_choices(
-        {
-            "loss": loss,
-            "beta": beta,
-            "loss_options": option_numbers(options) if options else None,
-            "class_weights": class_weights,
-            "perturbed": perturbed,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "warmup": warmup,
-            "layer_decay": layer_decay,
-            "probe_epochs": probe_epochs,
-            "probe_rate": probe_rate,
-            "clip_norm": clip_norm,
-            "decay": decay,
-            "averaging": averaging,
-            "ema_decay": ema_decay,
-            "select": select,
-            "patience": patience,
-            "seed": seed,
-            "backbone": backbone,
-            "weights": weights if weights in ("hub", "none", None) else Path(weights),
-            "frozen": frozen,
-            "trainable": trainable,
-            "heads": heads,
-            "augment": augment,
-            "head": head,
-            "head_reduction": head_reduction,
-            "dropout": dropout,
-            "image_size": image_size,
-            "resize": resize,
-            "device": device,
-            "amp": amp,
-            "micro_batch": micro_batch,
-        }
-    )
-    repetition = card_repetition(from_card, choices, reading) if from_card else None
+    reading = load_arguments(context)
+    choices = made_choices(context)
+    repetition = card_repetition(from_card, context) if from_card else None
     own_recipe = data == "digits" and "backbone" not in choices
-    config = (
-        repeated_config(repetition, choices)
-        if repetition
-        else chosen_config(choices, digits=own_recipe)
-    )
+    if repetition:
+        config = repeated_config(repetition, choices)
+    else:
+        config = chosen_config(choices, digits=own_recipe)
     group = Group.from_environment()
     try:
         found, result = _train(
@@ -196,7 +139,7 @@ def train(
         if group.leads:
             from candor.terminal.run_result import print_result
 
-            print_result(found.note, result, repetition, verbose=verbose, json_out=json_out)
+            print_result(found.note, result, repetition, json_out=json_out)
     except BaseException:
         group.close(failed=True)
         raise
@@ -214,7 +157,6 @@ def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:
 
 
 def _show_losses() -> None:
-    from candor.terminal.console import stdout
     from candor.terminal.tables import table
     from training.losses import loss_table
 
@@ -236,10 +178,7 @@ def _train(
     restart: bool,
     tensorboard: bool,
 ) -> tuple["FoundDataset", "RunResult"]:
-    """The data set and the run's result; `given` are the choices that the recipe `auto` keeps, None
-    without it.
-    """
-    from candor.terminal.console import stderr
+    """Return data set and result; `given`: choices that the recipe `auto` keeps, or None."""
     from candor.terminal.progress import bars
     from training.datasets import find_dataset, source_title
     from training.processes.execution import leader_first
@@ -253,10 +192,8 @@ def _train(
         repetition.check_processes(group.size)
         data, reading, seed = repetition.source(data), repetition.reading, repetition.split_seed
     method = config.loss if given is None or not chooses_loss(given) else "auto"
-    folder, known = (
-        out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}",
-        settings(),
-    )
+    folder = out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}"
+    data_folder = settings().data
     if group.leads:
         refuse_early(config, folder)
     with bars(lines=True) as shown, _resumable(folder, told=group.leads):
@@ -265,24 +202,22 @@ def _train(
             group,
             lambda: find_dataset(
                 data,
-                data_folder=known.data,
+                data_folder=data_folder,
                 cache=cache_folder(),
                 seed=seed,
                 progress=progress,
                 **reading,
             ),
         )
-        for note in found.dataset.notes if group.leads else ():
-            stderr.print(f"Note: {note}.", soft_wrap=True)
+        for sentence in found.dataset.notes if group.leads else ():
+            note(f"Note: {sentence}.")
         if repetition:
             repetition.check_data(found.dataset)
-        plan = (
-            TrainingPlan((config,))
-            if given is None
-            else automatic(found.dataset, config, given=given)
-        )
+        plan = TrainingPlan((config,))
+        if given is not None:
+            plan = automatic(found.dataset, config, given=given)
         for reason in plan.reasons if group.leads else ():
-            stderr.print(f"Recipe: {reason}.", soft_wrap=True)
+            note(f"Recipe: {reason}.")
         result = run_training(
             plan,
             found.dataset,
@@ -292,7 +227,7 @@ def _train(
             tensorboard=tensorboard,
             group=group,
             backbone_sha256=repetition.training.backbone_sha256 if repetition else None,
-            notice=lambda said: stderr.print(said, soft_wrap=True),
+            notice=note,
             progress=progress,
         )
     return found, result
@@ -301,20 +236,13 @@ def _train(
 @contextmanager
 def _resumable(folder: Path, *, told: bool) -> Iterator[None]:
     """Say how to go on after an interruption: when it happens, and before, where nobody watches."""
-    from candor.terminal.console import stderr
     from training.runs.folder import run_folder_of
 
     if told and not stderr.is_terminal:
-        stderr.print(
-            "If this is interrupted, the same command resumes it after its last whole epoch.",
-            soft_wrap=True,
-        )
+        note("If this is interrupted, the same command resumes it after its last whole epoch.")
     try:
         yield
     except KeyboardInterrupt:
         if told and run_folder_of(folder).begun:
-            stderr.print(
-                "Interrupted. The same command resumes the run after its last whole epoch.",
-                soft_wrap=True,
-            )
+            note("Interrupted. The same command resumes the run after its last whole epoch.")
         raise

@@ -1,16 +1,24 @@
-"""`candor feedback` and `candor predictions`: labels and answers from a file, sent to a running
-server.
-"""
+"""`candor feedback` and `candor predictions`: tables of labels and answers, sent to a server."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.commands.options import FileIdOption, JsonOption, TokenOption, UrlOption, read_token
+from calibration.wording import counted
+from candor.commands.options import (
+    FileIdOption,
+    JsonOption,
+    TokenOption,
+    UrlOption,
+    argument,
+    option,
+    read_token,
+)
 from candor.predictions.image_files import FileIdRule
+from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from candor.predictions.upload import TableUpload
@@ -24,33 +32,28 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 def feedback(
     file: Annotated[
         Path | None,
-        typer.Argument(
-            help="A .csv with a header, .ndjson or .parquet. Columns: label, and file, "
-            "prediction_id or request_id; "
-            "optional: model, source, observed_at."
+        argument(
+            "A .csv with a header, .ndjson or .parquet. Columns: label, and file, prediction_id or "
+            "request_id; optional: model, source, observed_at."
         ),
     ] = None,
     prediction_id: Annotated[
-        str | None, typer.Option(help="Label one answer, by its id, instead of a file.")
+        str | None, option("Label one answer, by its id, instead of a file.")
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option(
-            help="The true class of that answer; with a file, its column of true classes "
-            "(default: label)."
+        option(
+            "The true class of that answer; with a file, its column of true classes (default: "
+            "label)."
         ),
     ] = None,
     early: Annotated[
         bool,
-        typer.Option(
-            "--early", help="The labels come before their answers: it is no failure if all wait."
-        ),
+        option("The labels come before their answers: it is no failure if all wait.", "--early"),
     ] = False,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Model of rows that name an answer by file or request_id (default: the only one)."
-        ),
+        option("Model of rows that name an answer by file or request_id (default: the only one)."),
     ] = None,
     request_id: FileIdOption = FileIdRule.FILENAME,
     url: UrlOption = DEFAULT_URL,
@@ -93,35 +96,29 @@ def feedback(
 def predictions(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="A .csv with a header, .ndjson or .parquet. Columns: request_id or "
-            "prediction_id; probabilities, or "
-            "predicted and confidence; optional: served_at, tags, audit, label, source, "
-            "observed_at, model, version."
+        argument(
+            "A .csv with a header, .ndjson or .parquet. Columns: request_id or prediction_id; "
+            "probabilities, or predicted and confidence; optional: served_at, tags, audit, label, "
+            "source, observed_at, model, version."
         ),
     ],
-    model: Annotated[str | None, typer.Option(help="Model of the rows that name none.")] = None,
+    model: Annotated[str | None, option("Model of the rows that name none.")] = None,
     version: Annotated[
-        int | None, typer.Option(help="Version of the rows that name none (default: newest).")
+        int | None, option("Version of the rows that name none (default: newest).")
     ] = None,
     classes: Annotated[
-        str | None,
-        typer.Option(help="Declare the model first, with these classes, separated by commas."),
+        str | None, option("Declare the model first, with these classes, separated by commas.")
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Column of the true class (default: label).")
-    ] = None,
+    label: Annotated[str | None, option("Column of the true class (default: label).")] = None,
     predicted: Annotated[
-        str | None, typer.Option(help="Column of the predicted class (default: predicted).")
+        str | None, option("Column of the predicted class (default: predicted).")
     ] = None,
     confidence: Annotated[
-        str | None, typer.Option(help="Column of its probability (default: confidence).")
+        str | None, option("Column of its probability (default: confidence).")
     ] = None,
     probabilities: Annotated[
         str | None,
-        typer.Option(
-            help="Columns of the classes' probabilities, by commas; * stands for anything."
-        ),
+        option("Columns of the classes' probabilities, by commas; * stands for anything."),
     ] = None,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
@@ -142,7 +139,7 @@ def predictions(
     """
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.tables import read_columns
-    from candor.predictions.upload import TableUpload
+    from candor.predictions.upload import TableUpload, require_columns
     from candor.predictions.upload_columns import prediction_columns
     from monitoring.logged.body import FIELDS
     from serving.client import Client
@@ -156,18 +153,15 @@ def predictions(
     defaults = {name: value for name, value in defaults.items() if value is not None}
     if classes is not None and model is None:
         raise typer.BadParameter("--classes declares a model; name it with --model")
+    scores = [each.column for each in found.columns.scores] if found.sends_scores else []
+    sure = [found.sources.get(name, name) for name in ("probabilities", "confidence")]
+    require_columns(file, (*sure, *scores), ("request_id", "prediction_id"))
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if classes is not None:
-            client.declare(
-                {"version": 1}
-                | defaults
-                | {"classes": [name.strip() for name in classes.split(",")]}
-            )
+            names = [name.strip() for name in classes.split(",")]
+            client.declare({"version": 1} | defaults | {"classes": names})
         upload = TableUpload(file, lambda row: defaults | found.item(row))
-        scores = [each.column for each in found.columns.scores] if found.sends_scores else []
-        sure = [found.sources.get(name, name) for name in ("probabilities", "confidence")]
-        needs = ((*sure, *scores), ("request_id", "prediction_id"))
-        _send(upload, client, "/predictions-log", needs=needs, json_out=json_out)
+        _send(upload, client, "/predictions-log", json_out=json_out)
 
 
 def _send_labels(
@@ -180,52 +174,40 @@ def _send_labels(
     early: bool,
     json_out: bool,
 ) -> None:
-    """Send a table of labels, after a look at what its columns are."""
+    """Send a table of labels, after a look at its columns and before one at the server."""
     from candor.predictions.columns import ColumnWishes
-    from candor.predictions.image_files import require_distinct_rows
+    from candor.predictions.image_files import FILE, require_distinct_rows
     from candor.predictions.tables import read_columns, read_rows
-    from candor.predictions.upload import TableUpload
+    from candor.predictions.upload import TableUpload, require_columns
     from candor.predictions.upload_columns import ANSWER, label_columns, label_item
     from monitoring.feedback.body import FIELDS
 
-    found = label_columns(read_columns(file), FIELDS, ColumnWishes(label=label))
+    names = read_columns(file)
+    found = label_columns(names, FIELDS, ColumnWishes(label=label))
     column = found.columns.label or "label"
+    require_columns(file, (column,), ANSWER)
     require_distinct_rows(read_rows(file), rule)
     _tell(file, found)
-    make = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=rule)
+    if model is None and not {"prediction_id", "model"} & set(names):
+        model = _only_model(client)
 
     def item(row: Mapping[str, Any]) -> dict[str, Any]:
-        truth = {"label": row[column]} if column in row else {}
-        return make({name: value for name, value in row.items() if name != "label"} | truth)
+        return label_item(found.item(row), file=row.get(FILE), model=model, rule=rule)
 
     upload = TableUpload(file, item, mixed=column)
-    _send(
-        upload,
-        client,
-        "/feedback",
-        needs=((column,), ANSWER),
-        json_out=json_out,
-        all_may_wait=early,
-    )
+    _send(upload, client, "/feedback", json_out=json_out, all_may_wait=early)
 
 
 def _tell(file: Path, found: "UploadColumns") -> None:
     """Say on stderr which columns were taken for what, where that is not plain."""
-    from candor.terminal.console import stderr
-
     for line in found.told():
-        stderr.print(f"{file}: {line}", soft_wrap=True)
+        note(f"{file}: {line}")
 
 
-def _model_of(file: Path, client: "Client") -> str | None:
-    """Return the server's only model if the table needs one, that is, if it names neither answers
-    nor models.
-    """
-    from candor.predictions.tables import read_columns
+def _only_model(client: "Client") -> str:
+    """Return the server's only model; a usage error if there is none or several."""
     from serving.client import ServerRefused
 
-    if {"prediction_id", "model"} & set(read_columns(file)):
-        return None
     try:
         return client.only_model()
     except ServerRefused as refused:
@@ -239,8 +221,6 @@ def _model_of(file: Path, client: "Client") -> str | None:
 
 def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out: bool) -> None:
     """Print what became of one label, and exit with 1 if it was not recorded."""
-    from candor.terminal.console import print_json, stderr, stdout
-
     lost = {
         "unknown": "the server's ledger has no answer with this id. `candor predict --url` and "
         "every answer show it",
@@ -252,40 +232,30 @@ def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out:
     elif reason is None:
         stdout.print(f"{result['status']}: 1")
     else:
-        stderr.print(f"candor: {prediction_id} was not labeled: {reason}", soft_wrap=True)
+        note(f"candor: {prediction_id} was not labeled: {reason}")
     if reason is not None:
         raise typer.Exit(1)
 
 
 def _send(
-    upload: "TableUpload",
-    client: "Client",
-    path: str,
-    *,
-    needs: Sequence[Collection[str]],
-    json_out: bool,
-    all_may_wait: bool = True,
+    upload: "TableUpload", client: "Client", path: str, *, json_out: bool, all_may_wait: bool = True
 ) -> None:
     """Send a table with progress, and print how many rows got which status.
 
     Exits with 1 if a row was not recorded, and, unless `all_may_wait`, if every label waits for its
     answer.
     """
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
 
     with bars() as progress:
-        done = upload.run(partial(client.upload, path), needs=needs, progress=progress)
+        done = upload.run(partial(client.upload, path), progress=progress)
     if upload.is_grouped:
-        stderr.print(
+        note(
             f"{upload.file} is sorted by label; its rows were sent in a random order, because the "
-            "drift watch must not "
-            "see one class after the other",
-            soft_wrap=True,
+            "drift watch must not see one class after the other"
         )
     if done.began:
-        stderr.print(f"continued after row {done.began:,}, where an earlier upload stopped")
+        note(f"continued after row {done.began:,}, where an earlier upload stopped")
     rejected_file = str(upload.rejected_file) if done.rejected else None
     if json_out:
         print_json({**vars(done), "statuses": dict(done.statuses), "rejected_file": rejected_file})
@@ -299,18 +269,15 @@ def _send(
             )
     pending = done.statuses["pending"]
     if pending:
-        stderr.print(
+        note(
             "pending: no answer has this request id yet, so the label waits for it. Were the "
-            "images sent with "
-            "--request-id, and with the same rule (filename or path)?",
-            soft_wrap=True,
+            "images sent with --request-id, and with the same rule (filename or path)?"
         )
     waits = pending == done.statuses.total() and not all_may_wait
     if pending and waits:
-        stderr.print(
+        note(
             f"candor: {upload.file}: no label found its answer. If these labels come before their "
-            "answers, say --early",
-            soft_wrap=True,
+            "answers, say --early"
         )
     if done.rejected or (pending and waits):
         raise typer.Exit(1)

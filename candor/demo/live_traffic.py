@@ -1,5 +1,4 @@
-"""Traffic on running servers, as a hospital would send it: images, labels that come later, and then
-another camera.
+"""Traffic on running servers: images, labels that come later, and then another camera.
 
 It needs neither torch nor the servers' machine: it speaks HTTP, like any client. What it sends is
 `candor.demo.sample`.
@@ -74,9 +73,7 @@ class LiveTraffic:
     _waiting: deque[tuple[float, dict[str, Any]]] = field(default_factory=deque)  # (due, label)
 
     def run(self) -> dict[str, Any]:
-        """Send until the alarm, or until the process is stopped; return the figures. Raises
-        TrafficFailed.
-        """
+        """Send until the alarm, or until stopped; return the figures. Raises TrafficFailed."""
         self._await_servers()
         started = self.now_s()
         said = f"Sending {self.plan.rate_hz:g} images a second to {MODEL}; labels follow"
@@ -98,8 +95,8 @@ class LiveTraffic:
         now = self.now_s()
         if alarm is None:
             raise TrafficFailed(
-                f"no alarm within {limit_s:.0f} s and {counted(self.labeled - labels, 'label')} "
-                "of the shift"
+                f"no alarm within {limit_s:.0f} s and {counted(self.labeled - labels, 'label')} of "
+                "the shift"
             )
         figures = {
             "alarm_after_s": round(now - started, 1),
@@ -110,8 +107,7 @@ class LiveTraffic:
         }
         self.say(
             f"ALARM {now - shifted:.0f} s after the shift, {now - started:.0f} s after the start: "
-            "the model is "
-            f"{alarm['direction']}confident."
+            f"the model is {alarm['direction']}confident."
         )
         if not self.plan.once:
             self.say("The traffic goes on until it is stopped.")
@@ -129,16 +125,15 @@ class LiveTraffic:
                 )
             if not told:
                 self.say(
-                    f"Waiting up to {self.plan.start_s:.0f} s for a server with the model "
-                    f"{MODEL}, and a monitor."
+                    f"Waiting up to {self.plan.start_s:.0f} s for a server with the model {MODEL}, "
+                    "and a monitor."
                 )
             told = True
             self.sleep(PAUSE_S)
         if (active := self._alarm()) is not None:
             raise TrafficFailed(
                 f"the drift alarm of {MODEL} is active since label {active['alarm_label']}. "
-                "Acknowledge it, or begin "
-                "with an empty ledger: curl -X POST "
+                "Acknowledge it, or begin with an empty ledger: curl -X POST "
                 f"{self.address}/models/{MODEL}/report/acknowledge "
                 '-d \'{"note": "it was the demo"}\''
             )
@@ -156,9 +151,7 @@ class LiveTraffic:
     def _send(
         self, *, shifted: bool, until: Callable[[float, bool], bool]
     ) -> dict[str, Any] | None:
-        """Send images at the plan's rate and labels when they are due, until `until(now, alarm)`;
-        return the alarm.
-        """
+        """Send images at the plan's rate and due labels, until `until(now, alarm)`."""
         looked = 0.0
         alarm: dict[str, Any] | None = None
         for now in self._ticks():
@@ -194,9 +187,7 @@ class LiveTraffic:
         self._waiting.append((self.now_s() + self.plan.label_delay_s, item))
 
     def _label_due(self, now: float) -> None:
-        """Send the labels that are due. They stay in the queue until a monitor has acknowledged
-        them.
-        """
+        """Send the labels that are due; they stay in the queue until they are acknowledged."""
         due = [item for at, item in self._waiting if at <= now]
         if not due:
             return
@@ -213,9 +204,7 @@ class LiveTraffic:
         """What the report says of the drift watch, if its alarm is active."""
         try:
             drift: dict[str, Any] = self.monitor.calibration(MODEL)["drift"]
-        except (
-            ServerRefused,
-            TransportError,
-        ):  # nothing is known of the model before its first answer
+        # nothing is known of the model before its first answer
+        except (ServerRefused, TransportError):
             return None
         return drift if drift["active"] else None

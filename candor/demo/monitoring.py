@@ -1,6 +1,4 @@
-"""Steps 3 to 5: serve the model, label its answers, and send images on which it is no longer
-calibrated.
-"""
+"""Steps 3 to 5: serve the model, label its answers, and send shifted images."""
 
 import json
 import time
@@ -35,8 +33,7 @@ def serve_validation(session: DemoSession, server: ServerProcess, client: Client
     elapsed = time.monotonic() - started
     stdout.print(
         f"It answered {counted(len(indices), 'validation image')} over HTTP in {elapsed:.1f} s. "
-        "The first "
-        "answers in full:"
+        "The first answers in full:"
     )
     for answer in sent.answers[:ANSWERS_SHOWN]:
         stdout.print(f"   {json.dumps(answer)}")
@@ -129,7 +126,6 @@ def label_answers(client: Client, sent: SentImages, *, stage: str) -> Mapping[st
 def _detector(found: Mapping[str, Any]) -> str:
     return (
         f"Drift detector: {'ALARM' if found['active'] else 'no alarm'} after {found['labels']} "
-        "labels. "
-        f"Its evidence (log e) is {figure(found['log_evalue'], 1)}; an alarm takes "
+        f"labels. Its evidence (log e) is {figure(found['log_evalue'], 1)}; an alarm takes "
         f"{found['log_threshold']:.1f}."
     )

@@ -1,6 +1,4 @@
-"""Steps 6 and 7: recalibrate on labeled answers while requests come in, then verify on images not
-used for it.
-"""
+"""Steps 6 and 7: recalibrate on labeled answers under load, then verify on other images."""
 
 import time
 from collections.abc import Mapping
@@ -69,9 +67,9 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
         f"{count} by version {version}" for version, count in sorted(stream.versions.items())
     )
     stdout.print(
-        f"\nIt was published as version {done.card.version} and promoted while the server "
-        "answered requests: "
-        f"{answered}; {len(stream.failures)} failed."
+        "\n"
+        f"It was published as version {done.card.version} and promoted while the server answered "
+        f"requests: {answered}; {len(stream.failures)} failed."
     )
     session.figures["recalibrate"] = {
         "labels": done.labels,
@@ -87,9 +85,7 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
 
 
 def verify(session: DemoSession, client: Client, second: SentImages, done: Recalibration) -> None:
-    """Step 7: send the images again that the remedy was not fitted on; compare both versions'
-    reports.
-    """
+    """Step 7: send the images that the remedy was not fitted on again; compare both versions."""
     after = send_split(session, client, "test", second.indices)
     label_answers(client, after, stage="labels of test images, again")
     window = f"last:{len(second.indices)}"  # the second half was labeled last, by either version
@@ -101,8 +97,7 @@ def verify(session: DemoSession, client: Client, second: SentImages, done: Recal
     heading("7. Verify")
     stdout.print(
         f"Both versions on the other {counted(len(second.indices), 'test image')}, which the "
-        "recalibration did not "
-        "use:\n"
+        "recalibration did not use:\n"
     )
     stdout.print(
         side_by_side(
@@ -127,8 +122,8 @@ def _outcome(reports: Mapping[str, Mapping[str, Any]]) -> str:
     certainty = "the intervals do not overlap" if apart else "the intervals overlap"
     return (
         f"ECE {verb}: {before['ece']:.3f} -> {after['ece']:.3f} (floor "
-        f"{after['noise_floor']:.3f}); {certainty}. "
-        f"Accuracy: {before['accuracy']:.3f} -> {after['accuracy']:.3f}."
+        f"{after['noise_floor']:.3f}); {certainty}. Accuracy: {before['accuracy']:.3f} -> "
+        f"{after['accuracy']:.3f}."
     )
 
 

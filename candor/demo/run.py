@@ -1,6 +1,4 @@
-"""The demo from the data to the recalibrated model in production. Every number it prints is
-measured while it runs.
-"""
+"""The demo, from the data to the recalibrated model in production. Each number is measured."""
 
 import json
 import shutil
@@ -59,9 +57,8 @@ def run_demo(
         json_file: where to write every figure.
     """
     require_linux("candor demo")
-    signal.signal(
-        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
-    )  # so that the server is stopped too
+    # so that the server is stopped too
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     started = time.monotonic()
     _clear(out)
     with bars() as progress:

@@ -1,5 +1,4 @@
-"""A model and images that come with Candor, so that a stranger without data, network or torch can
-watch an alarm.
+"""A model and images that come with Candor, to watch an alarm without data or torch.
 
 The images are scikit-learn's digits (UCI, CC BY 4.0) that the model was not trained on. `python -m
 candor.demo.sample_files` made the files in `sample/`: the graph, the card and the images.

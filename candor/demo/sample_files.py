@@ -1,6 +1,4 @@
-"""Makes the files of `candor/demo/sample/`, in a checkout with `train`: `python -m
-candor.demo.sample_files`
-"""
+"""Makes the files of `candor/demo/sample/`: `python -m candor.demo.sample_files`, with torch."""
 
 import shutil
 import tempfile
@@ -17,12 +15,9 @@ from training.runs.run import train
 
 
 def write_sample(folder: Path, *, work: Path) -> None:
-    """Train on the digits' training split, export, and keep graph, card, and the images of the
-    other splits.
-    """
-    config = offline_config(loss="dca", seed=0).model_copy(
-        update={"head_reduction": 4}
-    )  # half of the file
+    """Train on the digits' training split, export, and keep the images of the other splits."""
+    # half of the file
+    config = offline_config(loss="dca", seed=0).model_copy(update={"head_reduction": 4})
     run = train(config, read_digits(), work / "run", cache=work)
     store = Store(work / "store")
     made = store.folder(MODEL, export(run.folder, store, MODEL).version)

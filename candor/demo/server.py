@@ -1,11 +1,9 @@
 """A `candor serve` process in which torch cannot be imported."""
 
 import os
-import queue
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -65,39 +63,22 @@ class ServerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
-    def stop(self) -> int:
-        """Stop it as an orchestrator would, and return its exit code."""
+        """Stop it as an orchestrator would."""
         self._process.terminate()
         try:
-            return self._process.wait(STOP_S)
+            self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait()
+            self._process.wait()
 
     def wait(self) -> None:
         """Wait until it has ended."""
         self._process.wait()
 
     def _read_url(self) -> str:
-        """Return the address in the first line that the server prints, which it does once it
-        listens.
-        """
-        lines: queue.Queue[str] = queue.Queue()
-        output = self._process.stdout
-        if output is None:
-            raise self._failure()
-        threading.Thread(target=lambda: lines.put(output.readline().decode()), daemon=True).start()
-        try:
-            found = re.search(r"https?://\S+", lines.get(timeout=START_S))
-        except queue.Empty:
-            found = None
+        """Return the address in the first line that the server prints once it listens."""
+        line = self._process.stdout.readline() if self._process.stdout else b""
+        found = re.search(r"https?://\S+", line.decode())
         if found is None:
             raise self._failure()
         return found[0]

@@ -1,6 +1,4 @@
-"""What the steps of the demo share: the data, the folder they write to, and the figures they
-collect.
-"""
+"""What the steps of the demo share: data, folder and figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,6 +1,4 @@
-"""Images and labels sent over HTTP: a split once, or a stream of requests while something else
-happens.
-"""
+"""Images and labels sent over HTTP: a split once, or a stream of requests."""
 
 import threading
 from collections import Counter
@@ -127,9 +125,8 @@ class RequestStream:
 
     def _flow(self, seed: int) -> None:
         generator = np.random.default_rng(seed)
-        with Client(
-            self.url, retry=RetryPolicy(attempts=1)
-        ) as client:  # no retry: a lost request must be counted
+        # no retry: a lost request must be counted
+        with Client(self.url, retry=RetryPolicy(attempts=1)) as client:
             while not self._stop.is_set():
                 image = self.split.images.encoded(int(generator.integers(len(self.split.labels))))
                 try:

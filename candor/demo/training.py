@@ -42,9 +42,7 @@ def train_both(
     seed: int,
     progress: Progress,
 ) -> TwoRuns:
-    """Train both runs into `out`. Without pretrained weights a small random network takes over, as
-    `note` says.
-    """
+    """Train both runs into `out`; without pretrained weights, a small random network."""
 
     def run(config: TrainConfig) -> RunResult:
         return train(
@@ -74,13 +72,11 @@ def train_both(
 
 
 def show_training(session: DemoSession, runs: TwoRuns) -> None:
-    """Step 1: how accurate and how calibrated both runs are, with and without temperature
-    scaling.
-    """
+    """Step 1: how accurate and how calibrated both runs are, with and without a temperature."""
     heading("1. Train")
     stdout.print(
-        "Two models start from the same weights. One is trained with cross-entropy, the other "
-        "with DCA, which also\n"
+        "Two models start from the same weights. One is trained with cross-entropy, the other with "
+        "DCA, which also\n"
         "penalizes the difference between confidence and accuracy."
     )
     for split in EVALUATED:
@@ -105,9 +101,7 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
 
 
 def comparison(test: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what one run shows of the two losses on test, each with its temperature, and that it
-    decides nothing.
-    """
+    """Say what this run shows of the two losses on test, each with its temperature."""
     ce, dca = test["ce_temperature"], test["dca_temperature"]
     better = (
         ("a lower ECE", dca["ece"] < ce["ece"]),
@@ -117,8 +111,8 @@ def comparison(test: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         "With a temperature, DCA has "
         f"{' and '.join(ahead) or 'neither a lower ECE nor a higher accuracy'} here than "
-        "cross-entropy. Another\nseed may show the opposite: docs/results.md compares the two over "
-        "five seeds."
+        "cross-entropy. Another\n"
+        "seed may show the opposite: docs/results.md compares the two over five seeds."
     )
 
 
@@ -137,8 +131,7 @@ def publish(session: DemoSession, run: RunResult) -> ExportedModel:
     stdout.print(f"Files: {files}.")
     stdout.print(
         f"torch and ONNX Runtime differ by at most {exported.verification.max_difference:.1e} in "
-        "probability on "
-        f"{exported.verification.images} real images."
+        f"probability on {exported.verification.images} real images."
     )
     session.figures["export"] = exported.verification.model_dump(
         include={"max_difference", "images"}

@@ -1,5 +1,4 @@
-"""Predictions in a NumPy archive (`.npz`): `probabilities` or `logits`, `labels`, and if known
-`groups`, `classes`.
+"""Predictions in a NumPy archive (`.npz`): `probabilities` or `logits`, `labels`.
 
 Nothing is unpickled. An archive is looked at before it is unpacked, so that a small file cannot
 become a large one.
@@ -65,8 +64,7 @@ def _wanted(columns: TableColumns) -> dict[str, str]:
         names = ", ".join(each.column for each in columns.scores)
         raise PredictionsRefused(
             f"the arrays {names} could each hold the scores: name one, with --probabilities or "
-            "--logits, and its "
-            "labels with --label"
+            "--logits, and its labels with --label"
         )
     roles = {
         "labels": columns.label,
@@ -115,15 +113,26 @@ def _place(found: Collected, role: str, array: npt.NDArray[Any], name: str) -> N
                 f"the array {name!r} must be (N, K) or (N,); got {array.shape}"
             )
         return
-    flat = array.reshape(len(array)) if array.ndim == 2 and array.shape[1] == 1 else array
-    if flat.ndim != 1:
-        raise PredictionsRefused(f"the array {name!r} must be (N,); got {array.shape}")
+    flat = one_column(array, f"the array {name!r}")
     if role in ("confidence", "correct"):
         setattr(found, role, _floats(flat, name))
     else:
         setattr(
             found, role, as_codes(flat, found.group_names if role == "groups" else found.classes)
         )
+
+
+def one_column(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Return an array (N,) or (N, 1) as (N,). Raises PredictionsRefused for another shape."""
+    flat = array.reshape(len(array)) if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.ndim != 1:
+        raise PredictionsRefused(f"{name} must be of shape (N,); got {array.shape}")
+    return flat
+
+
+def class_names(count: int) -> tuple[str, ...]:
+    """Return the names of `count` columns that have none; a single one is of an unknown class."""
+    return ("",) if count == 1 else tuple(map(str, range(count)))
 
 
 def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:
@@ -137,7 +146,7 @@ def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:
 def _class_names(arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[str, ...]:
     named = next((arrays[name] for name in _CLASSES if name in arrays), None)
     if named is None or count == 1:
-        return ("",) if count == 1 else tuple(map(str, range(count)))
+        return class_names(count)
     if named.shape != (count,):
         raise PredictionsRefused(
             f"the archive names {named.size} classes for {count} columns of scores"

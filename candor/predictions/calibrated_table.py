@@ -46,8 +46,8 @@ def _classes(
     if sorted(read.classes) != sorted(names):
         raise PredictionsRefused(
             f"the calibrator is for the classes {', '.join(names)}; the predictions are of "
-            f"{', '.join(read.classes)}: "
-            "name the classes of the columns, in the order of the columns, with --classes"
+            f"{', '.join(read.classes)}: name the classes of the columns, in the order of the "
+            "columns, with --classes"
         )
     calibrated = calibrator(read.probabilities[:, [read.classes.index(name) for name in names]])
     confidence, predicted = top_label(calibrated)

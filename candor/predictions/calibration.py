@@ -1,6 +1,4 @@
-"""`Calibration`: labeled predictions, examined. What `candor.calibrate` returns and `candor
-calibrate` prints.
-"""
+"""`Calibration`: labeled predictions, examined, for Python and for `candor calibrate`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +19,7 @@ from calibration.examination import (
 )
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
-from candor.predictions.archive import as_codes
+from candor.predictions.archive import as_codes, class_names, one_column
 from candor.predictions.collected import Collected
 from candor.predictions.columns import ColumnWishes, TableColumns
 from candor.predictions.errors import PredictionsRefused
@@ -66,9 +64,7 @@ class Calibration:
         title: str,
         worded: Callable[[str], str] = str,
     ) -> None:
-        """`worded` makes a note speak of what the caller can change: options of the command line,
-        or parameters.
-        """
+        """`worded` makes notes speak of options, or of parameters in Python."""
         self.examination, self.predictions, self.title = examination, predictions, title
         self._worded = worded
 
@@ -89,9 +85,7 @@ class Calibration:
 
     @property
     def effect(self) -> Effect | None:
-        """What the calibrator does on rows that it has not seen; None if the predictions are left
-        alone.
-        """
+        """What the calibrator does on rows that it has not seen; None without one."""
         return self.examination.effect
 
     @property
@@ -143,9 +137,7 @@ class Calibration:
             raise ValueError(f"a calibrator is saved as .json or .onnx; got {path}")
 
     def plot(self, *, calibrated: bool = False) -> ReliabilityPlot:
-        """Return the reliability diagram of the predictions as given, or of the calibrated rows
-        that judge it.
-        """
+        """Return the reliability diagram as given, or of the calibrated rows that judge it."""
         from model_store.bundle.diagram import diagram_file
 
         chosen = self.effect.after if calibrated and self.effect else self.examination.given
@@ -267,10 +259,14 @@ def calibrate(
     >>> found.standing.value, round(float(found.transform([[0.1, 0.9]])[0, 1]), 2)
     ('overconfident', 0.7)
     """
-    named = classes if classes is not None else _column_names(probabilities)
+    # of a data frame, whichever library made it
+    named = getattr(probabilities, "columns", None) if classes is None else classes
     scores, truth = np.asarray(probabilities), np.asarray(labels)
     found = Collected(scores=_scores(scores), rows=len(scores))
-    found.score_names = _score_names(found.scores, named)
+    count = 1 if scores.ndim == 1 else scores.shape[1]
+    found.score_names = class_names(count)
+    if named is not None and len(named) == count:
+        found.score_names = tuple(map(str, named))
     if truth.ndim == 2 and truth.shape[1:] == scores.shape[1:]:
         found.one_hot, found.one_hot_names = truth.astype(np.float64), found.score_names
     else:
@@ -306,25 +302,10 @@ def _scores(values: npt.NDArray[Any]) -> FloatArray:
     return numbers[:, np.newaxis] if numbers.ndim == 1 else numbers
 
 
-def _score_names(scores: FloatArray | None, named: Sequence[Any] | None) -> tuple[str, ...]:
-    count = 0 if scores is None else scores.shape[1]
-    if named is not None and len(named) == count:
-        return tuple(map(str, named))
-    return ("",) if count == 1 else tuple(map(str, range(count)))
-
-
-def _column_names(table: object) -> Sequence[Any] | None:
-    """The columns of a data frame, whichever library made it."""
-    columns = getattr(table, "columns", None)
-    return None if columns is None else list(columns)
-
-
 def _flat(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
-    flat = values.reshape(len(values)) if values.ndim == 2 and values.shape[1] == 1 else values
-    if flat.shape != (count,):
-        raise PredictionsRefused(
-            f"{name} must be of shape ({count},), one for each row; got {values.shape}"
-        )
+    flat = one_column(values, name)
+    if len(flat) != count:
+        raise PredictionsRefused(f"{name} must be of shape ({count},), one for each row")
     return flat.astype(str) if flat.dtype.kind == "O" else flat
 
 

@@ -18,12 +18,8 @@ from candor.predictions.labeled import CELLS_LIMIT
 
 _CHUNK = 20_000
 _MISSING = {"", "na", "n/a", "nan", "null"}
-_NO_NUMBER = {
-    "none",
-    "-",
-    "?",
-    ".",
-}  # missing where a number is expected; a class may be called "none"
+# missing where a number is expected; a class may be called "none"
+_NO_NUMBER = {"none", "-", "?", "."}
 _YES = {"1", "1.0", "true", "yes", "t", "y", "right", "correct"}
 _NO = {"0", "0.0", "false", "no", "f", "n", "wrong", "incorrect"}
 
@@ -83,9 +79,7 @@ class Collected:
 def collect(
     file: Path, rows: Iterable[Mapping[str, Any]], columns: TableColumns, *, with_ids: bool = False
 ) -> Collected:
-    """Read the rows of a table, chunk by chunk. Raises PredictionsRefused and what the rows
-    raise.
-    """
+    """Read the rows of a table in chunks. Raises PredictionsRefused and what the rows raise."""
     found = Collected(one_hot_names=tuple(each.name for each in columns.one_hot))
     if with_ids:
         found.id_names = (*columns.ids, *([columns.group] if columns.group else []))
@@ -107,8 +101,7 @@ def require_room(source: object, cells: int) -> None:
     if cells > CELLS_LIMIT:
         raise PredictionsRefused(
             f"{source} holds more than {CELLS_LIMIT:,} numbers, which is the limit. Draw a random "
-            "sample of its rows, "
-            "or of its patients: the figures hardly change"
+            "sample of its rows, or of its patients: the figures hardly change"
         )
 
 
@@ -158,9 +151,7 @@ def _matrix(
 
 
 def numbers(values: Sequence[Any], column: str, first: int) -> FloatArray:
-    """Return cells as numbers, NaN for missing ones. Raises PredictionsRefused for the first that
-    is none.
-    """
+    """Return cells as numbers, NaN for missing ones. Raises PredictionsRefused for text."""
     try:
         return np.array(["nan" if value is None else value for value in values], dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
@@ -192,9 +183,8 @@ def _truths(values: Sequence[Any], column: str, first: int) -> FloatArray:
             continue
         if text.casefold() not in _YES | _NO:
             raise PredictionsRefused(
-                f"row {first + place:,}, column {column!r}: {text[:40]!r} does not say whether "
-                "the answer was right; "
-                "expected 1 or 0, true or false"
+                f"row {first + place:,}, column {column!r}: {text[:40]!r} does not say whether the "
+                "answer was right; expected 1 or 0, true or false"
             )
         found[place] = text.casefold() in _YES
     return found

@@ -1,5 +1,4 @@
-"""What the columns of a table of predictions are: true label, predicted class, confidence,
-probabilities, ids.
+"""What the columns of a table are: true label, predicted class, probabilities, ids.
 
 Everything that reads such a table (`candor calibrate`, `candor predictions`, `candor feedback`)
 maps its columns here, by name, and says what it took each for. What a name leaves open is refused
@@ -16,8 +15,7 @@ from candor.predictions.errors import ColumnsUnclear
 
 LABEL: Final = (
     "label labels true_label true_class truth true ground_truth gt gold target targets y y_true "
-    "ytrue actual class "
-    "diagnosis reference"
+    "ytrue actual class diagnosis reference"
 )
 PREDICTED: Final = (
     "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label "
@@ -59,9 +57,7 @@ class ClassColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnWishes:
-    """What the caller says the columns are; None where the table's names decide. `scores` may use
-    `*`.
-    """
+    """What the caller says the columns are; None where names decide. `scores` may use `*`."""
 
     label: str | None = None
     predicted: str | None = None
@@ -222,9 +218,7 @@ def _scores(
 
 
 def _families(left: Sequence[str]) -> list[tuple[Kind | None, tuple[ClassColumn, ...]]]:
-    """Columns that share a prefix or a suffix such as `p_` or `_prob`; probabilities before
-    logits.
-    """
+    """Columns that share a prefix or suffix such as `p_`; probabilities before logits."""
     families: dict[str, list[ClassColumn]] = {}
     for name in (each for each in left if _plain(each) not in (*IDS.split(), *SINGLE.split())):
         found = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)

@@ -99,6 +99,6 @@ def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -
         first = seen.setdefault((row.get("model"), key), path)
         if first != path:
             raise ImagesRefused(
-                f"{first} and {path} would both label the answer with the request id {key!r}: "
-                "send images and labels with --request-id path"
+                f"{first} and {path} would both label the answer with the request id {key!r}: send "
+                "images and labels with --request-id path"
             )

@@ -1,6 +1,6 @@
-"""From collected cells to labeled predictions: which rows count, what scores are, which class a
-label names.
-"""
+"""From collected cells to labeled predictions: rows that count, scores, labels."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,22 +57,14 @@ def _of_scores(
         labels, about = match_labels(
             found.classes.names, codes, classes, rows, are_given=options.classes is not None
         )
-        said = (
-            *said,
-            *about,
-            *suspicious_truths(read.probabilities, labels, classes),
-        )
+        said = (*said, *about, *suspicious_truths(read.probabilities, labels, classes))
     return LabeledPredictions(
         kind=read.kind,
         classes=classes,
         probabilities=read.probabilities,
         labels=labels,
-        groups=_groups(found, kept),
-        rows=rows,
-        id_names=found.id_names,
-        ids=_ids(found, kept),
-        taken=tuple(columns.described()),
         notes=(*notes, *read.notes, *said),
+        **_identity(found, columns, kept),
     )
 
 
@@ -92,8 +84,7 @@ def _binary(
     elif codes is None:
         raise PredictionsRefused(
             "one column of probabilities and no labels: name both classes, with --classes NO,YES; "
-            "or, if "
-            "it is that of the predicted class, name it with --confidence COLUMN"
+            "or, if it is that of the predicted class, name it with --confidence COLUMN"
         )
     else:
         names = [found.classes.names[code] for code in sorted(set(codes.tolist()))]
@@ -118,14 +109,12 @@ def _of_confidence(
         if options.known:
             raise PredictionsRefused(
                 "no columns are called as the classes of the calibrator, "
-                f"{', '.join(options.known)}. Name them "
-                f"in this order with --probabilities a,b,c --classes {','.join(options.known)}. "
-                f"Columns: {names}"
+                f"{', '.join(options.known)}. Name them in this order with --probabilities a,b,c "
+                f"--classes {','.join(options.known)}. Columns: {names}"
             )
         raise PredictionsRefused(
             "which columns hold the probabilities of the classes? Name them with --probabilities "
-            "'p_*' or "
-            f"--probabilities a,b,c (--logits for logits). Columns: {names}"
+            f"'p_*' or --probabilities a,b,c (--logits for logits). Columns: {names}"
         )
     correct = found.correct if options.needs_labels else None
     if correct is None and options.needs_labels:
@@ -139,12 +128,8 @@ def _of_confidence(
         kind="confidence",
         confidence=confidence,
         correct=None if correct is None else correct[kept] == 1,
-        groups=_groups(found, kept),
-        rows=rows,
-        id_names=found.id_names,
-        ids=_ids(found, kept),
-        taken=tuple(columns.described()),
         notes=(*notes, *said),
+        **_identity(found, columns, kept),
     )
 
 
@@ -153,26 +138,20 @@ def _require_truth(found: Collected, columns: TableColumns, options: ReadingOpti
     if lacks and options.needs_labels and columns.unused:
         raise PredictionsRefused(
             f"no column holds the true class: there is {', '.join(columns.unused[:12])}. Name it "
-            "with --label COLUMN; "
-            "if other columns hold the probabilities of the classes, name them with "
-            "--probabilities a,b,c. "
-            "Predictions without labels can be calibrated by a calibrator that you have: --apply "
-            "CALIBRATOR --to FILE"
+            "with --label COLUMN; if other columns hold the probabilities of the classes, name "
+            "them with --probabilities a,b,c. Predictions without labels can be calibrated by a "
+            "calibrator that you have: --apply CALIBRATOR --to FILE"
         )
 
 
 def _correct(found: Collected) -> FloatArray:
-    """Whether each answer was right, (N,), from predicted class and true label; NaN where one is
-    missing.
-    """
+    """Whether each answer was right, (N,); NaN where predicted class or label is missing."""
     if found.labels is None or found.predicted is None:
         lacks = "true class (--label)" if found.labels is None else "predicted class (--predicted)"
         raise PredictionsRefused(
             "a confidence says how sure an answer was; whether it was right needs a column with "
-            f"the {lacks}, or one "
-            "with 1 and 0 (--correct). If the column is the probability of one class of two, name "
-            "it with "
-            "--probabilities COLUMN --positive CLASS"
+            f"the {lacks}, or one with 1 and 0 (--correct). If the column is the probability of "
+            "one class of two, name it with --probabilities COLUMN --positive CLASS"
         )
     known = (found.labels >= 0) & (found.predicted >= 0)
     said = {found.classes.names[code] for code in set(found.predicted[known].tolist())}
@@ -180,8 +159,7 @@ def _correct(found: Collected) -> FloatArray:
     if known.any() and not said & true:
         raise PredictionsRefused(
             f"no prediction ({', '.join(sorted(said)[:4])}) is ever a label "
-            f"({', '.join(sorted(true)[:4])}): write "
-            "both with the same names"
+            f"({', '.join(sorted(true)[:4])}): write both with the same names"
         )
     return np.where(known, found.labels == found.predicted, np.nan)
 
@@ -189,9 +167,7 @@ def _correct(found: Collected) -> FloatArray:
 def _kept(
     found: Collected, truth: IntArray | None, missing: npt.NDArray[np.bool_], *, needs_labels: bool
 ) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
-    """The rows that count, (N,), and what is left out. Raises PredictionsRefused if none is
-    left.
-    """
+    """The rows that count, (N,), and what is left out. Raises PredictionsRefused if none."""
     unlabeled = np.zeros(found.rows, dtype=bool) if truth is None else truth < 0
     notes = []
     if unlabeled.any():
@@ -221,11 +197,9 @@ def _rows(where: npt.NDArray[np.bool_]) -> str:
 
 
 def _truth(found: Collected) -> IntArray | None:
-    return _one_hot_labels(found) if found.labels is None else found.labels
-
-
-def _one_hot_labels(found: Collected) -> IntArray | None:
-    """Codes of the labels in columns of 0 and 1; -1 for rows without any value."""
+    """Codes of the labels, in a column or in columns of 0 and 1; -1 for rows without a value."""
+    if found.labels is not None:
+        return found.labels
     if found.one_hot is None:
         return None
     empty = np.isnan(found.one_hot).all(axis=1)
@@ -234,8 +208,7 @@ def _one_hot_labels(found: Collected) -> IntArray | None:
     if wrong.any():
         raise PredictionsRefused(
             f"columns of true labels must have a single 1 in each row; {_rows(wrong)} have not. "
-            "Labels that do not "
-            "exclude each other are calibrated one column at a time"
+            "Labels that do not exclude each other are calibrated one column at a time"
         )
     codes = found.classes.of(found.one_hot_names)
     return np.where(empty, -1, codes[marks.argmax(axis=1)])
@@ -255,9 +228,14 @@ def _class_names(
     return options.classes, ()
 
 
-def _groups(found: Collected, kept: npt.NDArray[np.bool_]) -> IntArray | None:
-    return None if found.groups is None else found.groups[kept]
-
-
-def _ids(found: Collected, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.object_] | None:
-    return None if found.ids is None else found.ids[kept]
+def _identity(
+    found: Collected, columns: TableColumns, kept: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Return what the kept rows (N,) are called, and what their columns were taken for."""
+    return {
+        "groups": None if found.groups is None else found.groups[kept],
+        "rows": np.flatnonzero(kept) + 1,
+        "id_names": found.id_names,
+        "ids": None if found.ids is None else found.ids[kept],
+        "taken": tuple(columns.described()),
+    }

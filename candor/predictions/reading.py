@@ -1,6 +1,4 @@
-"""Reads labeled predictions from a file: `.csv`, `.ndjson`, `.jsonl`, `.parquet`, or `.npz` of
-arrays.
-"""
+"""Reads labeled predictions from a table, or from an `.npz` of arrays."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -58,9 +56,7 @@ def _collect(
 
 
 def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> None:
-    """Say which labels no column is called by, if there are columns that could be those of the
-    classes.
-    """
+    """Refuse labels that no column is called by, if columns could be those of the classes."""
     sample = list(islice(read_rows(file), _SAMPLE))
     numeric = [
         name for name in columns.unused if _holds_numbers([row.get(name) for row in sample], name)
@@ -78,10 +74,8 @@ def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> No
     listed = ",".join(numeric)
     raise PredictionsRefused(
         f"labels {said}{more} do not match the columns {', '.join(numeric)}. Correct slips in the "
-        "file; if labels have "
-        f"other names than the columns of their classes, give --probabilities {listed} --classes "
-        "with the names of the "
-        "labels in the order of these columns"
+        "file; if labels have other names than the columns of their classes, give --probabilities "
+        f"{listed} --classes with the names of the labels in the order of these columns"
     )
 
 

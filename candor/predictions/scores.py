@@ -60,9 +60,7 @@ def interpret_scores(
 
 
 def interpret_single(values: FloatArray, rows: IntArray, *, kind: Kind | None) -> Scores:
-    """Read the score (N,) of the second of two classes. Raises PredictionsRefused as
-    `interpret_scores`.
-    """
+    """Read the score (N,) of the second of two classes. Raises as `interpret_scores`."""
     _require_finite(values[:, np.newaxis], rows)
     notes: tuple[str, ...] = ()
     if kind == "logits" or (kind is None and values.min() < 0):
@@ -74,17 +72,14 @@ def interpret_single(values: FloatArray, rows: IntArray, *, kind: Kind | None) -
 
 
 def fractions(values: FloatArray, rows: IntArray) -> tuple[FloatArray, tuple[str, ...]]:
-    """Return numbers (N,) in [0, 1], percentages divided by 100, with a note. Raises
-    PredictionsRefused.
-    """
+    """Return shares (N,), percentages divided by 100, and a note. Raises PredictionsRefused."""
     _require_finite(values[:, np.newaxis], rows)
     highest = float(values.max())
     if values.min() < 0 or highest > 100 or 1 + 1e-6 < highest <= _CERTAIN_PERCENT:
         bad = rows[(values < 0) | (values > 1 + 1e-6)]
         raise PredictionsRefused(
             f"a probability or confidence is between 0 and 1, or in percent; got {values.min():g} "
-            f"to {highest:g} "
-            f"({rows_listed(bad)}). For logits, give --logits '*'"
+            f"to {highest:g} ({rows_listed(bad)}). For logits, give --logits '*'"
         )
     if highest > 1 + 1e-6:
         return values / 100, ("Values up to 100: taken as percent.",)
@@ -109,16 +104,14 @@ def _refuse_sums(
     )
     if highest > 1 + SUM_TOLERANCE:
         raise PredictionsRefused(
-            f"these scores are no probabilities: {example}. If they are logits, give --logits "
-            "'*'; if counts or "
-            "weights of classes, --normalize divides each row by its sum"
+            f"these scores are no probabilities: {example}. If they are logits, give --logits '*'; "
+            "if counts or weights of classes, --normalize divides each row by its sum"
         )
     raise PredictionsRefused(
         f"{int(wrong.sum()):,} of {len(rows):,} rows do not add up to 1: "
-        f"{rows_listed(rows[wrong])}; {example}. "
-        "--normalize divides each row by its sum; --logits '*' takes values as logits. Scores of "
-        "labels that do not "
-        "exclude each other (multi-label) are calibrated one column at a time"
+        f"{rows_listed(rows[wrong])}; {example}. --normalize divides each row by its sum; --logits "
+        "'*' takes values as logits. Scores of labels that do not exclude each other (multi-label) "
+        "are calibrated one column at a time"
     )
 
 

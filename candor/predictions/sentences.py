@@ -1,6 +1,4 @@
-"""What an examination of predictions says in sentences, the same in the terminal, on the page and
-in a notebook; there, with parameters in the place of options.
-"""
+"""What an examination says, in the terminal, on the page and, of parameters, in a notebook."""
 
 import re
 from collections.abc import Iterator
@@ -29,9 +27,7 @@ _OF_CONFIDENCE = {
 
 
 def remedy_title(name: str, of: Subject) -> str:
-    """The name of a remedy. Without a reference nothing says that a bias corrects a changed case
-    mix.
-    """
+    """The name of a remedy; without a reference, a bias is no correction of a case mix."""
     if of == "confidence" and name in _OF_CONFIDENCE:
         return _OF_CONFIDENCE[name]
     return "one bias per class" if name == CASE_MIX.name else REMEDIES[name].title
@@ -49,8 +45,7 @@ def verdict(found: Examination) -> str:
         )
         return (
             f"{few[:1].upper()}{few[1:]} say nothing about calibration yet: the 95 % interval of "
-            "confidence minus "
-            f"accuracy is {bounds}."
+            f"confidence minus accuracy is {bounds}."
         )
     level = (
         f"ECE is {percent(measures.ece)}; perfectly calibrated predictions would show about "
@@ -59,8 +54,8 @@ def verdict(found: Examination) -> str:
     if found.standing in (Standing.OVERCONFIDENT, Standing.UNDERCONFIDENT):
         return (
             f"On average {percent(measures.mean_confidence)} confident and right "
-            f"{percent(measures.accuracy)} of the "
-            f"time. Confidence minus accuracy is {bounds} (95 % interval). {level}"
+            f"{percent(measures.accuracy)} of the time. Confidence minus accuracy is {bounds} (95 "
+            f"% interval). {level}"
         )
     if found.standing is Standing.UNEVEN:
         return (
@@ -71,9 +66,7 @@ def verdict(found: Examination) -> str:
 
 
 def calibrator_sentence(found: Examination) -> str:
-    """Say what was fitted and what it does on rows that it has not seen, or why nothing was
-    fitted.
-    """
+    """Say what was fitted and what it does on unseen rows, or why nothing was fitted."""
     if found.effect is not None:
         return _effect(found, found.effect)
     if found.fit is None:
@@ -82,8 +75,8 @@ def calibrator_sentence(found: Examination) -> str:
         title = remedy_title(found.fit.choice.chosen, found.of)
         return (
             f"{title[:1].upper()}{title[1:]} looks best of the remedies. But choosing and fitting "
-            "it without "
-            "the rows that judge it did not improve those, so the predictions are left alone."
+            "it without the rows that judge it did not improve those, so the predictions are left "
+            "alone."
         )
     return (
         "No calibrator improves predictions that it has not seen by more than chance: they are "
@@ -97,14 +90,14 @@ def notes(found: Examination) -> Iterator[str]:
     if effect is not None and effect.changed:
         yield (
             f"The calibrator changes the predicted class of {effect.changed:,} of "
-            f"{effect.after.measures.n:,} rows. "
-            "Whether its sensitivity and specificity are acceptable is a clinical decision."
+            f"{effect.after.measures.n:,} rows. Whether its sensitivity and specificity are "
+            "acceptable is a clinical decision."
         )
     if fit is not None and fit.choice.better is not None:
         richer = remedy_title(fit.choice.better, found.of).capitalize()
         yield (
-            f"{richer} would improve more, but may change the predicted class. "
-            "Look at it with `--allow-label-changes` (in Python `allow_label_changes=True`)."
+            f"{richer} would improve more, but may change the predicted class. Look at it with "
+            "`--allow-label-changes` (in Python `allow_label_changes=True`)."
         )
     if effect is not None and effect.after.chance.ece.lower > 0:
         yield (
@@ -121,13 +114,11 @@ def notes(found: Examination) -> Iterator[str]:
     else:
         yield (
             "Rows count as independent. If several belong to one patient, name the column with "
-            "`--group`, or intervals "
-            "are too short."
+            "`--group`, or intervals are too short."
         )
     yield (
-        "All figures hold for cases like these rows, if labels were not chosen by the answer. "
-        "Rows that the model was "
-        "trained on make it look better than it is."
+        "All figures hold for cases like these rows, if labels were not chosen by the answer. Rows "
+        "that the model was trained on make it look better than it is."
     )
 
 
@@ -137,15 +128,13 @@ def _effect(found: Examination, effect: Effect) -> str:
         f"On {counted(effect.after.measures.n, 'row')} that were held out from the fit"
         if judged.judged == "held-out"
         else f"Cross-fitted, so that each of the {counted(effect.after.measures.n, 'row')} is "
-        "judged by a calibrator "
-        "that has not seen it"
+        "judged by a calibrator that has not seen it"
     )
     before, after = effect.before.measures, effect.after.measures
     return (
         f"{title[:1].upper()}{title[1:]} was fitted on "
-        f"{counted(judged.fitted_on, 'row')}{_numbers(found)}. {how}, "
-        f"ECE goes from {percent(before.ece)} to {percent(after.ece)} (floor "
-        f"{percent(after.noise_floor)}) and "
+        f"{counted(judged.fitted_on, 'row')}{_numbers(found)}. {how}, ECE goes from "
+        f"{percent(before.ece)} to {percent(after.ece)} (floor {percent(after.noise_floor)}) and "
         f"confidence minus accuracy from {points(before.signed_gap)} to {points(after.signed_gap)}."
     )
 
@@ -168,9 +157,8 @@ def _worse_class(effect: Effect) -> str | None:
     name = max(after, key=lambda each: after[each])
     return (
         f'The error of answers of "{name}" grows from {points(before.get(name, 0.0))} to '
-        f"{points(after[name])}: what "
-        "helps on average does not help this class. More labels of it, or "
-        "`--allow-label-changes`, may help."
+        f"{points(after[name])}: what helps on average does not help this class. More labels of "
+        "it, or `--allow-label-changes`, may help."
     )
 
 

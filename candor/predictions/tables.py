@@ -16,9 +16,7 @@ from model_store.installation import install_command
 
 
 def count_rows(file: Path) -> int:
-    """Return the number of rows of a Parquet file, or about that number for a text file, by its
-    lines.
-    """
+    """Return the number of rows, of text files about that number, by their lines."""
     if file.suffix.lower() == ".parquet":
         count: int = _parquet(file).metadata.num_rows
         return count
@@ -46,9 +44,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_columns(file: Path) -> list[str]:
-    """Return the names of a table's columns; of NDJSON, the keys of the first 200 rows. Raises
-    TableRefused.
-    """
+    """Return a table's columns; of NDJSON, the keys of 200 rows. Raises TableRefused."""
     if file.suffix.lower() == ".csv":
         with _open_csv(file) as lines, _named(file):
             return list(_csv_reader(file, lines).fieldnames or [])
@@ -63,9 +59,7 @@ def _open_csv(file: Path) -> TextIO:
 
 
 def _csv_reader(file: Path, lines: TextIO) -> "csv.DictReader[str]":
-    """A reader of a table separated by commas, semicolons (spreadsheets in much of Europe) or
-    tabs.
-    """
+    """A reader of a table separated by commas, semicolons (as in much of Europe) or tabs."""
     header = lines.readline()
     lines.seek(0)
     delimiter = "," if "," in header else next((each for each in ";\t" if each in header), ",")

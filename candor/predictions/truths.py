@@ -56,8 +56,7 @@ def match_labels(
         if not are_given and list(classes) != sorted(classes):
             raise PredictionsRefused(
                 f"labels are numbers, and the columns name the classes {', '.join(classes[:8])}: "
-                "which number is which "
-                "class? Give --classes in the order of the numbers, from 0"
+                "which number is which class? Give --classes in the order of the numbers, from 0"
             )
         found = {code: int(names[code]) for code in used}
         pairs = ", ".join(f"{place} is {name}" for place, name in enumerate(classes[:4]))
@@ -115,8 +114,7 @@ def known_pair(
     if len(known) != 2:
         raise PredictionsRefused(
             f"the calibrator is for the classes {', '.join(known)}; there is a single column of "
-            "probabilities. Name a "
-            "column for each, with --probabilities a,b,c"
+            "probabilities. Name a column for each, with --probabilities a,b,c"
         )
     first, second = known
     if positive is not None and _loose(positive) not in (_loose(first), _loose(second)):
@@ -151,8 +149,8 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
     if len(names) != 2:
         raise PredictionsRefused(
             f"one column of probabilities needs labels of two classes; found {len(names)} "
-            f"({', '.join(names[:6])}). "
-            "With more classes, each needs a column: name them with --probabilities"
+            f"({', '.join(names[:6])}). With more classes, each needs a column: name them with "
+            "--probabilities"
         )
     for named in (wish, column_class):
         chosen = [name for name in names if named and _loose(name) == _loose(named)]
@@ -176,9 +174,7 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
 def suspicious_truths(
     probabilities: FloatArray, labels: IntArray, classes: Sequence[str]
 ) -> list[str]:
-    """Return notes on labels that fit too well or too badly to be the truths of these
-    predictions.
-    """
+    """Return notes on labels that fit too well or too badly to be truths."""
     right = top_label(probabilities)[1] == labels
     if right.all():
         return ["Every answer is right. Make sure that the labels are truths and not predictions."]
@@ -191,15 +187,13 @@ def suspicious_truths(
     )
     return [
         f"Accuracy is {100 * right.mean():.1f} %. With the classes in another order ({pairs}) it "
-        "would be "
-        f"{100 * accuracy:.1f} %: check the order of columns and labels, and give --classes."
+        f"would be {100 * accuracy:.1f} %: check the order of columns and labels, and give "
+        "--classes."
     ]
 
 
 def _better_order(probabilities: FloatArray, labels: IntArray) -> tuple[list[int], float] | None:
-    """An order of the classes that makes the answers right far more often, and their accuracy
-    then.
-    """
+    """An order of the classes with far more right answers, and their accuracy."""
     confusion = confusion_matrix(probabilities, labels)
     best = confusion.argmax(axis=0)  # the truth that each predicted class mostly stands for
     if len(set(best.tolist())) < len(best):
@@ -224,8 +218,7 @@ def _refuse_unknown(
     advice += "ive --classes with the names of the labels, in the order of the columns"
     raise PredictionsRefused(
         f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} "
-        f"({rows_listed(bad, 3)}); the columns "
-        f"are about {', '.join(classes[:8])}. {advice}"
+        f"({rows_listed(bad, 3)}); the columns are about {', '.join(classes[:8])}. {advice}"
     )
 
 

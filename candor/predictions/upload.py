@@ -1,5 +1,4 @@
-"""Uploads a table in portions and can continue after an interruption: FILE.progress records how far
-it got.
+"""Uploads a table in portions; FILE.progress lets it continue after an interruption.
 
 Sending a row again is safe, so the record may lag behind the server but is never ahead of it. Rows
 that the server did not record go to FILE.rejected.csv with the reason. You can correct that file
@@ -64,20 +63,8 @@ class TableUpload:
         self._item = item
         self._reasons_header: list[str] | None = None
 
-    def run(
-        self,
-        send: Send,
-        *,
-        needs: Sequence[Collection[str]],
-        progress: UploadProgress,
-        portion: int = PORTION,
-    ) -> UploadResult:
-        """Send the rows that were not sent before.
-
-        `needs`: groups of columns; the table must have one of each. Raises TableRefused and what
-            `send` raises.
-        """
-        self._check(needs)
+    def run(self, send: Send, *, progress: UploadProgress, portion: int = PORTION) -> UploadResult:
+        """Send the rows that were not sent before. Raises TableRefused and what `send` raises."""
         done = self._resume()
         total = count_rows(self.file)
         sent = islice(self._rows(), done.rows, None)
@@ -90,21 +77,8 @@ class TableUpload:
         self.progress_file.unlink(missing_ok=True)
         return done
 
-    def _check(self, needs: Sequence[Collection[str]]) -> None:
-        columns = read_columns(self.file)
-        for group in needs:
-            if not any(name in columns for name in group):
-                found = ", ".join(map(repr, columns)) or "none"
-                raise TableRefused(
-                    f"{self.file}: expected a column {' or '.join(group)}; found {found}"
-                )
-        if next(read_rows(self.file), None) is None:
-            raise TableRefused(f"{self.file} has a header, but no row below it")
-
     def _rows(self) -> Iterator[NumberedRow]:
-        """The rows in the order in which they are sent, each with its number in the table, from
-        1.
-        """
+        """The rows in the order in which they are sent, with their numbers from 1."""
         rows = enumerate(read_rows(self.file), 1)
         if self._mixed is not None:
             self.is_grouped = is_grouped(row.get(self._mixed) for row in read_rows(self.file))
@@ -172,6 +146,17 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
+def require_columns(file: Path, *groups: Collection[str]) -> None:
+    """Raise TableRefused unless the table has a row, and a column of each of these groups."""
+    columns = read_columns(file)
+    for group in groups:
+        if not any(name in columns for name in group):
+            present = ", ".join(map(repr, columns)) or "none"
+            raise TableRefused(f"{file}: expected a column {' or '.join(group)}; found {present}")
+    if next(read_rows(file), None) is None:
+        raise TableRefused(f"{file} has a header, but no row below it")
+
+
 def is_grouped(labels: Iterable[object]) -> bool:
     """Whether equal labels stand together: less than half as many changes between neighbors as in a
     random order.
@@ -191,9 +176,7 @@ def is_grouped(labels: Iterable[object]) -> bool:
 
 
 def shuffled(rows: Iterable[_Row], *, block: int = _BLOCK) -> Iterator[_Row]:
-    """Yield the rows in an order that looks random and is the same each time, by blocks of `block`
-    rows.
-    """
+    """Yield the rows in an order that looks random but repeats, by blocks of `block` rows."""
     order, left = random.Random(0), iter(rows)
     while taken := list(islice(left, block)):
         order.shuffle(taken)

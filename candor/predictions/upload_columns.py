@@ -16,13 +16,8 @@ from candor.predictions.image_files import FILE, FileIdRule, file_id
 ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the answer of a label
 _ROLES: Final = ("label", "predicted", "confidence")
 _NAMES: Final = ("prediction_id", "request_id", "model")
-_KNOWN: Final = (
-    "refer",
-    "prediction_set",
-    "error",
-    "file",
-    "frame",
-)  # of `candor predict --csv`, which need not be told
+# of `candor predict --csv`, which need not be told
+_KNOWN: Final = ("refer", "prediction_set", "error", "file", "frame")
 
 
 @dataclass(frozen=True)
@@ -42,9 +37,7 @@ class UploadColumns:
     fields: frozenset[str]
 
     def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a row, those with a value; class columns become `probabilities` if
-        these are needed.
-        """
+        """Return the fields of a row that have a value, with class columns if they are needed."""
         found = {field: row[column] for field, column in self.sources.items() if column in row}
         taken = {*self.sources.values(), *self.sources}
         found |= {
@@ -59,9 +52,7 @@ class UploadColumns:
 
     @property
     def sends_scores(self) -> bool:
-        """Whether the columns of classes are sent: where nothing else says how sure the answer
-        was.
-        """
+        """Whether the columns of classes are sent: nothing else says how sure the answer was."""
         named = set(self.sources)
         return (
             len(self.columns.scores) > 1
@@ -70,9 +61,7 @@ class UploadColumns:
         )
 
     def told(self) -> list[str]:
-        """What a reader would not expect: fields from columns of other names, and columns that are
-        not sent.
-        """
+        """What a reader would not expect: columns of other names, and those not sent."""
         lines = [
             f"{field}: from the column {column!r}"
             for field, column in self.sources.items()
@@ -123,26 +112,24 @@ def label_columns(
 
 
 def label_item(
-    row: Mapping[str, Any], *, fields: Collection[str], model: str | None, rule: FileIdRule
+    fields: Mapping[str, Any], *, file: str | None, model: str | None, rule: FileIdRule
 ) -> dict[str, Any]:
-    """Return the label of one row: the answer by its prediction id if the row has one, else by
-    model and request id.
+    """Return a label as it is sent: with its prediction id if it has one, else its request id.
 
     Args:
-        row: the columns of a table, those with values.
-        fields: the fields that the server knows; other columns are left out.
+        fields: of a row, those that the server knows.
+        file: the cell of the column `file`; it becomes the request id of a row that has none.
         model: the model of a row that names none.
-        rule: how the column `file` becomes a request id.
+        rule: how a file becomes a request id.
 
-    >>> row = {"file": "ward-3/scan.png", "label": "normal", "remark": "seen twice"}
-    >>> label_item(row, fields=("label", "request_id"), model="chest", rule=FileIdRule.FILENAME)
-    {'label': 'normal', 'request_id': 'scan.png', 'model': 'chest'}
+    >>> label_item({"label": "ill"}, file="a/scan.png", model="chest", rule=FileIdRule.FILENAME)
+    {'label': 'ill', 'request_id': 'scan.png', 'model': 'chest'}
     """
-    item = {name: value for name, value in row.items() if name in fields and name not in _NAMES}
-    if "prediction_id" in row:
-        return item | {"prediction_id": row["prediction_id"]}
-    request_id = row.get("request_id") or (file_id(str(row[FILE]), rule) if FILE in row else None)
-    named = {"request_id": request_id, "model": row.get("model") or model}
+    item = {name: value for name, value in fields.items() if name not in _NAMES}
+    if "prediction_id" in fields:
+        return item | {"prediction_id": fields["prediction_id"]}
+    request_id = fields.get("request_id") or (None if file is None else file_id(str(file), rule))
+    named = {"request_id": request_id, "model": fields.get("model") or model}
     return item | {name: value for name, value in named.items() if value is not None}
 
 

@@ -1,3 +1,1 @@
-"""What the command line prints, one module per subject. Rooms return data; only this package
-formats it.
-"""
+"""What the command line prints, one module per subject. Only this package formats."""

@@ -1,6 +1,4 @@
-"""What `candor calibrate` prints: what was read, the verdict, measures, classes, reliability, and
-the calibrator.
-"""
+"""What `candor calibrate` prints."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +10,14 @@ from candor.predictions.calibration import Calibration
 from candor.predictions.labeled import LabeledPredictions
 from candor.predictions.sentences import calibrator_sentence, remedy_title
 from candor.terminal.recalibration import remedy_table
-from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
+from candor.terminal.tables import (
+    MEASURES_COLUMNS,
+    change,
+    interval,
+    measures_row,
+    reliability_table,
+    table,
+)
 
 CLASSES_SHOWN = 30
 
@@ -44,7 +49,7 @@ def calibration_tables(done: Calibration) -> list[RenderableType]:
         table("Measures", MEASURES_COLUMNS, list(_measures(found))),
         "",
         *_classes(found),
-        _reliability(found),
+        reliability_table("Reliability, as given", reliability(found.given.sums)),
         "",
         *remedies,
         *([""] if remedies else []),
@@ -84,9 +89,9 @@ def _classes(found: Examination) -> list[RenderableType]:
             old.name,
             f"{old.labels:,}",
             f"{old.answers:,}",
-            _change(old.sensitivity, new.sensitivity if new else None),
-            _change(old.specificity, new.specificity if new else None),
-            _change(old.gap, new.gap if new else None, sign=True),
+            change(old.sensitivity, new.sensitivity if new else None),
+            change(old.specificity, new.specificity if new else None),
+            change(old.gap, new.gap if new else None, sign=True),
             interval(*old.gap_interval),
         ]
         for old, new in list(zip(before, after, strict=True))[:CLASSES_SHOWN]
@@ -108,30 +113,3 @@ def _classes(found: Examination) -> list[RenderableType]:
         *([f"and {more:,} more; --json lists all"] if more > 0 else []),
         "",
     ]
-
-
-def _change(before: float, after: float | None, *, sign: bool = False) -> str:
-    return (
-        figure(before, sign=sign)
-        if after is None
-        else f"{figure(before, sign=sign)} -> {figure(after, sign=sign)}"
-    )
-
-
-def _reliability(found: Examination) -> RenderableType:
-    rows = [
-        [
-            f"({each.lower:.2f}, {each.upper:.2f}]",
-            f"{each.n:,}",
-            figure(each.confidence),
-            figure(each.accuracy),
-            interval(each.accuracy_lower, each.accuracy_upper),
-        ]
-        for each in reliability(found.given.sums)
-        if each.n
-    ]
-    return table(
-        "Reliability, as given",
-        ("confidence", "n", "mean confidence", "accuracy", "95 % interval"),
-        rows,
-    )

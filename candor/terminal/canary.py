@@ -34,9 +34,7 @@ def canary_sentence(canary: Canary) -> str:
 def comparison_table(
     versions: Mapping[str, int | None], reports: Mapping[str, Report | None]
 ) -> Table:
-    """Return one row per role, such as "canary"; the report is None if the ledger does not know the
-    version.
-    """
+    """Return one row per role, such as "canary"; a report is None if no ledger has it."""
     return table(
         "", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()]
     )

@@ -1,5 +1,4 @@
-"""The two streams of the command line: results go to `stdout`, notes and progress to `stderr`; and
-an error as one sentence.
+"""The streams of the command line: results on `stdout`, notes and progress on `stderr`.
 
 Everything that is printed goes through them, and they print text as it is. Names of classes, tags
 and files come from users: they are never markup or emoji codes, and a control character in them is
@@ -42,6 +41,11 @@ def visible(text: str) -> str:
 stdout = LiteralConsole(soft_wrap=True)
 stdout.width = max(stdout.width, TABLE_WIDTH)
 stderr = LiteralConsole(stderr=True)
+
+
+def note(text: str, *, style: str | None = None) -> None:
+    """Print a line on stderr, as long as it is."""
+    stderr.print(text, style=style, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

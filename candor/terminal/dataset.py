@@ -12,9 +12,7 @@ EXCLUDED_SHOWN = 20  # left-out files listed by name
 
 
 def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
-    """Return images by class and split, defects and notes; `found` as `training.datasets.describe`
-    returns it.
-    """
+    """Return images by class and split, defects and notes, of what `describe` returns."""
     splits = found["counts"]
     rows = [
         [name, *(str(counts[label]) for counts in splits.values())]
@@ -28,8 +26,8 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     rows.append(["duplicates", *(str(found["duplicates"][name]) for name in splits)])
     color = "gray" if found["channels"] == 1 else "color"
     title = (
-        f"{found['name']} (layout {found['layout']}): {color}, typically {found['size']} pixels "
-        "on the longer side"
+        f"{found['name']} (layout {found['layout']}): {color}, typically {found['size']} pixels on "
+        "the longer side"
     )
     lines = [f"Left out, {counted(len(found['excluded']), 'file')}:"] if found["excluded"] else []
     lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]

@@ -6,16 +6,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from calibration.calibrators.protocol import Uncalibrated
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
-from candor.terminal.tables import (
-    FURTHER_COLUMNS,
-    MEASURES_COLUMNS,
-    figure,
-    further_row,
-    measures_row,
-    table,
-)
+from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from model_store.bundle.card import Card
 from training.evaluation.evaluation import (
     EVALUATED,
@@ -27,43 +19,28 @@ from training.evaluation.evaluation import (
     temperature_of,
 )
 
-SHOWN: tuple[Method, ...] = (
-    "uncalibrated",
-    "temperature",
-    "perturbed",
-)  # what candor export can put into a graph
+# what candor export can put into a graph
 TEMPERATURES: dict[Method, str] = {
     "temperature": "temperature",
     "perturbed": "perturbed temperature",
 }
-SHORT_LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
-LEGEND = (
-    "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
-)
+# what candor export can put into a graph
+SHOWN: tuple[Method, ...] = ("uncalibrated", *TEMPERATURES)
+LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
 
 
-def evaluation_tables(evaluation: Evaluation, *, verbose: bool = False) -> list[RenderableType]:
-    """Return the measures of validation and test, and how the promises of the model's card were
-    kept.
-
-    `verbose` adds every calibrator, perturbed validation images and the further measures.
-    """
-    lines = {
-        f"{split}, {method}{_marks(evaluation, split, method)}": measures.as_dict()
-        for split, by_method in evaluation.measures.items()
-        for method, measures in by_method.items()
-        if verbose or (split in EVALUATED and method in SHOWN)
-    }
-    summary = [measures_row(name, measures) for name, measures in lines.items()]
-    further = [further_row(name, measures) for name, measures in lines.items()]
+def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
+    """Return the measures of validation and test, and how the promises of the card were kept."""
+    rows = [
+        measures_row(f"{split}, {method}{_mark(split, method)}", measures.as_dict())
+        for split in EVALUATED
+        for method, measures in evaluation.measures[split].items()
+        if method in SHOWN
+    ]
     promises = evaluation.promises("temperature")
-    more: list[RenderableType] = []
-    if verbose:
-        more = ["", table("Further measures (floors in parentheses)", FURTHER_COLUMNS, further)]
     return [
-        table(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, summary),
-        *more,
-        LEGEND if verbose else SHORT_LEGEND,
+        table(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, rows),
+        LEGEND,
         *temperature_notes(evaluation),
         _referral(promises["referral"]),
         _prediction_sets(promises["conformal"]),
@@ -87,18 +64,14 @@ def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
     if not at_bound(temperature):
         return []
     return [
-        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), "
-        "so the validation "
-        "labels do not determine it: they are too few, or nearly all wrong. Do not rely on its "
-        "confidence."
+        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so "
+        "the validation labels do not determine it: they are too few, or nearly all wrong. Do not "
+        "rely on its confidence."
     ]
 
 
-def _marks(evaluation: Evaluation, split: EvaluatedSplit, method: Method) -> str:
-    calibrator = evaluation.calibrators[method]
-    fitted = not isinstance(calibrator, Uncalibrated) and FITTED_ON.get(method, "val") == split
-    marks = ("*" if fitted else "") + ("" if calibrator.keeps_argmax else "~")
-    return f" {marks}" if marks else ""
+def _mark(split: EvaluatedSplit, method: Method) -> str:
+    return " *" if method in TEMPERATURES and FITTED_ON.get(method, "val") == split else ""
 
 
 def _referral(referral: Mapping[str, Any] | None) -> str:
@@ -112,8 +85,8 @@ def _referral(referral: Mapping[str, Any] | None) -> str:
         for split, each in referral["kept"].items()
     )
     return (
-        f"Referral below confidence {referral['confidence']:.2f}. "
-        f"Accuracy of the other answers: promised {referral['promised_accuracy']}; {kept}."
+        f"Referral below confidence {referral['confidence']:.2f}. Accuracy of the other answers: "
+        f"promised {referral['promised_accuracy']}; {kept}."
     )
 
 

@@ -1,5 +1,4 @@
-"""The root of the command line's verbs: its help prints brackets as they are, in every verb below
-it.
+"""The root of the command line's verbs: its help prints brackets as they are.
 
 Typer reads help texts as Rich's markup, so `'NAME [key=value ...]'` would lose its second half. It
 prints usage errors with what was typed in them, so control characters are made visible first.

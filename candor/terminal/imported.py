@@ -1,6 +1,4 @@
-"""What `candor import` prints: what was found out, what was tried, and how calibrated the model is
-now.
-"""
+"""What `candor import` prints: what was found and tried, and how calibrated it is now."""
 
 from calibration.wording import counted
 from candor.terminal.console import stdout
@@ -27,8 +25,7 @@ def print_imported(
     kind = "labeled" if data is not None else "made-up"
     stdout.print(
         "Before calibration, its probabilities differ from the file's own by at most "
-        f"{done.difference.largest:.1e} on "
-        f"{counted(done.difference.images, f'{kind} image')}."
+        f"{done.difference.largest:.1e} on {counted(done.difference.images, f'{kind} image')}."
     )
     if data is not None:
         held_out = int(data.held_out.sum())

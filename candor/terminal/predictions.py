@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from calibration.wording import counted
-from candor.terminal.console import stderr, stdout
+from candor.terminal.console import note, stdout
 from model_store.csv_cells import CsvTable
 
 Answer = Mapping[str, Any]
@@ -34,7 +34,7 @@ COLUMNS = (
 def print_answer(answer: Answer, *, refusals_only: bool) -> None:
     """Print an answer on stdout, or why there is none on stderr."""
     if "error" in answer:
-        stderr.print(f"{_named(answer)}: {answer['error']}", style="red", soft_wrap=True)
+        note(f"{_named(answer)}: {answer['error']}", style="red")
     elif not refusals_only:
         stdout.print(answer_text(answer))
 

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from candor.terminal.console import stderr, stdout, visible
+from candor.terminal.console import note, stderr, stdout, visible
 
 
 class Shown(Protocol):
@@ -23,9 +23,7 @@ class Shown(Protocol):
 
 
 class Bars:
-    """One bar per named stage. Called after each unit of work; fits
-    `training.progress.Progress`.
-    """
+    """One bar per named stage, as a `training.progress.Progress`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -53,7 +51,7 @@ class Lines:
             shown = "".join(
                 f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
             )
-            stderr.print(f"{stage}: {done:,} of {total:,}{shown}", soft_wrap=True)
+            note(f"{stage}: {done:,} of {total:,}{shown}")
 
 
 @contextmanager

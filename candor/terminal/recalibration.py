@@ -1,12 +1,19 @@
 """What `candor recalibrate` prints, and the table of remedies that `candor calibrate` shares."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import RenderableType
 
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
-from calibration.measures.reliability import ReliabilityBin
-from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
+from candor.terminal.tables import (
+    MEASURES_COLUMNS,
+    bin_cells,
+    bin_name,
+    change,
+    figure,
+    measures_row,
+    table,
+)
 from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange
 
@@ -27,11 +34,14 @@ def note_lines(shown: RecalibrationPreview) -> list[str]:
 
 
 def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
-    """Return measures, reliability and classes before and after, on the labels that were not used
-    to fit.
-    """
+    """Return measures, reliability and classes before and after, on held-out labels."""
     measured = {"as served": shown.before, "recalibrated": shown.after}
     rows = [measures_row(name, each.as_dict()) for name, each in measured.items()]
+    bins = [
+        [bin_name(before), *bin_cells(before), *bin_cells(after)]
+        for before, after in zip(shown.served, shown.recalibrated, strict=True)
+        if before.n or after.n
+    ]
     return [
         "",
         table(f"On {shown.held_out} held-out labels", MEASURES_COLUMNS, rows),
@@ -47,7 +57,7 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
                 "accuracy after",
                 "95 % interval",
             ),
-            list(_bins(shown)),
+            bins,
         ),
         "",
         class_table(shown.classes),
@@ -61,27 +71,13 @@ def class_table(classes: Sequence[ClassChange]) -> RenderableType:
         [
             each.name,
             str(each.labels),
-            _change(each.sensitivity_before, each.sensitivity_after),
-            _change(each.specificity_before, each.specificity_after),
-            _change(each.gap_before, each.gap_after, sign=True),
+            change(each.sensitivity_before, each.sensitivity_after),
+            change(each.specificity_before, each.specificity_after),
+            change(each.gap_before, each.gap_after, sign=True),
         ]
         for each in classes
     ]
     return table("Classes", ("", "n", "sensitivity", "specificity", "confidence - accuracy"), rows)
-
-
-def _change(before: float, after: float, *, sign: bool = False) -> str:
-    return f"{figure(before, sign=sign)} -> {figure(after, sign=sign)}"
-
-
-def _bins(shown: RecalibrationPreview) -> Iterator[list[str]]:
-    for before, after in zip(shown.served, shown.recalibrated, strict=True):
-        if before.n or after.n:
-            yield [f"({before.lower:.2f}, {before.upper:.2f}]", *_bar(before), *_bar(after)]
-
-
-def _bar(row: ReliabilityBin) -> list[str]:
-    return [str(row.n), figure(row.accuracy), interval(row.accuracy_lower, row.accuracy_upper)]
 
 
 def remedy_table(

@@ -5,9 +5,15 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from calibration.measures.expected_confusion import RateEstimate
-from calibration.measures.reliability import ReliabilityBin
 from calibration.wording import counted
-from candor.terminal.tables import MEASURES_COLUMNS, figure, interval, measures_row, table
+from candor.terminal.tables import (
+    MEASURES_COLUMNS,
+    figure,
+    interval,
+    measures_row,
+    reliability_table,
+    table,
+)
 from monitoring.findings.drift import Drift, TagWatches
 from monitoring.findings.expected_performance import ExpectedPerformance
 from monitoring.findings.looks import CalmEvidence
@@ -18,8 +24,8 @@ from monitoring.reports.report import Report
 
 SLICES_SHOWN = 5  # the worst
 _NOTE = (
-    "The intervals hold for all slices at once; miscalibrated: significant at this look, "
-    "corrected for their number."
+    "The intervals hold for all slices at once; miscalibrated: significant at this look, corrected "
+    "for their number."
 )
 
 
@@ -35,7 +41,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
-        *_reliability(report.bins),
+        *([reliability_table("Reliability", report.bins)] if report.measures.n else []),
         *_slices(report.slices),
         *_tags(report.tag_watches),
     ]
@@ -106,8 +112,8 @@ def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
         )
         usual = f" After as many labels, most calibrated models stand between {lower} and {upper}."
     return (
-        f" Drift detector: {state}, {counted(drift.labels, 'label')} since the last reset. "
-        f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes "
+        f" Drift detector: {state}, {counted(drift.labels, 'label')} since the last reset. Its "
+        f"evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes "
         f"{drift.log_threshold:.1f}.{usual}"
     )
 
@@ -135,22 +141,6 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
         return nothing
     columns = ("", "labels", "evidence for an alarm", "tolerance", "")
     return ["", table("Drift watch by tag, most evidence first", columns, rows), *nothing]
-
-
-def _reliability(bins: Sequence[ReliabilityBin]) -> list[RenderableType]:
-    rows = [
-        [
-            f"({row.lower:.2f}, {row.upper:.2f}]",
-            str(row.n),
-            figure(row.confidence),
-            figure(row.accuracy),
-            interval(row.accuracy_lower, row.accuracy_upper),
-        ]
-        for row in bins
-        if row.n
-    ]
-    columns = ("confidence", "n", "mean", "accuracy", "95 % interval")
-    return [table("Reliability", columns, rows)] if rows else []
 
 
 def _slices(slices: Slices | None) -> list[RenderableType]:

@@ -1,11 +1,8 @@
-"""What `candor train` says when a run is done: recipe, answers by class, repetition, and what comes
-next.
-"""
+"""What `candor train` says when a run is done."""
 
 from collections.abc import Sequence
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from calibration.measures.confusion import recalls
 from calibration.wording import counted
@@ -20,11 +17,9 @@ from training.runs.run import RunResult
 
 
 def print_result(
-    note: str, result: RunResult, repetition: Repetition | None, *, verbose: bool, json_out: bool
+    note: str, result: RunResult, repetition: Repetition | None, *, json_out: bool
 ) -> None:
-    """Print a run, after a `note` on its data; `verbose` adds every candidate, calibrator and
-    measure.
-    """
+    """Print a run, after a `note` on its data."""
     evaluation, record = result.evaluation, result.record
     found = shortcomings(
         evaluation,
@@ -40,23 +35,20 @@ def print_result(
         return
     stdout.print(f"{note}\n")
     if record.recipe is not None and record.recipe.candidates:
-        stdout.print(recipe_table(record.recipe) if verbose else recipe_sentence(record.recipe))
+        stdout.print(recipe_sentence(record.recipe))
         stdout.print()
-    answers = answer_tables(evaluation, record.classes, verbose=verbose)
-    for part in (*evaluation_tables(evaluation, verbose=verbose), "", *answers):
+    answers = answer_tables(evaluation, record.classes)
+    for part in (*evaluation_tables(evaluation), "", *answers):
         stdout.print(part)
     if repetition and repetition.repeats(result.folder):
         stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
     elif repetition:
         stdout.print(
-            "\nThe choices and the data are the card's, but the weights are not equal to the bit: "
-            "other libraries, "
-            "another processor or number of threads add in another order."
+            "\n"
+            "The choices and the data are the card's, but the weights are not equal to the bit: "
+            "other libraries, another processor or number of threads add in another order."
         )
-    stdout.print(
-        f"\nRun folder: {result.folder} (plots/, all measures in "
-        f"metrics.json{'' if verbose else '; --verbose'})"
-    )
+    stdout.print(f"\nRun folder: {result.folder} (plots/, all measures in metrics.json)")
     if not found:
         stdout.print(f"Next: candor export {result.folder} --name MODEL")
         return
@@ -72,13 +64,11 @@ COLUMNS = 10  # classes whose answers get a column each
 HEADER = 14  # characters of a class name above a column
 
 
-def answer_tables(
-    evaluation: Evaluation, classes: Sequence[str], *, verbose: bool = False
-) -> list[RenderableType]:
+def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:
     """Return recall and answers by true class on test, and how the model compares with the best
     constant answer.
 
-    Of more than ten classes only those with the lowest recall are shown, unless `verbose`.
+    Of more than ten classes only those with the lowest recall are shown.
     """
     confusion = evaluation.confusion("test", "temperature")
     rows: list[tuple[float | None, list[str]]] = []
@@ -93,7 +83,7 @@ def answer_tables(
         [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
     )
     title = "Answers on test by true class (recall is the share of its images that got its answer)"
-    if len(rows) > COLUMNS and not verbose:
+    if len(rows) > COLUMNS:
         rows = sorted(rows, key=lambda row: 2.0 if row[0] is None else row[0])[:COLUMNS]
         title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
     shown_rows = [row for _, row in rows]
@@ -107,16 +97,15 @@ def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:
     constant = constant_answer(evaluation, "test", "temperature")
     unproven = (
         f", so these {counted(constant.images, 'image')} "
-        f"{'does' if constant.images == 1 else 'do'} not show that the "
-        "model is better"
+        f"{'does' if constant.images == 1 else 'do'} not show that the model is better"
         if constant.lead > 0 >= constant.lead_lower
         else ""
     )
     return (
         f"Accuracy on test {constant.accuracy + constant.lead:.3f}; always answering "
-        f"{classes[constant.label]!r} would "
-        f"be right on {constant.accuracy:.3f}. Difference {constant.lead:+.3f} "
-        f"(95 % interval {constant.lead_lower:+.3f} to {constant.lead_upper:+.3f}){unproven}."
+        f"{classes[constant.label]!r} would be right on {constant.accuracy:.3f}. Difference "
+        f"{constant.lead:+.3f} (95 % interval {constant.lead_lower:+.3f} to "
+        f"{constant.lead_upper:+.3f}){unproven}."
     )
 
 
@@ -135,49 +124,17 @@ def _short(name: str) -> str:
     return name if len(name) <= HEADER else f"{name[: HEADER - 1]}…"
 
 
-def recipe_table(recipe: RecipeRecord) -> Table:
-    """Return a row per candidate: its choices, how it did on validation, and which one was kept."""
-    names = tuple(recipe.candidates[0].choices)
-    rows = [
-        [
-            *(
-                f"{each.choices[name]:g}"
-                if isinstance(each.choices[name], float)
-                else str(each.choices[name])
-                for name in names
-            ),
-            figure(each.val_nll),
-            figure(each.val_accuracy),
-            ", ".join(each.unanswered) or "-",
-            "kept" if each.chosen else "",
-        ]
-        for each in recipe.candidates
-    ]
-    columns = (
-        *(name.replace("_", " ") for name in names),
-        "val NLL",
-        "val accuracy",
-        "never answered",
-        "",
-    )
-    return table(
-        "Recipe auto: candidates, by validation after a temperature",
-        columns,
-        rows,
-        text=("never answered",),
-    )
-
-
 def recipe_sentence(recipe: RecipeRecord) -> str:
     """Return the candidate that was kept, its choices and how it did on validation, in one line."""
     (kept,) = (each for each in recipe.candidates if each.chosen)
     choices = ", ".join(
-        f"{name.replace('_', ' ')} {value:g}"
-        if isinstance(value, float)
-        else f"{name.replace('_', ' ')} {value}"
-        for name, value in kept.choices.items()
+        f"{name.replace('_', ' ')} {_choice(value)}" for name, value in kept.choices.items()
     )
     return (
         f"Recipe auto, best of {counted(len(recipe.candidates), 'candidate')}: {choices} "
         f"(validation: NLL {figure(kept.val_nll)}, accuracy {figure(kept.val_accuracy)})"
     )
+
+
+def _choice(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

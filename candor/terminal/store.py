@@ -1,13 +1,11 @@
-"""What `candor models` prints: lists, a version, its history, differences, and what was
-verified.
-"""
+"""What `candor models` prints: lists, a version, its history, differences, findings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from candor.terminal.console import stderr, stdout
+from candor.terminal.console import note, stdout
 from candor.terminal.tables import figure, interval, table
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
@@ -168,4 +166,4 @@ def print_findings(findings: Sequence[Finding]) -> None:
         )
         stdout.print(f"{what}: {said}")
     refused = sum(finding.problem is not None for finding in findings)
-    stderr.print(f"{len(findings)} looked at, {refused} refused")
+    note(f"{len(findings)} looked at, {refused} refused")

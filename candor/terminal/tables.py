@@ -5,16 +5,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rich.table import Table
 
+from calibration.measures.reliability import ReliabilityBin
 from calibration.measures.summary import MEASURES
-from calibration.measures.table import Column, Measure
+from calibration.measures.table import Measure
 
 
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()
 ) -> Table:
-    """Return a table of figures whose first column names the rows; the columns in `text` are
-    wrapped, not cut.
-    """
+    """Return a table of figures whose first column names the rows; those in `text` wrap."""
     grid = Table(
         title=title,
         title_justify="left",
@@ -56,35 +55,44 @@ def interval(lower: float | None, upper: float | None) -> str:
     return "-" if ends == ("-", "-") else f"[{', '.join(ends)}]"
 
 
-def _columns(named: Iterable[tuple[Column | None, Measure]]) -> list[tuple[str, Measure]]:
-    chosen = [(column, measure) for column, measure in named if column is not None]
-    return [
-        (column.title, measure)
-        for column, measure in sorted(chosen, key=lambda pair: pair[0].place)
-    ]
+def change(before: float, after: float | None, *, sign: bool = False) -> str:
+    """Write a figure before and after; only the first if there is no second.
+
+    >>> change(0.1, 0.05), change(0.1, None)
+    ('0.100 -> 0.050', '0.100')
+    """
+    shown = figure(before, sign=sign)
+    return shown if after is None else f"{shown} -> {figure(after, sign=sign)}"
 
 
-_SUMMARY = _columns((measure.summary, measure) for measure in MEASURES)
-_FURTHER = _columns((measure.further, measure) for measure in MEASURES)
-MEASURES_COLUMNS = ("", *(title for title, _ in _SUMMARY))
-FURTHER_COLUMNS = ("", *(title for title, _ in _FURTHER))
+def bin_cells(bar: ReliabilityBin) -> list[str]:
+    """Return how many answers a bin has, and their accuracy with its interval."""
+    return [f"{bar.n:,}", figure(bar.accuracy), interval(bar.accuracy_lower, bar.accuracy_upper)]
+
+
+def bin_name(bar: ReliabilityBin) -> str:
+    """Return the confidences of a bin."""
+    return f"({bar.lower:.2f}, {bar.upper:.2f}]"
+
+
+def reliability_table(title: str, bins: Iterable[ReliabilityBin]) -> Table:
+    """Return a row for each bin that has answers."""
+    columns = ("confidence", "n", "accuracy", "95 % interval", "mean confidence")
+    rows = [[bin_name(bar), *bin_cells(bar), figure(bar.confidence)] for bar in bins if bar.n]
+    return table(title, columns, rows)
+
+
+_SUMMARY = [measure for measure in MEASURES if measure.summary]
+MEASURES_COLUMNS = ("", *(str(measure.summary) for measure in _SUMMARY))
 
 
 def measures_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
-    """Return a row under MEASURES_COLUMNS; `measures` as
-    `calibration.measures.summary.Measures.as_dict` returns them.
-    """
-    return [name, *(_cell(measure, measures) for _, measure in _SUMMARY)]
-
-
-def further_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
-    """Return a row under FURTHER_COLUMNS, with noise floors in parentheses."""
-    return [name, *(_cell(measure, measures) for _, measure in _FURTHER)]
+    """Return a row under MEASURES_COLUMNS, of what `Measures.as_dict` returns."""
+    return [name, *(_cell(measure, measures) for measure in _SUMMARY)]
 
 
 def _cell(measure: Measure, measures: Mapping[str, float | None]) -> str:
     value = measures.get(measure.name)
     if measure.upper:
         return interval(value, measures.get(measure.upper))
-    shown = figure(value, measure.digits, sign=measure.signed)
-    return f"{shown} ({figure(measures.get(measure.floor))})" if measure.floor else shown
+    return figure(value, measure.digits, sign=measure.signed)

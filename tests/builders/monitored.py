@@ -2,6 +2,7 @@
 against a recount.
 """
 
+import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from uuid_utils import uuid7
 
 from calibration.bins import BinSums
-from calibration.calibrators.temperature import softmax
+from calibration.calibrators.temperature import apply_temperature, softmax
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
 from model_store.bundle.card import Card
@@ -246,3 +248,32 @@ def answer(
             if wanted
         )
     )
+
+
+def record_unsure_answers(
+    url: str, card: Card, *, request_id: str | None = None, tags: dict[str, str] | None = None
+) -> None:
+    """Record 150 answers that are far too unsure, with their labels, in the ledger at `url`."""
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
+    sharper = apply_temperature(np.log(probabilities), 0.2)
+    truth = (sharper.cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
+    with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
+        version = recorder.register(card)
+        rows = [
+            PredictionRow(
+                prediction_id=uuid7().bytes,
+                watched_version_id=version,
+                request_id=request_id,
+                predicted=int(row.argmax()),
+                confidence=float(row.max()),
+                probabilities=row.tobytes(),
+                served_at_ns=ledger.clock(),
+                tags=None if tags is None else json.dumps(tags),
+            )
+            for row in probabilities
+        ]
+        recorder.record(rows, lambda error: None)
+        labels = [card.classes[index] for index in truth]
+        pairs = zip(labels, rows, strict=True)
+        recorder.feedback([FeedbackItem(name, row.prediction_id) for name, row in pairs]).result()

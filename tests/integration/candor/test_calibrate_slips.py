@@ -82,13 +82,6 @@ def test_one_score_is_of_the_second_class_of_the_calibrator_or_of_the_one_it_nam
     )
 
 
-def test_labels_of_new_rows_do_not_matter(calibrator: Path) -> None:
-    rows, _ = _applied(
-        calibrator, "file,normal,pneumonia,label\na,0.1,0.9,\nb,0.2,0.8,unsure\nc,0.2,0.8,normal\n"
-    )
-    assert [row["file"] for row in rows] == ["a", "b", "c"]
-
-
 def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(
     calibrator: Path,
 ) -> None:
@@ -96,15 +89,6 @@ def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(
         PredictionsRefused, match=r"classes of the calibrator, normal, pneumonia.*--probabilities"
     ):
         _applied(calibrator, "file,a,b\nx,0.1,0.9\n")
-
-
-def test_labels_that_differ_in_case_are_taken_and_it_says_so(tmp_path: Path) -> None:
-    done = run(_table(tmp_path / "p.csv", labels=("Normal", "Pneumonia")))
-    assert "Overconfident" in done.stdout
-    assert (
-        "differ from the classes in case or marks only; taken: 'Normal' as normal"
-        in done.stdout.replace("\n", " ")
-    )
 
 
 @pytest.mark.parametrize(
@@ -129,15 +113,6 @@ def test_labels_that_no_column_is_called_by_are_named(
     with pytest.raises(PredictionsRefused) as refused:
         run(_table(tmp_path / "p.csv", labels=labels, slip=slip))
     refused.match(said)
-
-
-def test_a_table_without_labels_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("file,normal,pneumonia\na,0.1,0.9\n")
-    with pytest.raises(
-        PredictionsRefused,
-        match=r"no column holds the true class.*normal, pneumonia.*--label.*--apply",
-    ):
-        run(tmp_path / "p.csv")
 
 
 def test_no_calibrator_is_written_where_none_improves(tmp_path: Path) -> None:

@@ -7,23 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
-import uuid_utils
-from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
-from calibration.calibrators.temperature import apply_temperature
 from candor import command_line
-from model_store.bundle.bundle import Bundle
 from model_store.lifecycle.canary import read_canary
 from model_store.store.store import Store
-from monitoring.feedback.items import FeedbackItem
+from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.predictions import PredictionRow
-from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording.recorder import Recorder
+from tests.builders.monitored import record_unsure_answers
 
 
 def run(*arguments: str | Path) -> Result:
@@ -51,29 +44,6 @@ def test_every_help_fits_80_columns_and_says_what_the_verb_does(
     usage, purpose = [line for line in lines if line][:2]
     assert usage.startswith(f" Usage: {' '.join(['candor', *words])}")
     assert purpose[1].isupper()
-
-
-def test_models_marks_the_version_in_production(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
-    listed = json.loads(run("models", "--store", tiny_store.root, "--json").stdout)
-    assert [(entry["version"], entry["production"]) for entry in listed] == [(1, True), (2, False)]
-    assert "tiny" in run("models", "--store", tiny_store.root).stdout
-
-
-def test_models_of_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
-    assert "candor export" in run("models", "--store", tmp_path).stdout
-
-
-def test_promote_moves_the_alias_and_back(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
-    assert run("promote", "tiny", "2", "--store", tiny_store.root).exit_code == 0
-    assert tiny_store.production("tiny") == 2
-    assert run("promote", "tiny", "1", "--store", tiny_store.root).exit_code == 0
-    assert tiny_store.production("tiny") == 1
 
 
 def test_a_refusal_is_one_sentence_and_exit_code_1(
@@ -130,35 +100,96 @@ def test_predict_finds_a_model_in_the_store(
     assert json.loads(run("predict", image, *where, "--json").stdout) == by_name  # the only one
     done = run("predict", image, "--model", "tiny", *where, "--csv", tmp_path / "answers.csv")
     assert "answers.csv: 1 row" in done.stdout
-    said = [
-        (
-            ("--model", "tinny", *where),
-            f"the store {tiny_store.root} has no model 'tinny'; it has tiny",
-        ),
-        (
-            ("--model", "tiny", "--version", "9", *where),
-            f"the store {tiny_store.root} has version 1 of 'tiny'",
-        ),
-        (
-            ("--model", "tiny", "--store", tmp_path / "no"),
-            f"there is no store {tmp_path / 'no'}: `candor export` makes it",
-        ),
-    ]
-    for arguments, sentence in said:
-        assert sentence in str(run("predict", image, *arguments).exception)
-    usage = [
-        (("--model", tmp_path, *where), "has no card.json, so it is no bundle"),
-        (
-            ("--store", tmp_path / "no"),
-            "no does not exist: `candor export` publishes into it; or ask a server with --url",
-        ),
-        (("--request-id", "path"), "name it with --url"),
-        (("--url", "127.0.0.1:8080"), "write it with http:// or https://"),
-    ]
-    for arguments, sentence in usage:
-        wrong = run("predict", image, *arguments)
-        assert wrong.exit_code == 2
-        assert sentence in " ".join(wrong.stderr.replace("│", " ").split())
+    for code, arguments in (
+        (1, ("--model", "tinny", *where)),
+        (1, ("--model", "tiny", "--version", "9", *where)),
+        (1, ("--model", "tiny", "--store", tmp_path / "no")),
+        (2, ("--model", tmp_path, *where)),
+        (2, ("--store", tmp_path / "no")),
+        (2, ("--request-id", "path")),
+        (2, ("--url", "127.0.0.1:8080")),
+    ):
+        assert run("predict", image, *arguments).exit_code == code, arguments
+
+
+@pytest.fixture
+def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
+    """A ledger with 150 answers of version 1 and their labels; the answers were far too unsure."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    record_unsure_answers(url, tiny_store.read("tiny").card)
+    return url
+
+
+def test_report_reads_the_ledger(labeled_ledger: str, tmp_path: Path) -> None:
+    ledger, file = ("--ledger", labeled_ledger), tmp_path / "october.html"
+    report = json.loads(run("report", *ledger, "--json").stdout)
+    assert report["coverage"] == {"served": 150, "labeled": 150, "ratio": 1.0}
+    assert "150 of 150" in run("report", "tiny", *ledger).stdout
+    done = run("report", "tiny", *ledger, "--since", "30d", "--html", file)
+    assert done.exit_code == 0
+    assert file.read_text().startswith("<!doctype html>")
+    assert run("report", "tiny", *ledger, "--since", "soon").exit_code == 1
+    assert run("report", "nowhere", *ledger).exit_code == 1
+    both = run("report", "tiny", *ledger, "--since", "30d", "--window", "all")
+    assert both.exit_code == 2
+
+
+def test_recalibrate_publishes_the_next_version_and_does_not_promote(
+    labeled_ledger: str, tiny_store: Store, tmp_path: Path
+) -> None:
+    where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
+    shown = run("recalibrate", *where, "--preview", "--html", tmp_path / "preview.html")
+    assert "nothing was published" in shown.stdout
+    assert (tmp_path / "preview.html").read_text(encoding="utf-8").count("<svg") == 2
+    assert tiny_store.versions("tiny") == [1]
+    done = json.loads(run("recalibrate", *where, "--json").stdout)
+    assert (done["card"]["version"], done["published"]) == (2, True)
+    assert done["new_temperature"] != done["old_temperature"]
+    assert "candor promote tiny 3" in run("recalibrate", *where).stdout
+    assert tiny_store.production("tiny") == 1
+    assert isinstance(
+        run("recalibrate", *where, "--min-labels", "500").exception, RecalibrationRefused
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "mode", "share"),
+    [(("--shadow",), "shadow", 0.0), (("--canary", "0.1"), "share", 0.1)],
+)
+def test_recalibrate_can_be_tried_out_first(
+    labeled_ledger: str, tiny_store: Store, option: tuple[str, ...], mode: str, share: float
+) -> None:
+    where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
+    assert "candor canary status tiny" in run("recalibrate", *where, *option).stdout
+    canary = read_canary(tiny_store, "tiny")
+    assert canary is not None
+    assert (canary.version, canary.mode, canary.share) == (2, mode, share)
+    assert run("recalibrate", *where, "--preview", *option).exit_code == 2
+
+
+def test_ledger_check_counts_and_repairs(labeled_ledger: str) -> None:
+    ledger = ("--ledger", labeled_ledger)
+    assert run("ledger", "check", *ledger).exit_code == 0
+    with Ledger(labeled_ledger) as opened, opened.write() as connection:
+        connection.exec_driver_sql("UPDATE bin_day SET n = n + 1 WHERE slice = ''")
+    broken = run("ledger", "check", *ledger)
+    assert (broken.exit_code, "bin_day: " in broken.stdout) == (1, True)
+    mended = run("ledger", "check", "--repair", *ledger, "--json")
+    assert mended.exit_code == 0
+    assert json.loads(mended.stdout)["differing"].keys() == {"bin_day"}
+    assert run("ledger", "check", *ledger).exit_code == 0
+
+
+def test_ledger_export_backup_prune_and_forget(labeled_ledger: str, tmp_path: Path) -> None:
+    where = ("--ledger", labeled_ledger)
+    assert "150 answers" in run("ledger", "export", tmp_path / "all.csv", *where).stdout
+    first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[0]
+    assert run("ledger", "backup", tmp_path / "copy.db", *where).exit_code == 0
+    erased = run("ledger", "forget", "--prediction-id", first, *where, "--json")
+    assert json.loads(erased.stdout) == {"answers": 1, "labels": 1, "waiting": 0}
+    assert run("ledger", "forget", "--prediction-id", first, *where).exit_code == 1
+    assert "Deleted 0" in run("ledger", "prune", "--older-than", "90d", *where).stdout
+    assert "149 answers" in run("ledger", "check", *where).stdout
 
 
 @pytest.mark.parametrize(
@@ -168,6 +199,10 @@ def test_predict_finds_a_model_in_the_store(
         ("feedback",),
         ("feedback", "--prediction-id", "x"),
         ("report", "--ledger", "off"),
+        ("ledger", "prune", "--older-than", "a year"),
+        ("ledger", "forget"),
+        ("ledger", "forget", "--prediction-id", "seven"),
+        ("ledger", "forget", "--prediction-id", "x", "--request-id", "y"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(
@@ -175,195 +210,3 @@ def test_wrong_usage_is_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*arguments).exit_code == 2
-
-
-@pytest.fixture
-def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
-    """A ledger with 150 answers of version 1 and their labels; the answers were far too unsure."""
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    card = tiny_store.read("tiny").card
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
-    truth = (
-        apply_temperature(np.log(probabilities), 0.2).cumsum(axis=1) > rng.random((150, 1))
-    ).argmax(axis=1)
-    ids = [uuid_utils.uuid7().bytes for _ in probabilities]
-    with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
-        calibration = recorder.register(card)
-        rows = [
-            PredictionRow(
-                prediction_id=key,
-                watched_version_id=calibration,
-                request_id=None,
-                predicted=int(row.argmax()),
-                confidence=float(row.max()),
-                probabilities=row.tobytes(),
-                served_at_ns=ledger.clock(),
-            )
-            for key, row in zip(ids, probabilities, strict=True)
-        ]
-        recorder.record(rows, lambda error: None)
-        labels = [card.classes[index] for index in truth]
-        recorder.feedback([FeedbackItem(*pair) for pair in zip(labels, ids, strict=True)]).result()
-    return url
-
-
-def test_report_reads_the_ledger(labeled_ledger: str) -> None:
-    report = json.loads(run("report", "--ledger", labeled_ledger, "--json").stdout)
-    assert report["coverage"] == {"served": 150, "labeled": 150, "ratio": 1.0}
-    shown = run("report", "tiny", "--ledger", labeled_ledger).stdout
-    assert "150 of 150 answers have a label" in shown
-    assert "Should you be worried?" in shown
-    assert "What to do:" in shown
-
-
-@pytest.mark.parametrize(
-    "rest", [(), ("--every", "day", "--to", "reports", "--once")], ids=["now", "filed"]
-)
-def test_a_report_of_a_model_that_is_not_there_says_what_the_ledger_has(
-    rest: tuple[str, ...], labeled_ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    empty = f"sqlite:///{tmp_path / 'empty.db'}"
-    Ledger(empty).close()
-    for ledger, listed in (
-        (labeled_ledger, "it knows tiny"),
-        (empty, "there is none in it yet: serve one first"),
-    ):
-        refused = run("report", "nowhere", *rest, "--ledger", ledger).exception
-        assert str(refused) == f"The ledger knows no model 'nowhere'; {listed}."
-
-
-def test_a_report_is_filed_as_one_page(labeled_ledger: str, tmp_path: Path) -> None:
-    file = tmp_path / "october.html"
-    done = run("report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--html", str(file))
-    assert f"The report is in {file}" in done.stdout.replace("\n", "")
-    page = file.read_text()
-    assert page.startswith("<!doctype html>")
-    assert "Answers served from" in page
-    assert "Calibration report: tiny" in page
-    late = run("report", "tiny", "--ledger", labeled_ledger, "--since", "soon")
-    assert late.exit_code == 1
-    assert "a number of days such as 30d" in str(late.exception)
-    assert (
-        run(
-            "report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--window", "all"
-        ).exit_code
-        == 2
-    )
-
-
-def test_a_preview_is_drawn_in_a_page(
-    labeled_ledger: str, tiny_store: Store, tmp_path: Path
-) -> None:
-    drawn = tmp_path / "preview.html"
-    where = (
-        "tiny",
-        "--store",
-        tiny_store.root,
-        "--ledger",
-        labeled_ledger,
-        "--preview",
-        "--html",
-        drawn,
-    )
-    told = run("recalibrate", *where).stdout
-    assert f"The diagrams are in {drawn}" in told.replace("\n", "")
-    page = drawn.read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
-    for text in (
-        "As served",
-        "Recalibrated",
-        "sensitivity",
-        "specificity",
-        "malignant",
-    ):
-        assert text in page
-    assert "how these labels were chosen" not in page  # all answers have one
-    assert tiny_store.versions("tiny") == [1]
-
-
-def test_recalibrate_publishes_the_next_version_and_does_not_promote(
-    labeled_ledger: str, tiny_store: Store
-) -> None:
-    result = run(
-        "recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root, "--json"
-    )
-    done = json.loads(result.stdout)
-    assert done["card"]["version"] == 2
-    assert done["new_temperature"] != done["old_temperature"]
-    assert tiny_store.production("tiny") == 1
-    again = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
-    assert "A temperature was fitted on 90 labels of version 1" in again.stdout
-    assert "The other 60 labels measure what it does." in again.stdout
-    assert "Published as version 3. Next: candor promote tiny 3" in again.stdout
-
-
-def test_recalibrate_can_be_looked_at_and_tried_out_first(
-    labeled_ledger: str, tiny_store: Store
-) -> None:
-    where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
-    shown = run("recalibrate", *where, "--preview")
-    assert "Remedies, cross-validated" in shown.stdout
-    assert "sensitivity" in shown.stdout
-    assert "how these labels were chosen" not in shown.stdout  # all answers have one
-    assert "This was a preview: nothing was published." in shown.stdout
-    assert tiny_store.versions("tiny") == [1]
-    assert (
-        "on trial. Next: candor canary status tiny" in run("recalibrate", *where, "--shadow").stdout
-    )
-    canary = read_canary(tiny_store, "tiny")
-    assert canary is not None
-    assert (canary.version, canary.mode) == (2, "shadow")
-    run("recalibrate", *where, "--canary", "0.1")
-    canary = read_canary(tiny_store, "tiny")
-    assert canary is not None
-    assert (canary.version, canary.mode, canary.share) == (3, "share", 0.1)
-    assert run("recalibrate", *where, "--preview", "--shadow").exit_code == 2
-    refused = run("recalibrate", *where, "--min-labels", "500")
-    assert "Got 150 labeled answers of tiny version 1; expected at least 500." in str(
-        refused.exception
-    )
-
-
-def test_ledger_check_counts_and_says_what_differs(labeled_ledger: str) -> None:
-    assert "150 answers, 150 labels" in run("ledger", "check", "--ledger", labeled_ledger).stdout
-    with Ledger(labeled_ledger) as ledger, ledger.write() as connection:
-        connection.exec_driver_sql("UPDATE bin_day SET n = n + 1 WHERE slice = ''")
-    broken = run("ledger", "check", "--ledger", labeled_ledger)
-    assert broken.exit_code == 1
-    assert "bin_day: watched_version_id 1, slice , day" in broken.stdout
-    mended = run("ledger", "check", "--repair", "--ledger", labeled_ledger, "--json")
-    assert mended.exit_code == 0
-    assert json.loads(mended.stdout)["differing"].keys() == {"bin_day"}
-    assert "all agree" in run("ledger", "check", "--ledger", labeled_ledger).stdout
-
-
-def test_ledger_export_backup_prune_and_forget(labeled_ledger: str, tmp_path: Path) -> None:
-    where = ("--ledger", labeled_ledger)
-    assert "150 answers" in run("ledger", "export", tmp_path / "all.csv", *where).stdout
-    first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[0]
-    assert "bytes" in run("ledger", "backup", tmp_path / "copy.db", *where).stdout
-    assert (
-        "Erased 1 answer, 1 label and 0 waiting labels"
-        in run("ledger", "forget", "--prediction-id", first, *where).stdout
-    )
-    assert run("ledger", "forget", "--prediction-id", first, *where).exit_code == 1
-    assert "Deleted 0 answers" in run("ledger", "prune", "--older-than", "90d", *where).stdout
-    assert "149 answers" in run("ledger", "check", *where).stdout
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("prune", "--older-than", "a year"),
-        ("forget",),
-        ("forget", "--prediction-id", "seven"),
-        ("forget", "--prediction-id", "x", "--request-id", "y"),
-    ],
-)
-def test_wrong_use_of_the_ledgers_verbs_is_exit_code_2(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run("ledger", *arguments).exit_code == 2

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from candor.commands.data import load_arguments
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders import trees
@@ -51,18 +50,6 @@ def ct_table(root: Path) -> Path:
     return root
 
 
-def test_it_reports_what_was_found(tmp_path: Path) -> None:
-    result = check(trees.mendeley(tmp_path / "data"))
-    assert result.exit_code == 0
-    assert "layout folder" in result.stdout
-    rows = {
-        line.rsplit(maxsplit=3)[0]: line.split()[-3:]
-        for line in result.stdout.splitlines()
-        if line.strip()
-    }
-    assert sum(map(int, rows["all"])) == 32
-
-
 def test_json_for_scripts(tmp_path: Path) -> None:
     arguments = ("--window", "40,80", "--max-corrupt", "0.05", "--json")
     found = json.loads(check(ct_table(tmp_path / "data"), *arguments).stdout)
@@ -89,29 +76,10 @@ def test_refused_data_is_reported_completely_with_exit_code_1(tmp_path: Path) ->
     )
 
 
-def test_no_data_is_one_sentence(tmp_path: Path) -> None:
-    result = check(tmp_path / "nowhere")
-    assert result.exit_code == 1
-    assert "no data at" in str(result.exception)
-
-
 @pytest.mark.parametrize("window", ["40", "40,x", "40,0"])
 def test_an_invalid_window_is_a_usage_error(tmp_path: Path, window: str) -> None:
     result = check(plain(tmp_path / "data"), "--window", window)
     assert result.exit_code == 2
-
-
-def test_options_are_the_loaders_arguments() -> None:
-    options = load_arguments(
-        layout="csv",
-        group_pattern="x",
-        allow_leakage=True,
-        max_corrupt=0.5,
-        window="-600,1500",
-        first_frame=True,
-    )
-    assert options["window"] == (-600.0, 1500.0)
-    assert options.keys() <= load_dataset.__kwdefaults__.keys()
 
 
 def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Path) -> None:

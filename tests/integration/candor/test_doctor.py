@@ -102,65 +102,27 @@ def test_a_sound_installation_has_nothing_broken(
 
 
 @pytest.mark.parametrize(
-    ("settings", "check", "sentence"),
+    ("settings", "check"),
     [
-        ({"max_bathc": "8"}, "settings", "did you mean CANDOR_MAX_BATCH?"),
-        ({"port": "http"}, "settings", "candor config show` lists every setting"),
-        (
-            {"store": "/nowhere"},
-            "store",
-            "there is no folder /nowhere | `candor export` and `candor import` make it",
-        ),
-        (
-            {"ledger": "sqlite:////nowhere/x.db"},
-            "ledger",
-            "folder /nowhere does not exist; make it first",
-        ),
-        (
-            {"ledger": "sqlite:////no where/x.db"},
-            "ledger",
-            "`mkdir -p '/no where'`, or set CANDOR_LEDGER",
-        ),
-        ({"ledger": "sqlite:////dev/null"}, "ledger", "docs/how-to/ledger.md"),
-        ({"ledger": "mysql://x/y"}, "ledger", "mysql"),
-        (
-            {"ledger": "postgresql+psycopg://me@127.0.0.1:1/x"},
-            "ledger",
-            "start the database, or correct CANDOR_LEDGER",
-        ),
-        (
-            {"tokens_file": "/nowhere/my tokens"},
-            "access",
-            """`(umask 077; echo "$(openssl rand -hex 32) admin NAME" > '/nowhere/my tokens')`""",
-        ),
-        ({"tokens": "short admin"}, "access", "docs/how-to/secure.md"),
-        (
-            {"tls_certificate": "/nowhere"},
-            "access",
-            "CANDOR_TLS_CERTIFICATE: /nowhere cannot be read",
-        ),
-        (
-            {"ledger_required": "false", "spool": "/nowhere/spool"},
-            "permissions",
-            "spool /nowhere/spool cannot be written",
-        ),
+        ({"max_bathc": "8"}, "settings"),
+        ({"port": "http"}, "settings"),
+        ({"store": "/nowhere"}, "store"),
+        ({"require_signature": "/nowhere/key.pem"}, "store"),
+        ({"ledger": "sqlite:////nowhere/x.db"}, "ledger"),
+        ({"ledger": "sqlite:////dev/null"}, "ledger"),
+        ({"ledger": "mysql://x/y"}, "ledger"),
+        ({"ledger": "postgresql+psycopg://me@127.0.0.1:1/x"}, "ledger"),
+        ({"tokens_file": "/nowhere/my tokens"}, "access"),
+        ({"tokens": "short admin"}, "access"),
+        ({"tls_certificate": "/nowhere"}, "access"),
+        ({"ledger_required": "false", "spool": "/nowhere/spool"}, "permissions"),
+        ({"device": "cuda"}, "onnx runtime"),
     ],
 )
-def test_each_fault_is_named_with_what_to_do(
-    installation: Callable[..., Any], settings: dict[str, str], check: str, sentence: str
+def test_each_fault_is_found_where_it_is(
+    installation: Callable[..., Any], settings: dict[str, str], check: str
 ) -> None:
-    state, found = installation(**settings)[check]
-    assert (state, sentence in found) == ("broken", True), found
-
-
-def test_a_postgresql_ledger_without_its_driver_names_the_extra(
-    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
-    state, found = installation(ledger="postgresql://me@127.0.0.1:1/x")["ledger"]
-    assert (state, "needs the driver psycopg" in found) == ("broken", True)
-    advice = found.partition(" | ")[2]
-    assert advice == install_command("postgres")
+    assert installation(**settings)[check][0] == "broken"
 
 
 @pytest.mark.parametrize(
@@ -188,13 +150,6 @@ def test_a_store_that_needs_packages_names_the_extra(
     assert found["permissions"][0] == "ok"  # what comes after is looked at, too
 
 
-def test_a_key_that_is_not_there_is_a_fault_among_others(installation: Callable[..., Any]) -> None:
-    found = installation(require_signature="/nowhere/key.pem")
-    assert found["store"][0] == "broken"
-    assert "the key /nowhere/key.pem cannot be read: No such file" in found["store"][1]
-    assert found["ledger"][0] == found["permissions"][0] == "ok"
-
-
 def test_a_bundle_that_was_altered_is_named(
     installation: Callable[..., Any], tiny_store: Store
 ) -> None:
@@ -202,16 +157,6 @@ def test_a_bundle_that_was_altered_is_named(
     file.write_bytes(file.read_bytes() + b"x")
     state, found = installation()["bundles"]
     assert (state, "tiny: version 1: " in found) == ("broken", True)
-
-
-def test_an_empty_store_and_a_model_without_production_are_warnings(
-    installation: Callable[..., Any], tmp_path: Path, make_bundle: Callable[..., Any]
-) -> None:
-    store = Store(tmp_path / "other")
-    store.root.mkdir()
-    assert installation(store=str(store.root))["production"][0] == "warning"
-    store.publish("tiny", make_bundle)
-    assert "`candor promote tiny VERSION`" in installation()["production"][1]
 
 
 def test_a_clock_behind_the_ledger_is_broken(
@@ -254,33 +199,6 @@ def test_a_port_in_use_and_open_files_are_told(
     assert found["access"][0] == "ok"
     os.environ.pop("CANDOR_TOKENS_FILE")
     assert installation(host="0.0.0.0")["access"][0] == "warning"
-
-
-def test_a_missing_file_of_secrets_is_not_to_be_made_private(
-    installation: Callable[..., Any], tmp_path: Path
-) -> None:
-    file = tmp_path / "token"
-    state, found = installation(tokens_file=str(file))["permissions"]
-    assert (state, "does not exist | make it" in found, "chmod" in found) == (
-        "warning",
-        True,
-        False,
-    )
-
-
-def test_two_runtimes_and_a_missing_provider(
-    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "CANDOR_DEVICE is cuda" in installation(device="cuda")["onnx runtime"][1]
-    monkeypatch.setattr(
-        checks, "_version", lambda name: "1.31" if name.startswith("onnxruntime") else "1"
-    )
-    assert installation()["onnx runtime"] == (
-        "broken",
-        "onnxruntime 1.31 and onnxruntime-gpu 1.31 own the same files, and one overwrote the "
-        "other | "
-        "docs/how-to/gpu.md says how to install it in a fresh environment",
-    )
 
 
 def test_a_package_that_is_too_old_or_missing_is_named(
@@ -332,7 +250,7 @@ def test_every_setting_is_shown_with_its_source_and_meaning(
     assert all(each["meaning"] for each in shown)
     changed = json.loads(CliRunner().invoke(app, ["config", "show", "--changed", "--json"]).stdout)
     assert {each["variable"] for each in changed} == {
-        *("CANDOR_STORE", "CANDOR_PORT", "CANDOR_LEDGER", "CANDOR_LEDGER_FILE"),
+        *("CANDOR_STORE", "CANDOR_PORT", "CANDOR_LEDGER", "CANDOR_LEDGER_FILE")
     }
 
 

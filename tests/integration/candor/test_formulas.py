@@ -3,8 +3,8 @@ as it was meant.
 """
 
 import csv
-import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,9 +18,7 @@ from typer.testing import CliRunner
 from candor.command_line import app
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
-from tests.builders.processes import PATIENCE_S
-from tests.builders.trees import pictures, write
-from training.datasets.layouts import CSV
+from tests.builders.processes import Process
 from training.experiments.table import ResultTable
 
 FORMULA = "=cmd|' /C calc'!A0"
@@ -30,17 +28,15 @@ NUMBER = re.compile(r"[+-]?[\d.]+(e-?\d+)?")
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """A `candor monitor`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-    settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
-    command = [sys.executable, "-m", "candor", "monitor"]
-    with subprocess.Popen(
-        command, env=kept | settings, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-        process.terminate()
-        assert process.wait(timeout=PATIENCE_S) == 0
+    """A `candor monitor` with a model of such classes."""
+    monitor = Process("monitor", tmp_path, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    declared = monitor.client.post(
+        "/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}
+    )
+    assert declared.status_code == 200
+    yield str(monitor.client.base_url).rstrip("/")
+    assert monitor.end(signal.SIGTERM) == 0
+    monitor.close()
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -64,12 +60,6 @@ def harmless(file: Path) -> list[dict[str, str]]:
 
 
 def test_an_export_is_harmless_and_reads_back_as_it_was(url: str, tmp_path: Path) -> None:
-    assert (
-        httpx.post(
-            f"{url}/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}
-        ).status_code
-        == 200
-    )
     answers = [
         {
             "request_id": f"+scan{number}",
@@ -110,12 +100,6 @@ def test_an_export_is_harmless_and_reads_back_as_it_was(url: str, tmp_path: Path
 
 
 def test_rejected_rows_are_harmless_and_can_be_sent_again(url: str, tmp_path: Path) -> None:
-    assert (
-        httpx.post(
-            f"{url}/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}
-        ).status_code
-        == 200
-    )
     file = tmp_path / "labels.csv"
     file.write_text("request_id,label,=remark\n=1,no class,@note\n")
     run("feedback", file, "--url", url, "--model", "eye", code=1)
@@ -133,22 +117,8 @@ def test_answers_in_a_table_are_harmless(png: Callable[..., bytes], tmp_path: Pa
     store.promote("tiny", 1)
     (tmp_path / "=scan.png").write_bytes(png())
     table = tmp_path / "answers.csv"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "candor",
-            "predict",
-            "=scan.png",
-            "--store",
-            store.root,
-            "--csv",
-            table,
-        ],
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0
+    predict = [sys.executable, "-m", "candor", "predict", "=scan.png"]
+    subprocess.run([*predict, "--store", store.root, "--csv", table], cwd=tmp_path, check=True)
     (row,) = harmless(table)
     assert row["file"] == "'=scan.png"
 
@@ -162,13 +132,3 @@ def test_tables_of_experiments_are_harmless_and_figures_stay_figures(tmp_path: P
             ["'=method", "-.013 ± .002", "-"],
             ["plain", ".102", "-1.5"],
         ]
-
-
-def test_a_marked_label_is_read_as_it_was_meant(tmp_path: Path) -> None:
-    draw = pictures()
-    lines = ["path,label"]
-    for number in range(24):
-        write(tmp_path / f"{number}.png", next(draw))
-        lines.append(f"{number}.png,{'plain' if number % 2 else chr(39) + '=class'}")
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
-    assert CSV.read(tmp_path / "labels.csv").classes == ("=class", "plain")

@@ -5,28 +5,19 @@ Nothing of a name may be taken for markup or an emoji, and no control character 
 terminal.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-import uuid_utils
-from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from calibration.calibrators.temperature import apply_temperature
 from candor import command_line
 from candor.terminal.console import visible
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
-from monitoring.feedback.items import FeedbackItem
-from monitoring.ledger.database import Ledger
-from monitoring.ledger.predictions import PredictionRow
-from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording.recorder import Recorder
 from tests.builders.bundles import build_bundle
+from tests.builders.monitored import record_unsure_answers
 from tests.builders.trees import pictures, write
 
 CLASSES = (":heart: [red]", "[/] a:b [c]", "\x1b[31mred\u202e")
@@ -59,32 +50,7 @@ def store(tmp_path: Path) -> Store:
 def ledger(store: Store, tmp_path: Path) -> str:
     """150 answers, each with a tag, and labels; the answers were far too unsure."""
     url, card = f"sqlite:///{tmp_path}/[red]ledger.db", store.read("tiny").card
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
-    with Ledger(url) as opened, Recorder(opened, MonitorMetrics(CollectorRegistry())) as recorder:
-        calibration = recorder.register(card)
-        rows = [
-            PredictionRow(
-                prediction_id=uuid_utils.uuid7().bytes,
-                watched_version_id=calibration,
-                request_id="[red]:heart:",
-                predicted=int(row.argmax()),
-                confidence=float(row.max()),
-                probabilities=row.tobytes(),
-                served_at_ns=opened.clock(),
-                tags=json.dumps({"device": TAG}),
-            )
-            for row in probabilities
-        ]
-        recorder.record(rows, lambda error: None)
-        sharper = apply_temperature(np.log(probabilities), 0.2)
-        truth = (sharper.cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
-        recorder.feedback(
-            [
-                FeedbackItem(CLASSES[index], row.prediction_id)
-                for index, row in zip(truth, rows, strict=True)
-            ]
-        ).result()
+    record_unsure_answers(url, card, request_id="[red]:heart:", tags={"device": TAG})
     return url
 
 

@@ -58,11 +58,3 @@ def test_a_server_wants_the_limits_of_linux(tmp_path: Path, command: str) -> Non
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"candor: candor {command} needs Linux, and this system is darwin")
-
-
-def test_the_doctor_says_so_first(tmp_path: Path) -> None:
-    done = run(MAC, "doctor", folder=tmp_path)
-    assert done.returncode == 1
-    first = done.stdout.splitlines()[0]
-    assert first.startswith("broken   system: ")
-    assert "candor serve needs Linux" in first

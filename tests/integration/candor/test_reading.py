@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from model_store.store.store import Store
 from monitoring.errors import LedgerError
 from monitoring.ledger.database import Ledger
 
@@ -84,20 +83,3 @@ def test_a_database_of_somebody_else_is_not_filled_with_tables(folder: Path) -> 
     assert Path("other.db").stat().st_size == 0
     Ledger("sqlite:///./made.db").close()
     Ledger("sqlite:///./made.db", create=False).close()
-
-
-def test_a_near_name_of_data_is_offered() -> None:
-    assert "did you mean `pneumoniamnist`?" in str(run("data", "check", "pneumoniaMNSIT").exception)
-
-
-def test_a_canary_without_a_ledger_yet_names_the_ledger(tiny_store: Store) -> None:
-    done = run(
-        "canary",
-        "status",
-        "tiny",
-        "--store",
-        str(tiny_store.root),
-        "--ledger",
-        "sqlite:///./missing.db",
-    )
-    assert "There is no ledger ./missing.db" in str(done.exception)

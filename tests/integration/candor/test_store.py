@@ -43,15 +43,6 @@ def test_swapped_classes_cannot_be_promoted(tiny_store: Store, url: str) -> None
     )
 
 
-def test_a_whole_store_verifies(tiny_store: Store, url: str) -> None:
-    done = run("models", "verify", "--store", tiny_store.root, "--ledger", url)
-    assert done.exit_code == 0
-    digest = tiny_store.read("tiny").digest
-    assert f"tiny 1: whole, {digest}" in done.output
-    assert f"tiny alias production: whole, {digest}" in done.output
-    assert "2 looked at, 0 refused" in done.output
-
-
 def test_everything_that_is_wrong_is_named(
     tiny_store: Store, make_bundle: Callable[..., Bundle], url: str
 ) -> None:
@@ -80,20 +71,6 @@ def test_everything_that_is_wrong_is_named(
         ("stray", "a model"),
     }
     assert "tiny.mar is not the file that was published" in problems["version", "2"]
-
-
-def test_an_alias_to_a_missing_version_is_named(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
-    tiny_store.set_alias("tiny", "staging", 2)
-    tiny_store.folder("tiny", 2).rename(tiny_store.root / ".gone")
-    done = run("models", "verify", "tiny", "--store", tiny_store.root)
-    assert done.exit_code == 1
-    assert (
-        "tiny alias staging: refused: it points at version 2, which the store does not have"
-        in done.output
-    )
 
 
 @pytest.mark.parametrize("version", ["01", "2.0", "0", "+1", "../..", "1e0", "\u0661"])
@@ -148,7 +125,3 @@ def test_a_ledger_that_is_away_holds_up_no_rollback(tiny_store: Store, tmp_path:
     )
     assert done.exit_code == 0
     assert "could not be asked" in done.output
-
-
-def test_options_before_the_verb_are_no_surprise(tiny_store: Store) -> None:
-    assert run("models", "--store", tiny_store.root, "verify").exit_code == 2

@@ -2,8 +2,6 @@
 inequalities between them.
 """
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from calibration.bins import BinSums, bin_index
+from calibration.bins import BinSums
 from calibration.conformal import conformal
 from calibration.measures import metrics
-from calibration.measures.inputs import brier_parts, class_sums, classwise_ece, equal_mass_sums
-from calibration.measures.ranking import aurc, auroc, class_auroc, excess_aurc, risk_coverage
+from calibration.measures.inputs import class_sums, classwise_ece, equal_mass_sums
+from calibration.measures.ranking import class_auroc
 from calibration.measures.smooth import SmoothSums, smooth_ece
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
-from training.evaluation.calibrators import ALL_CALIBRATORS
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 Labeled = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
@@ -134,50 +131,6 @@ def test_finer_bins_never_lower_the_ece(case: Answers, factor: int) -> None:
         assert coarse <= fine + 1e-9
 
 
-@given(st.lists(confidences, min_size=2, max_size=40), st.integers(1, 60))
-def test_bins_rise_with_confidence_and_do_not_see_its_type(
-    values: list[float], bin_count: int
-) -> None:
-    p = np.sort(values)
-    index = bin_index(p, bin_count)
-    assert (np.diff(index) >= 0).all()
-    assert 0 <= index[0] <= index[-1] < bin_count
-    single = p.astype(np.float32)
-    assert np.array_equal(
-        bin_index(single, bin_count), bin_index(single.astype(np.float64), bin_count)
-    )
-
-
-@given(labeled())
-def test_briers_parts_add_up_and_are_not_negative(case: Labeled) -> None:
-    parts = brier_parts(class_sums(*case))
-    assert parts.brier == pytest.approx(metrics.brier(*case), abs=1e-12)
-    assert min(parts.reliability, parts.resolution, parts.uncertainty) >= 0
-    assert parts.resolution <= parts.uncertainty + 1e-12
-
-
-@given(answers(least=1))
-def test_risk_and_coverage_are_shares_and_the_area_lies_between_best_and_worst(
-    case: Answers,
-) -> None:
-    p, c = case
-    curve = risk_coverage(p, c)
-    assert curve.coverage[-1] == 1
-    assert curve.risk[-1] == pytest.approx(1 - c.mean())
-    assert ((curve.risk >= 0) & (curve.risk <= 1)).all()
-    assert -1e-12 <= excess_aurc(p, c) <= aurc(p, c) + 1e-12
-    assert aurc(p, c) <= aurc(1.0 - c, c) + 1e-12
-
-
-@given(answers(least=1))
-def test_auroc_of_a_reversed_score_is_its_complement(case: Answers) -> None:
-    p, c = case
-    if 0 < c.sum() < len(c):
-        assert auroc(p, c) + auroc(-p, c) == pytest.approx(1)
-    else:
-        assert math.isnan(auroc(p, c))
-
-
 @given(answers(least=1), st.sampled_from([0.5, 0.8, 0.95]), st.sampled_from([0.01, 0.1, 0.3]))
 def test_a_promise_is_kept_on_the_answers_it_was_made_from(
     case: Answers, promised: float, delta: float
@@ -196,13 +149,3 @@ def test_prediction_sets_shrink_as_alpha_grows(case: Labeled, alpha: float) -> N
     assert strict.mean_set_size >= loose.mean_set_size
     assert strict.coverage_reference >= loose.coverage_reference
     assert strict.coverage_reference >= 1 - alpha - 1e-9
-
-
-@settings(max_examples=40)
-@given(labeled())
-def test_calibrators_give_probabilities(case: Labeled) -> None:
-    p, y = case
-    for kind in ALL_CALIBRATORS.values():
-        fitted = kind.fit(np.log(p), y)(np.log(p))
-        assert fitted.min() >= 0
-        np.testing.assert_allclose(fitted.sum(axis=1), 1)

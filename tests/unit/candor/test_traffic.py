@@ -44,15 +44,6 @@ def test_every_image_comes_once_before_one_comes_again() -> None:
     assert (size, mode) == ((32, 32), "L")
 
 
-def test_a_shifted_image_is_another_one_with_the_same_class() -> None:
-    clean, shifted = (
-        SampleImages(seed=2).draw(shifted=False),
-        SampleImages(seed=2).draw(shifted=True),
-    )
-    assert clean[1] == shifted[1]
-    assert clean[0] != shifted[0]
-
-
 def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert publish_sample(store) == publish_sample(store) == 1

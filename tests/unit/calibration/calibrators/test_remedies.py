@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from calibration.calibrators.affine import RIDGE, bias_form, fit_affine, temperature_form
+from calibration.calibrators.affine import RIDGE, bias_form, fit_affine
 from calibration.calibrators.remedies import (
     CASE_MIX,
     REMEDIES,
@@ -29,13 +29,6 @@ def drawn(seed: int, weight: float, bias: list[float], *, n: int = 312) -> Answe
     logits = rng.normal(0, 2, (n, len(bias)))
     truth = softmax(weight * logits + np.array(bias))
     return logits, (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
-
-
-def test_a_temperature_is_that_of_the_search_in_one_dimension() -> None:
-    logits, labels = drawn(0, 0.5, [0.0, 0.0, 0.0], n=2000)
-    fitted = fit_affine(logits, labels, temperature_form(3))
-    assert fitted.bias == (0.0, 0.0, 0.0)
-    assert fitted.weight == pytest.approx([1 / fit_temperature(logits, labels)] * 3, rel=1e-4)
 
 
 def test_temperature_and_bias_find_scipys_optimum() -> None:
@@ -59,9 +52,8 @@ def test_a_weight_counts_an_answer_as_often_as_it_says() -> None:
     weighted = TEMPERATURE_BIAS.fit(logits, labels, weights=times)
     repeated = TEMPERATURE_BIAS.fit(np.repeat(logits, times, axis=0), np.repeat(labels, times))
     inside = [[0.3, -0.4]]
-    np.testing.assert_allclose(
-        weighted(inside), repeated(inside), atol=0.01
-    )  # logits are scaled by another spread
+    # logits are scaled by another spread
+    np.testing.assert_allclose(weighted(inside), repeated(inside), atol=0.01)
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, np.nan], [1.0, -1.0]])

@@ -18,7 +18,6 @@ from calibration.calibrators.temperature import apply_temperature, fit_temperatu
 
 with warnings.catch_warnings():  # what the oracle's own dependencies warn of is not ours
     warnings.simplefilter("ignore")
-    from netcal.scaling import TemperatureScaling
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
@@ -47,33 +46,6 @@ def scipy_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.in
 def test_the_optimum_is_scipys(true_temperature: float, seed: int) -> None:
     answers = answers_at(true_temperature, seed)
     assert fit_temperature(*answers) == pytest.approx(scipy_temperature(*answers), rel=1e-6)
-
-
-def test_the_optimum_is_netcals() -> None:
-    logits, labels = answers_at(2.0, 5)
-    theirs = TemperatureScaling()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs.fit(scipy_softmax(logits, axis=1), labels)
-    assert fit_temperature(logits, labels) == pytest.approx(
-        1 / float(theirs.temperature[0]), rel=1e-3
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("true_temperature", [0.3, 1.0, 4.0])
-def test_the_temperature_that_made_the_labels_is_recovered(true_temperature: float) -> None:
-    logits, labels = answers_at(true_temperature, 7, n=40_000)
-    assert fit_temperature(logits, labels) == pytest.approx(true_temperature, rel=0.03)
-
-
-@pytest.mark.slow
-@given(st.floats(0.3, 3.0))
-def test_logits_scaled_by_a_factor_scale_the_temperature(factor: float) -> None:
-    logits, labels = answers_at(1.5, 1, n=300)
-    assert fit_temperature(factor * logits, labels) == pytest.approx(
-        factor * fit_temperature(logits, labels), rel=1e-5
-    )
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ import pytest
 from calibration.bins import BIN_COUNT, IntArray
 from calibration.drift.answer_drift import (
     ALPHA,
-    BETS_A_DAY,
     _drawn,
     _log_bets,
     _p_values,
@@ -94,12 +93,6 @@ def test_a_shift_is_found_and_named(classes: int) -> None:
     assert 20 <= found.raised_on < 30
     assert (found.view, found.kind) == ((0, "higher") if classes == 2 else (1, "higher"))
     assert (found.reference, found.answers, found.bets) == (500, 4_000, 4_000)
-
-
-def test_many_answers_a_day_are_bet_on_in_part() -> None:
-    rng = np.random.default_rng(3)
-    found = follow(NOTHING, [(day, drawn(rng, 5_000)) for day in range(3)], seed="many")
-    assert (found.bets, found.answers) == (3 * BETS_A_DAY, 15_000)
 
 
 @pytest.mark.parametrize("scale", [1, 100])

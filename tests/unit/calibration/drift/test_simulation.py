@@ -65,28 +65,13 @@ def test_the_ece_interval_covers_the_true_value(name: str, n: int) -> None:
     )
 
 
-def test_the_ece_interval_covers_a_sure_model_with_few_answers_in_most_bins() -> None:
-    rng, p = np.random.default_rng(3), 1 - 0.6 * np.random.default_rng(3).beta(0.5, 4, 100)
-    trials = [BinSums.from_predictions(p, rng.random(100) < p) for _ in range(400)]
-    assert np.mean([metrics.ece_interval(sums).lower == 0 for sums in trials]) >= 0.95
-
-
-def test_the_ece_interval_is_not_vacuous() -> None:
-    """It tells a gap of .12 from none, and its width on a thousand answers stays below .1."""
-    trials, _ = simulate(TRUTHS["overconfident"], repeats=100, seed=3)
-    intervals = [metrics.ece_interval(sums) for sums in trials]
-    assert all(lower > 0.03 for lower, _ in intervals)
-    assert all(upper - lower < 0.1 for lower, upper in intervals)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRUTHS)
 def test_the_signed_gap_interval_covers_as_often_as_it_says(name: str) -> None:
     rng, covered = np.random.default_rng(4), []
     for _ in range(1000):
-        p = rng.uniform(
-            0.4, 1.0, 500
-        )  # drawn again each time: the interval is about the population
+        # drawn again each time: the interval is about the population
+        p = rng.uniform(0.4, 1.0, 500)
         sums = BinSums.from_predictions(p, rng.random(500) < np.clip(TRUTHS[name](p), 0, 1))
         lower, upper = metrics.signed_gap_interval(sums)
         covered.append(lower <= POPULATION_GAP[name] <= upper)
@@ -122,9 +107,8 @@ def test_a_few_sure_answers_leave_room_for_the_truth(name: str, n: int) -> None:
             (ece, metrics.ece_interval(sums), error),
         ):
             held.append(interval.lower - 1e-12 <= value <= interval.upper + 1e-12)
-    assert (
-        np.mean(gap) >= 0.85
-    )  # with one answer, wrong in a tenth, it can only be .9, less what 400 samples vary
+    # with one answer, wrong in a tenth, it can only be .9, less what 400 samples vary
+    assert np.mean(gap) >= 0.85
     assert np.mean(ece) >= 0.85
 
 
@@ -140,9 +124,8 @@ def test_debiased_rms_vanishes_on_a_calibrated_model() -> None:
     plain = np.array(
         [math.sqrt((s.difference[s.n > 0] ** 2 / s.n[s.n > 0]).sum() / s.total) for s in trials]
     )
-    assert np.mean(debiased == 0) == pytest.approx(
-        0.57, abs=0.08
-    )  # P(chi2 of 10 bins below its mean) = .56
+    # P(chi2 of 10 bins below its mean) = .56
+    assert np.mean(debiased == 0) == pytest.approx(0.57, abs=0.08)
     assert debiased.mean() < 0.3 * plain.mean()
 
 

@@ -9,7 +9,6 @@ from calibration.intervals.bootstrap import (
     AREAS,
     MEANS,
     RATES,
-    Method,
     bootstrap,
     bootstrap_sums,
     measure_intervals,
@@ -28,17 +27,16 @@ def with_ones(values: Floats) -> Floats:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["bca", "percentile"])
-def test_intervals_are_scipys_up_to_the_draws(method: Method) -> None:
+def test_intervals_are_scipys_up_to_the_draws() -> None:
     values = np.random.default_rng(0).exponential(size=60)
-    theirs = stats.bootstrap(
-        (values,), np.mean, method="BCa" if method == "bca" else method, n_resamples=40_000, rng=1
-    ).confidence_interval
-    width = theirs.high - theirs.low
-    by_sums = bootstrap_sums(with_ones(values), mean, method=method, resamples=40_000)[0]
-    by_rows = bootstrap(lambda rows: values[rows].mean(), 60, method=method, resamples=10_000)[0]
-    assert by_sums == pytest.approx((theirs.low, theirs.high), abs=0.02 * width)
-    assert by_rows == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
+    by_sums = bootstrap_sums(with_ones(values), mean, resamples=40_000)[0]
+    by_rows = bootstrap(lambda rows: values[rows].mean(), 60, resamples=10_000)[0]
+    for found, method in ((by_sums, "BCa"), (by_rows, "percentile")):
+        theirs = stats.bootstrap(
+            (values,), np.mean, method=method, n_resamples=40_000, rng=1
+        ).confidence_interval
+        width = theirs.high - theirs.low
+        assert found == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
 
 
 def test_the_two_ways_draw_the_same_distribution_of_groups() -> None:
@@ -46,10 +44,8 @@ def test_the_two_ways_draw_the_same_distribution_of_groups() -> None:
     groups = rng.integers(0, 25, 200)
     values = rng.normal(size=25)[groups] + rng.normal(size=200)
     by_sums = bootstrap_sums(with_ones(values), mean, groups=groups, resamples=20_000)[0]
-    by_rows = bootstrap(
-        lambda rows: values[rows].mean(), 200, groups=groups, method="bca", resamples=10_000
-    )[0]
-    assert by_sums == pytest.approx(by_rows, abs=0.05 * (by_rows.upper - by_rows.lower))
+    by_rows = bootstrap(lambda rows: values[rows].mean(), 200, groups=groups, resamples=10_000)[0]
+    assert by_sums == pytest.approx(by_rows, abs=0.08 * (by_rows.upper - by_rows.lower))
 
 
 @pytest.mark.slow
@@ -68,15 +64,6 @@ def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
     assert np.mean(single) < 0.75
 
 
-def test_bca_covers_better_than_percentiles_on_skewed_values() -> None:
-    rng, missed = np.random.default_rng(4), {"bca": 0, "percentile": 0}
-    for _ in range(400):
-        terms = with_ones(rng.exponential(size=25))
-        for method in ("bca", "percentile"):
-            missed[method] += bootstrap_sums(terms, mean, method=method, resamples=500)[0].upper < 1
-    assert missed["bca"] < missed["percentile"]
-
-
 def test_a_seed_decides_and_order_of_groups_does_not() -> None:
     terms = with_ones(np.random.default_rng(5).normal(size=30))
     assert bootstrap_sums(terms, mean, seed=1) == bootstrap_sums(terms, mean, seed=1)
@@ -87,9 +74,8 @@ def test_a_seed_decides_and_order_of_groups_does_not() -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["bca", "percentile"])
-def test_what_does_not_vary_has_an_interval_of_no_width(method: Method) -> None:
-    assert bootstrap_sums(with_ones(np.full(9, 0.25)), mean, method=method)[0] == (0.25, 0.25)
+def test_what_does_not_vary_has_an_interval_of_no_width() -> None:
+    assert bootstrap_sums(with_ones(np.full(9, 0.25)), mean)[0] == (0.25, 0.25)
 
 
 def test_resamples_without_a_value_do_not_count() -> None:
@@ -128,9 +114,8 @@ def test_intervals_of_measures_hold_the_measures() -> None:
 def test_a_model_that_is_always_right_on_few_images_is_not_certain_to_be() -> None:
     p, y = np.tile([0.99, 0.01], (20, 1)), np.zeros(20, dtype=int)
     alone = measure_intervals(p, y, resamples=50)
-    assert alone["accuracy"] == pytest.approx(
-        (0.810, 1), abs=2e-3
-    )  # Agresti and Coull; a bootstrap says 1 to 1
+    # Agresti and Coull; a bootstrap says 1 to 1
+    assert alone["accuracy"] == pytest.approx((0.810, 1), abs=2e-3)
     assert alone["signed_gap"].upper == pytest.approx(0.99 - 0.810, abs=2e-3)
     of_two = measure_intervals(p, y, groups=np.repeat([0, 1], 10), resamples=50)
     assert of_two["accuracy"].lower < 0.35  # two patients

@@ -112,16 +112,6 @@ def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[floa
     assert (missed <= 0.05 * streams).all()
 
 
-def test_more_labels_narrow_a_sequence_and_its_price_is_about_twofold() -> None:
-    widths = [
-        upper - lower
-        for lower, upper in (accuracy_sequence(n, 0.82 * n) for n in (50, 500, 5_000, 50_000))
-    ]
-    assert widths == sorted(widths, reverse=True)
-    for n, width in ((500, widths[1]), (50_000, widths[3])):
-        assert 1.5 < width / (2 * 1.96 * math.sqrt(0.82 * 0.18 / n)) < 2.5
-
-
 def test_nothing_is_known_without_labels_and_wrong_sums_are_refused() -> None:
     assert accuracy_sequence(0, 0) == (0, 1)
     assert gap_sequence(0, 0, 0) == (-1, 1)

@@ -8,8 +8,8 @@ import pytest
 
 from calibration.bins import BinSums
 from calibration.measures.summary import MEASURES, Measures
-from calibration.measures.table import Measure, from_bins
-from candor.terminal.tables import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
+from calibration.measures.table import Measure
+from candor.terminal.tables import MEASURES_COLUMNS, measures_row
 from docs.generators.tables import GENERATORS
 
 NAMES = [measure.name for measure in MEASURES]
@@ -26,7 +26,7 @@ def test_every_measure_is_documented_once_with_its_meaning_and_formula() -> None
 
 def test_entries_name_entries() -> None:
     for measure in MEASURES:
-        assert {measure.upper, measure.floor, measure.documented_with} - {None} <= set(NAMES)
+        assert {measure.upper, measure.documented_with} - {None} <= set(NAMES)
 
 
 def test_a_row_of_the_terminal_by_hand() -> None:
@@ -41,28 +41,6 @@ def test_a_row_of_the_terminal_by_hand() -> None:
         "0.120",
     )
     assert (summary["MCE"], summary["gap"]) == ("0.150", "+0.150")
-    further = dict(zip(FURTHER_COLUMNS, further_row("x", measures), strict=True))
-    assert (further["classwise ECE"], further["debiased RMS"], further["z of ECE"]) == (
-        "- (-)",
-        "0.000",
-        "0.3",
-    )
-
-
-def test_columns_are_ordered_by_place_then_as_measures_are() -> None:
-    expected = ["", "n", "accuracy", "ECE", "95 % interval", "floor", "MCE", "gap", "NLL", "Brier"]
-    assert [column for column in MEASURES_COLUMNS if column in expected] == expected
-    expected = [
-        "",
-        "classwise ECE",
-        "equal-mass ECE",
-        "smooth ECE",
-        "debiased RMS",
-        "z of ECE",
-        "AUROC",
-        "AURC",
-    ]
-    assert [column for column in FURTHER_COLUMNS if column in expected] == expected
 
 
 @pytest.mark.parametrize(
@@ -72,8 +50,3 @@ def test_columns_are_ordered_by_place_then_as_measures_are() -> None:
 def test_an_entry_that_cannot_be_computed_is_refused(details: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="needs"):
         Measure(text="A sentence.", **details)
-
-
-def test_a_field_carries_its_entry() -> None:
-    field = from_bins(lambda sums: float(sums.total), "Toy", "A sentence.", gauge="candor_toy")
-    assert field.metadata["measure"].gauge == "candor_toy"

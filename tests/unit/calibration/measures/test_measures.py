@@ -208,17 +208,6 @@ def test_risk_and_coverage_by_hand() -> None:
     assert risk_coverage([], []).risk.size == 0
 
 
-def test_excess_aurc_of_a_best_order_is_zero_and_of_the_worst_is_largest() -> None:
-    c = np.arange(50) % 3 > 0
-    best, worst = (
-        np.where(c, 0.9, 0.2) - np.arange(50) / 1e3,
-        np.where(c, 0.2, 0.9) - np.arange(50) / 1e3,
-    )
-    assert excess_aurc(best, c) > -1e-12
-    assert excess_aurc(worst, c) > 0.3
-    assert excess_aurc(np.where(c, 0.9, 0.2), c) == pytest.approx(0)
-
-
 @given(pairs)
 def test_auroc_is_scikit_learns_ties_included(answers: list[tuple[float, bool]]) -> None:
     score, truth = zip(*answers, strict=True)
@@ -310,7 +299,3 @@ def test_float32_probabilities_give_what_their_doubles_give() -> None:
 def test_what_is_no_distribution_is_refused(probabilities: list[list[float]], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Measures.from_probabilities(probabilities, [0] * len(probabilities))
-
-
-def test_probabilities_that_were_rounded_are_taken() -> None:
-    assert Measures.from_probabilities([[0.333, 0.333, 0.333]], [0]).n == 1

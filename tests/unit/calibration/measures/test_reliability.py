@@ -20,13 +20,6 @@ def test_wilson_is_scipys(n: int, share: float) -> None:
     assert wilson_interval(k / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
-@pytest.mark.parametrize("proportion", [0.0, 1.0])
-def test_wilson_keeps_within_bounds_and_holds_the_proportion(proportion: float) -> None:
-    lower, upper = wilson_interval(proportion, 10)
-    assert 0 <= lower <= proportion <= upper + 1e-12 <= 1 + 1e-12
-    assert upper - lower > 0.2  # unlike the normal interval, which would be empty
-
-
 def test_bars_by_hand() -> None:
     first, last = reliability(
         BinSums.from_predictions([0.6, 0.8, 1.0], [True, False, True], bin_count=2)

@@ -1,6 +1,5 @@
 """`candor.calibrate`, as a notebook uses it, and the sentences and pages that it shows."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -124,63 +123,6 @@ def test_a_notebook_shows_sentences_pictures_and_tables(found: candor.Calibratio
     assert "T = 2" in repr(found)
 
 
-def test_the_page_is_whole_and_escapes_names(found: candor.Calibration) -> None:
-    page = found.page()
-    assert page.startswith("<!doctype html>")
-    assert page.count("<svg") == 2
-    assert "<b>pneumonia" not in page
-    assert (
-        "Cross-fitted, so that each of the 300 rows is judged by a calibrator that has not seen it"
-        in page
-    )
-
-
-def test_figures_are_plain_data(found: candor.Calibration) -> None:
-    data = found.as_dict()
-    assert data["given"]["measures"]["n"] == data["rows"] == 300
-    assert data["effect"]["after"]["measures"]["ece"] < data["given"]["measures"]["ece"]
-    assert json.loads(json.dumps(data))["calibrator"]["format"] == "candor-calibrator/1"
-
-
-@pytest.mark.slow
-def test_calibrated_predictions_are_left_alone_and_say_so() -> None:
-    p, y = simulated(4, rows=300)
-    alone = candor.calibrate(p, y)
-    assert (alone.standing, alone.calibrator.method) == (Standing.NOT_SHOWN, "none")
-    assert (alone.transform(p) == p).all()
-    assert "do not exclude a true ECE of up to" in alone.verdict
-    assert "left alone" in repr(alone)
-
-
-def test_twenty_rows_are_told_that_nothing_can_be_said() -> None:
-    few = candor.calibrate(P[:20], Y[:20])
-    assert few.verdict.startswith("Too few rows to say. 20 rows say nothing about calibration yet")
-    assert (
-        "No calibrator was fitted: a calibrator needs 100 labeled rows; there are 20 rows."
-        in repr(few)
-    )
-    assert "left alone" not in repr(few)
-
-
-@pytest.mark.slow
-def test_a_remedy_that_would_change_answers_is_named() -> None:
-    p, y = simulated(2, rows=400, bias=(1.2, -1.2))
-    kept = candor.calibrate(p, y)
-    assert any(
-        "may change the predicted class" in note and "`allow_label_changes=True`" in note
-        for note in kept.notes
-    )
-    free = candor.calibrate(p, y, allow_label_changes=True)
-    assert any("clinical decision" in note for note in free.notes)
-
-
-@pytest.mark.slow
-def test_patients_are_said_to_be_kept_together() -> None:
-    grouped = candor.calibrate(P, Y, groups=np.arange(300) // 3)
-    assert any("100 groups" in note for note in grouped.notes)
-    assert not any("--group" in note for note in grouped.notes)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("probabilities", "labels", "options", "advice"),
@@ -206,10 +148,3 @@ def test_a_caller_is_told_of_parameters_and_not_of_options(
     with pytest.raises(ValueError, match=advice) as refused:
         candor.calibrate(probabilities, labels, **options)
     assert "--" not in str(refused.value)
-
-
-@pytest.mark.slow
-def test_rows_are_divided_by_their_sum() -> None:
-    found = candor.calibrate(3 * P, Y, normalize=True)
-    assert found.measures.accuracy == candor.calibrate(P, Y).measures.accuracy
-    assert any(note.startswith("normalize=True divided rows") for note in found.notes)

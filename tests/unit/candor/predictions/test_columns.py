@@ -81,12 +81,6 @@ def test_what_is_open_is_refused_with_the_option(header: str, said: str) -> None
         find_columns(header.split(","))
 
 
-def test_the_word_itself_comes_before_what_resembles_it() -> None:
-    found = find_columns(["label", "diagnosis", "predicted", "pred", "confidence"])
-    assert (found.label, found.predicted) == ("label", "predicted")
-    assert found.unused == ("diagnosis", "pred")
-
-
 def test_wishes_decide() -> None:
     names = ["label", "diagnosis", "p_a", "p_b", "q_a", "q_b"]
     found = find_columns(names, ColumnWishes(label="diagnosis", scores="q_*"))
@@ -98,15 +92,3 @@ def test_wishes_decide() -> None:
         find_columns(names, ColumnWishes(label="truth"))
     with pytest.raises(ColumnsUnclear, match=r"no column is 'r_\*'"):
         find_columns(names, ColumnWishes(label="label", scores="r_*"))
-
-
-def test_the_preview_names_every_column_once() -> None:
-    names = ["file", "p_a", "p_b", "label", "age", "patient"]
-    told = dict(find_columns(names).described())
-    assert told == {
-        "true label": "label",
-        "scores of classes": "p_a (a), p_b (b)",
-        "group": "patient",
-        "ids": "file",
-        "not used": "age",
-    }

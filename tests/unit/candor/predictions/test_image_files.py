@@ -13,8 +13,6 @@ from candor.predictions.image_files import (
 )
 from candor.predictions.upload_columns import label_item
 
-FIELDS = ("label", "prediction_id", "request_id", "model", "source")
-
 
 def test_accents_that_a_mac_decomposes_are_the_same_name() -> None:
     assert file_id("Mu\u0308ller.png", FileIdRule.FILENAME) == file_id(
@@ -39,29 +37,6 @@ def test_a_name_that_no_header_can_carry_is_refused() -> None:
         require_distinct([Path("two\nlines.png")], FileIdRule.FILENAME)
 
 
-def test_the_prediction_id_of_a_row_wins_over_its_file() -> None:
-    row = {
-        "file": "a.png",
-        "prediction_id": "01a2",
-        "model": "chest",
-        "label": "normal",
-        "predicted": "benign",
-    }
-    item = label_item(row, fields=FIELDS, model=None, rule=FileIdRule.FILENAME)
-    assert item == {"label": "normal", "prediction_id": "01a2"}
-
-
-@pytest.mark.parametrize("row", [{"label": "x"}, {"label": "x", "request_id": "r"}])
-def test_what_a_row_lacks_is_left_to_the_server_to_refuse(row: dict[str, str]) -> None:
-    assert label_item(row, fields=FIELDS, model=None, rule=FileIdRule.FILENAME) == row
-
-
-def test_a_row_may_name_its_own_model() -> None:
-    row = {"file": "a.png", "model": "spine", "label": "x", "source": "biopsy"}
-    item = label_item(row, fields=FIELDS, model="chest", rule=FileIdRule.FILENAME)
-    assert item == {"label": "x", "source": "biopsy", "request_id": "a.png", "model": "spine"}
-
-
 def test_labels_of_different_files_that_name_one_answer_are_refused() -> None:
     """Each would correct the other's label, and one of the two answers would never get its own."""
     rows = [{"file": "normal/001.png", "label": "normal"}, {"file": "ill/001.png", "label": "ill"}]
@@ -82,3 +57,19 @@ def test_a_second_row_of_a_file_is_a_correction() -> None:
         {"file": "./ward\\scan.png", "label": "ill"},
     ]
     require_distinct_rows(rows, FileIdRule.FILENAME)
+
+
+@pytest.mark.parametrize(
+    ("fields", "file", "sent"),
+    [
+        ({"prediction_id": "01a2", "model": "chest"}, "a.png", {"prediction_id": "01a2"}),
+        ({}, "w/a.png", {"request_id": "a.png", "model": "spine"}),
+        ({"model": "chest", "source": "x"}, None, {"source": "x", "model": "chest"}),
+        ({"request_id": "r"}, "a.png", {"request_id": "r", "model": "spine"}),
+    ],
+)
+def test_a_label_names_its_answer_by_what_is_surest(
+    fields: dict[str, str], file: str | None, sent: dict[str, str]
+) -> None:
+    item = label_item({"label": "ill"} | fields, file=file, model="spine", rule=FileIdRule.FILENAME)
+    assert item == {"label": "ill"} | sent

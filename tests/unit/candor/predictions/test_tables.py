@@ -43,9 +43,8 @@ def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
     for name in ("labels.csv", "labels.ndjson", "labels.parquet"):
         assert list(read_rows(tmp_path / name)) == rows, name
-    (tmp_path / "sheet.csv").write_text(
-        text.replace(",", ";")
-    )  # as spreadsheets save it in much of Europe
+    # as spreadsheets save it in much of Europe
+    (tmp_path / "sheet.csv").write_text(text.replace(",", ";"))
     assert list(read_rows(tmp_path / "sheet.csv")) == rows
     for name in ("labels.csv", "labels.ndjson", "labels.parquet", "sheet.csv"):
         assert read_columns(tmp_path / name) == ["prediction_id", "label", "source"]

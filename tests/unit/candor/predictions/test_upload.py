@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from candor.predictions.errors import TableRefused
-from candor.predictions.upload import Rows, TableUpload
+from candor.predictions.upload import Rows, TableUpload, require_columns
 
 COLUMNS = {"prediction_id", "label"}
 
@@ -46,9 +46,7 @@ def run(file: Path, monitored: MonitoredModel) -> Any:
     upload = TableUpload(
         file, lambda row: {name: value for name, value in row.items() if name in COLUMNS}
     )
-    return upload.run(
-        monitored, needs=(("label",), ("file", "prediction_id")), progress=quiet, portion=3
-    )
+    return upload.run(monitored, progress=quiet, portion=3)
 
 
 def test_an_interrupted_upload_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -99,7 +97,7 @@ def test_another_content_begins_anew(tmp_path: Path) -> None:
 def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(TableRefused, match=said):
-        run(tmp_path / "labels.csv", MonitoredModel())
+        require_columns(tmp_path / "labels.csv", ("label",), ("file", "prediction_id"))
 
 
 def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matter(
@@ -115,9 +113,9 @@ def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matt
     upload = TableUpload(file, dict, mixed="label")
     monitored.break_at = 30
     with pytest.raises(ConnectionError):
-        upload.run(monitored, needs=(("label",),), progress=quiet, portion=10)
+        upload.run(monitored, progress=quiet, portion=10)
     monitored.break_at = None
-    done = upload.run(monitored, needs=(("label",),), progress=quiet, portion=10)
+    done = upload.run(monitored, progress=quiet, portion=10)
     assert (upload.is_grouped, done.rows, sorted(monitored.taken)) == (True, 60, sorted(names))
     first = [names.index(name) < 30 for name in monitored.taken[:30]]
     assert 8 <= sum(first) <= 22
@@ -132,5 +130,5 @@ def test_labels_in_any_other_order_are_sent_as_they_are(tmp_path: Path) -> None:
     file, monitored = tmp_path / "labels.csv", MonitoredModel()
     write(file, rows=40)
     upload = TableUpload(file, dict, mixed="label")
-    upload.run(monitored, needs=(("label",),), progress=quiet)
+    upload.run(monitored, progress=quiet)
     assert (upload.is_grouped, monitored.taken) == (False, [f"id-{number}" for number in range(40)])

@@ -4,10 +4,7 @@ import pytest
 
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import ColumnsUnclear
-from candor.predictions.upload_columns import (
-    label_columns,
-    prediction_columns,
-)
+from candor.predictions.upload_columns import label_columns, prediction_columns
 from monitoring.feedback.body import FIELDS as LABEL_FIELDS
 from monitoring.logged.body import FIELDS
 
@@ -60,12 +57,6 @@ def test_the_exact_name_comes_before_one_that_resembles_it() -> None:
     )
     assert (found.columns.label, found.columns.predicted) == ("label", "predicted")
     assert found.told() == ["not sent: prediction, class"]
-
-
-def test_a_field_that_only_later_rows_have_is_sent() -> None:
-    found = prediction_columns(["request_id", "predicted", "confidence"], FIELDS, NONE)
-    row = {"request_id": "1", "predicted": "a", "confidence": 0.5, "label": "b", "remark": "c"}
-    assert found.item(row) == {"request_id": "1", "predicted": "a", "confidence": 0.5, "label": "b"}
 
 
 def test_a_confidence_needs_the_class_that_it_is_of() -> None:
