@@ -2,10 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, sync_playwright
+import numpy as np
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from calibration.calibrators.temperature import softmax
+from tests.builders.processes import Process
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -46,6 +50,37 @@ def open_page(
     yield page
     context.close()
     assert faults == []
+
+
+def sign_in(page: Page, server: Process, token: str) -> None:
+    page.goto(f"{server.url}/sign-in")
+    page.get_by_label("Your token").fill(token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Models")).to_be_visible()
+
+
+def label_answers(
+    server: Process,
+    png: Callable[..., bytes],
+    *,
+    count: int,
+    monitor: Process | None = None,
+    headers: Mapping[str, str] | None = None,
+    wrong: bool = False,
+) -> None:
+    """Label real answers as if confidence were far too high; `wrong`: as if each were wrong."""
+    rng, labels = np.random.default_rng(0), []
+    for seed in range(count):
+        sent = server.client.post("/predictions/tiny", content=png(seed), headers=headers)
+        answer = sent.json()
+        names = list(answer["probabilities"])
+        honest = softmax(np.log(np.array([[*answer["probabilities"].values()]]) + 1e-9) / 4)[0]
+        label = str(rng.choice(names, p=honest))
+        if wrong:
+            label = next(name for name in names if name != answer["predicted"])
+        labels.append({"prediction_id": answer["prediction_id"], "label": label})
+    told = (monitor or server).client.post("/feedback", json=labels, headers=headers)
+    assert told.status_code == 200
 
 
 def _is_fault(kind: str, text: str) -> bool:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from model_store.store.store import Store
+from tests.builders.browser import open_browser
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs
 from tests.builders.servers import Server, publish_slow
@@ -40,6 +42,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield run
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,47 +2,19 @@
 downloads.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from calibration.calibrators.temperature import softmax
 from model_store.store.store import Store
-from tests.builders.browser import open_browser, open_page
+from tests.builders.browser import label_answers, open_page, sign_in
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
-
-
-def label_answers(server: Server, png: Callable[..., bytes], *, count: int = 240) -> None:
-    """Label real answers as if confidence were far too high."""
-    rng, labels = np.random.default_rng(0), []
-    for seed in range(count):
-        answer = server.predict(png(seed)).json()
-        names = list(answer["probabilities"])
-        honest = softmax(np.log(np.array([list(answer["probabilities"].values())]) + 1e-9) / 4)[0]
-        labels.append(
-            {"prediction_id": answer["prediction_id"], "label": str(rng.choice(names, p=honest))}
-        )
-    assert server.client.post("/feedback", json=labels).status_code == 200
-
-
-def sign_in(page: Page, server: Server, token: str) -> None:
-    page.goto(f"{server.url}/sign-in")
-    page.get_by_label("Your token").fill(token)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Models")).to_be_visible()
 
 
 def press(page: Page, name: str, why: str) -> None:
@@ -62,7 +34,7 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
 ) -> None:
     server = start(tiny_store, tokens=TOKENS)
     server.client.headers["authorization"] = "Bearer a-token-for-everything"
-    label_answers(server, png)
+    label_answers(server, png, count=240)
     with open_page(browser, script=script) as page:
         sign_in(page, server, "a-token-for-everything")
         page.goto(f"{server.url}/models/tiny/report/page")

@@ -2,7 +2,7 @@
 color-blind alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from monitoring.findings.status import Status
 from monitoring.reports.page_data import PageData, read_page_data
 from serving.pages.report_document import report_page
 from tests.builders.answers import label, make_row
-from tests.builders.browser import open_browser, open_page
+from tests.builders.browser import open_page
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.scenes import Answer, answers, calibrated, card, serve, tell
 
@@ -87,12 +87,6 @@ SCENES = {
     "an alarm of a tag": Scene(off_on_one_device, Status.ALARM, AccuracyAnswer.AS_IT_WAS),
     "nothing": Scene(fine, Status.OK, AccuracyAnswer.AS_IT_WAS),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 def found_in(scene: Scene, path: Path) -> PageData:

@@ -5,16 +5,12 @@ and without it.
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from calibration.calibrators.temperature import softmax
 from model_store.store.store import Store
-from tests.builders.browser import open_browser, open_page
+from tests.builders.browser import label_answers, open_page, sign_in
 from tests.builders.processes import Process, wait_until
 
 TOKENS = (
@@ -23,25 +19,7 @@ TOKENS = (
     "a-token-for-trying predict tom"
 )
 ADMIN = {"authorization": "Bearer a-token-for-everything"}
-ANSWERS, PAPER_PAGES = 160, 2
-PAGES = (
-    "/",
-    "/models/tiny/report/page",
-    "/label/tiny",
-    "/versions/tiny",
-    "/versions/tiny?first=1&second=2",
-    "/recalibrate/tiny",
-    "/recalibrate/tiny?preview=yes",
-    "/sign-in",
-    "/time-zone",
-    "/nowhere",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
+ANSWERS = 160
 
 
 @pytest.fixture
@@ -62,35 +40,6 @@ def start_process(tiny_store: Store, tmp_path: Path) -> Iterator[Callable[..., P
     yield start
     for process in running:
         process.stop()
-
-
-def label_answers(
-    server: Process, monitor: Process, png: Callable[..., bytes], *, wrong: bool = False
-) -> None:
-    """Label real answers as if confidence were far too high; `wrong`: as if each were wrong."""
-    rng, labels = np.random.default_rng(0), []
-    for seed in range(ANSWERS):
-        answer = server.client.post("/predictions/tiny", content=png(seed), headers=ADMIN).json()
-        names = list(answer["probabilities"])
-        honest = softmax(np.log(np.array([list(answer["probabilities"].values())]) + 1e-9) / 4)[0]
-        label = (
-            next(name for name in names if name != answer["predicted"])
-            if wrong
-            else str(rng.choice(names, p=honest))
-        )
-        labels.append({"prediction_id": answer["prediction_id"], "label": label})
-    assert monitor.client.post("/feedback", json=labels, headers=ADMIN).status_code == 200
-
-
-def url_of(process: Process) -> str:
-    return str(process.client.base_url).rstrip("/")
-
-
-def sign_in(page: Page, process: Process, token: str) -> None:
-    page.goto(f"{url_of(process)}/sign-in")
-    page.get_by_label("Your token").fill(token)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Models")).to_be_visible()
 
 
 def reach(page: Page, name: str) -> None:
@@ -114,10 +63,10 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
         start_process("monitor", tokens=TOKENS),
     )
     server.await_ready()
-    label_answers(server, monitor, png)
+    label_answers(server, png, count=ANSWERS, monitor=monitor, headers=ADMIN)
     with open_page(browser) as page:
         sign_in(page, monitor, "a-token-for-everything")
-        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
+        page.goto(f"{monitor.url}/models/tiny/report/page")
         for name, heading in (
             ("Recalibrate", "Recalibrate tiny"),
             ("Show what it would do", "Recalibrate tiny"),
@@ -156,12 +105,12 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
         start_process("monitor", tokens=TOKENS),
     )
     server.await_ready()
-    label_answers(server, monitor, png, wrong=True)
+    label_answers(server, png, count=ANSWERS, monitor=monitor, headers=ADMIN, wrong=True)
     with open_page(browser) as page:
-        page.goto(f"{url_of(monitor)}/versions/tiny")
+        page.goto(f"{monitor.url}/versions/tiny")
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()  # 401
         sign_in(page, monitor, "a-token-for-reading")
-        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
+        page.goto(f"{monitor.url}/models/tiny/report/page")
         expect(page.get_by_role("link", name="Versions")).to_be_visible()
         assert page.get_by_role("link", name="Recalibrate").count() == 0
         assert page.get_by_role("link", name="Label answers").count() == 0
@@ -172,43 +121,17 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
             ("/versions/nowhere", 404, "This is not here"),
             ("/models/tiny/report/page?window=week", 422, "This cannot be taken"),
         ):
-            answer = page.goto(url_of(monitor) + path)
+            answer = page.goto(monitor.url + path)
             assert answer is not None
             assert answer.status == status
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
         sign_in(page, monitor, "a-token-for-everything")
-        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
+        page.goto(f"{monitor.url}/models/tiny/report/page")
         page.get_by_label("What was found, and done").fill("a new device")
         page.get_by_role("button", name="Acknowledge the alarm").click()
         expect(page.get_by_role("button", name="Acknowledge the alarm")).to_have_count(0)
     events = monitor.client.get("/models/tiny/report/history", headers=ADMIN).json()["events"]
     assert [each for each in events if each["kind"] == "acknowledged" and "eve" in each["sentence"]]
-
-
-def test_a_monitor_without_a_store_says_where_to_act(
-    start_process: Callable[..., Process],
-    tmp_path: Path,
-    browser: Browser,
-    png: Callable[..., bytes],
-) -> None:
-    server = start_process("serve", monitor="apart")
-    monitor = start_process("monitor", store=str(tmp_path / "none"))
-    server.await_ready()
-    assert server.client.post("/predictions/tiny", content=png()).status_code == 200
-    with open_page(browser) as page:
-        page.goto(f"{url_of(monitor)}/models/tiny/report/page")
-        expect(page.locator("main")).to_contain_text(
-            "use the console of the server that answers images"
-        )
-        assert page.get_by_role("link", name="Versions").count() == 0
-        for path in ("/versions/tiny", "/recalibrate/tiny"):
-            answer = page.goto(url_of(monitor) + path)
-            assert answer is not None
-            assert answer.status == 404
-            expect(page.locator("main")).to_contain_text(
-                "Use the console of the server that answers images"
-            )
-            expect(page.locator("main code").first).to_have_text("--store")
 
 
 def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
@@ -219,7 +142,7 @@ def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
     for script, first in ((True, "Asia/Tokyo"), (False, "UTC")):
         context = browser.new_context(timezone_id="Asia/Tokyo", java_script_enabled=script)
         page = context.new_page()
-        page.goto(f"{url_of(server)}/versions/tiny")
+        page.goto(f"{server.url}/versions/tiny")
         expect(page.locator("footer")).to_contain_text(f"time zone {first}.")
         made = page.locator("time").first
         expect(made).to_contain_text("JST" if script else "UTC")
@@ -228,7 +151,7 @@ def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
         page.get_by_role("link", name="Another time zone").click()
         page.get_by_label("Write times in").select_option("America/New_York")
         page.get_by_role("button", name="Choose").click()
-        expect(page).to_have_url(f"{url_of(server)}/versions/tiny")
+        expect(page).to_have_url(f"{server.url}/versions/tiny")
         expect(page.locator("time").first).to_contain_text(re.compile("E[SD]T"))
         page.get_by_role("link", name="Another time zone").click()
         expect(page.get_by_label("Write times in")).to_have_value("America/New_York")
@@ -240,34 +163,3 @@ def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
         "/time-zone", data={"zone": "../etc/passwd"}, headers={"accept": "text/html"}
     )
     assert (refused.status_code, "There is no time zone" in refused.text) == (422, True)
-
-
-@pytest.mark.parametrize("width", [320, 1200])
-def test_every_page_of_the_monitor_is_accessible_fits_and_prints_in_short(
-    start_process: Callable[..., Process],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
-    make_bundle: Any,
-    width: int,
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
-    server, monitor = start_process("serve", monitor="apart"), start_process("monitor")
-    server.await_ready()
-    label_answers(server, monitor, png)
-    for dark in (False, True):
-        with open_page(browser, width=width, dark=dark) as page:
-            for path in PAGES:
-                page.goto(url_of(monitor) + path)
-                found = Axe().run(page)
-                assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-                if (
-                    width == 1200 and not dark and "/report" not in path
-                ):  # an alarm may need more to say
-                    printed = len(
-                        re.findall(
-                            rb"/Type\s*/Page[^s]", page.pdf(format="A4", print_background=True)
-                        )
-                    )
-                    assert printed <= PAPER_PAGES, f"{path} prints on {printed} pages"

@@ -3,14 +3,14 @@ paper.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
-from tests.builders.browser import open_browser, open_page
+from tests.builders.browser import open_page
 from tests.builders.servers import Server
 
 pytestmark = pytest.mark.nightly
@@ -62,12 +62,6 @@ SMALLEST = """
   return smallest;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture
