@@ -1,104 +1,74 @@
-"""The cost of a table over HTTP: answers and labels sent to a real `candor monitor` on one loopback
-connection.
+"""The cost of a table over HTTP: predictions and labels sent to a real `candor monitor` on one
+loopback connection.
 """
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
 
-CLASSES = ("normal", "pneumonia")
+from benchmarks.ledger.writer import CLASSES
+
+NDJSON = "application/x-ndjson"
 
 
-def upload_rates(folder: Path, count: int) -> Iterator[tuple[str, tuple[float, float]]]:
-    """What was sent, with rows per CPU second of the server and per wall-clock second; the ledger
-    is in `folder`.
+def upload_rates(folder: Path, count: int) -> Iterator[tuple[str, float, float]]:
+    """What was sent, and its rows per processor second of the server and per wall-clock second; the
+    ledger is in `folder`.
     """
     confidence = np.random.default_rng(0).uniform(0.5, 1, count).round(4).tolist()
-    answers = "".join(
-        json.dumps(
-            {"request_id": f"scan-{number}", "predicted": CLASSES[number % 2], "confidence": each}
-        )
-        + "\n"
-        for number, each in enumerate(confidence)
-    )
-    with _Monitor(folder) as client:
-        declared = client.post("/models-log", json={"model": "bench", "classes": CLASSES})
-        declared.raise_for_status()
-        yield (
-            "answers, NDJSON",
-            _sent(client, "/predictions-log?model=bench", answers, "application/x-ndjson", count),
-        )
-        ids = [bytes(key).hex() for key in _keys(folder)]
-        for kind, table in (
-            (
-                "application/x-ndjson",
-                (json.dumps({"prediction_id": key, "label": "normal"}) for key in ids[::2]),
-            ),
-            ("text/csv", iter(["prediction_id,label", *(f"{key},normal" for key in ids[1::2])])),
-        ):
-            body = "\n".join(table)
-            yield f"labels, {kind}", _sent(client, "/feedback", body, kind, count // 2)
-            yield (
-                f"the same labels again, {kind}",
-                _sent(client, "/feedback", body, kind, count // 2),
-            )
+    answers = [
+        json.dumps({"request_id": f"scan-{n}", "predicted": CLASSES[n % 2], "confidence": p})
+        for n, p in enumerate(confidence)
+    ]
+    with _monitor(folder) as client:
+        client.post("/models-log", json={"model": "bench", "classes": CLASSES}).raise_for_status()
+        yield "predictions", *_sent(client, "/predictions-log?model=bench", answers)
+        with sqlite3.connect(folder / "ledger.db") as connection:
+            keys = connection.execute("SELECT prediction_id FROM prediction").fetchall()
+        labels = [json.dumps({"prediction_id": key.hex(), "label": "normal"}) for (key,) in keys]
+        yield "labels", *_sent(client, "/feedback", labels)
 
 
-def _sent(client: httpx.Client, path: str, body: str, kind: str, count: int) -> tuple[float, float]:
+def _sent(client: httpx.Client, path: str, lines: list[str]) -> tuple[float, float]:
     used_s, began_s = _cpu_s(client), time.perf_counter()
-    summary = (
-        client.post(path, content=body.encode(), headers={"content-type": kind})
-        .raise_for_status()
-        .json()
-    )
+    answer = client.post(path, content="\n".join(lines), headers={"content-type": NDJSON})
     took_s = time.perf_counter() - began_s
-    if summary["problems"] or summary["rows"] != count:
+    summary = answer.raise_for_status().json()
+    if summary["problems"] or summary["rows"] != len(lines):
         raise RuntimeError(f"not every row was recorded: {summary['statuses']}")
-    return count / (_cpu_s(client) - used_s), count / took_s
+    return len(lines) / (_cpu_s(client) - used_s), len(lines) / took_s
 
 
 def _cpu_s(client: httpx.Client) -> float:
-    """CPU seconds that the server has used. Other programs on the same cores do not change them."""
+    """Processor seconds of the server. Other programs on the same cores do not change them."""
     lines = client.get("/metrics").text.splitlines()
-    return next(
-        float(line.split()[1]) for line in lines if line.startswith("process_cpu_seconds_total")
-    )
+    (line,) = [line for line in lines if line.startswith("process_cpu_seconds_total")]
+    return float(line.split()[1])
 
 
-def _keys(folder: Path) -> list[bytes]:
-    import sqlite3
-
-    with sqlite3.connect(folder / "ledger.db") as connection:
-        return [key for (key,) in connection.execute("SELECT prediction_id FROM prediction")]
-
-
-class _Monitor:
-    """A monitor process and its client."""
-
-    def __init__(self, folder: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{folder / 'ledger.db'}"}
-        command = [sys.executable, "-m", "candor", "monitor"]
-        self._process = subprocess.Popen(
-            command, env=kept | settings, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> httpx.Client:
-        if self._process.stdout is None:
+@contextmanager
+def _monitor(folder: Path) -> Iterator[httpx.Client]:
+    """The client of a monitor's process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{folder / 'ledger.db'}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "candor", "monitor"],
+        env=kept | settings,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if process.stdout is None:
             raise RuntimeError("the monitor did not print its address; see its output above")
-        self._client = httpx.Client(
-            base_url=self._process.stdout.readline().split()[-1], timeout=600
-        )
-        return self._client
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-        self._process.terminate()
-        self._process.wait()
+        url = process.stdout.readline().split()[-1]
+        with httpx.Client(base_url=url, timeout=600) as client:
+            yield client
+        process.terminate()

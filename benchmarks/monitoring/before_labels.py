@@ -2,14 +2,16 @@
 real shift.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.calibrators.temperature import apply_temperature, fit_temperature, softmax
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.expected_confusion import (
     ExpectedConfusion,
@@ -62,7 +64,17 @@ def covered(*, streams: int, classes: int, sharpness: float) -> dict[str, float]
     }
 
 
-def real_shift(predictions: Path, *, orders: int = ORDERS) -> dict[str, Any]:
+def before_labels(*, streams: int, predictions: Path | None) -> Iterator[dict[str, Any]]:
+    """Simulated streams, then the real shift."""
+    for classes in (2, 5):
+        for sharpness in (1.0, 1.5, 2.5):
+            found = covered(streams=streams, classes=classes, sharpness=sharpness)
+            yield {"classes": classes, "sharpness": sharpness} | found
+    if predictions:
+        yield from real_shift(predictions)
+
+
+def real_shift(predictions: Path) -> Iterator[dict[str, Any]]:
     """A run calibrated on validation, estimated on the test split: from confidence alone, and after
     half its labels.
     """
@@ -73,24 +85,19 @@ def real_shift(predictions: Path, *, orders: int = ORDERS) -> dict[str, Any]:
         for name in ("val", "test")
     }
     known = np.bincount(splits["val"][0].argmax(axis=1), minlength=data["val_logits"].shape[1])
-    found: dict[str, Any] = {}
-    for name, (p, labels) in splits.items():
+    for split, (p, labels) in splits.items():
         expected = expected_confusion(ProbabilitySums.from_probabilities(p), reference=known)
-        found[name] = {
-            rate: {"expected": each.value, "lower": each.lower, "upper": each.upper, "shown": shown}
-            for rate, each, shown in _beside(expected, confusion_matrix(p, labels))
-        }
-    found["half"] = _halves(*splits["test"], orders=orders)
-    return found
+        for name, rate, shown in _beside(expected, confusion_matrix(p, labels)):
+            yield {"split": split, "rate": name, **asdict(rate), "shown": shown}
+    yield from _halves(*splits["test"])
 
 
-def _halves(p: FloatArray, labels: IntArray, *, orders: int) -> dict[str, dict[str, float]]:
+def _halves(p: FloatArray, labels: IntArray) -> Iterator[dict[str, Any]]:
     """Half of the labels correct the estimate for the other half, in random orders: mean error and
     coverage.
     """
-    errors: dict[str, list[float]] = {}
-    inside: dict[str, list[bool]] = {}
-    for order in range(orders):
+    found: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for order in range(ORDERS):
         one, other = np.array_split(np.random.default_rng(order).permutation(len(p)), 2)
         better = recalibrated(
             ProbabilitySums.from_probabilities(p[other]),
@@ -98,12 +105,10 @@ def _halves(p: FloatArray, labels: IntArray, *, orders: int) -> dict[str, dict[s
         )
         if better is not None:
             for name, rate, shown in _beside(better, confusion_matrix(p[other], labels[other])):
-                errors.setdefault(name, []).append(rate.value - shown)
-                inside.setdefault(name, []).append(rate.lower <= shown <= rate.upper)
-    return {
-        name: {"error": float(np.mean(errors[name])), "inside": float(np.mean(inside[name]))}
-        for name in errors
-    }
+                found[name].append((rate.value - shown, rate.lower <= shown <= rate.upper))
+    for name, pairs in found.items():
+        error, inside = np.mean(pairs, axis=0).tolist()
+        yield {"split": "half of test", "rate": name, "error": error, "inside": inside}
 
 
 def _beside(found: ExpectedConfusion, truth: IntArray) -> Iterator[tuple[str, RateEstimate, float]]:
@@ -117,20 +122,7 @@ def _beside(found: ExpectedConfusion, truth: IntArray) -> Iterator[tuple[str, Ra
 def _drawn(
     rng: np.random.Generator, n: int, classes: int, sharpness: float
 ) -> tuple[FloatArray, IntArray]:
-    logits = 2 * rng.normal(size=(n, classes))
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    p = softmax(2 * rng.normal(size=(n, classes)))
     labels = (rng.random(n)[:, None] > p.cumsum(axis=1)).sum(axis=1)
     sharp = p**sharpness
     return sharp / sharp.sum(axis=1, keepdims=True), labels
-
-
-def as_rows(*, streams: int, predictions: Path | None) -> dict[str, Any]:
-    """All figures."""
-    found: dict[str, Any] = {
-        f"{classes} classes, sharpness {sharpness}": covered(
-            streams=streams, classes=classes, sharpness=sharpness
-        )
-        for classes in (2, 5)
-        for sharpness in (1.0, 1.5, 2.5)
-    }
-    return found | ({"real": real_shift(predictions)} if predictions else {})

@@ -2,6 +2,7 @@
 interval.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,48 +12,36 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.onset import onset
 from calibration.drift.state import DriftSettings
 
+CHANGE = 2000  # the label from which confidence is too high
+GAPS = (0.05, 0.1, 0.2)
 
-def beginnings(
-    *, streams: int = 100, change: int = 2000, gaps: tuple[float, ...] = (0.05, 0.1, 0.2)
-) -> list[dict[str, Any]]:
+
+def beginnings(*, streams: int) -> Iterator[dict[str, Any]]:
     """One row per shape and gap, over the alarms after the change."""
-    return [_row(shape, gap, streams=streams, change=change) for shape in SHAPES for gap in gaps]
+    for shape in SHAPES:
+        for gap in GAPS:
+            yield _row(shape, gap, streams=streams)
 
 
-def _row(shape: str, gap: float, *, streams: int, change: int) -> dict[str, Any]:
-    found = []
+def _row(shape: str, gap: float, *, streams: int) -> dict[str, Any]:
+    rows = []
     for seed in range(2000, 2000 + streams):
-        seen = labels(seed, change + 4000, shape=shape, gap=gap, after=change)
+        seen = labels(seed, CHANGE + 4000, shape=shape, gap=gap, after=CHANGE)
         detector = DriftDetector(DriftSettings())
         alarm = detector.update_many(seen.confidence, seen.correct)
-        if alarm is None or alarm < change:
+        if alarm is None or alarm < CHANGE:
             continue
         until = seen[slice(0, alarm + 1)]
         begun = onset(until.confidence, until.correct, direction=detector.direction or "over")
         if begun is not None:
-            found.append(
-                (
-                    alarm - change,
-                    begun.label - change,
-                    begun.upper - begun.lower,
-                    begun.lower <= change <= begun.upper,
-                )
-            )
-    delay, error, width, holds = (np.array(column) for column in zip(*found, strict=True))
+            holds = begun.lower <= CHANGE <= begun.upper
+            rows.append((begun.label - CHANGE, begun.upper - begun.lower, holds))
+    error, width, holds = (np.array(column) for column in zip(*rows, strict=True))
     return {
         "shape": shape,
         "gap": gap,
-        "alarms": len(found),
-        "delay": float(np.median(delay)),
-        "error": float(np.median(np.abs(error))),
-        "width": float(np.median(width)),
-        "holds": float(holds.mean()),
+        "alarms": len(rows),
+        "median error": float(np.median(np.abs(error))),
+        "median width": float(np.median(width)),
+        "interval holds": float(holds.mean()),
     }
-
-
-def line(row: dict[str, Any]) -> str:
-    """One line of a Markdown table."""
-    figures = (
-        f"{row['delay']:.0f} | {row['error']:.0f} | {row['width']:.0f} | {100 * row['holds']:.0f} %"
-    )
-    return f"| {row['shape']} | {row['gap']:.2f} | {row['alarms']} | {figures} |"

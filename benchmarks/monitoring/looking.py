@@ -1,30 +1,23 @@
-"""Looking often: how often a perfect model gets each sentence in 250 daily looks, what the
-sequences hold and cost, and where the evidence of calm streams stands.
+"""Looking often: how often a perfect model gets each finding in 250 daily looks, how soon a drop
+of accuracy is found, and where the evidence of calm streams stands.
 """
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from benchmarks.monitoring.streams import SHAPES, TWO_CLASSES, Labels, labels
+from benchmarks.monitoring.streams import SHAPES, labels
 from calibration.bins import BinSums
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
-from calibration.intervals.confidence_sequence import (
-    accuracy_evidence,
-    accuracy_sequence,
-    gap_evidence,
-    gap_sequence,
-)
-from calibration.measures import metrics
+from calibration.intervals.confidence_sequence import gap_sequence
 from calibration.measures.summary import Measures
 from monitoring.findings.accuracy import AccuracyAnswer, LabeledDay, judge_accuracy
 from monitoring.findings.comparison import compare
-from monitoring.findings.slices import find_slices
 from monitoring.findings.status import Status, assess
-from monitoring.ledger.sums import LedgerSums
 
 DAYS, PER_DAY, REFERENCE = 250, 20, 500
 WINDOW = 30  # days
@@ -59,7 +52,7 @@ def _findings_of(seed: int, shape: str) -> set[str]:
             if assess(Measures.from_sums(sums)).status is Status.OFF:
                 found.add(f"status off, {name}")
             if name == "all":
-                found |= _of_all(sums, every, reference)
+                found.update(_of_all(sums, reference))
         counts = [
             LabeledDay(at, PER_DAY, float(each.correct.sum()), PER_DAY)
             for at, each in enumerate(days[:day])
@@ -72,72 +65,17 @@ def _findings_of(seed: int, shape: str) -> set[str]:
     return found
 
 
-def _of_all(sums: BinSums, part: Labels, reference: BinSums) -> set[str]:
-    found = set()
-    compared = compare(sums, reference)
-    if compared.signed_gap.significant:
-        found.add("gap against card")
-    if compared.accuracy.significant:
-        found.add("accuracy against card, one look")
-    by_class = {}
-    for k in (0, 1):
-        rows = part.predicted == k
-        of_class = BinSums.from_predictions(part.confidence[rows], part.correct[rows])
-        by_class[f"predicted:{k}"] = LedgerSums(of_class, of_class.n, of_class.confidence)
-    if find_slices(by_class).significant:
-        found.add("a class off")
+def _of_all(sums: BinSums, reference: BinSums) -> Iterator[str]:
+    if compare(sums, reference).signed_gap.significant:
+        yield "gap against card"
     lower, upper = gap_sequence(
         sums.total, -float(sums.difference.sum()), float(sums.squared_error.sum())
     )
     if lower > 0 or upper < 0:
-        found.add("gap at every look")
-    return found
+        yield "gap at every look"
 
 
-def coverage(*, shape: str, streams: int, run: int = 20_000) -> dict[str, Any]:
-    """Share of streams in which each sequence contains the truth at every look, and its width
-    beside the interval's.
-    """
-    kept, lengths = np.zeros(2), np.unique(np.geomspace(1, run, 2_000).astype(int))
-    many = labels(10**7, 10**6, shape=shape)
-    accuracy = float(many.confidence.mean())
-    for seed in range(streams):
-        stream = labels(seed, run, shape=shape)
-        correct, gaps = np.cumsum(stream.correct), stream.confidence - stream.correct
-        gap, squared = np.cumsum(gaps), np.cumsum(gaps**2)
-        evidence = [
-            (
-                accuracy_evidence(n, int(correct[n - 1]), accuracy),
-                gap_evidence(n, gap[n - 1], squared[n - 1], 0.0),
-            )
-            for n in lengths
-        ]
-        kept += (np.array(evidence) < math.log(20)).all(axis=0)
-    ratios = {n: _ratio(labels(0, n, shape=shape)) for n in (100, 1_000, 20_000)}
-    return {
-        "shape": shape,
-        "streams": streams,
-        "accuracy": kept[0] / streams,
-        "gap": kept[1] / streams,
-        "ratio": ratios,
-    }
-
-
-def _ratio(part: Labels) -> tuple[float, float]:
-    """Widths of the sequences divided by those of the intervals for one look: accuracy, gap."""
-    sums = BinSums.from_predictions(part.confidence, part.correct)
-    n, right, one = sums.total, float(sums.correct.sum()), metrics.signed_gap_interval(sums)
-    accuracy, gap = (
-        accuracy_sequence(n, right),
-        gap_sequence(n, -float(sums.difference.sum()), float(sums.squared_error.sum())),
-    )
-    usual = 2 * metrics.Z95 * math.sqrt(right / n * (1 - right / n) / n)
-    return (accuracy.upper - accuracy.lower) / usual, (gap.upper - gap.lower) / (
-        one.upper - one.lower
-    )
-
-
-def calm_evidence(*, shape: str = TWO_CLASSES, streams: int) -> dict[int, list[float]]:
+def calm_evidence(*, shape: str, streams: int) -> dict[int, list[float]]:
     """Evidence of calibrated streams as a share of what an alarm takes: quantiles .05, .5 and .95
     by labels.
     """
@@ -179,15 +117,12 @@ def accuracy_delay(*, now: float, models: int, before: int = 0, was: float = 0.8
     return float(np.median(delays))
 
 
-def looking(*, models: int) -> dict[str, Any]:
+def looking(*, models: int) -> Iterator[dict[str, Any]]:
     """Run all three."""
-    return {
-        "daily looks": [daily_looks(shape=shape, models=models) for shape in SHAPES],
-        "coverage": [coverage(shape=shape, streams=models) for shape in SHAPES],
-        "accuracy delay": {
-            f".82 to {now} after {before}": accuracy_delay(now=now, models=models, before=before)
-            for now in (0.63, 0.72)
-            for before in (0, 2_000)
-        },
-        "calm evidence": {shape: calm_evidence(shape=shape, streams=models) for shape in SHAPES},
-    }
+    for shape in SHAPES:
+        yield daily_looks(shape=shape, models=models)
+        yield {"shape": shape, "calm evidence": calm_evidence(shape=shape, streams=models)}
+    for now in (0.63, 0.72):
+        for before in (0, 2_000):
+            labels_taken = accuracy_delay(now=now, models=models, before=before)
+            yield {"accuracy 0.82 to": now, "after": before, "labels": labels_taken}

@@ -4,9 +4,10 @@ or refuses.
 Beside it, a temperature fitted on all labels, which always publishes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ class CaseMix:
     factor: FloatArray
 
     def answers(self, rng: np.random.Generator, count: int) -> tuple[FloatArray, IntArray]:
-        """Draw logits (count, K) and labels (count,)."""
+        """The same."""
         logits, labels = calibrated(rng, len(self.factor)).answers(rng, 10 * count)
         chosen = rng.choice(len(labels), count, replace=False, p=_shares(self.factor[labels]))
         return logits[chosen], labels[chosen]
@@ -98,7 +99,6 @@ SCENES: dict[str, Scene] = {
     "nothing; wrong answers labeled 5 times as often": Scene(
         calibrated, lambda p, y: 1 + 4.0 * (p.argmax(1) != y)
     ),
-    "nothing; labels of one class": Scene(calibrated, lambda _, y: (y == 0) + 1e-12),
     "overconfidence; labels of unsure answers": Scene(
         overconfident, lambda p, _: (p.max(axis=1) < 0.8) + 1e-12
     ),
@@ -167,9 +167,10 @@ METHODS: dict[str, Callable[[Labeled], Affine | None]] = {
 }
 
 
-def simulate(*, shifts: int = 200, seed: int = 0) -> list[Row]:
-    """Every scene with each number of labels, of 2, 3 or 5 classes in turn."""
-    rows = []
+def simulate(*, shifts: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """The fields of a Row for every scene with each number of labels and method; shifts have 2, 3
+    or 5 classes in turn.
+    """
     for kind, scene in SCENES.items():
         for labels in LABELS:
             figures: dict[str, list[tuple[float, float, float, float, bool]]] = {
@@ -184,27 +185,8 @@ def simulate(*, shifts: int = 200, seed: int = 0) -> list[Row]:
                     fitted = method(seen)
                     after = before if fitted is None else _judge(fitted(fresh[0]), fresh[1])
                     figures[name].append((before[0], after[0], before[1], after[1], fitted is None))
-            rows += [
-                _row(kind, labels, name, np.array(each, dtype=float))
-                for name, each in figures.items()
-            ]
-            print(*map(line, rows[-len(METHODS) :]), sep="\n", flush=True)
-    return rows
-
-
-def line(row: Row) -> str:
-    """One line of a Markdown table."""
-    counts = f"{row.helps} | {row.harms} | {row.refuses}"
-    figures = (
-        f"{row.nll_before:.3f} -> {row.nll_after:.3f} | {row.class_gap_before:.3f} -> "
-        f"{row.class_gap_after:.3f}"
-    )
-    return f"| {row.kind} | {row.labels} | {row.method} | {counts} | {figures} |"
-
-
-def as_rows(*, shifts: int) -> list[dict[str, object]]:
-    """The rows as plain data."""
-    return [asdict(row) for row in simulate(shifts=shifts)]
+            for name, measured in figures.items():
+                yield asdict(_row(kind, labels, name, np.array(measured, dtype=float)))
 
 
 def _label(scene: Scene, world: World, rng: np.random.Generator, count: int, k: int) -> Labeled:

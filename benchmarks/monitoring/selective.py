@@ -2,7 +2,9 @@
 its right ones.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +77,7 @@ def simulate(
     )
 
 
-def as_rows() -> list[dict[str, object]]:
-    """A calibrated model and one that is overconfident by .05."""
-    return [{"gap": gap} | asdict(simulate(gap=gap)) for gap in (0.0, 0.05)]
+def selective() -> Iterator[dict[str, Any]]:
+    """A calibrated model and one that is overconfident by 0.05."""
+    for gap in (0.0, 0.05):
+        yield {"gap": gap} | asdict(simulate(gap=gap))

@@ -4,7 +4,7 @@ that is off.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,8 @@ RUN, BEFORE, AFTER = 20_000, 5_000, 15_000
 VALUES = {"site": 20, "device": 5, "ward": 3}  # the n-th value has a share in proportion to 1 / n
 SMALL_SITE = 6  # a site with 4.6 % of the labels
 TAGS = TagSettings(tuple(VALUES))
-_NO_TAGS = TagSettings()
+AVERAGE_RUN_LENGTH = 1_000.0
 IntArray = npt.NDArray[np.int64]
-
-
-class Delay(NamedTuple):
-    """Labels from the change to an alarm, of the site and of all; infinity if there was none."""
-
-    of_site: float
-    of_all: float
 
 
 def values(seed: int, n: int) -> dict[str, IntArray]:
@@ -54,69 +47,56 @@ def chosen(seen: Labels, rows: npt.NDArray[np.bool_]) -> Labels:
     return Labels(seen.confidence[rows], seen.correct[rows], seen.predicted[rows])
 
 
-def false_alarms(*, shape: str, streams: int, average_run_length: float) -> tuple[int, int]:
+def false_alarms(*, shape: str, streams: int) -> tuple[int, int]:
     """Count the false alarms of calibrated streams: of all answers, and of tags."""
-    settings = DriftSettings(average_run_length=average_run_length, class_count=2)
+    settings = DriftSettings(average_run_length=AVERAGE_RUN_LENGTH, class_count=2)
     of_all = of_tags = 0
     for seed in range(streams):
-        seen, tags = labels(seed, RUN, shape=shape), values(seed, RUN)
+        seen, drawn = labels(seed, RUN, shape=shape), values(seed, RUN)
         of_all += alarms(seen, TAGS.of_everything(settings))
         for key, count in VALUES.items():
             of_value = TAGS.of_slice(settings, slice_of(f"{key}=x"))
             of_tags += sum(
-                alarms(chosen(seen, tags[key] == value), of_value) for value in range(count)
+                alarms(chosen(seen, drawn[key] == value), of_value) for value in range(count)
             )
     return of_all, of_tags
 
 
-def delay(seed: int, *, shape: str, gap: float, tags: TagSettings) -> Delay:
-    """How long until one site is found, whose answers become overconfident by `gap`."""
+def delay(seed: int, *, shape: str, gap: float) -> tuple[float, float]:
+    """Labels from the change of one site, whose answers become overconfident by `gap`, until its
+    own alarm and until that of all answers; infinity if there was none.
+    """
     n, settings = BEFORE + AFTER, DriftSettings(class_count=2)
     seen, site = labels(seed, n, shape=shape), values(seed, n)["site"] == SMALL_SITE - 1
     rng = np.random.default_rng((seed, 2))
     hit = site & (np.arange(n) >= BEFORE)
     seen = replace(seen, correct=np.where(hit, rng.random(n) < seen.confidence - gap, seen.correct))
-    whole = DriftDetector(tags.of_everything(settings)).update_many(
-        seen.confidence, seen.correct, seen.predicted
-    )
-    of_all = np.inf if whole is None or whole < BEFORE else whole - BEFORE + 1
-    if not tags.keys:
-        return Delay(np.inf, of_all)
-    part = chosen(seen, site)
-    raised = DriftDetector(tags.of_slice(settings, slice_of("site=x"))).update_many(
-        part.confidence, part.correct, part.predicted
-    )
+    of_site = TAGS.of_slice(settings, slice_of("site=x"))
     before = int(site[:BEFORE].sum())
-    return Delay(np.inf if raised is None or raised < before else raised - before + 1, of_all)
+    return (
+        _after(chosen(seen, site), of_site, before),
+        _after(seen, TAGS.of_everything(settings), BEFORE),
+    )
 
 
-def promises(*, streams: int) -> Iterator[str]:
-    """Lines of a table: false alarms of calibrated streams, and what the promise allows."""
-    for average_run_length in (1e3, 1e5):
-        for shape in SHAPES:
-            of_all, of_tags = false_alarms(
-                shape=shape, streams=streams, average_run_length=average_run_length
-            )
-            allowed = streams * RUN / average_run_length
-            cells = (of_all, of_tags, of_all + of_tags, f"{allowed:,.0f}")
-            yield f"| {average_run_length:,.0f} | {shape} | {' | '.join(map(str, cells))} |"
+def _after(seen: Labels, settings: DriftSettings, before: int) -> float:
+    raised = DriftDetector(settings).update_many(seen.confidence, seen.correct, seen.predicted)
+    return np.inf if raised is None or raised < before else raised - before + 1
 
 
-def delays(*, streams: int) -> Iterator[str]:
-    """Lines of a table: medians of the labels of the site until it is found, and of all labels."""
+def tags(*, streams: int) -> Iterator[dict[str, Any]]:
+    """False alarms of calibrated streams and what the promise allows, then delays."""
+    for shape in SHAPES:
+        of_all, of_tags = false_alarms(shape=shape, streams=streams)
+        allowed = streams * RUN / AVERAGE_RUN_LENGTH
+        yield {"shape": shape, "of all": of_all, "of tags": of_tags, "allowed": allowed}
+    few = max(streams // 5, min(streams, 10))
     for shape in SHAPES:
         for gap in (0.1, 0.2):
-            seeds = range(1000, 1000 + streams)
-            with_tags = [delay(seed, shape=shape, gap=gap, tags=TAGS) for seed in seeds]
-            without = [delay(seed, shape=shape, gap=gap, tags=_NO_TAGS).of_all for seed in seeds]
-            site, whole = [each.of_site for each in with_tags], [each.of_all for each in with_tags]
-            cells = [
-                f"{_median(each)} ({np.isfinite(each).sum()} of {streams})"
-                for each in (site, whole, without)
-            ]
-            yield f"| {shape} | {gap:.2f} | {' | '.join(cells)} |"
-
-
-def _median(found: list[float]) -> str:
-    median = float(np.median(found))
-    return f"{median:,.0f}" if np.isfinite(median) else "-"
+            pairs = [delay(seed, shape=shape, gap=gap) for seed in range(1000, 1000 + few)]
+            row: dict[str, Any] = {"shape": shape, "gap": gap, "streams": few}
+            for name, delays in zip(("site", "all"), zip(*pairs, strict=True), strict=True):
+                median = float(np.median(delays))
+                row[f"found by {name}"] = int(np.isfinite(delays).sum())
+                row[f"labels of {name}"] = median if np.isfinite(median) else None
+            yield row

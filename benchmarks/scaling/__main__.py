@@ -6,19 +6,17 @@ on this machine, and a user that may connect to it as the URL says.
 """
 
 import argparse
-import csv
 import json
 import os
-import platform
 import sys
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scaling.ledgers import LedgerCost, as_json, measure
+from benchmarks.scaling.ledgers import LedgerCost, measure
 from benchmarks.scaling.servers import answer_cpu_s
-from benchmarks.scaling.simulation import Constants, Day, simulate
+from benchmarks.scaling.simulation import Constants, simulate
 from model_store.installation import release
 
 ANSWERS = (10**4, 10**5, 10**6, 10**7, 10**8, 10**9)
@@ -26,15 +24,13 @@ TYPICAL = "resnet18"
 
 
 def main() -> None:
-    """Measure, compute, write."""
+    """Measure, compute, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument(
         "--postgres", metavar="URL", help="an empty PostgreSQL database on this machine"
     )
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
-    parser.add_argument("--out", type=Path, default=Path("scaling"), help="folder for the results")
     chosen = parser.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         costs = [measure(f"sqlite:///{Path(folder) / 'ledger.db'}", seconds=chosen.seconds)]
     if chosen.postgres:
@@ -45,17 +41,12 @@ def main() -> None:
     found: dict[str, Any] = {
         "release": release(),
         "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "ledgers": [as_json(each) for each in costs],
+        "ledgers": [asdict(cost) for cost in costs],
         "server_cpu_s": servers,
     }
     if chosen.postgres:
-        days = [
-            simulate(answers, _constants(costs[-1], servers["PostgreSQL"])) for answers in ANSWERS
-        ]
-        found["days"] = [asdict(day) for day in days]
-        _write_table(chosen.out / "days.csv", days)
-    (chosen.out / "scaling.json").write_text(json.dumps(found, indent=2) + "\n")
+        known = _constants(costs[-1], servers["PostgreSQL"])
+        found["days"] = [asdict(simulate(answers, known)) for answers in ANSWERS]
     json.dump(found, sys.stdout, indent=2)
 
 
@@ -67,13 +58,6 @@ def _constants(cost: LedgerCost, servers: dict[str, float]) -> Constants:
         label_bytes=cost.labels.bytes,
         rows_per_s=max(cost.most_rows_per_s.values()),
     )
-
-
-def _write_table(file: Path, days: list[Day]) -> None:
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [each.name for each in fields(Day)])
-        writer.writeheader()
-        writer.writerows(asdict(day) for day in days)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,23 @@
 second.
 """
 
+import itertools
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
 
-from benchmarks.scaling.processes import postmaster, tree_cpu_s
-from benchmarks.scaling.writer import Writer
+from benchmarks.ledger.writer import BATCH, Writer
+from benchmarks.processes import PARENT, cpu_s, status
+from monitoring.ledger import PredictionRow
 
 ROWS = 100_000
+LABELS_AT_ONCE = 2_000
 WRITERS = (1, 2, 4)
 
 
@@ -29,7 +31,6 @@ class RowCost:
     client_cpu_s: float
     database_cpu_s: float
     bytes: float
-    rows_per_s: float
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class LedgerCost:
     answers: RowCost
     labels: RowCost
     log_bytes: float
-    most_rows_per_s: dict[int, float]
-    busy_database_cpu_s: float
+    most_rows_per_s: dict[int, int]
 
 
 def measure(url: str, *, seconds: float) -> LedgerCost:
@@ -52,53 +52,55 @@ def measure(url: str, *, seconds: float) -> LedgerCost:
     if engine.dialect.name == "sqlite":
         size, own_cpu_s, log = _sqlite(Path(engine.url.database or "")), _nothing, _nothing
     else:
-        pid = postmaster(engine)
-        size, own_cpu_s, log = _postgres(engine), lambda: tree_cpu_s(pid), _log(engine)
-    writer = Writer(url)
+        pid = _postmaster(engine)
+        size, own_cpu_s, log = _postgres(engine), lambda: cpu_s(pid), _log(engine)
+    writer, recorded = Writer(url), list[PredictionRow]()
+
+    def record() -> None:
+        recorded.extend(writer.record(itertools.islice(writer.endless(), ROWS // BATCH)))
+
     log_before = log()
-    answers = _cost(lambda: writer.answers(count=ROWS), size, own_cpu_s)
+    answers = _cost(record, size, own_cpu_s)
     log_bytes = (log() - log_before) / ROWS * 1000
-    labels = _cost(writer.labels, size, own_cpu_s)
+    labels = _cost(lambda: writer.label(recorded, at_once=LABELS_AT_ONCE), size, own_cpu_s)
     writer.close()
-    used_s, most = own_cpu_s(), {count: _together(url, count, seconds) for count in WRITERS}
-    busy = (own_cpu_s() - used_s) / sum(each["rows"] for each in most.values()) * 1000
-    rates = {count: round(each["rows_per_s"]) for count, each in most.items()}
-    return LedgerCost(engine.dialect.name, answers, labels, log_bytes, rates, busy)
-
-
-def as_json(cost: LedgerCost) -> dict[str, Any]:
-    """The costs as JSON takes them."""
-    return asdict(cost)
+    rates = {count: round(_rows_per_s(url, count, seconds)) for count in WRITERS}
+    return LedgerCost(engine.dialect.name, answers, labels, log_bytes, rates)
 
 
 def _cost(
-    work: Callable[[], int], size: Callable[[], float], own_cpu_s: Callable[[], float]
+    work: Callable[[], None], size: Callable[[], float], own_cpu_s: Callable[[], float]
 ) -> RowCost:
-    before, database_s = size(), own_cpu_s()
-    began_s, used_s = time.perf_counter(), time.process_time()
-    rows = work()
-    took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - used_s
-    each = 1000 / rows
+    """The cost of `work` on ROWS rows."""
+    before, database_s, used_s = size(), own_cpu_s(), time.process_time()
+    work()
+    each = 1000 / ROWS
     return RowCost(
-        cpu_s * each,
+        (time.process_time() - used_s) * each,
         (own_cpu_s() - database_s) * each,
         max(0.0, size() - before) * each,
-        round(rows / took_s),
     )
 
 
-def _together(url: str, count: int, seconds: float) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.scaling.writer", url, str(seconds)]
+def _rows_per_s(url: str, count: int, seconds: float) -> float:
+    """Rows a second of so many processes that write at the same time."""
+    command = [sys.executable, "-m", "benchmarks.ledger.writer", url, str(seconds)]
     writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
     results = [json.loads(writer.communicate()[0]) for writer in writers]
-    return {
-        "rows": sum(each["rows"] for each in results),
-        "rows_per_s": sum(each["rows"] / each["wall_s"] for each in results),
-    }
+    return sum(each["rows"] / each["wall_s"] for each in results)
 
 
 def _nothing() -> float:
     return 0.0
+
+
+def _postmaster(engine: Engine) -> int:
+    """The process id of the PostgreSQL server on this machine: the parent of a connection's
+    process.
+    """
+    with engine.connect() as connection:
+        backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    return int(status(backend)[PARENT])
 
 
 def _sqlite(file: Path) -> Callable[[], float]:

@@ -2,15 +2,13 @@
 kind of image.
 """
 
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.serving import candor
 from benchmarks.serving.exchange import Request
 from benchmarks.serving.process import Process, free_ports, running
+from benchmarks.serving.row import load, write_requests
 from benchmarks.serving.subjects import SUBJECTS, Subject
 from model_store.store.store import Store
 
@@ -34,23 +32,14 @@ def _measured(subject: Subject, url: str | None, seconds: float) -> float:
             "CANDOR_LEDGER": url or "off"
         }
         requests = [
-            Request(f"/predictions/{subject.name}", "application/octet-stream", each)
-            for each in subject.samples()
+            Request(f"/predictions/{subject.name}", "application/octet-stream", image)
+            for image in subject.samples()
         ]
-        (folder / "requests").mkdir()
-        for number, request in enumerate(requests):
-            (folder / "requests" / f"{number}.request").write_bytes(request.encode())
+        write_requests(folder, requests)
         with running(
             Process(candor.COMMAND, port=port, folder=folder, environment=environment)
         ) as process:
             process.first_answer_s(requests[0])
             before_s = process.cpu_s()
-            answered = _load(port, folder, seconds)
-            return 1e3 * (process.cpu_s() - before_s) / answered
-
-
-def _load(port: int, folder: Path, seconds: float) -> int:
-    arguments = [str(port), str(folder / "requests"), str(CONNECTIONS), str(seconds)]
-    command = [sys.executable, "-m", "benchmarks.serving.load", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, cwd=candor.ROOT)
-    return int(json.loads(done.stdout)["answered"])
+            found = load(port, folder, connections=CONNECTIONS, seconds=seconds)
+            return 1e3 * (process.cpu_s() - before_s) / int(found["answered"])

@@ -11,17 +11,15 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.scaling.processes import tree_cpu_s
+from benchmarks.processes import cpu_s, resident_mb
 from benchmarks.scoring.images import make, name_of
 
 LOOK_S = 0.25
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class Span:
     cpu_s: float
     images: int
     peak_mib: float
-    memory_mib: list[float]  # at each tenth of the span
 
 
 def main() -> None:
@@ -56,18 +53,8 @@ def main() -> None:
     chosen = parser.parse_args()
     images, out = chosen.folder / "images", chosen.folder / f"answers-{chosen.engine}"
     broken = make(images, chosen.images)
-    command = [
-        sys.executable,
-        "-m",
-        "candor",
-        "predict",
-        str(images),
-        "--store",
-        chosen.store,
-        "--out",
-        str(out),
-    ]
-    command += ["--engine", chosen.engine, "--json"]
+    command = [sys.executable, "-m", "candor", "predict", str(images), "--out", str(out)]
+    command += ["--store", chosen.store, "--engine", chosen.engine, "--json"]
     spans = [_span(command, out, limit_s=limit_s) for limit_s in [*chosen.kill_after, float("inf")]]
     found = _counted(out)
     if found != {"rows": chosen.images, "refused": broken, "distinct": chosen.images}:
@@ -82,23 +69,15 @@ def main() -> None:
 def _span(command: list[str], out: Path, *, limit_s: float) -> Span:
     before, began_s = _rows(out), time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    memory, cpu_s = [], 0.0
+    peak_mib, used_s = 0.0, 0.0
     while process.poll() is None and time.monotonic() - began_s < limit_s:
-        with suppress(OSError, IndexError):  # it has ended
-            memory.append(_resident_mib(process.pid))
-            cpu_s = max(cpu_s, tree_cpu_s(process.pid))
+        peak_mib = max(peak_mib, resident_mb(process.pid))
+        used_s = max(used_s, cpu_s(process.pid))
         time.sleep(LOOK_S)
     process.kill()
     process.wait()
     seconds = time.monotonic() - began_s
-    tenths = memory[:: max(1, len(memory) // 10)]
-    return Span(round(seconds, 1), round(cpu_s, 1), _rows(out) - before, max(memory), tenths)
-
-
-def _resident_mib(pid: int) -> float:
-    """The resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGESIZE") / MIB, 1)
+    return Span(round(seconds, 1), round(used_s, 1), _rows(out) - before, round(peak_mib, 1))
 
 
 def _parts(out: Path) -> list[Path]:

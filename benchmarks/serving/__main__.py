@@ -18,7 +18,7 @@ from benchmarks.serving.goals import goals
 from benchmarks.serving.page import write_page
 from benchmarks.serving.peers.registry import PEERS
 from benchmarks.serving.probe import SPINNING, decoded_per_s, raw_images_per_s
-from benchmarks.serving.report import summarize, tables
+from benchmarks.serving.report import overview, summarize
 from benchmarks.serving.row import OURS, Row, measure
 from benchmarks.serving.subjects import SUBJECTS, Subject
 from model_store.image import InputSpec
@@ -38,7 +38,7 @@ def main() -> int:
     (options.out / "result.json").write_text(
         json.dumps({"cores": _cores(), "rows": rows}, indent=1)
     )
-    print(tables(result))
+    print(overview(result))
     print(goals(result))
     if options.page:
         write_page(

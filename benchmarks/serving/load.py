@@ -10,10 +10,12 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import uvloop
 
@@ -25,31 +27,46 @@ GAP_S = 0.02  # within which answers follow each other that a server gave togeth
 @dataclass
 class Tally:
     """The result of the counting window: latencies of good answers in seconds, answers by status,
-    lost connections.
+    connections that the server closed, and those of them that waited for an answer.
 
     `answered` counts the good answers outside of the window, too.
     """
 
     latencies_s: list[float] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)  # perf_counter of each of these
     statuses: Counter[int] = field(default_factory=Counter)
+    retry_after_s: Counter[str] = field(default_factory=Counter)  # of refusals
+    closed: int = 0
     lost: int = 0
     answered: int = 0
 
     def as_dict(self, seconds: float) -> dict[str, object]:
         """Rates and percentiles, in requests per second and milliseconds."""
-        ordered = sorted(self.latencies_s) or [float("nan")]
         return {
             "requests_per_s": len(self.latencies_s) / seconds,
-            "p50_ms": 1e3 * ordered[len(ordered) // 2],
-            "p99_ms": 1e3 * ordered[int(len(ordered) * 0.99)],
+            "p50_ms": 1e3 * quantile(self.latencies_s, 0.5),
+            "p99_ms": 1e3 * quantile(self.latencies_s, 0.99),
             "statuses": dict(self.statuses),
             "lost": self.lost,
             "answered": self.answered,
         }
 
 
-class Window:
-    """The counting window, from the end of one batch to the end of another.
+def quantile(values: Iterable[float], share: float) -> float:
+    """The value below which `share` of all lie; NaN without values."""
+    ordered = sorted(values) or [float("nan")]
+    return ordered[int(len(ordered) * share)]
+
+
+class Window(Protocol):
+    """When answers count."""
+
+    def holds(self, now_s: float, *, good: bool) -> bool:
+        """Whether an answer at `now_s` (perf_counter) counts."""
+
+
+class BatchWindow:
+    """The counting window of a measurement, from the end of one batch to the end of another.
 
     The answers of a batch arrive together. A window by the clock would hold one batch more or less
     by chance, and one from the first answer of a batch would count that batch, but not the last
@@ -107,11 +124,49 @@ class Crowd:
         self.requests = requests
         self.tally = Tally()
         self.window: Window | None = None
+        self._transports: set[asyncio.Transport] = set()
+        self._ended = False
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Keep a new connection."""
+        self._transports.add(transport)
+
+    def count(self, sent_s: float, status: int, head: bytes) -> None:
+        """Count an answer with a `head` in lower case."""
+        now_s = time.perf_counter()
+        self.tally.answered += status == 200
+        if self.window is None or not self.window.holds(now_s, good=status == 200):
+            return
+        self.tally.statuses[status] += 1
+        if status == 200:
+            self.tally.latencies_s.append(now_s - sent_s)
+            self.tally.answered_s.append(now_s)
+        elif status == 429:
+            wait = head.partition(b"\r\nretry-after:")[2].partition(b"\r\n")[0].strip()
+            self.tally.retry_after_s[wait.decode()] += 1
+
+    def leave(self, number: int, transport: asyncio.Transport, *, waiting: bool) -> None:
+        """Replace a connection that the server has closed."""
+        self._transports.discard(transport)
+        if not self._ended:
+            self.tally.closed += self.window is not None
+            self.tally.lost += waiting and self.window is not None
+            asyncio.get_running_loop().call_later(RECONNECT_S, self._rejoin, number)
+
+    def _rejoin(self, number: int) -> None:
+        if not self._ended:
+            self._joining = asyncio.ensure_future(self.join(number))
+
+    def end(self) -> None:
+        """Close every connection."""
+        self._ended = True
+        for transport in self._transports:
+            transport.abort()
 
     async def join(self, number: int) -> None:
         """Connect, with retries."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._ended:
             try:
                 await loop.create_connection(
                     partial(Connection, self, number), "127.0.0.1", self.port
@@ -133,39 +188,32 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
-        self._transport = transport
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._crowd.begin(self._transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
         """Count a complete answer, then send the next request."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found or not _whole(head.lower(), rest):
+        head = head.lower()
+        if not found or not _whole(head, rest):
             return
         self._buffer = b""
         self._waiting = False
-        crowd = self._crowd
-        status, now_s = int(head[9:12]), time.perf_counter()
-        crowd.tally.answered += status == 200
-        if crowd.window is not None and crowd.window.holds(now_s, good=status == 200):
-            crowd.tally.statuses[status] += 1
-            if status == 200:
-                crowd.tally.latencies_s.append(now_s - self._sent_s)
-        if not self._transport.is_closing():
+        self._crowd.count(self._sent_s, int(head[9:12]), head)
+        if b"\r\nconnection: close" not in head and not self._transport.is_closing():
             self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Reconnect."""
-        self._crowd.tally.lost += self._waiting and self._crowd.window is not None
-        asyncio.get_running_loop().call_later(
-            RECONNECT_S, lambda: asyncio.ensure_future(self._crowd.join(self._number))
-        )
+        self._crowd.leave(self._number, self._transport, waiting=self._waiting)
 
     def _send(self) -> None:
         self._sent_s = time.perf_counter()
         self._number += 1
         self._waiting = True
-        self._transport.write(self._crowd.requests[self._number % len(self._crowd.requests)])  # type: ignore[attr-defined]
+        self._transport.write(self._crowd.requests[self._number % len(self._crowd.requests)])
 
 
 def _whole(head: bytes, rest: bytes) -> bool:
@@ -185,11 +233,11 @@ async def drive(
     crowd = Crowd(port, requests)
     await asyncio.gather(*(crowd.join(number) for number in range(connections)))
     await asyncio.sleep(seconds / 5)
-    crowd.window = Window(seconds, connections=connections)
+    crowd.window = window = BatchWindow(seconds, connections=connections)
     with suppress(TimeoutError):  # the server may give no good answer
         async with asyncio.timeout(2 * seconds + SLOWEST_S):
-            await crowd.window.closed.wait()
-    return crowd.tally.as_dict(crowd.window.length_s())
+            await window.closed.wait()
+    return crowd.tally.as_dict(window.length_s())
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +132,15 @@ def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
 def _folder(subject: Subject, launch: Launch) -> Iterator[Path]:
     """A folder for the server, with the requests that the load generator sends."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        requests = Path(name) / "requests"
-        requests.mkdir()
-        for number, image in enumerate(subject.samples()):
-            (requests / f"{number}.request").write_bytes(launch.request(image).encode())
+        write_requests(Path(name), map(launch.request, subject.samples()))
         yield Path(name)
+
+
+def write_requests(folder: Path, requests: Iterable[Request]) -> None:
+    """Write the requests that the load generator sends below `folder`."""
+    (folder / "requests").mkdir()
+    for number, request in enumerate(requests):
+        (folder / "requests" / f"{number}.request").write_bytes(request.encode())
 
 
 def _launch(name: str, subject: Subject, onnx: bytes) -> Launch:

@@ -5,15 +5,12 @@ disk. They alternate, and medians count. Images and weights are random, since sp
 on them.
 
     python -m benchmarks.training.features
-    python -m benchmarks.training.features --backbones torchvision/resnet50 --side 224 --images 256
-    --json FILE
+    python -m benchmarks.training.features --backbone torchvision/resnet50 --side 224 --images 256
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -22,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from docs.generators.markdown import table
 from training.datasets import ArrayImages, Dataset, Split, SplitName, fingerprint
 from training.fitting.step import Step
 from training.networks.classifier import Classifier
@@ -31,21 +29,7 @@ from training.runs.session import TrainingSession
 
 CLASSES = ("a", "b")
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class EpochTimes:
-    """Median seconds of an epoch, the speed ratio of cached features, and the seconds of computing
-    them once.
-    """
-
-    backbone: str
-    side: int
-    images: int
-    uncached_s: float
-    cached_s: float
-    ratio: float
-    first_s: float
+TURNS = 3
 
 
 def random_data(count: int, side: int) -> Dataset:
@@ -58,45 +42,25 @@ def random_data(count: int, side: int) -> Dataset:
     return Dataset("noise", CLASSES, 1, side, splits, fingerprint(CLASSES, splits))
 
 
-def measure(backbone: str, *, side: int, images: int, turns: int) -> EpochTimes:
-    """Time both kinds of epoch in alternation."""
+def measure(backbone: str, *, side: int, images: int) -> tuple[float, float]:
+    """Median seconds of an epoch on images and on cached features, in alternation."""
     config = TrainConfig(backbone=backbone, weights="none", image_size=side, batch_size=BATCH)
     dataset = random_data(images, side)
     session = TrainingSession(config, dataset)
     network = session.network()
     pixels = dataset.splits["train"].inputs(config.input_spec(dataset))
     labels = torch.from_numpy(dataset.splits["train"].labels)
-    step = Step(
-        network.head,
-        session.objective(),
-        optimizer=torch.optim.Adam(network.head.parameters()),
-        group=Group(),
-    )
+    optimizer = torch.optim.Adam(network.head.parameters())
+    step = Step(network.head, session.objective(), optimizer=optimizer, group=Group())
+    uncached_s, cached_s = [], []
     with tempfile.TemporaryDirectory() as folder:
-        started = perf_counter()
-        cached_features = session.examples(network, cache=Path(folder))["train"].inputs
-        first_s = perf_counter() - started
-        uncached, cached = [], []
-        for _ in range(turns):
-            cached.append(
-                epoch_s(
-                    step,
-                    (torch.from_numpy(cached_features[rows]) for rows in batches(images)),
-                    labels,
-                )
-            )
-            uncached.append(
-                epoch_s(step, (features(network, pixels[rows]) for rows in batches(images)), labels)
-            )
-    return EpochTimes(
-        backbone,
-        side,
-        images,
-        median(uncached),
-        median(cached),
-        median(uncached) / median(cached),
-        first_s,
-    )
+        cached = session.examples(network, cache=Path(folder))["train"].inputs
+        for _ in range(TURNS):
+            read = (torch.from_numpy(cached[rows]) for rows in batches(images))
+            cached_s.append(epoch_s(step, read, labels))
+            computed = (features(network, pixels[rows]) for rows in batches(images))
+            uncached_s.append(epoch_s(step, computed, labels))
+    return median(uncached_s), median(cached_s)
 
 
 def epoch_s(step: Step, inputs: Iterator[Tensor], labels: Tensor) -> float:
@@ -122,31 +86,19 @@ def batches(count: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
 
 
 def main() -> None:
-    """Print a row per backbone and optionally write JSON."""
+    """Print the row of a backbone."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbones", nargs="+", default=["tf_efficientnet_lite0"])
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--side", type=int, default=112)
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    rows = [
-        measure(name, side=chosen.side, images=chosen.images, turns=chosen.turns)
-        for name in chosen.backbones
-    ]
-    print(
-        "| backbone | side | images | epoch uncached s | epoch cached s | times as fast | first s |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for row in rows:
-        figures = f"{row.uncached_s:.2f} | {row.cached_s:.2f} | {row.ratio:.1f} | {row.first_s:.1f}"
-        print(f"| {row.backbone} | {row.side} | {row.images} | {figures} |")
-    if chosen.json:
-        chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    torch.set_num_threads(1)
+    uncached_s, cached_s = measure(chosen.backbone, side=chosen.side, images=chosen.images)
+    figures = f"{uncached_s:.2f}", f"{cached_s:.2f}", f"{uncached_s / cached_s:.1f}"
+    head = ("backbone", "epoch on images, s", "on cached features, s", "times as fast")
+    print(table(head, [(chosen.backbone, *figures)]))
 
 
 if __name__ == "__main__":

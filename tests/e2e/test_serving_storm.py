@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.serving.storm import Storm, drive, post, recovery_s
+from benchmarks.serving.behavior import first_good_s
+from benchmarks.serving.exchange import Request
+from benchmarks.serving.load import Tally
+from benchmarks.serving.storm import drive
 from model_store.store.store import Store
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
@@ -15,14 +18,14 @@ pytestmark = pytest.mark.nightly
 GROWTH_MB = 60
 
 
-def storm_until_refused(server: Server, request: bytes) -> Storm:
+def storm_until_refused(server: Server, request: Request) -> Tally:
     """Rounds of 1.5 s until one request was refused and one connection closed, however slow the
     machine.
     """
-    storm = Storm()
+    storm = Tally()
 
     def refused() -> bool:
-        once = asyncio.run(drive(server.port, request, connections=256, seconds=1.5))
+        once = asyncio.run(drive(server.port, request.encode(), connections=256, seconds=1.5))
         storm.statuses += once.statuses
         storm.retry_after_s += once.retry_after_s
         storm.closed += once.closed
@@ -37,8 +40,7 @@ def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
 ) -> None:
     """Some refusals are held, those beyond the limit lose their connection."""
     server = start(slow_store, deadline_s="0.3", refusal_hold_s="0.2", refusal_limit="100")
-    image = png(size=(96, 96))
-    request = post("/predictions/tiny", image)
+    request = Request("/predictions/tiny", "image/png", png(size=(96, 96)))
     first = storm_until_refused(server, request)
     before_mb = server.memory_mb
     storm = storm_until_refused(server, request)
@@ -46,5 +48,7 @@ def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
     assert storm.retry_after_s.total() == storm.statuses[429]
     assert all(wait.isdigit() and 1 <= int(wait) <= 60 for wait in storm.retry_after_s)
     assert server.memory_mb - before_mb < GROWTH_MB
-    assert recovery_s(server.port, "/predictions/tiny", image) < 30
+    recovered_s = first_good_s(server.port, request)
+    assert recovered_s is not None
+    assert recovered_s < 30
     assert '"trace"' not in server.log()

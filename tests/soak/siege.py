@@ -71,7 +71,7 @@ class Siege:
         self._probe = Probe(self.server.port, self.server.process.pid, image)
 
     def send(self, name: str, body: HostileBody) -> Outcome:
-        """Send one body, and watch until it is answered."""
+        """Send one body, and watch until it is answered and for a while after."""
         data = body.make()
         self._probe.begin()
         time.sleep(0.1)

@@ -1,9 +1,7 @@
-"""The person of benchmarks.defaults is careful, and its table says what it measured."""
+"""The person of benchmarks.defaults is careful."""
 
 import numpy as np
-import pytest
 
-from benchmarks.defaults.__main__ import DefaultsRow, half_interval, line
 from benchmarks.defaults.by_hand import candidates, fit_by_hand
 from benchmarks.defaults.folders import tiles
 
@@ -34,32 +32,3 @@ def test_tiles_leave_no_rest() -> None:
     found = tiles(np.arange(6 * 9, dtype=np.uint8).reshape(6, 9), 4)
     assert [tile.shape for tile in found] == [(4, 4), (4, 4)]
     assert found[1][0, 0] == 4
-
-
-def test_a_row_has_the_mean_difference_and_its_interval() -> None:
-    rows = [
-        DefaultsRow(
-            "rare",
-            seed,
-            348,
-            3,
-            0.66,
-            0.75,
-            0.75 + lead,
-            0.05,
-            0.04,
-            0.5,
-            40.0 + seed,
-            60.0,
-            "ce, pooled",
-            "LR",
-        )
-        for seed, lead in enumerate((-0.01, 0.0, 0.04))
-    ]
-    assert half_interval([-0.01, 0.0, 0.04]) == pytest.approx(
-        0.0657, abs=1e-4
-    )  # 4.3027 * 0.02646 / sqrt(3)
-    assert line(rows) == (
-        "| rare | 348 | 3 | 0.660 | 0.750 | 0.760 | +0.010 ± 0.066 | 0.050 / 0.040 | 0.5 | 40 "
-        "| 60 |"
-    )

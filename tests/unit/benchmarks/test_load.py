@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from benchmarks.serving.load import Window
+from benchmarks.serving.load import BatchWindow
 
 
 def rate(
@@ -13,7 +13,7 @@ def rate(
     """What a window finds, opened at `first_s`, if a server answers `batches` in turns, a quarter
     of a second each.
     """
-    window, now_s, counted = Window(seconds, connections=16), 0.0, 0
+    window, now_s, counted = BatchWindow(seconds, connections=16), 0.0, 0
     for number in count():
         size = batches[number % len(batches)]
         now_s += size * per_image_s
@@ -42,7 +42,7 @@ def test_answers_without_a_gap_end_the_window_too() -> None:
 
 
 def test_refusals_count_by_status_and_do_not_open_or_close() -> None:
-    window = Window(1.0, connections=2)
+    window = BatchWindow(1.0, connections=2)
     assert not window.holds(0.0, good=False)
     assert not window.holds(1.0, good=True)
     assert window.holds(2.5, good=False)
