@@ -212,11 +212,7 @@ def floor_of(count: int) -> float:
 
 
 def choose_output(
-    sizes: Mapping[ScoreOutput, int],
-    classes: int | None,
-    wished: str | None,
-    *,
-    folders: int = 0,
+    sizes: Mapping[ScoreOutput, int], classes: int | None, wished: str | None, *, folders: int = 0
 ) -> ScoreOutput:
     """Return the output with the class scores. `sizes`: outputs, and their scores per image.
 

@@ -12,13 +12,7 @@ from model_store.bundle.bundle import Bundle, read_bundle
 from model_store.bundle.card import NAME_PATTERN
 from model_store.bundle.manifest import SIGNATURE_FILE
 from model_store.bundle.signature import SignatureError, require_signature
-from model_store.errors import (
-    AliasError,
-    CardError,
-    InvalidName,
-    ManifestError,
-    NotInStore,
-)
+from model_store.errors import AliasError, CardError, InvalidName, ManifestError, NotInStore
 from model_store.store.alias import PRODUCTION, Alias, made_now, require_alias_name
 from model_store.store.aliases import alias_names, read_alias, read_aliases, recorded
 from model_store.store.history import (
