@@ -10,12 +10,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.schema import (
-    feedback_pending,
-    label_current,
-    prediction,
-    watched_versions,
-)
+from monitoring.ledger.schema import feedback_pending, label_current, prediction, watched_versions
 from monitoring.ledger.statement import Lookup, in_lists, replacing
 from monitoring.ledger.versions import WatchedVersion
 
@@ -65,8 +60,7 @@ def latest_of_requests(
         of_model = select(watched_versions.c.watched_version_id).filter_by(model=model)
         for portion in in_lists(request_ids):
             answers = select(prediction.c.request_id, _ANSWER).where(
-                prediction.c.request_id.in_(portion),
-                prediction.c.watched_version_id.in_(of_model),
+                prediction.c.request_id.in_(portion), prediction.c.watched_version_id.in_(of_model)
             )
             for request_id, prediction_id in connection.execute(answers.order_by(_ANSWER)):
                 latest[model, request_id] = prediction_id  # later ones overwrite earlier ones

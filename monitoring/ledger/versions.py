@@ -17,12 +17,7 @@ from calibration.bins import BinSums
 from model_store.bundle.card import Card
 from monitoring.errors import BundleReplaced, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.schema import (
-    DAY_NS,
-    EVERYTHING,
-    bin_day,
-    watched_versions,
-)
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, watched_versions
 
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 

@@ -119,10 +119,7 @@ def _copy(source: Path, draft: Path) -> str:
     With smaller steps SQLite starts over whenever a server commits. Raises sqlite3.Error.
     """
     uri = f"{source.resolve().as_uri()}?mode=ro"
-    with (
-        closing(sqlite3.connect(uri, uri=True)) as here,
-        closing(sqlite3.connect(draft)) as there,
-    ):
+    with closing(sqlite3.connect(uri, uri=True)) as here, closing(sqlite3.connect(draft)) as there:
         here.backup(there, pages=-1)
         there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
         (damage,) = there.execute("PRAGMA quick_check(1)").fetchone()

@@ -105,10 +105,7 @@ def _wanted() -> Any:
         )
         .outerjoin(first, first.c.feedback_id == label_current.c.first_feedback_id)
         # only a corrected answer has a later label
-        .outerjoin(
-            latest,
-            (label_current.c.revision > 0) & (latest.c.feedback_id == latest_id),
-        )
+        .outerjoin(latest, (label_current.c.revision > 0) & (latest.c.feedback_id == latest_id))
     )
     return select(
         prediction,

@@ -8,12 +8,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 
 from monitoring.errors import ModelServed
-from monitoring.logged.body import (
-    PREDICTIONS,
-    LoggedPrediction,
-    LoggedPredictionResult,
-    rejection,
-)
+from monitoring.logged.body import PREDICTIONS, LoggedPrediction, LoggedPredictionResult, rejection
 from monitoring.logged.declaration import DeclaredModel, read_declaration
 from monitoring.logged.prediction_log import LoggedItem, LoggedResult
 from monitoring.recording.recorder import Recorder
