@@ -44,7 +44,7 @@ class JsonReader(Generic[Kind]):
 
     `refusal` is raised with a sentence, in which `whole` names the value. `prepare` is applied to
     parsed JSON that is not `kind` as it stands, for spellings that are accepted beside the
-    documented one; it may raise `refusal` too.
+    documented one; it may raise `refusal` too. `numbers_as_text`: numbers may be text.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class JsonReader(Generic[Kind]):
         *,
         whole: str = "The body",
         prepare: Callable[[Any], Any] = lambda value: value,
+        numbers_as_text: bool = False,
     ) -> None:
         self._kind, self.refusal, self._whole, self._prepare = kind, refusal, whole, prepare
+        self._strict = not numbers_as_text
         self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
         self._one = msgspec.json.Decoder(kind)
         self._list = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
@@ -71,7 +73,7 @@ class JsonReader(Generic[Kind]):
         """Read parsed JSON. Raises `refusal`."""
         prepared = self._prepare(value)
         try:
-            return msgspec.convert(prepared, self._kind)
+            return msgspec.convert(prepared, self._kind, strict=self._strict)
         except msgspec.ValidationError as error:
             hint = f" Known: {', '.join(sorted(self.fields))}." if "unknown" in str(error) else ""
             raise self.refusal(f"{self._whole} cannot be read: {said(error)}.{hint}") from None

@@ -25,7 +25,7 @@ class Lock(IntEnum):
     VERSION = 2  # one per watched version: its labels and its detector
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values
-    LEADER = 5  # held by a session, never together with others: see maintenance/leader.py
+    LEADER = 5  # held by a session, never together with others: see maintenance/worker.py
 
 
 def lock(connection: Connection, which: Lock, key: int = 0) -> None:

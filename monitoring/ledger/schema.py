@@ -7,6 +7,8 @@ nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the
 and an age is a range of keys.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -29,27 +31,40 @@ EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
 
 metadata = MetaData()
-_serial = BigInteger().with_variant(
-    Integer, "sqlite"
-)  # SQLite numbers rows by itself only for INTEGER
+# SQLite numbers rows by itself only for INTEGER.
+_serial = BigInteger().with_variant(Integer, "sqlite")
 
-ledger_schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True))
+
+def _key(name: str, kind: Any, **more: Any) -> Column[Any]:
+    return Column(name, kind, primary_key=True, **more)
+
+
+def _filled(name: str, kind: Any, **more: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **more)
+
+
+def _sums(name: str, keys: dict[str, Any], sums: dict[str, Any]) -> Table:
+    """A table of sums. Writers on PostgreSQL add to different shards, so that they need not wait
+    for each other's commit; readers add the shards up.
+    """
+    keyed = {"watched_version_id": BigInteger} | keys | {"shard": SmallInteger}
+    columns = [_key(*key) for key in keyed.items()] + [_filled(*each) for each in sums.items()]
+    return Table(name, metadata, *columns, sqlite_with_rowid=False)
+
+
+ledger_schema = Table("ledger_schema", metadata, _key("version", Integer))
 
 # One row per bundle: a version whose card changes is another watched version. A label belongs to
 # the one that answered.
 watched_versions = Table(
     "watched_versions",
     metadata,
-    Column("watched_version_id", _serial, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("card_sha256", Text, nullable=False),
-    Column(
-        "card", Text, nullable=False
-    ),  # JSON from the bundle: classes, reference measures, threshold
-    Column(
-        "registered_at_ns", BigInteger, nullable=False
-    ),  # when a server last started to serve it
+    _key("watched_version_id", _serial),
+    _filled("model", Text),
+    _filled("version", Integer),
+    _filled("card_sha256", Text),
+    _filled("card", Text),  # JSON from the bundle: classes, reference measures, threshold
+    _filled("registered_at_ns", BigInteger),  # when a server last started to serve it
     Column("bundle_digest", Text),  # of the manifest of the bundle; NULL: served elsewhere
     UniqueConstraint("model", "version", "card_sha256"),
 )
@@ -57,13 +72,13 @@ watched_versions = Table(
 prediction = Table(
     "prediction",
     metadata,
-    Column("prediction_id", LargeBinary(16), primary_key=True),
-    Column("watched_version_id", BigInteger, nullable=False),
+    _key("prediction_id", LargeBinary(16)),
+    _filled("watched_version_id", BigInteger),
     Column("request_id", Text),
-    Column("predicted", SmallInteger, nullable=False),  # index into the card's classes
-    Column("confidence", Double, nullable=False),  # the largest probability
-    Column("probabilities", LargeBinary, nullable=False),  # (K,) float32, little endian
-    Column("served_at_ns", BigInteger, nullable=False),
+    _filled("predicted", SmallInteger),  # index into the card's classes
+    _filled("confidence", Double),  # the largest probability
+    _filled("probabilities", LargeBinary),  # (K,) float32, little endian
+    _filled("served_at_ns", BigInteger),
     Column("tags", Text),  # canonical JSON object of at most three short strings from the caller
     Column("audit", Double),  # probability with which it was drawn for an audit; NULL: not drawn
     sqlite_with_rowid=False,
@@ -81,10 +96,10 @@ Index(
 picture = Table(
     "picture",
     metadata,
-    Column("prediction_id", LargeBinary(16), primary_key=True),
-    Column("expires_at_ns", BigInteger, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
-    Column("png", LargeBinary, nullable=False),
+    _key("prediction_id", LargeBinary(16)),
+    _filled("expires_at_ns", BigInteger),
+    _filled("size_bytes", Integer),
+    _filled("png", LargeBinary),
     Index("picture_age", "expires_at_ns", "size_bytes"),
 )
 
@@ -97,28 +112,28 @@ feedback_number = Sequence("feedback_number", metadata=metadata)
 feedback = Table(
     "feedback",
     metadata,
-    Column("feedback_id", _serial, primary_key=True, autoincrement=False),
-    Column("prediction_id", LargeBinary(16), nullable=False),
-    Column("watched_version_id", BigInteger, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("label", SmallInteger, nullable=False),
-    Column("correct", SmallInteger, nullable=False),
+    _key("feedback_id", _serial, autoincrement=False),
+    _filled("prediction_id", LargeBinary(16)),
+    _filled("watched_version_id", BigInteger),
+    _filled("revision", Integer),
+    _filled("label", SmallInteger),
+    _filled("correct", SmallInteger),
     Column("source", Text),
     Column("observed_at_ns", BigInteger),
-    Column("received_at_ns", BigInteger, nullable=False),
+    _filled("received_at_ns", BigInteger),
 )
 
 # The current label of each labeled answer, and the id of its first label.
 label_current = Table(
     "label_current",
     metadata,
-    Column("prediction_id", LargeBinary(16), primary_key=True),
-    Column("watched_version_id", BigInteger, nullable=False),
-    Column("first_feedback_id", BigInteger, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("label", SmallInteger, nullable=False),
-    Column("correct", SmallInteger, nullable=False),
-    Column("confidence", Double, nullable=False),
+    _key("prediction_id", LargeBinary(16)),
+    _filled("watched_version_id", BigInteger),
+    _filled("first_feedback_id", BigInteger),
+    _filled("revision", Integer),
+    _filled("label", SmallInteger),
+    _filled("correct", SmallInteger),
+    _filled("confidence", Double),
     Index("label_current_order", "watched_version_id", "first_feedback_id"),
     sqlite_with_rowid=False,
 )
@@ -128,123 +143,85 @@ label_current = Table(
 feedback_pending = Table(
     "feedback_pending",
     metadata,
-    Column("model", Text, primary_key=True),
-    Column("request_id", Text, primary_key=True),
-    Column("label", Text, nullable=False),
+    _key("model", Text),
+    _key("request_id", Text),
+    _filled("label", Text),
     Column("source", Text),
     Column("observed_at_ns", BigInteger),
-    Column("received_at_ns", BigInteger, nullable=False),
+    _filled("received_at_ns", BigInteger),
     Index("feedback_pending_request", "request_id"),
 )
 
 # Sums per UTC day *on which the answer was served*. They remain when rows are pruned, and the cost
 # of a report does not grow with the number of answers. Slice '' is everything; see slices.py for
-# the others. Writers on PostgreSQL add to different shards, so that they need not wait for each
-# other's commit; readers add the shards up.
-bin_day = Table(
+# the others.
+bin_day = _sums(
     "bin_day",
-    metadata,
-    Column("watched_version_id", BigInteger, primary_key=True),
-    Column("slice", Text, primary_key=True),
-    Column("day", Integer, primary_key=True),
-    Column("bin", SmallInteger, primary_key=True),
-    Column("shard", SmallInteger, primary_key=True),
-    Column("served", BigInteger, nullable=False),
-    Column("served_confidence", Double, nullable=False),
-    Column("n", BigInteger, nullable=False),
-    Column("confidence", Double, nullable=False),
-    Column("correct", BigInteger, nullable=False),
-    Column("variance", Double, nullable=False),
-    Column("squared_error", Double, nullable=False),
-    sqlite_with_rowid=False,
+    {"slice": Text, "day": Integer, "bin": SmallInteger},
+    {
+        "served": BigInteger,
+        "served_confidence": Double,
+        "n": BigInteger,
+        "confidence": Double,
+        "correct": BigInteger,
+        "variance": Double,
+        "squared_error": Double,
+    },
 )
 
-# The day sums added up over all days; see totals.py. Sums other than counts are integers in units
-# of 2^-32, because float64 adds only two million answers exactly.
-bin_total = Table(
+# The day sums added up over all days. Sums other than counts are integers in units of 2^-32,
+# because float64 adds only two million answers exactly.
+bin_total = _sums(
     "bin_total",
-    metadata,
-    Column("watched_version_id", BigInteger, primary_key=True),
-    Column("slice", Text, primary_key=True),
-    Column("bin", SmallInteger, primary_key=True),
-    Column("shard", SmallInteger, primary_key=True),
-    Column("served", BigInteger, nullable=False),
-    Column("served_confidence", BigInteger, nullable=False),
-    Column("n", BigInteger, nullable=False),
-    Column("confidence", BigInteger, nullable=False),
-    Column("correct", BigInteger, nullable=False),
-    Column("variance", BigInteger, nullable=False),
-    Column("squared_error", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    {"slice": Text, "bin": SmallInteger},
+    {column.name: BigInteger for column in bin_day.columns if not column.primary_key},
 )
 
 # Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see
 # class_sums.py. The first two are over all answers with full probabilities, the others over those
 # with a label.
-class_day = Table(
+_OF_CLASSES = ("served", "served_squared", "counts", "labeled", "labeled_squared", "squared_error")
+class_day = _sums(
     "class_day",
-    metadata,
-    Column("watched_version_id", BigInteger, primary_key=True),
-    Column("day", Integer, primary_key=True),
-    Column("predicted", SmallInteger, primary_key=True),
-    Column("audited", SmallInteger, primary_key=True),
-    Column("true_class", SmallInteger, primary_key=True),
-    Column("shard", SmallInteger, primary_key=True),
-    Column("served", BigInteger, nullable=False),
-    Column("served_squared", BigInteger, nullable=False),
-    Column("counts", BigInteger, nullable=False),
-    Column("labeled", BigInteger, nullable=False),
-    Column("labeled_squared", BigInteger, nullable=False),
-    Column("squared_error", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    {
+        "day": Integer,
+        "predicted": SmallInteger,
+        "audited": SmallInteger,
+        "true_class": SmallInteger,
+    },
+    dict.fromkeys(_OF_CLASSES, BigInteger),
 )
 
 # Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean,
 # contrast and their squares, in units of 2^-16 gray levels. The figures of single images are not
 # kept, so these cannot be recounted.
-input_day = Table(
-    "input_day",
-    metadata,
-    Column("watched_version_id", BigInteger, primary_key=True),
-    Column("day", Integer, primary_key=True),
-    Column("shard", SmallInteger, primary_key=True),
-    Column("n", BigInteger, nullable=False),
-    Column("mean", BigInteger, nullable=False),
-    Column("mean_squared", BigInteger, nullable=False),
-    Column("contrast", BigInteger, nullable=False),
-    Column("contrast_squared", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
+_OF_INPUTS = ("n", "mean", "mean_squared", "contrast", "contrast_squared")
+input_day = _sums("input_day", {"day": Integer}, dict.fromkeys(_OF_INPUTS, BigInteger))
 
 # The tag values that have a slice of their own: the first that arrived, up to a limit.
 tag_value = Table(
     "tag_value",
     metadata,
-    Column("model", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
+    _key("model", Text),
+    _key("key", Text),
+    _key("value", Text),
     sqlite_with_rowid=False,
 )
 
 # How far the ledger has been pruned: answers served before `at_ns` are deleted, their day sums are
 # not.
-watermark = Table(
-    "watermark",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("at_ns", BigInteger, nullable=False),
-)
+watermark = Table("watermark", metadata, _key("name", Text), _filled("at_ns", BigInteger))
 
 # The detectors after label `last_feedback_id`, saved in the transaction that recorded that label:
 # that of all answers (slice ''), and those of the slices of watched tags.
 monitor_state = Table(
     "monitor_state",
     metadata,
-    Column("watched_version_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("slice", Text, primary_key=True),
-    Column("settings", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("last_feedback_id", BigInteger, nullable=False),
+    _key("watched_version_id", BigInteger, autoincrement=False),
+    _key("slice", Text),
+    _filled("settings", Text),
+    _filled("state", Text),
+    _filled("last_feedback_id", BigInteger),
     # JSON, in the row of all answers: the tags with detectors of their own, and their tolerances
     Column("tags", Text),
 )
@@ -255,12 +232,12 @@ monitor_state = Table(
 monitor_event = Table(
     "monitor_event",
     metadata,
-    Column("event_id", _serial, primary_key=True),
-    Column("watched_version_id", BigInteger, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("feedback_id", BigInteger, nullable=False, server_default=text("0")),
-    Column("at_ns", BigInteger, nullable=False),
-    Column("detail", Text, nullable=False),  # JSON
-    Column("slice", Text, nullable=False, server_default=text("''")),  # whose detector it is about
+    _key("event_id", _serial),
+    _filled("watched_version_id", BigInteger),
+    _filled("kind", Text),
+    _filled("feedback_id", BigInteger, server_default=text("0")),
+    _filled("at_ns", BigInteger),
+    _filled("detail", Text),  # JSON
+    _filled("slice", Text, server_default=text("''")),  # whose detector it is about
     Index("monitor_event_order", "watched_version_id", "event_id"),
 )

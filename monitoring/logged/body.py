@@ -8,7 +8,6 @@ JSON in their cells.
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
@@ -177,31 +176,12 @@ def _default_version(defaults: Mapping[str, str]) -> int | None:
 
 
 def _from_text(entry: Any) -> Any:
-    """An entry with numbers and lists read from text. Raises PredictionInvalid."""
-    if not isinstance(entry, dict):
-        return entry
-    return {
-        name: _FROM_TEXT[name](name, value) if name in _FROM_TEXT else value
-        for name, value in entry.items()
-    }
-
-
-def _whole_number(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return float(value)
-    return value
-
-
-def _numbers(name: str, value: Any) -> Any:
-    read = _from_cell(name, value)
-    if isinstance(read, dict):
-        return {key: _number(each) for key, each in read.items()}
-    return [_number(each) for each in read] if isinstance(read, list) else read
+    """An entry whose probabilities are JSON in a cell, as a CSV has them. Raises
+    PredictionInvalid.
+    """
+    if isinstance(entry, dict) and isinstance(entry.get("probabilities"), str):
+        return entry | {"probabilities": _from_cell("probabilities", entry["probabilities"])}
+    return entry
 
 
 def _from_cell(name: str, value: Any) -> Any:
@@ -215,11 +195,7 @@ def _from_cell(name: str, value: Any) -> Any:
         ) from None
 
 
-_FROM_TEXT = {
-    "version": lambda _, value: _whole_number(value) if isinstance(value, str) else value,
-    "confidence": lambda _, value: _number(value),
-    "audit": lambda _, value: _number(value),
-    "probabilities": _numbers,
-}
 FIELDS = frozenset(LoggedPrediction.__struct_fields__)
-PREDICTIONS = JsonReader(LoggedPrediction, PredictionInvalid, whole="An item", prepare=_from_text)
+PREDICTIONS = JsonReader(
+    LoggedPrediction, PredictionInvalid, whole="An item", prepare=_from_text, numbers_as_text=True
+)

@@ -3,7 +3,6 @@ against the card.
 """
 
 import math
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -60,19 +59,6 @@ def test_sums_give_back_averages_and_spreads(monitored: MonitoredModel) -> None:
             [found.mean_sd, found.contrast_sd], expected.std(axis=0), atol=1e-3
         )
     assert math.isnan(inputs(monitored, TODAY + 1).mean)
-
-
-def test_sums_do_not_depend_on_how_images_came(tmp_path: Path, clock: Clock) -> None:
-    measured = images(64)
-    with (
-        MonitoredModel(tmp_path / "one.db", clock) as one,
-        MonitoredModel(tmp_path / "other.db", clock) as other,
-    ):
-        serve(one, measured, make_row(1))
-        for number in reversed(range(64)):
-            serve(other, measured[number : number + 1], make_row(number))
-        everything = "SELECT * FROM input_day"
-        assert one.rows(everything) == other.rows(everything)
 
 
 def test_a_batch_that_is_refused_adds_nothing(monitored: MonitoredModel) -> None:

@@ -240,20 +240,6 @@ async def test_the_form_of_the_page_says_what_was_found(
     assert not [event for event in events if event["kind"] == "acknowledged"]
 
 
-async def test_metrics_in_both_formats(client: httpx.AsyncClient) -> None:
-    await client.post("/feedback", json=word(1))
-    plain = await client.get("/metrics")
-    assert plain.headers["content-type"].startswith("text/plain")
-    assert 'candor_feedback_total{bin="11",model="pneumonia",version="1"} 1.0' in plain.text
-    assert (
-        'candor_calibration_labels{model="pneumonia",version="1",window="last:500"} 1.0'
-        in plain.text
-    )
-    opened = await client.get("/metrics", headers={"accept": "application/openmetrics-text"})
-    assert opened.headers["content-type"].startswith("application/openmetrics-text")
-    assert opened.text.endswith("# EOF\n")
-
-
 async def test_pages_are_html(client: httpx.AsyncClient) -> None:
     for path in (
         "/",
@@ -298,34 +284,20 @@ async def test_a_stopped_recorder_is_a_503(
 async def test_slices_history_and_reset(
     client: httpx.AsyncClient, monitored: MonitoredModel
 ) -> None:
-    monitored.serve(
-        *(
-            make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}')
-            for n in range(100, 220)
-        )
-    )
-    await client.post("/feedback", json=[word(n, "normal") for n in range(100, 220)])
-    found = (
-        await client.get("/models/pneumonia/report/slices", params={"window": "days:3"})
-    ).json()
+    numbers = range(100, 220)
+    rows = (make_row(n, confidence=0.75)._replace(tags='{"site": "A"}') for n in numbers)
+    monitored.serve(*rows)
+    await client.post("/feedback", json=[word(n, "normal") for n in numbers])
+    found = (await client.get("/models/pneumonia/report/slices?window=days:3")).json()
     assert (found["model"], found["version"], found["window"]) == ("pneumonia", 1, "days:3")
     assert {each["name"] for each in found["known"]} == {"predicted:pneumonia", "tag:site=A"}
     assert found["known"][0]["significant"] is True
     assert found["by_true_class"][0]["name"] == "true:normal"
-    report = (await client.get("/models/pneumonia/report")).json()
-    assert report["recommendation"]["status"] == report["status"]
-    assert {sign["name"] for sign in report["signs"]} >= {
-        "confidence_histogram",
-        "expected_accuracy",
-    }
-    answer = await client.post(
-        "/models/pneumonia/report/reset", json={"note": "new detector plate"}
-    )
+    note = {"note": "new detector plate"}
+    answer = await client.post("/models/pneumonia/report/reset", json=note)
     assert answer.json()["drift"] == {"active": False, "labels": 0}
     events = (await client.get("/models/pneumonia/report/history")).json()["events"]
-    assert [event["kind"] for event in events] == ["started", "reset"] or events[1][
-        "kind"
-    ] == "alarm"
-    assert events[-1]["detail"]["note"] == "new detector plate"
+    assert [event["kind"] for event in events[:: len(events) - 1]] == ["started", "reset"]
+    assert events[-1]["detail"]["note"] == note["note"]
     assert (await client.get("/models/ghost/report/history")).status_code == 404
     assert (await client.get("/models/pneumonia/report/slices?window=days:0")).status_code == 422
