@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, select
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import feedback_pending, label_current, prediction, watched_versions
-from monitoring.ledger.statement import Lookup, in_lists, replacing
+from monitoring.ledger.statement import in_lists, replacing
 from monitoring.ledger.versions import WatchedVersion
 
 
@@ -33,21 +33,18 @@ class ServedAnswer(NamedTuple):
 
 _OF_LABEL = ("label", "revision", "first_feedback_id")
 _ANSWER = prediction.c.prediction_id
-_LOOKUP = Lookup(
-    select(
-        *(
-            (label_current if name in _OF_LABEL else prediction).c[name]
-            for name in ServedAnswer._fields
-        )
-    ).select_from(prediction.outerjoin(label_current, label_current.c.prediction_id == _ANSWER)),
-    _ANSWER,
-)
+_ANSWERS = select(
+    *((label_current if name in _OF_LABEL else prediction).c[name] for name in ServedAnswer._fields)
+).select_from(prediction.outerjoin(label_current, label_current.c.prediction_id == _ANSWER))
 
 
 def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, ServedAnswer]:
     """The answers with these ids. Ids that are not in the ledger are left out."""
-    rows = map(ServedAnswer._make, _LOOKUP.run(connection, list(dict.fromkeys(prediction_ids))))
-    return {row.prediction_id: row for row in rows}
+    answers: dict[bytes, ServedAnswer] = {}
+    for portion in in_lists(list(dict.fromkeys(prediction_ids))):
+        for row in connection.execute(_ANSWERS.where(_ANSWER.in_(portion))):
+            answers[row.prediction_id] = ServedAnswer._make(row)
+    return answers
 
 
 def latest_of_requests(

@@ -6,12 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
-    ClauseElement,
-    Column,
     ColumnElement,
     Connection,
-    Row,
-    Select,
     Table,
     cast,
     func,
@@ -20,7 +16,6 @@ from sqlalchemy import (
 from monitoring.ledger.dialects import Dialect, dialect_of
 
 IN_LIST_LIMIT: Final = 500  # parameters in one IN list
-_AT_ONCE = 1024  # parameters of one compiled SELECT
 _Value = TypeVar("_Value")
 
 
@@ -52,33 +47,10 @@ class Statement:
                     for column in values
                 },
             )
-        sql = self._sql[dialect] = _text(connection, insert)
+        compiler: Any = type(connection.dialect)
+        compiled = insert.compile(dialect=compiler(paramstyle=dialect.paramstyle))
+        sql = self._sql[dialect] = str(compiled)
         return sql
-
-
-class Lookup:
-    """A SELECT without WHERE that runs for many values of one column."""
-
-    def __init__(self, wanted: Select[Any], column: Column[Any]) -> None:
-        self._wanted = wanted
-        self._sql: dict[Dialect, str] = {}
-        self._column = f"{column.table.name}.{column.name}"
-
-    def run(self, connection: Connection, values: Sequence[Any]) -> list[Row[Any]]:
-        """Return the rows for these values, in no particular order."""
-        dialect = dialect_of(connection)
-        if dialect not in self._sql:
-            self._sql[dialect] = _text(connection, self._wanted)
-        rows: list[Row[Any]] = []
-        for start in range(0, len(values), _AT_ONCE):
-            chosen = tuple(values[start : start + _AT_ONCE])
-            rows += dialect.select_where_in(connection, self._sql[dialect], self._column, chosen)
-        return rows
-
-
-def _text(connection: Connection, statement: ClauseElement) -> str:
-    compiler: Any = type(connection.dialect)
-    return str(statement.compile(dialect=compiler(paramstyle=dialect_of(connection).paramstyle)))
 
 
 def in_lists(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:

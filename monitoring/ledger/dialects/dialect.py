@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Row, Table
+from sqlalchemy import URL, Connection, Engine, Table
 from sqlalchemy.exc import DatabaseError
 
 
@@ -86,12 +86,6 @@ class Dialect(ABC):
     @abstractmethod
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a statement once for each row."""
-
-    @abstractmethod
-    def select_where_in(
-        self, connection: Connection, sql: str, column: str, values: tuple[Any, ...]
-    ) -> Sequence[Row[Any]]:
-        """Run a SELECT without WHERE for the rows whose column has one of the values."""
 
     @abstractmethod
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:

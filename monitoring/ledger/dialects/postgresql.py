@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
@@ -126,11 +126,6 @@ class Postgresql(Dialect):
 
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(sql, list(rows))
-
-    def select_where_in(
-        self, connection: Connection, sql: str, column: str, values: tuple[Any, ...]
-    ) -> Sequence[Row[Any]]:
-        return connection.exec_driver_sql(f"{sql} WHERE {column} = ANY(%s)", (list(values),)).all()
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
         series = func.generate_series(1, count).table_valued("position")

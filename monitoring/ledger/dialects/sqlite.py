@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, DBAPIError, StatementError
 from sqlalchemy.pool import NullPool
@@ -182,12 +182,6 @@ class Sqlite(Dialect):
 
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         _run(connection, sql, rows)
-
-    def select_where_in(
-        self, connection: Connection, sql: str, column: str, values: tuple[Any, ...]
-    ) -> Sequence[Row[Any]]:
-        marks = ",".join("?" * len(values))
-        return connection.exec_driver_sql(f"{sql} WHERE {column} IN ({marks})", values).all()
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
         # A detector may remember a label that was erased since; its id must not be used again.
