@@ -1,6 +1,5 @@
 """Images of a few lines that ask for far more work or memory than their size suggests."""
 
-import io
 import struct
 import zlib
 from collections.abc import Iterable
@@ -8,13 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from tests.builders.bundles import encode
+
 SIDE = 7000  # 49 million pixels, just below the default limit
-
-
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, image_format, **options)
-    return stream.getvalue()
 
 
 def bmp(width: int, height: int, *, compression: int, bits: int = 8, pixels: bytes = b"") -> bytes:
@@ -66,7 +61,7 @@ def png(
 
 def jpeg_of_scans(scans: int, *, side: int = 4000) -> bytes:
     """A progressive JPEG that refines all coefficients again and again in few bytes."""
-    data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    data = encode(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     start = data.index(b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x21")
     end = min(
         at
@@ -78,7 +73,7 @@ def jpeg_of_scans(scans: int, *, side: int = 4000) -> bytes:
 
 def jpeg_with(*segments: tuple[int, bytes], side: int = 64) -> bytes:
     """A JPEG with more segments before its first."""
-    data = encoded(Image.new("RGB", (side, side)), "JPEG")
+    data = encode(Image.new("RGB", (side, side)), "JPEG")
     inserted = b"".join(
         b"\xff" + bytes((kind,)) + struct.pack(">H", len(body) + 2) + body
         for kind, body in segments

@@ -11,6 +11,8 @@ from model_store.store.store import Store
 from tests.builders.browser import open_browser
 from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs
+from tests.builders.ray_cluster import RayNodes
+from tests.builders.ray_server import TOKEN
 from tests.builders.servers import Server, publish_slow
 
 # A server that gives up no request because the machine is slow; tests of overload have their own
@@ -54,6 +56,21 @@ def browser() -> Iterator[Browser]:
 def slow_store(tmp_path: Path) -> Store:
     """A store whose "tiny" takes some 20 ms an image."""
     return publish_slow(tmp_path / "slow")
+
+
+@pytest.fixture
+def ray_ledger(postgres: Cluster) -> str:
+    return postgres.make_database("ray")
+
+
+@pytest.fixture
+def ray_nodes(ray_ledger: str) -> Iterator[RayNodes]:
+    """A head without replicas, and three nodes for one replica each, whose environment has the
+    secrets.
+    """
+    secrets = {"CANDOR_LEDGER": ray_ledger, "CANDOR_TOKENS": f"{TOKEN} admin"}
+    with RayNodes(0, 1, 1, 1, environment=secrets) as running:
+        yield running
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@ nothing is lost.
 """
 
 import itertools
-import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -16,45 +15,13 @@ from sqlalchemy import func, select
 
 from model_store.store.store import Store
 from monitoring.drift import watch
-from monitoring.http.endpoint import Endpoint
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.maintenance import recount
-from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
-from serving.process.server import ENDPOINTS as SERVER_ENDPOINTS
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, Process, wait_until
 
 ANSWERS = 160
-
-
-@pytest.mark.parametrize(
-    ("verb", "endpoints"), [("serve", SERVER_ENDPOINTS), ("monitor", MONITORING_ENDPOINTS)]
-)
-def test_a_preflight_allows_every_header_that_an_endpoint_declares(
-    verb: str, endpoints: Sequence[Endpoint], tiny_store: Store, tmp_path: Path
-) -> None:
-    page, ledger = "https://viewer.example", f"sqlite:///{tmp_path / 'ledger.db'}"
-    settings = {
-        "store": str(tiny_store.root),
-        "ledger": ledger,
-        "cors_origins": f'["{page}"]',
-        "threads": "1",
-    }
-    process = Process(verb, tmp_path, **settings, tokens="a-token-of-the-page predict,feedback")
-    try:
-        for each in endpoints:
-            asked = {"Origin": page, "Access-Control-Request-Method": each.method}
-            asked["Access-Control-Request-Headers"] = ", ".join(
-                ["authorization", "content-type", *each.headers]
-            )
-            answer = process.client.options(re.sub(r"\{\w+\}", "1", each.path), headers=asked)
-            assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (
-                200,
-                page,
-            ), each.path
-    finally:
-        process.stop()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
-from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.prometheus import Program
 from tests.builders.ray_cluster import RayNodes
@@ -33,17 +32,12 @@ scrape_configs:
 
 @pytest.fixture
 def server(
-    postgres: Cluster, tiny_store: Store, tmp_path: Path
-) -> Iterator[tuple[RayNodes, RayServer]]:
-    url = postgres.make_database("ray")
-    with RayNodes(
-        0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
-    ) as nodes:
-        settings = {"ray_min_replicas": "3", "ray_max_replicas": "3"}
-        started = RayServer(nodes.joining, tiny_store.root, tmp_path, ledger=url, **settings)
-        started.await_ready()
-        yield nodes, started
-        assert started.end() == 0
+    ray_nodes: RayNodes, ray_ledger: str, tiny_store: Store, tmp_path: Path
+) -> Iterator[RayServer]:
+    replicas = {"ray_min_replicas": 3, "ray_max_replicas": 3}
+    started = RayServer(ray_nodes.joining, tiny_store.root, tmp_path, ledger=ray_ledger, **replicas)
+    yield started.await_ready()
+    assert started.end() == 0
 
 
 def value_of(prometheus: Program, expression: str) -> float | None:
@@ -53,11 +47,11 @@ def value_of(prometheus: Program, expression: str) -> float | None:
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="install Debian's prometheus")
-def test_prometheus_finds_every_replica(server: tuple[RayNodes, RayServer], tmp_path: Path) -> None:
-    nodes, started = server
-
+def test_prometheus_finds_every_replica(
+    ray_nodes: RayNodes, server: RayServer, tmp_path: Path
+) -> None:
     def targets() -> list[str]:
-        answer = httpx.get(f"{started.url}/metrics/targets", headers=OWN, timeout=PATIENCE_S)
+        answer = httpx.get(f"{server.url}/metrics/targets", headers=OWN, timeout=PATIENCE_S)
         return [] if answer.status_code == 503 else list(answer.json()[0]["targets"])
 
     wait_until(lambda: len(targets()) == 3, "the addresses of three replicas")
@@ -67,12 +61,12 @@ def test_prometheus_finds_every_replica(server: tuple[RayNodes, RayServer], tmp_
             httpx.post(f"http://{target}/predictions/tiny", content=PNG, headers=OWN).status_code
             == 404
         )
-    assert httpx.get(f"{started.url}/metrics/targets").json()["error"] == "unauthorized"
-    found = Program("prometheus", tmp_path, CONFIGURATION.format(token=TOKEN, url=started.url))
+    assert httpx.get(f"{server.url}/metrics/targets").json()["error"] == "unauthorized"
+    found = Program("prometheus", tmp_path, CONFIGURATION.format(token=TOKEN, url=server.url))
     wait_until(lambda: value_of(found, "sum(up)") == 3, "scrapes of three replicas")
     for _ in range(SENT):  # a new connection for each: Ray spreads requests, not connections
         assert (
-            httpx.post(f"{started.url}/predictions/tiny", content=PNG, headers=OWN).status_code
+            httpx.post(f"{server.url}/predictions/tiny", content=PNG, headers=OWN).status_code
             == 200
         )
     wait_until(
@@ -82,11 +76,11 @@ def test_prometheus_finds_every_replica(server: tuple[RayNodes, RayServer], tmp_
     assert (value_of(found, "count(count by (instance) (candor_predictions_total > 0))") or 0) > 1
     assert value_of(found, "count(candor_build_info)") == 3
     gone = set(targets())
-    nodes.kill()
+    ray_nodes.kill()
     wait_until(
         lambda: len(targets()) == 2 and set(targets()) < gone, "that the lost replica is left out"
     )
     wait_until(lambda: value_of(found, "count(up)") == 2, "that Prometheus leaves it out, too")
-    nodes.add()
+    ray_nodes.add()
     wait_until(lambda: value_of(found, "sum(up)") == 3, "the replica in its place")
     found.stop()

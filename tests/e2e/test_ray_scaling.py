@@ -5,7 +5,6 @@ answer is lost.
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,10 @@ import pytest
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
-from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import (
     REPEATABLE,
-    TOKEN,
     RayServer,
     Traffic,
     answered,
@@ -65,22 +62,8 @@ class Replicas:
         self._process.communicate("\n")
 
 
-@pytest.fixture
-def url(postgres: Cluster) -> str:
-    return postgres.make_database("ray")
-
-
-@pytest.fixture
-def nodes(url: str) -> Iterator[RayNodes]:
-    """A head without replicas, and three nodes for one replica each."""
-    with RayNodes(
-        0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
-    ) as running:
-        yield running
-
-
 def test_replicas_come_with_load_and_go_after_it(
-    nodes: RayNodes, url: str, slow_store: Store, tmp_path: Path
+    ray_nodes: RayNodes, ray_ledger: str, slow_store: Store, tmp_path: Path
 ) -> None:
     scaling = {
         "ray_min_replicas": "1",
@@ -89,15 +72,15 @@ def test_replicas_come_with_load_and_go_after_it(
         "ray_downscale_s": "5",
     }
     server = RayServer(
-        nodes.joining,
+        ray_nodes.joining,
         slow_store.root,
         tmp_path,
-        ledger=url,
+        ledger=ray_ledger,
         max_batch="2",
         **scaling,
     )
     server.await_ready()
-    replicas = Replicas(nodes.address)
+    replicas = Replicas(ray_nodes.address)
     crowd, steady = [Traffic(server.url) for _ in range(10)], Traffic(server.url)
     assert replicas.running() == 1
     for thread in (*crowd, steady):
@@ -118,4 +101,4 @@ def test_replicas_come_with_load_and_go_after_it(
     traffic = [*crowd, steady]
     assert set(failures_of(traffic)) <= REPEATABLE
     assert server.end() == 0
-    require_recorded(url, traffic)
+    require_recorded(ray_ledger, traffic)

@@ -32,22 +32,6 @@ pytestmark = pytest.mark.nightly
 NOT_COMPARED = {"date", "server", "content-length"}  # the ids differ in length
 
 
-@pytest.fixture
-def url(postgres: Cluster) -> str:
-    return postgres.make_database("ray")
-
-
-@pytest.fixture
-def nodes(url: str) -> Iterator[RayNodes]:
-    """A head without replicas, and three nodes for one replica each, whose environment has the
-    secrets.
-    """
-    with RayNodes(
-        0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
-    ) as running:
-        yield running
-
-
 def requests() -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
     """Requests of every kind: good, refused by each part of the way, and to other routes."""
     own = {"authorization": f"Bearer {TOKEN}"}
@@ -93,9 +77,9 @@ def told(
 
 
 def test_every_answer_is_that_of_a_single_server(
-    nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path, postgres: Cluster
+    ray_nodes: RayNodes, ray_ledger: str, tiny_store: Store, tmp_path: Path, postgres: Cluster
 ) -> None:
-    cluster = RayServer(nodes.joining, tiny_store.root, tmp_path, ledger=url)
+    cluster = RayServer(ray_nodes.joining, tiny_store.root, tmp_path, ledger=ray_ledger)
     cluster.await_ready()
     single = Server(
         tiny_store.root, tmp_path, ledger=postgres.make_database("single"), tokens=f"{TOKEN} admin"
@@ -114,13 +98,13 @@ def test_every_answer_is_that_of_a_single_server(
 
 
 def test_with_a_node_no_acknowledged_answer_is_lost(
-    nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path
+    ray_nodes: RayNodes, ray_ledger: str, tiny_store: Store, tmp_path: Path
 ) -> None:
     server = RayServer(
-        nodes.joining,
+        ray_nodes.joining,
         tiny_store.root,
         tmp_path,
-        ledger=url,
+        ledger=ray_ledger,
         ray_min_replicas="3",
     )
     server.await_ready()
@@ -134,24 +118,24 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
             wait_until(
                 lambda least=before + 300: answered(traffic) > least, "answers before a kill"
             )
-            nodes.kill()
+            ray_nodes.kill()
             before = answered(traffic)
             wait_until(lambda least=before + 300: answered(traffic) > least, "answers after a kill")
-            nodes.add()
+            ray_nodes.add()
     finally:
         for thread in traffic:
             thread.stop()
     assert set(failures_of(traffic)) <= REPEATABLE
     assert server.end() == 0
-    require_recorded(url, traffic)
+    require_recorded(ray_ledger, traffic)
 
 
 def test_what_does_not_start_says_why(
-    nodes: RayNodes, url: str, tiny_store: Store, tmp_path: Path
+    ray_nodes: RayNodes, ray_ledger: str, tiny_store: Store, tmp_path: Path
 ) -> None:
     variables = {
-        "RAY_ADDRESS": nodes.address,
-        "CANDOR_LEDGER": url.replace("/ray", "/other").replace("candor@", "candor:word@"),
+        "RAY_ADDRESS": ray_nodes.address,
+        "CANDOR_LEDGER": ray_ledger.replace("/ray", "/other").replace("candor@", "candor:word@"),
         "CANDOR_STORE": str(tiny_store.root),
     }
     done = candor("serve", "--engine", "ray", "--port", free_port(), **variables)

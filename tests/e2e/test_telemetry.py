@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from model_store.store.store import Store
 from tests.builders.bundles import build_onnx
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, candor, wait_until
 from tests.builders.servers import Server
 
 pytestmark = pytest.mark.nightly
@@ -40,9 +41,7 @@ sys.stdin.read()
 
 
 class Proxy:
-    """An HTTPS proxy that refuses everybody, and remembers by the `https_proxy` which of them it
-    gave out.
-    """
+    """An HTTPS proxy that refuses everybody, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -68,8 +67,8 @@ class Proxy:
 def proxies() -> Iterator[tuple[Proxy, Proxy]]:
     both = (Proxy(), Proxy())
     yield both
-    for each in both:
-        each.close()
+    for proxy in both:
+        proxy.close()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, home: Path, proxy: Proxy) -> Path:
@@ -77,42 +76,28 @@ def use(monkeypatch: pytest.MonkeyPatch, home: Path, proxy: Proxy) -> Path:
     suppresses telemetry.
     """
     home.mkdir()
-    for name in (
-        "ORT_DISABLE_TELEMETRY",
-        "CI",
-        "GITHUB_ACTIONS",
-        "XDG_CACHE_HOME",
-        "no_proxy",
-        "NO_PROXY",
-    ):
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {
-        "HOME": str(home),
-        "https_proxy": proxy.url,
-        "HTTPS_PROXY": proxy.url,
-    }.items():
-        monkeypatch.setenv(name, value)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
     return home
 
 
 @contextmanager
-def running(command: list[str], given: bytes = b"") -> Iterator["subprocess.Popen[bytes]"]:
-    """A process for the duration of a block; `given` is all of its standard input, if anything
-    is.
-    """
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    if given:
-        process.stdin.write(given)
-        process.stdin.close()
-    try:
+def running(*arguments: str, given: bytes = b"") -> Iterator["subprocess.Popen[bytes]"]:
+    """Python for the duration of a block; `given` is all of its standard input, if anything is."""
+    with subprocess.Popen(
+        [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        if given:
+            process.stdin.write(given)
+            process.stdin.close()
         yield process
-    finally:
         process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
 
 
 def written(home: Path) -> list[str]:
@@ -130,53 +115,22 @@ def test_nothing_is_written_and_nobody_is_called(
     quiet, loud = proxies
     home = use(monkeypatch, tmp_path / "home", quiet)
     server = start(tiny_store)
-    assert server.predict(png()).status_code == 200
-    assert (
-        server.predict(png(size=(2000, 1500))).status_code == 200
-    )  # decoded in a process of its own
-    image = tmp_path / "one.png"
-    image.write_bytes(png())
-    for program in (
-        [sys.executable, "-m", "candor", "predict", str(image), "--store", str(tiny_store.root)],
-        [sys.executable, "-c", "import candor; candor.open_predictor"],
-        [sys.executable, "-c", "from benchmarks.serving.probe import _session"],
-    ):
-        subprocess.run(program, check=True, capture_output=True, timeout=PATIENCE_S)
-    unpacked = tmp_path / "archive"
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "zipfile",
-            "-e",
-            str(tiny_store.folder("tiny", 1) / "tiny.mar"),
-            str(unpacked),
-        ],
-        check=True,
-    )
-    with (
-        running([sys.executable, "-I", "-c", HANDLER, str(unpacked)]) as handler,
-        running(
-            [
-                sys.executable,
-                "-m",
-                "candor",
-                "monitor",
-                "--port",
-                "0",
-                "--ledger",
-                f"sqlite:///{home}.db",
-            ]
-        ),
-    ):
+    for size in ((32, 24), (2000, 1500)):  # the larger is decoded in a process of its own
+        assert server.predict(png(size=size)).status_code == 200
+    (tmp_path / "one.png").write_bytes(png())
+    assert candor("predict", tmp_path / "one.png", "--store", tiny_store.root).returncode == 0
+    probe = "from benchmarks.serving.probe import _session"
+    subprocess.run([sys.executable, "-c", probe], check=True, timeout=PATIENCE_S)
+    archive = tmp_path / "archive"
+    with zipfile.ZipFile(tiny_store.folder("tiny", 1) / "tiny.mar") as packed:
+        packed.extractall(archive)
+    with running("-I", "-c", HANDLER, str(archive)) as handler:
         assert handler.stdout is not None
         assert handler.stdout.readline() == b"ready\n"
         other = use(monkeypatch, tmp_path / "other", loud)
-        with running([sys.executable, "-c", ALONE], build_onnx()):
+        with running("-c", ALONE, given=build_onnx()):
             wait_until(lambda: loud.asked, "ONNX Runtime alone calls Microsoft")
             assert any("microsoft.com" in line for line in loud.asked)
             assert any("onnxruntime" in name for name in written(other))
-        assert server.predict(png()).status_code == 200
-    server.signal(15)
-    assert server.exit_code() == 0
+    assert server.end() == 0
     assert (written(home), quiet.asked) == ([], [])
