@@ -73,14 +73,14 @@ class TargetRoutes:
     async def get(self, _: Request) -> list[TargetGroup]:
         """The addresses of all replicas' metrics."""
         try:
-            found = await asyncio.wait_for(asyncio.to_thread(_ask), 2 * ANSWER_S)
+            addresses = await asyncio.wait_for(asyncio.to_thread(_ask), 2 * ANSWER_S)
         except Exception as error:  # noqa: BLE001  # Ray's own, of many kinds; Prometheus keeps its list
             raise NotReady(
                 f"the list of replicas cannot be read now ({type(error).__name__})."
             ) from None
-        if found is None:
+        if addresses is None:
             raise NotReady("the list of replicas is being made again.")
-        return [TargetGroup(targets=found, labels={})]
+        return [TargetGroup(targets=addresses, labels={})]
 
 
 TARGETS: Final = Endpoint(

@@ -65,10 +65,10 @@ class PlacedSettings:
             values |= {"ledger": self.ledger or "off", "ledger_file": None}
         settings = Settings(**values)
         if self.ledger_is_secret:
-            found = None if settings.ledger_url is None else without_secret(settings.ledger_url)
-            if found != self.ledger:
+            ledger = None if settings.ledger_url is None else without_secret(settings.ledger_url)
+            if ledger != self.ledger:
                 raise SettingsError(
-                    f"this node has the ledger {found}, and the server {self.ledger}; set "
+                    f"this node has the ledger {ledger}, and the server {self.ledger}; set "
                     "CANDOR_LEDGER or CANDOR_LEDGER_FILE on every node before `ray start`."
                 )
         if self.has_tokens and settings.tokens is None and settings.tokens_file is None:

@@ -91,10 +91,10 @@ def api_page(document: dict[str, Any]) -> str:
     schemas = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
     for path, methods in document["paths"].items():
-        for method, found in methods.items():
-            content = found.get("requestBody", {}).get("content", {})
-            operation = Operation(method.upper(), path, found, _bodies(content, schemas))
-            groups.setdefault(found["tags"][0], []).append(operation)
+        for method, described in methods.items():
+            content = described.get("requestBody", {}).get("content", {})
+            operation = Operation(method.upper(), path, described, _bodies(content, schemas))
+            groups.setdefault(described["tags"][0], []).append(operation)
     ordered = {name: groups[name] for name in sorted(groups, key=_place)}
     serves = "/models" in document["paths"]
     return render("api.html", info=document["info"], groups=ordered, schemas=schemas, serves=serves)
@@ -108,12 +108,12 @@ def _place(tag: str) -> tuple[int, str]:
 
 def _bodies(content: dict[str, Any], schemas: dict[str, Any]) -> dict[str, str | None]:
     """What can be sent from a page, the easiest first."""
-    found: dict[str, str | None] = {media: None for media in _FILE[:1] if media in content}
+    bodies: dict[str, str | None] = {media: None for media in _FILE[:1] if media in content}
     for media in _TEXT:
         if media in content:
             example = example_of(content[media]["schema"], schemas)
-            found[media] = json.dumps(example, indent=1) if media == _JSON else _lines(example)
-    return found
+            bodies[media] = json.dumps(example, indent=1) if media == _JSON else _lines(example)
+    return bodies
 
 
 def _lines(example: Any) -> str:

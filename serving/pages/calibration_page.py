@@ -38,43 +38,43 @@ class CalibrationText:
     taken: Sequence[tuple[str, str]] = ()
 
 
-def calibration_page(found: Examination, text: CalibrationText) -> str:
+def calibration_page(examination: Examination, text: CalibrationText) -> str:
     """Render the whole page."""
-    bins = _bins(found)
+    bins = _bins(examination)
     scale = scale_of(bins.values())
     diagrams = {
         heading: reliability_diagram(each, of=f"rows, {heading.lower()}", scale=scale)
         for heading, each in bins.items()
     }
     return render(
-        "calibration.html", **_values(found, text), diagrams=diagrams, bins_by_heading=bins
+        "calibration.html", **_values(examination, text), diagrams=diagrams, bins_by_heading=bins
     )
 
 
-def calibration_fragment(found: Examination, text: CalibrationText) -> str:
+def calibration_fragment(examination: Examination, text: CalibrationText) -> str:
     """Render verdict, diagrams as pictures, and tables for a notebook."""
-    bins = _bins(found)
+    bins = _bins(examination)
     scale = scale_of(bins.values())
     pictures = {
         heading: base64.b64encode(diagram_file(each, scale=scale).encode()).decode()
         for heading, each in bins.items()
     }
-    return render("calibration_fragment.html", **_values(found, text), pictures=pictures)
+    return render("calibration_fragment.html", **_values(examination, text), pictures=pictures)
 
 
-def _values(found: Examination, text: CalibrationText) -> dict[str, object]:
-    shown = found.effect.classes_before if found.effect else found.classes
+def _values(examination: Examination, text: CalibrationText) -> dict[str, object]:
+    shown = examination.effect.classes_before if examination.effect else examination.classes
     return {
-        "found": found,
+        "examination": examination,
         "text": text,
-        "tone": _TONES[found.standing],
-        "effect": found.effect,
+        "tone": _TONES[examination.standing],
+        "effect": examination.effect,
         "classes": shown,
     }
 
 
-def _bins(found: Examination) -> Mapping[str, Sequence[ReliabilityBin]]:
-    drawn = {"As given": reliability(found.given.sums)}
-    if found.effect is not None:
-        drawn["Calibrated, on rows it has not seen"] = reliability(found.effect.after.sums)
+def _bins(examination: Examination) -> Mapping[str, Sequence[ReliabilityBin]]:
+    drawn = {"As given": reliability(examination.given.sums)}
+    if examination.effect is not None:
+        drawn["Calibrated, on rows it has not seen"] = reliability(examination.effect.after.sums)
     return drawn

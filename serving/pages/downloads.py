@@ -44,32 +44,32 @@ class Download(NamedTuple):
     content: str
 
 
-def make_download(found: PageData, file: str, *, of: str | None = None) -> Download:
+def make_download(data: PageData, file: str, *, of: str | None = None) -> Download:
     """Make a file such as `days.csv`; `of` names the class of a reliability diagram.
 
     Raises QueryInvalid for a file or a class that is not there.
     """
     kind, _, suffix = file.partition(".")
-    report = found.report
+    report = data.report
     name = f"{report.model}-{report.version}-{kind}" + ("" if of is None else f"-{of}")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
     if of is not None and kind != "reliability" and (kind in TABLES or kind in DRAWINGS):
         raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
     if suffix == "csv" and kind in TABLES:
-        header, rows = TABLES[kind](found, of)
+        header, rows = TABLES[kind](data, of)
         return Download(f"{name}.csv", CSV, csv_text([header, *rows]))
     if suffix == "svg" and kind in DRAWINGS:
-        return Download(f"{name}.svg", SVG, DRAWINGS[kind](found, of))
+        return Download(f"{name}.svg", SVG, DRAWINGS[kind](data, of))
     known = [*(f"{each}.csv" for each in TABLES), *(f"{each}.svg" for each in DRAWINGS)]
     raise QueryInvalid(
         f"There is no file {brief(file)} to download; expected one of {', '.join(known)}."
     )
 
 
-def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
+def _bins(data: PageData, of: str | None) -> Sequence[ReliabilityBin]:
     if of is None:
-        return found.report.bins
-    for each in found.report.class_bins:
+        return data.report.bins
+    for each in data.report.class_bins:
         if each.name == of:
             return each.bins
     raise QueryInvalid(f"No answer of this version names the class {brief(of)}.")
@@ -93,13 +93,13 @@ def _table(rows: Iterable[Any], *same: str, **columns: str | Callable[[Any], Any
     return tuple(chosen), [[cell(row, column) for column in chosen.values()] for row in rows]
 
 
-def _reliability(found: PageData, of: str | None) -> FileTable:
-    return BINS_HEADER, bin_rows(_bins(found, of))
+def _reliability(data: PageData, of: str | None) -> FileTable:
+    return BINS_HEADER, bin_rows(_bins(data, of))
 
 
-def _days(found: PageData, _: str | None) -> FileTable:
+def _days(data: PageData, _: str | None) -> FileTable:
     return _table(
-        day_dots(found.days),
+        day_dots(data.days),
         days=lambda dot: str(dot.days),
         answers="days.served",
         labels="labels",
@@ -114,8 +114,8 @@ def _days(found: PageData, _: str | None) -> FileTable:
     )
 
 
-def _evidence(found: PageData, _: str | None) -> FileTable:
-    drift, bar = found.report.drift, own_evidence(found.report)
+def _evidence(data: PageData, _: str | None) -> FileTable:
+    drift, bar = data.report.drift, own_evidence(data.report)
     header = (
         *("share", "usual_lower", "usual_upper"),
         *("log_evalue", "log_threshold", "labels", "alarm"),
@@ -128,9 +128,9 @@ def _evidence(found: PageData, _: str | None) -> FileTable:
     ]
 
 
-def _course(found: PageData, _: str | None) -> FileTable:
+def _course(data: PageData, _: str | None) -> FileTable:
     return _table(
-        [] if found.course is None else course_steps(found.course),
+        [] if data.course is None else course_steps(data.course),
         from_label="first",
         to_label="last",
         from_day=lambda step: calendar_day(step.first_day),
@@ -143,8 +143,8 @@ def _course(found: PageData, _: str | None) -> FileTable:
     )
 
 
-def _slices(found: PageData, _: str | None) -> FileTable:
-    slices = found.report.slices
+def _slices(data: PageData, _: str | None) -> FileTable:
+    slices = data.report.slices
     return _table(
         (*slices.known, *slices.by_true_class) if slices else (),
         *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
@@ -152,22 +152,22 @@ def _slices(found: PageData, _: str | None) -> FileTable:
     )
 
 
-def _tags(found: PageData, _: str | None) -> FileTable:
-    tags = found.report.tag_watches
+def _tags(data: PageData, _: str | None) -> FileTable:
+    tags = data.report.tag_watches
     columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
     return _table(tags.watches if tags else (), *columns)
 
 
-def _measures(found: PageData, _: str | None) -> FileTable:
-    now, card = found.report.measures.as_dict(), found.report.reference
+def _measures(data: PageData, _: str | None) -> FileTable:
+    now, card = data.report.measures.as_dict(), data.report.reference
     return ("measure", "now", "card"), [
         (name, value, card.get(name)) for name, value in now.items()
     ]
 
 
-def _estimated(found: PageData, _: str | None) -> FileTable:
+def _estimated(data: PageData, _: str | None) -> FileTable:
     return _table(
-        found.report.expected_performance.rows(),
+        data.report.expected_performance.rows(),
         rate="title",
         from_confidence="from_confidence.value",
         lower="from_confidence.lower",
@@ -181,16 +181,16 @@ def _estimated(found: PageData, _: str | None) -> FileTable:
     )
 
 
-def _expected_answers(found: PageData, _: str | None) -> FileTable:
-    expected = found.report.expected_performance.from_confidence
+def _expected_answers(data: PageData, _: str | None) -> FileTable:
+    expected = data.report.expected_performance.from_confidence
     names = [each.name for each in expected.classes] if expected else []
     rows = [(name, *expected.confusion[at]) for at, name in enumerate(names)] if expected else []
     return ("true_class", *(f"answered {name}" for name in names)), list(rows)
 
 
-def _versions(found: PageData, _: str | None) -> FileTable:
+def _versions(data: PageData, _: str | None) -> FileTable:
     return _table(
-        found.versions,
+        data.versions,
         version="version",
         status="status.value",
         answers="coverage.served",
@@ -202,9 +202,9 @@ def _versions(found: PageData, _: str | None) -> FileTable:
     )
 
 
-def _history(found: PageData, _: str | None) -> FileTable:
+def _history(data: PageData, _: str | None) -> FileTable:
     columns = ("at", "version", "kind", "tag", "sentence")
-    entries: Sequence[Mapping[str, object]] = found.entries
+    entries: Sequence[Mapping[str, object]] = data.entries
     return columns, [[entry[column] for column in columns] for entry in entries]
 
 
@@ -223,15 +223,15 @@ TABLES: Final[Mapping[str, Callable[[PageData, str | None], FileTable]]] = {
 }
 
 
-def _evidence_drawn(found: PageData, _: str | None) -> str:
-    bar = own_evidence(found.report)
+def _evidence_drawn(data: PageData, _: str | None) -> str:
+    bar = own_evidence(data.report)
     if bar is None:
         raise QueryInvalid("This version is not watched, so there is no evidence to draw.")
     return evidence_chart(bar, as_file=True)
 
 
-def _course_drawn(found: PageData, _: str | None) -> str:
-    chart = None if found.course is None else course_chart(found.course, course_events(found))
+def _course_drawn(data: PageData, _: str | None) -> str:
+    chart = None if data.course is None else course_chart(data.course, course_events(data))
     if chart is None:
         raise QueryInvalid(
             "No label of this window and these days is known to the drift watch: nothing to draw."
@@ -240,8 +240,8 @@ def _course_drawn(found: PageData, _: str | None) -> str:
 
 
 def _days_drawn(make: Callable[..., Chart | None]) -> Callable[[PageData, str | None], str]:
-    def drawn(found: PageData, _: str | None) -> str:
-        chart = make(day_dots(found.days), marks_of(found), zoom=found.span)
+    def drawn(data: PageData, _: str | None) -> str:
+        chart = make(day_dots(data.days), marks_of(data), zoom=data.span)
         if chart is None:
             raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
         return chart.file
@@ -249,8 +249,8 @@ def _days_drawn(make: Callable[..., Chart | None]) -> Callable[[PageData, str | 
     return drawn
 
 
-def _reliability_drawn(found: PageData, of: str | None) -> str:
-    return diagram_file(_bins(found, of), of="all answers" if of is None else answers_of(of))
+def _reliability_drawn(data: PageData, of: str | None) -> str:
+    return diagram_file(_bins(data, of), of="all answers" if of is None else answers_of(of))
 
 
 DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
@@ -270,14 +270,14 @@ class DownloadRoutes:
 
     async def file(self, request: Request) -> Response:
         """One file, to be saved by a browser."""
-        found = await to_thread.run_sync(self._make, request)
+        download = await to_thread.run_sync(self._make, request)
         headers = {
-            "content-disposition": f'attachment; filename="{found.name}"',
+            "content-disposition": f'attachment; filename="{download.name}"',
             "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
             "x-content-type-options": "nosniff",
             "cache-control": "no-store",
         }
-        return Response(found.content, headers=headers, media_type=found.media_type)
+        return Response(download.content, headers=headers, media_type=download.media_type)
 
     def _make(self, request: Request) -> Download:
         query, path = request.query_params, request.path_params

@@ -94,8 +94,8 @@ def stamped(at: str | datetime) -> Markup:
     >>> str(stamped("2026-09-22T10:00:00"))
     '<time datetime="2026-09-22T10:00:00Z">2026-09-22 10:00 UTC</time>'
     """
-    found = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return instant(found if found.tzinfo else found.replace(tzinfo=UTC))
+    local = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return instant(local if local.tzinfo else local.replace(tzinfo=UTC))
 
 
 def page_path(model: str) -> str:

@@ -64,13 +64,13 @@ class Asked(NamedTuple):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the picture in pixels, from its header."""
-        found = self.png or b""
-        return int.from_bytes(found[16:20], "big"), int.from_bytes(found[20:24], "big")
+        png = self.png or b""
+        return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
     @property
     def tags(self) -> str:
-        found: dict[str, str] = json.loads(self.answer.tags) if self.answer.tags else {}
-        return ", ".join(f"{key}={value}" for key, value in found.items())
+        tags: dict[str, str] = json.loads(self.answer.tags) if self.answer.tags else {}
+        return ", ".join(f"{key}={value}" for key, value in tags.items())
 
 
 class Given(NamedTuple):
@@ -187,9 +187,9 @@ class LabelPageRoutes:
         )
 
 
-def _asked(connection: Connection, found: WaitingAnswer) -> Asked:
-    png = read_picture(connection, found.prediction_id)
-    return Asked(found, revisions(connection, found.prediction_id), png)
+def _asked(connection: Connection, answer: WaitingAnswer) -> Asked:
+    png = read_picture(connection, answer.prediction_id)
+    return Asked(answer, revisions(connection, answer.prediction_id), png)
 
 
 def _require_recorded(result: FeedbackResult) -> None:

@@ -61,7 +61,7 @@ class Acting(StrEnum):
 
 
 def model_page(
-    found: PageData,
+    data: PageData,
     *,
     serves: bool = False,
     acting: Acting = Acting.HERE,
@@ -74,7 +74,7 @@ def model_page(
     """
     return render(
         "model.html",
-        **sections(found, downloads=True),
+        **sections(data, downloads=True),
         acts=viewer.may("admin"),
         serves=serves,
         windows=_WINDOWS,
@@ -176,13 +176,13 @@ class ModelPages:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        found = await to_thread.run_sync(
+        data = await to_thread.run_sync(
             self._reports.page_data, model, version, window, read_span_of(request)
         )
         acting = await to_thread.run_sync(self._acting, model)
         serves = self._is_served(model)
         return answer_page(
-            model_page(found, serves=serves, acting=acting, viewer=read_viewer(request))
+            model_page(data, serves=serves, acting=acting, viewer=read_viewer(request))
         )
 
     async def acknowledge(self, request: Request) -> Response:

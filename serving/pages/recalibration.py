@@ -90,10 +90,10 @@ class RecalibrationRoutes:
         name, viewer = request.path_params["model"], read_viewer(request)
         query = request.query_params
         wanted, asked = read_wanted(query), _flag(query, "preview")
-        found = await to_thread.run_sync(
+        html = await to_thread.run_sync(
             self._read, name, wanted, viewer, asked, limiter=self.fitting
         )
-        return answer_page(found)
+        return answer_page(html)
 
     async def publish(self, request: Request) -> Response:
         """Publish what the preview showed, or say why not and show the preview of now."""
@@ -223,10 +223,10 @@ def _optional(fields: Mapping[str, str], name: str) -> int | None:
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:
-    found = _optional(fields, name)
-    if found is None:
+    number = _optional(fields, name)
+    if number is None:
         raise FormInvalid(f"The form must say '{name}'; send it from the page with the preview.")
-    return found
+    return number
 
 
 _OPTIONS: Final = (

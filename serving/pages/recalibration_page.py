@@ -53,5 +53,5 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     }
 
 
-def _measures(name: str, found: Measures) -> Row:
-    return (name, *(getattr(found, each) for each in _MEASURES))
+def _measures(name: str, measures: Measures) -> Row:
+    return (name, *(getattr(measures, each) for each in _MEASURES))

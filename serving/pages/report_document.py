@@ -23,18 +23,18 @@ from serving.pages.rendering import render
 from serving.pages.sections import sections
 
 
-def report_page(found: PageData) -> str:
+def report_page(data: PageData) -> str:
     """Render the document for A4. Its figures are those of the time of writing."""
-    return render("report.html", **sections(found), acts=False, period=_period(found))
+    return render("report.html", **sections(data), acts=False, period=_period(data))
 
 
-def _period(found: PageData) -> str:
-    today = calendar_day(found.report.generated_at_ns // DAY_NS)
-    if found.since_day is not None:
-        return f"Answers served from {calendar_day(found.since_day)} to {today}"
-    if found.report.window == "all":
+def _period(data: PageData) -> str:
+    today = calendar_day(data.report.generated_at_ns // DAY_NS)
+    if data.since_day is not None:
+        return f"Answers served from {calendar_day(data.since_day)} to {today}"
+    if data.report.window == "all":
         return "All labeled answers"
-    return f"Window {found.report.window}"
+    return f"Window {data.report.window}"
 
 
 _SENT = ".sent"
@@ -80,15 +80,15 @@ class WrittenReport:
 
     def message(self, *, html_limit: int) -> dict[str, str | int | None]:
         """Return what a webhook is told; a page longer than `html_limit` characters is left out."""
-        found = self.report
-        which = f"{found.model} version {found.version}, answers since {self.since}"
+        report = self.report
+        which = f"{report.model} version {report.version}, answers since {self.since}"
         return {
-            "text": f"{which}: {found.recommendation.worried}",
-            "model": found.model,
-            "version": found.version,
+            "text": f"{which}: {report.recommendation.worried}",
+            "model": report.model,
+            "version": report.version,
             "since": self.since.isoformat(),
-            "status": found.status.value,
-            "accuracy": found.accuracy.answer.value,
+            "status": report.status.value,
+            "accuracy": report.accuracy.answer.value,
             "file": self.file.name,
             "html": self.page if len(self.page) <= html_limit else None,
         }
@@ -117,8 +117,8 @@ def make(ledger: Ledger, due: DueReport) -> WrittenReport:
     with ledger.read() as connection:
         version = promoted_version(connection, due.model)
     window = window_since(due.since.isoformat(), now_ns=ledger.clock())
-    found = read_page_data(ledger, due.model, version=version, window=window)
-    return WrittenReport(found.report, due.since, due.file, report_page(found))
+    data = read_page_data(ledger, due.model, version=version, window=window)
+    return WrittenReport(data.report, due.since, due.file, report_page(data))
 
 
 def write(made: WrittenReport) -> None:
@@ -144,10 +144,10 @@ def _file(folder: Path, model: str, day: date) -> Path:
 
 def _dates(folder: Path, model: str) -> list[date]:
     """Return the days on which reports of a model were written, oldest first."""
-    found, prefix = [], f"{quote(model, safe='')}-"
+    dates, prefix = [], f"{quote(model, safe='')}-"
     for file in folder.glob("*.html"):
         try:
-            found.append(date.fromisoformat(file.stem.removeprefix(prefix)))
+            dates.append(date.fromisoformat(file.stem.removeprefix(prefix)))
         except ValueError:
             continue  # of another model, or not ours
-    return sorted(found)
+    return sorted(dates)

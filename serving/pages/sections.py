@@ -57,14 +57,14 @@ class Zoom(NamedTuple):
     links: tuple[ZoomLink, ...]
 
 
-def zoom_of(found: PageData) -> Zoom | None:
+def zoom_of(data: PageData) -> Zoom | None:
     """The zoom of a page; None where there are no two days to tell apart."""
-    if found.extent is None or found.extent[0] == found.extent[1]:
+    if data.extent is None or data.extent[0] == data.extent[1]:
         return None
-    earliest, latest = found.extent
-    first = earliest if found.span.first is None else found.span.first
-    last = latest if found.span.last is None else found.span.last
-    is_whole = found.span == WHOLE
+    earliest, latest = data.extent
+    first = earliest if data.span.first is None else data.span.first
+    last = latest if data.span.last is None else data.span.last
+    is_whole = data.span == WHOLE
     return Zoom(
         calendar_day(first),
         calendar_day(last),
@@ -87,12 +87,12 @@ def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool)
         "earlier": ("Earlier", before, before + length - 1),
         "later": ("Later", after - length + 1, after),
     }
-    found = [
+    links = [
         ZoomLink(name, words, _query(since, until))
         for name, (words, since, until) in ways.items()
         if (since, until) != (first, last) and since >= earliest and until <= latest
     ]
-    return found if is_whole else [*found, ZoomLink("whole", "All days", "")]
+    return links if is_whole else [*links, ZoomLink("whole", "All days", "")]
 
 
 def _query(first: int, last: int) -> str:
@@ -125,11 +125,11 @@ class MeasureRow(NamedTuple):
     card: str
 
 
-def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
+def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
     """The values of `templates/sections`. `downloads`: link to charts and tables as files."""
-    report = found.report
-    dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
-    course = found.course
+    report = data.report
+    dots, marks, bar = day_dots(data.days), marks_of(data), own_evidence(report)
+    course = data.course
     scale = scale_of(each.bins for each in _drawn(report))
     drawn = [
         (each, reliability_diagram(each.bins, of=answers_of(each.name), scale=scale))
@@ -137,8 +137,8 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
     ]
     return {
         "report": report,
-        "versions": found.versions,
-        "entries": found.entries,
+        "versions": data.versions,
+        "entries": data.entries,
         "title": title(report),
         "short_word": short_word,
         "accuracy_headline": report.accuracy.headline,
@@ -150,13 +150,13 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "classes_left_out": len(report.class_bins) - len(drawn),
         "shapes": SHAPES,
         "dots": dots,
-        "day_chart": day_chart(dots, marks, zoom=found.span),
-        "gap_chart": gap_chart(dots, marks, zoom=found.span),
+        "day_chart": day_chart(dots, marks, zoom=data.span),
+        "gap_chart": gap_chart(dots, marks, zoom=data.span),
         "course": course,
-        "course_chart": course_chart(course, course_events(found)) if course is not None else None,
+        "course_chart": course_chart(course, course_events(data)) if course is not None else None,
         "course_steps": course_steps(course) if course is not None else [],
         "course_limit": LABELS_LIMIT,
-        "zoom": zoom_of(found) if downloads else None,
+        "zoom": zoom_of(data) if downloads else None,
         "downloads": downloads,
         "evidence_chart": bar and evidence_chart(bar),
         "bars": _bars(report),
@@ -169,20 +169,20 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
     }
 
 
-def marks_of(found: PageData) -> list[Mark]:
+def marks_of(data: PageData) -> list[Mark]:
     """The events of this version that charts by day show."""
     return [
         Mark(entry_day(entry), entry["kind"], entry["sentence"])
-        for entry in found.of_this_version
+        for entry in data.of_this_version
         if entry["kind"] in _MARKED
     ]
 
 
-def course_events(found: PageData) -> list[CourseEvent]:
+def course_events(data: PageData) -> list[CourseEvent]:
     """The events of this version in the course of the evidence: those of all answers."""
     return [
         CourseEvent(entry["feedback_id"], entry_time_ns(entry), entry["kind"], entry["sentence"])
-        for entry in found.of_this_version
+        for entry in data.of_this_version
         if entry["kind"] in _MARKED and entry["tag"] is None
     ]
 
@@ -206,8 +206,8 @@ def evidence(drift: Drift | None) -> float | None:
     """The share in [0, 1] of the evidence an alarm needs; None without a watch."""
     if drift is None:
         return None
-    found = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
-    return 1.0 if drift.active else min(1.0, found / drift.log_threshold)
+    collected = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
+    return 1.0 if drift.active else min(1.0, collected / drift.log_threshold)
 
 
 def _bars(report: Report) -> list[Bar]:

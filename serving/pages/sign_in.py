@@ -91,10 +91,10 @@ class SignInRoutes:
 
     async def asset(self, request: Request) -> Response:
         """A file that pages load, to be kept for ever: its name changes with its content."""
-        found = find_asset(request.url.path)
-        if found is None:
+        file = find_asset(request.url.path)
+        if file is None:
             raise AssetUnknown
-        return Response(found.content, headers=_KEPT, media_type=found.media_type)
+        return Response(file.content, headers=_KEPT, media_type=file.media_type)
 
 
 def own_path(text: str) -> str:

@@ -136,10 +136,10 @@ class TrialRoutes:
         async with self._body(request) as (_, body):
             served = self._models.find(request.path_params["model"])
             with served.lease():
-                found = await self._pipeline.decoder.view(
+                viewing = await self._pipeline.decoder.view(
                     body, served.card.input.spec, read_frame(request.query_params.get("frame"))
                 )
-        return await to_thread.run_sync(as_viewed, found)
+        return await to_thread.run_sync(as_viewed, viewing)
 
     @asynccontextmanager
     async def _body(
@@ -216,8 +216,8 @@ class TrialRoutes:
 
     def _sample(self, model: str, name: str) -> list[FormFile]:
         """The sample of this name; without such a sample, one that says so as an image does."""
-        found = [each.data for each in self._samples(model) if each.name == name]
-        return [FormFile(name[:LONGEST_NAME], found[0] if found else b"")]
+        samples = [each.data for each in self._samples(model) if each.name == name]
+        return [FormFile(name[:LONGEST_NAME], samples[0] if samples else b"")]
 
     def _samples(self, model: str) -> list[Sample]:
         """The sample images of the model; none, and a warning, while they cannot be read."""

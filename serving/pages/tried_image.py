@@ -133,18 +133,18 @@ class ViewedImage(Struct, frozen=True, kw_only=True):
     ]
 
 
-def as_viewed(found: Viewing) -> ViewedImage:
+def as_viewed(viewing: Viewing) -> ViewedImage:
     """The image as it is sent."""
-    height, width, channels = found.samples.shape
+    height, width, channels = viewing.samples.shape
     return ViewedImage(
         width=width,
         height=height,
         channels=channels,
-        samples=base64.b64encode(found.samples.astype("<u2").tobytes()).decode(),
-        offset=found.offset,
-        slope=found.slope,
-        center=found.center,
-        window=found.width,
-        inverted=found.inverted,
-        reduced=found.reduced,
+        samples=base64.b64encode(viewing.samples.astype("<u2").tobytes()).decode(),
+        offset=viewing.offset,
+        slope=viewing.slope,
+        center=viewing.center,
+        window=viewing.width,
+        inverted=viewing.inverted,
+        reduced=viewing.reduced,
     )
