@@ -23,10 +23,11 @@ from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
 from monitoring.recording.recorder import Recorder
+from tests.builders.answers import CLASSES, label, make_row
 from tests.builders.bundles import build_onnx
+from tests.builders.monitored import Clock
 
 MODEL: Final = "chest"
-CLASSES: Final = ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
 DAYS, DRIFT_DAY, PROMOTED_DAY, OTHER_DRIFT_DAY, ANSWERS = 40, 22, 30, 33, 60
 TEMPERATURES: Final = (1.0, 1.9, 1.8)  # of versions 1 to 3
@@ -35,15 +36,6 @@ WHYS: Final = {
     MODEL: ("the first version", "overconfident on device B", "trained with images of device B"),
     OTHER: ("the first version",),
 }
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    now_ns = START_NS
-
-    def __call__(self) -> int:
-        return self.now_ns
 
 
 def fill_store(store: Store) -> None:
@@ -111,29 +103,18 @@ def answers(
             0.5 + 0.35 * (confidence - 0.5) if drifted and device == "B" else confidence
         )
         predicted = int(random.random() < 0.6)
-        at_ns = now_ns + number * 10**9
-        serial = (1_000 * watched_version_id + number).to_bytes(6, "big")
-        identity = (at_ns // 10**6).to_bytes(6, "big") + b"\x70\x00\x80\x00" + serial
-        probabilities = np.full(2, 1 - confidence, dtype="<f4")
-        probabilities[predicted] = confidence
-        rows.append(
-            PredictionRow(
-                identity,
-                watched_version_id,
-                None,
-                predicted,
-                confidence,
-                probabilities.tobytes(),
-                at_ns,
-                tags=f'{{"device":"{device}"}}',
-            )
+        serial, at_ns = 1_000 * watched_version_id + number, now_ns + number * 10**9
+        row = make_row(
+            serial,
+            watched_version_id=watched_version_id,
+            confidence=confidence,
+            predicted=predicted,
+            served_at_ns=at_ns,
         )
+        rows.append(row._replace(tags=f'{{"device":"{device}"}}'))
         if number % 4:
-            labels.append(
-                FeedbackItem(
-                    CLASSES[predicted if right else 1 - predicted], identity, source="radiologist"
-                )
-            )
+            name = CLASSES[predicted if right else 1 - predicted]
+            labels.append(label(serial, name, at_ns=at_ns, source="radiologist"))
     return rows, labels
 
 

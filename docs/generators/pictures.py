@@ -121,9 +121,9 @@ def monitor(folder: Path, **settings: str) -> Iterator[str]:
         "monitor", folder, ledger=ledger, store=store, drift_tags="device", **settings
     )
     try:
-        yield str(process.client.base_url).rstrip("/")
+        yield process.url
     finally:
-        process.close()
+        process.stop()
 
 
 def write_documents(folder: Path) -> None:
