@@ -4,18 +4,11 @@ import os
 from pathlib import Path
 
 from tests.soak.fuzz import fuzz
-from tests.soak.mutation import Mutator
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "2000"))
 
 
 def test_broken_requests_get_their_4xx_and_harm_nobody(tmp_path: Path) -> None:
-    outcome = fuzz(tmp_path, requests=REQUESTS, examples=REQUESTS // 20, seed=1)
+    outcome = fuzz(tmp_path, requests=REQUESTS, seed=1)
     assert set(outcome.statuses) >= {200, 400, 404, 405, 415, 422}
     assert outcome.statuses[0] < REQUESTS / 20
-
-
-def test_the_same_seed_breaks_the_same(tmp_path: Path) -> None:
-    one, other, third = Mutator("1"), Mutator("1"), Mutator("2")
-    assert [one.request() for _ in range(50)] == [other.request() for _ in range(50)]
-    assert one.request() != third.request()

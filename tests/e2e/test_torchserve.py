@@ -380,11 +380,6 @@ def test_a_version_takes_over_and_no_request_fails(site: Site) -> None:
     assert site.predict(image).json()["version"] == 1
 
 
-def test_archives_come_from_their_folder_alone(site: Site) -> None:
-    refused = site.management.post("/models", params={"url": "http://127.0.0.1:9/evil.mar"})
-    assert (refused.is_error, "allowed" in refused.text) == (True, True)
-
-
 def test_stop_ends_it_with_its_workers(site: Site) -> None:
     workers = site.workers()
     assert site.stop() == 0

@@ -3,7 +3,6 @@ memory.
 """
 
 import http.client
-import json
 import random
 import signal
 import socket
@@ -13,9 +12,6 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.builders.bundles import publish_tiny
 from tests.builders.servers import Server
@@ -58,13 +54,10 @@ def fuzz(
     folder: Path,
     *,
     requests: int,
-    examples: int,
     seed: int,
     clients: int = 4,
 ) -> Outcome:
-    """Send so many mutated requests and hypothesis examples. Raises AssertionError with the first
-    wrong answers.
-    """
+    """Send so many mutated requests. Raises AssertionError with the first wrong answers."""
     store = publish_tiny(folder / "store")
     server = Server(store.root, folder, **_SETTINGS)
     outcome = Outcome()
@@ -75,8 +68,6 @@ def fuzz(
             _mutations(server, outcome, requests // 10, seed=f"{seed}:{tenth}", clients=clients)
             outcome.memory_mb.append(server.memory_mb)
             print(outcome, flush=True)  # `make soak` shows it
-        _examples(server, outcome, examples)
-        outcome.memory_mb.append(server.memory_mb)
         server.signal(signal.SIGTERM)
         code = server.exit_code()
     finally:
@@ -149,69 +140,3 @@ def send_raw(port: int, data: bytes) -> int:
         while part := connection.recv(65536):
             answer += part
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
-
-
-_KEYS = st.sampled_from(
-    [
-        *(
-            "image",
-            "data",
-            "request_id",
-            "tags",
-            "inputs",
-            "outputs",
-            "id",
-            "name",
-            "datatype",
-            "shape",
-            "parameters",
-        ),
-        *(
-            "prediction_id",
-            "label",
-            "model",
-            "source",
-            "observed_at",
-            "note",
-            "binary_data",
-            "binary_data_size",
-        ),
-    ]
-)
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(_KEYS | st.text(max_size=8), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-_PATHS = st.sampled_from(
-    ["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/models/tiny/report/reset"]
-)
-_TYPES = st.sampled_from(["application/json", "application/x-ndjson", "image/png", ""])
-
-
-def _examples(server: Server, outcome: Outcome, count: int) -> None:
-    """JSON of any kind, with the names that mean something, from hypothesis."""
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-
-    @settings(
-        max_examples=max(1, count),
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(path=_PATHS, media_type=_TYPES, body=_JSON.map(_dumped) | st.binary(max_size=200))
-    def ask(path: str, media_type: str, body: bytes) -> None:
-        request = Request("POST", path, body, {"Content-Type": media_type} if media_type else {})
-        status, answer = send(client, request)
-        outcome.statuses[status] += 1
-        assert status < 500, f"{status} {answer[:300]!r} for {request}"
-
-    ask()
-    client.close()
-
-
-def _dumped(value: object) -> bytes:
-    return json.dumps(value).encode()
