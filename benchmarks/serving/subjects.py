@@ -112,13 +112,7 @@ SUBJECTS = {
         Subject("tiny", _tiny, channels=1, side=28, encoding="PNG", noise=0),
         *(
             Subject(
-                name,
-                _resnet18,
-                channels=3,
-                side=224,
-                encoding=encoding,
-                noise=12,
-                size=RADIOGRAPH,
+                name, _resnet18, channels=3, side=224, encoding=encoding, noise=12, size=RADIOGRAPH
             )
             for name, encoding in RADIOGRAPHS.items()
         ),

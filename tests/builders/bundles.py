@@ -2,10 +2,10 @@
 
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -20,6 +20,8 @@ from model_store.bundle.provenance import Provenance
 from model_store.store.store import Store
 
 CLASSES = ("benign", "malignant", "normal")
+Png: TypeAlias = Callable[..., bytes]  # the fixture `png`
+MakeBundle: TypeAlias = Callable[..., Bundle]  # the fixture `make_bundle`
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:

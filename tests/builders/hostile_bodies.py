@@ -382,7 +382,7 @@ LISTS: dict[tuple[str, str], dict[str, Callable[[], bytes]]] = {
         "form-large": lambda: _form(_file(png(SIDE, SIDE)), 8),
     },
     (IMAGE, "multipart/form-data; boundary=" + "a" * 69 + "b"): {
-        "form-almost-boundaries": lambda: _file(_fill(b"\r\n--a")) + b"--b--\r\n",
+        "form-almost-boundaries": lambda: _file(_fill(b"\r\n--a")) + b"--b--\r\n"
     },
     ("/feedback", JSON): {
         "feedback-one-text": lambda: b'[{"label":"' + _fill(b"a", 8_000_000) + b'"}]',
@@ -410,9 +410,7 @@ LISTS: dict[tuple[str, str], dict[str, Callable[[], bytes]]] = {
             b"model,request_id,probabilities\n" + (b'm,a,"[' + b"[]," * 20_000 + b'[]]"\n') * 300
         ),
     },
-    ("/models/tiny/report/reset", JSON): {
-        "reset-deep": lambda: _fill(b"[", 8_000_000),
-    },
+    ("/models/tiny/report/reset", JSON): {"reset-deep": lambda: _fill(b"[", 8_000_000)},
     (INFER, JSON): {
         "infer-long-id": lambda: b'{"id":"' + _fill(b"a") + b'","inputs":[]}',
         "infer-zeros": lambda: _tensor("[" + "0," * 9_990_000 + "0]"),
@@ -441,9 +439,7 @@ LISTS: dict[tuple[str, str], dict[str, Callable[[], bytes]]] = {
             b'[{"tags":{' + b",".join(b'"%d":"a"' % n for n in range(600_000)) + b"}}]"
         ),
     },
-    ("/predictions-log", NDJSON): {
-        "log-ndjson": lambda: _fill(b"{}\n"),
-    },
+    ("/predictions-log", NDJSON): {"log-ndjson": lambda: _fill(b"{}\n")},
     ("/models-log", JSON): {
         "models-log-classes": lambda: (
             b'{"model":"m","classes":[' + _fill(b'"a",', 8_000_000) + b'"a"]}'
@@ -451,7 +447,7 @@ LISTS: dict[tuple[str, str], dict[str, Callable[[], bytes]]] = {
         "models-log-deep": lambda: _fill(b'{"model":', 8_000_000),
     },
     ("/models/tiny/report/acknowledge", JSON): {
-        "acknowledge-zeros": lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]",
+        "acknowledge-zeros": lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]"
     },
     (INFER, "application/octet-stream"): {
         "infer-empty-elements": lambda: _binary_tensor(bytes(LARGE - 200), "[1]", "BYTES"),

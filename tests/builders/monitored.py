@@ -111,10 +111,7 @@ class MonitoredModel:
         predicted = [n // 4 % 2 if both else 1 for n in numbers]
         rows = (
             make_row(
-                n,
-                watched_version_id=self.watched_version_id,
-                confidence=confidence,
-                predicted=k,
+                n, watched_version_id=self.watched_version_id, confidence=confidence, predicted=k
             )._replace(audit=audit, tags=tags)
             for n, k in zip(numbers, predicted, strict=True)
         )

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import httpx
 import numpy as np
@@ -63,6 +63,9 @@ class Server(Process):
         """The sum of a metric's series."""
         found = [line for line in self.metrics() if line.split("{")[0].split(" ")[0] == name]
         return sum(float(line.split()[-1]) for line in found)
+
+
+Start: TypeAlias = Callable[..., Server]  # the fixture `start`
 
 
 def publish_slow(root: Path) -> Store:

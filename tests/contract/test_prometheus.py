@@ -13,14 +13,7 @@ import pytest
 import yaml
 
 import monitoring
-from tests.builders.prometheus import (
-    DASHBOARDS,
-    FOLDER,
-    Asked,
-    asked,
-    panels,
-    sample_names,
-)
+from tests.builders.prometheus import DASHBOARDS, FOLDER, Asked, asked, panels, sample_names
 
 ROOT = Path(monitoring.__file__).parents[1]
 RULE_FOLDER = ROOT / "monitoring" / "rules"

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(
         any(shutil.which(tool) is None for tool in PROGRAMS.values()),
         reason=f"install Debian's packages {' and '.join(PROGRAMS.values())}",
-    ),
+    )
 ]
 SHORT = ("--rate", "30", "--clean", "4", "--label-delay", "1", "--once", "--json")
 

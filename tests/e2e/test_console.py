@@ -1,9 +1,7 @@
 """The console in a real browser, against a real server."""
 
 import base64
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
 from tests.builders.browser import open_page
+from tests.builders.bundles import MakeBundle, Png
 from tests.builders.dicoms import dicom, dicom_stack
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 DROP = """
 ([name, content]) => {
@@ -28,7 +27,7 @@ DROP = """
 
 
 @pytest.fixture
-def images(tmp_path: Path, png: Callable[..., bytes]) -> list[Path]:
+def images(tmp_path: Path, png: Png) -> list[Path]:
     names = {
         "first.png": png(1),
         "second.png": png(2),
@@ -47,11 +46,7 @@ def try_images(page: Page, images: list[Path]) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_images_are_tried_from_the_first_page(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    browser: Browser,
-    images: list[Path],
-    script: bool,
+    start: Start, tiny_store: Store, browser: Browser, images: list[Path], script: bool
 ) -> None:
     server = start(tiny_store)
     with open_page(browser, script=script) as page:
@@ -65,7 +60,7 @@ def test_images_are_tried_from_the_first_page(
 
 
 def test_an_image_is_dropped_and_labels_change_what_is_said(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, browser: Browser, png: Png
 ) -> None:
     server = start(tiny_store)
     answers = [server.predict(png(1)).json() for _ in range(40)]
@@ -83,7 +78,7 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
 
 
 def test_answers_are_labeled_blind_and_by_keyboard(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, browser: Browser, png: Png
 ) -> None:
     server = start(tiny_store)
     answers = {
@@ -107,7 +102,7 @@ def test_answers_are_labeled_blind_and_by_keyboard(
 
 
 def test_signing_in_and_out(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, images: list[Path]
+    start: Start, tiny_store: Store, browser: Browser, images: list[Path]
 ) -> None:
     server = start(tiny_store, tokens="a-token-for-trying read,predict tom")
     with open_page(browser) as page:
@@ -128,14 +123,14 @@ def test_signing_in_and_out(
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1200])
 def test_every_page_is_accessible_and_fits(
-    start: Callable[..., Server],
+    start: Start,
     tiny_store: Store,
     browser: Browser,
     images: list[Path],
-    png: Callable[..., bytes],
+    png: Png,
     dark: bool,
     width: int,
-    make_bundle: Any,
+    make_bundle: MakeBundle,
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     start_canary(tiny_store, "tiny", 2, mode="share", share=0.0)
@@ -166,7 +161,7 @@ def test_every_page_is_accessible_and_fits(
 
 
 def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, tmp_path: Path
+    start: Start, tiny_store: Store, browser: Browser, tmp_path: Path
 ) -> None:
     pixels = np.linspace(-1000, 1000, 200 * 100).reshape(200, 100).astype(np.int16)
     (tmp_path / "slice.dcm").write_bytes(dicom(pixels, WindowCenter=0, WindowWidth=400))
@@ -208,7 +203,7 @@ def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
 
 
 def test_each_frame_of_a_file_is_tried_and_the_viewer_opens_that_one(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, tmp_path: Path
+    start: Start, tiny_store: Store, browser: Browser, tmp_path: Path
 ) -> None:
     stack = np.stack([np.full((200, 100), value, np.uint8) for value in (10, 120, 240)])
     stack[:, :, :40] = np.arange(200, dtype=np.uint8)[:, np.newaxis]

@@ -2,17 +2,16 @@
 downloads.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
 from tests.builders.browser import label_answers, open_page, sign_in
+from tests.builders.bundles import MakeBundle, Png
 from tests.builders.processes import wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
 
@@ -26,11 +25,7 @@ def press(page: Page, name: str, why: str) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
-    script: bool,
+    start: Start, tiny_store: Store, browser: Browser, png: Png, script: bool
 ) -> None:
     server = start(tiny_store, tokens=TOKENS)
     server.client.headers["authorization"] = "Bearer a-token-for-everything"
@@ -77,7 +72,7 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
 
 
 def test_a_reader_is_offered_nothing_that_is_then_refused(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, make_bundle: Any
+    start: Start, tiny_store: Store, browser: Browser, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server = start(tiny_store, tokens=TOKENS)
@@ -112,11 +107,7 @@ def test_a_reader_is_offered_nothing_that_is_then_refused(
 
 
 def test_no_form_acts_for_a_page_of_another_site(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
-    make_bundle: Any,
+    start: Start, tiny_store: Store, browser: Browser, png: Png, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server = start(tiny_store, tokens=TOKENS)
@@ -154,11 +145,7 @@ def test_no_form_acts_for_a_page_of_another_site(
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_charts_and_tables_are_downloaded_by_links(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
-    script: bool,
+    start: Start, tiny_store: Store, browser: Browser, png: Png, script: bool
 ) -> None:
     server = start(tiny_store)
     label_answers(server, png, count=60)
@@ -182,11 +169,7 @@ def test_charts_and_tables_are_downloaded_by_links(
 
 
 def test_a_page_renews_what_changed_and_keeps_what_is_typed(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
-    make_bundle: Any,
+    start: Start, tiny_store: Store, browser: Browser, png: Png, make_bundle: MakeBundle
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
     server = start(tiny_store)
@@ -205,7 +188,7 @@ def test_a_page_renews_what_changed_and_keeps_what_is_typed(
 
 
 def test_a_chart_is_read_by_keyboard(
-    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, browser: Browser, png: Png
 ) -> None:
     server = start(tiny_store)
     label_answers(server, png, count=60)

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
 from tests.builders.browser import label_answers, open_page, sign_in
+from tests.builders.bundles import Png
 from tests.builders.processes import Process, wait_until
 
 TOKENS = (
@@ -53,10 +54,7 @@ def reach(page: Page, name: str) -> None:
 
 
 def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone(
-    start_process: Callable[..., Process],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
+    start_process: Callable[..., Process], tiny_store: Store, browser: Browser, png: Png
 ) -> None:
     server, monitor = (
         start_process("serve", monitor="apart", tokens=TOKENS),
@@ -95,10 +93,7 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
 
 
 def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
-    start_process: Callable[..., Process],
-    tiny_store: Store,
-    browser: Browser,
-    png: Callable[..., bytes],
+    start_process: Callable[..., Process], tiny_store: Store, browser: Browser, png: Png
 ) -> None:
     server, monitor = (
         start_process("serve", monitor="apart", tokens=TOKENS),
@@ -135,7 +130,7 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
 
 
 def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
-    start_process: Callable[..., Process], browser: Browser, png: Callable[..., bytes]
+    start_process: Callable[..., Process], browser: Browser, png: Png
 ) -> None:
     server = start_process("serve")
     server.await_ready()

@@ -3,7 +3,6 @@ paper.
 """
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
 from tests.builders.browser import open_page
-from tests.builders.servers import Server
+from tests.builders.bundles import Png
+from tests.builders.servers import Server, Start
 
 pytestmark = pytest.mark.nightly
 PAGES = (
@@ -65,7 +65,7 @@ SMALLEST = """
 
 
 @pytest.fixture
-def server(start: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes]) -> Server:
+def server(start: Start, tiny_store: Store, png: Png) -> Server:
     """A server whose model has answers, labels, and a class diagram."""
     started = start(tiny_store)
     answers = [started.predict(png(seed)).json() for seed in range(40)]
@@ -106,7 +106,7 @@ def test_text_is_never_small_and_nothing_is_cut_off(server: Server, browser: Bro
 
 
 def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
-    server: Server, browser: Browser, tmp_path: Any, png: Callable[..., bytes]
+    server: Server, browser: Browser, tmp_path: Any, png: Png
 ) -> None:
     (tmp_path / "a.png").write_bytes(png(1))
     with open_page(browser) as page:

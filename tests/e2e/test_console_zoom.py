@@ -1,6 +1,5 @@
 """Charts over time are read and looked at closely by mouse, by keyboard, and without script."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from monitoring.ledger.schema import DAY_NS
 from tests.builders.answers import NOW_NS, label, make_row
 from tests.builders.browser import open_page
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 pytestmark = pytest.mark.nightly
 DAYS = 40
@@ -24,7 +23,7 @@ COURSE = ".chart svg.wide[aria-label^='Evidence of drift']"
 
 
 @pytest.fixture
-def url(start: Callable[..., Server], tiny_store: Store, tmp_path: Path) -> str:
+def url(start: Start, tiny_store: Store, tmp_path: Path) -> str:
     """The page of a model with ten labels a day over forty days; from day 30 on it is
     overconfident.
     """

@@ -12,9 +12,10 @@ import pytest
 
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
+from tests.builders.bundles import Png
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 PRINTED = "http://127.0.0.1:8080"
@@ -30,12 +31,7 @@ def examples() -> list[str]:
 
 
 @pytest.fixture
-def url(
-    tmp_path: Path,
-    start: Callable[..., Server],
-    make_bundle: Callable[..., Bundle],
-    png: Callable[..., bytes],
-) -> str:
+def url(tmp_path: Path, start: Start, make_bundle: Callable[..., Bundle], png: Png) -> str:
     """A server of the model that the page speaks of; the image that it sends lies in the current
     folder.
     """

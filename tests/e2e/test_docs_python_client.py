@@ -11,19 +11,17 @@ import numpy as np
 
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
+from tests.builders.bundles import Png
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "python-client.md"
 
 
 def test_the_program_of_the_page_works(
-    tmp_path: Path,
-    start: Callable[..., Server],
-    make_bundle: Callable[..., Bundle],
-    png: Callable[..., bytes],
+    tmp_path: Path, start: Start, make_bundle: Callable[..., Bundle], png: Png
 ) -> None:
     store = Store(tmp_path / "store")
     store.publish("chest", partial(make_bundle, name="chest", classes=("normal", "pneumonia")))

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from model_store.store.store import Store
 from serving.client import Client
+from tests.builders.bundles import Png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 
@@ -71,9 +72,7 @@ def test_no_torch_came_along(environment: Path) -> None:
     assert "No module named 'torch'" in found.stderr
 
 
-def test_serves_labels_and_reports(
-    environment: Path, url: str, png: Callable[..., bytes], tmp_path: Path
-) -> None:
+def test_serves_labels_and_reports(environment: Path, url: str, png: Png, tmp_path: Path) -> None:
     with Client(url) as client:
         wait_until(client.ready)
         answer = client.predict(png(), model="tiny")

@@ -17,6 +17,7 @@ from candor.command_line import app
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store, open_store
 from serving.client import Client
+from tests.builders.bundles import Png
 from tests.builders.containers import PODMAN, needs, run, started
 from tests.builders.dicoms import dicom
 from tests.builders.object_store import free_port, object_store
@@ -28,10 +29,7 @@ pytestmark = [pytest.mark.nightly, needs("serving")]
 
 
 def test_it_serves_signed_versions_of_a_store_on_s3(
-    tmp_path: Path,
-    make_bundle: Callable[..., Bundle],
-    png: Callable[..., bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with object_store() as s3:
         for name, value in s3.variables.items():

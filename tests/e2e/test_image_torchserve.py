@@ -5,7 +5,7 @@ SIGTERM.
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.containers import PODMAN, needs, started
 from tests.builders.processes import PATIENCE_S, wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 pytestmark = [pytest.mark.nightly, needs("torchserve")]
 
@@ -78,9 +78,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         yield found
 
 
-def test_it_answers_as_candors_own_server_does(
-    container: Container, start: Callable[..., Server]
-) -> None:
+def test_it_answers_as_candors_own_server_does(container: Container, start: Start) -> None:
     server = start(container.store)
     for image in (encode(picture(1), "PNG"), encode(picture(2, (300, 200)), "JPEG")):
         ours, theirs = server.predict(image).json(), container.predict(image)

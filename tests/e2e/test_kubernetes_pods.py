@@ -4,7 +4,7 @@ killed under load.
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import label_current, prediction
 from monitoring.maintenance import recount
+from tests.builders.bundles import Png
 from tests.builders.manifests import PodProcess, find
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
@@ -125,9 +126,7 @@ def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
 
 
 @pytest.mark.nightly
-def test_a_server_and_the_leading_monitor_are_killed_under_load(
-    fleet: Fleet, png: Callable[..., bytes]
-) -> None:
+def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, png: Png) -> None:
     leader = wait_until(fleet.leader, "one leader")
     stop = threading.Event()
     clients = [

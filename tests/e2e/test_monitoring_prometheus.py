@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import monitoring
 from calibration.bins import BinSums
 from model_store.store.store import Store
-from tests.builders.bundles import publish_tiny
+from tests.builders.bundles import Png, publish_tiny
 from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
 from tests.builders.prometheus import Program, asked, hurried
 
@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(
         any(shutil.which(tool) is None for tool in TOOLS),
         reason=f"install Debian's packages {' and '.join(TOOLS)}",
-    ),
+    )
 ]
 
 
@@ -140,7 +140,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     opened.close()
 
 
-def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> None:
+def serve_and_label(scene: Scene, png: Png, *, images: int) -> None:
     """Images to both replicas in turn, labels to either, also for the other's answers: every second
     one is wrong.
     """
@@ -163,9 +163,7 @@ def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> 
         client.post(f"{scene.replicas[0]}/predictions/tiny", content=b"no image")
 
 
-def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
-    scene: Scene, png: Callable[..., bytes]
-) -> None:
+def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png: Png) -> None:
     # Every series was scraped at zero before anything happens.
     labels = "sum(candor_feedback_total)"
     wait_until(
@@ -180,10 +178,7 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(
     assert page["annotations"]["runbook_url"] == "docs/runbooks/CandorCalibrationDrift.md"
     assert {
         alert["labels"]["alertname"] for path, alert in scene.webhook.alerts if path == "/page"
-    } <= {
-        "CandorCalibrationDrift",
-        "CandorTagDrift",
-    }
+    } <= {"CandorCalibrationDrift", "CandorTagDrift"}
     (of_site, *_) = wait_until(
         lambda: scene.webhook.told("/page", "CandorTagDrift", "firing"), "the page about a site"
     )
@@ -268,7 +263,7 @@ Key = tuple[str, str]  # model, version
 
 
 def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
-    scene: Scene, png: Callable[..., bytes]
+    scene: Scene, png: Png
 ) -> None:
     rng = np.random.default_rng(11)
     sent = itertools.count()

@@ -2,13 +2,13 @@
 
 import sqlite3
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from model_store.store.store import Store
+from tests.builders.bundles import Png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import candor, wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Server, Start
 
 OLD, NEW = "old-token-of-the-gateway", "new-token-of-the-gateway"
 
@@ -23,7 +23,7 @@ def labeled(server: Server, ids: list[str]) -> list[str]:
 
 
 def test_a_backup_comes_back_and_what_was_there_is_kept(
-    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, tmp_path: Path, png: Png
 ) -> None:
     url, copy = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "copy.db"
     server = start(tiny_store, ledger=url)
@@ -56,7 +56,7 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
 
 
 def test_postgresql_is_dumped_and_restored_by_its_own_tools(
-    start: Callable[..., Server], tiny_store: Store, postgres: Cluster, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, postgres: Cluster, png: Png
 ) -> None:
     url, empty = postgres.make_database(), postgres.make_database("restored")
     plain, target = (each.replace("postgresql+psycopg", "postgresql") for each in (url, empty))
@@ -78,7 +78,7 @@ def test_postgresql_is_dumped_and_restored_by_its_own_tools(
 
 
 def test_tokens_are_rotated_while_requests_go_on(
-    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, tmp_path: Path, png: Png
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"{OLD} admin gateway\n")

@@ -15,9 +15,7 @@ from tests.builders.processes import own_environment
 
 pytestmark = pytest.mark.nightly
 WAIVED = {
-    "dockerfile": {
-        "CKV_DOCKER_7": "a base is an argument, whose default has a tag",
-    },
+    "dockerfile": {"CKV_DOCKER_7": "a base is an argument, whose default has a tag"},
     "kubernetes": {
         "CKV_K8S_15": "an image of one release does not change, and a pod must start again while "
         "the registry is away",

@@ -84,12 +84,7 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
     secrets = {"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
     with RayHosts([head, second, third], secrets) as cluster:
         server = RayServer(
-            cluster.joining,
-            tiny_store.root,
-            tmp_path,
-            start=head.popen,
-            host="0.0.0.0",
-            ledger=url,
+            cluster.joining, tiny_store.root, tmp_path, start=head.popen, host="0.0.0.0", ledger=url
         )
         port = server.url.rpartition(":")[2]
         urls = {host: f"http://{host.address}:{port}" for host in (second, third)}

@@ -72,12 +72,7 @@ def test_replicas_come_with_load_and_go_after_it(
         "ray_downscale_s": "5",
     }
     server = RayServer(
-        ray_nodes.joining,
-        slow_store.root,
-        tmp_path,
-        ledger=ray_ledger,
-        max_batch="2",
-        **scaling,
+        ray_nodes.joining, slow_store.root, tmp_path, ledger=ray_ledger, max_batch="2", **scaling
     )
     server.await_ready()
     replicas = Replicas(ray_nodes.address)

@@ -101,11 +101,7 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
     ray_nodes: RayNodes, ray_ledger: str, tiny_store: Store, tmp_path: Path
 ) -> None:
     server = RayServer(
-        ray_nodes.joining,
-        tiny_store.root,
-        tmp_path,
-        ledger=ray_ledger,
-        ray_min_replicas="3",
+        ray_nodes.joining, tiny_store.root, tmp_path, ledger=ray_ledger, ray_min_replicas="3"
     )
     server.await_ready()
     traffic = [Traffic(server.url) for _ in range(6)]

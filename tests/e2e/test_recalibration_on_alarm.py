@@ -3,7 +3,6 @@ it.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.monitored import Clock, MonitoredModel, answer
 from tests.builders.processes import CANDOR, Process, candor, wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_server_promotes_shows_it_and_is_rolled_back_in_one_command(
-    start: Callable[..., Server], store: Store, tmp_path: Path
+    start: Start, store: Store, tmp_path: Path
 ) -> None:
     server = start(store, recalibrate_on_alarm="promote")
     wait_until(lambda: store.production("tiny") == 2)

@@ -7,11 +7,11 @@ import itertools
 import json
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.builders.bundles import publish_tiny
+from tests.builders.bundles import Png, publish_tiny
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 
@@ -70,7 +70,7 @@ def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
 
 
 def test_slow_heads_and_silent_connections_end_and_others_are_answered(
-    server: Abused, png: Callable[..., bytes]
+    server: Abused, png: Png
 ) -> None:
     with server.connect() as slow, server.connect() as silent:
         slow.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost:")
@@ -80,7 +80,7 @@ def test_slow_heads_and_silent_connections_end_and_others_are_answered(
     assert server.answers(png())
 
 
-def test_a_head_without_end_is_refused(server: Abused, png: Callable[..., bytes]) -> None:
+def test_a_head_without_end_is_refused(server: Abused, png: Png) -> None:
     endless = (b"X-Filler: " + b"x" * 8000 + b"\r\n" for _ in range(100))
     answer = server.say(b"GET / HTTP/1.1\r\n", *endless)
     assert (
@@ -89,9 +89,7 @@ def test_a_head_without_end_is_refused(server: Abused, png: Callable[..., bytes]
     assert server.answers(png())
 
 
-def test_a_head_that_comes_in_one_piece_is_bounded_too(
-    server: Abused, png: Callable[..., bytes]
-) -> None:
+def test_a_head_that_comes_in_one_piece_is_bounded_too(server: Abused, png: Png) -> None:
     answer = server.say(
         b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n"
     )
@@ -113,7 +111,7 @@ UPGRADES = [
 @pytest.mark.parametrize("headers", UPGRADES)
 @pytest.mark.parametrize("pieces", [1, 2, 5])
 def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
-    server: Abused, png: Callable[..., bytes], headers: tuple[bytes, ...], pieces: int
+    server: Abused, png: Png, headers: tuple[bytes, ...], pieces: int
 ) -> None:
     """As `curl --http2` sends it. The body was once ignored, or executed as a request of its
     own.
@@ -142,31 +140,25 @@ def test_a_body_that_looks_like_a_request_is_none(server: Abused) -> None:
     assert b"not_an_image" in answer
 
 
-def test_connect_is_refused(server: Abused, png: Callable[..., bytes]) -> None:
+def test_connect_is_refused(server: Abused, png: Png) -> None:
     assert server.say(b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     assert server.answers(png())
 
 
-def test_a_client_that_is_refused_while_it_sends_can_read_why(
-    server: Abused, png: Callable[..., bytes]
-) -> None:
+def test_a_client_that_is_refused_while_it_sends_can_read_why(server: Abused, png: Png) -> None:
     answer = server.say(post(bytes(20_000_000), b"Connection: close"), close_writing=True)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"body_too_large" in answer
     assert server.answers(png())
 
 
-def test_a_body_longer_than_it_says_ends_the_connection(
-    server: Abused, png: Callable[..., bytes]
-) -> None:
+def test_a_body_longer_than_it_says_ends_the_connection(server: Abused, png: Png) -> None:
     answer = server.say(post(png() + b"\x00rubbish", length=len(png())))
     assert answer.count(b"HTTP/1.1 200 ") <= 1
     assert server.answers(png())
 
 
-def test_pipelined_requests_are_answered_in_order(
-    server: Abused, png: Callable[..., bytes]
-) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Abused, png: Png) -> None:
     numbered = [post(png(), b"X-Request-Id: %d" % number) for number in range(20)]
     last = post(png(), b"X-Request-Id: 20", b"Connection: close")
     answers = server.say(b"".join(numbered) + last).split(b"HTTP/1.1 ")[1:]
@@ -175,7 +167,7 @@ def test_pipelined_requests_are_answered_in_order(
     ]
 
 
-def test_chunked_bodies_are_read_and_bounded(server: Abused, png: Callable[..., bytes]) -> None:
+def test_chunked_bodies_are_read_and_bounded(server: Abused, png: Png) -> None:
     head = (
         b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: "
         b"close\r\n\r\n"
@@ -203,9 +195,7 @@ RUBBISH = [
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
-def test_what_is_no_http_is_told_so(
-    server: Abused, rubbish: bytes, png: Callable[..., bytes]
-) -> None:
+def test_what_is_no_http_is_told_so(server: Abused, rubbish: bytes, png: Png) -> None:
     answer = server.say(rubbish)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] in (
@@ -214,9 +204,7 @@ def test_what_is_no_http_is_told_so(
     )
 
 
-def test_thousands_of_idle_connections_cost_little(
-    server: Abused, png: Callable[..., bytes]
-) -> None:
+def test_thousands_of_idle_connections_cost_little(server: Abused, png: Png) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(10_000, hard - 500)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

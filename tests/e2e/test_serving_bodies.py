@@ -16,6 +16,7 @@ import pytest
 
 from model_store.store.store import Store
 from serving.settings import Settings
+from tests.builders.bundles import Png
 from tests.builders.dicoms import dicom
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
@@ -103,7 +104,7 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
 
 
 def test_what_does_not_fit_is_refused_before_it_is_read_and_small_images_pass(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path, png: Png
 ) -> None:
     """Clients that announce bodies and never send them hold them for a while, but not against small
     images.

@@ -6,7 +6,6 @@ Its package pins what ours does not, so it lives in an environment of its own.
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,7 +13,7 @@ import pytest
 
 from model_store.store.store import Store
 from tests.builders.processes import PATIENCE_S, own_environment
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 pytestmark = pytest.mark.nightly
 KSERVE = "kserve>=0.15"
@@ -52,9 +51,7 @@ def python() -> Path:
     return own_environment("kserve", KSERVE) / "python"
 
 
-def test_kserves_client_runs_unchanged(
-    python: Path, start: Callable[..., Server], tiny_store: Store
-) -> None:
+def test_kserves_client_runs_unchanged(python: Path, start: Start, tiny_store: Store) -> None:
     server = start(tiny_store, grpc_port="0")
     url, address = server.url, server.grpc_address()
     spec = tiny_store.read("tiny", 1).card.input

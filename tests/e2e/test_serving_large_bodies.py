@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import publish_tiny
+from tests.builders.bundles import Png, publish_tiny
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Server, Start
 
 BODY_TIMEOUT_S = 1.0
 HOST = "Host: localhost"
@@ -77,7 +77,7 @@ def head(body: bytes, *lines: str, version: str = "1.1") -> bytes:
     return "\r\n".join([first, HOST, f"Content-Length: {len(body)}", *lines, "", ""]).encode()
 
 
-def small(png: Callable[..., bytes]) -> bytes:
+def small(png: Png) -> bytes:
     return head(png()) + png()
 
 
@@ -88,7 +88,7 @@ def probabilities(answer: tuple[int, dict[str, object]]) -> object:
 
 @pytest.mark.parametrize("first", [0, 1, 60_000, 70_000, 1_500_000, -1])
 def test_the_answer_is_the_same_however_the_bytes_come(
-    client: Client, server: Server, radiograph: bytes, png: Callable[..., bytes], first: int
+    client: Client, server: Server, radiograph: bytes, png: Png, first: int
 ) -> None:
     """In pieces that end anywhere, with the next request in the same piece as the end."""
     expected = server.client.post("/predictions/tiny", content=iter([radiograph])).json()[
@@ -106,9 +106,7 @@ def test_the_answer_is_the_same_however_the_bytes_come(
     assert client.answer()[0] == 200
 
 
-def test_one_connection_carries_many(
-    client: Client, radiograph: bytes, png: Callable[..., bytes]
-) -> None:
+def test_one_connection_carries_many(client: Client, radiograph: bytes, png: Png) -> None:
     for _ in range(5):
         client.connection.sendall(head(radiograph) + radiograph)
         assert client.answer()[0] == 200
@@ -139,7 +137,7 @@ def test_a_connection_that_shall_end_ends_after_the_answer(
 
 @pytest.mark.parametrize("arrives", [100, 200_000, 3_000_000])
 def test_a_body_that_stalls_is_refused_in_time_and_the_connection_goes_on(
-    client: Client, server: Server, radiograph: bytes, png: Callable[..., bytes], arrives: int
+    client: Client, server: Server, radiograph: bytes, png: Png, arrives: int
 ) -> None:
     started_s = time.monotonic()
     client.connection.sendall(head(radiograph) + radiograph[:arrives])
@@ -184,11 +182,7 @@ def test_connections_that_idle_hold_no_body(server: Server, radiograph: bytes) -
 
 
 def test_the_same_over_tls(
-    tiny_store: Store,
-    start: Callable[..., Server],
-    certificate: Path,
-    radiograph: bytes,
-    png: Callable[..., bytes],
+    tiny_store: Store, start: Start, certificate: Path, radiograph: bytes, png: Png
 ) -> None:
     server = start(tiny_store, ready=False, tls_certificate=str(certificate))
     context = ssl.create_default_context(cafile=str(certificate))

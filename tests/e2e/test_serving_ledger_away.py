@@ -4,23 +4,19 @@ not.
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_store.store.store import Store
+from tests.builders.bundles import Png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 
 def test_where_it_is_not_required_answers_go_on_and_are_joined(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    tmp_path: Path,
-    postgres: Cluster,
-    png: Callable[..., bytes],
+    start: Start, tiny_store: Store, tmp_path: Path, postgres: Cluster, png: Png
 ) -> None:
     url = postgres.make_database()
     server = start(tiny_store, ledger=url, ledger_required="false", spool=str(tmp_path / "spool"))
@@ -54,7 +50,7 @@ def test_where_it_is_not_required_answers_go_on_and_are_joined(
 
 
 def test_where_it_is_required_answers_are_withheld_meanwhile(
-    start: Callable[..., Server], tiny_store: Store, postgres: Cluster, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, postgres: Cluster, png: Png
 ) -> None:
     server = start(tiny_store, ledger=postgres.make_database())
     assert server.predict(png()).status_code == 200
@@ -68,9 +64,7 @@ def test_where_it_is_required_answers_are_withheld_meanwhile(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
-def test_an_unreadable_store_is_one_line(
-    start: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes]
-) -> None:
+def test_an_unreadable_store_is_one_line(start: Start, tiny_store: Store, png: Png) -> None:
     server = start(tiny_store)
     tiny_store.root.chmod(0)
     try:

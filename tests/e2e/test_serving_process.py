@@ -18,15 +18,13 @@ from model_store.bundle.manifest import digest_of
 from model_store.errors import AliasError
 from model_store.store.alias import Alias, made_now
 from model_store.store.store import Store
+from tests.builders.bundles import Png
 from tests.builders.processes import PATIENCE_S, wait_until
-from tests.builders.servers import Load, Server
+from tests.builders.servers import Load, Server, Start
 
 
 def test_it_starts_empty_and_takes_up_what_is_published(
-    start: Callable[..., Server],
-    tmp_path: Path,
-    make_bundle: Callable[..., Any],
-    png: Callable[..., bytes],
+    start: Start, tmp_path: Path, make_bundle: Callable[..., Any], png: Png
 ) -> None:
     store = Store(tmp_path / "new")
     server = start(store, ready=False)
@@ -41,7 +39,7 @@ def test_it_starts_empty_and_takes_up_what_is_published(
 
 
 def test_kill_9_under_load_loses_no_answer_and_no_label(
-    start: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, png: Png
 ) -> None:
     server = start(tiny_store)
     answered: list[dict[str, str]] = []
@@ -72,10 +70,7 @@ def feedback(server: Server, items: list[dict[str, str]]) -> list[dict[str, Any]
 
 
 def test_switching_back_and_forth_under_load_fails_no_request(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    make_bundle: Callable[..., Any],
-    png: Callable[..., bytes],
+    start: Start, tiny_store: Store, make_bundle: Callable[..., Any], png: Png
 ) -> None:
     server = start(tiny_store)
     for seed in (1, 2):
@@ -100,7 +95,7 @@ def test_switching_back_and_forth_under_load_fails_no_request(
 
 
 def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
-    start: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, png: Png
 ) -> None:
     server = start(tiny_store)
     good: list[int] = []
@@ -127,7 +122,7 @@ def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
 
 
 def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answered_in_time(
-    start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
+    start: Start, slow_store: Store, png: Png
 ) -> None:
     server = start(slow_store, deadline_s="0.2", refusal_hold_s="0.1")
     image = png(size=(96, 96))
@@ -193,10 +188,7 @@ BAD_BUNDLES: list[tuple[Callable[[Path], None], str]] = [
 
 
 def test_bad_bundles_are_refused_by_name_while_the_old_one_serves_on(
-    start: Callable[..., Server],
-    tiny_store: Store,
-    make_bundle: Callable[..., Any],
-    png: Callable[..., bytes],
+    start: Start, tiny_store: Store, make_bundle: Callable[..., Any], png: Png
 ) -> None:
     server = start(tiny_store)
 

@@ -9,13 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 pytestmark = pytest.mark.nightly
 
@@ -24,7 +23,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 
 
 def test_no_made_up_request_finds_an_error_of_ours(
-    start: Callable[..., Server], tiny_store: Store, tmp_path: Path
+    start: Start, tiny_store: Store, tmp_path: Path
 ) -> None:
     server = start(tiny_store, refusal_hold_s="0", body_timeout_s="1")
     run = [

@@ -6,7 +6,7 @@ import http.client
 import importlib.util
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from model_store.store.store import Store
+from tests.builders.bundles import Png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
 
@@ -86,7 +87,7 @@ def one_stream(command: Sequence[str], **options: Any) -> "subprocess.Popen[str]
     return subprocess.Popen(command, **options | {"stdout": options["stderr"]})
 
 
-def provoke(process: Running, png: Callable[..., bytes]) -> None:
+def provoke(process: Running, png: Png) -> None:
     """Ask for everything, with and without a token, and for what is refused."""
     for path in (*PATHS, *OF_MODEL):
         for headers in (
@@ -117,7 +118,7 @@ def provoke(process: Running, png: Callable[..., bytes]) -> None:
 
 @pytest.mark.parametrize("kind", ["serve", "monitor"])
 def test_nothing_that_a_running_process_gives_out_shows_a_secret(
-    kind: str, postgres: Cluster, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    kind: str, postgres: Cluster, tiny_store: Store, tmp_path: Path, png: Png
 ) -> None:
     plain = postgres.make_database()
     ledger = plain.replace("candor@", f"candor:{MARK}@") + f"?password={MARK}"

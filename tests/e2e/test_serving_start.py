@@ -5,7 +5,6 @@ all or nothing.
 import json
 import platform
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -16,7 +15,7 @@ from open_inference.grpc import protocol, service
 from model_store.installation import release
 from model_store.store.store import Store
 from tests.builders.processes import CANDOR, PATIENCE_S, Process, candor
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 MARK = "s3cr3t-m4rk"
 TOKEN = f"{MARK}-{'x' * 16}"
@@ -89,7 +88,7 @@ def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_pat
         pod.stop()
 
 
-def test_its_metrics_name_the_release(start: Callable[..., Server], tiny_store: Store) -> None:
+def test_its_metrics_name_the_release(start: Start, tiny_store: Store) -> None:
     (line,) = (line for line in start(tiny_store).metrics() if line.startswith("candor_build_info"))
     assert (
         line
@@ -98,7 +97,7 @@ def test_its_metrics_name_the_release(start: Callable[..., Server], tiny_store: 
 
 
 def test_grpc_is_encrypted_wherever_https_is(
-    start: Callable[..., Server], tiny_store: Store, certificate: Path
+    start: Start, tiny_store: Store, certificate: Path
 ) -> None:
     server = start(tiny_store, ready=False, tls_certificate=str(certificate), grpc_port="0")
     assert server.url.startswith("https://")

@@ -7,15 +7,15 @@ meet in one.
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import text
 
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
+from tests.builders.bundles import Png
 from tests.builders.processes import PATIENCE_S
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 CLIENT = """
 import importlib, json, sys
@@ -54,7 +54,7 @@ print(json.dumps({
 
 
 def test_tritons_clients_run_unchanged(
-    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    start: Start, tiny_store: Store, tmp_path: Path, png: Png
 ) -> None:
     server = start(tiny_store, grpc_port="0")
     (tmp_path / "image.png").write_bytes(png())

@@ -10,16 +10,16 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import build_onnx
+from tests.builders.bundles import Png, build_onnx
 from tests.builders.processes import PATIENCE_S, candor, wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 pytestmark = pytest.mark.nightly
 
@@ -106,8 +106,8 @@ def written(home: Path) -> list[str]:
 
 def test_nothing_is_written_and_nobody_is_called(
     tiny_store: Store,
-    start: Callable[..., Server],
-    png: Callable[..., bytes],
+    start: Start,
+    png: Png,
     proxies: tuple[Proxy, Proxy],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, Process, free_port, wait_until
-from tests.builders.servers import Server
+from tests.builders.servers import Start
 
 pytestmark = [
     pytest.mark.skipif(
@@ -210,7 +210,7 @@ def test_both_addresses_ask_for_a_token(site: Site) -> None:
     assert (site.folder / "key_file.json").stat().st_mode & 0o077 == 0
 
 
-def test_the_answer_is_that_of_candors_own_server(site: Site, start: Callable[..., Server]) -> None:
+def test_the_answer_is_that_of_candors_own_server(site: Site, start: Start) -> None:
     """PNG, JPEG, gray and DICOM: every field but the id."""
     images = [
         encode(picture(1), "PNG"),
@@ -237,9 +237,7 @@ def test_the_answer_is_that_of_candors_own_server(site: Site, start: Callable[..
             assert (theirs.status_code, theirs.json()) == (ours.status_code, ours.json())
 
 
-def test_a_script_for_torchserves_addresses_works_against_both(
-    site: Site, start: Callable[..., Server]
-) -> None:
+def test_a_script_for_torchserves_addresses_works_against_both(site: Site, start: Start) -> None:
     server = start(site.store)
     wait_until(lambda: site.states() == {"READY"})  # a worker of the test before may still end
     ours = torchserve_script(server.client, server.client)

@@ -50,13 +50,7 @@ class Outcome:
         )
 
 
-def fuzz(
-    folder: Path,
-    *,
-    requests: int,
-    seed: int,
-    clients: int = 4,
-) -> Outcome:
+def fuzz(folder: Path, *, requests: int, seed: int, clients: int = 4) -> Outcome:
     """Send so many mutated requests. Raises AssertionError with the first wrong answers."""
     store = publish_tiny(folder / "store")
     server = Server(store.root, folder, **_SETTINGS)

@@ -41,14 +41,7 @@ class Outcome:
         )
 
 
-def soak(
-    folder: Path,
-    database: str,
-    *,
-    kills: int,
-    seed: int,
-    clients: int = 6,
-) -> list[Outcome]:
+def soak(folder: Path, database: str, *, kills: int, seed: int, clients: int = 6) -> list[Outcome]:
     """Kill so many times, with other events in between; one Outcome for each.
 
     Raises AssertionError as soon as the ledger is not what was acknowledged.

@@ -7,14 +7,7 @@ import json
 import subprocess
 from typing import Final
 
-from benchmarks.serving.peers.peer import (
-    SERVERS,
-    Peer,
-    Scene,
-    instances,
-    multipart,
-    script,
-)
+from benchmarks.serving.peers.peer import SERVERS, Peer, Scene, instances, multipart, script
 
 MAX_BATCH: Final = 16
 WAIT_MS: Final = 10  # mosec's default, and what most examples say
