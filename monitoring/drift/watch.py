@@ -83,7 +83,8 @@ def start(
     known = load(connection, watched_version_id)
     tags = tags if tags is not None else known.tags if known is not None else _NO_TAGS
     audit = settings.audit or (known is not None and known.settings.audit)
-    class_count = _class_count(connection, watched_version_id) if settings.class_wise else 0
+    rows = versions.load(connection, [watched_version_id]) if settings.class_wise else []
+    class_count = sum(len(row.classes) for row in rows)
     settings = tags.of_everything(replace(settings, class_count=class_count, audit=audit))
     if known is not None and (known.settings, known.tags) == (settings, tags):
         return known
@@ -231,10 +232,6 @@ def _follow(connection: Connection, whole: Watched, *, now_ns: int) -> None:
             )
             changed.save(connection)
             append_event(connection, changed, SETTINGS, asdict(settings), now_ns=now_ns)
-
-
-def _class_count(connection: Connection, watched_version_id: int) -> int:
-    return sum(len(row.classes) for row in versions.load(connection, [watched_version_id]))
 
 
 def advance_tags(

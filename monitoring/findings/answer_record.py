@@ -19,7 +19,7 @@ from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
 from monitoring.drift import watch
 from monitoring.ledger.days import day_date
-from monitoring.ledger.schema import EVERYTHING, bin_day
+from monitoring.ledger.schema import bin_day
 from monitoring.ledger.statement import summed
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
@@ -81,14 +81,15 @@ class AnswerRecord:
     def sentences(self) -> str:
         """What a reader should know before relying on the confidence."""
         said = f"The model says “{self.predicted}”, confidence {shown(self.confidence)}."
-        warned = f"Do not rely on {_that(self.confidence)}." if self.is_doubtful else ""
+        that = "this confidence" if self.confidence >= 0.995 else f"the {shown(self.confidence)}"
+        warned = f"Do not rely on {that}." if self.is_doubtful else ""
         alarm = "The drift alarm of this version is active." if self.alarm else ""
         return " ".join(
             part for part in (said, warned, alarm, self._record(), self._coverage()) if part
         )
 
     def _record(self) -> str:
-        alike = f"such answers at {self._range()}"
+        alike = f"such answers at {round(100 * self.lower)} to {round(100 * self.upper)} %"
         if self.labeled == 0:
             return f"No label of {alike} has arrived: nothing shows how often they are right."
         if self.is_early:
@@ -108,10 +109,8 @@ class AnswerRecord:
         share = self.labeled / self.served if self.served else 1.0
         if self.is_early or share >= NEARLY_ALL:
             return ""
-        return f"{_percent(share)} % of such answers have labels, which may not be typical."
-
-    def _range(self) -> str:
-        return f"{round(100 * self.lower)} to {round(100 * self.upper)} %"
+        percent = "less than 1" if share < 0.01 else f"{math.floor(100 * share)}"
+        return f"{percent} % of such answers have labels, which may not be typical."
 
 
 def find_answer_record(
@@ -132,7 +131,7 @@ def find_answer_record(
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
     )
-    watches = watch.load_all(connection, watched_version_id)
+    watched = watch.load(connection, watched_version_id)
     return AnswerRecord(
         predicted=predicted,
         confidence=confidence,
@@ -143,7 +142,7 @@ def find_answer_record(
         right=int(right or 0),
         mean_confidence=float(total) / int(labeled) if labeled else math.nan,
         since=None if day is None else day_date(day).isoformat(),
-        alarm=any(each.detector.active for each in watches if each.name == EVERYTHING),
+        alarm=watched is not None and watched.detector.active,
     )
 
 
@@ -154,11 +153,3 @@ def shown(confidence: float) -> str:
     ('91 %', 'over 99 %')
     """
     return "over 99 %" if confidence >= 0.995 else f"{round(100 * confidence)} %"
-
-
-def _that(confidence: float) -> str:
-    return "this confidence" if confidence >= 0.995 else f"the {shown(confidence)}"
-
-
-def _percent(share: float) -> str:
-    return "less than 1" if share < 0.01 else f"{math.floor(100 * share)}"

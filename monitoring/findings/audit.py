@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Select, Subquery, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
@@ -167,21 +167,9 @@ def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
 
 
 def last_audited(connection: Connection, watched_version_id: int, last: int) -> BinSums:
-    """Sum the `last` audited answers whose first label arrived last, found among the latest
-    `LABELS_LIMIT` labels.
-    """
-    latest = _latest_labels(watched_version_id)
-    audited = select(latest.c.confidence, latest.c.correct).join(
-        prediction, prediction.c.prediction_id == latest.c.prediction_id
-    )
-    newest_first = audited.where(prediction.c.audit.is_not(None)).order_by(
-        latest.c.first_feedback_id.desc()
-    )
-    rows = connection.execute(newest_first.limit(last)).all()
-    if not rows:
-        return BinSums.zeros()
-    confidence, correct = zip(*rows, strict=True)
-    return BinSums.from_predictions(np.array(confidence), np.array(correct, dtype=bool))
+    """Sum the `last` audited answers that were labeled last, among the latest LABELS_LIMIT."""
+    rows = connection.execute(_newest_audited(watched_version_id).limit(last)).all()
+    return BinSums.from_predictions([row.confidence for row in rows], [row.correct for row in rows])
 
 
 def audited_slices(
@@ -197,25 +185,10 @@ def audited_slices(
     are read, at most `AUDITED_LIMIT`. They are not weighted: the draw does not depend on the
     outcome, so the test of a slice holds without weights.
     """
-    latest = _latest_labels(row.watched_version_id)
-    columns = (
-        latest.c.confidence,
-        latest.c.correct,
-        latest.c.label,
-        prediction.c.predicted,
-        prediction.c.tags,
-    )
-    audited = select(*columns).join(
-        prediction, prediction.c.prediction_id == latest.c.prediction_id
-    )
-    audited = audited.where(
-        prediction.c.audit.is_not(None), prediction.c.served_at_ns >= (since_day or 0) * DAY_NS
-    )
-    audited = audited.order_by(latest.c.first_feedback_id.desc()).limit(AUDITED_LIMIT)
-    names, found = (
-        SliceNames({row.watched_version_id: row}, admits=False),
-        dict[str, tuple[list[float], list[int]]](),
-    )
+    audited = _newest_audited(row.watched_version_id).limit(AUDITED_LIMIT)
+    audited = audited.where(prediction.c.served_at_ns >= (since_day or 0) * DAY_NS)
+    names = SliceNames({row.watched_version_id: row}, admits=False)
+    found: dict[str, tuple[list[float], list[int]]] = {}
     for confidence, correct, label, predicted, tags in connection.execute(audited):
         of = names.of(connection, row.watched_version_id, SliceKeys(predicted, tags))
         for name in (*of, names.true(row.watched_version_id, label)):
@@ -229,9 +202,18 @@ def audited_slices(
     }
 
 
-def _latest_labels(watched_version_id: int) -> Subquery:
+def _newest_audited(watched_version_id: int) -> Select[Any]:
+    """Select the audited answers among the latest labels, newest first."""
     wanted = select(label_current).filter_by(watched_version_id=watched_version_id)
-    return wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LABELS_LIMIT).subquery()
+    newest_first = wanted.order_by(label_current.c.first_feedback_id.desc())
+    latest = newest_first.limit(LABELS_LIMIT).subquery().c
+    answer = prediction.c
+    return (
+        select(latest.confidence, latest.correct, latest.label, answer.predicted, answer.tags)
+        .join(prediction, answer.prediction_id == latest.prediction_id)
+        .where(answer.audit.is_not(None))
+        .order_by(latest.first_feedback_id.desc())
+    )
 
 
 def _measures(

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
@@ -93,7 +92,4 @@ def last_labeled(connection: Connection, watched_version_id: int, last: int) -> 
         watched_version_id=watched_version_id
     )
     rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
-    if not rows:
-        return BinSums.zeros()
-    confidence, correct = zip(*rows, strict=True)
-    return BinSums.from_predictions(np.array(confidence), np.array(correct, dtype=bool))
+    return BinSums.from_predictions([row.confidence for row in rows], [row.correct for row in rows])
