@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,23 +12,7 @@ from serving.error_table import INTERNAL, PREDICTION_ERRORS
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 
-SECONDS = (
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LABELS = ("model", "version")
 REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.code, "client_gone"})
@@ -35,13 +20,8 @@ REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.co
 
 def register_build_info(registry: CollectorRegistry) -> None:
     """Show which release of Candor a process runs, on which Python."""
-    labels = ("version", "python")
-    info = Gauge(
-        "candor_build_info",
-        "1; its labels name the release and its Python.",
-        labels,
-        registry=registry,
-    )
+    help_text, labels = "1; its labels name the release and its Python.", ("version", "python")
+    info = Gauge("candor_build_info", help_text, labels, registry=registry)
     info.labels(release(), platform.python_version()).set(1)
 
 
@@ -55,41 +35,26 @@ class ServingMetrics:
     def __init__(self, registry: CollectorRegistry, *, exemplars: bool = False) -> None:
         self.registry = registry
         self.exemplars = exemplars
-        self.request_duration = Histogram(
+        timed = partial(Histogram, buckets=SECONDS, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        self.request_duration = timed(
             "candor_request_duration_seconds",
             "Time from the head of a request to its answer; answered requests only.",
             LABELS,
-            buckets=SECONDS,
-            registry=registry,
         )
         self.batch_size = Histogram(
             "candor_batch_size", "Images per batch.", LABELS, buckets=IMAGES, registry=registry
         )
-        self.inference = Histogram(
-            "candor_inference_seconds",
-            "Inference time of a batch.",
-            LABELS,
-            buckets=SECONDS,
-            registry=registry,
+        self.inference = timed("candor_inference_seconds", "Inference time of a batch.", LABELS)
+        self.decode = timed("candor_decode_seconds", "Decoding time of an image.")
+        self.queue_length = gauge(
+            "candor_queue_length", "Requests admitted and not yet answered.", LABELS
         )
-        self.decode = Histogram(
-            "candor_decode_seconds",
-            "Decoding time of an image.",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.queue_length = Gauge(
-            "candor_queue_length",
-            "Requests admitted and not yet answered.",
-            LABELS,
-            registry=registry,
-        )
-        self.queue_wait = Gauge(
+        self.queue_wait = gauge(
             "candor_queue_wait_seconds",
             "Predicted seconds until a request that arrives now is answered; beyond the deadline "
             "it is refused.",
             LABELS,
-            registry=registry,
         )
         self.rejected = Counter(
             "candor_requests_rejected",
@@ -105,11 +70,10 @@ class ServingMetrics:
             LABELS,
             registry=registry,
         )
-        self.model_loaded = Gauge(
+        self.model_loaded = gauge(
             "candor_model_loaded",
             "1 for each version that answers requests, with the precision in which it does.",
             (*LABELS, "precision"),
-            registry=registry,
         )
 
     def of_version(

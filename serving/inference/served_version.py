@@ -162,10 +162,10 @@ class ServedVersion:
 
         Raises InferenceFailed.
         """
-        found = await to_thread.run_sync(self._predictor.classify_pixels, image)
-        if not found.confidence <= 1.0:
+        prediction = await to_thread.run_sync(self._predictor.classify_pixels, image)
+        if not prediction.confidence <= 1.0:
             raise InferenceFailed(NOT_A_NUMBER)
-        return found
+        return prediction
 
     def retire(self) -> None:
         """Stop once no request holds a lease."""
@@ -293,13 +293,12 @@ class ServedVersion:
     def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
         """What follows an error of `_infer`: the log has the trace, the client a sentence."""
         failure = InferenceFailed("the model failed on this batch; the server's log says why.")
-        self._loop.call_soon_threadsafe(self._deliver_failure, requests, failure)
-
-    def _deliver_failure(self, requests: list[PendingRequest], failure: Exception) -> None:
-        self.counts.failed += len(requests)  # on the event loop only, like the other counts
-        self._deliver_error(requests, failure)
+        self._loop.call_soon_threadsafe(self._deliver_error, requests, failure)
 
     def _deliver_error(self, requests: list[PendingRequest], error: Exception) -> None:
+        """On the event loop, as all that is counted."""
+        if isinstance(error, InferenceFailed):
+            self.counts.failed += len(requests)
         for request in requests:
             if not request.answer.done():
                 request.answer.set_exception(error)
@@ -307,11 +306,9 @@ class ServedVersion:
 
 def _stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:
     """The images as one array, (N, C, H, W); a single image is not copied."""
-    return (
-        requests[0].image[np.newaxis]
-        if len(requests) == 1
-        else np.stack([request.image for request in requests])
-    )
+    if len(requests) == 1:
+        return requests[0].image[np.newaxis]
+    return np.stack([request.image for request in requests])
 
 
 def _log_failure(recorded: Future[None]) -> None:

@@ -17,9 +17,8 @@ from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
-from serving.http.request import HEAD_PARAMETERS, RequestHead, read_body, read_head
+from serving.http.request import HEAD_PARAMETERS, read_body, read_head
 from serving.inference.metrics import ServingMetrics
-from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 from serving.v2.bodies import (
     InferError,
@@ -31,7 +30,7 @@ from serving.v2.bodies import (
     ServerMetadata,
     ServerReady,
 )
-from serving.v2.rest_body import HEADER, ReadRequest, read_request, write_response
+from serving.v2.rest_body import HEADER, RestRequest, read_request, write_response
 from serving.v2.service import InferenceService
 
 _Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
@@ -51,7 +50,13 @@ def _guarded(handler: _Handler) -> _Handler:
                 status_code=499
             )  # for the access log only, as nginx has it; nobody reads the answer
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
-            return _refusal(request, error, self.metrics)
+            refused = error_answer(error)
+            self.metrics.rejected.labels(refused.code).inc()
+            if not isinstance(error, Overloaded):
+                log_error(request.url.path, refused, error)
+            response = as_json(InferError(refused.detail), status=refused.status)
+            response.raw_headers.extend(refused.headers)
+            return response
 
     return answer
 
@@ -96,7 +101,7 @@ class ProtocolRoutes:
         """Inputs and outputs of a model."""
         return self._service.metadata(*_named(request))
 
-    async def _read(self, body: bytes, header_length: str | None) -> ReadRequest:
+    async def _read(self, body: bytes, header_length: str | None) -> RestRequest:
         """The request; a long one is read in a thread, one at a time."""
         read = functools.partial(read_request, body, header_length, limit=self._settings.max_items)
         if len(body) <= SMALL_BYTES:
@@ -121,51 +126,28 @@ class ProtocolRoutes:
                     timeout_s=settings.body_timeout_s,
                     hold=hold,
                 )
-                return await self._answer(request, served, head, body)
-
-    async def _answer(
-        self, request: Request, served: ServedVersion, head: RequestHead, body: bytes
-    ) -> Response:
-        asked = await self._read(body, request.headers.get(HEADER))
-        found = await self._service.infer(
-            served,
-            asked.inputs,
-            asked.wanted,
-            identity=asked.id or head.request_id,
-            tags=head.tags,
-            caller=AsgiCaller(request.receive),
-            deadline_s=head.deadline_s,
-            frame=asked.frame,
-        )
-        content, length = write_response(served.card.name, served.card.version, asked, found)
+                asked = await self._read(body, request.headers.get(HEADER))
+                caller = AsgiCaller(request.receive)
+                outputs = await self._service.infer(served, asked, head, caller)
+        content, length = write_response(served.card.name, served.card.version, asked, outputs)
         if length is None:
             return Response(content, media_type=JSON)
         return Response(content, media_type=BYTES, headers={HEADER: str(length)})
 
 
-_TAG: Final = "open inference"
+_endpoint = functools.partial(Endpoint, tag="open inference", method="GET")
 _FIND: Final = (ModelNotLoaded, VersionNotLoaded, NotReady)
 _SERVER: Final = (
-    Endpoint(
-        method="GET",
-        path="/v2",
-        handler=ProtocolRoutes.server,
-        tag=_TAG,
-        summary="Name, version and extensions.",
-    ),
-    Endpoint(
-        method="GET",
+    _endpoint(path="/v2", handler=ProtocolRoutes.server, summary="Name, version and extensions."),
+    _endpoint(
         path="/v2/health/live",
         handler=ProtocolRoutes.live,
-        tag=_TAG,
         summary="Whether the process lives.",
         scope=None,
     ),
-    Endpoint(
-        method="GET",
+    _endpoint(
         path="/v2/health/ready",
         handler=ProtocolRoutes.server_ready,
-        tag=_TAG,
         summary="Whether a model answers.",
         scope=None,
         otherwise={NOT_READY: ServerReady},
@@ -174,41 +156,32 @@ _SERVER: Final = (
 
 
 def _of_model(path: str) -> tuple[Endpoint, ...]:
+    binary = Parameter(HEADER, "header", int, "the length of the JSON that binary tensors follow")
     return (
-        Endpoint(
-            method="GET",
+        _endpoint(
             path=path,
             handler=ProtocolRoutes.model,
-            tag=_TAG,
             summary="Metadata of a model.",
             refuses=_FIND,
             error=InferError,
         ),
-        Endpoint(
-            method="GET",
+        _endpoint(
             path=f"{path}/ready",
             handler=ProtocolRoutes.model_ready,
-            tag=_TAG,
             summary="Whether a model answers.",
             otherwise={NOT_READY: ModelReady | InferError},
             refuses=_FIND,
             error=InferError,
         ),
-        Endpoint(
+        _endpoint(
             method="POST",
             path=f"{path}/infer",
             handler=ProtocolRoutes.infer,
-            tag=_TAG,
             summary="Infer tensors or encoded images; tensors may follow the JSON in binary.",
             scope="predict",
             takes={JSON: InferRequest, BYTES: Binary},
             gives={JSON: InferResponse, BYTES: Binary},
-            parameters=(
-                Parameter(
-                    HEADER, "header", int, "the length of the JSON that binary tensors follow"
-                ),
-                *HEAD_PARAMETERS,
-            ),
+            parameters=(binary, *HEAD_PARAMETERS),
             refuses=tuple(PREDICTION_ERRORS),
             error=InferError,
         ),
@@ -229,13 +202,3 @@ def server_metadata() -> ServerMetadata:
 
 def _named(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
-
-
-def _refusal(request: Request, error: Exception, metrics: ServingMetrics) -> Response:
-    refused = error_answer(error)
-    metrics.rejected.labels(refused.code).inc()
-    if not isinstance(error, Overloaded):
-        log_error(request.url.path, refused, error)
-    response = as_json(InferError(refused.detail), status=refused.status)
-    response.raw_headers.extend(refused.headers)
-    return response

@@ -22,6 +22,7 @@ from serving.http.request import read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
 from serving.v2.tensors import (
     NUMBERS_LIMIT,
+    InferenceRequest,
     InputTensor,
     OutputTensor,
     check_count,
@@ -50,27 +51,19 @@ _REQUEST: Final = msgspec.json.Decoder(_RawRequest)
 _TEXTS: Final = msgspec.json.Decoder(list[str])
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """An inference request: its id, its inputs, the outputs it wants (none: all), and which of
-    those in binary.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestRequest(InferenceRequest):
+    """An inference request, and which of its outputs it wants in binary."""
 
-    `frame`: the frames that it chooses of its only image.
-    """
-
-    id: str | None
-    inputs: list[InputTensor]
-    wanted: list[str]
     binary: frozenset[str]
     binary_by_default: bool
-    frame: FrameChoice | None = None
 
     def in_binary(self, name: str) -> bool:
         """Whether output `name` is wanted in binary."""
         return name in self.binary if self.wanted else self.binary_by_default
 
 
-def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadRequest:
+def read_request(body: bytes, header_length: str | None, *, limit: int) -> RestRequest:
     """The request in `body`, whose first `header_length` bytes are JSON (all, if None), of at most
     `limit` images.
 
@@ -92,8 +85,14 @@ def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadR
     chosen = [
         each.name for each in read.outputs if each.parameters.get("binary_data", by_default) is True
     ]
-    frame = read_parameter(read.parameters.get("frame"))
-    return ReadRequest(request_id_of(read.id), inputs, wanted, frozenset(chosen), by_default, frame)
+    return RestRequest(
+        id=request_id_of(read.id),
+        inputs=inputs,
+        wanted=wanted,
+        frame=read_parameter(read.parameters.get("frame")),
+        binary=frozenset(chosen),
+        binary_by_default=by_default,
+    )
 
 
 def read_parameter(value: Any) -> FrameChoice | None:
@@ -102,7 +101,7 @@ def read_parameter(value: Any) -> FrameChoice | None:
 
 
 def write_response(
-    model: str, version: int, request: ReadRequest, outputs: Sequence[OutputTensor]
+    model: str, version: int, request: RestRequest, outputs: Sequence[OutputTensor]
 ) -> tuple[bytes, int | None]:
     """The response's body, and the length of its JSON if binary tensors follow it."""
     described: list[ResponseOutput] = []

@@ -32,6 +32,7 @@ from serving.v2.rest_body import read_parameter
 from serving.v2.service import InferenceService
 from serving.v2.tensors import (
     NUMBERS_LIMIT,
+    InferenceRequest,
     InputTensor,
     OutputTensor,
     check_count,
@@ -96,20 +97,11 @@ class Servicer:
     async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
         head = _head(context)
         served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
-        identity = request_id_of(request.id or None)
         with served.lease():
             served.queue.admit(head.deadline_s)
-            found = await self._inference.infer(
-                served,
-                await to_thread.run_sync(partial(read_inputs, request, limit=self._limit)),
-                [output.name for output in request.outputs],
-                identity=identity,
-                tags=head.tags,
-                caller=GrpcCaller(),
-                deadline_s=head.deadline_s,
-                frame=_frame(request),
-            )
-        return write_response(served.card.name, served.card.version, request.id, found)
+            asked = await to_thread.run_sync(partial(read_request, request, limit=self._limit))
+            outputs = await self._inference.infer(served, asked, head, GrpcCaller())
+        return write_response(served.card.name, served.card.version, request.id, outputs)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """A handler for each call.
@@ -253,18 +245,24 @@ def _add_port(server: Any, address: str, tls: tuple[Path, Path] | None) -> int:
     return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
 
 
-def read_inputs(request: Any, *, limit: int) -> list[InputTensor]:
-    """The inputs of a ModelInferRequest of at most `limit` images. Raises MalformedRequest."""
+def read_request(request: Any, *, limit: int) -> InferenceRequest:
+    """A ModelInferRequest of at most `limit` images. Raises MalformedRequest."""
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
         raise MalformedRequest(
             f"{len(request.inputs)} inputs but {len(raws)} raw contents; send one for each, or "
             "none."
         )
-    return [
-        _input(each, raws[index] if raws else None, limit)
-        for index, each in enumerate(request.inputs)
-    ]
+    contents = raws or [None] * len(request.inputs)
+    return InferenceRequest(
+        id=request_id_of(request.id),
+        inputs=[
+            _input(tensor, content, limit)
+            for tensor, content in zip(request.inputs, contents, strict=True)
+        ],
+        wanted=[output.name for output in request.outputs],
+        frame=_frame(request),
+    )
 
 
 def write_response(model: str, version: int, identity: str, outputs: list[OutputTensor]) -> Any:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from model_store.image import FrameChoice
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline, items_of
+from serving.http.request import RequestHead
 from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
@@ -15,7 +15,7 @@ from serving.v2.bodies import ModelMetadata, TensorMetadata
 from serving.v2.tensors import (
     INPUT,
     OUTPUTS,
-    InputTensor,
+    InferenceRequest,
     OutputTensor,
     TensorAnswerWriter,
     output_shape,
@@ -57,43 +57,36 @@ class InferenceService:
         )
 
     async def infer(
-        self,
-        served: ServedVersion,
-        inputs: Sequence[InputTensor],
-        wanted: Sequence[str],
-        *,
-        identity: str | None,
-        tags: str | None,
-        caller: Caller,
-        deadline_s: float | None = None,
-        frame: FrameChoice | None = None,
+        self, served: ServedVersion, asked: InferenceRequest, head: RequestHead, caller: Caller
     ) -> list[OutputTensor]:
         """The outputs for a request's images, or for the chosen frames of its only one.
 
         One bad image fails all: the protocol has no errors of single images.
         """
-        card = served.card
-        images = read_images(inputs, card, limit=self._limit)
-        outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
-        if frame is None:
+        card, spec = served.card, served.card.input.spec
+        images = read_images(asked.inputs, card, limit=self._limit)
+        outputs([], card, wanted=asked.wanted)  # refuse an unknown one before anything is computed
+        identity = asked.id or head.request_id
+        if asked.frame is None:
             ids = request_ids(identity, len(images))
-            pixels = await self._pipeline.decode_many(images, card.input.spec)
+            pixels = await self._pipeline.decode_many(images, spec)
             items = [
-                ImageItem(image, request_id, tags=tags)
+                ImageItem(image, request_id, tags=head.tags)
                 for image, request_id in zip(pixels, ids, strict=True)
             ]
         else:
+            item = ImageItem(_sole(images), identity, tags=head.tags)
             frames = await self._pipeline.decoder.decode_frames(
-                _sole(images), card.input.spec, frame, deadline_s=deadline_s
+                item.encoded, spec, asked.frame, deadline_s=head.deadline_s
             )
-            items = items_of(frames, ImageItem(b"", identity or None, tags=tags), frame)
+            items = items_of(frames, item, asked.frame)
         results = await self._pipeline.answer_many(
-            served, items, caller=caller, writer=TensorAnswerWriter(), deadline_s=deadline_s
+            served, items, caller=caller, writer=TensorAnswerWriter(), deadline_s=head.deadline_s
         )
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        return outputs(results, card, wanted=wanted)
+        return outputs(results, card, wanted=asked.wanted)
 
 
 def _sole(images: Sequence[bytes | Image]) -> bytes:
