@@ -6,12 +6,12 @@ Beside it, a temperature fitted on all labels, which always publishes.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.cards import made_up
 from calibration.bins import BIN_COUNT, BinSums, bin_index
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import TEMPERATURE
@@ -19,8 +19,7 @@ from calibration.calibrators.temperature import softmax
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import nll, top_label
 from calibration.measures.summary import Measures
-from model_store.bundle.card import CalibrationCard, Card, InputCard
-from model_store.bundle.provenance import Provenance
+from model_store.bundle.card import CalibrationCard, Card
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.proposal import propose
@@ -208,29 +207,14 @@ def _card(rng: np.random.Generator, k: int) -> Card:
     logits, labels = calibrated(rng, k).answers(rng, REFERENCE)
     p = softmax(logits)
     confidence, predicted = top_label(p)
-    return Card(
-        name="simulated",
-        version=1,
-        classes=tuple(map(str, range(k))),
-        input=InputCard(channels=1, height=8, width=8),
-        provenance=Provenance(
-            dataset="simulated",
-            fingerprint="",
-            backbone="none",
-            loss="ce",
-            seed=0,
-            epochs=0,
-            libraries={},
-            created_at=datetime.now(UTC),
-        ),
-        calibration=CalibrationCard.from_reference(
-            temperature=1.0,
-            split="val",
-            sums=BinSums.from_predictions(confidence, predicted == labels),
-            measures=Measures.from_probabilities(p, labels),
-            confusion=confusion_matrix(p, labels),
-        ),
+    calibration = CalibrationCard.from_reference(
+        temperature=1.0,
+        split="val",
+        sums=BinSums.from_predictions(confidence, predicted == labels),
+        measures=Measures.from_probabilities(p, labels),
+        confusion=confusion_matrix(p, labels),
     )
+    return made_up("simulated", list(map(str, range(k))), calibration)
 
 
 def _shares(weights: FloatArray) -> FloatArray:

@@ -3,15 +3,15 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from benchmarks.cards import made_up
 from benchmarks.serving.subjects import CLASSES, TEMPERATURE, Subject
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import CalibrationCard, Card, InputCard
-from model_store.bundle.provenance import Provenance
+from model_store.bundle.card import CalibrationCard, Card
 from model_store.store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
@@ -59,22 +59,8 @@ def compile_modules() -> None:
 def _card(subject: Subject, version: int) -> Card:
     """A valid card without any claims."""
     sums = BinSums.zeros()
-    return Card(
-        name=subject.name,
-        version=version,
-        classes=CLASSES,
-        input=InputCard(channels=subject.channels, height=subject.side, width=subject.side),
-        provenance=Provenance(
-            dataset="none",
-            fingerprint="none",
-            backbone=subject.name,
-            loss="none",
-            seed=0,
-            epochs=0,
-            libraries={},
-            created_at=datetime.now(UTC),
-        ),
-        calibration=CalibrationCard.from_reference(
-            temperature=TEMPERATURE, split="none", sums=sums, measures=Measures.from_sums(sums)
-        ),
+    calibration = CalibrationCard.from_reference(
+        temperature=TEMPERATURE, split="none", sums=sums, measures=Measures.from_sums(sums)
     )
+    size: dict[str, Any] = {"channels": subject.channels, "side": subject.side}
+    return made_up(subject.name, CLASSES, calibration, version=version, **size)
