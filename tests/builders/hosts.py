@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tests.builders.processes import child_pids
+
 ROOT: Final = Path(__file__).parents[2]
 SHARED: Final = (ROOT, sys.prefix, sys.base_prefix)
 # Name, home, and the folders that all hosts share, the test's first.
@@ -33,7 +35,7 @@ class Inside(subprocess.Popen[Any]):
     """A process on a host; `nsenter`, which started it, passes on no signals."""
 
     def send_signal(self, sig: int) -> None:
-        for pid in _children(self.pid):
+        for pid in child_pids(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sig)
 
@@ -74,7 +76,7 @@ class Host:
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
             raise RuntimeError("this machine makes no namespaces")
-        self._first = _children(self._outer.pid)[0]
+        self._first = child_pids(self._outer.pid)[0]
 
     def popen(
         self, command: Sequence[str], env: dict[str, str] | None = None, **options: Any
@@ -195,8 +197,3 @@ def _ip(*words: str) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in tasks.read_text().split()] if tasks.exists() else []

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.builders.processes import PATIENCE_S
+from tests.builders.processes import PATIENCE_S, child_pids, free_port, runs
 
 
 def find_programs() -> Path | None:
@@ -54,48 +53,19 @@ class Cluster:
         if self._user:
             account = pwd.getpwnam(self._user)
             os.chown(self._folder, account.pw_uid, account.pw_gid)
-        options = [
-            "-D",
-            str(self._folder / "data"),
-            "-U",
-            "candor",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-N",
-        ]
-        self._run([str(programs / "initdb"), *options])
+        options = "-U candor -A trust -E UTF8 --locale=C -N".split()
+        self._run([str(programs / "initdb"), "-D", str(self._folder / "data"), *options])
         if network is not None:
             with (self._folder / "data" / "pg_hba.conf").open("a") as allowed:
                 allowed.write(f"host all all {network} trust\n")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.start()
 
     def start(self) -> None:
         """Start, or start again after a kill; returns when it takes connections."""
         addresses = ",".join(sorted({"127.0.0.1", self._address}))
-        settings = {
-            "port": self.port,
-            "listen_addresses": addresses,
-            "unix_socket_directories": self._folder,
-        }
-        settings |= {
-            "fsync": "on",
-            "shared_buffers": "64MB",
-            "max_connections": 60,
-            "logging_collector": "off",
-        }
-        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data")]
-        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        log = (self._folder / "log").open("ab")
-        self._process = subprocess.Popen(
-            command, stdout=log, stderr=log, user=self._user, cwd=self._folder
-        )
-        log.close()
+        durable = {"fsync": "on", "shared_buffers": "64MB"}
+        self._process = self._server("data", port=self.port, listen_addresses=addresses, **durable)
         self._await_connections()
 
     @property
@@ -114,20 +84,18 @@ class Cluster:
         """
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)  # or it might start another process meanwhile
-        children = _children(self._process.pid)
+        children = child_pids(self._process.pid)
         for pid in (self._process.pid, *children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        while any(
-            _runs(pid) for pid in children
-        ):  # they hold the shared memory until they are gone
+        while any(runs(pid) for pid in children):  # they hold the shared memory until they are gone
             time.sleep(0.01)
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """All its processes are there and do nothing: connections are taken, nothing is answered."""
-        pids = [self.pid, *_children(self.pid)]
+        pids = [self.pid, *child_pids(self.pid)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -173,21 +141,8 @@ class Cluster:
         self._run(
             [str(self._programs / "pg_basebackup"), *source, "-D", str(folder), "-R", "-c", "fast"]
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
-        settings = {
-            "port": port,
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": self._folder,
-        }
-        settings |= {"max_connections": 60, "logging_collector": "off"}
-        command = [str(self._programs / "postgres"), "-D", str(folder)]
-        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with (self._folder / "replica-log").open("ab") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, user=self._user, cwd=self._folder
-            )
+        port = free_port()
+        process = self._server("replica", port=port, listen_addresses="127.0.0.1")
         try:
             yield port
         finally:
@@ -200,6 +155,16 @@ class Cluster:
         if self._process is not None and self._process.poll() is None:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _server(self, data: str, **settings: object) -> "subprocess.Popen[bytes]":
+        settings |= {"unix_socket_directories": self._folder, "max_connections": 60}
+        settings |= {"logging_collector": "off"}
+        command = [str(self._programs / "postgres"), "-D", str(self._folder / data)]
+        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdout=log, stderr=log, user=self._user, cwd=self._folder
+            )
 
     def _where(self, database: str) -> str:
         return f"host=127.0.0.1 port={self.port} user=candor dbname={database}"
@@ -224,16 +189,3 @@ class Cluster:
         )
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stderr.decode()}")
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in tasks.read_text().split()] if tasks.exists() else []
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process is there and more than a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

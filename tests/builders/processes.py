@@ -136,6 +136,23 @@ def free_port() -> int:
     return port
 
 
+def child_pids(pid: int) -> list[int]:
+    """The children of a process' main thread."""
+    tasks = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(child) for child in tasks.read_text().split()]
+    except OSError:
+        return []
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def children(pid: int, module: str) -> list[int]:
     """The ids of the children of process `pid` that run `module`."""
     found = []

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tests.builders import processes
 from tests.builders.hosts import Host, Inside
-from tests.builders.processes import wait_until
+from tests.builders.processes import child_pids, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,18 +89,12 @@ def main(cpus: list[int]) -> None:
 
 def _kill(cluster: Any, node: Any) -> None:
     processes = [each.process.pid for kind in node.all_processes.values() for each in kind]
-    for pid in [found for each in processes for found in _with_descendants(each)]:
+    for pid in processes:
+        processes += child_pids(pid)
+    for pid in processes:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     cluster.remove_node(node, allow_graceful=False)
-
-
-def _with_descendants(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(found for child in children for found in _with_descendants(int(child)))]
 
 
 if __name__ == "__main__":

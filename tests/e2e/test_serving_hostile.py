@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.hostile_bodies import BODIES
-from tests.builders.processes import children, wait_until
+from tests.builders.processes import children, runs, wait_until
 from tests.soak.flood import KINDS as FLOODS
 from tests.soak.probe import memory_mb
 from tests.soak.siege import LEFT_MB, PEAK_MB, Siege
@@ -94,7 +94,7 @@ def test_no_process_outlives_the_server_that_is_killed(tmp_path: Path) -> None:
         [child] = _decoders(siege)
         siege.server.signal(signal.SIGKILL)
         siege.server.exit_code()
-        wait_until(lambda: not _runs(child))
+        wait_until(lambda: not runs(child))
 
 
 def test_a_server_that_ends_takes_its_processes_along(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_server_that_ends_takes_its_processes_along(tmp_path: Path) -> None:
         [child] = _decoders(siege)
         siege.server.signal(signal.SIGTERM)
         assert siege.server.exit_code() == 0
-        wait_until(lambda: not _runs(child))
+        wait_until(lambda: not runs(child))
 
 
 def test_a_killed_decoding_process_is_replaced(siege: Siege) -> None:
@@ -139,10 +139,3 @@ def _decoders(siege: Siege) -> list[int]:
     """The process ids of its decoding processes, once there is one."""
     pid = siege.server.process.pid
     return wait_until(lambda: len(found := children(pid, "serving.decoding.worker")) == 1 and found)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
