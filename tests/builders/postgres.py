@@ -53,7 +53,7 @@ class Cluster:
         if self._user:
             account = pwd.getpwnam(self._user)
             os.chown(self._folder, account.pw_uid, account.pw_gid)
-        options = "-U candor -A trust -E UTF8 --locale=C -N".split()
+        options = ["-U", "candor", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
         self._run([str(programs / "initdb"), "-D", str(self._folder / "data"), *options])
         if network is not None:
             with (self._folder / "data" / "pg_hba.conf").open("a") as allowed:
