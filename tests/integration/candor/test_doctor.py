@@ -122,7 +122,8 @@ def test_a_sound_installation_has_nothing_broken(
 def test_each_fault_is_found_where_it_is(
     installation: Callable[..., Any], settings: dict[str, str], check: str
 ) -> None:
-    assert installation(**settings)[check][0] == "broken"
+    state = "warning" if "device" in settings else "broken"  # it infers on the CPU
+    assert installation(**settings)[check][0] == state
 
 
 @pytest.mark.parametrize(
