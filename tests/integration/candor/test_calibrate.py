@@ -19,7 +19,6 @@ from torchmetrics.classification import MulticlassCalibrationError
 from typer.testing import CliRunner, Result
 
 from candor.command_line import app
-from candor.predictions.errors import PredictionsRefused
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -103,31 +102,6 @@ def test_the_report_is_printed(file: Path, tmp_path: Path) -> None:
     ):
         assert part in done.stdout
     assert "<svg" in (tmp_path / "report.html").read_text()
-
-
-def test_rows_without_labels_can_be_calibrated(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text(
-        '{"format": "candor-calibrator/1", "of": "probabilities", "method": "temperature", '
-        '"classes": ["no", "yes"], '
-        '"smallest": 1e-12, "weight": [0.5, 0.5], "bias": [0, 0], "about": {}}'
-    )
-    (tmp_path / "new.csv").write_text("p_no,p_yes\n0.1,0.9\n0.5,0.5\n")
-    run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
-    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
-        "1,yes,0.75,0.25,0.75",
-        "2,no,0.5,0.5,0.5",
-    ]
-    (tmp_path / "new.csv").write_text("p_yes,p_no\n0.1,0.9\n")
-    run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
-    assert (tmp_path / "out.csv").read_text().splitlines() == [
-        "row,predicted,confidence,probability no,probability yes",
-        "1,no,0.75,0.75,0.25",
-    ]
-    (tmp_path / "new.csv").write_text("p_yes,p_maybe\n0.1,0.9\n")
-    with pytest.raises(
-        PredictionsRefused, match="for the classes no, yes; the predictions are of yes, maybe"
-    ):
-        run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize(

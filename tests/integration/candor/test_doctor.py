@@ -6,8 +6,6 @@ import http.server
 import json
 import os
 import socket
-import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,6 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from model_store.installation import install_command
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.predictions import set_used
@@ -126,31 +123,6 @@ def test_each_fault_is_found_where_it_is(
     assert installation(**settings)[check][0] == state
 
 
-@pytest.mark.parametrize(
-    ("missing", "settings", "extra"),
-    [
-        ("fsspec", {"store": "s3://bucket/models"}, "s3"),
-        ("cryptography.exceptions", {"require_signature": "key.pem"}, "signatures"),
-    ],
-)
-def test_a_store_that_needs_packages_names_the_extra(
-    installation: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    missing: str,
-    settings: dict[str, str],
-    extra: str,
-) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.chdir(tmp_path)
-    Path("key.pem").write_text("no matter")
-    found = installation(**settings)
-    state, said = found["store"]
-    assert (state, "needs more packages" in said) == ("broken", True)
-    assert said.partition(" | ")[2] == install_command(extra)
-    assert found["permissions"][0] == "ok"  # what comes after is looked at, too
-
-
 def test_a_bundle_that_was_altered_is_named(
     installation: Callable[..., Any], tiny_store: Store
 ) -> None:
@@ -167,23 +139,6 @@ def test_a_clock_behind_the_ledger_is_broken(
         set_used(connection, time.time_ns() + 7_200 * 10**9)
     state, found = installation()["clock"]
     assert (state, "the ledger was last in use at" in found) == ("broken", True)
-
-
-def test_a_ledger_of_another_schema_is_broken_and_stays_as_it_is(
-    installation: Callable[..., Any], tmp_path: Path
-) -> None:
-    file = tmp_path / "ledger.db"
-    with Ledger(f"sqlite:///{file}"):
-        pass
-    for version in (0, 999):
-        with sqlite3.connect(file) as connection:
-            connection.execute("UPDATE ledger_schema SET version = ?", (version,))
-        connection.close()
-        state, found = installation()["ledger"]
-        assert (state, f"schema {version}" in found) == ("broken", True)
-        with sqlite3.connect(file) as connection:
-            assert connection.execute("SELECT version FROM ledger_schema").fetchone() == (version,)
-        connection.close()
 
 
 def test_a_port_in_use_and_open_files_are_told(
@@ -283,9 +238,3 @@ def test_health_asks_where_the_settings_say(installation: Callable[..., Any], al
     assert (said.exit_code, said.stdout) == (0, f"http://127.0.0.1:{alive}/healthz: alive\n")
     ready = CliRunner().invoke(app, ["health", "--ready"])
     assert (ready.exit_code, "503" in ready.stderr) == (1, True)
-
-
-def test_health_without_a_server(installation: Callable[..., Any]) -> None:
-    installation()
-    said = CliRunner().invoke(app, ["health"])
-    assert (said.exit_code, "refused" in said.stderr) == (1, True)

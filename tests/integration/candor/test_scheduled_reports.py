@@ -3,13 +3,12 @@ secret is printed.
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -29,36 +28,11 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[dict[str, Any]] = []
         self.status = 200
-        owner = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if owner.status == 200:
-                    owner.heard.append(json.loads(body))
-                self.send_response(owner.status)
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/s3cr3t-token"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    opened = Listener()
-    yield opened
-    opened.close()
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.status == 200:
+            self.heard.append(json.loads(request.content))
+        return httpx.Response(self.status, headers={"Location": "/elsewhere"})
 
 
 @pytest.fixture
@@ -137,10 +111,11 @@ def test_what_is_due(tmp_path: Path, every: Period, newest: str | None, since: s
 def test_a_webhook_gets_each_report_once_also_after_it_was_away(
     tmp_path: Path,
     monitored: MonitoredModel,
-    listener: Listener,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    webhook = Webhook(listener.url)
+    listener = Listener()
+    transport = httpx.MockTransport(listener)
+    webhook = Webhook("http://127.0.0.1:1/s3cr3t-token", transport=transport)
 
     def run() -> bool:
         return report_once(

@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.errors import AliasError, InvalidName, NotInStore, VersionRetired
-from model_store.lifecycle.canary import read_canary, start_canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.metrics.counters import MonitorMetrics
@@ -46,18 +45,6 @@ def store(tiny_store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path)
     return tiny_store
 
 
-@pytest.mark.parametrize(
-    "verb", [("promote", "tiny", 3), ("rollback", "tiny"), ("retire", "tiny", 2)]
-)
-def test_a_reason_that_says_nothing_is_a_usage_error(
-    store: Store, run: Callable[..., Result], verb: tuple[object, ...]
-) -> None:
-    refused = run(*verb, "--why", "  ")
-    assert refused.exit_code == 2
-    assert "it says nothing; say why" in refused.output
-    assert store.production("tiny") == 1
-
-
 def test_promote_and_back(store: Store, run: Callable[..., Result]) -> None:
     done = json.loads(run("promote", "tiny", 3, "--why", "new scanner", "--json").stdout)
     assert (done["version"], done["why"], done["before"]) == (3, "new scanner", 1)
@@ -76,14 +63,6 @@ def test_promote_and_back(store: Store, run: Callable[..., Result]) -> None:
     shown = run("history", "tiny").stdout
     assert "'production' rolled back to version 1, before 3" in shown
     assert "refers too much" in shown
-
-
-def test_promoting_a_canary_ends_it(store: Store, run: Callable[..., Result]) -> None:
-    start_canary(store, "tiny", 2, mode="shadow")
-    assert json.loads(run("promote", "tiny", 2, "--json").stdout)["canary_ended"]
-    canary = read_canary(store, "tiny")
-    assert canary is not None
-    assert canary.ended == "promoted"
 
 
 def test_an_alias_is_set_shown_and_removed(store: Store, run: Callable[..., Result]) -> None:
@@ -196,10 +175,3 @@ def test_what_is_not_there_is_one_sentence(
 ) -> None:
     done = run("show", which)
     assert isinstance(done.exception, error)
-
-
-@pytest.mark.parametrize("which", ["tiny/01", "tiny/2.0", "tiny/-1", "tiny/../tiny"])
-def test_another_spelling_of_a_version_is_a_usage_error(
-    store: Store, run: Callable[..., Result], which: str
-) -> None:
-    assert run("diff", "tiny/1", which).exit_code == 2

@@ -44,12 +44,6 @@ def test_the_quantile_is_the_plain_one(n: int, alpha: float) -> None:
     assert found.mean_set_size == prediction_sets(p, found.threshold).sum(axis=1).mean()
 
 
-def test_too_few_answers_put_every_class_in() -> None:
-    p, y = draw(np.random.default_rng(0), 8)
-    found = conformal(p, y, alpha=0.1)
-    assert (found.threshold, found.mean_set_size, found.coverage_reference) == (0, 4, 1)
-
-
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, float("nan")])
 def test_an_alpha_that_means_nothing_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\)"):

@@ -68,18 +68,6 @@ def test_the_promise_holds_as_often_as_it_says() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_is_never_good_enough_gets_a_threshold_at_most_delta_of_the_time() -> None:
-    rng = np.random.default_rng(1)
-    given_out = [
-        referral_threshold(
-            rng.uniform(0.5, 1, 300), rng.random(300) < 0.895, promised_accuracy=0.9, delta=0.2
-        )
-        for _ in range(500)
-    ]
-    assert np.mean([threshold is not None for threshold in given_out]) <= 0.2
-
-
-@pytest.mark.slow
 def test_the_promise_holds_where_every_test_is_at_its_limit() -> None:
     """Accuracy just below the promise whatever the confidence: any threshold is false, and delta is
     all it may cost.
@@ -105,10 +93,6 @@ def test_an_answer_at_the_threshold_counts_as_above() -> None:
     )
     assert mixed is not None
     assert (mixed.confidence, mixed.coverage) == (0.8, 0.5)
-
-
-def test_no_answers_give_no_promise() -> None:
-    assert referral_threshold([], [], promised_accuracy=0.9) is None
 
 
 @pytest.mark.parametrize(

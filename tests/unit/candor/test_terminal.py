@@ -10,7 +10,6 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from candor.terminal.console import sentence, stderr, stdout, visible
-from candor.terminal.evaluation import temperature_notes
 from candor.terminal.run_result import answer_tables
 from candor.terminal.store import catalog_table
 from candor.terminal.tables import table
@@ -75,22 +74,6 @@ def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:
 )
 def test_an_error_is_a_sentence_that_names_its_object(error: Exception, said: str) -> None:
     assert sentence(error) == said
-
-
-def test_a_temperature_at_its_bound_is_told() -> None:
-    logits = np.array([[0.0, 3.0], [3.0, 0.0]] * 20, dtype=np.float32)
-    sure = Predictions(100 * logits, np.array([1] + [1, 0] * 19 + [0]))  # and often wrong
-    (note,) = temperature_notes(evaluate({"val": sure, "test": sure}))
-    assert note.startswith("Note: the temperature 20 is a bound of its range (0.05 to 20)")
-    both = temperature_notes(evaluate({"val": sure, "test": sure, "perturbed": sure}))
-    assert [each.split(" 20 is")[0] for each in both] == [
-        "Note: the temperature",
-        "Note: the perturbed temperature",
-    ]
-    right = Predictions(logits, np.array([1, 0] * 20))
-    assert temperature_notes(evaluate({"val": right, "test": right})) == []
-    other = Predictions(logits, np.array([1, 0, 0, 0] * 10))
-    assert temperature_notes(evaluate({"val": other, "test": other})) == []
 
 
 def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:

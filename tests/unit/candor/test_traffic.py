@@ -149,13 +149,6 @@ def test_an_alarm_before_the_shift_is_no_success() -> None:
         sender.run()
 
 
-def test_servers_that_never_come_are_told() -> None:
-    servers = FakeServers()
-    servers.ready = lambda: False  # type: ignore[method-assign]
-    with pytest.raises(TrafficFailed, match=f"no server with the model {MODEL}"):
-        traffic(servers).run()
-
-
 def test_a_missing_token_is_told_at_once() -> None:
     """It was once waited for, in silence."""
 

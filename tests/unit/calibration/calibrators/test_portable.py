@@ -49,11 +49,6 @@ def test_a_confidence_stays_in_order_and_has_its_own_shape() -> None:
         platt([[0.5, 0.5]])
 
 
-def test_nothing_changes_without_a_method() -> None:
-    p, _ = simulated(1)
-    assert (PortableCalibrator.identity(("a", "b"))(p) == p).all()
-
-
 @pytest.mark.parametrize(
     "wrong", [[[0.5, 0.5]], [0.1, 0.2, 0.7], [[0.5, 0.6, -0.1]], [[np.nan, 0.5, 0.5]]]
 )

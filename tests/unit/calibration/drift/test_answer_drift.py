@@ -2,14 +2,11 @@
 simulation.
 """
 
-import math
-
 import numpy as np
 import pytest
 
 from calibration.bins import BIN_COUNT, IntArray
 from calibration.drift.answer_drift import (
-    ALPHA,
     _drawn,
     _log_bets,
     _p_values,
@@ -105,12 +102,6 @@ def test_the_drawn_answers_are_a_random_sample_without_replacement(scale: int) -
     shares = np.bincount(drawn, minlength=4) / len(drawn)
     np.testing.assert_allclose(shares, [0.1, 0.0, 0.3, 0.6], atol=0.015)
     assert (np.bincount(_drawn(cells, "all"), minlength=4) <= cells).all()
-
-
-def test_without_days_there_is_no_evidence() -> None:
-    found = follow(NOTHING, [], seed="none")
-    assert (found.log_evalue, found.raised_on) == (0.0, None)
-    assert found.log_threshold == math.log(1 / ALPHA)
 
 
 def test_the_same_days_give_the_same_evidence() -> None:

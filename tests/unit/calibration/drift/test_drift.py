@@ -306,12 +306,6 @@ def test_settings_that_promise_nothing_are_refused(wrong: dict[str, float]) -> N
         DriftSettings(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_state_of_other_bins_is_refused() -> None:
-    state = DriftDetector(DriftSettings(bin_count=10)).state
-    with pytest.raises(ValueError, match="11 streams"):
-        DriftDetector(DriftSettings(bin_count=15), state)
-
-
 def test_long_streams_neither_overflow_nor_underflow() -> None:
     detector = DriftDetector(DriftSettings())
     detector.update_many([0.999] * 3000, [False] * 3000)
@@ -336,17 +330,3 @@ def test_following_labels_gives_the_evidence_after_each_and_the_same_state(
         had.append(one_by_one.log_evalue)
     assert found.tolist() == pytest.approx(had, rel=1e-12)
     assert followed.state.as_dict() == updated.state.as_dict() == one_by_one.state.as_dict()
-
-
-def test_following_goes_on_after_the_alarm_and_over_parts() -> None:
-    p, right = calibrated_stream(3, 5_000, gap=0.2)
-    detector = DriftDetector(DriftSettings())
-    found = np.concatenate(
-        [detector.follow_many(p[:10], right[:10]), detector.follow_many(p[10:], right[10:])]
-    )
-    assert detector.alarm_label is not None
-    assert (found[: detector.alarm_label - 1] < detector.log_threshold).all()
-    assert found[detector.alarm_label - 1] >= detector.log_threshold
-    assert len(found) == 5_000
-    assert found[-1] == pytest.approx(detector.log_evalue)
-    assert detector.follow_many([], []).tolist() == []

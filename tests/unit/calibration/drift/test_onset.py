@@ -61,9 +61,3 @@ def test_without_labels_there_is_no_onset_and_shapes_must_match() -> None:
     assert onset([], [], direction="over") is None
     with pytest.raises(ValueError, match=r"\(N,\)"):
         onset([0.5], [True, False], direction="over")
-
-
-def test_confidence_of_nought_and_one_is_finite() -> None:
-    found = onset([1.0] * 5 + [0.0] * 5, [True] * 5 + [False] * 5, direction="over")
-    assert found is not None
-    assert 0 <= found.lower <= found.label <= found.upper <= 9

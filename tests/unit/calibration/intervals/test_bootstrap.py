@@ -39,15 +39,6 @@ def test_intervals_are_scipys_up_to_the_draws() -> None:
         assert found == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
 
 
-def test_the_two_ways_draw_the_same_distribution_of_groups() -> None:
-    rng = np.random.default_rng(2)
-    groups = rng.integers(0, 25, 200)
-    values = rng.normal(size=25)[groups] + rng.normal(size=200)
-    by_sums = bootstrap_sums(with_ones(values), mean, groups=groups, resamples=20_000)[0]
-    by_rows = bootstrap(lambda rows: values[rows].mean(), 200, groups=groups, resamples=10_000)[0]
-    assert by_sums == pytest.approx(by_rows, abs=0.08 * (by_rows.upper - by_rows.lower))
-
-
 @pytest.mark.slow
 def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
     """60 patients of 5 images each, strongly alike within a patient; the truth is the mean over
@@ -62,16 +53,6 @@ def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
             found.append(low <= 0 <= high)
     assert np.mean(whole) == pytest.approx(0.94, abs=0.035)
     assert np.mean(single) < 0.75
-
-
-def test_a_seed_decides_and_order_of_groups_does_not() -> None:
-    terms = with_ones(np.random.default_rng(5).normal(size=30))
-    assert bootstrap_sums(terms, mean, seed=1) == bootstrap_sums(terms, mean, seed=1)
-    assert bootstrap_sums(terms, mean, seed=1) != bootstrap_sums(terms, mean, seed=2)
-    names = np.repeat(["c", "a", "b"], 10)
-    assert bootstrap_sums(terms, mean, groups=names) == bootstrap_sums(
-        terms, mean, groups=np.repeat([2, 0, 1], 10)
-    )
 
 
 def test_what_does_not_vary_has_an_interval_of_no_width() -> None:

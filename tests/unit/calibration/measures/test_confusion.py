@@ -27,12 +27,6 @@ def test_counts_and_rates_are_those_of_scikit_learn() -> None:
         )
 
 
-def test_a_class_that_nobody_has_has_no_sensitivity() -> None:
-    rates = class_rates([[5, 0], [0, 0]])
-    assert (rates.sensitivity[0], math.isnan(rates.sensitivity[1])) == (1.0, True)
-    assert (math.isnan(rates.specificity[0]), rates.specificity[1]) == (True, 1.0)
-
-
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_the_p_value_is_that_of_pearsons_test(classes: int) -> None:
     """SciPy's tests of each class, added up; Wilson and Hilferty's tail differs from the exact one

@@ -48,16 +48,6 @@ def test_mean_and_variance_are_those_of_the_exact_distribution() -> None:
             )
 
 
-def test_the_interval_of_accuracy_has_the_probability_that_it_states() -> None:
-    p, _ = draw(np.random.default_rng(1), 400)
-    accuracy = expected_confusion(ProbabilitySums.from_probabilities(p)).accuracy
-    mass = poisson_binomial(p.max(axis=1))
-    share = np.arange(len(mass)) / len(p)
-    assert mass[(share >= accuracy.lower) & (share <= accuracy.upper)].sum() == pytest.approx(
-        0.95, abs=0.015
-    )
-
-
 def inside(rate: RateEstimate, truth: float) -> bool:
     return rate.lower <= truth <= rate.upper
 

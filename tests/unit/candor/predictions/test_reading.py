@@ -224,14 +224,6 @@ def test_labels_of_other_names_are_refused_by_row(write: Write) -> None:
     same(read_predictions(one_based, ReadingOptions(classes=("1", "2"))))
 
 
-def test_names_differ_in_case_and_spaces(write: Write) -> None:
-    same(
-        read_predictions(
-            write("p_Normal,p_PNEUMONIA,label", table(labels=[f" {NAMES[y].title()} " for y in Y]))
-        )
-    )
-
-
 def test_swapped_classes_are_pointed_at(write: Write) -> None:
     p, y = simulated(5, rows=300, temperature=0.5)
     rows = [[b, a, NAMES[k]] for (a, b), k in zip(p, y, strict=True)]
@@ -267,30 +259,6 @@ def test_groups(write: Write) -> None:
     assert len(set(read.groups.tolist())) == 30
     rows[4][-1] = ""
     refused(write("p_normal,p_pneumonia,label,patient_id", rows), "row 5 name no group")
-
-
-def test_numbers_of_patients_with_decimals_stay_apart(tmp_path: Path) -> None:
-    columns = {f"p_{name}": P[:, place] for place, name in enumerate(NAMES)}
-    # as pandas writes a column in which one is missing
-    patients = 20_000_001.0 + np.arange(len(P)) // 2
-    pq.write_table(pa.table(columns | {"label": Y, "patient_id": patients}), tmp_path / "a.parquet")
-    read = read_predictions(tmp_path / "a.parquet")
-    assert read.groups is not None
-    assert len(set(read.groups.tolist())) == 30
-
-
-@pytest.mark.parametrize(
-    ("cell", "said"),
-    [
-        ("1e400", "row 3 have infinity|rows? 3"),
-        ("abc", "row 3, column 'p_normal': 'abc' is no number"),
-        ("1;2", "'1;2' is no number"),
-    ],
-)
-def test_hostile_numbers(write: Write, cell: str, said: str) -> None:
-    rows = table()
-    rows[2][0] = cell
-    refused(write("p_normal,p_pneumonia,label", rows), said)
 
 
 @pytest.mark.parametrize(
@@ -375,8 +343,3 @@ def test_arrays_of_several_splits_are_told_apart(tmp_path: Path) -> None:
     refused(tmp_path / "a.npz", "val_logits, test_logits could each hold the scores")
     wishes = ColumnWishes(scores="val_logits", kind="logits", label="val_labels")
     same(read_predictions(tmp_path / "a.npz", ReadingOptions(wishes=wishes)))
-
-
-def test_lengths_that_differ_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", probabilities=P, labels=Y[:5])
-    refused(tmp_path / "a.npz", "labels has 5, probabilities has 60|differ in length")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from candor.predictions.errors import ImagesRefused, TableRefused
+from candor.predictions.errors import TableRefused
 from candor.predictions.image_files import image_files
 from candor.predictions.tables import count_rows, read_columns, read_rows
 
@@ -22,11 +22,6 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
         tmp_path / "deep" / "a.jpeg",
         named,
     ]
-
-
-def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImagesRefused, match="no image"):
-        image_files([tmp_path])
 
 
 def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
