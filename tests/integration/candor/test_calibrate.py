@@ -1,6 +1,4 @@
-"""`candor calibrate` as it is typed, on predictions of a model of real images, against netcal and
-torchmetrics.
-"""
+"""`candor calibrate` on predictions of a model of real images, against netcal and torchmetrics."""
 
 import csv
 import json
@@ -29,9 +27,7 @@ Predictions = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 @pytest.fixture(scope="module")
 def digits() -> Predictions:
-    """Probabilities and labels of 1,397 images of digits, by a model that has seen 400: sure, and
-    too sure.
-    """
+    """Probabilities and labels of 1,397 digits, by a model that has seen 400 and is too sure."""
     images = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(images.target))

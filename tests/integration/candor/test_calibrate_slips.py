@@ -1,6 +1,4 @@
-"""`candor calibrate` on the files of someone new to it: without labels, with slips in them, with
-nothing to improve.
-"""
+"""`candor calibrate` on files without labels, with slips, or with nothing to improve."""
 
 import csv
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The command line, verb by verb, on real bundles and a real ledger; servers and training are in
-tests/e2e.
-"""
+"""The command line, verb by verb, on real bundles and a real ledger."""
 
 import json
 from collections.abc import Callable, Iterator

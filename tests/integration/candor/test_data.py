@@ -1,6 +1,4 @@
-"""`candor data check` on trees like the real ones, and DICOM from `candor data` through training to
-serving.
-"""
+"""`candor data check` on real trees, and DICOM from there through training to serving."""
 
 import json
 from pathlib import Path
@@ -83,9 +81,7 @@ def test_an_invalid_window_is_a_usage_error(tmp_path: Path, window: str) -> None
 
 
 def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Path) -> None:
-    """Training, card and server show the model the same pixels, although the files have other
-    windows.
-    """
+    """Training, card and server show the same pixels, although files have other windows."""
     dataset = load_dataset(ct_table(tmp_path / "data"), window=(40.0, 80.0), max_corrupt=0.05)
     config = TrainConfig(
         loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32

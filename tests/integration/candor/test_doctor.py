@@ -1,6 +1,4 @@
-"""`candor doctor`, `candor health` and `candor config show`, on installations that are sound, and
-broken.
-"""
+"""`candor doctor`, `candor health` and `candor config show`, sound and broken."""
 
 import http.server
 import json
@@ -33,9 +31,7 @@ SECRETS = {
 def installation(
     tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
-    """`installation(port=…)`: sets variables on top of those of a sound installation, and returns
-    the diagnoses.
-    """
+    """`installation(port=…)`: sets variables on a sound installation, returns the diagnoses."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"CANDOR_{name.upper()}", raising=False)
     monkeypatch.setenv("CANDOR_STORE", str(tiny_store.root))

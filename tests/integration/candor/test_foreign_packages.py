@@ -1,6 +1,4 @@
-"""Others use the names of Candor's packages too, such as `calibration` and `training`: what if
-Python finds those.
-"""
+"""Others use the names of Candor's packages too: what if Python finds those."""
 
 import os
 import subprocess

@@ -1,6 +1,4 @@
-"""No CSV that Candor writes holds a formula that a spreadsheet would execute, and Candor reads each
-as it was meant.
-"""
+"""No CSV of Candor holds a formula that a spreadsheet would execute, and all read back."""
 
 import csv
 import re

@@ -35,9 +35,7 @@ def said(*arguments: object, code: int = 0) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two versions of a model with such classes, the first in production and the second its
-    canary.
-    """
+    """Two versions of a model with such classes: one in production, one its canary."""
     store = Store(tmp_path / "[bold]store")
     for _ in range(2):
         store.publish("tiny", partial(build_bundle, classes=CLASSES))

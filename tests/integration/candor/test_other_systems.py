@@ -1,6 +1,4 @@
-"""The command line on other systems, as far as Linux can pretend: no `fcntl`, no `resource`, no
-affinity.
-"""
+"""The command line on other systems, as far as Linux can pretend."""
 
 import subprocess
 import sys

@@ -1,6 +1,4 @@
-"""A ledger that can only be read is reported on; what needs to write says so and leaves it as it
-is.
-"""
+"""A ledger that can only be read is reported on; what needs to write says so."""
 
 import ctypes
 import json

@@ -1,6 +1,4 @@
-"""Commands that read, on what is not there: each names the path, fails, and leaves nothing
-behind.
-"""
+"""Commands that read what is not there: each names it, fails, and leaves nothing behind."""
 
 from pathlib import Path
 

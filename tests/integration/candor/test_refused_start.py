@@ -20,9 +20,7 @@ def taken() -> Iterator[int]:
 
 
 def refusal(folder: Path, verb: str, settings: Mapping[str, str]) -> str:
-    """What a start in an empty folder says that ends with 1, prints no address and leaves the
-    folder empty.
-    """
+    """What a refused start in an empty folder says; it leaves the folder empty."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
     command = [sys.executable, "-m", "candor", verb]
     ended = subprocess.run(

@@ -1,6 +1,4 @@
-"""`candor report --every`: what is due is written once, what was missed is made up once, and no
-secret is printed.
-"""
+"""`candor report --every`: what is due or missed is written once; no secret is printed."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""`candor train` and `candor export` as a command line: every choice has an option, and wrong usage
-is an error.
-"""
+"""`candor train` and `candor export`: every choice has an option; wrong usage is an error."""
 
 import inspect
 import json
@@ -164,9 +162,7 @@ def invoke(*arguments: object) -> Result:
 def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(
     ill_and_healthy: Path, tmp_path: Path
 ) -> None:
-    """Batches of one class alone and no learning: whatever the head says first, it says for every
-    image.
-    """
+    """No learning: whatever the head says first, it says for every image."""
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32]
     schedule = ["--epochs", 1, "--learning-rate", 1e-9]
     trained = invoke("train", ill_and_healthy, "--out", tmp_path / "run", *network, *schedule)
@@ -214,9 +210,7 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
 def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
     ill_and_healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run folder is named by data, loss and seed; an interruption says how to resume, and
-    resuming works.
-    """
+    """The run folder is named by data, loss and seed; an interrupted run can be resumed."""
     monkeypatch.chdir(tmp_path)
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce"]
     # several steps an epoch

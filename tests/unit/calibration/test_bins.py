@@ -1,6 +1,4 @@
-"""Bins and sums: every edge on its side in both float types, and sums that merge exactly as their
-parts say.
-"""
+"""Bins and sums: every edge on its side in both float types; sums merge exactly."""
 
 import json
 

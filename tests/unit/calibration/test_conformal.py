@@ -1,6 +1,4 @@
-"""Prediction sets: coverage in simulation, the exact quantile, and where the promise must be
-empty.
-"""
+"""Prediction sets: coverage in simulation, and the exact quantile."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +10,7 @@ from calibration.conformal import conformal, prediction_sets
 
 
 def draw(rng: np.random.Generator, n: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """A model that is wrong about itself: labels come from a flatter distribution than its
-    probabilities.
-    """
+    """A model whose labels come from a flatter distribution than its probabilities."""
     p = rng.dirichlet(np.full(4, 0.3), n)
     truth = np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True)
     return p, (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)

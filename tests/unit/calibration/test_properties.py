@@ -1,6 +1,4 @@
-"""What must hold of every measure for any answers at all: merging, order, bounds, and the
-inequalities between them.
-"""
+"""What must hold of every measure for any answers: merging, order and bounds."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,6 +1,4 @@
-"""The referral threshold: its tail is scipy's, its search is the plain one, and its promise holds
-in simulation.
-"""
+"""The referral threshold: tail and search by scipy, its promise by simulation."""
 
 import numpy as np
 import numpy.typing as npt
@@ -53,9 +51,7 @@ def test_the_search_is_the_plain_one(seed: int) -> None:
 
 @pytest.mark.slow
 def test_the_promise_holds_as_often_as_it_says() -> None:
-    """A calibrated model with p uniform on (.5, 1): accuracy above t is (1 + t) / 2, so .8 is the
-    lowest true t.
-    """
+    """Accuracy above t is (1 + t) / 2, so .8 is the lowest true t."""
     rng, broken, found = np.random.default_rng(0), 0, 0
     for _ in range(600):
         p = rng.uniform(0.5, 1, 400)
@@ -69,9 +65,7 @@ def test_the_promise_holds_as_often_as_it_says() -> None:
 
 @pytest.mark.slow
 def test_the_promise_holds_where_every_test_is_at_its_limit() -> None:
-    """Accuracy just below the promise whatever the confidence: any threshold is false, and delta is
-    all it may cost.
-    """
+    """Accuracy just below the promise: any threshold is false, and costs at most delta."""
     rng, delta = np.random.default_rng(3), 0.2
     found = 0
     for _ in range(500):

@@ -1,6 +1,4 @@
-"""What the command line prints: text is never taken for markup, long text is wrapped, errors are
-one sentence.
-"""
+"""What the command line prints: text is no markup, and errors are one sentence."""
 
 import httpx
 import numpy as np

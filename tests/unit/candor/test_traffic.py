@@ -1,6 +1,4 @@
-"""The sample that comes with Candor, and what the traffic does when servers are away. Clients and
-clock are fakes.
-"""
+"""Candor's sample, and the traffic when servers are away. Clients and clock are fakes."""
 
 import io
 from pathlib import Path
@@ -53,9 +51,7 @@ def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:
 
 
 class FakeServers:
-    """Answers with ids; the alarm is raised by the labels of shifted images. `away`: the first
-    requests fail.
-    """
+    """Answers with ids; labels of shifted images raise the alarm. `away` requests fail."""
 
     def __init__(self, *, away: int = 0, alarm_after: int = 20, active: bool = False) -> None:
         self.away, self.alarm_after, self.active = away, alarm_after, active

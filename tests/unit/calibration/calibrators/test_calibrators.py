@@ -104,9 +104,7 @@ def test_repeated_probabilities_leave_no_bin_empty() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_isotonic_is_scikit_learns_calibrated_classifier(classes: int) -> None:
-    """Told the probabilities instead of a decision function, it does the same: one against the
-    rest, normalized.
-    """
+    """Told the probabilities, it does the same: one against the rest, normalized."""
     logits, labels = skewed_answers(6, classes=classes)
     fresh = skewed_answers(60, classes=classes)[0]
     theirs = CalibratedClassifierCV(

@@ -1,6 +1,4 @@
-"""What a calibrator promises, over many simulated models: against new rows, and where there is
-nothing to improve.
-"""
+"""What a calibrator promises, against new rows, and where nothing can improve."""
 
 import numpy as np
 import pytest
@@ -12,9 +10,7 @@ from tests.builders.answers import simulated
 
 @pytest.mark.slow
 def test_the_improvement_promised_is_the_one_on_new_rows() -> None:
-    """Temperature 2 on 400 rows: cross-fitted figures against the same calibrator on 5,000 new
-    rows.
-    """
+    """Temperature 2 on 400 rows: cross-fitted figures against 5,000 new rows."""
     promised, found = [], []
     for seed in range(6):
         p, y = simulated(seed, rows=400, temperature=2.0)

@@ -1,6 +1,4 @@
-"""The remedies against what made the labels, and the choice among them over many simulated
-models.
-"""
+"""The remedies against what made the labels, and the choice among them by simulation."""
 
 from collections import Counter
 
@@ -118,9 +116,7 @@ def test_labels_that_are_all_right_leave_the_range_of_temperatures() -> None:
 
 @pytest.mark.slow
 def test_patients_are_kept_together() -> None:
-    """Every answer of a patient is a copy, so that folds which divide patients would promise too
-    much.
-    """
+    """Every answer of a patient is a copy: folds that divide patients promise too much."""
     logits, labels = drawn(7, 0.7, [0.0, 0.0, 0.0], n=60)
     copies = (np.repeat(logits, 10, axis=0), np.repeat(labels, 10))
     patients = np.repeat(np.arange(60), 10)

@@ -1,6 +1,4 @@
-"""Temperature: the optimum that scipy and netcal find, and the symmetries that make served
-probabilities enough.
-"""
+"""Temperature: scipy's optimum, and symmetries that make served probabilities enough."""
 
 import math
 import warnings
@@ -67,9 +65,7 @@ def test_the_logarithm_of_served_probabilities_is_as_good_as_logits() -> None:
 
 
 def test_extreme_logits_end_at_the_right_bound() -> None:
-    """Margins of thousands make probabilities underflow; one wrong answer must still pull the
-    temperature up.
-    """
+    """Margins of thousands make probabilities underflow; a wrong answer must still count."""
     logits = np.tile([3000.0, 0.0], (10, 1))
     assert fit_temperature(logits, [0] * 9 + [1]) == pytest.approx(20.0, rel=1e-5)
 
@@ -87,9 +83,7 @@ def test_right_answers_alone_do_not_make_a_model_sure(count: int) -> None:
 
 
 def test_a_tie_is_no_right_answer() -> None:
-    """All the same logits: the label is the first of equals by chance, and the likelihood has a
-    maximum at any T.
-    """
+    """All logits are the same, so the likelihood has a maximum at any T."""
     assert apply_temperature([[0.0, 0.0]], fit_temperature([[0.0, 0.0]], [0])).tolist() == [
         [0.5, 0.5]
     ]

@@ -1,6 +1,4 @@
-"""The sign for changed answers: its evidence against a plain loop, its promise against
-simulation.
-"""
+"""The sign for changed answers, against a plain loop and simulation."""
 
 import numpy as np
 import pytest
@@ -94,9 +92,7 @@ def test_a_shift_is_found_and_named(classes: int) -> None:
 
 @pytest.mark.parametrize("scale", [1, 100])
 def test_the_drawn_answers_are_a_random_sample_without_replacement(scale: int) -> None:
-    """Few answers are put in order, of many some places are drawn; either way each is drawn equally
-    often.
-    """
+    """Few are put in order, of many some are drawn; either way each is drawn equally often."""
     cells = scale * np.array([1, 0, 3, 6])
     drawn = np.concatenate([_drawn(cells, str(seed))[:5] for seed in range(2_000)])
     shares = np.bincount(drawn, minlength=4) / len(drawn)

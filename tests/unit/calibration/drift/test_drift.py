@@ -1,6 +1,4 @@
-"""The drift detector against a plain re-implementation of its formulas, and its promises on
-simulated streams.
-"""
+"""The drift detector against its plain formulas, and its promises on simulated streams."""
 
 import json
 import math
@@ -106,9 +104,7 @@ def test_longer_than_a_chunk_is_no_other_than_one_by_one() -> None:
 
 
 def test_a_class_of_its_own_is_found_and_named() -> None:
-    """Half of the answers are overconfident by .15, those that say class 1; neither bins nor the
-    whole are as sure.
-    """
+    """Answers of class 1 are overconfident by .15; neither bins nor the whole are as sure."""
     rng = np.random.default_rng(5)
     p, predicted = rng.beta(6, 1.3, 4000), rng.integers(0, 2, 4000)
     right = rng.random(4000) < p - 0.15 * (predicted == 1)
@@ -123,9 +119,7 @@ def test_a_class_of_its_own_is_found_and_named() -> None:
 def opposed_classes(
     seed: int, n: int, gap: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], list[int]]:
-    """Calibrated on average at each confidence in (.5, .9); overconfident in class 0, as much
-    underconfident in 1.
-    """
+    """Calibrated on average; overconfident in class 0, as much underconfident in class 1."""
     rng = np.random.default_rng(seed)
     p, predicted = rng.uniform(0.5, 0.9, n), rng.integers(0, 2, n)
     return p, rng.random(n) < p - gap * (1 - 2 * predicted), predicted.tolist()
@@ -201,9 +195,7 @@ def test_the_ends_of_the_scale(p: float, tolerance: float, correct: bool) -> Non
 
 @given(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.2]), st.floats(-1.0, 1.0))
 def test_no_bet_gains_while_the_claim_holds(p: float, tolerance: float, where: float) -> None:
-    """E[M after one label] = E[e] <= 1 for each side and shift, at any accuracy within the
-    tolerance.
-    """
+    """E[M after one label] <= 1 for each side and shift, at any accuracy in the tolerance."""
     accuracy = min(max(p + where * tolerance, 0.0), 1.0)
     expected = np.zeros((2, 5))
     for correct, chance in ((True, accuracy), (False, 1 - accuracy)):
@@ -222,9 +214,7 @@ def test_a_stream_within_the_tolerance_raises_no_alarm(seed: int, gap: float) ->
 
 
 def test_the_mean_run_between_false_alarms_keeps_its_promise() -> None:
-    """ARL 40 on calibrated streams without tolerance: labels per alarm, counted to the first one of
-    each stream.
-    """
+    """ARL 40 on calibrated streams: labels to the first alarm of each stream."""
     runs = []
     for seed in range(120):
         detector = DriftDetector(DriftSettings(average_run_length=40, tolerance=0))

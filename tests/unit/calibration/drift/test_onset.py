@@ -1,6 +1,4 @@
-"""The change-point estimate: by hand, against a brute-force posterior, and by simulation of whole
-alarms.
-"""
+"""The change-point estimate, against a brute-force posterior and simulated alarms."""
 
 import numpy as np
 import pytest
@@ -39,9 +37,7 @@ def test_it_is_the_posterior_of_every_start(
 
 
 def test_the_interval_covers_the_true_start_of_alarms() -> None:
-    """A gap of .1 from label 600 on, as the alarm sees it; simulated coverage over 40 streams is
-    .95 or so.
-    """
+    """A gap of .1 from label 600 on, as the alarm sees it; coverage is .95 or so."""
     covered, errors = [], []
     for seed in range(40):
         rng = np.random.default_rng(seed)

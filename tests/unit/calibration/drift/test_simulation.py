@@ -1,6 +1,4 @@
-"""Statistical promises of the measures, by simulation: what holds on average must hold within its
-standard error.
-"""
+"""Statistical promises of the measures, by simulation within its standard error."""
 
 import math
 from collections.abc import Callable
@@ -26,9 +24,7 @@ TRUTHS: dict[str, Truth] = {
 def simulate(
     truth: Truth, *, n: int = 1000, repeats: int, seed: int = 0
 ) -> tuple[list[BinSums], float]:
-    """Sums of repeated outcomes on one set of confidences, and the ECE that infinitely many repeats
-    would show.
-    """
+    """Sums of repeated outcomes on one set of confidences, and their true ECE."""
     rng = np.random.default_rng(seed)
     p = rng.uniform(0.4, 1.0, n)
     chance = np.clip(truth(p), 0, 1)
@@ -55,9 +51,7 @@ def test_ece_z_is_standardized_on_a_calibrated_model() -> None:
 @pytest.mark.parametrize("n", [30, 300, 3000])
 @pytest.mark.parametrize("name", TRUTHS)
 def test_the_ece_interval_covers_the_true_value(name: str, n: int) -> None:
-    """It promises 95 % at least, from thirty answers on; measured on other seeds and surer models:
-    .959 to 1.
-    """
+    """It promises 95 % at least, from thirty answers on; measured .959 to 1."""
     trials, truth = simulate(TRUTHS[name], n=n, repeats=400, seed=2)
     intervals = [metrics.ece_interval(sums) for sums in trials]
     assert (
@@ -89,9 +83,7 @@ SURE: dict[str, Truth] = {
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 20, 50])
 @pytest.mark.parametrize("name", SURE)
 def test_a_few_sure_answers_leave_room_for_the_truth(name: str, n: int) -> None:
-    """Without added answers, 48 to 68 of 100 intervals held it for up to ten answers of a model
-    wrong in a tenth.
-    """
+    """Without added answers, 48 to 68 of 100 intervals of up to ten answers held it."""
     rng, gap, ece = np.random.default_rng(8), [], []
     everywhere = 1 - rng.beta(0.3, 30, 100_000)
     truth = float((everywhere - SURE[name](everywhere)).mean())

@@ -41,9 +41,7 @@ def test_intervals_are_scipys_up_to_the_draws() -> None:
 
 @pytest.mark.slow
 def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
-    """60 patients of 5 images each, strongly alike within a patient; the truth is the mean over
-    patients, 0.
-    """
+    """60 patients of 5 images each, strongly alike within a patient; the true mean is 0."""
     rng, whole, single = np.random.default_rng(3), [], []
     groups = np.repeat(np.arange(60), 5)
     for _ in range(300):

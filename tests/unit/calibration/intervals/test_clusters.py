@@ -12,9 +12,7 @@ Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.i
 
 
 def patients(seed: int, *, count: int = 150, images: int = 8, over: float = 0.0) -> Answers:
-    """Images of a patient are right or wrong together: one draw decides all with a probability of
-    .7.
-    """
+    """Images of a patient are right or wrong together with a probability of .7."""
     rng = np.random.default_rng(seed)
     p = np.repeat(rng.uniform(0.55, 0.95, count), images)
     unit = np.repeat(np.arange(count), images)

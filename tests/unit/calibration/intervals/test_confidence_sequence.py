@@ -47,9 +47,7 @@ def test_a_share_interval_is_clopper_and_pearsons() -> None:
 
 
 def test_no_single_bet_on_a_gap_gains_on_average_under_its_mean() -> None:
-    """Fan's inequality, summed over the outcomes of each confidence: E[bet] <= 1 for the true
-    mean.
-    """
+    """Fan's inequality, over the outcomes of each confidence: E[bet] <= 1 for the true mean."""
     for confidence in (0.5, 0.8, 0.99):
         for accuracy in (0.1, 0.5, 0.8, 0.999):
             mean = confidence - accuracy
@@ -87,9 +85,7 @@ def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha(
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(6, 1.3), (22, 1)])
 def test_both_hold_at_every_look_in_nineteen_of_twenty_streams(shape: tuple[float, float]) -> None:
-    """Whole paths of 60 streams: a sequence misses at some look if the capital of the truth ever
-    reaches 20.
-    """
+    """60 streams: a sequence misses if the capital of the truth ever reaches 20."""
     rng, streams, missed = np.random.default_rng(0), 60, np.zeros(2)
     labels = np.arange(1, _LABELS + 1)
     share = shape[0] / sum(shape)

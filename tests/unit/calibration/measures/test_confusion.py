@@ -1,6 +1,4 @@
-"""The confusion matrix against scikit-learn, and the test of a changed case mix against SciPy and
-by simulation.
-"""
+"""The confusion matrix against scikit-learn, and the test of a case mix against SciPy."""
 
 import math
 
@@ -29,9 +27,7 @@ def test_counts_and_rates_are_those_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_the_p_value_is_that_of_pearsons_test(classes: int) -> None:
-    """SciPy's tests of each class, added up; Wilson and Hilferty's tail differs from the exact one
-    by < .01.
-    """
+    """SciPy's tests of each class, added up; the tail differs from the exact one by < .01."""
     rng = np.random.default_rng(classes)
     for _ in range(20):
         reference, live = (rng.integers(5, 60, (classes, classes)) for _ in range(2))

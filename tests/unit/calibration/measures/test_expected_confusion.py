@@ -1,6 +1,4 @@
-"""The expected confusion matrix against exact Poisson-binomial distributions, against simulation
-and against labels.
-"""
+"""The expected confusion matrix, against exact distributions, simulation and labels."""
 
 import numpy as np
 import pytest
@@ -72,9 +70,7 @@ def test_the_intervals_of_all_rates_cover_what_labels_show() -> None:
 
 
 def test_a_small_reference_widens_the_interval_so_that_it_covers_its_error() -> None:
-    """The model is off by what 200 reference answers could not show; the interval counts on
-    that.
-    """
+    """The model is off by what 200 reference answers could not show."""
     rng, covered, too_narrow = np.random.default_rng(3), 0, 0
     for _ in range(300):
         p, labels = draw(rng, 2_000, classes=2)
@@ -153,9 +149,7 @@ def test_rates_and_counts_stay_in_their_ranges(rows: list[tuple[float, float, in
 
 
 def test_a_class_that_no_answer_names_has_no_interval() -> None:
-    """Its sensitivity is 0 and its specificity 1 by arithmetic; no label could show anything
-    else.
-    """
+    """Its sensitivity is 0 and its specificity 1, whatever labels show."""
     matrix = expected_confusion(
         ProbabilitySums.from_probabilities([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
     )

@@ -1,6 +1,4 @@
-"""Classwise, equal-mass and smooth ECE, Brier's parts, AURC, AUROC: independent implementations and
-by hand.
-"""
+"""Classwise, equal-mass and smooth ECE, Brier's parts, AURC, AUROC, against oracles."""
 
 import itertools
 import math

@@ -1,6 +1,4 @@
-"""Measures against hand numbers and three independent implementations: torchmetrics, netcal and
-scikit-learn.
-"""
+"""Measures by hand and against torchmetrics, netcal and scikit-learn."""
 
 import math
 import warnings
@@ -24,9 +22,7 @@ Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 
 def random_answers(seed: int, *, n: int = 700, classes: int = 4) -> Answers:
-    """Probabilities and unrelated labels; a continuous draw falls on no bin edge, where the oracles
-    differ from us.
-    """
+    """Probabilities on no bin edge, where the oracles differ from us, and unrelated labels."""
     rng = np.random.default_rng(seed)
     return rng.dirichlet(np.full(classes, 0.4), n), rng.integers(0, classes, n)
 

@@ -1,6 +1,4 @@
-"""Files as people have them: what is read, what is said, and what is refused with the option that
-settles it.
-"""
+"""Files as people have them: what is read, what is said, and what is refused."""
 
 import csv
 import json

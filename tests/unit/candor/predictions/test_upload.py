@@ -103,9 +103,7 @@ def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, sai
 def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matter(
     tmp_path: Path,
 ) -> None:
-    """As made from a folder of images. One class after the other raised the drift alarm of a
-    calibrated model.
-    """
+    """As made from a folder; one class after the other would raise a false drift alarm."""
     file, monitored = tmp_path / "labels.csv", MonitoredModel()
     names = [f"id-{number}" for number in range(60)]
     lines = [f"{name},{'cat' if number < 30 else 'normal'}" for number, name in enumerate(names)]
