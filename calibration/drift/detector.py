@@ -181,16 +181,12 @@ class DriftDetector:
     @property
     def stream(self) -> LabelStream | None:
         """The stream with the most evidence when the alarm was raised."""
-        return None if self.state.row is None else self.stream_of(self.state.row)
+        return None if self.state.row is None else self.settings.stream(self.state.row)
 
     @property
     def labels(self) -> int:
         """Labels seen since the last reset."""
         return self.state.labels
-
-    def stream_of(self, row: int) -> LabelStream:
-        """Return the stream that a row of the state belongs to."""
-        return self.settings.stream(row)
 
     def _chunks(
         self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None

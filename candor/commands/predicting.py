@@ -156,7 +156,9 @@ def predict(
             bundle = _bundle(model, version, settings(store=store).opened_store)
             answering = _answers(_bundle_classifier(bundle, frame), files, connections=1)
         else:
-            client = opened.enter_context(_client(url, token_file))
+            from serving.client import Client
+
+            client = opened.enter_context(Client(url, token=read_token(token_file)))
             classify = _server_classifier(
                 client, model or client.only_model(), version, request_id, frame
             )
@@ -207,12 +209,6 @@ def _answer(classify: Classify, file: Path) -> list[dict[str, Any]]:
         return [{"error": str(error)}]
     except OSError as error:  # the file's name is printed in front of it
         return [{"error": error.strerror or str(error)}]
-
-
-def _client(url: str, token_file: Path | None) -> "Client":
-    from serving.client import Client
-
-    return Client(url, token=read_token(token_file))
 
 
 def _server_classifier(

@@ -185,7 +185,7 @@ def _streams(
     found = []
     for index in np.argsort(-evidence, kind="stable")[:_STREAM_LIMIT].tolist():
         row, side = divmod(index, 2)
-        stream = detector.stream_of(row)
+        stream = detector.settings.stream(row)
         name = stream_name(connection, watched_version_id, stream, detector.settings.bin_count)
         found.append(
             StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total)
