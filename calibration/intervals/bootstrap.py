@@ -66,8 +66,7 @@ def bootstrap_sums(
     whole = sums.sum(axis=0)
     left_out, observed = statistic(whole - sums), statistic(whole[np.newaxis])[0]
     return [
-        _interval(each, lambda finite, k=k: _bca_tails(finite, observed[k], left_out[:, k]))
-        for k, each in enumerate(drawn.T)
+        _interval(values, float(observed[k]), left_out[:, k]) for k, values in enumerate(drawn.T)
     ]
 
 
@@ -124,13 +123,14 @@ def _weights(count: int, resamples: int, seed: int) -> Iterator[FloatArray]:
 
 
 def _interval(
-    drawn: FloatArray, tails: Callable[[FloatArray], tuple[float, float]] = lambda _: _TAILS
+    drawn: FloatArray, observed: float = np.nan, left_out: FloatArray | None = None
 ) -> Interval:
-    """Return the quantiles at `tails` of the drawn values (B,) that are numbers."""
+    """Return quantiles of the drawn values (B,) that are numbers: BCa with a jackknife (G,)."""
     finite = drawn[~np.isnan(drawn)]
     if not finite.size:
         return Interval(np.nan, np.nan)
-    return Interval(*np.quantile(finite, tails(finite)).tolist())
+    tails = _TAILS if left_out is None else _bca_tails(finite, observed, left_out)
+    return Interval(*np.quantile(finite, tails).tolist())
 
 
 def _bca_tails(drawn: FloatArray, observed: float, left_out: FloatArray) -> tuple[float, float]:
