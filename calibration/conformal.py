@@ -39,8 +39,7 @@ class Conformal:
 def conformal(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, alpha: float = 0.1
 ) -> Conformal:
-    """Return the threshold of the sets, from probabilities (N, K) and labels (N,) that were not
-    used in training.
+    """Return the threshold of the sets, from probabilities (N, K) and labels (N,) not trained on.
 
     The threshold is the floor((N + 1) alpha)-th smallest probability of a true class, so that a
     new, exchangeable answer is covered with probability at least 1 - alpha and, without ties, at

@@ -174,8 +174,7 @@ def examine_confidence(
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> Examination:
-    """Examine confidences (N,) in [0, 1] and whether the answers were right (N,), where nothing
-    else is known.
+    """Examine confidences (N,) in [0, 1] and whether the answers were right (N,).
 
     The calibrator then takes a confidence and returns the probability that the answer is right. It
     never changes an answer. Raises ValueError as `examine`.
@@ -285,8 +284,7 @@ def _about(effect: Effect) -> dict[str, object]:
 
 
 def _standing(given: Measured, groups: int | None, *, calibrated: bool) -> Standing:
-    """The verdict: the mean gap, the ECE's lower bound, or a calibrator that improves rows it has
-    not seen.
+    """The verdict, by the mean gap, the ECE's lower bound, or a calibrator that helps.
 
     The gap must be too large for a calibrated model, and its interval must exclude 0: one wrong
     answer in a hundred of .999 is rare, but not as rare as its normal deviation says. Answers of 1

@@ -31,8 +31,7 @@ def stratified_parts(
 def grouped_parts(
     labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Sequence[float], *, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Like `stratified_parts`, but images (N,) of one group stay together; shares are met as
-    closely as groups allow.
+    """Like `stratified_parts`, but images (N,) of one group stay together.
 
     Groups come in random order; ordered by size, the large patients would all end up in one part.
     Each group goes to the part that is emptiest, relative to its share, in the group's classes,
@@ -65,8 +64,7 @@ def grouped_parts(
 
 
 def joined(*keys: Sequence[Hashable | None]) -> NDArray[np.int64]:
-    """Number of the set of each item, int64 (N,): items that share a key other than None are in one
-    set.
+    """Number of each item's set, int64 (N,); items that share a key are in one set.
 
     >>> joined(["a", "a", None, "b"], [1, 2, 3, 2]).tolist()
     [0, 0, 2, 0]

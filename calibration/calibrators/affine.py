@@ -65,8 +65,7 @@ def fit_affine(
     *,
     weights: npt.ArrayLike | None = None,
 ) -> Affine:
-    """Minimize mean NLL + 1e-6/2 |theta|^2 over (w, b) = (1/T, 0) + basis @ theta, for logits of
-    unit spread.
+    """Minimize mean NLL + 1e-6/2 |theta|^2 over (w, b) = (1/T, 0) + basis @ theta.
 
     T is the best temperature of the logits if the basis has a weight, and 1 if it has biases alone.
 

@@ -26,8 +26,7 @@ class Steps:
 
     @classmethod
     def fit(cls, p: FloatArray, truth: npt.NDArray[np.bool_], bin_count: int = BIN_COUNT) -> Self:
-        """Place the edges at quantiles of p (N,), fewer if p repeats, and average truth (N,)
-        between them.
+        """Place the edges at quantiles of p (N,), and average truth (N,) between them.
 
         An edge is halfway to the next larger p, so that rounding in a graph moves no answer into
         another bin.

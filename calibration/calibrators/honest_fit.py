@@ -79,8 +79,7 @@ def fit_honestly(
     allow_label_changes: bool = False,
     seed: int = 0,
 ) -> HonestFit:
-    """Choose and fit a remedy (`calibration.calibrators.remedies.choose`), and judge it on rows
-    that it has not seen.
+    """Choose and fit a remedy (`remedies.choose`), and judge it on rows that it has not seen.
 
     The predictions are left alone if no remedy improves by a standard error, or if the one chosen
     does not improve the rows that judge it.

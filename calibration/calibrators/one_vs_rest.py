@@ -23,8 +23,7 @@ def fit_each(
     logits: npt.ArrayLike,
     labels: npt.ArrayLike,
 ) -> tuple[T, ...]:
-    """Fit one binary map per class (with two classes: for the second alone) on its probability (N,)
-    and truth (N,).
+    """Fit a binary map per class, of two for the second, on its probability (N,) and truth.
 
     Raises:
         ValueError: as `calibration.calibrators.temperature.check_answers`.
@@ -35,8 +34,7 @@ def fit_each(
 
 
 def apply_each(maps: Sequence[BinaryMap], logits: npt.ArrayLike) -> FloatArray:
-    """Return probabilities (N, K), each class by its own map, normalized. A row of zeros becomes
-    1/K.
+    """Return probabilities (N, K), each class by its own map, normalized; zeros become 1/K.
 
     Raises:
         ValueError: the logits have another number of classes than was fitted.

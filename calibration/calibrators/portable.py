@@ -58,8 +58,7 @@ class PortableCalibrator:
         return cls("none", classes, (1.0,) * len(classes), (0.0,) * len(classes), smallest, of)
 
     def __call__(self, predictions: npt.ArrayLike) -> FloatArray:
-        """Calibrate probabilities (N, K), each row summing to 1, or confidences (N,) if it is `of`
-        those.
+        """Calibrate probabilities (N, K), or confidences (N,) if it is `of` those.
 
         Raises:
             CalibratorInvalid: another number of columns; values outside [0, 1].

@@ -1,5 +1,4 @@
-"""Temperature scaling: one number T > 0 by which logits are divided before the softmax (Guo et al.
-2017).
+"""Temperature scaling: logits are divided by one T > 0 before the softmax (Guo et al. 2017).
 
 It changes confidences, never the predicted class. Logits are needed only up to a constant per row,
 so the logarithms of served probabilities do as well as the network's own logits. A T fitted on
@@ -101,8 +100,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def at_bound(temperature: float) -> bool:
-    """Whether a fitted temperature is a bound of the search, so that the labels do not determine
-    it.
+    """Whether a temperature is a bound of the search: labels do not determine it.
 
     >>> # no T makes these logits modest
     >>> at_bound(fit_temperature([[0.0, 3000.0]] * 3, [1, 1, 0])), at_bound(1.3)
@@ -112,8 +110,7 @@ def at_bound(temperature: float) -> bool:
 
 
 def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
-    """Return the T in [0.05, 20] at which the mean confidence of right answers is nearest to
-    `confidence`.
+    """Return the T in [0.05, 20] whose mean confidence of right answers is nearest.
 
     `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
     """

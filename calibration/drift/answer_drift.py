@@ -58,8 +58,7 @@ class AnswerDrift:
 
 
 def views(class_count: int) -> IntArray:
-    """Return the rank of each cell in each view: (V, K * BIN_COUNT), cells by predicted class, then
-    by bin.
+    """Return the rank of each cell in each view, (V, K * BIN_COUNT), cells by class, then bin.
 
     Two classes have one view: from sure of the first to sure of the second. More have one view for
     each class, from any other answer to sure of that class, and a last one for confidence, whatever
@@ -143,8 +142,7 @@ def follow(
 
 
 def _run(log_m: FloatArray, log_bets: FloatArray, bets: int) -> tuple[FloatArray, FloatArray]:
-    """Run M <- e (M + w) over a day, in logs: M (n, V, B) after each answer, and the log of the
-    evidence, (n,).
+    """Run M <- e (M + w) over a day, in logs: M (n, V, B) after each answer, evidence (n,).
 
     With L the running sum of log e, M_n = exp(L_n) (M_0 + sum of w_k exp(-L_(k-1))).
     """

@@ -19,8 +19,7 @@ _CAP = 1e280  # far beyond any alarm, and one more bet cannot overflow
 
 
 def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> FloatArray:
-    """Return the bets e (n, 10) of labels (n,); 1 on a side if the tolerance leaves no room for a
-    bet.
+    """Return the bets e (n, 10) of labels (n,); 1 on a side without room for a bet.
 
     With q = p o / (1 - p + p o), o = e^(-+d): q/p = o / (1 + p (o - 1)) and (1-q)/(1-p) = 1 / (1 +
     p (o - 1)).

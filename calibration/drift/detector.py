@@ -42,8 +42,7 @@ _CHUNK = 2048  # labels at a time, which bounds memory
 
 
 class DriftDetector:
-    """Feeds labels to a `DriftState` and raises the alarm once; the alarm stays active until
-    `reset`.
+    """Feeds labels to a `DriftState`; its alarm is raised once and stays until `reset`.
 
     >>> detector = DriftDetector(DriftSettings(average_run_length=1000))
     >>> # 99 % confident, right half of the time

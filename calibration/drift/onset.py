@@ -36,8 +36,7 @@ class Onset:
 def onset(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, *, direction: Direction, level: float = 0.95
 ) -> Onset | None:
-    """Estimate the label since which confidence has been wrong, given that it is wrong now; None
-    without labels.
+    """Estimate the label since which confidence has been wrong; None without labels.
 
     Args:
         confidence: (N,) of the top label, in [0, 1], in the order of the labels.

@@ -33,8 +33,7 @@ def bootstrap_sums(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return intervals of statistics that are functions of sums over answers, with all resamples at
-    once.
+    """Return intervals of functions of sums over answers, with all resamples at once.
 
     Args:
         terms: (N, d) what each answer adds to the d sums; include a column of ones to count
@@ -78,8 +77,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return intervals of any statistics of n answers, such as areas under curves, by one call per
-    resample.
+    """Return intervals of any statistics of n answers, by one call per resample.
 
     Args:
         statistic: takes row numbers (m,), repeated as drawn, returns (s,).

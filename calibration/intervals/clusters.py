@@ -119,8 +119,7 @@ def _gap_interval(
 def _variance_of_bins(
     sums: BinSums, cells: npt.NDArray[np.integer], centered: FloatArray
 ) -> FloatArray:
-    """Variance (M,) of each bin's sum, from the sums of groups within it; `cells` (N,) numbers
-    group and bin.
+    """Variance (M,) of each bin's sum, from its groups' sums; `cells` (N,): group and bin.
 
     With few groups these sums show too little. The variance is then at least that of groups that
     err as one.

@@ -63,8 +63,7 @@ def accuracy_sequence(n: int, correct: float, *, alpha: float = 0.05) -> Interva
 
 
 def accuracy_evidence(n: int, correct: float, share: float) -> float:
-    """Return the log of the capital against one share: `accuracy_sequence` excludes it from log(1 /
-    alpha) on.
+    """Return the log of the capital against one share, excluded from log(1 / alpha) on.
 
     >>> round(accuracy_evidence(1, 1, 0.025), 6) == round(math.log(20), 6)
     True
@@ -73,8 +72,7 @@ def accuracy_evidence(n: int, correct: float, share: float) -> float:
 
 
 def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> Interval:
-    """Return the confidence sequence of the mean of d = confidence - correct, which lies in [-1,
-        1].
+    """Return the confidence sequence of the mean of confidence - correct, in [-1, 1].
 
     The capital of a candidate m is the mean over bet sizes b and both sides of
 
@@ -120,8 +118,7 @@ def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> 
 
 
 def gap_evidence(n: int, gap: float, squared: float, mean: float) -> float:
-    """Return the log of the capital against one mean: `gap_sequence` excludes it from log(1 /
-    alpha) on.
+    """Return the log of the capital against one mean, excluded from log(1 / alpha) on.
 
     Nothing is bet before the first label.
 

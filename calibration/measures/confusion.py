@@ -60,8 +60,7 @@ def recalls(confusion: npt.ArrayLike) -> tuple[float | None, ...]:
 
 
 def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
-    """Return the p-value of the hypothesis that only the frequency of the classes differs between
-    two matrices.
+    """Return the p-value of "only the frequency of the classes differs" for two matrices.
 
     Under label shift the answers given to one true class have the same distribution in both. This
     is Pearson's test of homogeneity, summed over true classes; the tail of chi-squared is Wilson
@@ -90,8 +89,7 @@ def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
 
 
 def chi_squared_deviations(statistic: float, freedom: int) -> float:
-    """Return chi-squared with `freedom` degrees of freedom as a standard normal deviation (Wilson
-    and Hilferty 1931).
+    """Return chi-squared as a standard normal deviation (Wilson and Hilferty 1931).
 
     >>> round(chi_squared_deviations(18.31, 10), 2)   # the 95 % quantile; exact: 1.64
     1.65

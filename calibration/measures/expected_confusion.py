@@ -28,8 +28,7 @@ from calibration.measures.metrics import Z95, top_label
 
 @dataclass(frozen=True)
 class RateEstimate:
-    """An estimated rate in [0, 1], of `n` answers, with its 95 % interval and standard deviation;
-    NaN where n is 0.
+    """An estimated rate of `n` answers, with 95 % interval and deviation; NaN where n is 0.
 
     Interval and deviation are NaN for a class that no answer predicts, too: nothing there could
     vary, whatever the truth is.
@@ -44,8 +43,7 @@ class RateEstimate:
 
 @dataclass(frozen=True)
 class ProbabilitySums:
-    """Sums of all class probabilities over answers; each (K, K), a row per class, a column per
-    predicted class.
+    """Sums of probabilities, (K, K): a row per class, a column per predicted class.
 
     Attributes:
         total: sum of p_c.
@@ -179,8 +177,7 @@ def expected_confusion(
 
 
 def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusion | None:
-    """Return the confusion matrix expected after correction by labels, of other answers of the same
-    model.
+    """Return the confusion matrix expected after labels corrected it, of other answers.
 
     The labels must be a fair sample of the answers of each predicted class. None if a class was
     predicted here and is not among the labels.

@@ -79,8 +79,7 @@ ClassSums = tuple[BinSums, ...]
 def class_sums(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
 ) -> ClassSums:
-    """Return K bin sums, the k-th of p_k against label == k, from probabilities (N, K) and labels
-    (N,).
+    """Return K bin sums, of p_k and label == k, from probabilities (N, K) and labels (N,).
 
     Raises:
         ValueError: shapes that do not match, labels outside 0..K-1, a probability outside [0, 1].

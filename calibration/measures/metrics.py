@@ -101,8 +101,7 @@ def ece_interval(
     total_variance: float | None = None,
     gap_interval: Interval | None = None,
 ) -> Interval:
-    """Conservative 95 % interval of the ECE that infinitely many such answers would show, clipped
-    to [0, 1].
+    """Conservative 95 % interval of the ECE of infinitely many such answers, in [0, 1].
 
     With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D|
     + sum(+-e). The lower end subtracts the 97.5 % quantile of the first noise, a sum of
@@ -141,8 +140,7 @@ def ece_interval(
 
 
 def signed_gap(sums: BinSums) -> float:
-    """Mean confidence minus accuracy, in [-1, 1]; above 0 the model is overconfident. Unlike the
-    ECE it is unbiased.
+    """Mean confidence minus accuracy, in [-1, 1], unbiased; above 0 is overconfident.
 
     >>> signed_gap(BinSums.from_predictions([0.9, 0.9], [True, False]))
     0.4
@@ -221,8 +219,7 @@ def _gap_variance_seen(sums: BinSums) -> float:
 
 
 def debiased_rms(sums: BinSums) -> float:
-    """Root mean square calibration error, unbiased before the root: sqrt(max(0, sum (D^2 - Q)/n /
-    N)).
+    """Root mean square error, unbiased before the root: sqrt(max(0, sum (D^2 - Q)/n / N)).
 
     Source: Lee et al. 2023, "T-Cal".
     """
@@ -242,8 +239,7 @@ def mean_confidence(sums: BinSums) -> float:
 
 
 def nll(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood in nats of the true classes; probabilities (N, K), labels (N,)
-    in 0..K-1.
+    """Mean negative log-likelihood, in nats; probabilities (N, K), labels (N,) in 0..K-1.
 
     >>> round(nll([[0.25, 0.75]], [1]), 4)
     0.2877

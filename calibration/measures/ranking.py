@@ -16,8 +16,7 @@ from calibration.bins import FloatArray, paired
 
 
 def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """P(score of a positive > score of a negative) + half of P(equal), in [0, 1]; NaN without
-    positives or negatives.
+    """P(score of a positive > of a negative) + P(equal) / 2; NaN without one of the two.
 
     Args:
         score: (N,) any numbers.
@@ -40,8 +39,7 @@ def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 
 
 def class_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """AUROC of class 1 for two classes; for more, the mean over each class against the rest (macro
-    average).
+    """AUROC of class 1 of two; of more, the mean of each class against the rest.
 
     Args:
         probabilities: (N, K).
@@ -61,8 +59,7 @@ def class_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """The curve: one point per distinct confidence, from the highest down. Answers at `threshold`
-    or above are kept.
+    """The curve, a point per distinct confidence; answers at `threshold` or above are kept.
 
     Attributes:
         threshold: (U,) confidences, decreasing.
@@ -86,8 +83,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
 
 
 def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """Area under the risk-coverage curve, in [0, 1]: the mean error rate over all N coverages; NaN
-    without data.
+    """Area under the risk-coverage curve, in [0, 1]: mean error rate over all coverages, or NaN.
 
     Equal confidences have no order, so the result is the mean over all their orders.
 

@@ -9,8 +9,7 @@ from calibration.measures.metrics import Z95, Interval
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """One bin (lower, upper] with n answers, their mean confidence, and their accuracy with a 95 %
-    Wilson interval.
+    """One bin (lower, upper]: mean confidence, and accuracy with a 95 % Wilson interval.
 
     Without answers, all but the bounds and n are NaN.
     """

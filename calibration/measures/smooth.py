@@ -82,8 +82,7 @@ def smooth_ece(sums: SmoothSums) -> float:
 
 
 def smooth_noise_floor(sums: SmoothSums) -> float:
-    """The smooth ECE that a model with true confidences would show on these answers, about
-    E[smECE].
+    """The smooth ECE of a calibrated model on these answers, about E[smECE].
 
     The fixed point of s -> sqrt(2/pi) integral of the standard deviation of the smoothed residual.
     """

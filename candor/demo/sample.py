@@ -29,8 +29,7 @@ GRAPH, CARD, IMAGES = "model.onnx", "card.json", "images.npz"
 
 
 class SampleImages:
-    """Images with their true classes, drawn at random: as the model knows them, or from a badly
-    mounted camera.
+    """Images with true classes, as the model knows them or from a badly mounted camera.
 
     Attributes:
         pixels: (N, 8, 8) uint8, gray levels 0 to 16.
@@ -45,8 +44,7 @@ class SampleImages:
         self._order: list[int] = []
 
     def draw(self, *, shifted: bool) -> tuple[bytes, str]:
-        """Return the next image as PNG, and its class. All images come in random order before one
-        comes again.
+        """Return the next image as PNG, and its class; all come before one comes again.
 
         A shifted image is turned, blurred and noisy: confidence stays, accuracy does not.
         """
@@ -69,8 +67,7 @@ class SampleImages:
 
 
 def publish_sample(store: Store) -> int:
-    """Publish the sample model and put it into production, unless the store has it; return the
-    version that serves.
+    """Publish the sample and put it into production, unless it is; return the version.
 
     Some of its images are left beside it, for those who try it in a browser.
     """

@@ -24,8 +24,7 @@ class ServerFailed(ServingError):
 
 
 class ServerProcess:
-    """Starts a server on a free port when the block begins and stops it with SIGTERM when the block
-    ends.
+    """Starts a server on a free port, and stops it with SIGTERM when the block ends.
 
     Attributes:
         url: address of the server.

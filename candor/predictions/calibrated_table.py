@@ -13,8 +13,7 @@ _NUMBER = "row"
 
 
 def write_calibrated(read: LabeledPredictions, calibrator: PortableCalibrator, file: Path) -> None:
-    """Write a row for each prediction that was read: its number in the source, its ids, and
-    calibrated figures.
+    """Write a row for each prediction that was read: number, ids, calibrated figures.
 
     Raises:
         PredictionsRefused: the classes of the calibrator are not those of the predictions.

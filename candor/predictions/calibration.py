@@ -120,8 +120,7 @@ class Calibration:
         return self.calibrator.from_logits(logits)
 
     def save(self, path: str | Path) -> None:
-        """Write the calibrator: `.json`, or `.onnx` with the input that was calibrated
-        (probabilities or logits).
+        """Write the calibrator: `.json`, or `.onnx` of probabilities or logits, as calibrated.
 
         Raises:
             ValueError: another suffix.
@@ -236,8 +235,7 @@ def calibrate(
     allow_label_changes: bool = False,
     seed: int = 0,
 ) -> Calibration:
-    """Measure how calibrated predictions are, and fit a calibrator if one helps on rows that it has
-    not seen.
+    """Measure how calibrated predictions are, and fit a calibrator if one helps on unseen rows.
 
     Args:
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. A data

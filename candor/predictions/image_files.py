@@ -43,8 +43,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def file_id(file: str | Path, rule: FileIdRule) -> str:
-    r"""Return the request id of a file. Accents are composed, and both kinds of slashes separate
-    folders.
+    r"""Return a file's request id. Accents are composed, and both slashes separate folders.
 
     >>> [file_id(file, FileIdRule.FILENAME) for file in ("ward-3/scan.png", "C:\\ward-3\\scan.png")]
     ['scan.png', 'scan.png']

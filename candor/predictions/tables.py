@@ -26,8 +26,7 @@ def count_rows(file: Path) -> int:
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table (`.csv` with a header, `.ndjson`, `.jsonl` or `.parquet`) without
-    empty cells.
+    """Yield the rows of a table without empty cells.
 
     Raises:
         TableRefused: a file of another kind, or one that cannot be read.

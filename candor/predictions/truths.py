@@ -76,8 +76,7 @@ def match_labels(
 def known_names(
     names: Sequence[str], known: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names that a calibrator's classes `known` give the columns called `names`, and
-    notes.
+    """Return the names that a calibrator's classes `known` give columns, and notes.
 
     >>> known_names(["Ill", "normal"], ("normal", "ill"))
     (('ill', 'normal'), ())
@@ -100,8 +99,7 @@ def known_names(
 def known_pair(
     known: tuple[str, ...], column_names: Sequence[str], positive: str | None
 ) -> tuple[str, str]:
-    """Return a calibrator's two classes, the one second whose probability a single column holds:
-    else its second.
+    """Return a calibrator's two classes, the one that a single column is of second.
 
     Raises:
         PredictionsRefused: the calibrator is not of two classes, or none is called `positive`.
@@ -136,8 +134,7 @@ def _spelling(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -> tuple[str, str]:
-    """Return the two classes of a single probability column, the one whose probability it is
-    second.
+    """Return the two classes of a single column, the one that it is of second.
 
     Raises:
         PredictionsRefused: not two labels, or no sign of which one the column is about.

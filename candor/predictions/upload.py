@@ -47,8 +47,7 @@ class UploadResult:
 
 
 class TableUpload:
-    """The table in `file`. `item` makes of each row what is sent; it gets the columns that have a
-    value.
+    """The table in `file`. `item` turns a row, its cells with a value, into what is sent.
 
     Rows with equal values of the column `mixed` are not sent one after the other: if the table is
     grouped by it, its rows are sent in a random order (`is_grouped`).
@@ -158,8 +157,7 @@ def require_columns(file: Path, *groups: Collection[str]) -> None:
 
 
 def is_grouped(labels: Iterable[object]) -> bool:
-    """Whether equal labels stand together: less than half as many changes between neighbors as in a
-    random order.
+    """Whether equal labels stand together: half the changes of a random order, or fewer.
 
     >>> is_grouped(["cat"] * 30 + ["dog"] * 30), is_grouped(["cat", "dog"] * 30)
     (True, False)

@@ -54,8 +54,7 @@ def print_json(data: Any) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """Return what went wrong and with what, also for errors of libraries that leave one of the two
-    out.
+    """Return what went wrong and with what, also for errors that leave one of them out.
 
     >>> sentence(FileNotFoundError(2, "No such file or directory", "labels.csv"))
     'labels.csv: No such file or directory'

@@ -65,8 +65,7 @@ HEADER = 14  # characters of a class name above a column
 
 
 def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:
-    """Return recall and answers by true class on test, and how the model compares with the best
-    constant answer.
+    """Return answers by true class on test, and the comparison with a constant answer.
 
     Of more than ten classes only those with the lowest recall are shown.
     """

@@ -33,8 +33,7 @@ def table(
 
 
 def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
-    """Write a figure with `digits` decimals, with `sign` a + before what is not negative; a dash
-    for None and NaN.
+    """Write a figure; a dash for None and NaN; with `sign` a + unless it is negative.
 
     >>> figure(0.04567), figure(0.04567, sign=True), figure(None)
     ('0.046', '+0.046', '-')
