@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.runs.config import TrainConfig
     from training.runs.repetition import Repetition
 
-OF_THE_MACHINE = ("weights", "device")  # what a repeated run may change
+OF_THE_MACHINE = {"weights", "device"}  # what a repeated run may change
 
 
 def made_choices(context: typer.Context) -> dict[str, object]:
@@ -66,16 +66,16 @@ def card_repetition(card: Path, context: typer.Context) -> "Repetition":
     from training.runs.config import TrainConfig
     from training.runs.repetition import read_repetition
 
-    own = {*TrainConfig.model_fields, "options", *LoadArguments.__annotations__}
+    own = {*TrainConfig.model_fields, "options", *LoadArguments.__annotations__} - OF_THE_MACHINE
     given = [
-        name
-        for name in context.params
-        if name in own.difference(OF_THE_MACHINE) and _is_given(context, name)
+        each.opts[0]
+        for each in context.command.params
+        if each.name in own and _is_given(context, each.name)
     ]
     if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise typer.BadParameter(
-            f"it repeats a run with its own choices; leave out {options}", param_hint="--from-card"
+            f"it repeats a run with its own choices; leave out {', '.join(given)}",
+            param_hint="--from-card",
         )
     return read_repetition(card)
 
