@@ -67,11 +67,11 @@ def card_repetition(card: Path, context: typer.Context) -> "Repetition":
     from training.runs.repetition import read_repetition
 
     own = {*TrainConfig.model_fields, "options", *LoadArguments.__annotations__} - OF_THE_MACHINE
-    given = [
+    given = sorted(
         each.opts[0]
         for each in context.command.params
-        if each.name in own and _is_given(context, each.name)
-    ]
+        if each.name in own and _is_given(context, each.name or "")
+    )
     if given:
         raise typer.BadParameter(
             f"it repeats a run with its own choices; leave out {', '.join(given)}",
