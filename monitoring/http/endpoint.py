@@ -19,9 +19,7 @@ from monitoring.http.json_body import encode
 
 JSON: Final = "application/json"
 LOCAL: Final = "local"  # who acts where there are no tokens
-_FOR_PEOPLE: Final = frozenset(
-    ("text/html", "image/svg+xml")
-)  # pages, and the files that they offer
+_FOR_PEOPLE: Final = frozenset(("text/html", "image/svg+xml"))  # pages, and files they offer
 _EXACT_TAGS: Final = frozenset(("calibration", "feedback", "logged predictions"))
 _GUARDED: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]

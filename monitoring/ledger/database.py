@@ -109,13 +109,10 @@ class Ledger:
             raise self._missing()
         opened = self.dialect.open_engine if writable else self.dialect.open_reader
         self._engine = opened(self.url, timeout_s=timeout_s)
-        self._readers, self._writers = (
-            self.dialect.readers(self._engine),
-            self.dialect.writers(self._engine),
-        )
-        self.shard = secrets.randbelow(
-            self.dialect.shards
-        )  # of the day sums that this process writes
+        self._readers = self.dialect.readers(self._engine)
+        self._writers = self.dialect.writers(self._engine)
+        # of the day sums that this process writes
+        self.shard = secrets.randbelow(self.dialect.shards)
         try:
             self._prepare(create=create) if writable else self._check()
         except ReadOnly as error:

@@ -3,11 +3,11 @@ or CSV, streamed.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -18,7 +18,7 @@ from model_store.installation import install_command
 from monitoring.errors import ExportRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import feedback, label_current, prediction, watched_versions
+from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.maintenance import Progress, silent
 
@@ -44,8 +44,7 @@ _PORTION = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Sink(Protocol):
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None: ...
+_Write = Callable[[Sequence[tuple[Any, ...]]], None]
 
 
 def export(
@@ -61,17 +60,16 @@ def export(
     """
     draft = file.with_name(f".{file.name}.part")
     try:
-        with ledger.read() as connection, _sink(file, draft) as sink:
-            count = _copy(connection, sink, model, progress)
+        with ledger.read() as connection, _opened(file, draft) as write:
+            count = _copy(connection, write, model, progress)
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
     return count
 
 
-def _copy(connection: Connection, sink: _Sink, model: str | None, progress: Progress) -> int:
-    ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
-    known = {row.watched_version_id: row for row in versions.load(connection, ids)}
+def _copy(connection: Connection, write: _Write, model: str | None, progress: Progress) -> int:
+    known = versions.load_all(connection)
     chosen = [
         row.watched_version_id for row in known.values() if model is None or row.model == model
     ]
@@ -82,7 +80,7 @@ def _copy(connection: Connection, sink: _Sink, model: str | None, progress: Prog
     done = 0
     wanted = _wanted().where(among).order_by(prediction.c.prediction_id)
     for rows in connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions():
-        sink.write([_as_tuple(row, known[row.watched_version_id]) for row in rows])
+        write([_as_tuple(row, known[row.watched_version_id]) for row in rows])
         done += len(rows)
         progress("answers", done, total)
     return done
@@ -144,37 +142,29 @@ def _moment(at_ns: int | None) -> datetime | None:
 
 
 @contextmanager
-def _sink(file: Path, draft: Path) -> Iterator[_Sink]:
+def _opened(file: Path, draft: Path) -> Iterator[_Write]:
     if file.suffix == ".csv":
         with draft.open("w", newline="", encoding="utf-8") as stream:
             table = CsvTable(stream)
             table.writerow(COLUMNS)
-            yield _CsvSink(table)
+            yield lambda rows: table.writerows([_plain(value) for value in row] for row in rows)
     elif file.suffix == ".parquet":
-        with _parquet(draft) as sink:
-            yield sink
+        with _parquet(draft) as write:
+            yield write
     else:
         raise ExportRefused(f"The file's name must end in .parquet or .csv; got {file.name}.")
-
-
-class _CsvSink:
-    def __init__(self, table: CsvTable) -> None:
-        self._table = table
-
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._table.writerows([_plain(value) for value in row] for row in rows)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, list):
+    if isinstance(value, list | bool):
         return json.dumps(value)
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
+    return value
 
 
 @contextmanager
-def _parquet(draft: Path) -> Iterator[_Sink]:
+def _parquet(draft: Path) -> Iterator[_Write]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -193,11 +183,10 @@ def _parquet(draft: Path) -> Iterator[_Sink]:
     kinds |= {"probabilities": pa.list_(pa.float32()), "correct": pa.bool_()}
     schema = pa.schema(list(kinds.items()))
 
-    class Sink:
-        def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-            columns = zip(kinds.values(), zip(*rows, strict=True), strict=True)
-            arrays = [pa.array(list(column), type=kind) for kind, column in columns]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+    def write(rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = zip(kinds.values(), zip(*rows, strict=True), strict=True)
+        arrays = [pa.array(list(column), type=kind) for kind, column in columns]
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
 
     with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
-        yield Sink()
+        yield write

@@ -46,13 +46,11 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
     pruned = Pruned(before_ns)
     _leave_the_future(ledger)
     _announce(ledger, before_ns)
-    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(
-        10
-    )  # a UUIDv7 starts with the milliseconds
+    # a UUIDv7 starts with the milliseconds
+    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)
+    older = select(func.count()).where(prediction.c.prediction_id < limit)
     with ledger.read() as connection:
-        total = (
-            connection.scalar(select(func.count()).where(prediction.c.prediction_id < limit)) or 0
-        )
+        total = connection.scalar(older) or 0
     last = b""
     while (portion := _next_portion(ledger, last, limit)) is not None:
         last = portion

@@ -144,14 +144,8 @@ class Spool:
             self._end = 0
             try:
                 self._reserve()
-            except (
-                OSError
-            ) as error:  # it is empty; a later append may find the disk full and raises then
-                _log.warning(
-                    "the spool %s could not reserve its space on the disk: %s",
-                    self.path,
-                    error.strerror,
-                )
+            except OSError as error:  # a later append may find the disk full and raises then
+                _log.warning("the spool %s cannot reserve its space: %s", self.path, error.strerror)
 
     def set_aside(self, frame: Frame, reason: Exception) -> None:
         """Move a frame that the ledger refuses for good to a second file, for a person."""

@@ -29,9 +29,7 @@ class Dialect(ABC):
     name: ClassVar[str]  # SQLAlchemy's name of the backend
     paramstyle: ClassVar[Any]  # positional, so that rows can be passed as plain tuples
     many_writers: ClassVar[bool]  # whether others can write to the database during a transaction
-    shards: ClassVar[
-        int
-    ]  # rows per day sum over which writers spread, so that they rarely wait for each other
+    shards: ClassVar[int]  # rows per day sum, so that writers rarely wait for each other
     advice: ClassVar[str]  # what to do about a database that cannot be opened
 
     @abstractmethod

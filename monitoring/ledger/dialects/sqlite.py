@@ -143,9 +143,8 @@ class Sqlite(Dialect):
         return engine
 
     def check_writable(self, connection: Connection, table: Table) -> None:
-        connection.exec_driver_sql(
-            f"DELETE FROM {table.name} WHERE 0"
-        )  # BEGIN IMMEDIATE alone passes
+        # BEGIN IMMEDIATE alone passes
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE 0")
 
     def refuses_writing(self, error: DatabaseError) -> bool:
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _READ_ONLY
@@ -250,9 +249,7 @@ class FileClaim:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(file)
-            except (
-                OSError
-            ):  # such as a file system without locks, which is asked again every second
+            except OSError:  # a file system without locks, which is asked again every second
                 os.close(file)
                 raise
             else:

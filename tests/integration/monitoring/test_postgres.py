@@ -145,11 +145,11 @@ def test_a_database_that_does_not_answer_is_named_without_the_password(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     where = url.replace("candor@", "candor:geheim@").rsplit(":", 1)[0] + ":1/ledger"
-    with pytest.raises(LedgerError, match="see that the server runs") as refused:
+    with pytest.raises(LedgerError) as refused:
         Ledger(where)
     assert "***" in str(refused.value)
     assert "geheim" not in str(refused.value) + repr(refused.value.__cause__) + caplog.text
-    with pytest.raises(LedgerError, match="is not a database URL") as refused:
+    with pytest.raises(LedgerError) as refused:
         Ledger("postgresql//candor:geheim@host/ledger")
     assert "geheim" not in str(refused.value)
     with Ledger(url.replace("candor@", "candor:geheim@")) as ledger:

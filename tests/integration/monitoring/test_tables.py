@@ -102,12 +102,6 @@ async def test_rows_keep_their_order_over_portions(
     assert monitored.rows("SELECT label, revision FROM label_current") == [(0, 39)]
 
 
-@pytest.mark.parametrize("text", ["", "prediction_id,age\n", "a label\n"])
-async def test_a_csv_without_header_is_refused(client: httpx.AsyncClient, text: str) -> None:
-    answer = await send(client, "text/csv", [text])
-    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_table")
-
-
 async def test_a_table_beyond_the_limit_and_one_that_stalls_keep_what_came(
     client: httpx.AsyncClient, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,5 +155,5 @@ async def test_a_table_of_rejected_rows_ends_early_and_keeps_what_was_valid(
     ]
     answer = await send(client, "text/csv", lines)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_table")
-    assert "The first is line 3: " in answer.json()["detail"]
+    assert "line 3" in answer.json()["detail"]
     assert monitored.sums().labeled.total == 1

@@ -33,7 +33,7 @@ async def test_what_does_not_fit_waits_for_its_turn_and_never_more_is_held_than_
 async def test_after_the_wait_it_is_refused_by_name() -> None:
     bodies = budget(wait_s=0.001)
     async with bodies.hold(70 * MIB):
-        with pytest.raises(BodiesFull, match=r"80 MiB .*CANDOR_BODY_MEMORY_BYTES.* was not read"):
+        with pytest.raises(BodiesFull, match="CANDOR_BODY_MEMORY_BYTES"):
             async with bodies.hold(2 * MIB):
                 raise AssertionError
         assert bodies.held_bytes == 70 * MIB
@@ -63,27 +63,19 @@ async def test_one_that_gives_up_lets_those_behind_it_pass() -> None:
         assert bodies.held_bytes == 60 * MIB
 
 
-async def test_a_request_that_is_cancelled_just_as_its_turn_comes_holds_nothing() -> None:
+@pytest.mark.parametrize("its_turn_came", [True, False])
+async def test_a_request_that_is_cancelled_holds_nothing(its_turn_came: bool) -> None:
     bodies = budget()
     first = bodies.hold(70 * MIB)
     await first.__aenter__()
     waiting = asyncio.create_task(bodies.hold(60 * MIB).__aenter__())
     await asyncio.sleep(0)
-    await first.__aexit__(None, None, None)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert bodies.held_bytes == 0
-
-
-async def test_a_request_that_was_cancelled_before_its_turn_came_holds_nothing() -> None:
-    bodies = budget()
-    first = bodies.hold(70 * MIB)
-    await first.__aenter__()
-    waiting = asyncio.create_task(bodies.hold(60 * MIB).__aenter__())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await first.__aexit__(None, None, None)
+    if its_turn_came:
+        await first.__aexit__()
+        waiting.cancel()
+    else:
+        waiting.cancel()
+        await first.__aexit__()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert bodies.held_bytes == 0
