@@ -19,18 +19,14 @@ class BodyTooLarge(MonitoringError, ValueError):
     """A request body over the limit. It is refused before it is read to its end."""
 
     def __init__(self, *, limit_bytes: int, advice: str, got_bytes: int | None = None) -> None:
-        """`got_bytes`: the length that the client declared. `advice`: a sentence that says what to
-        do.
-        """
+        """`got_bytes`: the length that the client declared. `advice`: a sentence, what to do."""
         self.limit_bytes = limit_bytes
         got = f"is {got_bytes:,} bytes" if got_bytes is not None else "is longer than the limit"
         super().__init__(f"the body {got}; at most {limit_bytes:,} bytes are taken. {advice}")
 
 
 class BodyCompressed(MonitoringError, ValueError):
-    """A body in a content encoding such as gzip: what it would become in memory cannot be known
-    before.
-    """
+    """A body in a content encoding such as gzip, which may become anything in memory."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(
@@ -61,9 +57,7 @@ class BodyNotJson(MonitoringError, ValueError):
 
 
 class FeedbackInvalid(MonitoringError, ValueError):
-    """JSON that is not feedback: wrong types, missing or unknown fields, ids or lists that are too
-    long.
-    """
+    """JSON that is not feedback: wrong types, missing or unknown fields, what is too long."""
 
 
 class FormInvalid(MonitoringError, ValueError):
@@ -79,9 +73,7 @@ class TableInvalid(MonitoringError, ValueError):
 
 
 class PredictionInvalid(MonitoringError, ValueError):
-    """A logged prediction with a missing field, numbers that are not probabilities, or a wrong
-    id.
-    """
+    """A logged prediction with missing fields, a wrong id, or what are no probabilities."""
 
 
 class PredictionDiffers(MonitoringError, ValueError):
@@ -124,9 +116,7 @@ class ModelDiffers(MonitoringError, ValueError):
 
 
 class ModelServed(MonitoringError, ValueError):
-    """A declaration, or a logged answer, of a model that a server of Candor serves: it would mix
-    two sources.
-    """
+    """A declaration or logged answer of a model that Candor serves: it would mix two sources."""
 
     def __init__(self, model: str, version: int | None = None) -> None:
         which = brief(model) if version is None else f"{brief(model)} version {version}"
@@ -205,9 +195,7 @@ class ModelNotInLedger(MonitoringError, LookupError):
     def __init__(
         self, model: str, version: int | None = None, *, known: Sequence[str] | None = None
     ) -> None:
-        """`known`: the models, or the versions of this model, that the ledger has; None: nobody
-        looked.
-        """
+        """`known`: the models, or versions of this one, in the ledger; None: nobody looked."""
         self.model, self.version = model, version
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         if known is None:  # only where a server answers; the command line looks
@@ -237,15 +225,11 @@ class QueryInvalid(MonitoringError, ValueError):
 
 
 class LedgerError(MonitoringError, RuntimeError):
-    """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another
-    release.
-    """
+    """A ledger that cannot be opened: a wrong URL, no database, another release's schema."""
 
 
 class LedgerDriverMissing(LedgerError):
-    """The packages that lead to this kind of database are not installed; `install` is the command
-    that adds them.
-    """
+    """The packages for this kind of database are not installed; `install` is the command."""
 
     def __init__(self, what: str, *, install: str) -> None:
         self.install = install
@@ -313,8 +297,7 @@ class RecalibrationRefused(MonitoringError, ValueError):
 
 
 def brief(text: str, *, limit: int = 60) -> str:
-    """Quote `text` for an error sentence, cut to `limit` characters so that a caller cannot fill a
-    log.
+    """Quote `text` for an error sentence, cut to `limit` so that a caller cannot fill a log.
 
     >>> brief("pneumonia"), brief("a" * 100, limit=4)
     ("'pneumonia'", "'aaaa...'")

@@ -57,7 +57,6 @@ BODY_REFUSALS: Final = (BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson, 
 WRITE_REFUSALS: Final = (RecorderClosed, SQLAlchemyError)
 REPORT_REFUSALS: Final = (ModelNotInLedger, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
-_HTML: Final = {"text/html": str}
 OF_VERSION: Final = Parameter(
     "version", "query", Version, "a version; the one in production if left out"
 )
