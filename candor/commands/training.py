@@ -158,12 +158,11 @@ def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:
 
 def _show_losses() -> None:
     from candor.terminal.tables import table
-    from training.losses import loss_table
+    from training.losses import LOSSES
 
     columns = ("name", "title", "source", "options")
-    stdout.print(
-        table("Losses; join several with +, as in focal+dca", columns, loss_table(), text=columns)
-    )
+    rows = [(name, loss.title, loss.source, loss.defaults) for name, loss in LOSSES.items()]
+    stdout.print(table("Losses; join several with +, as in focal+dca", columns, rows, text=columns))
 
 
 def _train(

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from training.errors import BadLoss, UnknownName
-from training.losses.terms import LossSettings, Recipe, Term
+from training.losses.registry import LOSSES
+from training.losses.terms import LossSettings, Term
 
-Registry = Mapping[str, Recipe]
 DEFAULT_MAIN = "ce"
 
 
@@ -48,45 +48,56 @@ class Objective:
         return torch.stack([term(logits, labels) for term in self.terms]).sum()
 
 
-def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
-    """The objective of `name`. Raises UnknownName and BadLoss."""
-    main, *others = split_name(name, registry)
-    options = chosen_options((main, *others), settings, registry)
-    return Objective(
-        (
-            registry[main].build(settings.class_weights, **options[main]),
-            *(registry[part].build(**options[part]) for part in others),
-        )
-    )
+def build_objective(name: str, settings: LossSettings) -> Objective:
+    """The objective of `name`, such as `dca` or `focal+dca`. Raises UnknownName and BadLoss."""
+    main, *others = _parts(name)
+    options = _chosen_options((main, *others), settings)
+    first = LOSSES[main].build(settings.class_weights, **options[main])
+    return Objective((first, *(LOSSES[part].build(**options[part]) for part in others)))
 
 
-def split_name(name: str, registry: Registry) -> tuple[str, ...]:
-    """The parts of `name`, the main term first, named or default. Raises as `compose`."""
+def loss_title(name: str) -> str:
+    """The title of a loss in tables and plots. Raises UnknownName and BadLoss.
+
+    >>> loss_title("dca"), loss_title("ce+dca"), loss_title("focal+dca")
+    ('DCA', 'cross-entropy + DCA', 'focal + DCA')
+    """
+    main, *others = _parts(name)
+    shown = [main, *others] if main in name.split("+") or not others else others
+    return " + ".join(LOSSES[part].title for part in shown)
+
+
+def strength(name: str, settings: LossSettings) -> float | None:
+    """The beta of `name`, given or default; None if no part or several parts have one.
+
+    Raises UnknownName and BadLoss, as building the objective would.
+
+    >>> strength("dca", LossSettings()), strength("ce", LossSettings(beta=3.0))
+    (10.0, None)
+    """
+    options = _chosen_options(_parts(name), settings)
+    betas = [values["beta"] for values in options.values() if "beta" in values]
+    return betas[0] if len(betas) == 1 else None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The parts of `name`, the main term first, named or default."""
     parts = tuple(part.strip() for part in name.split("+"))
     for part in parts:
-        if part not in registry:
-            raise UnknownName("loss", part, tuple(registry))
+        if part not in LOSSES:
+            raise UnknownName("loss", part, tuple(LOSSES))
     if len(set(parts)) < len(parts):
         raise BadLoss(f"loss {name!r} names a part twice; name each part once")
-    mains = tuple(part for part in parts if registry[part].role == "main") or (DEFAULT_MAIN,)
+    mains = tuple(part for part in parts if LOSSES[part].role == "main") or (DEFAULT_MAIN,)
     if len(mains) > 1:
         raise BadLoss(f"loss {name!r} has {len(mains)} main terms ({', '.join(mains)}); keep one")
     return mains + tuple(part for part in parts if part not in mains)
 
 
-def title(name: str, registry: Registry) -> str:
-    """The titles of the named parts, joined by +. Raises as `compose`."""
-    main, *others = split_name(name, registry)
-    shown = [main, *others] if main in name.split("+") or not others else others
-    return " + ".join(registry[part].title for part in shown)
-
-
-def chosen_options(
-    parts: tuple[str, ...], settings: LossSettings, registry: Registry
-) -> dict[str, dict[str, float]]:
-    """The value of every option of every part, from the settings or its default. Raises BadLoss."""
+def _chosen_options(parts: tuple[str, ...], settings: LossSettings) -> dict[str, dict[str, float]]:
+    """The value of every option of every part, from the settings or its default."""
     chosen = {
-        part: {key: option.default for key, option in registry[part].options.items()}
+        part: {key: option.default for key, option in LOSSES[part].options.items()}
         for part in parts
     }
     given = dict(settings.options)
@@ -95,7 +106,7 @@ def chosen_options(
         given.setdefault("beta", settings.beta)
     for key, value in given.items():
         part, option = _owner(key, chosen)
-        limits = registry[part].options[option]
+        limits = LOSSES[part].options[option]
         if not limits.accepts(value):
             raise BadLoss(
                 f"option {option} of loss {part} is {value}; expected {limits.low:g} to "

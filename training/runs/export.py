@@ -23,7 +23,7 @@ from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
 from training.evaluation.evaluation import KINDS, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
-from training.networks.classifier import Classifier, build_classifier
+from training.networks.classifier import Classifier
 from training.runs.config import RunRecord, read_record
 from training.runs.folder import read_finish
 from training.runs.onnx_graph import calibrated, to_onnx, verify
@@ -35,6 +35,7 @@ from training.runs.precisions import (
     calibration_parts,
     check_precisions,
 )
+from training.runs.session import build_network
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
@@ -144,18 +145,7 @@ def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
 def load_classifier(run: Path) -> Classifier:
     """The trained classifier of a run, in evaluation mode. Raises BadRun."""
     record = read_record(run)
-    classifier = build_classifier(
-        record.config.backbone,
-        "none",
-        spec=record.spec,
-        class_count=len(record.classes),
-        reduction=record.config.head_reduction,
-        frozen=record.config.frozen,
-        seed=record.config.seed,
-        head=record.config.head,
-        heads=record.config.heads,
-        trainable=record.config.trainable,
-    )
+    classifier = build_network(record.config, "none", record.spec, classes=len(record.classes))
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
 from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
 from training.features.augmentation import Augmentation
@@ -28,6 +29,7 @@ from training.fitting.fit import fit
 from training.fitting.history import Epoch
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
+from training.networks.backbones import Weights
 from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
 from training.processes.distributed import Group
 from training.processes.execution import Execution, find_device, leader_first
@@ -61,23 +63,10 @@ class TrainingSession:
 
     def network(self) -> Classifier:
         """The network before training."""
-        if self.config.weights == "hub":
-            self.progress(
-                "weights from the hub", 0, 1
-            )  # a long silence otherwise, if there is no network
-        return build_classifier(
-            self.config.backbone,
-            self.config.weights,
-            spec=self.config.input_spec(self.dataset),
-            class_count=len(self.dataset.classes),
-            reduction=self.config.head_reduction,
-            frozen=self.config.frozen,
-            seed=self.config.seed,
-            head=self.config.head,
-            heads=self.config.heads,
-            dropout=self.config.dropout,
-            trainable=self.config.trainable,
-        )
+        if self.config.weights == "hub":  # a long silence otherwise, if there is no network
+            self.progress("weights from the hub", 0, 1)
+        spec, classes = self.config.input_spec(self.dataset), len(self.dataset.classes)
+        return build_network(self.config, self.config.weights, spec, classes=classes)
 
     def objective(self) -> Objective:
         """The objective of a fit; each fit needs a new one, since some terms keep state."""
@@ -244,6 +233,25 @@ class TrainingSession:
     def answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
         """Logits (N, K) of the examples."""
         return predict(module, known.inputs, execution=self.execution, at_once=known.at_once)
+
+
+def build_network(
+    config: TrainConfig, weights: Weights, spec: InputSpec, *, classes: int
+) -> Classifier:
+    """The network of `config` with these weights in its backbone, before training."""
+    return build_classifier(
+        config.backbone,
+        weights,
+        spec=spec,
+        class_count=classes,
+        reduction=config.head_reduction,
+        frozen=config.frozen,
+        seed=config.seed,
+        head=config.head,
+        heads=config.heads,
+        dropout=config.dropout,
+        trainable=config.trainable,
+    )
 
 
 def _later(epoch: Epoch, count: int) -> Epoch:

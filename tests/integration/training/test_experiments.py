@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 from candor import command_line
 from candor.commands.experiments import grid_of
 from candor.commands.train_choices import chosen_config
-from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from tests.builders.datasets import labeled, shades
+from training.datasets import Dataset
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
 from training.experiments import runner as runner_module
@@ -25,26 +27,14 @@ from training.experiments.grid import Grid, Variant, changed, parse_variant
 from training.experiments.presets import network_variant
 from training.experiments.runner import ExperimentRunner
 from training.experiments.select import recipe_grids
-from training.experiments.summary import summarize
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.recipe import automatic
 
-CLASSES = ("dark", "bright")
-
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """Noisy gray images whose class is their brightness."""
-    generator = np.random.default_rng(0)
-    splits: dict[Any, Split] = {}
-    for name, count in (("train", 64), ("val", 40), ("test", 40)):
-        labels = np.arange(count) % 2
-        pixels = 100 + 40 * labels[:, None, None] + generator.normal(scale=60, size=(count, 16, 16))
-        splits[name] = Split(
-            ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64)
-        )
-    return Dataset("brightness", CLASSES, 1, 16, splits, fingerprint(CLASSES, splits))
+    return shades(("dark", "bright"), (64, 40, 40), spread=0.0, noise=70.0)
 
 
 def small_grid(*methods: str, seeds: int = 2) -> Grid:
@@ -67,13 +57,6 @@ def compared(dataset: Dataset, folder: Path) -> GridComparison:
     return compare(
         small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
     )
-
-
-@pytest.mark.nightly
-def test_every_method_and_calibrator_has_a_row(compared: GridComparison) -> None:
-    lines = {(line.method, line.calibrator) for line in compared.summaries}
-    assert {("ce", "none"), ("dca beta=5", "temperature"), ("dca beta=5", "isotonic")} <= lines
-    assert all(line.figures["ece"].count == 2 for line in compared.summaries)
 
 
 def test_the_figures_are_those_of_the_runs(compared: GridComparison, folder: Path) -> None:
@@ -262,26 +245,12 @@ def test_invalid_choices_are_refused() -> None:
     assert changed(base, {"epochs": 3}, {"epochs": 4}).epochs == 4
 
 
-def test_summaries_of_nothing_are_nothing() -> None:
-    assert summarize([]) == []
-
-
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    arguments = [
-        "experiment",
-        "compare",
-        "--preset",
-        "smoke",
-        "--method",
-        "ce",
-        "--network",
-        f"{SMALL} epochs=1",
-    ]
+    arguments = shlex.split("experiment compare --preset smoke --method ce --jobs 1")
+    arguments += ["--network", f"{SMALL} epochs=1", "--out", str(tmp_path / "out")]
     run: Callable[..., Any] = CliRunner().invoke
-    shown = run(
-        command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"]
-    )
+    shown = run(command_line.app, [*arguments, "--markdown"])
     assert shown.exit_code == 0, shown.output
     assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown.stdout
     with (tmp_path / "out" / "tables" / "ece-digits-small_conv.csv").open() as stream:
@@ -295,44 +264,14 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         # The grid of the page has perturbed validation images as well.
         wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
         assert made.read_text(encoding="utf-8").splitlines()[0] == wanted
-    later = [
-        *arguments,
-        "--jobs",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-        "--first-seed",
-        "21",
-        "--seeds",
-        "1",
-        "--json",
-    ]
+    later = [*arguments, *["--first-seed", "21", "--seeds", "1", "--json"]]
     assert {row["method"] for row in json.loads(run(command_line.app, later).stdout)} == {"ce"}
     with (tmp_path / "out" / "cells.csv").open() as stream:
         assert {row["seed"] for row in csv.DictReader(stream)} == {"21"}
     assert run(command_line.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2
 
 
-def labeled(*counts: int) -> Dataset:
-    """A data set with so many training images of each class; nothing looks at the pixels."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    splits: dict[Any, Split] = dict.fromkeys(
-        ("train", "val", "test"),
-        Split(ArrayImages(np.zeros((len(labels), 1, 1), np.uint8)), labels),
-    )
-    return Dataset(
-        "folder",
-        tuple(f"class {label}" for label in range(len(counts))),
-        1,
-        256,
-        splits,
-        "fingerprint",
-    )
-
-
-@pytest.mark.parametrize(
-    "counts", [(60, 60), (400, 400), (1500, 1500), (4000, 4000), (200, 10)], ids=str
-)
+@pytest.mark.parametrize("counts", [(60, 60), (1500, 1500), (4000, 4000), (200, 10)], ids=str)
 @pytest.mark.parametrize(
     "method", ["dca", "focal gamma=2", "ce trainable=2", "ce epochs=7 head=paper"]
 )

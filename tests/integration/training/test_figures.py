@@ -1,5 +1,6 @@
 """The command of every figure on digits, small and short: plots, tables, and cached results."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,9 @@ from training.experiments.toy import Problem, draw, learn, positions, true_proba
 from training.networks.backbones import SMALL
 
 SHORT = (
-    "--data",
-    "digits",
     "--network",
     f"{SMALL} epochs=2",
-    "--jobs",
-    "1",
-    "--seeds",
-    "1",
-    "--markdown",
+    *shlex.split("--data digits --jobs 1 --seeds 1 --markdown"),
 )
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 PUBLISHED = "pneumoniamnist-tf_efficientnet_lite0"
@@ -86,13 +81,8 @@ def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(
 
 def test_beta(tmp_path: Path) -> None:
     shown = run("beta", *SHORT, "--betas", "1,25", "--out", tmp_path)
-    assert [line.split(" |")[0] for line in shown.stdout.splitlines() if line.startswith("| ")][
-        2:
-    ] == [
-        "| ce",
-        "| dca beta=1",
-        "| dca beta=25",
-    ]
+    rows = [line.split(" |")[0] for line in shown.stdout.splitlines() if line.startswith("| ")]
+    assert rows[2:] == ["| ce", "| dca beta=1", "| dca beta=25"]
     assert is_picture(tmp_path / "beta_digits_small_conv.png")
     assert is_picture(tmp_path / "training_digits_small_conv.png")
     assert_published(tmp_path, "beta-digits-small_conv", f"beta/beta-{PUBLISHED}")
@@ -109,18 +99,8 @@ def test_several_heads_have_no_curve(tmp_path: Path) -> None:
 
 
 def test_select_chooses_on_a_reference_too(tmp_path: Path) -> None:
-    shown = run(
-        "select",
-        *SHORT,
-        "--method",
-        "ce",
-        "--method",
-        "dca",
-        "--out",
-        tmp_path,
-        "--reference",
-        "test:200",
-    )
+    methods = shlex.split("--method ce --method dca --reference test:200")
+    shown = run("select", *SHORT, *methods, "--out", tmp_path)
     assert "resamples of 1 seed and 199 images" in shown.stdout
     assert len((tmp_path / "selection.csv").read_text().splitlines()) == 11
     name = next((tmp_path / "tables").iterdir()).stem
@@ -140,18 +120,8 @@ class TestToy:
         assert examples.labels[near].mean() == pytest.approx(0.9, abs=0.03)
 
     def test_the_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        arguments = (
-            "toy",
-            "--method",
-            "ce",
-            "--method",
-            "soft-ece",
-            "--seeds",
-            "2",
-            "--out",
-            tmp_path,
-            "--markdown",
-        )
+        arguments = shlex.split("toy --method ce --method soft-ece --seeds 2 --markdown --out")
+        arguments.append(str(tmp_path))
         monkeypatch.setattr(
             toys.Problem, "__init__", lambda self: vars(self).update(vars(TestToy.SMALL))
         )

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from candor import command_line
 from tests.builders import trees
 from training.datasets import load_dataset
 
@@ -78,10 +76,6 @@ def test_a_class_that_its_format_gives_away(
     assert all("bring all images into one format" in each for each in found)
 
 
-def test_images_of_one_kind_give_nothing_away(tmp_path: Path) -> None:
-    assert notes(folder(tmp_path)) == []
-
-
 def test_what_some_images_of_every_class_have_gives_nothing_away(tmp_path: Path) -> None:
     """Half of each class in color, sizes that vary in both, and three images that happen to be
     alike.
@@ -106,19 +100,6 @@ def test_what_some_images_of_every_class_have_gives_nothing_away(tmp_path: Path)
 def test_a_rare_class_in_another_format_is_found(tmp_path: Path) -> None:
     (said, *_) = notes(folder(tmp_path, count=3, others=200, ill=in_color))
     assert "3 of its 3 images are in color, and 0 of the 200 others" in said
-
-
-def test_a_class_too_small_for_its_splits(tmp_path: Path) -> None:
-    root = folder(tmp_path, count=3)
-    result = CliRunner().invoke(
-        command_line.app, ["data", "check", str(root)], env={"HOME": str(tmp_path)}
-    )
-    assert result.exit_code == 0
-    said = " ".join(result.stdout.split())
-    assert (
-        "Note: classes too small for their splits: 'ill' (2 in train, 0 in val, 1 in test); so "
-        "few" in said
-    )
 
 
 class TestTables:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.builders import trees
+from tests.builders.datasets import write_images
 from tests.builders.dicoms import dicom
 from training.datasets import LAYOUTS, Dataset, Split, load_dataset
 from training.datasets.errors import BadDataset
@@ -42,6 +43,35 @@ def apart(dataset: Dataset) -> bool:
 def further(notes: Sequence[str]) -> tuple[str, ...]:
     """The notes without the one that these small trees always get."""
     return tuple(note for note in notes if "too small for" not in note)
+
+
+class TestFolder:
+    def test_own_splits_are_kept(self, tmp_path: Path) -> None:
+        for split, count in (("train", 4), ("val", 2), ("test", 3)):
+            for name in ("cat", "dog"):
+                write_images(tmp_path / split / name, count)
+        dataset = load_dataset(tmp_path)
+        assert dataset.classes == ("cat", "dog")
+        assert dataset.counts == {"train": [4, 4], "val": [2, 2], "test": [3, 3]}
+        assert (dataset.channels, dataset.size) == (1, 13)
+
+    def test_without_val_a_fifth_of_train_becomes_it(self, tmp_path: Path) -> None:
+        for split, count in (("train", 10), ("test", 3)):
+            write_images(tmp_path / split / "cat", count)
+            write_images(tmp_path / split / "dog", 2 * count, mode="RGB")
+        dataset = load_dataset(tmp_path)
+        assert dataset.counts == {"train": [8, 16], "val": [2, 4], "test": [3, 6]}
+        assert dataset.channels == 3
+        assert not set(names(dataset.splits["train"])) & set(names(dataset.splits["val"]))
+        assert load_dataset(tmp_path).fingerprint == dataset.fingerprint
+        assert load_dataset(tmp_path, seed=1).fingerprint != dataset.fingerprint
+
+    def test_without_splits_all_three_are_drawn(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "cat", 25)
+        write_images(tmp_path / "dog", 50)
+        dataset = load_dataset(tmp_path)
+        assert dataset.counts == {"train": [16, 32], "val": [4, 8], "test": [5, 10]}
+        assert len({path for split in dataset.splits.values() for path in names(split)}) == 75
 
 
 class TestCsv:

@@ -18,14 +18,13 @@ from calibration.calibrators.temperature import apply_temperature
 from calibration.measures.metrics import top_label
 from model_store.image import decode
 from model_store.store.store import Store
-from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
-from training.errors import BadRun, ExportMismatch, OutOfMemory, RunExists
-from training.evaluation.evaluation import temperature_of
+from tests.builders.datasets import shades
+from training.datasets import Dataset
+from training.errors import BadRun, ExportMismatch, OutOfMemory
 from training.networks.backbones import SMALL
 from training.runs import export as exporting
-from training.runs.config import TrainConfig, offline_config, read_record
+from training.runs.config import TrainConfig, read_record
 from training.runs.export import export, load_classifier
-from training.runs.onnx_graph import MAX_DIFFERENCE
 from training.runs.run import RunResult, train
 
 CLASSES = ("dark", "middle", "bright")
@@ -50,17 +49,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """Noisy gray images whose class is their brightness; neighbors overlap."""
-    generator = np.random.default_rng(0)
-    splits: dict[Any, Split] = {}
-    for name, count in (("train", 150), ("val", 60), ("test", 60)):
-        labels = np.arange(count) % len(CLASSES)
-        levels = 70 + 50 * labels + generator.normal(scale=18, size=count)
-        pixels = levels[:, None, None] + generator.normal(scale=40, size=(count, 24, 24))
-        splits[name] = Split(
-            ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64)
-        )
-    return Dataset("brightness", CLASSES, 1, 24, splits, fingerprint(CLASSES, splits))
+    return shades(CLASSES, (150, 60, 60), side=24, spread=18.0, noise=40.0)
 
 
 @pytest.fixture(scope="module")
@@ -122,25 +111,13 @@ class TestRunFolder:
     def test_the_card_has_the_brightness_of_validation(
         self, run: RunResult, dataset: Dataset, exported: exporting.ExportedModel
     ) -> None:
-        inputs = (
-            dataset.splits["val"]
-            .inputs(run.record.spec)
-            .reshape(len(dataset.splits["val"]), -1)
-            .astype(float)
-        )
-        found = exported.card.input_reference
-        assert found is not None
-        expected = [
-            inputs.mean(1).mean(),
-            inputs.mean(1).std(),
-            inputs.std(1).mean(),
-            inputs.std(1).std(),
-            len(inputs),
-        ]
-        assert list(found.model_dump().values()) == pytest.approx(expected, abs=1e-2)
-
-    def test_it_learned(self, run: RunResult) -> None:
-        assert run.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
+        val = dataset.splits["val"]
+        inputs = val.inputs(run.record.spec).reshape(len(val), -1).astype(float)
+        reference = exported.card.input_reference
+        assert reference is not None
+        mean, std = inputs.mean(1), inputs.std(1)
+        expected = [mean.mean(), mean.std(), std.mean(), std.std(), len(inputs)]
+        assert list(reference.model_dump().values()) == pytest.approx(expected, abs=1e-2)
 
     def test_the_checkpoint_is_the_network_that_was_measured(
         self, run: RunResult, dataset: Dataset
@@ -153,34 +130,16 @@ class TestRunFolder:
     def test_a_second_run_is_equal_to_the_bit_with_and_without_a_cache(
         self, run: RunResult, dataset: Dataset, tmp_path: Path
     ) -> None:
-        again = train(
-            run.record.config, dataset, tmp_path / "again", cache=tmp_path / "cache", pictures=False
-        )
-        cached = train(
-            run.record.config,
-            dataset,
-            tmp_path / "cached",
-            cache=tmp_path / "cache",
-            pictures=False,
-        )
-        for other in (again, cached):
+        for folder in ("again", "cached"):
+            other = train(
+                run.record.config,
+                dataset,
+                tmp_path / folder,
+                cache=tmp_path / "cache",
+                pictures=False,
+            )
             for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "config.json"):
                 assert (other.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
-
-    def test_a_run_is_never_overwritten(self, run: RunResult, dataset: Dataset) -> None:
-        with pytest.raises(RunExists, match="name another folder with --out"):
-            train(run.record.config, dataset, run.folder)
-
-    def test_an_interrupted_run_leaves_nothing(
-        self, run: RunResult, dataset: Dataset, tmp_path: Path
-    ) -> None:
-        def interrupt(stage: str, _done: int, _total: int, /, **_: float) -> None:
-            if stage == "train dca":
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            train(run.record.config, dataset, tmp_path / "run", progress=interrupt)
-        assert list(tmp_path.iterdir()) == []
 
     def test_memory_that_runs_out_says_what_to_do(
         self, run: RunResult, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -192,13 +151,6 @@ class TestRunFolder:
         with pytest.raises(OutOfMemory, match="--micro-batch 8"):
             train(run.record.config, dataset, tmp_path / "run")
         assert list(tmp_path.iterdir()) == []
-
-    def test_the_whole_network_can_be_trained_too(self, dataset: Dataset, tmp_path: Path) -> None:
-        config = TrainConfig(loss="ce", frozen=False, class_weights="balanced", **CHOICES)
-        result = train(config, dataset, tmp_path / "run", pictures=False)
-        assert result.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
-        store = Store(tmp_path / "store")
-        assert export(result.folder, store, "whole").card.provenance.beta is None
 
 
 class TestExport:
@@ -260,7 +212,8 @@ class TestExport:
         config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 2}, **mode)
         result = train(config, dataset, tmp_path / "run", pictures=False)
         store = Store(tmp_path / "store")
-        export(result.folder, store, "ensemble", calibrator="perturbed")
+        card = export(result.folder, store, "ensemble", calibrator="perturbed").card
+        assert card.calibration.method == "perturbed"
         session = onnxruntime.InferenceSession(
             store.read("ensemble", 1).onnx, providers=["CPUExecutionProvider"]
         )
@@ -269,10 +222,6 @@ class TestExport:
         np.testing.assert_allclose(
             probabilities, result.evaluation.probabilities("test", "perturbed"), atol=1e-4
         )
-
-    def test_was_verified_on_images(self, exported: exporting.ExportedModel) -> None:
-        assert exported.verification.images == 32
-        assert 0 <= exported.verification.max_difference <= MAX_DIFFERENCE
 
     def test_the_card_has_its_provenance(
         self, run: RunResult, exported: exporting.ExportedModel
@@ -297,25 +246,6 @@ class TestExport:
             == run.evaluation.measures["val"]["temperature"].ece
         )
 
-    def test_the_next_export_is_the_next_version(
-        self, run: RunResult, store: Store, exported: exporting.ExportedModel
-    ) -> None:
-        assert export(run.folder, store, "brightness").version == exported.version + 1
-
-    def test_a_temperature_of_perturbed_images_goes_into_the_graph_of_a_run_that_has_one(
-        self, run: RunResult, dataset: Dataset, store: Store, tmp_path: Path
-    ) -> None:
-        wary = train(
-            TrainConfig(loss="dca", beta=2.0, perturbed=True, **CHOICES), dataset, tmp_path / "wary"
-        )
-        card = export(wary.folder, store, "brightness", calibrator="perturbed").card
-        expected = wary.evaluation.calibrators["perturbed"]
-        assert card.calibration.temperature == pytest.approx(temperature_of(expected), rel=1e-6)
-        assert card.calibration.temperature > wary.evaluation.temperature
-        assert card.calibration.method == "perturbed"
-        with pytest.raises(BadRun, match="--perturbed"):
-            export(run.folder, store, "brightness", calibrator="perturbed")
-
     def test_a_graph_that_disagrees_with_torch_is_not_published(
         self, run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -332,16 +262,6 @@ class TestExport:
             export(run.folder, Store(tmp_path), "brightness")
         assert Store(tmp_path).versions("brightness") == []
 
-    def test_the_card_has_the_recall_of_each_class(
-        self, run: RunResult, exported: exporting.ExportedModel
-    ) -> None:
-        val, (_, correct) = (
-            run.evaluation.predictions["val"],
-            run.evaluation.answers("val", "temperature"),
-        )
-        expected = [correct[val.labels == label].mean() for label in range(len(CLASSES))]
-        assert exported.card.calibration.recall == pytest.approx(expected)
-
     @pytest.mark.parametrize(
         "lost", ["config.json", "checkpoint.safetensors", "samples.npy", "predictions.npz"]
     )
@@ -353,12 +273,8 @@ class TestExport:
                 (half / path.name).write_bytes(path.read_bytes())
         with pytest.raises(BadRun):
             export(half, Store(tmp_path / "store"), "brightness")
-
-
-def test_unknown_choices_are_refused() -> None:
-    with pytest.raises(ValueError, match="gamma"):
-        TrainConfig(gamma=2)  # type: ignore[call-arg]
-    assert offline_config(loss="ce", seed=1).weights == "none"
+        with pytest.raises(BadRun, match="--perturbed"):
+            export(run.folder, Store(tmp_path / "store"), "brightness", calibrator="perturbed")
 
 
 def test_a_record_of_another_format_is_refused(run: RunResult, tmp_path: Path) -> None:
@@ -366,17 +282,3 @@ def test_a_record_of_another_format_is_refused(run: RunResult, tmp_path: Path) -
     (tmp_path / "config.json").write_text(json.dumps(record | {"format_version": 2}))
     with pytest.raises(BadRun, match="format 1"):
         read_record(tmp_path)
-
-
-def test_real_images_reach_the_network_as_they_will_be_served(data_folder: Path) -> None:
-    path = data_folder / "pneumoniamnist.npz"
-    if not path.is_file():
-        pytest.skip(f"{data_folder} holds no pneumoniamnist.npz")
-    dataset = load_dataset(path)
-    spec = TrainConfig().input_spec(dataset)
-    assert (spec.channels, spec.height, spec.width) == (1, 112, 112)
-    split = dataset.splits["test"]
-    for index in range(0, len(split), 100):
-        np.testing.assert_array_equal(
-            decode(split.images.encoded(index), spec), split.images.input(index, spec)
-        )

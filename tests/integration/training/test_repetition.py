@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -16,39 +17,12 @@ from candor import command_line
 from model_store.store.store import Store
 from tests.builders import trees
 
-CHOICES = [
-    "--backbone",
-    "small_conv",
-    "--weights",
-    "none",
-    "--whole",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "8",
-]
-CHOICES += [
-    "--learning-rate",
-    "0.003",
-    "--loss",
-    "focal+dca",
-    "--option",
-    "gamma=2",
-    "--augment",
-    "light",
-]
-CHOICES += [
-    "--image-size",
-    "16",
-    "--resize",
-    "crop",
-    "--seed",
-    "5",
-    "--recipe",
-    "fixed",
-    "--device",
-    "cpu",
-]
+CHOICES = shlex.split(
+    "--backbone small_conv --weights none --whole --epochs 2 --batch-size 8 --learning-rate 0.003 "
+    "--loss focal+dca --option gamma=2 --augment light --image-size 16 --resize crop --seed 5 "
+    "--recipe fixed --device cpu"
+)
+WRITTEN = ("checkpoint.safetensors", "config.json", "history.csv", "metrics.json")
 
 
 def candor(*arguments: object) -> Result:
@@ -81,18 +55,8 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def exported(run: Path, store: Path) -> Path:
     """The folder of a bundle that a fresh process makes of `run`."""
-    command = [
-        sys.executable,
-        "-m",
-        "candor",
-        "export",
-        run,
-        "--name",
-        "shapes",
-        "--anyway",
-        "--store",
-        store,
-    ]
+    command = [sys.executable, "-m", "candor", *["export", "--name", "shapes", "--anyway"]]
+    command += [str(run), "--store", str(store)]
     environment = os.environ | {"PYTHONHASHSEED": str(len(str(store)))}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     return Store(store).folder("shapes", 1)
@@ -143,13 +107,7 @@ def test_a_card_repeats_the_run_to_the_bit(
     done = candor("train", data, "--from-card", bundle / "card.json", "--out", tmp_path / "again")
     assert done.exit_code == 0, done.output
     assert "its weights are those of the card, to the bit" in " ".join(done.stdout.split())
-    for name in (
-        "checkpoint.safetensors",
-        "config.json",
-        "history.csv",
-        "metrics.json",
-        "predictions.npz",
-    ):
+    for name in (*WRITTEN, "predictions.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes(), name
 
 

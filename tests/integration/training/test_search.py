@@ -11,7 +11,8 @@ import pytest
 
 from calibration.calibrators.temperature import apply_temperature
 from model_store.store.store import Store
-from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from tests.builders.datasets import shades
+from training.datasets import Dataset
 from training.errors import RunDiffers, TrainingDiverged
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig, read_record
@@ -19,7 +20,6 @@ from training.runs.export import export
 from training.runs.recipe import TrainingPlan
 from training.runs.run import RunResult, train
 
-CLASSES = ("dark", "middle", "bright")
 CHOICES: dict[str, Any] = {
     "backbone": SMALL,
     "weights": "none",
@@ -40,16 +40,7 @@ PLAN = TrainingPlan((HOPELESS, GOOD, candidate(learning_rate=1e-4)), ("three rat
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    generator = np.random.default_rng(0)
-    splits: dict[Any, Split] = {}
-    for name, count in (("train", 120), ("val", 45), ("test", 45)):
-        labels = np.arange(count) % len(CLASSES)
-        levels = 70 + 50 * labels + generator.normal(scale=12, size=count)
-        pixels = levels[:, None, None] + generator.normal(scale=30, size=(count, 16, 16))
-        splits[name] = Split(
-            ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64)
-        )
-    return Dataset("brightness", CLASSES, 1, 16, splits, fingerprint(CLASSES, splits))
+    return shades()
 
 
 @pytest.fixture(scope="module")

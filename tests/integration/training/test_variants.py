@@ -26,7 +26,7 @@ from tests.builders import trees
 from training.datasets import Dataset, load_dataset
 from training.errors import BadRun, UnknownName
 from training.runs.config import TrainConfig
-from training.runs.export import export
+from training.runs.export import ExportedModel, export
 from training.runs.run import RunResult, train
 
 CHOICES = {
@@ -55,12 +55,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split, count in (("train", 60), ("val", 40), ("test", 40)):
         for name, level in (("dark", 100), ("bright", 140)):
             for number in range(count):
-                pixels = (
-                    rng.normal(level + rng.normal(0, 18), 40, (16, 16))
-                    .clip(0, 255)
-                    .astype(np.uint8)
-                )
-                trees.write(root / split / name / f"{split}{number}.png", pixels)
+                pixels = rng.normal(level + rng.normal(0, 18), 40, (16, 16)).clip(0, 255)
+                path = root / split / name / f"{split}{number}.png"
+                trees.write(path, pixels.astype(np.uint8))
     return root
 
 
@@ -80,18 +77,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("store"))
 
 
+def published(
+    run: RunResult, store: Store, dataset: Dataset, precisions: tuple[str, ...], **how: Any
+) -> ExportedModel:
+    how = {"anyway": True, "max_accuracy_loss": 0.2} | how
+    return export(run.folder, store, "shades", precisions=precisions, dataset=dataset, **how)
+
+
 @pytest.fixture(scope="module")
 def bundle(run: RunResult, dataset: Dataset, store: Store) -> Bundle:
     wanted = ("float32", "float16", "int8")
-    done = export(
-        run.folder,
-        store,
-        "shades",
-        anyway=True,
-        precisions=wanted,
-        dataset=dataset,
-        max_accuracy_loss=0.2,
-    )
+    done = published(run, store, dataset, wanted)
     assert done.refused == ()
     return store.read("shades", done.version)
 
@@ -138,15 +134,7 @@ def test_the_same_run_gives_the_same_bytes(
 ) -> None:
     other = Store(tmp_path)
     wanted = ("int8", "float16")
-    export(
-        run.folder,
-        other,
-        "shades",
-        anyway=True,
-        precisions=wanted,
-        dataset=dataset,
-        max_accuracy_loss=0.2,
-    )
+    published(run, other, dataset, wanted)
     assert other.read("shades", 1).variants == bundle.variants
 
 
@@ -156,16 +144,7 @@ def test_each_calibrator_can_be_a_variants(
     inputs = dataset.splits["val"].inputs(run.record.spec)
     for number, method in enumerate(("vector", "isotonic"), start=1):
         store = Store(tmp_path)
-        export(
-            run.folder,
-            store,
-            "shades",
-            calibrator=method,
-            anyway=True,
-            precisions=("float16",),
-            dataset=dataset,
-            max_accuracy_loss=1.0,
-        )
+        published(run, store, dataset, ("float16",), calibrator=method, max_accuracy_loss=1.0)
         made = store.read("shades", number)
         assert made.card.of_variant("float16").calibration.method == method
         np.testing.assert_allclose(infer(made.variants["float16"], inputs).sum(1), 1, atol=1e-5)
@@ -175,15 +154,7 @@ def test_one_that_loses_too_much_is_not_published_and_the_export_says_so(
     run: RunResult, dataset: Dataset, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
-    done = export(
-        run.folder,
-        store,
-        "shades",
-        anyway=True,
-        precisions=("int8",),
-        dataset=dataset,
-        max_accuracy_loss=-1.0,
-    )
+    done = published(run, store, dataset, ("int8",), max_accuracy_loss=-1.0)
     (refused,) = done.refused
     assert "int8 is not published" in refused.reason
     assert "--max-accuracy-loss" in refused.reason
@@ -202,17 +173,9 @@ def test_what_cannot_be_is_refused(run: RunResult, tmp_path: Path) -> None:
 
 
 def test_the_command_finds_the_runs_data_by_itself(run: RunResult, tmp_path: Path) -> None:
-    asked = [
-        "export",
-        run.folder,
-        "--precision",
-        "float32,float16",
-        "--anyway",
-        "--store",
-        tmp_path,
-        "--json",
-    ]
-    done = CliRunner().invoke(command_line.app, [str(each) for each in asked])
+    asked = ["export", "--precision", "float32,float16", "--anyway", "--json"]
+    asked += [str(run.folder), "--store", str(tmp_path)]
+    done = CliRunner().invoke(command_line.app, asked)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["precisions"] == ["float32", "float16"]
 

@@ -81,21 +81,3 @@ def test_a_perturbed_temperature_is_fitted_without_the_copies_of_an_image() -> N
 def test_one_image_is_not_enough() -> None:
     with pytest.raises(ValueError, match="at least two images or groups; got 1"):
         cross_fitted(Temperature, np.zeros((1, 2)), np.zeros(1, dtype=np.int64))
-
-
-@pytest.mark.slow
-def test_the_card_of_a_vector_promises_what_it_holds() -> None:
-    """Through the evaluation that `candor export` reads."""
-    found = []
-    for seed in range(12):
-        rng = np.random.default_rng(seed)
-        val, test = (
-            Predictions(logits.astype(np.float32), labels.astype(np.int64))
-            for logits, labels in (draw(rng, 100, 5), draw(rng, 4000, 5))
-        )
-        found.append(
-            evaluate({"val": val, "test": test}).promises("vector")["conformal"]["kept"]["test"][
-                "coverage"
-            ]
-        )
-    assert np.mean(found) > 0.885

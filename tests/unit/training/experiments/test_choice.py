@@ -1,7 +1,5 @@
 """The choice of a method, on made-up answers whose best candidate is known."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -66,11 +64,8 @@ class TestChoice:
         found = choose([*results("ce", sharpness=1.5), *known])
         assert found.chosen.method == "ce"
         assert not found.scores[Candidate("useless", "none")].admissible
-        assert (
-            choose([*results("ce", sharpness=1.5), *known], limits=Limits(1.0, 10.0))
-            .scores[Candidate("useless", "none")]
-            .admissible
-        )
+        loose = choose([*results("ce", sharpness=1.5), *known], limits=Limits(1.0, 10.0))
+        assert loose.scores[Candidate("useless", "none")].admissible
 
     def test_scores_are_the_measures_of_validation(self) -> None:
         known = results("ce", seeds=1)
@@ -79,13 +74,8 @@ class TestChoice:
         assert choose(known).scores[Candidate("ce", "none")].ece == pytest.approx(ece(sums))
 
     def test_a_method_that_failed_with_a_seed_is_not_a_candidate(self) -> None:
-        found = choose(
-            [
-                *results("ce", sharpness=4.0),
-                *results("lost", seeds=2),
-                *results("lost", failure="nan"),
-            ]
-        )
+        lost = [*results("lost", seeds=2), *results("lost", failure="nan")]
+        found = choose([*results("ce", sharpness=4.0), *lost])
         assert {each.method for each in found.scores} == {"ce"}
 
     def test_cross_entropy_is_required(self) -> None:
@@ -169,20 +159,16 @@ class TestReference:
         assert found.splits["val"].images.encoded(45) == other.splits["test"].images.encoded(5)
         assert found.splits["test"] is dataset.splits["test"]
 
-    def test_images_of_test_are_refused(
-        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: dataset)
-        with pytest.raises(BadDataset, match="20 of its images are in the test split"):
-            with_reference(dataset, str(tmp_path))
-
-    def test_other_classes_are_refused(
+    def test_images_of_test_and_other_classes_are_refused(
         self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        other = Dataset("other", ("a", "c"), 1, 8, dataset.splits, "f")
-        monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
-        with pytest.raises(BadDataset, match="expected a, b"):
-            with_reference(dataset, "other")
+        others = Dataset("other", ("a", "c"), 1, 8, dataset.splits, "f")
+        for other, said in ((dataset, "20 of its images"), (others, "expected a, b")):
+            monkeypatch.setattr(
+                "training.experiments.reference.load_dataset", lambda *_, other=other, **__: other
+            )
+            with pytest.raises(BadDataset, match=said):
+                with_reference(dataset, "other")
 
 
 def _softmax(logits: NDArray[np.float32]) -> Floats:

@@ -25,14 +25,10 @@ from training.losses import (
     CrossEntropy,
     LossSettings,
     Objective,
-    balanced_weights,
     build_objective,
-    loss_table,
-    loss_title,
 )
 from training.losses.auxiliary_terms import NegativeEntropy
 from training.losses.main_terms import Focal, SmoothCrossEntropy
-from training.losses.objective import compose
 
 Floats = NDArray[np.float64]
 CLASSES = 4
@@ -177,15 +173,6 @@ def test_shards_add_up_to_the_whole_batch(
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_mean_of_gaps_would_not_be_the_gap() -> None:
-    """The naive way gives another value, so the law above is not trivial."""
-    logits = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1]], dtype=torch.float64))
-    labels, gap = torch.tensor([0, 1]), ConfidenceGap(beta=1.0)
-    halves = [gap(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
-    assert gap(logits, labels).item() == pytest.approx(0.4)
-    assert torch.stack(halves).mean().item() == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize("right", [True, False], ids=["underconfident", "overconfident"])
 def test_the_gradient_of_dca_is_the_analytic_one_on_both_sides(right: bool) -> None:
     logits, _ = batch(12)
@@ -207,14 +194,6 @@ def test_class_weights_weigh_each_image_by_its_label() -> None:
             [objective(name)(z[None], y[None]) for z, y in zip(logits, labels, strict=True)]
         )
         torch.testing.assert_close(weighted, (own * each).sum() / own.sum())
-
-
-def test_balanced_weights_give_every_class_the_same_total() -> None:
-    labels = torch.tensor([0] * 3 + [1] * 12 + [3] * 5)
-    weights = balanced_weights(labels, 4)
-    totals = weights * torch.bincount(labels, minlength=4)
-    torch.testing.assert_close(totals[[0, 1, 3]], torch.full((3,), 5.0))
-    assert weights[2] == 0
 
 
 class TestEdges:
@@ -290,10 +269,6 @@ class TestNames:
             with pytest.raises(UnknownName, match=r"unknown loss '(mse)?'; choose one of: ce, dca"):
                 objective(name)
 
-    def test_titles(self) -> None:
-        assert loss_title("ce") == "cross-entropy"
-        assert loss_title("dca+focal") == "focal + DCA"
-
 
 class TestOptions:
     def test_beta_is_that_of_the_one_part_that_has_it(self) -> None:
@@ -328,14 +303,15 @@ def test_every_loss_is_documented_with_source_and_defaults() -> None:
         cells[0]: cells
         for cells in re.findall(r"\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \|", PAGE)
     }
-    for name, title, source, defaults in loss_table():
-        row = ("", f"{title}: {LOSSES[name].formula}", source, f"`{defaults}`" if defaults else "-")
+    for name, loss in LOSSES.items():
+        options = f"`{loss.defaults}`" if loss.defaults else "-"
+        row = ("", f"{loss.title}: {loss.formula}", loss.source, options)
         expected = f"| `{name}` |{' | '.join(row)[2:]} |"
         assert name in rows, f"docs/training.md, Losses, has no row of {name!r}: add {expected}"
         assert rows[name][1:] == row[1:], f"the row of {name!r} in docs/training.md is {expected}"
 
 
-def test_the_loss_that_the_page_adds_works() -> None:
+def test_the_loss_that_the_page_adds_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the page runs: its doctest, its recipe, and the law that shards add up."""
     (source,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     namespace: dict[str, object] = {"__name__": "brier"}
@@ -344,8 +320,8 @@ def test_the_loss_that_the_page_adds_works() -> None:
     for example in doctest.DocTestFinder().find(namespace["Brier"], "Brier", globs=dict(namespace)):
         runner.run(example)
     assert runner.summarize(verbose=False) == (0, 3)
-    registry = LOSSES | {"brier": namespace["BRIER"]}
-    brier = compose("brier", LossSettings(options={"beta": 2.0}), registry)  # type: ignore[arg-type]
+    monkeypatch.setitem(LOSSES, "brier", namespace["BRIER"])
+    brier = objective("brier", beta=2.0)
     logits, labels = batch(7)
     parts = list(zip(logits.split(3), labels.split(3), strict=True))
     known = brier.merge([brier.statistics(*part) for part in parts])

@@ -4,28 +4,12 @@ own choices kept.
 
 from typing import Any
 
-import numpy as np
 import pytest
 
-from training.datasets import ArrayImages, Dataset, Split, SplitName
+from tests.builders.datasets import labeled
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.recipe import MIN_STEPS, automatic, chooses_loss
-
-
-def data(*counts: int) -> Dataset:
-    """A data set with so many training images of each class; nothing looks at the pixels."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    split = Split(ArrayImages(np.zeros((len(labels), 1, 1), np.uint8)), labels)
-    splits: dict[SplitName, Split] = {"train": split, "val": split, "test": split}
-    return Dataset(
-        "data",
-        tuple(f"class {label}" for label in range(len(counts))),
-        1,
-        256,
-        splits,
-        "fingerprint",
-    )
 
 
 def differing(*names: str, config: Any) -> tuple[Any, ...]:
@@ -34,7 +18,7 @@ def differing(*names: str, config: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(("images", "epochs"), [(225, 100), (64, 400), (4708, 12), (20, 400)])
 def test_few_images_get_as_many_steps_as_a_head_needs(images: int, epochs: int) -> None:
-    (plan, *_) = automatic(data(images // 2, images - images // 2)).candidates
+    (plan, *_) = automatic(labeled(images // 2, images - images // 2)).candidates
     assert plan.epochs == epochs
     assert plan.select == "val_nll"
     assert plan.epochs * -(-images // plan.batch_size) >= MIN_STEPS
@@ -44,7 +28,7 @@ def test_few_images_get_as_many_steps_as_a_head_needs(images: int, epochs: int) 
     ("images", "heads"), [(400, {"pooled"}), (2000, {"pooled", "paper"}), (8000, {"paper"})]
 )
 def test_heads_are_tried_by_the_number_of_images(images: int, heads: set[str]) -> None:
-    candidates = automatic(data(images // 2, images // 2)).candidates
+    candidates = automatic(labeled(images // 2, images // 2)).candidates
     assert {each.head for each in candidates} == heads
     assert {each.heads for each in candidates if each.head == "pooled"} <= {3}
     assert {each.heads for each in candidates if each.head == "paper"} <= {1}
@@ -57,11 +41,11 @@ def test_heads_are_tried_by_the_number_of_images(images: int, heads: set[str]) -
 
 
 def test_imbalance_adds_balanced_weights_and_says_why() -> None:
-    plan = automatic(data(200, 10))
+    plan = automatic(labeled(200, 10))
     assert [each.class_weights for each in plan.candidates].count("balanced") == 1
     assert any("20 times the images of the smallest" in reason for reason in plan.reasons)
     assert any("100 epochs" in reason or "epochs, not 12" in reason for reason in plan.reasons)
-    assert not any("times the images" in reason for reason in automatic(data(100, 110)).reasons)
+    assert not any("times the images" in reason for reason in automatic(labeled(100, 110)).reasons)
 
 
 def test_what_the_user_chose_is_in_every_candidate() -> None:
@@ -73,10 +57,10 @@ def test_what_the_user_chose_is_in_every_candidate() -> None:
         "class_weights": "balanced",
     }
     config = TrainConfig.model_validate(own)
-    plan = automatic(data(300, 10), config, given=own)
+    plan = automatic(labeled(300, 10), config, given=own)
     assert [each.head for each in plan.candidates] == ["pooled"]
     assert {differing(*own, config=each) for each in plan.candidates} == {tuple(own.values())}
-    head = automatic(data(300, 10), TrainConfig(head="paper"), given={"head"})
+    head = automatic(labeled(300, 10), TrainConfig(head="paper"), given={"head"})
     assert {each.head for each in head.candidates} == {"paper"}
 
 
@@ -84,7 +68,7 @@ def test_an_option_of_a_loss_chooses_the_loss() -> None:
     assert chooses_loss({"epochs"})
     for name in ("loss", "beta", "loss_options"):
         assert not chooses_loss({name})
-    plan = automatic(data(100, 100), TrainConfig(beta=3.0), given={"beta"})
+    plan = automatic(labeled(100, 100), TrainConfig(beta=3.0), given={"beta"})
     assert {(each.loss, each.beta) for each in plan.candidates} == {("dca", 3.0)}
 
 
@@ -93,7 +77,7 @@ def test_a_network_that_is_trained_itself_or_drawn_at_random_is_not_searched(
     choices: dict[str, Any],
 ) -> None:
     (only,) = automatic(
-        data(100, 10), TrainConfig.model_validate(choices), given=choices
+        labeled(100, 10), TrainConfig.model_validate(choices), given=choices
     ).candidates
     assert (only.head, only.loss, only.class_weights) == ("paper", "dca", "natural")
     assert only.epochs == 200

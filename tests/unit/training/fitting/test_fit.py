@@ -1,0 +1,248 @@
+"""A fit: equal seeds give equal bits, losses share start and batches; optimizers by layer,
+averaging, the kept epoch and early stopping.
+"""
+
+import csv
+import math
+from dataclasses import astuple, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_store.image import InputSpec
+from tests.builders.datasets import clouds
+from training.errors import TrainingDiverged
+from training.fitting.examples import Examples, batches, predict
+from training.fitting.fit import fit
+from training.fitting.history import Epoch, write_history
+from training.fitting.kept_weights import best
+from training.fitting.schedule import Schedule, build_optimizer, set_rate
+from training.losses import LossSettings, Objective, Term, build_objective
+from training.networks.backbones import SMALL
+from training.networks.classifier import Classifier, build_classifier
+
+SCHEDULE = Schedule(epochs=3, batch_size=16, learning_rate=1e-2)
+VAL = clouds(30, seed=1, distance=3)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)
+    )
+
+
+def fitted(
+    module: nn.Module,
+    *,
+    train: Examples | None = None,
+    term: Term | None = None,
+    loss: str = "dca",
+    schedule: Schedule = SCHEDULE,
+    seed: int = 0,
+    **how: Any,
+) -> list[Epoch]:
+    objective = Objective((term,)) if term else build_objective(loss, LossSettings(beta=5.0))
+    train = clouds(distance=3) if train is None else train
+    return fit(module, train, VAL, objective=objective, schedule=schedule, seed=seed, **how)
+
+
+class Recorder(Term):
+    """A loss that keeps the labels and logits it was given."""
+
+    def __init__(self, weight: float = 0.0) -> None:
+        self.weight = weight
+        self.labels: list[list[int]] = []
+        self.logits: list[Tensor] = []
+
+    def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.labels.append(labels.tolist())
+        self.logits.append(logits.detach().clone())
+        return torch.zeros(1)
+
+    def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
+        return self.weight * logits.sum()
+
+
+class TestSeeds:
+    def test_two_runs_of_one_seed_are_equal_to_the_bit_whatever_was_drawn_before(self) -> None:
+        first, second = network(), network()
+        history = fitted(first)
+        torch.rand(5)
+        assert fitted(second) == history
+        for mine, other in zip(first.parameters(), second.parameters(), strict=True):
+            assert torch.equal(mine, other)
+        assert fitted(network(), seed=1) != history
+
+    def test_losses_of_one_seed_share_start_batches_and_dropout(self) -> None:
+        still, moving = Recorder(weight=0.0), Recorder(weight=1.0)
+        for term in (still, moving):
+            fitted(network(), term=term)
+        assert still.labels == moving.labels
+        assert torch.equal(still.logits[0], moving.logits[0])
+        assert not torch.equal(still.logits[1], moving.logits[1])
+
+
+class TestBatches:
+    @pytest.mark.parametrize(("count", "sizes"), [(65, [16] * 4), (66, [16] * 4 + [2])])
+    def test_every_image_is_seen_once_per_epoch_except_a_single_last_one(
+        self, count: int, sizes: list[int]
+    ) -> None:
+        term = Recorder()
+        fitted(network(), train=clouds(count), term=term)
+        assert [len(labels) for labels in term.labels] == sizes * 3
+
+    def test_every_process_has_an_image_of_every_batch(self) -> None:
+        sizes = [len(batch) for batch in batches(np.arange(18), size=4, processes=3)]
+        assert sizes == [4, 4, 4, 4]
+
+
+class TestHistory:
+    def test_it_learns_and_reports(self) -> None:
+        seen: list[tuple[str, int, int, set[str]]] = []
+        epochs: list[Epoch] = []
+        module = network()
+        history = fitted(
+            module,
+            loss="ce",
+            schedule=replace(SCHEDULE, epochs=8),
+            stage="train ce",
+            watch=epochs.append,
+            progress=lambda stage, done, total, **figures: seen.append(
+                (stage, done, total, set(figures))
+            ),
+        )
+        assert history[-1].val_accuracy > 0.9
+        assert history[-1].val_loss < history[0].val_loss
+        assert seen == [("train ce", n, 8, {"loss", "accuracy", "gap"}) for n in range(1, 9)]
+        assert not module.training
+        assert not any(epoch.kept for epoch in epochs)
+        assert [epoch.kept for epoch in history] == [False] * 7 + [True]
+
+    def test_the_validation_figures_are_those_of_the_module_left_behind(self) -> None:
+        module = network()
+        last = fitted(module)[-1]
+        logits = torch.from_numpy(predict(module, VAL.inputs))
+        confidence, top = logits.softmax(dim=1).max(dim=1)
+        accuracy = (top.numpy() == VAL.labels).mean()
+        assert last.val_accuracy == pytest.approx(accuracy)
+        assert last.val_gap == pytest.approx(confidence.mean().item() - accuracy, abs=1e-6)
+        expected = nn.functional.cross_entropy(logits, torch.from_numpy(VAL.labels)).item()
+        assert last.val_loss == pytest.approx(expected)
+
+    def test_a_loss_that_is_not_finite_stops_at_once_and_says_what_to_do(self) -> None:
+        broken = clouds()
+        broken.inputs[0, 0] = np.nan  # type: ignore[index]
+        with pytest.raises(TrainingDiverged, match=r"nan in epoch 1 .*lower the learning rate"):
+            fitted(network(), train=broken)
+
+    def test_it_reads_back_exactly(self, tmp_path: Path) -> None:
+        history = fitted(network())
+        write_history(tmp_path / "history.csv", history)
+        with (tmp_path / "history.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        assert list(rows[0]) == [field.name for field in fields(Epoch)]
+        assert [tuple(map(float, row.values())) for row in rows] == [*map(astuple, history)]
+        assert all(math.isfinite(epoch.train_gap) for epoch in history)
+
+
+class TestKeptWeights:
+    def test_ema_is_the_running_mean_over_steps(self) -> None:
+        before_steps: list[Tensor] = []
+
+        def record(module: nn.Module, _: object) -> None:
+            if module.training:
+                before_steps.append(module.weight.detach().clone())  # type: ignore[operator,union-attr]
+
+        torch.manual_seed(0)
+        module, averaged = nn.Linear(6, 2), nn.Linear(6, 2)
+        averaged.load_state_dict(module.state_dict())
+        module.register_forward_pre_hook(record)
+        fitted(module, loss="ce")
+        fitted(averaged, loss="ce", schedule=replace(SCHEDULE, averaging="ema", ema_decay=0.9))
+        mean, *later = [*before_steps[1:], module.weight.detach()]  # after each step
+        for weight in later:
+            mean = 0.9 * mean + 0.1 * weight
+        torch.testing.assert_close(averaged.weight.detach(), mean)
+
+    @pytest.mark.parametrize("select", ["val_nll", "val_ece"])
+    def test_the_best_epoch_on_validation_is_kept_and_patience_ends_the_rest(
+        self, select: Any
+    ) -> None:
+        schedule = replace(SCHEDULE, epochs=60, learning_rate=0.2, select=select, patience=3)
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 2))
+        val = clouds(200, seed=1)
+        objective = build_objective("ce", LossSettings())
+        history = fit(module, clouds(32), val, objective=objective, schedule=schedule, seed=0)
+        enough = max(epoch.val_accuracy for epoch in history) - 0.01 if select == "val_ece" else 0
+        figures = [epoch.val_loss if select == "val_nll" else epoch.val_ece for epoch in history]
+        chosen = min(
+            (figure, index)
+            for index, figure in enumerate(figures)
+            if history[index].val_accuracy >= enough
+        )[1]
+        assert len(history) == chosen + 1 + 3 < 60
+        assert [epoch.kept for epoch in history] == [n == chosen for n in range(len(history))]
+        logits = torch.from_numpy(predict(module, val.inputs))
+        left = nn.functional.cross_entropy(logits, torch.from_numpy(val.labels)).item()
+        assert left == history[chosen].val_loss
+
+    def test_calibrated_guesses_are_not_chosen_for_their_ece(self) -> None:
+        figures = [(0.1, 0.001), (0.8, 0.2), (0.9, 0.1), (0.895, 0.05), (0.85, 0.01)]
+        figures += [(0.895, 0.05), (0.91, 0.3)]
+        history = [
+            Epoch(n, 0, 0, 0, 0, accuracy, 0, ece) for n, (accuracy, ece) in enumerate(figures)
+        ]
+        chosen = [best(history[:count], "val_ece") for count in range(8)]
+        assert chosen == [-1, 0, 1, 2, 3, 3, 3, 6]
+
+
+class TestOptimizer:
+    def small(self, **choice: Any) -> Classifier:
+        spec = InputSpec(channels=1, height=32, width=32, resize="stretch")
+        return build_classifier(
+            SMALL, "none", spec=spec, class_count=3, reduction=2, seed=0, **choice
+        )
+
+    def rates(self, module: nn.Module, schedule: Schedule) -> dict[str, float]:
+        """The learning rate of each trained weight by name, at half the highest rate."""
+        optimizer = build_optimizer(module, schedule)
+        set_rate(optimizer, 0.5 * schedule.learning_rate)
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        return {name: rates[id(p)] for name, p in module.named_parameters() if id(p) in rates}
+
+    def test_layers_below_the_head_learn_more_slowly(self) -> None:
+        slower = Schedule(1, 8, 1.0, layer_decay=0.1)
+        whole = self.small(frozen=False)
+        rates = self.rates(nn.Sequential(whole.backbone, whole.head), slower)
+        assert {name.split(".")[1] for name in rates} == {"tail", "head"}
+        places = {"tail.trunk.0": 0.0005, "tail.trunk.4": 0.005, "tail.trunk.7": 0.05}
+        for place, rate in (places | {"head.0": 0.5}).items():
+            assert rates[f"1.{place}.weight"] == pytest.approx(rate)
+        last = self.rates(self.small(frozen=True, trainable=1).head, slower)
+        assert sorted(set(last.values())) == pytest.approx([0.05, 0.5])
+        assert len(set(self.rates(whole, Schedule(1, 8, 1.0)).values())) == 1
+
+    @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+    def test_every_trained_weight_is_in_it_once(self, name: Any) -> None:
+        module = self.small(frozen=True, trainable=2)
+        schedule = Schedule(1, 8, 1e-3, optimizer=name, weight_decay=0.1, layer_decay=0.5)
+        groups = build_optimizer(module, schedule).param_groups
+        held = [id(p) for group in groups for p in group["params"]]
+        assert sorted(held) == sorted(id(p) for p in module.parameters() if p.requires_grad)
+        decayed = {p.dim() for group in groups if group["weight_decay"] for p in group["params"]}
+        assert decayed == ({2, 4} if name == "adamw" else {1, 2, 4})
+
+    def test_a_clipped_gradient_moves_weights_by_at_most_rate_times_norm(self) -> None:
+        module = nn.Linear(6, 2)
+        before = [p.detach().clone() for p in module.parameters()]
+        fitted(module, schedule=Schedule(1, 65, 1.0, optimizer="sgd", clip_norm=1e-3))
+        moves = [
+            (p - old).square().sum() for p, old in zip(module.parameters(), before, strict=True)
+        ]
+        assert torch.stack(moves).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3)

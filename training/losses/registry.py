@@ -1,0 +1,15 @@
+"""Every loss by name. To add one, write its term and its recipe, and a line here."""
+
+from training.losses import auxiliary_terms, main_terms
+from training.losses.terms import Recipe
+
+LOSSES: dict[str, Recipe] = {
+    "ce": main_terms.CROSS_ENTROPY,
+    "dca": auxiliary_terms.DCA,
+    "label-smoothing": main_terms.LABEL_SMOOTHING,
+    "focal": main_terms.FOCAL,
+    "entropy": auxiliary_terms.ENTROPY,
+    "mmce": auxiliary_terms.MMCE,
+    "mmce-weighted": auxiliary_terms.MMCE_WEIGHTED,
+    "soft-ece": auxiliary_terms.SOFT_ECE,
+}
