@@ -43,19 +43,12 @@ def constant_answer(
     _, correct = evaluation.answers(split, method)
     constant = labels == label
     leads = correct.astype(float) - constant
-    images = (
-        len(leads) + 2
-    )  # four halves; in one of them only the model is right, in one only the constant answer
+    # Four halves: in one of them only the model is right, in one only the constant answer.
+    images = len(leads) + 2
     center, square = float(leads.sum()) / images, (float((leads**2).sum()) + 1) / images
     margin = NORMAL_95 * ((square - center**2) / images) ** 0.5
-    return ConstantAnswer(
-        label,
-        len(leads),
-        float(constant.mean()),
-        float(leads.mean()),
-        center - margin,
-        center + margin,
-    )
+    accuracy, lead = float(constant.mean()), float(leads.mean())
+    return ConstantAnswer(label, len(leads), accuracy, lead, center - margin, center + margin)
 
 
 def shortcomings(
@@ -75,10 +68,8 @@ def shortcomings(
 def _no_better(
     evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool
 ) -> str | None:
-    constant, count = (
-        constant_answer(evaluation, "test", method),
-        len(evaluation.predictions["test"].labels),
-    )
+    constant = constant_answer(evaluation, "test", method)
+    count = constant.images
     always = f"always answering {classes[constant.label]!r}"
     if balanced:
         known = [each for each in recalls(evaluation.confusion("test", method)) if each is not None]

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional
 
 from training.errors import UnknownName
-from training.features.inputs import Images, Numbers
+from training.features.inputs import Images, Numbers, gray_values
 
 Change = Callable[[Images, np.random.Generator], Images]  # of one image, (C, H, W)
 
@@ -45,11 +44,8 @@ class Strength:
             scale=1 + self.scale * scale,
         )
         (moved,) = reflected(torch.from_numpy(image)[None], grid).numpy()
-        return _gray_values(
-            (moved - 127.5) * (1 + self.contrast * contrast)
-            + 127.5
-            + 255 * self.brightness * brightness
-        )
+        exposed = (moved - 127.5) * (1 + self.contrast * contrast) + 127.5
+        return gray_values(exposed + 255 * self.brightness * brightness)
 
 
 def moved_grid(
@@ -101,7 +97,7 @@ def _blurred(image: Images, generator: np.random.Generator) -> Images:
 
 
 def _noisy(image: Images, generator: np.random.Generator) -> Images:
-    return _gray_values(image + generator.normal(0, generator.uniform(0, 12), image.shape))
+    return gray_values(image + generator.normal(0, generator.uniform(0, 12), image.shape))
 
 
 def _erased(image: Images, generator: np.random.Generator) -> Images:
@@ -161,7 +157,3 @@ class Augmentation:
         for each in self.name.split("+"):
             image = CHANGES[each](image, generator)
         return image
-
-
-def _gray_values(values: NDArray[np.floating]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

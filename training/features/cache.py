@@ -19,7 +19,7 @@ from model_store.image import InputSpec
 from training.datasets import Dataset, Split, SplitName
 from training.features.inputs import UNCHANGED, ImageTransform
 from training.networks.backbones import weights_digest
-from training.networks.classifier import Backbone
+from training.networks.classifier import Backbone, shape_of
 from training.progress import Progress, silent
 
 BATCH_SIZE = 64
@@ -66,7 +66,7 @@ class FeatureCache:
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.stem}-{os.getpid()}.part")
-        shape = (len(split), *self.backbone.feature_shape(self.spec))
+        shape = (len(split), *shape_of(self.backbone, self.spec))
         try:
             rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
             for start in range(0, len(split), BATCH_SIZE):
@@ -81,9 +81,8 @@ class FeatureCache:
 
     def _features(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return (
-                self.backbone(torch.from_numpy(inputs).to(self.backbone.mean.device)).cpu().numpy()
-            )
+            images = torch.from_numpy(inputs).to(self.backbone.mean.device)
+            return self.backbone(images).cpu().numpy()
 
 
 def _key(fingerprint: str, backbone: str, digest: str, spec: InputSpec) -> str:

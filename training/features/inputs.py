@@ -31,6 +31,11 @@ class ImageTransform:
 UNCHANGED = ImageTransform("", lambda inputs, _numbers: inputs)
 
 
+def gray_values(values: NDArray[Any]) -> Images:
+    """Values as gray values, rounded and clipped."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
 class NetworkInputs(Protocol):
     """Inputs (N, ...) of a network, by their numbers; an array is one."""
 
@@ -52,13 +57,11 @@ class StreamedImages:
 
     def __getitem__(self, numbers: Numbers) -> Images:
         """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for an unreadable file."""
-        batch = np.empty(
-            (len(numbers), self.spec.channels, self.spec.height, self.spec.width), np.uint8
-        )
+        spec = self.spec
+        batch = np.empty((len(numbers), spec.channels, spec.height, spec.width), np.uint8)
         with ThreadPoolExecutor(DECODERS) as pool:
-            for row, image in enumerate(
-                pool.map(lambda n: self.split.images.input(int(n), self.spec), numbers)
-            ):
+            images = pool.map(lambda number: self.split.images.input(int(number), spec), numbers)
+            for row, image in enumerate(images):
                 batch[row] = image
         return self.transform.apply(batch, numbers)
 

@@ -11,15 +11,13 @@ of the corruptions of Hendrycks and Dietterich 2019 in place of noise alone.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from training.features.inputs import Images, ImageTransform, Numbers
+from training.features.inputs import Images, ImageTransform, Numbers, gray_values
 
 NOISE = 16.0  # standard deviation, in gray values of 0..255
 BLUR = 56  # the blur's standard deviation is a side divided by this
@@ -32,7 +30,7 @@ def _noisy(inputs: Images, numbers: Numbers) -> Images:
     noise = [
         np.random.default_rng(int(number)).normal(0, NOISE, inputs.shape[1:]) for number in numbers
     ]
-    return _gray_values(inputs.astype(np.float64) + np.reshape(noise, inputs.shape))
+    return gray_values(inputs.astype(np.float64) + np.reshape(noise, inputs.shape))
 
 
 def _blurred(inputs: Images, _numbers: Numbers) -> Images:
@@ -54,15 +52,11 @@ def _zoomed(inputs: Images, _numbers: Numbers) -> Images:
 
 
 def _exposed(by: float) -> Callable[[Images, Numbers], Images]:
-    return lambda inputs, _numbers: _gray_values(inputs + by)
+    return lambda inputs, _numbers: gray_values(inputs + by)
 
 
 def _contrasted(by: float) -> Callable[[Images, Numbers], Images]:
-    return lambda inputs, _numbers: _gray_values((inputs - 127.5) * by + 127.5)
-
-
-def _gray_values(values: NDArray[np.floating[Any]]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return lambda inputs, _numbers: gray_values((inputs - 127.5) * by + 127.5)
 
 
 PERTURBATIONS: tuple[ImageTransform, ...] = (

@@ -10,16 +10,6 @@ from torch import Tensor
 
 from training.processes.distributed import Group
 
-PLOTTED = (
-    "train_loss",
-    "train_accuracy",
-    "train_gap",
-    "val_loss",
-    "val_accuracy",
-    "val_gap",
-    "val_ece",
-)
-
 
 @dataclass(frozen=True)
 class Epoch:
@@ -40,6 +30,10 @@ class Epoch:
     val_ece: float
     head: int = 0
     kept: bool = False
+
+
+# The figures by split, such as train_loss.
+PLOTTED = tuple(field.name for field in fields(Epoch) if "_" in field.name)
 
 
 class EpochTotals:

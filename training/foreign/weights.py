@@ -19,11 +19,8 @@ from model_store.foreign.source import ForeignSource
 from training.foreign.graph_export import exported
 from training.networks.weight_files import read_tensors
 
-PREFIXES: Final = (
-    "module.",
-    "_orig_mod.",
-    "model.",
-)  # of DataParallel, torch.compile, and many trainers
+# Of DataParallel, torch.compile, and many trainers.
+PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 
 
 def from_weights(path: Path, architecture: str, *, classes: ClassNames | None) -> ForeignSource:

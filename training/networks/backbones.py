@@ -88,18 +88,13 @@ class TimmTrunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.model.forward_features(image)
-        if (
-            self._may_give_tokens and features.dim() == 3
-        ):  # a transformer's tokens, (N, prefix + h w, C)
+        if self._may_give_tokens and features.dim() == 3:  # tokens, (N, prefix + h w, C)
             across, down = self.model.patch_embed.patch_size
             height, width = image.shape[2] // across, image.shape[3] // down
             features = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
             return features.reshape(image.shape[0], -1, height, width)
-        return (
-            features.permute(0, 3, 1, 2)
-            if getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-            else features
-        )
+        channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        return features.permute(0, 3, 1, 2) if channels_last else features
 
 
 @dataclass(frozen=True)
@@ -231,9 +226,7 @@ def _torchvision_source(name: str) -> str:
 
 
 def _timm_source(name: str) -> str:
-    known: Any = timm.get_pretrained_cfg(name)
-    return (
-        f"https://huggingface.co/{known.hf_hub_id}"
-        if known and known.hf_hub_id
-        else str(known and known.url)
-    )
+    published: Any = timm.get_pretrained_cfg(name)
+    if published and published.hf_hub_id:
+        return f"https://huggingface.co/{published.hf_hub_id}"
+    return str(published and published.url)

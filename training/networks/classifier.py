@@ -53,12 +53,6 @@ class Backbone(nn.Module):
             pixels = pixels.expand(-1, self.channels, -1, -1)
         return self.trunk((pixels - self.mean) / self.std)
 
-    def feature_shape(self, spec: InputSpec) -> tuple[int, ...]:
-        """Shape of the features of an image of `spec`, found with a blank one. Raises BadBackbone
-        if that fails.
-        """
-        return shape_of(self, spec)
-
 
 class Branch(nn.Module):
     """Features of the fixed backbone -> logits (N, K): the backbone's trained part, and a head."""
@@ -129,9 +123,7 @@ def build_classifier(
         shape = shape_of(body if tail is None else nn.Sequential(body, tail), spec)
         drawn: list[Head | PooledHead | Branch] = []
         for number, head_seed in enumerate(head_seeds(seed, heads)):
-            torch.manual_seed(
-                head_seed
-            )  # again, so the head does not depend on how much the trunk drew
+            torch.manual_seed(head_seed)  # so the head does not depend on what the trunk drew
             if number and tail is not None:
                 own = load_trunk(backbone, weights) if weights == "none" and not frozen else None
                 tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)

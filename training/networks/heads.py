@@ -101,16 +101,5 @@ class HeadEnsemble(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, features: Tensor) -> Tensor:
-        return mean_answer([head(features) for head in self.heads])
-
-
-def mean_answer(logits: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the mean of several probabilities, (N, K), from their logits, (N, K) each.
-
-    >>> answers = [torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.5, 0.5]]).log()]
-    >>> mean_answer(answers).exp()
-    tensor([[0.7000, 0.3000]])
-    """
-    return torch.stack([each.log_softmax(dim=1) for each in logits]).logsumexp(dim=0) - math.log(
-        len(logits)
-    )
+        logs = torch.stack([head(features).log_softmax(dim=1) for head in self.heads])
+        return logs.logsumexp(dim=0) - math.log(len(self.heads))

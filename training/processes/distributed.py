@@ -49,35 +49,18 @@ class Group:
             raise BadGroup(
                 f"WORLD_SIZE is set but {', '.join(missing)} not; start the processes with torchrun"
             )
-        return cls.join(
-            int(os.environ["RANK"]),
-            int(os.environ["WORLD_SIZE"]),
-            local=int(os.environ["LOCAL_RANK"]),
-        )
-
-    @classmethod
-    def join(cls, rank: int, size: int, *, local: int = 0, meeting: str = "env://") -> Self:
-        """Meet the other processes at `meeting`, a URL of torch.distributed; `local` is the rank on
-        this machine.
-
-        Where Ray Train has connected them already, take that connection.
-        """
-        if distributed.is_initialized():
-            gpu = (
-                torch.device("cuda", torch.cuda.current_device())
-                if torch.cuda.is_available()
-                else None
-            )
-            return cls(rank, size, gpu or torch.device("cpu"), is_own=False)
-        if torch.cuda.is_available():
-            device = torch.device("cuda", local)
+        rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        on_gpu = torch.cuda.is_available()
+        if distributed.is_initialized():  # by Ray Train
+            index = torch.cuda.current_device() if on_gpu else None
+            return cls(rank, size, torch.device("cuda" if on_gpu else "cpu", index), is_own=False)
+        device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+        if on_gpu:
             torch.cuda.set_device(device)
-            distributed.init_process_group(
-                "nccl", meeting, rank=rank, world_size=size, device_id=device
-            )
-            return cls(rank, size, device)
-        distributed.init_process_group("gloo", meeting, rank=rank, world_size=size)
-        return cls(rank, size)
+            distributed.init_process_group("nccl", device_id=device)
+        else:
+            distributed.init_process_group("gloo")
+        return cls(rank, size, device)
 
     @property
     def leads(self) -> bool:

@@ -28,10 +28,8 @@ def computes_in_half(device: torch.device) -> bool:
     """Whether half precision is faster: on GPUs, and on CPUs with bfloat16 units."""
     if device.type != "cpu":
         return True
-    units = (
-        "_is_amx_tile_supported",
-        "_is_avx512_bf16_supported",
-    )  # torch has no public name for these
+    # torch has no public name for these.
+    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in units)
 
 
@@ -85,9 +83,9 @@ def seeded(seed: int, execution: Execution) -> Iterator[None]:
 
 def random_state(device: torch.device) -> Tensor:
     """torch's random state of the CPU, followed by that of `device` if it is a GPU, uint8 (S,)."""
-    states = [torch.get_rng_state()] + (
-        [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    )
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
     return torch.cat(states)
 
 

@@ -102,9 +102,8 @@ def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:
         if interface is not None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     started = run.parse_args([*where, f"--nproc-per-node={processes.nproc}", "-m", module])
-    started.training_script_args = [
-        *arguments
-    ]  # not parsed: torchrun would take some for abbreviations of its own options
+    # Not parsed: torchrun would take some for abbreviations of its own options.
+    started.training_script_args = [*arguments]
     sys.stdout.flush()
     try:
         run.run(started)

@@ -34,16 +34,12 @@ from training.runs.config import CandidateScore, TrainConfig
 from training.runs.session import ExampleName, TrainingSession
 
 MIN_STEPS = 400
-FEW = (
-    1000  # training images below which the paper's head, with its millions of weights, is not tried
-)
-MANY = 5000  # and above which it is the only one
+# Training images below which the paper's head, with its millions of weights, is not tried, and
+# above which it is the only one.
+FEW, MANY = 1000, 5000
 IMBALANCED = 5.0  # largest class / smallest class, from which balanced weights are tried too
-POOLED_RATES = (
-    3e-4,
-    1e-3,
-)  # learning rates of the pooled head; the second from SECOND_RATE training images
-SECOND_RATE = 500
+# Learning rates of the pooled head; the second from SECOND_RATE training images.
+POOLED_RATES, SECOND_RATE = (3e-4, 1e-3), 500
 POOLED_HEADS = 3  # their mean depends less on the seed, and choosing between candidates on chance
 BASELINE = "ce"  # the loss that is tried beside the default one
 
@@ -101,10 +97,8 @@ class _Rules:
 
     def with_steps(self) -> TrainConfig:
         """The configuration with epochs enough, of which the best is kept."""
-        chosen: dict[str, Any] = {
-            "epochs": max(self.config.epochs, math.ceil(MIN_STEPS / self.steps_per_epoch))
-        }
-        chosen["select"] = "val_nll"
+        epochs = max(self.config.epochs, math.ceil(MIN_STEPS / self.steps_per_epoch))
+        chosen = {"epochs": epochs, "select": "val_nll"}
         return TrainConfig.model_validate(self.config.model_dump() | self.free(chosen))
 
     def options(self) -> Iterator[dict[str, Any]]:
@@ -112,13 +106,12 @@ class _Rules:
         losses = (self.config.loss, BASELINE) if chooses_loss(self.given) else (self.config.loss,)
         images = sum(self.counts)
         rates = POOLED_RATES if images >= SECOND_RATE else POOLED_RATES[:1]
-        trained = [
-            {"head": "pooled", "heads": POOLED_HEADS, "learning_rate": rate} for rate in rates
-        ]
-        trained = [
-            *(trained if images <= MANY else ()),
-            *([{"head": "paper"}] if images >= FEW else ()),
-        ]
+        trained: list[dict[str, Any]] = []
+        if images <= MANY:
+            pooled = {"head": "pooled", "heads": POOLED_HEADS}
+            trained += [pooled | {"learning_rate": rate} for rate in rates]
+        if images >= FEW:
+            trained.append({"head": "paper"})
         for option in trained:
             yield from ({"loss": loss} | option for loss in losses)
         if self.imbalance >= IMBALANCED and self.config.class_weights != "balanced":
@@ -236,10 +229,8 @@ def _score(
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
 ) -> CandidateScore:
-    logits, labels = (
-        session.answers(session.whole(network), examples["val"]),
-        examples["val"].labels,
-    )
+    val = examples["val"]
+    logits, labels = session.answers(session.whole(network), val), val.labels
     probabilities = apply_temperature(logits, fit_temperature(logits, labels))
     predicted = probabilities.argmax(axis=1)
     own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)

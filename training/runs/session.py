@@ -169,14 +169,9 @@ class TrainingSession:
                 )
                 probed = [replace(epoch, kept=False) for epoch in fitted]
             before, train, val = len(probed), examples["train"], examples["val"]
+            counting = _counting_on(before, watch)
             fitted = self._fit_part(
-                number,
-                part,
-                train,
-                val,
-                "head",
-                snapshot=snapshot,
-                watch=_counting_on(before, watch),
+                number, part, train, val, "head", snapshot=snapshot, watch=counting
             )
             history += [*probed, *(_later(epoch, before) for epoch in fitted)]
         return history

@@ -29,7 +29,14 @@ from training.networks.backbones import (
     weights_digest,
 )
 from training.networks.blocks import Tail, last_blocks
-from training.networks.classifier import Backbone, Branch, Classifier, build_classifier, head_seeds
+from training.networks.classifier import (
+    Backbone,
+    Branch,
+    Classifier,
+    build_classifier,
+    head_seeds,
+    shape_of,
+)
 from training.networks.heads import Head
 from training.networks.weight_files import read_tensors
 
@@ -147,7 +154,7 @@ class TestBackbone:
     def test_an_unsuitable_image_size_is_refused(self) -> None:
         backbone = Backbone(load_trunk("test_vit", "none"))
         with pytest.raises(BadBackbone, match="choose another image size"):
-            backbone.feature_shape(InputSpec(channels=3, height=90, width=90, resize="stretch"))
+            shape_of(backbone, InputSpec(channels=3, height=90, width=90, resize="stretch"))
 
     def test_a_whole_network_changes(self) -> None:
         network = classifier(frozen=False).train()
