@@ -22,10 +22,8 @@ from training.fitting.history import Epoch
 BLUE, RED, GRAY, INK = "#2f6c9f", "#d1495b", "#8a8f98", "#23272e"
 COLORS = {"val": BLUE, "test": RED}
 DPI = 144
-DRAWN_ALONE: dict[Method, str] = {
-    "uncalibrated": "",
-    "temperature": " + temperature",
-}  # the others share one plot
+# The others share one plot.
+DRAWN_ALONE: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}
 
 
 def write_plots(
@@ -38,10 +36,11 @@ def write_plots(
     plot_risk(folder / "risk_coverage.png", evaluation, title=title)
     for split in EVALUATED:
         for method, suffix in DRAWN_ALONE.items():
-            path = folder / f"reliability_{split}_{method}.png"
-            plot_reliability(
-                path, evaluation.sums(split, method), title=f"{title}{suffix}: {split}"
+            path, sums = (
+                folder / f"reliability_{split}_{method}.png",
+                evaluation.sums(split, method),
             )
+            plot_reliability(path, sums, title=f"{title}{suffix}: {split}")
 
 
 def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
@@ -132,29 +131,16 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
         for split, color in (("train", GRAY), ("val", BLUE)):
             for number, lines in enumerate(heads):
                 values = [getattr(epoch, f"{split}_{quantity}") for epoch in lines]
-                label = split if number == 0 else None
-                axes.plot(
-                    [each.epoch for each in lines],
-                    values,
-                    color=color,
-                    marker="o",
-                    markersize=3,
-                    label=label,
-                )
+                label, epochs = split if number == 0 else None, [line.epoch for line in lines]
+                axes.plot(epochs, values, color=color, marker="o", markersize=3, label=label)
         kept = [epoch for epoch in history if epoch.kept]
-        values = [getattr(epoch, f"val_{quantity}") for epoch in kept]
-        axes.plot(
-            [each.epoch for each in kept],
-            values,
-            "o",
-            color=INK,
-            markersize=8,
-            fillstyle="none",
-            label="kept",
+        values, epochs = (
+            [getattr(line, f"val_{quantity}") for line in kept],
+            [k.epoch for k in kept],
         )
-        axes.set_title(
-            {"gap": "confidence - accuracy"}.get(quantity, quantity), fontsize=10, color=INK
-        )
+        axes.plot(epochs, values, "o", color=INK, markersize=8, fillstyle="none", label="kept")
+        named = "confidence - accuracy" if quantity == "gap" else quantity
+        axes.set_title(named, fontsize=10, color=INK)
         axes.set_xlabel("epoch")
         tidy(axes)
         if quantity == "gap":
@@ -169,35 +155,15 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     accuracy = np.array([each.accuracy for each in bins])
     confidence = np.array([each.confidence for each in bins])
     middle = left + width / 2
-    axes.bar(
-        left,
-        accuracy,
-        width,
-        align="edge",
-        color=BLUE,
-        edgecolor="white",
-        linewidth=1,
-        label="accuracy",
-    )
-    axes.bar(
-        left, confidence - accuracy, width, bottom=accuracy, align="edge", color=RED, alpha=0.28,
-        hatch="////", edgecolor=RED, linewidth=0.6, label="gap to confidence",
-    )  # fmt: skip
-    bounds = np.array(
-        [
-            [each.accuracy - each.accuracy_lower, each.accuracy_upper - each.accuracy]
-            for each in bins
-        ]
-    ).T
-    axes.errorbar(
-        middle,
-        accuracy,
-        yerr=np.clip(bounds, 0, None),
-        fmt="none",
-        ecolor=INK,
-        elinewidth=1,
-        capsize=2,
-    )
+    bar = {"align": "edge", "color": BLUE, "edgecolor": "white", "linewidth": 1}
+    axes.bar(left, accuracy, width, label="accuracy", **bar)
+    gap = {"color": RED, "edgecolor": RED, "alpha": 0.28, "hatch": "////", "linewidth": 0.6}
+    gap |= {"bottom": accuracy, "align": "edge", "label": "gap to confidence"}
+    axes.bar(left, confidence - accuracy, width, **gap)
+    lower = accuracy - np.array([each.accuracy_lower for each in bins])
+    upper = np.array([each.accuracy_upper for each in bins]) - accuracy
+    bounds = np.clip([lower, upper], 0, None)
+    axes.errorbar(middle, accuracy, bounds, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
@@ -208,15 +174,8 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
 def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     total = sum(each.n for each in bins)
     left, width = [each.lower for each in bins], [each.upper - each.lower for each in bins]
-    axes.bar(
-        left,
-        [each.n / total for each in bins],
-        width,
-        align="edge",
-        color=GRAY,
-        edgecolor="white",
-        linewidth=1,
-    )
+    shares = [each.n / total for each in bins]
+    axes.bar(left, shares, width, align="edge", color=GRAY, edgecolor="white", linewidth=1)
     axes.set_ylabel("share of answers")
     axes.set_xlabel("confidence")
     tidy(axes)

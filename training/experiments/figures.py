@@ -19,7 +19,7 @@ from training.experiments.pictures import (
     plot_panels,
 )
 from training.experiments.runner import ExperimentRunner
-from training.experiments.summary import MethodSummary
+from training.experiments.summary import Estimate, MethodSummary
 from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
 from training.experiments.trace import TRACES, Trace
 
@@ -76,14 +76,9 @@ def draw_embeddings(
 ) -> list[ResultTable]:
     """Draw Figure 2, t-SNE of the last layer's input; return the silhouettes as a table."""
     for (data, network), chosen in first_seed(traces).items():
-        embeddings = [_embedding(one) for one in chosen]
-        path = folder / f"embedding_{data}_{network}.png"
-        plot_embeddings(
-            path,
-            embeddings,
-            datasets[data].classes,
-            title=f"{data}, {network}: test images before the last layer",
-        )
+        path, embeddings = folder / f"embedding_{data}_{network}.png", [*map(_embedding, chosen)]
+        title = f"{data}, {network}: test images before the last layer"
+        plot_embeddings(path, embeddings, datasets[data].classes, title=title)
     rows = tuple(
         (
             f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}",
@@ -106,12 +101,12 @@ def silhouette(one: Trace) -> float:
 
 def first_seed(traces: Sequence[Trace]) -> dict[tuple[str, str], list[Trace]]:
     """The traces to draw: those of the lowest seed, by data set and network."""
-    found: dict[tuple[str, str], list[Trace]] = {}
+    drawn: dict[tuple[str, str], list[Trace]] = {}
     lowest = min(one.cell.config.seed for one in traces)
     for one in traces:
         if one.cell.config.seed == lowest:
-            found.setdefault((one.cell.data, one.cell.network), []).append(one)
-    return found
+            drawn.setdefault((one.cell.data, one.cell.network), []).append(one)
+    return drawn
 
 
 def _embedding(one: Trace) -> Embedding:
@@ -144,35 +139,23 @@ def panels_grid(grid: Grid) -> Grid:
 
 def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[ResultTable]:
     """Draw Figure 5 for each data set and network; return its values as tables."""
+    betas = {variant.title: variant.changes.get("beta") for variant in grid.methods}
+    by_pair: dict[tuple[str, str], list[MethodSummary]] = {}
+    for line in comparison.summaries:
+        if line.calibrator in DRAWN:
+            by_pair.setdefault(line.pair, []).append(line)
     tables = []
-    strengths = {
-        method.title: method.changes["beta"] for method in grid.methods if method != REFERENCE
-    }
-    pairs = list(dict.fromkeys(line.pair for line in comparison.summaries))
-    for data, network in pairs:
-        lines = [
-            line
-            for line in comparison.summaries
-            if line.pair == (data, network) and line.calibrator in DRAWN
-        ]
-        series = {
-            calibrator: {
-                strengths[line.method]: line.figures["ece"]
-                for line in lines
-                if line.calibrator == calibrator
-                and line.method in strengths
-                and line.figures["ece"].count
-            }
-            for calibrator in DRAWN
-        }
-        references = {
-            f"cross-entropy, {line.calibrator}": line.figures["ece"].mean
-            for line in lines
-            if line.method == REFERENCE.title
-        }
-        plot_betas(
-            folder / f"beta_{data}_{network}.png", series, references, title=f"{data}, {network}"
-        )
+    for (data, network), lines in by_pair.items():
+        series: dict[str, dict[float, Estimate]] = {calibrator: {} for calibrator in DRAWN}
+        references: dict[str, float] = {}
+        for line in lines:
+            beta, ece = betas[line.method], line.figures["ece"]
+            if beta is None:
+                references[f"cross-entropy, {line.calibrator}"] = ece.mean
+            elif ece.count:
+                series[line.calibrator][beta] = ece
+        path = folder / f"beta_{data}_{network}.png"
+        plot_betas(path, series, references, title=f"{data}, {network}")
         tables.append(_beta_table(lines, data, network))
     return tables
 

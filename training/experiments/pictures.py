@@ -68,17 +68,8 @@ def plot_betas(
         halves = [known.half or 0.0 for known in by_beta.values()]
         x = [beta + 0.2 * number for beta in by_beta]  # so intervals do not hide each other
         y = [known.mean for known in by_beta.values()]
-        axes.errorbar(
-            x,
-            y,
-            yerr=halves,
-            color=color,
-            marker="o",
-            markersize=4,
-            capsize=3,
-            linewidth=1.6,
-            label=name,
-        )
+        style = {"color": color, "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.6}
+        axes.errorbar(x, y, yerr=halves, label=name, **style)
     for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
         axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=name)
     axes.set_title(title, fontsize=12, color=INK, fontweight="bold")
@@ -118,14 +109,8 @@ def plot_embeddings(
         axes.set_yticks([])
         axes.spines[:].set_color("#c5c9d0")
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=min(len(names), 10),
-        frameon=False,
-        markerscale=2,
-    )
+    style = {"frameon": False, "markerscale": 2, "loc": "outside lower center"}
+    figure.legend(handles, names, ncols=min(len(names), 10), **style)
     save(figure, path)
 
 
@@ -160,13 +145,6 @@ def plot_toy(
 def _draw_curve(axes: Axes, trace: Trace, name: str, *, color: str, label: str) -> None:
     test = trace.curve("test", name)
     epochs = range(1, len(test) + 1)
-    prefix = f"{label}, " if label else ""
-    axes.plot(
-        epochs,
-        trace.curve("train", name),
-        color=color,
-        linestyle="--",
-        linewidth=1.1,
-        label=f"{prefix}train",
-    )
+    prefix, train = f"{label}, " if label else "", trace.curve("train", name)
+    axes.plot(epochs, train, color=color, linestyle="--", linewidth=1.1, label=f"{prefix}train")
     axes.plot(epochs, test, color=color, linewidth=1.7, label=f"{prefix}test")

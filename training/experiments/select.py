@@ -8,9 +8,11 @@ method's title; others add what differs.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from calibration.wording import counted
 from training.datasets import Dataset
 from training.experiments.cell import CellResult
 from training.experiments.choice import RESAMPLES, Candidate, Choice, Limits, choose
@@ -29,7 +31,6 @@ from training.runs.recipe import automatic, differing
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
-SHORT = {"heads": "x{}"}  # as methods are written
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,13 @@ class MethodSelection:
         """The choice and its certainty, in one sentence."""
         chosen, share = self.choice.chosen, self.choice.shares[self.choice.chosen]
         rivals = sum(1 for each in self.choice.shares.values() if each > 0.05)
-        certainty = (
-            "a clear choice"
-            if share >= SURE
-            else f"not a clear one: {rivals} candidates are chosen in more than 5 % of resamples"
-        )
-        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        certainty = "a clear choice"
+        if share < SURE:
+            certainty = f"{rivals} candidates are chosen in more than 5 % of resamples"
         return (
             f"{self.pair[0]}, network {self.pair[1]}: {chosen.method} with {chosen.calibrator}, "
-            f"chosen on validation in {100 * share:.0f} % of {RESAMPLES} resamples of {seeds} and "
-            f"{self.images} images; {certainty}."
+            f"chosen on validation in {100 * share:.0f} % of {RESAMPLES} resamples of "
+            f"{counted(self.seeds, 'seed')} and {self.images} images; {certainty}."
         )
 
     def table(self) -> ResultTable:
@@ -65,10 +63,9 @@ class MethodSelection:
         ordered = sorted(self.choice.scores, key=lambda each: self.choice.scores[each].rank)
         first = ordered[:SHOWN]
         baseline = Candidate(*BASELINE)
-        rows = tuple(
-            self._row(each) for each in (first if baseline in first else [*first, baseline])
-        )
-        rest = len(ordered) - len(rows)
+        if baseline not in first:
+            first.append(baseline)
+        rest = len(ordered) - len(first)
         notes = (
             "Admissible: accuracy at least that of cross-entropy less "
             f"{self.limits.accuracy_loss:g}, NLL at most {1 + self.limits.nll_share:g} times its. "
@@ -87,13 +84,8 @@ class MethodSelection:
             "test z",
             "test accuracy",
         )
-        return ResultTable(
-            file_stem("select", *self.pair),
-            self.sentence,
-            columns,
-            rows,
-            notes,
-        )
+        rows = tuple(map(self._row, first))
+        return ResultTable(file_stem("select", *self.pair), self.sentence, columns, rows, notes)
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A row per candidate."""
@@ -164,24 +156,19 @@ def recipe_grids(
     What data, network and method choose themselves is kept. The small network of the digits has a
     recipe of its own.
     """
-    pairs = [(data, network) for data, network in grid.pairs() if data.title in datasets]
-    return tuple(
-        replace(
-            grid,
-            data=(data,),
-            networks=(network,),
-            methods=grid.methods
-            if network.subject == SMALL
-            else tuple(
-                candidate
-                for method in grid.methods
-                for candidate in _candidates(
-                    grid, data, network, method, datasets[data.title], folder
-                )
-            ),
-        )
-        for data, network in pairs
-    )
+    grids: list[Grid] = []
+    for data, network in grid.pairs():
+        if data.title not in datasets:
+            continue
+        methods = grid.methods
+        if network.subject != SMALL:
+            candidates = (
+                _candidates(grid, data, network, method, datasets[data.title], folder)
+                for method in methods
+            )
+            methods = tuple(chain.from_iterable(candidates))
+        grids.append(replace(grid, data=(data,), networks=(network,), methods=methods))
+    return tuple(grids)
 
 
 def _candidates(
@@ -197,25 +184,14 @@ def _candidates(
     given = {"loss", "loss_options", *data.changes, *network.changes, *exceptions, *method.changes}
     candidates = automatic(dataset, own, given=given).candidates
     for number, candidate in enumerate(candidates):
-        words = (
-            []
-            if number == 0
-            else [_word(*choice) for choice in differing(candidate, candidates).items()]
-        )
-        yield Variant(
-            " ".join([method.title, *words]),
-            method.subject,
-            dict(method.changes) | _changes(candidate, own),
-        )
-
-
-def _changes(candidate: TrainConfig, own: TrainConfig) -> dict[str, Any]:
-    return {
-        name: getattr(candidate, name)
-        for name in TrainConfig.model_fields
-        if getattr(candidate, name) != getattr(own, name)
-    }
-
-
-def _word(name: str, value: object) -> str:
-    return SHORT[name].format(value) if name in SHORT else f"{name}={value}"
+        differences = differing(candidate, candidates).items() if number else ()
+        words = [
+            f"x{value}" if name == "heads" else f"{name}={value}" for name, value in differences
+        ]
+        changes = {
+            name: getattr(candidate, name)
+            for name in TrainConfig.model_fields
+            if getattr(candidate, name) != getattr(own, name)
+        }
+        title = " ".join([method.title, *words])
+        yield Variant(title, method.subject, dict(method.changes) | changes)
