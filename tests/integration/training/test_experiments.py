@@ -210,9 +210,7 @@ def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
 
 
 def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
-    """By hand, from cells.csv's figures: two seeds, so the t quantile is 12.706 at one degree of
-    freedom.
-    """
+    """By hand: of two seeds, the t quantile is 12.706 at one degree of freedom."""
     (table,) = (each for each in compared.tables() if each.name.startswith("paired"))
     assert [row[0] for row in table.rows][:2] == ["dca beta=5, none", "dca beta=5, temperature"]
     by_method: dict[str, dict[int, float]] = {}

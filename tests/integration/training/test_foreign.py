@@ -1,6 +1,4 @@
-"""Weights of a known architecture, and Hugging Face folders, become bundles that answer as torch
-does.
-"""
+"""Weights of a known architecture, and Hugging Face folders, answer as torch does."""
 
 import json
 from collections.abc import Callable

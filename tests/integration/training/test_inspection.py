@@ -96,16 +96,12 @@ class TestLeakage:
     def test_the_same_file_in_two_splits_is_refused_with_counts_and_examples(
         self, tmp_path: Path
     ) -> None:
-        root = folder(
-            tmp_path, {"train/a": 6, "train/b": 6, "test/a": 4, "test/b": 4, "val/a": 4, "val/b": 4}
-        )
+        counts = {f"{split}/{name}": 6 for split in ("train", "test", "val") for name in "ab"}
+        root = folder(tmp_path, counts)
         for number in range(2):
-            (root / f"test/b/copy{number}.png").write_bytes(
-                (root / f"train/b/{number:03}.png").read_bytes()
-            )
-        with pytest.raises(
-            LeakingSplits, match=r"2 image contents in both train and test"
-        ) as caught:
+            content = (root / f"train/b/{number:03}.png").read_bytes()
+            (root / f"test/b/copy{number}.png").write_bytes(content)
+        with pytest.raises(LeakingSplits, match="2 image contents in both") as caught:
             load_dataset(root)
         assert "train/b/000.png = test/b/copy0.png" in str(caught.value)
         assert [(each.count, each.images) for each in caught.value.overlaps] == [(2, (2, 2))]
@@ -135,11 +131,8 @@ class TestGroups:
         for path, *_ in rows:
             trees.write(tmp_path / path, next(some))
         dataset = load_dataset(trees.table(tmp_path / "t.csv", ("path", "label", "group"), rows))
-        numbers = [
-            number
-            for split in dataset.splits.values()
-            for number in np.unique(split.groups).tolist()
-        ]
+        splits = dataset.splits.values()
+        numbers = [number for split in splits for number in np.unique(split.groups).tolist()]
         assert len(numbers) == len(set(numbers)) == 21
 
     def test_a_pattern_keeps_patients_together(self, tmp_path: Path) -> None:

@@ -1,6 +1,4 @@
-"""From generated images to a published bundle that ONNX Runtime runs: training, run folder,
-export.
-"""
+"""From generated images to a published bundle: training, run folder, export."""
 
 import copy
 import csv

@@ -1,6 +1,4 @@
-"""Two and three real processes over gloo: loss, gradient and running statistics are those of one
-process.
-"""
+"""Two and three real processes over gloo do what one process does."""
 
 import os
 import socket
@@ -52,14 +50,8 @@ def outcome(
     module = network(dtype)
     objective = build_objective(name, LossSettings(class_weights=WEIGHTS))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    step = Step(
-        module,
-        objective,
-        optimizer=optimizer,
-        group=group,
-        micro_batch=micro_batch,
-        clip_norm=clip_norm,
-    )
+    limits = {"micro_batch": micro_batch, "clip_norm": clip_norm}
+    step = Step(module, objective, optimizer=optimizer, group=group, **limits)  # type: ignore[arg-type]
     mine = group.shard(indices)
     result = step(inputs[mine], labels[mine])
     assert (result.logits is None) == (len(mine) == 0)
@@ -69,9 +61,7 @@ def outcome(
 
 
 def wrapped(name: str, group: Group) -> Arrays:
-    """The gradient with torch's DistributedDataParallel, whose mean over processes needs `size`
-    times the share.
-    """
+    """The gradient with torch's DistributedDataParallel, which takes a mean over processes."""
     inputs, labels = batch(torch.float64)
     module: nn.Module = network(torch.float64)
     if group.size > 1:
@@ -82,17 +72,12 @@ def wrapped(name: str, group: Group) -> Arrays:
     own = zip(objective.terms, objective.statistics(logits, labels[mine]), strict=True)
     statistics = [term.merge(group.gather(part)) for term, part in own]
     (group.size * objective.share(logits, labels[mine], statistics)).backward()
-    return {
-        "gradient": torch.cat(
-            [p.grad.reshape(-1) for p in module.parameters() if p.grad is not None]
-        ).numpy()
-    }
+    gradients = [p.grad.reshape(-1) for p in module.parameters() if p.grad is not None]
+    return {"gradient": torch.cat(gradients).numpy()}
 
 
 def normalized(group: Group) -> Arrays:
-    """Batch norm's running mean after a step: a linear function of the images, so exact however
-    they are sharded.
-    """
+    """Batch norm's running mean after a step: exact however the images are sharded."""
     inputs, labels = batch(torch.float64)
     module = network(torch.float64, norm=True)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -104,18 +89,15 @@ def normalized(group: Group) -> Arrays:
 
 
 def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
-    """Everything that is compared: every loss, in micro-batches in one precision and whole in the
-    other.
-    """
+    """Every loss, in micro-batches in one precision and whole in the other."""
     everything, two = np.arange(COUNT), np.arange(2)
     cases = {
         f"{name} float64": outcome(name, "float64", group, everything, micro_batch=micro_batch)
         for name in LOSSES
     }
     cases |= {f"{name} float32": outcome(name, "float32", group, everything) for name in LOSSES}
-    cases |= {
-        f"{name} few": outcome(name, "float64", group, two) for name in FEW
-    }  # a third process has none
+    # A third process has none of two images.
+    cases |= {f"{name} few": outcome(name, "float64", group, two) for name in FEW}
     cases |= {f"{name} wrapped": wrapped(name, group) for name in FEW}
     cases |= {
         f"{name} clipped": outcome(name, "float64", group, everything, clip_norm=0.01)
@@ -129,13 +111,8 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
 
 def work(rank: int, size: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    here = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": size,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
+    here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
+    here |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in here.items()})
     group = Group.from_environment()
     gathered = group.gather(torch.arange(rank, dtype=torch.float32))
@@ -161,9 +138,7 @@ def test_processes_with_uneven_shards_do_what_one_process_does(size: int, tmp_pa
         found = np.load(tmp_path / f"{rank}.npz")
         assert set(found) == set(expected)
         for case, value in expected.items():
-            if (
-                case == "norm: variance"
-            ):  # within shards, so not that of the whole, but the same everywhere
+            if case == "norm: variance":  # within shards, so only the same everywhere
                 np.testing.assert_array_equal(found[case], np.load(tmp_path / "0.npz")[case])
                 continue
             limit = 1e-5 if "float32" in case else 1e-6

@@ -1,6 +1,4 @@
-"""The search of the recipe `auto`: the best candidate on validation is kept, exported and resumed
-to the bit.
-"""
+"""The search of the recipe `auto`: the best candidate is kept, exported and resumed."""
 
 import json
 from pathlib import Path

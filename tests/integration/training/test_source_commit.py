@@ -1,10 +1,7 @@
-"""The commit on a card is Candor's: not that of a repository into which Candor was copied or
-installed.
-"""
+"""The commit on a card is Candor's, not that of a repository into which Candor was copied."""
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,36 +19,20 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def copied(folder: Path) -> Path:
-    """The packages that tell the commit, copied to `folder`."""
-    for package in ("training", "calibration"):
-        (folder / package).mkdir(parents=True)
-        shutil.copy(ROOT / package / "__init__.py", folder / package)
-    (folder / "training" / "runs").mkdir()
-    for name in ("__init__.py", "source.py"):
-        shutil.copy(ROOT / "training" / "runs" / name, folder / "training" / "runs")
-    return folder
-
-
-def commit_seen_from(folder: Path) -> str:
-    """What a fresh process says that imports Candor from `folder`."""
-    command = "from training.runs.source import source_commit; print(source_commit())"
-    done = subprocess.run(
-        [sys.executable, "-c", command],
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
 def commit_all(folder: Path) -> str:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "all")
     return git(folder, "rev-parse", "HEAD")
+
+
+def copied(folder: Path, *, project: bool = False) -> Path:
+    """The file that tells the commit, copied to `folder`, with Candor's project file if asked."""
+    (folder / "training" / "runs").mkdir(parents=True)
+    shutil.copy(ROOT / "training" / "runs" / "source.py", folder / "training" / "runs")
+    if project:
+        shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
 @pytest.mark.parametrize("below", ["", "vendor/candor", ".venv/lib/site-packages"])
@@ -65,42 +46,24 @@ def test_a_copy_in_another_repository_has_no_commit(
     folder = copied(tmp_path / below)
     if tracked:
         commit_all(tmp_path)
-    assert commit_seen_from(folder) == "None"
+    assert source_commit(folder) is None
 
 
 def test_a_copy_with_its_project_file_inside_another_repository_has_none(tmp_path: Path) -> None:
-    folder = copied(tmp_path / "candor")
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    folder = copied(tmp_path / "candor", project=True)
     commit_all(tmp_path)
-    assert commit_seen_from(folder) == "None"
+    assert source_commit(folder) is None
 
 
-def test_its_own_repository_has_one_and_a_change_shows(tmp_path: Path) -> None:
-    folder = copied(tmp_path)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    head = commit_all(folder)
-    assert commit_seen_from(folder) == head
-    with (folder / "calibration" / "__init__.py").open("a") as file:
-        file.write("\n")
-    assert commit_seen_from(folder) == f"{head}-dirty"
-
-
-def test_a_hooks_variables_do_not_name_another(
+def test_its_own_repository_has_one_a_change_shows_and_a_hooks_variables_name_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit_all(copied(tmp_path))
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
-    assert source_commit() in (None, *(f"{git_head()}{end}" for end in ("", "-dirty")))
-
-
-def git_head() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
+    folder, other = copied(tmp_path / "own", project=True), copied(tmp_path / "other")
+    head, _ = commit_all(folder), commit_all(other)
+    assert source_commit(folder) == head
+    with (folder / "training" / "runs" / "source.py").open("a") as file:
+        file.write("\n")
+    assert source_commit(folder) == f"{head}-dirty"
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert source_commit(folder) == f"{head}-dirty"

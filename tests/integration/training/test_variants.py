@@ -1,6 +1,4 @@
-"""Variants in other precisions: published with a calibration of their own, and served by a
-setting.
-"""
+"""Variants in other precisions: calibrated by themselves, and served by a setting."""
 
 import json
 from collections.abc import Iterator
@@ -48,9 +46,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise whose class is its brightness; neighbors overlap, so that a temperature has something
-    to fit.
-    """
+    """Noise whose class is its brightness; neighbors overlap, so a temperature has a use."""
     root, rng = tmp_path_factory.mktemp("data") / "images", np.random.default_rng(0)
     for split, count in (("train", 60), ("val", 40), ("test", 40)):
         for name, level in (("dark", 100), ("bright", 140)):

@@ -1,6 +1,4 @@
-"""One torch thread for tests: networks this small are slower with several, especially on a busy
-machine.
-"""
+"""One torch thread: networks this small are slower with several."""
 
 import torch
 

@@ -17,9 +17,7 @@ def draw(rng: np.random.Generator, count: int, classes: int) -> tuple[np.ndarray
 
 
 def coverage(kind: type[Calibrator], *, cross: bool) -> float:
-    """How often sets fitted on 100 images of 5 classes hold the class of new ones; promised are
-    nine in ten.
-    """
+    """How often sets fitted on 100 images hold the class of new ones; promised are 0.9."""
     covered = []
     for seed in range(24):
         rng = np.random.default_rng(seed)

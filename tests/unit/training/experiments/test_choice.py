@@ -23,9 +23,7 @@ Floats = NDArray[np.float64]
 def answers(
     *, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int = 600
 ) -> Predictions:
-    """Logits whose softmax is the truth, times `sharpness`; a share `flips` of them points the
-    wrong way.
-    """
+    """Logits whose softmax is true, times `sharpness`; a share `flips` points the wrong way."""
     generator = np.random.default_rng(seed)
     margin = generator.normal(scale=2, size=count)
     labels = (generator.uniform(size=count) < 1 / (1 + np.exp(-margin))).astype(np.int64)
@@ -57,9 +55,7 @@ class TestChoice:
         assert sum(share for each, share in found.shares.items() if each.method == "better") > 0.5
 
     def test_a_calibrated_candidate_of_low_accuracy_is_not_chosen(self) -> None:
-        """Half of its answers are flipped and its confidence says so: it is calibrated and
-        useless.
-        """
+        """Half of its answers are flipped and its confidence says so: calibrated and useless."""
         known = results("useless", sharpness=0.0, flips=0.5)
         found = choose([*results("ce", sharpness=1.5), *known])
         assert found.chosen.method == "ce"

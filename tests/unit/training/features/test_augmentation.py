@@ -1,6 +1,4 @@
-"""Augmentation: fresh in each epoch, the same for the same epoch, and no mirror image unless it is
-asked for.
-"""
+"""Augmentation: fresh in each epoch, repeatable, no mirror image unless asked for."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""A fit: equal seeds give equal bits, losses share start and batches; optimizers by layer,
-averaging, the kept epoch and early stopping.
-"""
+"""Fits: equal seeds, batches, optimizers by layer, averaging, and the kept epoch."""
 
 import csv
 import math

@@ -1,6 +1,4 @@
-"""Losses against independent computations and published packages, the law that shards add up to the
-whole batch, and the names and options of losses.
-"""
+"""Losses against independent computations, the law of shards, names and options."""
 
 import doctest
 import re

@@ -1,6 +1,4 @@
-"""Backbones, the paper's head, and cached features of a frozen backbone; no pretrained weights
-needed.
-"""
+"""Backbones, the paper's head, and cached features of a frozen backbone."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The hidden folder in which a run is made: who may resume it and when it is removed. Devices and
-errors too.
-"""
+"""The hidden folder of a run: who may resume it and when it is removed. Devices too."""
 
 from pathlib import Path
 
@@ -37,10 +35,7 @@ def test_it_is_renamed_to_the_run(tmp_path: Path) -> None:
         (folder.fresh_run() / "config.json").write_text("{}")
         folder.snapshot("head-0").write_bytes(b"snapshot")
         folder.finish()
-    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
-        "run",
-        "run/config.json",
-    ]
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["run", "config.json"]
     with pytest.raises(RunExists), open_run_folder(tmp_path / "run", REQUEST):
         pass
 
@@ -115,10 +110,7 @@ def test_tensorboard_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> No
         board(Epoch(1, 1.0, 0.5, 0.1, 1.0, 0.6, -0.1, 0.1, head))
     board.move(tmp_path / "run")
     logs = sorted(tmp_path.rglob("*tfevents*"))
-    assert [path.parent.relative_to(tmp_path).as_posix() for path in logs] == [
-        "run/head-0",
-        "run/head-1",
-    ]
+    assert [path.parent.name for path in logs] == ["head-0", "head-1"]
     assert all(b"val/ece" in path.read_bytes() for path in logs)
 
 

@@ -1,6 +1,4 @@
-"""The recipe `auto`: steps enough for few images, candidates by size and imbalance, and the user's
-own choices kept.
-"""
+"""The recipe `auto`: steps, candidates by size and imbalance, the user's own choices."""
 
 from typing import Any
 
