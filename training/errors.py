@@ -82,8 +82,8 @@ class RunDiffers(TrainingError, ValueError):
             f"{name} {before!r} then, {now!r} now" for name, (before, now) in differences.items()
         )
         super().__init__(
-            f"{out} was started with other choices and interrupted ({said}); "
-            "repeat those to resume it, or give --restart to start over"
+            f"{out} was started with other choices and interrupted ({said}); repeat those to "
+            "resume it, or give --restart to start over"
         )
         self.differences = differences
 
@@ -110,8 +110,8 @@ class ProcessFailed(TrainingError, RuntimeError):
     def __init__(self, *, rank: int, exit_code: int) -> None:
         ended = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         super().__init__(
-            f"process {rank} ended with {ended}, so all were stopped; its error is above. "
-            "Repeat the command to resume after the last whole epoch"
+            f"process {rank} ended with {ended}, so all were stopped; its error is above. Repeat "
+            "the command to resume after the last whole epoch"
         )
         self.rank = rank
 
@@ -154,8 +154,8 @@ class UselessModel(TrainingError, ValueError):
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
             f"{run} is not exported: {'; '.join(shortcomings)}. Add images of the rare classes or "
-            "merge them, train "
-            "longer or with --class-weights balanced, or export it all the same with --anyway"
+            "merge them, train longer or with --class-weights balanced, or export it all the same "
+            "with --anyway"
         )
         self.shortcomings = tuple(shortcomings)
 

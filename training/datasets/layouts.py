@@ -93,8 +93,8 @@ def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> 
     if patients:
         yield (
             f"the column {patients[0]!r} is not used, so images of one patient may be in several "
-            "splits, which "
-            "flatters figures; if it tells patients or slides apart, rename it to group"
+            "splits, which flatters figures; if it tells patients or slides apart, rename it to "
+            "group"
         )
 
 

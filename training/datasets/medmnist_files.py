@@ -75,8 +75,8 @@ def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) 
     if images.dtype != np.uint8 or not (images.ndim == 3 or images.shape[3:] == (3,)):
         raise BadDataset(
             path,
-            f"{name}_images are {images.dtype} {images.shape}; expected uint8 (N, H, W) or "
-            "(N, H, W, 3)",
+            f"{name}_images are {images.dtype} {images.shape}; expected uint8 (N, H, W) or (N, H, "
+            "W, 3)",
         )
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise BadDataset(

@@ -104,6 +104,6 @@ class Overlap:
         noun = NOUNS[self.kind][self.count > 1]
         inside = f"{counted(self.images[0], 'image')} of {first}, {self.images[1]} of {second}"
         return (
-            f"{self.count} {noun} in both {first} and {second} "
-            f"({inside}; e.g. {', '.join(self.examples)})"
+            f"{self.count} {noun} in both {first} and {second} ({inside}; e.g. "
+            f"{', '.join(self.examples)})"
         )

@@ -91,8 +91,8 @@ def _never_answered(evaluation: Evaluation, classes: Sequence[str], *, method: M
     confusion = np.sum([evaluation.confusion(split, method) for split in EVALUATED], axis=0)
     answers, images = confusion.sum(axis=0), confusion.sum(axis=1)
     return [
-        f"it never answers {name!r} on the {confusion.sum()} validation and test images, "
-        f"of which {images[label]} {'is' if images[label] == 1 else 'are'} of that class"
+        f"it never answers {name!r} on the {confusion.sum()} validation and test images, of which "
+        f"{images[label]} {'is' if images[label] == 1 else 'are'} of that class"
         for label, name in enumerate(classes)
         if answers[label] == 0
     ]

@@ -57,8 +57,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         tensors = read_tensors(path)
     except pickle.UnpicklingError as error:
         raise ForeignModelRefused(
-            f"{path} holds more than tensors, which Candor never loads: save "
-            "`model.state_dict()`, best as .safetensors"
+            f"{path} holds more than tensors, which Candor never loads: save `model.state_dict()`, "
+            "best as .safetensors"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ForeignModelRefused(

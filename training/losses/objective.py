@@ -124,8 +124,8 @@ def _owner(key: str, chosen: Mapping[str, Mapping[str, float]]) -> tuple[str, st
         return owners[0], option
     if owners:
         raise BadLoss(
-            f"option {key!r} belongs to {' and '.join(owners)}; write {owners[0]}.{option} for "
-            "one of them"
+            f"option {key!r} belongs to {' and '.join(owners)}; write {owners[0]}.{option} for one "
+            "of them"
         )
     known = [f"{name}.{option}" for name, options in chosen.items() for option in options]
     raise BadLoss(

@@ -216,8 +216,8 @@ def _published(name: str) -> str:
 def _unreachable(name: str, error: Exception, *, source: str) -> WeightsNotFound:
     return WeightsNotFound(
         f"could not get weights for {name} from the hub ({error}); download them from {source}, "
-        "save the file as "
-        f"{name}.safetensors or .pth, and give its path or put it into weights/ of the data folder"
+        f"save the file as {name}.safetensors or .pth, and give its path or put it into weights/ "
+        "of the data folder"
     )
 
 

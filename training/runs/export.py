@@ -131,8 +131,8 @@ def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
     """The validation split of the run's data. Raises BadRun if it is not given."""
     if dataset is None:
         raise BadRun(
-            f"variants of {run} are calibrated on its validation images: give the data that it "
-            "was trained on"
+            f"variants of {run} are calibrated on its validation images: give the data that it was "
+            "trained on"
         )
     if dataset.fingerprint != record.fingerprint:
         raise BadRun(

@@ -226,20 +226,17 @@ class VariantBuilder:
 
     def build(self, precision: str) -> PrecisionVariant | RefusedVariant:
         """The variant of one precision, unless it loses too much."""
-        network = (
-            to_float16(self.network)
-            if precision == "float16"
-            else to_int8(self.network, self._range_images())
-        )
+        if precision == "float16":
+            network = to_float16(self.network)
+        else:
+            network = to_int8(self.network, self._range_images())
+        val = self.evaluation.predictions["val"]
         logits = infer_logits(network, self._batches())
-        known = self.evaluation.predictions["val"]
-        own = evaluate({"val": Predictions(logits, known.labels, known.groups)})
-        before, after = (
-            each.probabilities("val", self.calibrator) for each in (self.evaluation, own)
-        )
-        loss = float(
-            (before.argmax(1) == known.labels).mean() - (after.argmax(1) == known.labels).mean()
-        )
+        own = evaluate({"val": Predictions(logits, val.labels, val.groups)})
+        before = self.evaluation.probabilities("val", self.calibrator)
+        after = own.probabilities("val", self.calibrator)
+        right, still_right = (p.argmax(1) == val.labels for p in (before, after))
+        loss = float(right.mean() - still_right.mean())
         if not loss <= self.max_accuracy_loss:
             return RefusedVariant(
                 precision,

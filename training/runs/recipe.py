@@ -15,7 +15,7 @@ images, as accuracy does, and does not depend on the loss that was minimized.
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ IMBALANCED = 5.0  # largest class / smallest class, from which balanced weights 
 # Learning rates of the pooled head; the second from SECOND_RATE training images.
 POOLED_RATES, SECOND_RATE = (3e-4, 1e-3), 500
 POOLED_HEADS = 3  # their mean depends less on the seed, and choosing between candidates on chance
+MIN_IMAGES = 5  # of a class in validation; on fewer, a class that is never answered may be chance
 BASELINE = "ce"  # the loss that is tried beside the default one
 
 
@@ -127,8 +128,8 @@ class _Rules:
         if epochs != self.config.epochs:
             yield (
                 f"{epochs} epochs, not {self.config.epochs}: a head needs {MIN_STEPS} steps, and "
-                f"{images} training "
-                f"images in batches of {self.config.batch_size} are {self.steps_per_epoch} an epoch"
+                f"{images} training images in batches of {self.config.batch_size} are "
+                f"{self.steps_per_epoch} an epoch"
             )
         if "select" not in self.given:
             yield "the epoch with the lowest cross-entropy on validation is kept"
@@ -137,12 +138,9 @@ class _Rules:
         if any(each.class_weights != self.config.class_weights for each in candidates):
             yield (
                 f"the largest class has {self.imbalance:.0f} times the images of the smallest, so "
-                "balanced class "
-                "weights are tried too, and kept if no other candidate answers every class"
+                "balanced class weights are tried too, and kept if no other candidate answers "
+                "every class"
             )
-
-
-MIN_IMAGES = 5  # of a class in validation; on fewer, a class that is never answered may be chance
 
 
 @dataclass(frozen=True)
@@ -184,23 +182,25 @@ def search(
     diverged: TrainingDiverged | None = None
     of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
     for number, config in enumerate(candidates):
-        own = replace(
-            session, config=config, stage=f"candidate {number + 1} of {len(candidates)}, "
-        )
+        stage = f"candidate {number + 1} of {len(candidates)}, "
+        own = replace(session, config=config, stage=stage)
         network = own.network().to(own.execution.device)
         choices = differing(config, candidates)
         if config.head not in of_head:
             of_head[config.head] = own.for_head(examples)
         own_examples = of_head[config.head]
         try:
-            history = own.fit(network, own_examples, snapshot=partial(_named, snapshot, number))
+            history = own.fit(
+                network,
+                own_examples,
+                snapshot=lambda name, number=number: snapshot(f"candidate-{number}-{name}"),
+            )
         except TrainingDiverged as error:
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        trained = TrainedCandidate(
-            own, network, own_examples, history, _score(own, network, own_examples, choices)
-        )
+        score = _score(own, network, own_examples, choices)
+        trained = TrainedCandidate(own, network, own_examples, history, score)
         scores.append(trained.score)
         if best is None or rank(trained.score) < rank(best.score):
             best = trained
@@ -209,17 +209,13 @@ def search(
     return best, tuple(each.model_copy(update={"chosen": each is best.score}) for each in scores)
 
 
-def _named(snapshot: Callable[[str], Path], number: int, name: str) -> Path:
-    """The snapshot file of a fit of candidate `number`."""
-    return snapshot(f"candidate-{number}-{name}")
-
-
 def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[str, str | float]:
     """The choices of `config` that are not the same in all candidates."""
-    plain = [each.model_dump(mode="json") for each in candidates]
-    own = config.model_dump(mode="json")
+    all_choices = [candidate.model_dump(mode="json") for candidate in candidates]
     return {
-        name: value for name, value in own.items() if any(each[name] != value for each in plain)
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if any(choices[name] != value for choices in all_choices)
     }
 
 

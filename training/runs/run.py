@@ -121,8 +121,8 @@ def train(
     with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
         if session.config.amp and notice and not computes_in_half(session.execution.device):
             notice(
-                "this processor has no units for half precision: --amp makes training slower "
-                "here, not faster"
+                "this processor has no units for half precision: --amp makes training slower here, "
+                "not faster"
             )
         if run_folder.begun and notice:
             notice(
