@@ -33,12 +33,8 @@ def predictions(count: int, *, sharpness: float, seed: int) -> Predictions:
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate(
-        {
-            "val": predictions(4000, sharpness=2.0, seed=0),
-            "test": predictions(4000, sharpness=4.0, seed=1),
-        }
-    )
+    val, test = (predictions(4000, sharpness=2.0 + 2 * seed, seed=seed) for seed in (0, 1))
+    return evaluate({"val": val, "test": test})
 
 
 def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None:
@@ -46,9 +42,8 @@ def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None
     val, test = evaluation.measures["val"], evaluation.measures["test"]
     assert val["uncalibrated"].ece > 0.05
     assert val["temperature"].ece < 0.03
-    assert (
-        test["temperature"].signed_gap > 0.05
-    )  # test is sharper: validation's temperature does not suffice
+    # Test is sharper, so validation's temperature does not suffice.
+    assert test["temperature"].signed_gap > 0.05
     assert test["temperature"].accuracy == test["uncalibrated"].accuracy
 
 
@@ -87,15 +82,8 @@ def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
-    assert set(written) == {
-        "temperature",
-        "calibrators",
-        "splits",
-        "answers",
-        "referral",
-        "conformal",
-        "intervals",
-    }
+    parts = {"temperature", "calibrators", "splits", "answers", "referral", "conformal"}
+    assert set(written) == parts | {"intervals"}
     lower, upper = written["intervals"]["test"]["temperature"]["accuracy"]
     assert lower < written["splits"]["test"]["temperature"]["accuracy"] < upper
 
@@ -117,17 +105,14 @@ def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change
 
 def test_promises_are_checked_on_both_splits(evaluation: Evaluation) -> None:
     said = evaluation.as_dict()
-    assert said["conformal"]["kept"]["val"]["coverage"] >= 0.9
-    assert said["conformal"]["kept"]["val"]["coverage"] == pytest.approx(
-        said["conformal"]["coverage_reference"]
-    )
-    assert said["referral"]["kept"]["val"]["accuracy"] >= 0.95
+    sets, referral = said["conformal"], said["referral"]
+    assert sets["kept"]["val"]["coverage"] >= 0.9
+    assert sets["kept"]["val"]["coverage"] == pytest.approx(sets["coverage_reference"])
+    assert referral["kept"]["val"]["accuracy"] >= 0.95
     confidence, correct = evaluation.answers("test", "temperature")
-    kept = confidence >= said["referral"]["confidence"]
-    assert said["referral"]["kept"]["test"] == {
-        "coverage": kept.mean(),
-        "accuracy": correct[kept].mean(),
-    }
+    kept = confidence >= referral["confidence"]
+    expected = {"coverage": kept.mean(), "accuracy": correct[kept].mean()}
+    assert referral["kept"]["test"] == expected
 
 
 @pytest.mark.slow

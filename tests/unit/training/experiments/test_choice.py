@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums
 from calibration.calibrators.histogram import Histogram
 from calibration.measures.metrics import ece, top_label
-from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.datasets import SPLIT_NAMES, ArrayImages, Dataset, Split, SplitName, fingerprint
 from training.datasets.errors import BadDataset
 from training.errors import BadChoice
 from training.evaluation.evaluation import Predictions
@@ -110,15 +110,11 @@ class TestReference:
 
     def made(self, seed: int, *, groups: NDArray[np.int64] | None) -> Dataset:
         generator = np.random.default_rng(seed)
-        splits = {
-            name: Split(
-                ArrayImages(generator.integers(0, 255, (20, 8, 8), dtype=np.uint8)),
-                np.arange(20) % 2,
-                groups,
-            )
-            for name in ("train", "val", "test")
-        }
-        return Dataset("noise", ("a", "b"), 1, 8, splits, fingerprint(("a", "b"), splits))  # type: ignore[arg-type]
+        splits: dict[SplitName, Split] = {}
+        for name in SPLIT_NAMES:
+            pixels = generator.integers(0, 255, (20, 8, 8), dtype=np.uint8)
+            splits[name] = Split(ArrayImages(pixels), np.arange(20) % 2, groups)
+        return Dataset("noise", ("a", "b"), 1, 8, splits, fingerprint(("a", "b"), splits))
 
     def test_test_keeps_the_other_images(self, dataset: Dataset) -> None:
         found = with_reference(dataset, "test:6")

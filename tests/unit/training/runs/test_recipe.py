@@ -47,13 +47,8 @@ def test_imbalance_adds_balanced_weights_and_says_why() -> None:
 
 
 def test_what_the_user_chose_is_in_every_candidate() -> None:
-    own = {
-        "loss": "focal",
-        "epochs": 7,
-        "learning_rate": 0.02,
-        "select": "last",
-        "class_weights": "balanced",
-    }
+    own = {"loss": "focal", "epochs": 7, "learning_rate": 0.02, "select": "last"}
+    own |= {"class_weights": "balanced"}
     config = TrainConfig.model_validate(own)
     plan = automatic(labeled(300, 10), config, given=own)
     assert [each.head for each in plan.candidates] == ["pooled"]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from tests.builders.datasets import shades
+from training.datasets import ArrayImages, Dataset, Split
 from training.fitting.history import Epoch
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
@@ -27,22 +28,15 @@ CHOICES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    generator = np.random.default_rng(0)
-    splits: dict[Any, Split] = {
-        name: Split(
-            ArrayImages(generator.integers(0, 255, (32, 16, 16), dtype=np.uint8)), np.arange(32) % 2
-        )
-        for name in ("train", "val", "test")
-    }
-    return Dataset("noise", ("a", "b"), 1, 16, splits, fingerprint(("a", "b"), splits))
+    return shades(("a", "b"), (32, 32, 32))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"heads": 2, "perturbed": True}], ids=str)
 def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
-    dataset: Dataset, tmp_path: Path, more: dict[str, Any]
+    dataset: Dataset, tmp_path: Path
 ) -> None:
-    session = TrainingSession(TrainConfig(head="pooled", **CHOICES, **more), dataset)
+    config = TrainConfig(head="pooled", heads=2, perturbed=True, **CHOICES)
+    session = TrainingSession(config, dataset)
     network = session.network()
     whole = session.examples(network, cache=tmp_path)
     means = session.for_head(whole)
@@ -53,15 +47,10 @@ def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
     ]
     np.testing.assert_allclose(*logits, atol=1e-5)
     assert session.for_head(means)["test"].inputs[:].tobytes() == means["test"].inputs[:].tobytes()
-
-
-@pytest.mark.parametrize("mode", [{"head": "paper"}, {"head": "pooled", "trainable": 1}], ids=str)
-def test_other_networks_keep_their_maps(
-    dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
-) -> None:
-    session = TrainingSession(TrainConfig(**CHOICES, **mode), dataset)
-    examples = session.examples(session.network(), cache=tmp_path)
-    assert session.for_head(examples) == examples
+    for other in ({"head": "paper"}, {"head": "pooled", "trainable": 1}):
+        session = TrainingSession(TrainConfig(**CHOICES | other), dataset)
+        examples = session.examples(session.network(), cache=tmp_path)
+        assert session.for_head(examples) == examples
 
 
 MODES: list[dict[str, Any]] = [{}, {"trainable": 1}, {"frozen": False}, {"augment": "light"}]
@@ -81,10 +70,9 @@ def test_heads_and_perturbed_images_work_in_every_mode(
     assert weights_digest(network.backbone) == fixed
     assert weights_digest(network.members[-1]) != member
     evaluation = session.evaluation(network, examples)
+    inputs = dataset.splits["test"].inputs(session.config.input_spec(dataset))
     with torch.inference_mode():
-        logits = network(
-            torch.from_numpy(dataset.splits["test"].inputs(session.config.input_spec(dataset)))
-        )
+        logits = network(torch.from_numpy(inputs))
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
     assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
 
@@ -107,21 +95,22 @@ def test_last_blocks_train_on_kept_features_as_they_do_on_images(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "mode", [{"trainable": 1}, {"frozen": False}, {"trainable": 1, "augment": "light"}], ids=str
+    ("mode", "more"),
+    [
+        ({"frozen": False}, {}),
+        ({"trainable": 1}, {"head": "pooled", "heads": 2}),
+        ({"trainable": 1, "augment": "light"}, {"head": "pooled", "heads": 2}),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("more", [{}, {"head": "pooled", "heads": 2}], ids=str)
 def test_fine_tuning_starts_from_the_head_that_the_frozen_run_trains(
     dataset: Dataset, tmp_path: Path, mode: dict[str, Any], more: dict[str, Any]
 ) -> None:
     choices = CHOICES | more
-    if more and "frozen" in mode:
-        with pytest.raises(ValueError, match="share no features"):
-            TrainConfig(**choices, **mode, probe_epochs=3)
-        return
-    rates = {
-        "probe_rate": 0.01,
-        "learning_rate": 1e-9,
-    }  # the rest hardly moves, so its start is seen at its end
+    with pytest.raises(ValueError, match="share no features"):
+        TrainConfig(**CHOICES, frozen=False, heads=2, probe_epochs=3)
+    # The rest hardly moves, so its start is seen at its end.
+    rates = {"probe_rate": 0.01, "learning_rate": 1e-9}
     tuned = TrainingSession(TrainConfig(**choices, **mode, **rates, probe_epochs=3), dataset)
     frozen = TrainingSession(TrainConfig(**choices | {"epochs": 3, "learning_rate": 0.01}), dataset)
     network, other = tuned.network(), frozen.network()
@@ -180,11 +169,8 @@ def test_images_are_not_held_in_memory(dataset: Dataset, tmp_path: Path) -> None
 def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(
     dataset: Dataset, tmp_path: Path
 ) -> None:
-    choices = CHOICES | {
-        "epochs": 3,
-        "frozen": False,
-        "augment": "strong+crop+blur+noise+erase+hflip+vflip+rot90",
-    }
+    every = "strong+crop+blur+noise+erase+hflip+vflip+rot90"
+    choices = CHOICES | {"epochs": 3, "frozen": False, "augment": every}
     session = TrainingSession(TrainConfig(**choices), dataset)
 
     def trained(snapshot: Path, *, stop: int = 0) -> str:
@@ -193,13 +179,9 @@ def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(
                 raise InterruptedError
 
         network = session.network()
+        examples = session.examples(network, cache=tmp_path)
         with suppress(InterruptedError):
-            session.fit(
-                network,
-                session.examples(network, cache=tmp_path),
-                snapshot=lambda _: snapshot,
-                watch=watch,
-            )
+            session.fit(network, examples, snapshot=lambda _: snapshot, watch=watch)
         return weights_digest(network)
 
     whole = trained(tmp_path / "whole.safetensors")
