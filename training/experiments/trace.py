@@ -4,9 +4,9 @@ Test is only plotted and decides nothing.
 """
 
 import copy
-import csv
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -72,20 +72,19 @@ def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
     session.fit(network, examples, watch=watch)
     embedding = predict(_before_last_layer(session.whole(network)), examples["test"].inputs)
     with new_folder(root / cell.key) as folder:
-        with (folder / "lines.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(TracePoint)])
-            writer.writeheader()
-            writer.writerows(asdict(line) for line in lines)
+        (folder / "lines.json").write_text(json.dumps([asdict(line) for line in lines]))
         np.savez(folder / "embedding.npz", embedding=embedding, labels=examples["test"].labels)
 
 
 def read_trace(cell: Cell, root: Path) -> Trace | None:
     """The trace of `cell`; None if it has not been run."""
     folder = root / cell.key
-    if not folder.is_dir():
+    try:
+        lines = tuple(
+            TracePoint(**line) for line in json.loads((folder / "lines.json").read_text())
+        )
+    except FileNotFoundError:
         return None
-    with (folder / "lines.csv").open() as stream:
-        lines = tuple(_line(row) for row in csv.DictReader(stream))
     with np.load(folder / "embedding.npz", allow_pickle=False) as arrays:
         return Trace(cell, lines, arrays["embedding"], arrays["labels"])
 
@@ -100,11 +99,8 @@ def _lines(
     for split in SPLIT_NAMES:
         probabilities = softmax(predict(module, examples[split].inputs))
         known = Measures.from_probabilities(probabilities, examples[split].labels)
-        lines.append(
-            TracePoint(
-                epoch, split, float(known.nll or 0), known.accuracy, known.ece, known.signed_gap
-            )
-        )
+        figures = float(known.nll or 0), known.accuracy, known.ece, known.signed_gap
+        lines.append(TracePoint(epoch, split, *figures))
     return lines
 
 
@@ -114,9 +110,3 @@ def _before_last_layer(module: nn.Module) -> nn.Module:
     (head,) = (each for each in shortened.modules() if isinstance(each, Head))
     head[-1] = nn.Identity()
     return shortened
-
-
-def _line(row: Mapping[str, str]) -> TracePoint:
-    split: SplitName = next(name for name in SPLIT_NAMES if name == row["split"])
-    figures = {name: float(row[name]) for name in ("loss", "accuracy", "ece", "gap")}
-    return TracePoint(int(row["epoch"]), split, **figures)

@@ -1,5 +1,6 @@
 """The command of every figure on digits, small and short: plots, tables, and cached results."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -66,8 +67,7 @@ def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(
     kept = sorted((tmp_path / "traces").iterdir())
     assert len(kept) == 2
     for folder in kept:
-        lines = (folder / "lines.csv").read_text().splitlines()
-        assert len(lines) == 1 + 3 * 3
+        assert len(json.loads((folder / "lines.json").read_text())) == 3 * 3
 
     monkeypatch.setattr(traces, "TrainingSession", lambda *_: pytest.fail("computed again"))
     assert run("curves", *SHORT, "--epochs", "3", "--out", tmp_path).stdout == shown.stdout
