@@ -143,7 +143,6 @@ def find_dataset(
     *,
     data_folder: Path | None,
     cache: Path,
-    download: bool = True,
     seed: int = 0,
     progress: Progress = silent,
     **options: Unpack[LoadArguments],
@@ -165,10 +164,6 @@ def find_dataset(
     held = data_folder / f"{DEFAULT_NAME}.npz" if data_folder else None
     if held is not None and held.is_file():
         return FoundDataset(load_dataset(held), "data folder", f"data from {held}")
-    if not download:
-        return FoundDataset(
-            read_digits(), "digits", "no data given: using scikit-learn's digits, corrupted in test"
-        )
     try:
         path = download_medmnist(DEFAULT_NAME, cache, progress=progress)
     except DataNotFound as error:

@@ -4,18 +4,18 @@ from training.losses.auxiliary_terms import ConfidenceGap
 from training.losses.main_terms import CrossEntropy, balanced_weights
 from training.losses.objective import Objective, build_objective, loss_title, strength
 from training.losses.registry import LOSSES
-from training.losses.terms import LossSettings, MainTerm, MeanTerm, Option, Recipe, SumTerm, Term
+from training.losses.terms import Loss, LossSettings, MainTerm, MeanTerm, Option, SumTerm, Term
 
 __all__ = [
     "LOSSES",
     "ConfidenceGap",
     "CrossEntropy",
+    "Loss",
     "LossSettings",
     "MainTerm",
     "MeanTerm",
     "Objective",
     "Option",
-    "Recipe",
     "SumTerm",
     "Term",
     "balanced_weights",

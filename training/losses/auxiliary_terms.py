@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from training.losses.terms import MeanTerm, Option, Recipe, SumTerm, Term, top
+from training.losses.terms import Loss, MeanTerm, Option, SumTerm, Term, top
 
 KERNEL_WIDTH = 0.4  # of MMCE
 SMALLEST = 1e-12  # the square root has no slope at zero, and an empty bin has no mean
@@ -160,7 +160,7 @@ def _kernel(p: Tensor, q: Tensor) -> Tensor:
     return torch.exp(-(p[:, None] - q[None, :]).abs() / KERNEL_WIDTH)
 
 
-DCA = Recipe(
+DCA = Loss(
     title="DCA",
     source="Liang et al. 2020, eq. 5 and 6",
     formula="beta abs(mean p - mean c)",
@@ -168,7 +168,7 @@ DCA = Recipe(
     build=ConfidenceGap,
     options={"beta": Option(10.0, "strength; the paper uses 10 to 15")},
 )
-ENTROPY = Recipe(
+ENTROPY = Loss(
     title="entropy",
     source="Pereyra et al. 2017, 3",
     formula="-beta mean entropy of p",
@@ -176,7 +176,7 @@ ENTROPY = Recipe(
     build=NegativeEntropy,
     options={"beta": Option(0.1, "strength")},
 )
-SOFT_ECE = Recipe(
+SOFT_ECE = Loss(
     title="soft ECE",
     source="Karandikar et al. 2021",
     formula="beta sqrt(sum over soft bins n_b / N (mean p - mean c)²)",
@@ -189,7 +189,7 @@ SOFT_ECE = Recipe(
     },
 )
 MMCE_BETA = Option(4.0, "strength; the default of the authors' code")
-MMCE = Recipe(
+MMCE = Loss(
     title="MMCE",
     source="Kumar et al. 2018",
     formula="beta sqrt(sum e_i e_j k(p_i, p_j)) / m, e = correctness - confidence, k = "
@@ -198,7 +198,7 @@ MMCE = Recipe(
     build=KernelError,
     options={"beta": MMCE_BETA},
 )
-MMCE_WEIGHTED = Recipe(
+MMCE_WEIGHTED = Loss(
     title="weighted MMCE",
     source="Kumar et al. 2018",
     formula="e / m is (1 - p) / n where right, -p / (m - n) where wrong, n of m right",

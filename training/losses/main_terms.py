@@ -9,7 +9,7 @@ Mukhoti et al. 2020, "Calibrating Deep Neural Networks using Focal Loss".
 import torch
 from torch import Tensor
 
-from training.losses.terms import MainTerm, Option, Recipe
+from training.losses.terms import Loss, MainTerm, Option
 
 
 class CrossEntropy(MainTerm):
@@ -82,14 +82,14 @@ def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
     return torch.where(counts > 0, len(labels) / (class_count * counts.clamp(min=1)), 0.0)
 
 
-CROSS_ENTROPY = Recipe(
+CROSS_ENTROPY = Loss(
     title="cross-entropy",
     source="Liang et al. 2020, 5.1",
     formula="sum -w[y] log p[y] / sum w[y]",
     role="main",
     build=CrossEntropy,
 )
-LABEL_SMOOTHING = Recipe(
+LABEL_SMOOTHING = Loss(
     title="label smoothing",
     source="Szegedy et al. 2016, 7",
     formula="cross-entropy against (1 - s) y + s / K",
@@ -97,7 +97,7 @@ LABEL_SMOOTHING = Recipe(
     build=SmoothCrossEntropy,
     options={"smoothing": Option(0.1, "s, the part that all classes share", high=1.0)},
 )
-FOCAL = Recipe(
+FOCAL = Loss(
     title="focal",
     source="Lin et al. 2017, eq. 4; Mukhoti et al. 2020",
     formula="-(1 - p[y])^gamma log p[y]",

@@ -1,9 +1,9 @@
-"""Every loss by name. To add one, write its term and its recipe, and a line here."""
+"""Every loss by name. To add one, write its term and its Loss, and a line here."""
 
 from training.losses import auxiliary_terms, main_terms
-from training.losses.terms import Recipe
+from training.losses.terms import Loss
 
-LOSSES: dict[str, Recipe] = {
+LOSSES: dict[str, Loss] = {
     "ce": main_terms.CROSS_ENTROPY,
     "dca": auxiliary_terms.DCA,
     "label-smoothing": main_terms.LABEL_SMOOTHING,

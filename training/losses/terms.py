@@ -150,7 +150,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Loss:
     """An entry of the registry. `build` takes the options by keyword; that of a main term also
     takes `class_weights`.
 

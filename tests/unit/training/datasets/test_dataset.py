@@ -199,12 +199,6 @@ class TestSources:
         assert found.origin == "digits"
         assert "no network" in found.note
 
-    def test_download_can_be_forbidden(self, tmp_path: Path) -> None:
-        assert (
-            sources.find_dataset(None, data_folder=None, cache=tmp_path, download=False).origin
-            == "digits"
-        )
-
     def test_a_published_name_is_downloaded(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

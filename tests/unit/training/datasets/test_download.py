@@ -65,13 +65,6 @@ def test_an_oversized_download_stops(
         download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
 
 
-def test_no_network_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFound, match="give its path"):
-        download_medmnist(
-            "pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}.npz"
-        )
-
-
 def test_an_unpublished_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataNotFound, match="no published address"):
         download_medmnist("mnist", tmp_path)

@@ -310,7 +310,7 @@ def test_every_loss_is_documented_with_source_and_defaults() -> None:
 
 
 def test_the_loss_that_the_page_adds_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of the page runs: its doctest, its recipe, and the law that shards add up."""
+    """The example of the page runs: its doctest, its entry, and the law that shards add up."""
     (source,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     namespace: dict[str, object] = {"__name__": "brier"}
     exec(source, namespace)
