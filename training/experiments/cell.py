@@ -77,8 +77,8 @@ def weights_key(weights: Weights) -> str:
     """Weights in a key: a file's content, not its path. Training reports a missing file later."""
     if not isinstance(weights, Path) or not weights.is_file():
         return str(weights)
-    known = weights.stat()
-    return _file_digest(weights, known.st_mtime_ns, known.st_size)
+    status = weights.stat()
+    return _file_digest(weights, status.st_mtime_ns, status.st_size)
 
 
 @functools.cache

@@ -101,14 +101,13 @@ def _table(name: str, lines: Sequence[MethodSummary]) -> ResultTable:
     by_method: dict[str, dict[str, MethodSummary]] = {}
     for line in lines:
         by_method.setdefault(line.method, {})[line.calibrator] = line
-    rows = [
-        (
-            method + _failed(known[BASELINE[1]]),
-            format_number(known[BASELINE[1]].figures["noise_floor"].mean),
-            *[_cell(name, line) for line in known.values()],
-        )
-        for method, known in by_method.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for method, by_calibrator in by_method.items():
+        plain = by_calibrator[BASELINE[1]]
+        failed = f" ({len(plain.failures)} failed)" if plain.failures else ""
+        floor = format_number(plain.figures["noise_floor"].mean)
+        figures = [_cell(name, line) for line in by_calibrator.values()]
+        rows.append((method + failed, floor, *figures))
     first = next(iter(by_method.values())).values()
     columns = [line.calibrator if line.keeps_argmax else line.calibrator + MARK for line in first]
     seeds = max(line.figures["ece"].count for line in lines)
@@ -144,10 +143,6 @@ def _cell(name: str, line: MethodSummary) -> str:
     if name != "ece":
         return shown
     return f"{shown} (z {line.figures['ece_z'].mean:.1f})" if line.figures[name].count else "failed"
-
-
-def _failed(line: MethodSummary) -> str:
-    return f" ({len(line.failures)} failed)" if line.failures else ""
 
 
 def _summary_row(line: MethodSummary) -> dict[str, Any]:

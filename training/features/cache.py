@@ -42,7 +42,8 @@ class FeatureCache:
         self.dataset = dataset
         self.spec = spec
         digest = weights_digest(backbone)
-        self.folder = root / _key(dataset.fingerprint, backbone_name, digest, spec)
+        parts = [FORMAT, dataset.fingerprint, backbone_name, digest, dataclasses.asdict(spec)]
+        self.folder = root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def read(
         self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
@@ -83,8 +84,3 @@ class FeatureCache:
         with torch.inference_mode():
             images = torch.from_numpy(inputs).to(self.backbone.mean.device)
             return self.backbone(images).cpu().numpy()
-
-
-def _key(fingerprint: str, backbone: str, digest: str, spec: InputSpec) -> str:
-    parts = [FORMAT, fingerprint, backbone, digest, dataclasses.asdict(spec)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

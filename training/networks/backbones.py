@@ -194,7 +194,8 @@ def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
             name, weights=_published(name) if weights == "hub" else None
         )
     except (OSError, RuntimeError) as error:
-        raise _unreachable(name, error, source=_torchvision_source(name)) from error
+        source = str(torchvision.models.get_model_weights(name)[_published(name)].url)
+        raise _unreachable(name, error, source=source) from error
     if isinstance(weights, Path):
         load_weights(model, weights)
     blocks = find_blocks(
@@ -219,10 +220,6 @@ def _unreachable(name: str, error: Exception, *, source: str) -> WeightsNotFound
         f"save the file as {name}.safetensors or .pth, and give its path or put it into weights/ "
         "of the data folder"
     )
-
-
-def _torchvision_source(name: str) -> str:
-    return str(torchvision.models.get_model_weights(name)[_published(name)].url)
 
 
 def _timm_source(name: str) -> str:

@@ -229,7 +229,9 @@ class VariantBuilder:
         if precision == "float16":
             network = to_float16(self.network)
         else:
-            network = to_int8(self.network, self._range_images())
+            chosen = self.split.spread(RANGE_IMAGES)
+            images = [self.split.images.input(index, self.spec) for index in chosen]
+            network = to_int8(self.network, np.stack(images))
         val = self.evaluation.predictions["val"]
         logits = infer_logits(network, self._batches())
         own = evaluate({"val": Predictions(logits, val.labels, val.groups)})
@@ -258,10 +260,6 @@ class VariantBuilder:
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         starts = range(0, len(self.split), AT_ONCE)
         return (self.split.inputs(self.spec, start=start, stop=start + AT_ONCE) for start in starts)
-
-    def _range_images(self) -> NDArray[np.uint8]:
-        chosen = self.split.spread(RANGE_IMAGES)
-        return np.stack([self.split.images.input(index, self.spec) for index in chosen])
 
 
 def check_precisions(precisions: Sequence[str], calibrator: Method) -> None:
