@@ -69,8 +69,7 @@ def _draw_ece(
     outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
     described = (
         f"Calibration error by day, {_from_to(dots)}: on {outside} of {len(dots)} points it is "
-        f"above what chance explains. The highest is {percent(highest.ece)}, "
-        f"{highest.days}."
+        f"above what chance explains. The highest is {percent(highest.ece)}, {highest.days}."
     )
     limits = plot.line([(dot.day, dot.limit) for dot in dots])
     floors = plot.line([(dot.day, dot.floor) for dot in dots])
