@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +24,7 @@ from tests.builders.bundles import (
 )
 from tests.builders.datasets import write_images
 from tests.builders.dicoms import dicom
+from tests.builders.processes import candor
 from tests.documentation.commands import ROOT
 
 CLASSES = ("normal", "pneumonia")
@@ -240,9 +238,6 @@ def _store(folder: Path) -> Store:
 
 
 def _report(folder: Path, *arguments: str) -> Any:
-    command = [sys.executable, "-m", "candor", "report", *arguments, "--json"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
-    )
+    done = candor("report", *arguments, "--json", folder=folder, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

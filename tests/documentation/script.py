@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.builders.processes import environment
 from tests.documentation.commands import ROOT, Command
 from tests.documentation.walks import Walk
 
@@ -101,7 +102,7 @@ def _quoted(text: str) -> str:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    kept = environment()
     kept |= {name: os.environ[name] for name in ("CANDOR_DATA",) if name in os.environ}
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
     return kept | {"HOME": str(folder), "PYTHONPATH": str(ROOT)}
