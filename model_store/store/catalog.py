@@ -1,6 +1,6 @@
 """What a store holds. Only cards are verified here; `verification.verify` does the rest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from model_store.bundle.bundle import CARD_FILE, parse_card
@@ -42,26 +42,23 @@ def catalog_of(store: Store, name: str) -> list[CatalogEntry]:
 
 def _entry(store: Store, name: str, version: int) -> CatalogEntry:
     aliases = tuple(alias for alias, each in store.aliases(name).items() if each.version == version)
-    production = PRODUCTION in aliases
+    entry = CatalogEntry(name, version, PRODUCTION in aliases, aliases)
     try:
         card = _card(store, name, version)
     except ModelStoreError as error:
         reason = error.reason if isinstance(error, BundleError) else str(error)
-        return CatalogEntry(name, version, production, aliases=aliases, problem=reason)
-    measures = card.calibration.measures
-    return CatalogEntry(
-        name,
-        version,
-        production,
-        aliases=aliases,
+        return replace(entry, problem=reason)
+    figures = card.calibration.measures
+    return replace(
+        entry,
         created_at=card.provenance.created_at.isoformat(timespec="seconds"),
         dataset=card.provenance.dataset,
         loss=card.provenance.loss,
         temperature=card.calibration.temperature,
         reference=card.calibration.reference_split,
-        accuracy=measures.get("accuracy"),
-        ece=measures.get("ece"),
-        noise_floor=measures.get("noise_floor"),
+        accuracy=figures.get("accuracy"),
+        ece=figures.get("ece"),
+        noise_floor=figures.get("noise_floor"),
     )
 
 

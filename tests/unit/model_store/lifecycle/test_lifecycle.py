@@ -1,7 +1,6 @@
 """Rollbacks, retirement, and what gc keeps; the history that remembers all of it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,14 @@ from model_store.errors import (
 )
 from model_store.lifecycle import changes
 from model_store.lifecycle.canary import end_canary, start_canary
-from model_store.store.history import HISTORY_FILE, StoreEvent, earlier_version, read_events
+from model_store.store.history import (
+    HISTORY_FILE,
+    Action,
+    StoreEvent,
+    earlier_version,
+    new_event,
+    read_events,
+)
 from model_store.store.storage import LocalStorage
 from model_store.store.store import Store
 
@@ -79,16 +85,8 @@ def test_rollbacks_are_a_stack(acts: list[int | None]) -> None:
             stack.pop()
         elif stack[-1:] != [version]:
             stack.append(version)
-        action = "rolled back" if act is None else "set"
-        events.append(
-            StoreEvent(
-                action=action,  # type: ignore[arg-type]
-                version=version,
-                alias="production",
-                at=datetime(2026, 1, 1, tzinfo=UTC),
-                by="ann",
-            )
-        )
+        action: Action = "rolled back" if act is None else "set"
+        events.append(new_event(action, version=version, alias="production", by="ann"))
 
 
 def test_what_was_before_but_is_retired_or_gone_is_named(store: Store) -> None:
@@ -110,10 +108,7 @@ def test_an_alias_set_before_a_crash_is_told_later(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "model_store.store.store.append",
-            lambda storage, name, event: event.version == 5 and die(),
-        )
+        patch.setattr("model_store.store.store.append", die)
         with pytest.raises(KeyboardInterrupt):
             store.promote("tiny", 5, by="bob")
     assert store.production("tiny") == 5
