@@ -6,6 +6,7 @@ They use matplotlib's Agg canvas directly, independent of global state, display 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -155,9 +156,15 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     accuracy = np.array([each.accuracy for each in bins])
     confidence = np.array([each.confidence for each in bins])
     middle = left + width / 2
-    bar = {"align": "edge", "color": BLUE, "edgecolor": "white", "linewidth": 1}
+    bar: dict[str, Any] = {"align": "edge", "color": BLUE, "edgecolor": "white", "linewidth": 1}
     axes.bar(left, accuracy, width, label="accuracy", **bar)
-    gap = {"color": RED, "edgecolor": RED, "alpha": 0.28, "hatch": "////", "linewidth": 0.6}
+    gap: dict[str, Any] = {
+        "color": RED,
+        "edgecolor": RED,
+        "alpha": 0.28,
+        "hatch": "////",
+        "linewidth": 0.6,
+    }
     gap |= {"bottom": accuracy, "align": "edge", "label": "gap to confidence"}
     axes.bar(left, confidence - accuracy, width, **gap)
     lower = accuracy - np.array([each.accuracy_lower for each in bins])

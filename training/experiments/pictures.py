@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -68,8 +69,7 @@ def plot_betas(
         halves = [known.half or 0.0 for known in by_beta.values()]
         x = [beta + 0.2 * number for beta in by_beta]  # so intervals do not hide each other
         y = [known.mean for known in by_beta.values()]
-        style = {"color": color, "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.6}
-        axes.errorbar(x, y, yerr=halves, label=name, **style)
+        axes.errorbar(x, y, yerr=halves, label=name, color=color, capsize=3, **MARKED)
     for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
         axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=name)
     axes.set_title(title, fontsize=12, color=INK, fontweight="bold")
@@ -109,8 +109,10 @@ def plot_embeddings(
         axes.set_yticks([])
         axes.spines[:].set_color("#c5c9d0")
     handles, names = figure.axes[0].get_legend_handles_labels()
-    style = {"frameon": False, "markerscale": 2, "loc": "outside lower center"}
-    figure.legend(handles, names, ncols=min(len(names), 10), **style)
+    columns = min(len(names), 10)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=columns, frameon=False, markerscale=2
+    )
     save(figure, path)
 
 

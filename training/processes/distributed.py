@@ -52,8 +52,8 @@ class Group:
         rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         on_gpu = torch.cuda.is_available()
         if distributed.is_initialized():  # by Ray Train
-            index = torch.cuda.current_device() if on_gpu else None
-            return cls(rank, size, torch.device("cuda" if on_gpu else "cpu", index), is_own=False)
+            own = f"cuda:{torch.cuda.current_device()}" if on_gpu else "cpu"
+            return cls(rank, size, torch.device(own), is_own=False)
         device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
         if on_gpu:
             torch.cuda.set_device(device)

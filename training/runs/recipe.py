@@ -189,12 +189,12 @@ def search(
         if config.head not in of_head:
             of_head[config.head] = own.for_head(examples)
         own_examples = of_head[config.head]
+
+        def own_snapshot(name: str, number: int = number) -> Path:
+            return snapshot(f"candidate-{number}-{name}")
+
         try:
-            history = own.fit(
-                network,
-                own_examples,
-                snapshot=lambda name, number=number: snapshot(f"candidate-{number}-{name}"),
-            )
+            history = own.fit(network, own_examples, snapshot=own_snapshot)
         except TrainingDiverged as error:
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
