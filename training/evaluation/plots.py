@@ -158,14 +158,8 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     middle = left + width / 2
     bar: dict[str, Any] = {"align": "edge", "color": BLUE, "edgecolor": "white", "linewidth": 1}
     axes.bar(left, accuracy, width, label="accuracy", **bar)
-    gap: dict[str, Any] = {
-        "color": RED,
-        "edgecolor": RED,
-        "alpha": 0.28,
-        "hatch": "////",
-        "linewidth": 0.6,
-    }
-    gap |= {"bottom": accuracy, "align": "edge", "label": "gap to confidence"}
+    gap = bar | {"color": RED, "edgecolor": RED, "alpha": 0.28, "hatch": "////", "linewidth": 0.6}
+    gap |= {"bottom": accuracy, "label": "gap to confidence"}
     axes.bar(left, confidence - accuracy, width, **gap)
     lower = accuracy - np.array([each.accuracy_lower for each in bins])
     upper = np.array([each.accuracy_upper for each in bins]) - accuracy

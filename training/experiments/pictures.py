@@ -15,6 +15,7 @@ from training.evaluation.plots import BLUE, GRAY, INK, RED, save, tidy
 from training.experiments.summary import Estimate
 from training.experiments.trace import Trace
 
+MARKED: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.6}
 GREEN, GOLD, PURPLE = "#3b8a5a", "#c98a1b", "#7b5ea7"
 COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1", "#39424e")
 
