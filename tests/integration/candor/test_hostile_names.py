@@ -16,9 +16,8 @@ from candor import command_line
 from candor.terminal.console import visible
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle
+from tests.builders.bundles import build_bundle, encode, picture
 from tests.builders.monitored import record_unsure_answers
-from tests.builders.trees import pictures, write
 
 CLASSES = (":heart: [red]", "[/] a:b [c]", "\x1b[31mred\u202e")
 TAG = "[bold]:smile:[/bold]"
@@ -84,11 +83,12 @@ def test_what_predict_says(store: Store, png: Callable[..., bytes], tmp_path: Pa
 @pytest.mark.nightly
 def test_what_data_check_and_train_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    data, draw = tmp_path / "[red]:heart:", pictures()
+    data = tmp_path / "[red]:heart:"
     folders = [name.replace("/", "|") for name in CLASSES]
     for name in folders:
+        (data / name).mkdir(parents=True)
         for number in range(12):
-            write(data / name / f"[b]{number}.png", next(draw))
+            (data / name / f"[b]{number}.png").write_bytes(encode(picture(number), "PNG"))
     checked = said("data", "check", data)
     assert "[red]:heart: (layout folder)" in checked
     assert all(visible(name) in checked for name in folders)
