@@ -109,7 +109,6 @@ def test_a_sound_installation_has_nothing_broken(
         ({"tokens": "short admin"}, "access"),
         ({"tls_certificate": "/nowhere"}, "access"),
         ({"ledger_required": "false", "spool": "/nowhere/spool"}, "permissions"),
-        ({"device": "cuda"}, "onnx runtime"),
     ],
 )
 def test_each_fault_is_found_where_it_is(
