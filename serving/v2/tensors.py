@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +163,8 @@ def raw(output: OutputTensor) -> bytes:
     """The bytes of an output: row-major, little endian; byte strings after their lengths."""
     if output.datatype != "BYTES":
         return output.array.astype("<f4").tobytes()
-    return b"".join(_LENGTH.pack(len(text)) + text for text in output.array.ravel().tolist())
+    texts: Any = output.array.ravel().tolist()
+    return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 
 def output_shape(name: str, card: Card) -> list[int]:
