@@ -123,6 +123,7 @@ def test_with_a_node_no_acknowledged_answer_is_lost(
             thread.stop()
     assert set(failures_of(traffic)) <= REPEATABLE
     assert server.end() == 0
+    server.stop()  # closes its pipe
     require_recorded(ray_ledger, traffic)
 
 
