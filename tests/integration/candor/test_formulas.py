@@ -2,7 +2,6 @@
 
 import csv
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,9 +31,9 @@ def url(tmp_path: Path) -> Iterator[str]:
         "/models-log", json={"model": "eye", "version": 1, "classes": CLASSES}
     )
     assert declared.status_code == 200
-    yield str(monitor.client.base_url).rstrip("/")
-    assert monitor.end(signal.SIGTERM) == 0
-    monitor.close()
+    yield monitor.url
+    assert monitor.end() == 0
+    monitor.stop()
 
 
 def run(*arguments: object, code: int = 0) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,9 +25,9 @@ def started(verb: str, folder: Path, **settings: str) -> Iterator[str]:
     """The address of a server that asks for a token, until it is told to end."""
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     server = Process(verb, folder, ledger=ledger, tokens=f"{TOKEN} admin", **settings)
-    yield str(server.client.base_url).rstrip("/")
-    assert server.end(signal.SIGTERM) == 0
-    server.close()
+    yield server.url
+    assert server.end() == 0
+    server.stop()
 
 
 def runner(folder: Path, url: str) -> Run:
