@@ -7,23 +7,20 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card
 from model_store.store.store import Store
-from tests.builders.bundles import build_card, build_onnx, encode, picture
+from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.containers import PODMAN, needs, started
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Start
 
 pytestmark = [pytest.mark.nightly, needs("torchserve")]
 
-INFERENCE, MANAGEMENT = "http://127.0.0.1:8090", "http://127.0.0.1:8091"
+INFERENCE = "http://127.0.0.1:8090"
 
 
 @dataclass
@@ -42,36 +39,23 @@ class Container:
         words = [*PODMAN, "healthcheck", "run", self.name]
         return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
-    def client(self, name: str, url: str) -> httpx.Client:
-        keys = json.loads(self.run("cat", "key_file.json").stdout)
-        token = {"Authorization": f"Bearer {keys[name]['key']}"}
-        return httpx.Client(base_url=url, headers=token, timeout=PATIENCE_S)
-
     def predict(self, image: bytes) -> dict[str, Any]:
-        with self.client("inference", INFERENCE) as client:
-            answer = client.post("/predictions/tiny", content=image)
+        keys = json.loads(self.run("cat", "key_file.json").stdout)
+        token = {"Authorization": f"Bearer {keys['inference']['key']}"}
+        url = f"{INFERENCE}/predictions/tiny"
+        answer = httpx.post(url, content=image, headers=token, timeout=PATIENCE_S)
         return dict(answer.raise_for_status().json())
-
-
-def build(folder: Path, version: int) -> Card:
-    return write_bundle(
-        folder, card=build_card(version=version, seed=version), onnx=build_onnx(seed=version)
-    )
 
 
 @pytest.fixture(scope="module")
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("store")
     folder.chmod(0o755)  # for the container's user
-    store = Store(folder)
-    for _ in (1, 2):
-        store.publish("tiny", build)
-    store.promote("tiny", 1)
+    store = publish_tiny(folder)
     archives = tmp_path_factory.mktemp("archives")
     archives.chmod(0o755)
-    for version in (1, 2):
-        shutil.copy(store.folder("tiny", version) / "tiny.mar", archives / f"tiny-{version}.mar")
-    models = ("--models", "tiny-1.mar")
+    shutil.copy(store.folder("tiny", 1) / "tiny.mar", archives)
+    models = ("--models", "tiny.mar")
     with started("torchserve", *models, environment={}, volumes={archives: "/models:ro"}) as name:
         found = Container(name, store)
         wait_until(found.healthy, "the health check to succeed")
@@ -88,14 +72,6 @@ def test_it_answers_as_candors_own_server_does(container: Container, start: Star
             == (ours["predicted"], ours["version"])
             == (ours["predicted"], 1)
         )
-
-
-def test_a_new_version_takes_over(container: Container) -> None:
-    query = {"url": "tiny-2.mar", "initial_workers": "1", "synchronous": "true"}
-    with container.client("management", MANAGEMENT) as client:
-        client.post("/models", params=query).raise_for_status()
-        client.put("/models/tiny/2.0/set-default").raise_for_status()
-    assert container.predict(encode(picture(1), "PNG"))["version"] == 2
 
 
 def test_sigterm_ends_it_with_its_workers(container: Container) -> None:
