@@ -117,7 +117,9 @@ class Process:
     def end(self, number: int = SIGTERM) -> int:
         """Send a signal and wait."""
         self.signal(number)
-        return self.exit_code()
+        code = self.exit_code()
+        self._close()
+        return code
 
     def stop(self) -> None:
         """Kill it if it still runs."""
@@ -125,7 +127,11 @@ class Process:
             self.client.close()
         if self.process.poll() is None:
             self.end(SIGKILL)
-        self.process.stdout.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def free_port() -> int:
