@@ -184,11 +184,11 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
             )
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+            tensor.ClearField("external_data")
+            tensor.data_location = onnx.TensorProto.DEFAULT
             numpy_helper.to_array(tensor)  # older releases of onnx take too few bytes
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
             raise _incomplete(path, name) from error
-        tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
 
 
 def _inside(folder: Path, name: str, path: Path) -> Path:

@@ -78,9 +78,8 @@ def _version(store: Store, name: str, version: int) -> Finding:
         reason = error.reason if isinstance(error, BundleError) else str(error)
         return Finding(name, "version", str(version), problem=reason)
     published = published_digest(store.storage, name, version)
-    problem = f"it was published with digest {published}"
-    if published in (None, bundle.digest):
-        problem = None
+    changed = published not in (None, bundle.digest)
+    problem = f"it was published with digest {published}" if changed else None
     return Finding(name, "version", str(version), bundle.digest, problem, bundle)
 
 

@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -44,7 +45,7 @@ class Alias(ClosedRecord):
 
 
 def made_now(
-    kind: type[R], refusal: type[ModelStoreError], *, by: str | None = None, **fields: Any
+    kind: Callable[..., R], refusal: type[ModelStoreError], *, by: str | None = None, **fields: Any
 ) -> R:
     """Return a record of now and, by default, of the current user. Raises `refusal`."""
     try:
