@@ -136,8 +136,9 @@ def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
 def _check_order(model: onnx.ModelProto, path: Path) -> None:
     """Refuse graphs whose nodes do not come after what they read; they may form a circle."""
     graph = model.graph
-    given = {"", *(each.name for each in (*graph.input, *graph.initializer))}
-    given |= {each.values.name for each in graph.sparse_initializer}
+    given = {"", *(value.name for value in graph.input)}
+    given |= {tensor.name for tensor in graph.initializer}
+    given |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:
         missing = [name for name in node.input if name not in given]
         if missing:

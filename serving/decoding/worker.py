@@ -68,13 +68,13 @@ def main(parent: int, file: int) -> None:
     obey_only(parent)
     channel = Channel(file)
     channel.send(READY)
-    limits = Limits()
+    limits = JobLimits()
     while answer(channel, channel.receive(), limits):
         if limits.memory_bytes()[1] > KEPT_BYTES:
             _trim()
 
 
-def answer(channel: Channel, job: dict[str, Any], limits: "Limits") -> bool:
+def answer(channel: Channel, job: dict[str, Any], limits: "JobLimits") -> bool:
     """Decode one image within `limits`. Returns whether the process is still good for another."""
     channel.memory.reach(job["memory"])
     data = channel.memory.read(job["bytes"])
@@ -125,7 +125,7 @@ def read_spec(fields: dict[str, Any]) -> InputSpec:
 class _Memory:
     """Asks the server for memory beyond FREE_BYTES, once."""
 
-    def __init__(self, channel: Channel, limits: "Limits", image_bytes: int) -> None:
+    def __init__(self, channel: Channel, limits: "JobLimits", image_bytes: int) -> None:
         self._channel, self._limits, self._image_bytes = channel, limits, image_bytes
         limits.allow(FREE_BYTES + image_bytes)
 
@@ -141,7 +141,7 @@ class _Memory:
         self._limits.allow(needed + FREE_BYTES + self._image_bytes)
 
 
-class Limits:
+class JobLimits:
     """The kernel's limits for one job after the other. A job makes few system calls for them,
     because a light model's answer would feel more.
     """
