@@ -178,7 +178,7 @@ def test_the_command_takes_one_of_its_precisions(published: Path, tmp_path: Path
     ("arguments", "said"),
     [
         (["--format", "triton"], "--out"),
-        (["--format", "bento", "--out", "x"], "bundle, triton or kserve"),
+        (["--format", "bento", "--out", "x"], "kserve"),
         (["--format", "triton", "--out", "x", "--precision", "float16"], "it has float32, int8"),
         (["--out", "x"], "--format"),
     ],
