@@ -50,6 +50,7 @@ def said(text: str | None) -> str | None:
 
 
 ModelArgument = Annotated[str, argument("The model.")]
+DEFAULT_URL = "http://127.0.0.1:8080"
 JsonOption = Annotated[bool, option("Print JSON instead of text.", "--json")]
 StoreOption = Annotated[
     str | None,

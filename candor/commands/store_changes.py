@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from candor.commands.options import (
+    DEFAULT_URL,
     JsonOption,
     LedgerOption,
     ModelArgument,
     StoreOption,
+    TokenOption,
     argument,
     open_ledger,
     open_store,
     option,
+    read_token,
     settings,
     version_number,
+    web_address,
 )
 from candor.commands.store import WhyOption, app
 from candor.terminal.console import note, print_json, stdout
@@ -37,33 +41,51 @@ def promote(
         ),
     ],
     why: WhyOption = None,
+    wait: Annotated[
+        bool,
+        option("Ask the servers of --url until each serves it, else exit with 1.", "--wait"),
+    ] = False,
+    url: Annotated[list[str], option("Address of a server; repeat it for others.")] = [DEFAULT_URL],  # noqa: B006
+    limit: Annotated[float, option("Longest wait, in seconds.", min=0)] = 30.0,
+    token_file: TokenOption = None,
     store: StoreOption = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Put a version into production. Running servers switch within a second and lose no request.
 
-    If its canary is running, that ends. The last line says if the ledger has no
-    label of the canary's answers.
+    If its canary is running, that ends, and a line says if the ledger has no label
+    of the canary's answers. With --wait a line says what each server really serves.
 
-    Example: candor promote chest 2
+    Example: candor promote chest 2 --wait
     """
     from candor.commands.canary import labels_of
     from candor.commands.ledger_digest import require_ledger_agrees
+    from candor.commands.rollout import wait_for
     from model_store.lifecycle.canary import promote_version
 
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, version), ledger)
+    servers = [web_address(each) or each for each in url if wait]
+    token = read_token(token_file)
     ended = promote_version(opened, model, version, why=why)
-    if json_out:
-        print_json(
-            {"model": model} | _production(opened, model) | {"canary_ended": ended is not None}
-        )
-        return
     canary = ". Its canary has ended" if ended else ""
     if ended and not labels_of(model, version, ledger):
         canary += " without a label, so labels never compared it with production"
-    stdout.print(f"{model}: version {version} is in production{canary}")
+    if not json_out:
+        stdout.print(f"{model}: version {version} is in production{canary}")
+    served = wait_for(servers, model, version, token=token, limit_s=limit)
+    if json_out:
+        print_json(
+            {"model": model}
+            | _production(opened, model)
+            | {"canary_ended": ended is not None}
+            | ({"servers": [dataclasses.asdict(each) for each in served]} if wait else {})
+        )
+    for each in () if json_out else served:
+        stdout.print(str(each))
+    if any(each.version != version for each in served):
+        raise typer.Exit(1)
 
 
 app.command(

@@ -9,6 +9,7 @@ import typer
 
 from calibration.wording import counted
 from candor.commands.options import (
+    DEFAULT_URL,
     FileIdOption,
     JsonOption,
     TokenOption,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from serving.client import Client
 
 UPLOAD_TIMEOUT_S = 120.0
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 def feedback(

@@ -50,7 +50,7 @@ class RemoteStorage:
         self._listing: Listing = {}
         self._listed_s = float("-inf")
         self._contents: dict[tuple[str, str], tuple[tuple[object, ...], bytes]] = {}
-        self._away = False
+        self.is_away = False
 
     @property
     def address(self) -> str:
@@ -74,7 +74,7 @@ class RemoteStorage:
         tag = self._list().get(model, {}).get(name)
         if tag is None:
             return None
-        if self._away:
+        if self.is_away:
             return self._mirror.read(model, name)
         kept = self._contents.get((model, name))
         if kept is not None and kept[0] == tag:
@@ -120,7 +120,7 @@ class RemoteStorage:
             return True
 
     def fetch(self, model: str, version: int) -> Path:
-        if self._away:
+        if self.is_away:
             return self._fetched(model, version)
         data = self._files.read(f"{model}/{version}/{MANIFEST_FILE}", limit_bytes=LIMIT_BYTES)
         if data is None:
@@ -168,14 +168,14 @@ class RemoteStorage:
                 self._listing = self._mirror.listing()
                 if not self._listing:
                     raise
-                if not self._away:
+                if not self.is_away:
                     fields = {"fields": {"reason": str(error)}}
                     _log.error("the store is away, so what was read before is used", extra=fields)
-                self._away = True
+                self.is_away = True
             else:
-                if self._away:
+                if self.is_away:
                     _log.info("the store is back")
-                self._away = False
+                self.is_away = False
                 self._listing = listing
             self._listed_s = time.monotonic()
             return self._listing

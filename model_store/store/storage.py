@@ -42,6 +42,10 @@ class Storage(Protocol):
     def address(self) -> str:
         """Where it is, for messages."""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it could not be reached when it was last asked."""
+
     def exists(self) -> bool:
         """Whether there is anything."""
 
@@ -92,6 +96,10 @@ class LocalStorage:
     @property
     def address(self) -> str:
         return str(self.root)
+
+    @property
+    def is_away(self) -> bool:
+        return not self.exists()
 
     def exists(self) -> bool:
         return self.root.is_dir()

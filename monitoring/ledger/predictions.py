@@ -1,7 +1,7 @@
 """Served answers: writing them, and how far they have been pruned."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, select
 
@@ -55,6 +55,7 @@ def time_of_id(prediction_id: bytes) -> int:
 
 
 _PRUNED, _USED = "pruned", "used"
+Work: TypeAlias = Literal["backup", "prune"]
 _KEEP_WATERMARK = replacing(watermark)
 
 
@@ -84,6 +85,16 @@ def used_ns(connection: Connection) -> int | None:
 def set_used(connection: Connection, at_ns: int) -> None:
     """Note that the ledger is in use."""
     _KEEP_WATERMARK.run(connection, [(_USED, at_ns)])
+
+
+def note_done(connection: Connection, work: Work, at_ns: int) -> None:
+    """Note that a backup or a prune is complete."""
+    _KEEP_WATERMARK.run(connection, [(f"{work} done", at_ns)])
+
+
+def done_ns(connection: Connection, work: Work) -> int:
+    """Return when that was last complete, in nanoseconds since 1970; 0 for never."""
+    return _read_watermark(connection, f"{work} done") or 0
 
 
 def _read_watermark(connection: Connection, name: str) -> int | None:

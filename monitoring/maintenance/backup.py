@@ -16,6 +16,7 @@ from monitoring.errors import BackupRefused, LedgerError, RestoreRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import read_url
 from monitoring.ledger.dialects.sqlite import FileClaim
+from monitoring.ledger.predictions import note_done
 from monitoring.ledger.schema import label_current, prediction
 
 # SQLite's logs belong to their file: left beside another one they would damage that.
@@ -23,7 +24,7 @@ _WITH_LOGS = ("", "-wal", "-shm")
 
 
 def backup(ledger: Ledger, file: Path) -> int:
-    """Copy the ledger to `file`; return its size in bytes.
+    """Copy the ledger to `file`, and note that in the ledger; return the copy's size in bytes.
 
     Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the
     copy is damaged.
@@ -51,6 +52,8 @@ def backup(ledger: Ledger, file: Path) -> int:
         if damage:
             raise BackupRefused(f"The copy of {source} is damaged ({damage}); the ledger may be.")
         draft.replace(file)
+    with ledger.write() as connection:
+        note_done(connection, "backup", ledger.clock())
     return file.stat().st_size
 
 

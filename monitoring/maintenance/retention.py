@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_versions
-from monitoring.ledger.predictions import pruned_before_ns, set_pruned_before
+from monitoring.ledger.predictions import note_done, pruned_before_ns, set_pruned_before
 from monitoring.ledger.schema import (
     DAY_NS,
     feedback,
@@ -61,6 +61,7 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
         pruned.waiting = connection.execute(
             delete(feedback_pending).where(feedback_pending.c.received_at_ns < before_ns)
         ).rowcount
+        note_done(connection, "prune", ledger.clock())
     return pruned
 
 

@@ -14,7 +14,7 @@ again, it shows its state as before.
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -30,6 +30,7 @@ from monitoring.findings.label_basis import deciding_labels
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import Work, done_ns
 from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_event, monitor_state
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
@@ -76,6 +77,14 @@ _GAUGES: Final = {  # by name: the help text and the labels
         "Mean confidence of all answers of the version, labeled or not: its accuracy if confidence "
         "is calibrated.",
         _VERSION,
+    ),
+    "candor_ledger_backup_timestamp_seconds": (
+        "Unix time of the last `candor ledger backup`; 0: none.",
+        (),
+    ),
+    "candor_ledger_prune_timestamp_seconds": (
+        "Unix time when answers older than the retention were last deleted; 0: never.",
+        (),
     ),
     "candor_feedback_pending": ("Labels that wait for their predictions.", ("model",)),
     "candor_accuracy_ratio": (
@@ -155,6 +164,9 @@ class LedgerGauges(Collector):
             for sample in self._remembered("accuracy", as_of, _accuracy, connection, version):
                 is_silenced = is_past and sample.name == "candor_accuracy_lower"
                 yield sample._replace(value=0.0) if is_silenced else sample
+        for work in get_args(Work):
+            done_s = done_ns(connection, work) / 1e9
+            yield _Sample(f"candor_ledger_{work}_timestamp_seconds", (), done_s)
         pending = count_pending(connection)
         for model in sorted({version.model for version in shown} | pending.keys()):
             yield _Sample("candor_feedback_pending", (model,), pending.get(model, 0))

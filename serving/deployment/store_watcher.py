@@ -11,7 +11,9 @@ watcher logs that once and retries, less and less often.
 
 import asyncio
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,6 +26,7 @@ from model_store.store.store import Store
 from serving.deployment.canary import LOAD_ERRORS, CanaryController, Loader
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import ModelUnusable
+from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)
@@ -54,12 +57,14 @@ class StoreWatcher:
         load: Loader,
         *,
         loop: asyncio.AbstractEventLoop,
+        metrics: ServingMetrics,
         alarmed: Callable[[int], bool] = lambda _watched_version_id: False,
     ) -> None:
         self._store = store
         self._models = models
         self._load = load
         self._loop = loop
+        self._metrics = metrics
         self._canaries = CanaryController(store, models, load, retire=self._retire, alarmed=alarmed)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,17 +88,24 @@ class StoreWatcher:
             self._thread.join()
 
     def scan(self) -> None:
-        """Scan the store once: load new versions, refuse bad ones."""
-        for name in self._store.models():
+        """Scan the store once: load new versions, refuse bad ones, and show what is wanted."""
+        for name in sorted({*self._store.models(), *self._models.by_name()}):
+            wanted = math.nan
             try:
-                self._follow_alias(name)
+                wanted = self._follow_alias(name)
             except (ModelStoreError, OSError) as error:
                 # The alias itself cannot be read, so there is no version to blame. The next scan
                 # tries again.
                 self._refuse(name, Refusal(None, str(error), ()))
             else:
                 self._follow_canary(name)
+            self._metrics.wanted.labels(name).set(wanted)
+            self._metrics.served.labels(name).set(self._models.production(name) or 0)
+            refusal = self.refused.get(name)
+            self._metrics.refused.labels(name).set((refusal and refusal.version) or 0)
         self._log_if_nothing_serves()
+        if not self._store.storage.is_away:
+            self._metrics.store_scanned.set(time.time())
 
     def _log_if_nothing_serves(self) -> None:
         """Log once that there is nothing to serve; refused versions are logged themselves."""
@@ -149,16 +161,18 @@ class StoreWatcher:
         else:
             self._canary_troubles.pop(name, None)
 
-    def _follow_alias(self, name: str) -> None:
+    def _follow_alias(self, name: str) -> int:
+        """Load or refuse what production names. Returns its number, 0 for none."""
         wanted = self._store.alias(name, PRODUCTION)
         loaded = self._models.by_name().get(name)
         if wanted is None or (loaded is not None and _is(loaded.production, wanted)):
             self.refused.pop(name, None)
-            return
+            return wanted.version if wanted else 0
         stamp = (wanted.digest, *self._store.stamp(name, wanted.version))
         refusal = self.refused.get(name)
         if refusal is None or (refusal.version, refusal.stamp) != (wanted.version, stamp):
             self._set_production(name, wanted, stamp)
+        return wanted.version
 
     def _set_production(self, name: str, wanted: Alias, stamp: FileStamp) -> None:
         try:

@@ -70,6 +70,18 @@ class ServingMetrics:
             LABELS,
             registry=registry,
         )
+        wanted = "Version that the alias production of the store names; 0: none, NaN: unreadable."
+        self.wanted = gauge("candor_model_wanted_version", wanted, ("model",))
+        served = "Version that this server has in production; 0: none."
+        self.served = gauge("candor_model_served_version", served, ("model",))
+        refused = (
+            "Version that this server refuses to load, and whose reason /models says; 0: none."
+        )
+        self.refused = gauge("candor_model_refused_version", refused, ("model",))
+        self.store_scanned = gauge(
+            "candor_store_scan_timestamp_seconds",
+            "Unix time of the last complete scan of the store.",
+        )
         self.model_loaded = gauge(
             "candor_model_loaded",
             "1 for each version that answers requests, with the precision in which it does.",

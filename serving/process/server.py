@@ -126,7 +126,12 @@ class Service:
         self.models = models
         self._background: list[asyncio.Task[None]] = []
         self.watcher = StoreWatcher(
-            self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed
+            self._store,
+            self.models,
+            self._load,
+            loop=self._loop,
+            metrics=self._metrics,
+            alarmed=monitor.alarmed,
         )
         self.pipeline = InferencePipeline(
             settings=settings, metrics=self._metrics, shadow_of=models.shadow_of

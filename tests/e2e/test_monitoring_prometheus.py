@@ -193,6 +193,8 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     wait_until(lambda: len(scene.query(every)) == 2, "both replicas to have read the ledger since")
     assert len(scene.query("candor_calibration_drift_active == 1")) == 2
     wait_until(lambda: exact_and_recorded_agree(scene), "the recorded ECE")
+    for verb in (("backup", scene.store.root.parent / "copy.db"), ("prune", "--older-than", "90d")):
+        assert candor("ledger", *verb, "--ledger", scene.ledger).returncode == 0
     wait_until(
         lambda: unanswered(scene) == [], f"data for every panel; none for {unanswered(scene)}"
     )

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
+from serving.inference.metrics import ServingMetrics
 
 
 @dataclass
@@ -33,9 +35,16 @@ class Scene:
     promoted: list[int] = field(default_factory=list)
     retired: list[int] = field(default_factory=list)
     unusable: bool = False
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        self.watcher = StoreWatcher(self.store, self.models, self._load, loop=self.loop)
+        self.watcher = StoreWatcher(
+            self.store,
+            self.models,
+            self._load,
+            loop=self.loop,
+            metrics=ServingMetrics(self.registry),
+        )
 
     def _load(self, model: str, version: int) -> Any:
         self.loaded.append((model, version))
@@ -65,6 +74,15 @@ class Scene:
     @property
     def production(self) -> int | None:
         return self.models.production("tiny")
+
+    @property
+    def roles(self) -> tuple[float | None, ...]:
+        """The wanted, the served and the refused version, as Prometheus reads them."""
+        names = ("wanted", "served", "refused")
+        at = {"model": "tiny"}
+        return tuple(
+            self.registry.get_sample_value(f"candor_model_{name}_version", at) for name in names
+        )
 
     @property
     def refusal(self) -> str:
@@ -147,12 +165,14 @@ def test_a_bad_bundle_is_refused_once_until_it_is_mended(
     with caplog.at_level(logging.ERROR):
         scene.look()
         scene.look()
+    assert scene.roles == (2, 1, 2)
     assert (scene.production, scene.watcher.refused["tiny"].version) == (1, 2)
     assert "model.onnx" in scene.refusal
     assert (scene.loaded.count(("tiny", 2)), len(caplog.records)) == (1, 1)
     file.write_bytes(sound)
     scene.look()
     assert (scene.production, scene.watcher.refused) == (2, {})
+    assert scene.roles == (2, 2, 0)
 
 
 def test_going_back_to_the_good_version_forgets_the_refusal(scene: Scene) -> None:
@@ -198,6 +218,7 @@ def test_an_alias_that_names_no_bundle_changes_nothing(scene: Scene, text: str |
         alias.write_text(text)
     scene.look()
     assert ("tiny" in scene.watcher.refused) == (text is not None)
+    assert str(scene.roles[0]) == ("0.0" if text is None else "nan")
     assert scene.production == 1
 
 

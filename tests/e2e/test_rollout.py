@@ -1,0 +1,72 @@
+"""A promotion that a server refuses, and a store that is gone, show: in `candor promote --wait` and
+in the metrics that alerts read.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from model_store.store.store import Store
+from tests.builders.processes import candor, free_port, wait_until
+from tests.builders.servers import Server, Start
+
+
+def roles(server: Server) -> list[float]:
+    names = ("wanted", "served", "refused")
+    return [server.metric(f"candor_model_{name}_version") for name in names]
+
+
+def test_wait_says_what_each_server_serves(
+    start: Start, tiny_store: Store, make_bundle: Callable[..., Any], tmp_path: Path
+) -> None:
+    key = tmp_path / "key.pem"
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    good, strict = start(tiny_store), start(tiny_store, ready=False, require_signature=str(key))
+    tiny_store.publish("tiny", make_bundle)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    promote = ("promote", "tiny", 2, "--store", tiny_store.root, "--ledger", ledger, "--wait")
+    done = candor(*promote, "--url", good.url, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["servers"] == [{"url": good.url, "version": 2, "problem": None}]
+
+    away = f"http://127.0.0.1:{free_port()}"
+    urls = [word for url in (good.url, strict.url, away) for word in ("--url", url)]
+    done = candor(*promote, *urls, "--limit", 2)
+    assert done.returncode == 1, done.stderr
+    said = done.stdout.replace("\n", " ")
+    assert f"{good.url} serves version 2" in said
+    assert f"{strict.url} does not serve the model: it refuses version 2: " in said
+    assert f"{away} does not serve the model: it cannot be asked: " in said
+    assert (roles(good), roles(strict)) == ([2, 2, 0], [2, 0, 2])
+
+
+def test_a_store_that_is_gone_shows(start: Start, tiny_store: Store) -> None:
+    server = start(tiny_store)
+    scan = "candor_store_scan_timestamp_seconds"
+    assert abs(time.time() - server.metric(scan)) < 5
+    shutil.rmtree(tiny_store.root)
+    wait_until(lambda: roles(server) == [0, 1, 0])
+    before_s = server.metric(scan)
+    time.sleep(0.5)  # several scans
+    assert server.metric(scan) == before_s
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_backups_and_prunes_of_the_ledger_show(
+    start: Start, tiny_store: Store, tmp_path: Path
+) -> None:
+    server = start(tiny_store)
+    names = [f"candor_ledger_{work}_timestamp_seconds" for work in ("backup", "prune")]
+    assert [server.metric(name) for name in names] == [0, 0]
+    ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
+    for verb in (("backup", tmp_path / "copy.db"), ("prune", "--older-than", "90d")):
+        assert candor("ledger", *verb, *ledger).returncode == 0
+    assert all(abs(time.time() - server.metric(name)) < 60 for name in names)
