@@ -18,6 +18,7 @@ from model_store.errors import ImageTooComplex, ImageTooLarge, UnsupportedImage
 Reserve: TypeAlias = Callable[[int], None]
 
 MAX_SCANS: Final = 100  # a progressive JPEG has about ten
+MAX_SEGMENTS: Final = 5_000  # of a JPEG before its first scan, fill bytes included
 MAX_CHUNKS: Final = 20_000  # of a PNG; libpng writes one for each 8 KiB
 # Pixels that a TIFF decodes for each of its own, in tiles that reach over its edge.
 MAX_OVERHANG: Final = 4
@@ -53,6 +54,8 @@ def check_encoded(data: bytes, *, max_pixels: int, reserve: Reserve = unlimited)
         if width * height > max_pixels:
             raise ImageTooLarge(width, height, max_pixels)
         reserve(width * height * WEBP_BYTES)
+    elif data[:2] == b"\xff\xd8":
+        _check_segments(data)
     elif data[:8] == b"\x89PNG\r\n\x1a\n":
         _check_chunks(data)
 
@@ -114,6 +117,17 @@ def webp_size(data: bytes) -> tuple[int, int]:
         bits = int.from_bytes(body[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return (0, 0)
+
+
+def _check_segments(data: bytes) -> None:
+    """Pillow reads the segments, and the bytes that fill the space between them, one by one."""
+    at, segments = 2, 0
+    while at + 4 <= len(data) and data[at : at + 2] != b"\xff\xda":
+        is_segment = data[at] == 0xFF and 0xC0 <= data[at + 1] < 0xFF
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big") if is_segment else 1
+        segments += 1
+        if segments > MAX_SEGMENTS:
+            raise ImageTooComplex(f"a JPEG of over {MAX_SEGMENTS:,} segments", f"{MAX_SEGMENTS:,}")
 
 
 def _check_chunks(data: bytes) -> None:

@@ -9,9 +9,10 @@ Source: DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation).
 """
 
 import io
+import itertools
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 Opened = TypeVar("Opened")
+MAX_ELEMENTS: Final = 20_000
 
 
 def is_dicom(data: bytes) -> bool:
@@ -83,7 +85,7 @@ def open_frames(
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         _refuse_deflated(data)
-        dataset = pydicom.dcmread(io.BytesIO(data))
+        dataset = pydicom.filereader.read_partial(io.BytesIO(data), stop_when=_element_limit())
         _check(dataset, max_pixels=max_pixels)
         numbers = _numbers(dataset, frames, max_frames=max_frames, max_pixels=max_pixels)
         reserve(needed_bytes(dataset) + len(numbers) * kept_bytes)
@@ -99,6 +101,19 @@ def open_frames(
         raise BrokenImage(f"DICOM: {str(error)[:200] or type(error).__name__}") from error
 
 
+def _element_limit() -> Callable[..., bool]:
+    """What pydicom asks before each element, which it reads in Python; raises ImageTooComplex."""
+    count = itertools.count(1)
+
+    def check(*_: object) -> bool:
+        if next(count) > MAX_ELEMENTS:
+            limit = f"{MAX_ELEMENTS:,}"
+            raise ImageTooComplex(f"a DICOM file of over {limit} elements", limit)
+        return False
+
+    return check
+
+
 def _refuse_deflated(data: bytes) -> None:
     """Read only the file meta group: reading on would unpack a deflated file to any size."""
     from pydicom.filereader import read_dataset, read_preamble
@@ -107,6 +122,8 @@ def _refuse_deflated(data: bytes) -> None:
     read_preamble(stream, force=False)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
     check_syntax(str(meta.get("TransferSyntaxUID") or ""))
+    if stream.read(2) == b"\0\0":  # group 0, of which pydicom would read any number
+        raise UnsupportedImage("a DICOM message", "a DICOM file")
 
 
 def _check(dataset: "Dataset", *, max_pixels: int) -> None:

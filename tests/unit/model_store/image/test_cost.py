@@ -29,6 +29,18 @@ TOO_MUCH: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
     "rle4": (lambda: bmp(64, 64, compression=2, bits=4), UnsupportedImage, "run-length"),
     "scans": (lambda: jpeg_of_scans(101, side=64), ImageTooComplex, "1[0-9]+ scans"),
     "webp": (lambda: webp_canvas(16_383, 16_383), ImageTooLarge, "16383 x 16383"),
+    "fill bytes": (lambda: b"\xff\xd8" + b"\xff" * 10_000, ImageTooComplex, "5,000 segments"),
+    "comments": (
+        lambda: b"\xff\xd8" + b"\xff\xfe\x00\x02" * 10_000,
+        ImageTooComplex,
+        "5,000 segments",
+    ),
+    "elements": (
+        lambda: bytes(128) + b"DICM" + b"\x09\0\x10\0UN\0\0\0\0\0\0" * 30_000,
+        ImageTooComplex,
+        "20,000 elements",
+    ),
+    "message": (lambda: bytes(128) + b"DICM" + bytes(400), UnsupportedImage, "message"),
     "chunks": (
         lambda: png(8, 8, extra=[chunk(b"teSt", b"")] * 20_000),
         ImageTooComplex,
