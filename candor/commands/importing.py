@@ -121,6 +121,14 @@ def import_(
     anyway: Annotated[
         bool, option("Also publish a model that is no better than a constant answer.", "--anyway")
     ] = False,
+    trusted: Annotated[
+        bool,
+        option(
+            "You trust who made the model: pixels may decide how long it runs and how much memory "
+            "it takes.",
+            "--trusted",
+        ),
+    ] = False,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -156,6 +164,7 @@ def import_(
         ),
         calibrate=not uncalibrated,
         anyway=anyway,
+        trusted=trusted,
     )
     target = settings(store=store).opened_store
     named = name or _name(model)

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
 
 INPUT, OUTPUT = "image", "probabilities"
@@ -36,6 +37,7 @@ def check_graph(model: bytes, card: Card) -> str | None:
         or _check_calibrator(graph, card.calibration)
         or _check_operators(proto)
         or _check_onnx(model)
+        or _check_dependence(proto, card)
     )
 
 
@@ -194,6 +196,17 @@ def _check_onnx(model: bytes) -> str | None:
     except (onnx.checker.ValidationError, ValueError) as error:
         return f"model.onnx is no valid ONNX graph: {str(error).strip().splitlines()[0]}"
     return None
+
+
+def _check_dependence(proto: onnx.ModelProto, card: Card) -> str | None:
+    """Refuse graphs whose work depends on pixels, unless a person trusted the maker."""
+    imported = card.provenance.imported
+    if (imported and imported.trusted) or not (found := data_dependence(proto)):
+        return None
+    return (
+        f"model.onnx has an operator whose work depends on the pixels of an image: {found}; import "
+        "it again with --trusted if you trust who made it"
+    )
 
 
 def _check_tensor(

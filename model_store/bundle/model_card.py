@@ -77,6 +77,8 @@ def _imported(origin: Origin) -> Iterator[str]:
     yield from (
         f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items()
     )
+    if origin.trusted:
+        yield "    - trusted: the pixels of an image may decide how long it runs."
 
 
 def _calibration(card: Card) -> Iterator[str]:

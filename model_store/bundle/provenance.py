@@ -52,6 +52,11 @@ class Origin(OpenRecord):
     findings: dict[str, str] = Field(
         description="sentences about input, output, classes and preprocessing"
     )
+    trusted: bool = Field(
+        default=False,
+        description="whether pixels may decide how long the graph runs and how much memory it "
+        "takes, because the importer trusts its maker",
+    )
 
 
 class Provenance(OpenRecord):

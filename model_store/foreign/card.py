@@ -172,6 +172,7 @@ def build_card(
     *,
     name: str,
     version: int,
+    trusted: bool,
 ) -> Card:
     """Return the card without file hashes, which are added on writing."""
     libraries = {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
@@ -201,6 +202,7 @@ def build_card(
                 producer=source.producer,
                 opset=source.opset,
                 findings=dict(findings),
+                trusted=trusted,
             ),
         ),
         calibration=measured.calibration,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from calibration.calibrators.temperature import at_bound, fit_temperature
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputReference
-from model_store.errors import ForeignModelUnclear
+from model_store.bundle.data_dependence import data_dependence
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import CardFigures, build_card, measure, uncalibrated
 from model_store.foreign.class_names import ClassNames, check_names, find_names
 from model_store.foreign.image_input import ImageInput, InputWishes
@@ -50,6 +51,7 @@ class ImportChoices:
         preprocessing: scale, order of channels, and size.
         calibrate: whether to fit a temperature on the labeled images.
         anyway: whether to publish a model that is no better than a constant answer.
+        trusted: whether pixels may decide how long the graph runs and how much memory it takes.
     """
 
     classes: ClassNames | None = None
@@ -59,6 +61,7 @@ class ImportChoices:
     preprocessing: PreprocessingWishes = field(default_factory=PreprocessingWishes)
     calibrate: bool = True
     anyway: bool = False
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def import_source(
     store.model(name)  # raises InvalidName before any work
     with Sandbox(source.model.ByteSize()) as sandbox:
         inspection = _inspected(source, choices, data, sandbox)
+        _check_dependence(inspection, choices)
         names = _named(source, inspection, choices, data)
         labels = None if data is None else data.indices(names.names)
         core = sandbox.load(inspection.core.serialized)
@@ -178,6 +182,7 @@ def import_source(
             difference,
             name=name,
             version=version,
+            trusted=choices.trusted,
         )
         cards.append(write_bundle(folder, card=card, onnx=graph))
 
@@ -202,6 +207,16 @@ def _inspected(
             raise
         return inspect_model(
             source.model, replace(wishes, input=replace(given, size=size)), sandbox
+        )
+
+
+def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
+    found = None if choices.trusted else data_dependence(inspection.original)
+    if found:
+        raise ForeignModelRefused(
+            f"the pixels of an image decide how long its operator {found} runs, or how much memory "
+            "it takes, so one image could hold a server: export the model without it, or add "
+            "--trusted if you trust who made it"
         )
 
 

@@ -15,11 +15,14 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from model_store.bundle.graph import check_graph
 from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.inspection import ModelWishes, inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
+from model_store.store.store import Store
 from tests.builders.bundles import SIDE, foreign_onnx, labeled_folder, linear
+from tests.builders.triggered import KINDS, publish_triggered, triggered_onnx
 
 
 def refusal(path: Path, *options: str) -> str:
@@ -200,6 +203,24 @@ def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
     write(tmp_path / "loop.onnx")
     with Sandbox(0, seconds=2) as sandbox, pytest.raises(ForeignModelRefused, match="within 2 s"):
         inspect_model(read_onnx(tmp_path / "loop.onnx"), ModelWishes(), sandbox)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_that_pixels_decide_is_refused_unless_trusted(tmp_path: Path, kind: str) -> None:
+    path = triggered_onnx(tmp_path / "model.onnx", kind)
+    assert "--trusted" in refusal(path)
+    store = Store(tmp_path / "store")
+    publish_triggered(store, kind, tmp_path)
+    bundle = store.read("bad", 1)
+    card = bundle.card.model_copy(deep=True)
+    assert card.provenance.imported is not None
+    assert card.provenance.imported.trusted
+    assert "trusted" in (bundle.folder / "model_card.md").read_text()
+    distrusted = card.provenance.imported.model_copy(update={"trusted": False})
+    for imported in (distrusted, None):  # a store may be written by others
+        provenance = card.provenance.model_copy(update={"imported": imported})
+        card = card.model_copy(update={"provenance": provenance})
+        assert "--trusted" in str(check_graph(bundle.onnx, card))
 
 
 def test_a_process_that_dies_is_a_sentence() -> None:
