@@ -181,14 +181,17 @@ def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     return ()
 
 
-def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
-    """Log an error with its answer in one line, with a traceback only if the server is at fault."""
+def log_error(path: str, answer: ErrorAnswer, error: Exception, *, count: int = 1) -> None:
+    """Log an error with its answer in one line, with a traceback only if the server is at fault.
+
+    `count`: how many like it the line stands for.
+    """
     fields = {
         "path": path[:200],
         "status": answer.status,
         "error": answer.code,
         "detail": answer.detail,
-    }
+    } | ({"count": count} if count > 1 else {})
     if answer is INTERNAL:
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
     else:

@@ -208,8 +208,8 @@ tag_value = Table(
     sqlite_with_rowid=False,
 )
 
-# How far the ledger has been pruned: answers served before `at_ns` are deleted, their day sums are
-# not.
+# Times by name: `pruned`, before which answers are deleted, but not their day sums; `used`, when
+# the ledger was last in use; and when sessions that people ended would have ended by themselves.
 watermark = Table("watermark", metadata, _key("name", Text), _filled("at_ns", BigInteger))
 
 # The detectors after label `last_feedback_id`, saved in the transaction that recorded that label:

@@ -14,16 +14,19 @@ People sign in with their token in a browser, and a cookie stands for it (`servi
 
 import hmac
 import ipaddress
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from operator import itemgetter
 from typing import Final, TypeAlias
 
 from starlette.routing import compile_path
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from monitoring.http.endpoint import EVERYONE, Endpoint, Scope, Viewer
+from monitoring.ledger.ended_sessions import EndedSessions
 from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized, UnknownHost
+from serving.http.access_refusals import AccessRefusals
 from serving.http.tokens import (
     Grant,
     digest_of,
@@ -31,6 +34,7 @@ from serving.http.tokens import (
     new_session,
     read_grants,
     session_in,
+    session_until_s,
 )
 from serving.settings import Settings
 
@@ -86,6 +90,7 @@ def _host_name(header: bytes) -> str:
 
 Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITE: Final = frozenset({b"same-origin", b"none"})  # none: a person, not a page
 BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 _name = itemgetter(0)
 
@@ -94,7 +99,7 @@ class AccessControl:
     """Allows or refuses requests and calls. Keeps digests of the tokens, never the tokens.
 
     Without tokens everyone may do everything. `hosts` are the names of this server. `origins` are
-    the origins that CORS allows; "*" allows all.
+    the origins that CORS allows; "*" allows all. `ended` are the sessions that people ended.
     """
 
     def __init__(
@@ -104,7 +109,10 @@ class AccessControl:
         endpoints: Iterable[Endpoint] = (),
         hosts: OwnHosts | None = None,
         origins: Iterable[str] = (),
+        ended: EndedSessions | None = None,
     ) -> None:
+        self.ended = ended or EndedSessions()
+        self.refusals = AccessRefusals()
         self._grants = tuple(grants)
         self._needed = NeededScopes(endpoints)
         self._hosts = hosts or OwnHosts()
@@ -184,8 +192,17 @@ class AccessControl:
             )
         return new_session(granted.digest)
 
+    def sign_out(self, cookies: bytes) -> None:
+        """End the session in a Cookie header, if there is one. Raises SQLAlchemyError."""
+        if self._of_session(cookies) is not None:
+            session = session_in(cookies)
+            until_ns = session_until_s(session) * 10**9
+            self.ended.end(digest_of(session).hex(), until_ns=until_ns, now_ns=time.time_ns())
+
     def _of_session(self, cookies: bytes) -> Grant | None:
         session = session_in(cookies)
+        if digest_of(session).hex() in self.ended:
+            return None
         return next((grant for grant in self._grants if is_session_of(grant.digest, session)), None)
 
     def _holder(self, token: str) -> Grant | None:
@@ -205,12 +222,11 @@ class AccessControl:
         Clients that are not browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
         """
         origin = headers.get(b"origin")
-        if origin is None:
-            if headers.get(b"sec-fetch-site") == b"cross-site" and b"*" not in self._origins:
-                raise CrossOrigin("a page of another site")
-        elif not (
-            self._is_own(origin, headers) or origin in self._origins or b"*" in self._origins
-        ):
+        if b"*" in self._origins or origin in self._origins:
+            return
+        if headers.get(b"sec-fetch-site", b"none") not in OWN_SITE:
+            raise CrossOrigin("a page of another origin")
+        if origin is not None and not self._is_own(origin, headers):
             raise CrossOrigin(f"a page of {origin[:100].decode('latin-1')!r}")
 
     @staticmethod
@@ -231,8 +247,21 @@ class AccessMiddleware:
         try:
             self._access.check(scope)
         except ServingError as error:
-            return self._refuse(scope, receive, send, error)
+            return self._refuse_in_turn(scope, receive, send, error)
         return self._app(scope, receive, send)
+
+    async def _refuse_in_turn(
+        self, scope: AsgiScope, receive: Receive, send: Send, error: ServingError
+    ) -> None:
+        address, _ = scope.get("client") or ("", 0)
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        kept = await self._access.refusals.pace(address, scope["path"], error)
+        await self._refuse(scope, receive, send if kept else send_last, error)
 
 
 class NeededScopes:
@@ -284,11 +313,15 @@ class _Scopes:
         return self._otherwise
 
 
-def read_access(settings: Settings, endpoints: Iterable[Endpoint]) -> AccessControl:
+def read_access(
+    settings: Settings, endpoints: Iterable[Endpoint], *, ended: EndedSessions | None = None
+) -> AccessControl:
     """The access control that the settings describe, for requests to `endpoints`.
 
     Raises SettingsError; a token is never part of its sentence.
     """
     grants = read_grants(settings.tokens_text, settings.tokens_file)
     hosts = OwnHosts(settings.host, *settings.hosts)
-    return AccessControl(grants, endpoints=endpoints, hosts=hosts, origins=settings.cors_origins)
+    return AccessControl(
+        grants, endpoints=endpoints, hosts=hosts, origins=settings.cors_origins, ended=ended
+    )

@@ -90,13 +90,14 @@ class PredictionApp:
         return self._rest(scope, receive, send)
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, error: ServingError) -> None:
-        """Answer a request that the access control refuses."""
+        """Answer a request that the access control refuses, and has logged."""
         take_fast_path(scope)
+        answer = error_answer(error)
+        self._metrics.rejected.labels(answer.code).inc()
         if wants_page(scope) and not self.draining:
-            self._metrics.rejected.labels(error_answer(error).code).inc()
             await self._error_page(scope, receive, send, error)
         else:
-            await self._refuse(scope, send, error)
+            await self._answer_refused(send, answer, close=self.draining)
 
     async def _predict(
         self, scope: Scope, receive: Receive, send: Send, fast_path: FastPath | None
@@ -220,6 +221,9 @@ class PredictionApp:
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         answer, close = await self.settle(scope["path"], error)
+        await self._answer_refused(send, answer, close=close)
+
+    async def _answer_refused(self, send: Send, answer: ErrorAnswer, *, close: bool) -> None:
         await self._send(
             send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close
         )

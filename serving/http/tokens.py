@@ -6,7 +6,8 @@ history of a model names who acted: the token's name.
 
 The cookie of people who sign in is `EXPIRY.MAC`: a time in seconds since 1970, and its HMAC-SHA256
 under the digest of the token. So no process keeps sessions, every replica with the same tokens
-accepts them, and taking a token away ends its sessions.
+accepts them, and taking a token away ends its sessions. Only those that people end are kept
+(`monitoring.ledger.ended_sessions`).
 """
 
 import hashlib
@@ -105,6 +106,11 @@ def is_session_of(digest: bytes, session: str, *, now_s: float | None = None) ->
     is_known = hmac.compare_digest(mac.encode(), _mac(digest, until).encode())
     is_number = until.isascii() and until.isdigit() and len(until) < 16
     return is_known and is_number and (time.time() if now_s is None else now_s) < int(until)
+
+
+def session_until_s(session: str) -> int:
+    """When a session that was made here ends by itself, in seconds since 1970."""
+    return int(session.partition(".")[0])
 
 
 def session_in(cookies: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from typing import Final
 
+from anyio import to_thread
 from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -10,12 +12,13 @@ from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Parameter
 from monitoring.routes.form import form_reader
+from serving.error_table import error_answer
 from serving.errors import AssetUnknown, Unauthorized
 from serving.http.auth import AccessControl
 from serving.http.request import read_body
 from serving.http.tokens import COOKIE, LIFETIME_S
 from serving.pages.endpoints import form, page
-from serving.pages.error_pages import sign_in_page
+from serving.pages.error_pages import error_response, sign_in_page
 from serving.pages.rendering import answer_page, find_asset
 
 _LIMIT_BYTES: Final = 8_192
@@ -61,9 +64,17 @@ class SignInRoutes:
         fields = _SIGN_IN(await self._body(request))
         if self._access.is_open:
             return response
+        try:
+            session = self._access.sign_in(fields.get("token", ""))
+        except Unauthorized as error:
+            address, _ = request.scope.get("client") or ("", 0)
+            kept = await self._access.refusals.pace(address, request.url.path, error)
+            refused = error_response(request.scope, error_answer(error))
+            refused.headers.update({} if kept else {"connection": "close"})
+            return refused
         response.set_cookie(
             COOKIE,
-            self._access.sign_in(fields.get("token", "")),
+            session,
             max_age=LIFETIME_S,
             httponly=True,
             samesite="strict",
@@ -73,8 +84,10 @@ class SignInRoutes:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """End the session of this browser."""
+        """End the session of this browser, on every server with this ledger."""
         _SIGN_OUT(await self._body(request))
+        cookies = request.headers.get("cookie", "").encode("latin-1")
+        await to_thread.run_sync(self._access.sign_out, cookies)
         response = RedirectResponse("/sign-in", status_code=303)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
@@ -138,6 +151,7 @@ ENDPOINTS: Final = (
         summary="End the session of this browser.",
         scope=None,
         body_refuses=_BODY,
+        refuses=(SQLAlchemyError,),
     ),
     page(
         "/static/{name}",

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -15,6 +15,7 @@ from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.ended_sessions import EndedSessions
 from monitoring.ledger.version_events import promoted_version
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
@@ -38,7 +39,7 @@ class Monitor:
 
     `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether
     this process leads. `bodies` is the memory of all request bodies of the process. `pictures`
-    keeps pictures of answers, if at all.
+    keeps pictures of answers, if at all. `ended` are the sessions that people ended.
     """
 
     recorder: Recorder | None
@@ -48,6 +49,7 @@ class Monitor:
     leads: Callable[[], bool] = lambda: False
     ledger: Ledger | None = None
     pictures: PictureKeeper | None = None
+    ended: EndedSessions = field(default_factory=EndedSessions)
 
 
 @contextmanager
@@ -98,14 +100,14 @@ def open_monitor(
         ) as recorder,
         _open_pictures(settings, ledger, answers=production is not None) as pictures,
     ):
-        alarmed = partial(_alarmed, ledger)
+        alarmed, ended = partial(_alarmed, ledger), EndedSessions(ledger)
         if settings.monitor == "apart" and production is not None:
             if settings.recalibrate_on_alarm != "off":
                 _log.warning(
                     "this server only records: `candor monitor` acts on alarms, if it has the "
                     "same setting"
                 )
-            yield Monitor(recorder, [], bodies, alarmed, pictures=pictures)
+            yield Monitor(recorder, [], bodies, alarmed, pictures=pictures, ended=ended)
             return
         chosen, serves = production or partial(_recorded_production, ledger), production is not None
         mounted = [
@@ -124,7 +126,7 @@ def open_monitor(
             ledger, recorder, registry, retention_s=kept_s, on_alarm=respond
         ) as worker:
             yield Monitor(
-                recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger, pictures
+                recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger, pictures, ended
             )
 
 

@@ -48,7 +48,7 @@ from serving.process.listener import (
 )
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import HEALTHZ, health_check
-from serving.process.token_file import keep_tokens
+from serving.process.token_file import keep_sessions, keep_tokens
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     registry = process_registry()
     with open_monitor(settings, registry) as monitor:
         state = _State()
-        access = read_access(settings, DECLARED)
+        access = read_access(settings, DECLARED, ended=monitor.ended)
         routes = build(
             monitor, settings.opened_store, draining=lambda: state.draining, access=access
         )
@@ -93,7 +93,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
                 settings,
                 consequence="pages cannot act on versions, or recalibrate, until there is one.",
             )
-        tokens = asyncio.create_task(keep_tokens(access, settings))
+        tokens = asyncio.gather(keep_tokens(access, settings), keep_sessions(access))
         await server.serve(sockets=[listener])
         tokens.cancel()
     logger.info("monitor stopped")

@@ -56,7 +56,7 @@ from serving.process.listener import (
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.process.routes import ServerRoutes, build_router
-from serving.process.token_file import keep_tokens
+from serving.process.token_file import keep_sessions, keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
 from serving.v2.rest import ProtocolRoutes
@@ -118,7 +118,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
-        self.access = read_access(settings, ENDPOINTS)
+        self.access = read_access(settings, ENDPOINTS, ended=monitor.ended)
         self.recorder: Recorder | None = monitor.recorder
         self._bodies = monitor.bodies
         self._pictures = monitor.pictures
@@ -183,6 +183,7 @@ class Service:
             self._loop.create_task(self._warm_up()),
             self._loop.create_task(keep_returning_memory()),
             self._loop.create_task(keep_tokens(self.access, self._settings)),
+            self._loop.create_task(keep_sessions(self.access)),
         ]
 
     async def _warm_up(self) -> None:

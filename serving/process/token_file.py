@@ -1,8 +1,12 @@
-"""Reads the tokens file again while the process runs, to rotate tokens without a restart."""
+"""Reads the tokens file again while the process runs, to rotate tokens without a restart, and the
+sessions that people ended on other servers.
+"""
 
 import asyncio
 import logging
 from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import SettingsError
 from serving.http.auth import AccessControl
@@ -10,6 +14,7 @@ from serving.http.tokens import read_grants
 from serving.settings import Settings
 
 LOOK_S: Final = 2.0
+SESSIONS_S: Final = 1.0
 logger = logging.getLogger(__name__)
 
 
@@ -34,3 +39,19 @@ async def keep_tokens(access: AccessControl, settings: Settings) -> None:
         told = ""
         if access.use(grants):
             logger.info("tokens were read again", extra={"fields": {"tokens": len(grants)}})
+
+
+async def keep_sessions(access: AccessControl) -> None:
+    """Learn every second which sessions ended elsewhere, until cancelled. A ledger that is away is
+    logged once.
+    """
+    told = False
+    while access.ended.ledger is not None and not access.is_open:
+        await asyncio.sleep(SESSIONS_S)
+        try:
+            await asyncio.to_thread(access.ended.look)
+            told = False
+        except SQLAlchemyError as error:
+            if not told:
+                logger.warning("sessions that others ended are unknown here: %s", error)
+            told = True

@@ -193,6 +193,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # th
         return await continuation(call)
 
     async def _refuse(self, error: ServingError, _messages: Any, context: Context) -> None:
+        address = context.peer().rpartition(":")[0]
+        await self._access.refusals.pace(address, SERVICE, error)
         await _abort(context, error, self._metrics)
 
 

@@ -146,6 +146,8 @@ FROM_ELSEWHERE = [
     {"origin": "null"},
     {"origin": ""},
     {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},  # another host name, or another port of this one
+    {"origin": OWN, "sec-fetch-site": "same-site"},
     {"origin": "null", "sec-fetch-site": "same-origin"},
 ]
 
