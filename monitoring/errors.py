@@ -284,6 +284,8 @@ class SpoolFull(MonitoringError, RuntimeError):
 class AnswersSpooled(MonitoringError, RuntimeError):
     """Labels that arrive while answers wait for the ledger; their answers may be among those."""
 
+    retry_after_s = 1
+
     def __init__(self, rows: int) -> None:
         self.rows = rows
         super().__init__(

@@ -176,9 +176,8 @@ def _row_of(kind: type[BaseException]) -> type[Exception] | None:
 def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, serving.Unauthorized):
         return ((b"www-authenticate", b"Bearer"),)
-    if isinstance(error, serving.Overloaded | monitoring.BodiesFull | serving.ReplicaLost):
-        return ((b"retry-after", str(error.retry_after_s).encode()),)
-    return ()
+    wait_s: int | None = getattr(error, "retry_after_s", None)
+    return () if wait_s is None else ((b"retry-after", str(wait_s).encode()),)
 
 
 def log_error(path: str, answer: ErrorAnswer, error: Exception, *, count: int = 1) -> None:

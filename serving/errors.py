@@ -209,3 +209,5 @@ class InferenceFailed(ServingError, RuntimeError):
 
 class LedgerFailed(ServingError, RuntimeError):
     """The prediction could not be written to the ledger, so it is withheld."""
+
+    retry_after_s = 1

@@ -3,12 +3,12 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, insert, inspect, select
+from sqlalchemy import Connection, Engine, insert, inspect, select, update
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from monitoring.errors import LedgerError, LedgerReadOnly
@@ -58,7 +58,7 @@ class Writer:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-                self._limit(self._connection)
+            self._limit(self._connection)
             transaction = self._connection.begin()
             try:
                 result = work(self._connection)
@@ -86,7 +86,7 @@ class Ledger:
 
     `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not
     exist, its folder is not) or `postgresql+psycopg://user@host/database`. `timeout_s` bounds each
-    statement of the recorder, and a wait for another writer. `clock` returns nanoseconds since
+    transaction of the recorder, and a wait for another writer. `clock` returns nanoseconds since
     1970. Threads may share a ledger; by convention only the recorder's thread
     writes. Raises LedgerError if the database cannot be opened or has another schema, or, with
     `create=False`, if there is none. Nothing is created then. Raises LedgerReadOnly if it can only
@@ -161,7 +161,18 @@ class Ledger:
 
     def writer(self) -> Writer:
         """Return a writer that keeps one connection; close it before the ledger."""
-        return Writer(self._writers, limit=partial(self.dialect.limit, limit_s=self._timeout_s))
+        limit = partial(self.dialect.limit, limit_s=self._timeout_s, whole=True)
+        return Writer(self._writers, limit=limit)
+
+    def probe(self) -> None:
+        """Commit a change of nothing. Raises SQLAlchemyError if that fails or takes too long.
+
+        Reading would succeed where a commit waits for a standby. The server goes on with a commit
+        whose client has given up; the next one waits for its row, fails, and leaves no session.
+        """
+        with closing(self.writer()) as writer:
+            same = update(ledger_schema).values(version=ledger_schema.c.version)
+            writer.run(lambda connection: connection.execute(same))
 
     def claim(self, namespace: int) -> Claim:
         """Return a claim that at most one process holds; the caller closes it."""

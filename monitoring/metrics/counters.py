@@ -84,6 +84,7 @@ class MonitorMetrics:
             "Share of each confidence bin in the card's reference.",
             *(*MODEL, "bin"),
         )
+        self.ledger_away = gauge("ledger_away", "1 while the ledger cannot be written, else 0.")
         self.spool_rows = gauge("spool_rows", "Answers that wait for the ledger.")
         self.spool_bytes = gauge("spool_bytes", "Used bytes of the spool.")
         self.spool_limit_bytes = gauge("spool_limit_bytes", "Bytes that the spool may have.")

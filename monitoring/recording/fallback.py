@@ -1,10 +1,8 @@
 """The fallback: answers go to the spool while the ledger is away, and from there to the ledger when
 it is back.
 
-Only the recorder's thread uses it. After a failure the ledger is left alone for a pause that
-doubles each time: trying a database that does not respond takes seconds in which nobody gets an
-answer. When the ledger is back, spooled answers are moved to it in portions, between the commits of
-new answers.
+Only the recorder's thread uses it. When an outage (outage.py) is over, spooled answers are moved to
+the ledger in portions, between the commits of new answers.
 """
 
 import logging
@@ -18,9 +16,10 @@ from monitoring.errors import SpoolFull
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.spool import CardKey, Frame, Spool
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+REFUSED_PAUSE_S = 30.0  # after answers that the ledger refused, for which there is no other place
 ROWS_AT_ONCE = 512
 
 _log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ _log = logging.getLogger(__name__)
 def is_away(error: BaseException) -> bool:
     """Return whether the database failed, rather than refused what was written."""
     refused = isinstance(error, DataError | IntegrityError)
-    return isinstance(error, DBAPIError | PoolTimeout) and not refused
+    return isinstance(error, DBAPIError | PoolTimeout | LedgerAway) and not refused
 
 
 class Fallback:
@@ -39,18 +38,18 @@ class Fallback:
         self,
         spool: Spool | None,
         metrics: MonitorMetrics,
+        outage: Outage,
         *,
         join: Callable[[Sequence[Frame]], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spool = spool
         self._metrics = metrics
+        self._outage = outage
         self._join = join
         self._clock_s = clock_s
-        self._pause_s = FIRST_PAUSE_S
-        self._retry_at_s = 0.0  # the ledger is left alone until then
-        self._away = False  # as of the last attempt
-        self._logged_away = self._logged_full = False
+        self._retry_at_s = 0.0
+        self._logged_full = False
         self._show()
 
     @property
@@ -64,14 +63,13 @@ class Fallback:
         return self._spool.rows if self._spool else 0
 
     @property
-    def ledger_is_paused(self) -> bool:
-        """Whether the ledger failed so recently that it is not tried."""
-        return self._away and self._clock_s() < self._retry_at_s
-
-    @property
     def wait_s(self) -> float | None:
-        """Seconds until spooled answers can be moved; None if there are none."""
-        return max(0.0, self._retry_at_s - self._clock_s()) if self.rows else None
+        """Seconds until spooled answers can be moved; None if there are none, or during an outage,
+        at whose end the recorder is woken.
+        """
+        if not self.rows or self._outage.lasts:
+            return None
+        return max(0.0, self._retry_at_s - self._clock_s())
 
     def take(self, rows: Sequence[PredictionRow], versions: Mapping[int, WatchedVersion]) -> None:
         """Spool answers, durable on return. Raises SpoolFull or OSError."""
@@ -91,21 +89,6 @@ class Fallback:
         self._metrics.spool_written.inc(len(rows))
         self._show()
 
-    def pause(self, error: BaseException) -> None:
-        """Leave the ledger alone for a while after a failure."""
-        if not self._logged_away:
-            _log.error("the ledger failed, and is retried after a pause: %s", error)
-        self._logged_away = True
-        self._away = is_away(error)
-        self._retry_at_s = self._clock_s() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-    def reached(self) -> None:
-        """Note that the ledger has committed something."""
-        self._away = False
-        if self._logged_away and not self.rows:
-            self._arrive()
-
     def advance(self) -> None:
         """Move one portion of spooled answers to the ledger, unless it is paused."""
         if self._spool is None or self.wait_s != 0:
@@ -114,13 +97,19 @@ class Fallback:
             frames = self._spool.read(rows=ROWS_AT_ONCE)
             self._join_each(frames)
         except Exception as error:  # noqa: BLE001 whatever it is, the answers stay in the spool
-            self.pause(error)
+            if is_away(error):
+                self._outage.begin(error, left_alone=True)
+            else:
+                _log.error("the ledger refuses spooled answers: %s", error)
+                self._retry_at_s = self._clock_s() + REFUSED_PAUSE_S
             return
+        self._outage.reached()
         self._spool.drop(len(frames))
         self._metrics.spool_joined.inc(sum(len(frame.rows) for frame in frames))
         self._show()
         if not self._spool.rows:
-            self._arrive()
+            self._logged_full = False
+            _log.warning("all spooled answers are in the ledger")
 
     def _join_each(self, frames: Sequence[Frame]) -> None:
         """Move all frames, or if refused, one by one without the bad ones. Raises if away."""
@@ -137,11 +126,6 @@ class Fallback:
                 if is_away(error) or self._spool is None:
                     raise
                 self._spool.set_aside(frame, error)
-
-    def _arrive(self) -> None:
-        self._pause_s = FIRST_PAUSE_S
-        self._away = self._logged_away = self._logged_full = False
-        _log.warning("the ledger is back, and all spooled answers are in it")
 
     def _show(self) -> None:
         if self._spool is not None:

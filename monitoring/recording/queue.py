@@ -141,11 +141,6 @@ def succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
 
 def fail(group: CommitGroup, error: Exception) -> None:
     """Notify everybody who waits for a group that it is not written."""
-    _log.error(
-        "a commit failed: %s",
-        error,
-        extra={"batches": len(group.batches), "labels": len(group.labels)},
-    )
     for batch in group.batches:
         call(batch.done, error)
     for portion in group.labels:

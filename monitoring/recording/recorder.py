@@ -8,8 +8,10 @@ either way.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection
@@ -36,6 +38,7 @@ from monitoring.logged.declaration import LoggedCard, declare
 from monitoring.logged.prediction_log import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
+from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.queue import (
     LABELS_AT_ONCE,
     Batch,
@@ -53,6 +56,7 @@ from monitoring.recording.spool import Frame, Spool
 from monitoring.recording.transaction import Commit
 
 _log = logging.getLogger(__name__)
+SLOW_S = 0.5  # a ledger that took longer to fail is left alone until a probe succeeds
 
 
 class Recorder:
@@ -81,7 +85,8 @@ class Recorder:
         self._commit = Commit(self._versions, policy or FeedbackPolicy(), slices, ledger.shard)
         self._queue = WorkQueue()
         self._writer = ledger.writer()
-        self._fallback = Fallback(spool, metrics, join=self._join)
+        self._outage = Outage(ledger.probe, metrics.ledger_away, over=self._wake)
+        self._fallback = Fallback(spool, metrics, self._outage, join=self._join)
         with ledger.read() as connection:  # labels may arrive before their version is served again
             self._know(self._unknown(connection))
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
@@ -196,6 +201,11 @@ class Recorder:
 
         return self._submit(write, lambda done: self._metrics.count(done[0], self._versions))
 
+    @property
+    def ledger_is_away(self) -> bool:
+        """Whether the ledger failed, and has not been reached since."""
+        return self._outage.lasts
+
     def look_up(self) -> Future[None]:
         """Show at zero the metrics of versions that other processes registered."""
 
@@ -209,12 +219,17 @@ class Recorder:
         """Write everything that waits, then stop. May be called twice."""
         self._queue.close()
         self._thread.join()
+        self._outage.close()
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _wake(self) -> None:
+        with suppress(RecorderClosed):
+            self.look_up()
 
     def _submit(
         self, run: Callable[[Connection], Any], committed: Callable[[Any], None]
@@ -268,10 +283,14 @@ class Recorder:
         self._writer.close()
 
     def _run(self, task: Task) -> None:
+        begun_s = time.monotonic()
         try:
+            if self._outage.left_alone:
+                raise LedgerAway
             result = self._writer.run(task.run)
             task.committed(result)
         except Exception as error:  # noqa: BLE001 the edge of the thread: the caller gets the error, the thread goes on
+            self._note_failure(error, begun_s)
             task.future.set_exception(error)
         else:
             task.future.set_result(result)
@@ -279,17 +298,15 @@ class Recorder:
     def _take(self, group: CommitGroup) -> None:
         """Write a group, or spool its answers. Labels fail while answers are spooled."""
         if self._fallback.rows and group.labels:
-            error = AnswersSpooled(self._fallback.rows)
-            for portion in group.labels:
-                portion.future.set_exception(error)
+            fail(CommitGroup([], group.labels), AnswersSpooled(self._fallback.rows))
             group = CommitGroup(group.batches, [])
-        if group.batches and self._fallback.open and self._fallback.ledger_is_paused:
-            self._spool(group)
+        if self._outage.left_alone:
+            self._turn_away(group, LedgerAway())
         elif group.batches or group.labels:
             self._write(group)
 
     def _write(self, group: CommitGroup) -> None:
-        now_ns = self._ledger.clock()
+        now_ns, begun_s = self._ledger.clock(), time.monotonic()
         try:
             counts, results = self._writer.run(
                 lambda connection: self._commit.write(connection, group, now_ns=now_ns)
@@ -297,12 +314,18 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             parts = group.split()
             if isinstance(error, OperationalError) or len(parts) == 1:
-                self._give_up(group, error)
+                self._note_failure(error, begun_s)
+                _log.error(
+                    "a commit failed: %s",
+                    error,
+                    extra={"batches": len(group.batches), "labels": len(group.labels)},
+                )
+                self._turn_away(group, error)
                 return
             for part in parts:  # one piece is at fault, not the database: write the others
                 self._write(part)
             return
-        self._fallback.reached()
+        self._outage.reached()
         try:
             self._metrics.count(counts, self._versions)
         finally:
@@ -315,16 +338,18 @@ class Recorder:
         )
         self._metrics.count(counts, self._versions)
 
-    def _give_up(self, group: CommitGroup, error: Exception) -> None:
+    def _note_failure(self, error: Exception, begun_s: float) -> None:
+        """Begin an outage if the database failed: with a spool nobody waits for another attempt."""
+        if is_away(error):
+            slow = time.monotonic() - begun_s > SLOW_S
+            self._outage.begin(error, left_alone=slow or self._fallback.open)
+
+    def _turn_away(self, group: CommitGroup, error: Exception) -> None:
         """Fail the group, or spool its answers if the database failed and there is a spool."""
-        if not (self._fallback.open and is_away(error)):
-            fail(group, error)
-            return
-        self._fallback.pause(error)
-        for portion in group.labels:
-            portion.future.set_exception(error)
-        if group.batches:
-            self._spool(CommitGroup(group.batches, []))
+        if group.batches and self._fallback.open and is_away(error):
+            self._spool(group)
+            group = CommitGroup([], group.labels)
+        fail(group, error)
 
     def _spool(self, group: CommitGroup) -> None:
         failed: Exception | None = None

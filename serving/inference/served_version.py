@@ -27,6 +27,7 @@ from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.version_events import shadow_id
+from monitoring.recording.outage import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed
@@ -259,10 +260,11 @@ class ServedVersion:
         if error is None:
             self._loop.call_soon_threadsafe(self._deliver, batch)
         else:
-            logger.error(
-                "ledger failed",
-                extra={"fields": {"images": len(batch.requests), "reason": str(error)}},
-            )
+            if not isinstance(error, LedgerAway):  # one line at its begin and end is enough
+                logger.error(
+                    "ledger failed",
+                    extra={"fields": {"images": len(batch.requests), "reason": str(error)}},
+                )
             failure = LedgerFailed(
                 "the prediction could not be written to the ledger, so it is withheld; try again "
                 "later."

@@ -64,9 +64,11 @@ class ServerRoutes:
         loaded: LoadedModels,
         refused: Callable[[], Mapping[str, Refusal]],
         draining: Callable[[], bool],
+        withholds: Callable[[], bool],
         ready: Callable[[], bool],
     ) -> None:
-        self._loaded, self._refused, self._draining, self._ready = loaded, refused, draining, ready
+        self._loaded, self._refused, self._ready = loaded, refused, ready
+        self._draining, self._withholds = draining, withholds
 
     async def ping(self, _: Request) -> PingStatus | Response:
         """TorchServe's health check."""
@@ -81,7 +83,11 @@ class ServerRoutes:
     async def readyz(self, _: Request) -> Ready | Response:
         """Readiness, with the bundles that could not be loaded."""
         if not self._ready():
-            reason = "the server is shutting down." if self._draining() else "no model is loaded."
+            reason = "no model is loaded."
+            if self._withholds():
+                reason = "the ledger cannot be written, so predictions are withheld."
+            if self._draining():
+                reason = "the server is shutting down."
             body = NotReadyBody("not_ready", reason, self._refused_bundles())
             return as_json(body, status=NOT_READY)
         return Ready(self._production(), self._refused_bundles())
@@ -181,7 +187,7 @@ ENDPOINTS: Final = (
     health_check(
         path="/readyz",
         handler=ServerRoutes.readyz,
-        summary="Whether a model is loaded.",
+        summary="Whether a model is loaded, and predictions can be recorded.",
         otherwise={NOT_READY: NotReadyBody},
         refuses=(NotReady,),
     ),

@@ -205,8 +205,16 @@ class Service:
             served.join(JOIN_S)
 
     def ready(self) -> bool:
-        """Whether a model is loaded and requests are accepted."""
-        return bool(self.models.by_name()) and not self.prediction_app.draining
+        """Whether a model is loaded, requests are accepted and answers can be recorded."""
+        draining = self.prediction_app.draining
+        return bool(self.models.by_name()) and not draining and not self.withholds
+
+    @property
+    def withholds(self) -> bool:
+        """Whether answers are withheld, because the ledger is away and nothing replaces it."""
+        return bool(
+            self._settings.ledger_required and self.recorder and self.recorder.ledger_is_away
+        )
 
     def _drain(self) -> None:
         self.prediction_app.draining = True
@@ -271,6 +279,7 @@ class Service:
             loaded=self.models,
             refused=lambda: dict(self.watcher.refused),
             draining=lambda: self.prediction_app.draining,
+            withholds=lambda: self.withholds,
             ready=self.ready,
         )
         v2 = ProtocolRoutes(

@@ -4,15 +4,22 @@ not.
 
 import json
 import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from uuid import UUID
 
+import httpx
+import psycopg
 import pytest
 
 from model_store.store.store import Store
 from tests.builders.bundles import Png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
-from tests.builders.servers import Start
+from tests.builders.servers import Load, Start
 
 
 def test_where_it_is_not_required_answers_go_on_and_are_joined(
@@ -57,9 +64,75 @@ def test_where_it_is_required_answers_are_withheld_meanwhile(
     postgres.kill()
     withheld = server.predict(png())
     assert (withheld.status_code, withheld.json()["error"]) == (503, "ledger_failed")
-    assert server.client.get("/readyz").status_code == 200
+    assert withheld.headers["Retry-After"] == "1"
+    unready = server.client.get("/readyz")
+    assert (unready.status_code, unready.json()["detail"]) == (
+        503,
+        "the ledger cannot be written, so predictions are withheld.",
+    )
+    assert server.client.get("/healthz").status_code == 200
     postgres.start()
     assert server.predict(png()).status_code == 200
+    assert server.client.get("/readyz").status_code == 200
+    assert '"trace"' not in server.log()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("way", [Cluster.stopped, Cluster.without_standby])
+def test_a_database_that_stalls_under_load_delays_nobody_beyond_the_deadline(
+    start: Start,
+    tiny_store: Store,
+    tmp_path: Path,
+    postgres: Cluster,
+    png: Png,
+    way: Callable[[Cluster], AbstractContextManager[None]],
+    required: bool,
+) -> None:
+    url, image, took_s = postgres.make_database(), png(), []
+    server = start(
+        tiny_store, ledger=url, ledger_required=required, spool=tmp_path / "spool", deadline_s=1
+    )
+    answers: Counter[int] = Counter()
+    labels: Counter[int] = Counter()
+    ids: list[str] = []
+
+    def once(client: httpx.Client) -> None:
+        begun_s = time.monotonic()
+        answer = client.post("/predictions/tiny", content=image)
+        took_s.append(time.monotonic() - begun_s)
+        answers[answer.status_code] += 1
+        if answer.status_code != 200:
+            assert answer.json()["error"] in ("ledger_failed", "overloaded")
+            time.sleep(0.02)
+            return
+        ids.append(answer.json()["prediction_id"])
+        begun_s = time.monotonic()
+        given = client.post("/feedback", json={"prediction_id": ids[-1], "label": "benign"})
+        took_s.append(time.monotonic() - begun_s)
+        labels[given.status_code] += 1
+
+    with Load(server, once):
+        wait_until(lambda: answers[200] > 100)
+        with way(postgres):
+            time.sleep(6)
+            ready = server.client.get("/readyz").status_code
+            assert ready == (503 if required else 200)
+        wait_until(lambda: server.metric("candor_ledger_away") == 0)
+        wait_until(lambda: server.metric("candor_spool_rows") == 0)
+        before = answers[200]
+        wait_until(lambda: answers[200] > before + 100)
+    assert server.client.get("/readyz").status_code == 200
+    assert max(took_s) < 1.5  # of which 1 s is the deadline
+    assert set(labels) <= {200, 503}
+    assert (answers[503] > 0) == required
+    assert set(answers) <= {200, 429, 503}
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        rows = connection.execute("SELECT prediction_id FROM prediction").fetchall()
+    stored = Counter(str(UUID(bytes=row[0])) for row in rows)
+    assert set(ids) <= set(stored)
+    assert max(stored.values()) == 1
+    assert server.log().count('"the ledger failed, ') <= 2
     assert '"trace"' not in server.log()
 
 

@@ -5,6 +5,7 @@ The limits of the server (statement_timeout) and of TCP do not help there: the s
 and its kernel acknowledges what is sent.
 """
 
+import math
 import time
 from collections.abc import Generator
 from typing import Any
@@ -13,16 +14,19 @@ import psycopg
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Fails a statement, and closes itself, if no answer came within `limit_s`."""
+    """Fails a statement, and closes itself, if no answer came within `limit_s`, or before
+    `ends_s` of the monotonic clock.
+    """
 
     limit_s = 5.0
+    ends_s = math.inf
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """See psycopg."""
         return super().wait(self._limited(gen), *arguments, **options)
 
     def _limited(self, gen: Any) -> Generator[Any, Any, Any]:
-        ends_s = time.monotonic() + self.limit_s
+        ends_s = min(time.monotonic() + self.limit_s, self.ends_s)
         try:
             wanted = next(gen)
             while True:

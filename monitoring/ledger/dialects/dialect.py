@@ -44,9 +44,11 @@ class Dialect(ABC):
     def open_reader(self, url: URL, *, timeout_s: float) -> Engine:
         """Return an engine that can only read. Connects to nothing."""
 
-    def limit(self, connection: Connection, limit_s: float) -> None:  # noqa: B027
+    def limit(  # noqa: B027
+        self, connection: Connection, limit_s: float, *, whole: bool = False
+    ) -> None:
         """Fail statements of `connection` that get no answer for `limit_s`, until it is returned
-        to its pool. Without a server there is nothing that could be silent.
+        to its pool; all from now on together if `whole`. Without a server nothing can be silent.
         """
 
     @abstractmethod

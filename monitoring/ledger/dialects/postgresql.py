@@ -4,6 +4,8 @@ Commits are synchronous whatever the server's default.
 """
 
 import logging
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -93,18 +95,24 @@ class Postgresql(Dialect):
                 "A ledger in PostgreSQL needs the driver psycopg",
                 install=install_command("postgres"),
             ) from error
-        engine = create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
+        engine = create_engine(
+            url,
+            connect_args=arguments | dict(url.query),
+            pool_pre_ping=True,
+            pool_timeout=timeout_s,
+        )
         event.listen(engine, "do_connect", connect)
         event.listen(engine, "checkin", lambda driver, _: self._set_limit(driver, timeout_s))
         return engine
 
     @staticmethod
-    def _set_limit(driver: Any, limit_s: float) -> None:
+    def _set_limit(driver: Any, limit_s: float, *, whole: bool = False) -> None:
         if driver is not None:  # a connection that is lost has none
             driver.limit_s = limit_s
+            driver.ends_s = time.monotonic() + limit_s if whole else math.inf
 
-    def limit(self, connection: Connection, limit_s: float) -> None:
-        self._set_limit(connection.connection.driver_connection, limit_s)
+    def limit(self, connection: Connection, limit_s: float, *, whole: bool = False) -> None:
+        self._set_limit(connection.connection.driver_connection, limit_s, whole=whole)
 
     def readers(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

@@ -6,19 +6,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from queue import SimpleQueue
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from monitoring.errors import LedgerError
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger
+from monitoring.recording.outage import LedgerAway
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
 from tests.builders.postgres import Cluster
+from tests.builders.processes import wait_until
 
 WRITERS, BATCHES = 4, 30
 
@@ -175,10 +178,35 @@ def test_a_commit_that_gets_no_answer_fails_in_time_and_later_ones_succeed(
     with MonitoredModel(url, Clock(), timeout_s=1.0) as monitored:
         monitored.serve(make_row(1))
         with way(postgres):
-            for number in (2, 3):  # on the connection that was there, and on a new one
+            begun_s = time.monotonic()
+            with pytest.raises(OperationalError):
+                monitored.serve(make_row(2))
+            assert time.monotonic() - begun_s < 2
+            for number in range(3, 6):  # nobody waits for it again
                 begun_s = time.monotonic()
-                with pytest.raises(OperationalError):
+                with pytest.raises(LedgerAway):
                     monitored.serve(make_row(number))
-                assert time.monotonic() - begun_s < 5
+                with pytest.raises(LedgerAway):
+                    monitored.label(label(1))
+                assert time.monotonic() - begun_s < 0.2
+            assert monitored.registry.get_sample_value("candor_ledger_away") == 1
+            if way is Cluster.without_standby:
+                time.sleep(8)  # probes leave one session that waits, not one each
+                with psycopg.connect(url.replace("+psycopg", "")) as other:
+                    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                    assert other.execute(waiting).fetchone() == (2,)
+        wait_until(lambda: not monitored.recorder.ledger_is_away)
         monitored.serve(make_row(4))
         assert monitored.label(label(4)) == ["accepted"]
+
+
+def test_a_commit_of_many_slow_statements_has_one_limit(url: str) -> None:
+    def slowly(connection: Connection) -> None:
+        for _ in range(10):
+            connection.exec_driver_sql("SELECT pg_sleep(0.4)")
+
+    with Ledger(url, timeout_s=1.0) as ledger, closing(ledger.writer()) as writer:
+        begun_s = time.monotonic()
+        with pytest.raises(OperationalError):
+            writer.run(slowly)
+        assert time.monotonic() - begun_s < 1.5

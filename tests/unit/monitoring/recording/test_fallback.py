@@ -2,6 +2,7 @@
 said about it.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from monitoring.errors import ModelNotInLedger, SpoolFull
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Fallback, is_away
+from monitoring.recording import outage
+from monitoring.recording.fallback import REFUSED_PAUSE_S, Fallback, is_away
+from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.spool import Frame, Spool
 from tests.builders.answers import make_row
+from tests.builders.processes import PATIENCE_S
 
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
 ROW = WatchedVersion(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
@@ -32,10 +36,15 @@ class Bench:
         self.registry = CollectorRegistry()
         self.spool = Spool(path, limit_bytes=limit_bytes)
         metrics = MonitorMetrics(self.registry)
-        self.fallback = Fallback(self.spool, metrics, join=self.join, clock_s=lambda: self.now_s)
+        self.over = threading.Event()
+        self.outage = Outage(lambda: self.join([]), metrics.ledger_away, over=self.over.set)
+        self.fallback = Fallback(
+            self.spool, metrics, self.outage, join=self.join, clock_s=lambda: self.now_s
+        )
 
     def join(self, frames: Sequence[Frame]) -> None:
-        self.joined.append(list(frames))
+        if frames:
+            self.joined.append(list(frames))
         if self.error is not None:
             raise self.error
 
@@ -47,14 +56,17 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(outage, "FIRST_PAUSE_S", 0.001)
     bench = Bench(tmp_path / "candor.spool")
     yield bench
+    bench.outage.close()
     bench.spool.close()
 
 
 @pytest.mark.parametrize(
-    "away", [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no connection")]
+    "away",
+    [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no"), LedgerAway()],
 )
 def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Exception) -> None:
     assert is_away(away)
@@ -67,48 +79,20 @@ def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Ex
         assert not is_away(fault)
 
 
-def test_the_ledger_is_asked_less_and_less_often(bench: Bench) -> None:
+def test_nothing_is_moved_during_an_outage_and_everything_after_it(bench: Bench) -> None:
     bench.error = AWAY
-    bench.fallback.pause(AWAY)
     bench.take(1)
-    pauses = []
-    for _ in range(8):
-        wait_s = bench.fallback.wait_s
-        assert wait_s is not None
-        pauses.append(wait_s)
-        bench.now_s += wait_s - 0.001
-        assert bench.fallback.ledger_is_paused
-        bench.fallback.advance()  # too early
-        bench.now_s += 0.001
-        assert not bench.fallback.ledger_is_paused
-        bench.fallback.advance()
-    assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
-    assert (pauses[0], pauses[-1]) == pytest.approx((FIRST_PAUSE_S, LONGEST_PAUSE_S))
-    assert len(bench.joined) == 8
-    assert bench.fallback.rows == 1
-
-
-def test_an_outage_is_one_line_and_its_end_another(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(2):
-        bench.error = AWAY
-        for number in range(3):
-            bench.fallback.pause(AWAY)
-            bench.take(number)
-        bench.now_s += LONGEST_PAUSE_S
-        bench.fallback.advance()
-        bench.error = None
-        bench.now_s += LONGEST_PAUSE_S
-        bench.fallback.advance()
-        assert bench.fallback.wait_s is None
-    assert [message.split(",")[0] for message in caplog.messages] == [
-        "the ledger failed",
-        "the ledger is back",
-    ] * 2
+    bench.fallback.advance()
+    assert bench.outage.left_alone
+    assert bench.fallback.wait_s is None
+    bench.fallback.advance()
+    assert len(bench.joined) == 1
+    bench.error = None
+    assert bench.over.wait(PATIENCE_S)
+    bench.fallback.advance()
     assert (bench.metric("written_total"), bench.metric("joined_total"), bench.metric("rows")) == (
-        6,
-        6,
+        1,
+        1,
         0,
     )
     assert bench.metric("bytes") == 0
@@ -157,5 +141,5 @@ def test_where_nothing_can_be_set_aside_the_answers_stay(
     monkeypatch.setattr(Spool, "set_aside", full)
     bench.fallback.advance()
     assert bench.fallback.rows == 1
-    assert not bench.fallback.ledger_is_paused  # it is well: answers need no fallback
-    assert bench.fallback.wait_s == FIRST_PAUSE_S  # but no hurry either
+    assert not bench.outage.lasts  # it is well: answers need no fallback
+    assert bench.fallback.wait_s == REFUSED_PAUSE_S  # but no hurry either

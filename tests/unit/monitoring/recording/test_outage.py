@@ -1,0 +1,78 @@
+"""When the ledger is tried again, and what is said about it."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import Gauge
+
+from monitoring.recording.outage import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outage
+from tests.builders.processes import PATIENCE_S
+
+AWAY = OSError("away")
+
+
+class Bench:
+    """An outage whose probes fail until `back`."""
+
+    def __init__(self) -> None:
+        self.back = False
+        self.tried, self.over = threading.Event(), threading.Event()
+        self.gauge = Gauge("away", "", registry=None)
+        self.outage = Outage(self.probe, self.gauge, over=self.over.set)
+
+    def probe(self) -> None:
+        self.tried.set()
+        if not self.back:
+            raise AWAY
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    bench.outage._pause_s = 0.001
+    yield bench
+    bench.outage.close()
+
+
+def test_the_ledger_is_tried_less_and_less_often(bench: Bench) -> None:
+    pauses: list[float] = []
+
+    class Over(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return len(pauses) > 5
+
+    bench.outage._pause_s = FIRST_PAUSE_S
+    bench.outage._try_again(Over())
+    assert pauses == [1, 2, 4, 5, 5, 5]
+    assert LONGEST_PAUSE_S == 5
+
+
+def test_an_outage_is_one_line_and_its_end_another(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        bench.back = False
+        bench.over.clear()
+        for _ in range(3):
+            bench.outage.begin(AWAY, left_alone=True)
+        assert (bench.outage.lasts, bench.outage.left_alone) == (True, True)
+        assert bench.gauge._value.get() == 1
+        bench.back = True
+        assert bench.over.wait(PATIENCE_S)
+        assert (bench.outage.lasts, bench.outage.left_alone) == (False, False)
+        assert bench.gauge._value.get() == 0
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        "the ledger failed",
+        "the ledger is back",
+    ] * 2
+
+
+def test_a_commit_that_succeeds_ends_it_and_its_pauses(bench: Bench) -> None:
+    bench.outage.begin(AWAY, left_alone=False)
+    assert bench.tried.wait(PATIENCE_S)
+    assert not bench.outage.left_alone
+    bench.outage.reached()
+    assert not bench.outage.lasts
+    assert bench.outage._pause_s == FIRST_PAUSE_S
