@@ -228,6 +228,10 @@ class LedgerError(MonitoringError, RuntimeError):
     """A ledger that cannot be opened: a wrong URL, no database, another release's schema."""
 
 
+class LedgerNotUp(LedgerError):
+    """The ledger's database takes no connections, perhaps not yet."""
+
+
 class LedgerDriverMissing(LedgerError):
     """The packages for this kind of database are not installed; `install` is the command."""
 

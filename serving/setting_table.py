@@ -73,6 +73,8 @@ class SettingTable(BaseSettings):
     ledger_required: bool = True
     """Withhold answers that cannot be written to the ledger; false: spool them and write them
     later."""
+    ledger_wait_s: float = Field(60.0, ge=0)
+    """The longest time in seconds that a start waits for a database that is coming up."""
     spool: Path = Path("candor.spool")
     """File of the spool; each server process needs its own."""
     spool_limit_bytes: int = Field(64 * 2**20, ge=2**16)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, insert, inspect, select, update
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from monitoring.errors import LedgerError, LedgerReadOnly
+from monitoring.errors import LedgerError, LedgerNotUp, LedgerReadOnly
 from monitoring.ledger.dialects import Claim, ReadOnly, read_url, without_secrets
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata, prediction
@@ -122,7 +122,8 @@ class Ledger:
             self.close()
             if writable and self.dialect.refuses_writing(error):
                 raise LedgerReadOnly(self._unwritable(self._reason(error))) from error
-            raise LedgerError(self._unusable(error)) from error
+            refusal = LedgerNotUp if self.dialect.is_not_up(error) else LedgerError
+            raise refusal(self._unusable(error)) from error
         except BaseException:
             self.close()
             raise

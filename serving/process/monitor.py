@@ -1,6 +1,7 @@
 """Ledger, recorder and maintenance worker of a process, opened and closed together."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift.state import DriftSettings
 from monitoring.drift import watch
+from monitoring.errors import LedgerNotUp
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint
@@ -30,6 +32,7 @@ from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
 COMMIT_S = 2.0  # the longest that a transaction waits for the database, without CANDOR_DEADLINE_S
+RETRY_S, SAY_S = 0.5, 5.0  # while the start waits for the database
 _DAY_S = 86_400
 
 
@@ -93,7 +96,7 @@ def open_monitor(
     kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
     policy = FeedbackPolicy(retention_s=kept_s)
     with (
-        Ledger(url, timeout_s=settings.deadline_s or COMMIT_S) as ledger,
+        _open_ledger(url, settings) as ledger,
         _open_spool(settings, answers=production is not None) as spool,
         Recorder(
             ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool
@@ -128,6 +131,23 @@ def open_monitor(
             yield Monitor(
                 recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger, pictures, ended
             )
+
+
+def _open_ledger(url: str, settings: Settings) -> Ledger:
+    """The ledger, once its database takes connections. Raises LedgerError."""
+    give_up_s = time.monotonic() + settings.ledger_wait_s
+    say_s = 0.0
+    while True:
+        try:
+            return Ledger(url, timeout_s=settings.deadline_s or COMMIT_S)
+        except LedgerNotUp as error:
+            now_s = time.monotonic()
+            if now_s >= give_up_s:
+                raise
+            if now_s >= say_s:
+                _log.warning("waiting %.0f s more for the database: %s", give_up_s - now_s, error)
+                say_s = now_s + SAY_S
+            time.sleep(min(RETRY_S, give_up_s - now_s))
 
 
 def _responder(

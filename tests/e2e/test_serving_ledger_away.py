@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Thread
 from uuid import UUID
 
 import httpx
@@ -18,8 +19,8 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import Png
 from tests.builders.postgres import Cluster
-from tests.builders.processes import wait_until
-from tests.builders.servers import Load, Start
+from tests.builders.processes import candor, free_port, wait_until
+from tests.builders.servers import Load, Server, Start
 
 
 def test_where_it_is_not_required_answers_go_on_and_are_joined(
@@ -75,6 +76,43 @@ def test_where_it_is_required_answers_are_withheld_meanwhile(
     assert server.predict(png()).status_code == 200
     assert server.client.get("/readyz").status_code == 200
     assert '"trace"' not in server.log()
+
+
+def test_a_start_waits_for_a_database_that_is_coming_up(
+    tiny_store: Store, tmp_path: Path, postgres: Cluster, png: Png
+) -> None:
+    url = postgres.make_database()
+    postgres.kill()
+    log = tmp_path / "serve.log"
+
+    def start_later() -> None:
+        wait_until(lambda: log.exists() and '"waiting ' in log.read_text())
+        postgres.start()
+
+    later = Thread(target=start_later)
+    later.start()
+    server = Server(tiny_store.root, tmp_path, ledger=url)  # returns when it serves
+    try:
+        later.join()
+        wait_until(lambda: server.predict(png()).status_code == 200)
+        assert 1 <= server.log().count('"waiting ') < 4
+        assert "Connection refused" in server.log()
+    finally:
+        server.stop()
+
+
+def test_a_start_gives_up_on_a_database_in_time_and_on_a_refusal_at_once(
+    tiny_store: Store, tmp_path: Path, postgres: Cluster
+) -> None:
+    url = postgres.make_database()
+    nobody = url.replace(f":{postgres.port}", f":{free_port()}")
+    for ledger, waits_s, least_s in ((nobody, 2, 2), (url + "-missing", 60, 0)):
+        begun_s = time.monotonic()
+        variables = {"CANDOR_LEDGER": ledger, "CANDOR_LEDGER_WAIT_S": str(waits_s)}
+        ended = candor("serve", folder=tmp_path, CANDOR_PORT="0", **variables)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert "cannot be opened" in ended.stderr
+        assert least_s <= time.monotonic() - begun_s < least_s + 15
 
 
 @pytest.mark.nightly

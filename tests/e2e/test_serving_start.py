@@ -51,6 +51,7 @@ REFUSED: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_start_that_fails_shows_no_secret(name: str, tmp_path: Path) -> None:
     variables = {"CANDOR_LOG_LEVEL": "debug", "CANDOR_STORE": str(tmp_path), "CANDOR_PORT": "0"}
+    variables |= {"CANDOR_LEDGER_WAIT_S": "0.1"}
     ended = candor("serve", folder=tmp_path, **variables | REFUSED[name])
     told = ended.stdout + ended.stderr
     assert MARK not in told

@@ -59,6 +59,10 @@ class Dialect(ABC):
     def refuses_writing(self, error: DatabaseError) -> bool:
         """Return whether the database refused to write, and might still be read."""
 
+    def is_not_up(self, error: DatabaseError) -> bool:
+        """Return whether the database takes no connections, which may change within a minute."""
+        return False
+
     @abstractmethod
     def readers(self, engine: Engine) -> Engine:
         """Return an engine whose transactions read one snapshot and never wait for a writer."""

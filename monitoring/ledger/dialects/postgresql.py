@@ -5,6 +5,7 @@ Commits are synchronous whatever the server's default.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,10 @@ from monitoring.ledger.schema import feedback_number
 
 # A read-only transaction, a missing privilege, and a lock that a replica in recovery cannot give.
 _READ_ONLY: Final = frozenset({"25006", "42501", "55000"})
+# What a connection meets while a server, its machine or its name is coming up.
+_NOT_UP: Final = re.compile(
+    "the database system is|Connection refused|timeout|timed out|resolve host|No such file"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +69,9 @@ class Postgresql(Dialect):
 
     def refuses_writing(self, error: DatabaseError) -> bool:
         return getattr(error.orig, "sqlstate", None) in _READ_ONLY
+
+    def is_not_up(self, error: DatabaseError) -> bool:
+        return _NOT_UP.search(str(error.orig)) is not None
 
     def _open(self, url: URL, timeout_s: float, **more: str) -> Engine:
         settings = {"synchronous_commit": "on", "default_transaction_isolation": r"read\ committed"}
