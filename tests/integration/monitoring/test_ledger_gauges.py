@@ -242,4 +242,6 @@ def test_a_ledger_without_history_has_no_samples(tmp_path: Path, clock: Clock) -
     from monitoring.ledger.database import Ledger
 
     with Ledger(f"sqlite:///{tmp_path}/new.db", clock=clock) as ledger:
-        assert not any(family.samples for family in LedgerGauges(ledger).collect())
+        samples = [each for family in LedgerGauges(ledger).collect() for each in family.samples]
+    # no backup and no prune ever, and nothing about a version
+    assert [(each.labels, each.value) for each in samples] == [({}, 0), ({}, 0)]
