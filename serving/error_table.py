@@ -134,6 +134,11 @@ class ErrorAnswer:
         return GRPC_STATUS.get(self.status, "INTERNAL")
 
     @property
+    def is_failure(self) -> bool:
+        """Whether the server could not answer, whoever asks: it is overloaded or broken."""
+        return self.status >= 500 or self.status == 429
+
+    @property
     def phrase(self) -> str:
         """The reason phrase of the HTTP status."""
         return HTTPStatus(self.status).phrase

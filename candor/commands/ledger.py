@@ -165,9 +165,11 @@ def backup(
     Example: candor ledger backup copy.db
     """
     from monitoring.maintenance.backup import backup as copy
+    from monitoring.maintenance.backup import note_backup
 
     with open_ledger(ledger) as opened:
         size_bytes = copy(opened, file)
+        note_backup(opened)
     stdout.print(f"{file}: {size_bytes:,} bytes")
 
 

@@ -3,6 +3,7 @@ ledger. A copy is one snapshot, checked, and in place only when complete; what w
 kept.
 """
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.errors import BackupRefused, LedgerError, RestoreRefused
 from monitoring.ledger.database import Ledger
@@ -19,12 +21,13 @@ from monitoring.ledger.dialects.sqlite import FileClaim
 from monitoring.ledger.predictions import note_done
 from monitoring.ledger.schema import label_current, prediction
 
+_log = logging.getLogger(__name__)
 # SQLite's logs belong to their file: left beside another one they would damage that.
 _WITH_LOGS = ("", "-wal", "-shm")
 
 
 def backup(ledger: Ledger, file: Path) -> int:
-    """Copy the ledger to `file`, and note that in the ledger; return the copy's size in bytes.
+    """Copy the ledger to `file`; return its size in bytes.
 
     Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the
     copy is damaged.
@@ -52,9 +55,16 @@ def backup(ledger: Ledger, file: Path) -> int:
         if damage:
             raise BackupRefused(f"The copy of {source} is damaged ({damage}); the ledger may be.")
         draft.replace(file)
-    with ledger.write() as connection:
-        note_done(connection, "backup", ledger.clock())
     return file.stat().st_size
+
+
+def note_backup(ledger: Ledger) -> None:
+    """Note in the ledger that it was backed up; a failure, which harms no copy, is only logged."""
+    try:
+        with ledger.write() as connection:
+            note_done(connection, "backup", ledger.clock())
+    except SQLAlchemyError as error:
+        _log.warning("the ledger could not note the time of its backup: %s", error)
 
 
 @dataclass(frozen=True)

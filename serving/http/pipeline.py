@@ -151,7 +151,11 @@ class InferencePipeline:
         and single requests get their turn. Raises Overloaded or ClientGone.
         """
         served.queue.admit(deadline_s)
-        return await caller.wait(self._in_batches(served, items, writer))
+        answers = await caller.wait(self._in_batches(served, items, writer))
+        for answer in answers:
+            if writer is None and isinstance(answer, Exception):  # else the first one is raised
+                served.count_failure(answer)
+        return answers
 
     async def decode_many(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
         """All as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of several."""

@@ -56,6 +56,16 @@ class ServingMetrics:
             "it is refused.",
             LABELS,
         )
+        counter = partial(Counter, labelnames=LABELS, registry=registry)
+        self.failed = counter(
+            "candor_requests_failed",
+            "Requests and images that this version did not answer though the client did nothing "
+            "wrong: status 429 or 500 and above.",
+        )
+        self.late = counter(
+            "candor_requests_late",
+            "Answers that took longer than CANDOR_DEADLINE_S, or than its default for this model.",
+        )
         self.rejected = Counter(
             "candor_requests_rejected",
             "Requests answered with an error, by error code.",
@@ -64,11 +74,8 @@ class ServingMetrics:
         )
         for reason in REASONS:
             self.rejected.labels(reason)
-        self.shadow_skipped = Counter(
-            "candor_shadow_skipped",
-            "Images that a shadow version skipped because it was busy.",
-            LABELS,
-            registry=registry,
+        self.shadow_skipped = counter(
+            "candor_shadow_skipped", "Images that a shadow version skipped because it was busy."
         )
         wanted = "Version that the alias production of the store names; 0: none, NaN: unreadable."
         self.wanted = gauge("candor_model_wanted_version", wanted, ("model",))
@@ -107,6 +114,9 @@ class VersionMetrics:
         precision: str,
     ) -> None:
         self._exemplars = metrics.exemplars
+        self.failed = metrics.failed.labels(*labels)
+        self._late = metrics.late.labels(*labels)
+        self._late_s = queue.deadline_s  # now: a default follows the model, and a fault with it
         self._duration = metrics.request_duration.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
         self._inference = metrics.inference.labels(*labels)
@@ -130,7 +140,10 @@ class VersionMetrics:
             {"prediction_id": str(UUID(bytes=first_id))} if self._exemplars and first_id else None
         )
         for request in requests:
-            self._duration.observe(now_s - request.arrived_s, exemplar)
+            duration_s = now_s - request.arrived_s
+            self._duration.observe(duration_s, exemplar)
+            if duration_s > self._late_s:
+                self._late.inc()
             exemplar = None
 
     def unload(self) -> None:

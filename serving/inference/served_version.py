@@ -30,7 +30,8 @@ from monitoring.ledger.version_events import shadow_id
 from monitoring.recording.outage import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
-from serving.errors import InferenceFailed, LedgerFailed
+from serving.error_table import error_answer
+from serving.errors import ClientGone, InferenceFailed, LedgerFailed
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import AuditSampler, JsonAnswerWriter, with_audit
 from serving.inference.batcher import Batcher, BatchingDelay, Image, PendingRequest
@@ -125,8 +126,16 @@ class ServedVersion:
         self.take_lease()
         try:
             yield
+        except Exception as error:
+            self.count_failure(error)
+            raise
         finally:
             self.end_lease()
+
+    def count_failure(self, error: Exception) -> None:
+        """Count an error that is not the client's."""
+        if not isinstance(error, ClientGone) and error_answer(error).is_failure:
+            self._metrics.failed.inc()
 
     def take_lease(self) -> None:
         """Keep this version alive until `end_lease`, where no block of code fits."""

@@ -28,6 +28,7 @@ from monitoring.http.endpoint import JSON
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable
+from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import Predictor
 from serving.process.server import ENDPOINTS
@@ -247,6 +248,36 @@ async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(
     response = await server.predict(png())
     assert refusal(response) == (500, "inference_failed")
     assert ledger_rows(tmp_path) == []
+
+
+async def test_failures_of_the_server_and_late_answers_count_for_their_model(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = [f"candor_requests_{what}_total" for what in ("failed", "late")]
+    tiny = {"model": "tiny", "version": "1"}
+    async with running(tiny_store, tmp_path) as server:
+        listed: list[Any] = [{"image": base64.b64encode(png()).decode()}] * 3
+
+        async def ask_all() -> list[float]:
+            """One image, a list of three, rubbish; and by how much each counter grew."""
+            before = [server.counted(name, **tiny) for name in counters]
+            await server.predict(png())
+            await server.client.post("/predictions/tiny", json=listed)
+            await server.predict(b"rubbish")
+            await server.predict(png(), "/predictions/unknown")
+            after = [server.counted(name, **tiny) for name in counters]
+            return [new - old for new, old in zip(after, before, strict=True)]
+
+        assert await ask_all() == [0, 0]
+        recorder = server.service.recorder
+        with monkeypatch.context() as patched:
+            full = OSError("disk full")
+            patched.setattr(recorder, "record", lambda rows, done, **_: done(full))
+            assert await ask_all() == [4, 0]
+    async with running(tiny_store, tmp_path, deadline_s=1e-9) as server:
+        monkeypatch.setattr(QueueEstimate, "admit", lambda *_: None)
+        await server.predict(png())
+        assert [server.counted(name, **tiny) for name in counters] == [0, 1]
 
 
 async def test_an_answer_that_cannot_be_recorded_is_withheld(
