@@ -65,7 +65,10 @@ class Program:
         own = folder / name
         own.mkdir()
         (own / "config.yml").write_text(configuration)
-        command = [name, "--config.file=config.yml", f"--web.listen-address=127.0.0.1:{self.port}"]
+        # Debian's default is one folder of the machine, which two tests would share.
+        kept = "--storage.tsdb.path=data" if name == "prometheus" else "--storage.path=data"
+        command = [name, "--config.file=config.yml", kept]
+        command += [f"--web.listen-address=127.0.0.1:{self.port}"]
         with (own / "log").open("wb") as log:
             self._process = subprocess.Popen([*command, *options], cwd=own, stdout=log, stderr=log)
 
