@@ -9,11 +9,17 @@ updated by column, not label by label.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from monitoring.errors import LabelUnknown, ModelNotInLedger, MonitoringError, PendingFull
+from monitoring.errors import (
+    FeedbackInvalid,
+    LabelUnknown,
+    ModelNotInLedger,
+    MonitoringError,
+    PendingFull,
+)
 from monitoring.feedback.answers import (
     ServedAnswer,
     count_pending,
@@ -62,6 +68,8 @@ class CurrentLabel(NamedTuple):
     confidence: float
 
 
+CORRECTIONS_LIMIT: Final = 1_000  # of one answer; each is kept
+_TOO_OFTEN: Final = f"The label of this answer was corrected {CORRECTIONS_LIMIT:,} times; it stays."
 _INSERT, _KEEP = inserting(feedback), replacing(label_current)
 
 
@@ -93,6 +101,7 @@ class Labeling:
         self._counts = counts
         self._now_ns = now_ns
         self._first: list[tuple[ServedAnswer, int]] = []  # answers and their first labels
+        self._moved: dict[bytes, tuple[ServedAnswer, int]] = {}  # corrected, and the label before
         self._feedback: list[tuple[Any, ...]] = []  # rows to insert
         self._current: dict[bytes, CurrentLabel] = {}  # labels that this transaction changed
         self._newest: dict[str, WatchedVersion | None] = {}  # by model
@@ -159,6 +168,9 @@ class Labeling:
         label = version.class_index.get(item.label)
         if label is None:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, version.classes))
+        known = self._current.get(answer.prediction_id) or answer
+        if (known.revision or 0) >= CORRECTIONS_LIMIT and label != known.label:
+            return self._reject(Reason.INVALID, FeedbackInvalid(_TOO_OFTEN))
         return FeedbackResult(self._label(item, answer, label), answer.prediction_id)
 
     def _label(self, item: FeedbackItem, answer: ServedAnswer, label: int) -> FeedbackStatus:
@@ -171,7 +183,7 @@ class Labeling:
         if label == known.label:
             self._counts.duplicates[answer.watched_version_id] += 1
             return FeedbackStatus.UNCHANGED
-        self._counts.changes.correct(as_counted([answer])[0], known.label, label)
+        self._moved.setdefault(answer.prediction_id, (answer, known.label))
         self._write(item, answer, label, before=known)
         return FeedbackStatus.CORRECTED
 
@@ -197,12 +209,17 @@ class Labeling:
         return FirstLabel(number, confidence, correct, predicted, audit is not None, tags)
 
     def _count(self) -> None:
-        """Add the first labels to the sums, and their delays to the counts."""
+        """Add the first labels and what corrections came to to the sums, delays to the counts."""
         answers = [answer for answer, _ in self._first]
         self._counts.changes.label(as_counted(answers), [label for _, label in self._first])
         for answer in answers:
             delay_s = max((self._now_ns - answer.served_at_ns) / 1e9, 0.0)
             self._counts.delays_s[answer.watched_version_id].append(delay_s)
+        counted = as_counted([answer for answer, _ in self._moved.values()])
+        for answer, (row, before) in zip(counted, self._moved.values(), strict=True):
+            label = self._current[row.prediction_id].label
+            if label != before:
+                self._counts.changes.correct(answer, before, label)
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns, kept_s = time_of_id(item.prediction_id or b""), self._policy.retention_s

@@ -21,7 +21,7 @@ from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.predictions import PredictionRow
 
 ROWS_AT_ONCE = 4096
-LABELS_AT_ONCE = 2048  # some 30 ms of work, for which an answer may have to wait
+LABELS_AT_ONCE = 512  # some 30 ms of work, for which an answer may have to wait
 
 Done = Callable[[BaseException | None], None]
 _Piece = TypeVar("_Piece")

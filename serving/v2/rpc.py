@@ -57,6 +57,7 @@ CALLS: Final = (
     "ModelInfer",
 )
 SLICE: Final = 2**16  # values
+STREAMS: Final = 100  # calls of a connection at a time
 
 
 class Servicer:
@@ -224,6 +225,7 @@ async def start_grpc(
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", STREAMS),
         ],
     )
     server.add_generic_rpc_handlers((servicer.handlers(),))

@@ -1,4 +1,5 @@
-"""A client without a token that never stops sending what a parser has most work with.
+"""A client without a token that never stops sending what a parser has most work with, or that is
+slow on purpose: a piece a second, then nothing, or answers that it does not read.
 
 `python -m tests.soak.flood PORT KIND CONNECTIONS` opens connections and opens each again that the
 server ends, until it is killed.
@@ -8,11 +9,13 @@ import selectors
 import socket
 import subprocess
 import sys
+import time
 from typing import Final, Self
 
 _PART_BYTES: Final = 64 * 1024
 _CHUNKED: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GET: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+_SIZED: Final = b"POST /predictions/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 _PREDICT: Final = _CHUNKED % b"/predictions/tiny"
 _HEALTH: Final = _CHUNKED % b"/healthz"
 
@@ -34,7 +37,14 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
     ),
     "a head without end": (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"a:b\r\n"),
     "empty lines": (b"", b"\r\n"),
+    "slow heads": (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"a:b\r\n"),
+    "slow bodies": (_SIZED % 60_000_000, b"a"),
+    "slow chunks": (_PREDICT, b"1\r\na\r\n"),
+    "bodies that stop": (_SIZED % 60_000_000 + b"a" * 60_000, b""),
+    "answers that nobody reads": (b"", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"),
 }
+SLOW: Final = {"slow heads", "slow bodies", "slow chunks", "bodies that stop"}
+UNREAD: Final = {"answers that nobody reads"}
 
 
 class Flood:
@@ -55,29 +65,30 @@ class Flood:
 def flood(port: int, kind: str, connections: int) -> None:
     """Send without end, and read and forget what comes back."""
     begin, more = KINDS[kind]
-    more *= _PART_BYTES // len(more)
+    more *= 1 if kind in SLOW else _PART_BYTES // len(more)
+    events = selectors.EVENT_WRITE | (0 if kind in UNREAD else selectors.EVENT_READ)
     selector = selectors.DefaultSelector()
 
     def connect() -> None:
         try:
             connection = socket.create_connection(("127.0.0.1", port), timeout=5)
             connection.setblocking(False)
-            selector.register(
-                connection, selectors.EVENT_READ | selectors.EVENT_WRITE, bytearray(begin)
-            )
+            selector.register(connection, events, bytearray(begin))
         except OSError:
             pass
 
     while True:
         for _ in range(connections - len(selector.get_map())):
             connect()
-        for key, events in selector.select(1):
+        if kind in SLOW:
+            time.sleep(1)
+        for key, ready in selector.select(1):
             connection, rest = key.fileobj, key.data
             assert isinstance(connection, socket.socket)
             try:
-                if events & selectors.EVENT_READ and not connection.recv(_PART_BYTES):
+                if ready & selectors.EVENT_READ and not connection.recv(_PART_BYTES):
                     raise ConnectionResetError
-                if events & selectors.EVENT_WRITE:
+                if ready & selectors.EVENT_WRITE:
                     rest += b"" if rest else more
                     del rest[: connection.send(rest)]
             except BlockingIOError:

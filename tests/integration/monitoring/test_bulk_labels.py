@@ -75,7 +75,9 @@ def test_a_list_ends_where_single_labels_end(tmp_path: Path, clock: Clock) -> No
         items = words(150)
         assert [status for item in items for status in one.label(item)] == many.label(*items)
         for table in TABLES:
-            everything = f"SELECT * FROM {table} ORDER BY 1, 2, 3"
+            # a label that a list corrects again leaves no row, and alone one of zeros
+            counted = "WHERE served > 0 OR n > 0" if table.startswith("bin_") else ""
+            everything = f"SELECT * FROM {table} {counted} ORDER BY 1, 2, 3"
             detail = "kind, feedback_id, watched_version_id" if table == "monitor_event" else "*"
             everything = everything.replace("*", detail)
             assert one.rows(everything) == many.rows(everything), table

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from calibration.bins import BinSums
 from monitoring.errors import LabelUnknown, NotRegistered, PendingFull, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
+from monitoring.feedback.labeling import CORRECTIONS_LIMIT
 from monitoring.recording.queue import LABELS_AT_ONCE
 from tests.builders.answers import (
     DAY_NS,
@@ -35,6 +36,17 @@ def by_request(request_id: str, name: str = "pneumonia", model: str = "pneumonia
     return FeedbackItem(name, None, model, request_id)
 
 
+def test_an_answer_may_be_corrected_a_thousand_times(monitored: MonitoredModel) -> None:
+    monitored.serve(make_row(1, confidence=0.8))
+    right, wrong = label(1), label(1)._replace(label="normal")
+    statuses = monitored.label(*[right, wrong] * (CORRECTIONS_LIMIT // 2), *[right, wrong] * 3)
+    assert statuses == ["accepted"] + ["corrected"] * CORRECTIONS_LIMIT + [
+        *("rejected", "unchanged") * 2,
+        "rejected",
+    ]
+    assert_same_sums(monitored.sums().labeled, [(0.8, True)])
+
+
 def test_the_life_of_a_label(monitored: MonitoredModel) -> None:
     at_ns = NOW_NS - 3 * DAY_NS
     monitored.serve(
@@ -46,7 +58,8 @@ def test_the_life_of_a_label(monitored: MonitoredModel) -> None:
     wrong = first._replace(label="normal")
     assert monitored.label(first) == ["accepted"]
     before = monitored.detectors()[0]
-    assert monitored.label(first, wrong, first) == ["unchanged", "corrected", "corrected"]
+    assert monitored.label(first, wrong) == ["unchanged", "corrected"]
+    assert monitored.label(first) == ["corrected"]
     assert_same_state(monitored.detectors()[0], before)
     assert_same_sums(monitored.sums().labeled, [(0.8, True)])
     revisions = "SELECT revision, label, correct FROM feedback ORDER BY 1"
