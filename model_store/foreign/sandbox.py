@@ -2,24 +2,29 @@
 
 A graph may contain loops, and ask for any amount of memory. ONNX Runtime has no limits for either,
 and a crash in it would end the caller. So nothing of a foreign file runs in the calling process.
+The other process has no environment and no rights (model_store/confinement.py).
 """
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from model_store.confinement import bare_environment
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.sandbox_worker import read_message, write_message
 from model_store.installation import require_linux, usable_cores
 
-WORKER = Path(__file__).with_name("sandbox_worker.py")
+_START: Final = (
+    "import json, sys; sys.path[:], *limits = json.loads(sys.argv[1]); "
+    "from model_store.foreign.sandbox_worker import main; main(*limits)"
+)
 BASE_BYTES = 4 * 2**30  # address space of Python, ONNX Runtime and one batch
 TIMES_FILE = 12  # a graph is loaded up to three times, and copied while it is optimized
 SECONDS = 180.0
@@ -70,8 +75,10 @@ class Sandbox:
         require_linux("candor import")
         self._seconds, self._limit = seconds, memory_bytes or BASE_BYTES + TIMES_FILE * model_bytes
         self._timed_out, self._loaded = False, 0
+        given = json.dumps([sys.path, self._limit, usable_cores()])
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), str(self._limit), str(usable_cores())],
+            [sys.executable, "-I", "-c", _START, given],
+            env=bare_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

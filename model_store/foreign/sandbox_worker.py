@@ -1,7 +1,8 @@
-"""The process that runs foreign graphs: a script of NumPy, ONNX Runtime and little of Candor.
+"""The process that runs foreign graphs: NumPy, ONNX Runtime and little of Candor.
 
-Started by `sandbox.py` with limits on its memory. Messages on stdin and stdout are a length in
-eight bytes and an .npz without pickles; what is no array is JSON in the entry `json`.
+Started by `sandbox.py` with limits on its memory, and confined before the first graph. Messages on
+stdin and stdout are a length in eight bytes and an .npz without pickles; what is no array is JSON
+in the entry `json`.
 """
 
 import io
@@ -10,26 +11,32 @@ import os
 import resource
 import struct
 import sys
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from model_store.confinement import confine
 
-def main() -> None:
-    memory_bytes, threads = int(sys.argv[1]), int(sys.argv[2])
-    sys.path.append(str(Path(__file__).parents[2]))  # where this package is installed
+
+def main(memory_bytes: int, threads: int) -> None:
+    """Answer messages until the caller closes the pipe."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
+    from model_store.runtime import ort  # not above: the caller imports this module, too
+
+    rehearsal = io.BytesIO()  # for what NumPy imports with its first message
+    write_message(rehearsal, {}, {})
+    rehearsal.seek(0)
+    read_message(rehearsal)
+    confine(threads=True)
     sessions: list[Any] = []
     while message := read_message(sys.stdin.buffer):
         asked = message.pop("json")
         arrays: dict[str, Any] = {}
         try:
             if asked["do"] == "load":
-                sessions.append(load(message["model"].tobytes(), threads))
+                sessions.append(load(ort, message["model"].tobytes(), threads))
                 answer = describe(sessions[-1])
             elif asked["do"] == "unload":
                 sessions[asked["session"]], answer = None, {}
@@ -42,10 +49,7 @@ def main() -> None:
         write_message(out, answer, arrays)
 
 
-def load(model: bytes, threads: int) -> Any:
-    # Not above: whoever starts this process imports this module too.
-    from model_store.runtime import ort
-
+def load(ort: Any, model: bytes, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -88,7 +92,3 @@ def write_message(stream: IO[bytes], answer: dict[str, Any], arrays: dict[str, A
     np.savez(buffer, json=np.frombuffer(json.dumps(answer).encode(), np.uint8), **arrays)
     stream.write(struct.pack("<Q", len(buffer.getvalue())) + buffer.getvalue())
     stream.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,7 @@ Source: ITU-T T.81 B.2.2 (JPEG frame header), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 
 """
 
 import struct
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +42,7 @@ class FrameHeader(NamedTuple):
     bits: int
 
 
+@cache  # a confined process cannot look for it
 def available() -> bool:
     """Whether imagecodecs is installed."""
     return find_spec("imagecodecs") is not None

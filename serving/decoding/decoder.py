@@ -36,7 +36,7 @@ STANDING_BYTES: Final = (
     128 * 2**20
 )  # of each process: Python, its libraries, and what a job may use without asking
 LARGE_BYTES: Final = (
-    64 * 2**20
+    96 * 2**20
 )  # a process of this size is ended, too, once it is idle; a fresh one is smaller
 IDLE_S: Final = 10.0  # after which all processes but one are ended
 

@@ -2,8 +2,8 @@
 
 It is started by exec, not forked, because the server has threads of ONNX Runtime.
 
-It inherits no environment but what Python itself needs, so that no secret reaches the code that
-parses hostile bytes.
+It inherits no environment but what Python itself needs, and confines itself before the first image
+(model_store/confinement.py), so that no secret reaches the code that parses hostile bytes.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from typing import Any, Final, Self, TypeAlias
 import numpy as np
 
 from model_store import errors
+from model_store.confinement import bare_environment
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
@@ -58,13 +59,6 @@ _ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
 }
-_INHERITED: Final = (
-    "LD_LIBRARY_PATH",
-    "PATH",
-    "TZ",
-    "COVERAGE_PROCESS_CONFIG",
-    "COVERAGE_PROCESS_START",
-)
 # sys.path is handed over, because the server's own may come from its working directory.
 _START: Final = (
     "import json, sys; parent, sys.path[:], file = json.loads(sys.argv[1]); "
@@ -315,14 +309,13 @@ class DecodingProcess(asyncio.Protocol):
 
 def _start_child(connection: socket.socket, file: int) -> "subprocess.Popen[bytes]":
     """Start the worker, with `connection` as its standard input. Raises OSError."""
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     given = json.dumps([os.getpid(), sys.path, file])
     return subprocess.Popen(
         [sys.executable, "-I", "-c", _START, given],
         stdin=connection.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**kept, **_ENVIRONMENT},
+        env={**bare_environment(), **_ENVIRONMENT},
         pass_fds=[file],
         start_new_session=True,
     )

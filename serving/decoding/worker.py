@@ -2,8 +2,9 @@
 kernel enforces.
 
 Processor time: the kernel ends the process. Memory: allocation fails, the image is refused, and the
-process ends. It ignores SIGINT and SIGTERM, because a server that drains still needs it, and dies
-with the server, even by kill -9.
+process ends. Rights: it can reach the socket and the memory and nothing else
+(model_store/confinement.py), so it imports everything before the first image. It ignores SIGINT and
+SIGTERM, because a server that drains still needs it, and dies with the server, even by kill -9.
 """
 
 import ctypes
@@ -15,12 +16,17 @@ import signal
 import socket
 import sys
 import time
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image
 
+from model_store.confinement import confine
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import FrameChoice, InputSpec, decode, decode_frames
+from model_store.image.codecs import DECODERS, available
+from model_store.image.viewing import view
 from serving.decoding.channel import (
     DECODED,
     DENIED,
@@ -67,11 +73,24 @@ def main(parent: int, file: int) -> None:
     """Take jobs until the server of process id `parent` ends. `file`: of the shared memory."""
     obey_only(parent)
     channel = Channel(file)
-    channel.send(READY)
     limits = JobLimits()
+    _load_decoders()
+    confine(threads=False)
+    channel.send(READY)
     while answer(channel, channel.receive(), limits):
         if limits.memory_bytes()[1] > KEPT_BYTES:
             _trim()
+
+
+def _load_decoders() -> None:
+    """Import all that decoding does, because a confined process cannot."""
+    Image.init()
+    for name in ("config", "encaps", "filereader", "pixels.processing", "pixels.utils"):
+        import_module(f"pydicom.{name}")
+    if available():
+        imagecodecs = import_module("imagecodecs")
+        for decoder in DECODERS.values():
+            getattr(imagecodecs, decoder)
 
 
 def answer(channel: Channel, job: dict[str, Any], limits: "JobLimits") -> bool:
@@ -109,8 +128,6 @@ def _work(job: dict[str, Any], data: bytes, **limits: Any) -> tuple[Any, dict[st
 def _view(
     data: bytes, spec: InputSpec, frame: FrameChoice | None, **limits: Any
 ) -> tuple[Any, dict[str, Any]]:
-    from model_store.image.viewing import view
-
     frames = spec.frames if frame is None else frame
     samples, *rest = view(data, window=spec.window, frames=frames, **limits)
     return np.ascontiguousarray(samples), {"viewing": rest}

@@ -6,6 +6,7 @@ from serving.doctor.data import check_ledger, check_store
 from serving.doctor.diagnosis import Diagnosis
 from serving.doctor.installation import (
     check_access,
+    check_confinement,
     check_files,
     check_packages,
     check_ports,
@@ -20,6 +21,7 @@ from serving.settings import load_settings
 def examine() -> Iterator[Diagnosis]:
     """Look at the installation that the environment describes."""
     yield from check_system()
+    yield from check_confinement()
     yield from check_python()
     yield from check_packages()
     try:

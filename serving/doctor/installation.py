@@ -15,6 +15,7 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from calibration import DISTRIBUTION
+from model_store.confinement import SCOPE_VERSION, landlock_version
 from model_store.errors import LinuxRequired
 from model_store.installation import release, require_linux
 from serving.doctor.diagnosis import Diagnosis
@@ -25,6 +26,7 @@ from serving.process.listener import listen, tls_files
 from serving.settings import Settings
 
 _SYSTEM = partial(Diagnosis, "system")
+_CONFINEMENT = partial(Diagnosis, "confinement")
 _ACCESS = partial(Diagnosis, "access")
 _PERMISSIONS = partial(Diagnosis, "permissions")
 _PYTHON = partial(Diagnosis, "python")
@@ -47,6 +49,22 @@ def check_system() -> Iterator[Diagnosis]:
         yield _SYSTEM("warning", f"{found} without {STATUS}", advice)
     else:
         yield _SYSTEM("ok", found)
+
+
+def check_confinement() -> Iterator[Diagnosis]:
+    """Whether this kernel takes every right from the processes that read images and models."""
+    version = landlock_version()
+    found = f"this kernel has {f'Landlock {version}' if version else 'no Landlock'}"
+    if version >= SCOPE_VERSION:
+        yield _CONFINEMENT("ok", found)
+        return
+    left = "signal other processes" if version else "start programs, remove files and read memory"
+    yield _CONFINEMENT(
+        "warning",
+        f"{found}: an image that takes over its decoding process could {left} as this user",
+        "Linux 6.12 or later, with `landlock` in /sys/kernel/security/lsm and allowed by the "
+        "container's seccomp profile (docs/security.md)",
+    )
 
 
 def check_ports(settings: Settings) -> Iterator[Diagnosis]:

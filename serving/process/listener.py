@@ -20,6 +20,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp
 
+from model_store.confinement import hide
 from model_store.installation import install_command
 from serving.errors import ListenError, SettingsError
 from serving.http.auth import read_access
@@ -44,7 +45,11 @@ def allow_many_connections() -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Check tokens and TLS files, and configure logging. Raises SettingsError."""
+    """Hide the tokens from other processes, check them and TLS files, and configure logging.
+
+    Raises SettingsError.
+    """
+    hide()
     read_access(settings, ())
     tls_files(settings)
     configure_logging(settings.log_level)

@@ -65,8 +65,9 @@ def free_port() -> int:
 
 
 def test_a_sound_installation_has_nothing_broken(
-    installation: Callable[..., Any], tmp_path: Path
+    installation: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checks, "landlock_version", lambda: checks.SCOPE_VERSION)
     found = installation()
     assert {
         check: state for check, (state, _) in found.items() if state not in ("ok", "skipped")
@@ -92,6 +93,16 @@ def test_a_sound_installation_has_nothing_broken(
     assert after["ledger"][0] == after["clock"][0] == "ok"
     lines = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
     assert all(line.split()[0] in ("ok", "skipped") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [(0, "warning"), (4, "warning"), (6, "ok"), (9, "ok")]
+)
+def test_a_kernel_that_cannot_confine_decoding_is_named(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, version: int, state: str
+) -> None:
+    monkeypatch.setattr(checks, "landlock_version", lambda: version)
+    assert installation()["confinement"][0] == state
 
 
 @pytest.mark.parametrize(
