@@ -28,6 +28,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 
@@ -99,18 +100,22 @@ class Calls:
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         frame: int | Literal["middle", "all"] | None = None,
+        idempotency_key: str | None = None,
     ) -> _Call[Json]:
         """The answer for one encoded image. Without `model`, the server must have exactly one.
 
         `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle
-        one; the answer then has its number. Raises ServerRefused, with status 404 if the model is
-        not named and the server has several or none.
+        one; the answer then has its number. A retry gets the recorded answer. Give an
+        `idempotency_key` to repeat the call yourself, and get what the first one recorded; it is
+        the request id of an answer without one. Raises ServerRefused, with status 404 if the model
+        is not named and the server has several or none.
         """
         name = (yield from self.only_model()) if model is None else model
         path = f"/predictions/{quote(name, safe='')}"
         if version is not None:
             path += f"/{version}"
         headers = {"Content-Type": b"application/octet-stream"}
+        headers["Idempotency-Key"] = (idempotency_key or uuid4().hex).encode()
         if request_id is not None:
             headers["X-Request-Id"] = request_id.encode()
         if tags:

@@ -40,6 +40,17 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
     changes.serve(as_counted(rows))
 
 
+def recorded(
+    connection: Connection, watched_version_id: int, request_id: str
+) -> list[PredictionRow]:
+    """Return a version's answers with this request id, the newest 100."""
+    wanted = select(prediction).filter_by(
+        watched_version_id=watched_version_id, request_id=request_id
+    )
+    newest = wanted.order_by(prediction.c.prediction_id.desc()).limit(100)
+    return [PredictionRow._make(row) for row in connection.execute(newest)]
+
+
 def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
     """Return those of `rows` that are not in the ledger."""
     key = prediction.c.prediction_id

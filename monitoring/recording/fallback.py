@@ -20,7 +20,7 @@ from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.spool import CardKey, Frame, Spool
 
 REFUSED_PAUSE_S = 30.0  # after answers that the ledger refused, for which there is no other place
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 128
 
 _log = logging.getLogger(__name__)
 

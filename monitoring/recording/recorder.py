@@ -29,7 +29,7 @@ from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.predictions import PredictionRow, recorded
 from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.version_events import note_promotion, note_shadow
@@ -126,6 +126,13 @@ class Recorder:
             self._queue.put(Batch(rows, done, inputs))
         except RecorderClosed as error:
             done(error)
+
+    def recorded(self, watched_version_id: int, request_id: str) -> Future[list[PredictionRow]]:
+        """Find the answers of a version with a request id, after all that waits before."""
+
+        return self._submit(
+            lambda connection: recorded(connection, watched_version_id, request_id), lambda _: None
+        )
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
         """Write labels, one result each. If it fails, sending the same again is safe."""
@@ -276,8 +283,11 @@ class Recorder:
     def _work(self) -> None:
         while (work := self._queue.take(self._fallback.wait_s)) is not None:
             try:
-                self._run(work) if isinstance(work, Task) else self._take(work)
-                self._fallback.advance()
+                if isinstance(work, Task):
+                    self._run(work)
+                else:  # so that a portion of spooled answers delays an answer once
+                    self._take(work)
+                    self._fallback.advance()
             except Exception:  # noqa: BLE001 a bug outside any transaction: log it and go on writing
                 _log.exception("the recorder failed after a commit")
         self._writer.close()

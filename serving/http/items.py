@@ -59,6 +59,7 @@ class ImageItem:
     request_id: str | None = None
     name: str | None = None
     tags: str | None = None
+    key: str | None = None  # idempotency key
 
     @property
     def sound(self) -> Encoded | Image:
@@ -89,6 +90,19 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
         items = [_line(line) for line in _counted(_lines(body, limit), limit)]
     _counted(items, limit)
     return items if head.tags is None else [_tagged(item, head.tags) for item in items]
+
+
+def with_keys(items: Sequence[ImageItem], key: str | None) -> list[ImageItem]:
+    """The items with the request's idempotency key, numbered if there are several. It is the
+    request id of an item that has none.
+    """
+    if key is None:
+        return list(items)
+    keys = [key] if len(items) == 1 else [f"{key}/{number}" for number in range(len(items))]
+    return [
+        replace(item, key=own, request_id=item.request_id or own)
+        for item, own in zip(items, keys, strict=True)
+    ]
 
 
 def _tagged(item: ImageItem, tags: str) -> ImageItem:

@@ -14,7 +14,7 @@ from serving.settings import Settings
 
 # Pages often send their own request id with every request, also to endpoints that do not read it.
 _SECRET_HEADERS: Final = ("authorization", "proxy-authorization", "cookie")  # never in a trace
-_HEADERS: Final = frozenset({"Authorization", "Content-Type", "X-Request-Id"})
+_HEADERS: Final = frozenset({"Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"})
 
 
 def with_middlewares(

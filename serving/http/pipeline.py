@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from model_store.errors import ImageError
@@ -17,7 +18,7 @@ from serving.decoding.decoder import Decoder
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.items import ImageItem
+from serving.http.items import ImageItem, with_keys
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
@@ -225,8 +226,13 @@ class InferencePipeline:
         """Queue the image, wait for its answer, then pass the image to a shadow."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         request = PendingRequest(image, item.request_id, arrived_s, future, writer, item.tags)
+        if item.key is None:
+            return await self._submit(served, request)
+        return await served.retries.once(item.key, request, partial(self._submit, served, request))
+
+    async def _submit(self, served: ServedVersion, request: PendingRequest) -> Any:
         served.submit(request)
-        answer = await future
+        answer = await request.answer
         if (shadow := self._shadow_of(served)) is not None:
             self._shadow.run(shadow, request)
         return answer
@@ -238,10 +244,11 @@ def items_of(frames: DecodedFrames, item: ImageItem, frame: FrameChoice) -> list
     Raises MalformedRequest.
     """
     ids = numbered(item.request_id, frames.numbers) if frame == "all" else [item.request_id]
-    return [
+    items = [
         ImageItem(pixels, request_id, tags=item.tags)
         for pixels, request_id in zip(frames.pixels, ids, strict=True)
     ]
+    return with_keys(items, item.key)
 
 
 def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:

@@ -25,7 +25,7 @@ from serving.error_table import ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.auth import Refuse
 from serving.http.caller import AsgiCaller, Caller, FastPath, take_fast_path
-from serving.http.items import NDJSON, ImageItem, read_items, write_answers, write_frames
+from serving.http.items import NDJSON, ImageItem, read_items, with_keys, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (
     LISTS,
@@ -140,7 +140,7 @@ class PredictionApp:
                 length_bytes, copies=head.copies, wait_s=head.deadline_s
             ) as hold:
                 data = await self._body(arrived, head, receive, fast_path, hold)
-                items = await self._items(data, head)
+                items = with_keys(await self._items(data, head), head.key)
                 if len(items) == 1 and head.media_type not in (JSON, NDJSON):
                     return await self._one(served, items[0], asked, head, caller, arrived_s)
                 if asked.frame is not None:

@@ -47,6 +47,13 @@ FRAME_PARAMETER: Final = Parameter(
 HEAD_PARAMETERS: Final = (
     Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
     Parameter(
+        "Idempotency-Key",
+        "header",
+        RequestId,
+        "your key of this request: if you send it again with the same image, you get the recorded "
+        "answer",
+    ),
+    Parameter(
         "X-Candor-Tags",
         "header",
         str,
@@ -74,7 +81,8 @@ class RequestHead:
 
     `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`:
     in the ledger's form. `deadline_s`: the longest wait in seconds that the client accepts.
-    `length_bytes`: the declared length of the body, None if the client does not know it.
+    `length_bytes`: the declared length of the body, None if the client does not know it. `key`: the
+    idempotency key.
     """
 
     media_type: str
@@ -84,6 +92,7 @@ class RequestHead:
     tags: str | None = None
     deadline_s: float | None = None
     length_bytes: int | None = None
+    key: str | None = None
 
     @property
     def copies(self) -> int:
@@ -299,7 +308,7 @@ def request_id_of(value: object) -> str | None:
         or "\ufffd" in value
     ):
         raise MalformedRequest(
-            f"X-Request-Id (or request_id) must be a string of at most {ID_LIMIT} printable "
+            f"A request id or idempotency key must be a string of at most {ID_LIMIT} printable "
             "characters in UTF-8."
         )
     return value
@@ -342,6 +351,7 @@ def _seconds(text: str) -> float:
 
 # A field of RequestHead, and how its header is read.
 _OWN_HEADERS: Final[dict[bytes, tuple[str, Callable[[str], Any]]]] = {
+    b"idempotency-key": ("key", request_id_of),
     b"x-candor-canary": ("canary", _yes_or_no),
     b"x-candor-tags": ("tags", read_tags),
     b"x-candor-deadline-s": ("deadline_s", _seconds),

@@ -43,8 +43,8 @@ class PendingRequest:
     """One decoded image, (C, H, W), its arrival time by perf_counter, and the future of its answer.
 
     `writer` writes the answer; without one it is the JSON of POST /predictions. `given_id` is the
-    prediction id, once there is one. `shadow_of` is the id of the production version's answer, for
-    a request to a shadow.
+    prediction id, once there is one; it ends with `mark` (retries.py). `shadow_of` is the id of the
+    production version's answer, for a request to a shadow.
     """
 
     image: Image
@@ -55,6 +55,7 @@ class PendingRequest:
     tags: str | None = None
     shadow_of: bytes | None = None
     given_id: bytes = b""
+    mark: bytes = b""
 
     @property
     def gone(self) -> bool:

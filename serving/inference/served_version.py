@@ -10,7 +10,7 @@ While one batch is committed, the next one is inferred.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +34,10 @@ from serving.error_table import error_answer
 from serving.errors import ClientGone, InferenceFailed, LedgerFailed
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import AuditSampler, JsonAnswerWriter, with_audit
-from serving.inference.batcher import Batcher, BatchingDelay, Image, PendingRequest
+from serving.inference.batcher import AnswerWriter, Batcher, BatchingDelay, Image, PendingRequest
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import Classification, Predictor, Probabilities
+from serving.inference.retries import Retries
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,9 @@ class ServedVersion:
         self.counts = InferenceCounts()
         self.watched_version_id = (
             recorder.register(self.card, digest=self.digest) if recorder else 0
+        )
+        self.retries = Retries(
+            recorder, self.watched_version_id, written=self._written, lease=self.lease
         )
         self._loop = loop
         self._metrics = metrics.of_version(
@@ -240,14 +244,10 @@ class ServedVersion:
                 if request.shadow_of is None
                 else uuid_utils.UUID(bytes=shadow_id(request.shadow_of))
             )
-            request.given_id = prediction_id = identity.bytes
-            writer = request.writer or self._writer
-            answer = writer.write(str(identity), request.request_id, predicted, values)
+            prediction_id = identity.bytes[: 16 - len(request.mark)] + request.mark
+            request.given_id = prediction_id
             drawn = self._audit is not None and self._audit.drawn(
                 request.shadow_of or prediction_id
-            )
-            answers.append(
-                answer if self._audit is None or request.writer else with_audit(answer, drawn)
             )
             rows.append(
                 PredictionRow(
@@ -262,7 +262,20 @@ class ServedVersion:
                     self._audit.share if self._audit and drawn else None,
                 )
             )
+            answers.append(self._written(rows[-1], request.writer, values))
         return answers, rows
+
+    def _written(
+        self, row: PredictionRow, writer: AnswerWriter | None, values: Sequence[float] | None = None
+    ) -> Any:
+        """The answer of a row; `values` are its probabilities."""
+        if values is None:
+            values = np.frombuffer(row.probabilities, "<f4").tolist()
+        identity = str(uuid_utils.UUID(bytes=row.prediction_id))
+        answer = (writer or self._writer).write(identity, row.request_id, row.predicted, values)
+        if self._audit is None or writer:
+            return answer
+        return with_audit(answer, row.audit is not None)
 
     def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
         """End of stage 2, in the recorder's thread: one hop to the loop for the batch."""

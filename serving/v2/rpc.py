@@ -326,7 +326,7 @@ def _head(context: Context) -> RequestHead:
     relevant = (
         (name, value)
         for name, value in metadata
-        if name.startswith("x-candor-") and isinstance(value, str)
+        if name.startswith(("x-candor-", "idempotency-key")) and isinstance(value, str)
     )
     head = read_head(((name.encode(), value.encode()) for name, value in relevant), limit_bytes=0)
     remaining_s = context.time_remaining()

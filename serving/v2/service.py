@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.items import ImageItem
+from serving.http.items import ImageItem, with_keys
 from serving.http.pipeline import InferencePipeline, items_of
 from serving.http.request import RequestHead
 from serving.inference.batcher import Image
@@ -74,8 +74,9 @@ class InferenceService:
                 ImageItem(image, request_id, tags=head.tags)
                 for image, request_id in zip(pixels, ids, strict=True)
             ]
+            items = with_keys(items, head.key)
         else:
-            item = ImageItem(_sole(images), identity, tags=head.tags)
+            item = ImageItem(_sole(images), identity, tags=head.tags, key=head.key)
             frames = await self._pipeline.decoder.decode_frames(
                 item.encoded, spec, asked.frame, deadline_s=head.deadline_s
             )

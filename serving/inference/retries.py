@@ -1,0 +1,80 @@
+"""`Retries`: a request with an idempotency key is answered once. Whoever repeats it gets the
+recorded answer, without inference and without a second row in the ledger.
+
+The last bytes of such an answer's id are a hash of key and image. So the ledger needs no column for
+it, and another image under the same key never gets the answer of the first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitoring.errors import RecorderClosed
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.recording.recorder import Recorder
+from serving.inference.batcher import AnswerWriter, Image, PendingRequest
+
+RECENT: Final = 1024  # answers that are repeated from memory, also while the ledger is away
+MARK_BYTES: Final = 7
+
+
+def mark_of(key: str, image: Image) -> bytes:
+    """The hash of a key and an image, (C, H, W)."""
+    digest = blake2b(np.ascontiguousarray(image).data, digest_size=MARK_BYTES)
+    digest.update(key.encode())
+    return digest.digest()
+
+
+class Retries:
+    """The answers of one version by their idempotency keys. On the event loop.
+
+    `written` writes the answer of a row; `lease` keeps the version alive.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder | None,
+        watched_version_id: int,
+        *,
+        written: Callable[[PredictionRow, AnswerWriter | None], Any],
+        lease: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._recorder, self._watched_version_id = recorder, watched_version_id
+        self._written, self._lease = written, lease
+        self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+
+    async def once(
+        self, key: str, request: PendingRequest, infer: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """The recorded answer to `request`, or that of `infer`, which equal requests share."""
+        request.mark = mark_of(key, request.image)
+        known = (request.mark, request.request_id, type(request.writer))
+        answer = self._recent.get(known)
+        if answer is None or (answer.done() and (answer.cancelled() or answer.exception())):
+            answer = asyncio.ensure_future(self._first(request, infer))
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._recent[known] = answer
+            if len(self._recent) > RECENT:
+                del self._recent[next(iter(self._recent))]
+        return await asyncio.shield(answer)  # a client that goes leaves the others their answer
+
+    async def _first(self, request: PendingRequest, infer: Callable[[], Awaitable[Any]]) -> Any:
+        with self._lease():
+            for row in await self._rows(request):
+                if row.prediction_id.endswith(request.mark):
+                    return self._written(row, request.writer)
+            return await infer()
+
+    async def _rows(self, request: PendingRequest) -> list[PredictionRow]:
+        if self._recorder is None or request.request_id is None:
+            return []
+        try:
+            found = self._recorder.recorded(self._watched_version_id, request.request_id)
+            return await asyncio.wrap_future(found)
+        except (SQLAlchemyError, RecorderClosed):
+            return []  # what records the new answer meets the same, and decides what follows

@@ -1,0 +1,104 @@
+"""A request that is sent again under its idempotency key: one answer, one row."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from model_store.store.store import Store
+from monitoring.ledger.database import Ledger
+from tests.builders.services import Running, running
+
+pytestmark = pytest.mark.anyio
+Png = Callable[..., bytes]
+KEY = {"Idempotency-Key": "scan-7"}
+
+
+@pytest.fixture
+async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(tiny_store, tmp_path, audit_share=0.5) as started:
+        yield started
+
+
+def rows(folder: Path) -> int:
+    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.read() as connection:
+        return connection.scalar(text("select count(*) from prediction")) or 0
+
+
+def forget(server: Running) -> None:
+    """As if another process had answered."""
+    server.service.models.find("tiny", None).retries._recent.clear()
+
+
+async def test_a_retry_gets_the_recorded_answer(server: Running, tmp_path: Path, png: Png) -> None:
+    for number in range(8):  # drawn for the audit, or not
+        image, key = png(number), {"Idempotency-Key": f"scan-{number}"}
+        first = await server.predict(image, **key)
+        assert first.json()["request_id"] == f"scan-{number}"
+        again = await server.predict(image, **key)
+        forget(server)
+        elsewhere = await server.predict(image, **key)
+        assert first.content == again.content == elsewhere.content
+    assert rows(tmp_path) == 8
+
+
+async def test_another_image_under_the_same_key_gets_its_own_answer(
+    server: Running, tmp_path: Path, png: Png
+) -> None:
+    answers = [await server.predict(png(seed), **KEY) for seed in (1, 2, 1, 2)]
+    forget(server)
+    answers += [await server.predict(png(seed), **KEY) for seed in (1, 2)]
+    ids = [answer.json()["prediction_id"] for answer in answers]
+    assert ids[0::2] == [ids[0]] * 3
+    assert ids[1::2] == [ids[1]] * 3
+    assert rows(tmp_path) == 2
+
+
+async def test_two_at_once_share_one_answer_and_other_keys_do_not(
+    server: Running, tmp_path: Path, png: Png
+) -> None:
+    image = png()
+    same = await asyncio.gather(*(server.predict(image, **KEY) for _ in range(20)))
+    assert len({answer.content for answer in same}) == 1
+    mine = KEY | {"X-Request-Id": "mine"}
+    ids = {(await server.predict(image, **mine)).json()["prediction_id"] for _ in range(2)}
+    ids |= {(await server.predict(image)).json()["prediction_id"] for _ in range(2)}
+    assert len(ids) == 3
+    assert rows(tmp_path) == 4
+
+
+async def test_a_client_that_gives_up_finds_its_answer_later(
+    server: Running, tmp_path: Path, png: Png
+) -> None:
+    image = png()
+    await server.predict(image)
+    gone = asyncio.ensure_future(server.predict(image, **KEY))
+    await asyncio.sleep(0.001)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    ids = {(await server.predict(image, **KEY)).json()["prediction_id"] for _ in range(2)}
+    assert len(ids) == 1
+    assert rows(tmp_path) == 2
+
+
+async def test_lists_and_the_open_inference_protocol_too(
+    server: Running, tmp_path: Path, png: Png
+) -> None:
+    image = base64.b64encode(png()).decode()
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [2], "data": [image, image]}
+    for path, body in (
+        ("/predictions/tiny", [image, image, "x"]),
+        ("/v2/models/tiny/infer", {"inputs": [tensor]}),
+    ):
+        before = rows(tmp_path)
+        answers: list[Any] = []
+        for _ in range(2):
+            answers.append(await server.client.post(path, json=body, headers=KEY))
+            forget(server)
+        assert answers[0].status_code == 200
+        assert answers[0].content == answers[1].content
+        assert rows(tmp_path) <= before + 2
