@@ -96,9 +96,9 @@ audit: | $(BIN)/uv     ## ask for known vulnerabilities of every pinned release;
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements/constraints.txt
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --require-hashes --requirement requirements/serving.txt
 
-soak: $(VENV)/.installed-dev     ## long runs: kills, full disks, broken requests (SOAK_KILLS=100 FUZZ_REQUESTS=100000 for hours)
+soak: $(VENV)/.installed-dev     ## long runs: kills, full disks, hostile clients, broken requests (SOAK_KILLS=100 FUZZ_REQUESTS=100000 for hours)
 	SOAK_KILLS=$(or $(SOAK_KILLS),20) FUZZ_REQUESTS=$(or $(FUZZ_REQUESTS),20000) FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100) \
-	  $(PYTEST) -s $(TEST_ARGS) tests/e2e/test_soak.py tests/e2e/test_serving_fuzz.py tests/e2e/test_serving_schemathesis.py
+	  $(PYTEST) -s $(TEST_ARGS) tests/e2e/test_soak.py tests/e2e/test_serving_hostile.py tests/e2e/test_serving_fuzz.py tests/e2e/test_serving_schemathesis.py
 
 test-smoke: $(VENV)/.installed   ## every method once, on digits
 	$(BIN)/candor experiment compare --preset smoke --out build/smoke

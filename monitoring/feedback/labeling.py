@@ -215,11 +215,13 @@ class Labeling:
         for answer in answers:
             delay_s = max((self._now_ns - answer.served_at_ns) / 1e9, 0.0)
             self._counts.delays_s[answer.watched_version_id].append(delay_s)
-        counted = as_counted([answer for answer, _ in self._moved.values()])
-        for answer, (row, before) in zip(counted, self._moved.values(), strict=True):
+        moved = self._moved.values()
+        for counted, (row, before) in zip(
+            as_counted([row for row, _ in moved]), moved, strict=True
+        ):
             label = self._current[row.prediction_id].label
             if label != before:
-                self._counts.changes.correct(answer, before, label)
+                self._counts.changes.correct(counted, before, label)
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns, kept_s = time_of_id(item.prediction_id or b""), self._policy.retention_s

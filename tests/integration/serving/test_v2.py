@@ -194,3 +194,23 @@ async def test_an_unknown_model_is_404_everywhere(client: httpx.AsyncClient) -> 
     ):
         assert answer.status_code == 404
         assert "loaded" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("place", ["id", "name", "datatype", "data", "output"])
+async def test_a_lone_surrogate_is_refused_wherever_it_is(
+    client: httpx.AsyncClient, png: Callable[..., bytes], place: str
+) -> None:
+    """JSON can write it and UTF-8 cannot: what takes it fails later, when it is stored."""
+    image = base64.b64encode(png()).decode()
+    text = {"id": "1", "name": "image", "datatype": "BYTES", "data": image, "output": "confidence"}
+    for bad in ("\ud800", "a\udfffb", "\ud800" * 40):
+        given = text | {place: bad}
+        named = {"name": given["name"], "datatype": given["datatype"], "shape": [1]}
+        body = {
+            "id": given["id"],
+            "inputs": [named | {"data": [given["data"]]}],
+            "outputs": [{"name": given["output"]}],
+        }
+        refused = await post(client, body)
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["error"]
