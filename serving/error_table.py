@@ -199,4 +199,5 @@ def log_error(path: str, answer: ErrorAnswer, error: Exception, *, count: int = 
     if answer is INTERNAL:
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
     else:
-        logger.info("request refused", extra={"fields": fields})
+        level = logging.WARNING if answer.status >= 500 else logging.INFO
+        logger.log(level, "request refused", extra={"fields": fields})

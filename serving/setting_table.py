@@ -165,6 +165,9 @@ class SettingTable(BaseSettings):
     it is never printed."""
     traces: bool = False
     """Send OpenTelemetry traces of requests (extra `traces`)."""
+    log_requests: bool = False
+    """Log a line for each request: its id, the name of its token, model, version, outcome, status,
+    duration and trace."""
 
     monitor: Literal["inside", "apart"] = "inside"
     """Process that takes labels and shows reports: the server itself (inside), or `candor monitor`

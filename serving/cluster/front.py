@@ -50,7 +50,8 @@ class FrontMiddleware:
         if scope["type"] != "http" or scope["path"] in RAY_PATHS:
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        own = next((pair for pair in scope["headers"] if pair[0] == REQUEST_ID), None)
+        answer = _Answer(send, [own] if own else [])
         try:
             await self._app({**scope, "headers": marked(scope["headers"])}, receive, answer.send)
         except (Exception, asyncio.CancelledError) as error:
@@ -67,8 +68,9 @@ class FrontMiddleware:
 class _Answer:
     """The answer to one request on its way to the client."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, echoed: Headers) -> None:
+        """`echoed`: the request id that the client sent, which the answer carries too."""
+        self._send, self._echoed = send, echoed
         self._replaced = False
         self.begun = False
 
@@ -79,7 +81,7 @@ class _Answer:
             headers = list(message.get("headers", ()))
             if any(name.lower() == REPLICA for name, _ in headers):
                 own = [pair for pair in headers if pair[0].lower() not in (REPLICA, REQUEST_ID)]
-                await self._send({**message, "headers": own})
+                await self._send({**message, "headers": own + self._echoed})
                 return
             self._replaced = True
             await self.refuse()
@@ -90,7 +92,8 @@ class _Answer:
         """Send ReplicaLost."""
         answer = error_answer(ReplicaLost())
         body = answer.body()
-        headers = [JSON_HEADER, *answer.headers, (b"content-length", str(len(body)).encode())]
+        length = (b"content-length", str(len(body)).encode())
+        headers = [JSON_HEADER, *answer.headers, length, *self._echoed]
         await self._send(
             {"type": "http.response.start", "status": answer.status, "headers": headers}
         )

@@ -16,11 +16,13 @@ from typing import Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from monitoring.http.fields import ID_LIMIT
 from serving.error_table import error_answer
 from serving.errors import HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
 from serving.http.caller import FAST_PATH, FastPath
 from serving.http.large_body import LargeBodyReader
 from serving.http.parsing_turns import HeldFlow, parsing_turns
+from serving.http.request_log import REQUEST_ID
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # and of what stands in a body in chunks between its bytes
 # of a body whose request is answered already, read so that the client can read the answer too
@@ -183,7 +185,8 @@ class BoundedProtocol(HttpToolsProtocol):
         without `Upgrade`.
         """
         headers = [name for name, _ in self.headers]
-        _check_head(headers, dict(self.headers), self.parser.get_http_version())
+        given = dict(self.headers)
+        _check_head(headers, given, self.parser.get_http_version())
         if self.parser.should_upgrade():
             return
         self._framing_bytes = self._discarded_bytes = 0
@@ -195,6 +198,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = (
             self.cycle.keep_alive and self.parser.should_keep_alive()
         )  # older uvicorn does not ask
+        identity = given.get(REQUEST_ID, b"")
+        if 0 < len(identity) <= 4 * ID_LIMIT:
+            self.cycle.default_headers = [*self.cycle.default_headers, (REQUEST_ID, identity)]
         self._fast_path = FastPath(self.cycle, self.read_body)
         self.scope["extensions"] = {FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
 

@@ -1,5 +1,6 @@
 """The middlewares around the routes of `candor serve` and `candor monitor`, in one place."""
 
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,6 +11,7 @@ from model_store.installation import install_command
 from monitoring.http.endpoint import Endpoint
 from serving.errors import SettingsError
 from serving.http.auth import AccessControl, AccessMiddleware, Refuse
+from serving.http.request_log import RequestLog
 from serving.settings import Settings
 
 # Pages often send their own request id with every request, also to endpoints that do not read it.
@@ -25,8 +27,8 @@ def with_middlewares(
     access: AccessControl,
     refuse: Refuse,
 ) -> ASGIApp:
-    """Wrap `app` in, from the outside in: traces, CORS, access control. Traces and CORS are off by
-    default.
+    """Wrap `app` in, from the outside in: traces, log of requests, CORS, access control. Only the
+    last is on by default.
 
     CORS is outside access control, because a browser sends its preflight without a token and shows
     a page only refusals that carry CORS headers. It allows the request headers that `endpoints`
@@ -38,8 +40,11 @@ def with_middlewares(
             app,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
+            expose_headers=["X-Request-Id"],
             allow_headers=sorted(_HEADERS.union(*(each.headers for each in endpoints))),
         )
+    if settings.log_requests:
+        app = RequestLog(app, traces=settings.traces)
     if settings.traces:
         app = _traced(app)
     return app
@@ -63,6 +68,8 @@ def _traced(app: ASGIApp) -> ASGIApp:
         """OpenTelemetry takes what is no coroutine function for an application of ASGI 2."""
         await app(scope, receive, send)
 
+    if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", "candor")
     initialize()  # the exporters that OpenTelemetry's own variables name
     hidden = [
         *_SECRET_HEADERS,

@@ -19,6 +19,7 @@ from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
 from serving.http.items import ImageItem, with_keys
+from serving.http.stage_spans import StageSpans
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
@@ -44,6 +45,7 @@ class InferencePipeline:
         self._shadow = ShadowRunner(metrics)
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
+        self.spans = StageSpans(traces=settings.traces)
         self.decoder = Decoder(settings, metrics.decode.observe)
 
     async def warm_up(self) -> None:
@@ -115,9 +117,10 @@ class InferencePipeline:
         """
         served.queue.admit(deadline_s)
         spec = served.card.input.spec
-        frames = await caller.wait(
-            self.decoder.decode_frames(item.encoded, spec, frame, deadline_s=deadline_s)
-        )
+        with self.spans.decoding(served):
+            frames = await caller.wait(
+                self.decoder.decode_frames(item.encoded, spec, frame, deadline_s=deadline_s)
+            )
         answers = await self.answer_many(
             served, items_of(frames, item, frame), caller=caller, deadline_s=deadline_s
         )
@@ -190,7 +193,7 @@ class InferencePipeline:
         self, served: ServedVersion, item: ImageItem, writer: AnswerWriter | None
     ) -> Any:
         arrived_s = time.perf_counter()
-        with served.decoding:
+        with served.decoding, self.spans.decoding(served):
             image = await self.decoder.decode_in_turn(item.sound, served.card.input.spec)
         return await self._infer(served, image, item, arrived_s, writer)
 
@@ -210,10 +213,11 @@ class InferencePipeline:
     ) -> tuple[Image, int]:
         """The image, or its chosen frame, and its number."""
         spec, data = served.card.input.spec, item.encoded
-        if frame is None:
-            return await self.decoder.decode(data, spec, deadline_s=deadline_s), 1
-        frames = await self.decoder.decode_frames(data, spec, frame, deadline_s=deadline_s)
-        return frames.pixels[0], frames.first
+        with self.spans.decoding(served):
+            if frame is None:
+                return await self.decoder.decode(data, spec, deadline_s=deadline_s), 1
+            frames = await self.decoder.decode_frames(data, spec, frame, deadline_s=deadline_s)
+            return frames.pixels[0], frames.first
 
     async def _infer(
         self,
@@ -231,8 +235,18 @@ class InferencePipeline:
         return await served.retries.once(item.key, request, partial(self._submit, served, request))
 
     async def _submit(self, served: ServedVersion, request: PendingRequest) -> Any:
+        begun_s = time.perf_counter()
         served.submit(request)
-        answer = await request.answer
+        try:
+            answer = await request.answer
+        finally:
+            if (inferred := request.inference) is not None:
+                self.spans.add(
+                    served,
+                    queue=(begun_s, inferred[0]),
+                    inference=inferred,
+                    commit=(inferred[1], time.perf_counter()),
+                )
         if (shadow := self._shadow_of(served)) is not None:
             self._shadow.run(shadow, request)
         return answer

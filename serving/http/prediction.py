@@ -70,8 +70,8 @@ class PredictionApp:
         self._rest = rest
         self._error_page = error_page
         self._metrics = metrics
-        # A CORS or traces middleware must see every ASGI message.
-        self._direct = not (settings.cors_origins or settings.traces)
+        # These middlewares must see every ASGI message.
+        self._direct = not (settings.cors_origins or settings.traces or settings.log_requests)
         self._throttle = RefusalThrottle(
             hold_s=settings.refusal_hold_s, limit=settings.refusal_limit
         )
@@ -94,6 +94,7 @@ class PredictionApp:
         take_fast_path(scope)
         answer = error_answer(error)
         self._metrics.rejected.labels(answer.code).inc()
+        scope.setdefault("state", {})["error"] = answer.code
         if wants_page(scope) and not self.draining:
             await self._error_page(scope, receive, send, error)
         else:
@@ -130,6 +131,8 @@ class PredictionApp:
         caller: Caller = fast_path or AsgiCaller(receive)
         asked = read_query(scope["query_string"])
         served = self._models.find(*split_path(scope["path"]), canary=head.canary)
+        if fast_path is None:
+            scope.setdefault("state", {})["served"] = served
         with served.lease():
             # Checked before the body is read and again after it, because other requests arrive
             # meanwhile.
@@ -221,6 +224,7 @@ class PredictionApp:
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         answer, close = await self.settle(scope["path"], error)
+        scope.setdefault("state", {})["error"] = answer.code
         await self._answer_refused(send, answer, close=close)
 
     async def _answer_refused(self, send: Send, answer: ErrorAnswer, *, close: bool) -> None:

@@ -43,8 +43,9 @@ class PendingRequest:
     """One decoded image, (C, H, W), its arrival time by perf_counter, and the future of its answer.
 
     `writer` writes the answer; without one it is the JSON of POST /predictions. `given_id` is the
-    prediction id, once there is one; it ends with `mark` (retries.py). `shadow_of` is the id of the
-    production version's answer, for a request to a shadow.
+    prediction id, once there is one; it ends with `mark` (retries.py). `inference` is when it began
+    and ended by perf_counter. `shadow_of` is the id of the production version's answer, for a
+    request to a shadow.
     """
 
     image: Image
@@ -56,6 +57,7 @@ class PendingRequest:
     shadow_of: bytes | None = None
     given_id: bytes = b""
     mark: bytes = b""
+    inference: tuple[float, float] | None = None
 
     @property
     def gone(self) -> bool:

@@ -206,10 +206,12 @@ class ServedVersion:
         started_s = time.perf_counter()
         images = _stacked(requests)
         probabilities = self._predictor.predict(images)
-        inference_s = time.perf_counter() - started_s
+        ended_s = time.perf_counter()
+        for request in requests:
+            request.inference = (started_s, ended_s)
         answers, rows = self._describe(requests, probabilities)
         first_id = rows[0].prediction_id if answers[0] is not None else None
-        batch = FinishedBatch(requests, answers, inference_s, first_id)
+        batch = FinishedBatch(requests, answers, ended_s - started_s, first_id)
         if self._recorder is None or not rows:
             self._hand_over(batch, None)
         else:

@@ -52,6 +52,7 @@ def _guarded(handler: _Handler) -> _Handler:
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
             refused = error_answer(error)
             self.metrics.rejected.labels(refused.code).inc()
+            request.state.error = refused.code
             if not isinstance(error, Overloaded):
                 log_error(request.url.path, refused, error)
             response = as_json(InferError(refused.detail), status=refused.status)
@@ -114,7 +115,7 @@ class ProtocolRoutes:
         """Infer tensors or encoded images."""
         settings = self._settings
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        served = self._service.find(*_named(request), canary=head.canary)
+        request.state.served = served = self._service.find(*_named(request), canary=head.canary)
         with served.lease():
             served.queue.admit(head.deadline_s)
             async with self._bodies.hold(

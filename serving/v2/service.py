@@ -69,7 +69,8 @@ class InferenceService:
         identity = asked.id or head.request_id
         if asked.frame is None:
             ids = request_ids(identity, len(images))
-            pixels = await self._pipeline.decode_many(images, spec)
+            with self._pipeline.spans.decoding(served):
+                pixels = await self._pipeline.decode_many(images, spec)
             items = [
                 ImageItem(image, request_id, tags=head.tags)
                 for image, request_id in zip(pixels, ids, strict=True)
@@ -77,9 +78,10 @@ class InferenceService:
             items = with_keys(items, head.key)
         else:
             item = ImageItem(_sole(images), identity, tags=head.tags, key=head.key)
-            frames = await self._pipeline.decoder.decode_frames(
-                item.encoded, spec, asked.frame, deadline_s=head.deadline_s
-            )
+            with self._pipeline.spans.decoding(served):
+                frames = await self._pipeline.decoder.decode_frames(
+                    item.encoded, spec, asked.frame, deadline_s=head.deadline_s
+                )
             items = items_of(frames, item, asked.frame)
         results = await self._pipeline.answer_many(
             served, items, caller=caller, writer=TensorAnswerWriter(), deadline_s=head.deadline_s

@@ -1,0 +1,86 @@
+"""What a server says about each request: an echo of its id, a line in the log, spans in its trace."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from model_store.store.store import Store
+from tests.builders.bundles import Png
+from tests.builders.processes import Process, wait_until
+from tests.builders.servers import Start
+from tests.e2e.test_serving_secrets import one_stream
+
+ID = "X-Request-Id"
+
+
+def test_the_id_of_a_request_is_in_every_answer(start: Start, tiny_store: Store, png: Png) -> None:
+    server = start(tiny_store)
+    assert server.predict(png(), **{ID: "scan-1"}).headers[ID] == "scan-1"
+    assert ID not in server.predict(png()).headers
+    for path, status in (("/models", 200), ("/nowhere", 404), ("/readyz", 200)):
+        answer = server.client.get(path, headers={ID: "scan-2"})
+        assert (answer.status_code, answer.headers[ID]) == (status, "scan-2")
+    refused = server.predict(b"rubbish", **{ID: "scan-3"})
+    assert (refused.status_code, refused.headers[ID]) == (415, "scan-3")
+    assert server.end() == 0
+    assert '"message": "request"' not in server.log()
+
+
+def test_a_request_is_a_line_and_a_trace_with_its_stages(
+    tiny_store: Store, png: Png, tmp_path: Path
+) -> None:
+    otel = {"TRACES": "console", "METRICS": "none", "LOGS": "none"}
+    process = Process(
+        "serve",
+        tmp_path,
+        start=one_stream,
+        variables={f"OTEL_{name}_EXPORTER": value for name, value in otel.items()},
+        store=tiny_store.root,
+        ledger=f"sqlite:///{tmp_path / 'ledger.db'}",
+        tokens="a-token-of-sixteen predict,read ward-3",
+        log_requests="true",
+        traces="true",
+    )
+    found = wait_until(lambda: re.search(r"Candor serves on (\S+)", process.log()))
+    bearer = {"Authorization": "Bearer a-token-of-sixteen"}
+    with httpx.Client(base_url=found[1], timeout=60) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        path = "/predictions/tiny"
+        assert client.post(path, content=png(), headers=bearer | {ID: "a"}).headers[ID] == "a"
+        made = client.post(path, content=b"rubbish", headers=bearer).headers[ID]
+        client.post(path, content=png(), headers={ID: "c"})
+        client.get("/models/none", headers=bearer | {ID: "d"})
+        v2 = client.post("/v2/models/tiny/infer", json={}, headers=bearer | {ID: "e"})
+        assert v2.status_code == 400
+    assert process.end() == 0
+    lines = {line["request_id"]: line for line in logged(process.log())}
+    names = ("token", "model", "version", "outcome", "status")
+    assert {key: tuple(line[name] for name in names) for key, line in lines.items()} == {
+        "a": ("ward-3", "tiny", 1, "answered", 200),
+        made: ("ward-3", "tiny", 1, "not_an_image", 415),
+        "c": (None, None, None, "unauthorized", 401),
+        "d": ("ward-3", None, None, "refused", 404),
+        "e": ("ward-3", "tiny", 1, "malformed_request", 400),
+    }
+    assert lines["a"]["duration_ms"] > 0
+    spans = [span for span in printed(process.log()) if "candor.model" in span["attributes"]]
+    of_first = [span for span in spans if span["context"]["trace_id"][2:] == lines["a"]["trace_id"]]
+    assert {span["name"] for span in of_first} == {"decode", "queue", "inference", "commit"}
+    for span in of_first:
+        assert span["attributes"] == {"candor.model": "tiny", "candor.version": 1}
+        assert span["resource"]["attributes"]["service.name"] == "candor"
+        assert span["parent_id"]
+        assert span["start_time"] <= span["end_time"]
+
+
+def logged(text: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
+    return [line for line in lines if line["message"] == "request"]
+
+
+def printed(text: str) -> list[dict[str, Any]]:
+    """The spans that OpenTelemetry's console exporter wrote."""
+    return [json.loads(span) for span in re.findall(r"^\{\n.*?^\}$", text, flags=re.M | re.S)]
