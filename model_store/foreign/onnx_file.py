@@ -19,7 +19,7 @@ from model_store.foreign.contrib_operators import EXPANDED, define
 
 # What one protobuf message may hold, with room for what Candor adds.
 MAX_BYTES: Final = 2**31 - 2**20
-MAX_NODES: Final = 200_000
+MAX_NODES: Final = 30_000  # an import takes half a millisecond for each
 MAX_DEPTH: Final = 100  # functions that call each other
 # Operators that read a file, or code, that the graph names.
 READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})

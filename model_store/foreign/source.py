@@ -19,6 +19,7 @@ from model_store.foreign.onnx_file import MAX_BYTES, read_onnx
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization, Order
 
 MAX_JSON_BYTES: Final = 2**24
+MAX_RATIO: Final = 50  # of what unpacks to more than that; weights hardly shrink
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 ONNX_PLACES: Final = ("model.onnx", "onnx/model.onnx")
 
@@ -234,6 +235,11 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> byte
     if entry.file_size > limit:
         raise ForeignModelRefused(
             f"{path}: {name} unpacks to {entry.file_size:,} bytes; at most {limit:,} are taken"
+        )
+    if entry.file_size > MAX_JSON_BYTES + MAX_RATIO * entry.compress_size:
+        raise ForeignModelRefused(
+            f"{path}: {name} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes; at "
+            f"most {MAX_RATIO} times as many are taken: pack the archive without compression"
         )
     with archive.open(entry) as file:
         return file.read(limit + 1)

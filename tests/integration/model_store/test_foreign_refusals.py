@@ -20,6 +20,7 @@ from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.inspection import ModelWishes, inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
+from model_store.foreign.source import open_source
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, foreign_onnx, labeled_folder, linear
 from tests.builders.triggered import KINDS, publish_triggered, triggered_onnx
@@ -134,7 +135,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: _functions(path, calls=1, depth=1),
         "call themselves",
     ),
-    "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), "200,000"),
+    "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), "30,000"),
     "not finite": (
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         "not finite",
@@ -335,3 +336,14 @@ def test_the_command_prints_one_sentence_and_no_trace(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("candor: ")
+
+
+def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.mar"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "model.onnx"}})
+        )
+        archive.writestr("model.onnx", bytes(2**26))
+    with pytest.raises(ForeignModelRefused, match="50 times"):
+        open_source(path)
