@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from model_store.errors import EmptyImage
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
 from model_store.installation import usable_cores
@@ -139,6 +140,8 @@ class Decoder:
     async def _in_process(
         self, data: Encoded, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
     ) -> Decoded:
+        if not data:  # which needs no process
+            raise EmptyImage
         self._queue.admit(deadline_s)
         arrived_s = time.perf_counter()
         self._queue.waiting += 1

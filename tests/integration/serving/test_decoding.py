@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_store.errors import BrokenImage, ImageTooComplex, ImageTooLarge, UnknownImage
+from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage
 from model_store.image import InputSpec, decode
 from serving.decoding import decoder as decoder_module
 from serving.decoding.channel import KEPT_BYTES
@@ -118,6 +118,12 @@ async def test_without_shared_memory_images_are_decoded_all_the_same(
 async def test_a_small_image_needs_no_process(pool: Decoder, png: Callable[..., bytes]) -> None:
     await pool.decode(png(), SPEC)
     assert pids(pool) == set()
+
+
+async def test_an_empty_body_needs_no_process(pool: Decoder) -> None:
+    with pytest.raises(EmptyImage):
+        await pool.decode(b"", SPEC)
+    assert pool.count == 0
 
 
 async def test_errors_come_through_word_for_word(pool: Decoder) -> None:
