@@ -49,6 +49,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     serving.NotReady: (503, "not_ready"),
     serving.ExplanationUnavailable: (503, "unexplained"),
     serving.LedgerFailed: (503, "ledger_failed"),
+    serving.VersionStopped: (503, "version_stopped"),
 }
 # Errors of feedback, logged predictions and reports.
 MONITORING_ERRORS: Final[Rows] = {

@@ -12,7 +12,8 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
     decoding    model_store.errors: its ImageErrors (empty, broken, unknown, too complex ...);
     Overloaded;
                 DecoderUnavailable
-    inference   InferenceFailed: the only 500, a bug of the model or of Candor, never of the image
+    inference   VersionStopped; InferenceFailed: the only 500, a bug of the model or of Candor,
+                never of the image
     explaining  ExplanationsBusy
     ledger      LedgerFailed: an answer that is not in the ledger is not sent
 
@@ -205,6 +206,16 @@ class ClientGone(ServingError, ConnectionError):
 
 class InferenceFailed(ServingError, RuntimeError):
     """The model failed on valid images."""
+
+
+class VersionStopped(ServingError, RuntimeError):
+    """Inference of the version took too long or too much memory, so it answers no more."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(
+            f"model {model!r} does not answer: {reason} Promote another version; a restart of the "
+            "server tries this one again."
+        )
 
 
 class LedgerFailed(ServingError, RuntimeError):

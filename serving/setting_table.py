@@ -94,6 +94,9 @@ class SettingTable(BaseSettings):
     one."""
     max_batch: int = Field(16, ge=1, le=256)
     """Largest batch, in images."""
+    inference_memory_bytes: int = Field(4 * 2**30, ge=2**28)
+    """Memory of all inference on the CPU together, beside the weights, in bytes; a version that
+    needs more is stopped."""
     poll_s: float | None = Field(None, gt=0, le=3600)
     """Seconds between scans of the model store for a new production version; unset: 0.5, or 5 if
     the store is at an address."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from model_store.lifecycle.canary import Canary
-from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
+from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded, VersionStopped
 from serving.inference.served_version import ServedVersion
 
 MIN_FAILURES: Final = 5  # fewer could be chance, or one broken image that is sent again and again
@@ -22,7 +22,7 @@ class LoadedCanary:
 
     def takes(self, asked: bool | None) -> bool:
         """Whether it answers a request that asks for it (True), against it (False), or neither."""
-        if self.is_shadow or asked is False:
+        if self.is_shadow or asked is False or self.served.stopped is not None:
             return False
         return asked is True or (
             self.record.mode == "share" and random.random() < self.record.share
@@ -39,6 +39,8 @@ class LoadedCanary:
         `alarmed` says whether the drift detector of a calibration id has an active alarm.
         """
         version = self.served.card.version
+        if self.served.stopped is not None:
+            return self.served.stopped
         if alarmed(self.served.watched_version_id):
             return f"the drift detector of version {version} has raised an alarm"
         failed, usual = self.served.counts.failed, production.counts.failed_ratio
@@ -82,7 +84,8 @@ class LoadedModels:
     def find(
         self, model: str, version: str | None = None, *, canary: bool | None = None
     ) -> ServedVersion:
-        """The version that answers a request. Raises NotReady, ModelNotLoaded or VersionNotLoaded.
+        """The version that answers a request. Raises NotReady, ModelNotLoaded, VersionNotLoaded or
+        VersionStopped.
 
         Without `version` this is the production version, or the canary if its mode and the
         request's `canary` say so.
@@ -96,13 +99,15 @@ class LoadedModels:
             raise ModelNotLoaded(model, known=self._models)
         if version is None:
             takes = loaded.canary is not None and loaded.canary.takes(canary)
-            return loaded.canary.served if loaded.canary and takes else loaded.production
+            return _answering(
+                loaded.canary.served if loaded.canary and takes else loaded.production
+            )
         number = version.removesuffix(".0")  # TorchServe writes version 1 as 1.0
         is_number = number.isascii() and number.isdigit() and len(number) < 10
         served = loaded.answering.get(int(number)) if is_number else None
         if served is None:
             raise VersionNotLoaded(model, version, known=loaded.answering)
-        return served
+        return _answering(served)
 
     def production(self, model: str) -> int | None:
         """The number of the production version; None for an unknown model."""
@@ -136,3 +141,10 @@ class LoadedModels:
         old, self._models[model] = self._models.get(model), new
         loaded = old.all_versions if old else ()
         return [served for served in loaded if served not in new.all_versions]
+
+
+def _answering(served: ServedVersion) -> ServedVersion:
+    """Raise VersionStopped unless the version answers."""
+    if served.stopped is not None:
+        raise VersionStopped(served.card.name, served.stopped)
+    return served

@@ -32,6 +32,7 @@ from serving.inference.served_version import ServedVersion
 logger = logging.getLogger(__name__)
 
 MAX_PAUSE_S = 30.0  # between failed scans
+LONGEST_LOAD_S = 10.0  # that a stop waits for
 FileStamp: TypeAlias = tuple[object, ...]
 
 
@@ -82,10 +83,10 @@ class StoreWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop scanning. Waits for a version that is being loaded."""
+        """Stop scanning. Waits for a version that is being loaded, up to LONGEST_LOAD_S."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(LONGEST_LOAD_S)
 
     def scan(self) -> None:
         """Scan the store once: load new versions, refuse bad ones, and show what is wanted."""
@@ -100,12 +101,18 @@ class StoreWatcher:
             else:
                 self._follow_canary(name)
             self._metrics.wanted.labels(name).set(wanted)
-            self._metrics.served.labels(name).set(self._models.production(name) or 0)
+            self._metrics.served.labels(name).set(self._served(name))
             refusal = self.refused.get(name)
             self._metrics.refused.labels(name).set((refusal and refusal.version) or 0)
         self._log_if_nothing_serves()
         if not self._store.storage.is_away:
             self._metrics.store_scanned.set(time.time())
+
+    def _served(self, name: str) -> int:
+        """The number of the version that answers for a model; 0 for none."""
+        loaded = self._models.by_name().get(name)
+        answers = loaded is not None and loaded.production.stopped is None
+        return loaded.production.card.version if loaded and answers else 0
 
     def _log_if_nothing_serves(self) -> None:
         """Log once that there is nothing to serve; refused versions are logged themselves."""
@@ -166,7 +173,10 @@ class StoreWatcher:
         wanted = self._store.alias(name, PRODUCTION)
         loaded = self._models.by_name().get(name)
         if wanted is None or (loaded is not None and _is(loaded.production, wanted)):
-            self.refused.pop(name, None)
+            if wanted and loaded is not None and loaded.production.stopped is not None:
+                self._refuse(name, Refusal(wanted.version, loaded.production.stopped, ()))
+            else:
+                self.refused.pop(name, None)
             return wanted.version if wanted else 0
         stamp = (wanted.digest, *self._store.stamp(name, wanted.version))
         refusal = self.refused.get(name)

@@ -12,12 +12,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from serving.inference.run_watch import MEMORY
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,16 @@ class PendingRequest:
     def gone(self) -> bool:
         """Whether the client has gone, which cancels the future. Read in another thread."""
         return self.answer.cancelled()
+
+
+@dataclass(slots=True, eq=False)
+class FinishedBatch:
+    """An inferred batch. An answer is None if the model's output for that image is not a number."""
+
+    requests: list[PendingRequest]
+    answers: list[Any | None]
+    inference_s: float
+    first_id: bytes | None  # prediction id of the first answer
 
 
 Work: TypeAlias = Callable[[list[PendingRequest]], None]
@@ -121,6 +134,7 @@ class Batcher:
         # None ends the thread, after the requests that were queued before it. Not a SimpleQueue:
         # before Python 3.13 its get() may wait for ever where the timeout is short.
         self._queue: Queue[PendingRequest | None] = Queue()
+        self._running: list[PendingRequest] = []
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
@@ -131,6 +145,19 @@ class Batcher:
     def close(self) -> None:
         """Let the thread end after the queued requests. Returns at once."""
         self._queue.put(None)
+
+    def abandon(self) -> list[PendingRequest]:
+        """The requests of the running batch and those that are queued, which no longer are."""
+        abandoned: list[PendingRequest] = list(self._running)
+        closed = False
+        with suppress(Empty):
+            while True:
+                request = self._queue.get_nowait()
+                closed |= request is None
+                abandoned += [request] if request is not None else []
+        if closed:
+            self.close()
+        return abandoned
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait for the thread to end."""
@@ -144,13 +171,16 @@ class Batcher:
             batch, open_ = self._take()
             if batch:
                 self._run(batch)
+        MEMORY.return_unused()
 
     def _run(self, batch: list[PendingRequest]) -> None:
+        self._running = batch
         try:
             self._work(batch)
         except Exception as error:  # the edge of the thread: an error fails this batch only
             logger.exception("batch failed", extra={"fields": {"images": len(batch)}})
             self._failed(batch, error)
+        self._running = []
 
     def _take(self) -> tuple[list[PendingRequest], bool]:
         """Wait for a request, then take all that are queued or coming, except those whose client
@@ -185,6 +215,13 @@ class Batcher:
             except Empty:
                 if not left_s:
                     raise
+
+
+def stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:
+    """The images as one array, (N, C, H, W); a single image is not copied."""
+    if len(requests) == 1:
+        return requests[0].image[np.newaxis]
+    return np.stack([request.image for request in requests])
 
 
 def lower_priority() -> None:

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -23,6 +24,19 @@ def register_build_info(registry: CollectorRegistry) -> None:
     help_text, labels = "1; its labels name the release and its Python.", ("version", "python")
     info = Gauge("candor_build_info", help_text, labels, registry=registry)
     info.labels(release(), platform.python_version()).set(1)
+
+
+@dataclass(slots=True)
+class InferenceCounts:
+    """How many images a version answered, and on how many its inference failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+    @property
+    def failed_ratio(self) -> float:
+        """The share of images that failed, in [0, 1]; 0 before the first image."""
+        return self.failed / max(1, self.answered + self.failed)
 
 
 class ServingMetrics:
@@ -89,6 +103,12 @@ class ServingMetrics:
             "candor_store_scan_timestamp_seconds",
             "Unix time of the last complete scan of the store.",
         )
+        self.stopped = gauge(
+            "candor_version_stopped",
+            "1 for each version that was stopped because inference took too long or too much "
+            "memory.",
+            LABELS,
+        )
         self.model_loaded = gauge(
             "candor_model_loaded",
             "1 for each version that answers requests, with the precision in which it does.",
@@ -122,6 +142,7 @@ class VersionMetrics:
         self._inference = metrics.inference.labels(*labels)
         self._loaded = metrics.model_loaded.labels(*labels, precision)
         self._loaded.set(1)
+        self._stopped = metrics.stopped.labels(*labels)
         metrics.queue_length.labels(*labels).set_function(lambda: queue.waiting)
         metrics.queue_wait.labels(*labels).set_function(lambda: queue.wait_s)
 
@@ -146,6 +167,12 @@ class VersionMetrics:
                 self._late.inc()
             exemplar = None
 
+    def stop(self) -> None:
+        """Record that the version was stopped, and does not answer."""
+        self._stopped.set(1)
+        self._loaded.set(0)
+
     def unload(self) -> None:
         """Record that the version no longer answers."""
         self._loaded.set(0)
+        self._stopped.set(0)

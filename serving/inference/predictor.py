@@ -5,6 +5,7 @@ Normalization, temperature and softmax are part of the graph.
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -18,6 +19,14 @@ from model_store.installation import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory
+from serving.inference.run_watch import (
+    LEAST_S,
+    LOADING_S,
+    MEMORY,
+    OUT_OF_MEMORY,
+    RUNS,
+    TIMES_USUAL,
+)
 from serving.setting_table import Device, PrecisionChoice
 
 logger = logging.getLogger(__name__)
@@ -58,6 +67,8 @@ class Predictor:
         """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core."""
         self.card = bundle.card
         self.folder = bundle.folder
+        self.stopped: str | None = None  # why, if a run took too long or too much memory
+        self._usual_s: float | None = None  # of one image
         self.digest = bundle.digest
         providers = choose_providers(device)
         if PROVIDERS["cuda"] in providers:
@@ -79,11 +90,36 @@ class Predictor:
         """Whether inference runs on the CPU."""
         return self.providers[0] == PROVIDERS["cpu"]
 
-    def predict(self, images: npt.NDArray[np.uint8]) -> Probabilities:
-        """Probabilities, (N, K) float32, of (N, C, H, W) uint8. Raises ModelUnusable."""
+    def predict(
+        self, images: npt.NDArray[np.uint8], *, overdue: Callable[[], None] | None = None
+    ) -> Probabilities:
+        """Probabilities, (N, K) float32, of (N, C, H, W) uint8. Raises ModelUnusable.
+
+        `overdue` is called in another thread once the run is past its limit. Then, and after a run
+        that needed too much memory, the predictor is `stopped` and answers no more.
+        """
+        if self.stopped is not None:
+            raise ModelUnusable(self.stopped)
+        usual_s, limit_s = self._usual_s, LOADING_S[self.on_cpu]
+        if usual_s is not None:
+            limit_s = max(LEAST_S[self.on_cpu], TIMES_USUAL * usual_s * len(images))
+
+        def stop() -> None:
+            self.stopped = f"inference of {len(images)} images took more than {limit_s:.0f} s."
+            if overdue is not None:
+                overdue()
+
         try:
-            outputs: list[Any] = self._session.run(["probabilities"], {"image": images})
+            with RUNS.run(limit_s, stop) as options:
+                outputs: list[Any] = self._session.run(
+                    ["probabilities"], {"image": images}, options
+                )
         except ORT_ERRORS as error:
+            if OUT_OF_MEMORY in str(error):
+                self.stopped = (
+                    f"inference of {len(images)} images needs more than the "
+                    f"{MEMORY.limit_bytes / 2**20:.0f} MiB of CANDOR_INFERENCE_MEMORY_BYTES."
+                )
             raise ModelUnusable(
                 f"ONNX Runtime failed on a batch of {len(images)}: {error}"
             ) from error
@@ -104,7 +140,10 @@ class Predictor:
     def one_image_s(self) -> float:
         """Seconds for one image: the least of ten runs, or one if it is clearly not light."""
         elapsed_s = self._time_one()
-        return elapsed_s if elapsed_s > 50 * LIGHT_S else min(self._time_one() for _ in range(10))
+        if elapsed_s <= 50 * LIGHT_S:
+            elapsed_s = min(self._time_one() for _ in range(10))
+        self._usual_s = elapsed_s
+        return elapsed_s
 
     def _time_one(self) -> float:
         blank = self._blank(1)
@@ -186,6 +225,7 @@ def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptio
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
     options.log_severity_level = 3
+    MEMORY.share(options)
     return options
 
 

@@ -12,8 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -31,40 +30,25 @@ from monitoring.recording.outage import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.error_table import error_answer
-from serving.errors import ClientGone, InferenceFailed, LedgerFailed
+from serving.errors import ClientGone, InferenceFailed, LedgerFailed, ModelUnusable, VersionStopped
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import AuditSampler, JsonAnswerWriter, with_audit
-from serving.inference.batcher import AnswerWriter, Batcher, BatchingDelay, Image, PendingRequest
-from serving.inference.metrics import ServingMetrics
+from serving.inference.batcher import (
+    AnswerWriter,
+    Batcher,
+    BatchingDelay,
+    FinishedBatch,
+    Image,
+    PendingRequest,
+    stacked,
+)
+from serving.inference.metrics import InferenceCounts, ServingMetrics
 from serving.inference.predictor import Classification, Predictor, Probabilities
 from serving.inference.retries import Retries
 
 logger = logging.getLogger(__name__)
 
 NOT_A_NUMBER = "the model's output for this image is not a number."
-
-
-@dataclass(slots=True, eq=False)
-class FinishedBatch:
-    """An inferred batch. An answer is None if the model's output for that image is not a number."""
-
-    requests: list[PendingRequest]
-    answers: list[Any | None]
-    inference_s: float
-    first_id: bytes | None  # prediction id of the first answer
-
-
-@dataclass(slots=True)
-class InferenceCounts:
-    """How many images a version answered, and on how many its inference failed."""
-
-    answered: int = 0
-    failed: int = 0
-
-    @property
-    def failed_ratio(self) -> float:
-        """The share of images that failed, in [0, 1]; 0 before the first image."""
-        return self.failed / max(1, self.answered + self.failed)
 
 
 class ServedVersion:
@@ -102,6 +86,7 @@ class ServedVersion:
         self._audit = audit if audit and audit.on and recorder else None
         self._pictures = pictures
         self.counts = InferenceCounts()
+        self.stopped: str | None = None  # why it answers no more
         self.watched_version_id = (
             recorder.register(self.card, digest=self.digest) if recorder else 0
         )
@@ -166,6 +151,9 @@ class ServedVersion:
         What arrives in one turn of the event loop is queued at its end, as one batch: woken by the
         first image, the thread would take it alone and fight the loop for the interpreter.
         """
+        if self.stopped is not None:
+            request.answer.set_exception(VersionStopped(self.card.name, self.stopped))
+            return
         if not self._arrived:
             self._loop.call_soon(self._queue_arrived)
         self._arrived.append(request)
@@ -176,7 +164,11 @@ class ServedVersion:
 
         Raises InferenceFailed.
         """
-        prediction = await to_thread.run_sync(self._predictor.classify_pixels, image)
+        try:
+            prediction = await to_thread.run_sync(self._predictor.classify_pixels, image)
+        except ModelUnusable as error:
+            self._stop()
+            raise InferenceFailed(str(error)) from error
         if not prediction.confidence <= 1.0:
             raise InferenceFailed(NOT_A_NUMBER)
         return prediction
@@ -204,8 +196,8 @@ class ServedVersion:
     def _infer(self, requests: list[PendingRequest]) -> None:
         """Stage 1, in the inference thread."""
         started_s = time.perf_counter()
-        images = _stacked(requests)
-        probabilities = self._predictor.predict(images)
+        images = stacked(requests)
+        probabilities = self._predictor.predict(images, overdue=self._stop_soon)
         ended_s = time.perf_counter()
         for request in requests:
             request.inference = (started_s, ended_s)
@@ -318,8 +310,29 @@ class ServedVersion:
 
     def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
         """What follows an error of `_infer`: the log has the trace, the client a sentence."""
-        failure = InferenceFailed("the model failed on this batch; the server's log says why.")
+        self._stop_soon()
+        stopped, says = self._predictor.stopped, "the model failed on this batch; see the log."
+        failure = VersionStopped(self.card.name, stopped) if stopped else InferenceFailed(says)
         self._loop.call_soon_threadsafe(self._deliver_error, requests, failure)
+
+    def _stop_soon(self) -> None:
+        """`_stop`, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended, and with it everything
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        """Answer no more if the predictor has stopped: what waits gets its answer now.
+
+        The thread may be inside an operator that nothing can end.
+        """
+        if self.stopped is not None or self._predictor.stopped is None:
+            return
+        self.stopped = f"version {self.card.version} was stopped: {self._predictor.stopped}"
+        self._metrics.stop()
+        fields = {"model": self.card.name, "version": self.card.version, "reason": self.stopped}
+        logger.error("version stopped", extra={"fields": fields})
+        waiting, self._arrived = [*self._batcher.abandon(), *self._arrived], []
+        self._deliver_error(waiting, VersionStopped(self.card.name, self.stopped))
 
     def _deliver_error(self, requests: list[PendingRequest], error: Exception) -> None:
         """On the event loop, as all that is counted."""
@@ -328,13 +341,6 @@ class ServedVersion:
         for request in requests:
             if not request.answer.done():
                 request.answer.set_exception(error)
-
-
-def _stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:
-    """The images as one array, (N, C, H, W); a single image is not copied."""
-    if len(requests) == 1:
-        return requests[0].image[np.newaxis]
-    return np.stack([request.image for request in requests])
 
 
 def _log_failure(recorded: Future[None]) -> None:

@@ -111,7 +111,11 @@ class ServerRoutes:
 
     def _production(self) -> dict[str, int]:
         models = self._loaded.by_name().items()
-        return {name: model.production.card.version for name, model in models}
+        return {
+            name: model.production.card.version
+            for name, model in models
+            if model.production.stopped is None
+        }
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
         return {

@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +35,7 @@ from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import open_predictor, served_variant
+from serving.inference.run_watch import MEMORY, RUNS
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.pages.error_pages import send_error
@@ -101,6 +104,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         finally:
             service.close()
     logger.info("server stopped")
+    if RUNS.is_busy:  # inside an operator that nothing can end, and that Python would wait for
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 
@@ -118,6 +124,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
+        MEMORY.limit(settings.inference_memory_bytes)
         self.access = read_access(settings, ENDPOINTS, ended=monitor.ended)
         self.recorder: Recorder | None = monitor.recorder
         self._bodies = monitor.bodies

@@ -19,7 +19,12 @@ from model_store.foreign.source import open_source
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, encode, foreign_onnx, linear, picture
 
-AT_WORST: Final = {"Loop": 10**12, "Expand": 1_500_000_000, "MatMul": 60_000, "If": 10**12}
+AT_WORST: Final = {
+    "Loop": 10**12,
+    "If": 10**12,
+    "Expand": 1_500_000_000,
+    "NonMaxSuppression": 1_000_000,
+}
 Nodes = list[NodeProto]
 
 
@@ -113,14 +118,17 @@ def _expand() -> tuple[Nodes, Mapping[str, Any]]:
     ], {}
 
 
-def _matmul() -> tuple[Nodes, Mapping[str, Any]]:
-    """One operator that runs for minutes and takes little memory at once: (n, 1) x (1, n)."""
+def _suppression() -> tuple[Nodes, Mapping[str, Any]]:
+    """One operator that compares all pairs of boxes: minutes, and little memory."""
     return [
-        helper.make_node("Concat", ["count", "count"], ["square"], axis=0),
-        helper.make_node("ConstantOfShape", ["square"], ["wide"]),
-        helper.make_node("MatMul", ["wide", "wide"], ["product"]),
-        helper.make_node("ReduceSum", ["product"], ["total"], keepdims=0),
-    ], {}
+        helper.make_node("Concat", ["one", "count", "four"], ["boxes shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["boxes shape"], ["boxes"]),
+        helper.make_node("Concat", ["one", "one", "count"], ["scores shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["scores shape"], ["box scores"]),
+        helper.make_node("NonMaxSuppression", ["boxes", "box scores", "count"], ["kept"]),
+        helper.make_node("Cast", ["kept"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["numbers"], ["total"], keepdims=0),
+    ], {"four": np.array([4], np.int64)}
 
 
 def _halving() -> Any:
@@ -141,4 +149,4 @@ def _value(name: str) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
 
 
-KINDS: Final = {"Loop": _loop, "If": _branch, "Expand": _expand, "MatMul": _matmul}
+KINDS: Final = {"Loop": _loop, "If": _branch, "Expand": _expand, "NonMaxSuppression": _suppression}

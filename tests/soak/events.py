@@ -1,5 +1,5 @@
 """What happens to a site under load besides kill -9: its network is cut, its disk is full, its
-ledger is deleted.
+ledger is deleted, or a model is set off by a picture.
 """
 
 import contextlib
@@ -10,7 +10,11 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tests.soak.site import Site
+import httpx
+
+from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.triggered import trigger
+from tests.soak.site import TRIGGERED, Site
 
 CUT_S = (0.5, 6.0)
 FULL_S = (0.5, 2.0)
@@ -65,8 +69,29 @@ def delete_ledger(site: Site, rng: random.Random, refused: Refused) -> None:
     assert refused() > before, "nobody noticed that the ledger was deleted"
 
 
+def trigger_model(site: Site, rng: random.Random, refused: Refused) -> None:
+    """One picture sets a model off; its version is stopped, and the load on the other goes on."""
+    url = f"{site.url}/predictions/{rng.choice(list(TRIGGERED))}"
+
+    def send() -> httpx.Response:
+        return httpx.post(url, content=trigger(), timeout=PATIENCE_S)
+
+    answer = wait_until(
+        lambda: (got := send()).status_code != 404 and got, "a model that is loaded"
+    )
+    assert answer.json()["error"] == "version_stopped", answer.text
+
+
 def events_of(site: Site) -> dict[str, Event]:
     """The events that can happen there, by name."""
     if site.cluster is None:
-        return {"full disk": fill_disk, "deleted file": delete_ledger}
-    return {"network partition": cut_network, "full disk": fill_disk}
+        return {
+            "full disk": fill_disk,
+            "deleted file": delete_ledger,
+            "triggered model": trigger_model,
+        }
+    return {
+        "network partition": cut_network,
+        "full disk": fill_disk,
+        "triggered model": trigger_model,
+    }

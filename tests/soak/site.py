@@ -4,12 +4,15 @@ and the disk.
 
 from pathlib import Path
 
+from model_store.store.store import Store
 from tests.builders.bundles import publish_tiny
 from tests.builders.postgres import Cluster, find_programs
 from tests.builders.processes import Process, free_port
+from tests.builders.triggered import publish_triggered
 from tests.soak.disk import Disk
 from tests.soak.partition import Network
 
+TRIGGERED = {"triggered-loop": "Loop", "triggered-expand": "Expand"}  # after tiny, by name
 DISK_MB = {"sqlite": 512, "postgresql": 2048}
 
 
@@ -19,6 +22,8 @@ class Site:
     def __init__(self, folder: Path, database: str) -> None:
         self._folder = folder
         publish_tiny(folder / "store")
+        for name, kind in TRIGGERED.items():
+            publish_triggered(Store(folder / "store"), kind, folder, name)
         self.disk = Disk(size_mb=DISK_MB[database])
         self.cluster: Cluster | None = None
         self.network: Network | None = None

@@ -52,6 +52,7 @@ class Scene:
         if self.unusable:
             raise ModelUnusable("the runtime does not know this operator")
         return SimpleNamespace(
+            stopped=None,
             card=bundle.card,
             digest=bundle.digest,
             retire=lambda: self.retired.append(version),
