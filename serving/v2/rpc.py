@@ -1,7 +1,6 @@
 """The protocol's gRPC service on its own port; needs the extra `grpc`."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,7 @@ from open_inference.grpc import protocol
 from model_store.image import FrameChoice
 from monitoring.errors import BodyTimeout
 from monitoring.http.body_budget import LIST_COPIES, BodyBudget, Hold
-from serving.error_table import INTERNAL, error_answer
+from serving.error_table import error_answer, log_error
 from serving.errors import ListenError, MalformedRequest, ServingError
 from serving.http.auth import AccessControl
 from serving.http.caller import GrpcCaller
@@ -40,8 +39,6 @@ from serving.v2.tensors import (
     raw_elements,
 )
 from serving.v2.wire import check_fields
-
-logger = logging.getLogger(__name__)
 
 OPEN_CALLS: Final = frozenset({"ServerLive", "ServerReady"})  # as /v2/health/... in REST
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
@@ -202,8 +199,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # th
 async def _abort(context: Context, error: Exception, metrics: ServingMetrics) -> None:
     refused = error_answer(error)
     metrics.rejected.labels(refused.code).inc()
-    if refused is INTERNAL:
-        logger.error("call failed", exc_info=error)
+    if refused.status >= 500:
+        log_error("gRPC", refused, error)
     await context.abort(StatusCode[refused.grpc_status], refused.detail)
 
 

@@ -23,6 +23,7 @@ from serving.error_table import (
     PREDICTION_ERRORS,
     ErrorAnswer,
     error_answer,
+    log_error,
 )
 from serving.errors import ModelNotLoaded, Overloaded, Unauthorized, VersionNotLoaded
 
@@ -86,3 +87,15 @@ def test_what_is_unknown_is_answered_with_what_is_known() -> None:
     assert "loaded models: a, b" in str(ModelNotLoaded("c", known=["b", "a"]))
     assert "loaded versions: 3, 2" in str(VersionNotLoaded("m", "9", known=[3, 2]))
     assert len(str(ModelNotLoaded("x" * 10**6, known=[]))) < 300
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [(errors.LedgerFailed("disk full"), "WARNING"), (errors.MalformedRequest("no body"), "INFO")],
+)
+def test_what_the_server_could_not_answer_is_logged_above_info(
+    error: errors.ServingError, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    log_error("/predictions/tiny", error_answer(error), error)
+    assert [record.levelname for record in caplog.records] == [level]
