@@ -321,10 +321,7 @@ class ServedVersion:
             self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
-        """Answer no more if the predictor has stopped: what waits gets its answer now.
-
-        The thread may be inside an operator that nothing can end.
-        """
+        """If the predictor has stopped, answer what waits, even if its thread cannot be ended."""
         if self.stopped is not None or self._predictor.stopped is None:
             return
         self.stopped = f"version {self.card.version} was stopped: {self._predictor.stopped}"
