@@ -11,6 +11,7 @@ from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 5.0
+SETTLE_S = 0.3  # in which commits that were given up end, so that their retries find them
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Outage:
             except Exception:  # noqa: BLE001 whatever it is, the ledger is still away
                 _log.debug("the ledger is still away", exc_info=True)
             else:
+                over.wait(SETTLE_S)
                 self._end()
 
     def _end(self) -> None:
