@@ -46,7 +46,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop runs as long, and asyncio's tests cannot
 def browser() -> Iterator[Browser]:
     with open_browser() as opened:
         yield opened
