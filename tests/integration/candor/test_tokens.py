@@ -30,7 +30,7 @@ def test_a_file_that_is_no_token_is_refused_without_repeating_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scan.png").write_bytes(b"x")
-    (tmp_path / "labels.csv").write_text("prediction_id,label\na,b\n")
+    (tmp_path / "labels.csv").write_text("prediction_id,label,predicted,confidence\na,b,b,0.9\n")
     (tmp_path / "tokens").write_bytes(content.encode() if isinstance(content, str) else content)
     arguments = [*verb, "--url", "http://127.0.0.1:9", "--token-file", "tokens"]
     monkeypatch.setattr("sys.argv", ["candor", *arguments])

@@ -151,9 +151,8 @@ def test_a_request_id_that_cannot_be_kept_is_refused(
     first, second = handler.handle([{"body": png(1)}, {"body": png(1)}], context)
     assert first["request_id"] == "id-0"
     assert (second["error"], context.statuses[1][0]) == ("malformed_request", 400)
-    with pytest.raises(MalformedRequest) as own:
+    with pytest.raises(MalformedRequest):  # the server refuses the same
         request_id_of(request_id)
-    assert second["detail"] == str(own.value).replace(" (or request_id)", "")
 
 
 def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
