@@ -70,7 +70,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Besides: variables of torchrun, MLflow, W&B, git and Java, and what is passed to processes
+    """Besides: variables of torchrun, git and Java, and what is passed to processes
     that are started.
 
     TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is
@@ -88,7 +88,7 @@ def test_nothing_else_reads_the_environment() -> None:
         "candor/demo/server.py",
         "model_store/runtime.py",
         "model_store/torchserve/handler.py",
-        "serving/decoding/process.py",
+        "model_store/confinement.py",
         "serving/http/middleware.py",  # OpenTelemetry's variables
         "serving/cluster/connection.py",
         "serving/settings.py",
