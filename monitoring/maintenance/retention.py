@@ -66,7 +66,7 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
 
 
 def _leave_the_future(ledger: Ledger) -> None:
-    """Take back a watermark ahead of now, lest labels of tomorrow's answers expire."""
+    """Take back a watermark ahead of now; labels of later answers would expire."""
     tomorrow_ns = (ledger.clock() // DAY_NS + 1) * DAY_NS
     with ledger.write() as connection:
         if pruned_before_ns(connection) > tomorrow_ns:

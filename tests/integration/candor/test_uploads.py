@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 
 
 def started(verb: str, folder: Path, **settings: str) -> Iterator[str]:
-    """The address of a server that asks for a token, until it is told to end."""
+    """The address of a server that asks for a token, until the block ends."""
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     server = Process(verb, folder, ledger=ledger, tokens=f"{TOKEN} admin", **settings)
     yield server.url

@@ -1,4 +1,4 @@
-"""Prometheus is told what a page shows: the same labels count, a replaced version is quiet."""
+"""Prometheus gets what a page shows: the same labels count, a replaced version is quiet."""
 
 import math
 from pathlib import Path
