@@ -1,0 +1,206 @@
+"""The facts of a diagnosis. Nothing here is a sentence: each item is a code with its numbers.
+
+Gaps are mean confidence minus accuracy, in [-1, 1]; times are seconds since 1970; evidence is the
+natural logarithm of an e-value times a prior weight, so that `log(20)` is strong against chance.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Labeled answers of one group.
+
+    Attributes:
+        n: labeled answers; `worth`: as many independent ones, where patients repeat.
+        confidence: mean, in [0, 1].
+        accuracy, gap: share of right answers; confidence minus accuracy.
+        wrong, expected_wrong: wrong answers, and as many as confidence expects.
+        odds: factor on the odds of being right that confidence lacks; 1: calibrated.
+    """
+
+    n: int
+    worth: float
+    confidence: float
+    accuracy: Interval
+    gap: Interval
+    wrong: int
+    expected_wrong: float
+    odds: Interval
+
+
+@dataclass(frozen=True)
+class Group:
+    """Answers with one of `values` of a key: all, predicted, confidence, drawn or tag:KEY.
+
+    `within`: a second condition that narrows it. `values` are the caller's names; empty for `all`.
+    """
+
+    key: str
+    values: tuple[str, ...] = ()
+    within: "Group | None" = None
+
+
+@dataclass(frozen=True)
+class Since:
+    """When the oldest affected answer was served.
+
+    `always`: the probability that the error was there from the first label on. `latest` and
+    `earliest` bound the change with 95 %; `earliest` is None if the first label is not excluded.
+    """
+
+    likeliest: float
+    earliest: float | None
+    latest: float
+    always: float
+
+
+class Course(StrEnum):
+    """How an error went on."""
+
+    STEP = "step"
+    GRADUAL = "gradual"
+
+
+class Shape(StrEnum):
+    """What describes the error best: confidence moved in odds, spread, flat, or noise of labels."""
+
+    SHIFT = "shift"
+    SCALE = "scale"
+    GAP = "gap"
+    NOISE = "noise"
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A group whose confidence did not match its accuracy for a time.
+
+    Attributes:
+        group: who.
+        score: log evidence, after the price of all groups that were looked at.
+        since, until: the time; `until` is None while it goes on, otherwise it healed then.
+        inside: figures of the group since the likeliest beginning; `rest`: all others since then.
+        others: groups that these labels cannot tell from `group`.
+        is_weak: whether the group is a guess: another is at most 20 times less likely.
+    """
+
+    group: Group
+    score: float
+    since: Since
+    until: float | None
+    course: Course
+    shape: Shape
+    inside: Figures
+    rest: Figures | None
+    others: tuple[Group, ...] = ()
+    is_weak: bool = False
+
+
+class RivalStatus(StrEnum):
+    """Whether another cause can explain what the labels show."""
+
+    RULED_OUT = "ruled_out"
+    POSSIBLE = "possible"
+    EXPLAINS_PART = "explains_part"
+    EXPLAINS_ALL = "explains_all"
+
+
+class Cause(StrEnum):
+    """Causes other than a change of the model's calibration."""
+
+    SELECTION = "selection"  # labels were chosen by outcome
+    PATIENTS = "patients"  # several images of a patient err together
+    NOISE = "noise"  # labels err at random, as readers do
+    CASE_MIX = "case_mix"  # other shares of the true classes
+    CORRECTED = "corrected"  # first labels have been corrected
+    PROXY = "proxy"  # labels of a source that is not the truth
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A rival cause. `left`: log evidence that remains if it is granted.
+
+    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would.
+    """
+
+    cause: Cause
+    status: RivalStatus
+    left: float = 0.0
+    needs: int = 0
+    needs_kind: str = ""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The gap of one group before and after a remedy, on labels that it was not fitted on."""
+
+    group: Group
+    n: int
+    before: float
+    after: float
+    harms: bool
+
+
+class RemedyKind(StrEnum):
+    """What is fitted: for all answers, for the affected alone, or the shares of the classes."""
+
+    ALL = "recalibrate_all"
+    GROUP = "recalibrate_group"
+    CASE_MIX = "case_mix"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A remedy with its effect on each group, worst harm first. `group`: whom it changes."""
+
+    kind: RemedyKind
+    group: Group
+    effects: tuple[Effect, ...]
+
+    @property
+    def harms(self) -> bool:
+        """Whether it makes a group worse beyond chance."""
+        return any(each.harms for each in self.effects)
+
+
+@dataclass(frozen=True)
+class Open:
+    """What is not known: `labels` more labels of `kind` would show a gap of `gap`."""
+
+    group: Group
+    gap: float
+    labels: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What labels alone say; `monitoring` adds alarms, age, accuracy and actions.
+
+    Attributes:
+        labels, served: labeled answers, and all.
+        evidence: log evidence of the best hypothesis against "calibrated within the tolerance".
+        patient_correlation: correlation of errors within a patient, plus one standard error.
+        deviations: the most evident first; empty if nothing was found.
+        bounds: 95 % interval of the gap of all labeled answers: what "fine" rules out.
+    """
+
+    labels: int
+    served: int
+    evidence: float
+    patient_correlation: float
+    bounds: Interval
+    deviations: tuple[Deviation, ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    open: tuple[Open, ...] = field(default=())
