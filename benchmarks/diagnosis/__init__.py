@@ -1,0 +1,1 @@
+"""Scenes with a known truth, and how often the inference tells it."""

@@ -1,0 +1,71 @@
+"""Figures of a group: how confident, how often right, and how far apart in odds."""
+
+import math
+
+import numpy as np
+
+from calibration.bins import FloatArray
+from calibration.diagnosis.answers import BoolArray
+from calibration.diagnosis.evidence import logit, sigmoid
+from calibration.diagnosis.facts import Figures, Interval
+from calibration.measures.metrics import Z95, gap_interval
+
+_STEPS = 25
+_PRIOR = 0.01  # keeps the shift finite where all answers are right, or wrong
+
+
+def figures_of(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> Figures | None:
+    """Return the figures of labeled answers; None without any.
+
+    Args:
+        confidence: (n,) in [0, 1].
+        right: (n,) bool.
+        weight: (n,) what each label is worth, in (0, 1].
+    """
+    if not len(confidence):
+        return None
+    worth = float(weight.sum())
+    mean, accuracy = float(confidence @ weight) / worth, float(right @ weight) / worth
+    return Figures(
+        len(confidence),
+        worth,
+        mean,
+        _share(accuracy, worth),
+        _gap(confidence - right, weight, mean),
+        int(len(right) - right.sum()),
+        float((1 - confidence).sum()),
+        _odds(confidence, right, weight),
+    )
+
+
+def _share(share: float, n: float) -> Interval:
+    """Wilson's interval (1927) of a share of n."""
+    z2 = Z95**2
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(share, max(center - half, 0.0), min(center + half, 1.0))
+
+
+def _gap(difference: FloatArray, weight: FloatArray, confidence: float) -> Interval:
+    worth = float(weight.sum())
+    gap = float(difference @ weight) / worth
+    variance = float(((difference - gap) ** 2) @ weight) / worth
+    return Interval(gap, *gap_interval(gap, confidence, variance, worth))
+
+
+def _odds(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> Interval:
+    """Factor on the odds, by maximum likelihood; Wald's interval of its logarithm."""
+    z, shift, curvature = logit(confidence), 0.0, 1.0
+    for _ in range(_STEPS):
+        q = sigmoid(z + shift)
+        curvature = float(weight @ (q * (1 - q))) + _PRIOR
+        step = (float(weight @ (right - q)) - _PRIOR * shift) / curvature
+        shift += float(np.clip(step, -1, 1))
+        if abs(step) < 1e-5:
+            break
+    half = Z95 / math.sqrt(curvature)
+    return Interval(*(_exp(value) for value in (shift, shift - half, shift + half)))
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(max(value, -50.0), 50.0))

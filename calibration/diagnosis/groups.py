@@ -1,0 +1,126 @@
+"""Groups of answers that may have changed, and the price of looking at them.
+
+A hypothesis names a key (a tag, the predicted class, the range of confidence, drawn or not) and a
+set of its values. Its price is a description length: so many nats as it takes to name the set, so
+that the prior weights of all hypotheses sum to at most 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.facts import Group
+
+ALL: Final = "all"
+PREDICTED: Final = "predicted"
+CONFIDENCE: Final = "confidence"
+DRAWN: Final = "drawn"
+TAG: Final = "tag:"
+_RANGES = 8
+_FEWEST = 3  # labels of a value that can show anything
+
+
+@dataclass(frozen=True)
+class Key:
+    """A way to divide answers. `codes` (n,) number `names`; -1 belongs to none.
+
+    `ordered`: a set is a run of neighboring values.
+    """
+
+    name: str
+    codes: IntArray
+    names: tuple[str, ...]
+    ordered: bool = False
+
+    def members(self, values: Sequence[int]) -> BoolArray:
+        """Which answers (n,) have one of the values."""
+        chosen = np.zeros(len(self.names) + 1, dtype=bool)
+        chosen[list(values)] = True
+        return np.asarray(chosen[self.codes])
+
+    def group(self, values: Sequence[int], within: Group | None = None) -> Group:
+        """The values by name."""
+        return Group(self.name, tuple(self.names[value] for value in values), within)
+
+
+def keys_of(answers: Answers) -> dict[str, Key]:
+    """Return the keys by which these answers can be told apart, by name."""
+    found = [_seen(f"{TAG}{key}", tag.codes, tag.names) for key, tag in answers.tags.items()]
+    found.append(_seen(PREDICTED, answers.predicted, answers.classes))
+    found.append(_ranges(answers.confidence))
+    if answers.drawn is not None:
+        found.append(_seen(DRAWN, answers.drawn.astype(np.int64), ("no", "yes")))
+    return {key.name: key for key in found if len(key.names) > 1 or _splits(key)}
+
+
+def _splits(key: Key) -> bool:
+    """Whether the one value that is left divides the answers."""
+    return len(key.names) == 1 and bool((key.codes < 0).any())
+
+
+def _seen(name: str, codes: IntArray, names: tuple[str, ...]) -> Key:
+    """The key with those values alone that have a few answers; the others become -1."""
+    present = np.bincount(codes[codes >= 0], minlength=len(names))
+    kept = np.flatnonzero(present >= _FEWEST)
+    number = np.full(len(names) + 1, -1)
+    number[kept] = np.arange(len(kept))
+    return Key(name, number[codes], tuple(names[value] for value in kept))
+
+
+def _ranges(confidence: FloatArray) -> Key:
+    """Ranges of confidence with equally many answers."""
+    if not len(confidence):
+        return Key(CONFIDENCE, np.zeros(0, np.int64), ())
+    quantiles = np.quantile(confidence, np.linspace(0, 1, _RANGES + 1)[1:-1])
+    edges = np.unique([float(f"{edge:.4g}") for edge in quantiles])
+    edges = edges[(edges > confidence.min()) & (edges < 1)]
+    ends = [0.0, *edges.tolist(), 1.0]
+    names = [f"{low:.4g}-{high:.4g}" for low, high in pairwise(ends)]
+    return Key(CONFIDENCE, np.searchsorted(edges, confidence, side="right"), tuple(names), True)
+
+
+def members(group: Group, answers: Answers) -> BoolArray:
+    """Which answers (N,), labeled or not, are of a group."""
+    inside = _of_key(group, answers)
+    return inside & members(group.within, answers) if group.within else inside
+
+
+def _of_key(group: Group, answers: Answers) -> BoolArray:
+    if group.key == ALL:
+        return np.ones(len(answers), dtype=bool)
+    if group.key == CONFIDENCE:
+        low = min(float(value.split("-")[0]) for value in group.values)
+        high = max(float(value.split("-")[1]) for value in group.values)
+        return (answers.confidence >= low) & ((answers.confidence < high) | (high == 1))
+    if group.key == DRAWN:
+        drawn = np.zeros(len(answers), bool) if answers.drawn is None else answers.drawn
+        return np.isin(drawn, [value == "yes" for value in group.values])
+    if group.key == PREDICTED:
+        return _named(answers.predicted, answers.classes, group.values)
+    tag = answers.tags[group.key.removeprefix(TAG)]
+    return _named(tag.codes, tag.names, group.values)
+
+
+def _named(codes: IntArray, names: Sequence[str], chosen: Sequence[str]) -> BoolArray:
+    return np.isin(codes, [code for code, name in enumerate(names) if name in set(chosen)])
+
+
+def price_of_key(keys: int) -> float:
+    """Nats to say that a group and not all answers changed, and by which of the keys."""
+    return math.log(2 * max(keys, 1))
+
+
+def price_of_set(size: int, values: int) -> float:
+    """Nats to name `size` of `values` values: log j(j+1) for the number j, log C(V, j) for which.
+
+    >>> round(math.exp(price_of_set(1, 50)))
+    100
+    """
+    ways = math.lgamma(values + 1) - math.lgamma(size + 1) - math.lgamma(values - size + 1)
+    return math.log(size * (size + 1)) + ways

@@ -1,0 +1,159 @@
+"""When an error began, whether it came at once or grew, and whether it has ended.
+
+Suppose that confidence was true up to label j - 1 and wrong in one of the scan's ways from j on.
+The likelihood ratio of that is the product of q/p or (1-q)/(1-p) from j on, so its share is the
+posterior of j. Half of the prior is on the first label: an error that was always there. A growing
+error moves log-odds by a shift that rises linearly from j to the end.
+
+Sources: Shiryaev 1963; Pollak 1985.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.evidence import (
+    CELLS,
+    POSITIONS,
+    SHAPE_PRIOR,
+    histogram,
+    log_e_values,
+    log_sum_exp,
+    sigmoid,
+)
+from calibration.diagnosis.facts import Course, Since
+from calibration.diagnosis.scan import Hypothesis, group_evidence
+from calibration.diagnosis.stream import Stream
+from calibration.diagnosis.windows import BLOCKS
+
+_MOST_CHUNKS = 512
+_STARTS = 48  # of growing errors
+_SHIFTS: Final = np.linspace(-4, 4, 33)
+_ENDS = (-4.0, -2.4, -1.2, -0.6, 0.6, 1.2, 2.4)  # shifts that a growing error reaches
+_GROWING = 0.2  # prior
+_CLEAR = math.log(20)
+_TAIL = 0.0125  # outside each end of the interval
+
+
+@dataclass(frozen=True)
+class Onset:
+    """`since` and `until` of an error, its course, and which labels (k,) of the group it hit."""
+
+    since: Since
+    until: float | None
+    course: Course
+    affected: IntArray
+
+
+def onset(stream: Stream, found: Hypothesis, served_s: FloatArray) -> Onset:
+    """Date the error of a group.
+
+    Args:
+        stream: labels; other groups' errors have been put right in it.
+        found: the group and its window.
+        served_s: (n,) when each labeled answer was served.
+    """
+    members = found.members(stream)
+    healed = _has_healed(stream, found)
+    rows = np.flatnonzero(members & (stream.block < found.end) if healed else members)
+    if not len(rows):
+        rows = np.flatnonzero(members)
+    since, course, first = _dated(stream, rows, served_s)
+    until, affected = None, rows[first:]
+    if healed:
+        last = _last(stream, np.flatnonzero(members)[first:])
+        affected = np.flatnonzero(members)[first : first + last + 1]
+        until = float(served_s[affected[-1]])
+    return Onset(since, until, course, affected)
+
+
+def _has_healed(stream: Stream, found: Hypothesis) -> bool:
+    """Whether a window that has closed explains the labels 20 times better than an open one."""
+    if found.end == BLOCKS:
+        return False
+    is_open, closed = group_evidence(stream, found.members(stream))
+    return closed - is_open > _CLEAR
+
+
+def _dated(stream: Stream, rows: IntArray, served_s: FloatArray) -> tuple[Since, Course, int]:
+    """When labels `rows` began to be wrong; the number among them of the likeliest first."""
+    chunk, first = _chunks(len(rows))
+    counts = histogram(chunk, len(first), stream.z[rows], stream.right[rows], stream.weight[rows])
+    step, growing = _steps(counts), _ramps(counts)
+    share = log_sum_exp(step) - log_sum_exp(growing)
+    posterior = np.exp(
+        np.logaddexp(step, growing) - np.logaddexp(*map(log_sum_exp, (step, growing)))
+    )
+    low, high = np.searchsorted(posterior.cumsum(), [_TAIL, 1 - _TAIL])
+    mode = int(posterior.argmax())
+    ends = np.append(first[1:], len(rows)) - 1
+    since = Since(
+        float(served_s[rows[first[mode]]]),
+        None if low == 0 else float(served_s[rows[first[low] - 1]]),
+        float(served_s[rows[ends[min(int(high), len(ends) - 1)]]]),
+        float(posterior[0]),
+    )
+    return since, Course.GRADUAL if share < -math.log(5) else Course.STEP, int(first[mode])
+
+
+def _chunks(n: int) -> tuple[IntArray, IntArray]:
+    """Chunk of each of n labels, and the first label of each; the first chunk is one label."""
+    count = min(n, _MOST_CHUNKS)
+    first = np.unique(np.linspace(0, n, count, endpoint=False).astype(np.int64))
+    return np.searchsorted(first, np.arange(n), side="right") - 1, first
+
+
+def _start_prior(count: int) -> FloatArray:
+    """Log prior (count,) of the chunk of the first wrong label: half on the first."""
+    prior = np.full(count, math.log(0.5 / max(count - 1, 1)))
+    prior[0] = math.log(0.5) if count > 1 else 0.0
+    return prior
+
+
+def _steps(counts: FloatArray) -> FloatArray:
+    """Log posterior weight (chunks,) of an error that came at once, by its first chunk."""
+    evidence = counts @ log_e_values(tolerant=False)
+    tail = evidence[::-1].cumsum(axis=0)[::-1]
+    likelihood = log_sum_exp(tail + SHAPE_PRIOR, axis=1)
+    return np.asarray(likelihood + _start_prior(len(counts)) + math.log(1 - _GROWING))
+
+
+def _ramps(counts: FloatArray) -> FloatArray:
+    """Log posterior weight (chunks,) of an error that has grown since, by its first chunk."""
+    evidence = counts @ _shift_table()  # (chunks, shifts)
+    n = len(counts)
+    starts = np.unique(np.linspace(0, n, min(_STARTS, n), endpoint=False).astype(np.int64))
+    weights = np.array([_ramp(evidence, int(start)) for start in starts])
+    cell = np.searchsorted(starts, np.arange(n), side="right") - 1
+    return np.asarray(weights[cell] + _start_prior(n) + math.log(_GROWING))
+
+
+def _ramp(evidence: FloatArray, start: int) -> float:
+    """Log likelihood ratio of an error that grows from chunk `start`, over what it reaches."""
+    n = len(evidence)
+    progress = (np.arange(start, n) - start + 0.5) / (n - start)
+    place = (np.outer(_ENDS, progress) - _SHIFTS[0]) / (_SHIFTS[1] - _SHIFTS[0])
+    low = place.astype(np.int64).clip(0, len(_SHIFTS) - 2)
+    chunk = np.arange(start, n)
+    upper = place - low
+    each = evidence[chunk, low] * (1 - upper) + evidence[chunk, low + 1] * upper
+    return float(log_sum_exp(each.sum(axis=1))) - math.log(len(_ENDS))
+
+
+def _shift_table() -> FloatArray:
+    """Log likelihood ratio (CELLS, shifts) of log-odds moved by each shift."""
+    p, q = sigmoid(POSITIONS)[:, None], sigmoid(POSITIONS[:, None] + _SHIFTS)
+    table = np.concatenate([np.log((1 - q) / (1 - p)), np.log(q / p)])
+    return np.asarray(table.reshape(CELLS, -1))
+
+
+def _last(stream: Stream, rows: IntArray) -> int:
+    """Number of the last wrong label among `rows`, which begin wrong: the likeliest end."""
+    chunk, first = _chunks(len(rows))
+    counts = histogram(chunk, len(first), stream.z[rows], stream.right[rows], stream.weight[rows])
+    evidence = (counts @ log_e_values(tolerant=False)).cumsum(axis=0)
+    best = int(log_sum_exp(evidence + SHAPE_PRIOR, axis=1).argmax())
+    return int(np.append(first[1:], len(rows))[best]) - 1

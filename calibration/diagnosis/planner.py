@@ -1,0 +1,83 @@
+"""How many labels tell: until an error of a given size in a given group would be found."""
+
+import math
+
+import numpy as np
+
+from calibration.bins import FloatArray
+from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.evidence import REACH, logit, sigmoid, tolerance
+from calibration.diagnosis.facts import Group, Open
+from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_key, price_of_set
+
+RANDOM = "random"  # of answers drawn at random
+GAP, GAP_OF_ALL = 0.1, 0.05  # worth knowing
+_POWER = 1.28  # standard deviations: found in 9 of 10
+_WINDOWS = 3.0  # nats for the beginning and the shape
+_NEVER = 10_000_000
+
+
+def labels_needed(confidence: FloatArray, gap: float, *, price: float = 0.0) -> int:
+    """Labels, of answers as confident as these, that show accuracy to be lower by `gap`.
+
+    Log evidence grows by KL(q, b) a label: q the true probability of being right, b confidence
+    less the tolerance. It must reach log 20, the price of the group and 3 nats for the beginning
+    in nine of ten streams.
+
+    Args:
+        confidence: (n,) of some answers of the group, in [0, 1], at least one.
+        gap: mean confidence minus accuracy, in (-1, 1); negative if accuracy is higher.
+        price: nats to name the group.
+
+    >>> labels_needed(np.full(100, 0.9), 0.1) < labels_needed(np.full(100, 0.9), 0.05)
+    True
+    """
+    z = logit(confidence)
+    q, b = sigmoid(z + _shift_of(z, gap)), sigmoid(z - math.copysign(1, gap) * tolerance(z))
+    won, lost = np.log(q / b), np.log((1 - q) / (1 - b))
+    mean = float((q * won + (1 - q) * lost).mean())
+    spread = math.sqrt(max(float((q * won**2 + (1 - q) * lost**2).mean()) - mean**2, 0.0))
+    if mean <= 0:
+        return _NEVER
+    need = math.log(20) + price + _WINDOWS
+    root = (_POWER * spread + math.sqrt((_POWER * spread) ** 2 + 4 * mean * need)) / (2 * mean)
+    return min(math.ceil(root**2), _NEVER)
+
+
+def _shift_of(z: FloatArray, gap: float) -> float:
+    """The shift of log-odds by which mean P(right) falls by `gap`, by bisection."""
+    mean, low, high = float(sigmoid(z).mean()), -2 * REACH, 2 * REACH
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (
+            (low, middle) if mean - float(sigmoid(z + middle).mean()) < gap else (middle, high)
+        )
+    return (low + high) / 2
+
+
+def open_questions(answers: Answers, *, most: int = 12) -> tuple[Open, ...]:
+    """Groups in which an error worth knowing could hide, those with the fewest labels first.
+
+    Args:
+        answers: labeled or not.
+        most: how many to name.
+    """
+    open_groups = [_open(answers, Group(ALL), GAP_OF_ALL, 0.0)]
+    keys = {TAG + key: tag for key, tag in answers.tags.items()}
+    keys[PREDICTED] = Tag(answers.predicted, answers.classes)
+    for name, tag in keys.items():
+        price = price_of_key(len(keys) + 1) + price_of_set(1, max(len(tag.names), 1))
+        open_groups += [_open(answers, Group(name, (value,)), GAP, price) for value in tag.names]
+    wanting = [each for each in open_groups if each is not None]
+    return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
+
+
+def _open(answers: Answers, group: Group, gap: float, price: float) -> Open | None:
+    """How many more labels the group needs; None if it has them, or no answers."""
+    inside = members(group, answers)
+    if not inside.any():
+        return None
+    labels = int((answers.correct[inside] >= 0).sum())
+    confidence = answers.confidence[inside]
+    more = labels_needed(confidence, min(gap, float(confidence.mean()) / 2), price=price) - labels
+    return Open(group, gap, more, RANDOM) if more > 0 else None

@@ -1,0 +1,180 @@
+"""The scan: every key, every set of values worth naming, every window, every shape of error.
+
+A hypothesis' score is the log of its e-value, mixed over windows and shapes, less the price of its
+group. Scores are weights of one mixture, so P(any score >= log(1/a)) <= a for true confidences.
+
+For a given window and shape the best set of values is known: those whose own evidence exceeds what
+it costs to name one more. Only such sets are looked at, the same for each shape, and single values.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import BoolArray
+from calibration.diagnosis.evidence import FAMILY, SHAPE_PRIOR, log_sum_exp
+from calibration.diagnosis.facts import Group, Shape
+from calibration.diagnosis.groups import ALL, DRAWN, Key, price_of_key, price_of_set
+from calibration.diagnosis.stream import Stream
+from calibration.diagnosis.windows import BEGIN, END, OPEN, PRIOR, most_in_a_row, window_sums
+
+_PRIOR = PRIOR[:, None] + SHAPE_PRIOR[None]  # (windows, alternatives)
+_MOST_VALUES = 48  # of a key, those with the most evidence
+_SINGLES = 3
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A group that was wrong in one way from block `begin` to before block `end`.
+
+    `within`: another key and values that narrow the group; None if none do.
+    """
+
+    score: float
+    key: str
+    values: tuple[int, ...]
+    begin: int
+    end: int
+    shape: Shape
+    within: tuple[str, tuple[int, ...]] | None = None
+
+    def members(self, stream: Stream) -> BoolArray:
+        """Which labels (n,) are of the group, at any time."""
+        inside = np.ones(len(stream.z), dtype=bool)
+        if self.key != ALL:
+            inside = stream.keys[self.key].members(self.values)
+        if self.within:
+            inside = inside & stream.keys[self.within[0]].members(self.within[1])
+        return inside
+
+    def rows(self, stream: Stream) -> BoolArray:
+        """Which labels (n,) are of the group and the window."""
+        return self.members(stream) & (stream.block >= self.begin) & (stream.block < self.end)
+
+    def group(self, stream: Stream) -> Group:
+        """The group by name."""
+        if self.key == ALL:
+            return Group(ALL)
+        within = self.within and stream.keys[self.within[0]].group(self.within[1])
+        return stream.keys[self.key].group(self.values, within or None)
+
+
+def scan(stream: Stream, keys: Iterable[str] | None = None) -> list[Hypothesis]:
+    """Return the hypotheses worth naming, best first; "all" is always among them.
+
+    Args:
+        stream: labels, weights and what P(right) is supposed to be.
+        keys: look at these alone, at the price of all.
+    """
+    price = price_of_key(len(stream.keys))
+    chosen = [key for key in stream.keys.values() if keys is None or key.name in keys]
+    found = chain.from_iterable(_of_key(stream.evidence(key), key, price) for key in chosen)
+    return sorted([*found, whole(stream)], key=lambda each: -each.score)
+
+
+def whole(stream: Stream) -> Hypothesis:
+    """The hypothesis that all answers changed."""
+    total = window_sums(_of_all(stream))[0]
+    return _scored(total, ALL, (), math.log(2))
+
+
+def group_evidence(stream: Stream, members: BoolArray) -> tuple[float, float]:
+    """Log evidence of one group without a price: of its open windows, and of the closed ones."""
+    inside = stream.weighing(stream.weight * members)
+    sums = window_sums(_of_all(inside))[0] + _PRIOR
+    return float(log_sum_exp(sums[OPEN])), float(log_sum_exp(sums[~OPEN]))
+
+
+def _of_all(stream: Stream) -> FloatArray:
+    n = len(stream.z)
+    return stream.evidence(Key(ALL, np.zeros(n, np.int64), (ALL,)))
+
+
+def _of_key(evidence: FloatArray, key: Key, price: float) -> list[Hypothesis]:
+    if key.ordered:
+        return _runs(window_sums(evidence), key, price)
+    count = len(key.names)
+    kept = _promising(evidence, count)
+    sums = window_sums(evidence[kept])
+    sets = _best_sets(sums, math.log(max(count, 2)), count)
+    costs = [price + price_of_set(len(each), count) for each in sets]
+    return [
+        _scored(sums[list(each)].sum(axis=0), key.name, tuple(kept[list(each)].tolist()), cost)
+        for each, cost in zip(sets, costs, strict=True)
+    ]
+
+
+def _promising(evidence: FloatArray, count: int) -> IntArray:
+    """Values with the most evidence in any run of blocks, in ascending order."""
+    most = most_in_a_row(evidence).max(axis=1)
+    return np.sort(np.argsort(-most)[: min(_MOST_VALUES, count)])
+
+
+def _best_sets(sums: FloatArray, least: float, count: int) -> list[tuple[int, ...]]:
+    """Sets of places in `sums` (values, windows, alternatives): the best of each family."""
+    gain = np.maximum(sums - least, 0).sum(axis=0) + _PRIOR
+    found: set[tuple[int, ...]] = {(int(place),) for place in _best_singles(sums)}
+    for family in (None, *dict.fromkeys(FAMILY)):
+        columns = np.flatnonzero(np.equal(FAMILY, family)) if family else np.arange(len(FAMILY))
+        window, column = np.unravel_index(gain[:, columns].argmax(), (len(gain), len(columns)))
+        chosen = np.flatnonzero(sums[:, window, columns[column]] > least)
+        if 0 < len(chosen) < count:
+            found.add(tuple(chosen.tolist()))
+    return sorted(found)
+
+
+def _best_singles(sums: FloatArray) -> Sequence[int]:
+    alone = log_sum_exp((sums + _PRIOR).reshape(len(sums), -1), axis=1)
+    best: list[int] = np.argsort(-alone)[:_SINGLES].tolist()
+    return best
+
+
+def _runs(sums: FloatArray, key: Key, price: float) -> list[Hypothesis]:
+    """Runs of neighboring values but not all of them."""
+    count = len(key.names)
+    running = np.concatenate([np.zeros_like(sums[:1]), sums.cumsum(axis=0)])
+    runs = [
+        (low, high)
+        for low in range(count)
+        for high in range(low + 1, count + 1)
+        if high - low < count
+    ]
+    cost = price + math.log(max(len(runs), 1))
+    return [
+        _scored(running[high] - running[low], key.name, tuple(range(low, high)), cost)
+        for low, high in runs
+    ]
+
+
+def _scored(sums: FloatArray, key: str, values: tuple[int, ...], price: float) -> Hypothesis:
+    """The hypothesis with log evidence `sums` (windows, alternatives)."""
+    weighed = sums + _PRIOR
+    window, column = np.unravel_index(weighed.argmax(), weighed.shape)
+    score = float(log_sum_exp(weighed)) - price
+    shape = Shape(str(FAMILY[column]))
+    return Hypothesis(score, key, values, int(BEGIN[window]), int(END[window]), shape)
+
+
+def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
+    """The part of a group, by a second key, that explains it 20 times better; else the group.
+
+    The part pays for both keys.
+    """
+    others = [name for name in stream.keys if name not in (best.key, DRAWN)]
+    if best.key in (ALL, DRAWN) or not others:
+        return best
+    inside = stream.weighing(stream.weight * best.members(stream))
+    parts = [each for each in scan(inside, others) if each.key != ALL]
+    if not parts:
+        return best
+    part, count = parts[0], len(stream.keys[best.key].names)
+    score = part.score - price_of_key(len(stream.keys)) - price_of_set(len(best.values), count)
+    if score <= best.score + math.log(20):
+        return best
+    return replace(
+        part, score=score, key=best.key, values=best.values, within=(part.key, part.values)
+    )

@@ -1,0 +1,127 @@
+"""The search for groups that changed: the best one, then the best of what it leaves unexplained."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from calibration.diagnosis.correction import corrected
+from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
+from calibration.diagnosis.scan import Hypothesis, group_evidence, narrowed, scan
+from calibration.diagnosis.stream import Stream
+
+STRONG: Final = math.log(20)
+WEAK: Final = math.log(20)
+_OCCAM = math.log(10)  # "all" is taken unless a set is this much better
+_MOST = 4  # groups
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A hypothesis that is kept, with others that these labels cannot tell from it.
+
+    `rivals`: of the same key, other values; `twins`: of other keys.
+    """
+
+    best: Hypothesis
+    twins: tuple[Hypothesis, ...]
+    rivals: tuple[Hypothesis, ...]
+
+
+def search(stream: Stream) -> tuple[list[Finding], float]:
+    """Return the groups that changed, most evident first, and the log evidence of the best."""
+    found: list[Finding] = []
+    evidence = -math.inf
+    while len(found) < _MOST:
+        best = _next(stream, [each.best for each in found])
+        if not found:
+            evidence = best.best.score
+        if best.best.score < WEAK or _repeats(best.best, [each.best for each in found]):
+            break
+        found.append(best)
+    return _merged(stream, _needed(stream, found)), evidence
+
+
+def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
+    left = corrected(stream, found)
+    hypotheses = scan(left)
+    best = hypotheses[0]
+    everyone = next(each for each in hypotheses if each.key == ALL)
+    if not found and everyone.score > max(best.score - _OCCAM, STRONG):
+        best = everyone
+    part = narrowed(left, best)
+    near = [each for each in hypotheses if each.score > part.score - STRONG and each is not best]
+    twins = tuple(each for each in near if each.key not in (best.key, CONFIDENCE, ALL, DRAWN))
+    rivals = tuple(each for each in near if each.key == best.key and _apart(each, best))
+    return Finding(part, twins[:3], rivals[:3])
+
+
+def _apart(one: Hypothesis, other: Hypothesis) -> bool:
+    return not set(one.values) & set(other.values)
+
+
+def _repeats(best: Hypothesis, found: list[Hypothesis]) -> bool:
+    """Whether it is the form or the course of an error that is known, not another error."""
+    if not found:
+        return False
+    if best.key == CONFIDENCE or (found[0].key == ALL and best.score < 2 * STRONG):
+        return True
+    return any(_same_group(best, each) and _overlap(best, each) for each in found)
+
+
+def _same_group(one: Hypothesis, other: Hypothesis) -> bool:
+    return one.key == other.key and set(one.values) <= set(other.values)
+
+
+def _overlap(one: Hypothesis, other: Hypothesis) -> bool:
+    return one.begin < other.end and other.begin < one.end
+
+
+def _needed(stream: Stream, found: list[Finding]) -> list[Finding]:
+    """Those that the others together do not explain."""
+    for each in list(found):
+        others = [other.best for other in found if other is not each]
+        if not others:
+            break
+        left = corrected(stream, others)
+        again = group_evidence(left, each.best.members(stream))
+        price = max(group_evidence(stream, each.best.members(stream))) - each.best.score
+        if max(again) - price < WEAK:
+            found.remove(each)
+    return found
+
+
+def _merged(stream: Stream, found: list[Finding]) -> list[Finding]:
+    """One finding for groups of one key that erred alike at overlapping times."""
+    kept: list[Finding] = []
+    for each in found:
+        same = next((old for old in kept if _alike(stream, old.best, each.best)), None)
+        if same is None:
+            kept.append(each)
+        else:
+            kept[kept.index(same)] = _union(same, each)
+    return kept
+
+
+def _alike(stream: Stream, one: Hypothesis, other: Hypothesis) -> bool:
+    if one.key != other.key or one.within or other.within or not _overlap(one, other):
+        return False
+    return _direction(stream, one) == _direction(stream, other)
+
+
+def _direction(stream: Stream, each: Hypothesis) -> float:
+    rows = each.rows(stream)
+    expected = 1 / (1 + np.exp(-stream.z[rows]))
+    return float(np.sign((stream.weight[rows] * (expected - stream.right[rows])).sum()))
+
+
+def _union(one: Finding, other: Finding) -> Finding:
+    best = replace(
+        one.best,
+        values=tuple(sorted({*one.best.values, *other.best.values})),
+        begin=min(one.best.begin, other.best.begin),
+        end=max(one.best.end, other.best.end),
+    )
+    rivals = tuple(each for each in one.rivals if _apart(each, best))
+    return Finding(best, one.twins, rivals)
