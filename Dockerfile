@@ -6,10 +6,11 @@
 #   docker build -t candor-training --target training .        the commands that train and export
 #
 # All but torch comes from a lock with hashes (make lock). No image has pip or a compiler, and none needs root.
-ARG PYTHON=python:3.13-slim
+# `make pin-images` writes the newest digest of each base (docs/releases.md).
+ARG PYTHON=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 # TorchServe was never released for a later Python.
-ARG TORCH_PYTHON=python:3.11-slim-trixie
-ARG CUDA=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
+ARG TORCH_PYTHON=python:3.11-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
+ARG CUDA=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04@sha256:14d94b039cb94bbd5da559f303b46bc4b0d5d6c24ab1a9d7b186e566ed3400dc
 
 # ---- what all targets share
 

@@ -1,10 +1,11 @@
-"""Join the Python packages of an image and those of its Debian or Ubuntu into one bill of materials
-(CycloneDX).
+"""Join the Python packages of an image, those of its Debian or Ubuntu, and Python, which official
+images build from source, into one bill of materials (CycloneDX).
 
 python container/sbom.py PYTHON_SBOM DPKG_STATUS > SBOM
 """
 
 import json
+import platform
 import sys
 from collections.abc import Iterator
 from email.parser import HeaderParser
@@ -24,9 +25,24 @@ def system_packages(status: str) -> Iterator[dict[str, Any]]:
         yield {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
+def interpreter() -> dict[str, Any]:
+    """The Python that runs this, as a component."""
+    version = platform.python_version()
+    purl = f"pkg:generic/python@{version}"
+    return {
+        "type": "application",
+        "bom-ref": purl,
+        "name": "python",
+        "version": version,
+        "purl": purl,
+        "cpe": f"cpe:2.3:a:python:python:{version}:*:*:*:*:*:*:*",
+    }
+
+
 def joined(python: dict[str, Any], status: str) -> dict[str, Any]:
-    """The bill of materials `python` with the system's packages added."""
-    return python | {"components": [*python["components"], *system_packages(status)]}
+    """The bill of materials `python` with Python and the system's packages added."""
+    more = [interpreter(), *system_packages(status)]
+    return python | {"components": [*python["components"], *more]}
 
 
 if __name__ == "__main__":

@@ -22,9 +22,24 @@ def jobs(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+RELEASE = jobs(ROOT / ".github/workflows/release.yml")
+# What each job may write; `id-token` proves to the package index or the signer which workflow asks.
+WRITES = {
+    "image": {"packages", "id-token", "attestations"},
+    "publish": {"id-token"},
+    "join": {"packages", "id-token", "attestations"},
+    "draft": {"contents"},
+}
+PINNED = r"(actions|pypa)/[\w-]+@[0-9a-f]{40}"
+
+
 def commands(name: str) -> list[str]:
     found = jobs(ROOT / ".github" / "workflows" / f"{name}.yml").values()
     return [step["run"] for job in found for step in job["steps"] if "run" in step]
+
+
+def of_release(job: str) -> str:
+    return "\n".join(step.get("run", step.get("uses", "")) for step in RELEASE[job]["steps"])
 
 
 @pytest.mark.parametrize(
@@ -42,16 +57,55 @@ def test_the_forge_would_take_it(check: list[str]) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_actions_are_pinned_by_commit_and_may_only_read() -> None:
+def test_actions_are_pinned_by_commit_and_write_what_they_must() -> None:
     for path in WORKFLOWS:
         used = re.findall(r"uses: (\S+)(.*)", path.read_text())
-        pinned = [re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) for name, _ in used]
+        pinned = [re.fullmatch(PINNED, name) for name, _ in used]
         assert all(pinned), f"{path.name}: pin each action by its commit"
         assert all("# v" in tag for _, tag in used), f"{path.name}: name the tag of each commit"
         assert yaml.safe_load(path.read_text())["permissions"] == {}
         for name, job in jobs(path).items():
-            writes = "write" in job.get("permissions", {}).values()
-            assert not writes or name == "draft", f"{path.name}: {name} may only read"
+            asked = {scope for scope, may in job["permissions"].items() if may == "write"}
+            allowed = WRITES.get(name, set()) if path.stem == "release" else set()
+            assert asked == allowed, f"{path.name}: {name}"
+
+
+def test_a_release_publishes_what_was_built_once_and_tried() -> None:
+    needs = {name: job.get("needs") for name, job in RELEASE.items()}
+    assert needs == dict(zip(RELEASE, [None, *RELEASE], strict=False))  # one after the other
+    assert of_release("build").count("python -m tests.release wheel") == 1
+    for job in ("publish", "join", "draft"):
+        assert "download-artifact@" in of_release(job)
+        assert "checkout@" not in of_release(job)
+    assert RELEASE["publish"]["environment"] == "release"
+    assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text()
+
+
+def test_images_of_two_processors_are_pushed_by_digest_with_attestations() -> None:
+    matrix = RELEASE["image"]["strategy"]["matrix"]
+    assert matrix["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm"]
+    assert matrix["target"] == RELEASE["join"]["strategy"]["matrix"]["target"]
+    assert set(matrix["target"]) <= set(
+        re.findall(r" AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    )
+    built = of_release("image")
+    for option in ("--provenance mode=max", '--sbom "generator=$SCANNER"', "push-by-digest=true"):
+        assert option in built
+    (attest,) = (step for step in RELEASE["image"]["steps"] if "attest@" in step.get("uses", ""))
+    assert attest["with"]["sbom-path"] == "sbom.cdx.json"
+    assert "/opt/sbom/sbom.cdx.json > sbom.cdx.json" in built
+    assert "imagetools create" in of_release("join")
+
+
+def test_every_image_that_a_release_builds_on_has_a_digest() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    bases = re.findall(r"^ARG (?:PYTHON|TORCH_PYTHON|CUDA)=(.*)$", dockerfile, re.MULTILINE)
+    text = (ROOT / ".github/workflows/release.yml").read_text()
+    tools = re.findall(r"^  (?:BUILDKIT|SCANNER): (.*)$", text, re.MULTILINE)
+    assert len(bases) == 3
+    assert len(tools) == 2
+    for image in (*bases, *tools):
+        assert re.fullmatch(r"[a-z/-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
 
 
 def test_they_run_the_gate_the_nightly_tests_and_targets_that_exist() -> None:

@@ -3,11 +3,14 @@ reports.
 """
 
 import os
+import re
 import signal
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from email.parser import HeaderParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +19,7 @@ from serving.client import Client
 from tests.builders.bundles import Png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
+from tests.release.source import copy_source
 
 pytestmark = pytest.mark.nightly
 
@@ -25,9 +29,15 @@ ALONE = {
 }  # which may name a checkout
 
 
+ADDRESS, REVISION = "https://forge.example/somebody/candor", "v1"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("dist"))
+    """The wheel of a release at ADDRESS."""
+    folder = tmp_path_factory.mktemp("release")
+    source = copy_source(folder / "source", address=ADDRESS, revision=REVISION)
+    return build_wheel(folder / "dist", source=source)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +73,22 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path
     files = {path for room in PACKAGES for path in (ROOT / room).rglob("*") if path.is_file()}
     there = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
     assert held == {path for path in there if not path.startswith("model_store/models/")}
+
+
+def test_the_package_index_can_follow_every_link(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    described = HeaderParser().parsestr(archive.read(name).decode())
+    assert described["Description-Content-Type"] == "text/markdown"
+    links = re.findall(r'(?:\]\(|src=")([^)"]+)', described.get_payload())
+    assert len(links) > 30
+    for link in links:
+        assert link.startswith("https://"), link
+        if link.startswith(ADDRESS):
+            kind, revision, path = urlsplit(link).path.split("/", 5)[3:]
+            assert revision == REVISION
+            assert (ROOT / path).is_file(), link
+            assert kind == ("raw" if "/images/" in path else "blob"), link
 
 
 def test_no_torch_came_along(environment: Path) -> None:

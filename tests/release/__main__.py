@@ -1,7 +1,8 @@
 """What a release must pass beyond the tests; `make test-wheel`, `-lowest`, `-signing` and
 `-newest`.
 
-python -m tests.release wheel [TAG]          the demo, from the wheel alone; TAG is its version
+python -m tests.release wheel                the demo, from the wheel alone
+python -m tests.release wheel TAG ADDRESS    the same, of version TAG and with links to ADDRESS
 python -m tests.release lowest [PATH ...]    tests with the lowest releases that are allowed
 python -m tests.release signing [PATH ...]   tests of signatures, with the lowest model-signing
 python -m tests.release newest [PATH ...]    tests with the newest releases
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel
+from tests.release.source import copy_source
 
 BUILD = ROOT / "build"
 EXTRAS = (
@@ -34,14 +36,18 @@ WITHOUT_SIGNING = tuple(f"--ignore={path}" for path in SIGNING_TESTS)
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "-m", "not nightly")
 
 
-def check_wheel(tag: str | None = None) -> None:
-    """Build sdist and wheel, and run the demo on digits from the wheel, in a folder without the
-    source.
-    """
-    wheel = build_wheel(BUILD / "dist")
+def release_wheel(tag: str, address: str) -> Path:
+    """Build sdist and wheel of a release, whose README leads to `tag` at `address`."""
+    source = copy_source(BUILD / "source", address=address, revision=tag)
+    wheel = build_wheel(BUILD / "dist", source=source)
     version = wheel.name.split("-")[1]
-    if tag is not None and tag != f"v{version}":
+    if tag != f"v{version}":
         sys.exit(f"the tag {tag} is not v{version}, the version in pyproject.toml")
+    return wheel
+
+
+def check_wheel(wheel: Path) -> None:
+    """Run the demo on digits from the wheel, in a folder without the source."""
     environment = FreshEnvironment(BUILD / "wheel")
     chosen = environment.resolve(
         "packages.txt", "--constraint", ROOT / "requirements/constraints.txt", extras=["train"]
@@ -82,8 +88,10 @@ def run_tests(environment: FreshEnvironment, packages: Path, *arguments: str) ->
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["wheel", *tag] if len(tag) < 2:
-            check_wheel(*tag)
+        case ["wheel"]:
+            check_wheel(build_wheel(BUILD / "dist"))
+        case ["wheel", tag, address]:
+            check_wheel(release_wheel(tag, address))
         case ["lowest", *paths]:
             check_lowest("lowest", EXTRAS, paths or (*WITHOUT_SIGNING, *TESTS))
         case ["signing", *paths]:

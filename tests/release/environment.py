@@ -92,9 +92,11 @@ class FreshEnvironment:
         return path
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build the sdist into an empty `folder`, and from it the wheel, whose path is returned."""
-    uv("build", "--clear", "--out-dir", folder, ROOT)
+def build_wheel(folder: Path, *, source: Path = ROOT) -> Path:
+    """Build the sdist of `source` into an empty `folder`, and from it the wheel, whose path is
+    returned.
+    """
+    uv("build", "--clear", "--out-dir", folder, source)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
