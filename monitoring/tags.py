@@ -2,12 +2,14 @@
 by slice.
 
 Sent as `site=A,device=CT-2` (in a header, a form field or a CSV cell) or as an object in JSON. They
-are recorded with the answer; the model never sees them. They must not identify a patient.
+are recorded with the answer; the model never sees them. They must not identify a patient: keys that
+say so are refused, because the patient has a field of its own, of which only a hash is stored.
 """
 
 import json
 import re
 from functools import lru_cache
+from typing import Final
 
 from monitoring.errors import TagsInvalid
 
@@ -15,6 +17,10 @@ KEYS = 3
 CHARACTERS = 64
 TEXT_CHARACTERS = 1000  # room for all tags, and for spaces
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_IDENTIFYING: Final = re.compile(  # without "_", "-" and "."
+    r"(patient|subject|participant)s?(id|name|number)?|mrn|pid|medicalrecord(number)?|ssn|"
+    r"nhs(number)?|accession(number)?|name|firstname|lastname|surname|dob|birthdate|dateofbirth"
+)
 _EXPECTED = (
     f"send at most {KEYS} as site=A,device=B: keys of letters, digits, '_', '.', '-', values of "
     f"printable characters, 1 to {CHARACTERS} of each."
@@ -23,7 +29,12 @@ _EXPECTED = (
 
 def is_key(text: str) -> bool:
     """Whether a text can be the key of a tag."""
-    return _KEY.fullmatch(text) is not None
+    return _KEY.fullmatch(text) is not None and not _identifies(text)
+
+
+def _identifies(key: str) -> bool:
+    """Whether a key says that its values identify people."""
+    return _IDENTIFYING.fullmatch(re.sub("[_.-]", "", key).lower()) is not None
 
 
 def read_tags(text: str) -> str | None:
@@ -73,6 +84,11 @@ def _canonical(pairs: list[tuple[str, str]]) -> str:
     for key, value in tags.items():
         if not _KEY.fullmatch(key):
             raise TagsInvalid(f"the tag's key {key[:100]!r} cannot be one; {_EXPECTED}")
+        if _identifies(key):
+            raise TagsInvalid(
+                f"tag {key!r} identifies a person. Send the patient as X-Candor-Patient, or as the "
+                "field or column `patient`: only a keyed hash of it is stored."
+            )
         if (
             len(value) > CHARACTERS
             or not value.isprintable()

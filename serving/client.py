@@ -99,13 +99,15 @@ class Calls:
         version: int | None = None,
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        patient: str | None = None,
         frame: int | Literal["middle", "all"] | None = None,
         idempotency_key: str | None = None,
     ) -> _Call[Json]:
         """The answer for one encoded image. Without `model`, the server must have exactly one.
 
         `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle
-        one; the answer then has its number. A retry gets the recorded answer. Give an
+        one; the answer then has its number. `patient` identifies the patient: images of one count
+        as dependent, and only a keyed hash is stored. A retry gets the recorded answer. Give an
         `idempotency_key` to repeat the call yourself, and get what the first one recorded; it is
         the request id of an answer without one. Raises ServerRefused, with status 404 if the model
         is not named and the server has several or none.
@@ -118,6 +120,8 @@ class Calls:
         headers["Idempotency-Key"] = (idempotency_key or uuid4().hex).encode()
         if request_id is not None:
             headers["X-Request-Id"] = request_id.encode()
+        if patient is not None:
+            headers["X-Candor-Patient"] = patient.encode()
         if tags:
             headers["X-Candor-Tags"] = ",".join(f"{key}={tags[key]}" for key in tags).encode()
         content = image.read_bytes() if isinstance(image, Path) else image
@@ -135,6 +139,7 @@ class Calls:
         version: int | None = None,
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        patient: str | None = None,
     ) -> _Call[list[Json]]:
         """The answers for all frames of one DICOM file, each with its number as `frame`.
 
@@ -143,7 +148,13 @@ class Calls:
         does.
         """
         answers = yield from self.predict(
-            image, model=model, version=version, request_id=request_id, tags=tags, frame="all"
+            image,
+            model=model,
+            version=version,
+            request_id=request_id,
+            tags=tags,
+            patient=patient,
+            frame="all",
         )
         return cast(list[Json], answers)
 

@@ -79,6 +79,9 @@ class SettingTable(BaseSettings):
     """File of the spool; each server process needs its own."""
     spool_limit_bytes: int = Field(64 * 2**20, ge=2**16)
     """Size of the spool, reserved at startup; an answer takes at least 200 bytes."""
+    patient_key_file: Path | None = None
+    """File with the secret that hashes patients, at least 16 characters, the same on every server
+    and monitor of a ledger; unset: one that the ledger makes and holds."""
     data: Path | None = None
     """Folder with datasets and pretrained weights, for training and the demo."""
 

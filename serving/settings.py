@@ -37,6 +37,7 @@ _PASSWORD: Final = re.compile(r"(?<=://)[^/@]*@")
 _QUERY: Final = re.compile(r"\?.*")
 # Of the largest body in the memory of all: three copies at its peak, and room for small ones.
 BODY_SHARES: Final = 4
+SHORTEST_KEY: Final = 16  # bytes of the secret that hashes patients
 
 
 class Settings(SettingTable):
@@ -125,6 +126,19 @@ class Settings(SettingTable):
     def scan_s(self) -> float:
         """Seconds between scans of the store: each costs a store at an address one request."""
         return self.poll_s or (5.0 if "://" in self.store else 0.5)
+
+    @property
+    def patient_key(self) -> bytes | None:
+        """The secret that hashes patients; None if the ledger holds it. Raises SettingsError."""
+        if self.patient_key_file is None:
+            return None
+        key = _read_secret(self.patient_key_file, setting="CANDOR_PATIENT_KEY_FILE").encode()
+        if len(key) < SHORTEST_KEY:
+            raise SettingsError(
+                f"CANDOR_PATIENT_KEY_FILE: {self.patient_key_file} holds {len(key)} bytes; a key "
+                f"has at least {SHORTEST_KEY}, such as those of `openssl rand -hex 32`"
+            )
+        return key
 
     @property
     def opened_store(self) -> "Store":

@@ -1,7 +1,7 @@
 """`candor predict`: answers for images, from a server or from a bundle on disk."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +20,13 @@ from candor.commands.options import (
     web_address,
 )
 from candor.commands.scoring import ENGINES, score_folder
-from candor.predictions.image_files import FileIdRule, file_id, image_files, require_distinct
+from candor.predictions.image_files import (
+    FileIdRule,
+    file_id,
+    image_files,
+    patients_of,
+    require_distinct,
+)
 from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
@@ -66,6 +72,13 @@ def predict(
         FileIdRule | None,
         option(
             "Send each file's name, or its path, as request id, so that a label can name the file."
+        ),
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        option(
+            "Regular expression on the file name; its first group identifies the patient to the "
+            "server, which stores only a keyed hash."
         ),
     ] = None,
     frame: Annotated[
@@ -124,10 +137,10 @@ def predict(
             f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine"
         )
     if out is not None:
-        if url is not None or csv is not None or request_id is not None:
+        if url or csv or request_id or group_pattern:
             raise typer.BadParameter(
                 "--out scores with a model on disk into Parquet files: without --url, --csv, "
-                "--request-id"
+                "--request-id, --group-pattern"
             )
         known = settings(store=store)
         found = _bundle(model, version, known.opened_store)
@@ -144,13 +157,14 @@ def predict(
         raise typer.Exit(1 if refused else 0)
     if engine != "process":
         raise typer.BadParameter("--engine ray scores a folder into parts; say where with --out")
-    if url is None and not (request_id is None and token_file is None):
+    if url is None and (request_id or group_pattern or token_file):
         raise typer.BadParameter(
-            "--request-id and --token-file are for a server; name it with --url"
+            "--request-id, --group-pattern and --token-file are for a server; name it with --url"
         )
     files = image_files(map(Path, images))
     if request_id is not None:
         require_distinct(files, request_id)
+    patients = {} if group_pattern is None else patients_of(files, group_pattern)
     with ExitStack() as opened:
         if url is None:
             bundle = _bundle(model, version, settings(store=store).opened_store)
@@ -160,7 +174,7 @@ def predict(
 
             client = opened.enter_context(Client(url, token=read_token(token_file)))
             classify = _server_classifier(
-                client, model or client.only_model(), version, request_id, frame
+                client, model or client.only_model(), version, request_id, patients, frame
             )
             answering = _answers(classify, files, connections=CONNECTIONS)
         table = None if csv is None else opened.enter_context(AnswerTable(csv))
@@ -212,11 +226,17 @@ def _answer(classify: Classify, file: Path) -> list[dict[str, Any]]:
 
 
 def _server_classifier(
-    client: "Client", model: str, version: int | None, rule: FileIdRule | None, frame: Any
+    client: "Client",
+    model: str,
+    version: int | None,
+    rule: FileIdRule | None,
+    patients: Mapping[Path, str],
+    frame: Any,
 ) -> Classify:
     def classify(file: Path) -> list[dict[str, Any]]:
         named: dict[str, Any] = {"model": model, "version": version}
         named["request_id"] = None if rule is None else file_id(file, rule)
+        named["patient"] = patients.get(file)
         if frame == "all":
             return [_told(each) for each in client.predict_frames(file, **named)]
         return [client.predict(file, **named, frame=frame)]

@@ -98,8 +98,8 @@ def predictions(
         Path,
         argument(
             "A .csv with a header, .ndjson or .parquet. Columns: request_id or prediction_id; "
-            "probabilities, or predicted and confidence; optional: served_at, tags, audit, label, "
-            "source, observed_at, model, version."
+            "probabilities, or predicted and confidence; optional: served_at, tags, patient, "
+            "audit, label, source, observed_at, model, version."
         ),
     ],
     model: Annotated[str | None, option("Model of the rows that name none.")] = None,

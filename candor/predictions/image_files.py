@@ -4,6 +4,7 @@ The same rule runs when an image is sent and when its label is. Files whose ids 
 refused before anything is sent, because a label could not tell them apart.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -76,6 +77,28 @@ def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
                 f"{seen[key]} and {file} would both get the request id {key!r}: {advice}"
             )
         seen[key] = file
+
+
+def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
+    r"""Return what `pattern` finds in each file's name, or in its path if the pattern has a slash.
+
+    Raises:
+        ImagesRefused: no regular expression, or it finds nothing in a file's name.
+
+    >>> patients_of([Path("scans/p7_left.png")], r"^(\w+?)_")
+    {PosixPath('scans/p7_left.png'): 'p7'}
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ImagesRefused(f"{pattern!r} is no regular expression: {error}") from error
+    found: dict[Path, str] = {}
+    for file in files:
+        match = compiled.search(file.as_posix() if "/" in pattern else file.name)
+        if match is None:
+            raise ImagesRefused(f"{pattern!r} finds no patient in {file}; every image needs one")
+        found[file] = match[1] if compiled.groups else match[0]
+    return found
 
 
 def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:

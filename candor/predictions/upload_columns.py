@@ -90,6 +90,8 @@ def prediction_columns(
     sources |= {role: column for role in _ROLES if (column := getattr(columns, role)) is not None}
     if columns.vector:
         sources["probabilities"] = columns.vector
+    if columns.group and "patient" in fields:
+        sources["patient"] = columns.group
     found = UploadColumns(columns, sources, (), frozenset(fields))
     said = {"predicted", "probabilities"} & set(sources) or found.sends_scores
     if "confidence" in sources and not said:

@@ -93,7 +93,8 @@ def read_labels(
     wanted = (
         select(
             *(first_id, label_current.c.confidence, feedback.c.correct, prediction.c.predicted),
-            *(prediction.c.audit, prediction.c.tags, feedback.c.received_at_ns),
+            *(prediction.c.audit, prediction.c.tags, prediction.c.patient),
+            feedback.c.received_at_ns,
         )
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
@@ -104,8 +105,8 @@ def read_labels(
         wanted = wanted.where(first_id <= until)
     rows = connection.execute(wanted.limit(latest)).all()
     return [
-        LabelRow(FirstLabel(key, confidence, bool(correct), predicted, audit is not None, tags), ns)
-        for key, confidence, correct, predicted, audit, tags, ns in reversed(rows)
+        LabelRow(FirstLabel(key, p, bool(correct), predicted, audit is not None, *of_answer), ns)
+        for key, p, correct, predicted, audit, *of_answer, ns in reversed(rows)
     ]
 
 

@@ -25,6 +25,7 @@ class ServedAnswer(NamedTuple):
     served_at_ns: int
     tags: str | None
     audit: float | None
+    patient: int | None
     probabilities: bytes
     label: int | None
     revision: int | None

@@ -46,7 +46,9 @@ from monitoring.ledger.versions import WatchedVersion, load, of_model
 
 
 class FirstLabel(NamedTuple):
-    """An answer's first label for the detectors. `predicted`: a class index; `tags` as stored."""
+    """An answer's first label for the detectors. `predicted`: a class index; `tags` and `patient`
+    as stored.
+    """
 
     feedback_id: int
     confidence: float
@@ -54,6 +56,7 @@ class FirstLabel(NamedTuple):
     predicted: int
     audited: bool
     tags: str | None = None
+    patient: int | None = None
 
 
 class CurrentLabel(NamedTuple):
@@ -196,7 +199,9 @@ class Labeling:
     ) -> FirstLabel:
         """Keep the rows of a label, the answer's first unless there was one `before`."""
         number = next(self._numbers)
-        prediction_id, watched_version_id, predicted, confidence, _, tags, audit, *_ = answer
+        prediction_id, watched_version_id, predicted, confidence, _, tags, audit, patient, *_ = (
+            answer
+        )
         first = number if before is None else before.first_feedback_id or 0
         revision = 0 if before is None else (before.revision or 0) + 1
         correct = label == predicted
@@ -206,7 +211,7 @@ class Labeling:
             prediction_id, watched_version_id, first, revision, label, int(correct), confidence
         )
         self.last_feedback_id[watched_version_id] = number
-        return FirstLabel(number, confidence, correct, predicted, audit is not None, tags)
+        return FirstLabel(number, confidence, correct, predicted, audit is not None, tags, patient)
 
     def _count(self) -> None:
         """Add the first labels and what corrections came to to the sums, delays to the counts."""

@@ -17,7 +17,8 @@ class PredictionRow(NamedTuple):
     the largest probability, in [0, 1]. `probabilities`: (K,) float32, little endian.
     `served_at_ns`: nanoseconds since 1970.
     `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for
-    an audit, else None.
+    an audit, else None. `patient`: the keyed hash of the identifier (patient_id.py), None if
+    unknown.
     """
 
     prediction_id: bytes
@@ -29,6 +30,7 @@ class PredictionRow(NamedTuple):
     served_at_ns: int
     tags: str | None = None
     audit: float | None = None
+    patient: int | None = None
 
 
 _INSERT = inserting(prediction)

@@ -81,8 +81,16 @@ prediction = Table(
     _filled("served_at_ns", BigInteger),
     Column("tags", Text),  # canonical JSON object of at most three short strings from the caller
     Column("audit", Double),  # probability with which it was drawn for an audit; NULL: not drawn
+    Column("patient", BigInteger),  # keyed hash of the identifier; NULL: unknown
     sqlite_with_rowid=False,
 )
+
+# The key of these hashes, in one row: `recognized_by` is what it signs, `secret` the key itself,
+# NULL if it is in a file (patient_key.py).
+patient_key = Table(
+    "patient_key", metadata, _key("recognized_by", LargeBinary(8)), Column("secret", LargeBinary)
+)
+
 _by_request = prediction.c.request_id.is_not(None)
 Index(
     "prediction_request",

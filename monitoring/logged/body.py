@@ -23,6 +23,7 @@ from monitoring.ledger.predictions import time_of_id
 from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.prediction_log import LoggedItem, LoggedResult, LoggedStatus, rejected
+from monitoring.patient_id import read_patient
 from monitoring.tags import read_tags, tags_of
 
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
@@ -62,6 +63,11 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ]
         | None
     ) = None
+    patient: (
+        Annotated[Text, Meta(description="identifies the patient; only a keyed hash is stored")]
+        | int
+        | None
+    ) = None
     label: Annotated[Text, Meta(description="the true class, if it is known")] | None = None
     source: Text | None = None
     observed_at: Moment | None = None
@@ -84,6 +90,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             served_at_ns=read_time_ns("served_at", self.served_at),
             tags=_read_tags(self.tags),
             audit=self.audit,
+            patient=_read_patient(self.patient),
             label=check_storable("label", self.label),
             source=check_storable("source", self.source),
             observed_at_ns=read_time_ns("observed_at", self.observed_at),
@@ -166,6 +173,13 @@ def _read_tags(value: str | dict[str, str] | None) -> str | None:
     if isinstance(value, str) and not value.lstrip().startswith("{"):
         return read_tags(value)
     return tags_of(_from_cell("tags", value))
+
+
+def _read_patient(value: str | int | None) -> str | None:
+    try:
+        return read_patient(None if value is None else str(value))
+    except ValueError as error:
+        raise PredictionInvalid(f"Field {error}") from None
 
 
 def _default_version(defaults: Mapping[str, str]) -> int | None:

@@ -29,12 +29,14 @@ from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_
 from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.statement import in_lists
 from monitoring.ledger.versions import WatchedVersion, of_model
+from monitoring.patient_id import PatientKey
 
 Probabilities = tuple[float, ...] | Mapping[str, float]  # in the classes' order, or by class
 
 
 class LoggedItem(NamedTuple):
-    """One prediction. Times in nanoseconds since 1970; `tags` as in the ledger.
+    """One prediction. Times in nanoseconds since 1970; `tags` as in the ledger,
+    `patient` as the caller sent it.
 
     Identified by `prediction_id` (16 bytes of a UUIDv7) or `request_id`. Has `probabilities`, or
     `predicted` and `confidence`. `label` is the true class, if it is known. Without `version` it
@@ -51,6 +53,7 @@ class LoggedItem(NamedTuple):
     served_at_ns: int | None = None
     tags: str | None = None
     audit: float | None = None
+    patient: str | None = None
     label: str | None = None
     source: str | None = None
     observed_at_ns: int | None = None
@@ -101,8 +104,14 @@ class PredictionLog:
     """The predictions of one transaction: call `judge` once, then write `rows`."""
 
     def __init__(
-        self, connection: Connection, versions: dict[int, WatchedVersion], *, now_ns: int
+        self,
+        connection: Connection,
+        versions: dict[int, WatchedVersion],
+        *,
+        patients: PatientKey,
+        now_ns: int,
     ) -> None:
+        self._patients = patients
         self.rows: list[PredictionRow] = []
         self._connection = connection
         self._versions = versions
@@ -198,9 +207,9 @@ class PredictionLog:
         self._known[key] = _RecordedAnswer(row.watched_version_id, said.predicted, said.confidence)
         if item.request_id is not None:
             self._keys[row.watched_version_id, item.request_id] = key
-        moment = (served_at_ns, item.tags, item.audit)
+        rest = (item.tags, item.audit, self._patients.hash(item.patient))
         self.rows.append(
-            PredictionRow(key, row.watched_version_id, item.request_id, *said, *moment)
+            PredictionRow(key, row.watched_version_id, item.request_id, *said, served_at_ns, *rest)
         )
         return LoggedResult(LoggedStatus.ACCEPTED, key)
 

@@ -21,6 +21,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.maintenance import Progress, silent
+from monitoring.patient_id import as_text
 
 COLUMNS = (
     "prediction_id",
@@ -33,6 +34,7 @@ COLUMNS = (
     "probabilities",
     "tags",
     "audit",
+    "patient",
     "label",
     "correct",
     "source",
@@ -128,6 +130,7 @@ def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
         np.frombuffer(row.probabilities, dtype="<f4").tolist(),
         row.tags,
         row.audit,
+        as_text(row.patient),
         None if row.label is None else known.classes[row.label],
         None if row.correct is None else bool(row.correct),
         row.source,

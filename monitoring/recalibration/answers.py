@@ -1,6 +1,5 @@
 """The labeled answers that a recalibration is fitted on."""
 
-import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from monitoring.findings.selection import COMPLETE
 from monitoring.ledger.schema import label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
 
-PATIENT = "patient"  # the tag that names the patient, if a caller sends it
 # Keeps the logarithm of a probability that underflowed finite.
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -75,7 +73,8 @@ class LabeledAnswers:
         probabilities: (N, K), as served.
         labels: (N,).
         weights: (N,), 1 / the probability of the audit draw; None if the answers are not an audit.
-        groups: (N,), patients; None unless every answer names one.
+        groups: (N,), numbers of patients; an answer without one is a patient of its own. None if no
+            answer names one.
         served_since_ns: when the earliest of them was served.
         coverage: share with a label of the answers that could be here: served between the first and
             the last of these and, if they are an audit, drawn for it. NaN without answers.
@@ -86,7 +85,7 @@ class LabeledAnswers:
     probabilities: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64] | None
-    groups: npt.NDArray[np.str_] | None
+    groups: npt.NDArray[np.int64] | None
     served_since_ns: int | None
     coverage: float = math.nan
     until_feedback_id: int = 0
@@ -175,7 +174,7 @@ def _rows(
             columns.prediction_id,
             columns.probabilities,
             columns.served_at_ns,
-            columns.tags,
+            columns.patient,
             columns.audit,
             label_current.c.label,
             label_current.c.first_feedback_id,
@@ -212,7 +211,11 @@ def _coverage(
     return len(rows) / (connection.scalar(possible) or len(rows))
 
 
-def _patients(rows: Sequence[Any]) -> npt.NDArray[np.str_] | None:
-    """Return the patient of each row; None unless all rows name one."""
-    named = [json.loads(row.tags).get(PATIENT) if row.tags else None for row in rows]
-    return np.array(named, dtype=np.str_) if named and all(named) else None
+def _patients(rows: Sequence[Any]) -> npt.NDArray[np.int64] | None:
+    """Return the (N,) patients as numbers, those of unknown ones apart; None if all are unknown."""
+    known = np.array([row.patient is not None for row in rows], dtype=bool)
+    if not known.any():
+        return None
+    hashes = np.array([row.patient or 0 for row in rows], dtype=np.int64)
+    numbers = np.unique(hashes, return_inverse=True)[1]
+    return np.where(known, numbers, len(rows) + np.arange(len(rows)))

@@ -29,6 +29,7 @@ from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
+from monitoring.ledger.patient_key import open_patient_key
 from monitoring.ledger.predictions import PredictionRow, recorded
 from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import SliceNames
@@ -63,7 +64,8 @@ class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
     `settings` and `tags` apply to every version registered here (`tags` None leaves those that
-    it has), `policy` to every label. Answers in a `spool` are moved to the ledger; a spool with
+    it has), `policy` to every label. `patient_key` is the secret of a file, if the ledger is not to
+    make its own. Answers in a `spool` are moved to the ledger; a spool with
     room takes answers while the ledger is away. Closing the recorder writes everything that waits.
     """
 
@@ -76,13 +78,16 @@ class Recorder:
         tags: TagSettings | None = None,
         policy: FeedbackPolicy | None = None,
         spool: Spool | None = None,
+        patient_key: bytes | None = None,
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._settings, self._tags = settings or DriftSettings(), tags
         self._versions: dict[int, WatchedVersion] = {}  # used by the writer's thread alone
         slices = SliceNames(self._versions)
-        self._commit = Commit(self._versions, policy or FeedbackPolicy(), slices, ledger.shard)
+        self.patients = open_patient_key(ledger, patient_key)
+        policy = policy or FeedbackPolicy()
+        self._commit = Commit(self._versions, policy, slices, self.patients, ledger.shard)
         self._queue = WorkQueue()
         self._writer = ledger.writer()
         self._outage = Outage(ledger.probe, metrics.ledger_away, over=self._wake)

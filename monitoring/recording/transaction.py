@@ -18,17 +18,21 @@ from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.versions import WatchedVersion, of_card
 from monitoring.logged.prediction_log import LoggedItem, LoggedResult, PredictionLog, label_of
+from monitoring.patient_id import PatientKey
 from monitoring.recording.queue import Batch, CommitGroup
 from monitoring.recording.spool import Frame
 
 
 @dataclass(frozen=True)
 class Commit:
-    """Writes groups. `versions`: those known so far, by id; labels add theirs."""
+    """Writes groups. `versions`: those known so far, by id; labels add theirs. `patients`: their
+    key.
+    """
 
     versions: dict[int, WatchedVersion]
     policy: FeedbackPolicy
     slices: SliceNames
+    patients: PatientKey
     shard: int = 0
 
     def write(
@@ -73,7 +77,7 @@ class Commit:
         """Write answers of models served elsewhere, once each, and their labels."""
         counts = TransactionCounts()
         lock(connection, Lock.REQUESTS)  # nobody else may log, or label by request id, meanwhile
-        log = PredictionLog(connection, self.versions, now_ns=now_ns)
+        log = PredictionLog(connection, self.versions, patients=self.patients, now_ns=now_ns)
         results = log.judge(items)
         labels = {
             number: label

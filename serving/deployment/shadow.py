@@ -40,6 +40,7 @@ async def _compute(version: ServedVersion, request: PendingRequest, held: ExitSt
             PendingRequest(
                 *(request.image, None, time.perf_counter(), done),
                 tags=request.tags,
+                patient=request.patient,
                 shadow_of=request.given_id,
             )
         )

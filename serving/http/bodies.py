@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import ID_LIMIT, Fraction, Version
+from monitoring.patient_id import CHARACTERS
 
 Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
@@ -13,6 +14,14 @@ RequestId: TypeAlias = Annotated[
     str, Meta(max_length=ID_LIMIT, description="your own id of the image, for feedback")
 ]
 
+Patient: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=CHARACTERS,
+        description="identifies the patient; only a keyed hash is stored",
+        examples=["MRN-0017"],
+    ),
+]
 FrameName: TypeAlias = Annotated[
     str, Meta(pattern="^([1-9][0-9]{0,8}|middle|all)$", examples=["1", "middle", "all"])
 ]
@@ -29,6 +38,7 @@ class EncodedImage(Struct, frozen=True):
     image: Annotated[Base64, Meta(description="the encoded image")]
     request_id: RequestId | None = None
     tags: Annotated[dict[str, str], Meta(examples=[{"site": "A", "device": "CT-2"}])] | None = None
+    patient: Patient | None = None
 
 
 class ImageForm(Struct, frozen=True):
@@ -36,6 +46,7 @@ class ImageForm(Struct, frozen=True):
 
     file: Binary
     tags: Annotated[str, Meta(examples=["site=A,device=CT-2"])] | UnsetType = UNSET
+    patient: Patient | UnsetType = UNSET
 
 
 class Heatmap(Struct, frozen=True):

@@ -22,13 +22,13 @@ from serving.decoding.channel import Encoded
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
-from serving.http.request import RequestHead, form_files, request_id_of, tags_of
+from serving.http.request import RequestHead, form_files, patient_of, request_id_of, tags_of
 from serving.inference.batcher import Image
 
 NDJSON = "application/x-ndjson"
 SHAPE = (
     'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of '
-    "strings}"
+    'strings, "patient": its identifier}'
 )
 
 Entry: TypeAlias = str | EncodedImage | MalformedRequest
@@ -59,6 +59,7 @@ class ImageItem:
     request_id: str | None = None
     name: str | None = None
     tags: str | None = None
+    patient: str | None = None  # as the caller sent it
     key: str | None = None  # idempotency key
 
     @property
@@ -83,13 +84,16 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
     """
     if head.media_type == "multipart/form-data":
         files = form_files(body, head.content_type, limit=limit)
-        items = [ImageItem(file.data, head.request_id, file.name, file.tags) for file in files]
+        items = [
+            ImageItem(file.data, head.request_id, file.name, file.tags, file.patient)
+            for file in files
+        ]
     elif head.media_type == JSON:
         items = [_item(value) for value in _counted(_array(body, limit), limit)]
     else:
         items = [_line(line) for line in _counted(_lines(body, limit), limit)]
     _counted(items, limit)
-    return items if head.tags is None else [_tagged(item, head.tags) for item in items]
+    return items if head.tags is head.patient is None else [_of_head(item, head) for item in items]
 
 
 def with_keys(items: Sequence[ImageItem], key: str | None) -> list[ImageItem]:
@@ -105,8 +109,9 @@ def with_keys(items: Sequence[ImageItem], key: str | None) -> list[ImageItem]:
     ]
 
 
-def _tagged(item: ImageItem, tags: str) -> ImageItem:
-    return replace(item, tags=item.tags or tags)
+def _of_head(item: ImageItem, head: RequestHead) -> ImageItem:
+    """The item, with what the headers say of all where it says nothing."""
+    return replace(item, tags=item.tags or head.tags, patient=item.patient or head.patient)
 
 
 def write_answers(
@@ -225,7 +230,8 @@ def _item(entry: Entry) -> ImageItem:
     read = EncodedImage(entry) if isinstance(entry, str) else entry
     try:
         request_id = request_id_of(read.request_id)
-        return ImageItem(decode_base64(read.image), request_id, tags=tags_of(read.tags))
+        tags, patient = tags_of(read.tags), patient_of(read.patient)
+        return ImageItem(decode_base64(read.image), request_id, tags=tags, patient=patient)
     except (binascii.Error, ValueError) as error:
         wrong = (
             error

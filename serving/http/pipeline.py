@@ -229,7 +229,11 @@ class InferencePipeline:
     ) -> Any:
         """Queue the image, wait for its answer, then pass the image to a shadow."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        request = PendingRequest(image, item.request_id, arrived_s, future, writer, item.tags)
+        request = PendingRequest(
+            *(image, item.request_id, arrived_s, future, writer),
+            tags=item.tags,
+            patient=item.patient,
+        )
         if item.key is None:
             return await self._submit(served, request)
         return await served.retries.once(item.key, request, partial(self._submit, served, request))
@@ -259,7 +263,7 @@ def items_of(frames: DecodedFrames, item: ImageItem, frame: FrameChoice) -> list
     """
     ids = numbered(item.request_id, frames.numbers) if frame == "all" else [item.request_id]
     items = [
-        ImageItem(pixels, request_id, tags=item.tags)
+        ImageItem(pixels, request_id, tags=item.tags, patient=item.patient)
         for pixels, request_id in zip(frames.pixels, ids, strict=True)
     ]
     return with_keys(items, item.key)

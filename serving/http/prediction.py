@@ -203,7 +203,7 @@ class PredictionApp:
     async def _items(self, data: Encoded, head: RequestHead) -> list[ImageItem]:
         """The images of a body. A long list is read in a thread, one at a time."""
         if isinstance(data, memoryview) or head.media_type not in LISTS:
-            return [ImageItem(data, head.request_id, tags=head.tags)]
+            return [ImageItem(data, head.request_id, tags=head.tags, patient=head.patient)]
         read = partial(read_items, data, head, limit=self._settings.max_items)
         if len(data) <= SMALL_BYTES:
             return read()

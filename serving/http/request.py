@@ -19,8 +19,9 @@ from monitoring.errors import BodyTimeout, BodyTooLarge, TagsInvalid, brief
 from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, Hold, check_encoding
 from monitoring.http.endpoint import Parameter
 from monitoring.http.fields import ID_LIMIT
+from monitoring.patient_id import read_patient
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
-from serving.http.bodies import FrameName, RequestId, Seconds
+from serving.http.bodies import FrameName, Patient, RequestId, Seconds
 
 # A form that a client got wrong is answered, and is no error of the server's.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
@@ -60,6 +61,13 @@ HEAD_PARAMETERS: Final = (
         "site=A,device=B: where the image comes from, for reports by slice",
     ),
     Parameter(
+        "X-Candor-Patient",
+        "header",
+        Patient,
+        "identifies the patient, so that images of one count as dependent; only a keyed hash is "
+        "stored",
+    ),
+    Parameter(
         "X-Candor-Canary",
         "header",
         bool,
@@ -80,9 +88,9 @@ class RequestHead:
     client's id.
 
     `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`:
-    in the ledger's form. `deadline_s`: the longest wait in seconds that the client accepts.
-    `length_bytes`: the declared length of the body, None if the client does not know it. `key`: the
-    idempotency key.
+    in the ledger's form; `patient` as sent. `deadline_s`: the longest wait in seconds that the
+    client accepts. `length_bytes`: the declared length of the body, None if the client does not
+    know it. `key`: the idempotency key.
     """
 
     media_type: str
@@ -90,6 +98,7 @@ class RequestHead:
     request_id: str | None
     canary: bool | None = None
     tags: str | None = None
+    patient: str | None = None
     deadline_s: float | None = None
     length_bytes: int | None = None
     key: str | None = None
@@ -225,24 +234,25 @@ async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: 
 
 @dataclass(frozen=True, slots=True)
 class FormFile:
-    """A file of a form: its name if the client gave one, its bytes, and the form's tags."""
+    """A file of a form: its name if the client gave one, its bytes, and the form's tags and
+    patient.
+    """
 
     name: str | None
     data: bytes
     tags: str | None = None
+    patient: str | None = None
 
 
 def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile]:
-    """The files of a multipart/form-data body, in order, with the tags of its field `tags`. Raises
-    MalformedRequest.
+    """The files of a multipart/form-data body, in order, with what its fields `tags` and `patient`
+    say. Raises MalformedRequest.
 
     Stops at the first file over `limit`, or field over FIELDS_LIMIT.
     """
     files, fields = read_form(body, content_type, limit=limit)
-    if "tags" not in fields:
-        return files
-    tags = read_tags(fields["tags"])
-    return [replace(file, tags=tags) for file in files]
+    tags, patient = read_tags(fields.get("tags", "")), patient_of(fields.get("patient"))
+    return [replace(file, tags=tags, patient=patient) for file in files]
 
 
 def read_form(
@@ -330,6 +340,14 @@ def tags_of(value: object) -> str | None:
         raise MalformedRequest(str(error)) from None
 
 
+def patient_of(text: str | None) -> str | None:
+    """The identifier of a patient; None for none. Raises MalformedRequest."""
+    try:
+        return read_patient(text)
+    except ValueError as error:
+        raise MalformedRequest(str(error)) from None
+
+
 def _yes_or_no(text: str) -> bool:
     choice = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     if choice is None:
@@ -354,6 +372,7 @@ _OWN_HEADERS: Final[dict[bytes, tuple[str, Callable[[str], Any]]]] = {
     b"idempotency-key": ("key", request_id_of),
     b"x-candor-canary": ("canary", _yes_or_no),
     b"x-candor-tags": ("tags", read_tags),
+    b"x-candor-patient": ("patient", patient_of),
     b"x-candor-deadline-s": ("deadline_s", _seconds),
 }
 

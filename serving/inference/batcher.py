@@ -57,6 +57,7 @@ class PendingRequest:
     answer: asyncio.Future[Any]
     writer: AnswerWriter | None = None
     tags: str | None = None
+    patient: str | None = None
     shadow_of: bytes | None = None
     given_id: bytes = b""
     mark: bytes = b""

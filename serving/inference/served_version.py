@@ -225,6 +225,7 @@ class ServedVersion:
         answers: list[Any | None] = []
         rows: list[PredictionRow] = []
         served_at_ns = time.time_ns()
+        patients = self._recorder.patients if self._recorder else None
         best = probabilities.argmax(axis=1).tolist()
         for request, predicted, row, values in zip(
             requests, best, probabilities, probabilities.tolist(), strict=True
@@ -254,6 +255,7 @@ class ServedVersion:
                     served_at_ns,
                     request.tags,
                     self._audit.share if self._audit and drawn else None,
+                    patients.hash(request.patient) if patients else None,
                 )
             )
             answers.append(self._written(rows[-1], request.writer, values))

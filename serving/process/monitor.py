@@ -99,7 +99,13 @@ def open_monitor(
         _open_ledger(url, settings) as ledger,
         _open_spool(settings, answers=production is not None) as spool,
         Recorder(
-            ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool
+            ledger,
+            metrics,
+            settings=drift,
+            tags=settings.watched_tags,
+            policy=policy,
+            spool=spool,
+            patient_key=settings.patient_key,
         ) as recorder,
         _open_pictures(settings, ledger, answers=production is not None) as pictures,
     ):

@@ -5,7 +5,7 @@ Source: the protocol's binary tensor data extension. Binary tensors follow the J
 which it names them; BYTES elements are prefixed by their length, four bytes little endian.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -18,7 +18,7 @@ from model_store.image import FrameChoice
 from monitoring.http.json_body import encode
 from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
-from serving.http.request import read_frame, request_id_of
+from serving.http.request import patient_of, read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
 from serving.v2.tensors import (
     NUMBERS_LIMIT,
@@ -85,19 +85,26 @@ def read_request(body: bytes, header_length: str | None, *, limit: int) -> RestR
     chosen = [
         each.name for each in read.outputs if each.parameters.get("binary_data", by_default) is True
     ]
+    frame, patient = read_parameters(read.parameters.get)
     return RestRequest(
         id=request_id_of(read.id),
         inputs=inputs,
         wanted=wanted,
-        frame=read_parameter(read.parameters.get("frame")),
+        frame=frame,
+        patient=patient,
         binary=frozenset(chosen),
         binary_by_default=by_default,
     )
 
 
-def read_parameter(value: Any) -> FrameChoice | None:
-    """The frames that the parameter `frame` chooses: a number or text. Raises MalformedRequest."""
-    return None if value is None else read_frame(str(value))
+def read_parameters(given: Callable[[str], Any]) -> tuple[FrameChoice | None, str | None]:
+    """What the parameters `frame` and `patient` say, each a number or text.
+
+    `given` returns a parameter's value, None without one. Raises MalformedRequest.
+    """
+    values = (given("frame"), given("patient"))
+    frame, patient = (None if value is None else str(value) for value in values)
+    return read_frame(frame), patient_of(patient)
 
 
 def write_response(

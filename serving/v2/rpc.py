@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from open_inference.grpc import protocol
 
-from model_store.image import FrameChoice
 from monitoring.errors import BodyTimeout
 from monitoring.http.body_budget import LIST_COPIES, BodyBudget, Hold
 from serving.error_table import error_answer, log_error
@@ -27,7 +26,7 @@ from serving.http.request import RequestHead, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.rest import server_metadata
-from serving.v2.rest_body import read_parameter
+from serving.v2.rest_body import read_parameters
 from serving.v2.service import InferenceService
 from serving.v2.tensors import (
     NUMBERS_LIMIT,
@@ -148,12 +147,12 @@ class Servicer:
         return _parse(kind, data)
 
 
-def _frame(request: Any) -> FrameChoice | None:
-    """The frames that the request's parameter chooses. Raises MalformedRequest."""
-    if "frame" not in request.parameters:
+def _parameter(request: Any, name: str) -> Any:
+    """The value of a request's parameter; None without."""
+    if name not in request.parameters:
         return None
-    value = request.parameters["frame"]
-    return read_parameter(getattr(value, value.WhichOneof("parameter_choice") or "string_param"))
+    value = request.parameters[name]
+    return getattr(value, value.WhichOneof("parameter_choice") or "string_param")
 
 
 def _parse(kind: Any, data: bytes) -> Any:
@@ -255,6 +254,7 @@ def read_request(request: Any, *, limit: int) -> InferenceRequest:
             "none."
         )
     contents = raws or [None] * len(request.inputs)
+    frame, patient = read_parameters(partial(_parameter, request))
     return InferenceRequest(
         id=request_id_of(request.id),
         inputs=[
@@ -262,7 +262,8 @@ def read_request(request: Any, *, limit: int) -> InferenceRequest:
             for tensor, content in zip(request.inputs, contents, strict=True)
         ],
         wanted=[output.name for output in request.outputs],
-        frame=_frame(request),
+        frame=frame,
+        patient=patient,
     )
 
 

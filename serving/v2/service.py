@@ -66,18 +66,18 @@ class InferenceService:
         card, spec = served.card, served.card.input.spec
         images = read_images(asked.inputs, card, limit=self._limit)
         outputs([], card, wanted=asked.wanted)  # refuse an unknown one before anything is computed
-        identity = asked.id or head.request_id
+        identity, patient = asked.id or head.request_id, asked.patient or head.patient
         if asked.frame is None:
             ids = request_ids(identity, len(images))
             with self._pipeline.spans.decoding(served):
                 pixels = await self._pipeline.decode_many(images, spec)
             items = [
-                ImageItem(image, request_id, tags=head.tags)
+                ImageItem(image, request_id, tags=head.tags, patient=patient)
                 for image, request_id in zip(pixels, ids, strict=True)
             ]
             items = with_keys(items, head.key)
         else:
-            item = ImageItem(_sole(images), identity, tags=head.tags, key=head.key)
+            item = ImageItem(_sole(images), identity, tags=head.tags, patient=patient, key=head.key)
             with self._pipeline.spans.decoding(served):
                 frames = await self._pipeline.decoder.decode_frames(
                     item.encoded, spec, asked.frame, deadline_s=head.deadline_s

@@ -37,14 +37,15 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
-    """A request's id, its inputs, the outputs that it wants (none: all), and the frames that it
-    chooses of its only image.
+    """A request's id, its inputs, the outputs that it wants (none: all), the frames that it chooses
+    of its only image, and the patient of all its images.
     """
 
     id: str | None
     inputs: Sequence[InputTensor]
     wanted: Sequence[str]
     frame: FrameChoice | None = None
+    patient: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def serve(
         rows = [each._replace(audit=audit) for each in rows]
     if patients is not None:
         rows = [
-            each._replace(tags=f'{{"patient":"{who}"}}')
+            each._replace(patient=monitored.recorder.patients.hash(str(who)))
             for each, who in zip(rows, patients, strict=True)
         ]
     monitored.serve(*rows)

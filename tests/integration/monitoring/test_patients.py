@@ -1,0 +1,105 @@
+"""The key that hashes patients, logged answers that name theirs, and what a table shows of it."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from candor.predictions.columns import ColumnWishes
+from candor.predictions.upload_columns import prediction_columns
+from monitoring.errors import LedgerError, TagsInvalid
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.patient_key import open_patient_key
+from monitoring.logged.body import FIELDS
+from monitoring.maintenance.export import export
+from monitoring.patient_id import PatientKey, as_text
+from monitoring.tags import is_key, read_tags
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, client_of
+
+DATABASES = BOTH_DATABASES
+FILE_KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+MODEL = {"model": "retina", "version": 1, "classes": ["healthy", "ill"]}
+
+
+def test_all_processes_of_a_ledger_hash_alike_and_two_ledgers_do_not(
+    ledger_url: str, tmp_path: Path
+) -> None:
+    with Ledger(ledger_url) as ledger, Ledger(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        first, again = open_patient_key(ledger), open_patient_key(ledger)
+        assert first.hash("MRN-17") == again.hash("MRN-17") != first.hash("MRN-18")
+        assert open_patient_key(other).hash("MRN-17") != first.hash("MRN-17")
+        assert first.hash(None) is None
+        assert b"".join(str(first).encode().split()).find(first.secret) == -1
+
+
+def test_the_key_that_a_ledger_began_with_stays(ledger_url: str) -> None:
+    with Ledger(ledger_url) as ledger:
+        key = open_patient_key(ledger, FILE_KEY)
+        assert key.hash("MRN-17") == PatientKey(FILE_KEY).hash("MRN-17")
+        with ledger.read() as connection:
+            assert connection.execute(text("select secret from patient_key")).all() == [(None,)]
+        assert open_patient_key(ledger, FILE_KEY) == key
+        for wrong in (None, OTHER_KEY):
+            with pytest.raises(LedgerError, match="CANDOR_PATIENT_KEY_FILE"):
+                open_patient_key(ledger, wrong)
+
+
+def test_a_ledger_that_made_its_key_keeps_it(ledger_url: str) -> None:
+    with Ledger(ledger_url) as ledger:
+        open_patient_key(ledger)
+        with pytest.raises(LedgerError, match="made its own"):
+            open_patient_key(ledger, FILE_KEY)
+
+
+@pytest.mark.anyio
+async def test_logged_answers_name_patients_that_no_table_shows(
+    ledger_url: str, tmp_path: Path
+) -> None:
+    with MonitoredModel(ledger_url, Clock()) as monitored:
+        async with client_of(monitored) as client:
+            assert (await client.post("/models-log", json=MODEL)).status_code == 200
+            item = {"model": "retina", "predicted": "ill", "confidence": 0.9}
+            patients = ["MRN-17", " MRN-17 ", 17, "17", None]
+            items = [
+                item | {"request_id": str(number), "patient": patient}
+                for number, patient in enumerate(patients)
+            ]
+            answers = (await client.post("/predictions-log", json=items)).json()
+            assert {answer["status"] for answer in answers} == {"accepted"}
+            table = "model,request_id,predicted,confidence,patient\nretina,7,ill,0.9,MRN-17\n"
+            sent = await client.post(
+                "/predictions-log", content=table, headers={"Content-Type": "text/csv"}
+            )
+            assert sent.status_code == 200
+            refused = await client.post("/predictions-log", json=items[0] | {"patient": "x" * 129})
+            assert refused.status_code == 422
+        export(monitored.ledger, tmp_path / "all.csv")
+        hashed = monitored.recorder.patients.hash
+    with (tmp_path / "all.csv").open() as file:
+        found = {row["request_id"]: row["patient"] for row in csv.DictReader(file)}
+    named, number = as_text(hashed("MRN-17")), as_text(hashed("17"))
+    assert [found[each] for each in "012347"] == [named, named, number, number, "", named]
+    assert "MRN-17" not in (tmp_path / "all.csv").read_text()
+    if ledger_url.startswith("sqlite"):
+        assert not any(b"MRN-17" in file.read_bytes() for file in tmp_path.glob("ledger.db*"))
+
+
+def test_tags_that_identify_are_refused() -> None:
+    for key in ("patient", "Patient_ID", "PatientName", "mrn", "subject-id", "NHS.number", "name"):
+        assert not is_key(key)
+        with pytest.raises(TagsInvalid, match="patient"):
+            read_tags(f"{key}=17")
+    assert all(is_key(key) for key in ("site", "patient_position", "device_name", "ward"))
+
+
+def test_a_column_of_patients_is_sent_as_the_patient() -> None:
+    names = ["request_id", "predicted", "confidence", "subject_id"]
+    found = prediction_columns(names, FIELDS, ColumnWishes())
+    row = dict(zip(names, ["a", "ill", 0.9, "s-1"], strict=True))
+    assert found.item(row) == {
+        "request_id": "a",
+        "predicted": "ill",
+        "confidence": 0.9,
+        "patient": "s-1",
+    }
