@@ -45,7 +45,7 @@ class World:
 
     @property
     def predicted(self) -> Codes:
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
     def confidence(self) -> Array:

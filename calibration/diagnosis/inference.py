@@ -1,115 +1,153 @@
-"""The inference: from labeled answers to what changed, since when, and what else may explain it."""
+"""The inference: from served answers to what changed, since when, and what else may explain it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.case_mix import adjusted_confidence, case_mix
 from calibration.diagnosis.correction import corrected
-from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
-from calibration.diagnosis.facts import Deviation, Figures, Inference, Interval
+from calibration.diagnosis.facts import (
+    Cause,
+    Deviation,
+    Figures,
+    Inference,
+    Interval,
+    Remedy,
+    Rival,
+    RivalStatus,
+)
 from calibration.diagnosis.figures import figures_of
 from calibration.diagnosis.groups import ALL
+from calibration.diagnosis.noise import noise
 from calibration.diagnosis.onset import Onset, onset
+from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
 from calibration.diagnosis.planner import open_questions
-from calibration.diagnosis.search import STRONG, Finding, search
-from calibration.diagnosis.stream import Stream
+from calibration.diagnosis.remedies import remedies_of
+from calibration.diagnosis.rivals import corrected_labels, patients
+from calibration.diagnosis.search import STRONG, Finding
+from calibration.diagnosis.selection import selection
 
 
 @dataclass(frozen=True)
-class Search:
-    """What the scan found, on labels that are worth `stream.weight`.
+class _Course:
+    """An outcome with the date of each finding. `served`: the labeled answers as served."""
 
-    `naive`: log evidence if all labels were independent.
-    """
-
-    labeled: Answers
-    stream: Stream
-    found: list[Finding]
-    evidence: float
-    naive: float
-    correlation: float
-    clump: float
+    served: Answers
+    outcome: Outcome
+    dates: list[Onset]
 
 
 def infer(answers: Answers) -> Inference:
-    """Diagnose answers, labeled or not, oldest first."""
-    done = _searched(answers.labeled())
-    dates = _dates(done)
+    """Diagnose answers.
+
+    Where answers that were drawn at random contradict the others, the drawn ones alone count.
+    Where a changed case mix explains a part, the rest is found under the new shares.
+
+    Args:
+        answers: labeled or not, oldest first; at most about 100,000.
+    """
+    said = _inferred(answers, answers.labeled())
+    chosen = _rival(said, Cause.SELECTION)
+    if answers.drawn is None or not said.deviations:
+        return said
+    if chosen.status != RivalStatus.EXPLAINS_ALL:
+        return said
+    drawn = answers.rows(np.flatnonzero(answers.drawn))
+    again = _inferred(drawn, drawn.labeled())
+    rivals = [each for each in again.rivals if each.cause != Cause.SELECTION]
+    part = RivalStatus.EXPLAINS_PART if again.deviations else RivalStatus.EXPLAINS_ALL
+    rivals.append(replace(chosen, status=part, left=again.evidence))
+    return replace(again, served=len(answers), rivals=tuple(rivals))
+
+
+def _inferred(answers: Answers, labeled: Answers) -> Inference:
+    outcome = outcome_of(labeled)
+    mix, mixed = _mixed(outcome)
+    course = _Course(labeled, mixed, _dates(mixed))
+    deviations = _deviations(course)
     return Inference(
-        len(done.labeled),
+        len(labeled),
         len(answers),
-        done.evidence,
-        done.correlation,
-        _bounds(done),
-        _deviations(done, dates),
-        (),
-        (),
+        outcome.evidence,
+        outcome.correlation,
+        _bounds(course),
+        deviations,
+        _rivals(answers, outcome, course, deviations, mix),
+        _remedies(course, deviations),
         open_questions(answers),
     )
 
 
-def _searched(labeled: Answers) -> Search:
-    """Search twice if labels depend on each other: what was found first shows how much."""
-    plain = Stream.of(labeled)
-    found, naive = search(plain)
-    left = corrected(plain, [each.best for each in found])
-    weight, correlation, clump = _worth(labeled, left)
-    stream, evidence = plain.weighing(weight), naive
-    if weight.min(initial=1.0) < 1:
-        found, evidence = search(stream)
-    return Search(labeled, stream, found, evidence, naive, correlation, clump)
+def _rival(said: Inference, cause: Cause) -> Rival:
+    return next(each for each in said.rivals if each.cause == cause)
 
 
-def _worth(labeled: Answers, left: Stream) -> tuple[FloatArray, float, float]:
-    """Weights (n,) of labels, correlation within a patient, and the design effect of neighbors."""
-    if labeled.patient is None:
-        clump = design_effect(left)
-        return np.full(len(labeled), 1 / clump), 0.0, clump
-    patient = _codes(labeled.patient)
-    correlation = patient_correlation(left, patient)
-    return patient_weights(patient, correlation), correlation, 1.0
+def _mixed(outcome: Outcome) -> tuple[Rival | None, Outcome]:
+    """The rival "case mix", and the outcome under the new shares if these explain a part."""
+    if not outcome.found:
+        return None, outcome
+    confidence = adjusted_confidence(outcome)
+    rival = case_mix(outcome, confidence)
+    if confidence is None or rival.status != RivalStatus.EXPLAINS_PART:
+        return rival, outcome
+    return rival, outcome_of(supposing(outcome.labeled, confidence))
 
 
-def _codes(patient: IntArray) -> IntArray:
-    """Codes from 0; each answer whose patient is unknown is of a patient of its own."""
-    own = np.where(patient < 0, -1 - np.arange(len(patient)), patient)
-    return np.unique(own, return_inverse=True)[1]
+def _rivals(
+    answers: Answers,
+    outcome: Outcome,
+    course: _Course,
+    deviations: tuple[Deviation, ...],
+    mix: Rival | None,
+) -> tuple[Rival, ...]:
+    first = deviations[0] if deviations else None
+    found = [selection(answers, first), patients(outcome)]
+    if mix:
+        found.append(mix)
+    if deviations:
+        found.append(noise(course.outcome, _affected(course, 0)))
+    changed = corrected_labels(course.served, outcome)
+    return tuple([*found, changed] if changed else found)
 
 
-def _bounds(done: Search) -> Interval:
-    right = done.labeled.correct == 1
-    figures = figures_of(done.labeled.confidence, right, done.stream.weight)
+def _affected(course: _Course, number: int) -> BoolArray:
+    rows = np.zeros(len(course.served), bool)
+    rows[course.dates[number].affected] = True
+    return rows
+
+
+def _bounds(course: _Course) -> Interval:
+    figures = _figures(course, np.arange(len(course.served)))
     return figures.gap if figures else Interval(math.nan, -1.0, 1.0)
 
 
-def _dates(done: Search) -> list[Onset]:
+def _dates(outcome: Outcome) -> list[Onset]:
     """Date each finding, the errors of the others put right."""
-    best = [each.best for each in done.found]
-    served_s = done.labeled.served_s
+    best = [each.best for each in outcome.found]
+    served_s = outcome.labeled.served_s
     return [
-        onset(corrected(done.stream, [x for x in best if x is not each]), each, served_s)
+        onset(corrected(outcome.stream, [x for x in best if x is not each]), each, served_s)
         for each in best
     ]
 
 
-def _deviations(done: Search, dates: list[Onset]) -> tuple[Deviation, ...]:
-    affected = np.zeros(len(done.labeled), dtype=bool)
-    for date in dates:
-        affected[date.affected] = True
-    return tuple(
-        _deviation(done, each, date, affected) for each, date in zip(done.found, dates, strict=True)
-    )
+def _deviations(course: _Course) -> tuple[Deviation, ...]:
+    affected = np.zeros(len(course.served), dtype=bool)
+    for number in range(len(course.dates)):
+        affected |= _affected(course, number)
+    pairs = zip(course.outcome.found, course.dates, strict=True)
+    return tuple(_deviation(course, each, date, affected) for each, date in pairs)
 
 
-def _deviation(done: Search, finding: Finding, date: Onset, affected: BoolArray) -> Deviation:
-    best, stream = finding.best, done.stream
-    inside = _figures(done, date.affected)
+def _deviation(course: _Course, finding: Finding, date: Onset, affected: BoolArray) -> Deviation:
+    best, stream = finding.best, course.outcome.stream
+    inside = _figures(course, date.affected)
     if inside is None:
         raise ValueError("a finding has no labels")
-    since = done.labeled.served_s >= date.since.likeliest
+    since = course.served.served_s >= date.since.likeliest
     others = ~since if best.key == ALL else since & ~best.members(stream) & ~affected
     return Deviation(
         best.group(stream),
@@ -119,14 +157,25 @@ def _deviation(done: Search, finding: Finding, date: Onset, affected: BoolArray)
         date.course,
         best.shape,
         inside,
-        _figures(done, np.flatnonzero(others)),
+        _figures(course, np.flatnonzero(others)),
         tuple(each.group(stream) for each in (*finding.twins, *finding.rivals)),
         bool(finding.rivals) or best.score < STRONG,
     )
 
 
-def _figures(done: Search, rows: IntArray) -> Figures | None:
-    labeled = done.labeled
-    return figures_of(
-        labeled.confidence[rows], labeled.correct[rows] == 1, done.stream.weight[rows]
-    )
+def _figures(course: _Course, rows: IntArray) -> Figures | None:
+    served = course.served
+    weight: FloatArray = course.outcome.stream.weight[rows]
+    return figures_of(served.confidence[rows], served.correct[rows] == 1, weight)
+
+
+def _remedies(course: _Course, deviations: tuple[Deviation, ...]) -> tuple[Remedy, ...]:
+    """For the errors that go on; nothing is to be remedied where all have healed."""
+    going_on = [place for place, each in enumerate(deviations) if each.until is None]
+    if not going_on:
+        return ()
+    first, stream = going_on[0], course.outcome.stream
+    inside = course.outcome.found[first].best.members(stream)
+    since = course.served.served_s >= min(deviations[at].since.likeliest for at in going_on)
+    group = deviations[first].group
+    return remedies_of(course.served, stream.weight, group, inside, since)

@@ -1,0 +1,92 @@
+"""Noise of the readers: labels that are wrong at random, though the model is right.
+
+If a share e of two readers' labels is turned round, accuracy stops at 1 - e where confidence goes
+to 1, and nothing changes where it is a half. A model that has become overconfident errs less and
+less where it is more confident. The likelihoods of both tell them apart; a flat gap is hardly
+told from noise, so second readings decide then.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from calibration.bins import FloatArray
+from calibration.diagnosis.answers import BoolArray
+from calibration.diagnosis.correction import fit_noise
+from calibration.diagnosis.evidence import (
+    ALTERNATIVES,
+    bend,
+    log_e_values,
+    log_sum_exp,
+    logit,
+    sigmoid,
+)
+from calibration.diagnosis.facts import Cause, Rival, RivalStatus, Shape
+from calibration.diagnosis.groups import CONFIDENCE, PREDICTED
+from calibration.diagnosis.outcome import Outcome
+from calibration.diagnosis.scan import scan
+from calibration.diagnosis.search import STRONG
+from calibration.diagnosis.stream import Stream
+
+SECOND_READING: Final = "second_reading"  # of wrong answers with confidence over 0.9
+_MOST = 0.25  # share of wrong labels that readers are believed to give
+_CLEAR = math.log(10)
+_CONFIDENT = 0.9
+
+
+def noise(outcome: Outcome, rows: BoolArray) -> Rival:
+    """Judge whether wrong labels explain the first finding.
+
+    Args:
+        outcome: of the search, with a finding.
+        rows: (n,) the labels that it affects.
+    """
+    stream, best = outcome.stream, outcome.found[0].best
+    counts = _counts(stream, rows)
+    share, _ = fit_noise(counts)
+    for_noise = _advantage(counts)
+    left = scan(_granted(stream, rows, share))[0].score
+    readings = _readings(stream, rows, share)
+    of_form = best.key in (PREDICTED, CONFIDENCE) or (best.within is not None)
+    if share > _MOST or not readings or for_noise < -1.0 or of_form or left > STRONG:
+        return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
+    clear = for_noise > _CLEAR
+    status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
+    return Rival(Cause.NOISE, status, left, readings, SECOND_READING)
+
+
+def _counts(stream: Stream, rows: BoolArray) -> FloatArray:
+    return np.asarray(stream.counts(rows.astype(np.int64), 2)[1].sum(axis=0))
+
+
+def _granted(stream: Stream, rows: BoolArray, share: float) -> Stream:
+    """The stream if that share of the labels `rows` is wrong at random."""
+    return stream.supposing(np.where(rows, logit(bend(stream.z, Shape.NOISE, share)), stream.z))
+
+
+def _advantage(counts: FloatArray) -> float:
+    """Log of the odds of noise against the other shapes, each family mixed over its sizes."""
+    evidence = counts @ log_e_values(tolerant=False)
+    families = {
+        family: np.flatnonzero([shape == family for shape, _ in ALTERNATIVES]) for family in Shape
+    }
+    mixed = {
+        family: float(log_sum_exp(evidence[columns])) - math.log(len(columns))
+        for family, columns in families.items()
+    }
+    return mixed.pop(Shape.NOISE) - max(mixed.values())
+
+
+def _readings(stream: Stream, rows: BoolArray, share: float) -> int:
+    """Second readings of confident wrong answers that would show a wrong label, if there are any.
+
+    Of these answers e / (e + 1 - p) have a wrong label under noise. Where none of so many has,
+    noise is excluded with 95 %.
+    """
+    p = sigmoid(stream.z)
+    confident = rows & (p > _CONFIDENT) & ~stream.right
+    if not confident.any():
+        return 0
+    wrong = share / (share + float((1 - p[confident]).mean()))
+    return max(1, math.ceil(math.log(0.05) / math.log1p(-min(wrong, 0.95))))

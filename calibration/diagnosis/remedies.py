@@ -1,0 +1,142 @@
+"""What a remedy would do to whom: gaps before and after, on labels that it was not fitted on.
+
+A remedy is fitted on one half of the patients and judged on the other, and the other way round. It
+harms a group whose gap it makes larger by more than a point, if that gap is significant after
+Bonferroni's correction for all groups that are looked at.
+"""
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from calibration.calibrators.affine import bias_form, fit_affine, temperature_form
+from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.facts import Effect, Group, Remedy, RemedyKind
+from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, keys_of
+from calibration.diagnosis.outcome import patient_codes
+
+_MOST_ROWS, _CELLS = 6_000, 200_000
+_FEWEST_ROWS, _FEWEST_OF_GROUP = 60, 20
+_FEWEST_PER_CLASS, _MANY_CLASSES = 10, 30
+_WORSE = 0.01
+_LEAST = 1e-12
+
+
+def remedies_of(
+    labeled: Answers, weight: FloatArray, group: Group, inside: BoolArray, since: BoolArray
+) -> tuple[Remedy, ...]:
+    """Return what recalibrating all, and the group alone, would do.
+
+    Args:
+        labeled: n labeled answers with probabilities.
+        weight: (n,) what each label is worth.
+        group: who is wrong.
+        inside: (n,) the labels of the group.
+        since: (n,) the labels since the error began, on which a remedy is fitted.
+    """
+    if labeled.probabilities is None or labeled.label is None:
+        return ()
+    whom = [(RemedyKind.ALL, Group(ALL), np.ones(len(labeled), bool))]
+    if group.key != ALL:
+        whom.append((RemedyKind.GROUP, group, inside))
+    recent = labeled.rows(np.flatnonzero(since))
+    found = (_remedy(recent, weight[since], kind, of, rows[since]) for kind, of, rows in whom)
+    return tuple(each for each in found if each)
+
+
+def _remedy(
+    recent: Answers, weight: FloatArray, kind: RemedyKind, group: Group, rows: BoolArray
+) -> Remedy | None:
+    """The remedy that is fitted on `rows` and changes them alone; None with too few labels."""
+    chosen = np.flatnonzero(rows)
+    if len(chosen) < _FEWEST_ROWS:
+        return None
+    after = recent.confidence.copy()
+    after[chosen] = cross_fitted(recent.rows(chosen), weight[chosen])
+    return Remedy(kind, group, effects_of(recent, weight, after))
+
+
+def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:
+    """Confidence (n,) of the served class by a calibrator fitted on other patients' labels."""
+    half = _halves(patient_codes(answers))
+    z, y = _log_probabilities(answers), _labels(answers)
+    after = np.empty(len(answers))
+    for fit, judged in ((half, ~half), (~half, half)):
+        rows = _newest(np.flatnonzero(fit), z.shape[1])
+        calibrated = fit_affine(z[rows], y[rows], _form(y[rows], z.shape[1]), weights=weight[rows])
+        p = calibrated(z[judged])
+        after[judged] = p[np.arange(len(p)), answers.predicted[judged]]
+    return after
+
+
+def _halves(patient: IntArray) -> BoolArray:
+    """Half of the patients, always the same."""
+    chosen = np.random.default_rng(0).permutation(int(patient.max()) + 1) % 2 == 0
+    return np.asarray(chosen[patient])
+
+
+def _newest(rows: IntArray, classes: int) -> IntArray:
+    return rows[-min(_MOST_ROWS, max(_CELLS // classes, 200)) :]
+
+
+def _log_probabilities(answers: Answers) -> FloatArray:
+    if answers.probabilities is None:
+        raise ValueError("a remedy needs probabilities")
+    return np.log(np.maximum(answers.probabilities, _LEAST))
+
+
+def _labels(answers: Answers) -> IntArray:
+    if answers.label is None:
+        raise ValueError("a remedy needs labels")
+    return answers.label
+
+
+def _form(labels: IntArray, classes: int) -> FloatArray:
+    """A temperature, and a bias for each class if all have enough labels."""
+    fewest = int(np.bincount(labels, minlength=classes).min())
+    if classes > _MANY_CLASSES or fewest < _FEWEST_PER_CLASS:
+        return temperature_form(classes)
+    return np.concatenate([temperature_form(classes), bias_form(classes)], axis=1)
+
+
+def effects_of(answers: Answers, weight: FloatArray, after: FloatArray) -> tuple[Effect, ...]:
+    """Effects on all answers and on each value of each tag and class, worst harm first.
+
+    Args:
+        answers: n labeled answers.
+        weight: (n,) what each label is worth.
+        after: (n,) confidence of the served class after the remedy.
+    """
+    keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
+    groups = [(Group(ALL), np.ones(len(answers), bool)), *_values(keys)]
+    judged = [(group, rows) for group, rows in groups if weight[rows].sum() >= _FEWEST_OF_GROUP]
+    z = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
+    effects = [_effect(answers, weight, after, group, rows, z) for group, rows in judged]
+    return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
+
+
+def _values(keys: list[Key]) -> Iterator[tuple[Group, BoolArray]]:
+    for key in keys:
+        for value in range(len(key.names)):
+            yield key.group([value]), key.members([value])
+
+
+def _effect(
+    answers: Answers,
+    weight: FloatArray,
+    after: FloatArray,
+    group: Group,
+    rows: BoolArray,
+    z: float,
+) -> Effect:
+    w, right = weight[rows], answers.correct[rows]
+    worth = float(w.sum())
+    gap_before = float(w @ (answers.confidence[rows] - right)) / worth
+    p = after[rows]
+    gap_after = float(w @ (p - right)) / worth
+    error = math.sqrt(float(w @ (p * (1 - p))) / worth / worth)
+    worse = abs(gap_after) > abs(gap_before) + _WORSE and abs(gap_after) > z * error
+    return Effect(group, int(rows.sum()), gap_before, gap_after, worse)

@@ -1,0 +1,158 @@
+"""Were labels chosen by outcome? Worst cases of the labels that are missing, and drawn answers.
+
+Labels of the newest answers may still be due: answers are settled from the time on at which later
+ones have labels more rarely. Missing are the labels of settled answers only. If answers were drawn
+at random, their labels decide, and missing are those of drawn answers.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from calibration.bins import IntArray, bin_index
+from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.facts import Cause, Deviation, Figures, Rival, RivalStatus
+from calibration.diagnosis.figures import figures_of
+from calibration.diagnosis.groups import members
+from calibration.diagnosis.planner import RANDOM, labels_needed
+from calibration.diagnosis.scan import group_evidence
+from calibration.diagnosis.search import STRONG
+from calibration.diagnosis.stream import Stream
+
+MISSING: Final = "missing_drawn"  # labels of drawn answers that never came
+_HARMLESS = 0.05  # share of labels that may be missing where nothing was found
+_FEWEST_DRAWN = 30
+_BLOCKS = 40
+_COVERED = 0.9  # of a class and bin that speaks for itself
+_BINS = 5
+
+
+def selection(answers: Answers, deviation: Deviation | None) -> Rival:
+    """Judge whether the choice of labels explains a deviation, or hides one if there is none.
+
+    Args:
+        answers: labeled or not.
+        deviation: what was found; None if nothing was.
+    """
+    missing = missing_labels(answers)
+    if deviation is None:
+        return _hidden(answers, missing)
+    inside = affected(answers, deviation)
+    rows = _rows_that_decide(answers, inside)
+    if answers.drawn is not None and int((rows & (answers.correct >= 0)).sum()) >= _FEWEST_DRAWN:
+        return _by_drawn(answers, deviation, rows, missing & rows)
+    return _by_worst_case(answers, deviation, inside, missing & inside)
+
+
+def affected(answers: Answers, deviation: Deviation) -> BoolArray:
+    """Which answers (N,), labeled or not, are of the group and of the time of the error."""
+    until = math.inf if deviation.until is None else deviation.until
+    when = (answers.served_s >= deviation.since.likeliest) & (answers.served_s <= until)
+    return members(deviation.group, answers) & when
+
+
+def missing_labels(answers: Answers) -> BoolArray:
+    """Which answers (N,) should have a label by now and have none: drawn ones of an audit."""
+    eligible = np.ones(len(answers), bool) if answers.drawn is None else answers.drawn
+    unlabeled = eligible & (answers.correct < 0)
+    missing = unlabeled.copy()
+    missing[np.flatnonzero(eligible)[_settled(answers, eligible) :]] = False
+    return missing
+
+
+def _settled(answers: Answers, eligible: BoolArray) -> int:
+    """Number of eligible answers, the oldest, whose labels have come if they come at all."""
+    labeled = answers.correct[eligible] >= 0
+    block = np.arange(len(labeled)) * _BLOCKS // max(len(labeled), 1)
+    n = np.maximum(np.bincount(block, minlength=_BLOCKS), 1)
+    coverage = np.bincount(block, labeled, _BLOCKS) / n
+    usual = float(np.median(coverage))
+    least = usual - 0.01 - 3 * np.sqrt(max(usual * (1 - usual), 0.005) / n)
+    last = _BLOCKS
+    while last > _BLOCKS // 2 and coverage[last - 1] < least[last - 1]:
+        last -= 1
+    # the last full block may hold the beginning of the fall
+    last -= last < _BLOCKS
+    return int(np.searchsorted(block, last))
+
+
+def _rows_that_decide(answers: Answers, inside: BoolArray) -> BoolArray:
+    return inside if answers.drawn is None else inside & answers.drawn
+
+
+def _rival(status: RivalStatus, left: float, needs: int = 0, kind: str = RANDOM) -> Rival:
+    return Rival(Cause.SELECTION, status, left, needs, kind if needs else "")
+
+
+def _hidden(answers: Answers, missing: BoolArray) -> Rival:
+    """Where nothing was found: could the missing labels hide an error?"""
+    count, labeled = int(missing.sum()), answers.correct >= 0
+    decisive = labeled if answers.drawn is None else labeled & answers.drawn
+    share = count / max(count + int(decisive.sum()), 1)
+    if share <= _HARMLESS:
+        return _rival(RivalStatus.RULED_OUT, 0.0)
+    kind = RANDOM if answers.drawn is None else MISSING
+    needs = count if kind == MISSING else labels_needed(answers.confidence, _HARMLESS)
+    return _rival(RivalStatus.POSSIBLE, 0.0, needs, kind)
+
+
+def _by_drawn(answers: Answers, deviation: Deviation, rows: BoolArray, missing: BoolArray) -> Rival:
+    """Drawn labels of the group confirm the error, show none, or are too few to tell."""
+    gap = deviation.inside.gap.estimate
+    side = math.copysign(1, gap)
+    labeled = rows & (answers.correct >= 0)
+    figures = _figures(answers, labeled)
+    low, high = sorted((side * figures.gap.lower, side * figures.gap.upper))
+    n = figures.n + int(missing.sum())
+    p = answers.confidence[missing]
+    against, favor = (p - 1, p) if side > 0 else (-p, 1 - p)
+    low = (figures.n * low + float(against.sum())) / n
+    high = (figures.n * high + float(favor.sum())) / n
+    needs = labels_needed(answers.confidence[rows], gap)
+    if low > 0:
+        return _rival(RivalStatus.RULED_OUT, deviation.score)
+    if high < abs(gap) / 2:
+        return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
+    kind = MISSING if missing.sum() > figures.n * _HARMLESS else RANDOM
+    return _rival(RivalStatus.POSSIBLE, 0.0, max(needs - figures.n, 1), kind)
+
+
+def _figures(answers: Answers, rows: BoolArray) -> Figures:
+    right = answers.correct[rows] == 1
+    figures = figures_of(answers.confidence[rows], right, np.ones(int(rows.sum())))
+    if figures is None:
+        raise ValueError("drawn labels are needed")
+    return figures
+
+
+def _by_worst_case(
+    answers: Answers, deviation: Deviation, inside: BoolArray, missing: BoolArray
+) -> Rival:
+    """Suppose that every missing label speaks against the error; in all strata, or covered ones."""
+    gap = deviation.inside.gap.estimate
+    supposed = np.where(missing, int(gap > 0), answers.correct)
+    covered = _covered(answers, inside, missing)
+    left = max(_left(answers, supposed, rows) for rows in (inside, inside & covered))
+    if left >= STRONG:
+        return _rival(RivalStatus.RULED_OUT, left)
+    return _rival(RivalStatus.POSSIBLE, left, labels_needed(answers.confidence[inside], gap))
+
+
+def _left(answers: Answers, correct: IntArray, rows: BoolArray) -> float:
+    """Log evidence that these labels of a group err, in any window."""
+    kept = np.flatnonzero(rows & (correct >= 0))
+    if not len(kept):
+        return 0.0
+    stream = Stream.of(replace(answers, correct=correct, tags={}).rows(kept))
+    return max(group_evidence(stream, np.ones(len(kept), bool)))
+
+
+def _covered(answers: Answers, inside: BoolArray, missing: BoolArray) -> BoolArray:
+    """Which answers (N,) are of a predicted class and bin nearly all of which has labels."""
+    stratum = answers.predicted * _BINS + bin_index(answers.confidence, _BINS)
+    size = len(answers.classes) * _BINS
+    labeled = np.bincount(stratum[inside & (answers.correct >= 0)], minlength=size)
+    absent = np.bincount(stratum[missing], minlength=size)
+    return np.asarray((labeled >= _COVERED * (labeled + absent))[stratum])
