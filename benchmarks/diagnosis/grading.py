@@ -24,7 +24,8 @@ def grades(truth: Truth, said: Inference) -> dict[str, bool]:
 def where(group: Group) -> Where:
     """A group as scenes name it."""
     if group.within:
-        return f"{group.key}&{group.within.key}", frozenset(group.values + group.within.values)
+        keys = sorted([group.key, group.within.key])
+        return "&".join(keys), frozenset(group.values + group.within.values)
     if group.key == "confidence":
         return "confidence", frozenset()
     return group.key, frozenset(group.values)
@@ -35,7 +36,7 @@ def _who(truth: Truth, said: Inference) -> bool:
         return True
     named = _united(said.deviations)
     ambiguous = {where(group) for each in said.deviations for group in each.others}
-    wanted = [set(accepted) for accepted in truth.who]
+    wanted = truth.who
     if len(named) != len(wanted):
         single = len(truth.who) > 1 and len(truth.who) == len(said.deviations)
         if not single:
@@ -43,8 +44,7 @@ def _who(truth: Truth, said: Inference) -> bool:
         named = [where(each.group) for each in said.deviations]
     return all(
         any(
-            name in accepted and (len(accepted) == 1 or accepted - {name} <= ambiguous)
-            for name in named
+            name == accepted[0] or (name in accepted and accepted[0] in ambiguous) for name in named
         )
         for accepted in wanted
     )

@@ -305,9 +305,9 @@ def twins(rng: np.random.Generator) -> tuple[World, Truth]:
 
 @scene
 def rare_class_confident(rng: np.random.Generator) -> tuple[World, Truth]:
-    w = world(rng, classes=4, sharpness=3.6, shares=np.array([0.5, 0.3, 0.16, 0.04]))
+    w = world(rng, classes=4, sharpness=4.5, shares=np.array([0.5, 0.3, 0.17, 0.03]))
     w.tag("site", 8)
-    w.shift((w.predicted == 3) & (w.confidence > 0.9), -2.6)
+    w.shift(w.predicted == 3, -np.log(w.right / (1 - w.right)) + 1.5)
     return w, Truth(one(at("predicted", 3)), 0.0)
 
 
@@ -348,9 +348,9 @@ def site_times_class(rng: np.random.Generator) -> tuple[World, Truth]:
 
 @scene
 def errors_times_four(rng: np.random.Generator) -> tuple[World, Truth]:
-    w = world(rng, classes=3, sharpness=5.2)
+    w = world(rng, classes=3, sharpness=3.95)
     w.tag("site", 8)
-    w.shift(w.after(0.3), -1.7)
+    w.shift(w.after(0.3), -1.6)
     return w, Truth(one(ALL), 0.3)
 
 
@@ -494,6 +494,7 @@ def case_mix_and_site(rng: np.random.Generator) -> tuple[World, Truth]:
     site = w.tag("site", 8)
     p = w.probabilities * np.where(np.arange(w.n)[:, None] < 3200, 1, live[-1] / w.shares)
     w.right = (p.max(axis=1) / p.sum(axis=1)).clip(1e-6, 1 - 1e-6)
+    w.luck = rng.random(w.n)
     w.shift((site == 3) & w.after(0.4), -2.6)
     return w, Truth(one(at("site", 3)), causes={Cause.CASE_MIX: (RivalStatus.EXPLAINS_PART,)})
 

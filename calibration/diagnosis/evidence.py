@@ -87,6 +87,13 @@ def bend(z: FloatArray, shape: Shape, size: float) -> FloatArray:
     return np.clip(p - size, 0.01, np.maximum(p, 0.995))
 
 
+@lru_cache(maxsize=1)
+def overconfident() -> BoolArray:
+    """Which alternatives (alternatives,) say that confidence exceeds accuracy."""
+    z = np.array([2.0])
+    return np.array([bend(z, *each)[0] < sigmoid(z)[0] for each in ALTERNATIVES])
+
+
 @lru_cache(maxsize=2)
 def log_e_values(*, tolerant: bool) -> FloatArray:
     """Table (CELLS, alternatives) of log e; without the tolerance a plain likelihood ratio."""

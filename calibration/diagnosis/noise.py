@@ -13,12 +13,10 @@ import numpy as np
 
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import BoolArray
-from calibration.diagnosis.correction import fit_noise
+from calibration.diagnosis.correction import fit_line, fit_noise, likelihood
 from calibration.diagnosis.evidence import (
-    ALTERNATIVES,
+    POSITIONS,
     bend,
-    log_e_values,
-    log_sum_exp,
     logit,
     sigmoid,
 )
@@ -32,7 +30,13 @@ from calibration.diagnosis.stream import Stream
 SECOND_READING: Final = "second_reading"  # of wrong answers with confidence over 0.9
 _MOST = 0.25  # share of wrong labels that readers are believed to give
 _CLEAR = math.log(10)
+_UNLIKE = 0.0
 _CONFIDENT = 0.9
+_SIZES: Final = {
+    Shape.SHIFT: np.linspace(-4, 2, 61),
+    Shape.SCALE: np.linspace(0.05, 2, 40),
+    Shape.GAP: np.linspace(0, 0.4, 41),
+}
 
 
 def noise(outcome: Outcome, rows: BoolArray) -> Rival:
@@ -45,13 +49,13 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
     stream, best = outcome.stream, outcome.found[0].best
     counts = _counts(stream, rows)
     share, _ = fit_noise(counts)
-    for_noise = _advantage(counts)
+    for_noise, over_flat = _advantages(counts, share)
     left = scan(_granted(stream, rows, share))[0].score
     readings = _readings(stream, rows, share)
     of_form = best.key in (PREDICTED, CONFIDENCE) or (best.within is not None)
-    if share > _MOST or not readings or for_noise < -1.0 or of_form or left > STRONG:
+    if share > _MOST or not readings or for_noise < _UNLIKE or of_form or left > STRONG:
         return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
-    clear = for_noise > _CLEAR
+    clear = min(for_noise, over_flat) > _CLEAR
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
     return Rival(Cause.NOISE, status, left, readings, SECOND_READING)
 
@@ -65,17 +69,18 @@ def _granted(stream: Stream, rows: BoolArray, share: float) -> Stream:
     return stream.supposing(np.where(rows, logit(bend(stream.z, Shape.NOISE, share)), stream.z))
 
 
-def _advantage(counts: FloatArray) -> float:
-    """Log of the odds of noise against the other shapes, each family mixed over its sizes."""
-    evidence = counts @ log_e_values(tolerant=False)
-    families = {
-        family: np.flatnonzero([shape == family for shape, _ in ALTERNATIVES]) for family in Shape
+def _advantages(counts: FloatArray, share: float) -> tuple[float, float]:
+    """Log likelihood ratios of noise to the best change of a calibrator, and to a flat gap."""
+    wrong, right = np.split(counts, 2)
+    n = max(float(counts.sum()), 1.0)
+    of_noise = likelihood(bend(POSITIONS, Shape.NOISE, share), right, wrong)
+    fits = {
+        shape: max(likelihood(bend(POSITIONS, shape, size), right, wrong) for size in sizes)
+        for shape, sizes in _SIZES.items()
     }
-    mixed = {
-        family: float(log_sum_exp(evidence[columns])) - math.log(len(columns))
-        for family, columns in families.items()
-    }
-    return mixed.pop(Shape.NOISE) - max(mixed.values())
+    flat = fits.pop(Shape.GAP)
+    line = fit_line(counts) - math.log(n) / 2  # one more parameter
+    return of_noise - max(line, *fits.values()), of_noise - flat
 
 
 def _readings(stream: Stream, rows: BoolArray, share: float) -> int:

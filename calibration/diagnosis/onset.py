@@ -32,7 +32,22 @@ from calibration.diagnosis.windows import BLOCKS
 _MOST_CHUNKS = 512
 _STARTS = 48  # of growing errors
 _SHIFTS: Final = np.linspace(-4, 4, 33)
-_ENDS = (-4.0, -2.4, -1.2, -0.6, 0.6, 1.2, 2.4)  # shifts that a growing error reaches
+_ENDS = (
+    -4.0,
+    -3.2,
+    -2.6,
+    -2.1,
+    -1.7,
+    -1.3,
+    -1.0,
+    -0.7,
+    -0.5,
+    0.5,
+    0.8,
+    1.2,
+    1.8,
+    2.6,
+)  # shifts that a growing error reaches
 _GROWING = 0.2  # prior
 _CLEAR = math.log(20)
 _TAIL = 0.0125  # outside each end of the interval
@@ -128,7 +143,7 @@ def _ramps(counts: FloatArray) -> FloatArray:
     starts = np.unique(np.linspace(0, n, min(_STARTS, n), endpoint=False).astype(np.int64))
     weights = np.array([_ramp(evidence, int(start)) for start in starts])
     cell = np.searchsorted(starts, np.arange(n), side="right") - 1
-    return np.asarray(weights[cell] + _start_prior(n) + math.log(_GROWING))
+    return np.asarray(weights[cell] - math.log(n) + math.log(_GROWING))
 
 
 def _ramp(evidence: FloatArray, start: int) -> float:

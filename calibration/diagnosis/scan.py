@@ -16,9 +16,9 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BoolArray
-from calibration.diagnosis.evidence import FAMILY, SHAPE_PRIOR, log_sum_exp
+from calibration.diagnosis.evidence import FAMILY, SHAPE_PRIOR, log_sum_exp, overconfident
 from calibration.diagnosis.facts import Group, Shape
-from calibration.diagnosis.groups import ALL, DRAWN, Key, price_of_key, price_of_set
+from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, price_of_key, price_of_set
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.windows import BEGIN, END, OPEN, PRIOR, most_in_a_row, window_sums
 
@@ -82,10 +82,20 @@ def whole(stream: Stream) -> Hypothesis:
     return _scored(total, ALL, (), math.log(2))
 
 
-def group_evidence(stream: Stream, members: BoolArray) -> tuple[float, float]:
-    """Log evidence of one group without a price: of its open windows, and of the closed ones."""
+def group_evidence(
+    stream: Stream, members: BoolArray, *, over: bool | None = None
+) -> tuple[float, float]:
+    """Log evidence of one group without a price: of its open windows, and of the closed ones.
+
+    Args:
+        stream: all labels.
+        members: (n,) those of the group.
+        over: look for overconfidence alone (True), or underconfidence alone (False).
+    """
     inside = stream.weighing(stream.weight * members)
     sums = window_sums(_of_all(inside))[0] + _PRIOR
+    if over is not None:
+        sums = sums[:, overconfident() == over]
     return float(log_sum_exp(sums[OPEN])), float(log_sum_exp(sums[~OPEN]))
 
 
@@ -164,7 +174,7 @@ def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
 
     The part pays for both keys.
     """
-    others = [name for name in stream.keys if name not in (best.key, DRAWN)]
+    others = [name for name in stream.keys if name not in (best.key, CONFIDENCE, DRAWN)]
     if best.key in (ALL, DRAWN) or not others:
         return best
     inside = stream.weighing(stream.weight * best.members(stream))

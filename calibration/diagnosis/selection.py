@@ -15,7 +15,7 @@ from calibration.bins import IntArray, bin_index
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.facts import Cause, Deviation, Figures, Rival, RivalStatus
 from calibration.diagnosis.figures import figures_of
-from calibration.diagnosis.groups import members
+from calibration.diagnosis.groups import DRAWN, members
 from calibration.diagnosis.planner import RANDOM, labels_needed
 from calibration.diagnosis.scan import group_evidence
 from calibration.diagnosis.search import STRONG
@@ -39,6 +39,8 @@ def selection(answers: Answers, deviation: Deviation | None) -> Rival:
     missing = missing_labels(answers)
     if deviation is None:
         return _hidden(answers, missing)
+    if deviation.group.key == DRAWN:
+        return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
     inside = affected(answers, deviation)
     rows = _rows_that_decide(answers, inside)
     if answers.drawn is not None and int((rows & (answers.correct >= 0)).sum()) >= _FEWEST_DRAWN:
@@ -134,19 +136,20 @@ def _by_worst_case(
     gap = deviation.inside.gap.estimate
     supposed = np.where(missing, int(gap > 0), answers.correct)
     covered = _covered(answers, inside, missing)
-    left = max(_left(answers, supposed, rows) for rows in (inside, inside & covered))
+    both = (inside, inside & covered)
+    left = max(_left(answers, supposed, rows, over=gap > 0) for rows in both)
     if left >= STRONG:
         return _rival(RivalStatus.RULED_OUT, left)
     return _rival(RivalStatus.POSSIBLE, left, labels_needed(answers.confidence[inside], gap))
 
 
-def _left(answers: Answers, correct: IntArray, rows: BoolArray) -> float:
-    """Log evidence that these labels of a group err, in any window."""
+def _left(answers: Answers, correct: IntArray, rows: BoolArray, *, over: bool) -> float:
+    """Log evidence that these labels of a group err on one side, in any window."""
     kept = np.flatnonzero(rows & (correct >= 0))
     if not len(kept):
         return 0.0
     stream = Stream.of(replace(answers, correct=correct, tags={}).rows(kept))
-    return max(group_evidence(stream, np.ones(len(kept), bool)))
+    return max(group_evidence(stream, np.ones(len(kept), bool), over=over))
 
 
 def _covered(answers: Answers, inside: BoolArray, missing: BoolArray) -> BoolArray:
