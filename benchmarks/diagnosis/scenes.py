@@ -161,6 +161,16 @@ def calm_due(rng: np.random.Generator) -> tuple[World, Truth]:
 
 
 @scene
+def calm_wrong_first(rng: np.random.Generator) -> tuple[World, Truth]:
+    """Wrong answers get their labels in a day, right ones in six: the newest look bad."""
+    w = world(rng)
+    w.tag("site", 8)
+    delay = np.where(w.predicted != w.truth, 1.0, 6.0) * DAY_S * rng.uniform(0.8, 1.2, w.n)
+    w.labeled = w.served_s + delay < 100 * DAY_S
+    return w, Truth(any_who=True, causes={Cause.SELECTION: (RivalStatus.POSSIBLE,)})
+
+
+@scene
 def calm_audit(rng: np.random.Generator) -> tuple[World, Truth]:
     w = world(rng, n=20_000)
     w.drawn = rng.random(w.n) < 0.2
@@ -342,7 +352,7 @@ def site_times_class(rng: np.random.Generator) -> tuple[World, Truth]:
     w = world(rng, n=8000, classes=4)
     site = w.tag("site", 6)
     w.shift((site == 1) & (w.predicted == 2) & w.after(0.4), -3.2)
-    both = ("tag:site&predicted", frozenset({"site1", "c2"}))
+    both = ("predicted&tag:site", frozenset({"site1", "c2"}))
     return w, Truth(one(both), 0.4)
 
 

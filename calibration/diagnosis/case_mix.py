@@ -9,45 +9,65 @@ import math
 
 import numpy as np
 
-from calibration.bins import FloatArray
-from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import log_sum_exp, logit
 from calibration.diagnosis.facts import Cause, Rival, RivalStatus
 from calibration.diagnosis.outcome import Outcome
 from calibration.diagnosis.scan import group_evidence, scan
 from calibration.diagnosis.search import STRONG
 
+_ROUNDS = 3
 _PART = math.log(1000)
 
 
 def adjusted_confidence(outcome: Outcome) -> FloatArray | None:
-    """Confidence (n,) of the predicted class under the shares of the first finding's time.
+    """Confidence (n,) of the predicted class under the class shares since these changed.
 
     None if the shares or the probabilities are unknown, or the shares have not changed.
     """
-    labeled = outcome.labeled
+    labeled, weight = outcome.labeled, outcome.stream.weight
     if labeled.probabilities is None or labeled.label is None or labeled.class_shares is None:
         return None
-    best = outcome.found[0].best
-    rows = (outcome.stream.block >= best.begin) & (outcome.stream.block < best.end)
-    ratio = _ratio_of_shares(labeled, rows, outcome.stream.weight)
-    if ratio is None:
+    card = np.maximum(labeled.class_shares, 1e-6)
+    best, block = outcome.found[0].best, outcome.stream.block
+    rows = (block >= best.begin) & (block < best.end)
+    for _ in range(_ROUNDS):
+        live = _shares(labeled.label[rows], weight[rows], card)
+        rows = _longest(weight * np.log(live / card)[labeled.label])
+    live = _shares(labeled.label[rows], weight[rows], card)
+    if not _differ(live, card, float(weight[rows].sum())):
         return None
-    moved = labeled.probabilities * np.where(rows[:, None], ratio, 1.0)
+    moved = labeled.probabilities * np.where(rows[:, None], live / card, 1.0)
     top = moved[np.arange(len(labeled)), labeled.predicted]
     return np.asarray(top / moved.sum(axis=1))
 
 
-def _ratio_of_shares(labeled: Answers, rows: BoolArray, weight: FloatArray) -> FloatArray | None:
-    """Live over card's shares (K,); None unless they differ significantly (likelihood ratio)."""
-    if labeled.label is None or labeled.class_shares is None:
-        return None
-    card = np.maximum(labeled.class_shares, 1e-6)
-    counts = np.bincount(labeled.label[rows], weight[rows], len(card)) + card
-    live, n = counts / counts.sum(), float(weight[rows].sum())
+def _shares(label: IntArray, weight: FloatArray, card: FloatArray) -> FloatArray:
+    """Shares (K,) of the classes, as if one more label had been divided by the card's shares."""
+    counts = np.bincount(label, weight, len(card)) + card
+    return np.asarray(counts / counts.sum())
+
+
+def _differ(live: FloatArray, card: FloatArray, n: float) -> bool:
+    """Whether shares of n labels differ significantly from the card's (likelihood ratio)."""
     free = len(card) - 1
-    statistic = 2 * n * float((live * np.log(live / card)).sum())
-    return None if statistic < free + 4 * math.sqrt(2 * free) else live / card
+    return 2 * n * float((live * np.log(live / card)).sum()) > free + 4 * math.sqrt(2 * free)
+
+
+def _longest(evidence: FloatArray) -> BoolArray:
+    """The run (n,) with the most evidence (n,) for new shares; up to either end if that may be."""
+    running = np.concatenate([[0.0], evidence.cumsum()])
+    rise = running - np.minimum.accumulate(running)
+    end = int(rise.argmax())
+    begin = int(running[: end + 1].argmin())
+    if running[-1] - running[end] > -STRONG:
+        end = len(evidence)
+    if running[begin] > -STRONG:
+        begin = 0
+    rows = np.zeros(len(evidence), bool)
+    rows[begin:end] = True
+    return rows
 
 
 def case_mix(outcome: Outcome, confidence: FloatArray | None) -> Rival:

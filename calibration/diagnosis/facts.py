@@ -91,7 +91,8 @@ class Deviation:
         since, until: the time; `until` is None while it goes on, otherwise it healed then.
         inside: figures of the group since the likeliest beginning; `rest`: all others since then.
         others: groups that these labels cannot tell from `group`.
-        is_weak: whether the group is a guess: another is at most 20 times less likely.
+        is_weak: whether this is a guess: `score` is below log 20, or another group is at most 20
+            times less likely.
     """
 
     group: Group
@@ -142,7 +143,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class Effect:
-    """The gap of one group before and after a remedy, on labels that it was not fitted on."""
+    """The gap before and after a remedy of those answers of a group that it changes.
+
+    The `n` labels are not those that it was fitted on. `harms`: the gap grows by more than 0.01 and
+    is significant after Bonferroni's correction.
+    """
 
     group: Group
     n: int

@@ -65,7 +65,7 @@ def infer(answers: Answers) -> Inference:
 
 def _inferred(answers: Answers, labeled: Answers) -> Inference:
     outcome = outcome_of(labeled)
-    mix, mixed = _mixed(outcome)
+    mix, confidence, mixed = _mixed(outcome)
     course = _Course(labeled, mixed, _dates(mixed))
     deviations = _deviations(course)
     return Inference(
@@ -76,7 +76,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         _bounds(course),
         deviations,
         _rivals(answers, outcome, course, deviations, mix),
-        _remedies(course, deviations),
+        _remedies(course, deviations, confidence),
         open_questions(answers),
     )
 
@@ -85,15 +85,20 @@ def _rival(said: Inference, cause: Cause) -> Rival:
     return next(each for each in said.rivals if each.cause == cause)
 
 
-def _mixed(outcome: Outcome) -> tuple[Rival | None, Outcome]:
-    """The rival "case mix", and the outcome under the new shares if these explain a part."""
+def _mixed(outcome: Outcome) -> tuple[Rival | None, FloatArray | None, Outcome]:
+    """The rival "case mix", confidence (n,) without it, and the outcome without a part of it.
+
+    The confidence is None if the case mix explains nothing.
+    """
     if not outcome.found:
-        return None, outcome
+        return None, None, outcome
     confidence = adjusted_confidence(outcome)
     rival = case_mix(outcome, confidence)
-    if confidence is None or rival.status != RivalStatus.EXPLAINS_PART:
-        return rival, outcome
-    return rival, outcome_of(supposing(outcome.labeled, confidence))
+    if confidence is None or rival.status == RivalStatus.RULED_OUT:
+        return rival, None, outcome
+    if rival.status == RivalStatus.EXPLAINS_ALL:
+        return rival, confidence, outcome
+    return rival, confidence, outcome_of(supposing(outcome.labeled, confidence))
 
 
 def _rivals(
@@ -169,13 +174,14 @@ def _figures(course: _Course, rows: IntArray) -> Figures | None:
     return figures_of(served.confidence[rows], served.correct[rows] == 1, weight)
 
 
-def _remedies(course: _Course, deviations: tuple[Deviation, ...]) -> tuple[Remedy, ...]:
+def _remedies(
+    course: _Course, deviations: tuple[Deviation, ...], unmixed: FloatArray | None
+) -> tuple[Remedy, ...]:
     """For the errors that go on; nothing is to be remedied where all have healed."""
     going_on = [place for place, each in enumerate(deviations) if each.until is None]
     if not going_on:
         return ()
-    first, stream = going_on[0], course.outcome.stream
-    inside = course.outcome.found[first].best.members(stream)
+    found, stream = course.outcome.found, course.outcome.stream
+    groups = {deviations[at].group: found[at].best.members(stream) for at in going_on}
     since = course.served.served_s >= min(deviations[at].since.likeliest for at in going_on)
-    group = deviations[first].group
-    return remedies_of(course.served, stream.weight, group, inside, since)
+    return remedies_of(course.served, stream.weight, groups, since, unmixed)

@@ -48,9 +48,9 @@ _ENDS = (
     1.8,
     2.6,
 )  # shifts that a growing error reaches
-_GROWING = 0.2  # prior
-_CLEAR = math.log(20)
-_TAIL = 0.0125  # outside each end of the interval
+_GROWING = 0.1  # prior
+_CLEAR = math.log(50)
+_TAIL = 0.005  # outside each end of the interval: the shapes tried are not all there are
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ GAP, GAP_OF_ALL = 0.1, 0.05  # worth knowing
 _POWER = 1.28  # standard deviations: found in 9 of 10
 _WINDOWS = 3.0  # nats for the beginning and the shape
 _NEVER = 10_000_000
+_MOST_CONFIDENCES = 256
+_STEPS = 30
 
 
 def labels_needed(confidence: FloatArray, gap: float, *, price: float = 0.0) -> int:
@@ -32,7 +34,7 @@ def labels_needed(confidence: FloatArray, gap: float, *, price: float = 0.0) -> 
     >>> labels_needed(np.full(100, 0.9), 0.1) < labels_needed(np.full(100, 0.9), 0.05)
     True
     """
-    z = logit(confidence)
+    z = logit(_few(confidence))
     q, b = sigmoid(z + _shift_of(z, gap)), sigmoid(z - math.copysign(1, gap) * tolerance(z))
     won, lost = np.log(q / b), np.log((1 - q) / (1 - b))
     mean = float((q * won + (1 - q) * lost).mean())
@@ -44,10 +46,18 @@ def labels_needed(confidence: FloatArray, gap: float, *, price: float = 0.0) -> 
     return min(math.ceil(root**2), _NEVER)
 
 
+def _few(confidence: FloatArray) -> FloatArray:
+    """Evenly many of these, by their order: enough for a mean."""
+    if len(confidence) <= _MOST_CONFIDENCES:
+        return confidence
+    places = np.linspace(0, len(confidence) - 1, _MOST_CONFIDENCES).astype(np.int64)
+    return np.sort(confidence)[places]
+
+
 def _shift_of(z: FloatArray, gap: float) -> float:
     """The shift of log-odds by which mean P(right) falls by `gap`, by bisection."""
     mean, low, high = float(sigmoid(z).mean()), -2 * REACH, 2 * REACH
-    for _ in range(50):
+    for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (
             (low, middle) if mean - float(sigmoid(z + middle).mean()) < gap else (middle, high)
@@ -67,9 +77,19 @@ def open_questions(answers: Answers, *, most: int = 12) -> tuple[Open, ...]:
     keys[PREDICTED] = Tag(answers.predicted, answers.classes)
     for name, tag in keys.items():
         price = price_of_key(len(keys) + 1) + price_of_set(1, max(len(tag.names), 1))
-        open_groups += [_open(answers, Group(name, (value,)), GAP, price) for value in tag.names]
+        values = _least_labeled(answers, tag, most)
+        open_groups += [_open(answers, Group(name, (value,)), GAP, price) for value in values]
     wanting = [each for each in open_groups if each is not None]
     return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
+
+
+def _least_labeled(answers: Answers, tag: Tag, most: int) -> list[str]:
+    """Names of the values that were served and have the fewest labels."""
+    present = tag.codes >= 0
+    served = np.bincount(tag.codes[present], minlength=len(tag.names))
+    labeled = np.bincount(tag.codes[present & (answers.correct >= 0)], minlength=len(tag.names))
+    order = np.argsort(np.where(served > 0, labeled, len(answers) + 1), kind="stable")
+    return [tag.names[value] for value in order[:most]]
 
 
 def _open(answers: Answers, group: Group, gap: float, price: float) -> Open | None:

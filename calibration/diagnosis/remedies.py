@@ -6,7 +6,7 @@ Bonferroni's correction for all groups that are looked at.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -26,37 +26,43 @@ _LEAST = 1e-12
 
 
 def remedies_of(
-    labeled: Answers, weight: FloatArray, group: Group, inside: BoolArray, since: BoolArray
+    labeled: Answers,
+    weight: FloatArray,
+    groups: Mapping[Group, BoolArray],
+    since: BoolArray,
+    unmixed: FloatArray | None = None,
 ) -> tuple[Remedy, ...]:
-    """Return what recalibrating all, and the group alone, would do.
+    """Return what recalibrating all answers would do, and each group alone.
 
     Args:
         labeled: n labeled answers with probabilities.
         weight: (n,) what each label is worth.
-        group: who is wrong.
-        inside: (n,) the labels of the group.
-        since: (n,) the labels since the error began, on which a remedy is fitted.
+        groups: who is wrong, with the labels (n,) of the group.
+        since: (n,) the labels since the errors began, on which a remedy is fitted.
+        unmixed: (n,) confidence under the present case mix; None if that has not changed.
     """
     if labeled.probabilities is None or labeled.label is None:
         return ()
-    whom = [(RemedyKind.ALL, Group(ALL), np.ones(len(labeled), bool))]
-    if group.key != ALL:
-        whom.append((RemedyKind.GROUP, group, inside))
-    recent = labeled.rows(np.flatnonzero(since))
-    found = (_remedy(recent, weight[since], kind, of, rows[since]) for kind, of, rows in whom)
+    recent, worth, everyone = labeled.rows(np.flatnonzero(since)), weight[since], Group(ALL)
+    found = [_remedy(recent, worth, RemedyKind.ALL, everyone, np.ones(len(recent), bool))]
+    for group, rows in groups.items():
+        if group != everyone:
+            found.append(_remedy(recent, worth, RemedyKind.GROUP, group, rows[since]))
+    if unmixed is not None:
+        effects = effects_of(recent, worth, unmixed[since])
+        found.append(Remedy(RemedyKind.CASE_MIX, everyone, effects))
     return tuple(each for each in found if each)
 
 
 def _remedy(
     recent: Answers, weight: FloatArray, kind: RemedyKind, group: Group, rows: BoolArray
 ) -> Remedy | None:
-    """The remedy that is fitted on `rows` and changes them alone; None with too few labels."""
+    """The remedy that is fitted on `rows`, and its effects on them; None with too few labels."""
     chosen = np.flatnonzero(rows)
     if len(chosen) < _FEWEST_ROWS:
         return None
-    after = recent.confidence.copy()
-    after[chosen] = cross_fitted(recent.rows(chosen), weight[chosen])
-    return Remedy(kind, group, effects_of(recent, weight, after))
+    changed, worth = recent.rows(chosen), weight[chosen]
+    return Remedy(kind, group, effects_of(changed, worth, cross_fitted(changed, worth)))
 
 
 def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ from calibration.diagnosis.scan import Hypothesis, group_evidence, narrowed, sca
 from calibration.diagnosis.stream import Stream
 
 STRONG: Final = math.log(20)
-WEAK: Final = math.log(20)
+WEAK: Final = math.log(2)  # a guess; fewer than 2 in 100 calibrated streams show one
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _MOST = 4  # groups
 
@@ -37,7 +37,9 @@ def search(stream: Stream) -> tuple[list[Finding], float]:
         best = _next(stream, [each.best for each in found])
         if not found:
             evidence = best.best.score
-        if best.best.score < WEAK or _repeats(best.best, [each.best for each in found]):
+        if best.best.score < (STRONG if found else WEAK) or _repeats(
+            best.best, [each.best for each in found]
+        ):
             break
         found.append(best)
     return _merged(stream, _needed(stream, found)), evidence
@@ -48,7 +50,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
     hypotheses = scan(left)
     best = hypotheses[0]
     everyone = next(each for each in hypotheses if each.key == ALL)
-    if not found and everyone.score > max(best.score - _OCCAM, STRONG):
+    if not found and everyone.score > best.score - _OCCAM:
         best = everyone
     part = narrowed(left, best)
     near = [each for each in hypotheses if each.score > part.score - STRONG and each is not best]
@@ -87,7 +89,7 @@ def _needed(stream: Stream, found: list[Finding]) -> list[Finding]:
         left = corrected(stream, others)
         again = group_evidence(left, each.best.members(stream))
         price = max(group_evidence(stream, each.best.members(stream))) - each.best.score
-        if max(again) - price < WEAK:
+        if max(again) - price < STRONG:
             found.remove(each)
     return found
 

@@ -22,11 +22,13 @@ from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.stream import Stream
 
 MISSING: Final = "missing_drawn"  # labels of drawn answers that never came
+DUE: Final = "due"  # labels of the newest answers, which usually come later
 _HARMLESS = 0.05  # share of labels that may be missing where nothing was found
 _FEWEST_DRAWN = 30
 _BLOCKS = 40
 _COVERED = 0.9  # of a class and bin that speaks for itself
 _BINS = 5
+_MOSTLY = 0.9
 
 
 def selection(answers: Answers, deviation: Deviation | None) -> Rival:
@@ -36,16 +38,16 @@ def selection(answers: Answers, deviation: Deviation | None) -> Rival:
         answers: labeled or not.
         deviation: what was found; None if nothing was.
     """
-    missing = missing_labels(answers)
+    missing, settled = missing_labels(answers)
     if deviation is None:
         return _hidden(answers, missing)
     if deviation.group.key == DRAWN:
         return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
     inside = affected(answers, deviation)
-    rows = _rows_that_decide(answers, inside)
+    rows = inside if answers.drawn is None else inside & answers.drawn & settled
     if answers.drawn is not None and int((rows & (answers.correct >= 0)).sum()) >= _FEWEST_DRAWN:
         return _by_drawn(answers, deviation, rows, missing & rows)
-    return _by_worst_case(answers, deviation, inside, missing & inside)
+    return _by_worst_case(answers, deviation, inside, settled)
 
 
 def affected(answers: Answers, deviation: Deviation) -> BoolArray:
@@ -55,13 +57,17 @@ def affected(answers: Answers, deviation: Deviation) -> BoolArray:
     return members(deviation.group, answers) & when
 
 
-def missing_labels(answers: Answers) -> BoolArray:
-    """Which answers (N,) should have a label by now and have none: drawn ones of an audit."""
+def missing_labels(answers: Answers) -> tuple[BoolArray, BoolArray]:
+    """Which answers (N,) should have a label and have none, and which are settled.
+
+    In an audit the labels of drawn answers alone are missing.
+    """
     eligible = np.ones(len(answers), bool) if answers.drawn is None else answers.drawn
-    unlabeled = eligible & (answers.correct < 0)
-    missing = unlabeled.copy()
-    missing[np.flatnonzero(eligible)[_settled(answers, eligible) :]] = False
-    return missing
+    settled = np.ones(len(answers), bool)
+    due = np.flatnonzero(eligible)[_settled(answers, eligible) :]
+    if len(due):
+        settled[due[0] :] = False
+    return eligible & settled & (answers.correct < 0), settled
 
 
 def _settled(answers: Answers, eligible: BoolArray) -> int:
@@ -78,10 +84,6 @@ def _settled(answers: Answers, eligible: BoolArray) -> int:
     # the last full block may hold the beginning of the fall
     last -= last < _BLOCKS
     return int(np.searchsorted(block, last))
-
-
-def _rows_that_decide(answers: Answers, inside: BoolArray) -> BoolArray:
-    return inside if answers.drawn is None else inside & answers.drawn
 
 
 def _rival(status: RivalStatus, left: float, needs: int = 0, kind: str = RANDOM) -> Rival:
@@ -130,16 +132,23 @@ def _figures(answers: Answers, rows: BoolArray) -> Figures:
 
 
 def _by_worst_case(
-    answers: Answers, deviation: Deviation, inside: BoolArray, missing: BoolArray
+    answers: Answers, deviation: Deviation, inside: BoolArray, settled: BoolArray
 ) -> Rival:
-    """Suppose that every missing label speaks against the error; in all strata, or covered ones."""
-    gap = deviation.inside.gap.estimate
+    """Suppose that every label that is missing, or due, speaks against the error.
+
+    The error must show in all answers of the group, or in settled ones, or in the settled ones of
+    classes and bins that are covered.
+    """
+    gap, missing = deviation.inside.gap.estimate, inside & (answers.correct < 0)
     supposed = np.where(missing, int(gap > 0), answers.correct)
-    covered = _covered(answers, inside, missing)
-    both = (inside, inside & covered)
-    left = max(_left(answers, supposed, rows, over=gap > 0) for rows in both)
+    covered = settled & _covered(answers, inside & settled)
+    subsets = (inside, inside & settled, inside & covered)
+    left = max(_left(answers, supposed, rows, over=gap > 0) for rows in subsets)
     if left >= STRONG:
         return _rival(RivalStatus.RULED_OUT, left)
+    due = int((missing & ~settled).sum())
+    if due >= int(missing.sum()) * _MOSTLY:
+        return _rival(RivalStatus.POSSIBLE, left, due, DUE)
     return _rival(RivalStatus.POSSIBLE, left, labels_needed(answers.confidence[inside], gap))
 
 
@@ -152,10 +161,10 @@ def _left(answers: Answers, correct: IntArray, rows: BoolArray, *, over: bool) -
     return max(group_evidence(stream, np.ones(len(kept), bool), over=over))
 
 
-def _covered(answers: Answers, inside: BoolArray, missing: BoolArray) -> BoolArray:
+def _covered(answers: Answers, inside: BoolArray) -> BoolArray:
     """Which answers (N,) are of a predicted class and bin nearly all of which has labels."""
     stratum = answers.predicted * _BINS + bin_index(answers.confidence, _BINS)
     size = len(answers.classes) * _BINS
     labeled = np.bincount(stratum[inside & (answers.correct >= 0)], minlength=size)
-    absent = np.bincount(stratum[missing], minlength=size)
+    absent = np.bincount(stratum[inside & (answers.correct < 0)], minlength=size)
     return np.asarray((labeled >= _COVERED * (labeled + absent))[stratum])
