@@ -71,12 +71,36 @@ def calm_small(rng: np.random.Generator) -> tuple[World, Truth]:
     return w, Truth()
 
 
-@scene
-def calm_50_values(rng: np.random.Generator) -> tuple[World, Truth]:
-    w = world(rng)
+def _three_keys(w: World) -> tuple[World, Truth]:
     for key in ("site", "device", "reader"):
         w.tag(key, 50)
     return w, Truth()
+
+
+@scene
+def calm_50_values(rng: np.random.Generator) -> tuple[World, Truth]:
+    return _three_keys(world(rng))
+
+
+@scene
+def calm_50_values_patients(rng: np.random.Generator) -> tuple[World, Truth]:
+    w = world(rng)
+    patients(w, 5, alike=True, apart=False)
+    return _three_keys(w)
+
+
+@scene
+def calm_50_values_apart(rng: np.random.Generator) -> tuple[World, Truth]:
+    w = world(rng)
+    patients(w, 3, alike=False, apart=True)
+    return _three_keys(w)
+
+
+@scene
+def calm_50_values_unknown(rng: np.random.Generator) -> tuple[World, Truth]:
+    w = world(rng)
+    patients(w, 3, alike=False, apart=False, known=False)
+    return _three_keys(w)
 
 
 @scene
@@ -328,6 +352,27 @@ def rare_class_small(rng: np.random.Generator) -> tuple[World, Truth]:
     bad = (w.predicted == 3) & (w.confidence > 0.95)
     w.shift(bad, -np.log(w.right / (1 - w.right)) + 0.4)
     return w, Truth(one(at("predicted", 3)), 0.0)
+
+
+@scene
+def rare_class_two_percent(rng: np.random.Generator) -> tuple[World, Truth]:
+    """A hundred answers of 5,000, 96 % confident and right in 85 %."""
+    w = world(rng, classes=4, sharpness=4.5, shares=np.array([0.5, 0.3, 0.18, 0.02]))
+    w.tag("site", 8)
+    rare = np.flatnonzero(w.predicted == 3)
+    w.probabilities[rare] = [0.015, 0.01, 0.01, 0.965]
+    w.right[rare] = 0.965
+    w.shift(w.predicted == 3, -np.log(0.965 / 0.035) + np.log(0.82 / 0.18))
+    return w, Truth(one(at("predicted", 3)))
+
+
+@scene
+def rare_pair(rng: np.random.Generator) -> tuple[World, Truth]:
+    """One class at one site, 2 % of answers."""
+    w = world(rng, n=6000, classes=5, sharpness=3.2)
+    site = w.tag("site", 8)
+    w.shift((site == 3) & (w.predicted == 1), -2.2)
+    return w, Truth(one(("predicted&tag:site", frozenset({"site3", "c1"}))))
 
 
 @scene

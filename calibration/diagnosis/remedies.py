@@ -44,7 +44,8 @@ def remedies_of(
     if labeled.probabilities is None or labeled.label is None:
         return ()
     recent, worth, everyone = labeled.rows(np.flatnonzero(since)), weight[since], Group(ALL)
-    found = [_remedy(recent, worth, RemedyKind.ALL, everyone, np.ones(len(recent), bool))]
+    rows = np.ones(len(recent), bool)
+    found = [_remedy(recent, worth, RemedyKind.ALL, everyone, rows, tuple(groups))]
     for group, rows in groups.items():
         if group != everyone:
             found.append(_remedy(recent, worth, RemedyKind.GROUP, group, rows[since]))
@@ -55,14 +56,20 @@ def remedies_of(
 
 
 def _remedy(
-    recent: Answers, weight: FloatArray, kind: RemedyKind, group: Group, rows: BoolArray
+    recent: Answers,
+    weight: FloatArray,
+    kind: RemedyKind,
+    group: Group,
+    rows: BoolArray,
+    wrong: tuple[Group, ...] = (),
 ) -> Remedy | None:
     """The remedy that is fitted on `rows`, and its effects on them; None with too few labels."""
     chosen = np.flatnonzero(rows)
     if len(chosen) < _FEWEST_ROWS:
         return None
     changed, worth = recent.rows(chosen), weight[chosen]
-    return Remedy(kind, group, effects_of(changed, worth, cross_fitted(changed, worth)))
+    after = cross_fitted(changed, worth)
+    return Remedy(kind, group, effects_of(changed, worth, after, wrong))
 
 
 def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:
@@ -108,17 +115,21 @@ def _form(labels: IntArray, classes: int) -> FloatArray:
     return np.concatenate([temperature_form(classes), bias_form(classes)], axis=1)
 
 
-def effects_of(answers: Answers, weight: FloatArray, after: FloatArray) -> tuple[Effect, ...]:
+def effects_of(
+    answers: Answers, weight: FloatArray, after: FloatArray, wrong: tuple[Group, ...] = ()
+) -> tuple[Effect, ...]:
     """Effects on all answers and on each value of each tag and class, worst harm first.
 
     Args:
         answers: n labeled answers.
         weight: (n,) what each label is worth.
         after: (n,) confidence of the served class after the remedy.
+        wrong: groups that erred; the other values of their keys are looked at together, too.
     """
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
-    groups = [(Group(ALL), np.ones(len(answers), bool)), *_values(keys)]
-    judged = [(group, rows) for group, rows in groups if weight[rows].sum() >= _FEWEST_OF_GROUP]
+    groups = {Group(ALL): np.ones(len(answers), bool), **dict(_values(keys))}
+    groups |= dict(_right_ones(keys, wrong))
+    judged = [(g, rows) for g, rows in groups.items() if weight[rows].sum() >= _FEWEST_OF_GROUP]
     z = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
     effects = [_effect(answers, weight, after, group, rows, z) for group, rows in judged]
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
@@ -128,6 +139,15 @@ def _values(keys: list[Key]) -> Iterator[tuple[Group, BoolArray]]:
     for key in keys:
         for value in range(len(key.names)):
             yield key.group([value]), key.members([value])
+
+
+def _right_ones(keys: list[Key], wrong: tuple[Group, ...]) -> Iterator[tuple[Group, BoolArray]]:
+    """The values of a key together that did not err."""
+    for key in keys:
+        erred = {name for group in wrong if group.key == key.name for name in group.values}
+        values = [value for value, name in enumerate(key.names) if name not in erred]
+        if erred and values:
+            yield key.group(values), key.members(values)
 
 
 def _effect(

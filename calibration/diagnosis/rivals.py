@@ -12,14 +12,14 @@ from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.stream import Stream
 
 PATIENT_CODES: Final = "patient_codes"
-_ALIKE = 3.0  # images of a patient, all alike, that unknown patients may have
+_ALIKE = 2.0  # images of a patient, all alike, that unknown patients may have
 
 
 def patients(outcome: Outcome) -> Rival:
     """Judge whether images of the same patients explain the evidence.
 
-    Unknown patients are suspected where neighboring answers err together, or where three images
-    of each, all alike, would explain the evidence.
+    Unknown patients are suspected where neighboring answers err together, or where two images of
+    each, all alike, would explain the evidence.
     """
     explained = outcome.naive >= STRONG > outcome.evidence
     left, n = outcome.evidence, len(outcome.labeled)

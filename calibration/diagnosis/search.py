@@ -10,10 +10,12 @@ from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
 from calibration.diagnosis.scan import Hypothesis, group_evidence, narrowed, scan
 from calibration.diagnosis.stream import Stream
+from calibration.diagnosis.tails import surprising
 
 STRONG: Final = math.log(20)
 WEAK: Final = math.log(2)  # a guess; fewer than 2 in 100 calibrated streams show one
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
+_EVIDENT = 3 * STRONG  # tails are not looked at from here on
 _MOST = 4  # groups
 
 
@@ -53,10 +55,23 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
     if not found and everyone.score > best.score - _OCCAM:
         best = everyone
     part = narrowed(left, best)
-    near = [each for each in hypotheses if each.score > part.score - STRONG and each is not best]
-    twins = tuple(each for each in near if each.key not in (best.key, CONFIDENCE, ALL, DRAWN))
-    rivals = tuple(each for each in near if each.key == best.key and _apart(each, best))
+    if not found and best.score < _EVIDENT:
+        part = _simplest([part, *(each for each in surprising(left) if each.score >= STRONG)])
+    near = [
+        each
+        for each in hypotheses
+        if each.score > part.score - STRONG and not _same_group(each, part)
+    ]
+    twins = tuple(each for each in near if each.key not in (part.key, CONFIDENCE, ALL, DRAWN))
+    rivals = tuple(each for each in near if each.key == part.key and _apart(each, part))
     return Finding(part, twins[:3], rivals[:3])
+
+
+def _simplest(candidates: list[Hypothesis]) -> Hypothesis:
+    """The simplest that is at most 10 times worse than the best: all, then a set, then a part."""
+    best = max(each.score for each in candidates)
+    near = [each for each in candidates if each.score > best - _OCCAM]
+    return min(near, key=lambda each: (each.key != ALL, each.within is not None, -each.score))
 
 
 def _apart(one: Hypothesis, other: Hypothesis) -> bool:

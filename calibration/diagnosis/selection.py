@@ -140,6 +140,8 @@ def _by_worst_case(
     classes and bins that are covered.
     """
     gap, missing = deviation.inside.gap.estimate, inside & (answers.correct < 0)
+    if not missing.any():
+        return _rival(RivalStatus.RULED_OUT, deviation.score)
     supposed = np.where(missing, int(gap > 0), answers.correct)
     covered = settled & _covered(answers, inside & settled)
     subsets = (inside, inside & settled, inside & covered)

@@ -18,12 +18,9 @@ QUICK = (
     "opposite_sites",
     "healed",
     "twins",
-    "unlabeled_site",
-    "corrected_labels",
-    "case_mix",
-    "biopsies",
-    "due_and_broken",
-    "unknown_patients_explain",
+    "site_times_class",
+    "rare_pair",
+    "one_site_many_classes",
 )
 
 

@@ -1,0 +1,49 @@
+"""As many labels as the planner asks for show the error, in about nine of ten streams."""
+
+import numpy as np
+
+from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.inference import infer
+from calibration.diagnosis.planner import labels_needed, open_questions
+
+
+def answers(confidence: np.ndarray, correct: np.ndarray, site: np.ndarray) -> Answers:
+    n = len(confidence)
+    return Answers(
+        np.arange(n, dtype=float),
+        confidence,
+        np.zeros(n, np.int64),
+        correct.astype(np.int64),
+        ("a",),
+        {"site": Tag(site.astype(np.int64), ("A", "B"))},
+    )
+
+
+def test_labels_needed_show_the_gap() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.75, 0.95, 4000)
+    n = labels_needed(confidence, 0.1)
+    shown = []
+    for _ in range(40):
+        p = rng.choice(confidence, n)
+        said = infer(answers(p, rng.random(n) < p - 0.1, rng.integers(0, 2, n)))
+        shown.append(bool(said.deviations))
+    assert 100 < n < 600
+    assert np.mean(shown) > 0.8
+
+
+def test_a_site_without_labels_is_an_open_question() -> None:
+    rng = np.random.default_rng(0)
+    p, site = rng.uniform(0.75, 0.95, 3000), rng.integers(0, 2, 3000)
+    correct = np.where(site == 1, -1, rng.random(3000) < p)
+    open_groups = {
+        each.group.values: each.labels for each in open_questions(answers(p, correct, site))
+    }
+    assert open_groups[("B",)] > 100
+    assert ("A",) not in open_groups
+
+
+def test_smaller_gaps_need_more_labels() -> None:
+    p = np.full(10, 0.9)
+    needs = [labels_needed(p, gap) for gap in (0.2, 0.1, 0.05, 0.02)]
+    assert needs == sorted(needs)

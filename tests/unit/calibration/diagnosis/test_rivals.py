@@ -1,0 +1,40 @@
+"""Other causes: what the labels say of them."""
+
+import numpy as np
+import pytest
+
+from benchmarks.diagnosis.grading import grades
+from benchmarks.diagnosis.scenes import SCENES
+from calibration.diagnosis.facts import Cause, RivalStatus
+from calibration.diagnosis.inference import infer
+
+CAUSES = (
+    "calm_due",
+    "calm_audit",
+    "calm_wrong_first",
+    "corrected_labels",
+    "case_mix",
+    "reader_noise",
+    "chosen_labels",
+    "chosen_labels_without_audit",
+    "biopsies",
+    "audit_labels_missing",
+    "due_and_broken",
+    "audit_shows_site",
+    "unlabeled_site",
+    "unknown_patients_explain",
+)
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_causes(name: str) -> None:
+    world, truth = SCENES[name](np.random.default_rng(5))
+    graded = grades(truth, infer(world.answers()))
+    assert all(graded.values()), graded
+
+
+@pytest.mark.parametrize("name", ["everyone", "two_of_eight_sites", "rare_class_confident"])
+def test_noise_is_not_blamed_for_a_change_of_the_model(name: str) -> None:
+    world, _ = SCENES[name](np.random.default_rng(5))
+    status = {each.cause: each.status for each in infer(world.answers()).rivals}
+    assert status[Cause.NOISE] == RivalStatus.RULED_OUT
