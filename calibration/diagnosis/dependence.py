@@ -28,13 +28,14 @@ def patient_correlation(stream: Stream, patient: IntArray) -> float:
         patient: (n,) codes from 0; patients of one image alike count for nothing.
     """
     residual = _residuals(stream)
-    sizes = np.bincount(patient)
-    pairs = float((sizes * (sizes - 1.0)).sum())
-    if not pairs:
+    squares = np.bincount(patient, residual**2)
+    alike = (np.bincount(patient) - 1) * squares  # the products if errors were the same
+    if not alike.sum():
         return 0.0
-    cross = np.bincount(patient, residual) ** 2 - np.bincount(patient, residual**2)
-    error = math.sqrt(float((cross**2).sum()))
-    return float(np.clip((cross.sum() + error) / pairs, 0.0, 1.0))
+    products = np.bincount(patient, residual) ** 2 - squares
+    correlation = float(products.sum() / alike.sum())
+    error = math.sqrt(float(((products - correlation * alike) ** 2).sum())) / float(alike.sum())
+    return float(np.clip(correlation + error, 0.0, 1.0))
 
 
 def patient_weights(patient: IntArray, correlation: float) -> FloatArray:

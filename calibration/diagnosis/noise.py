@@ -2,8 +2,8 @@
 
 If a share e of two readers' labels is turned round, accuracy stops at 1 - e where confidence goes
 to 1, and nothing changes where it is a half. A model that has become overconfident errs less and
-less where it is more confident. The likelihoods of both tell them apart; a flat gap is hardly
-told from noise, so second readings decide then.
+less where it is more confident. The likelihoods of both tell them apart. Images on which the model
+fails at random look the same as noise; a few second readings decide.
 """
 
 import math
@@ -47,15 +47,17 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
         rows: (n,) the labels that it affects.
     """
     stream, best = outcome.stream, outcome.found[0].best
+    if best.key == CONFIDENCE:  # noise shows where confidence is high
+        rows = (stream.block >= best.begin) & (stream.block < best.end)
     counts = _counts(stream, rows)
     share, _ = fit_noise(counts)
     for_noise, over_flat = _advantages(counts, share)
     left = scan(_granted(stream, rows, share))[0].score
     readings = _readings(stream, rows, share)
-    of_form = best.key in (PREDICTED, CONFIDENCE) or (best.within is not None)
+    of_form = best.key == PREDICTED or best.within is not None
     if share > _MOST or not readings or for_noise < _UNLIKE or of_form or left > STRONG:
         return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
-    clear = min(for_noise, over_flat) > _CLEAR
+    clear = for_noise > _CLEAR and over_flat > -STRONG
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
     return Rival(Cause.NOISE, status, left, readings, SECOND_READING)
 

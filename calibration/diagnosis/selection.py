@@ -29,6 +29,7 @@ _BLOCKS = 40
 _COVERED = 0.9  # of a class and bin that speaks for itself
 _BINS = 5
 _MOSTLY = 0.9
+_SMALLEST = 0.02
 
 
 def selection(answers: Answers, deviation: Deviation | None) -> Rival:
@@ -114,13 +115,20 @@ def _by_drawn(answers: Answers, deviation: Deviation, rows: BoolArray, missing: 
     against, favor = (p - 1, p) if side > 0 else (-p, 1 - p)
     low = (figures.n * low + float(against.sum())) / n
     high = (figures.n * high + float(favor.sum())) / n
-    needs = labels_needed(answers.confidence[rows], gap)
     if low > 0:
         return _rival(RivalStatus.RULED_OUT, deviation.score)
     if high < abs(gap) / 2:
         return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
-    kind = MISSING if missing.sum() > figures.n * _HARMLESS else RANDOM
-    return _rival(RivalStatus.POSSIBLE, 0.0, max(needs - figures.n, 1), kind)
+    if missing.sum() > figures.n * _HARMLESS:
+        return _rival(RivalStatus.POSSIBLE, 0.0, int(missing.sum()), MISSING)
+    needs = _needs(answers, rows, gap) - figures.n
+    return _rival(RivalStatus.POSSIBLE, 0.0, max(needs, 1))
+
+
+def _needs(answers: Answers, rows: BoolArray, gap: float) -> int:
+    """Random labels that would show the gap, or the smallest one that is worth knowing."""
+    size = max(abs(gap), _SMALLEST)
+    return labels_needed(answers.confidence[rows], math.copysign(size, gap))
 
 
 def _figures(answers: Answers, rows: BoolArray) -> Figures:
@@ -151,7 +159,7 @@ def _by_worst_case(
     due = int((missing & ~settled).sum())
     if due >= int(missing.sum()) * _MOSTLY:
         return _rival(RivalStatus.POSSIBLE, left, due, DUE)
-    return _rival(RivalStatus.POSSIBLE, left, labels_needed(answers.confidence[inside], gap))
+    return _rival(RivalStatus.POSSIBLE, left, _needs(answers, inside, gap))
 
 
 def _left(answers: Answers, correct: IntArray, rows: BoolArray, *, over: bool) -> float:
