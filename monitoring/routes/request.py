@@ -1,6 +1,5 @@
 """Reading requests: the body, up to a limit and within the memory for bodies, and the query."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -8,7 +7,7 @@ from typing import Final, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
-from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid
+from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
 from monitoring.http.fields import read_whole_number
 from monitoring.reports.span import Span, read_span
@@ -16,6 +15,10 @@ from monitoring.reports.span import Span, read_span
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
 PARSED_AT_ONCE: Final = 2  # they share the interpreter's lock, so more would only need more memory
+_STALLED: Final = (
+    f"The client sent nothing for {STALL_S:g} s. What arrived before is recorded; send all of it "
+    "again."
+)
 _SPLIT = "Send the labels in several requests."
 _Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
@@ -61,30 +64,21 @@ def _expected_bytes(request: Request) -> int | None:
 
 
 async def _read_body(request: Request, hold: Hold) -> bytes:
-    chunks, received_bytes = [], 0
-    async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES):
-        chunks.append(chunk)
-        received_bytes += len(chunk)
-        hold.cover(received_bytes)
-    return b"".join(chunks)
+    chunks = read_chunks(request, hold, limit_bytes=BODY_LIMIT_BYTES)
+    return b"".join([chunk async for chunk in chunks])
 
 
-async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
+async def read_chunks(request: Request, hold: Hold, *, limit_bytes: int) -> AsyncIterator[bytes]:
     """The body in pieces as they arrive, read up to the limit.
 
-    Raises BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson.
+    Raises BodiesFull, BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson.
     """
     check_encoding(request.headers.get("content-encoding", ""))
     size_bytes, stream = 0, request.stream()
     while True:
         try:
-            async with asyncio.timeout(STALL_S):
+            async with hold.reading(STALL_S, late=_STALLED):
                 chunk = await anext(stream, None)
-        except TimeoutError:
-            raise BodyTimeout(
-                f"The client sent nothing for {STALL_S:g} s. What arrived before is recorded; "
-                "send all of it again."
-            ) from None
         except ClientDisconnect:
             raise BodyNotJson("The client hung up before its body was complete.") from None
         if chunk is None:
@@ -92,6 +86,7 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
         size_bytes += len(chunk)
         if size_bytes > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=_SPLIT)
+        await hold.cover(size_bytes)
         yield chunk
 
 

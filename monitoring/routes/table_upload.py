@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 
 from monitoring.errors import TableInvalid
+from monitoring.http.body_budget import Hold
 from monitoring.routes.request import BodyReader, read_chunks
 from monitoring.routes.tables import Row, TableReader
 
@@ -112,17 +113,17 @@ async def receive_table(
     After any error, the rows that were read before it are recorded, and the same table can be sent
     again.
     """
-    async with bodies.table():
-        return await _receive(request, table, recorder, bodies)
+    async with bodies.table() as hold:
+        return await _receive(_portions(request, hold), table, recorder, bodies)
 
 
 async def _receive(
-    request: Request, table: TableReader, recorder: RowRecorder, bodies: BodyReader
+    portions: AsyncIterator[bytes], table: TableReader, recorder: RowRecorder, bodies: BodyReader
 ) -> TableSummary:
     progress = _Progress()
     waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]] = deque()
     try:
-        async for chunk in _portions(request):
+        async for chunk in portions:
             found = await bodies.run(table.feed if chunk else _ended(table), chunk)
             for start in range(0, len(found), PORTION_ROWS):
                 rows = found[start : start + PORTION_ROWS]
@@ -137,10 +138,10 @@ async def _receive(
     return progress.summary()
 
 
-async def _portions(request: Request) -> AsyncIterator[bytes]:
+async def _portions(request: Request, hold: Hold) -> AsyncIterator[bytes]:
     """The body in larger pieces than it arrives in, then b"" for its end."""
     held = bytearray()
-    async for chunk in read_chunks(request, limit_bytes=TABLE_LIMIT_BYTES):
+    async for chunk in read_chunks(request, hold, limit_bytes=TABLE_LIMIT_BYTES):
         held += chunk
         if len(held) >= PORTION_BYTES:
             yield bytes(held)

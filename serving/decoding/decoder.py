@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Final
 
 import numpy as np
@@ -54,7 +55,8 @@ class Decoder:
         self._queue = QueueEstimate(deadline_s=settings.deadline_s)
         self._turn = asyncio.Lock()
         limit = process_limit(settings)
-        self._places = Budget(limit)
+        # beyond one for each core, a client leaves a place to others
+        self._places = Budget(limit, spare=int(limit > usable_cores()))
         self._memory = Budget(
             max(STANDING_BYTES, settings.decode_memory_bytes - limit * STANDING_BYTES)
         )
@@ -120,9 +122,8 @@ class Decoder:
 
         Where none can be started, the next image is told so.
         """
-        with suppress(DecoderUnavailable):
-            if not self.count:
-                self._give_back(await self._take())
+        if not self.count:
+            await self._start_one()
 
     @property
     def count(self) -> int:
@@ -193,12 +194,22 @@ class Decoder:
         finally:
             self._give_back(process)
 
+    async def _start_one(self) -> None:
+        """Start a process for whoever comes next, in a place of its own meanwhile."""
+        async with self._places.hold(1, wait_s=lambda: 0.0) as free:
+            with suppress(DecoderUnavailable):
+                if free:
+                    self._give_back(await self._take())
+
     async def _take(self) -> DecodingProcess:
         process = self._idle.pop() if self._idle else await DecodingProcess.start()
         process.ended = self._forget
         self._busy.add(process)
         if self._closed:  # meanwhile
             process.close()
+        # For the client that comes beside one that has all the other places.
+        if not self._idle and len(self._busy) == self._places.capacity - 1:
+            self._warming = asyncio.create_task(self._start_one(), context=Context())
         return process
 
     def _give_back(self, process: DecodingProcess) -> None:

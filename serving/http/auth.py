@@ -25,6 +25,7 @@ from starlette.types import Scope as AsgiScope
 
 from monitoring.http.endpoint import EVERYONE, Endpoint, Scope, Viewer
 from monitoring.ledger.ended_sessions import EndedSessions
+from serving.decoding.budget import CLIENT
 from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized, UnknownHost
 from serving.http.access_refusals import AccessRefusals
 from serving.http.tokens import (
@@ -248,20 +249,25 @@ class AccessMiddleware:
             self._access.check(scope)
         except ServingError as error:
             return self._refuse_in_turn(scope, receive, send, error)
+        viewer = scope.get("state", {}).get("viewer")  # None where there are no tokens
+        CLIENT.set((viewer.name if viewer else _address(scope), id(scope)))
         return self._app(scope, receive, send)
 
     async def _refuse_in_turn(
         self, scope: AsgiScope, receive: Receive, send: Send, error: ServingError
     ) -> None:
-        address, _ = scope.get("client") or ("", 0)
-
         async def send_last(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        kept = await self._access.refusals.pace(address, scope["path"], error)
+        kept = await self._access.refusals.pace(_address(scope), scope["path"], error)
         await self._refuse(scope, receive, send if kept else send_last, error)
+
+
+def _address(scope: AsgiScope) -> str:
+    address, _ = scope.get("client") or ("", 0)
+    return str(address)
 
 
 class NeededScopes:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 from starlette.types import Receive, Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from monitoring.http.body_budget import Hold
 from serving.errors import ClientGone
 
 FAST_PATH: Final = "candor.fast_path"
@@ -61,7 +62,7 @@ class GrpcCaller:
 class ReadBody(Protocol):
     """Reads a body past the parser; see BoundedProtocol."""
 
-    async def __call__(self, length_bytes: int, *, timeout_s: float) -> memoryview: ...
+    async def __call__(self, length_bytes: int, hold: Hold, *, timeout_s: float) -> memoryview: ...
 
 
 class FastPath:
@@ -111,13 +112,13 @@ class FastPath:
         body, cycle.body = cycle.body, bytearray()
         return bytes(body)
 
-    async def read(self, length_bytes: int, *, timeout_s: float) -> memoryview:
-        """The body, of which not all has arrived, straight from the system. Raises BodyTimeout or
-        ClientGone.
+    async def read(self, length_bytes: int, hold: Hold, *, timeout_s: float) -> memoryview:
+        """The body, of which not all has arrived, straight from the system. Raises BodyTimeout,
+        BodiesFull or ClientGone.
         """
         if self._cycle.disconnected or self._cycle.transport.is_closing():
             raise ClientGone("the client disconnected before its body was complete.")
-        return await self._read_body(length_bytes, timeout_s=timeout_s)
+        return await self._read_body(length_bytes, hold, timeout_s=timeout_s)
 
     def discard(self) -> None:
         """Forget what has arrived of a body that is refused, because the answer may be delayed."""

@@ -16,6 +16,7 @@ from typing import Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from monitoring.http.body_budget import Hold
 from monitoring.http.fields import ID_LIMIT
 from serving.error_table import error_answer
 from serving.errors import HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
@@ -214,14 +215,16 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.cycle.body, body = body, b""  # type: ignore[assignment]  # bytes pass uvicorn without a copy
             super().on_body(body)
 
-    async def read_body(self, length_bytes: int, *, timeout_s: float) -> memoryview:
-        """The body of the request under way, past the parser. Raises BodyTimeout or ClientGone."""
+    async def read_body(self, length_bytes: int, hold: Hold, *, timeout_s: float) -> memoryview:
+        """The body of the request under way, past the parser. Raises BodyTimeout, BodiesFull or
+        ClientGone.
+        """
         cycle = self.cycle
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         begun, cycle.body = cycle.body, bytearray()
-        reader = LargeBodyReader(self, begun, length_bytes)
+        reader = LargeBodyReader(self, begun, length_bytes, hold)
         try:
             await reader.read(timeout_s=timeout_s)
         except BaseException:

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from monitoring.errors import BodyTimeout
+from monitoring.http.body_budget import FIRST_BYTES, Hold
 from serving.errors import ClientGone
 
 
@@ -13,29 +13,39 @@ class LargeBodyReader(asyncio.BufferedProtocol):
     """Reads the rest of one body, of which `begun` has arrived, and nothing beyond it."""
 
     def __init__(
-        self, connection: HttpToolsProtocol, begun: bytes | bytearray, length_bytes: int
+        self,
+        connection: HttpToolsProtocol,
+        begun: bytes | bytearray,
+        length_bytes: int,
+        hold: Hold,
     ) -> None:
-        self._connection = connection
+        self._connection, self._hold = connection, hold
         self._body = np.empty(length_bytes, np.uint8).data
         self._begun_bytes = self._received = len(begun)
         self._body[: len(begun)] = begun
-        self._complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._until = 0
 
     async def read(self, *, timeout_s: float) -> None:
-        """Wait for the last byte. Raises BodyTimeout or ClientGone. Then the connection's protocol
-        reads again.
+        """Wait for the last byte. Raises BodyTimeout, BodiesFull or ClientGone. Then the
+        connection's protocol reads again.
         """
-        self._let_read(self)
+        late = f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._complete
-        except TimeoutError:
-            raise BodyTimeout(
-                f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
-            ) from None
+            async with self._hold.reading(timeout_s, late=late):
+                await self._read_until(FIRST_BYTES)
+                await self._hold.cover(self._received)
+                await self._read_until(len(self._body))
         finally:
             if not self._connection.transport.is_closing():
                 self._let_read(self._connection)
+
+    async def _read_until(self, until: int) -> None:
+        if self._received < until:
+            self._until = until
+            self._wanted = asyncio.get_running_loop().create_future()
+            self._let_read(self)
+            await self._wanted
 
     def give_away(self) -> tuple[memoryview, memoryview]:
         """The body and, of it, what was read here. Nothing is kept: uvloop keeps a connection's
@@ -46,21 +56,22 @@ class LargeBodyReader(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes belong."""
-        return self._body[self._received :]
+        return self._body[self._received : self._until]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Count what was read; after the last byte, read no more."""
+        """Count what was read; after the last byte that is wanted, read no more."""
         self._received += nbytes
-        if self._received == len(self._body):
+        self._hold.received_bytes = self._received
+        if self._received == self._until:
             self._connection.flow.pause_reading()
-            if not self._complete.done():
-                self._complete.set_result(None)
+            if not self._wanted.done():
+                self._wanted.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has disconnected, or the server closes the connection."""
         self._connection.connection_lost(exc)
-        if not self._complete.done():
-            self._complete.set_exception(
+        if not self._wanted.done():
+            self._wanted.set_exception(
                 ClientGone("the client disconnected before its body was complete.")
             )
 

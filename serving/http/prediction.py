@@ -140,7 +140,10 @@ class PredictionApp:
             arrived = None if fast_path is None else fast_path.body()
             length_bytes = head.length_bytes if arrived is None else len(arrived)
             async with self._bodies.hold(
-                length_bytes, copies=head.copies, wait_s=head.deadline_s
+                length_bytes,
+                copies=head.copies,
+                wait_s=head.deadline_s,
+                arrived=arrived is not None,
             ) as hold:
                 data = await self._body(arrived, head, receive, fast_path, hold)
                 items = with_keys(await self._items(data, head), head.key)
@@ -193,7 +196,7 @@ class PredictionApp:
         """The body, without waiting if all of it has arrived, which is the usual case."""
         limit_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
         if arrived is None and fast_path is not None and (length_bytes := head.large_image_bytes):
-            return await fast_path.read(length_bytes, timeout_s=timeout_s)
+            return await fast_path.read(length_bytes, hold, timeout_s=timeout_s)
         if arrived is None:
             return await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
         if len(arrived) > limit_bytes:

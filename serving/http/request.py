@@ -1,6 +1,5 @@
 """Reads a prediction request: its headers, query, body with limits, and multipart forms."""
 
-import asyncio
 import io
 import logging
 import math
@@ -15,7 +14,7 @@ from starlette.types import Receive
 
 from model_store.image import FrameChoice, read_choice
 from monitoring import tags
-from monitoring.errors import BodyTimeout, BodyTooLarge, TagsInvalid, brief
+from monitoring.errors import BodyTooLarge, TagsInvalid, brief
 from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, Hold, check_encoding
 from monitoring.http.endpoint import Parameter
 from monitoring.http.fields import ID_LIMIT
@@ -200,13 +199,9 @@ async def read_body(
 
     Other errors are BodyTimeout, BodiesFull and ClientGone.
     """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read_bounded(receive, limit_bytes, hold, advice)
-    except TimeoutError:
-        raise BodyTimeout(
-            f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
-        ) from None
+    late = f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
+    async with hold.reading(timeout_s, late=late):
+        return await _read_bounded(receive, limit_bytes, hold, advice)
 
 
 async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: str) -> bytes:
@@ -217,6 +212,7 @@ async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: 
         and not message.get("more_body", False)
         and len(body) <= limit_bytes
     ):
+        await hold.cover(len(body))
         return body
     parts: list[bytes] = []  # joined once: a buffer that grows is copied again and again
     received = 0
@@ -225,7 +221,7 @@ async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: 
         received += len(parts[-1])
         if received > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=advice)
-        hold.cover(received)
+        await hold.cover(received)
         if not message.get("more_body", False):
             return b"".join(parts)
         message = await receive()

@@ -17,7 +17,7 @@ from grpc import StatusCode
 from open_inference.grpc import protocol
 
 from monitoring.errors import BodyTimeout
-from monitoring.http.body_budget import LIST_COPIES, BodyBudget, Hold
+from monitoring.http.body_budget import BodyBudget
 from serving.error_table import error_answer, log_error
 from serving.errors import ListenError, MalformedRequest, ServingError
 from serving.http.auth import AccessControl
@@ -126,12 +126,12 @@ class Servicer:
         context: Any,
     ) -> Any:
         try:
-            async with self._bodies.hold(self._settings.max_body_bytes) as hold:
-                return await call(await self._read(kind, context, hold), context)
+            async with self._bodies.hold(self._settings.max_body_bytes, arrived=True):
+                return await call(await self._read(kind, context), context)
         except Exception as error:  # noqa: BLE001  the edge of the call: the table of errors decides what the client sees
             return await _abort(context, error, self._metrics)
 
-    async def _read(self, kind: Any, context: Any, hold: Hold) -> Any:
+    async def _read(self, kind: Any, context: Any) -> Any:
         """The message. Raises BodyTimeout, BodiesFull or MalformedRequest."""
         timeout_s = self._settings.body_timeout_s
         try:
@@ -143,7 +143,6 @@ class Servicer:
             ) from None
         if data is grpc.aio.EOF:
             raise MalformedRequest("the call holds no message.")
-        hold.resize(len(data), copies=LIST_COPIES)
         return _parse(kind, data)
 
 

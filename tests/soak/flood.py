@@ -16,6 +16,7 @@ _PART_BYTES: Final = 64 * 1024
 _CHUNKED: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GET: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _SIZED: Final = b"POST /predictions/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+_FORM: Final = b"\r\nContent-Type: multipart/form-data; boundary=a\r\n\r\n"
 _PREDICT: Final = _CHUNKED % b"/predictions/tiny"
 _HEALTH: Final = _CHUNKED % b"/healthz"
 
@@ -41,9 +42,11 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
     "slow bodies": (_SIZED % 60_000_000, b"a"),
     "slow chunks": (_PREDICT, b"1\r\na\r\n"),
     "bodies that stop": (_SIZED % 60_000_000 + b"a" * 60_000, b""),
+    "large bodies that stop": (_SIZED % 60_000_000 + b"a" * 1_000_000, b""),
+    "slow forms": (_SIZED.replace(b"\r\n\r\n", _FORM) % 60_000_000, b"a"),
     "answers that nobody reads": (b"", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"),
 }
-SLOW: Final = {"slow heads", "slow bodies", "slow chunks", "bodies that stop"}
+SLOW: Final = {kind for kind in KINDS if "slow" in kind or "that stop" in kind}
 UNREAD: Final = {"answers that nobody reads"}
 
 

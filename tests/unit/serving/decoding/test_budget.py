@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.decoding.budget import Budget
+from serving.decoding.budget import CLIENT, Budget
 
 pytestmark = pytest.mark.anyio
 
@@ -83,3 +83,35 @@ async def test_a_wait_may_grow() -> None:
     await asyncio.sleep(0.05)
     budget.give_back(1)
     assert await waiting
+
+
+async def test_the_client_that_holds_least_is_first_then_its_request_that_holds_least() -> None:
+    budget, order = Budget(4), []
+
+    async def take(client: str, request: int) -> None:
+        CLIENT.set((client, request))
+        await budget.take(1, wait_s=long)
+        order.append((client, request))
+
+    tasks = [asyncio.create_task(take("a", 1)) for _ in range(6)]
+    tasks += [asyncio.create_task(take("a", 2)), asyncio.create_task(take("b", 3))]
+    await asyncio.sleep(0)
+    CLIENT.set(("a", 1))
+    for _ in range(4):
+        budget.give_back(1)
+        await asyncio.sleep(0)
+    assert order[:4] == [("a", 1)] * 4
+    assert order[4:6] == [("b", 3), ("a", 2)]
+    await asyncio.gather(*tasks)
+
+
+async def test_a_client_leaves_the_spare_to_others() -> None:
+    budget = Budget(3, spare=1)
+    assert await budget.take(2, wait_s=now)
+    assert not await budget.take(1, wait_s=now)
+    waiting = asyncio.create_task(budget.take(1, wait_s=long))
+    await asyncio.sleep(0)
+    CLIENT.set(("other", 1))
+    assert await budget.take(1, wait_s=now)
+    assert not waiting.done()
+    waiting.cancel()
