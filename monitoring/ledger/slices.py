@@ -82,11 +82,11 @@ def place(
 ) -> tuple[tuple[str, ...], bool]:
     """Return the slices of tags, and whether a new value was admitted because there is room."""
     values: dict[str, str] = json.loads(tags)
-    known = _admitted(connection, model)
+    known = admitted(connection, model)
     new = _new(known, values) if admit else []
     if new:
         lock(connection, Lock.TAGS)
-        known = _admitted(connection, model)  # another process may have been faster
+        known = admitted(connection, model)  # another process may have been faster
         new = _new(known, values)
         for key, value in new:
             connection.execute(insert(tag_value).values(model=model, key=key, value=value))
@@ -99,7 +99,8 @@ def place(
     return tuple(slices), bool(new)
 
 
-def _admitted(connection: Connection, model: str) -> dict[str, set[str]]:
+def admitted(connection: Connection, model: str) -> dict[str, set[str]]:
+    """Return the values of each tag key that have a slice of their own."""
     known: dict[str, set[str]] = defaultdict(set)
     for key, value in connection.execute(
         select(tag_value.c.key, tag_value.c.value).filter_by(model=model)

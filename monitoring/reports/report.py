@@ -15,6 +15,8 @@ from sqlalchemy import Connection, select
 
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
+from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.facts import Diagnosis
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
 from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
@@ -93,6 +95,7 @@ class ReportSummary:
         selection: how the labels were selected, and the measures of audited answers.
         signs: the early warnings, which need no labels.
         recommendation: should I be worried, why, and what to do.
+        diagnosis: who is affected, since when, why, and what to do, as codes with numbers.
     """
 
     model: str
@@ -118,6 +121,7 @@ class ReportSummary:
     selection: LabelSelection
     signs: tuple[EarlyWarning, ...]
     recommendation: Recommendation
+    diagnosis: Diagnosis
 
     @property
     def further_evidence(self) -> tuple[str, ...]:
@@ -199,6 +203,7 @@ def calibration_report(
             alarm=_alarm(drift, tag_watches),
             selection=basis.selection,
         )
+        diagnosis = diagnose(ledger, connection, row, now_ns=now_ns)
         measures = Measures.from_sums(basis.labeled)
         if slices:
             audited = basis.selection.audit_decides
@@ -253,6 +258,7 @@ def calibration_report(
         slices=found,
         history=tuple(as_entry(event) for event in told(history)[-_EVENTS:]),
         recommendation=recommend(findings),
+        diagnosis=diagnosis,
         bins=tuple(reliability(basis.labeled)),
         class_bins=tuple(
             ClassBins(name, tuple(reliability(basis.slices[key].labeled)))

@@ -1,0 +1,230 @@
+"""Is the model as accurate as on its card's reference? Is a difference one of cases or of error?
+
+Confidence sequences compare the labels with the reference, so the answer may be read every day.
+Their error of 5 % is shared out: a quarter to the reference, three eighths to all labels, and three
+eighths to the labels of answers served since day j of the version, 1 / (j (j + 1)) of it each. The
+latter find a drop that a long good time before would hide. Where not nearly all answers have a
+label, a difference must also show at the weights of the answers served, by class and confidence.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from calibration.bins import BinSums
+from calibration.diagnosis.facts import Interval
+from calibration.intervals.confidence_sequence import (
+    accuracy_evidence,
+    accuracy_sequence,
+    share_interval,
+)
+from calibration.measures import metrics
+from calibration.measures.metrics import Z95
+from monitoring.diagnosis.coverage import Coverage
+from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
+from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.statement import summed
+from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
+from monitoring.ledger.versions import WatchedVersion
+
+ALPHA = 0.05
+ODDS = 2.0  # factor on the odds of being right within which accuracy is "as it was"
+ENOUGH = 100  # audited labels from which they alone decide
+_OF_REFERENCE, _OF_ALL, _OF_LATER = ALPHA / 4, 3 * ALPHA / 8, 3 * ALPHA / 8
+_FEW_MISSING = 0.02
+_COVERED = 0.95  # of the answers served: cells with fewer labels say too little about all
+_DAY_S = DAY_NS / 1e9
+
+
+class LabeledDay(NamedTuple):
+    """A UTC day since 1970: labeled answers, those that were right, and all answers served."""
+
+    day: int
+    n: int
+    correct: float
+    served: int
+
+
+class _Stretch(NamedTuple):
+    """Labels of answers served since `day` (None: all), and their part of the error."""
+
+    day: int | None
+    n: int
+    correct: float
+    alpha: float
+
+
+def find_accuracy(connection: Connection, row: WatchedVersion, coverage: Coverage) -> Accuracy:
+    """Compare a version's labels with its reference: those of an audit, if they are enough."""
+    audited = _labeled_days(connection, row.watched_version_id, AUDIT)
+    audit = sum(each.n for each in audited) >= ENOUGH
+    name = AUDIT if audit else EVERYTHING
+    days = audited if audit else _labeled_days(connection, row.watched_version_id, name)
+    answer, stretch = judge(days, row.reference)
+    sums = read_sums(connection, row.watched_version_id, slice=name, since_day=stretch.day)
+    is_chosen = (coverage.audit if audit else coverage.whole).missing > _FEW_MISSING
+    changed = answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER)
+    if changed and is_chosen and not audit:
+        by_class = _by_class(connection, row, stretch.day)
+        if not _shows_as_served(by_class, sums, row.reference, answer):
+            answer = AccuracyAnswer.UNKNOWN
+    return _described(answer, stretch, sums.labeled, row.reference, audit, is_chosen)
+
+
+def judge(days: Sequence[LabeledDay], reference: BinSums) -> tuple[AccuracyAnswer, _Stretch]:
+    """Answer from the labels of each day, oldest first, and say on which of them."""
+    before = _before(reference)
+    stretches = list(_stretches(days))
+    whole = stretches[0]
+    if not (reference.total and whole.n):
+        return AccuracyAnswer.UNKNOWN, whole
+    for answer, bound, side in (
+        (AccuracyAnswer.LOWER, before.lower, 1),
+        (AccuracyAnswer.HIGHER, before.upper, -1),
+    ):
+        on_side = [each for each in stretches if side * (bound * each.n - each.correct) > 0]
+        surest = max(on_side, key=lambda each: _excess(each, bound), default=None)
+        if surest is not None and _excess(surest, bound) >= 0:
+            return answer, surest
+    now = accuracy_sequence(whole.n, whole.correct, alpha=whole.alpha)
+    is_close = _logit(now.lower) >= _logit(before.upper) - math.log(ODDS)
+    is_close = is_close and _logit(now.upper) <= _logit(before.lower) + math.log(ODDS)
+    return (AccuracyAnswer.AS_IT_WAS if is_close else AccuracyAnswer.UNKNOWN), whole
+
+
+def _described(
+    answer: AccuracyAnswer,
+    stretch: _Stretch,
+    labeled: BinSums,
+    reference: BinSums,
+    audit: bool,
+    is_chosen: bool,
+) -> Accuracy:
+    before = _before(reference)
+    now = accuracy_sequence(stretch.n, stretch.correct, alpha=stretch.alpha)
+    live = stretch.correct / stretch.n if stretch.n else math.nan
+    then = metrics.accuracy(reference)
+    cases = metrics.mean_confidence(labeled) - metrics.mean_confidence(reference)
+    error = metrics.signed_gap(reference) - metrics.signed_gap(labeled)
+    spread = metrics.signed_gap_variance(labeled) + metrics.signed_gap_variance(reference)
+    return Accuracy(
+        answer=answer,
+        n=stretch.n,
+        live=live,
+        since_s=None if stretch.day is None else stretch.day * _DAY_S,
+        reference_n=reference.total,
+        reference=then,
+        difference=Interval(live - then, now.lower - before.upper, now.upper - before.lower),
+        from_cases=_normal(cases, _confidence_variance(labeled) + _confidence_variance(reference)),
+        from_error=_normal(error, spread),
+        odds_limit=ODDS,
+        audit=audit,
+        is_chosen=is_chosen,
+    )
+
+
+def _shows_as_served(
+    by_class: Sequence[LedgerSums], sums: LedgerSums, reference: BinSums, answer: AccuracyAnswer
+) -> bool:
+    """Whether the difference shows by class and confidence, or if all others contradict it."""
+    is_lower = answer is AccuracyAnswer.LOWER
+    served, n = int(sums.served.sum()), sums.labeled.total
+    right = float(sums.labeled.correct.sum()) + (served - n if is_lower else 0)
+    extreme = right / served
+    shares = [(extreme, extreme * (1 - extreme) / served)]
+    cells = _cells(by_class)
+    if cells is not None:
+        shares.append(cells)
+    then = metrics.accuracy(reference)
+    of_then = then * (1 - then) / max(reference.total, 1)
+    sign = 1 if is_lower else -1
+    return any(
+        sign * (then - share) > Z95 * math.sqrt(variance + of_then) for share, variance in shares
+    )
+
+
+def _cells(by_class: Sequence[LedgerSums]) -> tuple[float, float] | None:
+    """Accuracy with each cell of class and bin at the weight of its answers, and its variance."""
+    if not by_class:
+        return None
+    n, correct, served = (
+        np.concatenate([getattr(each, name) for each in group]).astype(np.float64)
+        for name, group in (
+            ("n", [each.labeled for each in by_class]),
+            ("correct", [each.labeled for each in by_class]),
+            ("served", by_class),
+        )
+    )
+    filled = n > 0
+    if served[filled].sum() < _COVERED * served.sum():
+        return None
+    weight = served[filled] / served[filled].sum()
+    rate = (correct[filled] + 1) / (n[filled] + 2)  # all right, or all wrong, is not certain
+    variance = float((weight**2 * rate * (1 - rate) / n[filled]).sum())
+    return float((weight * correct[filled] / n[filled]).sum()), variance
+
+
+def _by_class(
+    connection: Connection, row: WatchedVersion, since_day: int | None
+) -> list[LedgerSums]:
+    slices = read_slices(connection, row.watched_version_id, since_day=since_day)
+    return [each for name, each in slices.items() if name.startswith("predicted:")]
+
+
+def _labeled_days(connection: Connection, watched_version_id: int, name: str) -> list[LabeledDay]:
+    columns = bin_day.c
+    fields = [summed(columns[field]).label(field) for field in ("n", "correct", "served")]
+    wanted = (
+        select(columns.day, *fields)
+        .where(columns.watched_version_id == watched_version_id, columns.slice == name)
+        .group_by(columns.day)
+        .order_by(columns.day)
+    )
+    rows = connection.execute(wanted)
+    return [LabeledDay(row.day, int(row.n), float(row.correct), int(row.served)) for row in rows]
+
+
+def _stretches(days: Sequence[LabeledDay]) -> Iterator[_Stretch]:
+    """All labels, then those since each later day."""
+    n, correct = sum(each.n for each in days), sum(each.correct for each in days)
+    yield _Stretch(None, n, correct, _OF_ALL)
+    for each, following in itertools.pairwise(days):
+        n, correct, age = n - each.n, correct - each.correct, following.day - days[0].day
+        if each.n and n:  # otherwise the same labels as before, or none
+            yield _Stretch(following.day, n, correct, _OF_LATER / (age * (age + 1)))
+
+
+def _excess(stretch: _Stretch, share: float) -> float:
+    """Log-evidence against the share beyond what is needed."""
+    return accuracy_evidence(stretch.n, stretch.correct, share) - math.log(1 / stretch.alpha)
+
+
+def _before(reference: BinSums) -> metrics.Interval:
+    correct = float(reference.correct.sum())
+    return share_interval(reference.total, correct, alpha=_OF_REFERENCE)
+
+
+def _normal(value: float, variance: float) -> Interval:
+    half = Z95 * math.sqrt(variance)
+    return Interval(value, value - half, value + half)
+
+
+def _confidence_variance(sums: BinSums) -> float:
+    """Variance of the mean confidence: between bins, and of a uniform within one."""
+    if not sums.total:
+        return math.nan
+    means = sums.confidence / np.maximum(sums.n, 1)
+    mean = float(sums.confidence.sum()) / sums.total
+    between = float((sums.n * (means - mean) ** 2).sum()) / sums.total
+    return (between + 1 / (12 * len(sums.n) ** 2)) / sums.total
+
+
+def _logit(share: float) -> float:
+    if share <= 0 or share >= 1:
+        return math.inf if share >= 1 else -math.inf
+    return math.log(share / (1 - share))

@@ -1,0 +1,135 @@
+"""The diagnosis of a version: labels, watch, age and selection together."""
+
+import math
+
+from sqlalchemy import Connection, func, select
+
+from monitoring.diagnosis.accuracy import find_accuracy
+from monitoring.diagnosis.actions import plan
+from monitoring.diagnosis.alarms import active_alarms
+from monitoring.diagnosis.coverage import Coverage, find_unchecked, read_coverage
+from monitoring.diagnosis.early_signs import find_early_signs
+from monitoring.diagnosis.facts import Basis, Diagnosis
+from monitoring.diagnosis.reading import Inferred, first_id, read_inferred
+from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
+from monitoring.drift import events
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
+from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.version_events import PROMOTED
+from monitoring.ledger.versions import WatchedVersion, of_model
+
+_DAY_S = DAY_NS / 1e9
+
+
+def diagnose(
+    ledger: Ledger, connection: Connection, row: WatchedVersion, *, now_ns: int
+) -> Diagnosis:
+    """Diagnose a version as of `now_ns`."""
+    key = row.watched_version_id
+    history = events.read_all(connection, key)
+    inferred = read_inferred(ledger, connection, row)
+    rhythm, now_s = inferred.rhythm, now_ns / 1e9
+    coverage = read_coverage(
+        connection, key, due_s=now_s - rhythm.delay_s, recent_s=rhythm.labels_s
+    )
+    basis = _basis(connection, row, inferred, coverage)
+    found = Findings(
+        inference=inferred.inference,
+        basis=basis,
+        rhythm=rhythm,
+        alarms=active_alarms(connection, key, history),
+        unchecked=find_unchecked(coverage),
+        early_signs=find_early_signs(connection, row, history, now_ns=now_ns),
+        now_s=now_s,
+    )
+    state, reasons = decide(found)
+    accuracy = find_accuracy(connection, row, coverage)
+    return Diagnosis(
+        model=row.model,
+        version=row.version,
+        generated_s=now_s,
+        state=state,
+        reasons=reasons,
+        certainty=certainty_of(found, state),
+        basis=basis,
+        bounds=inferred.inference.bounds,
+        hidden=coverage.hidden(audit=basis.audited >= FEW_AUDITED),
+        alarms=found.alarms,
+        deviations=inferred.inference.deviations,
+        rivals=inferred.inference.rivals,
+        unchecked=found.unchecked,
+        accuracy=accuracy,
+        early_signs=found.early_signs,
+        remedies=inferred.inference.remedies,
+        open=inferred.inference.open,
+        actions=plan(
+            found,
+            state,
+            reasons,
+            accuracy,
+            version=row.version,
+            earlier=_earlier(connection, row),
+            served_elsewhere=row.is_logged,
+        ),
+    )
+
+
+def _basis(
+    connection: Connection, row: WatchedVersion, inferred: Inferred, coverage: Coverage
+) -> Basis:
+    columns, key = bin_day.c, row.watched_version_id
+    served = select(func.sum(columns.served), func.sum(columns.n)).filter_by(watched_version_id=key)
+    whole, labels = connection.execute(served.where(columns.slice == EVERYTHING)).one()
+    _, audited = connection.execute(served.where(columns.slice == AUDIT)).one()
+    first, last = _times(connection, key)
+    missing = coverage.whole.missing
+    return Basis(
+        served=int(whole or 0),
+        labels=int(labels or 0),
+        audited=int(audited or 0),
+        audit_missing=coverage.audit.missing,
+        coverage=1.0 if math.isnan(missing) else 1 - missing,
+        first_served_s=first,
+        last_served_s=last,
+        labels_until_s=inferred.labels_until_s,
+        last_label_s=inferred.last_label_s,
+        patient_correlation=inferred.inference.patient_correlation,
+    )
+
+
+def _times(connection: Connection, key: int) -> tuple[float, float]:
+    """When the oldest and the newest answer were served; days where single answers are gone."""
+    columns = bin_day.c
+    days = select(func.min(columns.day), func.max(columns.day)).where(
+        columns.watched_version_id == key, columns.slice == EVERYTHING, columns.served > 0
+    )
+    first, last = connection.execute(days).one()
+    if first is None:
+        return math.nan, math.nan
+    newest = connection.scalar(
+        select(prediction.c.served_at_ns)
+        .where(
+            prediction.c.watched_version_id == key,
+            prediction.c.prediction_id >= first_id((last - 1) * _DAY_S),
+        )
+        .order_by(prediction.c.prediction_id.desc())
+        .limit(1)
+    )
+    return first * _DAY_S, newest / 1e9 if newest else last * _DAY_S
+
+
+def _earlier(connection: Connection, row: WatchedVersion) -> int | None:
+    """The version that was in production before this one; None if there was none."""
+    promoted = {
+        event.at_ns: each.version
+        for each in of_model(connection, row.model)
+        for event in events.read(connection, each.watched_version_id)
+        if event.kind == PROMOTED
+    }
+    before = [promoted[at_ns] for at_ns in sorted(promoted)]
+    if row.version not in before:
+        return None
+    place = len(before) - 1 - before[::-1].index(row.version)
+    others = [version for version in before[:place] if version != row.version]
+    return others[-1] if others else None

@@ -1,0 +1,253 @@
+"""The facts of a diagnosis, each a code with its numbers; `words.py` turns them into sentences.
+
+Times are seconds since 1970 UTC, gaps are mean confidence minus accuracy, shares are in [0, 1].
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from calibration.diagnosis.facts import Deviation, Group, Interval, Open, Remedy, Rival
+
+
+class State(StrEnum):
+    """The state in one word; only `alarm` justifies waking somebody."""
+
+    FINE = "fine"  # labels rule a notable error out, within `bounds`
+    LOOK = "look"  # labels show an error, the watch has not raised its alarm
+    ALARM = "alarm"  # the watch has raised its alarm, and current labels bear it out
+    HEALED = "healed"  # the alarm is active, current labels no longer bear it out
+    STALE = "stale"  # too long without answers or labels, by the version's own rhythm
+    UNKNOWN = "unknown"  # too few labels, or not of all answers: `open` says what would tell
+
+
+class Reason(StrEnum):
+    """Why the state is not `fine`, the most important first."""
+
+    ALARM_ACTIVE = "alarm_active"
+    DEVIATION = "deviation"  # labels show an error that goes on
+    EXPLAINED = "explained"  # another cause explains all that labels show
+    HEALED = "healed"  # an error ended
+    CORRECTED = "corrected"  # the labels that raised the alarm have been corrected
+    NOT_BORNE_OUT = "not_borne_out"  # current labels show no error that raised the alarm
+    NO_ANSWERS = "no_answers"  # none for a long time
+    LABELS_OLD = "labels_old"  # none for a long time, while answers come
+    NO_LABELS = "no_labels"
+    FEW_LABELS = "few_labels"
+    UNLABELED_PART = "unlabeled_part"  # a class, tag value or range has answers, but no labels
+    SELECTION = "selection"  # answers without a label could hide an error
+    AUDIT_INCOMPLETE = "audit_incomplete"  # drawn answers without a label could hide an error
+    PROXY_ONLY = "proxy_only"  # labels of sources that are not the truth
+    INPUT_CHANGED = "input_changed"  # answers changed, and labels do not cover the time since
+
+
+class Certainty(StrEnum):
+    """How sure a diagnosis is: by what factor the next explanation is less likely."""
+
+    STRONG = "strong"  # over 1,000
+    MODERATE = "moderate"  # over 20
+    WEAK = "weak"  # somebody else may be affected
+    NONE = "none"  # nothing is claimed
+
+
+@dataclass(frozen=True)
+class Basis:
+    """On which labels a diagnosis rests.
+
+    Attributes:
+        served, labels: answers of this version, and those with a label.
+        audited: labels of answers drawn at random; `audit_missing`: share of drawn answers without
+            a label, of those long enough ago; NaN without a draw.
+        coverage: share with a label of the answers long enough ago.
+        first_served_s, last_served_s: the oldest and the newest answer; NaN without one.
+        labels_until_s: the newest answer with a label was served then; the diagnosis speaks until
+            that time. NaN without labels.
+        last_label_s: the newest label arrived then.
+        patient_correlation: correlation of errors within a patient, plus one standard error.
+    """
+
+    served: int
+    labels: int
+    audited: int
+    audit_missing: float
+    coverage: float
+    first_served_s: float
+    last_served_s: float
+    labels_until_s: float
+    last_label_s: float
+    patient_correlation: float = 0.0
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An active alarm of the watch.
+
+    Attributes:
+        tag: whose, such as `site=B`; None: of all answers.
+        direction: `over`: confidence too high; `under`.
+        raised_s: when; NaN if its event is gone.
+        feedback_id: names it when it is acknowledged.
+        labels: that the watch has seen since its last reset.
+    """
+
+    tag: str | None
+    direction: str
+    raised_s: float
+    feedback_id: int | None
+    labels: int
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """Answers of one kind of which too few have a label; `share`: of all answers served."""
+
+    group: Group
+    share: float
+    served: int
+    labels: int
+
+
+class AccuracyAnswer(StrEnum):
+    """Whether accuracy is that of the card's reference."""
+
+    LOWER = "lower"
+    AS_IT_WAS = "as_it_was"
+    HIGHER = "higher"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy against the card's reference, at every look at once.
+
+    difference = from_cases + from_error: harder or easier cases change confidence, and accuracy
+    with it; an error changes accuracy alone.
+
+    Attributes:
+        n, live: labels and accuracy, of answers served since `since_s` (None: all); of an audit
+            alone if `audit`.
+        reference_n, reference: of the card.
+        difference: live minus reference; its interval holds at every look.
+        from_cases, from_error: its parts, with 95 % intervals.
+        odds_limit: factor on the odds of being right within which accuracy is "as it was".
+        is_chosen: whether labels may have been chosen by outcome.
+    """
+
+    answer: AccuracyAnswer
+    n: int
+    live: float
+    since_s: float | None
+    reference_n: int
+    reference: float
+    difference: Interval
+    from_cases: Interval
+    from_error: Interval
+    odds_limit: float
+    audit: bool
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
+class EarlySign:
+    """A change that shows without labels: its value, and the limit above which it is `raised`.
+
+    `name`: confidence_histogram, expected_accuracy, predicted_class_mix, answer_distribution,
+    image_brightness or image_contrast. NaN: too little to compare. `since_s`: when it was noticed.
+    """
+
+    name: str
+    value: float
+    limit: float
+    raised: bool
+    since_s: float | None = None
+
+
+class ActionCode(StrEnum):
+    """What can be done."""
+
+    ACKNOWLEDGE = "acknowledge"
+    RECALIBRATE = "recalibrate"  # all answers
+    RECALIBRATE_GROUP = "recalibrate_group"  # the affected alone
+    ADJUST_CASE_MIX = "adjust_case_mix"  # recalibrate with a bias for each class
+    FIND_CAUSE = "find_cause"  # what changed there, at that time
+    AUDIT = "audit"  # label answers that are drawn at random
+    COMPLETE_AUDIT = "complete_audit"  # label the drawn answers that have no label
+    LABEL = "label"  # label answers of the target
+    SECOND_READINGS = "second_readings"  # have labels confirmed by another reader
+    SEND_PATIENTS = "send_patients"  # send the patient with each answer
+    ROLL_BACK = "roll_back"  # promote the version that was in production before
+
+
+class Hindrance(StrEnum):
+    """Why an action is not available."""
+
+    SERVED_ELSEWHERE = "served_elsewhere"  # the model is not in this store
+    HARMS_OTHERS = "harms_others"  # it makes a group worse
+    NO_GAIN = "no_gain"  # it would not make the affected better
+    FIRST = "first"  # the first action must come first
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do.
+
+    Attributes:
+        available: whether it can be done now; `hindrance`: why not.
+        version: the version that it changes, or to which it leads.
+        group: whom it is for; None: all answers.
+        labels: how many of `kind` it takes; 0 if none.
+        since_s: to use labels of answers served since then; None: all.
+        alarm: the feedback id of the alarm to acknowledge; `tag`: whose it is, None: all answers.
+    """
+
+    code: ActionCode
+    available: bool = True
+    hindrance: Hindrance | None = None
+    version: int | None = None
+    group: Group | None = None
+    labels: int = 0
+    kind: str = ""
+    since_s: float | None = None
+    alarm: int | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Who is affected, since when, why, and what each remedy would do to whom.
+
+    Attributes:
+        generated_s: the time of the diagnosis.
+        state, reasons: what to think of this version, and why.
+        certainty: how sure the first deviation is about whom it names.
+        basis: the labels that it rests on, and until when they speak.
+        bounds: 95 % interval of the gap of the labeled answers: what `fine` rules out.
+        hidden: how much the gap of all answers could differ from that of labeled ones if every
+            answer without a label was right (lower) or wrong (upper).
+        alarms: active ones of the watch.
+        deviations: groups whose confidence did not match accuracy, the most evident first.
+        rivals: other causes, each with what it explains and what would tell.
+        unchecked: kinds of answers that have too few labels.
+        accuracy, early_signs: questions of their own.
+        remedies: what each would do to each group.
+        open: how many labels of which kind would answer what is not known.
+        actions: what to do, the first thing first; empty if there is nothing to do.
+    """
+
+    model: str
+    version: int
+    generated_s: float
+    state: State
+    reasons: tuple[Reason, ...]
+    certainty: Certainty
+    basis: Basis
+    bounds: Interval
+    hidden: Interval
+    alarms: tuple[Alarm, ...]
+    deviations: tuple[Deviation, ...]
+    rivals: tuple[Rival, ...]
+    unchecked: tuple[Unchecked, ...]
+    accuracy: Accuracy
+    early_signs: tuple[EarlySign, ...]
+    remedies: tuple[Remedy, ...]
+    open: tuple[Open, ...]
+    actions: tuple[Action, ...]

@@ -1,0 +1,241 @@
+"""From the ledger to the arrays of an inference.
+
+At most the latest LIMIT labels are read, and as many of the latest answers without one; sums tell
+how many there are. An inference is kept until new labels, an erasure or many new answers arrive.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from sqlalchemy import Connection, Select, func, literal, select
+
+from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.facts import Inference
+from calibration.diagnosis.inference import infer
+from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import (
+    DAY_NS,
+    EVERYTHING,
+    bin_day,
+    feedback,
+    label_current,
+    prediction,
+)
+from monitoring.ledger.slices import OTHER, admitted
+from monitoring.ledger.versions import WatchedVersion
+
+LIMIT = 100_000
+_DAY_S = DAY_NS / 1e9
+_GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
+_COLUMNS = ("served_at_ns", "confidence", "predicted", "probabilities", "tags", "patient", "audit")
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What rests on single answers, and when they came.
+
+    `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
+    """
+
+    inference: Inference
+    rhythm: Rhythm
+    labels_until_s: float
+    last_label_s: float
+
+
+_known: WeakKeyDictionary[Ledger, dict[int, tuple[tuple[int, ...], Inferred]]] = WeakKeyDictionary()
+
+
+def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -> Inferred:
+    """Infer from a version's answers, or return what was inferred from the same labels."""
+    stamp = _stamp(connection, row.watched_version_id)
+    of_ledger = _known.setdefault(ledger, {})
+    known = of_ledger.get(row.watched_version_id)
+    if known is None or known[0] != stamp:
+        known = (stamp, _infer(connection, row))
+        of_ledger[row.watched_version_id] = known
+    return known[1]
+
+
+def _stamp(connection: Connection, watched_version_id: int) -> tuple[int, ...]:
+    """The labels' number, last id and corrections, and the number of answers, roughly."""
+    columns = label_current.c
+    labels = connection.execute(
+        select(
+            func.count(),
+            func.max(columns.first_feedback_id),
+            func.sum(columns.revision),
+            func.sum(columns.correct),
+        ).where(columns.watched_version_id == watched_version_id)
+    ).one()
+    served = connection.scalar(
+        select(func.sum(bin_day.c.served)).filter_by(
+            watched_version_id=watched_version_id, slice=EVERYTHING
+        )
+    )
+    return (*(int(each or 0) for each in labels), int(_GROWTH * math.log2(1 + int(served or 0))))
+
+
+def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
+    labeled = connection.execute(_labeled(row.watched_version_id)).all()
+    days = _days(connection, row.watched_version_id)
+    unlabeled = connection.execute(_unlabeled(row.watched_version_id, days)).all()
+    answers = answers_of(row, labeled, unlabeled, admitted(connection, row.model))
+    served_s = _seconds([each.served_at_ns for each in labeled])
+    received_s = _seconds([each.received_at_ns for each in labeled])
+    return Inferred(
+        infer(answers),
+        rhythm_of(served_s, received_s, days),
+        float(served_s.max()) if len(served_s) else math.nan,
+        float(received_s.max()) if len(received_s) else math.nan,
+    )
+
+
+def answers_of(
+    row: WatchedVersion,
+    labeled: Sequence[Any],
+    unlabeled: Sequence[Any],
+    values: Mapping[str, set[str]],
+) -> Answers:
+    """Return rows of answers as arrays, oldest first. `values`: of tags, that have a slice."""
+    rows = sorted([*labeled, *unlabeled], key=lambda each: each.served_at_ns)
+    names = ("served_at_ns", "confidence", "predicted", "label", "correct", "first")
+    columns = {name: [getattr(each, name) for each in rows] for name in names}
+    first, correct = _codes(columns["first"]), _codes(columns["correct"])
+    return Answers(
+        served_s=_seconds(columns["served_at_ns"]),
+        confidence=np.array(columns["confidence"], dtype=np.float64),
+        predicted=np.array(columns["predicted"], dtype=np.int64),
+        correct=correct,
+        classes=row.classes,
+        tags=_tags([each.tags for each in rows], values),
+        patient=_patients([each.patient for each in rows]),
+        drawn=_drawn([each.audit for each in rows]),
+        first_correct=None if np.array_equal(first, correct) else first,
+        probabilities=_probabilities([each.probabilities for each in rows], len(row.classes)),
+        label=_codes(columns["label"]),
+        class_shares=_class_shares(row),
+    )
+
+
+def _labeled(watched_version_id: int) -> Select[Any]:
+    current = label_current.c
+    return (
+        select(
+            *_answer(prediction.c),
+            current.label,
+            current.correct,
+            feedback.c.correct.label("first"),
+            feedback.c.received_at_ns,
+        )
+        .select_from(label_current)
+        .join(prediction, prediction.c.prediction_id == current.prediction_id)
+        .join(feedback, feedback.c.feedback_id == current.first_feedback_id)
+        .where(current.watched_version_id == watched_version_id)
+        .order_by(current.first_feedback_id.desc())
+        .limit(LIMIT)
+    )
+
+
+def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
+    """The latest answers without a label, among the latest 2 LIMIT of their time."""
+    current, key = label_current.c, prediction.c.prediction_id
+    first, last = (days[0] - _DAY_S, days[-1] + 2 * _DAY_S) if len(days) else (0.0, 0.0)
+    latest = (
+        select(prediction)
+        .where(key.between(first_id(first), first_id(last)))
+        .order_by(key.desc())
+        .limit(2 * LIMIT)
+        .subquery()
+    )
+    nothing = [current[name] for name in ("label", "correct")]
+    return (
+        select(*_answer(latest.c), *nothing, current.correct.label("first"))
+        .select_from(
+            latest.outerjoin(label_current, current.prediction_id == latest.c.prediction_id)
+        )
+        .where(latest.c.watched_version_id == watched_version_id, current.prediction_id.is_(None))
+        .order_by(latest.c.prediction_id.desc())
+        .limit(LIMIT)
+    )
+
+
+def first_id(at_s: float) -> bytes:
+    """The smallest UUIDv7 of that time; an answer's id is at most a day from it."""
+    return int(at_s * 1000).to_bytes(6, "big") + bytes(10)
+
+
+def _answer(columns: Any) -> list[Any]:
+    return [columns[name] if name in columns else literal(None).label(name) for name in _COLUMNS]
+
+
+def _days(connection: Connection, watched_version_id: int) -> FloatArray:
+    columns = bin_day.c
+    days = select(columns.day).filter_by(watched_version_id=watched_version_id, slice=EVERYTHING)
+    days = days.where(columns.served > 0).distinct().order_by(columns.day)
+    return np.array(connection.scalars(days).all(), dtype=np.float64) * _DAY_S
+
+
+def _seconds(times_ns: Sequence[int]) -> FloatArray:
+    return np.array(times_ns, dtype=np.float64) / 1e9
+
+
+def _codes(values: Sequence[int | None]) -> IntArray:
+    return np.array([-1 if each is None else each for each in values], dtype=np.int64)
+
+
+def _number(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
+    """Codes of values in the order of their first appearance; -1 for None."""
+    numbers: dict[Any, int] = {}
+    codes = [-1 if each is None else numbers.setdefault(each, len(numbers)) for each in values]
+    return np.array(codes, dtype=np.int64), list(numbers)
+
+
+def _tags(texts: Sequence[str | None], values: Mapping[str, set[str]]) -> dict[str, Tag]:
+    codes, distinct = _number(texts)
+    parsed = [json.loads(text) for text in distinct]
+    tags = {}
+    for key, known in values.items():
+        named = [_value(each.get(key), known) for each in parsed]
+        of_text, names = _number(named)
+        if names:
+            of_answer = np.append(of_text, -1)[codes]
+            tags[key] = Tag(of_answer, tuple(names))
+    return tags
+
+
+def _value(value: str | None, known: set[str]) -> str | None:
+    return value if value is None or value in known else OTHER
+
+
+def _patients(values: Sequence[Any]) -> IntArray | None:
+    codes, distinct = _number(values)
+    return codes if distinct else None
+
+
+def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
+    drawn = np.array([each is not None for each in shares], dtype=np.bool_)
+    return drawn if drawn.any() else None
+
+
+def _probabilities(blobs: Sequence[bytes], classes: int) -> FloatArray | None:
+    """(N, K); None if one has not all."""
+    if not blobs or any(len(each) != 4 * classes for each in blobs):
+        return None
+    flat = np.frombuffer(b"".join(blobs), dtype="<f4")
+    return flat.reshape(len(blobs), classes).astype(np.float64)
+
+
+def _class_shares(row: WatchedVersion) -> FloatArray | None:
+    confusion = row.card["calibration"].get("confusion")
+    if confusion is None:
+        return None
+    of_class = np.array(confusion, dtype=np.float64).sum(axis=1)
+    return np.asarray(of_class / of_class.sum()) if of_class.sum() else None

@@ -1,0 +1,140 @@
+"""From facts to one state: the watch's promise and the evidence of current labels decide together.
+
+An active alarm stays one while current labels bear it out, or something else explains them; if they
+no longer do, it has healed. Without an alarm, labels that contradict the claim are never `fine`;
+and nothing is `fine` for answers that no label speaks for.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from calibration.diagnosis.facts import Cause, Deviation, Inference, Rival, RivalStatus
+from monitoring.diagnosis.coverage import MISSING
+from monitoring.diagnosis.facts import (
+    Alarm,
+    Basis,
+    Certainty,
+    EarlySign,
+    Reason,
+    State,
+    Unchecked,
+)
+from monitoring.diagnosis.rhythm import Rhythm, is_old
+
+FEW_LABELS = 100  # fewer clear nothing
+WIDE = 0.15  # an interval of the gap that is wider clears nothing
+FEW_AUDITED = 100  # audited labels from which they alone tell what is not labeled
+_STRONG = math.log(1_000)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a state is decided from."""
+
+    inference: Inference
+    basis: Basis
+    rhythm: Rhythm
+    alarms: tuple[Alarm, ...]
+    unchecked: tuple[Unchecked, ...]
+    early_signs: tuple[EarlySign, ...]
+    now_s: float
+
+    @property
+    def ongoing(self) -> tuple[Deviation, ...]:
+        """Deviations that go on."""
+        return tuple(each for each in self.inference.deviations if each.until is None)
+
+    @property
+    def rivals(self) -> dict[Cause, Rival]:
+        """The rival causes by name."""
+        return {each.cause: each for each in self.inference.rivals}
+
+    def explains_all(self, *causes: Cause) -> bool:
+        """Whether one of these causes, by default of any, explains all that labels show."""
+        return any(
+            each.status is RivalStatus.EXPLAINS_ALL and (not causes or each.cause in causes)
+            for each in self.inference.rivals
+        )
+
+
+def decide(found: Findings) -> tuple[State, tuple[Reason, ...]]:
+    """Return the state and its reasons."""
+    doubts = tuple(_doubts(found))
+    if found.ongoing and not found.explains_all(Cause.CORRECTED):
+        explained = (Reason.EXPLAINED,) if found.explains_all() else ()
+        if found.alarms:
+            reasons = (Reason.ALARM_ACTIVE, Reason.DEVIATION, *explained)
+            return State.ALARM, (*reasons, *doubts)
+        return State.LOOK, (Reason.DEVIATION, *explained, *doubts)
+    if found.alarms:
+        return _without_evidence(found, doubts)
+    if _is_stale(doubts):
+        return State.STALE, doubts
+    return (State.UNKNOWN if doubts else State.FINE), doubts
+
+
+def certainty_of(found: Findings, state: State) -> Certainty:
+    """Return how sure the diagnosis is about whom it names."""
+    shown: Sequence[Deviation] = found.ongoing or found.inference.deviations
+    if state in (State.UNKNOWN, State.STALE, State.FINE) or not shown:
+        return Certainty.NONE
+    first = shown[0]
+    if first.is_weak or first.others or found.explains_all():
+        return Certainty.WEAK
+    return Certainty.STRONG if first.score >= _STRONG else Certainty.MODERATE
+
+
+def _without_evidence(
+    found: Findings, doubts: tuple[Reason, ...]
+) -> tuple[State, tuple[Reason, ...]]:
+    """An alarm that no error which goes on bears out."""
+    if found.explains_all(Cause.PATIENTS, Cause.SELECTION):
+        return State.ALARM, (Reason.ALARM_ACTIVE, Reason.EXPLAINED, *doubts)
+    if found.explains_all(Cause.CORRECTED):
+        return State.HEALED, (Reason.CORRECTED, *doubts)
+    if found.inference.deviations:
+        return State.HEALED, (Reason.HEALED, *doubts)
+    return State.HEALED, (Reason.NOT_BORNE_OUT, *doubts)
+
+
+def _is_stale(doubts: Sequence[Reason]) -> bool:
+    return Reason.NO_ANSWERS in doubts or Reason.LABELS_OLD in doubts
+
+
+def _doubts(found: Findings) -> Iterator[Reason]:
+    """Why labels that show no error do not rule one out."""
+    basis, bounds = found.basis, found.inference.bounds
+    if is_old(basis.last_served_s, found.now_s, found.rhythm.answers_s):
+        yield Reason.NO_ANSWERS
+    if _labels_are_old(found):
+        yield Reason.LABELS_OLD
+    if not basis.labels:
+        yield Reason.NO_LABELS
+        return
+    is_wide = not bounds.upper - bounds.lower <= WIDE
+    if basis.labels < FEW_LABELS or is_wide:
+        yield Reason.FEW_LABELS
+    if found.unchecked:
+        yield Reason.UNLABELED_PART
+    if basis.audited >= FEW_AUDITED:
+        if basis.audit_missing > MISSING and 1 - basis.coverage > MISSING:
+            yield Reason.AUDIT_INCOMPLETE
+    elif 1 - basis.coverage > MISSING:
+        yield Reason.SELECTION
+    if any(each.raised and _is_after_labels(each, basis) for each in found.early_signs):
+        yield Reason.INPUT_CHANGED
+
+
+def _labels_are_old(found: Findings) -> bool:
+    basis, rhythm = found.basis, found.rhythm
+    if not basis.last_served_s > basis.labels_until_s:  # no answer waits for a label
+        return False
+    return is_old(basis.last_label_s, found.now_s, rhythm.labels_s) or is_old(
+        basis.labels_until_s, found.now_s, rhythm.labels_s + rhythm.delay_s
+    )
+
+
+def _is_after_labels(sign: EarlySign, basis: Basis) -> bool:
+    """Whether no labels speak for the answers since a change."""
+    return sign.since_s is not None and not basis.labels_until_s > sign.since_s

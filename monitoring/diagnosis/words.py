@@ -1,0 +1,414 @@
+"""The words for a diagnosis: one table from codes to sentences, for terminal, page and report.
+
+A sentence depends on nothing but the facts. `words_of` gives what a first screen shows, at most 90
+words with the first three actions; the rest are lists of their own.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from calibration.diagnosis.facts import (
+    Cause,
+    Course,
+    Deviation,
+    Figures,
+    Group,
+    Interval,
+    Open,
+    Remedy,
+    RemedyKind,
+    Rival,
+    RivalStatus,
+)
+from calibration.wording import counted, percent
+from monitoring.diagnosis.facts import (
+    Accuracy,
+    AccuracyAnswer,
+    Action,
+    ActionCode,
+    Certainty,
+    Diagnosis,
+    EarlySign,
+    Hindrance,
+    Reason,
+    State,
+    Unchecked,
+)
+
+SHORT: Final = {
+    State.FINE: "fine",
+    State.LOOK: "look",
+    State.ALARM: "alarm",
+    State.HEALED: "healed",
+    State.STALE: "stale",
+    State.UNKNOWN: "unknown",
+}
+TITLES: Final = {
+    State.FINE: "Fine: confidence matches accuracy",
+    State.LOOK: "Look: {who} {error}",
+    State.ALARM: "Alarm: {who} {error}",
+    State.HEALED: "Healed: the alarm is active, current labels do not bear it out",
+    State.STALE: "Stale: {reason}",
+    State.UNKNOWN: "Unknown: {reason}",
+}
+REASONS: Final = {
+    Reason.ALARM_ACTIVE: "the drift alarm is active",
+    Reason.DEVIATION: "labels show an error",
+    Reason.EXPLAINED: "another cause explains all that the labels show",
+    Reason.HEALED: "the error has ended",
+    Reason.CORRECTED: "the labels that raised the alarm have been corrected",
+    Reason.NOT_BORNE_OUT: "current labels show no error",
+    Reason.NO_ANSWERS: "no answer for {answers_age}",
+    Reason.LABELS_OLD: "no label for answers of the last {labels_age}",
+    Reason.NO_LABELS: "no answer has a label",
+    Reason.FEW_LABELS: "too few labels",
+    Reason.UNLABELED_PART: "no labels for {unchecked}",
+    Reason.SELECTION: "{missing} of answers have no label, which could hide an error",
+    Reason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
+    Reason.PROXY_ONLY: "labels are not the truth",
+    Reason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
+}
+CAUSES: Final = {
+    Cause.SELECTION: "labels chosen by outcome",
+    Cause.PATIENTS: "several images of one patient that err together",
+    Cause.NOISE: "wrong labels",
+    Cause.CASE_MIX: "other shares of the true classes",
+    Cause.CORRECTED: "first labels that have been corrected",
+    Cause.PROXY: "labels of a source that is not the truth",
+}
+STATUSES: Final = {
+    RivalStatus.RULED_OUT: "Ruled out: {cause}.",
+    RivalStatus.POSSIBLE: "Possible: {cause}.",
+    RivalStatus.EXPLAINS_PART: "Explained in part by {cause}.",
+    RivalStatus.EXPLAINS_ALL: "Explained by {cause}.",
+}
+ACTIONS: Final = {
+    ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}.",
+    ActionCode.RECALIBRATE: "Recalibrate{on}.",
+    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}.",
+    ActionCode.ADJUST_CASE_MIX: "Recalibrate with a bias for each class{on}.",
+    ActionCode.FIND_CAUSE: "Find out what changed{at}: device, protocol, patients or software.",
+    ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
+    ActionCode.COMPLETE_AUDIT: "Label the {labels} drawn that have no label.",
+    ActionCode.LABEL: "Label {labels}{of}{since}.",
+    ActionCode.SECOND_READINGS: "Have {labels} read again by another reader.",
+    ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
+    ActionCode.ROLL_BACK: "Promote version {version} again.",
+}
+HINDRANCES: Final = {
+    Hindrance.SERVED_ELSEWHERE: "the model is served elsewhere",
+    Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
+    Hindrance.NO_GAIN: "it would not help the affected",
+    Hindrance.FIRST: "after the first step",
+}
+CERTAINTIES: Final = {
+    Certainty.STRONG: "Any other explanation is at least 1,000 times less likely.",
+    Certainty.MODERATE: "Any other explanation is at least 20 times less likely.",
+    Certainty.WEAK: "Who is affected is a guess: {others}.",
+    Certainty.NONE: "",
+}
+ACCURACIES: Final = {
+    AccuracyAnswer.LOWER: "Accuracy is lower than on the card",
+    AccuracyAnswer.AS_IT_WAS: "Accuracy is as on the card",
+    AccuracyAnswer.HIGHER: "Accuracy is higher than on the card",
+    AccuracyAnswer.UNKNOWN: "Whether accuracy is as on the card is not known",
+}
+SIGNS: Final = {
+    "confidence_histogram": "the confidence histogram",
+    "expected_accuracy": "mean confidence",
+    "predicted_class_mix": "the mix of predicted classes",
+    "answer_distribution": "the answers",
+    "image_brightness": "image brightness",
+    "image_contrast": "image contrast",
+}
+KINDS: Final = {
+    "random": "labels of answers drawn at random",
+    "second_reading": "second readings of sure and wrong answers",
+    "patient": "answers with their patient",
+}
+ACTIONS_SHOWN: Final = 3
+_NAMED = 3  # values of a group by name
+
+
+@dataclass(frozen=True)
+class Words:
+    """A diagnosis in words.
+
+    Attributes:
+        short: the state in a word; `title`: in a line; `summary`: the sentences of a first screen.
+        actions: what to do, the first thing first; `barred`: what cannot be done now, and why.
+        causes: other causes; `accuracy`; `signs`: early signs that are raised.
+        questions: what is not known, and which labels would tell.
+        sure: how sure the diagnosis is.
+    """
+
+    short: str
+    title: str
+    summary: tuple[str, ...]
+    actions: tuple[str, ...]
+    barred: tuple[str, ...]
+    causes: tuple[str, ...]
+    accuracy: str
+    signs: tuple[str, ...]
+    questions: tuple[str, ...]
+    sure: str
+
+
+def words_of(found: Diagnosis) -> Words:
+    """Return the words for a diagnosis."""
+    first = main_deviation(found)
+    return Words(
+        short=SHORT[found.state],
+        title=_title(found, first),
+        summary=tuple(_summary(found, first)),
+        actions=tuple(action_words(each) for each in found.actions if each.available),
+        barred=tuple(_barred(found)),
+        causes=tuple(_cause(each) for each in found.rivals if _is_worth_saying(each)),
+        accuracy=accuracy_words(found.accuracy),
+        signs=tuple(_sign(each) for each in found.early_signs if each.raised),
+        questions=tuple(_question(each) for each in found.open),
+        sure=_sure(found, first),
+    )
+
+
+def main_deviation(found: Diagnosis) -> Deviation | None:
+    """The most evident error that goes on; of none, the most evident that ended."""
+    ongoing = [each for each in found.deviations if each.until is None]
+    return next(iter(ongoing or found.deviations), None)
+
+
+def group_words(group: Group) -> str:
+    """Name the answers of a group.
+
+    >>> group_words(Group("tag:site", ("B", "E")))
+    'site B and E'
+    >>> group_words(Group("predicted", ("melanoma",), Group("tag:site", ("B",))))
+    'answers of "melanoma" at site B'
+    """
+    if group.key == "all":
+        said = "all answers"
+    elif group.key == "predicted":
+        quoted = [f'"{each}"' for each in group.values]
+        said = f"answers of {_listed(quoted)}"
+    elif group.key == "confidence":
+        said = f"answers with a confidence of {_listed(list(group.values))}"
+    elif group.key == "drawn":
+        said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
+    else:
+        said = f"{group.key.removeprefix('tag:')} {_listed(list(group.values))}"
+    return said if group.within is None else f"{said} {_within(group.within)}"
+
+
+def action_words(action: Action) -> str:
+    """Say what to do."""
+    group = None if action.group is None else group_words(action.group)
+    labels = counted(action.labels, "answer")
+    since = "" if action.since_s is None else f" served since {day(action.since_s)}"
+    return ACTIONS[action.code].format(
+        tag="" if action.tag is None else f" of {action.tag.replace('=', ' ')}",
+        since=since,
+        on=f", on answers{since}" if since else "",
+        at=f"{f' at {group}' if group else ''}{_on(action.since_s)}",
+        group=group or "all answers",
+        of=f" of {group}" if group else "",
+        labels=labels,
+        version=action.version or "",
+    )
+
+
+def accuracy_words(found: Accuracy) -> str:
+    """Say whether accuracy is that of the card, and what a difference is made of."""
+    said = ACCURACIES[found.answer]
+    if not found.n or not found.reference_n:
+        return f"{said}."
+    since = "" if found.since_s is None else f" since {day(found.since_s)}"
+    chosen = " Labels may have been chosen by outcome." if found.is_chosen else ""
+    parts = ""
+    if found.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
+        parts = (
+            f" Other cases explain {_points(found.from_cases.estimate)}, errors "
+            f"{_points(found.from_error.estimate)} points of it."
+        )
+    return (
+        f"{said}: {percent(found.live)}{since} ({counted(found.n, 'label')}), "
+        f"{percent(found.reference)} there; difference {_between(found.difference)} "
+        f"points.{parts}{chosen}"
+    )
+
+
+def day(at_s: float) -> str:
+    """A day (UTC).
+
+    >>> day(0)
+    '1 Jan 1970'
+    """
+    at = datetime.fromtimestamp(at_s, tz=UTC)
+    return f"{at.day} {at:%b %Y}"
+
+
+def _title(found: Diagnosis, first: Deviation | None) -> str:
+    state = found.state
+    if state is State.ALARM and first is None:
+        return f"Alarm: {_reason(found, found.reasons[1])}"
+    who = group_words(first.group) if first is not None else ""
+    error = "" if first is None else _error(first.inside)
+    reason = _reason(found, found.reasons[0]) if found.reasons else ""
+    return TITLES[state].format(who=who, error=error, reason=reason)
+
+
+def _error(inside: Figures) -> str:
+    return "too confident" if inside.gap.estimate > 0 else "not confident enough"
+
+
+def _summary(found: Diagnosis, first: Deviation | None) -> Iterator[str]:
+    """The sentences of a first screen, the most important first."""
+    if first is not None and found.state in (State.ALARM, State.LOOK, State.HEALED):
+        yield _figures_since(first)
+        if first.rest is not None and first.rest.n:
+            where = "Before" if first.group.key == "all" else "Elsewhere"
+            yield f"{where}, the gap was {_gap(first.rest.gap)} points."
+    elif found.basis.labels:
+        yield (
+            f"In {counted(found.basis.labels, 'label')}, confidence minus accuracy is "
+            f"{_gap(found.bounds)} points."
+        )
+    holding = [
+        each
+        for each in found.rivals
+        if each.status in (RivalStatus.EXPLAINS_ALL, RivalStatus.EXPLAINS_PART)
+    ]
+    yield from (_cause(each) for each in holding)
+    if found.state is not State.UNKNOWN and Reason.SELECTION in found.reasons:
+        yield f"{_capital(_reason(found, Reason.SELECTION))}."
+    if found.basis.labels:
+        yield f"This speaks for answers until {day(found.basis.labels_until_s)}."
+
+
+def _figures_since(first: Deviation) -> str:
+    inside, since = first.inside, first.since
+    if since.earliest is None:
+        when = "From the first label on"
+    else:
+        when = f"Since {day(since.likeliest)} ({day(since.earliest)} to {day(since.latest)})"
+    if first.course is Course.GRADUAL:
+        when += ", gradually"
+    if first.until is not None:
+        when += f", until {day(first.until)}"
+    return (
+        f"{when}: {percent(inside.confidence)} confident, {percent(inside.accuracy.estimate)} "
+        f"right ({counted(inside.n, 'label')}; gap {_gap(inside.gap)} points)."
+    )
+
+
+def _reason(found: Diagnosis, reason: Reason) -> str:
+    basis = found.basis
+    newest = max(found.generated_s, basis.last_served_s)
+    return REASONS[reason].format(
+        answers_age=_age(newest - basis.last_served_s),
+        labels_age=_age(newest - basis.labels_until_s),
+        unchecked=_unchecked(found.unchecked),
+        missing=percent(1 - basis.coverage),
+        audit_missing=percent(basis.audit_missing),
+    )
+
+
+def _unchecked(parts: tuple[Unchecked, ...]) -> str:
+    return _listed([group_words(each.group) for each in parts])
+
+
+def _barred(found: Diagnosis) -> Iterator[str]:
+    for each in found.actions:
+        if each.hindrance is not None and each.hindrance is not Hindrance.FIRST:
+            why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each))
+            yield f"Not now: {action_words(each).rstrip('.')}. Reason: {why}."
+
+
+def _harmed(found: Diagnosis, action: Action) -> str:
+    kinds = {
+        ActionCode.RECALIBRATE: RemedyKind.ALL,
+        ActionCode.RECALIBRATE_GROUP: RemedyKind.GROUP,
+        ActionCode.ADJUST_CASE_MIX: RemedyKind.CASE_MIX,
+    }
+    remedy = next((each for each in found.remedies if each.kind is kinds.get(action.code)), None)
+    return "others" if remedy is None else _listed(harmed_by(remedy))
+
+
+def harmed_by(remedy: Remedy) -> list[str]:
+    """The groups that a remedy makes worse, with their gaps before and after."""
+    return [
+        f"{group_words(each.group)} ({_points(each.before)} to {_points(each.after)} points)"
+        for each in remedy.effects
+        if each.harms
+    ]
+
+
+def _is_worth_saying(rival: Rival) -> bool:
+    return rival.status is not RivalStatus.RULED_OUT
+
+
+def _cause(rival: Rival) -> str:
+    said = STATUSES[rival.status].format(cause=CAUSES[rival.cause])
+    is_open = rival.status is RivalStatus.POSSIBLE and rival.needs
+    return f"{said} {rival.needs:,} {_kind(rival.needs_kind)} would tell." if is_open else said
+
+
+def _sign(sign: EarlySign) -> str:
+    since = "" if sign.since_s is None else f", noticed on {day(sign.since_s)}"
+    return f"Without labels: {SIGNS[sign.name]} changed{since}."
+
+
+def _question(each: Open) -> str:
+    return (
+        f"{_capital(group_words(each.group))}: {counted(each.labels, 'more label')} would show "
+        f"a gap of {100 * each.gap:.0f} points."
+    )
+
+
+def _sure(found: Diagnosis, first: Deviation | None) -> str:
+    others = "" if first is None else _listed([group_words(each) for each in first.others])
+    others = f"it may be {others}" if others else "another group is nearly as likely"
+    return CERTAINTIES[found.certainty].format(others=others)
+
+
+def _kind(kind: str) -> str:
+    return KINDS.get(kind, kind)
+
+
+def _within(group: Group) -> str:
+    said = group_words(group)
+    return f"at {said}" if group.key.startswith("tag:") else f"in {said}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = names[:_NAMED]
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+
+
+def _on(at_s: float | None) -> str:
+    return "" if at_s is None else f" around {day(at_s)}"
+
+
+def _age(seconds: float) -> str:
+    return counted(round(seconds / 86_400), "day") if math.isfinite(seconds) else "a long time"
+
+
+def _gap(gap: Interval) -> str:
+    return f"{_points(gap.estimate)} ({_between(gap)})"
+
+
+def _between(interval: Interval) -> str:
+    return f"{_points(interval.lower)} to {_points(interval.upper)}"
+
+
+def _points(ratio: float) -> str:
+    return f"{round(100 * ratio, 1) + 0.0:+.1f}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,125 @@
+"""Scenes and the codes of their diagnosis, through a real ledger."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.facts import Diagnosis
+from monitoring.diagnosis.words import ACTIONS_SHOWN, words_of
+from monitoring.ledger.versions import choose
+from tests.builders.answers import DAY_NS
+from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.scenes import card
+from tests.builders.streams import Stream, send, stream
+
+DAYS, N = 50, 2_400
+
+
+class Scene(NamedTuple):
+    """A stream, how it is sent, and the codes expected; `who`: key and values, "" for all."""
+
+    given: Callable[[Stream], Stream]
+    state: str
+    reasons: str = ""
+    act: str = ""
+    who: str | None = None
+    later_days: int = 0
+    delay_days: int = 0
+    tags: bool = True
+
+
+def step(given: Stream) -> Stream:
+    return given.wrong_by(0.15, given.day >= 30)
+
+
+def two_sites(given: Stream) -> Stream:
+    return given.wrong_by(0.4, (given.day >= 25) & (given.site < 2))
+
+
+def healed(given: Stream) -> Stream:
+    return given.wrong_by(0.25, (given.day >= 12) & (given.day < 28))
+
+
+def labels_end(given: Stream) -> Stream:
+    return given.where(labeled=given.day < DAYS - 28)
+
+
+def a_site_without_labels(given: Stream) -> Stream:
+    return given.where(labeled=given.site != 2)
+
+
+def a_site_whose_labels_ended(given: Stream) -> Stream:
+    return given.where(labeled=(given.site != 2) | (given.day < 25))
+
+
+def whole_audit(given: Stream) -> Stream:
+    drawn = given.rng.random(N) < 0.25
+    return given.where(drawn=drawn, labeled=drawn)
+
+
+def audit_without_16_percent(given: Stream) -> Stream:
+    """Mostly wrong answers have no label; confidence is too high by as much as they hide."""
+    given = given.wrong_by(0.12, given.day >= 0)
+    drawn = given.rng.random(N) < 0.4
+    return given.where(drawn=drawn, labeled=drawn & (given.right | (given.rng.random(N) < 0.6)))
+
+
+def few(given: Stream) -> Stream:
+    return given.where(labeled=np.arange(N) % 40 == 0)
+
+
+SCENES = {
+    "calibrated": Scene(lambda given: given, "fine"),
+    "step": Scene(step, "alarm", "alarm_active deviation", "recalibrate", ""),
+    "step, newest labels due": Scene(
+        step, "alarm", "alarm_active deviation", "recalibrate", "", delay_days=2
+    ),
+    "two sites": Scene(
+        two_sites, "alarm", "alarm_active deviation", "recalibrate_group", "tag:site S0 S1"
+    ),
+    "healed": Scene(healed, "healed", "healed", "acknowledge"),
+    "old": Scene(lambda given: given, "stale", "no_answers", later_days=660),
+    "labels end": Scene(labels_end, "stale", "labels_old selection", "label"),
+    "a site without labels": Scene(
+        a_site_without_labels, "unknown", "unlabeled_part selection", "audit"
+    ),
+    "a site without labels, no tags": Scene(
+        a_site_without_labels, "unknown", "selection", "audit", tags=False
+    ),
+    "a site whose labels ended": Scene(
+        a_site_whose_labels_ended, "unknown", "unlabeled_part selection", "audit"
+    ),
+    "whole audit": Scene(whole_audit, "fine"),
+    "audit without 16 %": Scene(
+        audit_without_16_percent, "unknown", "audit_incomplete", "complete_audit"
+    ),
+    "few": Scene(few, "unknown", "few_labels unlabeled_part selection", "label"),
+}
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_the_codes_of_a_scene(scene: Scene, tmp_path: Path) -> None:
+    found = played(scene, tmp_path)
+    act = found.actions[0].code if found.actions else ""
+    assert (found.state, " ".join(found.reasons), act) == (scene.state, scene.reasons, scene.act)
+    if scene.who is not None:
+        group = found.deviations[0].group
+        assert " ".join([group.key, *sorted(group.values)]) == (scene.who or "all")
+    words = words_of(found)
+    screen = (words.title, *words.summary, *words.actions[:ACTIONS_SHOWN])
+    assert len(" ".join(screen).split()) <= 90
+
+
+def played(scene: Scene, tmp_path: Path) -> Diagnosis:
+    clock = Clock()
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=card()) as monitored:
+        given = scene.given(stream(N, days=DAYS))
+        send(monitored, given, delay_days=scene.delay_days, tags=scene.tags)
+        clock.now_ns += scene.later_days * DAY_NS
+        with monitored.ledger.read() as connection:
+            row = choose(connection, monitored.card.name, None)
+            return diagnose(monitored.ledger, connection, row, now_ns=clock())
