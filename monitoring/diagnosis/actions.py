@@ -12,6 +12,10 @@ from calibration.diagnosis.facts import (
     Rival,
     RivalStatus,
 )
+from calibration.diagnosis.groups import ALL
+from calibration.diagnosis.planner import RANDOM
+from calibration.diagnosis.search import STRONG
+from calibration.diagnosis.selection import MISSING
 from monitoring.diagnosis.facts import (
     Accuracy,
     AccuracyAnswer,
@@ -22,7 +26,7 @@ from monitoring.diagnosis.facts import (
     Reason,
     State,
 )
-from monitoring.diagnosis.state import FEW_LABELS, Findings
+from monitoring.diagnosis.state import FEW_LABELS, Findings, is_open
 
 _HOLDING = {  # rivals that must be settled before a remedy, and what settles them
     Cause.PATIENTS: ActionCode.SEND_PATIENTS,
@@ -36,8 +40,6 @@ _CURES = {
     RemedyKind.CASE_MIX: ActionCode.ADJUST_CASE_MIX,
 }
 _AUDIT_LABELS = 300  # show a gap to within five points
-_ALL = "all"
-_RANDOM = "random"
 
 
 def plan(
@@ -52,7 +54,8 @@ def plan(
 ) -> tuple[Action, ...]:
     """Return the actions. `earlier`: a version that could be promoted again."""
     if state is State.HEALED:
-        return tuple(_acknowledge(found.alarms))
+        is_chosen = found.explains_all(Cause.SELECTION)
+        return tuple(_acknowledge(found.alarms, audited_only=is_chosen))
     if found.ongoing:
         first = list(_settle(found))
         cures = list(_cures(found, version=version, served_elsewhere=served_elsewhere))
@@ -64,23 +67,35 @@ def plan(
         return (*steps, *barred, *_acknowledge(found.alarms, later=True))
     if state is State.ALARM:
         return (*_settle(found), *_acknowledge(found.alarms, later=True))
-    return tuple(_label(found, reasons)) + tuple(_roll_back(accuracy, earlier))
+    patients = [Action(ActionCode.SEND_PATIENTS)] if found.suspects_patients else []
+    return (*_label(found, reasons), *patients, *_roll_back(accuracy, earlier))
 
 
 def _settle(found: Findings) -> Iterator[Action]:
     """What must be known before anything is changed."""
+    first = found.ongoing[0] if found.ongoing else None
+    group = None if first is None else first.group
     for cause, code in _HOLDING.items():
         rival = found.rivals.get(cause)
-        if rival is not None and _holds(rival):
-            group = found.ongoing[0].group if found.ongoing else None
-            yield Action(code, group=group, labels=rival.needs, kind=rival.needs_kind)
+        if rival is not None and _holds(rival, found):
+            if rival.needs_kind == MISSING:
+                yield _complete_audit(found)
+            else:
+                yield Action(code, group=group, labels=rival.needs, kind=rival.needs_kind)
+    if first is not None and first.score < STRONG:
+        yield Action(ActionCode.LABEL, group=group, labels=_needed(found, group))
 
 
-def _holds(rival: Rival) -> bool:
-    """Whether a rival must be settled first. Noise that is only possible holds nothing back."""
+def _holds(rival: Rival, found: Findings) -> bool:
+    """Whether a rival must be settled first.
+
+    Noise and patients that are only possible beside an error hold nothing back.
+    """
     if rival.status is RivalStatus.EXPLAINS_ALL:
-        return True
-    return rival.status is RivalStatus.POSSIBLE and rival.cause is not Cause.NOISE
+        return rival.cause is not Cause.PATIENTS
+    if rival.cause is Cause.PATIENTS:
+        return found.suspects_patients
+    return is_open(rival) and rival.cause is not Cause.NOISE
 
 
 def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator[Action]:
@@ -128,11 +143,9 @@ def _hindered(action: Action, hindrance: Hindrance) -> Action:
 def _look(found: Findings) -> Iterator[Action]:
     """Find the cause wherever something changed, and name the group if others may be meant."""
     for each in found.ongoing:
-        if each.is_weak:
-            yield Action(ActionCode.LABEL, group=each.group, labels=FEW_LABELS)
         yield Action(
             ActionCode.FIND_CAUSE,
-            group=None if each.group.key == _ALL else each.group,
+            group=None if each.group.key == ALL else each.group,
             since_s=None if each.since.earliest is None else each.since.likeliest,
         )
 
@@ -145,7 +158,9 @@ def _roll_back(accuracy: Accuracy, earlier: int | None) -> Iterator[Action]:
         yield Action(ActionCode.ROLL_BACK, version=earlier)
 
 
-def _acknowledge(alarms: tuple[Alarm, ...], *, later: bool = False) -> Iterator[Action]:
+def _acknowledge(
+    alarms: tuple[Alarm, ...], *, later: bool = False, audited_only: bool = False
+) -> Iterator[Action]:
     for each in alarms:
         yield Action(
             ActionCode.ACKNOWLEDGE,
@@ -153,6 +168,7 @@ def _acknowledge(alarms: tuple[Alarm, ...], *, later: bool = False) -> Iterator[
             hindrance=Hindrance.FIRST if later else None,
             alarm=each.feedback_id,
             tag=each.tag,
+            audited_only=audited_only,
         )
 
 
@@ -166,15 +182,20 @@ def _label(found: Findings, reasons: tuple[Reason, ...]) -> Iterator[Action]:
         yield Action(ActionCode.LABEL, labels=_needed(found, None), since_s=since_s)
     elif is_used and (Reason.NO_LABELS in reasons or Reason.FEW_LABELS in reasons):
         wanted = max(_needed(found, None), FEW_LABELS - basis.labels)
-        yield Action(ActionCode.LABEL, labels=wanted, kind=_RANDOM)
+        yield Action(ActionCode.LABEL, labels=wanted, kind=RANDOM)
     elif Reason.SELECTION in reasons:
-        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=_RANDOM)
+        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
     if Reason.UNLABELED_PART in reasons:
         for part in found.unchecked:
             yield Action(ActionCode.LABEL, group=part.group, labels=_needed(found, part.group))
     if Reason.AUDIT_INCOMPLETE in reasons:
-        left = math.ceil(basis.audited / (1 - basis.audit_missing) * basis.audit_missing)
-        yield Action(ActionCode.COMPLETE_AUDIT, labels=left, kind=_RANDOM)
+        yield _complete_audit(found)
+
+
+def _complete_audit(found: Findings) -> Action:
+    missing = found.basis.audit_missing
+    left = math.ceil(found.basis.audited * missing / (1 - missing)) if missing < 1 else 0
+    return Action(ActionCode.COMPLETE_AUDIT, labels=left, kind=MISSING)
 
 
 def _needed(found: Findings, group: Group | None) -> int:
@@ -182,6 +203,6 @@ def _needed(found: Findings, group: Group | None) -> int:
     planned = [
         each.labels
         for each in found.inference.open
-        if each.group == group or (group is None and each.group.key == _ALL)
+        if each.group == group or (group is None and each.group.key == ALL)
     ]
     return min(planned) if planned else _AUDIT_LABELS

@@ -19,7 +19,6 @@ from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.statement import summed
 
-MISSING = 0.05  # above this share of missing labels, they could hide a notable error
 NOTABLE_SHARE = 0.05  # of the answers served; of smaller kinds only those without any label
 FEW, FEW_IN_BIN = 20, 30  # labels below which a gap of ten points can go unseen
 _NEARLY_ALL = 0.9  # of a kind: whoever labels that many has left out little

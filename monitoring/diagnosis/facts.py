@@ -197,6 +197,7 @@ class Action:
         labels: how many of `kind` it takes; 0 if none.
         since_s: to use labels of answers served since then; None: all.
         alarm: the feedback id of the alarm to acknowledge; `tag`: whose it is, None: all answers.
+        audited_only: to let the watch use audited answers only from then on.
     """
 
     code: ActionCode
@@ -209,6 +210,7 @@ class Action:
     since_s: float | None = None
     alarm: int | None = None
     tag: str | None = None
+    audited_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, Tag
@@ -173,7 +173,7 @@ def first_id(at_s: float) -> bytes:
 
 
 def _answer(columns: Any) -> list[Any]:
-    return [columns[name] if name in columns else literal(None).label(name) for name in _COLUMNS]
+    return [columns[name] for name in _COLUMNS]
 
 
 def _days(connection: Connection, watched_version_id: int) -> FloatArray:

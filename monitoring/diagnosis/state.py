@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from calibration.diagnosis.facts import Cause, Deviation, Inference, Rival, RivalStatus
-from monitoring.diagnosis.coverage import MISSING
+from calibration.diagnosis.selection import DUE, MISSING
 from monitoring.diagnosis.facts import (
     Alarm,
     Basis,
@@ -57,6 +57,17 @@ class Findings:
             for each in self.inference.rivals
         )
 
+    @property
+    def suspects_patients(self) -> bool:
+        """Whether images of unknown patients may err together, and nothing else was found."""
+        rival = self.rivals.get(Cause.PATIENTS)
+        return rival is not None and is_open(rival) and not self.ongoing
+
+
+def is_open(rival: Rival) -> bool:
+    """Whether labels could tell if a rival explains anything. Those that are due will come."""
+    return rival.status is RivalStatus.POSSIBLE and rival.needs_kind != DUE
+
 
 def decide(found: Findings) -> tuple[State, tuple[Reason, ...]]:
     """Return the state and its reasons."""
@@ -89,13 +100,14 @@ def _without_evidence(
     found: Findings, doubts: tuple[Reason, ...]
 ) -> tuple[State, tuple[Reason, ...]]:
     """An alarm that no error which goes on bears out."""
-    if found.explains_all(Cause.PATIENTS, Cause.SELECTION):
+    if found.suspects_patients:
         return State.ALARM, (Reason.ALARM_ACTIVE, Reason.EXPLAINED, *doubts)
     if found.explains_all(Cause.CORRECTED):
         return State.HEALED, (Reason.CORRECTED, *doubts)
-    if found.inference.deviations:
-        return State.HEALED, (Reason.HEALED, *doubts)
-    return State.HEALED, (Reason.NOT_BORNE_OUT, *doubts)
+    if found.explains_all():
+        return State.HEALED, (Reason.EXPLAINED, *doubts)
+    has_ended = bool(found.inference.deviations)
+    return State.HEALED, (Reason.HEALED if has_ended else Reason.NOT_BORNE_OUT, *doubts)
 
 
 def _is_stale(doubts: Sequence[Reason]) -> bool:
@@ -113,15 +125,14 @@ def _doubts(found: Findings) -> Iterator[Reason]:
         yield Reason.NO_LABELS
         return
     is_wide = not bounds.upper - bounds.lower <= WIDE
-    if basis.labels < FEW_LABELS or is_wide:
+    if found.inference.labels < FEW_LABELS or is_wide:
         yield Reason.FEW_LABELS
     if found.unchecked:
         yield Reason.UNLABELED_PART
-    if basis.audited >= FEW_AUDITED:
-        if basis.audit_missing > MISSING and 1 - basis.coverage > MISSING:
-            yield Reason.AUDIT_INCOMPLETE
-    elif 1 - basis.coverage > MISSING:
-        yield Reason.SELECTION
+    selection = found.rivals.get(Cause.SELECTION)
+    if selection is not None and is_open(selection):
+        is_audit = selection.needs_kind == MISSING
+        yield Reason.AUDIT_INCOMPLETE if is_audit else Reason.SELECTION
     if any(each.raised and _is_after_labels(each, basis) for each in found.early_signs):
         yield Reason.INPUT_CHANGED
 

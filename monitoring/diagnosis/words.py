@@ -86,13 +86,13 @@ STATUSES: Final = {
     RivalStatus.EXPLAINS_ALL: "Explained by {cause}.",
 }
 ACTIONS: Final = {
-    ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}.",
+    ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}{audited}.",
     ActionCode.RECALIBRATE: "Recalibrate{on}.",
     ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}.",
     ActionCode.ADJUST_CASE_MIX: "Recalibrate with a bias for each class{on}.",
     ActionCode.FIND_CAUSE: "Find out what changed{at}: device, protocol, patients or software.",
     ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
-    ActionCode.COMPLETE_AUDIT: "Label the {labels} drawn that have no label.",
+    ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",
     ActionCode.SECOND_READINGS: "Have {labels} read again by another reader.",
     ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
@@ -126,8 +126,10 @@ SIGNS: Final = {
 }
 KINDS: Final = {
     "random": "labels of answers drawn at random",
-    "second_reading": "second readings of sure and wrong answers",
-    "patient": "answers with their patient",
+    "missing_drawn": "labels of drawn answers that are missing",
+    "due": "labels that are due",
+    "second_reading": "second readings of confident answers that were wrong",
+    "patient_codes": "answers sent with their patient",
 }
 ACTIONS_SHOWN: Final = 3
 _NAMED = 3  # values of a group by name
@@ -213,9 +215,10 @@ def action_words(action: Action) -> str:
         on=f", on answers{since}" if since else "",
         at=f"{f' at {group}' if group else ''}{_on(action.since_s)}",
         group=group or "all answers",
-        of=f" of {group}" if group else "",
+        of=f" of {group}" if group and group != "all answers" else "",
         labels=labels,
         version=action.version or "",
+        audited=", and watch audited answers only" if action.audited_only else "",
     )
 
 
