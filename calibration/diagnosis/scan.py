@@ -108,9 +108,10 @@ def _of_key(evidence: FloatArray, key: Key, price: float) -> list[Hypothesis]:
     if key.ordered:
         return _runs(window_sums(evidence), key, price)
     count = len(key.names)
-    kept = _promising(evidence, count)
+    least = math.log(max(count, 2))
+    kept = _promising(evidence, least)
     sums = window_sums(evidence[kept])
-    sets = _best_sets(sums, math.log(max(count, 2)), count)
+    sets = _best_sets(sums, least, count)
     costs = [price + price_of_set(len(each), count) for each in sets]
     return [
         _scored(sums[list(each)].sum(axis=0), key.name, tuple(kept[list(each)].tolist()), cost)
@@ -118,9 +119,10 @@ def _of_key(evidence: FloatArray, key: Key, price: float) -> list[Hypothesis]:
     ]
 
 
-def _promising(evidence: FloatArray, count: int) -> IntArray:
-    """Values with the most evidence in any run of blocks, in ascending order."""
+def _promising(evidence: FloatArray, least: float) -> IntArray:
+    """Values whose evidence exceeds `least` in some run of blocks, and the best few; ascending."""
     most = most_in_a_row(evidence).max(axis=1)
+    count = max(int((most > least).sum()), _SINGLES)
     return np.sort(np.argsort(-most)[: min(_MOST_VALUES, count)])
 
 

@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.evidence import CELLS, POSITIONS, sigmoid, tolerance
+from calibration.diagnosis.evidence import CELLS, POSITIONS, histogram, sigmoid, tolerance
 from calibration.diagnosis.facts import Shape
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key
 from calibration.diagnosis.scan import Hypothesis
@@ -64,13 +64,22 @@ def _most_surprising(
     stream: Stream, key: Key, within: Key | None, price: float
 ) -> Hypothesis | None:
     codes, count = _joint(key, within)
-    sums = stream.counts(np.where(codes < 0, count, codes), count + 1)[:count]
-    windows = np.stack([sums[:, start:].sum(axis=1) for start in _STARTS], axis=1)
-    least, place = min(_least_likely(windows.reshape(-1, CELLS), side) for side in (1, -1))
+    windows = _windows(stream, np.where(codes < 0, count, codes), count)
+    least, place = min(_least_likely(windows, side) for side in (1, -1))
     if not least:
         return None
     score = -least - math.log(2 * count * len(_STARTS)) - price - _RESERVE
     return _hypothesis(key, within, *divmod(place, len(_STARTS)), score=score)
+
+
+def _windows(stream: Stream, codes: IntArray, count: int) -> FloatArray:
+    """Histograms (count x starts, CELLS) of the labels of each code from each start on."""
+    width = len(_STARTS)
+    part = np.searchsorted(_STARTS, stream.block, side="right") - 1
+    cells, size = codes * width + part, (count + 1) * width
+    sums = histogram(cells, size, stream.z, stream.right, stream.weight)[: count * width]
+    since = sums.reshape(count, width, CELLS)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    return np.asarray(since.reshape(-1, CELLS))
 
 
 def _joint(key: Key, within: Key | None) -> tuple[IntArray, int]:
