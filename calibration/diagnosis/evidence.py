@@ -24,10 +24,10 @@ POSITIONS: Final = np.linspace(-REACH, REACH, 129)
 CELLS: Final = 2 * len(POSITIONS)  # wrong answers, then right ones
 _STEP = POSITIONS[1] - POSITIONS[0]
 _SIZES: Final[dict[Shape, tuple[float, ...]]] = {
-    Shape.SHIFT: (-0.3, -0.6, -1.2, -2.4, -4.0, 0.3, 0.6, 1.2, 2.4),
-    Shape.SCALE: (0.75, 0.55, 0.35, 1.35, 1.8),
+    Shape.SHIFT: (-0.12, -0.3, -0.6, -1.2, -2.4, -4.0, 0.12, 0.3, 0.6, 1.2, 2.4),
+    Shape.SCALE: (0.9, 0.75, 0.55, 0.35, 1.12, 1.35, 1.8),
     Shape.NOISE: (0.02, 0.05, 0.1, 0.2),
-    Shape.GAP: (0.03, 0.06, 0.12, 0.24, -0.04, -0.08),
+    Shape.GAP: (0.015, 0.03, 0.06, 0.12, 0.24, -0.015, -0.04, -0.08),
 }
 ALTERNATIVES: Final = tuple((shape, size) for shape, sizes in _SIZES.items() for size in sizes)
 FAMILY: Final = np.array([shape.value for shape, _ in ALTERNATIVES])
