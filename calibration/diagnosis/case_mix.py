@@ -29,6 +29,8 @@ def adjusted_confidence(outcome: Outcome) -> FloatArray | None:
     labeled, weight = outcome.labeled, outcome.stream.weight
     if labeled.probabilities is None or labeled.label is None or labeled.class_shares is None:
         return None
+    if (labeled.label < 0).any():
+        return None
     card = np.maximum(labeled.class_shares, 1e-6)
     best, block = outcome.found[0].best, outcome.stream.block
     rows = (block >= best.begin) & (block < best.end)

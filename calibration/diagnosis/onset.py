@@ -48,7 +48,7 @@ _ENDS = (
     1.8,
     2.6,
 )  # shifts that a growing error reaches
-_GROWING = 0.1  # prior
+_GROWING = 0.05  # prior
 _CLEAR = math.log(50)
 _TAIL = 0.005  # outside each end of the interval: the shapes tried are not all there are
 

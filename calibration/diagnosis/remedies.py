@@ -41,7 +41,7 @@ def remedies_of(
         since: (n,) the labels since the errors began, on which a remedy is fitted.
         unmixed: (n,) confidence under the present case mix; None if that has not changed.
     """
-    if labeled.probabilities is None or labeled.label is None:
+    if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
     recent, worth, everyone = labeled.rows(np.flatnonzero(since)), weight[since], Group(ALL)
     rows = np.ones(len(recent), bool)

@@ -25,6 +25,7 @@ from calibration.diagnosis.windows import BEGIN, END, OPEN, PRIOR, most_in_a_row
 _PRIOR = PRIOR[:, None] + SHAPE_PRIOR[None]  # (windows, alternatives)
 _MOST_VALUES = 48  # of a key, those with the most evidence
 _SINGLES = 3
+_ALIKE = 0.9  # of the answers of two sets are the same
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,31 @@ def _scored(sums: FloatArray, key: str, values: tuple[int, ...], price: float) -
     score = float(log_sum_exp(weighed)) - price
     shape = Shape(str(FAMILY[column]))
     return Hypothesis(score, key, values, int(BEGIN[window]), int(END[window]), shape)
+
+
+def alike(stream: Stream, best: Hypothesis) -> list[Hypothesis]:
+    """Sets of other keys with nearly the same answers: of such sets labels cannot tell one."""
+    if best.key == ALL or best.within:
+        return []
+    when = (stream.block >= best.begin) & (stream.block < best.end)
+    inside = best.members(stream) & when
+    found = []
+    for key in stream.keys.values():
+        if key.name not in (best.key, CONFIDENCE, DRAWN):
+            values = _mostly(key, inside, when)
+            twin = replace(best, key=key.name, values=values)
+            rows = twin.members(stream) & when
+            if (rows & inside).sum() >= _ALIKE * (rows | inside).sum():
+                found.append(twin)
+    return found
+
+
+def _mostly(key: Key, inside: BoolArray, when: BoolArray) -> tuple[int, ...]:
+    """The values most of whose answers at the time are inside."""
+    count = len(key.names) + 1  # the last: no value
+    total = np.bincount(key.codes[when] % count, minlength=count)[:-1]
+    within = np.bincount(key.codes[inside] % count, minlength=count)[:-1]
+    return tuple(np.flatnonzero(2 * within > total).tolist())
 
 
 def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:

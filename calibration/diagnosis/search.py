@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
-from calibration.diagnosis.scan import Hypothesis, group_evidence, narrowed, scan
+from calibration.diagnosis.scan import Hypothesis, alike, group_evidence, narrowed, scan
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.tails import surprising
 
@@ -62,9 +62,11 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
         for each in hypotheses
         if each.score > part.score - STRONG and not _same_group(each, part)
     ]
-    twins = tuple(each for each in near if each.key not in (part.key, CONFIDENCE, ALL, DRAWN))
+    twins = alike(left, part)
+    known = {part.key, CONFIDENCE, ALL, DRAWN, *(each.key for each in twins)}
+    twins += [each for each in near if each.key not in known]
     rivals = tuple(each for each in near if each.key == part.key and _apart(each, part))
-    return Finding(part, twins[:3], rivals[:3])
+    return Finding(part, tuple(twins[:3]), rivals[:3])
 
 
 def _simplest(candidates: list[Hypothesis]) -> Hypothesis:
