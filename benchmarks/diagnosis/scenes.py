@@ -542,6 +542,38 @@ def case_mix(rng: np.random.Generator) -> tuple[World, Truth]:
 
 
 @scene
+def case_mix_seasonal(rng: np.random.Generator) -> tuple[World, Truth]:
+    """Shares of the classes swing over the year."""
+    swing = (1 - np.cos(np.linspace(0, 2 * np.pi, 6000)))[:, None] / 2
+    live = (1 - swing) * [0.6, 0.3, 0.1] + swing * [0.2, 0.2, 0.6]
+    w = world(rng, n=6000, classes=3, sharpness=1.8, shares=np.array([0.6, 0.3, 0.1]), live=live)
+    w.tag("site", 8)
+    found = (RivalStatus.EXPLAINS_ALL, RivalStatus.EXPLAINS_PART)
+    return w, Truth(any_who=True, causes={Cause.CASE_MIX: found})
+
+
+@scene
+def case_mix_always(rng: np.random.Generator) -> tuple[World, Truth]:
+    """A screening model at a clinic: other shares from the first answer on."""
+    live = np.array([0.3, 0.7])
+    w = world(rng, n=4000, classes=2, sharpness=2.0, shares=np.array([0.9, 0.1]), live=live)
+    w.tag("site", 4)
+    return w, Truth(any_who=True, causes={Cause.CASE_MIX: (RivalStatus.EXPLAINS_ALL,)})
+
+
+@scene
+def case_mix_at_one_site(rng: np.random.Generator) -> tuple[World, Truth]:
+    """One new site sends sicker patients."""
+    n = 6000
+    site = rng.integers(0, 6, n)
+    live = np.where((site == 4)[:, None], [0.2, 0.2, 0.6], [0.6, 0.3, 0.1])
+    w = world(rng, n=n, classes=3, sharpness=1.8, shares=np.array([0.6, 0.3, 0.1]), live=live)
+    w.tag("site", 6)[:] = site
+    found = (RivalStatus.EXPLAINS_ALL,)
+    return w, Truth(any_who=True, causes={Cause.CASE_MIX: found})
+
+
+@scene
 def case_mix_and_site(rng: np.random.Generator) -> tuple[World, Truth]:
     live = np.tile([0.6, 0.3, 0.1], (8000, 1))
     live[3200:] = [0.15, 0.25, 0.6]

@@ -6,13 +6,16 @@ known from the labels' classes alone, whatever the answers were.
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import log_sum_exp, logit
-from calibration.diagnosis.facts import Cause, Rival, RivalStatus
+from calibration.diagnosis.facts import Cause, Group, Rival, RivalStatus
+from calibration.diagnosis.groups import ALL, TAG
 from calibration.diagnosis.outcome import Outcome
 from calibration.diagnosis.scan import group_evidence, scan
 from calibration.diagnosis.search import STRONG
@@ -21,12 +24,57 @@ _ROUNDS = 3
 _PART = math.log(1000)
 
 
-def adjusted_confidence(outcome: Outcome) -> FloatArray | None:
-    """Confidence (n,) of the predicted class under the class shares since these changed.
+@dataclass(frozen=True)
+class Mix:
+    """New shares of the classes in a group: `rows` (n,) of it since, `confidence` (n,) with them.
+
+    `left`: log evidence that remains if they are granted.
+    """
+
+    group: Group
+    rows: BoolArray
+    confidence: FloatArray
+    left: float
+
+
+def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
+    """Judge whether the case mix explains the findings, all or in part.
+
+    New shares are looked for among all answers and in the tags' part of the first finding.
+
+    Args:
+        outcome: of the search, with a finding.
+
+    Returns:
+        The rival, and the new shares if they explain anything.
+    """
+    mixes = [mix for group, members in _scopes(outcome) if (mix := _mix(outcome, group, members))]
+    if not mixes:
+        return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None
+    best = min(mixes, key=lambda each: each.left)
+    if best.left < STRONG:
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, best.left), best
+    if _explained(outcome, best) > _PART:
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, best.left), best
+    return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, best.left), None
+
+
+def _scopes(outcome: Outcome) -> Iterator[tuple[Group, BoolArray]]:
+    """All answers; and the values of a tag that the first finding names, if it names one."""
+    yield Group(ALL), np.ones(len(outcome.labeled), bool)
+    best = outcome.found[0].best
+    for key, values in ((best.key, best.values), *([best.within] if best.within else [])):
+        if key.startswith(TAG):
+            tag = outcome.stream.keys[key]
+            yield tag.group(values), tag.members(values)
+
+
+def _mix(outcome: Outcome, group: Group, members: BoolArray) -> Mix | None:
+    """The shares of a group since they changed.
 
     None if the shares or the probabilities are unknown, or the shares have not changed.
     """
-    labeled, weight = outcome.labeled, outcome.stream.weight
+    labeled, weight = outcome.labeled, outcome.stream.weight * members
     if labeled.probabilities is None or labeled.label is None or labeled.class_shares is None:
         return None
     if (labeled.label < 0).any():
@@ -40,9 +88,11 @@ def adjusted_confidence(outcome: Outcome) -> FloatArray | None:
     live = _shares(labeled.label[rows], weight[rows], card)
     if not _differ(live, card, float(weight[rows].sum())):
         return None
+    rows = rows & members
     moved = labeled.probabilities * np.where(rows[:, None], live / card, 1.0)
-    top = moved[np.arange(len(labeled)), labeled.predicted]
-    return np.asarray(top / moved.sum(axis=1))
+    confidence = moved[np.arange(len(labeled)), labeled.predicted] / moved.sum(axis=1)
+    left = scan(outcome.stream.supposing(logit(confidence)))[0].score
+    return Mix(group, rows, confidence, left)
 
 
 def _shares(label: IntArray, weight: FloatArray, card: FloatArray) -> FloatArray:
@@ -72,30 +122,11 @@ def _longest(evidence: FloatArray) -> BoolArray:
     return rows
 
 
-def case_mix(outcome: Outcome, confidence: FloatArray | None) -> Rival:
-    """Judge whether the case mix explains the findings, all or in part.
-
-    Args:
-        outcome: of the search, with a finding.
-        confidence: (n,) under the new shares; None if there are none.
-    """
-    if confidence is None:
-        return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence)
-    granted = outcome.stream.supposing(logit(confidence))
-    left = scan(granted)[0].score
-    if left < STRONG:
-        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, left)
-    part = _explained(outcome, confidence) > _PART
-    status = RivalStatus.EXPLAINS_PART if part else RivalStatus.RULED_OUT
-    return Rival(Cause.CASE_MIX, status, left)
-
-
-def _explained(outcome: Outcome, confidence: FloatArray) -> float:
-    """Log evidence about all answers that the new shares take away."""
-    everyone = np.ones(len(outcome.labeled), bool)
-    granted = outcome.stream.supposing(logit(confidence))
+def _explained(outcome: Outcome, mix: Mix) -> float:
+    """Log evidence about the answers of a changed mix that the new shares take away."""
+    granted = outcome.stream.supposing(logit(mix.confidence))
     before, after = (
-        float(log_sum_exp(np.array(group_evidence(stream, everyone))))
+        float(log_sum_exp(np.array(group_evidence(stream, mix.rows))))
         for stream in (outcome.stream, granted)
     )
     return before - after

@@ -7,7 +7,7 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.case_mix import adjusted_confidence, case_mix
+from calibration.diagnosis.case_mix import Mix, find_mix
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     Cause,
@@ -65,7 +65,7 @@ def infer(answers: Answers) -> Inference:
 
 def _inferred(answers: Answers, labeled: Answers) -> Inference:
     outcome = outcome_of(labeled)
-    mix, confidence, mixed = _mixed(outcome)
+    rival, mix, mixed = _mixed(outcome)
     course = _Course(labeled, mixed, _dates(mixed))
     deviations = _deviations(course)
     return Inference(
@@ -75,8 +75,8 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         outcome.correlation,
         _bounds(course),
         deviations,
-        _rivals(answers, outcome, course, deviations, mix),
-        _remedies(course, deviations, confidence),
+        _rivals(answers, outcome, course, deviations, rival),
+        _remedies(course, deviations, mix),
         open_questions(answers),
     )
 
@@ -85,20 +85,14 @@ def _rival(said: Inference, cause: Cause) -> Rival:
     return next(each for each in said.rivals if each.cause == cause)
 
 
-def _mixed(outcome: Outcome) -> tuple[Rival | None, FloatArray | None, Outcome]:
-    """The rival "case mix", confidence (n,) without it, and the outcome without a part of it.
-
-    The confidence is None if the case mix explains nothing.
-    """
+def _mixed(outcome: Outcome) -> tuple[Rival | None, Mix | None, Outcome]:
+    """The rival "case mix", what changed in the mix, and the outcome without what it explains."""
     if not outcome.found:
         return None, None, outcome
-    confidence = adjusted_confidence(outcome)
-    rival = case_mix(outcome, confidence)
-    if confidence is None or rival.status == RivalStatus.RULED_OUT:
-        return rival, None, outcome
-    if rival.status == RivalStatus.EXPLAINS_ALL:
-        return rival, confidence, outcome
-    return rival, confidence, outcome_of(supposing(outcome.labeled, confidence))
+    rival, mix = find_mix(outcome)
+    if mix is None or rival.status == RivalStatus.EXPLAINS_ALL:
+        return rival, mix, outcome
+    return rival, mix, outcome_of(supposing(outcome.labeled, mix.confidence))
 
 
 def _rivals(
@@ -175,7 +169,7 @@ def _figures(course: _Course, rows: IntArray) -> Figures | None:
 
 
 def _remedies(
-    course: _Course, deviations: tuple[Deviation, ...], unmixed: FloatArray | None
+    course: _Course, deviations: tuple[Deviation, ...], mix: Mix | None
 ) -> tuple[Remedy, ...]:
     """For the errors that go on; nothing is to be remedied where all have healed."""
     going_on = [place for place, each in enumerate(deviations) if each.until is None]
@@ -184,4 +178,4 @@ def _remedies(
     found, stream = course.outcome.found, course.outcome.stream
     groups = {deviations[at].group: found[at].best.members(stream) for at in going_on}
     since = course.served.served_s >= min(deviations[at].since.likeliest for at in going_on)
-    return remedies_of(course.served, stream.weight, groups, since, unmixed)
+    return remedies_of(course.served, stream.weight, groups, since, mix)

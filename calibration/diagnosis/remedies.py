@@ -14,6 +14,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.affine import bias_form, fit_affine, temperature_form
 from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import Effect, Group, Remedy, RemedyKind
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, keys_of
 from calibration.diagnosis.outcome import patient_codes
@@ -30,7 +31,7 @@ def remedies_of(
     weight: FloatArray,
     groups: Mapping[Group, BoolArray],
     since: BoolArray,
-    unmixed: FloatArray | None = None,
+    mix: Mix | None = None,
 ) -> tuple[Remedy, ...]:
     """Return what recalibrating all answers would do, and each group alone.
 
@@ -39,7 +40,7 @@ def remedies_of(
         weight: (n,) what each label is worth.
         groups: who is wrong, with the labels (n,) of the group.
         since: (n,) the labels since the errors began, on which a remedy is fitted.
-        unmixed: (n,) confidence under the present case mix; None if that has not changed.
+        mix: the changed case mix; None if that has not changed.
     """
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
@@ -49,9 +50,10 @@ def remedies_of(
     for group, rows in groups.items():
         if group != everyone:
             found.append(_remedy(recent, worth, RemedyKind.GROUP, group, rows[since]))
-    if unmixed is not None:
-        effects = effects_of(recent, worth, unmixed[since])
-        found.append(Remedy(RemedyKind.CASE_MIX, everyone, effects))
+    if mix is not None:
+        rows = np.flatnonzero(mix.rows)
+        effects = effects_of(labeled.rows(rows), weight[rows], mix.confidence[rows])
+        found.append(Remedy(RemedyKind.CASE_MIX, mix.group, effects))
     return tuple(each for each in found if each)
 
 

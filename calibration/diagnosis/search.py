@@ -13,7 +13,7 @@ from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.tails import surprising
 
 STRONG: Final = math.log(20)
-WEAK: Final = math.log(2)  # a guess; fewer than 2 in 100 calibrated streams show one
+WEAK: Final = 1.0  # a guess; chance shows one in about 1 of 100 calibrated streams
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _EVIDENT = 3 * STRONG  # tails are not looked at from here on
 _MOST = 4  # groups
@@ -56,7 +56,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
         best = everyone
     part = narrowed(left, best)
     if not found and best.score < _EVIDENT:
-        part = _simplest([part, *(each for each in surprising(left) if each.score >= STRONG)])
+        part = _simplest([part, *(each for each in surprising(left) if each.score >= WEAK)])
     near = [
         each
         for each in hypotheses
