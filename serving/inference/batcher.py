@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, Queue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -24,10 +24,10 @@ from serving.inference.run_watch import MEMORY
 
 logger = logging.getLogger(__name__)
 
-PER_IMAGE: Final = 2.0  # times the inference of one image, for each image that waits
+PER_IMAGE: Final = 2.0  # times the cost of a batch of one, for each image that waits
+BATCH_S: Final = 0.0005  # what a batch costs beside inference: hand-overs and a commit
 LONGEST_S: Final = 0.25
 LOWEST: Final = 19  # priority
-LOOK_S: Final = 0.005  # while a batch waits: whether an image is still coming
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 
@@ -91,22 +91,27 @@ class BatchingDelay:
     it is small, costs more for each image, and slows the decoding of the others down.
     """
 
-    def __init__(self, one_image_s: float) -> None:
-        """`one_image_s`: the inference time of one image, in seconds."""
-        self._one_image_s = one_image_s
-        self._coming = 0
+    def __init__(self, one_image_s: float | None, over: Callable[[], object]) -> None:
+        """`one_image_s`: the inference time of one image; None: no batch waits. `over` is called
+        when no image is coming any more.
+        """
+        self._per_image_s = 0.0 if one_image_s is None else PER_IMAGE * (one_image_s + BATCH_S)
+        self._over = over
+        self.coming = 0  # images
 
     def __enter__(self) -> None:
-        self._coming += 1
+        self.coming += 1
 
     def __exit__(self, *_: object) -> None:
-        self._coming -= 1
+        self.coming -= 1
+        if not self.coming:
+            self._over()
 
     def left_s(self, images: int, waited_s: float) -> float:
         """Seconds that `images`, after `waited_s`, still wait; 0 if none is coming."""
-        if not self._coming:
+        if not self.coming:
             return 0.0
-        return max(0.0, min(PER_IMAGE * self._one_image_s * images, LONGEST_S) - waited_s)
+        return max(0.0, min(self._per_image_s * images, LONGEST_S) - waited_s)
 
 
 class Batcher:
@@ -129,23 +134,31 @@ class Batcher:
     ) -> None:
         self._work = work
         self._failed = failed
-        self._delay = delay or BatchingDelay(0.0)
+        self._delay = delay or BatchingDelay(None, lambda: None)
         self._max_batch = max_batch
         self._background = background
-        # None ends the thread, after the requests that were queued before it. Not a SimpleQueue:
-        # before Python 3.13 its get() may wait for ever where the timeout is short.
-        self._queue: Queue[PendingRequest | None] = Queue()
+        # None ends the thread, after the requests that were queued before it. Never with a timeout:
+        # before Python 3.13, get() may wait for ever where that is short.
+        self._queue: SimpleQueue[PendingRequest | None] = SimpleQueue()
+        self._complete = threading.Event()  # for a batch that waits: no image is coming, or it is
+        self._room = max_batch  # full, with so many more
         self._running: list[PendingRequest] = []
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, request: PendingRequest) -> None:
-        """Queue `request`. Never blocks."""
-        self._queue.put(request)
+    def submit(self, *requests: PendingRequest) -> None:
+        """Queue `requests`. A batch that waits goes on if it is full now, or no image is coming.
+        Never blocks.
+        """
+        for request in requests:
+            self._queue.put(request)
+        if not self._delay.coming or self._queue.qsize() >= self._room:
+            self._complete.set()
 
     def close(self) -> None:
         """Let the thread end after the queued requests. Returns at once."""
         self._queue.put(None)
+        self._complete.set()
 
     def abandon(self) -> list[PendingRequest]:
         """The requests of the running batch and those that are queued, which no longer are."""
@@ -205,17 +218,13 @@ class Batcher:
 
     def _next(self, images: int, since_s: float) -> PendingRequest | None:
         """The next for a batch of `images` that waits since `since_s`. Raises Empty."""
+        self._room = self._max_batch - images
         while True:
+            self._complete.clear()
             left_s = self._delay.left_s(images, time.perf_counter() - since_s)
-            try:
-                return (
-                    self._queue.get(timeout=min(left_s, LOOK_S))
-                    if left_s
-                    else self._queue.get_nowait()
-                )
-            except Empty:
-                if not left_s:
-                    raise
+            if not left_s or not self._queue.empty():
+                return self._queue.get_nowait()
+            self._complete.wait(left_s)
 
 
 def stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:

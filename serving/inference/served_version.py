@@ -79,7 +79,9 @@ class ServedVersion:
             service_s=predictor.one_image_s, batch=max_batch, deadline_s=deadline_s
         )
         # On an accelerator, inference takes no cores from decoding.
-        self.decoding = BatchingDelay(predictor.one_image_s if predictor.on_cpu else 0.0)
+        self.decoding = BatchingDelay(
+            predictor.one_image_s if predictor.on_cpu else None, self._queue_soon
+        )
         self._predictor = predictor
         self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder
@@ -155,7 +157,7 @@ class ServedVersion:
             request.answer.set_exception(VersionStopped(self.card.name, self.stopped))
             return
         if not self._arrived:
-            self._loop.call_soon(self._queue_arrived)
+            self._queue_soon()
         self._arrived.append(request)
 
     async def try_out(self, image: Image) -> Classification:
@@ -183,9 +185,11 @@ class ServedVersion:
         """Wait for the inference thread to end, after `retire`. Callable from any thread."""
         self._batcher.join(timeout_s)
 
+    def _queue_soon(self) -> None:
+        self._loop.call_soon(self._queue_arrived)
+
     def _queue_arrived(self) -> None:
-        for request in self._arrived:
-            self._batcher.submit(request)
+        self._batcher.submit(*self._arrived)
         self._arrived.clear()
 
     def _close_if_unused(self) -> None:

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -76,6 +77,28 @@ def test_only_a_light_model_gets_one_thread(
     monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
     open_predictor(bundle, threads=2)
     assert asked == [0, 1, 0, 2]
+
+
+def test_a_light_model_infers_a_batch_in_parts_that_fit_the_cache(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
+    predictor = Predictor(bundle)
+    shape = predictor.card.input
+    size = (7, shape.channels, shape.height, shape.width)
+    images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    whole = predictor.predict(images)
+    assert predictor.is_light
+    monkeypatch.setattr("serving.inference.predictor.PART_BYTES", 3 * images[0].nbytes)
+    run, sizes = predictor._session.run, []
+
+    def noted(names: list[str], inputs: dict[str, np.ndarray], *rest: object) -> object:
+        sizes.append(len(inputs["image"]))
+        return run(names, inputs, *rest)
+
+    monkeypatch.setattr(predictor, "_session", SimpleNamespace(run=noted))
+    np.testing.assert_allclose(predictor.predict(images), whole, rtol=1e-6)
+    assert sizes == [3, 3, 1]
 
 
 def test_an_accelerator_is_warmed_up_with_the_largest_batch(

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from model_store.errors import BrokenImage
-from serving.inference.batcher import LONGEST_S, PER_IMAGE, Batcher, BatchingDelay, PendingRequest
+from serving.inference.batcher import (
+    BATCH_S,
+    LONGEST_S,
+    PER_IMAGE,
+    Batcher,
+    BatchingDelay,
+    PendingRequest,
+)
 from tests.builders.processes import PATIENCE_S
 
 
@@ -125,23 +132,37 @@ PATIENT_S = (
 )  # the inference of one image, for which a batch waits as long as this test does
 
 
+class CountedDelay(BatchingDelay):
+    """A long delay of `batcher` that counts how often the thread asks for it."""
+
+    batcher: Batcher
+
+    def __init__(self) -> None:
+        super().__init__(PATIENT_S, lambda: self.batcher.submit())
+        self.looks = threading.Semaphore(0)
+
+    def left_s(self, images: int, waited_s: float) -> float:
+        self.looks.release()
+        return super().left_s(images, waited_s)
+
+
 @pytest.fixture
-def delay(monkeypatch: pytest.MonkeyPatch) -> BatchingDelay:
+def delay(monkeypatch: pytest.MonkeyPatch) -> CountedDelay:
     monkeypatch.setattr("serving.inference.batcher.LONGEST_S", PATIENCE_S)
-    return BatchingDelay(PATIENT_S)
+    return CountedDelay()
 
 
 @pytest.fixture
-def waiting(worker: Worker, delay: BatchingDelay) -> Iterator[Batcher]:
-    batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=delay)
-    yield batcher
-    batcher.close()
+def waiting(worker: Worker, delay: CountedDelay) -> Iterator[Batcher]:
+    delay.batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=delay)
+    yield delay.batcher
+    delay.batcher.close()
     worker.go_on.release(100)
-    batcher.join(PATIENCE_S)
+    delay.batcher.join(PATIENCE_S)
 
 
 def test_a_batch_waits_for_an_image_that_is_being_decoded(
-    waiting: Batcher, delay: BatchingDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+    waiting: Batcher, delay: CountedDelay, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
     first, second = request(loop), request(loop)
     with delay:
@@ -152,8 +173,21 @@ def test_a_batch_waits_for_an_image_that_is_being_decoded(
     assert worker.started.get(timeout=PATIENCE_S) == [first, second]
 
 
+def test_an_image_wakes_a_batch_that_waits_for_others_only_if_it_is_the_last(
+    waiting: Batcher, delay: CountedDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
+    requests = [request(loop) for _ in range(3)]
+    with delay:
+        waiting.submit(requests[0])
+        assert delay.looks.acquire(timeout=PATIENCE_S)
+        waiting.submit(requests[1])
+        waiting.submit(requests[2])
+        assert not delay.looks.acquire(timeout=0.1)
+    assert worker.started.get(timeout=PATIENCE_S) == requests
+
+
 def test_a_full_batch_does_not_wait(
-    waiting: Batcher, delay: BatchingDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+    waiting: Batcher, delay: CountedDelay, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
     requests = [request(loop) for _ in range(4)]
     with delay:
@@ -163,7 +197,7 @@ def test_a_full_batch_does_not_wait(
 
 
 def test_a_batch_waits_no_longer_once_what_it_waits_for_was_broken(
-    waiting: Batcher, delay: BatchingDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+    waiting: Batcher, delay: CountedDelay, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
     lone = request(loop)
     delay.__enter__()
@@ -175,7 +209,7 @@ def test_a_batch_waits_no_longer_once_what_it_waits_for_was_broken(
 def test_a_batch_does_not_wait_for_a_slow_image_longer_than_waiting_may_pay(
     worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
-    delay = BatchingDelay(0.01)
+    delay = BatchingDelay(0.01, lambda: batcher.submit())
     batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=delay)
     lone = request(loop)
     with delay:
@@ -187,22 +221,25 @@ def test_a_batch_does_not_wait_for_a_slow_image_longer_than_waiting_may_pay(
 
 
 def test_the_delay_grows_with_what_waits_and_is_bounded() -> None:
-    delay = BatchingDelay(0.01)
+    delay = BatchingDelay(0.01 - BATCH_S, lambda: None)
     assert delay.left_s(3, 0.0) == 0.0  # nothing is coming
     with delay:
         assert delay.left_s(0, 0.0) == 0.0  # nothing waits
         assert delay.left_s(3, 0.01) == pytest.approx(0.05)
         assert delay.left_s(3, 1.0) == 0.0
-    slow = BatchingDelay(0.5)
+    slow = BatchingDelay(0.5, lambda: None)
     with slow:
         assert slow.left_s(3, 0.0) == LONGEST_S
+    never = BatchingDelay(None, lambda: None)
+    with never:
+        assert never.left_s(3, 0.0) == 0.0
 
 
 class Moments(BatchingDelay):
     """A nanosecond is left at every other look."""
 
     def __init__(self) -> None:
-        super().__init__(1.0)
+        super().__init__(1.0, lambda: None)
         self._looks = 0
 
     def left_s(self, images: int, waited_s: float) -> float:
