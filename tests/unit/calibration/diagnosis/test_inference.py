@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.diagnosis.grading import grades
 from benchmarks.diagnosis.scenes import SCENES
-from calibration.diagnosis.answers import Answers
+from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.inference import infer
 
 QUICK = (
@@ -41,3 +41,39 @@ def test_nothing_is_known_without_labels() -> None:
 def test_arrays_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="confidence"):
         Answers(np.zeros(2), np.zeros(3), np.zeros(2, int), np.zeros(2, int), ("a",))
+
+
+def odd_answers(seed: int) -> Answers:
+    """Few answers, or one class, or certain ones, or no labels, or all at one time."""
+    rng = np.random.default_rng(seed)
+    n, classes = int(rng.choice([1, 2, 5, 30, 100, 300])), int(rng.choice([1, 2, 3, 40]))
+    probabilities = rng.dirichlet(np.full(classes, rng.choice([0.05, 1.0])), n)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    truth = rng.choice([0.0, 0.5, 1.0], p=[0.2, 0.6, 0.2])
+    label = np.where(rng.random(n) < truth, predicted, rng.integers(0, classes, n))
+    unlabeled = rng.random(n) > rng.choice([0.0, 0.5, 1.0])
+    values = int(rng.choice([1, 2, 30]))
+    return Answers(
+        served_s=np.sort(rng.random(n)) * rng.integers(0, 2),
+        confidence=confidence,
+        predicted=predicted,
+        correct=np.where(unlabeled, -1, label == predicted),
+        classes=tuple(f"c{k}" for k in range(classes)),
+        tags={"site": Tag(rng.integers(-1, values, n), tuple(f"s{k}" for k in range(values)))},
+        patient=rng.integers(-1, max(n // 3, 1), n) if rng.random() < 0.5 else None,
+        drawn=rng.random(n) < 0.3 if rng.random() < 0.3 else None,
+        first_correct=np.where(unlabeled, -1, 0) if rng.random() < 0.3 else None,
+        probabilities=probabilities,
+        label=np.where(unlabeled, -1, label),
+        class_shares=np.full(classes, 1 / classes),
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_odd_answers_have_an_inference(seed: int) -> None:
+    answers = odd_answers(seed)
+    said = infer(answers)
+    assert said.labels == int((answers.correct >= 0).sum())
+    for each in said.deviations:
+        assert each.inside.n > 0
+        assert each.since.earliest is None or each.since.earliest <= each.since.latest
