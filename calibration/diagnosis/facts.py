@@ -180,7 +180,11 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Open:
-    """What is not known: `labels` more labels of `kind` would show a gap of `gap`."""
+    """What is not known: `labels` more labels of `kind` would show a gap of `gap` in the group.
+
+    Of the kind `in_one_group_alone` they tell whether this group, or the one that a deviation
+    names, is wrong: labels of answers that are of one of the two alone.
+    """
 
     group: Group
     gap: float

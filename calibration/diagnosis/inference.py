@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.noise import noise
 from calibration.diagnosis.onset import Onset, onset
 from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
-from calibration.diagnosis.planner import open_questions
+from calibration.diagnosis.planner import open_questions, telling_apart
 from calibration.diagnosis.remedies import remedies_of
 from calibration.diagnosis.rivals import corrected_labels, patients
 from calibration.diagnosis.search import STRONG, Finding
@@ -68,6 +69,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
     rival, mix, mixed = _mixed(outcome)
     course = _Course(labeled, mixed, _dates(mixed))
     deviations = _deviations(course)
+    questions = open_questions(answers)
     return Inference(
         len(labeled),
         len(answers),
@@ -77,7 +79,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         deviations,
         _rivals(answers, outcome, course, deviations, rival),
         _remedies(course, deviations, mix),
-        open_questions(answers),
+        (*chain.from_iterable(telling_apart(answers, each) for each in deviations), *questions),
     )
 
 

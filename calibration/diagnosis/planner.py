@@ -7,10 +7,11 @@ import numpy as np
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.evidence import REACH, logit, sigmoid, tolerance
-from calibration.diagnosis.facts import Group, Open
+from calibration.diagnosis.facts import Deviation, Group, Open
 from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_key, price_of_set
 
 RANDOM = "random"  # of answers drawn at random
+APART = "in_one_group_alone"  # of answers of one of two groups that are not of the other
 GAP, GAP_OF_ALL = 0.1, 0.05  # worth knowing
 _POWER = 1.28  # standard deviations: found in 9 of 10
 _WINDOWS = 3.0  # nats for the beginning and the shape
@@ -81,6 +82,21 @@ def open_questions(answers: Answers, *, most: int = 12) -> tuple[Open, ...]:
         open_groups += [_open(answers, Group(name, (value,)), GAP, price) for value in values]
     wanting = [each for each in open_groups if each is not None]
     return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
+
+
+def telling_apart(answers: Answers, deviation: Deviation) -> tuple[Open, ...]:
+    """For each group that may be meant instead, the labels that would tell; none where none would.
+
+    They are labels of answers that are of one of the two groups alone.
+    """
+    mine, gap = members(deviation.group, answers), deviation.inside.gap.estimate
+    found = []
+    for other in deviation.others:
+        one_alone = mine ^ members(other, answers)
+        if one_alone.any() and gap:
+            labels = labels_needed(answers.confidence[one_alone], gap)
+            found.append(Open(other, abs(gap), labels, APART))
+    return tuple(found)
 
 
 def _least_labeled(answers: Answers, tag: Tag, most: int) -> list[str]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from benchmarks.diagnosis.scenes import SCENES
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.inference import infer
-from calibration.diagnosis.planner import labels_needed, open_questions
+from calibration.diagnosis.planner import APART, labels_needed, open_questions
 
 
 def answers(confidence: np.ndarray, correct: np.ndarray, site: np.ndarray) -> Answers:
@@ -47,3 +48,12 @@ def test_smaller_gaps_need_more_labels() -> None:
     p = np.full(10, 0.9)
     needs = [labels_needed(p, gap) for gap in (0.2, 0.1, 0.05, 0.02)]
     assert needs == sorted(needs)
+
+
+def test_labels_that_tell_a_site_from_its_device() -> None:
+    world, _ = SCENES["twins"](np.random.default_rng(1))
+    said = infer(world.answers())
+    named = {said.deviations[0].group.key, *(each.key for each in said.deviations[0].others)}
+    apart = [each for each in said.open if each.kind == APART]
+    assert named == {"tag:site", "tag:device"}
+    assert 10 < apart[0].labels < 500
