@@ -48,6 +48,8 @@ _ENDS = (
     1.8,
     2.6,
 )  # shifts that a growing error reaches
+# half on the scan's alternatives, half on shifts of all sizes
+_STEP_PRIOR = np.append(SHAPE_PRIOR, np.full(len(_SHIFTS), -math.log(len(_SHIFTS)))) - math.log(2)
 _GROWING = 0.05  # prior
 _CLEAR = math.log(50)
 _TAIL = 0.005  # outside each end of the interval: the shapes tried are not all there are
@@ -130,9 +132,9 @@ def _start_prior(count: int) -> FloatArray:
 
 def _steps(counts: FloatArray) -> FloatArray:
     """Log posterior weight (chunks,) of an error that came at once, by its first chunk."""
-    evidence = counts @ log_e_values(tolerant=False)
+    evidence = counts @ np.concatenate([log_e_values(tolerant=False), _shift_table()], axis=1)
     tail = evidence[::-1].cumsum(axis=0)[::-1]
-    likelihood = log_sum_exp(tail + SHAPE_PRIOR, axis=1)
+    likelihood = log_sum_exp(tail + _STEP_PRIOR, axis=1)
     return np.asarray(likelihood + _start_prior(len(counts)) + math.log(1 - _GROWING))
 
 
