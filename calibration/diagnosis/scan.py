@@ -26,6 +26,7 @@ _PRIOR = PRIOR[:, None] + SHAPE_PRIOR[None]  # (windows, alternatives)
 _MOST_VALUES = 48  # of a key, those with the most evidence
 _SINGLES = 3
 _ALIKE = 0.9  # of the answers of two sets are the same
+_PART = math.log(100)  # by so much a part must be better than the whole
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _mostly(key: Key, inside: BoolArray, when: BoolArray) -> tuple[int, ...]:
 
 
 def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
-    """The part of a group, by a second key, that explains it 20 times better; else the group.
+    """The part of a group, by a second key, that explains it 100 times better; else the group.
 
     The part pays for both keys.
     """
@@ -211,7 +212,7 @@ def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
         return best
     part, count = parts[0], len(stream.keys[best.key].names)
     score = part.score - price_of_key(len(stream.keys)) - price_of_set(len(best.values), count)
-    if score <= best.score + math.log(20):
+    if score <= best.score + _PART:
         return best
     return replace(
         part, score=score, key=best.key, values=best.values, within=(part.key, part.values)
