@@ -35,8 +35,9 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 # A model is light if it infers one image in less than this.
 LIGHT_S: Final = 150e-6
-# Pixels that a light model infers at once. What it computes from more does not stay in the cache,
-# and an image takes up to four times as long.
+# A model that takes less for one image infers this many pixels at once. What it computes from more
+# does not stay in the cache, and an image takes up to four times as long.
+SMALL_S: Final = 1e-3
 PART_BYTES: Final = 640 * 1024
 SPIN_US: Final = "200"  # older versions of ONNX Runtime ignore the option
 PROVIDERS: dict[str, str] = {
@@ -101,7 +102,7 @@ class Predictor:
         `overdue` is called in another thread once a run is past its limit. Then, and after a run
         that needed too much memory, the predictor is `stopped` and answers no more.
         """
-        if self._usual_s is None or not self.is_light:
+        if not self.on_cpu or self._usual_s is None or self._usual_s > SMALL_S:
             return self._run(images, overdue)
         size = max(1, PART_BYTES // images[0].nbytes)
         starts = range(0, len(images), size)

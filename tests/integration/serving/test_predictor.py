@@ -79,16 +79,16 @@ def test_only_a_light_model_gets_one_thread(
     assert asked == [0, 1, 0, 2]
 
 
-def test_a_light_model_infers_a_batch_in_parts_that_fit_the_cache(
+def test_a_small_model_infers_a_batch_in_parts_that_fit_the_cache(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
+    monkeypatch.setattr("serving.inference.predictor.SMALL_S", 5.0)
     predictor = Predictor(bundle)
     shape = predictor.card.input
     size = (7, shape.channels, shape.height, shape.width)
     images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     whole = predictor.predict(images)
-    assert predictor.is_light
+    assert predictor.one_image_s < 5.0
     monkeypatch.setattr("serving.inference.predictor.PART_BYTES", 3 * images[0].nbytes)
     run, sizes = predictor._session.run, []
 
@@ -99,6 +99,9 @@ def test_a_light_model_infers_a_batch_in_parts_that_fit_the_cache(
     monkeypatch.setattr(predictor, "_session", SimpleNamespace(run=noted))
     np.testing.assert_allclose(predictor.predict(images), whole, rtol=1e-6)
     assert sizes == [3, 3, 1]
+    monkeypatch.setattr("serving.inference.predictor.SMALL_S", 0.0)
+    predictor.predict(images)
+    assert sizes == [3, 3, 1, 7]
 
 
 def test_an_accelerator_is_warmed_up_with_the_largest_batch(
