@@ -4,6 +4,7 @@ A bin is right-closed, (k/M, (k+1)/M]; confidence 0 belongs to the first. Sums o
 and replicas merge by addition, so a report on ten million labels costs as much as a report on ten.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray:
-    """Return the bin of each confidence. Nothing else in Candor assigns bins.
+    """Return the bin of each confidence. Only this and `bin_of` assign bins in Candor.
 
     A number has one bin whatever its type: the float64 and the float32 number nearest to k/M both
     count as k/M. So a float32 confidence keeps its bin when a ledger or JSON returns it as a
@@ -63,6 +64,22 @@ def _edges(bin_count: int) -> FloatArray:
     """k/M for k = 1..M-1, or the nearest float32 if larger. ceil(p M) would misplace some."""
     exact = np.arange(1, bin_count) / bin_count
     return np.maximum(exact, exact.astype(np.float32).astype(np.float64))
+
+
+_EDGES = _edges(BIN_COUNT).tolist()
+
+
+def bin_of(confidence: float) -> int:
+    """Return `bin_index` of one confidence in [0, 1], without the cost of an array.
+
+    Raises ValueError as it does.
+
+    >>> bin_of(0.0), bin_of(1.0)
+    (0, 14)
+    """
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"confidence must be in [0, 1]; got {confidence}")
+    return bisect_left(_EDGES, confidence)
 
 
 def paired(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from calibration.bins import BIN_COUNT, bin_index
+from calibration.bins import BIN_COUNT, bin_of
 from calibration.measures.metrics import Interval
 from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
@@ -117,7 +117,7 @@ def find_answer_record(
     connection: Connection, watched_version_id: int, *, predicted: str, confidence: float
 ) -> AnswerRecord:
     """Read the record of answers like this one, by the same calibration."""
-    at = int(bin_index(confidence))
+    at = bin_of(confidence)
     columns = bin_day.c
     sums = [
         summed(column)

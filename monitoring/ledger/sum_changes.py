@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sqlalchemy import Connection
 
-from calibration.bins import bin_index
+from calibration.bins import bin_of
 from monitoring.ledger.class_sums import ClassChanges
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.slices import SliceKeys, SliceNames
@@ -34,15 +34,14 @@ class Counted(NamedTuple):
 
 def as_counted(rows: Sequence[Any]) -> list[Counted]:
     """Return rows that have the columns of `prediction` as the sums see them."""
-    bins = bin_index(np.array([row.confidence for row in rows])).tolist()
     return [
         Counted(
-            DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_number),
+            DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_of(row.confidence)),
             row.confidence,
             SliceKeys(row.predicted, row.tags, row.audit is not None),
             row.probabilities,
         )
-        for row, bin_number in zip(rows, bins, strict=True)
+        for row in rows
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.bins import BIN_COUNT, BinSums, bin_index
+from calibration.bins import BIN_COUNT, BinSums, bin_index, bin_of
 
 FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60)
@@ -31,6 +31,14 @@ def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own(
     assert (bin_index(np.full(many, below)) == k - 1).all()
     if k < BIN_COUNT:
         assert (bin_index(np.full(many, above)) == k).all()
+        assert bin_of(float(above)) == k
+    assert (bin_of(float(edge)), bin_of(float(below))) == (k - 1, k - 1)
+
+
+@pytest.mark.parametrize("outside", [-1e-9, 1.0000001, np.nan])
+def test_one_number_outside_has_no_bin(outside: float) -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        bin_of(outside)
 
 
 @pytest.mark.parametrize("bin_count", [1, 2, 7, 10, 15, 20, 40, 41, 100])
