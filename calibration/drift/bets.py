@@ -5,6 +5,8 @@ labels in bulk and labels one by one end in the same state, bit for bit. What th
 `calibration.drift.detector`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,33 +36,63 @@ def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> Fl
     return bets.reshape(len(p), BETS)
 
 
-def run(before: FloatArray, bets: FloatArray, streams: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Run M <- e (M + 1) along all streams at once: step k takes each stream's k-th label.
+class Steps(NamedTuple):
+    """What bets do to the streams: E factors, in the order of the bets.
+
+    Attributes:
+        owner: (E,) number of the bet, from 0.
+        rows: (E,) the stream, distinct within a bet.
+        factor: (E, 10).
+    """
+
+    owner: IntArray
+    rows: IntArray
+    factor: FloatArray
+
+
+def steps_of(bets: FloatArray, streams: IntArray, owner: IntArray) -> Steps:
+    """Average the bets of labels that share one.
+
+    In each stream, a bet of m labels is the mean of m bets, where a label of other streams bets 1.
+    So its expectation is at most 1, however its labels depend on each other.
 
     Args:
-        before: (rows, 10) M so far.
-        bets: (n, 10).
+        bets: (n, 10) of the labels.
         streams: (n, groups) the rows that each label belongs to, distinct in each label.
-
-    Returns:
-        (n * groups, 10) M after each label in each of its streams, and (rows, 10) M after all
-        labels.
+        owner: (n,) the bet that each label belongs to: 0, 1 and so on, in this order.
     """
-    flat = streams.ravel()
-    counts = np.bincount(flat, minlength=len(before))
+    n, groups = streams.shape
+    size = np.bincount(owner)
+    if len(size) == n:  # the same by shorter arithmetic
+        return Steps(np.repeat(owner, groups), streams.ravel(), np.repeat(bets, groups, axis=0))
+    width = int(streams.max()) + 1
+    key, place = np.unique(owner[:, None] * width + streams, return_inverse=True)
+    total = np.zeros((len(key), BETS))
+    np.add.at(total, place.ravel(), np.repeat(bets, groups, axis=0))  # from the first label on
+    count, of = np.bincount(place.ravel()), size[key // width]
+    return Steps(key // width, key % width, (total + (of - count)[:, None]) / of[:, None])
+
+
+def run(before: FloatArray, steps: Steps) -> tuple[FloatArray, FloatArray]:
+    """Run M <- e (M + 1) along all streams at once: turn k takes each stream's k-th factor.
+
+    `before` is M so far, (rows, 10). Returns (E, 10) M after each step in its stream, and (rows,
+    10) M after all.
+    """
+    counts = np.bincount(steps.rows, minlength=len(before))
     longest_first = np.argsort(-counts, kind="stable")
     place = np.empty_like(longest_first)
     place[longest_first] = np.arange(len(before))
-    # How many streams have a step k: the first `width[k]` of longest_first.
-    steps = int(counts.max(initial=0))
-    width = len(before) - np.searchsorted(np.sort(counts), np.arange(steps), side="right")
+    # How many streams have a turn k: the first `width[k]` of longest_first.
+    turns = int(counts.max(initial=0))
+    width = len(before) - np.searchsorted(np.sort(counts), np.arange(turns), side="right")
     offset = np.concatenate([[0], np.cumsum(width)])
-    by_stream = np.argsort(flat, kind="stable")
-    step = np.empty_like(flat)
-    step[by_stream] = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-    position = offset[step] + place[flat]
-    factor = np.empty((len(flat), BETS))
-    factor[position] = np.repeat(bets, streams.shape[1], axis=0)
+    by_stream = np.argsort(steps.rows, kind="stable")
+    turn = np.empty_like(steps.rows)
+    turn[by_stream] = np.arange(len(turn)) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = offset[turn] + place[steps.rows]
+    factor = np.empty_like(steps.factor)
+    factor[position] = steps.factor
     trace, previous = np.empty_like(factor), before[longest_first]
     for begin, wide in zip(offset.tolist(), width.tolist(), strict=False):
         current = trace[begin : begin + wide]
@@ -73,12 +105,10 @@ def run(before: FloatArray, bets: FloatArray, streams: IntArray) -> tuple[FloatA
     return trace[position], after
 
 
-def state_at(before: FloatArray, trace: FloatArray, streams: IntArray, label: int) -> FloatArray:
-    """Return M (rows, 10) after label number `label`."""
-    m, groups = before.copy(), streams.shape[1]
-    for row, values in zip(
-        streams[: label + 1].ravel(), trace[: groups * (label + 1)], strict=True
-    ):
+def state_at(before: FloatArray, trace: FloatArray, steps: Steps, bet: int) -> FloatArray:
+    """Return M (rows, 10) after bet number `bet`."""
+    m, until = before.copy(), int(np.searchsorted(steps.owner, bet, side="right"))
+    for row, values in zip(steps.rows[:until], trace[:until], strict=True):
         m[row] = values
     return m
 

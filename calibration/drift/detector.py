@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray, bin_index, paired
-from calibration.drift.bets import BETS, bets_of, ordered_sum, run, state_at
+from calibration.drift.bets import BETS, Steps, bets_of, ordered_sum, run, state_at, steps_of
 from calibration.drift.state import (
     DIRECTIONS,
     Direction,
@@ -38,7 +38,7 @@ from calibration.drift.state import (
     no_evidence,
 )
 
-_CHUNK = 2048  # labels at a time, which bounds memory
+_CHUNK = 2048  # bets at a time, which bounds memory
 
 
 class DriftDetector:
@@ -74,6 +74,7 @@ class DriftDetector:
         confidence: npt.ArrayLike,
         correct: npt.ArrayLike,
         predicted: npt.ArrayLike | None = None,
+        bets: npt.ArrayLike | None = None,
     ) -> int | None:
         """Add labels in their order.
 
@@ -82,18 +83,21 @@ class DriftDetector:
             correct: (N,) bool, whether the true label was the top label.
             predicted: (N,) index of the predicted class; needed if the settings have classes, else
                 ignored.
+            bets: (N,) integers. Labels of one number follow each other and share a bet, as images
+                of one patient must. None: each label has its own.
 
         Returns:
-            The index of the label that raised the alarm, or None.
+            The index of the first label of the bet that raised the alarm, or None.
 
         Raises:
             ValueError: a confidence outside [0, 1], a class that the settings lack, no classes
-                although the settings have some, or shapes that differ. The state is unchanged then.
+                although the settings have some, bets that are taken up again, or shapes that
+                differ. The state is unchanged then.
         """
         alarm: int | None = None
-        for start, bets, streams in self._chunks(confidence, correct, predicted):
-            raised, _ = self._add(bets, streams)
-            alarm = start + raised if raised is not None else alarm
+        for first, steps in self._chunks(confidence, correct, predicted, bets):
+            raised, _ = self._add(steps, len(first))
+            alarm = int(first[raised]) if raised is not None else alarm
         return alarm
 
     def follow_many(
@@ -101,17 +105,21 @@ class DriftDetector:
         confidence: npt.ArrayLike,
         correct: npt.ArrayLike,
         predicted: npt.ArrayLike | None = None,
+        bets: npt.ArrayLike | None = None,
     ) -> FloatArray:
-        """Add labels as `update_many`; return (N,) log E after each of them.
+        """Add labels as `update_many`; return log E after each bet, (N,) if each label has its own.
 
         >>> watched = DriftDetector(DriftSettings(average_run_length=1000))
         >>> # each wrong answer adds evidence
         >>> watched.follow_many([0.99] * 3, [False] * 3).round(1).tolist()
         [0.4, 1.6, 2.8]
+        >>> watched.reset()
+        >>> watched.follow_many([0.99] * 3, [False] * 3, bets=[7, 7, 8]).round(1).tolist()
+        [0.4, 1.6]
         """
         parts = [
-            self._add(bets, streams)[1]
-            for _, bets, streams in self._chunks(confidence, correct, predicted)
+            self._add(steps, len(first))[1]
+            for first, steps in self._chunks(confidence, correct, predicted, bets)
         ]
         return np.concatenate([np.empty(0), *parts])
 
@@ -184,18 +192,26 @@ class DriftDetector:
 
     @property
     def labels(self) -> int:
-        """Labels seen since the last reset."""
+        """Labels seen since the last reset; those that share a bet count as one."""
         return self.state.labels
 
     def _chunks(
-        self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None
-    ) -> Iterator[tuple[int, FloatArray, IntArray]]:
-        """The labels in parts, all checked at first: number of the first, bets and streams."""
+        self,
+        confidence: npt.ArrayLike,
+        correct: npt.ArrayLike,
+        predicted: npt.ArrayLike | None,
+        bets: npt.ArrayLike | None,
+    ) -> Iterator[tuple[IntArray, Steps]]:
+        """The labels in parts, all checked at first: first labels of bets, and steps."""
         p, right = paired(np.asarray(confidence, dtype=np.float64), np.asarray(correct, bool))
-        streams = self._streams(p, predicted)
-        for start in range(0, len(p), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            yield start, bets_of(p[part], right[part], self.settings.tolerance), streams[part]
+        streams, first = self._streams(p, predicted), _first_labels(bets, len(p))
+        for start in range(0, len(first), _CHUNK):
+            chosen = first[start : start + _CHUNK]
+            end = first[start + _CHUNK] if start + _CHUNK < len(first) else len(p)
+            part = slice(int(chosen[0]), int(end))
+            owner = np.searchsorted(chosen, np.arange(part.start, part.stop), side="right") - 1
+            of_labels = bets_of(p[part], right[part], self.settings.tolerance)
+            yield chosen, steps_of(of_labels, streams[part], owner)
 
     def _streams(self, confidence: FloatArray, predicted: npt.ArrayLike | None) -> IntArray:
         """(N, groups) the rows that each label belongs to."""
@@ -218,51 +234,55 @@ class DriftDetector:
             )
         return classes
 
-    def _add(self, bets: FloatArray, streams: IntArray) -> tuple[int | None, FloatArray]:
-        """Add at most _CHUNK labels, (n, 10) bets and (n, groups) rows.
+    def _add(self, steps: Steps, bets: int) -> tuple[int | None, FloatArray]:
+        """Add at most _CHUNK bets.
 
-        Returns the index of the label that raised the alarm, and (n,) log E after each.
+        Returns the number of the bet that raised the alarm, and (bets,) log E after each.
         """
         before = self.state.m.reshape(-1, BETS)
-        trace, after = run(before, bets, streams)
-        totals = self._totals(before, trace, streams)
+        trace, after = run(before, steps)
+        totals = self._totals(before, trace, steps, bets)
         raised = None if self.active else self._first_over(totals)
-        self._take(before, trace, streams, after, raised)
+        if raised is not None:
+            self._raise(state_at(before, trace, steps, raised), self.state.labels + raised + 1)
+        self.state.m = after.reshape(self.state.m.shape)
+        self.state.labels += bets
         return raised, np.log(totals / (self.settings.parts * BETS))
 
-    def _take(
-        self,
-        before: FloatArray,
-        trace: FloatArray,
-        streams: IntArray,
-        after: FloatArray,
-        raised: int | None,
-    ) -> None:
-        """Remember what labels led to, and the alarm if one of them raised it."""
-        if raised is not None:
-            self.state.alarm_label = self.state.labels + raised + 1
-            m = state_at(before, trace, streams, raised).reshape(self.state.m.shape)
-            row, side = divmod(int(self.settings.evidence(m).argmax()), 2)
-            self.state.row, self.state.direction = row, DIRECTIONS[side]
-        self.state.m = after.reshape(self.state.m.shape)
-        self.state.labels += len(streams)
+    def _raise(self, m: FloatArray, label: int) -> None:
+        """Remember the alarm: the label that raised it, and the stream with the most evidence."""
+        evidence = self.settings.evidence(m.reshape(self.state.m.shape))
+        row, side = divmod(int(evidence.argmax()), 2)
+        self.state.alarm_label = label
+        self.state.row, self.state.direction = row, DIRECTIONS[side]
 
     def _first_over(self, totals: FloatArray) -> int | None:
-        """The first label after which E reaches the threshold."""
+        """The first bet after which E reaches the threshold."""
         over = totals >= self.settings.threshold * (self.settings.parts * BETS)
         return int(over.argmax()) if over.any() else None
 
-    def _totals(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> FloatArray:
-        """(n,) E after each label, in units of 1 / (parts * BETS), so that sums are exact."""
-        (n, groups), shares = streams.shape, self.settings.shares
-        row_sums = np.empty((n + 1, len(before)))
+    def _totals(self, before: FloatArray, trace: FloatArray, steps: Steps, bets: int) -> FloatArray:
+        """(bets,) E after each, in units of 1 / (parts * BETS), so that sums are exact."""
+        shares = self.settings.shares
+        row_sums = np.empty((bets + 1, len(before)))
         row_sums[0] = shares * ordered_sum(before)
-        # the label that last changed each row's sum
-        latest = np.zeros((n + 1, len(before)), dtype=np.int64)
-        number = np.arange(1, n + 1)
-        sums = ordered_sum(trace).reshape(n, groups)
-        for group in range(groups):
-            row_sums[number, streams[:, group]] = shares[streams[:, group]] * sums[:, group]
-            latest[number, streams[:, group]] = number
+        # the bet that last changed each row's sum
+        latest = np.zeros((bets + 1, len(before)), dtype=np.int64)
+        number = steps.owner + 1
+        row_sums[number, steps.rows] = shares[steps.rows] * ordered_sum(trace)
+        latest[number, steps.rows] = number
         standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
         return ordered_sum(standing[1:])
+
+
+def _first_labels(bets: npt.ArrayLike | None, count: int) -> IntArray:
+    """The first label of each bet."""
+    if bets is None:
+        return np.arange(count)
+    numbers = np.asarray(bets, dtype=np.int64)
+    if numbers.shape != (count,):
+        raise ValueError(f"bets must hold {count} numbers; got shape {numbers.shape}")
+    first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1)) if count else numbers
+    if len(np.unique(numbers)) < len(first):
+        raise ValueError("the labels of one bet must follow each other")
+    return first

@@ -17,6 +17,7 @@ from calibration.bins import bin_index
 from calibration.drift.detector import DriftDetector
 from calibration.drift.onset import onset
 from calibration.drift.state import LabelStream
+from monitoring.drift.replay import columns_of
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
 from monitoring.ledger.schema import label_current, prediction
@@ -58,10 +59,10 @@ def _without_classes(
 
     The labels are shown to it again, because `detector` may have seen more after the alarm.
     """
-    if len(labels) != detector.alarm_label:
+    if len({label.bet for label in labels}) != detector.alarm_label:
         return None
     blind = DriftDetector(replace(detector.settings, class_count=0))
-    blind.update_many([label.confidence for label in labels], [label.correct for label in labels])
+    blind.update_many(*columns_of(labels))
     return {"log_evalue": blind.log_evalue, "log_threshold": blind.log_threshold}
 
 
@@ -86,8 +87,10 @@ def _since(
 ) -> dict[str, Any] | None:
     """Return the start as label numbers, counted from 1 since the last reset like `alarm_label`.
 
-    `from_first`: whether the error may have been there from the first label of its stream on.
+    Of labels that share a bet, the first stands for all. `from_first`: whether the error may have
+    been there from the first label of its stream on.
     """
+    labels = [label for label in labels if label.bet == label.feedback_id]
     confidence = np.array([label.confidence for label in labels], dtype=np.float64)
     keys = {
         "all": None,

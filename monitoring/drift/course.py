@@ -21,7 +21,13 @@ from calibration.bins import FloatArray, IntArray
 from calibration.drift.state import DriftSettings
 from monitoring.drift import watch
 from monitoring.drift.events import CHECKPOINT, SETTINGS, Event
-from monitoring.drift.replay import detector_after, read_labels, replayed_events
+from monitoring.drift.replay import (
+    columns_of,
+    detector_after,
+    heard,
+    read_labels,
+    replayed_events,
+)
 from monitoring.ledger.schema import DAY_NS, label_current
 
 LABELS_LIMIT: Final = 100_000
@@ -30,10 +36,11 @@ _REMEMBERED: Final = 8  # courses, of at most 4 MB each
 
 @dataclass(frozen=True)
 class EvidenceCourse:
-    """(N,) arrays with one element for each label that the detector saw, in their order.
+    """(N,) arrays with one element for each bet that the detector saw, in their order: a label, or
+    those of a patient that share one.
 
     Attributes:
-        feedback_id: of the label.
+        feedback_id: of the label, the first of them.
         received_at_ns: when it arrived, in nanoseconds since 1970.
         labels: how many labels the detector had seen since it last started from nothing.
         log_evalue: log E after the label.
@@ -122,17 +129,17 @@ class _Replay:
         """Show the labels up to this feedback id that the detector has not seen."""
         rows = read_labels(connection, self._watched_version_id, self._until, until)
         self._until = max(self._until, until)
-        if self._detector.settings.audit:
-            rows = [row for row in rows if row.label.audited]
-        if not rows:
+        labels = heard([row.label for row in rows], self._detector.settings)
+        if not labels:
             return
-        ids, confidence, correct, predicted, *_ = zip(*(row.label for row in rows), strict=True)
-        seen, n = self._detector.labels, len(rows)
+        received_ns = {row.label.bet: row.received_at_ns for row in rows}
+        bets = list(dict.fromkeys(label.bet for label in labels))
+        seen, n = self._detector.labels, len(bets)
         part = EvidenceCourse(
-            np.array(ids),
-            np.array([row.received_at_ns for row in rows]),
+            np.array(bets),
+            np.array([received_ns[bet] for bet in bets]),
             np.arange(seen + 1, seen + 1 + n),
-            self._detector.follow_many(confidence, correct, predicted),
+            self._detector.follow_many(*columns_of(labels)),
             np.full(n, self._detector.log_threshold),
         )
         self.course = self.course.followed_by(part)

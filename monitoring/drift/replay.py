@@ -3,9 +3,9 @@ order.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
@@ -13,7 +13,13 @@ from monitoring.drift import events
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
-from monitoring.ledger.schema import EVERYTHING, feedback, label_current, prediction
+from monitoring.ledger.schema import (
+    EVERYTHING,
+    feedback,
+    label_current,
+    patient_bet,
+    prediction,
+)
 from monitoring.ledger.slices import place
 
 _BEGINNINGS: Final = (STARTED, CHECKPOINT, *AFRESH)  # a replay can start after one of these
@@ -77,6 +83,11 @@ def seen_since_reset(
     start = _last(history, (STARTED, *AFRESH))
     since = 0 if start is None else history[start].feedback_id
     labels = _labels(connection, watched_version_id, since, until, name, latest=latest)
+    return heard(labels, settings)
+
+
+def heard(labels: Sequence[FirstLabel], settings: DriftSettings) -> list[FirstLabel]:
+    """Return the labels that a watch with these settings uses."""
     return [label for label in labels if label.audited or not settings.audit]
 
 
@@ -88,37 +99,50 @@ def read_labels(
     *,
     latest: int | None = None,
 ) -> list[LabelRow]:
-    """Return the first labels with ids in (after, until], in order, the `latest` at most."""
+    """Return the labels that bet, by bet: first labels of ids over `after`, the `latest` at most,
+    whose bets are up to `until`.
+    """
     first_id = label_current.c.first_feedback_id
+    bet = func.coalesce(patient_bet.c.bet, first_id)
     wanted = (
         select(
             *(first_id, label_current.c.confidence, feedback.c.correct, prediction.c.predicted),
             *(prediction.c.audit, prediction.c.tags, prediction.c.patient),
-            feedback.c.received_at_ns,
+            *(prediction.c.served_at_ns, bet, feedback.c.received_at_ns),
         )
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
+        .outerjoin(
+            patient_bet,
+            (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
+            & (patient_bet.c.patient == prediction.c.patient)
+            & (patient_bet.c.feedback_id == first_id),
+        )
         .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
+        .where(prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None))
         .order_by(first_id.desc())
     )
     if until is not None:
-        wanted = wanted.where(first_id <= until)
+        wanted = wanted.where(bet <= until)
     rows = connection.execute(wanted.limit(latest)).all()
-    return [
+    found = [
         LabelRow(FirstLabel(key, p, bool(correct), predicted, audit is not None, *of_answer), ns)
-        for key, p, correct, predicted, audit, *of_answer, ns in reversed(rows)
+        for key, p, correct, predicted, audit, *of_answer, ns in rows
     ]
+    return sorted(found, key=lambda row: (row.label.bet, row.label.feedback_id))
 
 
 def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
-    """Update the detector; return the feedback id of the label that raised the alarm, if any."""
-    if detector.settings.audit:
-        labels = [label for label in labels if label.audited]
-    if not labels:
-        return None
-    ids, confidence, correct, predicted, *_ = zip(*labels, strict=True)
-    raised = detector.update_many(confidence, correct, predicted)
-    return None if raised is None else int(ids[raised])
+    """Update the detector; return the bet that raised the alarm, if any."""
+    labels = heard(labels, detector.settings)
+    raised = detector.update_many(*columns_of(labels)) if labels else None
+    return None if raised is None else labels[raised].bet
+
+
+def columns_of(labels: Sequence[FirstLabel]) -> tuple[Sequence[Any], ...]:
+    """Return what a detector takes of labels: confidence, correct, predicted, bets."""
+    _, confidence, correct, predicted, *_, bets = zip(*labels, strict=True)
+    return confidence, correct, predicted, bets
 
 
 def _labels(

@@ -22,7 +22,8 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import alarm as alarms
 from monitoring.drift.events import ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, record
-from monitoring.drift.replay import seen_since_reset, show
+from monitoring.drift.patient_bets import place_bets
+from monitoring.drift.replay import heard, seen_since_reset, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
@@ -128,31 +129,44 @@ def advance(
     connection: Connection,
     watched_version_id: int,
     labels: Sequence[FirstLabel],
+    slices_of: Callable[[FirstLabel], Sequence[str]],
     *,
     last_feedback_id: int,
     now_ns: int,
-) -> tuple[Watched, bool]:
-    """Show first labels to the detector of all answers; return it, and whether one raised it."""
-    known = load(connection, watched_version_id)
-    if known is None:
-        known = start(connection, watched_version_id, DriftSettings(), now_ns=now_ns)
-    return show_and_save(
-        connection, known, labels, last_feedback_id=last_feedback_id, now_ns=now_ns
+) -> int:
+    """Show the first labels of a transaction to the detectors; return how many alarms they raised.
+
+    Args:
+        connection: in the transaction that records the labels.
+        watched_version_id: their version.
+        labels: in their order.
+        slices_of: the slices of a label's answer.
+        last_feedback_id: of the transaction, corrections included.
+        now_ns: for the events.
+    """
+    whole = load(connection, watched_version_id)
+    if whole is None:
+        whole = start(connection, watched_version_id, DriftSettings(), now_ns=now_ns)
+    placed = place_bets(connection, watched_version_id, heard(labels, whole.settings))
+    alarms: int = _show_and_save(
+        connection, whole, placed, last_feedback_id=last_feedback_id, now_ns=now_ns
     )
+    if whole.tags.keys:
+        alarms += _advance_tags(connection, whole, placed, slices_of, now_ns=now_ns)
+    return alarms
 
 
-def show_and_save(
+def _show_and_save(
     connection: Connection,
     known: Watched,
     labels: Sequence[FirstLabel],
     *,
     last_feedback_id: int,
     now_ns: int,
-) -> tuple[Watched, bool]:
-    """Show first labels to a detector and save it; return it, and whether one raised the alarm."""
+) -> bool:
+    """Show first labels to a detector and save it; return whether one raised the alarm."""
     raised_at = show(known.detector, labels)
-    watched = replace(known, last_feedback_id=last_feedback_id)
-    watched.save(connection)
+    replace(known, last_feedback_id=last_feedback_id).save(connection)
     if raised_at is not None:
         seen = seen_since_reset(
             connection,
@@ -165,7 +179,7 @@ def show_and_save(
         detail = alarms.describe(connection, known.watched_version_id, known.detector, seen)
         raised = replace(known, last_feedback_id=raised_at)
         append_event(connection, raised, ALARM, detail, now_ns=now_ns)
-    return watched, raised_at is not None
+    return raised_at is not None
 
 
 def checkpoint(
@@ -234,7 +248,7 @@ def _follow(connection: Connection, whole: Watched, *, now_ns: int) -> None:
             append_event(connection, changed, SETTINGS, asdict(settings), now_ns=now_ns)
 
 
-def advance_tags(
+def _advance_tags(
     connection: Connection,
     whole: Watched,
     labels: Sequence[FirstLabel],
@@ -242,36 +256,28 @@ def advance_tags(
     *,
     now_ns: int,
 ) -> int:
-    """Show first labels to the detectors of their tags; return how many alarms they raised.
-
-    Args:
-        connection: in the transaction that records the labels.
-        whole: the watch of all answers.
-        labels: of its version, in their order.
-        slices_of: the slices of a label's answer.
-        now_ns: for the events.
-    """
+    """Show labels, as `show` takes them, to the detectors of their tags; count the alarms."""
     by_slice: dict[str, list[FirstLabel]] = defaultdict(list)
     for label in labels:
-        if label.tags is not None and (label.audited or not whole.settings.audit):
+        if label.tags is not None:
             for name in slices_of(label):
                 if whole.tags.watches(name):
                     by_slice[name].append(label)
     known = {each.name: each for each in load_all(connection, whole.watched_version_id, by_slice)}
     alarms = 0
     for name, given in sorted(by_slice.items()):
-        watched = known.get(name) or _start_tag(connection, whole, name, given[0], now_ns=now_ns)
-        last = given[-1].feedback_id
-        alarms += show_and_save(connection, watched, given, last_feedback_id=last, now_ns=now_ns)[1]
+        ids = [label.feedback_id for label in given]
+        watched = known.get(name) or _start_tag(connection, whole, name, min(ids), now_ns=now_ns)
+        alarms += _show_and_save(
+            connection, watched, given, last_feedback_id=max(ids), now_ns=now_ns
+        )
     return alarms
 
 
 def _start_tag(
-    connection: Connection, whole: Watched, name: str, first: FirstLabel, *, now_ns: int
+    connection: Connection, whole: Watched, name: str, first_id: int, *, now_ns: int
 ) -> Watched:
     settings = whole.tags.of_slice(whole.settings, name)
-    watched = Watched(
-        whole.watched_version_id, DriftDetector(settings), first.feedback_id - 1, name
-    )
+    watched = Watched(whole.watched_version_id, DriftDetector(settings), first_id - 1, name)
     append_event(connection, watched, STARTED, asdict(settings), now_ns=now_ns)
     return watched

@@ -47,7 +47,7 @@ from monitoring.ledger.versions import WatchedVersion, load, of_model
 
 class FirstLabel(NamedTuple):
     """An answer's first label for the detectors. `predicted`: a class index; `tags` and `patient`
-    as stored.
+    as stored; `bet`: the feedback id of the first label that shares its bet.
     """
 
     feedback_id: int
@@ -57,6 +57,8 @@ class FirstLabel(NamedTuple):
     audited: bool
     tags: str | None = None
     patient: int | None = None
+    served_at_ns: int = 0
+    bet: int = 0
 
 
 class CurrentLabel(NamedTuple):
@@ -199,9 +201,7 @@ class Labeling:
     ) -> FirstLabel:
         """Keep the rows of a label, the answer's first unless there was one `before`."""
         number = next(self._numbers)
-        prediction_id, watched_version_id, predicted, confidence, _, tags, audit, patient, *_ = (
-            answer
-        )
+        prediction_id, watched_version_id, predicted, confidence, *_ = answer
         first = number if before is None else before.first_feedback_id or 0
         revision = 0 if before is None else (before.revision or 0) + 1
         correct = label == predicted
@@ -211,7 +211,8 @@ class Labeling:
             prediction_id, watched_version_id, first, revision, label, int(correct), confidence
         )
         self.last_feedback_id[watched_version_id] = number
-        return FirstLabel(number, confidence, correct, predicted, audit is not None, tags, patient)
+        said = (confidence, correct, predicted, answer.audit is not None)
+        return FirstLabel(number, *said, answer.tags, answer.patient, answer.served_at_ns)
 
     def _count(self) -> None:
         """Add the first labels and what corrections came to to the sums, delays to the counts."""

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1  # a ledger with another number is refused
+SCHEMA_VERSION = 2  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
@@ -116,7 +116,7 @@ picture = Table(
 feedback_number = Sequence("feedback_number", metadata=metadata)
 
 # Append-only. Revision 0 is the first label of an answer, the only one that the drift detector
-# sees.
+# may see.
 feedback = Table(
     "feedback",
     metadata,
@@ -143,6 +143,19 @@ label_current = Table(
     _filled("correct", SmallInteger),
     _filled("confidence", Double),
     Index("label_current_order", "watched_version_id", "first_feedback_id"),
+    sqlite_with_rowid=False,
+)
+
+# The labels of known patients that bet in the drift watch, with the bet that they share; see
+# patient_bets.py.
+patient_bet = Table(
+    "patient_bet",
+    metadata,
+    _key("watched_version_id", BigInteger),
+    _key("patient", BigInteger),
+    _key("feedback_id", BigInteger),
+    _filled("bet", BigInteger),  # the feedback id of its first label
+    _filled("served_at_ns", BigInteger),  # the image
     sqlite_with_rowid=False,
 )
 

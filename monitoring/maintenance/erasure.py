@@ -28,6 +28,7 @@ from monitoring.ledger.schema import (
     label_current,
     monitor_event,
     monitor_state,
+    patient_bet,
     prediction,
     tag_value,
     watched_versions,
@@ -95,6 +96,10 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
             feedback.c.prediction_id == row.prediction_id
         )
         labels += connection.execute(delete(feedback).where(said)).rowcount
+        bet = (patient_bet.c.feedback_id == row.first_feedback_id) & (
+            patient_bet.c.watched_version_id == row.watched_version_id
+        )
+        connection.execute(delete(patient_bet).where(bet, patient_bet.c.patient == row.patient))
     for table in (label_current, prediction):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
     drop_pictures(connection, ids)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, exists, func, select
 
 from monitoring.drift import watch
+from monitoring.drift.patient_bets import APART_NS
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import note_done, pruned_before_ns, set_pruned_before
@@ -19,6 +20,7 @@ from monitoring.ledger.schema import (
     feedback,
     feedback_pending,
     label_current,
+    patient_bet,
     picture,
     prediction,
     watched_versions,
@@ -61,6 +63,8 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
         pruned.waiting = connection.execute(
             delete(feedback_pending).where(feedback_pending.c.received_at_ns < before_ns)
         ).rowcount
+        oldest_ns = min(before_ns, ledger.clock() - APART_NS)
+        connection.execute(delete(patient_bet).where(patient_bet.c.served_at_ns < oldest_ns))
         note_done(connection, "prune", ledger.clock())
     return pruned
 

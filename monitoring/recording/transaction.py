@@ -127,19 +127,14 @@ class Commit:
         results = labeling.apply(items)
         for watched_version_id, last_feedback_id in labeling.last_feedback_id.items():
             labels = labeling.first_labels[watched_version_id]
-            whole, raised = watch.advance(
+            counts.alarms[watched_version_id] += watch.advance(
                 connection,
                 watched_version_id,
                 labels,
+                partial(self._slices_of, connection, watched_version_id),
                 last_feedback_id=last_feedback_id,
                 now_ns=now_ns,
             )
-            counts.alarms[watched_version_id] += raised
-            if whole.tags.keys:
-                slices_of = partial(self._slices_of, connection, watched_version_id)
-                counts.alarms[watched_version_id] += watch.advance_tags(
-                    connection, whole, labels, slices_of, now_ns=now_ns
-                )
         return results
 
     def _slices_of(

@@ -1,0 +1,169 @@
+"""The drift watch gives a patient one bet, however the labels of the patient's images arrive."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
+from monitoring.drift import events, watch
+from monitoring.drift.course import CourseReader
+from monitoring.drift.patient_bets import APART_NS
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.ledger.schema import patient_bet
+from monitoring.maintenance.erasure import forget
+from monitoring.maintenance.recount import check
+from monitoring.maintenance.retention import prune
+from tests.builders.answers import NOW_NS, label, make_row
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+from tests.builders.monitored import assert_same_state as assert_same
+
+DATABASES = BOTH_DATABASES
+SETTINGS = DriftSettings(average_run_length=1000)
+
+
+@pytest.fixture
+def monitored(ledger_url: str) -> Iterator[MonitoredModel]:
+    tags = TagSettings(("site",))
+    with MonitoredModel(ledger_url, Clock(), settings=SETTINGS, tags=tags) as opened:
+        yield opened
+
+
+def serve(
+    monitored: MonitoredModel, numbers: Sequence[int], patient: str | None, *, at_ns: int = NOW_NS
+) -> None:
+    code = monitored.recorder.patients.hash(patient)
+    monitored.serve(
+        *(
+            make_row(
+                number,
+                watched_version_id=monitored.watched_version_id,
+                request_id=str(number),
+                served_at_ns=at_ns,
+            )._replace(patient=code, tags=f'{{"site": "{"AB"[number % 2]}"}}')
+            for number in numbers
+        )
+    )
+
+
+def wrong(monitored: MonitoredModel, *numbers: int, at_ns: int = NOW_NS) -> None:
+    """Label answers, of "pneumonia", in one transaction."""
+    assert set(monitored.label(*(label(each, "normal", at_ns=at_ns) for each in numbers))) == {
+        "accepted"
+    }
+
+
+def assert_same_state(monitored: MonitoredModel, name: str = "") -> None:
+    assert_same(*monitored.detectors(name=name))
+
+
+def evidence(monitored: MonitoredModel) -> tuple[int, float]:
+    with monitored.ledger.read() as connection:
+        watched = watch.load(connection, monitored.watched_version_id)
+    assert watched is not None
+    return watched.detector.labels, watched.detector.log_evalue
+
+
+def expected(*bets: int) -> float:
+    """The evidence of wrong answers that share these bets."""
+    detector = DriftDetector(DriftSettings(average_run_length=1000, class_count=2))
+    n = len(bets)
+    detector.update_many([0.9] * n, [False] * n, [1] * n, bets)
+    return detector.log_evalue
+
+
+def test_images_labeled_together_share_a_bet_and_later_ones_have_none(
+    monitored: MonitoredModel,
+) -> None:
+    serve(monitored, range(8), "MRN-1")
+    serve(monitored, range(8, 10), "MRN-2")
+    serve(monitored, range(10, 12), None)
+    wrong(monitored, 0, 8, 1, 10, 2)  # two patients and one answer without
+    assert evidence(monitored) == (3, pytest.approx(expected(1, 1, 1, 2, 3)))
+    before = evidence(monitored)
+    wrong(monitored, 3, 9, 4)
+    assert evidence(monitored) == before
+    wrong(monitored, 11)
+    assert evidence(monitored)[0] == 4
+    for name in ("", "tag:site=A", "tag:site=B"):
+        assert_same_state(monitored, name)
+    with monitored.ledger.read() as connection:
+        course = CourseReader().read(connection, monitored.watched_version_id)
+    assert not check(monitored.ledger).differences
+    assert course is not None
+    assert len(course) == 4
+    assert course.log_evalue[-1] == evidence(monitored)[1]
+
+
+def test_a_patient_bets_again_after_half_a_year(monitored: MonitoredModel) -> None:
+    later_ns = NOW_NS + APART_NS + 1
+    monitored.ledger.clock.now_ns = later_ns  # type: ignore[attr-defined]
+    serve(monitored, [0], "MRN-1")
+    serve(monitored, [1], "MRN-1", at_ns=later_ns - 2)
+    serve(monitored, [2], "MRN-1", at_ns=later_ns)
+    wrong(monitored, 0)
+    wrong(monitored, 1, at_ns=later_ns - 2)
+    assert evidence(monitored)[0] == 1
+    wrong(monitored, 2, at_ns=later_ns)
+    assert evidence(monitored)[0] == 2
+    assert_same_state(monitored)
+
+
+def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> None:
+    for patient in range(6):
+        numbers = range(3 * patient, 3 * patient + 3)
+        serve(monitored, numbers, f"MRN-{patient}")
+    wrong(monitored, *range(18))
+    with monitored.ledger.read() as connection:
+        watched = watch.load(connection, monitored.watched_version_id)
+        (alarm,) = [
+            event
+            for event in events.read(connection, monitored.watched_version_id)
+            if event.kind == events.ALARM
+        ]
+        bets = set(connection.scalars(select(patient_bet.c.bet)))
+    assert alarm.feedback_id in bets
+    assert alarm.detail["without_classes"] is not None
+    assert watched is not None
+    assert watched.detector.active
+    assert watched.detector.alarm_label is not None
+    assert watched.detector.alarm_label <= watched.detector.labels == 6
+
+
+def test_an_erased_image_leaves_no_hash_and_pruning_keeps_recent_ones(
+    monitored: MonitoredModel,
+) -> None:
+    serve(monitored, [0, 1], "MRN-1")
+    wrong(monitored, 0, 1)
+
+    def hashes() -> int:
+        with monitored.ledger.read() as connection:
+            return connection.scalar(select(func.count()).select_from(patient_bet)) or 0
+
+    assert hashes() == 2
+    forget(monitored.ledger, request_id="0")
+    assert hashes() == 1
+    assert_same_state(monitored)
+    monitored.ledger.clock.now_ns += 90 * 86_400_000_000_000  # type: ignore[attr-defined]
+    prune(monitored.ledger, older_than_s=30 * 86_400)
+    assert hashes() == 1
+    monitored.ledger.clock.now_ns += APART_NS  # type: ignore[attr-defined]
+    prune(monitored.ledger, older_than_s=30 * 86_400)
+    assert hashes() == 0
+    assert_same_state(monitored)
+
+
+def test_alike_images_of_many_patients_bet_once_each(ledger_url: str) -> None:
+    rng = np.random.default_rng(5)
+    with MonitoredModel(ledger_url, Clock()) as monitored:
+        sure = rng.random(60) < 0.9
+        for patient in range(60):
+            serve(monitored, range(4 * patient, 4 * patient + 4), f"MRN-{patient}")
+        for half in ((0, 1), (2, 3)):
+            numbers = [4 * patient + image for patient in rng.permutation(60) for image in half]
+            names = ["pneumonia" if sure[number // 4] else "normal" for number in numbers]
+            monitored.label(*map(label, numbers, names))
+        assert evidence(monitored)[0] == 60
+        assert_same_state(monitored)
