@@ -187,8 +187,9 @@ class SettingTable(BaseSettings):
     """Most bytes of all pictures together; the oldest make room."""
     drift_average_run_length: float = Field(1e5, gt=1)
     """Least average number of labels between two false drift alarms."""
-    drift_tolerance: float = Field(0.01, ge=0, lt=0.5)
-    """Difference between confidence and accuracy that raises no alarm."""
+    drift_tolerance: float = Field(0.025, ge=0, le=1)
+    """Error of the confidence that raises no alarm: this times 1 + z^2, in log-odds, at confidences
+    of log-odds z. 0.025 is 1.0 point at 80 %, 1.1 points at 95 % and 0.5 points at 99.5 %."""
     drift_streams: Literal["class-wise", "top-label"] = "class-wise"
     """What the drift watch claims of confidence: that it is true in the answers of each predicted
     class (class-wise), or only on average over the classes (top-label)."""
@@ -196,8 +197,8 @@ class SettingTable(BaseSettings):
     """At most three keys of tags, a JSON list or between commas: the drift watch watches each of
     their values by itself, too. Unset: those that another process has set; `[]`: none."""
     drift_tag_tolerances: Tolerances = {}
-    """Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": 0.02, "site=B":
-    0.03}`."""
+    """Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": 0.05, "site=B":
+    0.1}`."""
     audit_share: Share = 0.0
     """Share of answers drawn at random to be labeled regardless of their outcome. Once one process
     has drawn, the drift watch of that version uses only their labels, in every process."""

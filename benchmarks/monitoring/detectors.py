@@ -19,7 +19,7 @@ Alarm = Callable[[Labels], int | None]  # labels -> index of the label that rais
 ARL = 1e5
 
 
-def candor(*, average_run_length: float = ARL, tolerance: float = 0.01, classes: int = 0) -> Alarm:
+def candor(*, average_run_length: float = ARL, tolerance: float = 0.025, classes: int = 0) -> Alarm:
     """Our e-detector."""
     settings = DriftSettings(
         average_run_length=average_run_length, tolerance=tolerance, class_count=classes
@@ -123,7 +123,7 @@ def published() -> dict[str, tuple[Alarm, int]]:
 def own() -> dict[str, tuple[Alarm, int]]:
     """Ours and the common ones, each with the number of streams to run."""
     return {
-        "Candor, ARL 1e5, eps .01": (candor(), 200),
+        "Candor, ARL 1e5": (candor(), 200),
         "Candor, with classes": (candor(classes=2), 200),
         "windowed ECE(500) > first + .02": (windowed_ece(), 200),
         "CUSUM d=.4, h = log 1e5": (cusum(), 200),

@@ -11,28 +11,24 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
+from calibration.drift.tolerance import edges
 
 LOG_ODDS_SHIFTS = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
 # per stream: side 0 (over) in the first half, side 1 (under) in the second
 BETS = 2 * len(LOG_ODDS_SHIFTS)
 _ODDS = np.exp(np.stack([-LOG_ODDS_SHIFTS, LOG_ODDS_SHIFTS]))  # (2, 5) e^(-+d)
-_CLIP = 1e-6
 _CAP = 1e280  # far beyond any alarm, and one more bet cannot overflow
 
 
 def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> FloatArray:
-    """Return the bets e (n, 10) of labels (n,); 1 on a side without room for a bet.
+    """Return the bets e (n, 10) of labels (n,).
 
     With q = p o / (1 - p + p o), o = e^(-+d): q/p = o / (1 + p (o - 1)) and (1-q)/(1-p) = 1 / (1 +
-    p (o - 1)).
+    p (o - 1)). For p stand the `edges` of what the claim allows.
     """
-    edges = np.stack(
-        [np.maximum(p - tolerance, _CLIP), np.minimum(p + tolerance, 1 - _CLIP)], axis=1
-    )[:, :, None]
+    allowed = edges(p, tolerance)[:, :, None]
     # (n, 2, 5)
-    bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (1.0 + edges * (_ODDS - 1.0))
-    bets[~(p - tolerance > _CLIP), 0] = 1.0
-    bets[~(p + tolerance < 1 - _CLIP), 1] = 1.0
+    bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (1.0 + allowed * (_ODDS - 1.0))
     return bets.reshape(len(p), BETS)
 
 

@@ -1,11 +1,11 @@
 """The drift detector: a Shiryaev-Roberts e-detector of the claim that the model is calibrated.
 
-With classes the claim is "P(correct | confidence p, predicted class) is within eps of p", for each
-class. Without classes it is the weaker "P(correct | confidence p) is within eps of p", which is
-about the average over the classes.
+With classes the claim is "P(correct | confidence p, predicted class) is p, within the tolerance",
+for each class. Without classes it is the weaker "P(correct | confidence p) is p", about the average
+over the classes. `calibration.drift.tolerance` says how much the tolerance is, in log-odds.
 
 Each label places small bets against the claim, for over- and for underconfidence, in five sizes. A
-bet moves p by eps in favor of the claim, and shifts its log-odds by d: q = sigmoid(logit(p) -+ d).
+bet moves p to the edge of the tolerance, and shifts its log-odds by d: q = sigmoid(logit(p) -+ d).
 It multiplies by e = q/p if the answer was right and by e = (1-q)/(1-p) if it was wrong. While the
 claim holds, E[e] <= 1.
 
@@ -112,10 +112,10 @@ class DriftDetector:
         >>> watched = DriftDetector(DriftSettings(average_run_length=1000))
         >>> # each wrong answer adds evidence
         >>> watched.follow_many([0.99] * 3, [False] * 3).round(1).tolist()
-        [0.4, 1.6, 2.8]
+        [0.3, 1.5, 2.8]
         >>> watched.reset()
         >>> watched.follow_many([0.99] * 3, [False] * 3, bets=[7, 7, 8]).round(1).tolist()
-        [0.4, 1.6]
+        [0.3, 1.5]
         """
         parts = [
             self._add(steps, len(first))[1]

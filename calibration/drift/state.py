@@ -19,7 +19,8 @@ class DriftSettings:
 
     Attributes:
         average_run_length: mean number of labels between false alarms, at least; greater than 1.
-        tolerance: eps, the miscalibration in probability that is not worth an alarm, in [0, 0.5).
+        tolerance: t, in [0, 1]. An error of t (1 + z^2) in log-odds, at confidences of log-odds z,
+            is not worth an alarm (`calibration.drift.tolerance`).
         bin_count: confidence bins, each with a detector of its own.
         class_count: predicted classes, each with a detector of its own; 0 for none.
         part: of the false alarms that the average run length allows, in (0, 1]: what this detector
@@ -32,7 +33,7 @@ class DriftSettings:
     """
 
     average_run_length: float = 1e5
-    tolerance: float = 0.01
+    tolerance: float = 0.025
     bin_count: int = BIN_COUNT
     class_count: int = 0
     audit: bool = False
@@ -42,8 +43,8 @@ class DriftSettings:
     def __post_init__(self) -> None:
         if not self.average_run_length > 1:
             raise ValueError(f"average_run_length must exceed 1; got {self.average_run_length}")
-        if not 0 <= self.tolerance < 0.5:
-            raise ValueError(f"tolerance must be in [0, 0.5); got {self.tolerance}")
+        if not 0 <= self.tolerance <= 1:
+            raise ValueError(f"tolerance must be in [0, 1]; got {self.tolerance}")
         if not 0 < self.part <= 1:
             raise ValueError(f"part must be in (0, 1]; got {self.part}")
         if self.class_count < 0:

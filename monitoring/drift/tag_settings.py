@@ -27,7 +27,7 @@ class TagSettings:
 
     Attributes:
         keys: of tags, at most three, such as `site`; each value of a key gets a watch of its own.
-        tolerances: by key (`site`) or value (`site=B`), in [0, 0.5); others have the tolerance of
+        tolerances: by key (`site`) or value (`site=B`), in [0, 1]; others have the tolerance of
             the whole.
     """
 
@@ -47,9 +47,9 @@ class TagSettings:
                 raise TagsInvalid(
                     f"{name!r} has a tolerance, but its key is not among the tags to watch."
                 )
-            if not (math.isfinite(tolerance) and 0 <= tolerance < 0.5):
+            if not (math.isfinite(tolerance) and 0 <= tolerance <= 1):
                 raise TagsInvalid(
-                    f"the tolerance of {name!r} is {tolerance}; it must be in 0 to 0.5."
+                    f"the tolerance of {name!r} is {tolerance}; it must be in 0 to 1."
                 )
 
     def watches(self, name: str) -> bool:

@@ -1,5 +1,6 @@
 """The parts that sentences share: percentages, points, and which answers a finding is about."""
 
+from calibration.drift.tolerance import allowed_gap
 from calibration.wording import percent
 
 __all__ = ["answers_in_slice", "answers_in_stream", "answers_of", "percent", "points", "tolerance"]
@@ -15,12 +16,13 @@ def points(ratio: float) -> str:
 
 
 def tolerance(ratio: float) -> str:
-    """A setting in percentage points, with no more decimals than it has.
+    """The drift watch's setting, and what it is in percentage points at two confidences.
 
-    >>> tolerance(0.01), tolerance(0.025)
-    ('1 point', '2.5 points')
+    >>> tolerance(0.025)
+    '0.025 (1.0 points at 80 %, 0.5 points at 99.5 %)'
     """
-    return f"{100 * ratio:g} point{'' if ratio == 0.01 else 's'}"
+    often, rarely = allowed_gap([0.8, 0.995], ratio).tolist()
+    return f"{ratio:g} ({points(often)} at 80 %, {points(rarely)} at 99.5 %)"
 
 
 def answers_of(name: str) -> str:

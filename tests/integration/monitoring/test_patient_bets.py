@@ -94,7 +94,7 @@ def test_images_labeled_together_share_a_bet_and_later_ones_have_none(
     assert not check(monitored.ledger).differences
     assert course is not None
     assert len(course) == 4
-    assert course.log_evalue[-1] == evidence(monitored)[1]
+    assert course.log_evalue[-1] == pytest.approx(evidence(monitored)[1], abs=1e-12)
 
 
 def test_a_patient_bets_again_after_half_a_year(monitored: MonitoredModel) -> None:
@@ -112,10 +112,10 @@ def test_a_patient_bets_again_after_half_a_year(monitored: MonitoredModel) -> No
 
 
 def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> None:
-    for patient in range(6):
+    for patient in range(20):
         numbers = range(3 * patient, 3 * patient + 3)
         serve(monitored, numbers, f"MRN-{patient}")
-    wrong(monitored, *range(18))
+    wrong(monitored, *range(60))
     with monitored.ledger.read() as connection:
         watched = watch.load(connection, monitored.watched_version_id)
         (alarm,) = [
@@ -125,11 +125,11 @@ def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> No
         ]
         bets = set(connection.scalars(select(patient_bet.c.bet)))
     assert alarm.feedback_id in bets
-    assert alarm.detail["without_classes"] is not None
+    assert alarm.detail["since"]["from_first"] is True
     assert watched is not None
     assert watched.detector.active
     assert watched.detector.alarm_label is not None
-    assert watched.detector.alarm_label <= watched.detector.labels == 6
+    assert watched.detector.alarm_label <= watched.detector.labels == 20
 
 
 def test_an_erased_image_leaves_no_hash_and_pruning_keeps_recent_ones(
@@ -162,7 +162,9 @@ def test_alike_images_of_many_patients_bet_once_each(ledger_url: str) -> None:
         for patient in range(60):
             serve(monitored, range(4 * patient, 4 * patient + 4), f"MRN-{patient}")
         for half in ((0, 1), (2, 3)):
-            numbers = [4 * patient + image for patient in rng.permutation(60) for image in half]
+            numbers = [
+                4 * patient + image for patient in rng.permutation(60).tolist() for image in half
+            ]
             names = ["pneumonia" if sure[number // 4] else "normal" for number in numbers]
             monitored.label(*map(label, numbers, names))
         assert evidence(monitored)[0] == 60

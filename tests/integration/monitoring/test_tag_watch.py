@@ -111,7 +111,7 @@ def test_settings_belong_to_the_ledger_and_change_for_the_labels_to_come(
     with MonitoredModel(path, clock, tags=TagSettings(("site",), {"site=B": 0.05})) as monitored:
         answer(monitored, range(4), site="A")
         answer(monitored, range(4, 8), site="B")
-        assert {each.settings.tolerance for each in stored(monitored).values()} == {0.01, 0.05}
+        assert {each.settings.tolerance for each in stored(monitored).values()} == {0.025, 0.05}
     with MonitoredModel(path, clock) as joined:  # without the setting: the watches go on
         answer(joined, range(8, 10), site="B")
         assert stored(joined)["tag:site=B"].labels == 6
@@ -229,7 +229,7 @@ def test_another_version_starts_without_watches_of_tags(tmp_path: Path, clock: C
         (("site", "site"), {}, "at most 3 different keys"),
         (("si te",), {}, "at most 3 different keys"),
         (("site",), {"ward=1": 0.1}, "'ward=1' has a tolerance, but its key is not among"),
-        (("site",), {"site": 0.5}, "the tolerance of 'site' is 0.5"),
+        (("site",), {"site": 1.5}, "the tolerance of 'site' is 1.5"),
     ],
 )
 def test_settings_that_cannot_be(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState, LabelStream
+from calibration.drift.tolerance import edges
 
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
 streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)
@@ -35,13 +36,19 @@ class PlainDetector:
                 streams[side, d] = self.bet(p, correct, side, d) * (streams[side, d] + 1)
 
     def bet(self, p: float, correct: bool, side: int, d: float) -> float:
-        edge = p + side * self.tolerance
-        if not 1e-6 < edge < 1 - 1e-6:
-            if (side < 0 and edge <= 1e-6) or (side > 0 and edge >= 1 - 1e-6):
-                return 1.0
-            edge = min(max(edge, 1e-9), 1 - 1e-9)  # the side that can be violated, at its limit
-        q = 1 / (1 + math.exp(-(math.log(edge / (1 - edge)) + side * d)))
-        return q / edge if correct else (1 - q) / (1 - edge)
+        p = min(p, 1 - 1e-6) if side < 0 else max(p, 1e-6)
+        if not 1e-12 < p < 1 - 1e-12:
+            return (
+                (math.exp(side * d) if p < 0.5 else 1.0)
+                if correct
+                else (1.0 if p < 0.5 else math.exp(-side * d))
+            )
+        z = math.log(p / (1 - p))
+        rounded = min(math.floor(4 * abs(z) + 1e-9) / 4, 13.75)
+        z += side * self.tolerance * (1 + rounded**2)
+        odds, shifted = math.exp(z), math.exp(z + side * d)
+        chance, q = (odds, shifted) if correct else (1 / odds, 1 / shifted)
+        return q * (1 + chance) / (chance * (1 + q))
 
     @property
     def log_evalue(self) -> float:
@@ -138,7 +145,7 @@ def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_wat
         assert class_wise.stream.kind == "class"
         assert class_wise.direction == ("over" if class_wise.stream.index == 0 else "under")
         top_label = DriftDetector(DriftSettings(class_wise=False))
-        assert top_label.update_many(p, right, predicted) is None
+        assert top_label.update_many(p[:10_000], right[:10_000]) is None
 
 
 def test_the_bin_that_raised_the_alarm_is_named() -> None:
@@ -196,7 +203,8 @@ def test_the_ends_of_the_scale(p: float, tolerance: float, correct: bool) -> Non
 @given(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.2]), st.floats(-1.0, 1.0))
 def test_no_bet_gains_while_the_claim_holds(p: float, tolerance: float, where: float) -> None:
     """E[M after one label] <= 1 for each side and shift, at any accuracy in the tolerance."""
-    accuracy = min(max(p + where * tolerance, 0.0), 1.0)
+    least, most = edges(np.array([p]), tolerance)[0].tolist()
+    accuracy = p + where * (most - p if where > 0 else p - least)
     expected = np.zeros((2, 5))
     for correct, chance in ((True, accuracy), (False, 1 - accuracy)):
         detector = DriftDetector(DriftSettings(tolerance=tolerance))
@@ -286,7 +294,7 @@ def test_a_confidence_that_is_none_is_refused_and_leaves_no_trace(wrong: float) 
         {"average_run_length": 1},
         {"average_run_length": math.nan},
         {"tolerance": -0.01},
-        {"tolerance": 0.5},
+        {"tolerance": 1.5},
         {"class_count": -1},
         {"class_count": 2, "class_wise": False},
     ],
