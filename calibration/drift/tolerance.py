@@ -34,10 +34,10 @@ def edges(confidence: FloatArray, tolerance: float) -> FloatArray:
 
 
 def allowed_gap(confidence: npt.ArrayLike, tolerance: float) -> FloatArray:
-    """Return by how much accuracy may fall short of confidence (n,).
+    """Return by how much accuracy may fall short of confidence (n,), or of one.
 
     >>> allowed_gap([0.8, 0.995], 0.025).round(4).tolist()
     [0.0104, 0.0052]
     """
     given = np.asarray(confidence, dtype=np.float64)
-    return np.asarray(given - edges(given, tolerance)[:, 0])
+    return np.asarray(given - edges(given.ravel(), tolerance)[:, 0].reshape(given.shape))

@@ -16,13 +16,12 @@ def points(ratio: float) -> str:
 
 
 def tolerance(ratio: float) -> str:
-    """The drift watch's setting, and what it is in percentage points at two confidences.
+    """The drift watch's setting, and what it is in percentage points at a confidence.
 
     >>> tolerance(0.025)
-    '0.025 (1.0 points at 80 %, 0.5 points at 99.5 %)'
+    '0.025 (1.0 points at 80 %)'
     """
-    often, rarely = allowed_gap([0.8, 0.995], ratio).tolist()
-    return f"{ratio:g} ({points(often)} at 80 %, {points(rarely)} at 99.5 %)"
+    return f"{ratio:g} ({points(float(allowed_gap(0.8, ratio)))} at 80 %)"
 
 
 def answers_of(name: str) -> str:
