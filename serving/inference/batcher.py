@@ -24,8 +24,7 @@ from serving.inference.run_watch import MEMORY
 
 logger = logging.getLogger(__name__)
 
-PER_IMAGE: Final = 2.0  # times the cost of a batch of one, for each image that waits
-BATCH_S: Final = 0.0005  # what a batch costs beside inference: hand-overs and a commit
+PER_IMAGE: Final = 2.0  # times the inference of one image, for each image that waits
 LONGEST_S: Final = 0.25
 LOWEST: Final = 19  # priority
 
@@ -91,11 +90,11 @@ class BatchingDelay:
     it is small, costs more for each image, and slows the decoding of the others down.
     """
 
-    def __init__(self, one_image_s: float | None, over: Callable[[], object]) -> None:
-        """`one_image_s`: the inference time of one image; None: no batch waits. `over` is called
-        when no image is coming any more.
+    def __init__(self, one_image_s: float, over: Callable[[], object]) -> None:
+        """`one_image_s`: the inference time of one image, in seconds. `over` is called when no
+        image is coming any more.
         """
-        self._per_image_s = 0.0 if one_image_s is None else PER_IMAGE * (one_image_s + BATCH_S)
+        self._one_image_s = one_image_s
         self._over = over
         self.coming = 0  # images
 
@@ -111,7 +110,7 @@ class BatchingDelay:
         """Seconds that `images`, after `waited_s`, still wait; 0 if none is coming."""
         if not self.coming:
             return 0.0
-        return max(0.0, min(self._per_image_s * images, LONGEST_S) - waited_s)
+        return max(0.0, min(PER_IMAGE * self._one_image_s * images, LONGEST_S) - waited_s)
 
 
 class Batcher:
@@ -134,7 +133,7 @@ class Batcher:
     ) -> None:
         self._work = work
         self._failed = failed
-        self._delay = delay or BatchingDelay(None, lambda: None)
+        self._delay = delay or BatchingDelay(0.0, lambda: None)
         self._max_batch = max_batch
         self._background = background
         # None ends the thread, after the requests that were queued before it. Never with a timeout:

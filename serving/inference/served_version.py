@@ -80,7 +80,7 @@ class ServedVersion:
         )
         # On an accelerator, inference takes no cores from decoding.
         self.decoding = BatchingDelay(
-            predictor.one_image_s if predictor.on_cpu else None, self._queue_soon
+            predictor.one_image_s if predictor.on_cpu else 0.0, self._queue_soon
         )
         self._predictor = predictor
         self._writer = JsonAnswerWriter(self.card)

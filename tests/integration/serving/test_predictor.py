@@ -57,6 +57,15 @@ def test_a_predictor_knows_what_one_image_takes(bundle: Bundle) -> None:
     assert predictor.one_image_s == predictor.one_image_s
 
 
+def test_slow_first_runs_do_not_make_a_model_heavy(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(bundle)
+    runs = iter([0.1, 0.02, *[0.0004] * 12])
+    monkeypatch.setattr(predictor, "_time_one", lambda: next(runs, 0.0001))
+    assert predictor.one_image_s == 0.0001
+
+
 def test_only_a_light_model_gets_one_thread(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
