@@ -15,7 +15,8 @@ from sqlalchemy import Engine, create_engine, text
 
 from benchmarks.ledger.writer import BATCH, Writer
 from benchmarks.processes import PARENT, cpu_s, status
-from monitoring.ledger import PredictionRow
+from monitoring.ledger import Ledger, PredictionRow
+from monitoring.maintenance.retention import prune
 
 ROWS = 100_000
 LABELS_AT_ONCE = 2_000
@@ -36,7 +37,7 @@ class RowCost:
 @dataclass(frozen=True)
 class LedgerCost:
     """The costs of one database. `most_rows_per_s` is by the number of processes that write at the
-    same time.
+    same time, `pruned_per_s` answers deleted a second, each with its label.
     """
 
     database: str
@@ -44,6 +45,7 @@ class LedgerCost:
     labels: RowCost
     log_bytes: float
     most_rows_per_s: dict[int, int]
+    pruned_per_s: int
 
 
 def measure(url: str, *, seconds: float) -> LedgerCost:
@@ -64,8 +66,9 @@ def measure(url: str, *, seconds: float) -> LedgerCost:
     log_bytes = (log() - log_before) / ROWS * 1000
     labels = _cost(lambda: writer.label(recorded, at_once=LABELS_AT_ONCE), size, own_cpu_s)
     writer.close()
+    pruned_per_s = round(_pruned_per_s(url))
     rates = {count: round(_rows_per_s(url, count, seconds)) for count in WRITERS}
-    return LedgerCost(engine.dialect.name, answers, labels, log_bytes, rates)
+    return LedgerCost(engine.dialect.name, answers, labels, log_bytes, rates, pruned_per_s)
 
 
 def _cost(
@@ -80,6 +83,14 @@ def _cost(
         (own_cpu_s() - database_s) * each,
         max(0.0, size() - before) * each,
     )
+
+
+def _pruned_per_s(url: str) -> float:
+    """Answers that are deleted a second, of all that were served before the day after tomorrow."""
+    with Ledger(url) as ledger:
+        began_s = time.perf_counter()
+        pruned = prune(ledger, older_than_s=-2 * 86_400)
+        return pruned.answers / (time.perf_counter() - began_s)
 
 
 def _rows_per_s(url: str, count: int, seconds: float) -> float:

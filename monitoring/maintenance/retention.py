@@ -8,7 +8,7 @@ arrives for a pruned answer gets `expired`.
 import logging
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, Table, delete, exists, func, select
 
 from monitoring.drift import watch
 from monitoring.drift.patient_bets import APART_NS
@@ -53,10 +53,10 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
     older = select(func.count()).where(prediction.c.prediction_id < limit)
     with ledger.read() as connection:
         total = connection.scalar(older) or 0
-    last = b""
-    while (portion := _next_portion(ledger, last, limit)) is not None:
-        last = portion
-        pruned.answers += _delete_answers(ledger, last, before_ns)
+    after = b""
+    while (last := _next_portion(ledger, after, limit)) is not None:
+        pruned.answers += _delete_answers(ledger, (after, last), before_ns)
+        after = last
         progress("answers", min(pruned.answers, total), total)
     _delete_feedback(ledger, limit, pruned, progress)
     with ledger.write() as connection:
@@ -103,17 +103,24 @@ def _next_portion(ledger: Ledger, after: bytes, limit: bytes) -> bytes | None:
     return found
 
 
-def _delete_answers(ledger: Ledger, last: bytes, before_ns: int) -> int:
+def _delete_answers(ledger: Ledger, keys: tuple[bytes, bytes], before_ns: int) -> int:
+    """Delete those of a portion: keys above the first, up to the second.
+
+    Without a lower bound, PostgreSQL would read again what the portions before have deleted.
+    """
     with ledger.write() as connection:
-        old = (prediction.c.prediction_id <= last) & (prediction.c.served_at_ns < before_ns)
+        old = _within(prediction, keys) & (prediction.c.served_at_ns < before_ns)
         count = connection.execute(delete(prediction).where(old)).rowcount
-        orphaned = (label_current.c.prediction_id <= last) & ~_has_answer(
-            label_current.c.prediction_id
-        )
-        connection.execute(delete(label_current).where(orphaned))
-        bare = (picture.c.prediction_id <= last) & ~_has_answer(picture.c.prediction_id)
-        connection.execute(delete(picture).where(bare))
+        left = select(prediction.c.prediction_id).where(_within(prediction, keys))
+        for table in (label_current, picture):
+            bare = _within(table, keys) & table.c.prediction_id.not_in(left)
+            connection.execute(delete(table).where(bare))
     return count
+
+
+def _within(table: Table, keys: tuple[bytes, bytes]) -> ColumnElement[bool]:
+    after, last = keys
+    return (table.c.prediction_id > after) & (table.c.prediction_id <= last)
 
 
 def _delete_feedback(ledger: Ledger, limit: bytes, pruned: Pruned, progress: Progress) -> None:

@@ -1,4 +1,5 @@
 import sqlite3
+import time
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -158,6 +159,19 @@ def test_a_long_list_is_recorded_in_portions_and_answered_in_order(
     monitored.serve(*(make_row(number) for number in range(0, n, 2)))
     assert monitored.label(*map(label, range(n))) == ["accepted", "unknown"] * (n // 2)
     assert monitored.recorder.feedback([]).result() == []
+
+
+def test_an_answer_waits_for_a_part_of_many_labels(tmp_path: Path, clock: Clock) -> None:
+    many = [label(1), label(1)._replace(label="normal")] * 1_000
+    ended: SimpleQueue[str] = SimpleQueue()
+    with MonitoredModel(f"sqlite:///{tmp_path}/ledger.db", clock) as monitored:
+        monitored.serve(make_row(1))
+        with monitored.ledger.write():  # the recorder has taken labels, and waits for the lock
+            labels = monitored.recorder.feedback(many)
+            labels.add_done_callback(lambda _: ended.put("labels"))
+            time.sleep(0.2)
+            monitored.recorder.record([make_row(2)], lambda _: ended.put("answer"))
+        assert [ended.get(timeout=PATIENCE_S) for _ in range(2)] == ["answer", "labels"]
 
 
 def test_labels_of_versions_served_before_this_process(ledger_url: str, clock: Clock) -> None:
