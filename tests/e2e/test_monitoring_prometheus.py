@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -262,6 +262,30 @@ BY_BIN = (
 )
 BY_DIRECTION = ("feedback_corrections", "feedback_corrections_confidence")
 Key = tuple[str, str]  # model, version
+
+
+def test_requests_that_fail_without_a_ledger_make_one_page(tmp_path: Path) -> None:
+    told = hurried((ROOM / "alertmanager.yml").read_text())
+    manager = Program(TOOLS[1], tmp_path, told, "--cluster.listen-address=")
+    try:
+        names = ("CandorUnavailable", "CandorLedgerAway", "CandorVersionStopped")
+        alerts = [{"labels": {"alertname": name, "severity": "page"}} for name in names]
+        alerts += [{"labels": {"alertname": "CandorUnavailable", "severity": "ticket"}}]
+        address = f"{manager.url}/api/v2/alerts"
+
+        def told() -> bool:
+            with suppress(httpx.TransportError):  # it is starting
+                return httpx.post(address, json=alerts).is_success
+            return False
+
+        def paging() -> list[str]:
+            found = httpx.get(address, params={"inhibited": "false"}).json()
+            return sorted(each["labels"]["alertname"] for each in found)
+
+        wait_until(told)
+        wait_until(lambda: paging() == ["CandorUnavailable", "CandorVersionStopped"], "one page")
+    finally:
+        manager.stop()
 
 
 def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
