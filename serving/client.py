@@ -35,6 +35,8 @@ import httpx
 Json: TypeAlias = dict[str, Any]
 ItemProgress: TypeAlias = Callable[[int, int], object]
 
+ATTEMPT = "X-Candor-Attempt"  # 1: this key is new, so the server need not look for its answer
+
 # Statuses of an overload or a restart: the same request may succeed later.
 RETRIED = (429, 503)
 
@@ -118,6 +120,8 @@ class Calls:
             path += f"/{version}"
         headers = {"Content-Type": b"application/octet-stream"}
         headers["Idempotency-Key"] = (idempotency_key or uuid4().hex).encode()
+        if idempotency_key is None:
+            headers[ATTEMPT] = b"1"
         if request_id is not None:
             headers["X-Request-Id"] = request_id.encode()
         if patient is not None:
@@ -209,6 +213,8 @@ class Calls:
                 raise _refusal(response)
             yield min(_retry_after_s(response, default_s=0.1 * 2**attempt), self._retry.max_wait_s)
             attempt += 1
+            if ATTEMPT in options.get("headers", {}):
+                options["headers"][ATTEMPT] = str(attempt).encode()
 
 
 def _blocking(

@@ -30,6 +30,7 @@ FrameNumber: TypeAlias = Annotated[
 ]
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, description="seconds")]
+Attempt: TypeAlias = Annotated[int, Meta(ge=1, le=9999)]
 
 
 class EncodedImage(Struct, frozen=True):

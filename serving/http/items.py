@@ -24,6 +24,7 @@ from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
 from serving.http.request import RequestHead, form_files, patient_of, request_id_of, tags_of
 from serving.inference.batcher import Image
+from serving.inference.retries import IdempotencyKey
 
 NDJSON = "application/x-ndjson"
 SHAPE = (
@@ -60,7 +61,7 @@ class ImageItem:
     name: str | None = None
     tags: str | None = None
     patient: str | None = None  # as the caller sent it
-    key: str | None = None  # idempotency key
+    key: IdempotencyKey | None = None
 
     @property
     def sound(self) -> Encoded | Image:
@@ -96,16 +97,16 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
     return items if head.tags is head.patient is None else [_of_head(item, head) for item in items]
 
 
-def with_keys(items: Sequence[ImageItem], key: str | None) -> list[ImageItem]:
+def with_keys(items: Sequence[ImageItem], key: IdempotencyKey | None) -> list[ImageItem]:
     """The items with the request's idempotency key, numbered if there are several. It is the
     request id of an item that has none.
     """
     if key is None:
         return list(items)
-    keys = [key] if len(items) == 1 else [f"{key}/{number}" for number in range(len(items))]
+    texts = [f"{key.text}/{number}" for number in range(len(items))]
     return [
-        replace(item, key=own, request_id=item.request_id or own)
-        for item, own in zip(items, keys, strict=True)
+        replace(item, key=key._replace(text=text), request_id=item.request_id or text)
+        for item, text in zip(items, [key.text] if len(items) == 1 else texts, strict=True)
     ]
 
 

@@ -146,7 +146,7 @@ class PredictionApp:
                 arrived=arrived is not None,
             ) as hold:
                 data = await self._body(arrived, head, receive, fast_path, hold)
-                items = with_keys(await self._items(data, head), head.key)
+                items = with_keys(await self._items(data, head), head.once)
                 if len(items) == 1 and head.media_type not in (JSON, NDJSON):
                     return await self._one(served, items[0], asked, head, caller, arrived_s)
                 if asked.frame is not None:

@@ -16,11 +16,10 @@ from model_store.image import FrameChoice, read_choice
 from monitoring import tags
 from monitoring.errors import BodyTooLarge, TagsInvalid, brief
 from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, Hold, check_encoding
-from monitoring.http.endpoint import Parameter
 from monitoring.http.fields import ID_LIMIT
 from monitoring.patient_id import read_patient
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
-from serving.http.bodies import FrameName, Patient, RequestId, Seconds
+from serving.inference.retries import IdempotencyKey
 
 # A form that a client got wrong is answered, and is no error of the server's.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
@@ -38,47 +37,6 @@ LISTS = (
 DICOM = ("application/dicom", "application/dicom+octet-stream")
 EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
 ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
-FRAME_PARAMETER: Final = Parameter(
-    "frame",
-    "query",
-    FrameName,
-    "of a DICOM file: a frame by its number from 1, the middle one, or all, by a list",
-)
-HEAD_PARAMETERS: Final = (
-    Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
-    Parameter(
-        "Idempotency-Key",
-        "header",
-        RequestId,
-        "your key of this request: if you send it again with the same image, you get the recorded "
-        "answer",
-    ),
-    Parameter(
-        "X-Candor-Tags",
-        "header",
-        str,
-        "site=A,device=B: where the image comes from, for reports by slice",
-    ),
-    Parameter(
-        "X-Candor-Patient",
-        "header",
-        Patient,
-        "identifies the patient, so that images of one count as dependent; only a keyed hash is "
-        "stored",
-    ),
-    Parameter(
-        "X-Candor-Canary",
-        "header",
-        bool,
-        "true: the canary answers, if there is one; false: it does not",
-    ),
-    Parameter(
-        "X-Candor-Deadline-S",
-        "header",
-        Seconds,
-        "refuse at once with 429 what would wait longer than this",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +47,8 @@ class RequestHead:
     `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`:
     in the ledger's form; `patient` as sent. `deadline_s`: the longest wait in seconds that the
     client accepts. `length_bytes`: the declared length of the body, None if the client does not
-    know it. `key`: the idempotency key.
+    know it. `key`: the idempotency key. `attempt`:
+    how often the client has sent it, this time included.
     """
 
     media_type: str
@@ -101,6 +60,12 @@ class RequestHead:
     deadline_s: float | None = None
     length_bytes: int | None = None
     key: str | None = None
+    attempt: int | None = None
+
+    @property
+    def once(self) -> IdempotencyKey | None:
+        """Its key, fresh on the first attempt."""
+        return None if self.key is None else IdempotencyKey(self.key, fresh=self.attempt == 1)
 
     @property
     def copies(self) -> int:
@@ -351,6 +316,12 @@ def _yes_or_no(text: str) -> bool:
     return choice
 
 
+def _attempt(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 5 and int(text)):
+        raise MalformedRequest("X-Candor-Attempt must be a number from 1 on.")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -366,6 +337,7 @@ def _seconds(text: str) -> float:
 # A field of RequestHead, and how its header is read.
 _OWN_HEADERS: Final[dict[bytes, tuple[str, Callable[[str], Any]]]] = {
     b"idempotency-key": ("key", request_id_of),
+    b"x-candor-attempt": ("attempt", _attempt),
     b"x-candor-canary": ("canary", _yes_or_no),
     b"x-candor-tags": ("tags", read_tags),
     b"x-candor-patient": ("patient", patient_of),

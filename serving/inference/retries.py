@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,15 @@ from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 
 RECENT: Final = 1024  # answers that are repeated from memory, also while the ledger is away
 MARK_BYTES: Final = 7
+
+
+class IdempotencyKey(NamedTuple):
+    """A key, and whether the client says that it never sent it before: then nobody has recorded an
+    answer under it, and the ledger is not asked.
+    """
+
+    text: str
+    fresh: bool = False
 
 
 def mark_of(key: str, image: Image) -> bytes:
@@ -49,23 +58,25 @@ class Retries:
         self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
 
     async def once(
-        self, key: str, request: PendingRequest, infer: Callable[[], Awaitable[Any]]
+        self, key: IdempotencyKey, request: PendingRequest, infer: Callable[[], Awaitable[Any]]
     ) -> Any:
         """The recorded answer to `request`, or that of `infer`, which equal requests share."""
-        request.mark = mark_of(key, request.image)
+        request.mark = mark_of(key.text, request.image)
         known = (request.mark, request.request_id, type(request.writer))
         answer = self._recent.get(known)
         if answer is None or (answer.done() and (answer.cancelled() or answer.exception())):
-            answer = asyncio.ensure_future(self._first(request, infer))
+            answer = asyncio.ensure_future(self._first(request, infer, fresh=key.fresh))
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._recent[known] = answer
             if len(self._recent) > RECENT:
                 del self._recent[next(iter(self._recent))]
         return await asyncio.shield(answer)  # a client that goes leaves the others their answer
 
-    async def _first(self, request: PendingRequest, infer: Callable[[], Awaitable[Any]]) -> Any:
+    async def _first(
+        self, request: PendingRequest, infer: Callable[[], Awaitable[Any]], *, fresh: bool
+    ) -> Any:
         with self._lease():
-            for row in await self._rows(request):
+            for row in [] if fresh else await self._rows(request):
                 if row.prediction_id.endswith(request.mark):
                     return self._written(row, request.writer)
             return await infer()

@@ -48,13 +48,13 @@ from serving.http.caller import AsgiCaller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (
-    FRAME_PARAMETER,
     FormFile,
     read_body,
     read_form,
     read_frame,
     read_head,
 )
+from serving.http.request_parameters import FRAME_PARAMETER
 from serving.inference.batcher import Image
 from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion

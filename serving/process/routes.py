@@ -47,7 +47,7 @@ from serving.http.bodies import (
 )
 from serving.http.items import NDJSON
 from serving.http.prediction import PredictionApp
-from serving.http.request import FRAME_PARAMETER, HEAD_PARAMETERS
+from serving.http.request_parameters import FRAME_PARAMETER, HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import with_description
 from serving.pages.endpoints import page

@@ -17,7 +17,8 @@ from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
-from serving.http.request import HEAD_PARAMETERS, read_body, read_head
+from serving.http.request import read_body, read_head
+from serving.http.request_parameters import HEAD_PARAMETERS
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.bodies import (

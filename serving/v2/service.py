@@ -75,9 +75,11 @@ class InferenceService:
                 ImageItem(image, request_id, tags=head.tags, patient=patient)
                 for image, request_id in zip(pixels, ids, strict=True)
             ]
-            items = with_keys(items, head.key)
+            items = with_keys(items, head.once)
         else:
-            item = ImageItem(_sole(images), identity, tags=head.tags, patient=patient, key=head.key)
+            item = ImageItem(
+                _sole(images), identity, tags=head.tags, patient=patient, key=head.once
+            )
             with self._pipeline.spans.decoding(served):
                 frames = await self._pipeline.decoder.decode_frames(
                     item.encoded, spec, asked.frame, deadline_s=head.deadline_s

@@ -85,6 +85,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "docs/how-to/container.md": "tests/e2e/test_docs_container.py, on images that were built",
     "docs/how-to/fine-tune.md": "trains for hours; tests/integration/candor/test_train.py",
     "docs/how-to/postgresql.md": "names a database; tests/e2e/test_operations.py has a real one",
+    "docs/how-to/proxy.md": "installs a proxy; tests/e2e/test_proxy.py runs its configuration",
     "docs/how-to/python-client.md": "tests/e2e/test_docs_python_client.py",
     "docs/how-to/ray.md": "needs a cluster; tests/e2e/test_ray_serving.py and its like start one",
     "docs/how-to/replicas.md": "names a database; tests/e2e/test_kubernetes_pods.py has a real one",

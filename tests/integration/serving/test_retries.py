@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from tests.builders.services import Running, running
+from monitoring.recording.recorder import Recorder
+from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
 Png = Callable[..., bytes]
@@ -44,6 +45,29 @@ async def test_a_retry_gets_the_recorded_answer(server: Running, tmp_path: Path,
         elsewhere = await server.predict(image, **key)
         assert first.content == again.content == elsewhere.content
     assert rows(tmp_path) == 8
+
+
+async def test_a_key_that_is_new_by_its_own_word_is_not_looked_up(
+    server: Running, tmp_path: Path, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    recorded = Recorder.recorded
+
+    def look_up(recorder: Recorder, version: int, request_id: str) -> Any:
+        looked_up.append(request_id)
+        return recorded(recorder, version, request_id)
+
+    monkeypatch.setattr(Recorder, "recorded", look_up)
+    first = await server.predict(png(), **KEY, **{"X-Candor-Attempt": "1"})
+    assert looked_up == []
+    forget(server)
+    again = await server.predict(png(), **KEY, **{"X-Candor-Attempt": "2"})
+    assert looked_up == ["scan-7"]
+    assert again.content == first.content
+    for wrong in ("0", "-1", "one", "1.0", "99999"):
+        refused = await server.predict(png(), **KEY, **{"X-Candor-Attempt": wrong})
+        assert refusal(refused) == (400, "malformed_request")
+    assert rows(tmp_path) == 1
 
 
 async def test_another_image_under_the_same_key_gets_its_own_answer(

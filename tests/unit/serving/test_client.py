@@ -108,6 +108,21 @@ def test_retry_after_is_honored(client_of: ClientOf, naps: list[float]) -> None:
     assert naps == [3.0, 3.0]
 
 
+def test_a_retry_has_the_same_key_and_counts_its_attempts(
+    client_of: ClientOf, naps: list[float]
+) -> None:
+    client, script = client_of(busy(), busy(), answer({}), busy(), answer({}))
+    client.predict(b"image", model="m")
+    client.predict(b"image", model="m", idempotency_key="mine")
+    sent = [
+        (request.headers["Idempotency-Key"], request.headers.get("X-Candor-Attempt"))
+        for request in script.requests
+    ]
+    key = sent[0][0]
+    assert sent[:3] == [(key, "1"), (key, "2"), (key, "3")]
+    assert sent[3:] == [("mine", None)] * 2  # the caller may have sent it before
+
+
 def test_patience_ends(client_of: ClientOf, naps: list[float]) -> None:
     client, _ = client_of(busy(), busy(), attempts=2)
     with pytest.raises(ServerRefused, match=r"later\. \(429 overloaded\)") as caught:

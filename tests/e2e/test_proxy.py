@@ -1,0 +1,287 @@
+"""The sample configuration of HAProxy, run as it is but for addresses, in front of two real servers
+that share a ledger.
+"""
+
+import http.client
+import json
+import shutil
+import socket
+import sqlite3
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import takewhile
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from open_inference.grpc import protocol
+
+from serving.client import Client
+from tests.builders.bundles import Png, publish_tiny
+from tests.builders.dicoms import dicom
+from tests.builders.manifests import ROOT
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
+from tests.builders.servers import Server
+
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="install Debian's package haproxy"),
+]
+SAMPLE = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
+PORTS = (8080, 8090, 9000)  # of a server, a monitor and gRPC in the sample
+TOKEN = "0123456789abcdef0123456789abcdef"
+ABSENT = "01890a5d-ac96-774b-bcce-b302099a8057"  # an id that no prediction has
+
+
+class Proxy:
+    """HAProxy with the sample's configuration, and `places` instead of its addresses."""
+
+    def __init__(self, folder: Path, certificate: Path, places: dict[str, str]) -> None:
+        self.port = free_port()
+        text = SAMPLE.replace("/etc/haproxy/candor.pem", str(certificate))
+        text = text.replace("0.0.0.0:443", f"127.0.0.1:{self.port}")
+        for place, there in places.items():
+            assert place in text
+            text = text.replace(place, there)
+        file = folder / "haproxy.cfg"
+        file.write_text(text)
+        subprocess.run(["haproxy", "-c", "-f", file], check=True, capture_output=True)
+        with (folder / "haproxy.log").open("wb") as log:
+            self._process = subprocess.Popen(["haproxy", "-db", "-f", file], stdout=log, stderr=log)
+        self.context = ssl.create_default_context(cafile=str(certificate))
+        self.url = f"https://127.0.0.1:{self.port}"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        self.client = httpx.Client(
+            base_url=self.url, verify=self.context, timeout=PATIENCE_S, headers=headers
+        )
+
+    def ready(self) -> bool:
+        try:
+            return self.client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def ask(self, method: str, path: str, headers: dict[str, str]) -> int:
+        """The status of a request whose body comes in one piece with its head."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        end = "Content-Length: 1\r\n\r\nx" if method == "POST" else "\r\n"
+        with (
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as connection,
+            self.context.wrap_socket(connection, server_hostname="127.0.0.1") as encrypted,
+        ):
+            encrypted.sendall(("\r\n".join(lines) + "\r\n" + end).encode())
+            with encrypted.makefile("rb") as answer:
+                return int(answer.readline().split()[1])
+
+    def stop(self) -> None:
+        self.client.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def places_of(*servers: Server) -> dict[str, str]:
+    """Where the sample's addresses are: complete servers are their own monitors."""
+    found = {}
+    for number, server in enumerate(servers, 1):
+        here = f"10.0.0.{number}"
+        found[f"{here}:9000 proto h2 port 8080"] = (
+            f"{server.grpc_address()} proto h2 port {server.port}"
+        )
+        found |= {f"{here}:{port}": f"127.0.0.1:{server.port}" for port in (8080, 8090)}
+    return found
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[Server]]:
+    store = publish_tiny(tmp_path / "store")
+    settings = {"tokens": f"{TOKEN} admin", "grpc_port": "0", "deadline_s": 30}
+    started = [Server(store.root, tmp_path, **settings) for _ in range(2)]
+    for server in started:
+        server.await_ready()
+    yield started
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, certificate: Path, servers: list[Server]) -> Iterator[Proxy]:
+    found = Proxy(tmp_path, certificate, places_of(*servers))
+    wait_until(found.ready, "a proxy that finds its servers")
+    yield found
+    found.stop()
+
+
+def rows(folder: Path, table: str) -> int:
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def test_tls_ends_at_the_proxy_and_servers_know_it(proxy: Proxy) -> None:
+    signed_in = httpx.post(
+        f"{proxy.url}/sign-in",
+        data={"token": TOKEN},
+        headers={"X-Forwarded-Proto": "http", "Origin": proxy.url},
+        verify=proxy.context,
+    )
+    assert signed_in.status_code == 303, signed_in.text
+    assert "Secure" in signed_in.headers["set-cookie"]
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{proxy.port}/readyz")
+    assert proxy.client.get("/metrics").status_code == 404
+
+
+def test_large_bodies_pass_and_what_is_too_large_is_said_by_the_server(proxy: Proxy) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (5000, 2500)).astype(np.uint16)
+    answer = proxy.client.post("/predictions/tiny", content=dicom(pixels))  # 25 MB
+    assert answer.status_code == 200, answer.text
+    refused = proxy.client.post("/predictions/tiny", content=bytes(70 * 2**20))
+    assert (refused.status_code, refused.json()["error"]) == (413, "body_too_large")
+
+
+def test_labels_are_recorded_while_their_table_comes(
+    proxy: Proxy, png: Png, tmp_path: Path
+) -> None:
+    answer = proxy.client.post("/predictions/tiny", content=png()).json()
+    label = json.dumps({"prediction_id": answer["prediction_id"], "label": answer["predicted"]})
+    unknown = label.replace(answer["prediction_id"], ABSENT)
+    connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, context=proxy.context)
+    connection.putrequest("POST", "/feedback")
+    connection.putheader("Authorization", f"Bearer {TOKEN}")
+    connection.putheader("Content-Type", "application/x-ndjson")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+
+    def send(text: str) -> None:
+        connection.send(f"{len(text):x}\r\n{text}\r\n".encode())
+
+    send(f"{label}\n" + f"{unknown}\n" * 20_000)
+    wait_until(lambda: rows(tmp_path, "feedback") == 1, "a label before the end of its table")
+    send(f"{unknown}\n")
+    connection.send(b"0\r\n\r\n")
+    summary = json.loads(connection.getresponse().read())
+    assert summary["rows"] == 20_002
+    connection.close()
+
+
+def test_no_request_fails_while_servers_end_and_none_is_recorded_twice(
+    proxy: Proxy, servers: list[Server], png: Png, tmp_path: Path
+) -> None:
+    """One server is stopped, the other killed once the first is back."""
+    client = Client(proxy.url, token=TOKEN, transport=httpx.HTTPTransport(verify=proxy.context))
+    done, failed, enough = [0], list[Exception](), threading.Event()
+
+    def ask(number: int) -> None:
+        while not enough.is_set():
+            try:
+                client.predict(png(number), model="tiny", request_id=f"{number}-{done[0]}")
+                done[0] += 1
+            except Exception as error:  # noqa: BLE001  every failure counts
+                failed.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: done[0] > 50, "predictions")
+    servers[0].end()
+    before = done[0]
+    wait_until(lambda: done[0] > before + 100, "predictions by the other server")
+    enough.set()
+    for thread in threads:
+        thread.join()
+    client.close()
+    assert failed == []
+    assert rows(tmp_path, "prediction") == done[0]
+
+
+class Deaf:
+    """A server that is ready, and ends every other connection once it has read a request."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream:
+                head = list(takewhile(bytes.strip, stream))
+                if head and head[0].startswith(b"GET /readyz"):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                elif head:
+                    stream.read(sum(b"content-length: 1" in line.lower() for line in head))
+                    self.asked.append(head[0].decode().strip())
+
+    def stop(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "times"),
+    [
+        ("POST", "/predictions/tiny", {}, 1),
+        ("POST", "/predictions/tiny", {"Idempotency-Key": "once"}, 3),
+        ("POST", "/predictions/tiny", {"Idempotency-Key": "once", "X-Candor-Attempt": "1"}, 1),
+        ("POST", "/v2/models/tiny/infer", {}, 1),
+        ("POST", "/versions/tiny", {}, 1),
+        ("POST", "/recalibrate/tiny", {}, 1),
+        ("POST", "/models/tiny/report/acknowledge", {}, 1),
+        ("POST", "/feedback", {}, 3),
+        ("GET", "/models", {}, 3),
+        ("GET", "/models/tiny/report", {}, 3),
+    ],
+)
+def test_only_what_records_nothing_twice_is_sent_again(
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    times: int,
+    tmp_path: Path,
+    certificate: Path,
+) -> None:
+    servers = [Deaf(), Deaf()]
+    places = {
+        f"10.0.0.{number}:{port}": f"127.0.0.1:{server.port}"
+        for number, server in enumerate(servers, 1)
+        for port in PORTS
+    }
+    proxy = Proxy(tmp_path, certificate, places)
+    try:
+        wait_until(proxy.ready)
+        assert proxy.ask(method, path, headers) == 502
+    finally:
+        proxy.stop()
+        for server in servers:
+            server.stop()
+    asked = [line for server in servers for line in server.asked]
+    assert asked == [f"{method} {path} HTTP/1.1"] * times
+
+
+def test_grpc_passes(proxy: Proxy, certificate: Path) -> None:
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    infer = "/inference.GRPCInferenceService/ModelInfer"
+    request = protocol.ModelInferRequest(model_name="tiny")
+    shape = [1, 3, 8, 8]
+    pixels = request.inputs.add(name="image", datatype="UINT8", shape=shape)
+    pixels.contents.uint_contents.extend([100] * int(np.prod(shape)))
+    with grpc.secure_channel(f"127.0.0.1:{proxy.port}", credentials) as channel:
+        call: Callable[..., protocol.ModelInferResponse] = channel.unary_unary(
+            infer,
+            request_serializer=protocol.ModelInferRequest.SerializeToString,
+            response_deserializer=protocol.ModelInferResponse.FromString,
+        )
+        answer = call(request, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=PATIENCE_S)
+    assert {output.name for output in answer.outputs} >= {"probabilities"}
