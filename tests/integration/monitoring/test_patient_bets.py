@@ -11,6 +11,7 @@ from calibration.drift.state import DriftSettings
 from monitoring.drift import events, watch
 from monitoring.drift.course import CourseReader
 from monitoring.drift.patient_bets import APART_NS
+from monitoring.drift.suspected_patients import suspected_patients
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.ledger.schema import patient_bet
 from monitoring.maintenance.erasure import forget
@@ -130,6 +131,24 @@ def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> No
     assert watched.detector.active
     assert watched.detector.alarm_label is not None
     assert watched.detector.alarm_label <= watched.detector.labels == 20
+
+
+def test_patients_that_nobody_names_are_suspected(monitored: MonitoredModel) -> None:
+    for number in range(300):
+        code = monitored.recorder.patients.hash("MRN-1") if number >= 280 else None
+        row = make_row(
+            number,
+            watched_version_id=monitored.watched_version_id,
+            request_id=f"p{number // 4}_{number % 4}.png",
+        )
+        monitored.serve(row._replace(patient=code))
+    names = ["pneumonia" if number // 4 % 10 else "normal" for number in range(300)]
+    monitored.label(*map(label, range(300), names))
+    with monitored.ledger.read() as connection:
+        found = suspected_patients(connection, monitored.watched_version_id)
+    assert found is not None
+    assert (found.by, found.answers, found.images) == ("request_ids", 280, 4.0)
+    assert found.design_effect > 2
 
 
 def test_an_erased_image_leaves_no_hash_and_pruning_keeps_recent_ones(
