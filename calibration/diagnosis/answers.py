@@ -39,7 +39,8 @@ class Answers:
         first_correct: (N,) as `correct`, by the first label; None if none has been corrected.
         probabilities: (N, K) as served; None if unknown. Remedies and the case mix need them.
         label: (N,) codes of the true class, -1 without a label; None if unknown.
-        class_shares: (K,) shares of the true classes in the card's data; None if unknown.
+        class_shares: (K,) shares of the true classes in the card's data; None if unknown:
+            then labels before an error stand for them.
     """
 
     served_s: FloatArray

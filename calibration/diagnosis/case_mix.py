@@ -1,4 +1,4 @@
-"""A changed case mix: other shares of the true classes than in the card's data.
+"""A changed case mix: other shares of the true classes than in the card's data, or than before.
 
 If images of each class look as before, the posterior under new shares is the served one times the
 ratio of the shares, normalized (Saerens et al. 2002). Confidence then errs, and the correction is
@@ -21,6 +21,7 @@ from calibration.diagnosis.scan import group_evidence, scan
 from calibration.diagnosis.search import STRONG
 
 _ROUNDS = 3
+_FEWEST_BEFORE = 200  # labels that stand for the card's
 _PART = math.log(1000)
 
 
@@ -72,27 +73,42 @@ def _scopes(outcome: Outcome) -> Iterator[tuple[Group, BoolArray]]:
 def _mix(outcome: Outcome, group: Group, members: BoolArray) -> Mix | None:
     """The shares of a group since they changed.
 
-    None if the shares or the probabilities are unknown, or the shares have not changed.
+    None if former shares or the probabilities are unknown, or the shares have not changed.
     """
     labeled, weight = outcome.labeled, outcome.stream.weight * members
-    if labeled.probabilities is None or labeled.label is None or labeled.class_shares is None:
+    if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return None
-    if (labeled.label < 0).any():
+    known = _former_shares(outcome, labeled.label, labeled.probabilities.shape[1])
+    if known is None:
         return None
-    card = np.maximum(labeled.class_shares, 1e-6)
+    card, before = known
     best, block = outcome.found[0].best, outcome.stream.block
     rows = (block >= best.begin) & (block < best.end)
     for _ in range(_ROUNDS):
         live = _shares(labeled.label[rows], weight[rows], card)
         rows = _longest(weight * np.log(live / card)[labeled.label])
     live = _shares(labeled.label[rows], weight[rows], card)
-    if not _differ(live, card, float(weight[rows].sum())):
+    n = float(weight[rows].sum())
+    if not _differ(live, card, 1 / (1 / max(n, 1) + 1 / before)):
         return None
     rows = rows & members
     moved = labeled.probabilities * np.where(rows[:, None], live / card, 1.0)
     confidence = moved[np.arange(len(labeled)), labeled.predicted] / moved.sum(axis=1)
     left = scan(outcome.stream.supposing(logit(confidence)))[0].score
     return Mix(group, rows, confidence, left)
+
+
+def _former_shares(
+    outcome: Outcome, label: IntArray, classes: int
+) -> tuple[FloatArray, float] | None:
+    """The card's shares (K,), or those of the labels before the error, and of how many labels."""
+    if outcome.labeled.class_shares is not None:
+        return np.maximum(outcome.labeled.class_shares, 1e-6), math.inf
+    rows = outcome.stream.block < outcome.found[0].best.begin
+    if int(rows.sum()) < _FEWEST_BEFORE:
+        return None
+    counts = np.bincount(label[rows], minlength=classes) + 1 / classes
+    return counts / counts.sum(), float(counts.sum())
 
 
 def _shares(label: IntArray, weight: FloatArray, card: FloatArray) -> FloatArray:

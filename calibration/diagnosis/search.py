@@ -50,10 +50,7 @@ def search(stream: Stream) -> tuple[list[Finding], float]:
 def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
     left = corrected(stream, found)
     hypotheses = scan(left)
-    best = hypotheses[0]
-    everyone = next(each for each in hypotheses if each.key == ALL)
-    if not found and everyone.score > best.score - _OCCAM:
-        best = everyone
+    best = _plausible(left, hypotheses, found)
     part = narrowed(left, best)
     if not found and best.score < _EVIDENT:
         part = _simplest([part, *(each for each in surprising(left) if each.score >= WEAK)])
@@ -67,6 +64,20 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
     twins += [each for each in near if each.key not in known]
     rivals = tuple(each for each in near if each.key == part.key and _apart(each, part))
     return Finding(part, tuple(twins[:3]), rivals[:3])
+
+
+def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesis]) -> Hypothesis:
+    """The best hypothesis; "all" if that does nearly as well, or if a range is but its form."""
+    best, everyone = hypotheses[0], next(each for each in hypotheses if each.key == ALL)
+    if best.key == CONFIDENCE and (found or _is_form(left, everyone)):
+        return next(each for each in hypotheses if each.key != CONFIDENCE)
+    return everyone if not found and everyone.score > best.score - _OCCAM else best
+
+
+def _is_form(stream: Stream, everyone: Hypothesis) -> bool:
+    """Whether an error of all answers, put right by one curve, leaves no range of confidence."""
+    ranges = scan(corrected(stream, [everyone]), [CONFIDENCE])
+    return everyone.score >= WEAK and all(each.score < 0 for each in ranges if each.key != ALL)
 
 
 def _simplest(candidates: list[Hypothesis]) -> Hypothesis:

@@ -22,7 +22,7 @@ from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.stream import Stream
 
 MISSING: Final = "missing_drawn"  # labels of drawn answers that never came
-DUE: Final = "due"  # labels of the newest answers, which usually come later
+DUE: Final = "due"  # labels of answers that are newer than any labeled one
 _HARMLESS = 0.05  # share of labels that may be missing where nothing was found
 _FEWEST_DRAWN = 30
 _BLOCKS = 40
@@ -156,7 +156,8 @@ def _by_worst_case(
     left = max(_left(answers, supposed, rows, over=gap > 0) for rows in subsets)
     if left >= STRONG:
         return _rival(RivalStatus.RULED_OUT, left)
-    due = int((missing & ~settled).sum())
+    last = np.flatnonzero(inside & (answers.correct >= 0)).max(initial=0)
+    due = int(missing[last:].sum())
     if due >= int(missing.sum()) * _MOSTLY:
         return _rival(RivalStatus.POSSIBLE, left, due, DUE)
     return _rival(RivalStatus.POSSIBLE, left, _needs(answers, inside, gap))
