@@ -55,7 +55,7 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
     best = min(mixes, key=lambda each: each.left)
     if best.left < STRONG:
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, best.left), best
-    if _explained(outcome, best) > _PART:
+    if best.group.key == ALL and _explained(outcome, best) > _PART:
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, best.left), best
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, best.left), None
 

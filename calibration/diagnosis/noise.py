@@ -13,7 +13,7 @@ import numpy as np
 
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import BoolArray
-from calibration.diagnosis.correction import fit_line, fit_noise, likelihood
+from calibration.diagnosis.correction import NOISE, fit_line, fit_noise, likelihood
 from calibration.diagnosis.evidence import (
     POSITIONS,
     bend,
@@ -51,13 +51,13 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
         rows = (stream.block >= best.begin) & (stream.block < best.end)
     counts = _counts(stream, rows)
     share, _ = fit_noise(counts)
-    for_noise, over_flat = _advantages(counts, share)
+    for_noise, over_like = _advantages(counts, share)
     left = scan(_granted(stream, rows, share))[0].score
     readings = _readings(stream, rows, share)
     of_form = best.key == PREDICTED or best.within is not None
     if share > _MOST or not readings or for_noise < _UNLIKE or of_form or left > STRONG:
         return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
-    clear = for_noise > _CLEAR and over_flat > -STRONG
+    clear = for_noise > _CLEAR and over_like > -STRONG
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
     return Rival(Cause.NOISE, status, left, readings, SECOND_READING)
 
@@ -72,7 +72,10 @@ def _granted(stream: Stream, rows: BoolArray, share: float) -> Stream:
 
 
 def _advantages(counts: FloatArray, share: float) -> tuple[float, float]:
-    """Log likelihood ratios of noise to the best change of a calibrator, and to a flat gap."""
+    """Log likelihood ratios of noise to the best change of a calibrator, and to what is like it.
+
+    Like noise are a flat gap, and noise from some confidence on alone.
+    """
     wrong, right = np.split(counts, 2)
     n = max(float(counts.sum()), 1.0)
     of_noise = likelihood(bend(POSITIONS, Shape.NOISE, share), right, wrong)
@@ -80,9 +83,17 @@ def _advantages(counts: FloatArray, share: float) -> tuple[float, float]:
         shape: max(likelihood(bend(POSITIONS, shape, size), right, wrong) for size in sizes)
         for shape, sizes in _SIZES.items()
     }
-    flat = fits.pop(Shape.GAP)
+    like = max(fits.pop(Shape.GAP), _noise_above(right, wrong))
     line = fit_line(counts) - math.log(n) / 2  # one more parameter
-    return of_noise - max(line, *fits.values()), of_noise - flat
+    return of_noise - max(line, *fits.values()), of_noise - like
+
+
+def _noise_above(right: FloatArray, wrong: FloatArray) -> float:
+    """Log likelihood of the best noise that begins at some confidence."""
+    q = np.stack([sigmoid(POSITIONS), *(bend(POSITIONS, Shape.NOISE, each) for each in NOISE)])
+    below, *noisy = (right * np.log(q) + wrong * np.log1p(-q)).cumsum(axis=1)
+    above = np.array(noisy)
+    return float((below + above[:, -1:] - above).max())
 
 
 def _readings(stream: Stream, rows: BoolArray, share: float) -> int:

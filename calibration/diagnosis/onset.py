@@ -3,20 +3,20 @@
 Suppose that confidence was true up to label j - 1 and wrong in one of the scan's ways from j on.
 The likelihood ratio of that is the product of q/p or (1-q)/(1-p) from j on, so its share is the
 posterior of j. Half of the prior is on the first label: an error that was always there. A growing
-error moves log-odds by a shift that rises linearly from j to the end.
+error shifts log-odds, or scales them, by an amount that rises linearly from j to the end.
 
 Sources: Shiryaev 1963; Pollak 1985.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.evidence import (
-    CELLS,
     POSITIONS,
     SHAPE_PRIOR,
     histogram,
@@ -48,6 +48,8 @@ _ENDS = (
     1.8,
     2.6,
 )  # shifts that a growing error reaches
+_LOGS: Final = np.linspace(-1.6, 1.0, 27)  # logarithms of scales
+_LOG_ENDS = (-1.5, -1.1, -0.8, -0.6, -0.4, -0.25, 0.25, 0.5, 0.8)
 # half on the scan's alternatives, half on shifts of all sizes
 _STEP_PRIOR = np.append(SHAPE_PRIOR, np.full(len(_SHIFTS), -math.log(len(_SHIFTS)))) - math.log(2)
 _GROWING = 0.05  # prior
@@ -140,31 +142,52 @@ def _steps(counts: FloatArray) -> FloatArray:
 
 def _ramps(counts: FloatArray) -> FloatArray:
     """Log posterior weight (chunks,) of an error that has grown since, by its first chunk."""
-    evidence = counts @ _shift_table()  # (chunks, shifts)
     n = len(counts)
     starts = np.unique(np.linspace(0, n, min(_STARTS, n), endpoint=False).astype(np.int64))
-    weights = np.array([_ramp(evidence, int(start)) for start in starts])
+    shifts, scales = counts @ _shift_table(), counts @ _scale_table()
+    each = [
+        (_ramp(shifts, _SHIFTS, _ENDS, start), _ramp(scales, _LOGS, _LOG_ENDS, start))
+        for start in starts.tolist()
+    ]
+    weights = log_sum_exp(np.array(each), axis=1) - math.log(2)
     cell = np.searchsorted(starts, np.arange(n), side="right") - 1
     return np.asarray(weights[cell] - math.log(n) + math.log(_GROWING))
 
 
-def _ramp(evidence: FloatArray, start: int) -> float:
-    """Log likelihood ratio of an error that grows from chunk `start`, over what it reaches."""
+def _ramp(evidence: FloatArray, sizes: FloatArray, ends: tuple[float, ...], start: int) -> float:
+    """Log likelihood ratio of an error that grows from chunk `start`, over what it reaches.
+
+    Args:
+        evidence: (chunks, sizes) of an error of each size in each chunk.
+        sizes: evenly spaced.
+        ends: sizes that the error may reach.
+        start: chunk.
+    """
     n = len(evidence)
     progress = (np.arange(start, n) - start + 0.5) / (n - start)
-    place = (np.outer(_ENDS, progress) - _SHIFTS[0]) / (_SHIFTS[1] - _SHIFTS[0])
-    low = place.astype(np.int64).clip(0, len(_SHIFTS) - 2)
+    place = (np.outer(ends, progress) - sizes[0]) / (sizes[1] - sizes[0])
+    low = place.astype(np.int64).clip(0, len(sizes) - 2)
     chunk = np.arange(start, n)
     upper = place - low
     each = evidence[chunk, low] * (1 - upper) + evidence[chunk, low + 1] * upper
-    return float(log_sum_exp(each.sum(axis=1))) - math.log(len(_ENDS))
+    return float(log_sum_exp(each.sum(axis=1))) - math.log(len(ends))
 
 
+@lru_cache(maxsize=1)
 def _shift_table() -> FloatArray:
     """Log likelihood ratio (CELLS, shifts) of log-odds moved by each shift."""
-    p, q = sigmoid(POSITIONS)[:, None], sigmoid(POSITIONS[:, None] + _SHIFTS)
-    table = np.concatenate([np.log((1 - q) / (1 - p)), np.log(q / p)])
-    return np.asarray(table.reshape(CELLS, -1))
+    return _ratios(sigmoid(POSITIONS[:, None] + _SHIFTS))
+
+
+@lru_cache(maxsize=1)
+def _scale_table() -> FloatArray:
+    """Log likelihood ratio (CELLS, scales) of log-odds multiplied by each factor."""
+    return _ratios(sigmoid(POSITIONS[:, None] * np.exp(_LOGS)))
+
+
+def _ratios(q: FloatArray) -> FloatArray:
+    p, q = sigmoid(POSITIONS)[:, None], np.clip(q, 1e-9, 1 - 1e-9)
+    return np.concatenate([np.log((1 - q) / (1 - p)), np.log(q / p)])
 
 
 def _last(stream: Stream, rows: IntArray) -> int:

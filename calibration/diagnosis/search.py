@@ -11,12 +11,14 @@ from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
 from calibration.diagnosis.scan import Hypothesis, alike, group_evidence, narrowed, scan
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.tails import surprising
+from calibration.diagnosis.windows import BLOCKS
 
 STRONG: Final = math.log(20)
-WEAK: Final = 1.0  # a guess; chance shows one in about 1 of 100 calibrated streams
+WEAK: Final = 1.5  # a guess; chance shows one in fewer than 1 of 100 calibrated streams
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _EVIDENT = 3 * STRONG  # tails are not looked at from here on
 _MOST = 4  # groups
+_SPELL = 4  # blocks in which an error of all has one form
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,10 @@ def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesi
 
 
 def _is_form(stream: Stream, everyone: Hypothesis) -> bool:
-    """Whether an error of all answers, put right by one curve, leaves no range of confidence."""
-    ranges = scan(corrected(stream, [everyone]), [CONFIDENCE])
+    """Whether an error of all, put right by a curve for each time, leaves no range that errs."""
+    times = range(0, BLOCKS, _SPELL)
+    pieces = [replace(everyone, begin=at, end=min(at + _SPELL, BLOCKS)) for at in times]
+    ranges = scan(corrected(stream, pieces), [CONFIDENCE])
     return everyone.score >= WEAK and all(each.score < 0 for each in ranges if each.key != ALL)
 
 
