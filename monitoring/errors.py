@@ -68,6 +68,10 @@ class NoteInvalid(MonitoringError, ValueError):
     """JSON that does not say why an alarm is acknowledged or the watch is restarted."""
 
 
+class SourcesInvalid(MonitoringError, ValueError):
+    """Policies of label sources that cannot be read."""
+
+
 class TableInvalid(MonitoringError, ValueError):
     """A CSV whose header is missing or names an unknown column."""
 
@@ -165,6 +169,16 @@ class TagNotWatched(MonitoringError, LookupError):
 
 class AlarmAcknowledged(MonitoringError, ValueError):
     """A form about an alarm that is not active any more; the sentence says who acknowledged it."""
+
+
+class AuditMissing(MonitoringError, ValueError):
+    """A wish to count audited answers only, of a version of which none was drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No answer of this version was drawn for an audit, so the watch would see no labels. "
+            "Start an audit (CANDOR_AUDIT_SHARE), or acknowledge without 'chosen_labels'."
+        )
 
 
 class LabelUnknown(MonitoringError, ValueError):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from monitoring.sources import LabelPolicy, check_policies, read_pairs
+
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 PrecisionChoice = Literal["float32", "float16", "int8", "auto"]
 Engine = Literal["process", "ray"]
@@ -43,7 +45,17 @@ def _read_object(value: Any) -> Any:
         raise ValueError("expected a JSON object of numbers") from error
 
 
+def _read_policies(value: Any) -> Any:
+    """The policies of label sources: a JSON object, or pairs between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return check_policies(_read_object(value))
+    return read_pairs(_read_list(value))
+
+
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_list)]
+Policies = Annotated[dict[str, LabelPolicy], NoDecode, BeforeValidator(_read_policies)]
 Tolerances = Annotated[dict[str, float], NoDecode, BeforeValidator(_read_object)]
 
 
@@ -199,6 +211,10 @@ class SettingTable(BaseSettings):
     drift_tag_tolerances: Tolerances = {}
     """Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": 0.05, "site=B":
     0.1}`."""
+    label_sources: Policies | None = None
+    """What labels of a source count as, for models without a policy of their own: `report=proxy,
+    test=ignore`, or JSON. A source that is not named is truth. Unset: as another process has set.
+    """
     audit_share: Share = 0.0
     """Share of answers drawn at random to be labeled regardless of their outcome. Once one process
     has drawn, the drift watch of that version uses only their labels, in every process."""

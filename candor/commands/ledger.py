@@ -21,7 +21,7 @@ from candor.terminal.console import print_json, stdout
 
 app = typer.Typer(
     name="ledger",
-    help="Maintain a ledger: check, prune, erase, export, back up, restore.",
+    help="Maintain a ledger: check, prune, erase, export, back up; acknowledge, label sources.",
     no_args_is_help=True,
 )
 
@@ -154,6 +154,97 @@ def export(
     with open_ledger(ledger, reading=True) as opened, bars() as progress:
         count = write(opened, file, model=model, progress=progress)
     stdout.print(f"{file}: {counted(count, 'answer')}")
+
+
+@app.command()
+def acknowledge(
+    model: Annotated[str, argument("The model whose drift alarm it is.")],
+    note: Annotated[str, option("What was found, and done; it is kept in the history.")],
+    version: Annotated[int | None, option("Version (default: the one registered last).")] = None,
+    tag: Annotated[str | None, option("Whose alarm, such as site=B (default: all).")] = None,
+    chosen_labels: Annotated[
+        bool,
+        option(
+            "The labels were chosen by their outcome: audited answers alone count from now on.",
+            "--chosen-labels",
+        ),
+    ] = False,
+    ledger: LedgerOption = None,
+) -> None:
+    """Acknowledge the drift alarm of a model, which restarts its watch.
+
+    The exit code is 1 if there is no such alarm.
+
+    Example: candor ledger acknowledge chest --note "window repaired"
+    """
+    from monitoring.drift import acknowledgment
+    from monitoring.drift.tag_settings import slice_of
+    from monitoring.errors import TagNotWatched
+    from monitoring.ledger.locks import Lock, lock
+    from monitoring.ledger.versions import choose
+
+    with open_ledger(ledger) as opened, opened.write() as connection:
+        row = choose(connection, model, version)
+        lock(connection, Lock.VERSION, row.watched_version_id)
+        restart = acknowledgment.acknowledge(
+            connection,
+            row.watched_version_id,
+            note=note,
+            now_ns=opened.clock(),
+            chosen_labels=chosen_labels,
+            name=slice_of(tag) if tag else "",
+        )
+    if restart is None:
+        raise TagNotWatched(tag or "", model, row.version)
+    stdout.print(restart.unchanged or f"{model} version {row.version}: the watch starts again")
+    if restart.unchanged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sources(
+    model: Annotated[str, argument("The model whose labels these are.")],
+    policies: Annotated[
+        list[str] | None,
+        argument("Policies to set: a source, '=', and truth, proxy or ignore. None: show them."),
+    ] = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Say what the labels of each source count as.
+
+    Only truths reach the sums, the drift watch and recalibrations. A proxy is
+    compared with truths, and an ignored label is kept. Sources without a policy
+    are truth. After a change, labels that arrived before are counted again.
+
+    Example: candor ledger sources chest report=proxy test=ignore
+    """
+    from monitoring.drift.source_change import change_sources
+    from monitoring.ledger.label_sources import read_policies
+    from monitoring.ledger.versions import choose
+    from monitoring.sources import read_pairs
+
+    asked = read_pairs(policies or [])
+    with open_ledger(ledger, reading=not asked) as opened:
+        done = None
+        if asked:
+            with opened.write() as connection:
+                done = change_sources(connection, model, asked, now_ns=opened.clock())
+        with opened.read() as connection:
+            choose(connection, model)
+            found = read_policies(connection, [model])[model].named
+    if json_out:
+        changed = None if done is None else dataclasses.asdict(done)
+        print_json({"model": model, "policies": found, "changed": changed})
+        return
+    for source, policy in found.items():
+        stdout.print(f"{source}: {policy}")
+    if not found:
+        stdout.print("no source has a policy; every label is truth")
+    if done is not None:
+        counts = {"label": done.labels, "answer": done.answers}
+        again = " of ".join(counted(count, noun) for noun, count in counts.items())
+        stdout.print(f"counted again: {again}; alarms ended: {done.cleared}, raised: {done.raised}")
 
 
 @app.command()

@@ -34,7 +34,7 @@ def feedback(
         Path | None,
         argument(
             "A .csv with a header, .ndjson or .parquet. Columns: label, and file, prediction_id or "
-            "request_id; optional: model, source, observed_at."
+            "request_id; optional: model, source, reader, observed_at."
         ),
     ] = None,
     prediction_id: Annotated[
@@ -99,7 +99,7 @@ def predictions(
         argument(
             "A .csv with a header, .ndjson or .parquet. Columns: request_id or prediction_id; "
             "probabilities, or predicted and confidence; optional: served_at, tags, patient, "
-            "audit, label, source, observed_at, model, version."
+            "audit, label, source, reader, observed_at, model, version."
         ),
     ],
     model: Annotated[str | None, option("Model of the rows that name none.")] = None,

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from monitoring.drift import watch
 from monitoring.drift.events import ACKNOWLEDGED, AFRESH, ALARM, Event, latest, read
-from monitoring.ledger.schema import EVERYTHING
+from monitoring.errors import AuditMissing
+from monitoring.ledger.schema import EVERYTHING, bin_total
+from monitoring.ledger.slices import AUDIT
 
 NO_ALARM = (
     "There is no alarm to acknowledge, so nothing was done. To restart the watch without an alarm, "
@@ -77,6 +79,7 @@ def acknowledge(
     actor: str | None = None,
     kind: str = ACKNOWLEDGED,
     audit: bool | None = None,
+    chosen_labels: bool = False,
     name: str = EVERYTHING,
     alarm: int | None = None,
 ) -> Restart | None:
@@ -84,10 +87,15 @@ def acknowledge(
 
     `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for
     example after a repair of the scanner. `audit` says whether the watch, with all its tags, uses
-    audited answers only from now on; None leaves that as it is. `alarm` is the feedback id of the
-    alarm that is acknowledged, None for the active one. If that alarm is not active, and `audit`
-    changes nothing, the watch stays as it is.
+    audited answers only from now on; None leaves that as it is. `chosen_labels` says that the alarm
+    came of labels that were chosen by their outcome: the same labels would raise the next one, so
+    the watch uses audited answers only; raises AuditMissing if none was drawn. `alarm` is the
+    feedback id of the alarm that is acknowledged, None for the active one. If that alarm is not
+    active, and `audit` changes nothing, the watch stays as it is.
     """
+    if chosen_labels:
+        _require_audit(connection, watched_version_id)
+        audit = True
     watched = watch.load(connection, watched_version_id, name)
     changes_audit = watched is not None and audit not in (None, watched.settings.audit)
     if watched is not None and kind == ACKNOWLEDGED and (alarm is not None or not changes_audit):
@@ -105,10 +113,21 @@ def acknowledge(
         "labels": watched.detector.labels,
     }
     detail |= {} if actor is None else {"actor": actor}
+    detail |= {"chosen_labels": True} if chosen_labels else {}
     watched.detector.reset()
     watched.save(connection)
     watch.append_event(connection, watched, kind, detail, now_ns=now_ns)
     return Restart(watched)
+
+
+def _require_audit(connection: Connection, watched_version_id: int) -> None:
+    drawn = select(bin_total.c.served).where(
+        bin_total.c.watched_version_id == watched_version_id,
+        bin_total.c.slice == AUDIT,
+        bin_total.c.served > 0,
+    )
+    if connection.scalar(drawn.limit(1)) is None:
+        raise AuditMissing
 
 
 def _by_whom(ended: Event | None) -> str:

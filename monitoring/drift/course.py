@@ -19,8 +19,8 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import FloatArray, IntArray
 from calibration.drift.state import DriftSettings
-from monitoring.drift import watch
-from monitoring.drift.events import CHECKPOINT, SETTINGS, Event
+from monitoring.drift import events, watch
+from monitoring.drift.events import CHECKPOINT, SETTINGS, SOURCES, Event
 from monitoring.drift.replay import (
     columns_of,
     detector_after,
@@ -90,15 +90,19 @@ class CourseReader:
         if watched is None:
             return None
         history = replayed_events(connection, watched_version_id)
+        everything = events.read(connection, watched_version_id)
+        recounts = sum(event.kind == SOURCES for event in everything)
         with self._lock:
             replay = self._known.pop(watched_version_id, None)
-            if replay is not None and replay.history == history:
+            if replay is not None and (replay.history, replay.recounts) != (history, recounts):
+                replay = None
+            if replay is not None:
                 replay.show(connection, watched.last_feedback_id)
-            if replay is None or replay.history != history or len(replay.course) > LABELS_LIMIT:
+            if replay is None or len(replay.course) > LABELS_LIMIT:
                 first = _first(history, _oldest_id(connection, watched_version_id))
                 if first is None:
                     return None
-                replay = _Replay(connection, watched_version_id, history, first)
+                replay = _Replay(connection, watched_version_id, history, first, recounts)
                 replay.show(connection, watched.last_feedback_id)
             self._known[watched_version_id] = replay  # as the latest
             if len(self._known) > _REMEMBERED:
@@ -110,9 +114,14 @@ class _Replay:
     """A detector to which labels are shown, and what it had after each."""
 
     def __init__(
-        self, connection: Connection, watched_version_id: int, history: list[Event], first: int
+        self,
+        connection: Connection,
+        watched_version_id: int,
+        history: list[Event],
+        first: int,
+        recounts: int,
     ) -> None:
-        self.history = history
+        self.history, self.recounts = history, recounts
         none = np.empty(0, dtype=np.int64)
         self.course = EvidenceCourse(none, none, none, np.empty(0), np.empty(0))
         self._watched_version_id = watched_version_id

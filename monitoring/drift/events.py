@@ -15,13 +15,14 @@ from monitoring.ledger.schema import EVERYTHING, monitor_event
 PROMOTED = version_events.PROMOTED
 STARTED, SETTINGS, ALARM = "started", "settings", "alarm"
 ACKNOWLEDGED, RESET = "acknowledged", "reset"
+SOURCES = "sources"  # the policies of label sources changed, and with them what counts
 TAGS = "tags"  # which tags have detectors of their own
 ENDED = "ended"  # the detector of a tag that is no longer watched
 RECALIBRATING, RECALIBRATED = "recalibrating", "recalibrated"  # no replay applies these
 CHECKPOINT = "checkpoint"  # the state of the detector before labels are pruned or erased
 KINDS = (
     *(STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED),
-    *(RECALIBRATING, RECALIBRATED),
+    *(RECALIBRATING, RECALIBRATED, SOURCES),
 )
 AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 

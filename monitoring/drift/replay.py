@@ -2,10 +2,10 @@
 order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
@@ -22,7 +22,9 @@ from monitoring.ledger.schema import (
 )
 from monitoring.ledger.slices import place
 
-_BEGINNINGS: Final = (STARTED, CHECKPOINT, *AFRESH)  # a replay can start after one of these
+RESTARTS: Final = (STARTED, *AFRESH)
+_BEGINNINGS: Final = (CHECKPOINT, *RESTARTS)  # a replay can start after one of these
+BET: Final = func.coalesce(patient_bet.c.bet, label_current.c.first_feedback_id)
 
 
 class LabelRow(NamedTuple):
@@ -39,17 +41,38 @@ def replay(
 
     Raises LookupError if it was never watched.
     """
+
+    def labels(after: int, until: int | None) -> list[FirstLabel]:
+        return _labels(connection, watched_version_id, after, until, name)
+
     history = replayed_events(connection, watched_version_id, name)
-    first = _last(history, _BEGINNINGS)
+    return shown_again(history, _BEGINNINGS, labels)[0]
+
+
+def shown_again(
+    history: Sequence[Event],
+    beginnings: Sequence[str],
+    labels: Callable[[int, int | None], Sequence[FirstLabel]],
+) -> tuple[DriftDetector, int | None]:
+    """Rebuild a detector from labels; return it, and the bet that raised its alarm, if any.
+
+    Args:
+        history: the result of `replayed_events`.
+        beginnings: the kinds of events of which the last is the start.
+        labels: the labels with ids over `after` and bets up to `until`, by bet.
+
+    Raises LookupError without such an event.
+    """
+    first = _last(history, beginnings)
     if first is None:
         raise LookupError("This version was never watched: its history has no start.")
-    detector, since = detector_after(history, first), history[first].feedback_id
-    for event in history[first + 1 :]:  # changes of the settings
-        show(detector, _labels(connection, watched_version_id, since, event.feedback_id, name))
-        detector = detector.with_settings(DriftSettings(**event.detail))
-        since = event.feedback_id
-    show(detector, _labels(connection, watched_version_id, since, None, name))
-    return detector
+    detector, since, raised_at = detector_after(history, first), history[first].feedback_id, None
+    for event in history[first + 1 :]:
+        if event.kind == SETTINGS:
+            raised_at = show(detector, labels(since, event.feedback_id)) or raised_at
+            detector = detector.with_settings(DriftSettings(**event.detail))
+            since = event.feedback_id
+    return detector, show(detector, labels(since, None)) or raised_at
 
 
 def replayed_events(
@@ -80,7 +103,7 @@ def seen_since_reset(
 ) -> list[FirstLabel]:
     """Return the labels that a detector saw since its last reset, among the `latest` of all."""
     history = replayed_events(connection, watched_version_id, name)
-    start = _last(history, (STARTED, *AFRESH))
+    start = _last(history, RESTARTS)
     since = 0 if start is None else history[start].feedback_id
     labels = _labels(connection, watched_version_id, since, until, name, latest=latest)
     return heard(labels, settings)
@@ -103,33 +126,39 @@ def read_labels(
     whose bets are up to `until`.
     """
     first_id = label_current.c.first_feedback_id
-    bet = func.coalesce(patient_bet.c.bet, first_id)
-    wanted = (
+    wanted = that_bet(
         select(
             *(first_id, label_current.c.confidence, feedback.c.correct, prediction.c.predicted),
             *(prediction.c.audit, prediction.c.tags, prediction.c.patient),
-            *(prediction.c.served_at_ns, bet, feedback.c.received_at_ns),
+            *(prediction.c.served_at_ns, BET, feedback.c.received_at_ns),
         )
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .outerjoin(
-            patient_bet,
-            (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
-            & (patient_bet.c.patient == prediction.c.patient)
-            & (patient_bet.c.feedback_id == first_id),
-        )
         .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
-        .where(prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None))
         .order_by(first_id.desc())
     )
     if until is not None:
-        wanted = wanted.where(bet <= until)
+        wanted = wanted.where(until >= BET)
     rows = connection.execute(wanted.limit(latest)).all()
     found = [
         LabelRow(FirstLabel(key, p, bool(correct), predicted, audit is not None, *of_answer), ns)
         for key, p, correct, predicted, audit, *of_answer, ns in rows
     ]
     return sorted(found, key=lambda row: (row.label.bet, row.label.feedback_id))
+
+
+def that_bet(labels: Select[Any]) -> Select[Any]:
+    """Return a selection of `label_current` and `prediction` without the labels that do not bet.
+
+    BET is a column of it.
+    """
+    joined = (
+        (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
+        & (patient_bet.c.patient == prediction.c.patient)
+        & (patient_bet.c.feedback_id == label_current.c.first_feedback_id)
+    )
+    bets = prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None)
+    return labels.outerjoin(patient_bet, joined).where(bets)
 
 
 def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
@@ -157,14 +186,23 @@ def _labels(
     """The first labels of a slice, as `read_labels` gives those of all answers."""
     rows = read_labels(connection, watched_version_id, after, until, latest=latest)
     labels = [row.label for row in rows]
+    texts = {label.tags for label in labels}
+    inside = tags_of_slice(connection, watched_version_id, name, texts)
+    return labels if inside is None else [label for label in labels if label.tags in inside]
+
+
+def tags_of_slice(
+    connection: Connection, watched_version_id: int, name: str, texts: Set[str | None]
+) -> Set[str] | None:
+    """Return those of these tags, as stored, whose answers a slice counts; None means all."""
     if name == EVERYTHING:
-        return labels
+        return None
     (version,) = versions.load(connection, [watched_version_id])
-    texts = {label.tags for label in labels if label.tags is not None}
-    inside = {
-        text for text in texts if name in place(connection, version.model, text, admit=False)[0]
+    return {
+        text
+        for text in texts
+        if text and name in place(connection, version.model, text, admit=False)[0]
     }
-    return [label for label in labels if label.tags in inside]
 
 
 def _last(history: Sequence[Event], kinds: Sequence[str]) -> int | None:

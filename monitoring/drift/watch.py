@@ -53,6 +53,14 @@ class Watched:
         """The detector's settings."""
         return self.detector.settings
 
+    def as_checkpoint(self, reason: str) -> dict[str, Any]:
+        """Return the detail of an event from which a replay can begin."""
+        return {
+            "reason": reason,
+            "settings": asdict(self.settings),
+            "state": self.detector.state.as_dict(),
+        }
+
     def save(self, connection: Connection) -> None:
         """Write the state in the transaction that also holds the labels that led to it."""
         row = (
@@ -187,12 +195,7 @@ def checkpoint(
 ) -> None:
     """Save the detectors' states as events, before labels that they have seen are deleted."""
     for watched in load_all(connection, watched_version_id):
-        detail = {
-            "reason": reason,
-            "settings": asdict(watched.settings),
-            "state": watched.detector.state.as_dict(),
-        }
-        append_event(connection, watched, CHECKPOINT, detail, now_ns=now_ns)
+        append_event(connection, watched, CHECKPOINT, watched.as_checkpoint(reason), now_ns=now_ns)
 
 
 def append_event(
@@ -267,16 +270,17 @@ def _advance_tags(
     alarms = 0
     for name, given in sorted(by_slice.items()):
         ids = [label.feedback_id for label in given]
-        watched = known.get(name) or _start_tag(connection, whole, name, min(ids), now_ns=now_ns)
+        watched = known.get(name) or start_tag(connection, whole, name, min(ids), now_ns=now_ns)
         alarms += _show_and_save(
             connection, watched, given, last_feedback_id=max(ids), now_ns=now_ns
         )
     return alarms
 
 
-def _start_tag(
+def start_tag(
     connection: Connection, whole: Watched, name: str, first_id: int, *, now_ns: int
 ) -> Watched:
+    """Start the watch of a tag's slice before its first label."""
     settings = whole.tags.of_slice(whole.settings, name)
     watched = Watched(whole.watched_version_id, DriftDetector(settings), first_id - 1, name)
     append_event(connection, watched, STARTED, asdict(settings), now_ns=now_ns)

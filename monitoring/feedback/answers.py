@@ -76,15 +76,22 @@ def count_pending(connection: Connection) -> dict[str, int]:
 
 
 def is_pending(connection: Connection, item: FeedbackItem) -> bool:
-    """Whether a label for this model and request id is already waiting."""
-    same = (_pending.model == item.model) & (_pending.request_id == item.request_id)
-    return connection.scalar(select(1).where(same)) is not None
+    """Whether a label of this source and reader is already waiting for the request id."""
+    same = zip(feedback_pending.primary_key, _pending_key(item), strict=True)
+    wanted = select(1).where(*(column == value for column, value in same))
+    return connection.scalar(wanted) is not None
 
 
 def hold_pending(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
-    """Keep a label until its prediction arrives. A later label for the same request replaces it."""
-    row = (item.model, item.request_id, item.label, item.source, item.observed_at_ns, now_ns)
+    """Keep a label until its answer arrives. A later one of the same source and reader replaces
+    it.
+    """
+    row = (*_pending_key(item), item.label, item.observed_at_ns, now_ns)
     _HOLD_PENDING.run(connection, [row])
+
+
+def _pending_key(item: FeedbackItem) -> tuple[str | None, ...]:
+    return item.model, item.request_id, item.source or "", item.reader or ""
 
 
 def release_pending(
@@ -108,8 +115,9 @@ def release_pending(
         FeedbackItem(
             row.label,
             arrived[row.model, row.request_id],
-            source=row.source,
+            source=row.source or None,
             observed_at_ns=row.observed_at_ns,
+            reader=row.reader or None,
         )
         for row in sorted(released, key=lambda row: (row.received_at_ns, row.request_id))
     ]

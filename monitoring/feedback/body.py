@@ -30,6 +30,12 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
     source: (
         Annotated[Text, Meta(description="where the label comes from", examples=["biopsy"])] | None
     ) = None
+    reader: (
+        Annotated[
+            Text, Meta(description="who read the image; another reader's is a second reading")
+        ]
+        | None
+    ) = None
     observed_at: Moment | None = None
 
     def item(self) -> FeedbackItem:
@@ -41,7 +47,7 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
             raise FeedbackInvalid(
                 "Name the answer by 'prediction_id' alone, or by 'model' and 'request_id'."
             )
-        for name in ("label", "model", "request_id", "source"):
+        for name in ("label", "model", "request_id", "source", "reader"):
             check_storable(name, getattr(self, name))
         return FeedbackItem(
             self.label,
@@ -50,6 +56,7 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
             self.request_id,
             self.source,
             read_time_ns("observed_at", self.observed_at),
+            self.reader,
         )
 
 

@@ -9,11 +9,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from monitoring.errors import MonitoringError
+from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import SumChanges
 
 
 class FeedbackItem(NamedTuple):
-    """One label of a class by name. `prediction_id`: 16 bytes. Times in ns since 1970."""
+    """One label of a class by name. `prediction_id`: 16 bytes. Times in ns since 1970.
+
+    `source`: where it comes from, which decides what it counts as; `reader`: who read the image.
+    """
 
     label: str
     prediction_id: bytes | None = None
@@ -21,6 +25,7 @@ class FeedbackItem(NamedTuple):
     request_id: str | None = None
     source: str | None = None
     observed_at_ns: int | None = None
+    reader: str | None = None
 
 
 class FeedbackStatus(StrEnum):
@@ -29,6 +34,9 @@ class FeedbackStatus(StrEnum):
     ACCEPTED = "accepted"  # the answer's first label
     UNCHANGED = "unchanged"  # the answer had this label already
     CORRECTED = "corrected"  # the answer had another label; the sums have changed
+    SECOND_READING = "second_reading"  # another reader's; compared with the truth, not counted
+    PROXY = "proxy"  # its source is a proxy; compared with truths, not counted
+    IGNORED = "ignored"  # its source is ignored; kept, not used
     PENDING = "pending"  # no answer of that request id yet; joined when it arrives
     UNKNOWN = "unknown"  # no such prediction in the ledger
     EXPIRED = "expired"  # older than the ledger keeps predictions
@@ -65,5 +73,6 @@ class TransactionCounts:
     changes: SumChanges = field(default_factory=SumChanges)
     delays_s: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     duplicates: Counter[int] = field(default_factory=Counter)
+    aside: Counter[tuple[int, CountsAs]] = field(default_factory=Counter)  # not counted as truth
     rejected: Counter[Reason] = field(default_factory=Counter)
     alarms: Counter[int] = field(default_factory=Counter)

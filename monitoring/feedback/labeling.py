@@ -2,14 +2,15 @@
 
 The same label again changes nothing. A different label is a revision: it changes the sums by the
 difference, but never reaches the drift detector, which sees the first label of each answer in the
-order of the feedback ids. Labels arrive in lists of thousands, so tables, sums and the detector are
+order of the feedback ids. Proxies, ignored labels and second readings (`said.py`) are kept, and
+reach neither. Labels arrive in lists of thousands, so tables, sums and the detector are
 updated by column, not label by label.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -35,7 +36,9 @@ from monitoring.feedback.items import (
     Reason,
     TransactionCounts,
 )
+from monitoring.feedback.said import SaidLabel, counts_as, latest_of, read_said
 from monitoring.ledger.dialects import dialect_of
+from monitoring.ledger.label_sources import CountsAs, read_policies
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import pruned_before_ns, time_of_id
 from monitoring.ledger.schema import feedback, label_current
@@ -43,6 +46,7 @@ from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.sum_changes import as_counted
 from monitoring.ledger.version_events import has_shadows, shadow_id
 from monitoring.ledger.versions import WatchedVersion, load, of_model
+from monitoring.sources import LabelPolicy, SourcePolicies
 
 
 class FirstLabel(NamedTuple):
@@ -75,6 +79,11 @@ class CurrentLabel(NamedTuple):
 
 CORRECTIONS_LIMIT: Final = 1_000  # of one answer; each is kept
 _TOO_OFTEN: Final = f"The label of this answer was corrected {CORRECTIONS_LIMIT:,} times; it stays."
+_ASIDE: Final = {
+    CountsAs.SECOND_READING: FeedbackStatus.SECOND_READING,
+    CountsAs.PROXY: FeedbackStatus.PROXY,
+    CountsAs.IGNORED: FeedbackStatus.IGNORED,
+}
 _INSERT, _KEEP = inserting(feedback), replacing(label_current)
 
 
@@ -107,7 +116,9 @@ class Labeling:
         self._now_ns = now_ns
         self._first: list[tuple[ServedAnswer, int]] = []  # answers and their first labels
         self._moved: dict[bytes, tuple[ServedAnswer, int]] = {}  # corrected, and the label before
-        self._feedback: list[tuple[Any, ...]] = []  # rows to insert
+        self._feedback: list[SaidLabel] = []  # rows to insert
+        self._policies: dict[str, SourcePolicies] = {}  # by model
+        self._said: dict[bytes, list[SaidLabel]] = defaultdict(list)  # complete where it matters
         self._current: dict[bytes, CurrentLabel] = {}  # labels that this transaction changed
         self._newest: dict[str, WatchedVersion | None] = {}  # by model
         self._waiting: int | None = None  # all labels that wait; counted when first needed
@@ -129,6 +140,8 @@ class Labeling:
             self._connection, len(items) + len(shadow_ids)
         )
         self._pruned_before_ns = pruned_before_ns(self._connection)
+        meant = [*zip(items, ids, strict=True), *zip(items, map(_shadow, ids), strict=True)]
+        self._read_said(meant if shadow_ids else meant[: len(items)], answers)
         results = [
             self._judge(item, answers.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
@@ -164,6 +177,25 @@ class Labeling:
         for row in load(self._connection, sorted(watched_version_ids - self._versions.keys())):
             self._versions[row.watched_version_id] = row
 
+    def _read_said(
+        self,
+        meant: Sequence[tuple[FeedbackItem, bytes | None]],
+        answers: dict[bytes, ServedAnswer],
+    ) -> None:
+        """Read policies, and all labels of the answers for which they matter."""
+        versions = {row.watched_version_id for row in answers.values()}
+        models = {self._versions[each].model for each in versions}
+        self._policies = read_policies(self._connection, models)
+        asked = (key for item, key in meant if key and self._asks(item, answers.get(key)))
+        self._said.update(read_said(self._connection, asked))
+
+    def _asks(self, item: FeedbackItem, answer: ServedAnswer | None) -> bool:
+        """Whether it matters what was said of the answer before."""
+        if answer is None or answer.label is not None or item.reader is not None:
+            return answer is not None
+        policies = self._policies[self._versions[answer.watched_version_id].model]
+        return policies.of(item.source) is not LabelPolicy.TRUTH
+
     def _judge(self, item: FeedbackItem, answer: ServedAnswer | None) -> FeedbackResult:
         if answer is None:
             return self._missing(item) if item.prediction_id else self._early(item)
@@ -173,10 +205,21 @@ class Labeling:
         label = version.class_index.get(item.label)
         if label is None:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, version.classes))
+        said = self._said[answer.prediction_id]
+        counts = counts_as(self._policies[version.model], item.source, item.reader, said)
+        before = latest_of(said, item.source, item.reader)
         known = self._current.get(answer.prediction_id) or answer
-        if (known.revision or 0) >= CORRECTIONS_LIMIT and label != known.label:
+        current = known.label if counts is CountsAs.TRUTH else label
+        if before is not None and before.label == label == current:
+            self._counts.duplicates[answer.watched_version_id] += 1
+            return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
+        if len(said) > CORRECTIONS_LIMIT:
             return self._reject(Reason.INVALID, FeedbackInvalid(_TOO_OFTEN))
-        return FeedbackResult(self._label(item, answer, label), answer.prediction_id)
+        if counts is CountsAs.TRUTH:
+            return FeedbackResult(self._label(item, answer, label), answer.prediction_id)
+        self._append(item, answer, label, counts)
+        self._counts.aside[answer.watched_version_id, counts] += 1
+        return FeedbackResult(_ASIDE[counts], answer.prediction_id)
 
     def _label(self, item: FeedbackItem, answer: ServedAnswer, label: int) -> FeedbackStatus:
         known = self._current.get(answer.prediction_id) or answer
@@ -185,8 +228,9 @@ class Labeling:
             self._first.append((answer, label))
             self.first_labels[answer.watched_version_id].append(first)
             return FeedbackStatus.ACCEPTED
-        if label == known.label:
+        if label == known.label:  # another source confirms it, and its policy may change
             self._counts.duplicates[answer.watched_version_id] += 1
+            self._append(item, answer, label, CountsAs.TRUTH)
             return FeedbackStatus.UNCHANGED
         self._moved.setdefault(answer.prediction_id, (answer, known.label))
         self._write(item, answer, label, before=known)
@@ -200,19 +244,30 @@ class Labeling:
         before: ServedAnswer | CurrentLabel | None = None,
     ) -> FirstLabel:
         """Keep the rows of a label, the answer's first unless there was one `before`."""
-        number = next(self._numbers)
+        number = self._append(item, answer, label, CountsAs.TRUTH)
         prediction_id, watched_version_id, predicted, confidence, *_ = answer
         first = number if before is None else before.first_feedback_id or 0
         revision = 0 if before is None else (before.revision or 0) + 1
         correct = label == predicted
-        what = (prediction_id, watched_version_id, revision, label, int(correct))
-        self._feedback.append((number, *what, item.source, item.observed_at_ns, self._now_ns))
         self._current[prediction_id] = CurrentLabel(
             prediction_id, watched_version_id, first, revision, label, int(correct), confidence
         )
-        self.last_feedback_id[watched_version_id] = number
         said = (confidence, correct, predicted, answer.audit is not None)
         return FirstLabel(number, *said, answer.tags, answer.patient, answer.served_at_ns)
+
+    def _append(
+        self, item: FeedbackItem, answer: ServedAnswer, label: int, counts: CountsAs
+    ) -> int:
+        """Add a row of `feedback`; return its id."""
+        number = next(self._numbers)
+        what = (answer.prediction_id, answer.watched_version_id, label)
+        voice = (item.source, item.reader, item.observed_at_ns)
+        correct = int(label == answer.predicted)
+        row = SaidLabel(number, *what, correct, int(counts), *voice, self._now_ns)
+        self._feedback.append(row)
+        self._said[answer.prediction_id].append(row)
+        self.last_feedback_id[answer.watched_version_id] = number
+        return number
 
     def _count(self) -> None:
         """Add the first labels and what corrections came to to the sums, delays to the counts."""
@@ -267,3 +322,7 @@ class Labeling:
     def _reject(self, reason: Reason, error: MonitoringError) -> FeedbackResult:
         self._counts.rejected[reason] += 1
         return FeedbackResult(FeedbackStatus.REJECTED, None, reason, str(error), type(error))
+
+
+def _shadow(prediction_id: bytes | None) -> bytes | None:
+    return None if prediction_id is None else shadow_id(prediction_id)

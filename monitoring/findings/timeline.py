@@ -19,6 +19,7 @@ from monitoring.drift.events import (
     RECALIBRATING,
     RESET,
     SETTINGS,
+    SOURCES,
     STARTED,
     TAGS,
     Event,
@@ -121,6 +122,10 @@ def _sentence(event: Event) -> str:
             f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on "
             f"average, tolerance {tolerance(detail['tolerance'])}{audited}{blind}."
         )
+    if event.kind == SOURCES:
+        named = ", ".join(f"{source}: {policy}" for source, policy in detail["policies"].items())
+        again = counted(detail["answers"], "answer")
+        return f"The policy of label sources changed ({named}); {again} were counted again."
     if event.kind == ENDED:
         return f"The watch{of_tag} ended."
     if event.kind == TAGS:

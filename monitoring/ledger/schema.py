@@ -1,6 +1,7 @@
 """The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
-Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event`, `tag_value`.
+Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event`, `tag_value`,
+`label_source`. Only `counts_as` of a label changes, with the policy of its source.
 Everything else except `input_day` and `picture` is derived from them in the same transaction and
 can be recounted: `label_current`, `bin_day`, `bin_total`, `class_day`, `monitor_state`. Times are
 nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
@@ -115,23 +116,45 @@ picture = Table(
 # the commits.
 feedback_number = Sequence("feedback_number", metadata=metadata)
 
-# Append-only. Revision 0 is the first label of an answer, the only one that the drift detector
-# may see.
+# Every label, in the order of arrival. `counts_as` follows from the sources' policies and from who
+# read (label_sources.py): of those that count as truth, the first is the one that the drift
+# detector may see, and the last is the current label.
 feedback = Table(
     "feedback",
     metadata,
     _key("feedback_id", _serial, autoincrement=False),
     _filled("prediction_id", LargeBinary(16)),
     _filled("watched_version_id", BigInteger),
-    _filled("revision", Integer),
     _filled("label", SmallInteger),
     _filled("correct", SmallInteger),
+    _filled("counts_as", SmallInteger),
     Column("source", Text),
+    Column("reader", Text),
     Column("observed_at_ns", BigInteger),
     _filled("received_at_ns", BigInteger),
+    Index("feedback_answer", "prediction_id"),
+)
+_aside = feedback.c.counts_as > 0
+Index(
+    "feedback_aside",
+    feedback.c.watched_version_id,
+    feedback.c.feedback_id,
+    sqlite_where=_aside,
+    postgresql_where=_aside,
 )
 
-# The current label of each labeled answer, and the id of its first label.
+# What the labels of a source count as: `truth`, `proxy` or `ignore`. Model '': of every model that
+# has no policy of its own for the source.
+label_source = Table(
+    "label_source",
+    metadata,
+    _key("model", Text),
+    _key("source", Text),
+    _filled("policy", Text),
+    sqlite_with_rowid=False,
+)
+
+# The current label of each answer that has one which counts as truth, and the id of its first.
 label_current = Table(
     "label_current",
     metadata,
@@ -159,15 +182,16 @@ patient_bet = Table(
     sqlite_with_rowid=False,
 )
 
-# Labels that arrived before their answers, by the caller's request id. Bounded; the last label
-# wins.
+# Labels that arrived before their answers, by the caller's request id. Bounded; the last label of
+# a source and reader ('': not named) wins.
 feedback_pending = Table(
     "feedback_pending",
     metadata,
     _key("model", Text),
     _key("request_id", Text),
+    _key("source", Text),
+    _key("reader", Text),
     _filled("label", Text),
-    Column("source", Text),
     Column("observed_at_ns", BigInteger),
     _filled("received_at_ns", BigInteger),
     Index("feedback_pending_request", "request_id"),

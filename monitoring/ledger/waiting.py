@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
 
@@ -80,12 +81,15 @@ def find_answer(
 
 
 def revisions(connection: Connection, prediction_id: bytes) -> list[Revision]:
-    """Return the labels of an answer, oldest first."""
+    """Return the labels of an answer that count as truth, oldest first.
+
+    Others stay hidden: who labels should not lean towards a proxy or another reader.
+    """
     columns = feedback.c
     wanted = select(columns.label, columns.source, columns.received_at_ns).where(
-        columns.prediction_id == prediction_id
+        columns.prediction_id == prediction_id, columns.counts_as == CountsAs.TRUTH
     )
-    return [Revision(*found) for found in connection.execute(wanted.order_by(columns.revision))]
+    return [Revision(*found) for found in connection.execute(wanted.order_by(columns.feedback_id))]
 
 
 def what_was_answered(connection: Connection, prediction_id: bytes) -> tuple[int, float] | None:

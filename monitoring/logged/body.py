@@ -70,6 +70,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ) = None
     label: Annotated[Text, Meta(description="the true class, if it is known")] | None = None
     source: Text | None = None
+    reader: Text | None = None
     observed_at: Moment | None = None
 
     def item(self, defaults: Mapping[str, str]) -> LoggedItem:
@@ -94,6 +95,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             label=check_storable("label", self.label),
             source=check_storable("source", self.source),
             observed_at_ns=read_time_ns("observed_at", self.observed_at),
+            reader=check_storable("reader", self.reader),
         )
         _require(item)
         return item

@@ -57,6 +57,7 @@ class LoggedItem(NamedTuple):
     label: str | None = None
     source: str | None = None
     observed_at_ns: int | None = None
+    reader: str | None = None
 
 
 class LoggedStatus(StrEnum):
@@ -219,7 +220,11 @@ def label_of(item: LoggedItem, result: LoggedResult) -> FeedbackItem | None:
     if item.label is None or result.status not in (LoggedStatus.ACCEPTED, LoggedStatus.UNCHANGED):
         return None
     return FeedbackItem(
-        item.label, result.prediction_id, source=item.source, observed_at_ns=item.observed_at_ns
+        item.label,
+        result.prediction_id,
+        source=item.source,
+        observed_at_ns=item.observed_at_ns,
+        reader=item.reader,
     )
 
 

@@ -71,7 +71,7 @@ def forget(
 
 
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
-    """Erase these answers; return how many labels and corrections were deleted with them."""
+    """Erase these answers; return how many labels of any kind were deleted with them."""
     label_id = label_current.c.prediction_id
     wanted = (
         select(prediction, label_current.c.label, label_current.c.first_feedback_id)
@@ -90,18 +90,16 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     changes.label(as_counted(labeled), [row.label for row in labeled])
     for watched_version_id in sorted({row.watched_version_id for row in labeled}):
         watch.checkpoint(connection, watched_version_id, "erased", now_ns=now_ns)
-    labels = 0
-    for row in labeled:  # corrections follow the first label, so the search is a range of ids
-        said = (feedback.c.feedback_id >= row.first_feedback_id) & (
-            feedback.c.prediction_id == row.prediction_id
-        )
-        labels += connection.execute(delete(feedback).where(said)).rowcount
+    for row in labeled:
         bet = (patient_bet.c.feedback_id == row.first_feedback_id) & (
             patient_bet.c.watched_version_id == row.watched_version_id
         )
         connection.execute(delete(patient_bet).where(bet, patient_bet.c.patient == row.patient))
     for table in (label_current, prediction):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
+    # those that do not count, too: proxies, second readings
+    said = delete(feedback).where(feedback.c.prediction_id.in_(ids))
+    labels = connection.execute(said).rowcount
     drop_pictures(connection, ids)
     _subtract(connection, changes, slices)
     tags = {

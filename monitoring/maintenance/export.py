@@ -11,13 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from model_store.csv_cells import CsvTable
 from model_store.installation import install_command
 from monitoring.errors import ExportRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.maintenance import Progress, silent
@@ -38,6 +39,7 @@ COLUMNS = (
     "label",
     "correct",
     "source",
+    "reader",
     "observed_at",
     "labeled_at",
     "revision",
@@ -56,9 +58,11 @@ def export(
     all is written.
 
     `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON, and marks what a spreadsheet
-    would execute (model_store.csv_cells). `label`, `source` and `observed_at` are of the
-    latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without
-    pyarrow; ModelNotInLedger if `model` is not in the ledger.
+    would execute (model_store.csv_cells). `label`, `source`, `reader` and `observed_at` are of the
+    latest label that counts as truth, `labeled_at` is of the first.
+
+    Raises ExportRefused for another suffix, or without pyarrow; ModelNotInLedger if `model` is not
+    in the ledger.
     """
     draft = file.with_name(f".{file.name}.part")
     try:
@@ -95,6 +99,7 @@ def _wanted() -> Any:
         .where(
             feedback.c.feedback_id >= label_current.c.first_feedback_id,
             feedback.c.prediction_id == label_current.c.prediction_id,
+            feedback.c.counts_as == CountsAs.TRUTH,
         )
         .correlate(label_current)
         .scalar_subquery()
@@ -113,8 +118,10 @@ def _wanted() -> Any:
         label_current.c.correct,
         label_current.c.revision,
         first.c.received_at_ns.label("labeled_at_ns"),
-        func.coalesce(latest.c.source, first.c.source).label("source"),
-        func.coalesce(latest.c.observed_at_ns, first.c.observed_at_ns).label("observed_at_ns"),
+        *(
+            case((label_current.c.revision > 0, latest.c[name]), else_=first.c[name]).label(name)
+            for name in ("source", "reader", "observed_at_ns")
+        ),
     ).select_from(joined)
 
 
@@ -134,6 +141,7 @@ def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
         None if row.label is None else known.classes[row.label],
         None if row.correct is None else bool(row.correct),
         row.source,
+        row.reader,
         _moment(row.observed_at_ns),
         _moment(row.labeled_at_ns),
         row.revision,

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import Connection, Select, case, delete, func, select
 
 from calibration import wording
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.locks import lock_tables, lock_versions
 from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import (
@@ -126,15 +127,20 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
 
 def _labels_from_feedback() -> Select[Any]:
     """Select the rows that label_current should have, in the order of its columns."""
-    answer = feedback.c.prediction_id
-    labels = (
-        select(
-            *feedback.columns,
-            func.min(feedback.c.feedback_id).over(partition_by=answer).label("first_feedback_id"),
-            func.row_number()
-            .over(partition_by=answer, order_by=feedback.c.revision.desc())
-            .label("age"),
-        )
+    before = func.lag(feedback.c.label).over(
+        partition_by=feedback.c.prediction_id, order_by=feedback.c.feedback_id
+    )
+    truths = (
+        select(*feedback.columns, case((before != feedback.c.label, 1), else_=0).label("changed"))
+        .where(feedback.c.counts_as == CountsAs.TRUTH)
+        .subquery()
+    )
+    answer, number = truths.c.prediction_id, truths.c.feedback_id
+    labels = select(
+        truths,
+        func.min(number).over(partition_by=answer).label("first_feedback_id"),
+        func.sum(truths.c.changed).over(partition_by=answer).label("revision"),
+        func.row_number().over(partition_by=answer, order_by=number.desc()).label("age"),
     ).subquery()
     columns = (
         labels.c[column.name] for column in label_current.columns if column.name != "confidence"

@@ -8,11 +8,13 @@ appears with it. Gauges that are read from the ledger at scrape time are in `led
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from calibration.bins import BIN_COUNT
 from monitoring.feedback.items import Reason, TransactionCounts
+from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import DayBin
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters
@@ -52,6 +54,16 @@ CORRECTED = tuple(  # in the order of SumChanges.corrected
 DUPLICATES = BinCounter(
     "candor_feedback_duplicates", "Labels that repeated what was known.", by_bin=False
 )
+ASIDE: Final[Mapping[CountsAs, BinCounter]] = {
+    counts: BinCounter(
+        "candor_feedback_aside",
+        "Labels that were kept and count for no figure, by what they count as.",
+        (("counts_as", counts.name.lower()),),
+        by_bin=False,
+    )
+    for counts in CountsAs
+    if counts is not CountsAs.TRUTH
+}
 ALARMS = BinCounter("candor_calibration_drift_alarms", "Drift alarms raised.", by_bin=False)
 
 
@@ -60,7 +72,9 @@ class MonitorMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, zero_s: float = 0.0) -> None:
         self.registry = registry
-        self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED, DUPLICATES, ALARMS), zero_s=zero_s)
+        self.bins = BinCounters(
+            (*SERVED, *LABELED, *CORRECTED, DUPLICATES, *ASIDE.values(), ALARMS), zero_s=zero_s
+        )
         registry.register(self.bins)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -167,4 +181,6 @@ def _by_version(
         for watched_version_id, count in per_version.items():
             if count:
                 by_version[watched_version_id].append((0, {column: count}))
+    for (watched_version_id, counts_as), count in counts.aside.items():
+        by_version[watched_version_id].append((0, {ASIDE[counts_as]: count}))
     return by_version

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from calibration.measures.metrics import gap_interval
 from model_store.bundle.bundle import Bundle
@@ -16,7 +16,7 @@ from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
 from monitoring.findings.audit import MUCH_MISSING, missing_explain
 from monitoring.findings.selection import COMPLETE
-from monitoring.ledger.schema import label_current, prediction
+from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
 
 # Keeps the logarithm of a probability that underflowed finite.
@@ -79,6 +79,8 @@ class LabeledAnswers:
         coverage: share with a label of the answers that could be here: served between the first and
             the last of these and, if they are an audit, drawn for it. NaN without answers.
         until_feedback_id: the first label of the last of them; 0 without answers.
+        aside: how many labels of the version are no truths (proxies, second readings, ignored), so
+            that none of them is here.
     """
 
     watched_version_id: int
@@ -89,6 +91,7 @@ class LabeledAnswers:
     served_since_ns: int | None
     coverage: float = math.nan
     until_feedback_id: int = 0
+    aside: int = 0
 
     @property
     def are_fair(self) -> bool:
@@ -162,7 +165,16 @@ def labeled_answers(
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
         coverage=_coverage(connection, watched_version_id, rows, audited=rows is audited),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
+        aside=_count_aside(connection, watched_version_id),
     )
+
+
+def _count_aside(connection: Connection, watched_version_id: int) -> int:
+    aside = select(func.count()).where(
+        feedback.c.watched_version_id == watched_version_id,
+        feedback.c.counts_as > literal_column("0"),  # as the index has it
+    )
+    return connection.scalar(aside) or 0
 
 
 def _rows(

@@ -87,6 +87,12 @@ def _changes(proposal: Proposal) -> str:
 def _notes(done: Recalibration) -> Iterator[str]:
     """Yield what has to be known before the version is promoted."""
     proposal = done.proposal
+    if proposal.aside:
+        yield (
+            f"it rests on {counted(proposal.labels, 'truth')}; "
+            f"{counted(proposal.aside, 'label')} of proxies, second readers and ignored sources "
+            "were not used"
+        )
     if proposal.choice.better is not None:
         yield (
             f"{REMEDIES[proposal.choice.better].title} would improve more, but may change the "

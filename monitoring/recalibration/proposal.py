@@ -58,7 +58,8 @@ class Proposal:
         remedy: its name in `calibration.calibrators.remedies.REMEDIES`.
         choice: how the remedies compared.
         affine: the map of log-probabilities as served.
-        labels: number of labels used; `fitted_on` of them fit, `held_out` of them measure.
+        labels: number of labels used, all of them truths; `fitted_on` of them fit, `held_out` of
+            them measure. `aside`: labels left out: proxies, second readings, ignored ones.
         audited: whether they are the labels of a random audit.
         served, probabilities: of the held-out answers, (held_out, K), before and after the remedy.
         true_classes: of the held-out answers, (held_out,).
@@ -81,6 +82,7 @@ class Proposal:
     after: Measures
     changed: int
     classes: tuple[ClassChange, ...]
+    aside: int = 0
 
 
 def propose(
@@ -131,6 +133,7 @@ def propose(
         after=Measures.from_probabilities(after, held_out.labels),
         changed=int((after.argmax(axis=1) != held_out.probabilities.argmax(axis=1)).sum()),
         classes=_class_changes(card.classes, held_out.probabilities, after, held_out.labels),
+        aside=answers.aside,
     )
 
 
@@ -145,7 +148,7 @@ def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
         )
         raise RecalibrationRefused(
             f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected "
-            f"at least {needed:,}{fewest}. Label more answers{lower}."
+            f"at least {needed:,}{fewest}.{_left_out(answers.aside)} Label more answers{lower}."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]
@@ -153,6 +156,12 @@ def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
             f"All {counted(n, 'label')} say {name!r}. A calibrator needs labels of at least two "
             "classes: label answers whatever their class."
         )
+
+
+def _left_out(aside: int) -> str:
+    """Say that labels were not used, after a sentence; empty if there are none."""
+    what = "proxies, second readings or ignored"
+    return f" {counted(aside, 'label')} that are no truths ({what}) were not used." if aside else ""
 
 
 def _chosen_labels(uneven: UnevenLabels) -> str:

@@ -95,6 +95,7 @@ class Recalibration:
             "parent_version": self.parent_version,
             "remedy": proposal.remedy,
             "labels": proposal.labels,
+            "aside": proposal.aside,
             "fitted_on": proposal.fitted_on,
             "held_out": proposal.held_out,
             "audited": proposal.audited,

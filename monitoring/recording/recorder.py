@@ -9,7 +9,7 @@ either way.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -22,6 +22,7 @@ from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.drift.acknowledgment import Restart, acknowledge
 from monitoring.drift.events import ACKNOWLEDGED
+from monitoring.drift.source_change import SourcesChanged, change_settings, change_sources
 from monitoring.drift.tag_settings import TagSettings, slice_of
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
@@ -55,6 +56,7 @@ from monitoring.recording.queue import (
 )
 from monitoring.recording.spool import Frame, Spool
 from monitoring.recording.transaction import Commit
+from monitoring.sources import LabelPolicy
 
 _log = logging.getLogger(__name__)
 SLOW_S = 0.5  # a ledger that took longer to fail is left alone until a probe succeeds
@@ -63,10 +65,11 @@ SLOW_S = 0.5  # a ledger that took longer to fail is left alone until a probe su
 class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
-    `settings` and `tags` apply to every version registered here (`tags` None leaves those that
-    it has), `policy` to every label. `patient_key` is the secret of a file, if the ledger is not to
-    make its own. Answers in a `spool` are moved to the ledger; a spool with
-    room takes answers while the ledger is away. Closing the recorder writes everything that waits.
+    `settings` and `tags` apply to every version registered here, `sources`, the policies of label
+    sources, to every model (None leaves what the ledger has of either), `policy` to every label.
+    `patient_key` is the secret of a file, if the ledger is not to make its own. Answers in a
+    `spool` are moved to the ledger; a spool with room takes answers while the ledger is away.
+    Closing the recorder writes everything that waits.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Recorder:
         policy: FeedbackPolicy | None = None,
         spool: Spool | None = None,
         patient_key: bytes | None = None,
+        sources: Mapping[str, LabelPolicy] | None = None,
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
@@ -92,6 +96,9 @@ class Recorder:
         self._writer = ledger.writer()
         self._outage = Outage(ledger.probe, metrics.ledger_away, over=self._wake)
         self._fallback = Fallback(spool, metrics, self._outage, join=self._join)
+        if sources is not None:
+            with ledger.write() as connection:
+                change_settings(connection, sources, now_ns=ledger.clock())
         with ledger.read() as connection:  # labels may arrive before their version is served again
             self._know(self._unknown(connection))
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
@@ -155,14 +162,16 @@ class Recorder:
         actor: str | None = None,
         kind: str = ACKNOWLEDGED,
         audit: bool | None = None,
+        chosen_labels: bool = False,
         tag: str | None = None,
         alarm: int | None = None,
     ) -> Future[tuple[WatchedVersion, Restart]]:
         """Reset a version's detector, by default of the last registered version. Fails with
         ModelNotInLedger.
 
-        `actor`, `audit` and `alarm` are those of `acknowledgment.acknowledge`. `tag`, such as
-        `site=B`: that of a tag alone; fails with TagNotWatched.
+        `actor`, `audit`, `chosen_labels` and `alarm` are those of `acknowledgment.acknowledge`; it
+        fails with AuditMissing, too. `tag`, such as `site=B`: that of a tag alone; fails with
+        TagNotWatched.
         """
 
         def reset(connection: Connection) -> tuple[WatchedVersion, Restart]:
@@ -177,6 +186,7 @@ class Recorder:
                 now_ns=now_ns,
                 kind=kind,
                 audit=audit,
+                chosen_labels=chosen_labels,
                 name=EVERYTHING if tag is None else slice_of(tag),
                 alarm=alarm,
             )
@@ -189,6 +199,17 @@ class Recorder:
             return row, restart
 
         return self._submit(reset, lambda known: self._know([known[0]]))
+
+    def change_sources(
+        self, model: str, policies: Mapping[str, LabelPolicy], *, actor: str | None = None
+    ) -> Future[SourcesChanged]:
+        """Set the policies of label sources, as `source_change.change_sources` does."""
+
+        def change(connection: Connection) -> SourcesChanged:
+            now_ns = self._ledger.clock()
+            return change_sources(connection, model, policies, now_ns=now_ns, actor=actor)
+
+        return self._submit(change, lambda _: None)
 
     def declare(self, card: LoggedCard) -> Future[WatchedVersion]:
         """Register a model served elsewhere. Fails with ModelDiffers, ModelServed, ModelsFull."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.errors import (
     AnswersSpooled,
+    AuditMissing,
     BodiesFull,
     BodyCompressed,
     BodyNotJson,
@@ -30,6 +31,7 @@ from monitoring.errors import (
     PredictionInvalid,
     QueryInvalid,
     RecorderClosed,
+    SourcesInvalid,
     TableInvalid,
     TagNotWatched,
 )
@@ -49,6 +51,7 @@ from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.logged_predictions import LoggedPredictionRoutes
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
+from monitoring.routes.sources import PoliciesToSet, SourceRoutes
 from monitoring.routes.tables import CSV, NDJSON
 
 __all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
@@ -152,6 +155,7 @@ _ALARMS: Final = tuple(
             ModelNotInLedger,
             QueryInvalid,
             TagNotWatched,
+            AuditMissing,
             *WRITE_REFUSALS,
         ),
     )
@@ -206,6 +210,29 @@ _REPORTS: Final = (
         refuses=REPORT_REFUSALS,
     ),
 )
+_SOURCES: Final = (
+    Endpoint(
+        method="GET",
+        path="/models/{model}/report/sources",
+        handler=SourceRoutes.read,
+        tag="feedback",
+        summary="What the labels of each source count as, and how far proxies and second readings "
+        "agree with truths.",
+        parameters=(OF_VERSION,),
+        refuses=(ModelNotInLedger, QueryInvalid, SQLAlchemyError),
+    ),
+    Endpoint(
+        method="POST",
+        path="/models/{model}/report/sources",
+        handler=SourceRoutes.change,
+        tag="feedback",
+        summary="Set what the labels of some sources count as. Labels that arrived before are "
+        "counted again.",
+        scope="admin",
+        takes={JSON: PoliciesToSet},
+        refuses=(*BODY_REFUSALS, SourcesInvalid, ModelNotInLedger, *WRITE_REFUSALS),
+    ),
+)
 METRICS: Final = Endpoint(
     method="GET",
     path="/metrics",
@@ -215,7 +242,7 @@ METRICS: Final = Endpoint(
     gives={"text/plain": str, "application/openmetrics-text": str},
     refuses=(SQLAlchemyError,),
 )
-ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_REPORTS, METRICS)
+ENDPOINTS: Final = (*_INTAKE, *_SOURCES, *_ALARMS, *_REPORTS, METRICS)
 
 
 def endpoints(
@@ -242,6 +269,7 @@ def endpoints(
         LoggedPredictionRoutes(
             recorder, reader, served=production if production and serves else lambda _model: None
         ),
+        SourceRoutes(ledger, recorder, reader, production or (lambda _model: None)),
         AlarmRoutes(recorder, reader),
         ReportRoutes(ledger, production or (lambda _model: None)),
         MetricsRoute(metrics.registry),

@@ -22,13 +22,15 @@ class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
     """Why the alarm is acknowledged, or the watch restarted; it is kept in the history.
 
     `audit`: whether the watch uses audited answers only from now on; by default that stays as it
-    is. `tag`: whose watch, such as `site=B`, if it is not that of all answers. `alarm`: the alarm
-    that is acknowledged, named by `alarm_feedback_id` of the report; without it, the alarm that is
-    active.
+    is. `chosen_labels`: the labels were chosen by their outcome, so that audited answers alone
+    count from now on. `tag`: whose watch, such as `site=B`, if it is not that of all answers.
+    `alarm`: the alarm that is acknowledged, named by `alarm_feedback_id` of the report; without it,
+    the alarm that is active.
     """
 
     note: Text | None = None
     audit: bool | None = None
+    chosen_labels: bool = False
     tag: Text | None = None
     alarm: Annotated[int, Meta(ge=0, le=_LARGEST_ID)] | None = None
 
@@ -81,7 +83,7 @@ async def restart_watch(
 ) -> RestartedWatch:
     """Acknowledge an alarm, or restart the watch, of the request's model and version.
 
-    Raises NoteInvalid, QueryInvalid, ModelNotInLedger or TagNotWatched.
+    Raises NoteInvalid, QueryInvalid, ModelNotInLedger, TagNotWatched or AuditMissing.
     """
     for name, text in (("note", asked.note), ("tag", asked.tag)):
         if text is not None:
@@ -98,6 +100,7 @@ async def restart_watch(
         actor=read_actor(request),
         kind=kind,
         audit=asked.audit,
+        chosen_labels=asked.chosen_labels,
         tag=asked.tag,
         alarm=asked.alarm,
     )

@@ -17,6 +17,7 @@ from model_store.store.store import Store
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.errors import (
     AlarmAcknowledged,
+    AuditMissing,
     FormInvalid,
     ModelNotInLedger,
     NoteInvalid,
@@ -135,11 +136,15 @@ def _row(report: Report) -> ModelRow:
 
 
 class AcknowledgeForm(Struct, frozen=True):
-    """What was found and done about the page's `alarm`; `tag`: whose it is, if any."""
+    """What was found and done about the page's `alarm`; `tag`: whose it is, if any.
+
+    `chosen_labels`: there if the labels were chosen by their outcome.
+    """
 
     note: str
     alarm: str
     tag: str | None = None
+    chosen_labels: str | None = None
 
 
 _FORM = form_reader(AcknowledgeForm)
@@ -222,7 +227,8 @@ def _note_of(fields: Mapping[str, str]) -> AlarmNote:
             "The form does not say which alarm is meant; open the model's page again, and use its "
             "form."
         )
-    return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm))
+    chosen = "chosen_labels" in fields
+    return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm), chosen_labels=chosen)
 
 
 SPAN: Final = tuple(
@@ -254,6 +260,7 @@ ENDPOINTS: Final = (
         parameters=(OF_VERSION,),
         refuses=(
             AlarmAcknowledged,
+            AuditMissing,
             NoteInvalid,
             ModelNotInLedger,
             QueryInvalid,

@@ -106,6 +106,7 @@ def open_monitor(
             policy=policy,
             spool=spool,
             patient_key=settings.patient_key,
+            sources=settings.label_sources,
         ) as recorder,
         _open_pictures(settings, ledger, answers=production is not None) as pictures,
     ):

@@ -34,6 +34,7 @@ from monitoring.metrics.ledger_gauges import LedgerGauges, ledger_name
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
+from monitoring.sources import LabelPolicy
 from serving.pages.error_pages import ERROR_HANDLERS
 from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_card, make_row
 from tests.builders.processes import PATIENCE_S
@@ -68,6 +69,7 @@ class MonitoredModel:
         card: Card | None = None,
         timeout_s: float = 5.0,
         spool: Spool | None = None,
+        sources: dict[str, LabelPolicy] | None = None,
     ) -> None:
         self.card = card or make_card()
         url = where if isinstance(where, str) else f"sqlite:///{where}"
@@ -75,7 +77,13 @@ class MonitoredModel:
         self.registry = CollectorRegistry()
         self.metrics = MonitorMetrics(self.registry)
         self.recorder = Recorder(
-            self.ledger, self.metrics, settings=settings, tags=tags, policy=policy, spool=spool
+            self.ledger,
+            self.metrics,
+            settings=settings,
+            tags=tags,
+            policy=policy,
+            spool=spool,
+            sources=sources,
         )
         self.watched_version_id = self.recorder.register(self.card)
 

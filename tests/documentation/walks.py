@@ -151,6 +151,7 @@ WALKS: Final[Mapping[str, Walk]] = {
         stands_for={"FILE": "copy.db"},
         not_run={"psql*": "tests/e2e/test_operations.py restores a dump into a real PostgreSQL"},
     ),
+    "docs/how-to/label-sources.md": Walk(scene=scenes.chest, before=SENT, stands_for=MODEL),
     "docs/how-to/on-an-alarm.md": Walk(
         scene=scenes.sample,
         before=ALARM,

@@ -117,7 +117,8 @@ def verify(ledger_url: str, book: Book) -> None:
             current = connection.execute(
                 select(label_current.c.prediction_id, label_current.c.label)
             ).all()
-            firsts = connection.scalar(select(func.count()).where(feedback.c.revision == 0))
+            labeled = feedback.c.prediction_id.distinct()
+            firsts = connection.scalar(select(func.count(labeled)))
             watched = watch.load(connection, 1)
         held = {str(UUID(bytes=key)): (CLASSES[index], p) for key, index, p in answers}
         nothing = ("", 0.0)

@@ -178,6 +178,14 @@ def test_ledger_check_counts_and_repairs(labeled_ledger: str) -> None:
     assert run("ledger", "check", *ledger).exit_code == 0
 
 
+def test_ledger_sources_sets_and_shows_policies(labeled_ledger: str) -> None:
+    where = ("ledger", "sources", "tiny", "--ledger", labeled_ledger, "--json")
+    done = json.loads(run(*where, "report=proxy").stdout)
+    assert (done["policies"], done["changed"]["labels"]) == ({"report": "proxy"}, 0)
+    assert json.loads(run(*where).stdout)["changed"] is None
+    assert run(*where, "report=maybe").exit_code == 1
+
+
 def test_ledger_export_backup_prune_and_forget(labeled_ledger: str, tmp_path: Path) -> None:
     where = ("--ledger", labeled_ledger)
     assert "150 answers" in run("ledger", "export", tmp_path / "all.csv", *where).stdout

@@ -15,6 +15,7 @@ READING = [
     ("ledger", "check"),
     ("ledger", "check", "--repair"),
     ("ledger", "export", "answers.csv"),
+    ("ledger", "sources", "chest"),
     ("ledger", "backup", "copy.db"),
     ("ledger", "prune", "--older-than", "90d"),
     ("ledger", "forget", "--request-id", "scan.png"),

@@ -182,3 +182,28 @@ async def test_a_malformed_form_restarts_nothing(
         assert (await client.post(PAGE, content=body, headers=BROWSER)).status_code == 422
     assert (await watched(client))[0] is True
     assert await acknowledgments(client) == []
+
+
+@pytest.mark.parametrize("by", ["page", "api"])
+async def test_chosen_labels_that_are_said_to_be_so_raise_no_second_alarm(
+    client: httpx.AsyncClient, monitored: MonitoredModel, by: str
+) -> None:
+    await drift(client, monitored, 0)
+    whole, _ = await forms(client)
+    refused = await send(client, whole | {"chosen_labels": "yes"})
+    assert refused.status_code == 409  # without an audit nothing would be watched
+    assert (await watched(client))[0] is True
+    monitored.answer(range(1_000, 1_030), audit=0.5)
+    if by == "page":
+        assert "chosen_labels" in (await client.get(PAGE, headers=BROWSER)).text
+        assert (await send(client, whole | {"chosen_labels": "yes"})).status_code == 303
+    else:
+        note = {"note": "only errors had labels", "chosen_labels": True}
+        path = "/models/pneumonia/report/acknowledge"
+        assert (await client.post(path, json=note)).status_code == 200
+    await drift(client, monitored, 100, count=100)
+    assert await watched(client) == (False, 0)
+    monitored.answer(range(2_000, 2_010), audit=0.5)
+    assert await watched(client) == (False, 10)
+    (event,) = await acknowledgments(client)
+    assert event["detail"]["chosen_labels"] is True

@@ -24,6 +24,7 @@ from monitoring.recalibration import (
     preview_of,
     recalibrate,
 )
+from monitoring.sources import LabelPolicy
 from tests.builders.answers import NOW_NS, SECOND_NS
 from tests.builders.bundles import write_variants
 from tests.builders.monitored import Clock, MonitoredModel
@@ -427,6 +428,18 @@ def test_answers_are_selected_by_time_number_and_id(served: MonitoredModel, stor
         )
         == 70
     )
+
+
+def test_proxies_are_not_fitted_on(served: MonitoredModel, store: Store) -> None:
+    options: dict[str, Any] = {"publish": False, "chosen_labels": True}
+    before = recalibrate(served.ledger, store, "tiny", **options).proposal
+    extra = softmax(np.random.default_rng(1).normal(0, 3, (300, 3)))
+    rows = serve(served, extra, np.zeros(300, int), first=5_000, labeled=np.zeros(300, bool))
+    served.recorder.change_sources("tiny", {"report": LabelPolicy.PROXY}).result()
+    wrong = served.card.classes[0]
+    served.label(*(FeedbackItem(wrong, row.prediction_id, source="report") for row in rows))
+    after = recalibrate(served.ledger, store, "tiny", **options).proposal
+    assert (after.labels, after.aside, after.affine) == (before.labels, 300, before.affine)
 
 
 def test_the_labels_are_those_that_hold_now(served: MonitoredModel, store: Store) -> None:

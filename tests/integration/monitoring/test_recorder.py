@@ -63,8 +63,8 @@ def test_the_life_of_a_label(monitored: MonitoredModel) -> None:
     assert monitored.label(first) == ["corrected"]
     assert_same_state(monitored.detectors()[0], before)
     assert_same_sums(monitored.sums().labeled, [(0.8, True)])
-    revisions = "SELECT revision, label, correct FROM feedback ORDER BY 1"
-    assert monitored.rows(revisions) == [(0, 1, 1), (1, 0, 0), (2, 1, 1)]
+    revisions = "SELECT label, correct FROM feedback ORDER BY feedback_id"
+    assert monitored.rows(revisions) == [(1, 1), (0, 0), (1, 1)]
     assert monitored.metric("feedback_duplicates_total") == 1
     assert monitored.metric("feedback_corrections_total", bin="11", to="incorrect") == 1
     day = "SELECT day FROM bin_day WHERE slice = '' AND n = 1"

@@ -1,0 +1,180 @@
+"""How far other labels agree with the truth: of each proxy source, and of second readings.
+
+Facts for reports. The latest LABELS_LIMIT labels of a version that count as no truth are looked at.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy import Connection, literal_column, select
+
+from calibration.diagnosis.facts import Interval
+from calibration.intervals.prediction_powered import (
+    PoweredMean,
+    error_of,
+    powered_accuracy,
+    reading_error,
+)
+from monitoring.ledger.label_sources import CountsAs
+from monitoring.ledger.schema import feedback, label_current, prediction
+
+LABELS_LIMIT: Final = 100_000
+
+
+@dataclass(frozen=True)
+class Discordance:
+    """Answers that have a truth and another label.
+
+    Attributes:
+        n: number of such answers.
+        same: of them, those with the same label.
+        says_wrong: where the truth says that the model was right, and the other label says wrong.
+        says_right: where the truth says that it was wrong, and the other label says right.
+        agreement: same / n; NaN without such answers.
+    """
+
+    n: int
+    same: int
+    says_wrong: int
+    says_right: int
+    agreement: float
+
+
+@dataclass(frozen=True)
+class ProxySource:
+    """The labels of one proxy source, `source`.
+
+    Attributes:
+        answers: how many answers have one; `alone`: those of them without a truth.
+        discordance: where both exist.
+        accuracy: of the model on these answers, prediction-powered: the proxies, corrected by the
+            answers that have a truth too. NaN without such answers.
+        gap: mean confidence minus accuracy, likewise.
+    """
+
+    source: str
+    answers: int
+    alone: int
+    discordance: Discordance
+    accuracy: PoweredMean
+    gap: PoweredMean
+
+
+@dataclass(frozen=True)
+class SecondReadings:
+    """Answers that two readers labeled; of several second readers, the first counts.
+
+    Attributes:
+        discordance: of the second reader with the current truth.
+        different: pairs in which the second reader and the first one differ.
+        error: error rate of a single reading, if readers err independently and equally often; the
+            estimate is NaN without pairs.
+    """
+
+    discordance: Discordance
+    different: int
+    error: Interval
+
+
+@dataclass(frozen=True)
+class OtherLabels:
+    """All labels of a version that are kept beside the truths.
+
+    `ignored`: how many labels; `looked_at_all`: False if there are more than LABELS_LIMIT.
+    """
+
+    proxies: tuple[ProxySource, ...]
+    second_readings: SecondReadings
+    ignored: int
+    looked_at_all: bool
+
+
+def read_other_labels(
+    connection: Connection, watched_version_id: int, *, class_count: int
+) -> OtherLabels:
+    """Compare the labels of a version that are no truths with those that are."""
+    rows = connection.execute(_wanted(watched_version_id)).all()
+    by_kind: dict[int, list[Any]] = defaultdict(list)
+    for row in reversed(rows):  # oldest first
+        by_kind[row.counts_as].append(row)
+    proxies: dict[str, dict[bytes, Any]] = defaultdict(dict)
+    for row in by_kind[CountsAs.PROXY]:
+        proxies[row.source][row.prediction_id] = row  # the latest of an answer
+    return OtherLabels(
+        tuple(_proxy(source, list(proxies[source].values())) for source in sorted(proxies)),
+        _second_readings(by_kind[CountsAs.SECOND_READING], class_count),
+        len(by_kind[CountsAs.IGNORED]),
+        len(rows) < LABELS_LIMIT,
+    )
+
+
+def _wanted(watched_version_id: int) -> Any:
+    """Select these labels, the latest first, each with its answer's truth and first truth."""
+    first = feedback.alias("first")
+    current, answer = label_current.c, prediction.c
+    return (
+        select(
+            *(feedback.c[name] for name in ("prediction_id", "counts_as", "source", "reader")),
+            *(feedback.c.label, feedback.c.correct, answer.confidence),
+            current.label.label("truth"),
+            current.correct.label("truth_correct"),
+            first.c.label.label("first"),
+        )
+        .join(prediction, answer.prediction_id == feedback.c.prediction_id)
+        .outerjoin(label_current, current.prediction_id == feedback.c.prediction_id)
+        .outerjoin(first, first.c.feedback_id == current.first_feedback_id)
+        .where(
+            feedback.c.watched_version_id == watched_version_id,
+            feedback.c.counts_as > literal_column("0"),  # as the index has it
+        )
+        .order_by(feedback.c.feedback_id.desc())
+        .limit(LABELS_LIMIT)
+    )
+
+
+def _proxy(source: str, rows: Sequence[Any]) -> ProxySource:
+    both = [row for row in rows if row.truth is not None]
+    alone = [row for row in rows if row.truth is None]
+    right, by_proxy, others = (
+        np.array(values, dtype=np.float64)
+        for values in (
+            [row.truth_correct for row in both],
+            [row.correct for row in both],
+            [row.correct for row in alone],
+        )
+    )
+    accuracy = powered_accuracy(right, by_proxy, others)
+    mean = sum(row.confidence for row in rows) / len(rows)
+    gap = PoweredMean(
+        mean - accuracy.estimate, mean - accuracy.upper, mean - accuracy.lower, accuracy.weight
+    )
+    return ProxySource(source, len(rows), len(alone), _discordance(both), accuracy, gap)
+
+
+def _second_readings(rows: Iterable[Any], class_count: int) -> SecondReadings:
+    readers: dict[bytes, str] = {}
+    pairs: dict[bytes, Any] = {}
+    for row in rows:
+        if (
+            row.truth is not None
+            and readers.setdefault(row.prediction_id, row.reader) == row.reader
+        ):
+            pairs[row.prediction_id] = row  # their latest
+    different = sum(row.label != row.first for row in pairs.values())
+    n = len(pairs)
+    error = error_of(different / n, classes=class_count) if n else math.nan
+    ends = reading_error(n, different, classes=class_count)
+    return SecondReadings(
+        _discordance(list(pairs.values())), different, Interval(error, ends.lower, ends.upper)
+    )
+
+
+def _discordance(rows: Sequence[Any]) -> Discordance:
+    n, same = len(rows), sum(row.label == row.truth for row in rows)
+    says_wrong = sum(row.truth_correct > row.correct for row in rows)
+    says_right = sum(row.truth_correct < row.correct for row in rows)
+    return Discordance(n, same, says_wrong, says_right, same / n if n else math.nan)

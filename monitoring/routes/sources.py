@@ -1,0 +1,99 @@
+"""Where labels come from: GET and POST /models/{model}/report/sources."""
+
+import asyncio
+from typing import Annotated
+
+from anyio import to_thread
+from msgspec import Meta, Struct
+from starlette.requests import Request
+
+from monitoring.drift.current_evidence import CurrentEvidence, evidence_on_current_labels
+from monitoring.drift.source_change import SourcesChanged
+from monitoring.errors import SourcesInvalid
+from monitoring.feedback.discordance import OtherLabels, read_other_labels
+from monitoring.http.endpoint import read_actor
+from monitoring.http.json_body import JsonReader
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.label_sources import read_policies
+from monitoring.ledger.versions import choose
+from monitoring.recording.recorder import Recorder
+from monitoring.routes.reports import Production
+from monitoring.routes.request import BodyReader, read_version
+from monitoring.sources import LabelPolicy, check_policies
+
+
+class PoliciesToSet(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the labels of some sources count as from now on; other sources stay as they are."""
+
+    policies: Annotated[
+        dict[str, LabelPolicy],
+        Meta(
+            description="by source: truth, proxy (compared with truths, never counted) or ignore",
+            examples=[{"report": "proxy", "test": "ignore"}],
+        ),
+    ]
+
+
+class LabelSources(Struct, frozen=True):
+    """Where the labels of a version come from, and how far they agree.
+
+    `policies`: of the model, by source; others are truth. `labels`: those that are no truth,
+    compared with those that are. `corrections`: the evidence of the drift watch on current labels.
+    """
+
+    model: str
+    version: int
+    policies: dict[str, LabelPolicy]
+    labels: OtherLabels
+    corrections: CurrentEvidence | None
+
+
+class ChangedPolicies(Struct, frozen=True):
+    """The policies of a model after a change, and what that did to labels that had arrived."""
+
+    model: str
+    policies: dict[str, LabelPolicy]
+    changed: SourcesChanged
+
+
+_POLICIES = JsonReader(PoliciesToSet, SourcesInvalid)
+
+
+class SourceRoutes:
+    """The handlers. `production`: the version that a request without one is about."""
+
+    def __init__(
+        self, ledger: Ledger, recorder: Recorder, bodies: BodyReader, production: Production
+    ) -> None:
+        self._ledger, self._recorder, self._bodies = ledger, recorder, bodies
+        self._production = production
+
+    async def read(self, request: Request) -> LabelSources:
+        """What the labels of a model's sources count as, and how far they agree."""
+        model, version = request.path_params["model"], read_version(request)
+        return await to_thread.run_sync(self._read, model, version)
+
+    async def change(self, request: Request) -> ChangedPolicies:
+        """Set policies, and count the labels of these sources by them."""
+        model = request.path_params["model"]
+        async with self._bodies.parsed(request, _POLICIES.read) as asked:
+            policies, actor = check_policies(asked.policies), read_actor(request)
+            future = self._recorder.change_sources(model, policies, actor=actor)
+            changed = await asyncio.wrap_future(future)
+        return ChangedPolicies(model, await to_thread.run_sync(self._policies, model), changed)
+
+    def _read(self, model: str, version: int | None) -> LabelSources:
+        with self._ledger.read() as connection:
+            row = choose(connection, model, version or self._production(model))
+            number, class_count = row.watched_version_id, len(row.classes)
+            return LabelSources(
+                model,
+                row.version,
+                read_policies(connection, [model])[model].named,
+                read_other_labels(connection, number, class_count=class_count),
+                evidence_on_current_labels(connection, number),
+            )
+
+    def _policies(self, model: str) -> dict[str, LabelPolicy]:
+        with self._ledger.read() as connection:
+            return read_policies(connection, [model])[model].named

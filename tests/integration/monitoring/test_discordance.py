@@ -1,0 +1,116 @@
+"""How far proxies and second readings agree with truths; corrected labels; all over HTTP."""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.drift.state import DriftSettings
+from monitoring.drift.current_evidence import evidence_on_current_labels
+from monitoring.feedback.discordance import OtherLabels, read_other_labels
+from monitoring.sources import LabelPolicy
+from tests.builders.answers import label, make_row
+from tests.builders.monitored import Clock, MonitoredModel, client_of
+
+PROXY = {"report": LabelPolicy.PROXY, "test": LabelPolicy.IGNORE}
+
+
+def serve(monitored: MonitoredModel, numbers: range) -> None:
+    """Answers of .9 that say pneumonia."""
+    number = monitored.watched_version_id
+    monitored.serve(*(make_row(n, watched_version_id=number) for n in numbers))
+
+
+def others(monitored: MonitoredModel) -> OtherLabels:
+    with monitored.ledger.read() as connection:
+        return read_other_labels(connection, monitored.watched_version_id, class_count=2)
+
+
+@pytest.fixture
+def proxied(tmp_path: Path, clock: Clock) -> MonitoredModel:
+    return MonitoredModel(tmp_path / "ledger.db", clock, sources=PROXY)
+
+
+def test_proxies_beside_truths(proxied: MonitoredModel) -> None:
+    with proxied as monitored:
+        serve(monitored, range(100))
+        monitored.label(*(label(n, "normal", source="report") for n in range(40)))
+        monitored.label(*(label(n, source="report") for n in range(40, 100)))
+        monitored.label(label(0, source="test"))
+        (before,) = others(monitored).proxies
+        assert (before.answers, before.alone, before.discordance.n) == (100, 100, 0)
+        assert math.isnan(before.accuracy.estimate)
+        assert math.isnan(before.gap.estimate)
+        # the model is right in 18 of 20; the report calls 8 right answers wrong, 1 wrong one right
+        monitored.label(*(label(n) for n in (*range(31, 39), *range(41, 51))))
+        monitored.label(label(39, "normal"), label(40, "normal"))
+        found = others(monitored)
+        (source,) = found.proxies
+        assert (source.alone, source.discordance.n, source.discordance.same) == (80, 20, 11)
+        assert (source.discordance.says_wrong, source.discordance.says_right) == (8, 1)
+        assert source.accuracy.lower < 0.9 < source.accuracy.upper
+        assert source.gap.estimate == pytest.approx(0.9 - source.accuracy.estimate)
+        assert (found.ignored, found.looked_at_all) == (1, True)
+
+
+def test_second_readings_show_the_noise_of_labels(proxied: MonitoredModel) -> None:
+    with proxied as monitored:
+        serve(monitored, range(100))
+        assert math.isnan(others(monitored).second_readings.error.estimate)
+        monitored.label(*(label(n)._replace(reader="A") for n in range(100)))
+        names = ["normal" if n < 18 else "pneumonia" for n in range(100)]
+        monitored.label(*(label(n, names[n])._replace(reader="B") for n in range(100)))
+        monitored.label(label(0, "normal")._replace(reader="C"))  # a third reading
+        monitored.label(label(1, "normal"))  # adjudicated: B was right
+        found = others(monitored).second_readings
+        assert (found.discordance.n, found.discordance.same, found.different) == (100, 83, 18)
+        assert found.error.estimate == pytest.approx(0.1)  # 2 * 0.1 * 0.9 = 0.18
+        assert found.error.lower < 0.1 < found.error.upper
+
+
+def test_corrected_labels_would_raise_no_alarm(tmp_path: Path, clock: Clock) -> None:
+    settings = DriftSettings(average_run_length=1_000)
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=settings) as monitored:
+        monitored.answer(range(100), wrong=2)
+        detector, _ = monitored.detectors()
+        assert detector.active
+        monitored.label(*(label(n) for n in range(0, 100, 2) if n % 10))
+        monitored.label(label(1, "normal"))
+        with monitored.ledger.read() as connection:
+            found = evidence_on_current_labels(connection, monitored.watched_version_id)
+        assert found is not None
+        assert (found.labels, found.to_correct, found.to_incorrect) == (100, 40, 1)
+        assert (found.corrected, found.active) == (41, False)
+        assert found.log_evalue < found.log_threshold
+        assert monitored.detectors()[0].active  # the promise is on first labels
+
+
+@pytest.mark.nightly
+def test_a_hundred_thousand_labels_take_less_than_a_second(tmp_path: Path, clock: Clock) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        rng = np.random.default_rng(0)
+        for start in range(0, 100_000, 5_000):
+            monitored.answer(range(start, start + 5_000), wrong=10, both=True)
+        monitored.label(*(label(int(n)) for n in rng.integers(100_000, size=1_000)))
+        begun_s = time.process_time()
+        with monitored.ledger.read() as connection:
+            found = evidence_on_current_labels(connection, monitored.watched_version_id)
+        assert found is not None
+        assert found.labels == 100_000
+        assert time.process_time() - begun_s < 1.5
+
+
+@pytest.mark.anyio
+async def test_the_facts_over_http(proxied: MonitoredModel) -> None:
+    with proxied as monitored:
+        serve(monitored, range(30))
+        monitored.label(*(label(n, source="report") for n in range(30)), label(3))
+        async with client_of(monitored) as client:
+            body = (await client.get("/models/pneumonia/report/sources?version=1")).json()
+        assert body["policies"] == {"report": "proxy", "test": "ignore"}
+        (source,) = body["labels"]["proxies"]
+        assert (source["answers"], source["discordance"]["n"]) == (30, 1)
+        assert body["labels"]["second_readings"]["error"]["estimate"] is None
+        assert body["corrections"]["labels"] == 1

@@ -1,0 +1,228 @@
+"""Policies of label sources, second readings, and the recount after a policy changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calibration.drift.state import DriftSettings
+from monitoring.drift import events
+from monitoring.drift.events import ALARM, SOURCES
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.errors import ModelNotInLedger, SourcesInvalid
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger.schema import bin_total, class_day, label_current
+from monitoring.maintenance.erasure import forget
+from monitoring.maintenance.recount import check
+from monitoring.sources import LabelPolicy, read_pairs
+from tests.builders.answers import CLASSES, NOW_NS, label, make_row, prediction_id
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, client_of
+from tests.builders.processes import PATIENCE_S
+
+DATABASES = BOTH_DATABASES
+PROXY = {"report": LabelPolicy.PROXY}
+QUICK = DriftSettings(average_run_length=1_000)
+SITES = TagSettings(("site",))
+ASIDE = "SELECT source, reader, label, counts_as FROM feedback WHERE counts_as > 0 ORDER BY 1, 2"
+
+
+def read_by(number: int, name: str, reader: str | None) -> FeedbackItem:
+    return label(number, name)._replace(reader=reader)
+
+
+def change(monitored: MonitoredModel, policies: dict[str, LabelPolicy]) -> Any:
+    return monitored.recorder.change_sources(monitored.card.name, policies).result(PATIENCE_S)
+
+
+def serve(monitored: MonitoredModel, numbers: range) -> None:
+    monitored.serve(
+        *(make_row(n, watched_version_id=monitored.watched_version_id) for n in numbers)
+    )
+
+
+def state_of(monitored: MonitoredModel) -> dict[str, Any]:
+    """All that is counted: current labels, sums that are not zero, detectors."""
+    with monitored.ledger.read() as connection:
+        rows = [tuple(row) for row in connection.execute(label_current.select())]
+        sums = {
+            (table.name, *row[:4]): tuple(row[4:])
+            for table in (bin_total, class_day)
+            for row in connection.execute(table.select())
+            if any(row[-4:])
+        }
+    states = monitored.rows("SELECT slice, state FROM monitor_state")
+    bets = monitored.rows("SELECT patient, feedback_id, bet FROM patient_bet ORDER BY 1, 2")
+    return {"labels": sorted(rows), "sums": sums, "states": sorted(states), "bets": bets}
+
+
+def test_only_truths_are_counted(ledger_url: str, clock: Clock) -> None:
+    with MonitoredModel(ledger_url, clock, settings=QUICK, sources=PROXY) as monitored:
+        serve(monitored, range(300))
+        wrong = [label(n, "normal", source="report") for n in range(300)]
+        assert set(monitored.label(*wrong)) == {"proxy"}
+        assert set(monitored.label(*wrong)) == {"unchanged"}
+        assert monitored.label(label(0, "pneumonia", source="report")) == ["proxy"]
+        assert monitored.sums().labeled.total == 0
+        assert monitored.detectors()[0].labels == 0
+        truths = [label(n, source="biopsy") for n in range(20)]
+        assert set(monitored.label(*truths)) == {"accepted"}
+        assert monitored.label(label(5, "normal", source="report")) == ["unchanged"]
+        assert monitored.sums().labeled.correct.sum() == 20
+        assert not monitored.detectors()[0].active
+        assert monitored.metric("feedback_aside_total", counts_as="proxy") == 301
+        assert check(monitored.ledger).agrees
+
+
+def test_a_label_that_waits_does_not_replace_one_of_another_source(
+    ledger_url: str, clock: Clock
+) -> None:
+    with MonitoredModel(ledger_url, clock, sources=PROXY) as monitored:
+        waits = FeedbackItem("pneumonia", None, "pneumonia", "scan")
+        proxy = waits._replace(label="normal", source="report")
+        assert monitored.label(waits, proxy, proxy) == ["pending"] * 3
+        row = make_row(1, watched_version_id=monitored.watched_version_id, request_id="scan")
+        monitored.serve(row)
+        assert monitored.rows("SELECT label FROM label_current") == [(1,)]
+        assert monitored.rows(ASIDE) == [("report", None, 0, 2)]
+        assert not monitored.rows("SELECT * FROM feedback_pending")
+
+
+def test_another_reader_is_a_second_reading_and_no_reader_corrects(
+    ledger_url: str, clock: Clock
+) -> None:
+    with MonitoredModel(ledger_url, clock) as monitored:
+        serve(monitored, range(2))
+        first, second = read_by(0, "pneumonia", "A"), read_by(0, "normal", "B")
+        assert monitored.label(first, second) == ["accepted", "second_reading"]
+        assert monitored.label(second, first) == ["unchanged", "unchanged"]
+        assert monitored.rows("SELECT label FROM label_current") == [(1,)]
+        assert monitored.label(read_by(0, "pneumonia", "B")) == ["second_reading"]
+        assert monitored.label(read_by(0, "normal", "A")) == ["corrected"]
+        assert monitored.label(read_by(0, "pneumonia", None)) == ["corrected"]
+        assert monitored.rows("SELECT label, revision FROM label_current") == [(1, 2)]
+        assert monitored.detectors()[0].labels == 1
+        assert check(monitored.ledger).agrees
+
+
+def said(seed: int) -> list[FeedbackItem]:
+    """Labels of 60 answers in a random order, with corrections, sources and readers; nobody
+    repeats what they said of an answer last.
+    """
+    rng = np.random.default_rng(seed)
+    sources, readers = (None, "report", "biopsy"), (None, None, "A", "B")
+    items, last = [], {}
+    for _ in range(250):
+        name, source = CLASSES[rng.integers(2)], sources[rng.integers(3)]
+        item = label(int(rng.integers(60)), name, source=source)
+        item = item._replace(reader=readers[rng.integers(4)])
+        voice = (item.prediction_id, item.source, item.reader)
+        if last.get(voice) != name:
+            items.append(item)
+            last[voice] = name
+    return items
+
+
+def filled(monitored: MonitoredModel, clock: Clock, seed: int) -> None:
+    for n in range(60):
+        site = json.dumps({"site": "AB"[n % 2]})
+        row = make_row(n, watched_version_id=monitored.watched_version_id, predicted=n % 2)
+        confidence = 0.55 + 0.4 * (n % 7) / 7
+        audit, patient = 0.5 if n % 3 == 0 else None, n // 3 if n % 4 else None
+        monitored.serve(
+            row._replace(tags=site, confidence=confidence, audit=audit, patient=patient)
+        )
+    items = said(seed)
+    for start in range(0, len(items), 4):  # of some patients, several in one transaction
+        clock.now_ns += 1
+        monitored.label(*items[start : start + 4])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_a_change_all_is_as_if_the_policy_had_always_held(
+    tmp_path: Path, clock: Clock, seed: int
+) -> None:
+    with MonitoredModel(tmp_path / "1.db", clock, settings=QUICK, tags=SITES) as changed:
+        filled(changed, clock, seed)
+        before = state_of(changed)
+        for policy in (LabelPolicy.PROXY, LabelPolicy.IGNORE):
+            path = tmp_path / f"{policy}.db"
+            sources = {"report": policy}
+            with MonitoredModel(path, clock, settings=QUICK, tags=SITES, sources=sources) as always:
+                filled(always, clock, seed)
+                done = change(changed, sources)
+                assert done.labels > 0
+                assert state_of(changed) == state_of(always)
+                assert check(changed.ledger).agrees
+        change(changed, {"report": LabelPolicy.TRUTH})
+        assert state_of(changed)["labels"] == before["labels"]
+        assert state_of(changed)["states"] == before["states"]
+        assert change(changed, {"report": LabelPolicy.TRUTH}).labels == 0
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_an_alarm_ends_with_the_labels_that_raised_it(
+    ledger_url: str, clock: Clock, *, erased: bool
+) -> None:
+    with MonitoredModel(ledger_url, clock, settings=QUICK, tags=SITES) as monitored:
+        serve(monitored, range(200))
+        monitored.label(*(label(n, "normal", source="report") for n in range(100)))
+        assert monitored.detectors()[0].active
+        if erased:
+            forget(monitored.ledger, prediction_id=prediction_id(0))
+        done = change(monitored, PROXY)
+        assert (done.answers, done.cleared, done.raised) == (100 - erased, 1, 0)
+        detector, replayed = monitored.detectors()
+        assert (detector.active, replayed.active, detector.labels) == (False, False, 0)
+        assert check(monitored.ledger).agrees
+        again = change(monitored, {"report": LabelPolicy.TRUTH})
+        assert (again.cleared, again.raised) == (0, 1)
+        with monitored.ledger.read() as connection:
+            told = events.read(connection, monitored.watched_version_id)
+        assert [event.kind for event in told].count(ALARM) == 2
+        assert [event.kind for event in told].count(SOURCES) == 2
+        assert check(monitored.ledger).agrees
+
+
+def test_a_models_own_policy_comes_before_that_of_every_model(
+    ledger_url: str, clock: Clock
+) -> None:
+    with MonitoredModel(ledger_url, clock, sources=PROXY) as monitored:
+        serve(monitored, range(1))
+        change(monitored, {"report": LabelPolicy.TRUTH})
+        assert monitored.label(label(0, source="report")) == ["accepted"]
+    with MonitoredModel(ledger_url, clock, sources={"report": LabelPolicy.IGNORE}) as other:
+        assert other.label(label(0, "normal", source="report")) == ["corrected"]
+    with MonitoredModel(ledger_url, clock, sources={}) as unset:
+        assert unset.rows("SELECT DISTINCT policy FROM label_source") == [("truth",)]
+
+
+def test_erasure_takes_labels_that_do_not_count(ledger_url: str, clock: Clock) -> None:
+    with MonitoredModel(ledger_url, clock, sources=PROXY) as monitored:
+        serve(monitored, range(1))
+        monitored.label(label(0, source="report"))
+        assert forget(monitored.ledger, prediction_id=prediction_id(0, at_ns=NOW_NS)).labels == 1
+        assert monitored.rows("SELECT count(*) FROM feedback") == [(0,)]
+
+
+@pytest.mark.anyio
+async def test_policies_over_http(monitored: MonitoredModel) -> None:
+    path = f"/models/{monitored.card.name}/report/sources"
+    async with client_of(monitored) as client:
+        wrong = await client.post(path, json={"policies": {"report": "maybe"}})
+        unknown = await client.post("/models/none/report/sources", json={"policies": PROXY})
+        assert (wrong.status_code, wrong.json()["error"]) == (422, "invalid_sources")
+        assert (unknown.status_code, unknown.json()["error"]) == (404, "unknown_model")
+        body = (await client.post(path, json={"policies": PROXY})).json()
+        assert body["policies"] == {"report": "proxy"}
+        assert body["changed"]["labels"] == 0
+        assert (await client.get(path)).json()["policies"] == {"report": "proxy"}
+
+
+def test_policies_that_cannot_be_read_are_refused(monitored: MonitoredModel) -> None:
+    for pairs in (["report"], ["report=maybe"], ["=proxy"], ["a=proxy", "a=truth"]):
+        with pytest.raises(SourcesInvalid):
+            read_pairs(pairs)
+    with pytest.raises(ModelNotInLedger):
+        monitored.recorder.change_sources("none", PROXY).result(PATIENCE_S)
