@@ -24,7 +24,7 @@ quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`
     candor.Client(url).predict(...)
 
     with candor.Ledger("sqlite:///candor.db") as ledger:  # what a server has recorded
-        candor.calibration_report(ledger, "pneumonia").verdict
+        candor.calibration_report(ledger, "pneumonia").diagnosis.state
 """
 
 from importlib import import_module

@@ -1,9 +1,6 @@
-"""Looking often: how often a perfect model gets each finding in 250 daily looks, how soon a drop
-of accuracy is found, and where the evidence of calm streams stands.
-"""
+"""How soon a daily look finds a drop of accuracy, and where the evidence of calm streams stands."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,66 +10,11 @@ from benchmarks.monitoring.streams import SHAPES, labels
 from calibration.bins import BinSums
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
-from calibration.intervals.confidence_sequence import gap_sequence
-from calibration.measures.summary import Measures
-from monitoring.findings.accuracy import AccuracyAnswer, LabeledDay, judge_accuracy
-from monitoring.findings.comparison import compare
-from monitoring.findings.status import Status, assess
+from monitoring.diagnosis.accuracy import LabeledDay, judge
+from monitoring.diagnosis.facts import AccuracyAnswer
 
-DAYS, PER_DAY, REFERENCE = 250, 20, 500
-WINDOW = 30  # days
+PER_DAY, REFERENCE = 20, 500
 MARKS = (30, 100, 300, 1_000, 5_000, 20_000)
-
-
-def daily_looks(*, shape: str, models: int) -> dict[str, float]:
-    """Share of perfect models for which each finding appears at least once in the daily looks."""
-    seen: Counter[str] = Counter()
-    for seed in range(models):
-        seen.update(_findings_of(seed, shape))
-    return {"shape": shape, "models": models} | {
-        name: count / models for name, count in sorted(seen.items())
-    }
-
-
-def _findings_of(seed: int, shape: str) -> set[str]:
-    stream, card = (
-        labels(seed, DAYS * PER_DAY, shape=shape),
-        labels(10**6 + seed, REFERENCE, shape=shape),
-    )
-    reference = BinSums.from_predictions(card.confidence, card.correct)
-    days = [stream[day * PER_DAY : (day + 1) * PER_DAY] for day in range(DAYS)]
-    found: set[str] = set()
-    for day in range(1, DAYS + 1):
-        every, recent = (
-            stream[: day * PER_DAY],
-            stream[max(0, day - WINDOW) * PER_DAY : day * PER_DAY],
-        )
-        for name, part in (("all", every), (f"{WINDOW} days", recent)):
-            sums = BinSums.from_predictions(part.confidence, part.correct)
-            if assess(Measures.from_sums(sums)).status is Status.OFF:
-                found.add(f"status off, {name}")
-            if name == "all":
-                found.update(_of_all(sums, reference))
-        counts = [
-            LabeledDay(at, PER_DAY, float(each.correct.sum()), PER_DAY)
-            for at, each in enumerate(days[:day])
-        ]
-        if judge_accuracy(counts, reference).answer in (
-            AccuracyAnswer.LOWER,
-            AccuracyAnswer.HIGHER,
-        ):
-            found.add("accuracy lower or higher")
-    return found
-
-
-def _of_all(sums: BinSums, reference: BinSums) -> Iterator[str]:
-    if compare(sums, reference).signed_gap.significant:
-        yield "gap against card"
-    lower, upper = gap_sequence(
-        sums.total, -float(sums.difference.sum()), float(sums.squared_error.sum())
-    )
-    if lower > 0 or upper < 0:
-        yield "gap at every look"
 
 
 def calm_evidence(*, shape: str, streams: int) -> dict[int, list[float]]:
@@ -110,7 +52,7 @@ def accuracy_delay(*, now: float, models: int, before: int = 0, was: float = 0.8
         start, delay = len(days), math.inf
         for day in range(start, start + 150):
             days.append(LabeledDay(day, PER_DAY, float(rng.binomial(PER_DAY, now)), PER_DAY))
-            if judge_accuracy(days, reference).answer is AccuracyAnswer.LOWER:
+            if judge(days, reference)[0] is AccuracyAnswer.LOWER:
                 delay = (day - start + 1) * PER_DAY
                 break
         delays.append(delay)
@@ -118,9 +60,8 @@ def accuracy_delay(*, now: float, models: int, before: int = 0, was: float = 0.8
 
 
 def looking(*, models: int) -> Iterator[dict[str, Any]]:
-    """Run all three."""
+    """Run both."""
     for shape in SHAPES:
-        yield daily_looks(shape=shape, models=models)
         yield {"shape": shape, "calm evidence": calm_evidence(shape=shape, streams=models)}
     for now in (0.63, 0.72):
         for before in (0, 2_000):

@@ -13,7 +13,6 @@ from calibration.bins import BinSums
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
 from calibration.measures.metrics import ece, noise_floor
-from monitoring.findings.post_stratification import post_stratify
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class Selective:
     true_ece: float
     naive_labels: int
     naive_ece: float
-    post_stratified_ece: float
     audit_labels: int
     audit_ece: float
     audit_floor: float
@@ -68,7 +66,6 @@ def simulate(
         true_ece=ece(everything),
         naive_labels=naive.total,
         naive_ece=ece(naive),
-        post_stratified_ece=post_stratify(naive, everything.n).ece,
         audit_labels=audit.total,
         audit_ece=ece(audit),
         audit_floor=noise_floor(audit),

@@ -24,7 +24,7 @@ def report(
     model: Annotated[
         str | None, argument("The model (default: the only one in the ledger).")
     ] = None,
-    version: Annotated[int | None, option("Version (default: the one registered last).")] = None,
+    version: Annotated[int | None, option("Version (default: the one in production).")] = None,
     window: Annotated[
         str | None,
         option("'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),

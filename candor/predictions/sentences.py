@@ -7,8 +7,8 @@ from typing import Final
 from calibration.calibrators.portable import Subject
 from calibration.calibrators.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
 from calibration.examination import Effect, Examination, Standing
-from calibration.wording import counted
-from monitoring.findings.phrases import percent, points
+from calibration.wording import counted, percent
+from monitoring.diagnosis.phrases import points
 
 WORDS = {
     Standing.TOO_FEW: "Too few rows to say",

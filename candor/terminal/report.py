@@ -1,4 +1,4 @@
-"""What `candor report` prints: verdict, advice, measures, slices and the reliability table."""
+"""What `candor report` prints: diagnosis, measures, slices and the reliability table."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,17 @@ from candor.terminal.tables import (
     reliability_table,
     table,
 )
-from monitoring.findings.drift import Drift, TagWatches
-from monitoring.findings.expected_performance import ExpectedPerformance
-from monitoring.findings.looks import CalmEvidence
-from monitoring.findings.phrases import percent, tolerance
-from monitoring.findings.recommendation import Recommendation
-from monitoring.findings.slices import Slices
+from monitoring.diagnosis.calm_evidence import CalmEvidence
+from monitoring.diagnosis.detectors import Drift, TagWatches
+from monitoring.diagnosis.expected_performance import ExpectedPerformance
+from monitoring.diagnosis.phrases import tolerance
+from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.reports.report import Report
+from monitoring.reports.slices import Slices
 
 SLICES_SHOWN = 5  # the worst
-_NOTE = (
-    "The intervals hold for all slices at once; miscalibrated: significant at this look, corrected "
-    "for their number."
-)
+_OPEN = 3  # questions
+_NOTE = "Intervals hold for one slice at a time; the diagnosis corrects for their number."
 
 
 def report_tables(report: Report) -> list[RenderableType]:
@@ -34,10 +32,7 @@ def report_tables(report: Report) -> list[RenderableType]:
     rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
     return [
         f"{report.model} version {report.version}, window {report.window}\n",
-        f"Can confidence be believed? {report.verdict}\n",
-        f"Is the model as accurate as it was? {report.accuracy.headline}. "
-        f"{report.accuracy.sentence}\n",
-        *_advice(report.recommendation, report.further_evidence),
+        *_diagnosis(words_of(report.diagnosis)),
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
@@ -47,13 +42,26 @@ def report_tables(report: Report) -> list[RenderableType]:
     ]
 
 
+def _diagnosis(words: Words) -> list[str]:
+    """The first screen: what is known, and what to do; then what qualifies it."""
+    first = "".join(f"{sentence}\n" for sentence in words.summary)
+    steps = _listed("What to do", words.actions[:ACTIONS_SHOWN])
+    qualified = (words.accuracy, words.sure, *words.causes, *words.barred, *words.signs)
+    more = _listed("More", [each for each in qualified if each])
+    return [f"{words.title}\n{first}", *steps, *more, *_listed("Open", words.questions[:_OPEN])]
+
+
+def _listed(title: str, sentences: Sequence[str]) -> list[str]:
+    lines = "".join(f"  - {sentence}\n" for sentence in sentences)
+    return [f"{title}:\n{lines}"] if sentences else []
+
+
 def _coverage(report: Report) -> str:
     labeled, served = report.coverage.labeled, report.coverage.served
     if not served:
         return "There are no answers yet."
     return (
-        f"{labeled:,} of {counted(served, 'answer')} {'has' if labeled == 1 else 'have'} a label; "
-        f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
+        f"{labeled:,} of {counted(served, 'answer')} {'has' if labeled == 1 else 'have'} a label."
     )
 
 
@@ -80,23 +88,13 @@ def _expected(expected: ExpectedPerformance) -> list[RenderableType]:
         "",
     )
     return [
-        f"\n{expected.sentence}\n",
+        f"\n{estimate_words(expected)}\n",
         *([table("Estimated before labels", columns, rows)] if rows else []),
     ]
 
 
 def _estimated(rate: RateEstimate | None) -> tuple[str, str]:
     return (figure(rate.value), interval(rate.lower, rate.upper)) if rate else ("-", "-")
-
-
-def _advice(recommendation: Recommendation, evidence: Sequence[str]) -> list[str]:
-    lists = {"Evidence": evidence, "What to do": recommendation.what_to_do}
-    parts = [
-        f"{title}:\n" + "".join(f"  - {line}\n" for line in lines)
-        for title, lines in lists.items()
-        if lines
-    ]
-    return [f"Should you be worried? {recommendation.worried}\n", *parts]
 
 
 def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
@@ -150,11 +148,10 @@ def _slices(slices: Slices | None) -> list[RenderableType]:
             str(each.n),
             figure(each.accuracy),
             figure(each.signed_gap, sign=True),
-            interval(each.gap_lower, each.gap_upper) if each.is_tested else "too few labels",
-            "miscalibrated" if each.significant else "",
+            interval(each.gap_lower, each.gap_upper),
         ]
         for each in (slices.known[:SLICES_SHOWN] if slices else ())
         if each.n
     ]
-    columns = ("", "n", "accuracy", "gap", "95 % interval", "")
-    return ["", table("Slices, worst first", columns, rows), _NOTE] if rows else []
+    columns = ("", "n", "accuracy", "gap", "95 % interval")
+    return ["", table("Slices, the largest sure gap first", columns, rows), _NOTE] if rows else []

@@ -50,15 +50,21 @@ def plan(
     *,
     version: int,
     earlier: int | None,
+    published: int | None,
     served_elsewhere: bool,
 ) -> tuple[Action, ...]:
-    """Return the actions. `earlier`: a version that could be promoted again."""
+    """Return the actions.
+
+    `earlier`: a version that could be promoted again; `published`: a recalibration since the alarm.
+    """
     if state is State.HEALED:
         is_chosen = found.explains_all(Cause.SELECTION)
         return tuple(_acknowledge(found.alarms, audited_only=is_chosen))
     if found.ongoing:
         first = list(_settle(found))
         cures = list(_cures(found, version=version, served_elsewhere=served_elsewhere))
+        if published is not None:
+            cures = [Action(ActionCode.PROMOTE, version=published)]
         if first:
             cures = [_hindered(each, Hindrance.FIRST) for each in cures]
         usable = [each for each in cures if each.available]

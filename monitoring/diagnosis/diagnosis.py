@@ -1,6 +1,7 @@
 """The diagnosis of a version: labels, watch, age and selection together."""
 
 import math
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
@@ -70,6 +71,7 @@ def diagnose(
             accuracy,
             version=row.version,
             earlier=_earlier(connection, row),
+            published=_published(history),
             served_elsewhere=row.is_logged,
         ),
     )
@@ -117,6 +119,12 @@ def _times(connection: Connection, key: int) -> tuple[float, float]:
         .limit(1)
     )
     return first * _DAY_S, newest / 1e9 if newest else last * _DAY_S
+
+
+def _published(history: Sequence[events.Event]) -> int | None:
+    """The version that a recalibration since the active alarm has published."""
+    details = [each.detail for each in events.since_alarm(history, events.RECALIBRATED)]
+    return next((each["version"] for each in details[::-1] if each.get("version")), None)
 
 
 def _earlier(connection: Connection, row: WatchedVersion) -> int | None:

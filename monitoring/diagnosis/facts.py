@@ -174,6 +174,7 @@ class ActionCode(StrEnum):
     LABEL = "label"  # label answers of the target
     SECOND_READINGS = "second_readings"  # have labels confirmed by another reader
     SEND_PATIENTS = "send_patients"  # send the patient with each answer
+    PROMOTE = "promote"  # the version that a recalibration since the alarm has published
     ROLL_BACK = "roll_back"  # promote the version that was in production before
 
 

@@ -1,4 +1,4 @@
-"""The words for a diagnosis: one table from codes to sentences, for terminal, page and report.
+"""The words for a diagnosis, from the table in `vocabulary.py`, for terminal, page and report.
 
 A sentence depends on nothing but the facts. `words_of` gives what a first screen shows, at most 90
 words with the first three actions; the rest are lists of their own.
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from calibration.diagnosis.facts import (
-    Cause,
     Course,
     Deviation,
     Figures,
@@ -24,12 +23,12 @@ from calibration.diagnosis.facts import (
     RivalStatus,
 )
 from calibration.wording import counted, percent
+from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import (
     Accuracy,
     AccuracyAnswer,
     Action,
     ActionCode,
-    Certainty,
     Diagnosis,
     EarlySign,
     Hindrance,
@@ -37,100 +36,21 @@ from monitoring.diagnosis.facts import (
     State,
     Unchecked,
 )
+from monitoring.diagnosis.vocabulary import (
+    ACCURACIES,
+    ACTIONS,
+    CAUSES,
+    CERTAINTIES,
+    ESTIMATES,
+    HINDRANCES,
+    KINDS,
+    REASONS,
+    SHORT,
+    SIGNS,
+    STATUSES,
+    TITLES,
+)
 
-SHORT: Final = {
-    State.FINE: "fine",
-    State.LOOK: "look",
-    State.ALARM: "alarm",
-    State.HEALED: "healed",
-    State.STALE: "stale",
-    State.UNKNOWN: "unknown",
-}
-TITLES: Final = {
-    State.FINE: "Fine: confidence matches accuracy",
-    State.LOOK: "Look: {who} {error}",
-    State.ALARM: "Alarm: {who} {error}",
-    State.HEALED: "Healed: the alarm is active, current labels do not bear it out",
-    State.STALE: "Stale: {reason}",
-    State.UNKNOWN: "Unknown: {reason}",
-}
-REASONS: Final = {
-    Reason.ALARM_ACTIVE: "the drift alarm is active",
-    Reason.DEVIATION: "labels show an error",
-    Reason.EXPLAINED: "another cause explains all that the labels show",
-    Reason.HEALED: "the error has ended",
-    Reason.CORRECTED: "the labels that raised the alarm have been corrected",
-    Reason.NOT_BORNE_OUT: "current labels show no error",
-    Reason.NO_ANSWERS: "no answer for {answers_age}",
-    Reason.LABELS_OLD: "no label for answers of the last {labels_age}",
-    Reason.NO_LABELS: "no answer has a label",
-    Reason.FEW_LABELS: "too few labels",
-    Reason.UNLABELED_PART: "no labels for {unchecked}",
-    Reason.SELECTION: "{missing} of answers have no label, which could hide an error",
-    Reason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
-    Reason.PROXY_ONLY: "labels are not the truth",
-    Reason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
-}
-CAUSES: Final = {
-    Cause.SELECTION: "labels chosen by outcome",
-    Cause.PATIENTS: "several images of one patient that err together",
-    Cause.NOISE: "wrong labels",
-    Cause.CASE_MIX: "other shares of the true classes",
-    Cause.CORRECTED: "first labels that have been corrected",
-    Cause.PROXY: "labels of a source that is not the truth",
-}
-STATUSES: Final = {
-    RivalStatus.RULED_OUT: "Ruled out: {cause}.",
-    RivalStatus.POSSIBLE: "Possible: {cause}.",
-    RivalStatus.EXPLAINS_PART: "Explained in part by {cause}.",
-    RivalStatus.EXPLAINS_ALL: "Explained by {cause}.",
-}
-ACTIONS: Final = {
-    ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}{audited}.",
-    ActionCode.RECALIBRATE: "Recalibrate{on}.",
-    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}.",
-    ActionCode.ADJUST_CASE_MIX: "Recalibrate with a bias for each class{on}.",
-    ActionCode.FIND_CAUSE: "Find out what changed{at}: device, protocol, patients or software.",
-    ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
-    ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
-    ActionCode.LABEL: "Label {labels}{of}{since}.",
-    ActionCode.SECOND_READINGS: "Have {labels} read again by another reader.",
-    ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
-    ActionCode.ROLL_BACK: "Promote version {version} again.",
-}
-HINDRANCES: Final = {
-    Hindrance.SERVED_ELSEWHERE: "the model is served elsewhere",
-    Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
-    Hindrance.NO_GAIN: "it would not help the affected",
-    Hindrance.FIRST: "after the first step",
-}
-CERTAINTIES: Final = {
-    Certainty.STRONG: "Any other explanation is at least 1,000 times less likely.",
-    Certainty.MODERATE: "Any other explanation is at least 20 times less likely.",
-    Certainty.WEAK: "Who is affected is a guess: {others}.",
-    Certainty.NONE: "",
-}
-ACCURACIES: Final = {
-    AccuracyAnswer.LOWER: "Accuracy is lower than on the card",
-    AccuracyAnswer.AS_IT_WAS: "Accuracy is as on the card",
-    AccuracyAnswer.HIGHER: "Accuracy is higher than on the card",
-    AccuracyAnswer.UNKNOWN: "Whether accuracy is as on the card is not known",
-}
-SIGNS: Final = {
-    "confidence_histogram": "the confidence histogram",
-    "expected_accuracy": "mean confidence",
-    "predicted_class_mix": "the mix of predicted classes",
-    "answer_distribution": "the answers",
-    "image_brightness": "image brightness",
-    "image_contrast": "image contrast",
-}
-KINDS: Final = {
-    "random": "labels of answers drawn at random",
-    "missing_drawn": "labels of drawn answers that are missing",
-    "due": "labels that are due",
-    "second_reading": "second readings of confident answers that were wrong",
-    "patient_codes": "answers sent with their patient",
-}
 ACTIONS_SHOWN: Final = 3
 _NAMED = 3  # values of a group by name
 
@@ -242,6 +162,19 @@ def accuracy_words(found: Accuracy) -> str:
     )
 
 
+def estimate_words(found: ExpectedPerformance) -> str:
+    """Say what confidence expects of accuracy, and whether labels agree."""
+    said, alone = ESTIMATES[found.status], found.from_confidence
+    if alone is None:
+        return said
+    accuracy = alone.accuracy
+    return (
+        f"By its own confidence the model is right in {percent(accuracy.value)} of "
+        f"{counted(alone.answers, 'answer')} (95 % interval {percent(accuracy.lower)} to "
+        f"{percent(accuracy.upper)}). {said}"
+    )
+
+
 def day(at_s: float) -> str:
     """A day (UTC).
 
@@ -295,7 +228,7 @@ def _figures_since(first: Deviation) -> str:
     if since.earliest is None:
         when = "From the first label on"
     else:
-        when = f"Since {day(since.likeliest)} ({day(since.earliest)} to {day(since.latest)})"
+        when = f"Since {day(since.likeliest)}{_days(since.earliest, since.latest)}"
     if first.course is Course.GRADUAL:
         when += ", gradually"
     if first.until is not None:
@@ -304,6 +237,11 @@ def _figures_since(first: Deviation) -> str:
         f"{when}: {percent(inside.confidence)} confident, {percent(inside.accuracy.estimate)} "
         f"right ({counted(inside.n, 'label')}; gap {_gap(inside.gap)} points)."
     )
+
+
+def _days(earliest: float, latest: float) -> str:
+    first, last = day(earliest), day(latest)
+    return "" if first == last else f" ({first} to {last})"
 
 
 def _reason(found: Diagnosis, reason: Reason) -> str:

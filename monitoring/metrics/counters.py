@@ -109,7 +109,7 @@ class MonitorMetrics:
         self.recalibrations = counter(
             "recalibrations",
             "Recalibrations on a drift alarm, by outcome; see "
-            "monitoring/findings/recalibrations.py.",
+            "monitoring/reports/recalibrations.py.",
             *("model", "outcome"),
         )
         for reason in Reason:

@@ -1,13 +1,13 @@
-"""Gauges that are read from the ledger at scrape time: drift detectors, measures, and accuracy.
+"""Gauges that are read from the ledger at scrape time: drift detectors, measures, and diagnosis.
 
 They show what a version's page shows, and rest on the same labels: those of the audit alone once it
-decides. Measures and accuracy are computed again only after new labels or answers.
+decides. Measures and diagnosis are computed again only after new labels or answers.
 
 Replicas that share a ledger share its detectors: each shows the same state, also right after
 another replica recorded a label or an acknowledgment. The label `ledger` separates equal states of
 one ledger, of which one counts, from those of several ledgers, whose evidence adds up (a sum of
 e-detectors is an e-detector). A version that another one has replaced in production must page
-nobody: its detectors are shown as if they had been reset, and its accuracy alarms nobody. Promoted
+nobody: its detectors are shown as if they had been reset, and its diagnosis alarms nobody. Promoted
 again, it shows its state as before.
 """
 
@@ -18,20 +18,21 @@ from typing import Final, NamedTuple, get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures.summary import MEASURES
+from monitoring.diagnosis.audit import deciding_labels
+from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.facts import AccuracyAnswer, State
+from monitoring.diagnosis.windows import read_window, window_sums
 from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
 from monitoring.feedback.answers import count_pending
-from monitoring.findings.accuracy import AccuracyAnswer, find_accuracy
-from monitoring.findings.label_basis import deciding_labels
-from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import Work, done_ns
-from monitoring.ledger.schema import EVERYTHING, bin_total, monitor_event, monitor_state
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total, monitor_event, monitor_state
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.version_events import superseded
@@ -100,11 +101,20 @@ _GAUGES: Final = {  # by name: the help text and the labels
         "Upper end of accuracy minus the reference, at every look at once.",
         _VERSION,
     ),
+    "candor_diagnosis_state": (
+        "1 for the state of a version's diagnosis, 0 for the others and of replaced versions.",
+        (*_VERSION, "state"),
+    ),
+    "candor_diagnosis_gap_ratio": (
+        "Confidence minus accuracy of the answers that the diagnosis names; 0 if it names none.",
+        _VERSION,
+    ),
     "candor_accuracy_lower": (
         "1 while accuracy is lower than the reference beyond chance, else 0.",
         _VERSION,
     ),
 }
+_SILENCED: Final = ("candor_accuracy_lower", "candor_diagnosis_state")  # of replaced versions
 _log = logging.getLogger(__name__)
 
 
@@ -152,6 +162,7 @@ class LedgerGauges(Collector):
         shown = visible_versions(connection, now_ns=self._ledger.clock())
         replaced, ledger = superseded(connection), ledger_name(connection)
         latest, served = _latest_labels(connection), _served(connection)
+        acts = connection.scalar(select(func.max(monitor_event.c.event_id)))
         for version in shown:
             key, names = version.watched_version_id, (version.model, version.version)
             is_past, sums = key in replaced, served.get(key, _Served())
@@ -160,9 +171,10 @@ class LedgerGauges(Collector):
             answers = sums.answers or math.nan
             yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled / answers)
             yield _Sample("candor_expected_accuracy_ratio", names, sums.confidence / answers)
-            as_of = (latest.get(key), sums.answers)
-            for sample in self._remembered("accuracy", as_of, _accuracy, connection, version):
-                is_silenced = is_past and sample.name == "candor_accuracy_lower"
+            as_of = (latest.get(key), sums.answers, acts, self._ledger.clock() // DAY_NS)
+            found = self._remembered("diagnosis", as_of, self._diagnosis, connection, version)
+            for sample in found:
+                is_silenced = is_past and sample.name in _SILENCED
                 yield sample._replace(value=0.0) if is_silenced else sample
         for work in get_args(Work):
             done_s = done_ns(connection, work) / 1e9
@@ -185,6 +197,26 @@ class LedgerGauges(Collector):
             yield _Sample(f"{kind}_log_evalue", names, evidence)
             yield _Sample(f"{kind}_log_threshold", names, detector.log_threshold)
             yield _Sample(f"{kind}_active", names, float(detector.active and not is_past))
+
+    def _diagnosis(self, connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
+        names = (version.model, version.version)
+        (row,) = versions.load(connection, [version.watched_version_id])
+        found = diagnose(self._ledger, connection, row, now_ns=self._ledger.clock())
+        for state in State:
+            value = float(found.state is state)
+            yield _Sample("candor_diagnosis_state", (*names, state.value), value)
+        ongoing = [each for each in found.deviations if each.until is None]
+        gap = ongoing[0].inside.gap.estimate if ongoing else 0.0
+        yield _Sample("candor_diagnosis_gap_ratio", names, gap)
+        accuracy, difference = found.accuracy, found.accuracy.difference
+        is_known = accuracy.n and accuracy.reference_n
+        lower, upper = (difference.lower, difference.upper) if is_known else (math.nan, math.nan)
+        yield _Sample("candor_accuracy_ratio", names, accuracy.live)
+        yield _Sample("candor_accuracy_reference_ratio", names, accuracy.reference)
+        yield _Sample("candor_accuracy_difference_lower_ratio", names, lower)
+        yield _Sample("candor_accuracy_difference_upper_ratio", names, upper)
+        is_lower = accuracy.answer is AccuracyAnswer.LOWER
+        yield _Sample("candor_accuracy_lower", names, float(is_lower))
 
     def _remembered(
         self,
@@ -227,20 +259,6 @@ def _measures(connection: Connection, version: VisibleVersion) -> Iterator[_Samp
             if measure.bins:
                 yield _Sample(gauge, (*names, name), float(measure.bins(labeled)))
     yield _Sample("candor_calibration_audit_decides", names, float(audit))
-
-
-def _accuracy(connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
-    names = (version.model, version.version)
-    (row,) = versions.load(connection, [version.watched_version_id])
-    verdict = find_accuracy(connection, row.watched_version_id, row.reference)
-    lower, upper = verdict.difference_lower, verdict.difference_upper
-    if not (verdict.n and verdict.reference_n):
-        lower, upper = math.nan, math.nan
-    yield _Sample("candor_accuracy_ratio", names, verdict.live)
-    yield _Sample("candor_accuracy_reference_ratio", names, verdict.reference)
-    yield _Sample("candor_accuracy_difference_lower_ratio", names, lower)
-    yield _Sample("candor_accuracy_difference_upper_ratio", names, upper)
-    yield _Sample("candor_accuracy_lower", names, float(verdict.answer is AccuracyAnswer.LOWER))
 
 
 def _latest_labels(connection: Connection) -> dict[int, int]:

@@ -14,11 +14,11 @@ from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
-from monitoring.findings.audit import MUCH_MISSING, missing_explain
-from monitoring.findings.selection import COMPLETE
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
 
+COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
+MUCH_MISSING = 0.2  # of an audit's labels: above it, it may be as biased as any choice
 # Keeps the logarithm of a probability that underflowed finite.
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -122,6 +122,19 @@ class LabeledAnswers:
             weights=None if self.weights is None else self.weights[chosen],
             groups=None if self.groups is None else self.groups[chosen],
         )
+
+
+def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
+    """Whether missing labels can explain a signed gap; `missing`: their share in [0, 1].
+
+    They can if the gap would be gone with all of them wrong (gap below 0) or right (above), and as
+    confident as the others.
+
+    >>> missing_explain(-0.15, 0.75, 0.18), missing_explain(0.15, 0.75, 0.18)
+    (True, False)
+    """
+    of_missing = mean_confidence - (1.0 if gap > 0 else 0.0)
+    return missing > 0 and ((1 - missing) * gap + missing * of_missing > 0) is not (gap > 0)
 
 
 def labeled_answers(

@@ -17,9 +17,8 @@ from calibration.conformal import Conformal, conformal
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.threshold import referral_threshold
-from calibration.wording import counted
+from calibration.wording import counted, percent
 from model_store.bundle.card import CalibrationCard, Card, ConformalCard, Referral
-from monitoring.findings.phrases import percent
 from monitoring.recalibration.proposal import Proposal
 
 

@@ -19,17 +19,17 @@ from model_store.bundle.card import CalibrationCard, Card
 from model_store.errors import ModelStoreError
 from model_store.lifecycle.canary import running_canary
 from model_store.store.store import Store
+from monitoring.diagnosis.detectors import Drift, find_drift
+from monitoring.diagnosis.state import FEW_LABELS
 from monitoring.drift import events
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused
-from monitoring.findings import recalibrations as outcomes
-from monitoring.findings.audit import FEW_LABELS
-from monitoring.findings.drift import Drift, find_drift
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, of_model
 from monitoring.recalibration.answers import AnswerFilter
 from monitoring.recalibration.outcomes import attempts, claim, note
 from monitoring.recalibration.publication import Recalibration, publish_draft, recalibrate
+from monitoring.reports import recalibrations as outcomes
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from calibration.measures.metrics import top_label
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from calibration.wording import counted
-from monitoring.findings.phrases import points
+from monitoring.diagnosis.phrases import points
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.publication import Recalibration
 

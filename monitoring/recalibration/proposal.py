@@ -16,10 +16,10 @@ from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, 
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
-from calibration.wording import counted
+from calibration.wording import counted, percent
 from model_store.bundle.card import CalibrationCard, Card
+from monitoring.diagnosis.phrases import points
 from monitoring.errors import RecalibrationRefused
-from monitoring.findings.phrases import percent, points
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.representative import UnevenLabels
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calibration.measures.summary import Measures
+from calibration.wording import percent
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
 from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused
-from monitoring.findings.phrases import percent
-from monitoring.findings.recalibrations import PUBLISHED
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration.answers import AnswerFilter, answered_variant, labeled_answers
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
 from monitoring.recalibration.proposal import Proposal, propose
 from monitoring.recalibration.representative import find_uneven_labels
+from monitoring.reports.recalibrations import PUBLISHED
 
 
 @dataclass(frozen=True)

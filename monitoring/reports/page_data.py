@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from monitoring.diagnosis.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.errors import QueryInvalid, brief
-from monitoring.findings.timeline import VersionedEntry, read_timeline
-from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days, read_days
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
@@ -18,6 +17,7 @@ from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.versions import choose
 from monitoring.reports.report import Report, calibration_report
 from monitoring.reports.span import WHOLE, Span
+from monitoring.reports.timeline import VersionedEntry, read_timeline
 
 _OTHER_VERSIONS = 5  # the newest, beside the one reported on
 _EPOCH = date(1970, 1, 1)
@@ -73,7 +73,7 @@ def read_page_data(
         since_day = asked.since_day(
             connection, row.watched_version_id, now_ns=report.generated_at_ns
         )
-        heard = AUDIT if report.selection.audit_decides else EVERYTHING
+        heard = AUDIT if report.audited else EVERYTHING
         days = read_days(connection, row.watched_version_id, since_day=since_day, name=heard)
         course = (courses or CourseReader()).read(connection, row.watched_version_id)
         entries = [

@@ -6,29 +6,28 @@ from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
 
+from monitoring.diagnosis.windows import ALL
 from monitoring.drift.course import CourseReader
-from monitoring.findings.slices import Slice, Slices
-from monitoring.findings.timeline import VersionedEntry, read_timeline
-from monitoring.findings.windows import ALL
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
+from monitoring.reports.slices import Slice, Slices
 from monitoring.reports.span import Span
+from monitoring.reports.timeline import VersionedEntry, read_timeline
 from monitoring.routes.request import read_version
 
 Production = Callable[[str], int | None]
 
 
 class SlicesOfModel(Struct, frozen=True):
-    """Calibration by slice. `known`: worst first; `tested`: how many slices were tested."""
+    """Calibration by slice. `known`: the largest sure gap first."""
 
     model: str
     version: int
     window: str
     known: tuple[Slice, ...]
     by_true_class: tuple[Slice, ...]
-    tested: int
 
 
 class History(Struct, frozen=True):
@@ -58,14 +57,13 @@ class ReportRoutes:
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
         found = await self._of(request)
-        slices = found.slices or Slices((), (), 0)
+        slices = found.slices or Slices((), ())
         return SlicesOfModel(
             found.model,
             found.version,
             found.window,
             slices.known,
             slices.by_true_class,
-            slices.tested,
         )
 
     async def history(self, request: Request) -> History:

@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import diagram_file
+from monitoring.diagnosis.phrases import answers_of
+from monitoring.diagnosis.windows import ALL
 from monitoring.errors import QueryInvalid, brief
-from monitoring.findings.phrases import answers_of
-from monitoring.findings.windows import ALL
 from monitoring.http.endpoint import Parameter
 from monitoring.reports.page_data import PageData
 from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW
@@ -148,7 +148,7 @@ def _slices(data: PageData, _: str | None) -> FileTable:
     return _table(
         (*slices.known, *slices.by_true_class) if slices else (),
         *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
-        *("signed_gap", "gap_lower", "gap_upper", "p_value", "significant"),
+        *("signed_gap", "gap_lower", "gap_upper"),
     )
 
 
@@ -192,7 +192,7 @@ def _versions(data: PageData, _: str | None) -> FileTable:
     return _table(
         data.versions,
         version="version",
-        status="status.value",
+        state="diagnosis.state.value",
         answers="coverage.served",
         labels="measures.n",
         accuracy="measures.accuracy",

@@ -17,10 +17,10 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from monitoring.diagnosis.answer_record import shown
 from monitoring.errors import AnswersSpooled, FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
-from monitoring.findings.answer_record import shown
 from monitoring.http.endpoint import Parameter, read_actor, read_viewer
 from monitoring.http.fields import Uuid, read_whole_number
 from monitoring.ledger.database import Ledger

@@ -14,6 +14,9 @@ from starlette.responses import RedirectResponse, Response
 from calibration.wording import percent
 from model_store.errors import ModelStoreError
 from model_store.store.store import Store
+from monitoring.diagnosis.facts import State
+from monitoring.diagnosis.windows import ALL
+from monitoring.diagnosis.words import Words, words_of
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.errors import (
     AlarmAcknowledged,
@@ -24,9 +27,6 @@ from monitoring.errors import (
     QueryInvalid,
     TagNotWatched,
 )
-from monitoring.findings.accuracy import AccuracyAnswer
-from monitoring.findings.status import Status
-from monitoring.findings.windows import ALL
 from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
 from monitoring.http.fields import ID_LIMIT
 from monitoring.recording.recorder import Recorder
@@ -40,8 +40,7 @@ from monitoring.routes.request import BodyReader, read_span_of, read_version
 from serving.pages.endpoints import form, page
 from serving.pages.formatting import grouped, page_path
 from serving.pages.rendering import answer_page, render
-from serving.pages.sections import sections
-from serving.pages.status_words import ACCURACY_WORDS, advice_tone, title
+from serving.pages.sections import TONES, sections
 
 REFRESH_S = 15
 _WINDOWS = (
@@ -85,7 +84,14 @@ def model_page(
     )
 
 
-_WORST_FIRST = (Status.ALARM, Status.OFF, Status.PARTLY, Status.EARLY, Status.NO_LABELS, Status.OK)
+_WORST_FIRST = (
+    State.ALARM,
+    State.LOOK,
+    State.HEALED,
+    State.STALE,
+    State.UNKNOWN,
+    State.FINE,
+)
 
 
 class ModelRow(NamedTuple):
@@ -93,7 +99,7 @@ class ModelRow(NamedTuple):
 
     report: Report
     tone: str
-    title: str
+    words: Words
     figures: tuple[tuple[str, str], ...]
 
 
@@ -104,7 +110,7 @@ def index_page(
     stored: Collection[str] = (),
     viewer: Viewer = EVERYONE,
 ) -> str:
-    """Render each model, the most serious status first.
+    """Render each model, the most serious state first.
 
     On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be
     acted on.
@@ -116,23 +122,19 @@ def index_page(
 
 
 def _seriousness(report: Report) -> tuple[int, str]:
-    lower = report.accuracy.answer is AccuracyAnswer.LOWER and report.status is not Status.ALARM
-    return _WORST_FIRST.index(Status.OFF if lower else report.status), report.model
+    return _WORST_FIRST.index(report.diagnosis.state), report.model
 
 
 def _row(report: Report) -> ModelRow:
-    measures = report.measures
+    measures, found = report.measures, report.diagnosis
     figures = (
         ("accuracy", percent(measures.accuracy)),
-        ("as it was?", ACCURACY_WORDS[report.accuracy.answer]),
         ("confidence minus accuracy", percent(measures.signed_gap, signed=True)),
         ("calibration error (ECE)", percent(measures.ece)),
         ("by chance", percent(measures.noise_floor)),
         ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
     )
-    return ModelRow(
-        report, advice_tone(report.status, report.accuracy.answer), title(report), figures
-    )
+    return ModelRow(report, TONES[found.state], words_of(found), figures)
 
 
 class AcknowledgeForm(Struct, frozen=True):

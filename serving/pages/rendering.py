@@ -16,8 +16,8 @@ from starlette.responses import HTMLResponse
 
 from calibration.wording import counted, percent
 from model_store.bundle.diagram import drawing_rules, environment_of
-from monitoring.findings import phrases
-from monitoring.findings.answer_record import shown
+from monitoring.diagnosis import phrases
+from monitoring.diagnosis.answer_record import shown
 from serving.pages import formatting
 from serving.pages.reader import reader
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
+from monitoring.diagnosis.words import words_of
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.version_events import promoted_version
@@ -83,12 +84,12 @@ class WrittenReport:
         report = self.report
         which = f"{report.model} version {report.version}, answers since {self.since}"
         return {
-            "text": f"{which}: {report.recommendation.worried}",
+            "text": f"{which}: {words_of(report.diagnosis).title}",
             "model": report.model,
             "version": report.version,
             "since": self.since.isoformat(),
-            "status": report.status.value,
-            "accuracy": report.accuracy.answer.value,
+            "state": report.diagnosis.state.value,
+            "accuracy": report.diagnosis.accuracy.answer.value,
             "file": self.file.name,
             "html": self.page if len(self.page) <= html_limit else None,
         }

@@ -9,12 +9,14 @@ from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
 from calibration.wording import percent
 from model_store.bundle.diagram import reliability_diagram, scale_of
+from monitoring.diagnosis.detectors import Drift
+from monitoring.diagnosis.facts import ActionCode, State
+from monitoring.diagnosis.phrases import answers_of
+from monitoring.diagnosis.words import ACTIONS_SHOWN, estimate_words, words_of
 from monitoring.drift.course import LABELS_LIMIT
-from monitoring.findings.drift import Drift
-from monitoring.findings.phrases import answers_of
-from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
+from monitoring.reports.probability_scores import LATEST
 from monitoring.reports.report import ClassBins, Report
 from monitoring.reports.span import WHOLE
 from serving.pages.axis import SHAPES, Mark
@@ -28,13 +30,6 @@ from serving.pages.course_chart import (
 )
 from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from serving.pages.formatting import calendar_day
-from serving.pages.status_words import (
-    accuracy_is_no_comfort,
-    accuracy_tone,
-    advice_tone,
-    short_word,
-    title,
-)
 
 
 class ZoomLink(NamedTuple):
@@ -99,6 +94,19 @@ def _query(first: int, last: int) -> str:
     return "&" + urlencode({"since": calendar_day(first), "until": calendar_day(last)})
 
 
+TONES = {  # classes of the style sheet
+    State.FINE: "ok",
+    State.LOOK: "off",
+    State.ALARM: "alarm",
+    State.HEALED: "early",
+    State.STALE: "early",
+    State.UNKNOWN: "early",
+}
+_RECALIBRATE = (
+    ActionCode.RECALIBRATE,
+    ActionCode.RECALIBRATE_GROUP,
+    ActionCode.ADJUST_CASE_MIX,
+)
 _SLICE_LIMIT = 12  # rows of the table of slices
 _DIAGRAM_LIMIT = 6  # diagrams of classes
 _MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
@@ -139,12 +147,14 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "report": report,
         "versions": data.versions,
         "entries": data.entries,
-        "title": title(report),
-        "short_word": short_word,
-        "accuracy_headline": report.accuracy.headline,
-        "accuracy_tone": accuracy_tone(report),
-        "accuracy_is_no_comfort": accuracy_is_no_comfort(report),
-        "advice_tone": advice_tone(report.status, report.accuracy.answer),
+        "words": words_of(report.diagnosis),
+        "words_of": words_of,
+        "tones": TONES,
+        "actions_shown": ACTIONS_SHOWN,
+        "recalibrates": any(
+            each.available and each.code in _RECALIBRATE for each in report.diagnosis.actions
+        ),
+        "estimate": estimate_words(report.expected_performance),
         "diagram": reliability_diagram(report.bins, of="all answers"),
         "class_diagrams": drawn,
         "classes_left_out": len(report.class_bins) - len(drawn),

@@ -17,6 +17,8 @@ from model_store.bundle.card import Card
 from model_store.errors import ImageError, ModelStoreError
 from model_store.store.samples import LONGEST_NAME, Sample, read_samples
 from model_store.store.storage import Storage
+from monitoring.diagnosis.answer_record import AnswerRecord, find_answer_record
+from monitoring.diagnosis.words import words_of
 from monitoring.errors import (
     BodiesFull,
     BodyCompressed,
@@ -25,7 +27,6 @@ from monitoring.errors import (
     ModelNotInLedger,
     brief,
 )
-from monitoring.findings.answer_record import AnswerRecord, find_answer_record
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
 from monitoring.ledger.database import Ledger
@@ -60,7 +61,7 @@ from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion
 from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import answer_page, render
-from serving.pages.status_words import advice_tone, title
+from serving.pages.sections import TONES
 from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed
 from serving.settings import Settings
 
@@ -299,8 +300,8 @@ def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification
 
 def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
     report = calibration_report(ledger, card.name, version=card.version, slices=False)
-    tone = advice_tone(report.status, report.accuracy.answer)
-    return VersionStanding(tone, title(report), report.recommendation.worried)
+    words = words_of(report.diagnosis)
+    return VersionStanding(TONES[report.diagnosis.state], words.title, " ".join(words.summary[:1]))
 
 
 ENDPOINTS: Final = (

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from PIL import Image as Pillow
 
 from model_store.image.viewing import Viewing
-from monitoring.findings.answer_record import AnswerRecord
+from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.http.bodies import Base64
 from serving.inference.batcher import Image
 from serving.inference.heat_map import HeatMap

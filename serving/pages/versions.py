@@ -15,6 +15,7 @@ from model_store.lifecycle.changes import rollback_target
 from model_store.store.catalog import CatalogEntry, catalog_of
 from model_store.store.history import StoreEvent, read_events
 from model_store.store.store import Store
+from monitoring.diagnosis.words import words_of
 from monitoring.errors import BundleReplaced, QueryInvalid
 from monitoring.http.endpoint import Parameter, Viewer, read_viewer
 from monitoring.http.fields import Version, read_whole_number
@@ -27,7 +28,7 @@ from serving.pages.endpoints import form, page
 from serving.pages.formatting import versions_path
 from serving.pages.models import REFRESH_S
 from serving.pages.rendering import answer_page, render
-from serving.pages.status_words import short_word
+from serving.pages.sections import TONES
 from serving.pages.version_acts import Act, VersionActs
 
 
@@ -130,7 +131,8 @@ class VersionRoutes:
             reason=reason or broken or unread,
             first=query.get("first"),
             second=query.get("second"),
-            short_word=short_word,
+            words_of=words_of,
+            tones=TONES,
             back=self._rollback_target(name),
             compared=self._compare(name, query),
             events=events,

@@ -9,8 +9,7 @@ import pytest
 from calibration.bins import bin_index
 from calibration.drift.answer_drift import count_answers
 from model_store.bundle.card import Card
-from monitoring.findings.answer_warning import NAME
-from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.diagnosis.facts import EarlySign
 from monitoring.ledger import PredictionRow
 from monitoring.maintenance.retention import prune
 from monitoring.reports.report import calibration_report
@@ -41,9 +40,9 @@ def rows(
     ]
 
 
-def sign(monitored: MonitoredModel) -> EarlyWarning:
-    found = {each.name: each for each in calibration_report(monitored.ledger, "pneumonia").signs}
-    return found[NAME]
+def sign(monitored: MonitoredModel) -> EarlySign:
+    signs = calibration_report(monitored.ledger, "pneumonia").diagnosis.early_signs
+    return {each.name: each for each in signs}["answer_distribution"]
 
 
 def card_with_reference() -> Card:
@@ -78,7 +77,7 @@ def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(
     clock.now_ns += 6 * DAY_NS
     raised = sign(compared)
     assert raised.raised
-    assert '"pneumonia"' in raised.sentence
+    assert raised.since_s == (NOW_NS // DAY_NS + 2) * DAY_NS / 1e9
     prune(compared.ledger, older_than_s=0)
     assert sign(compared) == raised
     compared.recorder.acknowledge("pneumonia", kind="reset").result()

@@ -11,8 +11,8 @@ import pytest
 from calibration.drift.state import DriftSettings
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.expected_confusion import ProbabilitySums, expected_confusion
+from monitoring.diagnosis.expected_performance import EstimateStatus, ExpectedPerformance
 from monitoring.feedback import FeedbackItem
-from monitoring.findings.expected_performance import EstimateStatus, ExpectedPerformance
 from monitoring.ledger import PredictionRow
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, prediction_id
@@ -100,11 +100,15 @@ def test_the_estimate_is_that_of_the_rows(three: MonitoredModel) -> None:
     )
 
 
-def test_before_labels_it_says_that_nothing_has_checked_it(three: MonitoredModel) -> None:
+def test_before_labels_nothing_has_checked_it(three: MonitoredModel) -> None:
+    """With answers unlike the card's, not even its interval is known."""
     shown = scene(three)
     shown.serve()
     found = shown.found()
-    assert found.status is EstimateStatus.NOT_CHECKED
+    assert found.status is EstimateStatus.INPUT_CHANGED
+    assert found.from_confidence is not None
+    accuracy = found.from_confidence.accuracy
+    assert (accuracy.lower, accuracy.upper) == (0.0, 1.0)
     assert found.corrected is None
     assert found.checked == ()
 
@@ -114,7 +118,7 @@ def test_when_labels_agree_estimate_and_truth_stand_side_by_side(three: Monitore
     shown.serve()
     shown.label(range(600))
     found = shown.found()
-    assert found.status is EstimateStatus.AGREES, found.sentence
+    assert found.status is EstimateStatus.AGREES
     truth = confusion_matrix(shown.probabilities[:600], shown.labels[:600])
     by_name = {(each.name, each.of): each.shown for each in found.checked}
     assert by_name["accuracy", None] == pytest.approx(truth.trace() / 600)
@@ -174,7 +178,7 @@ def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) ->
     found = shown.found()
     assert found.audit
     assert found.labels == 300
-    assert found.status is EstimateStatus.AGREES, found.sentence
+    assert found.status is EstimateStatus.AGREES
     assert found.corrected is not None
     truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
     assert abs(found.corrected.accuracy.value - truth) < 0.03

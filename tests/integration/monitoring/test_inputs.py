@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from model_store.bundle.card import InputReference
-from monitoring.findings.image_warnings import ENOUGH
+from monitoring.diagnosis.early_signs import ENOUGH_IMAGES
 from monitoring.ledger.inputs import Inputs, input_sums, read_inputs
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.maintenance.erasure import forget
@@ -81,25 +81,26 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(
     ledger_url: str, clock: Clock
 ) -> None:
     with MonitoredModel(ledger_url, clock, card=CARD) as monitored:
-        serve(monitored, images(ENOUGH, mean=135.0), make_row(1))
-        bright, contrast = calibration_report(monitored.ledger, "pneumonia").signs[-2:]
+        serve(monitored, images(ENOUGH_IMAGES, mean=135.0), make_row(1))
+        bright, contrast = calibration_report(monitored.ledger, "pneumonia").diagnosis.early_signs[
+            -2:
+        ]
         assert (bright.name, contrast.name) == ("image_brightness", "image_contrast")
         assert bright.value == pytest.approx(0.75, abs=0.2)
         assert (bright.raised, contrast.raised) == (True, False)
         serve(
             monitored,
-            images(9 * ENOUGH),
+            images(9 * ENOUGH_IMAGES),
             make_row(2, served_at_ns=NOW_NS - 9 * DAY_NS),
             day=TODAY - 9,
         )
-        assert calibration_report(monitored.ledger, "pneumonia").signs[-2].value == pytest.approx(
-            0.075, abs=0.1
-        )
-        recent = calibration_report(monitored.ledger, "pneumonia", window="days:2").signs[-2]
-        assert recent == bright
+        assert calibration_report(monitored.ledger, "pneumonia").diagnosis.early_signs[
+            -2
+        ].value == pytest.approx(0.075, abs=0.1)
     other = make_card(name="other")
     with MonitoredModel(ledger_url, clock, card=other) as monitored:
-        names = {warning.name for warning in calibration_report(monitored.ledger, "other").signs}
+        found = calibration_report(monitored.ledger, "other").diagnosis
+        names = {sign.name for sign in found.early_signs}
         assert names == {
             "confidence_histogram",
             "expected_accuracy",

@@ -59,7 +59,7 @@ def test_the_gauges_rest_on_the_labels_of_the_report(monitored: MonitoredModel) 
     # Served at another confidence: the labels are of other answers, and no longer tell.
     monitored.serve(*(make_row(n, confidence=0.99) for n in range(10_000, 20_000)))
     report = calibration_report(monitored.ledger, "pneumonia")
-    assert gauge("accuracy_lower") == (report.accuracy.answer == "lower")
+    assert gauge("accuracy_lower") == (report.diagnosis.accuracy.answer == "lower")
 
 
 def test_measures_are_exact_and_follow_labels_and_corrections(monitored: MonitoredModel) -> None:
@@ -154,13 +154,20 @@ def test_a_version_that_another_one_replaced_alarms_nobody(tmp_path: Path, clock
         monitored.answer(range(400), wrong=2, confidence=0.75, both=True)
         report = calibration_report(monitored.ledger, "pneumonia")
         assert (drift("calibration_drift_active"), gauge("accuracy_lower")) == (1, 1)
-        assert gauge("accuracy_difference_upper_ratio") == report.accuracy.difference_upper < 0
-        assert gauge("accuracy_difference_lower_ratio") == report.accuracy.difference_lower
+        assert gauge("diagnosis_state", state="alarm") == 1
+        assert gauge("diagnosis_gap_ratio") == pytest.approx(0.25, abs=0.02)
+        assert (
+            gauge("accuracy_difference_upper_ratio")
+            == report.diagnosis.accuracy.difference.upper
+            < 0
+        )
+        assert gauge("accuracy_difference_lower_ratio") == difference.lower
         clock.now_ns += 1
         second = monitored.recorder.register(make_card(version=2))  # a canary replaces nobody
         assert drift("calibration_drift_active") == 1
         monitored.recorder.promote(second).result()
         assert (drift("calibration_drift_active"), gauge("accuracy_lower")) == (0, 0)
+        assert gauge("diagnosis_state", state="alarm") == 0
         assert drift("calibration_drift_log_evalue") == -math.inf
         assert gauge("accuracy_ratio") == 0.5
         assert gauge("accuracy_lower", version="2") == 0

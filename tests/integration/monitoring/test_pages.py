@@ -1,12 +1,15 @@
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from calibration.drift.state import DriftSettings
-from monitoring.findings.status import Status
+from monitoring.diagnosis.facts import State
+from monitoring.diagnosis.words import words_of
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import calibration_report
 from serving.pages.models import index_page, model_page
@@ -82,8 +85,8 @@ def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
 def test_the_page_has_the_verdict_and_renews_itself(found: PageData) -> None:
     page = model_page(found)
     check(page)
-    assert found.report.verdict in page
-    assert found.report.recommendation.worried in page
+    words = words_of(found.report.diagnosis)
+    assert all(sentence in unescape(page) for sentence in (words.title, *words.summary))
     assert f"{100 * found.report.measures.ece:.1f} %" in page
     assert "http-equiv" not in page
     assert 'data-live="15"' in page
@@ -99,7 +102,6 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
     assert 'class="card verdict alarm"' in page
-    assert "<code>POST /models/pneumonia/report/acknowledge</code>" in page
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "answers with site=&lt;0&gt;" in page
@@ -117,7 +119,7 @@ def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
     assert "http-equiv" not in page
     assert "@media print" in page
     assert "size: A4" in page
-    assert alarmed.report.verdict in page
+    assert words_of(alarmed.report.diagnosis).title in unescape(page)
 
 
 def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Clock) -> None:
@@ -149,7 +151,7 @@ def test_the_index_shows_the_worst_first(found: PageData, tmp_path: Path, clock:
     with MonitoredModel(tmp_path / "other.db", clock) as monitored:
         quiet = calibration_report(monitored.ledger, "pneumonia")
     object.__setattr__(quiet, "model", "aaa")
-    object.__setattr__(report, "status", Status.ALARM)
+    object.__setattr__(report, "diagnosis", replace(report.diagnosis, state=State.LOOK))
     page = index_page([quiet, report])
     check(page)
     assert page.index(">pneumonia<") < page.index(">aaa<")

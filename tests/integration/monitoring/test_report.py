@@ -8,10 +8,10 @@ import pytest
 from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
 from calibration.measures.summary import Measures
+from monitoring.diagnosis.facts import State
 from monitoring.errors import ModelNeeded, ModelNotInLedger
-from monitoring.findings.status import Status
-from monitoring.findings.timeline import read_timeline
 from monitoring.reports.report import Coverage, Delay, calibration_report, only_model
+from monitoring.reports.timeline import read_timeline
 from tests.builders.answers import CLASSES, SECOND_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S
@@ -70,7 +70,7 @@ def test_a_window_takes_the_answers_labeled_last(monitored: MonitoredModel) -> N
 def test_without_labels_everything_is_there_and_empty(monitored: MonitoredModel) -> None:
     for window in ("all", "last:5"):
         report = calibration_report(monitored.ledger, "pneumonia", window=window)
-        assert report.status is Status.NO_LABELS
+        assert report.diagnosis.state is State.UNKNOWN
         assert math.isnan(report.measures.ece)
         plain = json.loads(json.dumps(report.as_dict(), allow_nan=False))
         assert plain["measures"]["ece"] is None
@@ -84,7 +84,7 @@ def test_a_ledger_without_a_watch_still_reports(monitored: MonitoredModel) -> No
     assert calibration_report(monitored.ledger, "pneumonia").as_dict()["drift"] is None
 
 
-def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(
+def test_a_version_is_chosen_by_number_or_is_the_one_in_production(
     monitored: MonitoredModel, clock: Clock
 ) -> None:
     clock.now_ns += 1
@@ -94,6 +94,8 @@ def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(
     assert calibration_report(monitored.ledger, "pneumonia", version=1).versions == (1, 2)
     with pytest.raises(ModelNotInLedger):
         calibration_report(monitored.ledger, "pneumonia", version=3)
+    monitored.recorder.promote(monitored.watched_version_id).result(timeout=PATIENCE_S)
+    assert calibration_report(monitored.ledger, "pneumonia").version == 1  # 2 is a canary
 
 
 def test_the_only_model_need_not_be_named(monitored: MonitoredModel) -> None:
@@ -133,7 +135,7 @@ def test_the_timeline_has_the_events_of_all_versions(tmp_path: Path, clock: Cloc
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=settings) as monitored:
         fill(monitored, [False] * 30, confidence=0.95)
         report = calibration_report(monitored.ledger, "pneumonia")
-        assert report.status is Status.ALARM
+        assert report.diagnosis.state is State.ALARM
         assert report.drift is not None
         assert report.drift.direction == "over"
         for act in (

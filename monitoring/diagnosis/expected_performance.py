@@ -1,8 +1,9 @@
 """Performance before labels: what confidence alone expects, what the labels so far make of it, and
 whether both agree.
 
-The estimate is as good as the calibration, which only labels can check. So wherever it is stated,
-its sentence says what the labels say about it, and an active drift alarm contradicts it.
+The estimate is as good as the calibration, which only labels can check. An active alarm contradicts
+it. Where answers or images have changed and too few labels have come to check it, its interval is
+not known: it is then all of [0, 1].
 """
 
 import math
@@ -25,30 +26,22 @@ from calibration.measures.expected_confusion import (
     expected_confusion,
     recalibrated,
 )
-from calibration.wording import counted
-from monitoring.findings.audit import FEW_LABELS
-from monitoring.findings.phrases import percent
-from monitoring.findings.selection import COMPLETE, LabelSelection
-from monitoring.ledger.class_sums import CLASS_LIMIT, ClassSums, read_class_sums
+from monitoring.diagnosis.facts import Diagnosis, Reason, State
+from monitoring.diagnosis.state import FEW_LABELS
+from monitoring.ledger.class_sums import read_class_sums
 from monitoring.ledger.versions import WatchedVersion
 
 LEVEL = 0.05
 FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correct nothing
 # Wrong answers, expected or found, below which the normal approximation decides nothing.
 _FEW_CASES = 5
-_SHOWN_UNCOVERED = 0.01
-HOLDS = "This holds only while confidence is calibrated in the answers of each class."
-
-OTHER_CLASSES = (
-    " Sensitivity and specificity rest on the probabilities of all classes; confidence, that of "
-    "the answer, may hold all the same."
-)
 
 
 class EstimateStatus(StrEnum):
     """What the labels say about the estimate. `contradicted`: also by an active drift alarm."""
 
     UNKNOWN = "unknown"
+    INPUT_CHANGED = "input-changed"
     NOT_CHECKED = "not-checked"
     AGREES = "agrees"
     CONTRADICTED = "contradicted"
@@ -120,7 +113,6 @@ class ExpectedPerformance:
 
     Attributes:
         status: what the labels and the drift watch say about the estimate.
-        sentence: the estimate with what limits it.
         from_confidence: over all answers of the window, from their probabilities alone; None if
             there are none.
         corrected: the same corrected by the labels so far; None if a predicted class has too few.
@@ -129,7 +121,6 @@ class ExpectedPerformance:
     """
 
     status: EstimateStatus
-    sentence: str
     from_confidence: PerformanceEstimate | None
     corrected: PerformanceEstimate | None
     checked: tuple[ComparedRate, ...]
@@ -153,40 +144,47 @@ def find_expected_performance(
     row: WatchedVersion,
     *,
     since_day: int | None,
-    served: int,
-    alarm: str | None,
-    selection: LabelSelection,
+    diagnosis: Diagnosis,
+    audit: bool,
 ) -> ExpectedPerformance:
-    """Estimate the performance over a window's days, on which `served` answers were given.
+    """Estimate the performance over a window's days.
 
-    `alarm`: whose drift alarm is active, "" for that of all answers, " of site=A" for a tag's; None
-        if none is.
+    `audit`: whether the labels of the audit alone count.
     """
     sums = read_class_sums(
         connection, row.watched_version_id, len(row.classes), since_day=since_day
     )
-    ever = sums
-    if since_day is not None and not _corrects(_basis(sums, selection)):
-        ever = read_class_sums(connection, row.watched_version_id, len(row.classes))
-    correction = _basis(ever, selection)
     if not sums.served.total.any():
-        unknown, audit = _unknown(row, served), selection.audit_decides
-        return ExpectedPerformance(EstimateStatus.UNKNOWN, unknown, None, None, (), 0, audit)
+        return ExpectedPerformance(EstimateStatus.UNKNOWN, None, None, (), 0, audit)
+    labeled = sums.audited if audit else sums.labeled
+    correction = labeled
+    if since_day is not None and not _corrects(labeled):
+        ever = read_class_sums(connection, row.watched_version_id, len(row.classes))
+        correction = ever.audited if audit else ever.labeled
     reference = _reference(row, sums.served)
     alone = _described(row, expected_confusion(sums.served, reference=reference), labels=0)
-    labeled = _basis(sums, selection)
+    checked, labels = tuple(_checked(row, labeled, reference)), int(labeled.counts.sum())
+    status = _status(checked, labels, diagnosis)
+    if status is EstimateStatus.INPUT_CHANGED:
+        alone = _without_intervals(alone)
     corrected = _corrected(row, sums.served, labeled, correction)
-    checked = tuple(_checked(row, labeled, reference))
-    labels = int(labeled.counts.sum())
-    status = _status(checked, labels, alarm)
-    found = ExpectedPerformance(
-        status, "", alone, corrected, checked, labels, selection.audit_decides
+    return ExpectedPerformance(status, alone, corrected, checked, labels, audit)
+
+
+def _without_intervals(estimate: PerformanceEstimate) -> PerformanceEstimate:
+    """The same with intervals that say nothing."""
+    return replace(
+        estimate,
+        accuracy=replace(estimate.accuracy, lower=0.0, upper=1.0),
+        classes=tuple(
+            replace(
+                each,
+                sensitivity=replace(each.sensitivity, lower=0.0, upper=1.0),
+                specificity=replace(each.specificity, lower=0.0, upper=1.0),
+            )
+            for each in estimate.classes
+        ),
     )
-    return replace(found, sentence=_sentence(found, alone, served, alarm, selection))
-
-
-def _basis(sums: ClassSums, selection: LabelSelection) -> LabeledSums:
-    return sums.audited if selection.audit_decides else sums.labeled
 
 
 def _corrects(labeled: LabeledSums) -> bool:
@@ -255,128 +253,12 @@ def _is_contradicted(rate: RateEstimate, shown: float, limit: float) -> bool:
     return min(cases) >= _FEW_CASES and abs(shown - rate.value) > limit * rate.deviation
 
 
-def _status(checked: tuple[ComparedRate, ...], labels: int, alarm: str | None) -> EstimateStatus:
-    if alarm is not None:
+def _status(checked: tuple[ComparedRate, ...], labels: int, diagnosis: Diagnosis) -> EstimateStatus:
+    if diagnosis.state in (State.ALARM, State.LOOK) or any(each.contradicted for each in checked):
         return EstimateStatus.CONTRADICTED
+    if Reason.INPUT_CHANGED in diagnosis.reasons:
+        return EstimateStatus.INPUT_CHANGED
     if labels < FEW_LABELS:
-        return EstimateStatus.NOT_CHECKED
-    return (
-        EstimateStatus.CONTRADICTED
-        if any(each.contradicted for each in checked)
-        else EstimateStatus.AGREES
-    )
-
-
-def _unknown(row: WatchedVersion, served: int) -> str:
-    if not served:
-        return "There are no answers yet from which performance could be estimated."
-    if len(row.classes) > CLASS_LIMIT:
-        return f"Performance is not estimated from confidence for more than {CLASS_LIMIT} classes."
-    return (
-        "Performance cannot be estimated: the ledger has no answers with the probabilities of all "
-        "classes."
-    )
-
-
-def _sentence(
-    found: ExpectedPerformance,
-    alone: PerformanceEstimate,
-    served: int,
-    alarm: str | None,
-    selection: LabelSelection,
-) -> str:
-    part = "" if alone.answers >= served else f" whose probabilities are known (of {served:,})"
-    told = [
-        f"By its own confidence the model is right in {percent(alone.accuracy.value)} of "
-        f"{counted(alone.answers, 'answer')}{part} ({_interval(alone.accuracy)}).",
-        HOLDS,
-        _check_words(found, alarm, selection),
-        _correction_words(found, selection),
-    ]
-    return " ".join(filter(None, told))
-
-
-def _check_words(found: ExpectedPerformance, alarm: str | None, selection: LabelSelection) -> str:
-    compared = _comparison(found)
-    if found.status is EstimateStatus.CONTRADICTED:
-        if alarm is not None:
-            return f"The drift alarm{alarm} is active, so do not rely on it.{compared}"
-        others = "" if found.checked[0].contradicted else OTHER_CLASSES
-        return (
-            "The labels contradict it at this look, so do not rely on "
-            f"it.{compared}{others}{_if_chosen(selection)}"
-        )
-    if found.status is EstimateStatus.NOT_CHECKED:
-        return (
-            f"Labels have not checked that: there are {found.labels:,}, and {FEW_LABELS} are "
-            "needed."
-        )
-    uncovered = selection.uncovered
-    rest = (
-        f" Nothing checks it in the {percent(uncovered)} of answers at whose confidence there is "
-        "no label."
-        if uncovered > _SHOWN_UNCOVERED
-        else ""
-    )
-    rates = len(found.checked)
-    corrected = f", after correction for the {rates} rates compared" if rates > 1 else ""
-    return (
-        f"{compared.strip()} Chance alone can explain the "
-        f"difference{corrected}.{_if_chosen(selection)}{rest}"
-    )
-
-
-def _comparison(found: ExpectedPerformance) -> str:
-    """Accuracy on the labeled answers, estimate and truth, and the rate that differs most."""
-    if not found.checked:
-        return ""
-    worst = max(found.checked, key=_surprise)
-    shown = (
-        [found.checked[0]]
-        if worst is found.checked[0] or not worst.contradicted
-        else [found.checked[0], worst]
-    )
-    which = "audited" if found.audit else "labeled"
-    parts = [
-        f"{f'the {each.name} of {each.of}' if each.of else 'accuracy'} was expected to be "
-        f"{percent(each.expected.value)} and is {percent(each.shown)}"
-        for each in shown
-    ]
-    return f" In the {found.labels:,} {which} answers, {'; '.join(parts)}."
-
-
-def _surprise(rate: ComparedRate) -> float:
-    away = abs(rate.shown - rate.expected.value)
-    return (
-        away / max(rate.expected.deviation, 1e-9)
-        if rate.contradicted and math.isfinite(away)
-        else 0.0
-    )
-
-
-def _if_chosen(selection: LabelSelection) -> str:
-    if selection.audit_decides or selection.coverage >= COMPLETE:
-        return ""
-    return " This assumes that the labels were not chosen by whether the answer was right."
-
-
-def _correction_words(found: ExpectedPerformance, selection: LabelSelection) -> str:
-    corrected = found.corrected
-    if corrected is None:
-        return ""
-    fair = (
-        ""
-        if selection.audit_decides or selection.coverage >= COMPLETE
-        else ", if these are a fair sample,"
-    )
-    share = percent(corrected.accuracy.value)
-    if found.labels == corrected.answers:  # nothing is left to estimate
-        return f"By the labels, which every answer has, it was right in {share}."
-    return (
-        f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in {share} "
-        f"({_interval(corrected.accuracy)})."
-    )
-
-
-def _interval(rate: RateEstimate) -> str:
-    return f"95 % interval {percent(rate.lower)} to {percent(rate.upper)}"
+        is_changed = any(each.raised for each in diagnosis.early_signs)
+        return EstimateStatus.INPUT_CHANGED if is_changed else EstimateStatus.NOT_CHECKED
+    return EstimateStatus.AGREES

@@ -1,9 +1,6 @@
-"""The parts that sentences share: percentages, points, and which answers a finding is about."""
+"""The parts that sentences share: points, and which answers a figure is about."""
 
 from calibration.drift.tolerance import allowed_gap
-from calibration.wording import percent
-
-__all__ = ["answers_in_slice", "answers_in_stream", "answers_of", "percent", "points", "tolerance"]
 
 
 def points(ratio: float) -> str:

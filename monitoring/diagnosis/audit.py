@@ -4,12 +4,13 @@ known.
 It removes all selection bias if every drawn answer gets a label. Days are weighted by served /
 drawn (the inverse sampling fraction of Horvitz and Thompson) if the share drawn changed from day to
 day by more than chance; otherwise every label counts alike, which is as unbiased and less noisy.
+
+A report rests on the labels of the audit alone if it has enough, otherwise on all.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,72 +18,19 @@ from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
-from calibration.measures.metrics import gap_interval
+from monitoring.diagnosis.windows import Window, Windowed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
 from monitoring.ledger.slices import AUDIT, SliceKeys, SliceNames
 from monitoring.ledger.statement import summed
-from monitoring.ledger.sums import LedgerSums
+from monitoring.ledger.sums import LedgerSums, read_slices
 from monitoring.ledger.versions import WatchedVersion
 
 FEW_LABELS = 100  # with fewer labels nothing is decided
-MUCH_MISSING = 0.2  # above this share of missing labels the audit may be as biased as any choice
 LABELS_LIMIT = 100_000  # the latest labels among which audited ones are looked for, one by one
 AUDITED_LIMIT = 20_000  # the latest of these that make the slices
 _CHANGED = 2.0  # standard deviations above which the share drawn has changed between days
 _FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 _Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Measures of the audited answers.
-
-    Attributes:
-        drawn: answers drawn; `share`: of all served; `labeled`: with a label.
-        missing: share without a label among those drawn long enough ago; NaN if there are none.
-        decides: whether it has enough labels, so that verdict, comparison, slices and advice rest
-            on it alone.
-        mean_confidence: of those with a label; NaN without any.
-    """
-
-    drawn: int
-    share: float
-    labeled: int
-    missing: float
-    decides: bool
-    ece: float
-    noise_floor: float
-    signed_gap: float
-    signed_gap_lower: float
-    signed_gap_upper: float
-    mean_confidence: float
-
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether so many labels are missing that the audit may be biased."""
-        return self.missing > MUCH_MISSING
-
-    @property
-    def may_be_biased(self) -> bool:
-        """Whether missing labels can explain what the audit shows."""
-        if self.signed_gap_lower <= 0 <= self.signed_gap_upper:
-            return self.is_incomplete
-        return self.is_incomplete or missing_explain(
-            self.signed_gap, self.mean_confidence, self.missing
-        )
-
-
-def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
-    """Whether missing labels can explain a signed gap; `missing`: their share in [0, 1], or NaN.
-
-    They can if the gap would be gone with all of them wrong (gap below 0) or right (above), and as
-    confident as the others.
-
-    >>> missing_explain(-0.15, 0.75, 0.18), missing_explain(0.15, 0.75, 0.18)
-    (True, False)
-    """
-    of_missing = mean_confidence - (1.0 if gap > 0 else 0.0)
-    return missing > 0 and ((1 - missing) * gap + missing * of_missing > 0) is not (gap > 0)
 
 
 @dataclass(frozen=True)
@@ -99,11 +47,6 @@ class AuditSums:
     def labeled(self) -> int:
         """The audited answers with a label."""
         return int(self.sums[0].sum())
-
-    def missing(self, *, until_day: int) -> float:
-        """The share without a label of those drawn up to `until_day`; NaN if none was."""
-        drawn = sum(count for day, count in self.drawn.items() if day <= until_day)
-        return 1 - float(self.sums[0][self.days <= until_day].sum()) / drawn if drawn else math.nan
 
     def weighted(self, power: int = 1) -> _Floats:
         """The sums by bin, (5, M), with the weights to that power."""
@@ -135,6 +78,43 @@ class AuditSums:
         return chi_squared_deviations(chi_squared, freedom) > _CHANGED
 
 
+class Deciding(NamedTuple):
+    """The sums of the labels on which a report rests, the slices with these, and whether they are
+    those of the audit alone.
+    """
+
+    labeled: BinSums
+    slices: Mapping[str, LedgerSums]
+    audited: bool
+
+
+def find_deciding(
+    connection: Connection, row: WatchedVersion, window: Window, seen: Windowed
+) -> Deciding:
+    """Choose the labels of a window, and read the slices."""
+    key, since_day = row.watched_version_id, seen.since_day
+    slices = read_slices(connection, key, since_day=since_day, besides=(EVERYTHING, AUDIT))
+    labeled, audited = deciding_labels(connection, key, window, seen)
+    if audited:
+        slices = audited_slices(connection, row, slices, since_day=since_day)
+    return Deciding(labeled, slices, audited)
+
+
+def deciding_labels(
+    connection: Connection, watched_version_id: int, window: Window, seen: Windowed
+) -> tuple[BinSums, bool]:
+    """Return the labels on which a report rests, and whether they are the audit's alone.
+
+    With an audit that decides, `last:N` takes the N audited answers labeled last.
+    """
+    sums = read_audit(connection, watched_version_id, since_day=seen.since_day)
+    if sums is None or sums.labeled < FEW_LABELS:
+        return seen.labeled, False
+    if window.kind == "last":
+        return last_audited(connection, watched_version_id, window.number), True
+    return sums.as_bins(), True
+
+
 def read_audit(
     connection: Connection, watched_version_id: int, *, since_day: int | None = None
 ) -> AuditSums | None:
@@ -149,20 +129,6 @@ def read_audit(
     )
     return AuditSums(
         cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64), cells[:, 2:].T, drawn, served
-    )
-
-
-def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
-    """Measure the audited answers. Labels of answers served up to `due_day` should have arrived."""
-    drawn, labeled = sum(sums.drawn.values()), sums.labeled
-    n, confidence, correct, _, _ = sums.weighted()
-    return Audit(
-        drawn,
-        drawn / sum(sums.served.values()),
-        labeled,
-        sums.missing(until_day=due_day),
-        labeled >= FEW_LABELS,
-        *_measures(n, confidence, correct, sums.weighted(2)),
     )
 
 
@@ -213,28 +179,6 @@ def _newest_audited(watched_version_id: int) -> Select[Any]:
         .join(prediction, answer.prediction_id == latest.prediction_id)
         .where(answer.audit.is_not(None))
         .order_by(latest.first_feedback_id.desc())
-    )
-
-
-def _measures(
-    n: _Floats, confidence: _Floats, correct: _Floats, squared: _Floats
-) -> tuple[float, ...]:
-    """ECE, noise floor, signed gap, its interval, mean confidence, of weighted sums."""
-    answers, gap = float(n.sum()), confidence - correct
-    if not answers:
-        return (math.nan,) * 6
-    mean = float(gap.sum()) / answers
-    weights, _, _, variance, squared_error = squared
-    ece, mean_confidence = float(np.abs(gap).sum()) / answers, float(confidence.sum()) / answers
-    floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
-    squares = float(weights.sum())
-    of_one = max(float(squared_error.sum()) / squares - mean**2, 0.0)
-    return (
-        ece,
-        floor,
-        mean,
-        *gap_interval(mean, mean_confidence, of_one, answers**2 / squares),
-        mean_confidence,
     )
 
 

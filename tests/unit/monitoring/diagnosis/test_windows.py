@@ -2,8 +2,8 @@
 
 import pytest
 
+from monitoring.diagnosis.windows import Window, read_window
 from monitoring.errors import QueryInvalid
-from monitoring.findings.windows import Window, read_window
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,9 @@
-"""What became of recalibrations, in sentences: the history and the advice after an alarm use the
-same ones.
-"""
+"""What became of recalibrations, in the sentences of the history."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from calibration.calibrators.remedies import REMEDIES
-from calibration.wording import counted
-from monitoring.drift.events import RECALIBRATED, Event, since_alarm
-from monitoring.findings.phrases import percent
+from calibration.wording import counted, percent
 
 PROPOSED: Final = "proposed"  # a process proposes it, and published nothing
 PUBLISHED: Final = "published"
@@ -18,12 +13,6 @@ LIMITED: Final = "limited"  # it goes further than the settings allow
 FAILED: Final = "failed"  # the store or its files
 OUTCOMES: Final = (PROPOSED, PUBLISHED, PROMOTED, REFUSED, LIMITED, FAILED)
 BEGUN: Final = "The drift alarm is active, so this process began a recalibration."
-
-
-def last_recalibration(history: Sequence[Event]) -> dict[str, Any] | None:
-    """Return the detail of the last outcome since the last alarm; None if there is none."""
-    found = since_alarm(history, RECALIBRATED)
-    return found[-1].detail if found else None
 
 
 def describe_recalibration(detail: dict[str, Any]) -> str:

@@ -1,15 +1,12 @@
-"""What the figures say to a reader who looks every day."""
+"""Where the evidence of calibrated models stands."""
 
 import numpy as np
 import pytest
 
-from calibration.bins import BinSums
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
-from calibration.intervals.confidence_sequence import gap_sequence
-from monitoring.findings.drift import Drift
-from monitoring.findings.looks import calm_evidence, gap_at_every_look
-from monitoring.findings.windows import read_window
+from monitoring.diagnosis.calm_evidence import calm_evidence
+from monitoring.diagnosis.detectors import Drift
 
 
 def drift(labels: int, log_threshold: float = 11.5) -> Drift:
@@ -23,22 +20,6 @@ def drift(labels: int, log_threshold: float = 11.5) -> Drift:
         average_run_length=100_000,
         tolerance=0.01,
     )
-
-
-def test_the_gap_holds_at_every_look_where_the_window_does_not_move() -> None:
-    confidence, correct = np.full(1_000, 0.9), np.arange(1_000) < 800
-    sums = BinSums.from_predictions(confidence, correct)
-    found = gap_at_every_look(sums, read_window("all"))
-    assert found is not None
-    gaps = confidence - correct
-    assert (found.lower, found.upper) == pytest.approx(
-        gap_sequence(1_000, gaps.sum(), (gaps**2).sum())
-    )
-    assert found.excludes_zero
-    assert gap_at_every_look(sums, read_window("promotion")) == found
-    for moving in ("days:30", "last:500"):
-        assert gap_at_every_look(sums, read_window(moving)) is None
-    assert gap_at_every_look(BinSums.zeros(), read_window("all")) is None
 
 
 def test_calm_evidence_is_about_half_an_alarm() -> None:

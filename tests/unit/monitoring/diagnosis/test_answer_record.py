@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.findings.answer_record import AnswerRecord, shown
+from monitoring.diagnosis.answer_record import AnswerRecord, shown
 
 
 def record(**changes: Any) -> AnswerRecord:

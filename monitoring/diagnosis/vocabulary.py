@@ -1,0 +1,119 @@
+"""The table from the codes of a diagnosis to words; `words.py` fills in the numbers."""
+
+from typing import Final
+
+from calibration.diagnosis.facts import Cause, RivalStatus
+from monitoring.diagnosis.expected_performance import EstimateStatus
+from monitoring.diagnosis.facts import (
+    AccuracyAnswer,
+    ActionCode,
+    Certainty,
+    Hindrance,
+    Reason,
+    State,
+)
+
+SHORT: Final = {
+    State.FINE: "fine",
+    State.LOOK: "look",
+    State.ALARM: "alarm",
+    State.HEALED: "healed",
+    State.STALE: "stale",
+    State.UNKNOWN: "unknown",
+}
+TITLES: Final = {
+    State.FINE: "Fine: confidence matches accuracy",
+    State.LOOK: "Look: {who} {error}",
+    State.ALARM: "Alarm: {who} {error}",
+    State.HEALED: "Healed: the alarm is active, current labels do not bear it out",
+    State.STALE: "Stale: {reason}",
+    State.UNKNOWN: "Unknown: {reason}",
+}
+REASONS: Final = {
+    Reason.ALARM_ACTIVE: "the drift alarm is active",
+    Reason.DEVIATION: "labels show an error",
+    Reason.EXPLAINED: "another cause explains all that the labels show",
+    Reason.HEALED: "the error has ended",
+    Reason.CORRECTED: "the labels that raised the alarm have been corrected",
+    Reason.NOT_BORNE_OUT: "current labels show no error",
+    Reason.NO_ANSWERS: "no answer for {answers_age}",
+    Reason.LABELS_OLD: "no label for answers of the last {labels_age}",
+    Reason.NO_LABELS: "no answer has a label",
+    Reason.FEW_LABELS: "too few labels",
+    Reason.UNLABELED_PART: "no labels for {unchecked}",
+    Reason.SELECTION: "{missing} of answers have no label, which could hide an error",
+    Reason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
+    Reason.PROXY_ONLY: "labels are not the truth",
+    Reason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
+}
+CAUSES: Final = {
+    Cause.SELECTION: "labels chosen by outcome",
+    Cause.PATIENTS: "several images of one patient that err together",
+    Cause.NOISE: "wrong labels",
+    Cause.CASE_MIX: "other shares of the true classes",
+    Cause.CORRECTED: "first labels that have been corrected",
+    Cause.PROXY: "labels of a source that is not the truth",
+}
+STATUSES: Final = {
+    RivalStatus.RULED_OUT: "Ruled out: {cause}.",
+    RivalStatus.POSSIBLE: "Possible: {cause}.",
+    RivalStatus.EXPLAINS_PART: "Explained in part by {cause}.",
+    RivalStatus.EXPLAINS_ALL: "Explained by {cause}.",
+}
+ACTIONS: Final = {
+    ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}{audited}.",
+    ActionCode.RECALIBRATE: "Recalibrate{on}.",
+    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}.",
+    ActionCode.ADJUST_CASE_MIX: "Recalibrate with a bias for each class{on}.",
+    ActionCode.FIND_CAUSE: "Find out what changed{at}: device, protocol, patients or software.",
+    ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
+    ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
+    ActionCode.LABEL: "Label {labels}{of}{since}.",
+    ActionCode.SECOND_READINGS: "Have {labels} read again by another reader.",
+    ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
+    ActionCode.PROMOTE: "Promote version {version}, which was recalibrated since the alarm.",
+    ActionCode.ROLL_BACK: "Promote version {version} again.",
+}
+HINDRANCES: Final = {
+    Hindrance.SERVED_ELSEWHERE: "the model is served elsewhere",
+    Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
+    Hindrance.NO_GAIN: "it would not help the affected",
+    Hindrance.FIRST: "after the first step",
+}
+CERTAINTIES: Final = {
+    Certainty.STRONG: "Any other explanation is at least 1,000 times less likely.",
+    Certainty.MODERATE: "Any other explanation is at least 20 times less likely.",
+    Certainty.WEAK: "Who is affected is a guess: {others}.",
+    Certainty.NONE: "",
+}
+ACCURACIES: Final = {
+    AccuracyAnswer.LOWER: "Accuracy is lower than on the card",
+    AccuracyAnswer.AS_IT_WAS: "Accuracy is as on the card",
+    AccuracyAnswer.HIGHER: "Accuracy is higher than on the card",
+    AccuracyAnswer.UNKNOWN: "Whether accuracy is as on the card is not known",
+}
+SIGNS: Final = {
+    "confidence_histogram": "the confidence histogram",
+    "expected_accuracy": "mean confidence",
+    "predicted_class_mix": "the mix of predicted classes",
+    "answer_distribution": "the answers",
+    "image_brightness": "image brightness",
+    "image_contrast": "image contrast",
+}
+KINDS: Final = {
+    "random": "labels of answers drawn at random",
+    "missing_drawn": "labels of drawn answers that are missing",
+    "due": "labels that are due",
+    "second_reading": "second readings of confident answers that were wrong",
+    "patient_codes": "answers sent with their patient",
+}
+ESTIMATES: Final = {
+    EstimateStatus.UNKNOWN: "Nothing is estimated: no answer has the probabilities of all classes.",
+    EstimateStatus.INPUT_CHANGED: (
+        "Answers or images changed, and labels have not checked this since: the interval is not "
+        "known."
+    ),
+    EstimateStatus.NOT_CHECKED: "Too few labels have checked this.",
+    EstimateStatus.AGREES: "Labels agree with this.",
+    EstimateStatus.CONTRADICTED: "Labels contradict this: do not rely on it.",
+}

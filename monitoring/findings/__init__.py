@@ -1,3 +1,0 @@
-"""What the ledger's sums show: windows, comparison with the card, slices, selective labels and
-early warnings.
-"""
