@@ -24,7 +24,7 @@ from calibration.intervals.confidence_sequence import (
 )
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
-from monitoring.diagnosis.coverage import Coverage
+from monitoring.diagnosis.coverage import LabelCoverage
 from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.slices import AUDIT
@@ -59,7 +59,7 @@ class _Stretch(NamedTuple):
     alpha: float
 
 
-def find_accuracy(connection: Connection, row: WatchedVersion, coverage: Coverage) -> Accuracy:
+def find_accuracy(connection: Connection, row: WatchedVersion, coverage: LabelCoverage) -> Accuracy:
     """Compare a version's labels with its reference: those of an audit, if they are enough."""
     audited = _labeled_days(connection, row.watched_version_id, AUDIT)
     audit = sum(each.n for each in audited) >= ENOUGH

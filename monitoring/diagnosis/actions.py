@@ -23,8 +23,8 @@ from monitoring.diagnosis.facts import (
     ActionCode,
     Alarm,
     Hindrance,
-    Reason,
     State,
+    StateReason,
 )
 from monitoring.diagnosis.state import FEW_LABELS, Findings, is_open
 
@@ -45,7 +45,7 @@ _AUDIT_LABELS = 300  # show a gap to within five points
 def plan(
     found: Findings,
     state: State,
-    reasons: tuple[Reason, ...],
+    reasons: tuple[StateReason, ...],
     accuracy: Accuracy,
     *,
     version: int,
@@ -178,23 +178,23 @@ def _acknowledge(
         )
 
 
-def _label(found: Findings, reasons: tuple[Reason, ...]) -> Iterator[Action]:
+def _label(found: Findings, reasons: tuple[StateReason, ...]) -> Iterator[Action]:
     """Which labels would tell what is not known."""
     basis = found.basis
-    is_used = Reason.NO_ANSWERS not in reasons
-    if is_used and (Reason.LABELS_OLD in reasons or Reason.INPUT_CHANGED in reasons):
+    is_used = StateReason.NO_ANSWERS not in reasons
+    if is_used and (StateReason.LABELS_OLD in reasons or StateReason.INPUT_CHANGED in reasons):
         until = basis.labels_until_s
         since_s = until if math.isfinite(until) else None
         yield Action(ActionCode.LABEL, labels=_needed(found, None), since_s=since_s)
-    elif is_used and (Reason.NO_LABELS in reasons or Reason.FEW_LABELS in reasons):
+    elif is_used and (StateReason.NO_LABELS in reasons or StateReason.FEW_LABELS in reasons):
         wanted = max(_needed(found, None), FEW_LABELS - basis.labels)
         yield Action(ActionCode.LABEL, labels=wanted, kind=RANDOM)
-    elif Reason.SELECTION in reasons:
+    elif StateReason.SELECTION in reasons:
         yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
-    if Reason.UNLABELED_PART in reasons:
+    if StateReason.UNLABELED_PART in reasons:
         for part in found.unchecked:
             yield Action(ActionCode.LABEL, group=part.group, labels=_needed(found, part.group))
-    if Reason.AUDIT_INCOMPLETE in reasons:
+    if StateReason.AUDIT_INCOMPLETE in reasons:
         yield _complete_audit(found)
 
 

@@ -41,7 +41,7 @@ class Count(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Coverage:
+class LabelCoverage:
     """Answers and labels by slice: `due` of days whose labels should be here, `recent` of the last
     of these; `bins`: (2, M) answers and labels of each confidence bin, due.
     """
@@ -73,7 +73,7 @@ class Coverage:
 
 def read_coverage(
     connection: Connection, watched_version_id: int, *, due_s: float, recent_s: float
-) -> Coverage:
+) -> LabelCoverage:
     """Count answers and labels served before `due_s`, and in the `recent_s` seconds before it."""
     due_day = int(due_s * 1e9 // DAY_NS)
     first_day = due_day - math.ceil(recent_s * 1e9 / DAY_NS) + 1
@@ -87,10 +87,10 @@ def read_coverage(
     bins = np.zeros((2, BIN_COUNT))
     for number, *counts in connection.execute(wanted.group_by(columns.bin)):
         bins[:, number] = counts
-    return Coverage(_counts(connection, watched_version_id, 0, due_day), recent, bins)
+    return LabelCoverage(_counts(connection, watched_version_id, 0, due_day), recent, bins)
 
 
-def find_unchecked(coverage: Coverage) -> tuple[Unchecked, ...]:
+def find_unchecked(coverage: LabelCoverage) -> tuple[Unchecked, ...]:
     """Return the kinds of answers with too few labels, largest first, then confidence ranges."""
     kinds = [*_neglected(coverage.due, coverage.whole.served)]
     known = {each.group for each in kinds}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from monitoring.diagnosis.accuracy import find_accuracy
 from monitoring.diagnosis.actions import plan
 from monitoring.diagnosis.alarms import active_alarms
-from monitoring.diagnosis.coverage import Coverage, find_unchecked, read_coverage
+from monitoring.diagnosis.coverage import LabelCoverage, find_unchecked, read_coverage
 from monitoring.diagnosis.early_signs import find_early_signs
 from monitoring.diagnosis.facts import Basis, Diagnosis
 from monitoring.diagnosis.reading import Inferred, first_id, read_inferred
@@ -78,7 +78,7 @@ def diagnose(
 
 
 def _basis(
-    connection: Connection, row: WatchedVersion, inferred: Inferred, coverage: Coverage
+    connection: Connection, row: WatchedVersion, inferred: Inferred, coverage: LabelCoverage
 ) -> Basis:
     columns, key = bin_day.c, row.watched_version_id
     served = select(func.sum(columns.served), func.sum(columns.n)).filter_by(watched_version_id=key)

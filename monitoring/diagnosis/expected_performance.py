@@ -26,7 +26,7 @@ from calibration.measures.expected_confusion import (
     expected_confusion,
     recalibrated,
 )
-from monitoring.diagnosis.facts import Diagnosis, Reason, State
+from monitoring.diagnosis.facts import Diagnosis, State, StateReason
 from monitoring.diagnosis.state import FEW_LABELS
 from monitoring.ledger.class_sums import read_class_sums
 from monitoring.ledger.versions import WatchedVersion
@@ -256,7 +256,7 @@ def _is_contradicted(rate: RateEstimate, shown: float, limit: float) -> bool:
 def _status(checked: tuple[ComparedRate, ...], labels: int, diagnosis: Diagnosis) -> EstimateStatus:
     if diagnosis.state in (State.ALARM, State.LOOK) or any(each.contradicted for each in checked):
         return EstimateStatus.CONTRADICTED
-    if Reason.INPUT_CHANGED in diagnosis.reasons:
+    if StateReason.INPUT_CHANGED in diagnosis.reasons:
         return EstimateStatus.INPUT_CHANGED
     if labels < FEW_LABELS:
         is_changed = any(each.raised for each in diagnosis.early_signs)

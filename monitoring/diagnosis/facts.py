@@ -20,7 +20,7 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # too few labels, or not of all answers: `open` says what would tell
 
 
-class Reason(StrEnum):
+class StateReason(StrEnum):
     """Why the state is not `fine`, the most important first."""
 
     ALARM_ACTIVE = "alarm_active"
@@ -240,7 +240,7 @@ class Diagnosis:
     version: int
     generated_s: float
     state: State
-    reasons: tuple[Reason, ...]
+    reasons: tuple[StateReason, ...]
     certainty: Certainty
     basis: Basis
     bounds: Interval

@@ -16,8 +16,8 @@ from monitoring.diagnosis.facts import (
     Basis,
     Certainty,
     EarlySign,
-    Reason,
     State,
+    StateReason,
     Unchecked,
 )
 from monitoring.diagnosis.rhythm import Rhythm, is_old
@@ -69,15 +69,15 @@ def is_open(rival: Rival) -> bool:
     return rival.status is RivalStatus.POSSIBLE and rival.needs_kind != DUE
 
 
-def decide(found: Findings) -> tuple[State, tuple[Reason, ...]]:
+def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
     """Return the state and its reasons."""
     doubts = tuple(_doubts(found))
     if found.ongoing and not found.explains_all(Cause.CORRECTED):
-        explained = (Reason.EXPLAINED,) if found.explains_all() else ()
+        explained = (StateReason.EXPLAINED,) if found.explains_all() else ()
         if found.alarms:
-            reasons = (Reason.ALARM_ACTIVE, Reason.DEVIATION, *explained)
+            reasons = (StateReason.ALARM_ACTIVE, StateReason.DEVIATION, *explained)
             return State.ALARM, (*reasons, *doubts)
-        return State.LOOK, (Reason.DEVIATION, *explained, *doubts)
+        return State.LOOK, (StateReason.DEVIATION, *explained, *doubts)
     if found.alarms:
         return _without_evidence(found, doubts)
     if _is_stale(doubts):
@@ -97,44 +97,44 @@ def certainty_of(found: Findings, state: State) -> Certainty:
 
 
 def _without_evidence(
-    found: Findings, doubts: tuple[Reason, ...]
-) -> tuple[State, tuple[Reason, ...]]:
+    found: Findings, doubts: tuple[StateReason, ...]
+) -> tuple[State, tuple[StateReason, ...]]:
     """An alarm that no error which goes on bears out."""
     if found.suspects_patients:
-        return State.ALARM, (Reason.ALARM_ACTIVE, Reason.EXPLAINED, *doubts)
+        return State.ALARM, (StateReason.ALARM_ACTIVE, StateReason.EXPLAINED, *doubts)
     if found.explains_all(Cause.CORRECTED):
-        return State.HEALED, (Reason.CORRECTED, *doubts)
+        return State.HEALED, (StateReason.CORRECTED, *doubts)
     if found.explains_all():
-        return State.HEALED, (Reason.EXPLAINED, *doubts)
+        return State.HEALED, (StateReason.EXPLAINED, *doubts)
     has_ended = bool(found.inference.deviations)
-    return State.HEALED, (Reason.HEALED if has_ended else Reason.NOT_BORNE_OUT, *doubts)
+    return State.HEALED, (StateReason.HEALED if has_ended else StateReason.NOT_BORNE_OUT, *doubts)
 
 
-def _is_stale(doubts: Sequence[Reason]) -> bool:
-    return Reason.NO_ANSWERS in doubts or Reason.LABELS_OLD in doubts
+def _is_stale(doubts: Sequence[StateReason]) -> bool:
+    return StateReason.NO_ANSWERS in doubts or StateReason.LABELS_OLD in doubts
 
 
-def _doubts(found: Findings) -> Iterator[Reason]:
+def _doubts(found: Findings) -> Iterator[StateReason]:
     """Why labels that show no error do not rule one out."""
     basis, bounds = found.basis, found.inference.bounds
     if is_old(basis.last_served_s, found.now_s, found.rhythm.answers_s):
-        yield Reason.NO_ANSWERS
+        yield StateReason.NO_ANSWERS
     if _labels_are_old(found):
-        yield Reason.LABELS_OLD
+        yield StateReason.LABELS_OLD
     if not basis.labels:
-        yield Reason.NO_LABELS
+        yield StateReason.NO_LABELS
         return
     is_wide = not bounds.upper - bounds.lower <= WIDE
     if found.inference.labels < FEW_LABELS or is_wide:
-        yield Reason.FEW_LABELS
+        yield StateReason.FEW_LABELS
     if found.unchecked:
-        yield Reason.UNLABELED_PART
+        yield StateReason.UNLABELED_PART
     selection = found.rivals.get(Cause.SELECTION)
     if selection is not None and is_open(selection):
         is_audit = selection.needs_kind == MISSING
-        yield Reason.AUDIT_INCOMPLETE if is_audit else Reason.SELECTION
+        yield StateReason.AUDIT_INCOMPLETE if is_audit else StateReason.SELECTION
     if any(each.raised and _is_after_labels(each, basis) for each in found.early_signs):
-        yield Reason.INPUT_CHANGED
+        yield StateReason.INPUT_CHANGED
 
 
 def _labels_are_old(found: Findings) -> bool:

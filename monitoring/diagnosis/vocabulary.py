@@ -9,8 +9,8 @@ from monitoring.diagnosis.facts import (
     ActionCode,
     Certainty,
     Hindrance,
-    Reason,
     State,
+    StateReason,
 )
 
 SHORT: Final = {
@@ -30,21 +30,21 @@ TITLES: Final = {
     State.UNKNOWN: "Unknown: {reason}",
 }
 REASONS: Final = {
-    Reason.ALARM_ACTIVE: "the drift alarm is active",
-    Reason.DEVIATION: "labels show an error",
-    Reason.EXPLAINED: "another cause explains all that the labels show",
-    Reason.HEALED: "the error has ended",
-    Reason.CORRECTED: "the labels that raised the alarm have been corrected",
-    Reason.NOT_BORNE_OUT: "current labels show no error",
-    Reason.NO_ANSWERS: "no answer for {answers_age}",
-    Reason.LABELS_OLD: "no label for answers of the last {labels_age}",
-    Reason.NO_LABELS: "no answer has a label",
-    Reason.FEW_LABELS: "too few labels",
-    Reason.UNLABELED_PART: "no labels for {unchecked}",
-    Reason.SELECTION: "{missing} of answers have no label, which could hide an error",
-    Reason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
-    Reason.PROXY_ONLY: "labels are not the truth",
-    Reason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
+    StateReason.ALARM_ACTIVE: "the drift alarm is active",
+    StateReason.DEVIATION: "labels show an error",
+    StateReason.EXPLAINED: "another cause explains all that the labels show",
+    StateReason.HEALED: "the error has ended",
+    StateReason.CORRECTED: "the labels that raised the alarm have been corrected",
+    StateReason.NOT_BORNE_OUT: "current labels show no error",
+    StateReason.NO_ANSWERS: "no answer for {answers_age}",
+    StateReason.LABELS_OLD: "no label for answers of the last {labels_age}",
+    StateReason.NO_LABELS: "no answer has a label",
+    StateReason.FEW_LABELS: "too few labels",
+    StateReason.UNLABELED_PART: "no labels for {unchecked}",
+    StateReason.SELECTION: "{missing} of answers have no label, which could hide an error",
+    StateReason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
+    StateReason.PROXY_ONLY: "labels are not the truth",
+    StateReason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
 }
 CAUSES: Final = {
     Cause.SELECTION: "labels chosen by outcome",

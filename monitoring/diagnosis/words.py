@@ -22,6 +22,7 @@ from calibration.diagnosis.facts import (
     Rival,
     RivalStatus,
 )
+from calibration.diagnosis.planner import APART
 from calibration.wording import counted, percent
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import (
@@ -32,8 +33,8 @@ from monitoring.diagnosis.facts import (
     Diagnosis,
     EarlySign,
     Hindrance,
-    Reason,
     State,
+    StateReason,
     Unchecked,
 )
 from monitoring.diagnosis.vocabulary import (
@@ -217,8 +218,8 @@ def _summary(found: Diagnosis, first: Deviation | None) -> Iterator[str]:
         if each.status in (RivalStatus.EXPLAINS_ALL, RivalStatus.EXPLAINS_PART)
     ]
     yield from (_cause(each) for each in holding)
-    if found.state is not State.UNKNOWN and Reason.SELECTION in found.reasons:
-        yield f"{_capital(_reason(found, Reason.SELECTION))}."
+    if found.state is not State.UNKNOWN and StateReason.SELECTION in found.reasons:
+        yield f"{_capital(_reason(found, StateReason.SELECTION))}."
     if found.basis.labels:
         yield f"This speaks for answers until {day(found.basis.labels_until_s)}."
 
@@ -244,7 +245,7 @@ def _days(earliest: float, latest: float) -> str:
     return "" if first == last else f" ({first} to {last})"
 
 
-def _reason(found: Diagnosis, reason: Reason) -> str:
+def _reason(found: Diagnosis, reason: StateReason) -> str:
     basis = found.basis
     newest = max(found.generated_s, basis.last_served_s)
     return REASONS[reason].format(
@@ -264,7 +265,7 @@ def _barred(found: Diagnosis) -> Iterator[str]:
     for each in found.actions:
         if each.hindrance is not None and each.hindrance is not Hindrance.FIRST:
             why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each))
-            yield f"Not now: {action_words(each).rstrip('.')}. Reason: {why}."
+            yield f"Not now: {action_words(each).rstrip('.')}. StateReason: {why}."
 
 
 def _harmed(found: Diagnosis, action: Action) -> str:
@@ -302,10 +303,10 @@ def _sign(sign: EarlySign) -> str:
 
 
 def _question(each: Open) -> str:
-    return (
-        f"{_capital(group_words(each.group))}: {counted(each.labels, 'more label')} would show "
-        f"a gap of {100 * each.gap:.0f} points."
-    )
+    who, labels = _capital(group_words(each.group)), counted(each.labels, "more label")
+    if each.kind == APART:
+        return f"{who}: {labels} of answers outside the other group would tell the two apart."
+    return f"{who}: {labels} would show a gap of {100 * each.gap:.0f} points."
 
 
 def _sure(found: Diagnosis, first: Deviation | None) -> str:

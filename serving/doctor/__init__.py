@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from serving.doctor.check_result import CheckResult
 from serving.doctor.data import check_ledger, check_store
-from serving.doctor.diagnosis import Diagnosis
 from serving.doctor.installation import (
     check_access,
     check_confinement,
@@ -18,7 +18,7 @@ from serving.errors import SettingsError
 from serving.settings import load_settings
 
 
-def examine() -> Iterator[Diagnosis]:
+def examine() -> Iterator[CheckResult]:
     """Look at the installation that the environment describes."""
     yield from check_system()
     yield from check_confinement()
@@ -31,10 +31,10 @@ def examine() -> Iterator[Diagnosis]:
             "correct or unset it, and ask again, because nothing else was checked; "
             '`env -i PATH="$PATH" candor config show` lists every setting'
         )
-        yield Diagnosis("settings", "broken", str(error), advice)
+        yield CheckResult("settings", "broken", str(error), advice)
         return
     changed = len(settings.model_fields_set)
-    yield Diagnosis(
+    yield CheckResult(
         "settings", "ok", f"{changed} set by the environment; `candor config show` lists all"
     )
     for check in (check_runtime, check_store, check_ledger, check_ports, check_access, check_files):

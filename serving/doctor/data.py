@@ -20,14 +20,14 @@ from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
-from serving.doctor.diagnosis import Diagnosis
+from serving.doctor.check_result import CheckResult
 from serving.settings import Settings
 
-_STORE = partial(Diagnosis, "store")
-_PRODUCTION = partial(Diagnosis, "production")
-_BUNDLES = partial(Diagnosis, "bundles")
-_LEDGER = partial(Diagnosis, "ledger")
-_CLOCK = partial(Diagnosis, "clock")
+_STORE = partial(CheckResult, "store")
+_PRODUCTION = partial(CheckResult, "production")
+_BUNDLES = partial(CheckResult, "bundles")
+_LEDGER = partial(CheckResult, "ledger")
+_CLOCK = partial(CheckResult, "clock")
 
 _DATABASE = (
     "start the database, or correct CANDOR_LEDGER (docs/how-to/postgresql.md); "
@@ -40,7 +40,7 @@ PUBLISHED_NS = (
 )  # no clock that is right is before it
 
 
-def check_store(settings: Settings) -> Iterator[Diagnosis]:
+def check_store(settings: Settings) -> Iterator[CheckResult]:
     """Whether store and bundles are whole, and every model has a version in production."""
     try:
         store = settings.opened_store
@@ -93,7 +93,7 @@ def _may_be_written(store: Store) -> bool:
     return store.address is not None or os.access(store.root, os.W_OK)
 
 
-def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:
+def _bundles(findings: Sequence[Finding]) -> Iterator[CheckResult]:
     for each in findings:
         if each.problem is not None:
             advice = (
@@ -108,7 +108,7 @@ def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:
         yield _BUNDLES("ok", f"{counted(whole, 'version')} {'is' if whole == 1 else 'are'} whole")
 
 
-def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
+def check_ledger(settings: Settings) -> Iterator[CheckResult]:
     """Whether the ledger can be reached and written, and has this release's schema."""
     url = settings.ledger_url
     if url is None:
@@ -145,7 +145,7 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
     yield check_clock(now_ns, last_ns)
 
 
-def check_clock(now_ns: int, last_ns: int | None) -> Diagnosis:
+def check_clock(now_ns: int, last_ns: int | None) -> CheckResult:
     """Whether the time, in ns since 1970, is possible and not before the ledger's last use."""
     now = _moment(now_ns)
     if now_ns < PUBLISHED_NS:
@@ -183,7 +183,7 @@ def _ledger_advice(url: str) -> str:
     )
 
 
-def _new_file(file: Path) -> Diagnosis:
+def _new_file(file: Path) -> CheckResult:
     folder = file.resolve().parent
     if not os.access(folder, os.W_OK):
         found = f"{file} does not exist, and {folder} cannot be written"

@@ -18,25 +18,25 @@ from calibration import DISTRIBUTION
 from model_store.confinement import SCOPE_VERSION, landlock_version
 from model_store.errors import LinuxRequired
 from model_store.installation import release, require_linux
-from serving.doctor.diagnosis import Diagnosis
+from serving.doctor.check_result import CheckResult
 from serving.errors import ListenError, SettingsError
 from serving.health import ask
 from serving.http.auth import read_access
 from serving.process.listener import listen, tls_files
 from serving.settings import Settings
 
-_SYSTEM = partial(Diagnosis, "system")
-_CONFINEMENT = partial(Diagnosis, "confinement")
-_ACCESS = partial(Diagnosis, "access")
-_PERMISSIONS = partial(Diagnosis, "permissions")
-_PYTHON = partial(Diagnosis, "python")
-_PACKAGES = partial(Diagnosis, "packages")
-_ONNX_RUNTIME = partial(Diagnosis, "onnx runtime")
+_SYSTEM = partial(CheckResult, "system")
+_CONFINEMENT = partial(CheckResult, "confinement")
+_ACCESS = partial(CheckResult, "access")
+_PERMISSIONS = partial(CheckResult, "permissions")
+_PYTHON = partial(CheckResult, "python")
+_PACKAGES = partial(CheckResult, "packages")
+_ONNX_RUNTIME = partial(CheckResult, "onnx runtime")
 
 STATUS: Final = Path("/proc/self/statm")
 
 
-def check_system() -> Iterator[Diagnosis]:
+def check_system() -> Iterator[CheckResult]:
     """Whether this system can keep the limits on which serving rests: Linux, with /proc."""
     found = f"{platform.system()} {platform.release()} on {platform.machine()}"
     try:
@@ -51,7 +51,7 @@ def check_system() -> Iterator[Diagnosis]:
         yield _SYSTEM("ok", found)
 
 
-def check_confinement() -> Iterator[Diagnosis]:
+def check_confinement() -> Iterator[CheckResult]:
     """Whether this kernel takes every right from the processes that read images and models."""
     version = landlock_version()
     found = f"this kernel has {f'Landlock {version}' if version else 'no Landlock'}"
@@ -67,7 +67,7 @@ def check_confinement() -> Iterator[Diagnosis]:
     )
 
 
-def check_ports(settings: Settings) -> Iterator[Diagnosis]:
+def check_ports(settings: Settings) -> Iterator[CheckResult]:
     """Whether each port is free, or Candor already answers there."""
     for name, port in (("port", settings.port), ("grpc port", settings.grpc_port)):
         if port is None or port == 0:
@@ -75,17 +75,17 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
         setting = f"CANDOR_{name.upper().replace(' ', '_')}"
         try:
             listen(settings.host, port, setting=setting).close()
-            yield Diagnosis(name, "ok", f"{settings.host}:{port} is free")
+            yield CheckResult(name, "ok", f"{settings.host}:{port} is free")
         except ListenError as error:
             if name == "port" and ask(settings).alive:
-                yield Diagnosis(name, "ok", f"Candor answers at {settings.host}:{port}")
+                yield CheckResult(name, "ok", f"Candor answers at {settings.host}:{port}")
             else:
-                yield Diagnosis(
+                yield CheckResult(
                     name, "broken", str(error), f"end what listens there, or set {setting}"
                 )
 
 
-def check_access(settings: Settings) -> Iterator[Diagnosis]:
+def check_access(settings: Settings) -> Iterator[CheckResult]:
     """Whether tokens and certificate can be used, and a server that others reach has any."""
     try:
         tls = tls_files(settings)
@@ -108,7 +108,7 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
         yield _ACCESS("ok", found)
 
 
-def check_files(settings: Settings) -> Iterator[Diagnosis]:
+def check_files(settings: Settings) -> Iterator[CheckResult]:
     """Whether files with secrets are this user's alone, and files that must be written can be."""
     for name in ("tokens_file", "ledger_file", "tls_key"):
         path: Path | None = getattr(settings, name)
@@ -134,7 +134,7 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
     yield _PERMISSIONS("ok", "files that must be written can be")
 
 
-def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
+def _check_secret(path: Path, title: str) -> Iterator[CheckResult]:
     """Whether a file with a secret is this user's alone."""
     quoted = shlex.quote(str(path))
     try:
@@ -174,7 +174,7 @@ _GPU_PAGE: Final = "docs/how-to/gpu.md says how to install it in a fresh environ
 _PROVIDERS: Final = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
-def check_python() -> Iterator[Diagnosis]:
+def check_python() -> Iterator[CheckResult]:
     """Whether this Python is new enough."""
     found = f"Candor {release()} on Python {'.'.join(map(str, sys.version_info[:3]))}"
     if sys.version_info < PYTHON:
@@ -183,7 +183,7 @@ def check_python() -> Iterator[Diagnosis]:
         yield _PYTHON("ok", found)
 
 
-def check_packages() -> Iterator[Diagnosis]:
+def check_packages() -> Iterator[CheckResult]:
     """Whether every package that serving needs is there, in a release that will do."""
     try:
         listed = requires(DISTRIBUTION) or []
@@ -203,7 +203,7 @@ def check_packages() -> Iterator[Diagnosis]:
         yield _PACKAGES("ok", f"all {len(needed)} that serving needs are there")
 
 
-def check_runtime(settings: Settings) -> Iterator[Diagnosis]:
+def check_runtime(settings: Settings) -> Iterator[CheckResult]:
     """Which providers ONNX Runtime has, and whether the device of the settings is among them."""
     installed = {name: found for name in RUNTIMES if (found := _version(name)) is not None}
     if len(installed) > 1:

@@ -156,11 +156,8 @@ def test_a_version_that_another_one_replaced_alarms_nobody(tmp_path: Path, clock
         assert (drift("calibration_drift_active"), gauge("accuracy_lower")) == (1, 1)
         assert gauge("diagnosis_state", state="alarm") == 1
         assert gauge("diagnosis_gap_ratio") == pytest.approx(0.25, abs=0.02)
-        assert (
-            gauge("accuracy_difference_upper_ratio")
-            == report.diagnosis.accuracy.difference.upper
-            < 0
-        )
+        difference = report.diagnosis.accuracy.difference
+        assert gauge("accuracy_difference_upper_ratio") == difference.upper < 0
         assert gauge("accuracy_difference_lower_ratio") == difference.lower
         clock.now_ns += 1
         second = monitored.recorder.register(make_card(version=2))  # a canary replaces nobody

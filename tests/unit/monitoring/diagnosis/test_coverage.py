@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitoring.diagnosis.coverage import Count, Coverage, find_unchecked
+from monitoring.diagnosis.coverage import Count, LabelCoverage, find_unchecked
 
 
 def bins(**counts: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def named(
 ) -> list[tuple[str, ...]]:
     whole = Count(int(served.sum()), int(labels.sum()))
     slices = {name.replace("__", ":").replace("_is_", "="): each for name, each in due.items()}
-    coverage = Coverage({"": whole} | slices, recent or {}, np.stack([served, labels]))
+    coverage = LabelCoverage({"": whole} | slices, recent or {}, np.stack([served, labels]))
     return [(each.group.key, *each.group.values) for each in find_unchecked(coverage)]
 
 
@@ -52,6 +52,6 @@ def test_a_site_whose_labels_ended_is_named() -> None:
 def test_missing_labels_move_the_gap_between_their_worst_cases() -> None:
     """8 of 10 answers of confidence .9 have a label, 7 of them right: the gap is .9 - 7/8."""
     count = Count(10, 8, 9.0, 7.2, 7.0)
-    hidden = Coverage({"": count}, {}, np.zeros((2, 15))).hidden(audit=False)
+    hidden = LabelCoverage({"": count}, {}, np.zeros((2, 15))).hidden(audit=False)
     assert hidden.estimate == pytest.approx(0.025)
     assert (hidden.lower, hidden.upper) == pytest.approx((0.0, 0.2))

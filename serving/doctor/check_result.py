@@ -7,7 +7,7 @@ State = Literal["ok", "warning", "broken", "skipped"]
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class CheckResult:
     """One line of the examination.
 
     Attributes:
