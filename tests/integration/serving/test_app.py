@@ -662,8 +662,7 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
         }
         await server.client.post("/feedback", json=label)
         report = (await server.client.get("/models/tiny/report")).json()
-        assert report["selection"]["audit"]["labeled"] == 1
-        assert report["selection"]["sources"] == {"audit": 1}
+        assert report["diagnosis"]["basis"]["audited"] == 1
         assert (report["drift"]["audit"], report["drift"]["labels"]) == (True, 1)
         assert {each["name"] for each in report["slices"]["known"]} >= {
             "tag:site=A",
