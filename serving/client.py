@@ -37,8 +37,9 @@ ItemProgress: TypeAlias = Callable[[int, int], object]
 
 ATTEMPT = "X-Candor-Attempt"  # 1: this key is new, so the server need not look for its answer
 
-# Statuses of an overload or a restart: the same request may succeed later.
-RETRIED = (429, 503)
+# Statuses of an overload, a restart, and a proxy whose server died: the same request may succeed
+# later, and no call records anything twice.
+RETRIED = (429, 502, 503)
 
 
 class ServerRefused(Exception):
@@ -63,7 +64,7 @@ class TokenInvalid(ValueError):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Attempts in total after a 429 or 503, and the longest wait before each in seconds."""
+    """Attempts in total after a 429, 502 or 503, and the longest wait before each in seconds."""
 
     attempts: int = 4
     max_wait_s: float = 10.0
@@ -232,7 +233,7 @@ def _blocking(
 class Client:
     """A client of one server that threads can share. Close it, or use it in a `with`.
 
-    `token` is sent as a bearer token. After a 429 or 503 it waits as long as the server's
+    `token` is sent as a bearer token. After a 429, 502 or 503 it waits as long as the server's
     Retry-After says and tries again, within the limits of `retry`. Any other error raises
     ServerRefused at once. An unreachable server raises httpx.TransportError.
     """

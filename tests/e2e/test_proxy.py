@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 
 import grpc
 import httpx
@@ -169,34 +170,33 @@ def test_labels_are_recorded_while_their_table_comes(
     connection.close()
 
 
-def test_no_request_fails_while_servers_end_and_none_is_recorded_twice(
-    proxy: Proxy, servers: list[Server], png: Png, tmp_path: Path
+@pytest.mark.parametrize("number", [SIGTERM, SIGKILL])
+def test_no_request_fails_while_a_server_ends_and_none_is_recorded_twice(
+    proxy: Proxy, servers: list[Server], png: Png, tmp_path: Path, number: int
 ) -> None:
-    """One server is stopped, the other killed once the first is back."""
     client = Client(proxy.url, token=TOKEN, transport=httpx.HTTPTransport(verify=proxy.context))
-    done, failed, enough = [0], list[Exception](), threading.Event()
+    done, failed, enough = list[str](), list[Exception](), threading.Event()
 
-    def ask(number: int) -> None:
+    def ask(seed: int) -> None:
         while not enough.is_set():
             try:
-                client.predict(png(number), model="tiny", request_id=f"{number}-{done[0]}")
-                done[0] += 1
+                done.append(client.predict(png(seed), model="tiny")["prediction_id"])
             except Exception as error:  # noqa: BLE001  every failure counts
                 failed.append(error)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: done[0] > 50, "predictions")
-    servers[0].end()
-    before = done[0]
-    wait_until(lambda: done[0] > before + 100, "predictions by the other server")
+    wait_until(lambda: len(done) > 50, "predictions")
+    servers[0].end(number)
+    before = len(done)
+    wait_until(lambda: len(done) > before + 100, "predictions by the other server")
     enough.set()
     for thread in threads:
         thread.join()
     client.close()
     assert failed == []
-    assert rows(tmp_path, "prediction") == done[0]
+    assert rows(tmp_path, "prediction") == len(set(done)) == len(done)
 
 
 class Deaf:

@@ -135,7 +135,7 @@ def test_patience_ends(client_of: ClientOf, naps: list[float]) -> None:
     ("status", "text"),
     [
         (415, '{"error": "not_an_image", "detail": "no."}'),
-        (502, "<html>not_an_image</html>"),  # by something else than a server
+        (504, "<html>not_an_image</html>"),  # by something else than a server
     ],
 )
 def test_any_other_error_is_raised_at_once(
