@@ -97,4 +97,7 @@ def test_its_bill_of_materials_lists_every_package(target: str) -> None:
         each["name"] for each in bill["components"] if each.get("purl", "").startswith("pkg:deb/")
     }
     assert {"libc6", "libssl3t64"} <= system
+    assert "python" in {
+        each["name"] for each in bill["components"] if each["type"] == "application"
+    }
     assert ("openjdk-21-jre-headless" in system) == (target == "torchserve")

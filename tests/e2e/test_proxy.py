@@ -15,6 +15,8 @@ from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Any
+from uuid import uuid4
 
 import grpc
 import httpx
@@ -170,19 +172,28 @@ def test_labels_are_recorded_while_their_table_comes(
     connection.close()
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGKILL])
+@pytest.mark.parametrize(
+    ("number", "survived"), [(SIGTERM, ()), (SIGKILL, httpx.RemoteProtocolError)]
+)
 def test_no_request_fails_while_a_server_ends_and_none_is_recorded_twice(
-    proxy: Proxy, servers: list[Server], png: Png, tmp_path: Path, number: int
+    proxy: Proxy, servers: list[Server], png: Png, tmp_path: Path, number: int, survived: Any
 ) -> None:
+    """The proxy closes the connection of a request whose server was killed; its caller repeats it."""
     client = Client(proxy.url, token=TOKEN, transport=httpx.HTTPTransport(verify=proxy.context))
     done, failed, enough = list[str](), list[Exception](), threading.Event()
 
     def ask(seed: int) -> None:
         while not enough.is_set():
-            try:
-                done.append(client.predict(png(seed), model="tiny")["prediction_id"])
-            except Exception as error:  # noqa: BLE001  every failure counts
-                failed.append(error)
+            key = uuid4().hex if survived else None
+            while True:
+                try:
+                    answer = client.predict(png(seed), model="tiny", idempotency_key=key)
+                    done.append(answer["prediction_id"])
+                except survived:
+                    continue
+                except Exception as error:  # noqa: BLE001  every other failure counts
+                    failed.append(error)
+                break
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
     for thread in threads:
