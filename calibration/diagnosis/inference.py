@@ -159,8 +159,8 @@ def _deviation(course: _Course, finding: Finding, date: Onset, affected: BoolArr
         best.shape,
         inside,
         _figures(course, np.flatnonzero(others)),
-        tuple(each.group(stream) for each in (*finding.twins, *finding.rivals)),
-        bool(finding.rivals) or best.score < STRONG,
+        tuple(each.group(stream) for each in (*finding.twins, *finding.siblings)),
+        bool(finding.siblings) or best.score < STRONG,
     )
 
 

@@ -25,12 +25,12 @@ _SPELL = 4  # blocks in which an error of all has one form
 class Finding:
     """A hypothesis that is kept, with others that these labels cannot tell from it.
 
-    `rivals`: of the same key, other values; `twins`: of other keys.
+    `siblings`: of the same key, other values; `twins`: of other keys.
     """
 
     best: Hypothesis
     twins: tuple[Hypothesis, ...]
-    rivals: tuple[Hypothesis, ...]
+    siblings: tuple[Hypothesis, ...]
 
 
 def search(stream: Stream) -> tuple[list[Finding], float]:
@@ -64,8 +64,8 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
     twins = alike(left, part)
     known = {part.key, CONFIDENCE, ALL, DRAWN, *(each.key for each in twins)}
     twins += [each for each in near if each.key not in known]
-    rivals = tuple(each for each in near if each.key == part.key and _apart(each, part))
-    return Finding(part, tuple(twins[:3]), rivals[:3])
+    siblings = tuple(each for each in near if each.key == part.key and _apart(each, part))
+    return Finding(part, tuple(twins[:3]), siblings[:3])
 
 
 def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesis]) -> Hypothesis:
@@ -157,5 +157,5 @@ def _union(one: Finding, other: Finding) -> Finding:
         begin=min(one.best.begin, other.best.begin),
         end=max(one.best.end, other.best.end),
     )
-    rivals = tuple(each for each in one.rivals if _apart(each, best))
-    return Finding(best, one.twins, rivals)
+    siblings = tuple(each for each in one.siblings if _apart(each, best))
+    return Finding(best, one.twins, siblings)
