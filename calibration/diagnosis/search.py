@@ -18,7 +18,7 @@ WEAK: Final = 1.5  # a guess; chance shows one in fewer than 1 of 100 calibrated
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _EVIDENT = 3 * STRONG  # tails are not looked at from here on
 _MOST = 4  # groups
-_SPELL = 4  # blocks in which an error of all has one form
+_SPELL = 3  # blocks in which an error of all has one form
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _is_form(stream: Stream, everyone: Hypothesis) -> bool:
     times = range(0, BLOCKS, _SPELL)
     pieces = [replace(everyone, begin=at, end=min(at + _SPELL, BLOCKS)) for at in times]
     ranges = scan(corrected(stream, pieces), [CONFIDENCE])
-    return everyone.score >= WEAK and all(each.score < 0 for each in ranges if each.key != ALL)
+    return everyone.score >= WEAK and all(each.score < WEAK for each in ranges if each.key != ALL)
 
 
 def _simplest(candidates: list[Hypothesis]) -> Hypothesis:
